@@ -1,0 +1,1 @@
+"""Post-training quantisation of float ONNX models into canonical QDQ ONNX."""

@@ -1,0 +1,1 @@
+"""The networks: stable ones, and the baselines they are compared with."""

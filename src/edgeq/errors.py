@@ -1,0 +1,94 @@
+"""Every error edgeq raises on purpose, and the exit code each one becomes.
+
+EdgeqError                  70  a bug of ours, unless a subclass says otherwise
+├── UsageError               2  the caller mends it by asking for something else
+│   ├── UnknownName             a model, target, data set or format nobody registered
+│   ├── ArtefactError           a file that is missing, broken, foreign or of the wrong shape
+│   └── OutputError             a place that cannot be written, or that holds something already
+├── GateFailed               1  everything ran; the numbers missed the budget
+├── Inconclusive             3  everything ran; too few samples or too much noise to decide
+├── TargetError              4  a runtime is absent, crashed, or fell back to something else
+│   └── MissingDependency       a package that the named thing needs is not installed
+└── Interrupted            130  Ctrl-C; what was done so far is saved
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class EdgeqError(Exception):
+    """An error meant for people: it says what is wrong, then how to mend it."""
+
+    exit_code = 70
+
+    def __init__(self, what: str, *, mend: str) -> None:
+        super().__init__(f"{what}\n  mend: {mend}")
+        self.what = what
+        self.mend = mend
+
+
+class UsageError(EdgeqError):
+    """The command or call asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that is in none of the tables; the message offers the nearest one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        super().__init__(
+            f"no {kind} is called {name!r}",
+            mend=f"{hint}Known: {', '.join(names) or 'none'}.",
+        )
+
+
+class ArtefactError(UsageError):
+    """A model, checkpoint or data file is not what it has to be."""
+
+
+class OutputError(UsageError):
+    """The output cannot be written, or something is there already."""
+
+
+class GateFailed(EdgeqError):
+    """The measured numbers are worse than the baseline allows."""
+
+    exit_code = 1
+
+
+class Inconclusive(EdgeqError):
+    """The measurement cannot decide either way."""
+
+    exit_code = 3
+
+
+class TargetError(EdgeqError):
+    """A runtime is not usable here, crashed, or did something other than it was asked."""
+
+    exit_code = 4
+
+
+class MissingDependency(TargetError):
+    """A known plug-in whose package is not installed."""
+
+    def __init__(self, kind: str, name: str, package: str, extras: Iterable[str] = ()) -> None:
+        wanted = ",".join(sorted(extras))
+        super().__init__(
+            f"{kind} {name!r} needs the package {package!r}, which is not installed",
+            mend=f"pip install 'edgeq[{wanted}]'" if wanted else f"pip install {package}",
+        )
+
+
+class Interrupted(EdgeqError):
+    """The user pressed Ctrl-C; the message says how to go on."""
+
+    exit_code = 130

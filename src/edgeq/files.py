@@ -1,0 +1,89 @@
+"""Files are read within limits and written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgeq.errors import ArtefactError, OutputError
+
+MAX_MODEL_BYTES = 2**31  # a FlatBuffer and a protobuf both end here
+
+
+def read_bytes(path: Path, what: str, *, limit: int = MAX_MODEL_BYTES) -> bytes:
+    """The content of a file, with a message for people where it cannot be had.
+
+    Args:
+        path: the file.
+        what: the noun for messages, such as ``"checkpoint"``.
+        limit: the largest size accepted, in bytes.
+
+    Raises:
+        ArtefactError: missing, a folder, unreadable, empty or larger than ``limit``.
+    """
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise ArtefactError(f"{path} is a folder, not a {what}", mend="name the file inside it")
+        if size > limit:
+            raise ArtefactError(f"{path} has {size} bytes, more than the {limit} a {what} may have", mend="is it the right file?")
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArtefactError(f"there is no {what} at {path}", mend="check the path") from error
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}", mend="check its permissions") from error
+    if not content:
+        raise ArtefactError(f"{path} has zero bytes, so it is no {what}", mend="write it again; an interrupted copy leaves such files")
+    return content
+
+
+def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
+    """Write a file so that a reader sees the old content or all of the new, never a part.
+
+    Raises:
+        OutputError: ``path`` exists and ``overwrite`` is false, or it cannot be written.
+    """
+    check_output(path, overwrite=overwrite)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}", mend="choose another place with -o/--output") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any, *, overwrite: bool = False) -> None:
+    """Write a JSON document, indented, keys in the given order, whole or not at all."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode(), overwrite=overwrite)
+
+
+def check_output(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse early, before long work, what :func:`write_bytes` would refuse at the end.
+
+    Raises:
+        OutputError: the file exists and may not be replaced, or its folder cannot be written.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder, and a file has to be written there", mend="name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already", mend="add --overwrite, or choose another place with -o/--output")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OutputError(f"{path} cannot be written: {folder} is no folder that you may write", mend="choose another place with -o/--output")

@@ -1,0 +1,127 @@
+"""The affine integer grid that every quantised tensor of edgeq lies on, and tensors that carry theirs along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CARRIER_RANGE = {
+    "int4": (-8, 7),
+    "uint4": (0, 15),
+    "int8": (-128, 127),
+    "uint8": (0, 255),
+    "int16": (-(2**15), 2**15 - 1),
+    "uint16": (0, 2**16 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantParams:
+    """A grid ``real = scale * (q - zero_point)`` with ``qmin <= q <= qmax``.
+
+    Attributes:
+        scale: float32, shape () for one scale a tensor, (channels,) for one a channel; the step, 1 LSB, in real units.
+        zero_point: int32, the shape of ``scale``; the integer that stands for zero.
+        dtype: the carrier, a key of ``CARRIER_RANGE``.
+        qmin: the least integer used; above the carrier's own least where the range is narrower than the carrier.
+        qmax: the greatest integer used.
+        axis: the channel axis when there is one scale a channel, else None.
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.int32]
+    dtype: str
+    qmin: int
+    qmax: int
+    axis: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        scale: float | NDArray[np.float32],
+        zero_point: int | NDArray[np.int32] = 0,
+        dtype: str = "int8",
+        qmin: int | None = None,
+        qmax: int | None = None,
+        axis: int | None = None,
+    ) -> QuantParams:
+        """A grid from plain numbers; the range defaults to the whole carrier."""
+        low, high = CARRIER_RANGE[dtype]
+        step = np.asarray(scale, np.float32)
+        return cls(
+            step,
+            np.broadcast_to(np.asarray(zero_point, np.int32), step.shape).copy(),
+            dtype,
+            low if qmin is None else qmin,
+            high if qmax is None else qmax,
+            axis,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, QuantParams):
+            return NotImplemented
+        return (
+            self.dtype == other.dtype
+            and (self.qmin, self.qmax, self.axis) == (other.qmin, other.qmax, other.axis)
+            and np.array_equal(self.scale, other.scale)
+            and np.array_equal(self.zero_point, other.zero_point)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays inside: equal by value, so not hashable
+
+    @property
+    def bits(self) -> int:
+        """The width of the range in use."""
+        return int(self.qmax - self.qmin).bit_length()
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the carrier could hold more than the range in use."""
+        return (self.qmin, self.qmax) != CARRIER_RANGE[self.dtype]
+
+    def quantize(self, x: NDArray[np.floating]) -> NDArray[np.integer]:
+        """Round half to even onto the grid and saturate, in float32, as ONNX QuantizeLinear does."""
+        scale, zero = self._broadcast(x.ndim)
+        q = np.rint(x.astype(np.float32) / scale) + zero
+        return np.clip(q, self.qmin, self.qmax).astype(_storage(self.dtype))
+
+    def dequantize(self, q: NDArray[np.integer]) -> NDArray[np.float32]:
+        """``scale * (q - zero_point)`` in float32, as ONNX DequantizeLinear does."""
+        scale, zero = self._broadcast(q.ndim)
+        return ((q.astype(np.int32) - zero).astype(np.float32) * scale).astype(np.float32)
+
+    def _broadcast(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        if self.axis is None:
+            return self.scale, self.zero_point
+        shape = [1] * rank
+        shape[self.axis] = -1
+        return self.scale.reshape(shape), self.zero_point.reshape(shape)
+
+
+def _storage(dtype: str) -> np.dtype[np.signedinteger]:
+    return np.dtype({"int4": "int8", "uint4": "uint8"}.get(dtype, dtype))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedTensor:
+    """Integers together with the grid they lie on.
+
+    Attributes:
+        values: the integers as stored, in the layout of the ONNX graph (NCHW for images).
+        params: their grid.
+    """
+
+    values: NDArray[np.integer]
+    params: QuantParams
+
+    def levels(self) -> NDArray[np.int32]:
+        """The integers with the zero point taken off: equal in every carrier, so comparable in LSB."""
+        _, zero = self.params._broadcast(self.values.ndim)
+        return self.values.astype(np.int32) - zero
+
+    def dequantize(self) -> NDArray[np.float32]:
+        """The real values, float32."""
+        return self.params.dequantize(self.values)

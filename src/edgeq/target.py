@@ -1,0 +1,159 @@
+"""What every target answers: what it can do, whether it works here, and what an artefact computes on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
+
+from edgeq.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgeq.quant import QuantizedTensor, QuantParams
+
+Format = Literal["checkpoint", "onnx", "tflite"]
+LatencyKind = Literal["measured", "simulated", "estimated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a target can run; exporters, comparisons and gates read this and never the target's name.
+
+    Attributes:
+        formats: artefact formats it opens.
+        carriers: integer types it computes quantised activations in; empty for a target that computes in float.
+        per_channel: whether weight scales may differ by output channel.
+        intermediates: whether tensors inside the graph can be read.
+        latency: what a latency taken on it means.
+        summary: one line for people.
+    """
+
+    formats: frozenset[Format]
+    carriers: frozenset[str]
+    per_channel: bool
+    intermediates: bool
+    latency: LatencyKind
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a target works on this machine.
+
+    Attributes:
+        usable: whether it can be opened here.
+        versions: package name to version, of what it runs on.
+        why_not: what is missing, empty when usable.
+        mend: how to make it usable, empty when usable.
+    """
+
+    usable: bool
+    versions: Mapping[str, str] = field(default_factory=dict)
+    why_not: str = ""
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of an opened artefact.
+
+    Attributes:
+        name: its name in the artefact.
+        shape: the dimensions without the batch, in the artefact's own layout.
+        dtype: numpy's name for the element type at the artefact's boundary.
+        params: its grid, when it is quantised at the boundary.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    params: QuantParams | None = None
+
+
+class Session(Protocol):
+    """One artefact opened on one target; a context manager that frees the runtime at its end."""
+
+    @property
+    def input(self) -> TensorSpec:
+        """The one input."""
+        ...
+
+    @property
+    def output(self) -> TensorSpec:
+        """The first output."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What really runs, for reports: provider, kernels, operators after optimisation."""
+        ...
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the first output for a batch.
+
+        Args:
+            batch: float32, (samples, *shape), in NCHW or in the artefact's own layout. A quantised boundary is
+                quantised and dequantised with the artefact's own scale.
+
+        Raises:
+            ArtefactError: the batch does not fit the artefact's input.
+            TargetError: the runtime failed.
+        """
+        ...
+
+    def tensors(self, batch: NDArray[np.float32]) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+        """Every readable tensor inside the graph for a batch, in graph order, in NCHW, by name.
+
+        Raises:
+            TargetError: the target cannot show intermediate tensors.
+        """
+        ...
+
+    def prepare(self, batch: NDArray[np.float32]) -> None:
+        """Set the input once, so that :meth:`invoke` times the runtime and nothing of ours."""
+        ...
+
+    def invoke(self) -> None:
+        """Run once on what :meth:`prepare` set."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None: ...
+
+
+@runtime_checkable
+class Target(Protocol):
+    """A place where artefacts run. Registered in the entry-point group ``edgeq.targets`` under the name users type."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; importing no runtime."""
+        ...
+
+    def probe(self) -> Availability:
+        """Whether it works here; never raises."""
+        ...
+
+    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> Session:
+        """Load an artefact.
+
+        Args:
+            artefact: a file of one of the capabilities' formats.
+            threads: the most threads the runtime may use.
+            intermediates: whether :meth:`Session.tensors` will be called (may be slower, never other numbers).
+
+        Raises:
+            ArtefactError: the file is missing, broken or of another format.
+            TargetError: the runtime is absent or refuses the file.
+        """
+        ...
+
+
+TARGETS: Registry[Target] = Registry("target")

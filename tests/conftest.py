@@ -1,0 +1,17 @@
+"""Fixtures for the whole suite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data; tests that need it are skipped where ``EDGEQ_DATA`` does not name one."""
+    folder = os.environ.get("EDGEQ_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("EDGEQ_DATA names no folder of real data")
+    return Path(folder).resolve()
