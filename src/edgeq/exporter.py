@@ -1,0 +1,80 @@
+"""What every exporter answers: one canonical QDQ model in, one file out, and the proof that no number changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from edgeq.registry import Registry
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Carrier = Literal["uint8", "int8"]
+IoType = Literal["float32", "int8", "uint8"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What a user may choose about a file; never about its numbers.
+
+    Attributes:
+        carrier: integer type of ONNX activations: uint8 is fast on x86, int8 is what Arm and TFLite want.
+        io_type: element type at a TFLite file's boundary.
+    """
+
+    carrier: Carrier = "uint8"
+    io_type: IoType = "int8"
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """The scale-parity report: every number of the QDQ model against the same number read back from the written file.
+
+    Attributes:
+        weights: integer weights compared.
+        biases: integer biases compared.
+        scales: scales compared, bit for bit as float32.
+        zero_points: zero points compared, after the carrier's shift.
+        different: one line for each number that differs, naming tensor, kind, expected and found.
+    """
+
+    weights: int
+    biases: int
+    scales: int
+    zero_points: int
+    different: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> int:
+        """How many numbers were compared."""
+        return self.weights + self.biases + self.scales + self.zero_points
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file's content and its proof."""
+
+    content: bytes
+    parity: ParityReport
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Writes one format. Registered in the entry-point group ``edgeq.exporters`` under the name users type."""
+
+    @property
+    def suffix(self) -> str:
+        """The file ending, with its dot."""
+        ...
+
+    def export(self, model: ir.Model, options: ExportOptions) -> Exported:
+        """Write a canonical QDQ model; ``model`` is left as it is.
+
+        Raises:
+            ArtefactError: the model holds something that the format cannot express exactly; names the node.
+        """
+        ...
+
+
+EXPORTERS: Registry[Exporter] = Registry("exporter")
