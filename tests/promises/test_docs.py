@@ -1,0 +1,113 @@
+"""The documentation cannot rot: its links resolve, and what it names exists, and what exists is named."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import edgeq
+from edgeq import errors
+from edgeq.exporter import EXPORTERS
+from edgeq.registry import Registry
+from edgeq.target import TARGETS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?:^|[`\s/])edgeq ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)(?=[\s`]|$)")
+CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
+UNFINISHED = re.compile(r"\bNotImplementedError\b|\b(?:TODO|FIXME|XXX)\b")
+
+
+@pytest.fixture(scope="module")
+def pages(tracked: tuple[Path, ...]) -> dict[Path, str]:
+    """Every Markdown page with its text."""
+    return {path: path.read_text(encoding="utf-8") for path in tracked if path.suffix == ".md"}
+
+
+@pytest.fixture(scope="module")
+def prose(pages: dict[Path, str]) -> str:
+    """All pages but the history, as one text."""
+    return "\n".join(text for path, text in pages.items() if path.name != "CHANGELOG.md")
+
+
+@pytest.fixture(scope="module")
+def generator(root: Path) -> dict[str, Any]:
+    """The script that writes the command line reference."""
+    return runpy.run_path(str(root / "docs" / "generate_cli_reference.py"))
+
+
+@pytest.fixture(scope="module")
+def commands(generator: dict[str, Any]) -> set[str]:
+    """Every command of the application, as the words after ``edgeq``."""
+    from typer.main import get_command
+
+    from edgeq.deploy.cli import app
+
+    return {" ".join(path) for path, _ in generator["commands"](get_command(app))}
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as Markdown viewers make them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_relative_links_resolve(pages: dict[Path, str]) -> None:
+    broken = []
+    for page, text in pages.items():
+        for target in LINK.findall(text):
+            file, _, anchor = target.partition("#")
+            if "://" in target or target.startswith("mailto:"):
+                continue
+            goal = (page.parent / file).resolve() if file else page
+            if not goal.exists() or (anchor and anchor not in anchors(goal.read_text(encoding="utf-8"))):
+                broken.append(f"{page.name}: {target}")
+    assert broken == []
+
+
+def test_every_command_in_the_docs_exists(prose: str, commands: set[str]) -> None:
+    code = "\n".join(block or inline for block, inline in CODE.findall(prose))
+    named = {match.group(1) for match in COMMAND.finditer(code)}
+    groups = {command.partition(" ")[0] for command in commands}
+    assert named
+    assert {words for words in named if words.partition(" ")[0] not in groups} == set()
+
+
+def test_every_command_is_in_the_readme(root: Path, commands: set[str]) -> None:
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert [command for command in sorted(commands) if f"edgeq {command.partition(' ')[0]}" not in readme] == []
+
+
+def test_the_command_reference_is_current(root: Path, generator: dict[str, Any]) -> None:
+    page = root / "docs" / "reference" / "cli.md"
+    assert page.read_text(encoding="utf-8") == generator["render"](), "mend: make docs"
+
+
+def test_exit_codes_in_the_docs_are_those_of_the_errors(root: Path) -> None:
+    raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EdgeqError)}
+    for page in ("README.md", "docs/reference/exit-codes.md"):
+        text = (root / page).read_text(encoding="utf-8")
+        table = text[text.index("| code | meaning |") :].split("\n\n")[0]
+        assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == {0, *raised}, page
+
+
+@pytest.mark.parametrize(
+    "registry", [TARGETS, EXPORTERS, Registry[object]("dataset"), Registry[object]("model")], ids=lambda table: table.kind
+)
+def test_every_registered_name_is_in_the_docs(registry: Registry[object], prose: str) -> None:
+    assert [name for name in registry.names() if f"`{name}`" not in prose] == []
+
+
+def test_the_changelog_speaks_of_this_version(root: Path) -> None:
+    versions = re.findall(r"^## \[([^\]]+)\]", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert versions[0] == edgeq.__version__
+
+
+def test_product_code_is_finished(modules: tuple[Path, ...]) -> None:
+    found = [f"{path}: {match.group()}" for path in modules for match in UNFINISHED.finditer(path.read_text(encoding="utf-8"))]
+    assert found == []
