@@ -1,0 +1,177 @@
+"""A convolution or fully connected layer as it is trained and as an integer runtime will store it: one module, two forms.
+
+In training the layer runs with fake-quantised weights and live BatchNorm statistics. In evaluation it runs on what the
+exporter writes: BatchNorm folded *exactly* into the scale and sign of the integers and into an int32 bias, so accuracy
+measured in PyTorch already holds every rounding that an integer runtime makes in its constants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgeq.errors import EdgeqError, UsageError
+from edgeq.lowering import IntegerWeights
+from edgeq.quant import QuantParams
+
+from edgeq.training.learned_clip import LearnedClip
+
+BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
+LEAST_SCALE = 2.0**-80  # of a channel that is switched off; times any input step it is still a normal float32
+
+
+class WeightQuantizer(nn.Module):
+    """Normalises (Eq. 20) and quantises a weight tensor; layers with tied weights share one.
+
+    Args:
+        bits: width.
+        normalize: bring the tensor to zero mean and unit variance first; the scale is left to BatchNorm, as released.
+        bound: the initial clipping bound; 3.0 is the published one for normalised weights.
+    """
+
+    EPS = 1e-6
+
+    def __init__(self, bits: int, *, normalize: bool, bound: float) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.clip = LearnedClip(bits, signed=True, narrow=True, bound=bound)
+
+    def prepare(self, weight: Tensor) -> Tensor:
+        """Eq. 20, over the whole tensor, or the weight as it is."""
+        if not self.normalize:
+            return weight
+        return (weight - weight.mean()) / (weight.std() + self.EPS)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The fake-quantised weight, float32."""
+        out: Tensor = self.clip(self.prepare(weight))
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """Integers (as floats, Conv or Linear layout), their scale, the integer bias (as floats) and its scale."""
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+    bias_scale: Tensor | None
+
+
+class QuantLayer(nn.Module):
+    """``gain * bn(layer(x))`` with quantised weights.
+
+    Args:
+        layer: Conv2d, ConvTranspose2d of stride 1, or Linear; its parameters are used, not copied.
+        bn: the BatchNorm behind it, if any.
+        quantizer: of the weights; shared between layers that share their weights.
+        gain: a constant factor behind it, such as the ``-h`` of ``x - h K^T u``; goes into scale and sign.
+    """
+
+    def __init__(self, layer: nn.Module, bn: nn.BatchNorm2d | None, quantizer: WeightQuantizer, gain: float = 1.0) -> None:
+        super().__init__()
+        if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            raise UsageError(f"a {type(layer).__name__} cannot be quantised", mend="quantise Conv2d, ConvTranspose2d and Linear layers")
+        if isinstance(layer, nn.ConvTranspose2d) and (layer.stride != (1, 1) or layer.groups != 1 or any(layer.output_padding)):
+            raise UsageError("a transposed convolution with stride, groups or output padding cannot be quantised", mend="use stride 1")
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (isinstance(layer.padding, str) or layer.padding_mode != "zeros"):
+            raise UsageError("a convolution with padding given in words or not of zeros cannot be quantised", mend="give zero padding in numbers")
+        self.layer = layer
+        self.bn = bn
+        self.quantizer = quantizer
+        self.gain = gain
+        self._source: tuple[LearnedClip, ...] = ()  # in a tuple, so that it is no submodule of this layer too
+
+    def read_from(self, source: LearnedClip) -> None:
+        """Say which quantiser's grid the input lies on: the bias is rounded to steps of that grid times the weights'."""
+        self._source = (source,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output before any ReLU; NCHW or (n, features), float32."""
+        if self.training or not self.quantizer.clip.rounding:
+            y = self._apply(x, self.quantizer(self.layer.weight), self.layer.bias, transposed=isinstance(self.layer, nn.ConvTranspose2d))
+            y = y if self.bn is None else self.bn(y)
+            return y if self.gain == 1.0 else y * self.gain
+        folded = self._fold()
+        bias = None if folded.bias is None or folded.bias_scale is None else folded.bias * folded.bias_scale
+        return self._apply(x, folded.weight * _per_channel(folded.scale, folded.weight), bias, transposed=False)
+
+    def _apply(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, transposed: bool) -> Tensor:
+        if isinstance(self.layer, nn.Linear):
+            return F.linear(x, weight, bias)
+        layer: Any = self.layer
+        if transposed:
+            return F.conv_transpose2d(x, weight, bias, layer.stride, layer.padding, dilation=layer.dilation)
+        return F.conv2d(x, weight, bias, layer.stride, self._padding(), layer.dilation, layer.groups)
+
+    def _padding(self) -> tuple[int, int]:
+        layer: Any = self.layer
+        if not isinstance(layer, nn.ConvTranspose2d):
+            return layer.padding  # type: ignore[no-any-return]
+        pads = [d * (k - 1) - p for k, p, d in zip(layer.kernel_size, layer.padding, layer.dilation, strict=True)]
+        return pads[0], pads[1]
+
+    def _fold(self) -> _Folded:
+        """BatchNorm and gain into scale, sign and bias; no weight is quantised again but in dead channels (see below)."""
+        integers = self.quantizer.clip.integers(self.quantizer.prepare(self.layer.weight))
+        if isinstance(self.layer, nn.ConvTranspose2d):
+            integers = integers.transpose(0, 1).flip(2, 3)
+        step = self.quantizer.clip.step
+        if self.bn is None and self.layer.bias is None:
+            weight, scale = integers * np.sign(self.gain), step * abs(self.gain)
+            return _Folded(weight, scale, None, None)
+        factor, shift = self._affine()
+        if not self._source:
+            raise EdgeqError("a quantised layer with a bias does not know its input's grid", mend="call read_from with its quantiser")
+        source_step = self._source[0].step
+        scale = (step.double() * factor.abs()).float()
+        # A channel that BatchNorm has all but switched off has a step so small that its bias overflows int32. Its step
+        # is enlarged until the bias fits; its weights, worth less than 1e-4 of that bias, go onto the coarser grid.
+        least = (shift.abs() / (source_step.double() * BIAS_LIMIT)).float().clamp(min=LEAST_SCALE)
+        coarse = scale < least
+        weight = integers * _per_channel(factor.sign().float(), integers)
+        if bool(coarse.any()):
+            ratio = torch.where(coarse, scale / least, 1.0)
+            weight = (weight * _per_channel(ratio, weight)).round()
+            scale = torch.where(coarse, least, scale)
+        bias_scale = source_step * scale
+        return _Folded(weight, scale, (shift / bias_scale.double()).round().float(), bias_scale)
+
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """``gain * bn(y + bias) = factor * y + shift``, float64; shape () where it is the same for all channels."""
+        own_bias = self.layer.bias
+        bias = torch.zeros((), dtype=torch.float64) if own_bias is None else own_bias.double()
+        if self.bn is None:
+            return torch.tensor(self.gain, dtype=torch.float64), self.gain * bias
+        if self.bn.running_mean is None or self.bn.running_var is None:
+            raise UsageError("a BatchNorm without running statistics cannot be folded", mend="use track_running_stats=True")
+        factor = self.gain * self.bn.weight.double() / (self.bn.running_var.double() + self.bn.eps).sqrt()
+        return factor, factor * (bias - self.bn.running_mean.double()) + self.gain * self.bn.bias.double()
+
+    @torch.no_grad()
+    def integer_weights(self) -> IntegerWeights:
+        """The integers and grids that evaluation uses, for an exporter."""
+        if self.quantizer.clip.bits > 8:
+            raise EdgeqError("weights are still above 8 bits", mend="set the target widths before export")
+        folded = self._fold()
+        levels = self.quantizer.clip.levels
+        axis = 0 if folded.scale.ndim else None
+        params = QuantParams.of(folded.scale.numpy(), 0, "int8", -levels, levels, axis)
+        bias = bias_params = None
+        if folded.bias is not None and folded.bias_scale is not None:
+            bias = folded.bias.numpy().astype(np.int32)
+            bias_params = QuantParams.of(folded.bias_scale.numpy(), 0, "int32", axis=axis)
+        weight = np.ascontiguousarray(folded.weight.numpy().astype(np.int8))
+        if isinstance(self.layer, nn.Linear):
+            return IntegerWeights("Gemm", weight, params, bias, bias_params)
+        layer: Any = self.layer
+        return IntegerWeights("Conv", weight, params, bias, bias_params, layer.stride, self._padding(), layer.dilation, layer.groups)
+
+
+def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:
+    return scale.reshape(-1, *[1] * (weight.ndim - 1)) if scale.ndim else scale
