@@ -1,0 +1,152 @@
+"""What comparisons and profiles find: plain frozen records that the command line prints, the gate judges and the report draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeq.timing import Latency
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Top-1 accuracy on pinned samples.
+
+    Attributes:
+        correct: samples classified right.
+        total: samples.
+        low: lower end of the 95 % Wilson interval, a fraction.
+        high: upper end, a fraction.
+    """
+
+    correct: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def fraction(self) -> float:
+        """The share of samples classified right."""
+        return self.correct / self.total
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far one tensor is from the same tensor of another stage, over all samples.
+
+    Attributes:
+        tensor: its name; ``output`` for the network's result.
+        depth: its position in the graph, from 0.
+        elements: values compared.
+        mse: mean squared difference, in squared real units.
+        rmse: its root, in real units.
+        sqnr_db: signal to difference, 10 log10(sum ref^2 / sum diff^2); infinite where equal.
+        cosine: cosine similarity of all values; 1 where equal.
+        max_abs: the largest difference, in real units.
+        lsb: difference in quantisation steps to number of values, where both stages have the tensor on the same grid;
+            steps beyond +-8 are counted at +-8. Empty where the tensor has no common grid.
+    """
+
+    tensor: str
+    depth: int
+    elements: int
+    mse: float
+    rmse: float
+    sqnr_db: float
+    cosine: float
+    max_abs: float
+    lsb: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One artefact on one target.
+
+    Attributes:
+        artefact: the file's name, without its folder.
+        target: the target's name.
+        size_bytes: of the file.
+        accuracy: on the data, None where there are no labels to compare with.
+        agreement: share of samples with the same top-1 answer as the reference stage.
+        flipped: ids of the samples whose top-1 answer differs from the reference's, at most 100.
+        facts: what the session says about itself.
+    """
+
+    artefact: str
+    target: str
+    size_bytes: int
+    accuracy: Accuracy | None
+    agreement: float
+    flipped: tuple[int, ...]
+    facts: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """``artefact @ target``."""
+        return f"{self.artefact} @ {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The drift between two stages.
+
+    Attributes:
+        source: name of the stage taken as true.
+        stage: name of the stage compared with it.
+        cause: what lies between them: quantisation, graph optimisation, conversion, kernel rounding.
+        output: drift of the network's result.
+        tensors: drift of each tensor both stages show, in graph order; empty where one shows none.
+    """
+
+    source: str
+    stage: str
+    cause: str
+    output: Drift
+    tensors: tuple[Drift, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Several stages on the same samples.
+
+    Attributes:
+        data: the data set's name.
+        samples: how many samples were used.
+        reference: name of the stage that the others are compared with.
+        stages: in the order of the chain, the reference first.
+        hops: from each stage to the next.
+        from_reference: from the reference to each other stage.
+    """
+
+    data: str
+    samples: int
+    reference: str
+    stages: tuple[Stage, ...]
+    hops: tuple[Hop, ...]
+    from_reference: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Latency of one artefact on one target.
+
+    Attributes:
+        artefact: the file's name.
+        target: the target's name.
+        threads: the most threads it might use.
+        batch: samples an invocation.
+        kind: measured, simulated or estimated.
+        latency: the figures.
+        size_bytes: of the file.
+    """
+
+    artefact: str
+    target: str
+    threads: int
+    batch: int
+    kind: str
+    latency: Latency
+    size_bytes: int
