@@ -1,0 +1,137 @@
+"""The residual networks for small images that everything else is compared with.
+
+He, Zhang, Ren, Sun, "Deep residual learning for image recognition" (2016), Sec. 4.2: a 3x3 stem, three stages of ``n`` basic
+blocks with 16, 32 and 64 channels, global average pooling and one linear layer; depth ``6n + 2``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Shortcut = Literal["projection", "pad"]
+WIDTHS = (16, 32, 64)
+
+
+class Stem(nn.Module):
+    """3x3 convolution, BatchNorm and ReLU, from the image to the first width."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to (n, out_channels, h, w)."""
+        y: Tensor = self.relu(self.bn(self.conv(x)))
+        return y
+
+
+class ProjectionShortcut(nn.Module):
+    """1x1 convolution with stride 2 and BatchNorm: option B of He et al., only where the shape changes."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride=2, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to (n, out_channels, ceil(h/2), ceil(w/2))."""
+        y: Tensor = self.bn(self.conv(x))
+        return y
+
+
+class PadShortcut(nn.Module):
+    """Every second pixel, with zero channels on both sides: option A of He et al., which has no parameter."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.before = (out_channels - in_channels) // 2
+        self.after = out_channels - in_channels - self.before
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to (n, out_channels, ceil(h/2), ceil(w/2))."""
+        return functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.before, self.after))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; the second ReLU stands after their sum."""
+
+    def __init__(self, in_channels: int, out_channels: int, shortcut: Shortcut) -> None:
+        super().__init__()
+        grows = in_channels != out_channels
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2 if grows else 1, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut = _shortcut(shortcut, in_channels, out_channels) if grows else None
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to (n, out_channels, h', w'), of half the size where the channels grow."""
+        inner = self.relu1(self.bn1(self.conv1(x)))
+        beside = x if self.shortcut is None else self.shortcut(x)
+        y: Tensor = self.relu2(self.bn2(self.conv2(inner)) + beside)
+        return y
+
+
+def _shortcut(kind: Shortcut, in_channels: int, out_channels: int) -> nn.Module:
+    return (ProjectionShortcut if kind == "projection" else PadShortcut)(in_channels, out_channels)
+
+
+class ResNet(nn.Module):
+    """ResNet-(6n+2) for small images.
+
+    Args:
+        blocks: how many blocks a stage has (n).
+        classes: how many outputs.
+        in_channels: of the image; 3 for colour.
+        shortcut: ``"projection"`` (option B) or ``"pad"`` (option A).
+        widths: channels of the stages; each is the one before it, or larger.
+    """
+
+    def __init__(
+        self,
+        blocks: int,
+        *,
+        classes: int,
+        in_channels: int = 3,
+        shortcut: Shortcut = "projection",
+        widths: tuple[int, ...] = WIDTHS,
+    ) -> None:
+        super().__init__()
+        self.stem = Stem(in_channels, widths[0])
+        self.stages = nn.Sequential()
+        before = widths[0]
+        for width in widths:
+            first = BasicBlock(before, width, shortcut)
+            self.stages.append(nn.Sequential(first, *(BasicBlock(width, width, shortcut) for _ in range(blocks - 1))))
+            before = width
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.classifier = nn.Linear(before, classes)
+        initialize(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to logits, (n, classes)."""
+        logits: Tensor = self.classifier(self.flatten(self.pool(self.stages(self.stem(x)))))
+        return logits
+
+
+@torch.no_grad()
+def initialize(network: nn.Module) -> None:
+    """He initialisation of every convolution (normal, by fan-out); BatchNorm starts as the identity.
+
+    A transposed convolution is left alone, since in these networks it has the weight of a convolution.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
