@@ -23,7 +23,7 @@ def crop_flip(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
     Returns:
         A new array of the same shape.
     """
-    count, height, width, _ = images.shape
+    count, (height, width) = len(images), images.shape[1:3]
     padded = np.pad(images, ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)))
     top, left = rng.integers(0, 2 * PADDING + 1, (2, count))
     windows = sliding_window_view(padded, (height, width), axis=(1, 2))

@@ -82,7 +82,9 @@ class Dataset:
             return self.read(())
         folder = data_root(root)
         if folder is None:
-            raise UsageError(f"the data set {self.name!r} is read from files, and no folder is named", mend=f"set {ROOT_VARIABLE} to the folder")
+            raise UsageError(
+                f"the data set {self.name!r} is read from files, and no folder is named", mend=f"set {ROOT_VARIABLE} to the folder"
+            )
         paths = self._find(folder)
         if paths is None:
             raise ArtefactError(f"the data set {self.name!r} is not in {folder}: {self._wanted()}", mend=self._how_to_get())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +24,9 @@ def read(_paths: tuple[Path, ...]) -> DataSource:
     The published grey levels 0..16 become 0..255 as ``(255 * level + 8) // 16``, which is rounding half up. The splits are
     stratified by class and fixed; a sample's id is its place in scikit-learn's order.
     """
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
-    content = load_digits()
+    content: Any = load_digits()
     images = ((255 * content.images.astype(np.int64) + 8) // 16).astype(np.uint8)
     every = make_split(images, content.target, 10, "scikit-learn's digits")
     position = np.arange(len(every), dtype=np.int64)

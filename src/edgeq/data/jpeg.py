@@ -39,7 +39,9 @@ def decode(content: NDArray[Any], offsets: NDArray[Any], where: object, *, limit
     height, width = _size(content[starts[0] : starts[1]], 0, where)
     count = len(starts) - 1
     if count * height * width * 3 > limit:
-        raise ArtefactError(f"{where} holds {count} images of {width}x{height}, more than the {limit} bytes accepted", mend="is it the right file?")
+        raise ArtefactError(
+            f"{where} holds {count} images of {width}x{height}, more than the {limit} bytes accepted", mend="is it the right file?"
+        )
     images = np.empty((count, height, width, 3), np.uint8)
 
     def fill(chunk: Sequence[int]) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgeq.data.arrays import read_npz
 from edgeq.data.dataset import Dataset
 from edgeq.data.jpeg import decode

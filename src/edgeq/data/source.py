@@ -88,7 +88,7 @@ class DataSource:
                 mend=f"give {channels} of each",
             )
         if not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
-            raise UsageError(f"mean {tuple(mean)} and std {tuple(std)} cannot normalise an image", mend="give finite means and positive deviations")
+            raise UsageError(f"mean {tuple(mean)} and std {tuple(std)} cannot normalise", mend="give finite means and positive deviations")
         return replace(self, mean=tuple(mean), std=tuple(std))
 
 
