@@ -6,8 +6,8 @@ STAMP := $(VENV)/.edgeq-installed
 # One thread a worker: on shared cores, OpenMP teams that compete cost more than they give.
 TEST_ENV := OMP_NUM_THREADS=1
 TEST_WORKERS ?= 2
-# The first interpreter that is new enough; PYTHON=/path/to/python3 overrides it.
-FIND_PYTHON = for python in $(PYTHON) python3.11 python3 python; do \
+# The first interpreter that is new enough; with PYTHON=/path/to/python3, that one or none.
+FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3 python); do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; exit 0; }; done; \
 	echo "edgeq needs Python 3.11 or newer. Mend: install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1
 
@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { python="$$($(FIND_PYTHON))" && echo "creating $(VENV) from $$python" && "$$python" -m venv $(VENV); }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@echo "installing edgeq and its tools into $(VENV), some minutes the first time"
-	@$(BIN)/python -m pip install --quiet -c constraints.txt hatchling
-	@$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(BIN)/python -m pip install -qq -c constraints.txt hatchling
+	@$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## train, export, run everywhere and report, into demo/
