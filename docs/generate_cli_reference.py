@@ -86,6 +86,8 @@ def described(parameter: Parameter) -> str:
 def default_text(parameter: Parameter) -> str:
     """The default as a user would type it; empty where there is none, or where leaving a flag out says it."""
     default = parameter.default() if callable(parameter.default) else parameter.default
+    if isinstance(default, bool) and parameter.secondary_opts:
+        return f"`{(parameter.opts if default else parameter.secondary_opts)[0]}`"
     if default is None or isinstance(default, bool) or default in ([], (), "") or parameter.required:
         return ""
     if isinstance(default, list | tuple):

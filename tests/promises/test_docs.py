@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"(?:^|[`\s/])edgeq ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)(?=[\s`]|$)")
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
-UNFINISHED = re.compile(r"\bNotImplementedError\b|\b(?:TODO|FIXME|XXX)\b")
+UNFINISHED = re.compile(r"\braise NotImplementedError\b|\b(?:TODO|FIXME|XXX)\b")
 
 
 @pytest.fixture(scope="module")
