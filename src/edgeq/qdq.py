@@ -1,0 +1,189 @@
+"""The integer graph that a QDQ ONNX file means: what every exporter, proof and cost model reads instead of the file.
+
+A QDQ file spells one integer operator as DequantizeLinear, a float operator, perhaps a float Relu, QuantizeLinear and
+perhaps an integer Clip. Runtimes that compute in integers see one operator there, and so does this view. Tools spell the
+same integers in many ways; the view of two spellings is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from edgeq.quant import QuantParams
+
+Activation = Literal["", "relu", "relu6"]
+AttributeValue: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+
+MOVES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Pad", "MaxPool"))
+"""Operators that only choose among the integers they read, so that they commute with quantisation."""
+
+_AVERAGES = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QdqTensor:
+    """A tensor that an integer runtime stores.
+
+    Attributes:
+        name: the integer tensor's name without the suffix ``_quantized``; unique in the graph.
+        shape: its dimensions in the ONNX layout; a dynamic batch counts as 1.
+        params: the stored grid; ``qmin`` and ``qmax`` are narrower than the carrier where an integer Clip makes them so.
+        low: the least integer that can occur, a fused activation and the integers it is made of taken into account.
+        high: the greatest integer that can occur.
+        graph_input: the name of the graph input that it holds; empty inside the graph.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    params: QuantParams
+    low: int
+    high: int
+    graph_input: str = ""
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it holds an input of the graph."""
+        return bool(self.graph_input)
+
+    @property
+    def per_tensor(self) -> bool:
+        """Whether one scale covers the whole tensor."""
+        return self.params.axis is None
+
+    @property
+    def scale(self) -> np.float32:
+        """The step of a per-tensor grid."""
+        return np.float32(self.params.scale)
+
+    @property
+    def zero_point(self) -> int:
+        """The integer that stands for zero on a per-tensor grid."""
+        return int(self.params.zero_point)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QdqConstant:
+    """A constant operand.
+
+    Attributes:
+        name: the stored tensor's name without the suffix ``_quantized``.
+        values: integers where ``params`` is given, else as stored; int4 and uint4 widened to a byte.
+        params: the grid of the integers; None for a constant that stayed in float.
+    """
+
+    name: str
+    values: NDArray[np.generic]
+    params: QuantParams | None
+
+
+Operand: TypeAlias = QdqTensor | QdqConstant
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QdqOp:
+    """One integer operator.
+
+    Attributes:
+        op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range.
+        name: the source node's name, or its output's where it has none.
+        inputs: data operands; None for an optional one left out.
+        output: what it computes.
+        attributes: the node's attributes. Slice, Pad, ReduceMean, Concat and Transpose have theirs normalised: constant
+            inputs are here, axes are not negative.
+        activation: a float Relu or Clip(0, 6) between the operator and its quantiser; its effect is in
+            ``output.low`` and ``output.high``, as that of any other Clip is.
+    """
+
+    op_type: str
+    name: str
+    inputs: tuple[Operand | None, ...]
+    output: QdqTensor
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    activation: Activation = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QdqOutput:
+    """One output of the graph.
+
+    Attributes:
+        name: the graph output's name in the file.
+        tensor: the quantised tensor it shows.
+        head: what stands, in float, between the two.
+        axis: the axis of the head, not negative; -1 without one.
+    """
+
+    name: str
+    tensor: QdqTensor
+    head: Literal["", "softmax"] = ""
+    axis: int = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QdqGraph:
+    """A QDQ model as the integer operators it means, each after those it reads.
+
+    Attributes:
+        ops: the operators in an order in which they can run.
+        inputs: the tensors that hold the graph's inputs.
+        outputs: the graph's outputs.
+        dynamic_batch: whether the file leaves the batch open.
+        metadata: the file's ``metadata_props``.
+    """
+
+    ops: tuple[QdqOp, ...]
+    inputs: tuple[QdqTensor, ...]
+    outputs: tuple[QdqOutput, ...]
+    dynamic_batch: bool
+    metadata: Mapping[str, str]
+
+    def tensors(self) -> dict[str, QdqTensor]:
+        """Every quantised tensor by name, inputs first, then in graph order."""
+        return {tensor.name: tensor for tensor in (*self.inputs, *(op.output for op in self.ops))}
+
+
+def same_grid(a: QuantParams, b: QuantParams) -> bool:
+    """Whether equal integers mean equal numbers on both grids, bit for bit; the ranges in use may differ."""
+    return (
+        a.dtype == b.dtype
+        and a.axis == b.axis
+        and np.array_equal(a.scale, b.scale)
+        and np.array_equal(a.zero_point, b.zero_point)
+    )
+
+
+def reach(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams) -> tuple[int, int]:
+    """The least and the greatest integer that an operator can give on a grid, before any clipping of its own.
+
+    Moving and averaging integers cannot leave their range. Rescaling maps zero to zero exactly, in any rounding, so what
+    is not negative stays so; a bound other than zero is not relied on, because kernels round it each in their own way.
+    """
+    low, high = params.qmin, params.qmax
+    tensors = [operand for operand in inputs if isinstance(operand, QdqTensor)]
+    if not tensors or op_type not in MOVES | _AVERAGES | {"Requantize"} or params.axis is not None:
+        return low, high
+    if all(same_grid(tensor.params, params) for tensor in tensors):
+        return max(low, min(t.low for t in tensors)), min(high, max(t.high for t in tensors))
+    if all(tensor.per_tensor and tensor.low >= tensor.zero_point for tensor in tensors):
+        return max(low, int(params.zero_point)), high
+    return low, high
+
+
+def read_qdq(model: ir.Model) -> QdqGraph:
+    """Read a QDQ ONNX model, from this or any other tool, opset 13 to 25; ``model`` is left as it is.
+
+    Raises:
+        ArtefactError: a part of the graph stays in float, is not valid ONNX, has a cycle or unknown shapes; names the node.
+    """
+    from edgeq.qdq_reader import Reader
+
+    return Reader(model).read()

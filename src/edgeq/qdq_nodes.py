@@ -1,0 +1,262 @@
+"""What single nodes and values of an ONNX graph say: order, grids, shapes, attributes. The walk is in ``qdq_reader``."""
+
+from __future__ import annotations
+
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from edgeq.errors import ArtefactError
+from edgeq.quant import CARRIER_RANGE, QuantParams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgeq.qdq import AttributeValue
+
+OPSETS = range(13, 26)
+_FULL_RANGE = 2**31 - 1
+
+
+def title(node: ir.Node) -> str:
+    """The node's name for people, or its first output's where it has none."""
+    return node.name or (node.outputs[0].name if node.outputs else None) or "unnamed"
+
+
+def stripped(name: str) -> str:
+    """The name of the tensor whose integers are called ``name``."""
+    return name.removesuffix("_quantized")
+
+
+def in_order(graph: ir.Graph) -> list[ir.Node]:
+    """The nodes, each after those it reads.
+
+    Raises:
+        ArtefactError: a cycle, a subgraph, or an operator set that is not read.
+    """
+    version = graph.opset_imports.get("", 0)
+    if version not in OPSETS:
+        raise ArtefactError(
+            f"the model is written in ONNX opset {version}",
+            mend=f"convert it to an opset from {OPSETS[0]} to {OPSETS[-1]}, 21 for choice",
+        )
+    nodes = list(graph)
+    for node in nodes:
+        if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+            raise ArtefactError(f"{node.op_type} {title(node)!r} has a subgraph", mend="export the model without control flow")
+    position = {node: i for i, node in enumerate(nodes)}
+    before = {node: tuple(node.predecessors()) for node in nodes}
+    if all(position.get(earlier, 0) < i for i, node in enumerate(nodes) for earlier in before[node]):
+        return nodes  # the file's own order keeps branches together, which is what small arenas want
+    try:
+        return list(TopologicalSorter(before).static_order())
+    except CycleError as error:
+        raise ArtefactError("the graph has a cycle, so it cannot be run", mend="write the model again from its source") from error
+
+
+def constant_of(value: ir.Value) -> NDArray[np.generic] | None:
+    """The numbers of an initializer or a Constant node, int4 widened to int8; None for what is computed."""
+    tensor = value.const_value
+    node = value.producer()
+    if tensor is None and node is not None and node.op_type == "Constant":
+        return _constant_node(node)
+    if tensor is None:
+        return None
+    array = tensor.numpy()
+    wide = {"int4": np.int8, "uint4": np.uint8, "int2": np.int8, "uint2": np.uint8}.get(str(array.dtype))
+    return array if wide is None else array.astype(wide)
+
+
+def _constant_node(node: ir.Node) -> NDArray[np.generic]:
+    for name, attribute in node.attributes.items():
+        if name == "value":
+            return attribute.as_tensor().numpy()
+        if name in ("value_int", "value_ints"):
+            return np.asarray(attribute.value, np.int64)
+        if name in ("value_float", "value_floats"):
+            return np.asarray(attribute.value, np.float32)
+    raise ArtefactError(f"Constant {title(node)!r} holds no numbers", mend="write the model again from its source")
+
+
+def grid_of(node: ir.Node) -> QuantParams:
+    """The grid of a QuantizeLinear or DequantizeLinear, over the whole carrier.
+
+    Raises:
+        ArtefactError: computed, non-positive or blocked scales, or an element type that is no integer.
+    """
+    what = f"{node.op_type} {title(node)!r}"
+    scale = constant_of(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    if scale is None:
+        raise ArtefactError(f"{what} computes its scale at run time", mend="quantise the model statically")
+    scale = np.asarray(scale, np.float32)
+    if not np.all(np.isfinite(scale) & (scale > 0)):
+        raise ArtefactError(f"{what} has a scale that is not a positive number", mend="calibrate the model again")
+    if _integer(node, "block_size", 0):
+        raise ArtefactError(f"{what} has one scale a block", mend="use one scale a tensor or a channel")
+    zero, dtype = _zero_point(node, scale)
+    if dtype not in CARRIER_RANGE:
+        raise ArtefactError(f"{what} stores {dtype}", mend=f"use one of {', '.join(CARRIER_RANGE)}")
+    if scale.size == 1:
+        return QuantParams.of(scale.reshape(()), zero.reshape(()), dtype)
+    return QuantParams.of(scale, zero, dtype, axis=_integer(node, "axis", 1))
+
+
+def _zero_point(node: ir.Node, scale: NDArray[np.float32]) -> tuple[NDArray[np.int32], str]:
+    zero_value = node.inputs[2] if len(node.inputs) > 2 else None
+    if zero_value is not None:
+        zero = constant_of(zero_value)
+        if zero is None:
+            raise ArtefactError(f"{node.op_type} {title(node)!r} computes its zero point", mend="quantise the model statically")
+        return zero.astype(np.int32), _carrier(zero_value, zero)
+    if node.op_type == "QuantizeLinear":
+        written = _integer(node, "output_dtype", 0)
+        return np.zeros(scale.shape, np.int32), ir.DataType(written).name.lower() if written else "uint8"
+    source = node.inputs[0]
+    stored = source.dtype if source is not None else None
+    if stored is None and source is not None and (numbers := constant_of(source)) is not None:
+        return np.zeros(scale.shape, np.int32), str(numbers.dtype)
+    return np.zeros(scale.shape, np.int32), stored.name.lower() if stored is not None else "uint8"
+
+
+def _carrier(value: ir.Value, numbers: NDArray[np.generic]) -> str:
+    tensor = value.const_value
+    return tensor.dtype.name.lower() if tensor is not None else str(numbers.dtype)
+
+
+def _integer(node: ir.Node, name: str, default: int) -> int:
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
+
+
+def bounds_of(node: ir.Node) -> tuple[float, float]:
+    """The bounds of a Relu or Clip, real or integer as the tensor it stands on.
+
+    Raises:
+        ArtefactError: bounds computed at run time.
+    """
+    if node.op_type == "Relu":
+        return 0.0, float("inf")
+    bounds = [float("-inf"), float("inf")]
+    for i, value in enumerate(node.inputs[1:3]):
+        if value is None:
+            continue
+        number = constant_of(value)
+        if number is None:
+            raise ArtefactError(f"Clip {title(node)!r} computes its bounds", mend="use constant bounds")
+        bounds[i] = float(np.asarray(number, np.float64).reshape(-1)[0])
+    return bounds[0], bounds[1]
+
+
+class Shapes:
+    """The dimensions of values: as the file states them, or inferred once where it does not.
+
+    Args:
+        model: the model; it is cloned before anything is inferred.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model
+        self._inferred: Mapping[str, ir.Shape] | None = None
+
+    def of(self, *values: ir.Value | None) -> tuple[int, ...]:
+        """The shape of the first value that states one; all are known to have the same. A dynamic batch counts as 1.
+
+        Raises:
+            ArtefactError: no shape, or a dynamic dimension other than the batch.
+        """
+        known = [value for value in values if value is not None]
+        for value in known:
+            if (found := _static(value.shape)) is not None:
+                return found
+        if self._inferred is None:
+            self._inferred = _infer(self._model)
+        for value in known:
+            if (found := _static(self._inferred.get(value.name or ""))) is not None:
+                return found
+        raise ArtefactError(
+            f"the shape of {known[0].name!r} is not known: a dimension other than the batch is dynamic",
+            mend="export the model with fixed image dimensions",
+        )
+
+
+def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
+    if shape is None:
+        return None
+    sizes = [1 if i == 0 and not isinstance(size, int) else size for i, size in enumerate(shape)]
+    return tuple(sizes) if all(isinstance(size, int) for size in sizes) else None  # type: ignore[arg-type]
+
+
+def _infer(model: ir.Model) -> dict[str, ir.Shape]:
+    copy = ShapeInferencePass(check_type=False, strict_mode=False)(model.clone()).model
+    values = [*copy.graph.inputs, *(value for node in copy.graph for value in node.outputs)]
+    return {value.name: value.shape for value in values if value.name is not None and value.shape is not None}
+
+
+def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeValue]:
+    """A node's attributes with its constant inputs among them, axes made non-negative.
+
+    Args:
+        node: the node.
+        shape: the dimensions of its first input.
+
+    Raises:
+        ArtefactError: a parameter that is computed at run time.
+    """
+    found = {name: _plain(attribute) for name, attribute in node.attributes.items()}
+    rank = len(shape)
+    if node.op_type == "Slice":
+        found |= _slice(node, shape)
+    elif node.op_type == "Pad":
+        found |= _pad(node, rank)
+    elif node.op_type == "ReduceMean":
+        axes = _listed(node, 1) or tuple(found.get("axes", ())) or tuple(range(rank))  # type: ignore[arg-type]
+        found["axes"] = tuple(int(axis) % rank for axis in axes)
+    elif node.op_type == "Transpose":
+        found.setdefault("perm", tuple(reversed(range(rank))))
+    elif node.op_type in ("Concat", "Softmax", "Split"):
+        found["axis"] = _integer(node, "axis", 0 if node.op_type == "Split" else -1) % rank
+    return found
+
+
+def _plain(attribute: ir.Attr) -> AttributeValue:
+    value = attribute.value
+    if isinstance(value, (int, float, str)):
+        return value
+    if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.FLOATS, ir.AttributeType.STRINGS):
+        return tuple(value)
+    return str(value)
+
+
+def _listed(node: ir.Node, position: int) -> tuple[int, ...]:
+    value = node.inputs[position] if len(node.inputs) > position else None
+    if value is None:
+        return ()
+    numbers = constant_of(value)
+    if numbers is None:
+        raise ArtefactError(f"{node.op_type} {title(node)!r} computes its parameters at run time", mend="export it with constants")
+    return tuple(int(number) for number in numbers.reshape(-1))
+
+
+def _slice(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeValue]:
+    starts, ends = _listed(node, 1), _listed(node, 2)
+    axes = tuple(axis % len(shape) for axis in _listed(node, 3)) or tuple(range(len(starts)))
+    steps = _listed(node, 4) or (1,) * len(starts)
+    ranges = [slice(s, max(e, -_FULL_RANGE), d).indices(shape[a]) for s, e, a, d in zip(starts, ends, axes, steps, strict=True)]
+    return {"starts": tuple(r[0] for r in ranges), "ends": tuple(r[1] for r in ranges), "axes": axes, "steps": steps}
+
+
+def _pad(node: ir.Node, rank: int) -> dict[str, AttributeValue]:
+    given = _listed(node, 1)
+    axes = tuple(axis % rank for axis in _listed(node, 3)) or tuple(range(rank))
+    pads = [0] * (2 * rank)
+    for i, axis in enumerate(axes):
+        pads[axis], pads[axis + rank] = given[i], given[i + len(axes)]
+    value = constant_of(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
+    if value is None:
+        raise ArtefactError(f"Pad {title(node)!r} computes its padding value", mend="pad with zero")
+    return {"pads": tuple(pads), "value": float(np.asarray(value, np.float64).reshape(-1)[0])}
