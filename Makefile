@@ -40,7 +40,7 @@ nightly: $(STAMP) ## the whole suite, slow tests too
 	@$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_WORKERS) --timeout 3600
 
 check: $(STAMP) ## lint, format, types and the rules of who may import whom
-	@echo "ruff check" && $(BIN)/ruff check --quiet .
+	@echo "ruff check" && $(BIN)/ruff check --quiet --output-format concise .
 	@echo "ruff format" && $(BIN)/ruff format --quiet --check --diff .
 	@echo "mypy" && $(BIN)/mypy --no-error-summary
 	@echo "pyright" && $(BIN)/pyright --warnings
