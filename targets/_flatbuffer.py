@@ -1,0 +1,102 @@
+"""A TFLite file is looked through before an interpreter sees it.
+
+LiteRT checks the structure of the FlatBuffer itself, and well. What it takes on trust are the graph's own outputs and the
+grids: a missing, zero or negative scale of an activation ends in an abort of the whole process, which no caller can
+catch. Both are checked here, and, by walking there, the structure on the way.
+"""
+
+from __future__ import annotations
+
+import struct
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
+_QUANTIZED = {"UINT8", "INT8", "INT16"}
+_MEND = "export it again; it is truncated or damaged"
+_BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)  # what reading out of bounds raises
+
+
+def check_model(content: bytes, path: Path) -> None:
+    """Look through a TFLite model.
+
+    A runtime that brings no schema (tflite-runtime) gets its files unchecked.
+
+    Args:
+        content: the file.
+        path: its name, for messages.
+
+    Raises:
+        ArtefactError: truncated, damaged, or with a grid that an interpreter would abort on.
+    """
+    schema = _schema()
+    if schema is None:
+        return
+    try:
+        problem = next(_problems(schema, content), None)
+    except _BROKEN as error:
+        raise ArtefactError(f"{path} is no whole TFLite model: {type(error).__name__} while reading its tables", mend=_MEND) from error
+    if problem is not None:
+        raise ArtefactError(f"{path} is no sound TFLite model: {problem}", mend=_MEND)
+
+
+def _schema() -> Any:
+    for name in _SCHEMAS:
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    return None
+
+
+def _problems(schema: Any, content: bytes) -> Iterator[str]:
+    model = schema.Model.GetRootAs(content, 0)
+    types = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    if model.SubgraphsLength() == 0:
+        yield "it holds no graph"
+    for graph in (model.Subgraphs(i) for i in range(model.SubgraphsLength())):
+        count = graph.TensorsLength()
+        for name, indices in (("input", graph.InputsAsNumpy()), ("output", graph.OutputsAsNumpy())):
+            yield from _out_of_range(f"the graph's {name}", indices, count, least=0)
+        for i in range(graph.OperatorsLength()):
+            yield from _operator_problems(model, graph, i, types)
+
+
+def _operator_problems(model: Any, graph: Any, i: int, types: dict[int, str]) -> Iterator[str]:
+    operator = graph.Operators(i)
+    if operator.OpcodeIndex() >= model.OperatorCodesLength():
+        yield f"operator {i} is of a kind that the file does not define"
+    inputs, outputs = operator.InputsAsNumpy(), operator.OutputsAsNumpy()
+    yield from _out_of_range(f"operator {i}", inputs, graph.TensorsLength(), least=-1)  # -1: an optional input left out
+    yield from _out_of_range(f"operator {i}", outputs, graph.TensorsLength(), least=0)
+    for index in np.atleast_1d(outputs):
+        tensor = graph.Tensors(int(index))
+        if types[tensor.Type()] in _QUANTIZED:
+            yield from _grid_problems(tensor)
+
+
+def _grid_problems(tensor: Any) -> Iterator[str]:
+    name = (tensor.Name() or b"").decode()
+    grid = tensor.Quantization()
+    if grid is None or grid.ScaleLength() == 0:
+        yield f"the integer tensor {name!r} has no scale"
+        return
+    scales = grid.ScaleAsNumpy()
+    if not (np.isfinite(scales).all() and (scales > 0).all()):
+        yield f"the integer tensor {name!r} has the scale {scales}"
+    if grid.ZeroPointLength() not in (0, grid.ScaleLength()):
+        yield f"the integer tensor {name!r} has {grid.ScaleLength()} scales and {grid.ZeroPointLength()} zero points"
+
+
+def _out_of_range(what: str, indices: Any, count: int, *, least: int) -> Iterator[str]:
+    indices = np.atleast_1d(indices)
+    if ((indices < least) | (indices >= count)).any():
+        yield f"{what} names a tensor that is not there"

@@ -1,0 +1,254 @@
+"""ONNX Runtime on the CPU: with all its graph optimisation, and, as the reference for ONNX semantics, with none.
+
+What the optimiser really did is read back from the graph it writes, and is reported: a QDQ model that it could not fuse
+computes in float, and nothing else would tell.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from edgeq.errors import ArtefactError, TargetError
+from edgeq.target import Availability, Capabilities, TensorSpec
+from edgeq.targets._onnx_graph import QdqView, Readable, count_operators, only_input, sample_shape
+from edgeq.targets._probe import Runtime, find, installed, probe, require_format
+from edgeq.targets._session import SampleSession
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx
+    import onnxruntime
+    from numpy.typing import NDArray
+
+_RUNTIME = Runtime("onnxruntime", "onnxruntime")
+_PROVIDER = "CPUExecutionProvider"
+_LAYOUT_OPERATORS = {"Transpose", "ReorderInput", "ReorderOutput"}  # move numbers, and change none
+_ERRORS_ONLY = 3  # severity; what ONNX Runtime warns of on stderr (its optimised graph is not portable, …) needs no reader
+
+
+@dataclass(frozen=True, slots=True)
+class OrtTarget:
+    """ONNX Runtime's CPU provider.
+
+    Attributes:
+        capabilities: what it can run.
+        optimize: whether the graph optimiser is on.
+    """
+
+    capabilities: Capabilities
+    optimize: bool
+
+    def probe(self) -> Availability:
+        """Whether onnxruntime can be imported."""
+        return probe([_RUNTIME])
+
+    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> OrtSession:
+        """Load an ONNX model; see :meth:`edgeq.target.Target.open`."""
+        require_format(artefact, self.capabilities)
+        find([_RUNTIME])
+        return OrtSession(artefact, _Engine(artefact, threads, self.optimize), intermediates=intermediates)
+
+
+cpu = OrtTarget(
+    Capabilities(
+        formats=frozenset({"onnx"}),
+        carriers=frozenset({"uint8", "int8"}),
+        per_channel=True,
+        intermediates=True,
+        latency="measured",
+        summary="ONNX Runtime CPU, all graph optimisation on",
+    ),
+    optimize=True,
+)
+cpu_reference = OrtTarget(
+    Capabilities(
+        formats=frozenset({"onnx"}),
+        carriers=frozenset(),
+        per_channel=True,
+        intermediates=True,
+        latency="measured",
+        summary="ONNX Runtime CPU, all graph optimisation off: ONNX semantics to the letter",
+    ),
+    optimize=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """How models become ONNX Runtime sessions here, and its exceptions errors for people."""
+
+    artefact: Path
+    threads: int
+    optimize: bool
+
+    def start(self, model: onnx.ModelProto) -> tuple[onnxruntime.InferenceSession, onnx.ModelProto]:
+        """A session, and the graph that it really runs."""
+        if not self.optimize:
+            return self._create(model, self._options()), model
+        import onnx
+
+        with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+            options = self._options()
+            options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+            session = self._create(model, options)
+            return session, onnx.load(options.optimized_model_filepath)
+
+    def _options(self) -> onnxruntime.SessionOptions:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        level = ort.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if self.optimize else level.ORT_DISABLE_ALL
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        return options
+
+    def _create(self, model: onnx.ModelProto, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        import onnxruntime as ort
+        from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+
+        try:
+            session = ort.InferenceSession(model.SerializeToString(), options, providers=[_PROVIDER])
+        except NoKernel as error:
+            raise TargetError(
+                f"ONNX Runtime {ort.__version__} has no CPU kernel for {self.artefact}: {_first_line(error)}", mend="choose another target"
+            ) from error
+        except Exception as error:  # noqa: BLE001  ONNX Runtime's exceptions have no base of their own
+            raise ArtefactError(f"ONNX Runtime cannot load {self.artefact}: {_first_line(error)}", mend="export the model again") from error
+        used = session.get_providers()[0]
+        if used != _PROVIDER:
+            raise TargetError(f"ONNX Runtime runs {self.artefact} on {used}, not on {_PROVIDER}", mend="install onnxruntime's CPU package")
+        return session
+
+
+class OrtSession(SampleSession):
+    """An ONNX model opened in ONNX Runtime."""
+
+    def __init__(self, artefact: Path, engine: _Engine, *, intermediates: bool) -> None:
+        model = _load(artefact)
+        view = QdqView(model)
+        entrance = only_input(model)
+        self._session, running = engine.start(model)
+        self._readable: list[Readable] = []
+        self.facts = _facts(self._session, running, optimize=engine.optimize)
+        if intermediates:
+            wanted = view.quantized() or view.floats()
+            self._session, self._readable = _expose(engine, model, running, wanted)
+            self.facts["readable"] = f"{len(self._readable)} of {len(wanted)} tensors"
+            self.unreadable = None
+        self.grids = {tensor.name: tensor.params for tensor in self._readable if tensor.params is not None}
+        self.input = _input_spec(entrance, self._session, view)
+        self._exit = self._session.get_outputs()[0].name
+        self.set_sample(np.zeros((1, *self.input.shape), self.input.dtype))
+        self.invoke()
+        self.output = _output_spec(self._exit, self.get_output(), view)
+
+    def set_sample(self, sample: NDArray[np.generic]) -> None:
+        self._feed = {self.input.name: sample}
+
+    def invoke(self) -> None:
+        self._result = self._run([self._exit])
+
+    def get_output(self) -> NDArray[np.generic]:
+        return self._result[0]
+
+    def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+        self.set_sample(sample)
+        values = self._run([tensor.value for tensor in self._readable])
+        return {tensor.name: value for tensor, value in zip(self._readable, values, strict=True)}
+
+    def _run(self, names: Sequence[str]) -> list[NDArray[np.generic]]:
+        try:
+            return cast("list[NDArray[np.generic]]", self._session.run(names, self._feed))
+        except Exception as error:  # noqa: BLE001  ONNX Runtime's exceptions have no base of their own
+            raise TargetError(f"ONNX Runtime failed while running: {_first_line(error)}", mend="try ort-cpu-ref, or another version") from error
+
+    def close(self) -> None:
+        del self._session
+
+
+def _load(artefact: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx.load(artefact)  # resolves external data inside the model's folder only
+    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
+        raise ArtefactError(f"{artefact} cannot be read as ONNX: {_first_line(error)}", mend="export it again; it may be truncated") from error
+
+
+def _facts(session: onnxruntime.InferenceSession, running: onnx.ModelProto, *, optimize: bool) -> dict[str, str]:
+    return {
+        "provider": session.get_providers()[0],
+        "optimisation": "all" if optimize else "none",
+        "operators": count_operators(running),
+        _RUNTIME.distribution: installed(_RUNTIME),
+    }
+
+
+def _expose(
+    engine: _Engine, model: onnx.ModelProto, running: onnx.ModelProto, wanted: Sequence[Readable]
+) -> tuple[onnxruntime.InferenceSession, list[Readable]]:
+    """A session that also gives tensors from inside the graph, as many as can be had without changing what runs.
+
+    A tensor made a graph output may keep the optimiser from fusing the operators on its two sides, and then other kernels
+    compute other numbers. So all are asked for first, then only those that outlive optimisation, and a set is taken
+    if the optimised graph computes with the same operators as it does without.
+    """
+    alive = {name for node in running.graph.node for name in node.output}
+    for tensors in (wanted, [tensor for tensor in wanted if tensor.value in alive]):
+        session, exposed = engine.start(_exposing(model, tensors))
+        if _computing(exposed) == _computing(running):
+            return session, _of_known_type(session, tensors)
+    return engine.start(model)[0], []
+
+
+def _computing(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node if node.op_type not in _LAYOUT_OPERATORS)
+
+
+def _exposing(model: onnx.ModelProto, tensors: Sequence[Readable]) -> onnx.ModelProto:
+    """A copy of the model that gives the tensors as further outputs."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    present = {value.name for value in model.graph.output}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=tensor.value) for tensor in tensors if tensor.value not in present)
+    return copy
+
+
+def _of_known_type(session: onnxruntime.InferenceSession, tensors: Sequence[Readable]) -> list[Readable]:
+    types = {output.name: output.type for output in session.get_outputs()}
+    return [tensor for tensor in tensors if tensor.params is not None or types[tensor.value] == "tensor(float)"]
+
+
+def _input_spec(value: onnx.ValueInfoProto, session: onnxruntime.InferenceSession, view: QdqView) -> TensorSpec:
+    params = view.input_params(value.name)
+    kind = session.get_inputs()[0].type
+    dtype = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}.get(kind)
+    if dtype is None or (dtype != "float32" and params is None):
+        raise ArtefactError(
+            f"the input {value.name!r} is a {kind} without a scale, and edgeq feeds real numbers",
+            mend="export with a float input, or with a DequantizeLinear behind an integer one",
+        )
+    return TensorSpec(value.name, sample_shape(value), dtype, None if dtype == "float32" else params)
+
+
+def _output_spec(name: str, values: NDArray[Any], view: QdqView) -> TensorSpec:
+    if values.ndim == 0 or values.shape[0] != 1:
+        raise ArtefactError(f"the output {name!r} has the shape {values.shape} for a batch of one", mend="give the output a batch dimension")
+    return TensorSpec(name, values.shape[1:], str(values.dtype), view.output_params(name))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,258 @@
+"""TFLite models on the CPU through LiteRT, with each of its three kernel sets: XNNPACK, optimised, reference.
+
+The three differ, by design, in the last bit of a requantisation; that is what comparing them is for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.errors import ArtefactError, TargetError
+from edgeq.files import read_bytes
+from edgeq.quant import CARRIER_RANGE, QuantParams
+from edgeq.target import Availability, Capabilities, TensorSpec
+from edgeq.targets._flatbuffer import check_model
+from edgeq.targets._probe import Runtime, find, installed, probe, require_format
+from edgeq.targets._session import SampleSession
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_RUNTIMES = (
+    Runtime("ai-edge-litert", "ai_edge_litert.interpreter"),
+    Runtime("tflite-runtime", "tflite_runtime.interpreter"),
+    Runtime("tensorflow", "tensorflow.lite.python.interpreter"),
+)
+_CHATTER = b"INFO: "  # LiteRT's severity prefix for what nobody has to act on
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteTarget:
+    """LiteRT with one kernel set.
+
+    Attributes:
+        capabilities: what it can run.
+        resolver: the member of LiteRT's ``OpResolverType`` that stands for the kernel set.
+        delegate: whether XNNPACK is to take the graph.
+    """
+
+    capabilities: Capabilities
+    resolver: str
+    delegate: bool
+
+    def probe(self) -> Availability:
+        """Whether one of the packages that hold the interpreter can be imported."""
+        return probe(_RUNTIMES)
+
+    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> TfliteSession:
+        """Load a TFLite model; see :meth:`edgeq.target.Target.open`. ``intermediates`` needs a target that can show them."""
+        require_format(artefact, self.capabilities)
+        content = read_bytes(artefact, "TFLite model")
+        runtime, module = find(_RUNTIMES)
+        check_model(content, artefact)
+        keep = intermediates and self.capabilities.intermediates
+        interpreter = _start(module, content, artefact, self.resolver, threads, keep=keep)
+        session = TfliteSession(interpreter, artefact, self, keep=keep)
+        session.facts[runtime.distribution] = installed(runtime)
+        return session
+
+
+def _target(kernels: str, resolver: str, *, delegate: bool) -> TfliteTarget:
+    return TfliteTarget(
+        Capabilities(
+            formats=frozenset({"tflite"}),
+            carriers=frozenset({"int8"}),
+            per_channel=True,
+            intermediates=not delegate,  # a delegate keeps what lies inside its partition to itself
+            latency="measured",
+            summary=f"LiteRT CPU, {kernels} kernels",
+        ),
+        resolver,
+        delegate,
+    )
+
+
+xnnpack = _target("XNNPACK", "AUTO", delegate=True)
+builtin = _target("optimised built-in", "BUILTIN_WITHOUT_DEFAULT_DELEGATES", delegate=False)
+reference = _target("reference", "BUILTIN_REF", delegate=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop the lines that LiteRT marks as mere information from stderr, and pass on all others.
+
+    LiteRT writes to file descriptor 2 from C++ and offers Python no level to set.
+    """
+    if sys.stderr is None:  # the process was started with descriptor 2 closed
+        yield
+        return
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            caught.seek(0)
+            os.write(2, b"".join(line for line in caught if not line.startswith(_CHATTER)))
+
+
+def _start(module: Any, content: bytes, artefact: Path, resolver: str, threads: int, *, keep: bool) -> Any:
+    try:
+        with _quiet():
+            interpreter = module.Interpreter(
+                model_content=content,
+                num_threads=threads,
+                experimental_op_resolver_type=module.OpResolverType[resolver],
+                experimental_preserve_all_tensors=keep,
+            )
+            interpreter.allocate_tensors()
+    except ValueError as error:
+        raise ArtefactError(f"LiteRT cannot load {artefact}: {_first_line(error)}", mend="export it again; it may be damaged") from error
+    except RuntimeError as error:
+        raise TargetError(f"LiteRT refuses {artefact}: {_first_line(error)}", mend="another kernel set may take it") from error
+    return interpreter
+
+
+class TfliteSession(SampleSession):
+    """A TFLite model opened in LiteRT."""
+
+    def __init__(self, interpreter: Any, artefact: Path, target: TfliteTarget, *, keep: bool) -> None:
+        self._interpreter = interpreter
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        if len(inputs) != 1 or not outputs:
+            raise ArtefactError(f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one", mend="make the others constants")
+        self.input, self.output = _spec(inputs[0], artefact), _spec(outputs[0], artefact)
+        self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
+        operators = interpreter._get_ops_details()  # noqa: SLF001  the only way to learn what runs
+        self.facts: dict[str, str] = _facts(operators, target, artefact)
+        self._shown = _shown(interpreter, operators, self._entrance) if keep else {}
+        self.grids: Mapping[str, QuantParams] = _grids(self._shown)
+        if keep:
+            self.unreadable = None
+        elif not target.capabilities.intermediates:
+            self.unreadable = ("XNNPACK shows no tensors inside the graph", "use tflite-builtin or tflite-ref")
+
+    def set_sample(self, sample: NDArray[np.generic]) -> None:
+        self._interpreter.set_tensor(self._entrance, sample)
+
+    def invoke(self) -> None:
+        try:
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise TargetError(f"LiteRT failed while running: {_first_line(error)}", mend="another kernel set may run it") from error
+
+    def get_output(self) -> NDArray[np.generic]:
+        values: NDArray[np.generic] = self._interpreter.get_tensor(self._exit)
+        return values
+
+    def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+        self.set_sample(sample)
+        self.invoke()
+        return {name: _channels_first(self._interpreter.get_tensor(detail["index"])) for name, detail in self._shown.items()}
+
+    def close(self) -> None:
+        del self._interpreter
+
+
+def _spec(detail: Mapping[str, Any], artefact: Path) -> TensorSpec:
+    shape, kind = tuple(int(d) for d in detail["shape"]), np.dtype(detail["dtype"]).name
+    if not shape or shape[0] != 1:
+        raise ArtefactError(f"{artefact}: the tensor {detail['name']!r} has the shape {shape}, not a batch of one", mend="export it with batch 1")
+    params = _params(detail)
+    if kind != "float32" and params is None:
+        raise ArtefactError(f"{artefact}: {detail['name']!r} is {kind} without a scale, and edgeq feeds real numbers", mend="export with a scale")
+    return TensorSpec(detail["name"], shape[1:], kind, params)
+
+
+def _params(detail: Mapping[str, Any], axis: int | None = None) -> QuantParams | None:
+    kind, grid = np.dtype(detail["dtype"]).name, detail["quantization_parameters"]
+    scale = grid["scales"]
+    if len(scale) == 0 or kind not in CARRIER_RANGE:
+        return None
+    if len(scale) == 1:
+        return QuantParams.of(np.float32(scale[0]).reshape(()), int(grid["zero_points"][0]), kind)
+    return QuantParams.of(scale, grid["zero_points"], kind, axis=grid["quantized_dimension"] if axis is None else axis)
+
+
+def _facts(operators: Sequence[Mapping[str, Any]], target: TfliteTarget, artefact: Path) -> dict[str, str]:
+    """What really runs.
+
+    Raises:
+        TargetError: XNNPACK was asked for and took nothing, so other kernels would run in its place.
+    """
+    own = [op for op in operators if op["op_name"] != "DELEGATE"]
+    facts = {"kernels": target.capabilities.summary, "operators": _counted(op["op_name"] for op in own)}
+    if not target.delegate:
+        return facts
+    partitions = [op for op in operators if op["op_name"] == "DELEGATE"]
+    if not partitions:
+        raise TargetError(f"XNNPACK takes no operator of {artefact}", mend="use tflite-builtin, the kernels that would run in its place")
+    taken = _taken(own, partitions)
+    left = _counted(op["op_name"] for op in own if op["index"] not in taken)
+    facts["delegate"] = f"XNNPACK took {len(taken)} of {len(own)} operators in {len(partitions)} partitions; left: {left or 'none'}"
+    return facts
+
+
+def _taken(own: Sequence[Mapping[str, Any]], partitions: Sequence[Mapping[str, Any]]) -> set[int]:
+    """The operators inside the partitions: those on the way back from a partition's outputs to its inputs."""
+    maker = {int(tensor): op for op in own for tensor in op["outputs"]}
+    taken: set[int] = set()
+    for partition in partitions:
+        stop = {int(tensor) for tensor in partition["inputs"]}
+        pending = [int(tensor) for tensor in partition["outputs"]]
+        while pending:
+            tensor = pending.pop()
+            op = maker.get(tensor)
+            if tensor in stop or op is None or op["index"] in taken:
+                continue
+            taken.add(op["index"])
+            pending.extend(int(source) for source in op["inputs"])
+    return taken
+
+
+def _shown(interpreter: Any, operators: Sequence[Mapping[str, Any]], entrance: int) -> dict[str, Mapping[str, Any]]:
+    """The input and every operator's output that has a grid or is float, in order of execution, by name."""
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    shown: dict[str, Mapping[str, Any]] = {}
+    for index in (entrance, *(int(tensor) for op in operators for tensor in op["outputs"])):
+        detail = details[index]
+        if np.dtype(detail["dtype"]) == np.float32 or _params(detail) is not None:
+            name = detail["name"] if detail["name"] not in shown else f"{detail['name']}#{index}"
+            shown[name] = detail
+    return shown
+
+
+def _grids(shown: Mapping[str, Mapping[str, Any]]) -> dict[str, QuantParams]:
+    grids: dict[str, QuantParams] = {}
+    for name, detail in shown.items():
+        axis = detail["quantization_parameters"]["quantized_dimension"]
+        params = _params(detail, axis=(0, 2, 3, 1)[axis] if len(detail["shape"]) == 4 else axis)
+        if params is not None:
+            grids[name] = params
+    return grids
+
+
+def _channels_first(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2)) if values.ndim == 4 else values
+
+
+def _counted(names: Iterator[str] | Sequence[str]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
