@@ -66,7 +66,7 @@ class StableBlock(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert, and tie again: PyTorch makes two parameters of one where it cannot change them in place."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._tie()
         return self
 

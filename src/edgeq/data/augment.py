@@ -29,4 +29,5 @@ def crop_flip(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
     windows = sliding_window_view(padded, (height, width), axis=(1, 2))
     cropped = windows[np.arange(count), top, left].transpose(0, 2, 3, 1)
     mirrored = rng.random(count) < 0.5
-    return np.where(mirrored[:, np.newaxis, np.newaxis, np.newaxis], cropped[:, :, ::-1], cropped)
+    augmented: NDArray[np.uint8] = np.where(mirrored[:, np.newaxis, np.newaxis, np.newaxis], cropped[:, :, ::-1], cropped)
+    return augmented

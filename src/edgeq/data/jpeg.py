@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def _checked_offsets(content: NDArray[Any], offsets: NDArray[Any], where: object
     if content.dtype != np.uint8 or content.ndim != 1 or not integers:
         raise _broken(where, "its jpeg must be uint8 and its offsets integers, each with one axis, for at least one image")
     starts: list[int] = offsets.tolist()
-    if starts[0] != 0 or starts[-1] != len(content) or any(a >= b for a, b in zip(starts, starts[1:], strict=False)):
+    if starts[0] != 0 or starts[-1] != len(content) or any(a >= b for a, b in pairwise(starts)):
         raise _broken(where, f"its offsets do not rise from 0 to the {len(content)} bytes of its jpeg")
     return starts
 

@@ -1,0 +1,52 @@
+"""Batches hold what the images hold, normalised as written down, and never more than one batch is in memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from edgeq.data import DataSource, batches, load, normalize
+from edgeq.data.source import make_split
+from edgeq.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def source() -> DataSource:
+    return load("digits")
+
+
+def test_normalises_each_channel_with_its_own_numbers() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 2), dtype=np.uint8)
+    split = make_split(images, np.zeros(3, np.int64), 1, "here")
+    source = DataSource("some", ("a",), split, split, split, (0.1, 0.6), (0.5, 2.0), "none")
+    result = normalize(images, source)
+    assert (result.dtype, result.shape, result.flags.c_contiguous) == (np.float32, (3, 2, 4, 5), True)
+    assert result[1, 0, 2, 3] == pytest.approx((images[1, 2, 3, 0] / 255 - 0.1) / 0.5, rel=1e-5)
+    assert result[1, 1, 2, 3] == pytest.approx((images[1, 2, 3, 1] / 255 - 0.6) / 2.0, rel=1e-5)
+
+
+def test_batches_cover_the_split_in_order(source: DataSource) -> None:
+    parts = list(batches(source.test, source, 100))
+    assert [len(labels) for _, labels in parts] == [100, 100, 100, 60]
+    assert np.array_equal(np.concatenate([images for images, _ in parts]), normalize(source.test.images, source))
+    assert np.array_equal(np.concatenate([labels for _, labels in parts]), source.test.labels)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_refuses_an_empty_batch_at_once(source: DataSource, size: int) -> None:
+    with pytest.raises(UsageError):
+        batches(source.test, source, size)
+
+
+def test_memory_does_not_grow_with_the_data_set() -> None:
+    split = make_split(np.zeros((4000, 32, 32, 3), np.uint8), np.zeros(4000, np.int64), 1, "here")
+    source = DataSource("some", ("a",), split, split, split, (0.5,) * 3, (0.5,) * 3, "none")
+    one_batch = 100 * 3 * 32 * 32 * 4
+    tracemalloc.start()
+    for _ in batches(split, source, 100):
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * one_batch
