@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's doing; a hang is what the suite's own time limit is for.
+settings.register_profile("edgeq", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.load_profile("edgeq")
 
 
 @pytest.fixture(scope="session")
