@@ -1,0 +1,108 @@
+"""From a file to a quantised model: opens a float ONNX file that may be broken or hostile, then quantises it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from edgeq.artefact import detect
+from edgeq.calibration.quantize import quantize_onnx
+from edgeq.errors import ArtefactError
+from edgeq.files import MAX_MODEL_BYTES, read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgeq.calibration.observers import ObserverName
+
+
+def calibrate(
+    path: Path,
+    batches: Iterable[NDArray[np.float32]],
+    *,
+    observer: ObserverName = "minmax",
+    weight_bits: int = 8,
+    act_bits: int = 8,
+    per_channel: bool = True,
+    data: str = "not named",
+    progress: Callable[[int], None] | None = None,
+) -> ir.Model:
+    """Quantise a float ONNX file; the arguments are those of :func:`edgeq.calibration.quantize.quantize_onnx`.
+
+    Raises:
+        ArtefactError: the file is missing, broken, foreign or too large, keeps its weights outside its own folder, has
+            something that cannot be quantised, or does not fit the batches.
+        UsageError: a width out of range, or an unknown observer.
+    """
+    model = load_float(path)
+    return quantize_onnx(
+        model,
+        batches,
+        observer=observer,
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        per_channel=per_channel,
+        data=data,
+        progress=progress,
+    )
+
+
+def load_float(path: Path) -> ir.Model:
+    """A float ONNX model with all of its weights in memory.
+
+    Args:
+        path: an ONNX file; weights kept outside it have to be in its folder.
+
+    Raises:
+        ArtefactError: missing, broken, foreign or too large, or external weights that are missing or elsewhere.
+    """
+    if detect(path) != "onnx":
+        raise ArtefactError(f"{path} is no ONNX file", mend="calibrate a float ONNX file; edgeq export makes one of a checkpoint")
+    try:
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(read_bytes(path, "ONNX file"))
+        _check_external(proto, path.parent)
+        onnx.load_external_data_for_model(proto, str(path.parent))
+        onnx.checker.check_model(proto)
+        return ir.from_proto(proto)
+    except ArtefactError:
+        raise
+    except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError, KeyError, OSError) as error:
+        raise ArtefactError(f"{path} is no valid ONNX file: {error}", mend="is it truncated? export it again") from error
+
+
+def _check_external(proto: onnx.ModelProto, folder: Path) -> None:
+    """Weights outside the file: only from its own folder, links followed, and not more than a model may have."""
+    home, files = folder.resolve(), set()
+    for tensor in _tensors(proto):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        file = (home / location).resolve()
+        if not location or home not in file.parents:
+            raise ArtefactError(f"the weight {tensor.name!r} lies outside the model's folder: {location!r}", mend="put it beside the model")
+        if not file.is_file():
+            raise ArtefactError(f"the weight {tensor.name!r} is missing: there is no file {file}", mend="copy the model with its data")
+        files.add(file)
+    size = sum(file.stat().st_size for file in files)
+    if size > MAX_MODEL_BYTES:
+        raise ArtefactError(f"the weights beside the model have {size} bytes, more than a model may have", mend="is it the right file?")
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    graphs = [proto.graph]
+    while graphs:
+        graph = graphs.pop()
+        yield from graph.initializer
+        for attribute in (attribute for node in graph.node for attribute in node.attribute):
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            graphs += [attribute.g] if attribute.HasField("g") else []
+            graphs += attribute.graphs

@@ -1,0 +1,96 @@
+"""From ranges and float weights to grids and integers.
+
+A range of no width cannot have a step. A tensor that was zero throughout calibration gets the step of the range [0, 1]; a
+step is never below :data:`MIN_STEP`, so that no product of two steps leaves float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.quant import QuantizedTensor, QuantParams
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeq.placement import GridSpec
+
+MIN_STEP = 2.0**-60
+MAX_BIAS = 2**30
+"""The most steps a bias may have: half of what int32 holds; the other half is the accumulator's."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IntegerParameters:
+    """A layer's constants as an integer runtime stores them.
+
+    Attributes:
+        weight: int8, symmetric, (out, ...).
+        bias: int32, (out,), at scale ``input scale * weight scale``; None for none.
+    """
+
+    weight: QuantizedTensor
+    bias: QuantizedTensor | None
+
+
+def activation_grid(spec: GridSpec, low: float, high: float) -> QuantParams:
+    """The uint8 grid of an activation whose values lie in a range.
+
+    Unsigned: zero point 0, step ``high / qmax``. Signed: the range is widened to hold zero, the step is its width over
+    ``qmax``, and the zero point is the integer nearest to ``-low / step``, so that zero is exact.
+
+    Args:
+        spec: width and sign.
+        low: the least value.
+        high: the greatest value.
+    """
+    qmax = 2**spec.bits - 1
+    bottom, top = (min(low, 0.0) if spec.signed else 0.0), max(high, 0.0)
+    step = np.array(max((top - bottom) / qmax, MIN_STEP) if top > bottom else 1.0 / qmax, np.float32)
+    zero_point = int(np.clip(np.rint(-bottom / float(step)), 0, qmax))
+    return QuantParams.of(step, zero_point, "uint8", 0, qmax)
+
+
+def integer_parameters(
+    weight: NDArray[np.float32], bias: NDArray[np.float32] | None, input_scale: NDArray[np.float32], *, bits: int, per_channel: bool
+) -> IntegerParameters:
+    """Quantise a layer's weights symmetrically, round half to even, and its bias at the product of the two scales.
+
+    A weight scale is enlarged where the bias would otherwise have more than :data:`MAX_BIAS` steps.
+
+    Args:
+        weight: (out, ...).
+        bias: (out,).
+        input_scale: the step of the layer's input, shape ().
+        bits: width of the weights, -(2^(bits-1) - 1) to 2^(bits-1) - 1.
+        per_channel: whether each output channel has its own scale.
+    """
+    qmax = 2 ** (bits - 1) - 1
+    magnitudes = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).max(axis=1)
+    biases = np.zeros(len(weight)) if bias is None else np.abs(bias.astype(np.float64))
+    scale = _weight_scale(magnitudes, biases, float(input_scale), qmax, per_channel)
+    axis = 0 if per_channel else None
+    params = QuantParams.of(scale, 0, "int8", -qmax, qmax, axis)
+    stored = QuantizedTensor(params.quantize(weight), params)
+    if bias is None:
+        return IntegerParameters(stored, None)
+    bias_params = QuantParams.of(np.float32(input_scale) * scale, 0, "int32", axis=axis)
+    steps = np.rint(bias.astype(np.float64) / bias_params.scale.astype(np.float64)).astype(np.int32)
+    return IntegerParameters(stored, QuantizedTensor(steps, bias_params))
+
+
+def _weight_scale(
+    magnitudes: NDArray[np.float64], biases: NDArray[np.float64], input_scale: float, qmax: int, per_channel: bool
+) -> NDArray[np.float32]:
+    """The scale of each channel, or of all; a channel of zeros takes that of the layer's coarsest."""
+    if not per_channel:
+        magnitudes, biases = magnitudes.max(keepdims=True), biases.max(keepdims=True)
+    steps = magnitudes / qmax
+    coarsest = steps.max() or biases.max() / (input_scale * 2**15) or 1.0 / qmax  # all zero: 16 bits for the bias
+    steps = np.where(steps > 0.0, steps, coarsest)
+    fitting = biases / (input_scale * (MAX_BIAS - 2**8))  # float32 rounds scales by 2^-24: 2^6 of 2^30 steps
+    scale = np.maximum(np.maximum(steps, fitting), MIN_STEP).astype(np.float32)
+    return scale if per_channel else scale.reshape(())

@@ -1,0 +1,133 @@
+"""Runs the float model over the calibration batches and shows the observers every tensor that will be stored.
+
+The model is run as it is, with the wanted tensors as its outputs, one batch at a time; nothing of a batch is kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeq.calibration._nodes import name_of
+from edgeq.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import onnxruntime
+    from numpy.typing import NDArray
+
+    from edgeq.calibration.observers import Observer
+
+
+def observe(
+    model: ir.Model,
+    batches: Iterable[NDArray[np.float32]],
+    taps: Mapping[str, Sequence[str]],
+    make: Callable[[], Observer],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[dict[str, Observer], int]:
+    """Stream the batches through a model.
+
+    Args:
+        model: a prepared float model; left as it is.
+        batches: float32, (samples, *sample shape).
+        taps: grid to the tensors whose values lie on it.
+        make: makes an observer.
+        progress: called after each batch with its number of samples.
+
+    Returns:
+        One observer a grid, and the number of samples seen.
+
+    Raises:
+        ArtefactError: no samples, samples of another shape or type than the model's input, values that are not finite,
+            or a model that ONNX Runtime cannot run.
+    """
+    value = model.graph.inputs[0]
+    wanted = sorted({tensor for tensors in taps.values() for tensor in tensors} - {name_of(value)})
+    session = _session(_with_outputs(model, wanted))
+    observers = {grid: make() for grid in taps}
+    samples = 0
+    for batch in batches:
+        check_batch(batch, value)
+        for part in _parts(batch, value):
+            made = _run(session, wanted, name_of(value), part)
+            for grid, tensors in taps.items():
+                for tensor in tensors:
+                    observers[grid].update(_finite(tensor, made[tensor]))
+        samples += len(batch)
+        if progress is not None:
+            progress(len(batch))
+    if samples == 0:
+        raise ArtefactError("there are no calibration samples", mend="give at least one; some hundreds are usual")
+    return observers, samples
+
+
+def check_batch(batch: NDArray[np.float32], value: ir.Value) -> None:
+    """Whether a batch fits the input of a model.
+
+    Raises:
+        ArtefactError: another type or shape.
+    """
+    shape = [size if isinstance(size, int) else None for size in value.shape or ()]
+    fits = batch.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape[1:], batch.shape[1:], strict=True))
+    if not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
+        raise ArtefactError(
+            f"a calibration batch has the shape {batch.shape}, and the model's input {name_of(value)!r} wants samples of ({wanted})",
+            mend="choose the data set that the model was made for, or arrange the axes as the model has them",
+        )
+    if batch.dtype != np.float32:
+        raise ArtefactError(f"a calibration batch is {batch.dtype}, not float32", mend="convert it, scaled as in training")
+
+
+def _parts(batch: NDArray[np.float32], value: ir.Value) -> Iterator[NDArray[np.float32]]:
+    """A batch as the model takes it: whole, or, where the model fixes the batch, in pieces, the last one filled up with repetitions."""
+    size = value.shape[0] if value.shape is not None else None
+    if not isinstance(size, int):
+        if len(batch):
+            yield batch
+        return
+    for start in range(0, len(batch), size):
+        part = batch[start : start + size]
+        yield part if len(part) == size else np.resize(part, (size, *part.shape[1:]))
+
+
+def _with_outputs(model: ir.Model, wanted: Sequence[str]) -> ir.Model:
+    copy = model.clone()
+    made = {name_of(value): value for node in copy.graph for value in node.outputs}
+    copy.graph.outputs[:] = [made[name] for name in wanted]
+    for value in copy.graph.outputs:
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+    return copy
+
+
+def _session(model: ir.Model) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors share no class of their own
+        raise ArtefactError(f"ONNX Runtime cannot load the float model: {error}", mend="export it again") from error
+
+
+def _run(
+    session: onnxruntime.InferenceSession, wanted: Sequence[str], name: str, part: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
+    try:
+        made = [np.asarray(values, np.float32) for values in session.run(list(wanted), {name: np.ascontiguousarray(part)})]
+    except Exception as error:  # the runtime's errors share no class of their own
+        raise ArtefactError(f"ONNX Runtime cannot run the float model: {error}", mend="try it on the same data") from error
+    return {name: part, **dict(zip(wanted, made, strict=True))}
+
+
+def _finite(tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(values).all():
+        raise ArtefactError(
+            f"the tensor {tensor!r} holds NaN or infinity in calibration", mend="look at the data and the float model: one is broken"
+        )
+    return values

@@ -1,0 +1,106 @@
+"""Post-training quantisation: a float model and calibration batches in, a canonical QDQ model out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir.passes.common as passes
+
+import edgeq
+from edgeq.calibration.fold import fold
+from edgeq.calibration.graph import classify
+from edgeq.calibration.grids import activation_grid
+from edgeq.calibration.insert import insert
+from edgeq.calibration.layers import canonical_layers
+from edgeq.calibration.observe import observe
+from edgeq.calibration.observers import observer_factory
+from edgeq.calibration.prepare import prepare
+from edgeq.errors import UsageError
+from edgeq.placement import place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import numpy as np
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from edgeq.calibration.observers import ObserverName
+    from edgeq.placement import Op, Placement
+
+
+def fold_onnx(model: ir.Model) -> ir.Model:
+    """The float model as it is quantised: canonical layers, everything folded that integer kernels have no operator for.
+
+    Args:
+        model: any float model; left as it is.
+
+    Raises:
+        ArtefactError: it cannot be brought to the canonical form.
+    """
+    folded = prepare(model)
+    canonical_layers(folded)
+    fold(folded)
+    passes.RemoveUnusedNodesPass()(folded)
+    return folded
+
+
+def quantize_onnx(
+    model: ir.Model,
+    batches: Iterable[NDArray[np.float32]],
+    *,
+    observer: ObserverName = "minmax",
+    weight_bits: int = 8,
+    act_bits: int = 8,
+    per_channel: bool = True,
+    data: str = "not named",
+    progress: Callable[[int], None] | None = None,
+) -> ir.Model:
+    """Quantise a float model after training, in the ``integer`` placement.
+
+    Args:
+        model: the float model; left as it is.
+        batches: calibration data, each float32, (samples, *sample shape); read once, one at a time.
+        observer: how ranges are found.
+        weight_bits: width of inner layers' weights, 2 to 8; the first and last layer have 8.
+        act_bits: width of what inner layers read, 2 to 8; everything else has 8.
+        per_channel: one weight scale for each output channel, or one for each layer.
+        data: what the batches are, for the model's metadata.
+        progress: called after each batch with its number of samples.
+
+    Returns:
+        The canonical QDQ model.
+
+    Raises:
+        ArtefactError: the model has something that cannot be quantised (names the node), or the batches do not fit it.
+        UsageError: a width out of range, or an unknown observer.
+    """
+    for what, bits in (("weights", weight_bits), ("activations", act_bits)):
+        if not 2 <= bits <= 8:
+            raise UsageError(f"{what} of {bits} bits cannot be made", mend="choose 2 to 8")
+    make = observer_factory(observer)
+    quantized = fold_onnx(model)
+    ops = classify(quantized.graph)
+    placement = place(ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits)
+    observers, samples = observe(quantized, batches, _taps(ops, placement), make, progress)
+    grids = {name: activation_grid(spec, *observers[name].range()) for name, spec in placement.grids.items()}
+    insert(quantized.graph, ops, placement, grids, per_channel=per_channel)
+    passes.RemoveUnusedNodesPass()(quantized)
+    _describe(quantized, f"{weight_bits}W/{act_bits}A integer", f"{data}; {samples} samples; {observer}")
+    return quantized
+
+
+def _taps(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:
+    """Each grid with the tensors that are put onto it."""
+    inputs = {op.name: op.inputs for op in ops}
+    taps: dict[str, list[str]] = {grid: [] for grid in placement.grids}
+    for tensor, grid in placement.tensors.items():
+        taps[grid].append(tensor)
+    for (reader, index), grid in placement.edges.items():
+        taps[grid].append(inputs[reader][index])
+    return {grid: list(dict.fromkeys(tensors)) for grid, tensors in taps.items()}
+
+
+def _describe(model: ir.Model, scheme: str, calibration: str) -> None:
+    model.producer_name, model.producer_version = "edgeq", edgeq.__version__
+    model.metadata_props.update({"edgeq_version": edgeq.__version__, "scheme": scheme, "calibration": calibration})
