@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.loading import LOADERS
-from edgeq.lowering import ActivationQuantizer
+from edgeq.lowering import ActivationQuantizer, IntegerLayer
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
 
     from edgeq.loading import LoadedModel
+    from edgeq.quant import QuantParams
 
 _RUNTIME = Runtime("torch", "torch")
-_PREFIX = "quantizers."  # where insertion keeps its quantisers; what follows is the canonical name of the tensor
+_SUFFIX = "_quantized"  # what a graph node that quantises the tensor t is called: t_quantized
+_PREFIX = "quantizers."  # where quantisers are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,12 @@ class TorchSession(SampleSession):
     def __init__(self, model: LoadedModel, *, rounding: bool, threads: int, intermediates: bool) -> None:
         self._module = model.module
         self._threads = threads
-        quantizers = {name: module for name, module in model.module.named_modules() if isinstance(module, ActivationQuantizer)}
-        self.facts = {"rounding": "on" if rounding else "off", "quantisers": str(len(quantizers)), "torch": installed(_RUNTIME)}
+        quantizers = sum(isinstance(module, ActivationQuantizer) for module in model.module.modules())
+        self.facts = {"rounding": "on" if rounding else "off", "quantisers": str(quantizers), "torch": installed(_RUNTIME)}
         self.grids = {}
         if intermediates:
-            self._recorder = _Hooks(quantizers) if quantizers else _Nodes(model.module)
-            if rounding:
-                self.grids = {_canonical(name): module.quant_params() for name, module in quantizers.items()}
+            self._recorder = _Recorder(model.module)
+            self.grids = self._recorder.grids if rounding else {}
             self.unreadable = None
         self.input = TensorSpec("input", tuple(model.input_shape), "float32")
         self.set_sample(np.zeros((1, *self.input.shape), np.float32))
@@ -98,7 +99,7 @@ class TorchSession(SampleSession):
     def set_sample(self, sample: NDArray[np.generic]) -> None:
         import torch
 
-        self._sample = torch.from_numpy(sample)
+        self._sample = torch.tensor(sample)
 
     def invoke(self) -> None:
         with self._guard():
@@ -110,7 +111,7 @@ class TorchSession(SampleSession):
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
         self.set_sample(sample)
         with self._guard():
-            values = self._recorder.record(self._module, self._sample)
+            values = self._recorder.record(self._sample)
         return {name: self.grids[name].quantize(value) if name in self.grids else value for name, value in values.items()}
 
     @contextmanager
@@ -132,61 +133,58 @@ class TorchSession(SampleSession):
         del self._module
 
 
-def _canonical(name: str) -> str:
-    return name.removeprefix(_PREFIX)
-
-
-class _Hooks:
-    """Records what every activation quantiser gives."""
-
-    def __init__(self, quantizers: Mapping[str, ActivationQuantizer]) -> None:
-        self._quantizers = quantizers
-
-    def record(self, module: torch.nn.Module, sample: torch.Tensor) -> dict[str, NDArray[np.float32]]:
-        seen: dict[str, NDArray[np.float32]] = {}
-        handles = [cast("torch.nn.Module", q).register_forward_hook(_keeper(seen, _canonical(name))) for name, q in self._quantizers.items()]
-        try:
-            module(sample)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return seen
-
-
-def _keeper(seen: dict[str, NDArray[np.float32]], name: str) -> Any:
-    def keep(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        if name in seen:
-            raise TargetError(
-                f"the quantiser {name!r} is called more than once, so its name means several tensors", mend="give each call a quantiser"
-            )
-        seen[name] = output.numpy().copy()
-
-    return keep
-
-
-class _Nodes:
-    """Records what every node of a float network's traced graph gives."""
+class _Recorder:
+    """Runs the network's graph node by node and keeps what has a name outside: quantised tensors, or all of a float network's."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         import torch.fx
 
-        try:
-            self._graph = torch.fx.symbolic_trace(module)
-        except Exception as error:  # noqa: BLE001  tracing runs the network's own code
-            what = str(error).strip().split("\n", 1)[0]
-            raise TargetError(f"the network cannot be traced, so its tensors have no names: {what}", mend="keep control flow out of forward") from error
+        graph = module if isinstance(module, torch.fx.GraphModule) else _trace(module)
+        self._graph = graph
+        self.grids: dict[str, QuantParams] = {}
+        self._names: dict[str, str] = {}
+        for node in graph.graph.nodes:
+            quantizer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+            if isinstance(quantizer, ActivationQuantizer):
+                name = _tensor_name(node, self.grids)
+                self._names[node.name], self.grids[name] = name, quantizer.quant_params()
+        if not self.grids:
+            self._names = {node.name: node.name for node in graph.graph.nodes if node.op not in ("get_attr", "output")}
 
-    def record(self, _module: torch.nn.Module, sample: torch.Tensor) -> dict[str, NDArray[np.float32]]:
+    def record(self, sample: torch.Tensor) -> dict[str, NDArray[np.float32]]:
         import torch.fx
 
-        seen: dict[str, NDArray[np.float32]] = {}
+        names, seen = self._names, dict[str, "NDArray[np.float32]"]()
 
-        class Recorder(torch.fx.Interpreter):
+        class Keeping(torch.fx.Interpreter):
             def run_node(self, n: torch.fx.Node) -> Any:
                 value = super().run_node(n)
-                if n.op not in ("get_attr", "output") and isinstance(value, torch.Tensor) and value.is_floating_point():
-                    seen[n.name] = value.numpy().copy()
+                if n.name in names and isinstance(value, torch.Tensor) and value.is_floating_point():
+                    seen[names[n.name]] = value.numpy().copy()  # later nodes may write into it
                 return value
 
-        Recorder(self._graph).run(sample)
+        Keeping(self._graph).run(sample)
         return seen
+
+
+def _trace(module: torch.nn.Module) -> torch.fx.GraphModule:
+    """The network as a graph, its quantisers kept whole."""
+    import torch.fx
+
+    class Tracer(torch.fx.Tracer):
+        def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
+            return isinstance(m, ActivationQuantizer | IntegerLayer) or super().is_leaf_module(m, module_qualified_name)
+
+    try:
+        return torch.fx.GraphModule(module, Tracer().trace(module))
+    except Exception as error:  # noqa: BLE001  tracing runs the network's own code
+        what = str(error).strip().split("\n", 1)[0]
+        raise TargetError(f"the network cannot be traced, so its tensors have no names: {what}", mend="keep control flow out of forward") from error
+
+
+def _tensor_name(node: torch.fx.Node, taken: Container[str]) -> str:
+    """The name that an exported file gives the tensor; by the quantiser's path where the graph was made by hand."""
+    if node.name.endswith(_SUFFIX):
+        return node.name.removesuffix(_SUFFIX)
+    name = str(node.target).removeprefix(_PREFIX)
+    return node.name if name in taken else name

@@ -1,0 +1,225 @@
+"""The one place where latency is measured.
+
+Sessions under comparison take turns in short blocks, so that a machine that slows down slows them all; every result says
+whether it can be trusted, and if not, why. The method follows trtexec (warm-up by time, at least 3 s) and the experience
+of others that separate runs of minutes apart cannot be compared.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import time
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from edgeq.errors import Inconclusive, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+BLOCK_SECONDS = 0.02  # long against the clock's resolution, short against a machine's changes of pace
+RUNS_FOR_P99 = 100  # fewer leave p99 to a single run or none
+MAX_SPREAD = 0.2  # interquartile range / median
+MAX_DRIFT = 0.1  # second half's median / first half's, less one
+BLOCKS_FOR_RATIO = 5
+RESAMPLES = 2000
+
+
+class Invocable(Protocol):
+    """What can be timed: a session on which ``prepare`` was called."""
+
+    def invoke(self) -> None:
+        """Run once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What repeated runs of one session took.
+
+    Attributes:
+        runs: how many were timed.
+        p50_ms: the median.
+        p90_ms: the 90th percentile.
+        p99_ms: the 99th percentile.
+        mean_ms: the mean.
+        min_ms: the fastest.
+        spread: interquartile range / median, no unit.
+        drift: median of the second half of the runs / median of the first half - 1, no unit.
+        trustworthy: whether no rule of :func:`verdict` speaks against it.
+        why: the rules that do, empty when trustworthy.
+        blocks_ms: the median of each block; block i of every session of one measurement was taken in the same round.
+    """
+
+    runs: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    min_ms: float
+    spread: float
+    drift: float
+    trustworthy: bool
+    why: str
+    blocks_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One latency over another, with a 95 % confidence interval.
+
+    Attributes:
+        value: median over median; above 1, the first one is slower.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def measure(
+    sessions: Mapping[str, Invocable],
+    *,
+    seconds: float = 3.0,
+    warmup_seconds: float = 0.2,
+    min_runs: int = 10,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> Mapping[str, Latency]:
+    """Time sessions against each other, in interleaved blocks of random order, the garbage collector off.
+
+    Args:
+        sessions: by name, each prepared.
+        seconds: how long each session is timed, at least.
+        warmup_seconds: how long each session runs untimed before.
+        min_runs: how many runs of each session are timed, at least.
+        clock: nanoseconds, monotonic.
+
+    Raises:
+        UsageError: no sessions, or a time or count that is not positive.
+    """
+    if not sessions or seconds <= 0 or min_runs < 1:
+        raise UsageError("there is nothing to measure", mend="give at least one session, a positive time and at least one run")
+    load = _load_average()
+    block_ns = max([int(BLOCK_SECONDS * 1e9), *(_warm_up(session, warmup_seconds, clock) for session in sessions.values())])
+    blocks: dict[str, list[array[int]]] = {name: [] for name in sessions}
+    order, shuffle = list(sessions), random.Random(0).shuffle
+    while not all(_enough(taken, seconds, min_runs) for taken in blocks.values()):
+        shuffle(order)
+        for name in order:
+            blocks[name].append(_block(sessions[name], block_ns, clock))
+    return {name: _summary(taken, load) for name, taken in blocks.items()}
+
+
+def ratio(a: Latency, b: Latency) -> Ratio:
+    """How many times as long ``a`` takes as ``b``, by a bootstrap over the rounds in which both were measured.
+
+    Raises:
+        Inconclusive: fewer than five rounds.
+        UsageError: the two come from different measurements.
+    """
+    if len(a.blocks_ms) != len(b.blocks_ms):
+        raise UsageError("the two latencies were not measured together", mend="pass both sessions to one measure()")
+    if len(a.blocks_ms) < BLOCKS_FOR_RATIO:
+        raise Inconclusive(f"{len(a.blocks_ms)} rounds are too few for a ratio, {BLOCKS_FOR_RATIO} are needed", mend="measure for longer")
+    rounds = np.random.default_rng(0).integers(0, len(a.blocks_ms), (RESAMPLES, len(a.blocks_ms)))
+    first, second = np.array(a.blocks_ms), np.array(b.blocks_ms)
+    resampled = np.median(first[rounds], axis=1) / np.median(second[rounds], axis=1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Ratio(float(np.median(first) / np.median(second)), float(low), float(high))
+
+
+def verdict(runs: int, spread: float, drift: float, load: float) -> str:
+    """What speaks against trusting a measurement; empty for nothing.
+
+    Four rules: at least 100 runs, or p99 rests on a single one; an interquartile range of at most 20 % of the median; at most
+    10 % between the medians of the first and the second half; and, when it began, no more waiting processes than cores.
+
+    Args:
+        runs: how many were timed.
+        spread: interquartile range / median.
+        drift: second half's median / first half's - 1.
+        load: the machine's load average a core when the measurement began.
+    """
+    against = []
+    if runs < RUNS_FOR_P99:
+        against.append(f"{runs} runs are too few for p99")
+    if spread > MAX_SPREAD:
+        against.append(f"half of the runs spread over {spread:.0%} of the median")
+    if abs(drift) > MAX_DRIFT:
+        against.append(f"the second half of the runs differs from the first by {drift:+.0%}")
+    if load > 1:
+        against.append(f"the machine was busy before: {load:.1f} processes a core")
+    return "; ".join(against)
+
+
+def _load_average() -> float:
+    return os.getloadavg()[0] / len(os.sched_getaffinity(0))
+
+
+def _warm_up(session: Invocable, seconds: float, clock: Callable[[], int]) -> int:
+    """Run untimed, at least twice (the first run allocates); returns what the last run took, in ns."""
+    end, runs, took = clock() + int(seconds * 1e9), 0, 0
+    while runs < 2 or clock() < end:
+        began = clock()
+        session.invoke()
+        took, runs = clock() - began, runs + 1
+    return took
+
+
+def _block(session: Invocable, block_ns: int, clock: Callable[[], int]) -> array[int]:
+    """The durations of runs, in ns, until the block's time is over; at least one."""
+    took = array("q")
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        end = clock() + block_ns
+        while True:
+            began = clock()
+            session.invoke()
+            ended = clock()
+            took.append(ended - began)
+            if ended >= end:
+                return took
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _enough(blocks: list[array[int]], seconds: float, min_runs: int) -> bool:
+    return sum(map(len, blocks)) >= min_runs and sum(map(sum, blocks)) >= seconds * 1e9
+
+
+def _summary(blocks: list[array[int]], load: float) -> Latency:
+    took_ms = np.concatenate([np.frombuffer(block, np.int64) for block in blocks]) / 1e6
+    q25, p50, q75, p90, p99 = (float(q) for q in np.quantile(took_ms, [0.25, 0.5, 0.75, 0.9, 0.99]))
+    spread, drift = (q75 - q25) / p50 if p50 else 0.0, _drift(took_ms)
+    why = verdict(len(took_ms), spread, drift, load)
+    return Latency(
+        runs=len(took_ms),
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        mean_ms=float(took_ms.mean()),
+        min_ms=float(took_ms.min()),
+        spread=spread,
+        drift=drift,
+        trustworthy=not why,
+        why=why,
+        blocks_ms=tuple(float(np.median(np.frombuffer(block, np.int64))) / 1e6 for block in blocks),
+    )
+
+
+def _drift(took_ms: NDArray[np.float64]) -> float:
+    half = len(took_ms) // 2
+    if half == 0:
+        return 0.0
+    return float(np.median(took_ms[half:]) / np.median(took_ms[:half]) - 1)
