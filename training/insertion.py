@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.placement import GridSpec, Kind, Op, Placement, place
 from edgeq.training.layers import QuantLayer, WeightQuantizer
-from edgeq.training.learned_clip import LearnedClip
+from edgeq.training.learned_clip import LearnedClip, UniformQuantizer
 from edgeq.training.scheme import Scheme
+from edgeq.training.tracked_clip import TrackedClip
 
 WEIGHT_BOUND = 3.0  # published initial bounds, for normalised weights and for activations behind a ReLU
 ACTIVATION_BOUND = 6.0
@@ -89,9 +90,9 @@ def trace(model: nn.Module) -> fx.GraphModule:
         ) from error
 
 
-def quantizers(model: nn.Module) -> list[LearnedClip]:
+def quantizers(model: nn.Module) -> list[UniformQuantizer]:
     """Every quantiser of weights and activations in a model, each once."""
-    return [module for module in model.modules() if isinstance(module, LearnedClip)]
+    return [module for module in model.modules() if isinstance(module, UniformQuantizer)]
 
 
 def set_bits(model: nn.Module, bits: int | None) -> None:
@@ -234,9 +235,10 @@ def _keep_gain(graph_module: fx.GraphModule, node: fx.Node, gains: dict[fx.Node,
 
 
 def _weight_quantizer(weight: nn.Parameter, bits: int, bn: nn.Module | None, scheme: Scheme) -> WeightQuantizer:
-    normalize = scheme.normalize_weights and bn is not None
-    bound = WEIGHT_BOUND if normalize else float(weight.detach().abs().max())
-    return WeightQuantizer(bits, normalize=normalize, bound=bound)
+    if scheme.normalize_weights and bn is not None:
+        return WeightQuantizer(LearnedClip(bits, signed=True, narrow=True, bound=WEIGHT_BOUND), normalize=True)
+    largest = float(weight.detach().abs().max())
+    return WeightQuantizer(TrackedClip(bits, signed=True, narrow=True, bound=largest, decay=1.0), normalize=False)
 
 
 def _insert_quantizers(
@@ -275,5 +277,7 @@ def _grid_of(node: fx.Node) -> str:
     return str(node.target)
 
 
-def _activation_quantizer(spec: GridSpec) -> LearnedClip:
-    return LearnedClip(spec.bits, signed=spec.signed, bound=ACTIVATION_BOUND)
+def _activation_quantizer(spec: GridSpec) -> UniformQuantizer:
+    if spec.inner and not spec.signed:
+        return LearnedClip(spec.bits, signed=False, bound=ACTIVATION_BOUND)
+    return TrackedClip(spec.bits, signed=spec.signed)

@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.lowering import IntegerWeights
 from edgeq.quant import QuantParams
-
-from edgeq.training.learned_clip import LearnedClip
+from edgeq.training.learned_clip import UniformQuantizer
 
 BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
 LEAST_SCALE = 2.0**-80  # of a channel that is switched off; times any input step it is still a normal float32
@@ -29,17 +28,16 @@ class WeightQuantizer(nn.Module):
     """Normalises (Eq. 20) and quantises a weight tensor; layers with tied weights share one.
 
     Args:
-        bits: width.
+        clip: the signed, narrow quantiser.
         normalize: bring the tensor to zero mean and unit variance first; the scale is left to BatchNorm, as released.
-        bound: the initial clipping bound; 3.0 is the published one for normalised weights.
     """
 
     EPS = 1e-6
 
-    def __init__(self, bits: int, *, normalize: bool, bound: float) -> None:
+    def __init__(self, clip: UniformQuantizer, *, normalize: bool) -> None:
         super().__init__()
         self.normalize = normalize
-        self.clip = LearnedClip(bits, signed=True, narrow=True, bound=bound)
+        self.clip = clip
 
     def prepare(self, weight: Tensor) -> Tensor:
         """Eq. 20, over the whole tensor, or the weight as it is."""
@@ -85,9 +83,9 @@ class QuantLayer(nn.Module):
         self.bn = bn
         self.quantizer = quantizer
         self.gain = gain
-        self._source: tuple[LearnedClip, ...] = ()  # in a tuple, so that it is no submodule of this layer too
+        self._source: tuple[UniformQuantizer, ...] = ()  # in a tuple, so that it is no submodule of this layer too
 
-    def read_from(self, source: LearnedClip) -> None:
+    def read_from(self, source: UniformQuantizer) -> None:
         """Say which quantiser's grid the input lies on: the bias is rounded to steps of that grid times the weights'."""
         self._source = (source,)
 

@@ -44,8 +44,8 @@ class _FakeQuant(torch.autograd.Function):
         return grad * inside, (grad * error).sum() / levels, None, None, None, None
 
 
-class LearnedClip(nn.Module):
-    """Clips to a learned bound and rounds to ``2**bits`` levels (one fewer where ``narrow``), one bound a tensor.
+class UniformQuantizer(nn.Module):
+    """Clips to a bound and rounds to equally spaced levels; a subclass says where the bound comes from.
 
     Integers are 0..2^b-1 (unsigned), -(2^(b-1)-1)..2^(b-1)-1 (signed, narrow: weights) or -2^(b-1)..2^(b-1)-1 (signed: an
     activation that fills its carrier).
@@ -54,17 +54,17 @@ class LearnedClip(nn.Module):
         bits: the width it is trained for.
         signed: whether negative values are kept.
         narrow: leave out the lowest signed integer, as the paper does for weights.
-        bound: the initial bound alpha, in real units.
     """
 
-    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, bound: float) -> None:
+    alpha: Tensor
+
+    def __init__(self, bits: int, *, signed: bool, narrow: bool = False) -> None:
         super().__init__()
         self.target_bits = bits
         self.bits = bits  # annealing starts above the target
         self.signed = signed
         self.narrow = narrow
         self.rounding = True
-        self.alpha = nn.Parameter(torch.tensor(float(bound)))
 
     @property
     def levels(self) -> int:
@@ -105,3 +105,18 @@ class LearnedClip(nn.Module):
     def extra_repr(self) -> str:
         """Width and sign, for ``print(model)``."""
         return f"bits={self.bits}, {'signed' if self.signed else 'unsigned'}, alpha={self.alpha.item():.4g}"
+
+
+class LearnedClip(UniformQuantizer):
+    """The published quantiser: the bound is a parameter, trained with the weights (Eq. 19).
+
+    Args:
+        bits: the width it is trained for.
+        signed: whether negative values are kept.
+        narrow: leave out the lowest signed integer, as the paper does for weights.
+        bound: the initial bound alpha, in real units.
+    """
+
+    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, bound: float) -> None:
+        super().__init__(bits, signed=signed, narrow=narrow)
+        self.alpha = nn.Parameter(torch.tensor(float(bound)))

@@ -1,0 +1,148 @@
+"""Checkpoints: one safetensors file that holds the tensors and, in its header, the JSON that says what they are.
+
+Nothing in a checkpoint can run code, and one file written by one rename cannot be half there.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+import edgeq
+from edgeq.errors import ArtefactError, UsageError
+from edgeq.files import read_bytes, write_bytes
+from edgeq.loading import LoadedModel
+from edgeq.models import zoo
+from edgeq.training.insertion import quantize, set_rounding
+from edgeq.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FORMAT = "edgeq.checkpoint/1"
+MODEL, OPTIMIZER = "model/", "optimizer/"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A training run at one moment.
+
+    Attributes:
+        recipe: the run.
+        input_shape: (channels, height, width).
+        classes: the data set's class names.
+        tensors: parameters and buffers under ``model/``, momentum under ``optimizer/``.
+        progress: where the run stands (epoch, step, history), for resuming; empty in a best checkpoint.
+    """
+
+    recipe: Recipe
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    tensors: Mapping[str, torch.Tensor]
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
+def model_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer, each once however often it is tied, by its first name."""
+    return {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, in place of an older one, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    header = {
+        "format": FORMAT,
+        "edgeq_version": edgeq.__version__,
+        "recipe": checkpoint.recipe.to_dict(),
+        "input_shape": list(checkpoint.input_shape),
+        "classes": list(checkpoint.classes),
+        "progress": dict(checkpoint.progress),
+    }
+    tensors = {name: tensor.contiguous().clone() for name, tensor in checkpoint.tensors.items()}
+    write_bytes(path, safetensors.torch.save(tensors, {"edgeq": json.dumps(header)}), overwrite=True)
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ArtefactError: missing, empty, truncated, or a safetensors file that edgeq did not write.
+    """
+    content = read_bytes(path, "checkpoint")
+    try:
+        (length,) = struct.unpack("<Q", content[:8])
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        tensors = safetensors.torch.load(content)
+    except (struct.error, ValueError, AttributeError, safetensors.SafetensorError) as error:
+        raise ArtefactError(f"{path} is no checkpoint: {error}", mend="is it truncated, or another kind of file?") from error
+    try:
+        header = json.loads(metadata["edgeq"])
+        if header["format"] != FORMAT:
+            raise ArtefactError(f"{path} has the format {header['format']!r}", mend=f"this edgeq reads {FORMAT}; use the edgeq that wrote it")
+        return Checkpoint(
+            Recipe.from_dict(header["recipe"]),
+            tuple(header["input_shape"]),
+            tuple(header["classes"]),
+            tensors,
+            header["progress"],
+        )
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        if isinstance(error, ArtefactError):
+            raise
+        raise ArtefactError(f"{path} is a safetensors file, but no checkpoint of edgeq", mend="name one that edgeq train wrote") from error
+
+
+def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The untrained network of a recipe, quantised if the recipe says so."""
+    model: nn.Module = zoo.build(recipe.model, classes=classes, in_channels=input_shape[0])
+    return model if recipe.scheme is None else quantize(model, recipe.scheme)
+
+
+def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+    """Put a checkpoint's tensors into a network.
+
+    Raises:
+        ArtefactError: the tensors are not this network's.
+    """
+    wanted = model_state(model)
+    found = {name.removeprefix(MODEL): tensor for name, tensor in checkpoint.tensors.items() if name.startswith(MODEL)}
+    odd = sorted(wanted.keys() ^ found.keys()) or [name for name in wanted if wanted[name].shape != found[name].shape]
+    if odd:
+        raise ArtefactError(f"{path} does not fit {checkpoint.recipe.name}: {odd[0]!r} differs", mend="was it written by another version of edgeq?")
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(found[name])
+
+
+def load_model(path: Path, *, rounding: bool = True) -> LoadedModel:
+    """The network of a checkpoint, in evaluation mode; the loader registered as ``checkpoint``.
+
+    Args:
+        path: the file.
+        rounding: false for the FP32 reference of a quantised network: clipped, but never rounded.
+
+    Raises:
+        ArtefactError: missing, truncated or foreign.
+    """
+    checkpoint = read(path)
+    model = build_model(checkpoint.recipe, checkpoint.input_shape, len(checkpoint.classes))
+    restore(model, checkpoint, path)
+    set_rounding(model, weights=rounding, activations=rounding)
+    recipe = checkpoint.recipe
+    metadata = {
+        "model": recipe.model,
+        "data": recipe.data,
+        "scheme": "FP32" if recipe.scheme is None else f"{recipe.scheme.name} {recipe.scheme.placement}",
+        "seed": str(recipe.seed),
+    }
+    return LoadedModel(model.eval(), checkpoint.input_shape, recipe.scheme is not None, metadata)

@@ -1,0 +1,102 @@
+"""Everything that decides the outcome of a training run, as data: the same recipe gives the same weights."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from edgeq.errors import ArtefactError, UsageError
+from edgeq.files import read_bytes
+from edgeq.training.scheme import Scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A training run. The defaults are the published ones of Ben-Yair et al. for CIFAR: SGD, cosine, bits annealed from 16.
+
+    Attributes:
+        model: a name of the model zoo.
+        data: a data set's name or folder.
+        scheme: the quantisation; None trains in FP32.
+        epochs: passes over the training split.
+        batch_size: samples a step.
+        lr: the learning rate of the first epoch; a cosine takes it to zero.
+        momentum: of SGD.
+        weight_decay: on every parameter, clipping bounds and BatchNorm too, as published.
+        anneal_from: width at the start of quantised training.
+        seed: of initialisation, data order and augmentation.
+    """
+
+    model: str
+    data: str
+    scheme: Scheme | None = None
+    epochs: int = 200
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    anneal_from: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}", mend=f"choose at least {least}")
+        if not self.lr > 0:
+            raise UsageError(f"lr is {self.lr}", mend="choose a learning rate above zero")
+        if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
+            raise UsageError(f"momentum {self.momentum} or weight_decay {self.weight_decay} is out of range", mend="choose 0 <= momentum < 1, weight_decay >= 0")
+
+    @property
+    def name(self) -> str:
+        """``model scheme``, for tables."""
+        return f"{self.model} {'FP32' if self.scheme is None else self.scheme.name}"
+
+    def bits(self, epoch: int) -> int | None:
+        """The width that holds in an epoch, or None where every quantiser is at its target.
+
+        Published: 16 bits, one fewer every 10 of 200 epochs; shorter or longer runs keep these proportions.
+        """
+        if self.scheme is None:
+            return None
+        bits = self.anneal_from - epoch * 20 // self.epochs
+        return bits if bits > min(self.scheme.weight_bits, self.scheme.act_bits) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            UsageError: a field is unknown, missing, of another type or out of range.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := set(content) - known:
+            raise UsageError(f"a recipe has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(sorted(known))}")
+        scheme = content.get("scheme")
+        try:
+            return cls(**{**content, "scheme": None if scheme is None else Scheme.from_dict(scheme)})
+        except TypeError as error:
+            raise UsageError(f"the recipe cannot be used: {error}", mend="give model and data, numbers as numbers") from error
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Recipe:
+        """Read a recipe; the table ``[scheme]`` holds the quantisation, without it training is FP32.
+
+        Raises:
+            ArtefactError: the file is missing or no TOML.
+            UsageError: its fields are wrong.
+        """
+        try:
+            content = tomllib.loads(read_bytes(path, "recipe", limit=1 << 20).decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ArtefactError(f"{path} is no TOML file: {error}", mend="mend the line it names") from error
+        return cls.from_dict(content)

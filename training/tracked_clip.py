@@ -1,0 +1,39 @@
+"""The uniform quantiser whose bound follows the largest magnitude it meets, for tensors the papers leave in float.
+
+An 8-bit edge (input, residual branch, pooling, first and last layer) has levels to spare and little to gain from clipping,
+while the step of SGD that suits a bound of 6.0 overshoots one of 0.1. So its bound is observed and not trained, as
+observers of quantisation-aware training commonly are (Jacob et al., *Quantization and training of neural networks for
+efficient integer-arithmetic-only inference*, 2018, Sec. 3.1).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgeq.training.learned_clip import UniformQuantizer
+
+
+class TrackedClip(UniformQuantizer):
+    """The bound rises at once to the largest magnitude of a training batch and decays slowly towards smaller ones.
+
+    Args:
+        bits: the width it is trained for.
+        signed: whether negative values are kept.
+        narrow: leave out the lowest signed integer.
+        bound: the initial bound, in real units; zero for one that training will find.
+        decay: the share of the way down to a smaller maximum that each training batch takes.
+    """
+
+    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, bound: float = 0.0, decay: float = 0.01) -> None:
+        super().__init__(bits, signed=signed, narrow=narrow)
+        self.decay = decay
+        self.register_buffer("alpha", torch.tensor(float(bound)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fake-quantise; in training, follow the batch first."""
+        if self.training:
+            with torch.no_grad():
+                largest = x.detach().abs().max()
+                self.alpha.copy_(torch.maximum(largest, self.alpha.lerp(largest, self.decay)))
+        return super().forward(x)
