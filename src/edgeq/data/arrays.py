@@ -7,6 +7,7 @@ own member and against a limit first, so a file of a hundred bytes cannot ask fo
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 import zlib
 from typing import IO, TYPE_CHECKING, Any
@@ -41,11 +42,17 @@ def read_npz(path: Path, what: str, *, limit: int = MAX_ARRAY_BYTES) -> Mapping[
     if not path.is_file():
         raise ArtefactError(f"there is no {what} at {path}", mend="check the path")
     try:
-        _check_headers(path, limit)
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy comments on the headers of old or damaged files; we read or refuse them
+            return _read(path, limit)
     except _UNREADABLE as error:
         raise ArtefactError(f"{path} is no readable .npz {what}: {error}", mend="write or download it again") from error
+
+
+def _read(path: Path, limit: int) -> Mapping[str, NDArray[Any]]:
+    _check_headers(path, limit)
+    with np.load(path, allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
 
 
 def _check_headers(path: Path, limit: int) -> None:

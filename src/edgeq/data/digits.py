@@ -24,7 +24,7 @@ def read(_paths: tuple[Path, ...]) -> DataSource:
     The published grey levels 0..16 become 0..255 as ``(255 * level + 8) // 16``, which is rounding half up. The splits are
     stratified by class and fixed; a sample's id is its place in scikit-learn's order.
     """
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     content: Any = load_digits()
     images = ((255 * content.images.astype(np.int64) + 8) // 16).astype(np.uint8)

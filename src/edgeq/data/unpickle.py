@@ -11,6 +11,7 @@ import io
 import math
 import pickle
 import pickletools
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,8 +88,10 @@ def read_pickled_mapping(path: Path) -> Mapping[str, object]:
     """
     content = read_bytes(path, "CIFAR file")
     try:
-        _check_memo(content)
-        found = _Reader(content, path).load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python comments on odd escapes in old text opcodes; we read or refuse them
+            _check_memo(content)
+            found = _Reader(content, path).load()
         if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
             raise ValueError("it holds no dictionary")
         return {key: value.value() if isinstance(value, _Array) else value for key, value in found.items()}

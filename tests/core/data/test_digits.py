@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -28,9 +30,10 @@ def test_every_class_has_its_share(source: DataSource) -> None:
 
 
 def test_grey_levels_are_scaled_with_rounding_half_up(source: DataSource) -> None:
-    published = load_digits().images
+    content: Any = load_digits()
+    published = content.images
     assert np.array_equal(source.test.images[..., 0], np.floor(published[source.test.ids] * 255 / 16 + 0.5).astype(np.uint8))
-    assert np.array_equal(source.test.labels, load_digits().target[source.test.ids])
+    assert np.array_equal(source.test.labels, content.target[source.test.ids])
 
 
 def test_the_test_ids_are_pinned(source: DataSource) -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from edgeq.data.source import make_split
 from edgeq.data.splitting import hold_out_tenth, shuffled, stratified
 
-
 PINNED_8 = [3, 1, 5, 2, 6, 4, 0, 7]
 PINNED_50000 = "c72f51604bda8733620b2d659d30613f3db92b608e6ae8ae6b2a5ca136e3af43"
 
