@@ -51,7 +51,9 @@ def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
     if spec.params is None:
         return values
     if np.isnan(values).any():
-        raise ArtefactError("the batch holds NaN, which no integer input can take", mend="look for the NaN in the data or its normalisation")
+        raise ArtefactError(
+            "the batch holds NaN, which no integer input can take", mend="look for the NaN in the data or its normalisation"
+        )
     return spec.params.quantize(values)
 
 

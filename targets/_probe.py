@@ -6,8 +6,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeq.errors import ArtefactError, TargetError
 from edgeq.artefact import detect
+from edgeq.errors import ArtefactError, TargetError
 from edgeq.target import Availability
 
 if TYPE_CHECKING:
@@ -71,4 +71,6 @@ def require_format(artefact: Path, capabilities: Capabilities) -> None:
     found = detect(artefact)
     if found not in capabilities.formats:
         wanted = ", ".join(sorted(capabilities.formats))
-        raise ArtefactError(f"{artefact} is in the format {found}, and this target opens {wanted}", mend="edgeq export writes the other formats")
+        raise ArtefactError(
+            f"{artefact} is in the format {found}, and this target opens {wanted}", mend="edgeq export writes the other formats"
+        )

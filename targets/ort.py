@@ -122,7 +122,7 @@ class _Engine:
             raise TargetError(
                 f"ONNX Runtime {ort.__version__} has no CPU kernel for {self.artefact}: {_first_line(error)}", mend="choose another target"
             ) from error
-        except Exception as error:  # noqa: BLE001  ONNX Runtime's exceptions have no base of their own
+        except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise ArtefactError(f"ONNX Runtime cannot load {self.artefact}: {_first_line(error)}", mend="export the model again") from error
         used = session.get_providers()[0]
         if used != _PROVIDER:
@@ -135,9 +135,9 @@ class OrtSession(SampleSession):
 
     def __init__(self, artefact: Path, engine: _Engine, *, intermediates: bool) -> None:
         model = _load(artefact)
-        view = QdqView(model)
         entrance = only_input(model)
         self._session, running = engine.start(model)
+        view = QdqView(model)
         self._readable: list[Readable] = []
         self.facts = _facts(self._session, running, optimize=engine.optimize)
         if intermediates:
@@ -153,15 +153,19 @@ class OrtSession(SampleSession):
         self.output = _output_spec(self._exit, self.get_output(), view)
 
     def set_sample(self, sample: NDArray[np.generic]) -> None:
+        """Keep the input for the next run."""
         self._feed = {self.input.name: sample}
 
     def invoke(self) -> None:
+        """Compute the first output."""
         self._result = self._run([self._exit])
 
     def get_output(self) -> NDArray[np.generic]:
+        """The first output of the last run."""
         return self._result[0]
 
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+        """The readable tensors for one sample."""
         self.set_sample(sample)
         values = self._run([tensor.value for tensor in self._readable])
         return {tensor.name: value for tensor, value in zip(self._readable, values, strict=True)}
@@ -169,10 +173,13 @@ class OrtSession(SampleSession):
     def _run(self, names: Sequence[str]) -> list[NDArray[np.generic]]:
         try:
             return cast("list[NDArray[np.generic]]", self._session.run(names, self._feed))
-        except Exception as error:  # noqa: BLE001  ONNX Runtime's exceptions have no base of their own
-            raise TargetError(f"ONNX Runtime failed while running: {_first_line(error)}", mend="try ort-cpu-ref, or another version") from error
+        except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+            raise TargetError(
+                f"ONNX Runtime failed while running: {_first_line(error)}", mend="try ort-cpu-ref, or another version"
+            ) from error
 
     def close(self) -> None:
+        """Free the session."""
         del self._session
 
 
@@ -183,7 +190,9 @@ def _load(artefact: Path) -> onnx.ModelProto:
     try:
         return onnx.load(artefact)  # resolves external data inside the model's folder only
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
-        raise ArtefactError(f"{artefact} cannot be read as ONNX: {_first_line(error)}", mend="export it again; it may be truncated") from error
+        raise ArtefactError(
+            f"{artefact} cannot be read as ONNX: {_first_line(error)}", mend="export it again; it may be truncated"
+        ) from error
 
 
 def _facts(session: onnxruntime.InferenceSession, running: onnx.ModelProto, *, optimize: bool) -> dict[str, str]:
@@ -246,7 +255,9 @@ def _input_spec(value: onnx.ValueInfoProto, session: onnxruntime.InferenceSessio
 
 def _output_spec(name: str, values: NDArray[Any], view: QdqView) -> TensorSpec:
     if values.ndim == 0 or values.shape[0] != 1:
-        raise ArtefactError(f"the output {name!r} has the shape {values.shape} for a batch of one", mend="give the output a batch dimension")
+        raise ArtefactError(
+            f"the output {name!r} has the shape {values.shape} for a batch of one", mend="give the output a batch dimension"
+        )
     return TensorSpec(name, values.shape[1:], str(values.dtype), view.output_params(name))
 
 

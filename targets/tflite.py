@@ -63,9 +63,7 @@ class TfliteTarget:
         check_model(content, artefact)
         keep = intermediates and self.capabilities.intermediates
         interpreter = _start(module, content, artefact, self.resolver, threads, keep=keep)
-        session = TfliteSession(interpreter, artefact, self, keep=keep)
-        session.facts[runtime.distribution] = installed(runtime)
-        return session
+        return TfliteSession(interpreter, artefact, self, keep=keep, version={runtime.distribution: installed(runtime)})
 
 
 def _target(kernels: str, resolver: str, *, delegate: bool) -> TfliteTarget:
@@ -130,51 +128,62 @@ def _start(module: Any, content: bytes, artefact: Path, resolver: str, threads: 
 class TfliteSession(SampleSession):
     """A TFLite model opened in LiteRT."""
 
-    def __init__(self, interpreter: Any, artefact: Path, target: TfliteTarget, *, keep: bool) -> None:
+    def __init__(self, interpreter: Any, artefact: Path, target: TfliteTarget, *, keep: bool, version: Mapping[str, str]) -> None:
         self._interpreter = interpreter
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if len(inputs) != 1 or not outputs:
-            raise ArtefactError(f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one", mend="make the others constants")
+            raise ArtefactError(
+                f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one", mend="make the others constants"
+            )
         self.input, self.output = _spec(inputs[0], artefact), _spec(outputs[0], artefact)
         self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
-        operators = interpreter._get_ops_details()  # noqa: SLF001  the only way to learn what runs
-        self.facts: dict[str, str] = _facts(operators, target, artefact)
+        operators = interpreter._get_ops_details()  # the only way to learn what runs
+        self.facts = {**_facts(operators, target, artefact), **version}
         self._shown = _shown(interpreter, operators, self._entrance) if keep else {}
-        self.grids: Mapping[str, QuantParams] = _grids(self._shown)
+        self.grids = _grids(self._shown)
         if keep:
             self.unreadable = None
         elif not target.capabilities.intermediates:
             self.unreadable = ("XNNPACK shows no tensors inside the graph", "use tflite-builtin or tflite-ref")
 
     def set_sample(self, sample: NDArray[np.generic]) -> None:
+        """Keep the input for the next run."""
         self._interpreter.set_tensor(self._entrance, sample)
 
     def invoke(self) -> None:
+        """Compute the first output."""
         try:
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise TargetError(f"LiteRT failed while running: {_first_line(error)}", mend="another kernel set may run it") from error
 
     def get_output(self) -> NDArray[np.generic]:
+        """The first output of the last run."""
         values: NDArray[np.generic] = self._interpreter.get_tensor(self._exit)
         return values
 
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+        """The readable tensors for one sample."""
         self.set_sample(sample)
         self.invoke()
         return {name: _channels_first(self._interpreter.get_tensor(detail["index"])) for name, detail in self._shown.items()}
 
     def close(self) -> None:
+        """Free the session."""
         del self._interpreter
 
 
 def _spec(detail: Mapping[str, Any], artefact: Path) -> TensorSpec:
     shape, kind = tuple(int(d) for d in detail["shape"]), np.dtype(detail["dtype"]).name
     if not shape or shape[0] != 1:
-        raise ArtefactError(f"{artefact}: the tensor {detail['name']!r} has the shape {shape}, not a batch of one", mend="export it with batch 1")
+        raise ArtefactError(
+            f"{artefact}: the tensor {detail['name']!r} has the shape {shape}, not a batch of one", mend="export it with batch 1"
+        )
     params = _params(detail)
     if kind != "float32" and params is None:
-        raise ArtefactError(f"{artefact}: {detail['name']!r} is {kind} without a scale, and edgeq feeds real numbers", mend="export with a scale")
+        raise ArtefactError(
+            f"{artefact}: {detail['name']!r} is {kind} without a scale, and edgeq feeds real numbers", mend="export with a scale"
+        )
     return TensorSpec(detail["name"], shape[1:], kind, params)
 
 
@@ -184,7 +193,7 @@ def _params(detail: Mapping[str, Any], axis: int | None = None) -> QuantParams |
     if len(scale) == 0 or kind not in CARRIER_RANGE:
         return None
     if len(scale) == 1:
-        return QuantParams.of(np.float32(scale[0]).reshape(()), int(grid["zero_points"][0]), kind)
+        return QuantParams.of(scale.reshape(()), int(grid["zero_points"][0]), kind)
     return QuantParams.of(scale, grid["zero_points"], kind, axis=grid["quantized_dimension"] if axis is None else axis)
 
 

@@ -93,22 +93,28 @@ class TorchSession(SampleSession):
         self.invoke()
         values = self.get_output()
         if values.ndim == 0 or values.shape[0] != 1:
-            raise ArtefactError(f"the network's output has the shape {values.shape} for a batch of one", mend="give the output a batch dimension")
+            raise ArtefactError(
+                f"the network's output has the shape {values.shape} for a batch of one", mend="give the output a batch dimension"
+            )
         self.output = TensorSpec("output", values.shape[1:], "float32")
 
     def set_sample(self, sample: NDArray[np.generic]) -> None:
+        """Keep the input for the next run."""
         import torch
 
         self._sample = torch.tensor(sample)
 
     def invoke(self) -> None:
+        """Compute the first output."""
         with self._guard():
             self._result: torch.Tensor = self._module(self._sample)
 
     def get_output(self) -> NDArray[np.generic]:
+        """The first output of the last run."""
         return self._result.numpy()
 
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+        """The readable tensors for one sample."""
         self.set_sample(sample)
         with self._guard():
             values = self._recorder.record(self._sample)
@@ -130,6 +136,7 @@ class TorchSession(SampleSession):
             torch.set_num_threads(before)
 
     def close(self) -> None:
+        """Free the session."""
         del self._module
 
 
@@ -177,9 +184,11 @@ def _trace(module: torch.nn.Module) -> torch.fx.GraphModule:
 
     try:
         return torch.fx.GraphModule(module, Tracer().trace(module))
-    except Exception as error:  # noqa: BLE001  tracing runs the network's own code
+    except Exception as error:  # tracing runs the network's own code
         what = str(error).strip().split("\n", 1)[0]
-        raise TargetError(f"the network cannot be traced, so its tensors have no names: {what}", mend="keep control flow out of forward") from error
+        raise TargetError(
+            f"the network cannot be traced, so its tensors have no names: {what}", mend="keep control flow out of forward"
+        ) from error
 
 
 def _tensor_name(node: torch.fx.Node, taken: Container[str]) -> str:
