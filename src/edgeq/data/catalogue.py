@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeq.data.dataset import Dataset, DatasetInfo
 from edgeq.data.npz import FILES, load_folder
-from edgeq.data.source import DataSource
 from edgeq.errors import ArtefactError, UnknownName
 from edgeq.registry import Registry
+
+if TYPE_CHECKING:
+    from edgeq.data.dataset import Dataset, DatasetInfo
+    from edgeq.data.source import DataSource
 
 DATASETS: Registry[Dataset] = Registry("dataset")
 

@@ -71,7 +71,7 @@ class _Reader(pickle.Unpickler):
         super().__init__(io.BytesIO(content), encoding="latin1")
         self._path = path
 
-    def find_class(self, module: str, name: str) -> type[_Array] | type[_Dtype]:
+    def find_class(self, module: str, name: str) -> type[_Array | _Dtype]:
         if (module, name) not in _STAND_INS:
             raise ArtefactError(
                 f"{self._path} wants to call {module}.{name}, which no published CIFAR file does: it may be an attack",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeq.data import crop_flip
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def possible(image: NDArray[np.uint8]) -> dict[bytes, tuple[int, int, bool]]:
