@@ -1,0 +1,137 @@
+"""The committed file that a gate compares with: which samples, and which of them each stage answered right."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import edgeq
+from edgeq.errors import ArtefactError
+from edgeq.files import read_bytes, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgeq.deploy.compare import Observed
+
+SCHEMA = "edgeq.baseline/1"
+MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One stage at the time of the baseline.
+
+    Attributes:
+        correct: bool, (samples,): whether each sample was answered right, in the order of the samples.
+        size_bytes: of the artefact.
+    """
+
+    correct: NDArray[np.bool_]
+    size_bytes: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of samples answered right."""
+        return float(self.correct.mean())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Baseline:
+    """What was measured when the numbers were last accepted.
+
+    Attributes:
+        data: the data set's name.
+        split: the part of it.
+        samples: how many.
+        ids_sha256: of the sample ids, int64, little-endian, in order.
+        reference: the name of the stage that the gap is counted from.
+        stages: by name, ``artefact @ target``.
+    """
+
+    data: str
+    split: str
+    samples: int
+    ids_sha256: str
+    reference: str
+    stages: Mapping[str, Entry]
+
+    @classmethod
+    def of(cls, observed: Observed, split: str) -> Baseline:
+        """The baseline that a run makes."""
+        comparison = observed.comparison
+        stages = {stage.name: Entry(observed.answers[stage.name] == observed.labels, stage.size_bytes) for stage in comparison.stages}
+        return cls(comparison.data, split, comparison.samples, hash_ids(observed.ids), comparison.reference, stages)
+
+    def write(self, path: Path) -> None:
+        """Write or replace the file, whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        reference = self.stages[self.reference].accuracy
+        content = {
+            "schema": SCHEMA,
+            "edgeq_version": edgeq.__version__,
+            "data": self.data,
+            "split": self.split,
+            "samples": self.samples,
+            "ids_sha256": self.ids_sha256,
+            "reference": self.reference,
+            "stages": {
+                name: {
+                    "accuracy": entry.accuracy,
+                    "gap_points": 100 * (reference - entry.accuracy),
+                    "size_bytes": entry.size_bytes,
+                    "correct": base64.b64encode(np.packbits(entry.correct).tobytes()).decode(),
+                }
+                for name, entry in self.stages.items()
+            },
+        }
+        write_json(path, content, overwrite=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Baseline:
+        """Read a baseline that may be broken.
+
+        Raises:
+            ArtefactError: missing, or no baseline.
+        """
+        try:
+            return _parse(json.loads(read_bytes(path, "baseline", limit=MAX_BYTES)))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ArtefactError(f"{path} is no usable baseline: {error}", mend="write it again with --update") from error
+
+
+def hash_ids(ids: NDArray[np.int64]) -> str:
+    """What pins a choice of samples and their order."""
+    return hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
+
+
+def _parse(content: Any) -> Baseline:
+    if content["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {content['schema']!r}, not {SCHEMA!r}")
+    samples = int(content["samples"])
+    stages = {str(name): _entry(entry, samples) for name, entry in content["stages"].items()}
+    if content["reference"] not in stages:
+        raise ValueError("its reference is none of its stages")
+    return Baseline(str(content["data"]), str(content["split"]), samples, str(content["ids_sha256"]), str(content["reference"]), stages)
+
+
+def _entry(content: Any, samples: int) -> Entry:
+    try:
+        packed = np.frombuffer(base64.b64decode(content["correct"], validate=True), np.uint8)
+    except binascii.Error as error:
+        raise ValueError(f"a stage's answers are not base64: {error}") from error
+    if samples < 1 or len(packed) != -(-samples // 8):
+        raise ValueError(f"a stage has {len(packed)} bytes of answers, which are not those of {samples} samples")
+    return Entry(np.unpackbits(packed, count=samples).astype(np.bool_), int(content["size_bytes"]))

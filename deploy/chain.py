@@ -1,0 +1,138 @@
+"""The order in which artefacts and targets follow each other from the trained network to the device, and what each adds.
+
+The order is data: the drift between any two links is caused by what the links between them add.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from edgeq.artefact import detect
+from edgeq.errors import MissingDependency, TargetError, UsageError
+from edgeq.target import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeq.target import Format, Target
+
+
+class Pair(NamedTuple):
+    """An artefact and the name of a target to run it on."""
+
+    artefact: Path
+    target: str
+
+
+class Link(NamedTuple):
+    """A place in the chain.
+
+    Attributes:
+        format: of the artefact.
+        target: where it runs.
+        adds: the causes of drift that come in here.
+    """
+
+    format: Format
+    target: str
+    adds: tuple[str, ...]
+
+
+CHAIN: tuple[Link, ...] = (
+    Link("checkpoint", "torch-fp32", ()),
+    Link("checkpoint", "torch", ("quantisation",)),
+    Link("onnx", "ort-cpu-ref", ("lowering",)),
+    Link("onnx", "ort-cpu", ("graph optimisation",)),
+    Link("tflite", "tflite-ref", ("conversion", "kernel rounding")),
+    Link("tflite", "tflite-builtin", ("kernel rounding",)),
+    Link("tflite", "tflite", ("kernel rounding",)),
+)
+_FORMATS: tuple[Format, ...] = ("checkpoint", "onnx", "tflite")
+_PLACE = {(link.format, link.target): place for place, link in enumerate(CHAIN)}
+
+
+def chain(artefacts: Sequence[Path], targets: Sequence[str] = ()) -> tuple[Pair, ...]:
+    """Every artefact on every target that opens it, from the trained network to the device.
+
+    Args:
+        artefacts: files; those of one format keep the order given.
+        targets: their names; empty for all that are usable here. Those that the chain does not know come last.
+
+    Raises:
+        ArtefactError: a file is missing, broken or foreign.
+        UsageError: no artefact at all; an artefact that no target given opens, or a target given that opens none.
+        UnknownName: a target is not registered.
+        TargetError: a target given, or every target of a format, is not usable here.
+    """
+    formats = {path: detect(path) for path in artefacts}
+    if not formats:
+        raise UsageError("no artefact is named", mend="name a checkpoint, an ONNX file or a TFLite file")
+    table = require_targets(targets) if targets else usable_targets()
+    pairs = [Pair(path, name) for path in formats for name in table if formats[path] in table[name].capabilities.formats]
+    _check_cover(pairs, formats, targets)
+    order = {path: number for number, path in enumerate(formats)}
+    return tuple(sorted(pairs, key=lambda pair: (_FORMATS.index(formats[pair.artefact]), order[pair.artefact], _rank(pair), pair.target)))
+
+
+def cause(source: Pair, stage: Pair) -> str:
+    """What lies between two stages, for people."""
+    found = []
+    if source.artefact != stage.artefact and detect(source.artefact) == detect(stage.artefact):
+        found.append("another artefact")
+    ends = _place(source), _place(stage)
+    if ends[0] is not None and ends[1] is not None:
+        low, high = sorted((ends[0], ends[1]))
+        found += [added for link in CHAIN[low + 1 : high + 1] for added in link.adds]
+    elif source.target != stage.target:
+        found.append("another target")
+    return " + ".join(dict.fromkeys(found)) or "nothing"
+
+
+def usable_targets() -> dict[str, Target]:
+    """Every registered target that works here, by name."""
+    found: dict[str, Target] = {}
+    for name in TARGETS.names():
+        try:
+            target = TARGETS.load(name)
+        except MissingDependency:
+            continue
+        if target.probe().usable:
+            found[name] = target
+    return found
+
+
+def require_targets(names: Sequence[str]) -> dict[str, Target]:
+    """The named targets.
+
+    Raises:
+        UnknownName: one is not registered.
+        TargetError: one is not usable here.
+    """
+    found = {name: TARGETS.load(name) for name in names}
+    for name, target in found.items():
+        state = target.probe()
+        if not state.usable:
+            raise TargetError(f"the target {name!r} is not usable here: {state.why_not}", mend=state.mend)
+    return found
+
+
+def _check_cover(pairs: Sequence[Pair], formats: dict[Path, Format], targets: Sequence[str]) -> None:
+    for path, kind in formats.items():
+        if any(pair.artefact == path for pair in pairs):
+            continue
+        if targets:
+            raise UsageError(f"none of the targets {', '.join(targets)} opens {path}, which is a {kind} file", mend="see edgeq targets")
+        raise TargetError(f"no target that is usable here opens {path}, which is a {kind} file", mend="edgeq targets says how to mend each")
+    for name in targets:
+        if not any(pair.target == name for pair in pairs):
+            raise UsageError(f"the target {name!r} opens none of the artefacts", mend="see edgeq targets for the formats that it opens")
+
+
+def _place(pair: Pair) -> int | None:
+    return _PLACE.get((detect(pair.artefact), pair.target))
+
+
+def _rank(pair: Pair) -> int:
+    place = _place(pair)
+    return len(CHAIN) if place is None else place

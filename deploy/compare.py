@@ -1,0 +1,202 @@
+"""Accuracy and drift of several stages on the same samples: which hop changes the answers, where, by how much and why."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.deploy.chain import cause
+from edgeq.deploy.observing import observe, open_all, select
+from edgeq.errors import UsageError
+from edgeq.metrics import DriftMeter, accuracy, top1
+from edgeq.quant import QuantizedTensor
+from edgeq.results import Comparison, Hop, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgeq.data import DataSource, Split
+    from edgeq.deploy.chain import Pair
+    from edgeq.deploy.observing import Opened, Seen
+    from edgeq.results import Accuracy, Drift
+
+TENSOR_SAMPLES = 200
+"""Inner tensors are compared on this many samples, the first ones: millions of values each, at a bearable price."""
+MAX_FLIPPED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A comparison together with every answer, for who has to compare the answers one by one.
+
+    Attributes:
+        comparison: the summary.
+        ids: the samples' ids, int64, (samples,).
+        labels: the true classes, int64, (samples,).
+        answers: stage name to the class it answers, int64, (samples,).
+    """
+
+    comparison: Comparison
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    answers: Mapping[str, NDArray[np.int64]]
+
+
+def compare(
+    stages: Sequence[Pair],
+    source: DataSource,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    reference: Pair | None = None,
+    threads: int = 1,
+    tensors: bool = True,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Comparison:
+    """Run artefacts on targets over the same samples and compare what comes out.
+
+    Args:
+        stages: what to compare, in the order of the chain.
+        source: the data.
+        split: which part of it.
+        limit: how many samples, from the first; None for all.
+        reference: what the others are compared with; the first stage where it is None.
+        threads: the most threads a runtime may use.
+        tensors: whether to compare the tensors inside too, on the first ``TENSOR_SAMPLES`` samples, matched by name and shape.
+        progress: called with the samples done and the samples in all.
+
+    Raises:
+        UsageError: no stage, an unknown split, or no samples.
+        ArtefactError: an artefact is broken, or does not fit the data or the others.
+        TargetError: a runtime is absent, or failed.
+    """
+    return examine(
+        stages, source, split=split, limit=limit, reference=reference, threads=threads, tensors=tensors, progress=progress
+    ).comparison
+
+
+def examine(
+    stages: Sequence[Pair],
+    source: DataSource,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    reference: Pair | None = None,
+    threads: int = 1,
+    tensors: bool = True,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Observed:
+    """What :func:`compare` does, with the answers for each sample."""
+    first = reference or (stages[0] if stages else None)
+    if first is None:
+        raise UsageError("there is nothing to compare", mend="name at least one artefact")
+    pairs = [first, *(pair for pair in dict.fromkeys(stages) if pair != first)]
+    part = select(source, split, limit)
+    with ExitStack() as stack:
+        opened = open_all(pairs, stack, threads=threads, tensors=tensors)
+        run = _Run(opened, shorten([pair.artefact for pair in pairs]))
+        for seen in observe(opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0):
+            run.add(seen)
+            progress(run.samples, len(part))
+        return run.finish(source, part)
+
+
+def shorten(paths: Sequence[Path]) -> dict[Path, str]:
+    """What to call each file: its name, with as many folders before it as it takes to tell it from the others."""
+    names = {}
+    for path in paths:
+        others = [other.absolute().parts for other in set(paths) - {path}]
+        parts = path.absolute().parts
+        length = next((n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others)), len(parts))
+        names[path] = "/".join(parts[-length:])
+    return names
+
+
+class _HopMeter:
+    """The drift from one stage to another, over all batches."""
+
+    def __init__(self, source: int, stage: int) -> None:
+        self.source, self.stage = source, stage
+        self.output = DriftMeter("output")
+        self.tensors: dict[str, DriftMeter] | None = None
+
+    def add(self, seen: Sequence[Seen]) -> None:
+        before, after = seen[self.source], seen[self.stage]
+        self.output.update(before.output.reshape(len(before.output), -1), after.output.reshape(len(after.output), -1))
+        if before.tensors is None or after.tensors is None:
+            return
+        if self.tensors is None:
+            common = [
+                name for name in before.tensors if name in after.tensors and _shape(before.tensors[name]) == _shape(after.tensors[name])
+            ]
+            self.tensors = {name: DriftMeter(name, depth) for depth, name in enumerate(common)}
+        for name, meter in self.tensors.items():
+            meter.update(before.tensors[name], after.tensors[name])
+
+    def drifts(self) -> tuple[Drift, tuple[Drift, ...]]:
+        """Of the output, whose depth is one more than the deepest tensor's, and of each tensor."""
+        inner = tuple(meter.result() for meter in (self.tensors or {}).values())
+        return replace(self.output.result(), depth=len(inner)), inner
+
+
+def _shape(tensor: QuantizedTensor | NDArray[np.float32]) -> tuple[int, ...]:
+    return tensor.values.shape if isinstance(tensor, QuantizedTensor) else tensor.shape
+
+
+class _Run:
+    """Accumulates one comparison."""
+
+    def __init__(self, opened: Sequence[Opened], names: Mapping[Path, str]) -> None:
+        self.opened, self.names = opened, names
+        self.hops = [_HopMeter(i, i + 1) for i in range(len(opened) - 1)]
+        self.from_first = [self.hops[i - 1] if i == 1 else _HopMeter(0, i) for i in range(1, len(opened))]
+        self.answers: list[list[NDArray[np.int64]]] = [[] for _ in opened]
+        self.samples = 0
+
+    def add(self, seen: Sequence[Seen]) -> None:
+        for meter in {id(meter): meter for meter in (*self.hops, *self.from_first)}.values():
+            meter.add(seen)
+        for answers, one in zip(self.answers, seen, strict=True):
+            answers.append(top1(one.output))
+        self.samples += len(seen[0].output)
+        self.values = seen[0].output[0].size
+
+    def finish(self, source: DataSource, part: Split) -> Observed:
+        answers = [np.concatenate(parts) for parts in self.answers]
+        labelled = self.values == len(source.classes)
+        stages = tuple(
+            self._stage(opened, mine, answers[0], part, accuracy(mine == part.labels) if labelled else None)
+            for opened, mine in zip(self.opened, answers, strict=True)
+        )
+        comparison = Comparison(
+            data=source.name,
+            samples=self.samples,
+            reference=stages[0].name,
+            stages=stages,
+            hops=tuple(self._hop(meter, stages) for meter in self.hops),
+            from_reference=tuple(self._hop(meter, stages) for meter in self.from_first),
+        )
+        return Observed(comparison, part.ids, part.labels, {stage.name: mine for stage, mine in zip(stages, answers, strict=True)})
+
+    def _stage(self, opened: Opened, mine: NDArray[np.int64], reference: NDArray[np.int64], part: Split, scored: Accuracy | None) -> Stage:
+        differs = mine != reference
+        return Stage(
+            artefact=self.names[opened.pair.artefact],
+            target=opened.pair.target,
+            size_bytes=opened.pair.artefact.stat().st_size,
+            accuracy=scored,
+            agreement=1 - float(differs.mean()),
+            flipped=tuple(int(sample) for sample in part.ids[differs][:MAX_FLIPPED]),
+            facts=dict(opened.session.facts),
+        )
+
+    def _hop(self, meter: _HopMeter, stages: Sequence[Stage]) -> Hop:
+        output, tensors = meter.drifts()
+        why = cause(self.opened[meter.source].pair, self.opened[meter.stage].pair)
+        return Hop(stages[meter.source].name, stages[meter.stage].name, why, output, tensors)

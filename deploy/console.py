@@ -1,0 +1,110 @@
+"""Everything a person or a program reads of us: results on standard output, all else on standard error.
+
+A reader that closes the pipe early, as ``head`` does, changes neither what is computed nor the exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console
+
+    Advance = Callable[[int, int], None]
+
+WIDE = 10_000  # columns of a pipe: what reads it does its own folding
+
+
+def write(text: str) -> None:
+    """Put a line or several on standard output."""
+    _emit(sys.stdout, f"{text}\n")
+
+
+def note(text: str) -> None:
+    """Put a remark on standard error."""
+    _emit(sys.stderr, f"{text}\n")
+
+
+def write_json(command: str, content: dict[str, object]) -> None:
+    """Put one JSON document on standard output: ``schema``, ``edgeq_version``, then the content.
+
+    Args:
+        command: whose answer it is; the schema is ``edgeq.<command>/1``.
+        content: records, mappings, sequences and plain values. What is not finite becomes null.
+    """
+    import edgeq
+    from edgeq.deploy.report.as_json import to_plain
+
+    document = to_plain({"schema": f"edgeq.{command}/1", "edgeq_version": edgeq.__version__, **content})
+    write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
+    """Put a table on standard output; a column without content is left out.
+
+    Args:
+        title: the line above it.
+        columns: their headings.
+        rows: their cells, plain text: nothing in them is read as markup.
+        numbers: the columns to align at the right.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    kept = [i for i, _ in enumerate(columns) if any(row[i] for row in rows)] or list(range(len(columns)))
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for i in kept:
+        table.add_column(Text(columns[i]), justify="right" if columns[i] in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[i]) for i in kept))
+    console = _console(sys.stdout)
+    with console.capture() as captured:
+        console.print(table)
+    _emit(sys.stdout, "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Advance]:
+    """A bar on standard error for long work; nothing at all under ``CI``, ``NO_COLOR`` or a pipe.
+
+    Yields:
+        What to call with the work done so far and the work in all.
+    """
+    if not animated(sys.stderr):
+        yield lambda _done, _total: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=_console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=None, markup=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def animated(stream: TextIO) -> bool:
+    """Whether a bar may be drawn there."""
+    return stream.isatty() and not os.environ.get("CI") and not os.environ.get("NO_COLOR")
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    terminal = stream.isatty()
+    plain = not terminal or bool(os.environ.get("NO_COLOR"))
+    return Console(
+        file=stream, width=None if terminal else WIDE, no_color=plain, force_terminal=terminal and not plain, highlight=False, markup=False
+    )
+
+
+def _emit(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

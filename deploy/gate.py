@@ -1,0 +1,170 @@
+"""Judges a run against a committed baseline, on the same samples: passed, failed, or not to be decided.
+
+The rule is plain, so that a person can check it by hand: a stage fails when its accuracy has dropped by more points than
+allowed. The exact paired test (McNemar) is printed beside each verdict and says how likely so uneven a change is by chance;
+it does not excuse a drop, because the samples are pinned and the computation repeats to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from edgeq.deploy.baseline import hash_ids
+from edgeq.errors import ArtefactError, EdgeqError, GateFailed, Inconclusive, TargetError
+from edgeq.metrics import mcnemar
+from edgeq.target import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeq.deploy.baseline import Baseline, Entry
+    from edgeq.deploy.compare import Observed
+    from edgeq.results import Stage
+
+State = Literal["passed", "failed", "new", "missing", "unavailable"]
+_ROUNDING = 1e-9  # points: a drop of exactly what is allowed passes, whatever the last bit of a division says
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says of one stage.
+
+    Attributes:
+        stage: its name, ``artefact @ target``.
+        state: ``new`` is not in the baseline; ``missing`` is only there; ``unavailable`` because its target does not work here.
+        baseline: accuracy then, a fraction; None for a new stage.
+        now: accuracy now, a fraction; None for a stage that was not run.
+        drop_points: how much accuracy fell, in percentage points; negative when it rose.
+        gap_points: how far it is now below the reference stage.
+        lost: samples that were right and are wrong now.
+        gained: samples that were wrong and are right now.
+        p_value: of the exact paired test.
+        size_bytes: of the artefact now.
+        size_change: its growth, a fraction of the baseline's.
+        mend: what to do where the stage could not be judged.
+    """
+
+    stage: str
+    state: State
+    baseline: float | None = None
+    now: float | None = None
+    drop_points: float | None = None
+    gap_points: float | None = None
+    lost: int = 0
+    gained: int = 0
+    p_value: float | None = None
+    size_bytes: int | None = None
+    size_change: float | None = None
+    mend: str = ""
+
+
+def judge(observed: Observed, split: str, baseline: Baseline, max_drop: float) -> tuple[Verdict, ...]:
+    """One verdict for each stage that was run or is in the baseline.
+
+    Args:
+        observed: the run.
+        split: the part of the data that it used.
+        baseline: what to compare with.
+        max_drop: how many percentage points of accuracy a stage may lose.
+
+    Raises:
+        Inconclusive: the run and the baseline are not about the same samples.
+        ArtefactError: the artefacts answer with something else than one value a class, so that nothing can be judged.
+    """
+    _check_samples(observed, split, baseline)
+    stages = observed.comparison.stages
+    reference = _correct(observed, stages[0]).mean()
+    run = [_judge_stage(observed, stage, baseline.stages.get(stage.name), float(reference), max_drop) for stage in stages]
+    absent = [_absent(name, entry) for name, entry in baseline.stages.items() if name not in observed.answers]
+    return (*run, *absent)
+
+
+def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
+    """Return when everything passed.
+
+    Raises:
+        GateFailed: a stage dropped too far; names each.
+        TargetError: none did, but a target of the baseline is not usable here.
+        Inconclusive: none did, but a stage is new or was not run.
+    """
+    by_state = {state: [verdict for verdict in verdicts if verdict.state == state] for state in ("failed", "unavailable", "missing", "new")}
+    if by_state["failed"]:
+        raise GateFailed(
+            "; ".join(_complaint(verdict, max_drop) for verdict in by_state["failed"]),
+            mend="look for the cause with edgeq compare; if the change is wanted, accept it with --update",
+        )
+    kinds: tuple[tuple[State, type[EdgeqError], str], ...] = (
+        ("unavailable", TargetError, "cannot run here"),
+        ("missing", Inconclusive, "is in the baseline and was not run"),
+        ("new", Inconclusive, "is not in the baseline"),
+    )
+    for state, error, what in kinds:
+        if by_state[state]:
+            raise error("; ".join(f"{verdict.stage} {what}" for verdict in by_state[state]), mend=by_state[state][0].mend)
+
+
+def _check_samples(observed: Observed, split: str, baseline: Baseline) -> None:
+    comparison = observed.comparison
+    if any(stage.accuracy is None for stage in comparison.stages):
+        raise ArtefactError(
+            f"the artefacts do not answer with one value for each class of {comparison.data}", mend="choose the data they were made for"
+        )
+    then, now = (baseline.data, baseline.split, baseline.samples), (comparison.data, split, comparison.samples)
+    if then != now:
+        raise Inconclusive(
+            "the baseline is about {} {}, {} samples, and this run about {} {}, {} samples".format(*then, *now),
+            mend="run on the same samples, or accept the new ones with --update",
+        )
+    if baseline.ids_sha256 != hash_ids(observed.ids):
+        raise Inconclusive(
+            "the baseline is about other samples of the same data set", mend="use the same files, or accept the new ones with --update"
+        )
+
+
+def _correct(observed: Observed, stage: Stage) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.asarray(observed.answers[stage.name] == observed.labels)
+
+
+def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference: float, max_drop: float) -> Verdict:
+    correct = _correct(observed, stage)
+    now = float(correct.mean())
+    gap = 100 * (reference - now)
+    if then is None:
+        return Verdict(stage.name, "new", now=now, gap_points=gap, size_bytes=stage.size_bytes, mend="accept it with --update")
+    lost, gained = int((then.correct & ~correct).sum()), int((~then.correct & correct).sum())
+    drop = 100 * (lost - gained) / len(correct)
+    return Verdict(
+        stage.name,
+        "failed" if drop > max_drop + _ROUNDING else "passed",
+        baseline=then.accuracy,
+        now=now,
+        drop_points=drop,
+        gap_points=gap,
+        lost=lost,
+        gained=gained,
+        p_value=mcnemar(lost, gained),
+        size_bytes=stage.size_bytes,
+        size_change=stage.size_bytes / then.size_bytes - 1 if then.size_bytes else None,
+    )
+
+
+def _absent(name: str, then: Entry) -> Verdict:
+    target = name.rpartition(" @ ")[2]
+    try:
+        state = TARGETS.load(target).probe()
+    except EdgeqError as error:
+        return Verdict(name, "unavailable", baseline=then.accuracy, mend=error.mend)
+    if not state.usable:
+        return Verdict(name, "unavailable", baseline=then.accuracy, mend=state.mend)
+    return Verdict(name, "missing", baseline=then.accuracy, mend="name its artefact and its target too, or forget it with --update")
+
+
+def _complaint(verdict: Verdict, max_drop: float) -> str:
+    return (
+        f"{verdict.stage} lost {verdict.drop_points:.2f} points of accuracy, {max_drop:g} are allowed: "
+        f"{100 * (verdict.baseline or 0):.2f} % in the baseline, {100 * (verdict.now or 0):.2f} % now "
+        f"({verdict.lost} samples lost, {verdict.gained} gained, p = {verdict.p_value:.2g})"
+    )

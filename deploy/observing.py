@@ -1,0 +1,127 @@
+"""Opens all stages at once and feeds each batch through every one of them, so that memory does not grow with the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.data import batches
+from edgeq.errors import ArtefactError, UnknownName, UsageError
+from edgeq.target import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import ExitStack
+
+    from numpy.typing import NDArray
+
+    from edgeq.data import DataSource, Split
+    from edgeq.deploy.chain import Pair
+    from edgeq.quant import QuantizedTensor
+    from edgeq.target import Session
+
+    Tensors = Mapping[str, QuantizedTensor | NDArray[np.float32]]
+
+BATCH = 8  # samples whose inner tensors are held at once, for every stage
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A stage whose artefact is loaded.
+
+    Attributes:
+        pair: what runs where.
+        session: the open session.
+        intermediates: whether its inner tensors can be read.
+    """
+
+    pair: Pair
+    session: Session
+    intermediates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one stage computes for one batch.
+
+    Attributes:
+        output: float32, (samples, ...).
+        tensors: its inner tensors by name, in graph order; None where they are not read.
+    """
+
+    output: NDArray[np.float32]
+    tensors: Tensors | None
+
+
+def open_all(pairs: Sequence[Pair], stack: ExitStack, *, threads: int, tensors: bool) -> list[Opened]:
+    """Load every artefact; the sessions are closed with ``stack``.
+
+    Raises:
+        ArtefactError: a file is broken or does not suit its target.
+        TargetError: a runtime is absent or refuses a file.
+    """
+    opened = []
+    for pair in pairs:
+        target = TARGETS.load(pair.target)
+        readable = tensors and target.capabilities.intermediates
+        session = stack.enter_context(target.open(pair.artefact, threads=threads, intermediates=readable))
+        opened.append(Opened(pair, session, readable))
+    return opened
+
+
+def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int) -> Iterator[list[Seen]]:
+    """Feed a split through all stages, a batch at a time.
+
+    Args:
+        opened: the stages.
+        part: the samples.
+        source: how they are normalised.
+        tensor_samples: how many samples, from the first, inner tensors are read for.
+
+    Yields:
+        What each stage computed, in the order given.
+
+    Raises:
+        ArtefactError: the samples do not fit an artefact, or two stages answer with another number of values.
+        TargetError: a runtime failed.
+    """
+    done = 0
+    for images, _ in batches(part, source, BATCH):
+        read = done < tensor_samples
+        seen = [Seen(stage.session.run(images), _inner(stage, images) if read else None) for stage in opened]
+        for stage, one in zip(opened, seen, strict=True):
+            _check_output(stage, one.output, opened[0], seen[0].output)
+        yield seen
+        done += len(images)
+
+
+def select(source: DataSource, split: str, limit: int | None) -> Split:
+    """The first samples of a part of the data.
+
+    Raises:
+        UnknownName: there is no such split.
+        UsageError: it is empty, or the limit is below 1.
+    """
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    part: Split = getattr(source, split)
+    if limit is not None and limit < 1:
+        raise UsageError(f"a limit of {limit} leaves no samples", mend="give 1 or more")
+    if len(part) == 0:
+        raise UsageError(f"the {split} split of {source.name} is empty", mend=f"choose another of {', '.join(SPLITS)}")
+    return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
+
+
+def _inner(stage: Opened, images: NDArray[np.float32]) -> Tensors | None:
+    return stage.session.tensors(images) if stage.intermediates else None
+
+
+def _check_output(stage: Opened, output: NDArray[np.float32], first: Opened, expected: NDArray[np.float32]) -> None:
+    if output[0].size != expected[0].size:
+        raise ArtefactError(
+            f"{stage.pair.artefact} answers with {output[0].size} values a sample, {first.pair.artefact} with {expected[0].size}",
+            mend="compare artefacts of the same task",
+        )
