@@ -153,12 +153,7 @@ class QdqGraph:
 
 def same_grid(a: QuantParams, b: QuantParams) -> bool:
     """Whether equal integers mean equal numbers on both grids, bit for bit; the ranges in use may differ."""
-    return (
-        a.dtype == b.dtype
-        and a.axis == b.axis
-        and np.array_equal(a.scale, b.scale)
-        and np.array_equal(a.zero_point, b.zero_point)
-    )
+    return a.dtype == b.dtype and a.axis == b.axis and np.array_equal(a.scale, b.scale) and np.array_equal(a.zero_point, b.zero_point)
 
 
 def reach(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams) -> tuple[int, int]:

@@ -14,7 +14,6 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.qdq import MOVES, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, reach, same_grid
 from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, grid_of, in_order, stripped, title
-from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.qdq import Activation, AttributeValue
+    from edgeq.quant import QuantParams
 
 _TRANSPARENT = frozenset(("Identity", "Dropout"))
 _SHAPE_OF = frozenset(("Shape", "Size"))
@@ -111,7 +111,9 @@ class Reader:
             ops=tuple(_fold(self._ops, outputs)),
             inputs=tuple(self._inputs[value] for value in graph_inputs),
             outputs=outputs,
-            dynamic_batch=any(value.shape is not None and len(value.shape) > 0 and not isinstance(value.shape[0], int) for value in graph_inputs),
+            dynamic_batch=any(
+                value.shape is not None and len(value.shape) > 0 and not isinstance(value.shape[0], int) for value in graph_inputs
+            ),
             metadata=dict(self.model.metadata_props),
         )
 
@@ -132,7 +134,11 @@ class Reader:
         if node.op_type == "Constant" or (node.outputs and node.outputs[0] in self._meanings):
             return
         operands = tuple(None if value is None else self._meaning(value) for value in node.inputs)
-        if node.op_type in _SHAPE_OF or (any(isinstance(o, _Opaque) for o in operands) and node.op_type not in MOVES) or _all_opaque(operands):
+        if (
+            node.op_type in _SHAPE_OF
+            or (any(isinstance(o, _Opaque) for o in operands) and node.op_type not in MOVES)
+            or _all_opaque(operands)
+        ):
             self._meanings.update({value: _Opaque() for value in node.outputs})
         elif node.op_type == "QuantizeLinear":
             self._quantize(node, operands[0])
@@ -171,7 +177,9 @@ class Reader:
         if isinstance(operand, _Stored):
             params = operand.tensor.params
             narrowed = replace(params, qmin=int(max(params.qmin, low)), qmax=int(min(params.qmax, high)))
-            return _Stored(self._requantized(node, operand.tensor, _Grid(narrowed, narrowed.qmin, narrowed.qmax), stripped(value.name or "")))
+            return _Stored(
+                self._requantized(node, operand.tensor, _Grid(narrowed, narrowed.qmin, narrowed.qmax), stripped(value.name or ""))
+            )
         if isinstance(operand, _Pending):
             low, high = max(low, operand.low), min(high, operand.high)
             return replace(operand, low=low, high=high, activation=_named(low, high))
@@ -209,9 +217,14 @@ class Reader:
         if isinstance(operand, _Pending):
             return self._rectified(operand)
         if isinstance(operand, _Input):
-            raise ArtefactError(f"the input {operand.value.name!r} is used in float", mend="put a QuantizeLinear/DequantizeLinear pair after it")
+            raise ArtefactError(
+                f"the input {operand.value.name!r} is used in float", mend="put a QuantizeLinear/DequantizeLinear pair after it"
+            )
         if isinstance(operand, _Stored):
-            raise ArtefactError(f"arithmetic is done on the integers of {operand.tensor.name!r}", mend="write it between DequantizeLinear and QuantizeLinear")
+            raise ArtefactError(
+                f"arithmetic is done on the integers of {operand.tensor.name!r}",
+                mend="write it between DequantizeLinear and QuantizeLinear",
+            )
         return operand
 
     def _rectified(self, pending: _Pending) -> _Real:
@@ -407,7 +420,9 @@ def _transposed(node: ir.Node, constant: QdqConstant) -> QdqConstant:
 
 
 def _island(pending: _Pending) -> ArtefactError:
-    return ArtefactError(f"the result of {pending.node.op_type} {title(pending.node)!r} stays in float: no quantiser follows it", mend=_MEND)
+    return ArtefactError(
+        f"the result of {pending.node.op_type} {title(pending.node)!r} stays in float: no quantiser follows it", mend=_MEND
+    )
 
 
 def _fold(ops: list[QdqOp], outputs: tuple[QdqOutput, ...]) -> list[QdqOp]:
@@ -418,7 +433,12 @@ def _fold(ops: list[QdqOp], outputs: tuple[QdqOutput, ...]) -> list[QdqOp]:
     folded: dict[str, QdqOp] = {}
     for op in ops:
         source = op.inputs[0] if op.op_type == "Requantize" else None
-        if isinstance(source, QdqTensor) and source.name in folded and uses[source.name] == 1 and same_grid(source.params, op.output.params):
+        if (
+            isinstance(source, QdqTensor)
+            and source.name in folded
+            and uses[source.name] == 1
+            and same_grid(source.params, op.output.params)
+        ):
             producer = folded.pop(source.name)
             op = replace(producer, output=op.output, activation=op.activation or producer.activation)
         folded[op.output.name] = op

@@ -1,0 +1,75 @@
+"""Biases of convolutions and fully connected layers: int32 on the grid of the accumulator, or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.exporters.tflite.builder import StoredGrid
+from edgeq.exporters.tflite.carriers import refused
+from edgeq.qdq import QdqConstant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp, QdqTensor
+
+_SCALE_TOLERANCE = 2.0**-21  # of the scale: 4 units in the last place of float32
+_ACCUMULATOR_MAX = 2**31 - 1
+_LARGEST_INPUT = 255  # of |q - zero point|
+
+
+def add_bias(scene: Scene, op: QdqOp, source: QdqTensor, weights: QdqConstant, levels: NDArray[np.int8]) -> int:
+    """Add the bias tensor of an operator; zeros where it has none, because not every runtime takes two inputs.
+
+    Args:
+        scene: the conversion.
+        op: the operator; its bias is input number 2.
+        source: its input activation.
+        weights: its weights, for their scales.
+        levels: the weights as int8, output channels first.
+
+    Raises:
+        ArtefactError: a float bias, one on another grid than ``input scale * weight scale``, or sums beyond 32 bits.
+    """
+    channels = levels.shape[0]
+    product = accumulator_scale(source, weights)
+    constant = op.inputs[2] if len(op.inputs) > 2 else None
+    if constant is None:
+        return scene.builder.constant(f"{op.output.name}~bias", np.zeros(channels, np.int32), StoredGrid.of(product.astype(np.float32)))
+    values, scale = _checked(op, constant, channels, product)
+    _check_accumulator(op, levels, values)
+    return scene.builder.constant(constant.name, values, StoredGrid.of(scale))
+
+
+def accumulator_scale(source: QdqTensor, weights: QdqConstant) -> NDArray[np.float64]:
+    """``input scale * weight scale``, not rounded: one a channel, or one."""
+    if weights.params is None:
+        return np.ones(1)
+    return np.atleast_1d(weights.params.scale.astype(np.float64) * float(source.scale))
+
+
+def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    if not isinstance(constant, QdqConstant):
+        raise refused(op, "its bias is computed at run time", "make the bias a constant")
+    params = constant.params
+    if params is None or params.dtype != "int32" or np.any(params.zero_point):
+        raise refused(
+            op, f"its bias {constant.name!r} is not int32 with zero point 0", "export it with int32 biases behind a DequantizeLinear"
+        )
+    scale = np.atleast_1d(params.scale)
+    if np.any(np.abs(scale / product - 1) > _SCALE_TOLERANCE):
+        raise refused(
+            op, f"the scale of its bias {constant.name!r} is not input scale * weight scale", "give the bias the scale of the accumulator"
+        )
+    if constant.values.size not in (1, channels):
+        raise refused(op, f"its bias has {constant.values.size} values for {channels} channels", "give the bias one value a channel")
+    return np.broadcast_to(constant.values.reshape(-1), channels).astype(np.int32), scale
+
+
+def _check_accumulator(op: QdqOp, levels: NDArray[np.int8], bias: NDArray[np.int32]) -> None:
+    sums = np.abs(levels.reshape(levels.shape[0], -1).astype(np.int64)).sum(axis=1) * _LARGEST_INPUT + np.abs(bias.astype(np.int64))
+    if np.any(sums > _ACCUMULATOR_MAX):
+        raise refused(op, "its sums may not fit 32 bits, which float arithmetic would not have noticed", "use a larger weight scale")

@@ -1,0 +1,85 @@
+"""A file's inputs and outputs: the integers themselves, uint8 shifted by 128, or floats at the ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import ArtefactError
+from edgeq.exporters.tflite.builder import StoredGrid
+from edgeq.exporters.tflite.carriers import GREATEST, LEAST
+from edgeq.exporters.tflite.layouts import natural, renamed, stored_shape, unnamed
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+
+if TYPE_CHECKING:
+    from edgeq.exporter import IoType
+    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqGraph, QdqOutput, QdqTensor
+
+_UINT8_SHIFT = 128
+
+
+def input_layout(graph: QdqGraph, tensor: QdqTensor) -> Layout:
+    """NHWC for images; where the graph only transposes an input, the layout that makes its first transpose NHWC."""
+    readers = [op for op in graph.ops if any(operand is tensor for operand in op.inputs)]
+    if readers and all(op.op_type == "Transpose" for op in readers):
+        perm = readers[0].attributes["perm"]
+        layout = unnamed(natural(len(tensor.shape)), perm)  # type: ignore[arg-type]
+        if renamed(layout, perm) == natural(len(tensor.shape)):  # type: ignore[arg-type]
+            return layout
+    return natural(len(tensor.shape))
+
+
+def add_input(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType) -> int:
+    """Add one input of the file; returns its index. The range the graph allows is enforced on what comes in."""
+    carrier = scene.carriers[tensor.name]
+    low = carrier.low if carrier.low > LEAST else None
+    high = carrier.high if carrier.high < GREATEST else None
+    bounded = low is not None or high is not None
+    inner = scene.tensor(tensor, layout, "~unbounded" if bounded else "")
+    outer = inner
+    if io_type != "int8":
+        outer = _boundary(scene, tensor, layout, io_type, tensor.graph_input)
+        scene.builder.operator(Op.QUANTIZE, 1, [outer], [inner], schema.QuantizeOptionsT())
+    scene.place(tensor, scene.bounded(tensor, inner, layout, low, high), layout)
+    return outer
+
+
+def add_output(scene: Scene, output: QdqOutput, io_type: IoType) -> int:
+    """Add one output of the file; returns its index. A softmax at the end is computed in float, as in the graph."""
+    tensor = output.tensor
+    layout = natural(len(tensor.shape))
+    index = scene.read(tensor, layout)
+    if output.head == "softmax":
+        return _softmax(scene, output, index, layout)
+    if io_type == "int8":
+        return index
+    outer = _boundary(scene, tensor, layout, io_type, output.name)
+    builtin, options = (Op.DEQUANTIZE, schema.DequantizeOptionsT()) if io_type == "float32" else (Op.QUANTIZE, schema.QuantizeOptionsT())
+    scene.builder.operator(builtin, 2 if io_type == "float32" else 1, [index], [outer], options)
+    return outer
+
+
+def _softmax(scene: Scene, output: QdqOutput, index: int, layout: Layout) -> int:
+    if layout.index(output.axis) != len(layout) - 1:
+        raise ArtefactError(f"the softmax of the output {output.name!r} is not over the last axis", mend="end the model at its logits")
+    shape = stored_shape(output.tensor.shape, layout)
+    logits = scene.builder.activation(f"{output.name}~logits", shape, None, np.float32)
+    scene.builder.operator(Op.DEQUANTIZE, 2, [index], [logits], schema.DequantizeOptionsT())
+    target = scene.builder.activation(f"{output.name}~softmax" if output.name in scene.carriers else output.name, shape, None, np.float32)
+    options = schema.SoftmaxOptionsT()
+    options.beta = 1.0
+    scene.builder.operator(Op.SOFTMAX, 1, [logits], [target], options)
+    return target
+
+
+def _boundary(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType, name: str) -> int:
+    shape = stored_shape(tensor.shape, layout)
+    name = f"{name}~{io_type}" if name in scene.carriers else name  # the integers inside keep theirs
+    if io_type == "float32":
+        return scene.builder.activation(name, shape, None, np.float32)
+    grid = StoredGrid.of(tensor.scale, scene.carriers[tensor.name].zero_point + _UINT8_SHIFT)
+    return scene.builder.activation(name, shape, grid, np.uint8)

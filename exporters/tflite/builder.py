@@ -1,0 +1,179 @@
+"""The FlatBuffer side of a TFLite file: tensors, buffers, operator codes and the bytes. It knows nothing of ONNX."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import flatbuffers  # type: ignore[import-untyped]
+import numpy as np
+
+from edgeq.exporters.tflite.schema import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+FILE_IDENTIFIER = b"TFL3"
+METADATA_NAME = "edgeq"
+ALIGNMENT = 16  # what runtimes that read weights in place ask of every buffer
+
+TENSOR_TYPES = {
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+}
+
+RUNTIME_OF_VERSION = {
+    (schema.BuiltinOperator.CONV_2D, 6): "2.9.0",
+    (schema.BuiltinOperator.MUL, 3): "1.15.0",
+    (schema.BuiltinOperator.FULLY_CONNECTED, 5): "2.0.0",
+    (schema.BuiltinOperator.RESHAPE, 1): "1.5.0",
+}
+"""The oldest TensorFlow Lite that runs an operator version, where it is not the first with int8 kernels, 1.14.0."""
+
+_FIRST_INT8_RUNTIME = "1.14.0"
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A buffer whose first byte is aligned in the file; the generated class aligns to one byte."""
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802  # the generated base class calls it so
+        payload = self.data.tobytes()
+        builder.StartVector(1, len(payload), ALIGNMENT)
+        builder.head -= len(payload)
+        builder.Bytes[builder.head : builder.head + len(payload)] = payload
+        data = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, data)
+        return int(schema.BufferEnd(builder))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGrid:
+    """Scale and zero point as a TFLite tensor stores them; ``axis`` only matters for more than one scale."""
+
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.int64]
+    axis: int = 0
+
+    @classmethod
+    def of(cls, scale: float | np.floating | NDArray[np.float32], zero_point: int = 0, axis: int = 0) -> StoredGrid:
+        """A grid from plain numbers, one zero point for all scales."""
+        steps = np.atleast_1d(np.asarray(scale, np.float32))
+        return cls(steps, np.full(steps.shape, zero_point, np.int64), axis)
+
+
+@dataclass(slots=True)
+class Builder:
+    """Collects the parts of one model.
+
+    Attributes:
+        dynamic_batch: whether activations are marked so that the first dimension may be resized.
+    """
+
+    dynamic_batch: bool = False
+    _tensors: list[Any] = field(default_factory=list)
+    _buffers: list[Any] = field(default_factory=lambda: [schema.BufferT()])  # number 0 is empty by convention
+    _codes: dict[tuple[int, int], int] = field(default_factory=dict)
+    _operators: list[Any] = field(default_factory=list)
+    _constants: dict[tuple[int, ...], int] = field(default_factory=dict)
+
+    def activation(self, name: str, shape: Sequence[int], grid: StoredGrid | None, dtype: type[np.generic] = np.int8) -> int:
+        """Add a computed tensor; returns its index."""
+        tensor = self._tensor(name, shape, np.dtype(dtype), grid)
+        if self.dynamic_batch and shape:
+            tensor.shapeSignature = np.array([-1, *shape[1:]], np.int32)
+        return len(self._tensors) - 1
+
+    def constant(self, name: str, values: NDArray[np.generic], grid: StoredGrid | None = None) -> int:
+        """Add a tensor with its content; returns its index."""
+        tensor = self._tensor(name, values.shape, values.dtype, grid)
+        tensor.buffer = self._buffer(values)
+        return len(self._tensors) - 1
+
+    def numbers(self, values: Sequence[int]) -> int:
+        """An int32 vector that parametrises operators; one tensor for equal ones."""
+        key = tuple(values)
+        if key not in self._constants:
+            self._constants[key] = self.constant(f"~numbers{len(self._constants)}", np.array(values, np.int32))
+        return self._constants[key]
+
+    def operator(self, builtin: int, version: int, inputs: Sequence[int], outputs: Sequence[int], options: object = None) -> None:
+        """Append an operator.
+
+        Args:
+            builtin: a ``BuiltinOperator``.
+            version: the operator's version, the least that has what is used.
+            inputs: tensor indices.
+            outputs: tensor indices.
+            options: an object of the generated options classes, such as ``Conv2DOptionsT``; None for no options.
+        """
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._codes.setdefault((builtin, version), len(self._codes))
+        operator.inputs = np.array(inputs, np.int32)
+        operator.outputs = np.array(outputs, np.int32)
+        if options is not None:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+            operator.builtinOptions = options
+        self._operators.append(operator)
+
+    def finish(self, inputs: Sequence[int], outputs: Sequence[int], description: str, metadata: Mapping[str, object]) -> bytes:
+        """The file.
+
+        Args:
+            inputs: tensor indices of the model's inputs.
+            outputs: tensor indices of its outputs.
+            description: one line for people.
+            metadata: what the file says of its making; must be JSON.
+        """
+        graph = schema.SubGraphT()
+        graph.tensors, graph.operators, graph.name = self._tensors, self._operators, "main"
+        graph.inputs, graph.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+        model = schema.ModelT()
+        model.version, model.description, model.subgraphs = 3, description, [graph]
+        model.operatorCodes = [_operator_code(*key) for key in self._codes]
+        model.metadata = [
+            self._metadata("min_runtime_version", self._oldest_runtime().encode().ljust(16, b"\0")),
+            self._metadata(METADATA_NAME, json.dumps(metadata).encode()),
+        ]
+        model.buffers = self._buffers
+        builder = flatbuffers.Builder(sum(buffer.data.nbytes for buffer in self._buffers[1:]) + (1 << 16))
+        builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _tensor(self, name: str, shape: Sequence[int], dtype: np.dtype[Any], grid: StoredGrid | None) -> Any:
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type = name, np.array(shape, np.int32), TENSOR_TYPES[dtype]
+        tensor.hasRank = True
+        if grid is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale, tensor.quantization.zeroPoint = grid.scale, grid.zero_point
+            tensor.quantization.quantizedDimension = grid.axis
+        self._tensors.append(tensor)
+        return tensor
+
+    def _buffer(self, values: NDArray[np.generic]) -> int:
+        buffer = _AlignedBuffer()
+        buffer.data = np.ascontiguousarray(values)
+        self._buffers.append(buffer)
+        return len(self._buffers) - 1
+
+    def _metadata(self, name: str, content: bytes) -> Any:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name, self._buffer(np.frombuffer(content, np.uint8))
+        return entry
+
+    def _oldest_runtime(self) -> str:
+        versions = (RUNTIME_OF_VERSION.get(key, _FIRST_INT8_RUNTIME) for key in self._codes)
+        return max(versions, key=lambda text: tuple(map(int, text.split("."))), default=_FIRST_INT8_RUNTIME)
+
+
+def _operator_code(builtin: int, version: int) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.version = builtin, version
+    code.deprecatedBuiltinCode = min(builtin, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)  # what old readers look at
+    return code

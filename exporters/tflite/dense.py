@@ -1,0 +1,52 @@
+"""Gemm and MatMul with constant weights as FULLY_CONNECTED."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.exporters.tflite.biases import add_bias
+from edgeq.exporters.tflite.builder import StoredGrid
+from edgeq.exporters.tflite.carriers import int8_weights, refused
+from edgeq.exporters.tflite.layouts import onnx_order
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+from edgeq.qdq import QdqConstant
+
+if TYPE_CHECKING:
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp
+
+
+def lower_gemm(op: QdqOp, scene: Scene) -> None:
+    """Append a Gemm, its weights (out, in) or (in, out)."""
+    plain = float(op.attributes.get("alpha", 1.0)) == 1.0 == float(op.attributes.get("beta", 1.0))  # type: ignore[arg-type]
+    if not plain or op.attributes.get("transA", 0):
+        raise refused(op, "it scales or transposes its operands", "use alpha = beta = 1 and transA = 0")
+    _lower(op, scene, output_axis=0 if op.attributes.get("transB", 0) else 1)
+
+
+def lower_matmul(op: QdqOp, scene: Scene) -> None:
+    """Append a MatMul with constant weights (in, out)."""
+    _lower(op, scene, output_axis=1)
+
+
+def _lower(op: QdqOp, scene: Scene, output_axis: int) -> None:
+    source, weights = scene.operand(op), op.inputs[1]
+    if not isinstance(weights, QdqConstant) or weights.values.ndim != 2:
+        raise refused(
+            op, "its second operand is no constant matrix", "products of two activations are not written yet; keep weights constant"
+        )
+    levels = int8_weights(op, weights, channel_axis=output_axis)
+    rows = np.ascontiguousarray(levels if output_axis == 0 else levels.T)
+    assert weights.params is not None  # noqa: S101  # int8_weights has refused float weights
+    filters = scene.builder.constant(weights.name, rows, StoredGrid.of(weights.params.scale))
+    bias = add_bias(scene, op, source, weights, rows)
+    rank = len(op.output.shape)
+    index = scene.read(source, onnx_order(len(source.shape)))
+    options = schema.FullyConnectedOptionsT()
+    options.keepNumDims = rank > 2
+    with scene.writing(op, onnx_order(rank), fuses_relu=True) as (target, activation):
+        options.fusedActivationFunction = activation
+        scene.builder.operator(Op.FULLY_CONNECTED, 5 if rank > 2 else 4, [index, filters, bias], [target], options)

@@ -1,0 +1,71 @@
+"""Add, Sub, Mul, and changes of grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.exporters.tflite.builder import StoredGrid
+from edgeq.exporters.tflite.carriers import clamps, refused
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+from edgeq.qdq import Operand, QdqConstant, QdqTensor
+
+if TYPE_CHECKING:
+    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp
+
+
+def lower_add(op: QdqOp, scene: Scene) -> None:
+    """Append an Add."""
+    _binary(op, scene, Op.ADD, 2, schema.AddOptionsT())
+
+
+def lower_sub(op: QdqOp, scene: Scene) -> None:
+    """Append a Sub."""
+    _binary(op, scene, Op.SUB, 2, schema.SubOptionsT())
+
+
+def lower_mul(op: QdqOp, scene: Scene) -> None:
+    """Append a Mul."""
+    scales = [float(o.params.scale) for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
+    rescales_up = len(scales) == 2 and scales[0] * scales[1] >= float(op.output.scale)
+    _binary(op, scene, Op.MUL, 3 if rescales_up else 2, schema.MulOptionsT())
+
+
+def lower_requantize(op: QdqOp, scene: Scene) -> None:
+    """Append a change of grid: RELU where it also clamps at zero, else QUANTIZE."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    carrier = scene.carriers[op.output.name]
+    rectifies = clamps(op, carrier)[0] == carrier.zero_point
+    with scene.writing(op, layout, fuses_relu=rectifies) as (target, _):
+        builtin, version, options = (Op.RELU, 2, None) if rectifies else (Op.QUANTIZE, 1, schema.QuantizeOptionsT())
+        scene.builder.operator(builtin, version, [scene.read(source, layout)], [target], options)
+
+
+def _binary(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any) -> None:
+    tensors = [operand for operand in op.inputs if isinstance(operand, QdqTensor)]
+    rank = len(op.output.shape)
+    if not tensors or any(len(tensor.shape) != rank for tensor in tensors):
+        raise refused(op, "its operands have different numbers of dimensions", "reshape the smaller operand first")
+    layout = scene.layout(tensors[0])
+    indices = [_operand(op, operand, scene, layout) for operand in op.inputs]
+    with scene.writing(op, layout, fuses_relu=True) as (target, activation):
+        options.fusedActivationFunction = activation
+        scene.builder.operator(builtin, version, indices, [target], options)
+
+
+def _operand(op: QdqOp, operand: Operand | None, scene: Scene, layout: Layout) -> int:
+    if isinstance(operand, QdqTensor):
+        return scene.read(operand, layout)
+    if not isinstance(operand, QdqConstant) or operand.params is None or operand.params.axis is not None:
+        raise refused(op, "an operand is a float constant", "quantise the constant with one scale")
+    values = operand.values.astype(np.int32) - (128 if operand.params.dtype == "uint8" else 0)
+    if operand.params.dtype not in ("int4", "uint4", "int8", "uint8"):
+        raise refused(op, f"the constant {operand.name!r} is stored in {operand.params.dtype}", "quantise the constant to 8 bits")
+    aligned = values.reshape((1,) * (len(layout) - values.ndim) + values.shape).transpose(layout)
+    zero = int(operand.params.zero_point) - (128 if operand.params.dtype == "uint8" else 0)
+    return scene.builder.constant(operand.name, np.ascontiguousarray(aligned.astype(np.int8)), StoredGrid.of(operand.params.scale, zero))

@@ -1,0 +1,87 @@
+"""From the integer view to the bytes of a TFLite file: one table of operators, one pass over the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import edgeq
+from edgeq.errors import ArtefactError
+from edgeq.exporters.tflite.boundary import add_input, add_output, input_layout
+from edgeq.exporters.tflite.builder import Builder
+from edgeq.exporters.tflite.carriers import choose_carriers, refused
+from edgeq.exporters.tflite.convolution import lower_conv
+from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
+from edgeq.exporters.tflite.elementwise import lower_add, lower_mul, lower_requantize, lower_sub
+from edgeq.exporters.tflite.layouts import natural
+from edgeq.exporters.tflite.pooling import lower_average_pool, lower_global_average_pool, lower_max_pool, lower_reduce_mean
+from edgeq.exporters.tflite.scene import Scene
+from edgeq.exporters.tflite.shape import lower_concat, lower_pad, lower_reshape, lower_slice, lower_transpose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edgeq.exporter import ExportOptions
+    from edgeq.qdq import QdqGraph, QdqOp
+
+LOWERINGS: Mapping[str, Callable[[QdqOp, Scene], None]] = {
+    "Add": lower_add,
+    "AveragePool": lower_average_pool,
+    "Concat": lower_concat,
+    "Conv": lower_conv,
+    "Flatten": lower_reshape,
+    "Gemm": lower_gemm,
+    "GlobalAveragePool": lower_global_average_pool,
+    "MatMul": lower_matmul,
+    "MaxPool": lower_max_pool,
+    "Mul": lower_mul,
+    "Pad": lower_pad,
+    "ReduceMean": lower_reduce_mean,
+    "Requantize": lower_requantize,
+    "Reshape": lower_reshape,
+    "Slice": lower_slice,
+    "Squeeze": lower_reshape,
+    "Sub": lower_sub,
+    "Transpose": lower_transpose,
+    "Unsqueeze": lower_reshape,
+}
+"""What can be written. An operator is added by writing its function and naming it here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A TFLite file.
+
+    Attributes:
+        content: its bytes.
+        transposes: how many TRANSPOSE operators it needed; 0 for a convolutional net.
+    """
+
+    content: bytes
+    transposes: int
+
+
+def write(graph: QdqGraph, options: ExportOptions) -> Written:
+    """Write the integer view of a QDQ model as a TFLite file.
+
+    Raises:
+        ArtefactError: an operator or grid that TFLite cannot express exactly; names it.
+    """
+    if not graph.inputs or not graph.outputs:
+        raise ArtefactError("the model has no quantised input or no output", mend="quantise the model, its input too")
+    scene = Scene(Builder(graph.dynamic_batch), choose_carriers(graph))
+    inputs = [add_input(scene, tensor, input_layout(graph, tensor), options.io_type) for tensor in graph.inputs]
+    layouts = {tensor.graph_input: scene.layout(tensor) for tensor in graph.inputs}
+    for op in graph.ops:
+        if op.op_type not in LOWERINGS:
+            raise refused(op, "no exact TFLite operator is known for it", f"use one of {', '.join(LOWERINGS)}")
+        LOWERINGS[op.op_type](op, scene)
+    outputs = [add_output(scene, output, options.io_type) for output in graph.outputs]
+    layouts |= {output.name: natural(len(output.tensor.shape)) for output in graph.outputs}
+    metadata = {
+        "edgeq": edgeq.__version__,
+        "source": dict(graph.metadata),
+        "io": {"type": options.io_type, "axes": {name: list(layout) for name, layout in layouts.items()}},
+        "transposes": scene.transposes,
+    }
+    return Written(scene.builder.finish(inputs, outputs, "written by edgeq", metadata), scene.transposes)

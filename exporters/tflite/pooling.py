@@ -1,0 +1,96 @@
+"""Pooling over windows, and means over whole images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.layouts import NHWC, onnx_order
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.windows import SAME, padded, window_of
+from edgeq.qdq import same_grid
+
+if TYPE_CHECKING:
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.windows import Window
+    from edgeq.qdq import QdqOp
+
+
+def lower_average_pool(op: QdqOp, scene: Scene) -> None:
+    """Append an AveragePool; a window over the whole image is a mean, which may change the grid."""
+    source = scene.operand(op)
+    window = _window(op, scene)
+    if window.kernel == source.shape[2:] and not any(window.pads):
+        _mean(op, scene, (2, 3), keep=True)
+        return
+    if not same_grid(source.params, op.output.params):
+        raise refused(
+            op,
+            f"its input {source.name!r} and output {op.output.name!r} have different grids",
+            "give a pooling the grid of its input on both sides",
+        )
+    index, padding = padded(scene, op, source, window)
+    counts_padding = bool(op.attributes.get("count_include_pad", 0))
+    if any(window.pads) and counts_padding == (padding == SAME):
+        how = "counts" if counts_padding else "does not count"
+        raise refused(op, f"it {how} its padding, and TFLite cannot for these windows", "pad with a Pad of its own, or not at all")
+    _pool(op, scene, Op.AVERAGE_POOL_2D, index, padding, window)
+
+
+def lower_max_pool(op: QdqOp, scene: Scene) -> None:
+    """Append a MaxPool. Padding with zero changes no maximum of numbers that are not negative."""
+    source = scene.operand(op)
+    window = _window(op, scene)
+    index, padding = padded(scene, op, source, window)
+    if any(window.pads) and padding != SAME and source.low < source.zero_point:
+        raise refused(
+            op, "it pads as TFLite cannot, and its input may be negative", "place it after a ReLU, or use the padding of SAME_UPPER"
+        )
+    _pool(op, scene, Op.MAX_POOL_2D, index, padding, window)
+
+
+def lower_global_average_pool(op: QdqOp, scene: Scene) -> None:
+    """Append a GlobalAveragePool."""
+    _mean(op, scene, tuple(range(2, len(scene.operand(op).shape))), keep=True)
+
+
+def lower_reduce_mean(op: QdqOp, scene: Scene) -> None:
+    """Append a ReduceMean."""
+    axes = op.attributes["axes"]
+    _mean(op, scene, tuple(int(axis) for axis in axes), keep=bool(op.attributes.get("keepdims", 1)))  # type: ignore[union-attr]
+
+
+def _mean(op: QdqOp, scene: Scene, axes: tuple[int, ...], *, keep: bool) -> None:
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    left = onnx_order(len(op.output.shape))
+    if keep:
+        left = layout
+    elif [axis for axis in layout if axis not in axes] != sorted(set(layout) - set(axes)):
+        layout = onnx_order(len(source.shape))  # the axes that stay would stand in another order than ONNX's
+    numbers = scene.builder.numbers(sorted(layout.index(axis) for axis in axes))
+    options = schema.ReducerOptionsT()
+    options.keepDims = keep
+    with scene.writing(op, left) as (target, _):
+        scene.builder.operator(Op.MEAN, 2, [scene.read(source, layout), numbers], [target], options)
+
+
+def _window(op: QdqOp, scene: Scene) -> Window:
+    kernel = op.attributes.get("kernel_shape", ())
+    if not isinstance(kernel, tuple) or len(kernel) != 2:
+        raise refused(op, f"its kernel_shape is {kernel}", "export the model with two-dimensional windows")
+    window = window_of(op, scene.operand(op), (int(kernel[0]), int(kernel[1])))
+    if window.dilation != (1, 1):
+        raise refused(op, "it is dilated", "pool without dilation")
+    return window
+
+
+def _pool(op: QdqOp, scene: Scene, builtin: int, index: int, padding: int, window: Window) -> None:
+    options = schema.Pool2DOptionsT()
+    options.padding = padding
+    options.strideH, options.strideW = window.stride
+    options.filterHeight, options.filterWidth = window.kernel
+    with scene.writing(op, NHWC, fuses_relu=True) as (target, activation):
+        options.fusedActivationFunction = activation
+        scene.builder.operator(builtin, 2, [index], [target], options)

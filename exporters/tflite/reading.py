@@ -1,0 +1,166 @@
+"""Both sides of the parity report of a TFLite file: what it has to hold, and what its bytes do hold.
+
+The reader knows the file format and nothing of the code that writes it. It takes weights from the operators that use
+them and turns them back into the ONNX layout by the operator code, as a runtime would understand them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.errors import ArtefactError
+from edgeq.exporters.parity import Numbers, numbers_of
+from edgeq.exporters.tflite.schema import schema
+from edgeq.qdq import QdqConstant, QdqTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgeq.exporters.tflite.carriers import Carrier
+    from edgeq.qdq import QdqGraph, QdqOp
+
+_ELEMENTS: dict[int, Any] = {
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.UINT8: np.uint8,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.FLOAT32: np.float32,
+}
+_TO_ONNX: dict[int, tuple[int, ...]] = {
+    schema.BuiltinOperator.CONV_2D: (0, 3, 1, 2),  # OHWI
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: (3, 0, 1, 2),  # 1HWO
+    schema.BuiltinOperator.FULLY_CONNECTED: (0, 1),  # (out, in)
+}
+_CHANNEL_DIMENSION = {
+    schema.BuiltinOperator.CONV_2D: 0,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
+    schema.BuiltinOperator.FULLY_CONNECTED: 0,
+}
+_BINARY = frozenset((schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB, schema.BuiltinOperator.MUL))
+
+
+def expected_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier]) -> list[Numbers]:
+    """The numbers of a QDQ model as TFLite stores them: zero points of activations shifted, those of weights zero."""
+    owners = {f"{op.output.name}/{i}": op for op in graph.ops for i, o in enumerate(op.inputs) if isinstance(o, QdqConstant)}
+    expected = [numbers for op in graph.ops for numbers in _absent_bias(op)]
+    for numbers in numbers_of(graph):
+        op = owners.get(numbers.key)
+        if op is None:
+            expected.append(replace(numbers, zero_point=numbers.zero_point + carriers[numbers.key].shift))
+        elif op.op_type in ("Add", "Sub", "Mul"):
+            constant = op.inputs[int(numbers.key.rpartition("/")[2])]
+            unsigned = isinstance(constant, QdqConstant) and constant.params is not None and constant.params.dtype == "uint8"
+            expected.append(replace(numbers, zero_point=numbers.zero_point - (128 if unsigned else 0), levels=_squeezed(numbers.levels)))
+        else:
+            expected.append(
+                _weights_in_onnx_order(
+                    numbers, transposed=op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB"))
+                )
+            )
+    return expected
+
+
+def with_helpers(expected: list[Numbers], found: Mapping[str, Numbers]) -> list[Numbers]:
+    """The expected numbers, and for each helper in the file, as a padded copy is, that it has the grid of its tensor."""
+    grids = {numbers.key: numbers for numbers in expected if numbers.kind == "activation"}
+    helpers = {key: _helped(key, grids) for key in found if key not in grids}
+    return expected + [replace(grids[owner], key=key) for key, owner in helpers.items() if owner]
+
+
+def _helped(key: str, grids: Mapping[str, Numbers]) -> str:
+    owner = key
+    while owner and owner not in grids:
+        owner = owner.rpartition("~")[0]
+    return owner
+
+
+def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
+    """What a file must hold for an operator without bias: zeros, for runtimes that want the input to be there."""
+    if op.op_type not in ("Conv", "Gemm", "MatMul") or (len(op.inputs) > 2 and op.inputs[2] is not None):
+        return
+    source, weights = op.inputs[0], op.inputs[1]
+    if isinstance(source, QdqTensor) and isinstance(weights, QdqConstant) and weights.params is not None:
+        scale = np.atleast_1d(weights.params.scale * source.scale)
+        zeros = np.zeros(op.output.shape[1 if op.op_type == "Conv" else -1], np.int64)
+        yield Numbers(f"{op.output.name}/2", "bias", scale, np.zeros(scale.shape, np.int64), zeros)
+
+
+def _weights_in_onnx_order(numbers: Numbers, *, transposed: bool) -> Numbers:
+    """Weights with the output channels first; biases as one vector."""
+    levels = numbers.levels
+    if levels is not None and numbers.kind == "bias":
+        levels = levels.reshape(-1)
+    elif levels is not None and transposed:
+        levels = levels.T
+    return replace(numbers, zero_point=np.zeros_like(numbers.zero_point), levels=levels)
+
+
+def _squeezed(levels: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    return None if levels is None else levels.squeeze()
+
+
+def stored_numbers(content: bytes) -> dict[str, Numbers]:
+    """Every quantised tensor of a TFLite file, by the keys of :func:`edgeq.exporters.parity.numbers_of`.
+
+    Raises:
+        ArtefactError: the bytes are no TFLite file.
+    """
+    if content[4:8] != b"TFL3":
+        raise ArtefactError("the bytes are not a TFLite file", mend="write the file again")
+    model = schema.ModelT.InitFromPackedBuf(content)
+    graph = model.subgraphs[0]
+    found = {numbers.key: numbers for tensor in graph.tensors for numbers in _activation(tensor)}
+    for operator in graph.operators:
+        builtin = _builtin(model.operatorCodes[operator.opcodeIndex])
+        for numbers in _operands(model, graph.tensors, operator, builtin):
+            found[numbers.key] = numbers
+    return found
+
+
+def _builtin(code: Any) -> int:
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+
+
+def _name(tensor: Any) -> str:
+    return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
+
+
+def _activation(tensor: Any) -> Iterator[Numbers]:
+    if tensor.quantization is not None and tensor.quantization.scale is not None and tensor.type == schema.TensorType.INT8:
+        yield Numbers(_name(tensor), "activation", *_grid(tensor))
+
+
+def _grid(tensor: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    scale = np.array(tensor.quantization.scale, np.float32)
+    return scale, np.array(tensor.quantization.zeroPoint, np.int64)
+
+
+def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int) -> Iterator[Numbers]:
+    owner = _name(tensors[operator.outputs[0]]).removesuffix("~unbounded")  # clamped by a later operator
+    if builtin in _TO_ONNX:
+        weights, bias = tensors[operator.inputs[1]], tensors[operator.inputs[2]]
+        scale, zero = _grid(weights)
+        if scale.size > 1 and weights.quantization.quantizedDimension != _CHANNEL_DIMENSION[builtin]:
+            scale = scale[:0]  # scales on the wrong axis are not the scales that the model means
+        yield Numbers(f"{owner}/1", "weight", scale, zero, _values(model, weights).transpose(_TO_ONNX[builtin]))
+        yield Numbers(f"{owner}/2", "bias", *_grid(bias), _values(model, bias))
+    elif builtin in _BINARY:
+        for position, index in enumerate(operator.inputs):
+            if model.buffers[tensors[index].buffer].data is not None:
+                yield _constant_operand(model, tensors[index], f"{owner}/{position}")
+
+
+def _constant_operand(model: Any, tensor: Any, key: str) -> Numbers:
+    scale, zero = _grid(tensor)
+    values = _values(model, tensor)
+    onnx_order = values.transpose(0, 3, 1, 2) if values.ndim == 4 else values
+    return Numbers(key, "weight", scale, zero, (onnx_order - zero[0]).squeeze())
+
+
+def _values(model: Any, tensor: Any) -> NDArray[np.int64]:
+    data = model.buffers[tensor.buffer].data
+    return np.frombuffer(np.asarray(data, np.uint8).tobytes(), _ELEMENTS[tensor.type]).reshape(tensor.shape).astype(np.int64)

@@ -1,0 +1,142 @@
+"""What lowering functions share: where each tensor of the view stands in the file, and how a result is kept in range."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.exporters.tflite.builder import Builder, StoredGrid
+from edgeq.exporters.tflite.carriers import Carrier, clamps, refused
+from edgeq.exporters.tflite.layouts import Layout, same_order, stored_shape
+from edgeq.exporters.tflite.schema import schema
+from edgeq.qdq import QdqOp, QdqTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+Op = schema.BuiltinOperator
+RELU = schema.ActivationFunctionType.RELU
+NO_ACTIVATION = schema.ActivationFunctionType.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A tensor's index in the file, and its layout there."""
+
+    index: int
+    layout: Layout
+
+
+@dataclass(slots=True)
+class Scene:
+    """One conversion under way.
+
+    Attributes:
+        builder: the file.
+        carriers: the int8 carrier of each tensor of the view.
+        transposes: how many TRANSPOSE operators had to be inserted.
+    """
+
+    builder: Builder
+    carriers: Mapping[str, Carrier]
+    transposes: int = 0
+    _placed: dict[str, Placed] = field(default_factory=dict)
+    _copies: dict[tuple[str, Layout], int] = field(default_factory=dict)
+
+    def grid(self, tensor: QdqTensor) -> StoredGrid:
+        """A tensor's grid in its int8 carrier."""
+        return StoredGrid.of(tensor.scale, self.carriers[tensor.name].zero_point)
+
+    def place(self, tensor: QdqTensor, index: int, layout: Layout) -> None:
+        """Record where a tensor stands."""
+        self._placed[tensor.name] = Placed(index, layout)
+
+    def layout(self, tensor: QdqTensor) -> Layout:
+        """The layout in which a tensor was written."""
+        return self._placed[tensor.name].layout
+
+    def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
+        """Add an int8 tensor on the grid of ``tensor``; ``suffix`` names a helper of it."""
+        sizes = tensor.shape if shape is None else shape
+        return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), self.grid(tensor))
+
+    def operand(self, op: QdqOp, position: int = 0) -> QdqTensor:
+        """An input that has to be an activation.
+
+        Raises:
+            ArtefactError: it is a constant, or absent.
+        """
+        operand = op.inputs[position] if position < len(op.inputs) else None
+        if not isinstance(operand, QdqTensor):
+            raise refused(op, f"its input number {position} is no quantised activation", "fold constants before exporting")
+        return operand
+
+    def read(self, tensor: QdqTensor, layout: Layout) -> int:
+        """The index of a tensor in a layout, transposed once if it stands in another."""
+        placed = self._placed[tensor.name]
+        if placed.layout == layout:
+            return placed.index
+        key = (tensor.name, layout)
+        if key not in self._copies:
+            self._copies[key] = self._copy(tensor, placed, layout)
+        return self._copies[key]
+
+    def _copy(self, tensor: QdqTensor, placed: Placed, layout: Layout) -> int:
+        axes = "".join(map(str, layout))
+        target = self.tensor(tensor, layout, f"~axes{axes}")
+        if same_order(tensor.shape, placed.layout, layout):
+            self.reshape(placed.index, target, stored_shape(tensor.shape, layout))
+        else:
+            perm = self.builder.numbers([placed.layout.index(axis) for axis in layout])
+            self.builder.operator(Op.TRANSPOSE, 2, [placed.index, perm], [target], schema.TransposeOptionsT())
+            self.transposes += 1
+        return target
+
+    def reshape(self, source: int, target: int, shape: Sequence[int]) -> None:
+        """Append a RESHAPE; an open batch stays open."""
+        sizes = [-1, *shape[1:]] if self.builder.dynamic_batch and shape and shape[0] == 1 else list(shape)
+        options = schema.ReshapeOptionsT()
+        options.newShape = np.array(sizes, np.int32)
+        self.builder.operator(Op.RESHAPE, 1, [source, self.builder.numbers(sizes)], [target], options)
+
+    @contextmanager
+    def writing(self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False) -> Iterator[tuple[int, int]]:
+        """Where an operator writes its result, and the activation to fuse; MAXIMUM and MINIMUM follow where they must.
+
+        Args:
+            op: the operator of the view.
+            layout: the layout its result will have.
+            fuses_relu: whether the TFLite operator can clamp at zero by itself.
+
+        Yields:
+            The tensor index to write to and an ``ActivationFunctionType``.
+        """
+        carrier = self.carriers[op.output.name]
+        low, high = clamps(op, carrier)
+        activation = RELU if fuses_relu and carrier.low == carrier.zero_point else NO_ACTIVATION
+        if activation == RELU:
+            low = None
+        bounded = low is not None or high is not None
+        index = self.tensor(op.output, layout, "~unbounded" if bounded else "")
+        yield index, activation
+        self.place(op.output, self.bounded(op.output, index, layout, low, high), layout)
+
+    def bounded(self, tensor: QdqTensor, index: int, layout: Layout, low: int | None, high: int | None) -> int:
+        """Append the clamps that a tensor needs; the last one writes the tensor itself."""
+        if low is not None:
+            target = self.tensor(tensor, layout, "~maximum" if high is not None else "")
+            self._clamp(tensor, Op.MAXIMUM, index, low, target)
+            index = target
+        if high is not None:
+            target = self.tensor(tensor, layout)
+            self._clamp(tensor, Op.MINIMUM, index, high, target)
+            index = target
+        return index
+
+    def _clamp(self, tensor: QdqTensor, builtin: int, source: int, bound: int, target: int) -> None:
+        suffix = "~least" if builtin == Op.MAXIMUM else "~greatest"
+        constant = self.builder.constant(f"{tensor.name}{suffix}", np.array([bound], np.int8), self.grid(tensor))
+        self.builder.operator(builtin, 2, [source, constant], [target], schema.MaximumMinimumOptionsT())

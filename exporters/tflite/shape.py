@@ -1,0 +1,88 @@
+"""Operators that move integers: most of them only rename axes of what is stored already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.exporters.tflite.layouts import natural, onnx_order, renamed, same_order, stored_shape
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.windows import pad
+
+if TYPE_CHECKING:
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp
+
+
+def lower_transpose(op: QdqOp, scene: Scene) -> None:
+    """Record a Transpose: the stored tensor stays, its axes get other names."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    scene.place(op.output, scene.read(source, layout), renamed(layout, _ints(op, "perm")))
+
+
+def lower_reshape(op: QdqOp, scene: Scene) -> None:
+    """Append a Reshape, Flatten, Squeeze or Unsqueeze; a TRANSPOSE comes first only where channels and pixels mix."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    ordered = onnx_order(len(source.shape))
+    if not same_order(source.shape, layout, ordered):
+        layout = ordered
+    rank = len(op.output.shape)
+    wanted = natural(rank) if same_order(op.output.shape, natural(rank), onnx_order(rank)) else onnx_order(rank)
+    with scene.writing(op, wanted) as (target, _):
+        scene.reshape(scene.read(source, layout), target, stored_shape(op.output.shape, wanted))
+
+
+def lower_concat(op: QdqOp, scene: Scene) -> None:
+    """Append a Concat; all its tensors lie on one grid by then."""
+    tensors = [scene.operand(op, position) for position in range(len(op.inputs))]
+    layout = scene.layout(tensors[0])
+    options = schema.ConcatenationOptionsT()
+    options.axis = layout.index(int(op.attributes["axis"]))  # type: ignore[arg-type]
+    indices = [scene.read(tensor, layout) for tensor in tensors]
+    with scene.writing(op, layout, fuses_relu=True) as (target, activation):
+        options.fusedActivationFunction = activation
+        scene.builder.operator(Op.CONCATENATION, 2, indices, [target], options)
+
+
+def lower_slice(op: QdqOp, scene: Scene) -> None:
+    """Append a Slice: SLICE, or STRIDED_SLICE where it skips elements."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    begins, ends, steps = [0] * len(layout), list(source.shape), [1] * len(layout)
+    for axis, start, end, step in zip(_ints(op, "axes"), _ints(op, "starts"), _ints(op, "ends"), _ints(op, "steps"), strict=True):
+        begins[axis], ends[axis], steps[axis] = start, end, step
+    first, last, stride = ([values[axis] for axis in layout] for values in (begins, ends, steps))
+    index, numbers = scene.read(source, layout), scene.builder.numbers
+    with scene.writing(op, layout) as (target, _):
+        if steps == [1] * len(layout):
+            open_batch = scene.builder.dynamic_batch and first[0] == 0 and last[0] == 1
+            sizes = [-1 if i == 0 and open_batch else e - b for i, (b, e) in enumerate(zip(first, last, strict=True))]
+            scene.builder.operator(Op.SLICE, 2, [index, numbers(first), numbers(sizes)], [target], schema.SliceOptionsT())
+        else:
+            options = schema.StridedSliceOptionsT()
+            options.beginMask = sum(1 << i for i, axis in enumerate(layout) if begins[axis] == 0 and steps[axis] == 1)
+            options.endMask = sum(1 << i for i, axis in enumerate(layout) if _to_the_end(ends[axis], source.shape[axis], steps[axis]))
+            scene.builder.operator(Op.STRIDED_SLICE, 2, [index, numbers(first), numbers(last), numbers(stride)], [target], options)
+
+
+def lower_pad(op: QdqOp, scene: Scene) -> None:
+    """Append a Pad with zeros."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    pads = _ints(op, "pads")
+    rank = len(layout)
+    with scene.writing(op, layout) as (target, _):
+        pad(scene, scene.read(source, layout), target, tuple((pads[axis], pads[axis + rank]) for axis in layout))
+
+
+def _to_the_end(end: int, size: int, step: int) -> bool:
+    """Whether a slice leaves nothing out at its end; backwards, an end of -1 is before the first element."""
+    return end == size if step > 0 else end < 0
+
+
+def _ints(op: QdqOp, name: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in np.atleast_1d(np.asarray(op.attributes[name])))

@@ -1,0 +1,109 @@
+"""Sliding windows: when TFLite's two words for padding say what ONNX's numbers say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.layouts import NHWC
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+
+if TYPE_CHECKING:
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp, QdqTensor
+
+SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window over height and width.
+
+    Attributes:
+        kernel: height and width.
+        stride: step in height and width.
+        dilation: distance between taps.
+        pads: top, left, bottom, right.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+    def extent(self, axis: int) -> int:
+        """How far the window spans, taps and gaps."""
+        return (self.kernel[axis] - 1) * self.dilation[axis] + 1
+
+    def steps(self, axis: int, size: int) -> int:
+        """How many windows fit, padding included, rounded down."""
+        return (size + self.pads[axis] + self.pads[axis + 2] - self.extent(axis)) // self.stride[axis] + 1
+
+    def is_same(self, height: int, width: int) -> bool:
+        """Whether TFLite's SAME pads exactly so: ceil(size / stride) windows, the odd pixel at the end."""
+        return all(self._same_pads(axis, size) == (self.pads[axis], self.pads[axis + 2]) for axis, size in enumerate((height, width)))
+
+    def _same_pads(self, axis: int, size: int) -> tuple[int, int]:
+        windows = -(-size // self.stride[axis])
+        total = max((windows - 1) * self.stride[axis] + self.extent(axis) - size, 0)
+        return total // 2, total - total // 2
+
+
+def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> Window:
+    """The window of a convolution or pooling over an NCHW tensor.
+
+    Raises:
+        ArtefactError: the input is no image, or its padding gives another size than the graph states.
+    """
+    if len(tensor.shape) != 4:
+        raise refused(op, f"its input has {len(tensor.shape)} dimensions, not 4", "export the model with two-dimensional windows")
+    stride, dilation = _pair(op, "strides"), _pair(op, "dilations")
+    given = op.attributes.get("pads", (0, 0, 0, 0))
+    pads = tuple(int(p) for p in given) if isinstance(given, tuple) else (0, 0, 0, 0)
+    window = Window(kernel, stride, dilation, pads)  # type: ignore[arg-type]
+    mode = op.attributes.get("auto_pad", "NOTSET")
+    height, width = tensor.shape[2:]
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        same = [window._same_pads(axis, size) for axis, size in enumerate((height, width))]
+        ends = [pair if mode == "SAME_UPPER" else pair[::-1] for pair in same]
+        window = Window(kernel, stride, dilation, (ends[0][0], ends[1][0], ends[0][1], ends[1][1]))
+    expected = (window.steps(0, height), window.steps(1, width))
+    if min(window.pads) < 0 or op.output.shape[2:] != expected:
+        raise refused(
+            op,
+            f"its windows do not fit: {op.output.shape[2:]} stated, {expected} from its padding",
+            "use ceil_mode=0 and padding of zero or more",
+        )
+    return window
+
+
+def padded(scene: Scene, op: QdqOp, tensor: QdqTensor, window: Window) -> tuple[int, int]:
+    """The input of a window operator in NHWC and TFLite's word for its padding; pads with zero where there is no word."""
+    index = scene.read(tensor, NHWC)
+    if not any(window.pads):
+        return index, VALID
+    if window.is_same(*tensor.shape[2:]):
+        return index, SAME
+    top, left, bottom, right = window.pads
+    batch, channels, height, width = tensor.shape
+    shape = (batch, channels, height + top + bottom, width + left + right)
+    target = scene.tensor(tensor, NHWC, f"~padded_for_{op.output.name}", shape)
+    pad(scene, index, target, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    return target, VALID
+
+
+def pad(scene: Scene, source: int, target: int, pads: tuple[tuple[int, int], ...]) -> None:
+    """Append a PAD, which pads int8 tensors with their zero point."""
+    constant = scene.builder.constant(f"~pads{target}", np.array(pads, np.int32))
+    scene.builder.operator(Op.PAD, 2, [source, constant], [target], schema.PadOptionsT())
+
+
+def _pair(op: QdqOp, name: str) -> tuple[int, int]:
+    value = op.attributes.get(name, (1, 1))
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise refused(op, f"its {name} are {value}", "export the model with two-dimensional windows")
+    return int(value[0]), int(value[1])
