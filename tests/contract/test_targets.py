@@ -1,0 +1,162 @@
+"""What every registered target has to hold, whatever it runs on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_models
+import pytest
+import tflite_models
+import torch_models
+
+from edgeq.errors import ArtefactError, TargetError
+from edgeq.loading import LOADERS
+from edgeq.quant import QuantizedTensor
+from edgeq.target import TARGETS, Target, TensorSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUFFIX = {"onnx": ".onnx", "tflite": ".tflite", "checkpoint": ".safetensors"}
+
+
+@pytest.fixture(params=TARGETS.names())
+def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Target:
+    build = torch_models.loader(lambda rounding: torch_models.Network(quantized=True, rounding=rounding))
+    monkeypatch.setattr(LOADERS, "load", lambda _name: build)
+    target = TARGETS.load(request.param)
+    if not target.probe().usable:
+        pytest.skip(f"{request.param} is not usable here: {target.probe().why_not}")
+    return target
+
+
+def content(kind: str) -> bytes:
+    if kind == "onnx":
+        return onnx_models.qdq_model().SerializeToString()
+    return tflite_models.int8_model() if kind == "tflite" else torch_models.checkpoint_content()
+
+
+def own_format(target: Target) -> str:
+    return min(target.capabilities.formats)
+
+
+@pytest.fixture
+def artefact(target: Target, tmp_path: Path) -> Path:
+    path = tmp_path / f"model{SUFFIX[own_format(target)]}"
+    path.write_bytes(content(own_format(target)))
+    return path
+
+
+@pytest.mark.parametrize("name", TARGETS.names())
+def test_it_is_a_target_and_tells_what_it_runs_on(name: str) -> None:
+    target = TARGETS.load(name)
+    assert isinstance(target, Target)
+    assert target.capabilities.summary
+    assert target.capabilities.formats <= set(SUFFIX)
+    found = target.probe()
+    assert found.versions if found.usable else (found.why_not and found.mend)
+
+
+def test_a_session_says_what_goes_in_and_comes_out(target: Target, artefact: Path) -> None:
+    with target.open(artefact) as session:
+        assert isinstance(session.input, TensorSpec)
+        assert sorted(session.input.shape) == [3, 8, 8]
+        answer = session.run(onnx_models.images(2))
+        assert answer.shape == (2, *session.output.shape)
+        assert answer.dtype == np.float32
+        assert all(isinstance(text, str) and text for text in session.facts.values())
+
+
+def test_a_sample_s_answer_is_the_same_alone_and_in_a_batch(target: Target, artefact: Path) -> None:
+    images = onnx_models.images(5)
+    with target.open(artefact) as session:
+        together = session.run(images)
+        alone = np.concatenate([session.run(image[None]) for image in images])
+    assert np.array_equal(together, alone)
+    assert len(np.unique(together, axis=0)) > 1
+
+
+def test_answers_do_not_depend_on_the_threads(target: Target, artefact: Path) -> None:
+    images = onnx_models.images(3)
+    with target.open(artefact, threads=1) as one, target.open(artefact, threads=2) as two:
+        np.testing.assert_allclose(one.run(images), two.run(images), rtol=1e-5, atol=1e-6)
+
+
+def test_looking_inside_changes_no_number(target: Target, artefact: Path) -> None:
+    images = onnx_models.images(5)
+    with target.open(artefact) as plain, target.open(artefact, intermediates=True) as open_session:
+        assert np.array_equal(plain.run(images), open_session.run(images))
+
+
+def test_the_tensors_inside_are_whole(target: Target, artefact: Path) -> None:
+    images = onnx_models.images(4)
+    with target.open(artefact, intermediates=True) as session:
+        if not target.capabilities.intermediates:
+            with pytest.raises(TargetError, match="mend: use "):
+                session.tensors(images)
+            return
+        inside = session.tensors(images)
+        alone = session.tensors(images[2:3])
+    assert inside
+    for name, tensor in inside.items():
+        values, single = tensor, alone[name]
+        if isinstance(tensor, QuantizedTensor) and isinstance(single, QuantizedTensor):
+            values, single = tensor.values, single.values
+            assert values.min() >= tensor.params.qmin
+            assert values.max() <= tensor.params.qmax
+        assert isinstance(values, np.ndarray)
+        assert len(values) == 4
+        assert np.array_equal(values[2:3], single)
+
+
+def test_tensors_have_to_be_asked_for_when_opening(target: Target, artefact: Path) -> None:
+    with target.open(artefact) as session, pytest.raises(TargetError, match="mend: "):
+        session.tensors(onnx_models.images(1))
+
+
+def test_a_prepared_session_can_be_invoked(target: Target, artefact: Path) -> None:
+    image = onnx_models.images(1)
+    with target.open(artefact) as session:
+        session.prepare(image)
+        session.invoke()
+        session.invoke()
+        with pytest.raises(ArtefactError, match="one sample at a time"):
+            session.prepare(onnx_models.images(2))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 9, 8), (1, 1, 8, 8), (1, 8), (0, 3, 8, 8), (3, 8, 8)])
+def test_a_batch_of_another_shape_is_refused(target: Target, artefact: Path, shape: tuple[int, ...]) -> None:
+    with target.open(artefact) as session, pytest.raises(ArtefactError, match="mend: "):
+        session.run(np.zeros(shape, np.float32))
+
+
+def test_files_of_other_formats_are_refused(target: Target, tmp_path: Path) -> None:
+    for kind in SUFFIX.keys() - target.capabilities.formats:
+        other = tmp_path / f"other{SUFFIX[kind]}"
+        other.write_bytes(content(kind))
+        with pytest.raises(ArtefactError, match="format"):
+            target.open(other)
+
+
+def test_a_renamed_file_is_refused(target: Target, artefact: Path) -> None:
+    artefact.write_bytes(b"GIF89a, and a lot more that is no model")
+    with pytest.raises(ArtefactError, match="first bytes"):
+        target.open(artefact)
+
+
+def test_missing_and_empty_files_are_refused(target: Target, artefact: Path) -> None:
+    artefact.write_bytes(b"")
+    with pytest.raises(ArtefactError, match="zero bytes"):
+        target.open(artefact)
+    artefact.unlink()
+    with pytest.raises(ArtefactError, match="there is no"):
+        target.open(artefact)
+
+
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.95])
+def test_a_truncated_file_is_refused(target: Target, artefact: Path, part: float) -> None:
+    whole = artefact.read_bytes()
+    artefact.write_bytes(whole[: max(9, int(len(whole) * part))])
+    with pytest.raises(ArtefactError, match="mend: "):
+        target.open(artefact)
