@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration._nodes import constant, floats, integer, name_of, output, private_layer, rank, real, refuse, required, set_constant
-from edgeq.calibration.layers import replace
+from edgeq.calibration._nodes import constant, floats, integer, name_of, output, private_layer, rank, real, refuse, required
+from edgeq.calibration.layers import own_constants, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,13 +51,10 @@ def _fold_into_layer(graph: ir.Graph, node: ir.Node) -> None:
 def _scale_and_shift(layer: ir.Node, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
     """Make ``y`` of a layer ``scale * y + shift``, both (out,)."""
     weight, bias = required(layer, 1, "weight"), floats(layer, 2)
-    folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    moved = shift if bias is None else bias * scale + shift
-    if not (np.isfinite(folded).all() and np.isfinite(moved).all()):
-        raise refuse(layer, "has weights that are not finite once what follows is folded in", "look at the BatchNormalization of the model")
-    set_constant(layer, 1, f"{layer.name}.weight", folded.astype(np.float32))
-    if bias is not None or moved.any():
-        set_constant(layer, 2, f"{layer.name}.bias", moved.astype(np.float32))
+    with np.errstate(over="ignore", invalid="ignore"):  # own_constants refuses what is not finite
+        folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+        moved = shift if bias is None else bias * scale + shift
+    own_constants(layer, folded, None if bias is None and not moved.any() else moved)
 
 
 def _take_over(graph: ir.Graph, layer: ir.Node, node: ir.Node) -> None:
@@ -72,7 +69,8 @@ def _batch_norm(node: ir.Node, channels: int, _: int) -> Affine:
     if integer(node, "training_mode", 0):
         raise refuse(node, "is in training mode", "export the model in evaluation mode")
     gamma, beta, mean, variance = (required(node, index, "parameter") for index in (1, 2, 3, 4))
-    scale = np.broadcast_to(gamma / np.sqrt(variance + real(node, "epsilon", 1e-5)), channels)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a negative variance makes weights that are refused
+        scale = np.broadcast_to(gamma / np.sqrt(variance + real(node, "epsilon", 1e-5)), channels)
     return scale, beta - mean * scale
 
 

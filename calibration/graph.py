@@ -51,6 +51,8 @@ def classify(graph: ir.Graph) -> tuple[Op, ...]:
         else:
             kind = _kind(node)
             ops.append(Op(name_of(output(node)), kind, _activations(node, kind)))
+    if all(op.kind != "layer" for op in ops):
+        raise ArtefactError("the model has no layer with weights, so there is nothing to quantise", mend="is it the right file?")
     _check_outputs(graph)
     return tuple(ops)
 

@@ -78,7 +78,7 @@ def _name_layers(graph: ir.Graph) -> None:
 
 def _conv(_: ir.Graph, node: ir.Node) -> None:
     weight = required(node, 1, "weight")
-    _own_constants(node, weight, floats(node, 2) if argument(node, 2) is None else required(node, 2, "bias"))
+    own_constants(node, weight, floats(node, 2) if argument(node, 2) is None else required(node, 2, "bias"))
     kernel = list(weight.shape[2:])
     strides, dilations = ints(node, "strides", [1] * len(kernel)), ints(node, "dilations", [1] * len(kernel))
     pads = _explicit_pads(node, kernel, strides, dilations)
@@ -86,11 +86,22 @@ def _conv(_: ir.Graph, node: ir.Node) -> None:
     _write(node, {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads, "group": integer(node, "group", 1)})
 
 
-def _own_constants(node: ir.Node, weight: NDArray[np.float64], bias: NDArray[np.float64] | None) -> None:
-    """Weights and bias under the layer's own name: tied weights part here, since each layer gets its own scales."""
-    set_constant(node, 1, f"{node.name}.weight", weight.astype(np.float32))
-    if bias is not None:
-        set_constant(node, 2, f"{node.name}.bias", bias.astype(np.float32))
+def own_constants(node: ir.Node, weight: NDArray[np.float64], bias: NDArray[np.float64] | None) -> None:
+    """Weights and bias under the layer's own name, in float32: tied weights part here, since each layer gets its own scales.
+
+    Raises:
+        ArtefactError: one of them is not finite in float32.
+    """
+    for index, what, array in ((1, "weight", weight), (2, "bias", bias)):
+        if array is None:
+            continue
+        with np.errstate(over="ignore"):
+            single = np.ascontiguousarray(array, np.float32)
+        if not np.isfinite(single).all():
+            raise refuse(
+                node, f"has a {what} that is not finite, or not once what follows is folded in", "look at the float model: it is broken"
+            )
+        set_constant(node, index, f"{node.name}.{what}", single)
 
 
 def _write(node: ir.Node, attributes: Mapping[str, int | list[int]]) -> None:
@@ -136,7 +147,7 @@ def _conv_transpose(graph: ir.Graph, node: ir.Node) -> None:
     grouped = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:]).swapaxes(1, 2)
     flipped = np.flip(grouped.reshape(-1, *grouped.shape[2:]), axis=tuple(range(2, weight.ndim)))
     conv = replace(graph, node, "Conv", list(node.inputs), {"dilations": dilations, "pads": pads, "group": group})
-    set_constant(conv, 1, f"{node.name}.weight", np.ascontiguousarray(flipped, dtype=np.float32))
+    set_constant(conv, 1, f"{node.name}.weight", np.ascontiguousarray(flipped, np.float32))
     _conv(graph, conv)
 
 
@@ -148,7 +159,7 @@ def _gemm(_: ir.Graph, node: ir.Node) -> None:
     bias = None
     if argument(node, 2) is not None:
         bias = np.broadcast_to((required(node, 2, "bias") * real(node, "beta", 1.0)).reshape(-1), len(weight))
-    _own_constants(node, weight, bias)
+    own_constants(node, weight, bias)
     node.attributes.clear()
     _write(node, {"transB": 1})
 

@@ -1,0 +1,105 @@
+"""Ranges from streamed batches are those of all values at once, and need no more memory for more samples."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeq.calibration.observers import HALF_BINS, MinMax, MinMaxPercentile, Observer, Percentile, observer_factory
+from edgeq.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+
+def observed(observer: Observer, *batches: NDArray[np.floating]) -> tuple[float, float]:
+    for batch in batches:
+        observer.update(batch.astype(np.float32))
+    return observer.range()
+
+
+def exact(values: NDArray[np.floating], percent: float) -> tuple[float, float]:
+    upper = float(np.percentile(values, percent, method="inverted_cdf"))
+    return -float(np.percentile(-values, percent, method="inverted_cdf")), upper
+
+
+def test_minmax_is_exact_over_all_batches() -> None:
+    assert observed(MinMax(), np.array([[1.0, -2.0]]), np.array([[0.5, 3.0]])) == (-2.0, 3.0)
+
+
+@pytest.mark.parametrize("make", [MinMax, Percentile, MinMaxPercentile])
+def test_nothing_seen_is_a_range_of_zeros(make: Callable[[], Observer]) -> None:
+    assert observed(make()) == (0.0, 0.0)
+    assert observed(make(), np.zeros((0, 4))) == (0.0, 0.0)
+    assert observed(make(), np.zeros((2, 4))) == (0.0, 0.0)
+
+
+@given(
+    st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40), min_size=1, max_size=6),
+    st.sampled_from([60.0, 90.0, 99.0, 99.99, 100.0]),
+)
+def test_percentile_is_at_most_one_bin_outside_the_exact_one(batches: list[list[float]], percent: float) -> None:
+    arrays = [np.array([batch], np.float32) for batch in batches]
+    values = np.concatenate([array.reshape(-1) for array in arrays]).astype(np.float64)
+    low, high = observed(Percentile(percent), *arrays)
+    wanted_low, wanted_high = exact(values, percent)
+    bound = 2.0 / HALF_BINS * float(np.abs(values).max())
+    assert wanted_high <= high <= min(wanted_high + bound, values.max())
+    assert max(wanted_low - bound, values.min()) <= low <= wanted_low
+
+
+def test_percentile_does_not_depend_on_the_order_in_which_the_range_grows() -> None:
+    values = np.random.default_rng(0).normal(size=(40, 500)) * np.logspace(-6, 3, 40)[:, None]
+    batches = [row[None] for row in values]
+    assert observed(Percentile(99.0), *batches) == observed(Percentile(99.0), *reversed(batches))
+
+
+def test_percentile_leaves_an_outlier_out() -> None:
+    values = np.random.default_rng(0).uniform(0.0, 1.0, (1, 100_000))
+    low, high = observed(Percentile(), values, np.array([[50.0]]))
+    assert 0.999 < high < 1.03
+    assert low == pytest.approx(values.min(), abs=0.03)
+
+
+@pytest.mark.parametrize(("count", "first", "last"), [(1, 0, 0), (9, 0, 8), (10, 1, 9), (100, 5, 95), (800, 40, 760)])
+def test_published_percentile_takes_the_published_records(count: int, first: int, last: int) -> None:
+    order = np.random.default_rng(0).permutation(count).astype(np.float64)
+    records = np.stack([-order, order], axis=1)  # minima -count+1 .. 0, maxima 0 .. count-1
+    assert observed(MinMaxPercentile(), records) == (first - (count - 1), last)
+
+
+def test_published_percentile_of_one_batch_as_one_record_clips_nothing() -> None:
+    values = np.random.default_rng(0).normal(size=(800, 7)).astype(np.float32)
+    assert observed(MinMaxPercentile(granularity="batch"), values) == (values.min(), values.max())
+
+
+@pytest.mark.parametrize("make", [MinMax, Percentile])
+def test_memory_does_not_grow_with_the_number_of_batches(make: Callable[[], Observer]) -> None:
+    def peak(batches: int) -> int:
+        rng, observer = np.random.default_rng(0), make()
+        tracemalloc.start()
+        for _ in range(batches):
+            observer.update(rng.normal(size=(8, 4096)).astype(np.float32))
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    peak(2)  # what is allocated once, such as caches
+    few, many = peak(5), peak(50)
+    assert many < few + 8 * 4096  # less than a quarter of one batch
+
+
+def test_settings_that_make_no_range_are_refused() -> None:
+    with pytest.raises(UsageError):
+        Percentile(50.0)
+    with pytest.raises(UsageError):
+        MinMaxPercentile(0.5)
+    with pytest.raises(UnknownName, match="did you mean 'percentile'"):
+        observer_factory("percentil")  # type: ignore[arg-type]
