@@ -1,0 +1,178 @@
+"""The whole pipeline on the embedded data: train, export, run everywhere, compare, report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.chain import chain, usable_targets
+from edgeq.deploy.compare import compare
+from edgeq.deploy.exporting import export
+from edgeq.deploy.profiling import profile
+from edgeq.deploy.report import LayerCurve, ModelRow, Report, write_report
+from edgeq.errors import OutputError
+from edgeq.exporter import ExportOptions
+from edgeq.machine import fingerprint
+from edgeq.target import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeq.data import DataSource
+    from edgeq.results import Comparison, Profile
+    from edgeq.training.activation_error import ActivationError
+    from edgeq.training.recipe import Recipe
+
+MODELS = ("stable-resnet8", "resnet8")
+WIDTHS = (None, (4, 8), (4, 4))
+EPOCHS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One network of the demo and what was measured on it.
+
+    Attributes:
+        recipe: how it was trained.
+        parameters: how many it has.
+        artefacts: its checkpoint and the files exported from it, by format.
+        error: of rounding its activations; None for FP32.
+        comparison: its accuracy and drift on every target.
+    """
+
+    recipe: Recipe
+    parameters: int
+    artefacts: dict[str, Path]
+    error: ActivationError | None
+    comparison: Comparison
+
+    @property
+    def stable(self) -> bool:
+        """Whether the network is of the symmetric kind."""
+        return self.recipe.model.startswith("stable-")
+
+
+def run(
+    folder: Path,
+    *,
+    data: str = "digits",
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    overwrite: bool = False,
+    seconds: float = 1.0,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Report:
+    """Train the stable and the baseline ResNet-8 in three schemes, export them, run them on every usable target.
+
+    Args:
+        folder: where checkpoints, exported files, ``report.html`` and ``report.json`` go.
+        data: a data set's name.
+        epochs: of each training.
+        seed: of each training.
+        overwrite: replace an earlier demo.
+        seconds: how long each artefact is timed on each target.
+        say: called with a line for people as each part is done.
+        progress: called with the training steps done and in all.
+
+    Raises:
+        OutputError: ``folder`` holds an earlier demo, or cannot be written.
+        Interrupted: Ctrl-C; what is trained so far is kept.
+    """
+    from edgeq.data import load
+
+    if (folder / "report.html").exists() and not overwrite:
+        raise OutputError(f"{folder} holds a demo already", mend="add --overwrite, or choose another place with -o/--output")
+    source = load(data)
+    recipes = _recipes(data, epochs, seed)
+    nets = [_one(recipe, source, folder, say, _share(progress, part, len(recipes))) for part, recipe in enumerate(recipes)]
+    say("timing every file on every target, interleaved")
+    pairs = [pair for net in nets for pair in chain([path for kind, path in net.artefacts.items() if kind != "checkpoint"])]
+    profiles = profile(pairs, source=source, seconds=seconds)
+    command = shlex.join(["edgeq", "demo", "-o", str(folder), "--epochs", str(epochs), "--seed", str(seed)])
+    report = _report(nets, profiles, source, command)
+    write_report(report, folder, overwrite=overwrite)
+    return report
+
+
+def _recipes(data: str, epochs: int, seed: int) -> list[Recipe]:
+    from edgeq.training.recipe import Recipe
+    from edgeq.training.scheme import Scheme
+
+    schemes = [None if widths is None else Scheme(*widths) for widths in WIDTHS]
+    return [Recipe(model, data, scheme, epochs=epochs, batch_size=32, seed=seed) for model in MODELS for scheme in schemes]
+
+
+def _share(progress: Callable[[int, int], None], part: int, parts: int) -> Callable[[int, int], None]:
+    return lambda done, total: progress(part * total + done, parts * total)
+
+
+def _one(recipe: Recipe, source: DataSource, folder: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Trained:
+    """Train, export and compare one network."""
+    from edgeq.data import batches
+    from edgeq.models.macs import count_parameters
+    from edgeq.models.zoo import build
+    from edgeq.training.activation_error import activation_error
+    from edgeq.training.checkpoint import load_model
+    from edgeq.training.loop import train
+
+    stem = recipe.name.replace(" ", "-").replace("/", "")
+    result = train(
+        recipe,
+        source,
+        folder / stem,
+        overwrite=True,
+        report=lambda p: progress(p.epoch * p.steps + p.step, p.epochs * p.steps),
+    )
+    checkpoint = folder / stem / "best.safetensors"
+    exported = export(checkpoint, ("onnx", "tflite"), folder, ExportOptions(), stem=stem, overwrite=True)
+    artefacts = {"checkpoint": checkpoint, **{file.format: file.path for file in exported}}
+    error = None if recipe.scheme is None else activation_error(load_model(checkpoint).module, batches(source.test, source, 128))
+    comparison = compare(chain(list(artefacts.values())), source)
+    say(f"{recipe.name}: {result.test_correct} of {result.test_total} right after {result.seconds:.0f} s of training")
+    parameters = count_parameters(build(recipe.model, classes=len(source.classes), in_channels=source.shape[0]))
+    return Trained(recipe, parameters, artefacts, error, comparison)
+
+
+def _report(nets: Sequence[Trained], profiles: Sequence[Profile], source: DataSource, command: str) -> Report:
+    missing = [name for name in TARGETS.names() if name not in usable_targets()]
+    notes = [f"Not usable on this machine, so left out: {', '.join(missing)}."] if missing else []
+    return Report(
+        title=f"edgeq demo: stable and baseline networks on {source.name}",
+        created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        command=command,
+        data=source.name,
+        samples=len(source.test),
+        machine=fingerprint(),
+        rows=tuple(_row(net, profiles) for net in nets),
+        curves=tuple(LayerCurve(net.recipe.model, _scheme(net), net.stable, net.error.blocks) for net in nets if net.error is not None),
+        comparisons=tuple((net.recipe.name, net.comparison) for net in nets),
+        profiles=tuple(profiles),
+        notes=tuple(notes),
+    )
+
+
+def _scheme(net: Trained) -> str:
+    return "FP32" if net.recipe.scheme is None else net.recipe.scheme.name
+
+
+def _row(net: Trained, profiles: Sequence[Profile]) -> ModelRow:
+    files = {path.name for path in net.artefacts.values()}
+    quantized = net.error is not None
+    stages = [stage for stage in net.comparison.stages if stage.accuracy is not None]
+    return ModelRow(
+        net.recipe.model,
+        _scheme(net),
+        net.stable,
+        net.parameters,
+        accuracy={stage.target: stage.accuracy for stage in stages if stage.accuracy is not None},
+        activation_mse=net.error.mse if net.error is not None else None,
+        activation_rmse=net.error.rmse if net.error is not None else None,
+        sqnr_db=net.comparison.from_reference[-1].output.sqnr_db if quantized else None,
+        latency={p.target: p.latency for p in profiles if p.artefact in files and p.kind == "measured"},
+        size_bytes={kind: path.stat().st_size for kind, path in net.artefacts.items()},
+    )
