@@ -53,15 +53,30 @@ def label(text: str) -> str:
 
 
 def base_layout(x_title: str, y_title: str, *, height: int) -> dict[str, Json]:
-    """What all plots share: titles, legend below, room for both. The legend's place is in pixels of the plot's height."""
+    """What all plots share: titles, and a legend along the lower edge, which takes its room from the plot."""
     return {
         "height": height,
         "margin": {"l": 64, "r": 16, "t": 12, "b": 48},
         "hovermode": "closest",
-        "xaxis": {"title": {"text": x_title}, "automargin": True, "zeroline": False},
-        "yaxis": {"title": {"text": y_title}, "automargin": True, "zeroline": False},
-        "legend": {"orientation": "h", "x": 0, "y": -72 / (height - 60), "yanchor": "top"},
+        "xaxis": {"title": {"text": x_title, "standoff": 8}, "automargin": True, "zeroline": False},
+        "yaxis": {"title": {"text": y_title, "standoff": 8}, "automargin": True, "zeroline": False},
+        "legend": {"orientation": "h", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
     }
+
+
+def axis_of(layout: dict[str, Json], name: str) -> dict[str, Json]:
+    """One axis of a layout, to be filled in further."""
+    axis = layout[name]
+    if not isinstance(axis, dict):
+        raise TypeError(f"the layout's {name} is no axis")
+    return axis
+
+
+def make_log(layout: dict[str, Json], name: str) -> None:
+    """Give an axis a logarithmic scale, its labels written out in full; the page's button takes it back."""
+    axis_of(layout, name).update(type="log", minorloglabels="complete", exponentformat="e")
+    if name == "yaxis":  # labels at 1, 2 and 5: all nine of a decade do not fit above each other
+        axis_of(layout, name)["dtick"] = "D2"
 
 
 def hover_data(points: Sequence[Drift]) -> list[Json]:
@@ -79,7 +94,8 @@ def curve_figure(report: Report) -> Figure | None:
         return None
     styles = model_styles(report)
     layout = base_layout("layer", "RMSE (units of the activation)", height=460)
-    layout["yaxis"] = {**_axis(layout, "yaxis"), "type": "log", "exponentformat": "power"}
+    make_log(layout, "yaxis")
+    axis_of(layout, "xaxis")["range"] = [0.5, max(len(curve.points) for curve in report.curves) + 0.5]
     return Figure(
         key="rounding-error",
         caption=(
@@ -102,22 +118,17 @@ def scatter_figure(report: Report) -> Figure | None:
     targets = list(dict.fromkeys(target for _, target in points))
     rows = list(dict.fromkeys(id(row) for row, _ in points))
     by_row = {id(row): row for row, _ in points}
-    layout = base_layout("median latency p50 (ms)", "top-1 accuracy (%)", height=480)
-    layout["xaxis"] = {**_axis(layout, "xaxis"), "type": "log"}
+    layout = base_layout("median latency p50 (ms)", "top-1 accuracy (%)", height=400 + 20 * max(len(rows), len(targets)))
+    make_log(layout, "xaxis")
     traces: list[Json] = [_row_trace(by_row[key], targets, styles[by_row[key].model, by_row[key].scheme]) for key in rows]
     return Figure(
         key="accuracy-latency",
-        caption="Accuracy against latency on targets whose latency is measured. Bars are 95 % Wilson intervals; up and to the left is better.",
+        caption="Accuracy against measured latency. Bars are 95 % Wilson intervals; up and to the left is better.",
         alt="Accuracy against median latency. " + " ".join(_point_words(row, target) for row, target in points),
         traces=traces + [_target_key(target, targets) for target in targets],
         layout=layout,
         switch="xaxis",
     )
-
-
-def _axis(layout: dict[str, Json], name: str) -> dict[str, Json]:
-    axis = layout[name]
-    return axis if isinstance(axis, dict) else {}
 
 
 def _curve_trace(curve: LayerCurve, style: Style) -> Json:

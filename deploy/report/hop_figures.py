@@ -6,13 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.report.as_json import Json, to_plain
-from edgeq.deploy.report.figures import DRIFT_HOVER, Figure, base_layout, hover_data, label
+from edgeq.deploy.report.figures import DRIFT_HOVER, Figure, axis_of, base_layout, hover_data, label, make_log
 from edgeq.deploy.report.palette import SERIES, SYMBOLS
 from edgeq.deploy.report.values import general, percent
 from edgeq.metrics import LSB_LIMIT
 
 if TYPE_CHECKING:
-    from edgeq.results import Comparison, Hop
+    from edgeq.results import Comparison, Drift, Hop
 
 
 def hop_name(number: int, hop: Hop) -> str:
@@ -20,10 +20,16 @@ def hop_name(number: int, hop: Hop) -> str:
     return f"{number}. {hop.cause}"
 
 
+def all_drifts(hop: Hop) -> tuple[Drift, ...]:
+    """Every tensor of a hop in graph order, the output among them once."""
+    others = (tensor for tensor in hop.tensors if tensor.tensor != hop.output.tensor)
+    return tuple(sorted((*others, hop.output), key=lambda drift: drift.depth))
+
+
 def lsb_counts(hop: Hop) -> Counter[int]:
-    """Quantisation steps of difference to number of values, over all tensors of a hop, or over its output where none is shown."""
+    """Quantisation steps of difference to number of values, over all tensors of a hop that have a common grid."""
     total: Counter[int] = Counter()
-    for drift in hop.tensors or (hop.output,):
+    for drift in all_drifts(hop):
         total.update(drift.lsb)
     return total
 
@@ -45,7 +51,7 @@ def comparison_figures(key: str, comparison: Comparison) -> tuple[Figure, ...]:
 
 def _drift_figure(key: str, numbered: tuple[tuple[int, Hop], ...]) -> Figure:
     layout = base_layout("tensor (position in the graph)", "RMSE (real units)", height=420)
-    layout["yaxis"] = {"title": {"text": "RMSE (real units)"}, "automargin": True, "type": "log", "exponentformat": "power"}
+    make_log(layout, "yaxis")
     words = (f"{hop_name(number, hop)}: {general(hop.output.rmse)}." for number, hop in numbered)
     return Figure(
         key=f"{key}-drift",
@@ -61,7 +67,7 @@ def _drift_figure(key: str, numbered: tuple[tuple[int, Hop], ...]) -> Figure:
 
 
 def _drift_trace(number: int, hop: Hop) -> Json:
-    points = sorted((*(t for t in hop.tensors if t.tensor != hop.output.tensor), hop.output), key=lambda point: point.depth)
+    points = all_drifts(hop)
     color = SERIES[(number - 1) % len(SERIES)]
     symbol = SYMBOLS[(number - 1) % (len(SYMBOLS) - 1)]  # the last one, the star, is the output's
     is_output = [point is hop.output for point in points]
@@ -86,8 +92,8 @@ def _drift_trace(number: int, hop: Hop) -> Json:
 def _lsb_figure(key: str, gridded: tuple[tuple[int, Hop, Counter[int]], ...]) -> Figure:
     layout = base_layout("difference (quantisation steps, LSB)", "values (%)", height=420)
     layout["barmode"] = "group"
-    layout["yaxis"] = {"title": {"text": "values (%)"}, "automargin": True, "type": "log", "exponentformat": "power"}
-    layout["xaxis"] = {"title": {"text": "difference (quantisation steps, LSB)"}, "automargin": True, "zeroline": False, **_step_ticks(gridded)}
+    make_log(layout, "yaxis")
+    axis_of(layout, "xaxis").update(_step_ticks(gridded))
     words = (f"{hop_name(number, hop)}: {percent(counts[0] / counts.total())} % equal." for number, hop, counts in gridded)
     return Figure(
         key=f"{key}-lsb",
@@ -102,9 +108,9 @@ def _lsb_figure(key: str, gridded: tuple[tuple[int, Hop, Counter[int]], ...]) ->
 def _step_ticks(gridded: tuple[tuple[int, Hop, Counter[int]], ...]) -> dict[str, Json]:
     reach = max(1, *(abs(step) for _, _, counts in gridded for step in counts))
     steps = list(range(-reach, reach + 1))
-    ends = {-LSB_LIMIT: f"≤ −{LSB_LIMIT}", LSB_LIMIT: f"≥ {LSB_LIMIT}"}
+    ends = {-LSB_LIMIT: f"≤−{LSB_LIMIT}", LSB_LIMIT: f"≥{LSB_LIMIT}"}
     names = [ends.get(step, f"{step:+d}".replace("-", "−") if step else "0") for step in steps]
-    return {"tickvals": [*steps], "ticktext": [*names], "range": [-reach - 0.6, reach + 0.6]}
+    return {"tickvals": [*steps], "ticktext": [*names], "tickangle": 0, "tickfont": {"size": 11}, "range": [-reach - 0.6, reach + 0.6]}
 
 
 def _lsb_trace(number: int, hop: Hop, counts: Counter[int]) -> Json:

@@ -8,7 +8,10 @@
   const config = { displaylogo: false, responsive: true, showSendToCloud: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
   const drawn = new Set();
 
-  const axis = (colors, own) => ({ gridcolor: colors.grid, linecolor: colors.line, tickcolor: colors.line, showline: true, ticks: "outside", ...own });
+  function axis(colors, own) {
+    const look = { gridcolor: colors.grid, linecolor: colors.line, tickcolor: colors.line, showline: true, ticks: "outside", ...own };
+    return own.type === "log" ? look : { ...look, dtick: undefined }; // D2 means nothing on a linear scale
+  }
 
   function coloured(layout, colors) {
     return {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.report import values
 from edgeq.deploy.report.figures import Figure, curve_figure, scatter_figure
-from edgeq.deploy.report.hop_figures import comparison_figures, hop_name
+from edgeq.deploy.report.hop_figures import all_drifts, comparison_figures, hop_name, lsb_counts
 from edgeq.metrics import pooled_mse
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _environment() -> Environment:
     environment.policies["json.dumps_function"] = _dumps
     shown = (values.general, values.percent, values.decibels, values.milliseconds, values.count, values.kilobytes, values.share)
     environment.filters.update({function.__name__: function for function in (*shown, pooled_mse, lsb_words)})
-    environment.globals.update(hop_name=hop_name, missing=values.MISSING)
+    environment.globals.update(hop_name=hop_name, all_drifts=all_drifts, lsb_counts=lsb_counts, missing=values.MISSING)
     return environment
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgeq.deploy.report.content import Report
+    from edgeq.deploy.report.content import LayerCurve, ModelRow, Report
 
 COOL = ("#0072b2", "#009e73", "#7b61c9")
 WARM = ("#d55e00", "#b07d00", "#c2578f")
@@ -37,7 +37,8 @@ class Style:
 def model_styles(report: Report) -> dict[tuple[str, str], Style]:
     """The style of each (model, scheme): the same in every plot of a report."""
     kinds: dict[tuple[str, str], bool] = {}
-    for item in (*report.rows, *report.curves):
+    items: tuple[ModelRow | LayerCurve, ...] = (*report.rows, *report.curves)
+    for item in items:
         kinds.setdefault((item.model, item.scheme), item.stable)
     stable = [key for key, kind in kinds.items() if kind]
     original = [key for key, kind in kinds.items() if not kind]

@@ -49,7 +49,7 @@ def render_text(report: Report, *, width: int = WIDTH) -> Group:
 
     names, columns = _names(report), _columns(report)
     tables = [_table(names, part) for part in pack(names, columns, width)]
-    return Group(*tables, *(Text(line, style="dim") for line in _footnotes(report)))
+    return Group(*(line for table in tables for line in (table, Text())), Text(_footnote(report), style="dim"))
 
 
 def pack(names: Column, columns: Iterable[Column], width: int) -> list[list[Column]]:
@@ -110,14 +110,14 @@ def _latency(latency: Latency | None) -> str:
     return values.milliseconds(latency.p50_ms) + ("" if latency.trustworthy else " ?")
 
 
-def _footnotes(report: Report) -> list[str]:
+def _footnote(report: Report) -> str:
     widest = max((_half_width(row) for row in report.rows), default=0.0)
     notes = [f"{report.data}, {report.samples:,} samples"]
     if widest:
         notes.append(f"95 % intervals of accuracy reach at most ±{100 * widest:.2f} points")
     if any(not latency.trustworthy for row in report.rows for latency in row.latency.values()):
         notes.append("? too noisy to trust")
-    return ["; ".join(notes) + "."]
+    return "; ".join(notes) + "."
 
 
 def _half_width(row: ModelRow) -> float:

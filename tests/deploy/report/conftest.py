@@ -68,6 +68,7 @@ def make_row(model: str, scheme: str, *, stable: bool, speed_ms: float) -> Model
 
 def make_curve(model: str, scheme: str, *, stable: bool) -> LayerCurve:
     start, growth = (0.05, 0.01) if stable else (0.09, 0.05)
+    start = start / 16 if scheme == "4W/8A" else start
     points = (
         make_drift(f"layer{1 + block // 9}.{block % 9}.out", 4 * block, start * math.exp(growth * block) * (1 + 0.1 * (block % 3)))
         for block in range(BLOCKS)
