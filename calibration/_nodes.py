@@ -18,10 +18,17 @@ LAYERS = ("Conv", "Gemm")  # what is left of layers once a graph is prepared
 
 
 def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
-    """The array behind an initialiser, None for anything computed."""
+    """The array behind an initialiser, None for anything computed.
+
+    Raises:
+        ArtefactError: its data do not fill its shape.
+    """
     if value is None or value.const_value is None or value.is_graph_input():
         return None
-    array: NDArray[np.generic] = value.const_value.numpy()
+    try:
+        array: NDArray[np.generic] = value.const_value.numpy()
+    except (ValueError, TypeError) as error:
+        raise ArtefactError(f"the constant {value.name!r} is broken: {error}", mend="export the model again") from error
     return array
 
 

@@ -73,7 +73,7 @@ def load_float(path: Path) -> ir.Model:
         return ir.from_proto(proto)
     except ArtefactError:
         raise
-    except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError, KeyError, OSError) as error:
+    except (DecodeError, onnx.checker.ValidationError, ir.serde.SerdeError, ValueError, TypeError, OSError) as error:
         raise ArtefactError(f"{path} is no valid ONNX file: {error}", mend="is it truncated? export it again") from error
 
 

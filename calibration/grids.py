@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.errors import ArtefactError
 from edgeq.quant import QuantizedTensor, QuantParams
 
 if TYPE_CHECKING:
@@ -55,7 +56,13 @@ def activation_grid(spec: GridSpec, low: float, high: float) -> QuantParams:
 
 
 def integer_parameters(
-    weight: NDArray[np.float32], bias: NDArray[np.float32] | None, input_scale: NDArray[np.float32], *, bits: int, per_channel: bool
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    input_scale: NDArray[np.float32],
+    *,
+    bits: int,
+    per_channel: bool,
+    layer: str,
 ) -> IntegerParameters:
     """Quantise a layer's weights symmetrically, round half to even, and its bias at the product of the two scales.
 
@@ -67,6 +74,10 @@ def integer_parameters(
         input_scale: the step of the layer's input, shape ().
         bits: width of the weights, -(2^(bits-1) - 1) to 2^(bits-1) - 1.
         per_channel: whether each output channel has its own scale.
+        layer: its name, for messages.
+
+    Raises:
+        ArtefactError: the bias has no scale in float32.
     """
     qmax = 2 ** (bits - 1) - 1
     magnitudes = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).max(axis=1)
@@ -77,7 +88,11 @@ def integer_parameters(
     stored = QuantizedTensor(params.quantize(weight), params)
     if bias is None:
         return IntegerParameters(stored, None)
-    bias_params = QuantParams.of(np.float32(input_scale) * scale, 0, "int32", axis=axis)
+    with np.errstate(over="ignore"):
+        product = np.asarray(np.float32(input_scale) * scale, np.float32)
+    if not np.isfinite(product).all():
+        raise ArtefactError(f"the layer {layer!r} computes beyond float32", mend="look at the float model and the data: one is broken")
+    bias_params = QuantParams.of(product, 0, "int32", axis=axis)
     steps = np.rint(bias.astype(np.float64) / bias_params.scale.astype(np.float64)).astype(np.int32)
     return IntegerParameters(stored, QuantizedTensor(steps, bias_params))
 

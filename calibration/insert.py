@@ -110,9 +110,8 @@ class _Inserter:
     def _store_parameters(self, op: Op, node: ir.Node) -> None:
         grid = self.placement.edges.get((op.name, 0)) or self.behind[op.inputs[0]]
         weight, bias = _float(node, 1), _float(node, 2) if len(node.inputs) > 2 else None
-        integers = integer_parameters(
-            weight, bias, self.grids[grid].scale, bits=self.placement.layers[op.name], per_channel=self.per_channel
-        )
+        bits, scale = self.placement.layers[op.name], self.grids[grid].scale
+        integers = integer_parameters(weight, bias, scale, bits=bits, per_channel=self.per_channel, layer=node.name or op.name)
         node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", integers.weight))
         if integers.bias is not None:
             node.replace_input_with(2, self._dequantized(node, f"{node.name}.bias", integers.bias))

@@ -12,6 +12,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from edgeq.calibration._nodes import argument, constant, free_name, name_of, output, refuse
+from edgeq.calibration.reshape import dynamic_batch_reshapes
 from edgeq.errors import ArtefactError
 
 OPSET = 21
@@ -25,7 +26,7 @@ def prepare(model: ir.Model) -> ir.Model:
         ArtefactError: it has no operators or more than one input, is quantised already, or is too old to be converted.
     """
     _check_operators(model)
-    prepared = ir.from_proto(_convert(_without_initializer_inputs(model)))
+    prepared = ir.from_proto(_convert(_to_proto(_without_initializer_inputs(model))))
     graph = prepared.graph
     passes.InlinePass()(prepared)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(prepared)
@@ -34,10 +35,10 @@ def prepare(model: ir.Model) -> ir.Model:
             _drop(node)
     passes.IdentityEliminationPass()(prepared)
     passes.RemoveUnusedNodesPass()(prepared)
+    dynamic_batch_reshapes(prepared)
     passes.NameFixPass()(prepared)
-    passes.ShapeInferencePass()(prepared)
     _check_boundary(graph)
-    return prepared
+    return _with_shapes(prepared)
 
 
 def _without_initializer_inputs(model: ir.Model) -> ir.Model:
@@ -57,9 +58,15 @@ def _check_operators(model: ir.Model) -> None:
             raise refuse(node, "holds a graph of its own", "export the model without control flow")
 
 
-def _convert(model: ir.Model) -> onnx.ModelProto:
-    proto = ir.to_proto(model)
-    version = model.opset_imports.get("")
+def _to_proto(model: ir.Model) -> onnx.ModelProto:
+    try:
+        return ir.to_proto(model)
+    except ir.serde.SerdeError as error:
+        raise ArtefactError(f"the model cannot be read: {error.__cause__ or error}", mend="export it again") from error
+
+
+def _convert(proto: onnx.ModelProto) -> onnx.ModelProto:
+    version = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
     if version is None:
         raise ArtefactError("the model does not say which version of the ONNX operators it uses", mend="export it again")
     if version >= OPSET:  # QuantizeLinear and DequantizeLinear mean the same for uint8, int8 and int32 ever since
@@ -72,6 +79,21 @@ def _convert(model: ir.Model) -> onnx.ModelProto:
         ) from error
     converted.ir_version = max(converted.ir_version, IR_VERSION)
     return converted
+
+
+def _with_shapes(model: ir.Model) -> ir.Model:
+    """The model with the shapes that follow from its input; those written in a file may be out of date."""
+    stated = {name_of(value): value.shape for value in model.graph.outputs}
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+    try:
+        inferred = ir.from_proto(onnx.shape_inference.infer_shapes(_to_proto(model), strict_mode=True, data_prop=True))
+    except onnx.shape_inference.InferenceError as error:
+        raise ArtefactError(f"the shapes in the model do not fit each other: {error}", mend="export it again") from error
+    for value in inferred.graph.outputs:
+        value.shape = value.shape or stated[name_of(value)]
+    return inferred
 
 
 def _drop(node: ir.Node) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeq.calibration.grids import MAX_BIAS, MIN_STEP, activation_grid, integer_parameters
+from edgeq.errors import ArtefactError
 from edgeq.placement import GridSpec
 
 ends = st.floats(-1e9, 1e9, width=32)
@@ -46,7 +47,7 @@ def test_weights_are_within_half_a_step_and_symmetric(bits: int, per_channel: bo
     rng = np.random.default_rng(bits)
     weight = (rng.normal(size=(6, 4, 3, 3)) * np.logspace(-2, 2, 6)[:, None, None, None]).astype(np.float32)
     bias = rng.normal(size=6).astype(np.float32)
-    made = integer_parameters(weight, bias, np.array(0.02, np.float32), bits=bits, per_channel=per_channel)
+    made = integer_parameters(weight, bias, np.array(0.02, np.float32), bits=bits, per_channel=per_channel, layer="l")
     qmax = 2 ** (bits - 1) - 1
     assert np.abs(made.weight.values).max() == qmax
     assert made.weight.params.scale.shape == ((6,) if per_channel else ())
@@ -62,7 +63,7 @@ def test_weights_are_within_half_a_step_and_symmetric(bits: int, per_channel: bo
 def test_a_bias_that_dwarfs_its_weights_does_not_overflow(weights: float, per_channel: bool) -> None:
     weight = np.full((3, 2, 1, 1), weights, np.float32)
     bias = np.array([1e4, -1e4, 0.0], np.float32)
-    made = integer_parameters(weight, bias, np.array(1e-3, np.float32), bits=8, per_channel=per_channel)
+    made = integer_parameters(weight, bias, np.array(1e-3, np.float32), bits=8, per_channel=per_channel, layer="l")
     assert made.bias is not None
     assert np.abs(made.bias.values.astype(np.int64)).max() <= MAX_BIAS
     np.testing.assert_allclose(made.bias.dequantize(), bias, rtol=1e-4)
@@ -71,7 +72,13 @@ def test_a_bias_that_dwarfs_its_weights_does_not_overflow(weights: float, per_ch
 
 def test_a_dead_channel_takes_the_coarsest_scale_of_its_layer() -> None:
     weight = np.array([[0.0, 0.0], [0.5, -1.0], [0.1, 0.0]], np.float32)
-    made = integer_parameters(weight, None, np.array(0.1, np.float32), bits=8, per_channel=True)
+    made = integer_parameters(weight, None, np.array(0.1, np.float32), bits=8, per_channel=True, layer="l")
     assert made.bias is None
     assert made.weight.params.scale[0] == made.weight.params.scale[1]
     assert made.weight.values[0].tolist() == [0, 0]
+
+
+def test_a_layer_beyond_float32_is_refused_by_name() -> None:
+    weight, bias = np.full((2, 2), 1e37, np.float32), np.ones(2, np.float32)
+    with pytest.raises(ArtefactError, match="'monster' computes beyond float32"):
+        integer_parameters(weight, bias, np.array(1e30, np.float32), bits=8, per_channel=True, layer="monster")

@@ -14,6 +14,7 @@ from onnx import helper
 
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.errors import ArtefactError, UsageError
+from edgeq.exporter import EXPORTERS, ExportOptions
 
 if TYPE_CHECKING:
     from edgeq.calibration.observers import ObserverName
@@ -310,3 +311,31 @@ def _constant(model: ir.Model, name: str) -> float:
     tensor = model.graph.initializers[name].const_value
     assert tensor is not None
     return float(tensor.numpy())
+
+
+def test_every_output_keeps_its_name(build: Build, images: Images, run: Run) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Relu", ["c"], ["features"]),
+        helper.make_node("Conv", ["features", "w"], ["y"]),
+    ]
+    weights = {"w": np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)}
+    model = build(nodes, weights, ["n", 3, 16, 16], outputs=("y", "features"))
+    made, wanted = run(quantized(model, images), images), run(model, images)
+    assert list(made) == ["y", "features"]
+    assert all(sqnr_db(wanted[name], made[name]) > 25.0 for name in made)
+
+
+def test_an_output_that_no_integer_runtime_stores_is_refused(build: Build, images: Images) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["logits"], name="conv"), helper.make_node("Relu", ["logits"], ["y"])]
+    model = build(nodes, {"w": np.ones((3, 3, 1, 1), np.float32)}, ["n", 3, 16, 16], outputs=("y", "logits"))
+    with pytest.raises(ArtefactError, match="'conv' is an output of the model and has an activation behind it"):
+        quantize_onnx(model, [images])
+
+
+def test_the_tflite_exporter_takes_it_without_changing_a_number(stable_net: ir.Model, images: Images) -> None:
+    made = quantized(stable_net, images)
+    parity = EXPORTERS.load("tflite").export(made, ExportOptions()).parity
+    assert parity.different == ()
+    weights = [value.const_value for name, value in made.graph.initializers.items() if name.endswith(".weight_quantized")]
+    assert parity.weights == sum(tensor.size for tensor in weights if tensor is not None)
