@@ -30,8 +30,15 @@ def render() -> str:
     """The whole page, for the Typer application of :mod:`edgeq.deploy.cli`."""
     from edgeq.deploy.cli import app
 
-    sections = [section("edgeq " + " ".join(path), command) for path, command in commands(typer.main.get_command(app))]
-    return "\n".join([HEAD, *sections]).rstrip() + "\n"
+    root = typer.main.get_command(app)
+    sections = [section("edgeq " + " ".join(path), command) for path, command in commands(root)]
+    return "\n".join([HEAD, before_the_command(root), *sections]).rstrip() + "\n"
+
+
+def before_the_command(root: Command) -> str:
+    """The options of ``edgeq`` itself."""
+    options = [(option_names(option), described(option)) for option in root.params if not option.hidden]
+    return "\n\n".join(["## edgeq", "```\nedgeq [OPTIONS] COMMAND ...\n```", table("option", options)]) + "\n"
 
 
 def commands(command: Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Command]]:
