@@ -106,6 +106,8 @@ class Baseline:
         Raises:
             ArtefactError: missing, or no baseline.
         """
+        if not path.exists():
+            raise ArtefactError(f"there is no baseline at {path}", mend="make it with --update, look at it, and commit it")
         try:
             return _parse(json.loads(read_bytes(path, "baseline", limit=MAX_BYTES)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     Advance = Callable[[int, int], None]
 
@@ -64,10 +64,15 @@ def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(Text(columns[i]), justify="right" if columns[i] in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(row[i]) for i in kept))
+    write_rendered(table)
+
+
+def write_rendered(what: RenderableType) -> None:
+    """Put something of rich's on standard output, without blanks at the ends of lines."""
     console = _console(sys.stdout)
     with console.capture() as captured:
-        console.print(table)
-    _emit(sys.stdout, "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
+        console.print(what)
+    write("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 @contextmanager
@@ -80,10 +85,11 @@ def progress(what: str) -> Iterator[Advance]:
     if not animated(sys.stderr):
         yield lambda _done, _total: None
         return
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    with Progress(console=_console(sys.stderr), transient=True) as bar:
-        task = bar.add_task(what, total=None, markup=False)
+    parts = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*parts, console=_console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

@@ -1,0 +1,126 @@
+"""Post-training quantisation of a file or checkpoint into a file, on evenly spread samples of the training split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from edgeq.artefact import detect, resolve
+from edgeq.data import batches
+from edgeq.errors import ArtefactError, OutputError, UsageError
+from edgeq.files import write_bytes
+from edgeq.loading import LOADERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from edgeq.calibration.observers import ObserverName
+    from edgeq.data import DataSource
+
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A QDQ file that was written.
+
+    Attributes:
+        size_bytes: of the file.
+        samples: how many it was calibrated on.
+    """
+
+    size_bytes: int
+    samples: int
+
+
+def calibrate(
+    path: Path,
+    source: DataSource,
+    output: Path,
+    *,
+    observer: str = "minmax",
+    samples: int = 500,
+    weight_bits: int = 8,
+    act_bits: int = 8,
+    per_channel: bool = True,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Calibrated:
+    """Quantise a float network and write it as canonical QDQ ONNX.
+
+    Args:
+        path: a float ONNX file, or the checkpoint or folder of an FP32 training.
+        source: the data.
+        output: the file to write.
+        observer: how ranges are found; a name of :mod:`edgeq.calibration.observers`.
+        samples: how many samples of the training split are used, at most.
+        weight_bits: width of inner layers' weights.
+        act_bits: width of what inner layers read.
+        per_channel: one weight scale a channel, or one a layer.
+        overwrite: replace ``output``.
+        progress: called with the samples done and the samples in all.
+
+    Raises:
+        ArtefactError: the network is broken, quantised already, cannot be quantised, or does not fit the data.
+        UsageError: a width or observer that cannot be, or no training samples.
+        OutputError: ``output`` exists, cannot be written, or is the source.
+    """
+    from edgeq.calibration.quantize import quantize_onnx
+    from edgeq.exporters.onnx import serialize
+
+    found = resolve(path)
+    if output.resolve() == found.resolve():
+        raise OutputError(f"{output} is what is being calibrated", mend="choose another place with -o/--output")
+    chosen = _spread(len(source.train), samples)
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(done, len(chosen))
+
+    model = quantize_onnx(
+        _float_model(found),
+        _images(source, chosen),
+        observer=cast("ObserverName", observer),
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        per_channel=per_channel,
+        data=source.name,
+        progress=count,
+    )
+    content = serialize(model)
+    write_bytes(output, content, overwrite=overwrite)
+    return Calibrated(len(content), len(chosen))
+
+
+def _float_model(path: Path) -> ir.Model:
+    if detect(path) != "checkpoint":
+        from edgeq.calibration.calibrate import load_float
+
+        return load_float(path)
+    from edgeq.exporters.lower import lower
+
+    loaded = LOADERS.load("checkpoint")(path)
+    if loaded.quantized:
+        raise ArtefactError(
+            f"{path} is quantised already", mend="edgeq export writes it as QDQ ONNX; calibrate a network trained with --fp32"
+        )
+    return lower(loaded.module, loaded.input_shape, metadata=loaded.metadata)
+
+
+def _spread(available: int, wanted: int) -> NDArray[np.int64]:
+    """Which samples to use: evenly spread over the split, whose files may be sorted by class."""
+    if available == 0 or wanted < 1:
+        raise UsageError("there are no samples to calibrate on", mend="choose data with a training split, and 1 sample or more")
+    return np.linspace(0, available - 1, min(wanted, available)).astype(np.int64)
+
+
+def _images(source: DataSource, chosen: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    return (images for images, _ in batches(source.train.take(chosen), source, BATCH))

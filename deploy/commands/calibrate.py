@@ -1,0 +1,65 @@
+"""``edgeq calibrate``: post-training quantisation of a float network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeq.deploy.options import AsJson, Data, DataDir, Overwrite, Preprocess
+
+
+def command(
+    source: Annotated[
+        Path, typer.Argument(help="A float ONNX file, or a checkpoint or training folder of FP32 training.", show_default=False)
+    ],
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The QDQ ONNX file to write.")],
+    data_dir: DataDir = None,
+    observer: Annotated[
+        str, typer.Option("--observer", metavar="minmax|percentile|minmax-percentile", help="How ranges are found.")
+    ] = "minmax",
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", min=1, help="Calibrate on this many training samples, evenly spread.")
+    ] = 500,
+    weight_bits: Annotated[int, typer.Option("--weight-bits", metavar="N", help="Bits of inner layers' weights, 2 to 8.")] = 8,
+    act_bits: Annotated[int, typer.Option("--act-bits", metavar="N", help="Bits of the activations that inner layers read, 2 to 8.")] = 8,
+    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer instead of one a channel.")] = False,
+    preprocess: Preprocess = "dataset",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Quantise a float network after training.
+
+    Ranges are found on samples of the training split; the result is QDQ ONNX in the canonical form.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.calibrating import calibrate
+    from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.report.values import kilobytes
+    from edgeq.files import check_output
+
+    if output.suffix != ".onnx":
+        from edgeq.errors import OutputError
+
+        raise OutputError(f"{output} does not end in .onnx", mend="name an .onnx file with -o/--output")
+    check_output(output, overwrite=overwrite)
+    loaded = load_data(data, data_dir, preprocess)
+    with console.progress("calibrating") as advance:
+        done = calibrate(
+            source,
+            loaded,
+            output,
+            observer=observer,
+            samples=samples,
+            weight_bits=weight_bits,
+            act_bits=act_bits,
+            per_channel=not per_tensor,
+            overwrite=overwrite,
+            progress=advance,
+        )
+    if as_json:
+        console.write_json("calibrate", {"path": str(output), "size_bytes": done.size_bytes, "samples": done.samples, "observer": observer})
+    else:
+        console.write(
+            f"{output}: {kilobytes(done.size_bytes)} kB, ranges by {observer} over {done.samples:,} training samples of {loaded.name}"
+        )

@@ -1,0 +1,132 @@
+"""``edgeq compare``: accuracy and drift, stage by stage and layer by layer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeq.deploy.options import Artefacts, AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
+
+if TYPE_CHECKING:
+    from edgeq.results import Comparison, Drift, Hop, Stage
+
+
+def command(
+    artefacts: Artefacts,
+    data: Data,
+    data_dir: DataDir = None,
+    target: Targets = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", metavar="PATH", help="Compare with this artefact on its first target; else with the first stage."),
+    ] = None,
+    split: Split = "test",
+    limit: Limit = None,
+    preprocess: Preprocess = "dataset",
+    tensors: Annotated[
+        bool, typer.Option("--tensors/--no-tensors", help="Compare the tensors inside too, on the first 200 samples at most.")
+    ] = True,
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Compare accuracy and drift, hop by hop.
+
+    Runs artefacts on targets over the same samples and tells where the answers change, by how much, and why.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.compare import compare
+    from edgeq.deploy.inputs import find_pairs, load_data
+
+    pairs = find_pairs(artefacts, target)
+    first = find_pairs([reference])[0] if reference is not None else None
+    source = load_data(data, data_dir, preprocess)
+    with console.progress("comparing") as advance:
+        found = compare(pairs, source, split=split, limit=limit, reference=first, threads=threads, tensors=tensors, progress=advance)
+    if as_json:
+        console.write_json("compare", {"comparison": found})
+        return
+    _show(found, split)
+
+
+def _show(found: "Comparison", split: str) -> None:
+    from edgeq.deploy import console
+
+    columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
+    title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
+    console.write_table(title, columns, [_stage_cells(stage, found.samples) for stage in found.stages], numbers=columns[1:])
+    if not found.hops:
+        return
+    hop_columns = ("from", "to", "cause", "SQNR dB", "RMSE", "largest", "worst tensor", "its SQNR dB", "off by LSB")
+    console.write_table(
+        "Drift, hop by hop", hop_columns, [_hop_cells(hop) for hop in found.hops], numbers=("SQNR dB", "RMSE", "largest", "its SQNR dB")
+    )
+    for hop in found.hops:
+        if hop.tensors:
+            tensor_columns = ("depth", "tensor", "SQNR dB", "MSE", "RMSE", "cosine", "off by LSB")
+            console.write_table(
+                f"{hop.source} → {hop.stage}: {hop.cause}",
+                tensor_columns,
+                [_tensor_cells(drift) for drift in hop.tensors],
+                numbers=("depth", "SQNR dB", "MSE", "RMSE", "cosine"),
+            )
+
+
+def _stage_cells(stage: "Stage", samples: int) -> tuple[str, ...]:
+    from edgeq.deploy.report.values import MISSING, kilobytes, percent
+
+    scored = stage.accuracy
+    interval = MISSING if scored is None else f"{percent(scored.low)} – {percent(scored.high)}"
+    flipped = round((1 - stage.agreement) * samples)
+    return (
+        stage.name,
+        percent(scored.fraction if scored else None),
+        interval,
+        percent(stage.agreement),
+        str(flipped),
+        kilobytes(stage.size_bytes),
+    )
+
+
+def _hop_cells(hop: "Hop") -> tuple[str, ...]:
+    from edgeq.deploy.report.values import decibels, general
+
+    worst = min(hop.tensors, key=lambda drift: drift.sqnr_db, default=None)
+    return (
+        hop.source,
+        hop.stage,
+        hop.cause,
+        decibels(hop.output.sqnr_db),
+        general(hop.output.rmse),
+        general(hop.output.max_abs),
+        worst.tensor if worst else "",
+        decibels(worst.sqnr_db) if worst else "",
+        _steps(*hop.tensors),
+    )
+
+
+def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
+    from edgeq.deploy.report.values import decibels, general
+
+    return (
+        str(drift.depth),
+        drift.tensor,
+        decibels(drift.sqnr_db),
+        general(drift.mse),
+        general(drift.rmse),
+        f"{drift.cosine:.6f}",
+        _steps(drift),
+    )
+
+
+def _steps(*drifts: "Drift") -> str:
+    """How many values are off by how many steps: ``±1: 12 of 4,096``; ``0 of 4,096`` where all are equal."""
+    counted = [drift.lsb for drift in drifts if drift.lsb]
+    if not counted:
+        return ""
+    total = sum(sum(lsb.values()) for lsb in counted)
+    off: dict[int, int] = {}
+    for lsb in counted:
+        for step, count in lsb.items():
+            if step:
+                off[abs(step)] = off.get(abs(step), 0) + count
+    return (", ".join(f"±{step}: {off[step]:,}" for step in sorted(off)) or "0") + f" of {total:,}"

@@ -1,0 +1,65 @@
+"""``edgeq data``: the data sets that are known, and which of them can be read here."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeq.deploy.options import AsJson, DataDir
+
+if TYPE_CHECKING:
+    from edgeq.data import DatasetInfo
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="Read this one, a name or a folder, and tell its splits.", show_default=False)] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the data sets, or show one."""
+    if name is not None:
+        _show(name, data_dir, as_json)
+        return
+    from edgeq.data import info
+    from edgeq.data.dataset import data_root
+    from edgeq.deploy import console
+
+    data_root(data_dir)
+    rows = info(data_dir)
+    if as_json:
+        console.write_json("data", {"data": rows})
+        return
+    columns = ("name", "readable", "classes", "shape", "what it is, or what is missing")
+    console.write_table("Data sets", columns, [_cells(row) for row in rows], numbers=("classes",))
+
+
+def _cells(row: "DatasetInfo") -> tuple[str, ...]:
+    shape = "x".join(map(str, row.shape))
+    return row.name, "yes" if row.available else "no", str(row.classes), shape, row.summary if row.available else row.why_not
+
+
+def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.inputs import load_data
+
+    source = load_data(name, data_dir)
+    splits = {part: len(getattr(source, part)) for part in ("train", "validation", "test")}
+    if as_json:
+        facts = {
+            "name": source.name,
+            "classes": source.classes,
+            "shape": source.shape,
+            "splits": splits,
+            "mean": source.mean,
+            "std": source.std,
+        }
+        console.write_json("data", {"data": [facts]})
+        return
+    rows = [
+        ("classes", f"{len(source.classes)}: {', '.join(source.classes[:10])}{', …' if len(source.classes) > 10 else ''}"),
+        ("shape", "x".join(map(str, source.shape))),
+        *((f"{part} samples", f"{size:,}") for part, size in splits.items()),
+        ("mean", ", ".join(f"{value:g}" for value in source.mean)),
+        ("deviation", ", ".join(f"{value:g}" for value in source.std)),
+        ("augmentation", source.augmentation),
+    ]
+    console.write_table(source.name, ("", ""), rows)

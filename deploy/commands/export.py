@@ -1,0 +1,76 @@
+"""``edgeq export``: a checkpoint or QDQ ONNX into files for devices, with the proof that no number changed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from edgeq.deploy.options import AsJson, Output, Overwrite
+from edgeq.errors import GateFailed
+
+if TYPE_CHECKING:
+    from edgeq.deploy.exporting import ExportedFile
+    from edgeq.exporter import Carrier, IoType
+
+_CARRIERS = ("uint8", "int8")
+_IO_TYPES = ("int8", "uint8", "float32")
+
+
+def command(
+    source: Annotated[Path, typer.Argument(help="A training folder, a checkpoint or an ONNX file.", show_default=False)],
+    output: Output,
+    to: Annotated[
+        list[str] | None, typer.Option("--to", metavar="onnx|tflite", help="A format to write; all of them where none is named.")
+    ] = None,
+    dialect: Annotated[
+        str, typer.Option("--dialect", metavar="|".join(_CARRIERS), help="Integers of ONNX activations: uint8 is fast on x86, int8 on Arm.")
+    ] = "uint8",
+    io_type: Annotated[
+        str, typer.Option("--io-type", metavar="|".join(_IO_TYPES), help="Type of a TFLite file's input and output.")
+    ] = "int8",
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="STEM", help="Name of the files, without the ending; else the source's.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a network for its devices.
+
+    Every number in the files is compared with the trained or calibrated one.
+
+    Either all files are written or none. If a single weight, bias, scale or zero point would differ, it ends with 1.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.exporting import export
+    from edgeq.deploy.inputs import choose
+    from edgeq.exporter import EXPORTERS, ExportOptions
+
+    options = ExportOptions(
+        carrier=cast("Carrier", choose("dialect", dialect, _CARRIERS)), io_type=cast("IoType", choose("type", io_type, _IO_TYPES))
+    )
+    written = export(source, to or EXPORTERS.names(), output, options, stem=name, overwrite=overwrite)
+    if as_json:
+        files = [{"format": each.format, "path": str(each.path), "size_bytes": each.size_bytes, "parity": each.parity} for each in written]
+        console.write_json("export", {"files": files})
+    else:
+        columns = ("file", "kB", "weights", "biases", "scales", "zero points", "different")
+        console.write_table("Numbers compared with the source's", columns, [_cells(each) for each in written], numbers=columns[1:])
+    _check_parity(written)
+
+
+def _check_parity(written: "tuple[ExportedFile, ...]") -> None:
+    different = [f"{each.path}: {line}" for each in written for line in each.parity.different]
+    if different:
+        compared = sum(each.parity.compared for each in written)
+        raise GateFailed(
+            "\n  ".join([f"{len(different)} of {compared:,} numbers changed on the way:", *different]),
+            mend="do not use these files; please report the model, for this is not meant to happen",
+        )
+
+
+def _cells(each: "ExportedFile") -> tuple[str, ...]:
+    from edgeq.deploy.report.values import count, kilobytes
+
+    parity = each.parity
+    numbers = (parity.weights, parity.biases, parity.scales, parity.zero_points, len(parity.different))
+    return str(each.path), kilobytes(each.size_bytes), *map(count, numbers)

@@ -1,0 +1,120 @@
+"""``edgeq gate``: is it still as good as when it was last accepted?"""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeq.deploy.options import Artefacts, AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
+
+if TYPE_CHECKING:
+    from edgeq.deploy.baseline import Baseline
+    from edgeq.deploy.compare import Observed
+    from edgeq.deploy.gate import Verdict
+
+
+def command(
+    artefacts: Artefacts,
+    baseline: Annotated[Path, typer.Option("--baseline", metavar="FILE", help="The committed file to compare with.")],
+    data: Data,
+    data_dir: DataDir = None,
+    target: Targets = None,
+    max_drop: Annotated[
+        float,
+        typer.Option("--max-drop", metavar="POINTS", help="Fail when a stage loses more than this many percentage points of accuracy."),
+    ] = 0.5,
+    update: Annotated[bool, typer.Option("--update", help="Accept what is measured now: write the baseline, or replace it.")] = False,
+    split: Split = "test",
+    limit: Limit = None,
+    preprocess: Preprocess = "dataset",
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Pass or fail against a baseline.
+
+    Accuracy is compared with a committed baseline, sample by sample. The same stages are run as by `edgeq compare`; it ends
+    with 0 (passed), 1 (failed) or 3 (inconclusive). A stage that the baseline lacks, one that it has and that was not run, or
+    other samples leave it undecided; a target of the baseline that cannot run here ends with 4.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.baseline import Baseline
+    from edgeq.deploy.compare import examine
+    from edgeq.deploy.inputs import find_pairs, load_data
+    from edgeq.errors import UsageError
+    from edgeq.files import check_output
+
+    if not (math.isfinite(max_drop) and max_drop >= 0):
+        raise UsageError(f"a drop of {max_drop} points cannot be allowed", mend="give --max-drop 0 or more")
+    if update:
+        check_output(baseline, overwrite=True)
+    before = None if update else Baseline.read(baseline)
+    pairs = find_pairs(artefacts, target)
+    source = load_data(data, data_dir, preprocess)
+    with console.progress("gate") as advance:
+        observed = examine(pairs, source, split=split, limit=limit, threads=threads, tensors=False, progress=advance)
+    if before is None:
+        _accept(observed, split, baseline, as_json=as_json)
+    else:
+        _judge(observed, split, before, max_drop, as_json=as_json)
+
+
+def _accept(observed: "Observed", split: str, path: Path, *, as_json: bool) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.baseline import Baseline
+    from edgeq.deploy.report.values import percent
+
+    made = Baseline.of(observed, split)
+    made.write(path)
+    if as_json:
+        console.write_json("gate", {"outcome": "updated", "baseline": str(path), "verdicts": [], "stages": observed.comparison.stages})
+        return
+    rows = [(name, percent(entry.accuracy)) for name, entry in made.stages.items()]
+    console.write_table(f"Accepted as the baseline {path}", ("stage", "accuracy %"), rows, numbers=("accuracy %",))
+
+
+def _judge(observed: "Observed", split: str, before: "Baseline", max_drop: float, *, as_json: bool) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.gate import conclude, judge
+    from edgeq.errors import EdgeqError, Inconclusive
+
+    verdicts: tuple[Verdict, ...] = ()
+    problem: EdgeqError | None = None
+    try:
+        verdicts = judge(observed, split, before, max_drop)
+        conclude(verdicts, max_drop)
+    except EdgeqError as error:
+        problem = error
+    if as_json:
+        outcome = "passed" if problem is None else "inconclusive" if isinstance(problem, Inconclusive) else "failed"
+        console.write_json(
+            "gate", {"outcome": outcome, "max_drop_points": max_drop, "verdicts": verdicts, "why": problem.what if problem else ""}
+        )
+    elif verdicts:
+        columns = ("stage", "verdict", "baseline %", "now %", "drop", "gap", "lost", "gained", "p", "kB", "size %")
+        console.write_table(
+            f"Gate: at most {max_drop:g} points may be lost", columns, [_cells(verdict) for verdict in verdicts], numbers=columns[2:]
+        )
+    if problem is not None:
+        raise problem
+    if any((verdict.drop_points or 0) < 0 for verdict in verdicts):
+        console.note("edgeq: better than the baseline; --update keeps it that way")
+
+
+def _cells(verdict: "Verdict") -> tuple[str, ...]:
+    from edgeq.deploy.report.values import MISSING, general, kilobytes, percent
+
+    judged = verdict.p_value is not None
+    return (
+        verdict.stage,
+        verdict.state,
+        percent(verdict.baseline),
+        percent(verdict.now),
+        MISSING if verdict.drop_points is None else f"{verdict.drop_points:.2f}",
+        MISSING if verdict.gap_points is None else f"{verdict.gap_points:.2f}",
+        str(verdict.lost) if judged else MISSING,
+        str(verdict.gained) if judged else MISSING,
+        general(verdict.p_value),
+        kilobytes(verdict.size_bytes),
+        MISSING if verdict.size_change is None else f"{100 * verdict.size_change:+.1f}",
+    )

@@ -1,0 +1,56 @@
+"""``edgeq profile``: latency of artefacts on targets."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeq.deploy.options import Artefacts, AsJson, DataDir, OptionalData, Preprocess, Targets, Threads
+
+if TYPE_CHECKING:
+    from edgeq.results import Profile
+
+
+def command(
+    artefacts: Artefacts,
+    target: Targets = None,
+    threads: Threads = 1,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", help="Time each artefact on each target for at least this long.")
+    ] = 3.0,
+    data: OptionalData = None,
+    data_dir: DataDir = None,
+    preprocess: Preprocess = "dataset",
+    as_json: AsJson = False,
+) -> None:
+    """Measure latency on targets.
+
+    One sample at a time; all artefacts and targets take turns, so that they meet the same machine. The input is the first
+    test sample of the data set, or random numbers that are the same in every run.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.inputs import find_pairs, load_data
+    from edgeq.deploy.profiling import profile
+    from edgeq.machine import fingerprint
+
+    pairs = find_pairs(artefacts, target)
+    source = load_data(data, data_dir, preprocess) if data is not None else None
+    machine = fingerprint()
+    profiles = profile(pairs, source=source, threads=threads, seconds=seconds)
+    if as_json:
+        console.write_json("profile", {"machine": machine, "profiles": profiles})
+        return
+    columns = ("artefact", "target", "latency", "p50 ms", "p90 ms", "p99 ms", "spread %", "kB", "trust")
+    console.write_table(
+        f"Latency of one sample, at most {threads} thread{'s' if threads > 1 else ''}, on {machine.cpu}",
+        columns,
+        [_cells(row) for row in profiles],
+        numbers=columns[3:8],
+    )
+
+
+def _cells(row: "Profile") -> tuple[str, ...]:
+    from edgeq.deploy.report.values import kilobytes, milliseconds, percent
+
+    latency = row.latency
+    figures = (milliseconds(latency.p50_ms), milliseconds(latency.p90_ms), milliseconds(latency.p99_ms), percent(latency.spread))
+    return row.artefact, row.target, row.kind, *figures, kilobytes(row.size_bytes), latency.why or "yes"

@@ -1,0 +1,54 @@
+"""From what a user types to what a command works on; every refusal names what was typed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.artefact import resolve
+from edgeq.deploy.chain import chain
+from edgeq.deploy.options import PREPROCESSING
+from edgeq.errors import UnknownName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeq.data import DataSource
+    from edgeq.deploy.chain import Pair
+
+
+def choose(kind: str, value: str, known: Sequence[str]) -> str:
+    """The value, when it is one of those known.
+
+    Raises:
+        UnknownName: it is not; offers the nearest.
+    """
+    if value not in known:
+        raise UnknownName(kind, value, known)
+    return value
+
+
+def find_pairs(artefacts: Sequence[Path], targets: Sequence[str] | None = None) -> tuple[Pair, ...]:
+    """Files and folders as the user names them, on the targets named or on all that are usable; see :func:`chain`."""
+    return chain([resolve(path) for path in artefacts], targets or ())
+
+
+def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> DataSource:
+    """A data set in the normalisation asked for.
+
+    Raises:
+        UnknownName: an unknown data set or normalisation.
+        UsageError: the normalisation does not suit the images, or no data folder is named.
+        ArtefactError: the files are missing or broken.
+    """
+    choose("preprocessing", preprocess, PREPROCESSING)
+    from edgeq.data import load
+    from edgeq.data.statistics import IMAGENET
+
+    source = load(name, folder)
+    if preprocess == "imagenet":
+        return source.with_normalization(*IMAGENET)
+    if preprocess == "raw":
+        channels = source.shape[0]
+        return source.with_normalization((0.0,) * channels, (1 / 255,) * channels)
+    return source

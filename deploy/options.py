@@ -1,0 +1,37 @@
+"""Flags that several commands share, so that they are spelt and explained alike everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PREPROCESSING = ("dataset", "imagenet", "raw")
+
+Artefacts = Annotated[
+    list[Path], typer.Argument(help="Training folders, checkpoints (.safetensors), ONNX files or TFLite files.", show_default=False)
+]
+Data = Annotated[
+    str, typer.Option("--data", metavar="NAME", help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz.")
+]
+OptionalData = Annotated[
+    str | None, typer.Option("--data", metavar="NAME", help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz.")
+]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder of data sets; else the one that EDGEQ_DATA names.")]
+Preprocess = Annotated[
+    str,
+    typer.Option(
+        "--preprocess",
+        metavar="|".join(PREPROCESSING),
+        help="Normalise images with the data set's statistics, with ImageNet's, or leave them at 0 to 255.",
+    ),
+]
+Split = Annotated[str, typer.Option("--split", metavar="train|validation|test", help="Which part of the data.")]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Use the first N samples only.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", metavar="NAME", help="Run there; all targets that are usable here where none is named."),
+]
+Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, help="The most threads a runtime may use.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
