@@ -78,6 +78,24 @@ def test_every_command_in_the_docs_exists(prose: str, commands: set[str]) -> Non
     assert {words for words in named if words.partition(" ")[0] not in groups} == set()
 
 
+def test_every_flag_in_the_docs_exists(prose: str, generator: dict[str, Any]) -> None:
+    from typer.main import get_command
+
+    from edgeq.deploy.cli import app
+
+    root = get_command(app)
+    known = {" ".join(path): options(command) for path, command in generator["commands"](root)}
+    lines = re.findall(r"^(?:\$ )?edgeq ([a-z]+)( .*)$", "\n".join(block or inline for block, inline in CODE.findall(prose)), re.MULTILINE)
+    used = {(command, flag) for command, rest in lines for flag in re.findall(r"(?<=\s)(--?[a-z][a-z0-9-]*)", rest)}
+    assert ("demo", "-o") in used
+    assert sorted(pair for pair in used if pair[1] not in known.get(pair[0], ()) and pair[1] not in options(root)) == []
+
+
+def options(command: Any) -> set[str]:
+    """Every spelling of every option of a command."""
+    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help", "-h"}
+
+
 def test_every_command_is_in_the_readme(root: Path, commands: set[str]) -> None:
     readme = (root / "README.md").read_text(encoding="utf-8")
     assert [command for command in sorted(commands) if f"edgeq {command.partition(' ')[0]}" not in readme] == []
