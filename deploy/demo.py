@@ -95,7 +95,8 @@ def run(
     profiles = profile(pairs, source=source, seconds=seconds)
     command = shlex.join(["edgeq", "demo", "-o", str(folder), "--epochs", str(epochs), "--seed", str(seed)])
     report = _report(nets, profiles, source, command)
-    write_report(report, folder, overwrite=overwrite)
+    for name in ("report.html", "report.json"):
+        write_report(report, folder / name, overwrite=overwrite)
     return report
 
 
