@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 OPSET = 21
+OUTPUT = "output"  # what the graph's output is called; nothing else may be
 IR_VERSION = 10
 
 
@@ -25,22 +26,25 @@ class GraphWriter:
 
     Naming, which every reader of canonical models may rely on: a float tensor ``t`` put onto a grid is ``t_quantized``
     as integers and ``t_dequantized`` after; where the range is narrower than its carrier, the integers before the
-    Clip are ``t_unclipped``. Constants are ``<layer>.weight_quantized``, ``…_scale``, ``…_zero_point``.
+    Clip are ``t_unclipped``. Constants are ``<layer>.weight_quantized``, ``…_scale``, ``…_zero_point``. A name that is taken
+    already gets a number.
     """
 
     def __init__(self) -> None:
         self._nodes: list[ir.Node] = []
         self._initializers: dict[str, ir.Value] = {}
+        self._taken = {OUTPUT}
 
     def input(self, name: str, shape: Sequence[int]) -> ir.Value:
         """The graph's float input with a free batch dimension; ``shape`` is without the batch."""
-        return ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["N", *shape]))
+        return ir.Value(name=self._unique(name), type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["N", *shape]))
 
     def constant(self, name: str, array: NDArray[Any]) -> ir.Value:
         """An initialiser; the same name again is the same initialiser."""
         if name not in self._initializers:
-            tensor = ir.tensor(np.asarray(array, order="C"), name=name)
-            self._initializers[name] = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
+            unique = self._unique(name)
+            tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
+            self._initializers[name] = ir.Value(name=unique, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
         return self._initializers[name]
 
     def op(
@@ -54,9 +58,10 @@ class GraphWriter:
         attributes: Mapping[str, Any] | None = None,
     ) -> ir.Value:
         """Append a node with one output called ``name``; ``shape`` is without the batch."""
-        node = ir.node(op_type, inputs, dict(attributes or {}), name=f"{name}/{op_type}")
+        unique = self._unique(name)
+        node = ir.node(op_type, inputs, dict(attributes or {}), name=f"{unique}/{op_type}")
         output = node.outputs[0]
-        output.name, output.dtype = name, dtype
+        output.name, output.dtype = unique, dtype
         if shape is not None:
             output.shape = ir.Shape(["N", *shape])
         self._nodes.append(node)
@@ -93,6 +98,14 @@ class GraphWriter:
         output.name, output.dtype, output.shape = f"{name}_dequantized", ir.DataType.FLOAT, ir.Shape(integers.shape)
         self._nodes.append(node)
         return output
+
+    def _unique(self, name: str) -> str:
+        """The name, numbered where a module of the network happens to be called like one of our tensors."""
+        unique, number = name, 2
+        while unique in self._taken:
+            unique, number = f"{name}_{number}", number + 1
+        self._taken.add(unique)
+        return unique
 
     def _grid(self, stem: str, params: QuantParams) -> tuple[ir.Value, ir.Value]:
         return self.constant(f"{stem}_scale", params.scale), self.constant(f"{stem}_zero_point", params.zero_point.astype(params.dtype))

@@ -18,12 +18,30 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.exporters.graph import GraphWriter
-from edgeq.lowering import ActivationQuantizer, IntegerLayer
+from edgeq.lowering import POOL_OPTIONS, ActivationQuantizer, IntegerLayer, read_pooling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeq.quant import QuantParams
+
+_ARITHMETIC: dict[Any, str] = {
+    operator.add: "Add",
+    torch.add: "Add",
+    "add": "Add",
+    operator.sub: "Sub",
+    torch.sub: "Sub",
+    operator.mul: "Mul",
+    torch.mul: "Mul",
+}
+_POOLS: dict[Any, str] = {
+    nn.AvgPool2d: "AveragePool",
+    F.avg_pool2d: "AveragePool",
+    nn.MaxPool2d: "MaxPool",
+    F.max_pool2d: "MaxPool",
+    nn.AdaptiveAvgPool2d: "GlobalAveragePool",
+    F.adaptive_avg_pool2d: "GlobalAveragePool",
+}
 
 
 def lower(module: nn.Module, input_shape: Sequence[int], *, metadata: Mapping[str, str] | None = None) -> ir.Model:
@@ -125,10 +143,8 @@ class _Lowering:
             return self._op("BatchNormalization", inputs, node, epsilon=module.eps)
         if isinstance(module, nn.ReLU):
             return self._op("Relu", [source], node)
-        if isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
-            return self._pool(node, module.kernel_size, module.stride, module.padding, maximum=isinstance(module, nn.MaxPool2d))
-        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
-            return self._op("GlobalAveragePool", [source], node)
+        if type(module) in _POOLS:
+            return self._pool(node, _POOLS[type(module)], vars(module))
         if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
             return self._view("Flatten", [source], node, axis=1)
         if isinstance(module, nn.Identity):
@@ -137,29 +153,32 @@ class _Lowering:
 
     def _function(self, node: fx.Node) -> ir.Value:
         target: Any = node.target
-        if target in (operator.add, torch.add, operator.sub, torch.sub, operator.mul, torch.mul):
-            op_type = {"add": "Add", "sub": "Sub", "mul": "Mul"}[target.__name__]
-            return self._op(op_type, [self._operand(node, argument, index) for index, argument in enumerate(node.args)], node)
-        if target in (torch.relu, F.relu):
+        if target in _ARITHMETIC:
+            if len(node.args) != 2 or node.kwargs:
+                raise _unsupported(f"{node.name}: arithmetic with more than two operands")
+            return self._op(_ARITHMETIC[target], [self._operand(node, argument, index) for index, argument in enumerate(node.args)], node)
+        if target in (torch.relu, F.relu, "relu"):
             return self._op("Relu", [self._source(node)], node)
         if target is torch.cat:
-            axis: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
-            return self._op("Concat", [self.values[n] for n in node.all_input_nodes], node, axis=axis)
-        if target is torch.flatten and node.args[1:] in ((1,), (1, -1)):
+            tensors: Any = _argument(node, 0, "tensors")
+            return self._op("Concat", [self.values[tensor] for tensor in tensors], node, axis=_argument(node, 1, "dim", 0))
+        if target in (torch.flatten, "flatten") and (_argument(node, 1, "start_dim", 0), _argument(node, 2, "end_dim", -1)) == (1, -1):
             return self._view("Flatten", [self._source(node)], node, axis=1)
         if target is operator.getitem:
             return self._slice(node)
         if target is F.pad:
             return self._pad(node)
-        if target is F.avg_pool2d or target is F.max_pool2d:
-            return self._pool(node, node.args[1], node.args[2] if len(node.args) > 2 else None, 0, maximum=target is F.max_pool2d)
+        if target in _POOLS:
+            op_type = _POOLS[target]
+            return self._pool(node, op_type, {**dict(zip(POOL_OPTIONS[op_type], node.args[1:], strict=False)), **node.kwargs})
         raise _unsupported(str(getattr(target, "__name__", target)))
 
-    def _pool(self, node: fx.Node, kernel: Any, stride: Any, padding: Any, *, maximum: bool) -> ir.Value:
-        if not maximum and _pair(padding) != [0, 0]:
-            raise _unsupported(f"{node.target}: average pooling with padding")
-        attributes = {"kernel_shape": _pair(kernel), "strides": _pair(stride or kernel), "pads": _pair(padding) * 2}
-        return self._op("MaxPool" if maximum else "AveragePool", [self._source(node)], node, **attributes)
+    def _pool(self, node: fx.Node, op_type: str, options: Mapping[str, Any]) -> ir.Value:
+        pooling = read_pooling(op_type, node.name, options)
+        if op_type == "GlobalAveragePool":
+            return self._op(op_type, [self._source(node)], node)
+        attributes = {"kernel_shape": pooling.kernel, "strides": pooling.stride, "pads": pooling.padding * 2}
+        return self._op(op_type, [self._source(node)], node, **attributes)
 
     def _slice(self, node: fx.Node) -> ir.Value:
         index: Any = node.args[1]
@@ -177,9 +196,8 @@ class _Lowering:
         return self._view("Slice", [self._source(node), *constants], node)
 
     def _pad(self, node: fx.Node) -> ir.Value:
-        pads: Any = node.args[1]
-        fill = node.args[3] if len(node.args) > 3 else node.kwargs.get("value")
-        mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
+        pads: Any = _argument(node, 1, "pad")
+        mode, fill = _argument(node, 2, "mode", "constant"), _argument(node, 3, "value")
         if fill not in (None, 0, 0.0) or mode != "constant":
             raise _unsupported(f"{node.name}: padding with something other than zeros")
         rank = len(_shape(node)) + 1
@@ -216,8 +234,9 @@ def _conv(kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) ->
     }
 
 
-def _pair(value: Any) -> list[int]:
-    return [value, value] if isinstance(value, int) else list(value)
+def _argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
+    """An argument of a call, given by position or by name."""
+    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:

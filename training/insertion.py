@@ -12,6 +12,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
+from edgeq.lowering import POOL_OPTIONS, read_pooling
 from edgeq.placement import GridSpec, Kind, Op, Placement, place
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.learned_clip import LearnedClip, UniformQuantizer
@@ -46,6 +47,14 @@ _FUNCTIONS: dict[Any, Kind] = {
     "flatten": "view",
     operator.getitem: "view",
     F.pad: "view",
+}
+_POOLS: dict[Any, str] = {
+    nn.AvgPool2d: "AveragePool",
+    F.avg_pool2d: "AveragePool",
+    nn.MaxPool2d: "MaxPool",
+    F.max_pool2d: "MaxPool",
+    nn.AdaptiveAvgPool2d: "GlobalAveragePool",
+    F.adaptive_avg_pool2d: "GlobalAveragePool",
 }
 
 
@@ -140,7 +149,7 @@ def _absorb_constants(graph_module: fx.GraphModule) -> dict[fx.Node, float]:
                 node.replace_all_uses_with(source)
                 graph.erase_node(node)
     for node in list(graph.nodes):
-        if node.target in (operator.sub, torch.sub) and _subtracts_layer(graph_module, node):
+        if node.target in (operator.sub, torch.sub) and not node.kwargs and _subtracts_layer(graph_module, node):
             branch = node.args[1]
             gains[branch] = -gains.get(branch, 1.0)
             node.target = operator.add
@@ -191,11 +200,26 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
     module = _module(graph_module, node)
     kind = _FUNCTIONS.get(node.target) if module is None else _MODULES.get(type(module))
     if kind is None:
-        what = str(node.target) if module is None else f"{node.target} ({type(module).__name__})"
+        what = f"{node.target} ({type(module).__name__})" if module is not None else f"{node.name} ({_title(node.target)})"
         raise UsageError(f"{what} cannot be quantised", mend=f"use {', '.join(sorted(t.__name__ for t in _MODULES))}, +, cat and slices")
-    if kind == "add" and len(node.all_input_nodes) != 2:
+    if kind == "add" and not all(isinstance(term, fx.Node) for term in node.args):
         raise UsageError(f"{node.name} adds a constant, which has no grid", mend="put the constant into a bias")
+    if kind == "add" and node.kwargs:
+        raise UsageError(f"{node.name} adds with {', '.join(node.kwargs)}", mend="multiply the layer before the sum by a number: a + 0.1 * layer(a)")
+    if kind == "pool":
+        _check_pooling(node, module)
     return kind
+
+
+def _title(target: Any) -> str:
+    return str(getattr(target, "__name__", target))
+
+
+def _check_pooling(node: fx.Node, module: nn.Module | None) -> None:
+    """Say before training what export could not do."""
+    op = _POOLS[node.target if module is None else type(module)]
+    given = dict(zip(POOL_OPTIONS[op], node.args[1:], strict=False)) | node.kwargs if module is None else vars(module)
+    read_pooling(op, str(node.target) if module is not None else node.name, given)
 
 
 def _insert_layers(
@@ -213,6 +237,8 @@ def _insert_layers(
         if node in norm_nodes:  # done together with its layer
             continue
         module: Any = _module(graph_module, node)
+        if isinstance(module, QuantLayer):
+            raise UsageError(f"the layer {node.target!r} is called twice", mend="give each call a layer of its own; two layers may share one weight")
         bn: Any = _module(graph_module, last) if node in norms else None
         if module.weight not in shared:
             shared[module.weight] = _weight_quantizer(module.weight, placement.layers[last.name], bn, scheme)

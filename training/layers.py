@@ -79,6 +79,8 @@ class QuantLayer(nn.Module):
             raise UsageError("a transposed convolution with stride, groups or output padding cannot be quantised", mend="use stride 1")
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (isinstance(layer.padding, str) or layer.padding_mode != "zeros"):
             raise UsageError("a convolution with padding given in words or not of zeros cannot be quantised", mend="give zero padding in numbers")
+        if bn is not None and bn.running_var is None:
+            raise UsageError("a BatchNorm without running statistics cannot be folded", mend="use track_running_stats=True")
         self.layer = layer
         self.bn = bn
         self.quantizer = quantizer
@@ -146,10 +148,10 @@ class QuantLayer(nn.Module):
         bias = torch.zeros((), dtype=torch.float64) if own_bias is None else own_bias.double()
         if self.bn is None:
             return torch.tensor(self.gain, dtype=torch.float64), self.gain * bias
-        if self.bn.running_mean is None or self.bn.running_var is None:
-            raise UsageError("a BatchNorm without running statistics cannot be folded", mend="use track_running_stats=True")
-        factor = self.gain * self.bn.weight.double() / (self.bn.running_var.double() + self.bn.eps).sqrt()
-        return factor, factor * (bias - self.bn.running_mean.double()) + self.gain * self.bn.bias.double()
+        norm: Any = self.bn
+        gamma, beta = (1.0, 0.0) if norm.weight is None else (norm.weight.double(), norm.bias.double())
+        factor = self.gain * gamma / (norm.running_var.double() + norm.eps).sqrt()
+        return factor, factor * (bias - norm.running_mean.double()) + self.gain * beta
 
     @torch.no_grad()
     def integer_weights(self) -> IntegerWeights:

@@ -7,9 +7,13 @@ exported just as exactly.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -59,3 +63,56 @@ class ActivationQuantizer(Protocol):
     def quant_params(self) -> QuantParams:
         """The grid in its canonical carrier: uint8, zero point 0 (unsigned) or 128 (signed)."""
         ...
+
+
+POOL_OPTIONS = {
+    "AveragePool": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+    "MaxPool": ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
+    "GlobalAveragePool": ("output_size",),
+}
+"""The parameters of torch's pooling, modules and functions alike, by the ONNX operator that expresses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """A pooling that every format can express; height and width.
+
+    Attributes:
+        op: the ONNX operator.
+        kernel: (0, 0) for a global one, as are the others.
+        stride: of the window.
+        padding: on both sides, symmetric.
+    """
+
+    op: str
+    kernel: tuple[int, int] = (0, 0)
+    stride: tuple[int, int] = (0, 0)
+    padding: tuple[int, int] = (0, 0)
+
+
+def read_pooling(op: str, name: str, options: Mapping[str, Any]) -> Pooling:
+    """A pooling of torch.
+
+    Args:
+        op: a key of ``POOL_OPTIONS``.
+        name: for the message.
+        options: the parameters given, by torch's names.
+
+    Raises:
+        UsageError: it does something that integer runtimes do each in its own way, or not at all.
+    """
+    if op == "GlobalAveragePool":
+        if options.get("output_size") not in (1, (1, 1), [1, 1]):
+            raise UsageError(f"{name} pools adaptively to more than one pixel", mend="use AvgPool2d with the kernel that gives this size")
+        return Pooling(op)
+    kernel, padding = _pair(options["kernel_size"]), _pair(options.get("padding", 0))
+    odd = [key for key in ("ceil_mode", "divisor_override", "return_indices") if options.get(key)]
+    odd += ["dilation"] * (_pair(options.get("dilation", 1)) != (1, 1))
+    odd += ["padding"] * (op == "AveragePool" and padding != (0, 0))
+    if odd:
+        raise UsageError(f"{name} pools with {odd[0]}, which integer runtimes do each in its own way", mend=f"pool without {odd[0]}")
+    return Pooling(op, kernel, _pair(options.get("stride") or kernel), padding)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
