@@ -9,7 +9,7 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.builder import StoredGrid
 from edgeq.exporters.tflite.carriers import GREATEST, LEAST
-from edgeq.exporters.tflite.layouts import natural, renamed, stored_shape, unnamed
+from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 
@@ -20,17 +20,21 @@ if TYPE_CHECKING:
     from edgeq.qdq import QdqGraph, QdqOutput, QdqTensor
 
 _UINT8_SHIFT = 128
+_FROM_NHWC = (0, 3, 1, 2)
 
 
 def input_layout(graph: QdqGraph, tensor: QdqTensor) -> Layout:
-    """NHWC for images; where the graph only transposes an input, the layout that makes its first transpose NHWC."""
+    """NHWC for images; as in ONNX where the graph itself begins by turning NHWC into NCHW."""
     readers = [op for op in graph.ops if any(operand is tensor for operand in op.inputs)]
-    if readers and all(op.op_type == "Transpose" for op in readers):
-        perm = readers[0].attributes["perm"]
-        layout = unnamed(natural(len(tensor.shape)), perm)  # type: ignore[arg-type]
-        if renamed(layout, perm) == natural(len(tensor.shape)):  # type: ignore[arg-type]
-            return layout
+    if readers and all(op.op_type == "Transpose" and op.attributes["perm"] == _FROM_NHWC for op in readers):
+        return onnx_order(len(tensor.shape))
     return natural(len(tensor.shape))
+
+
+def output_layout(scene: Scene, tensor: QdqTensor) -> Layout:
+    """NHWC for images; as in ONNX where the graph itself ends by turning NCHW into NHWC."""
+    rank = len(tensor.shape)
+    return scene.layout(tensor) if scene.layout(tensor) == onnx_order(rank) else natural(rank)
 
 
 def add_input(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType) -> int:
@@ -51,7 +55,7 @@ def add_input(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType) 
 def add_output(scene: Scene, output: QdqOutput, io_type: IoType) -> int:
     """Add one output of the file; returns its index. A softmax at the end is computed in float, as in the graph."""
     tensor = output.tensor
-    layout = natural(len(tensor.shape))
+    layout = output_layout(scene, tensor)
     index = scene.read(tensor, layout)
     if output.head == "softmax":
         return _softmax(scene, output, index, layout)

@@ -46,8 +46,3 @@ def same_order(shape: Sequence[int], one: Layout, other: Layout) -> bool:
 def renamed(layout: Layout, perm: Sequence[int]) -> Layout:
     """The layout in which a stored tensor already is its ONNX transpose by ``perm``."""
     return tuple(tuple(perm).index(axis) for axis in layout)
-
-
-def unnamed(layout: Layout, perm: Sequence[int]) -> Layout:
-    """The layout of a tensor whose transpose by ``perm`` then has ``layout``."""
-    return tuple(perm[axis] for axis in layout)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import edgeq
 from edgeq.errors import ArtefactError
-from edgeq.exporters.tflite.boundary import add_input, add_output, input_layout
+from edgeq.exporters.tflite.boundary import add_input, add_output, input_layout, output_layout
 from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.carriers import choose_carriers, refused
 from edgeq.exporters.tflite.convolution import lower_conv
 from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
 from edgeq.exporters.tflite.elementwise import lower_add, lower_mul, lower_requantize, lower_sub
-from edgeq.exporters.tflite.layouts import natural
 from edgeq.exporters.tflite.pooling import lower_average_pool, lower_global_average_pool, lower_max_pool, lower_reduce_mean
 from edgeq.exporters.tflite.scene import Scene
 from edgeq.exporters.tflite.shape import lower_concat, lower_pad, lower_reshape, lower_slice, lower_transpose
@@ -77,7 +76,7 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
             raise refused(op, "no exact TFLite operator is known for it", f"use one of {', '.join(LOWERINGS)}")
         LOWERINGS[op.op_type](op, scene)
     outputs = [add_output(scene, output, options.io_type) for output in graph.outputs]
-    layouts |= {output.name: natural(len(output.tensor.shape)) for output in graph.outputs}
+    layouts |= {output.name: output_layout(scene, output.tensor) for output in graph.outputs}
     metadata = {
         "edgeq": edgeq.__version__,
         "source": dict(graph.metadata),

@@ -30,11 +30,10 @@ def lower_average_pool(op: QdqOp, scene: Scene) -> None:
             f"its input {source.name!r} and output {op.output.name!r} have different grids",
             "give a pooling the grid of its input on both sides",
         )
-    index, padding = padded(scene, op, source, window)
     counts_padding = bool(op.attributes.get("count_include_pad", 0))
-    if any(window.pads) and counts_padding == (padding == SAME):
-        how = "counts" if counts_padding else "does not count"
-        raise refused(op, f"it {how} its padding, and TFLite cannot for these windows", "pad with a Pad of its own, or not at all")
+    index, padding = padded(scene, op, source, window, words=not counts_padding)
+    if any(window.pads) and padding != SAME and not counts_padding:
+        raise refused(op, "it leaves its padding out of its means, which TFLite does for SAME padding only", "set count_include_pad=1")
     _pool(op, scene, Op.AVERAGE_POOL_2D, index, padding, window)
 
 

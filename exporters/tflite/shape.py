@@ -43,8 +43,7 @@ def lower_concat(op: QdqOp, scene: Scene) -> None:
     options = schema.ConcatenationOptionsT()
     options.axis = layout.index(int(op.attributes["axis"]))  # type: ignore[arg-type]
     indices = [scene.read(tensor, layout) for tensor in tensors]
-    with scene.writing(op, layout, fuses_relu=True) as (target, activation):
-        options.fusedActivationFunction = activation
+    with scene.writing(op, layout) as (target, _):
         scene.builder.operator(Op.CONCATENATION, 2, indices, [target], options)
 
 

@@ -81,12 +81,20 @@ def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> Window:
     return window
 
 
-def padded(scene: Scene, op: QdqOp, tensor: QdqTensor, window: Window) -> tuple[int, int]:
-    """The input of a window operator in NHWC and TFLite's word for its padding; pads with zero where there is no word."""
+def padded(scene: Scene, op: QdqOp, tensor: QdqTensor, window: Window, *, words: bool = True) -> tuple[int, int]:
+    """The input of a window operator in NHWC, and TFLite's word for its padding.
+
+    Args:
+        scene: the conversion.
+        op: the operator, after which a padded copy is named.
+        tensor: its input.
+        window: its window.
+        words: whether SAME may be used; else, and where it says something else, a PAD writes zeros.
+    """
     index = scene.read(tensor, NHWC)
     if not any(window.pads):
         return index, VALID
-    if window.is_same(*tensor.shape[2:]):
+    if words and window.is_same(*tensor.shape[2:]):
         return index, SAME
     top, left, bottom, right = window.pads
     batch, channels, height, width = tensor.shape

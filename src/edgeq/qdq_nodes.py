@@ -179,8 +179,8 @@ class Shapes:
             if (found := _static(self._inferred.get(value.name or ""))) is not None:
                 return found
         raise ArtefactError(
-            f"the shape of {known[0].name!r} is not known: a dimension other than the batch is dynamic",
-            mend="export the model with fixed image dimensions",
+            f"the shape of {known[0].name!r} cannot be inferred",
+            mend="export the model with fixed dimensions, only the batch may be dynamic; onnx.checker tells whether it is valid",
         )
 
 

@@ -396,9 +396,13 @@ def _clipped(grid: _Grid, low: float, high: float, node: ir.Node) -> _Grid:
         return grid
     if grid.params.axis is not None:
         raise ArtefactError(f"{node.op_type} {title(node)!r} is clipped on a grid with many scales", mend="use one scale a tensor")
-    bounds = np.array([max(low, np.finfo(np.float32).min), min(high, np.finfo(np.float32).max)], np.float32)
-    least, most = (int(q) for q in grid.params.quantize(bounds))
-    return _Grid(grid.params, max(grid.low, least), min(grid.high, most))
+    least = grid.low if low == float("-inf") else max(grid.low, _onto_grid(low, grid.params))
+    most = grid.high if high == float("inf") else min(grid.high, _onto_grid(high, grid.params))
+    return _Grid(grid.params, least, most)
+
+
+def _onto_grid(bound: float, params: QuantParams) -> int:
+    return int(params.quantize(np.array([bound], np.float32))[0])
 
 
 def _key(pending: _Pending, grid: _Grid) -> _Key:

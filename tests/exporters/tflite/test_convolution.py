@@ -1,0 +1,167 @@
+"""Convolutions: each variant against ONNX Runtime on three kernel sets, and what must be refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qdq_models import KERNELS, S4, S8, U4, U8, Graph, Grid, differences, operators
+
+from edgeq.errors import ArtefactError
+from edgeq.exporter import ExportOptions
+from edgeq.exporters.tflite import exporter
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "no padding": {"pads": [0, 0, 0, 0]},
+    "per channel": {"per_channel": True},
+    "stride as SAME": {"strides": [2, 2]},
+    "stride, asymmetric": {"strides": [2, 2], "pads": [0, 0, 1, 1]},
+    "padding of its own": {"pads": [0, 1, 2, 1]},
+    "dilated": {"dilations": [2, 2], "pads": [2, 2, 2, 2]},
+    "auto_pad": {"pads": None, "auto_pad": "SAME_LOWER", "strides": [2, 2]},
+    "pointwise": {"kernel": 1, "pads": [0, 0, 0, 0]},
+    "without bias": {"bias": False},
+    "grouped": {"group": 2},
+    "depthwise": {"group": 8, "channels": 8, "per_channel": True},
+    "depthwise, two a channel": {"group": 8, "channels": 16},
+    "depthwise, strided": {"group": 8, "channels": 8, "strides": [2, 2]},
+    "to 4 bits": {"grid": U4, "relu": True},
+    "to 4 bits, clipped only": {"grid": U4},
+    "to signed 4 bits": {"grid": S4},
+    "4 bits to 4 bits": {"source": U4, "grid": U4, "relu": True, "levels": 7},
+    "int8 carrier": {"source": Grid(0.02, -3, "int8"), "grid": Grid(0.05, 5, "int8")},
+    "relu that saturation does not do": {"grid": S8, "relu": True},
+}
+
+
+def convolution(
+    *,
+    source: Grid = S8,
+    grid: Grid = S8,
+    kernel: int = 3,
+    channels: int = 16,
+    size: int = 9,
+    group: int = 1,
+    pads: list[int] | None = [1, 1, 1, 1],  # noqa: B006  # never changed
+    **options: Any,
+) -> Graph:
+    graph = Graph()
+    x = graph.input("x", ["N", 8, size, size], source)
+    attributes = {"kernel_shape": [kernel, kernel], "group": group} | ({} if pads is None else {"pads": pads})
+    graph.weighted("Conv", x, "y", (channels, 8 // group, kernel, kernel), grid, **attributes, **options)
+    return graph
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("case", CASES)
+def test_each_variant_computes_what_onnx_runtime_computes(case: str, kernels: str) -> None:
+    difference = differences(convolution(**CASES[case]), kernels)["y"]
+    assert np.abs(difference).max() <= 1
+    if kernels == "xnnpack":  # requantises in float32, half to even, as ONNX does
+        assert not difference.any()
+    else:  # 32-bit fixed-point multipliers round a product near a tie to the other side
+        assert (difference != 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_variant_is_written_number_by_number(case: str) -> None:
+    exported = exporter.export(convolution(**CASES[case]).output(), ExportOptions())
+    assert exported.parity.different == ()
+    assert exported.parity.weights >= 8 * 9
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ("plain", ["CONV_2D"]),
+        ("depthwise", ["DEPTHWISE_CONV_2D"]),
+        ("padding of its own", ["PAD", "CONV_2D"]),
+        ("stride as SAME", ["CONV_2D"]),
+        ("to 4 bits", ["CONV_2D"]),
+        ("to 4 bits, clipped only", ["CONV_2D"]),
+        ("to signed 4 bits", ["CONV_2D", "MAXIMUM"]),
+    ],
+)
+def test_no_operator_is_written_that_is_not_needed(case: str, expected: list[str]) -> None:
+    assert operators(exporter.export(convolution(**CASES[case]).output(), ExportOptions()).content) == expected
+
+
+def test_same_padding_is_tflites_word_only_where_it_pads_alike() -> None:
+    even = convolution(size=8, strides=[2, 2])  # ONNX pads 1 and 1, SAME would pad 0 and 1
+    assert operators(exporter.export(even.output(), ExportOptions()).content) == ["PAD", "CONV_2D"]
+    assert np.abs(differences(even, "reference")["y"]).max() <= 1
+
+
+def stored_weights(values: np.ndarray, *, zero: int = 0, scale: float | np.ndarray = 0.001, axis: int = 0) -> Graph:
+    graph = Graph()
+    x = graph.input("x", ["N", values.shape[1], 5, 5], U8)
+    weight = graph.stored("w", values, scale, axis, zero)
+    graph.op("Conv", [x, weight], "y", S8, kernel_shape=list(values.shape[2:]))
+    return graph
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_one_weight_of_minus_128_a_channel_is_computed_right(kernels: str) -> None:
+    weights = np.random.default_rng(0).integers(-127, 128, (8, 4, 3, 3)).astype(np.int8)
+    weights[:, 1, 2, 0] = -128
+    assert np.abs(differences(stored_weights(weights), kernels)["y"]).max() <= 1
+
+
+def test_two_weights_of_minus_128_in_a_channel_are_refused() -> None:
+    weights = np.zeros((2, 4, 1, 1), np.int8)
+    weights[1, :2] = -128
+    with pytest.raises(ArtefactError, match="more than one weight of -128"):
+        exporter.export(stored_weights(weights).output(), ExportOptions())
+
+
+@pytest.mark.parametrize("zero", [128, 100])
+def test_unsigned_weights_are_shifted_where_they_fit(zero: int) -> None:
+    weights = np.random.default_rng(0).integers(zero - 90, zero + 91, (8, 4, 3, 3)).astype(np.uint8)
+    graph = stored_weights(weights, zero=zero)
+    exported = exporter.export(graph.output(), ExportOptions())
+    assert exported.parity.different == ()
+    assert np.abs(differences(graph, "reference")["y"]).max() <= 1
+
+
+def test_unsigned_weights_that_int8_cannot_hold_are_refused() -> None:
+    with pytest.raises(ArtefactError, match=r"Conv 'y/Conv' .* zero point that int8 cannot shift away"):
+        exporter.export(stored_weights(np.full((2, 4, 1, 1), 255, np.uint8), zero=3).output(), ExportOptions())
+
+
+def test_scales_of_another_axis_than_the_output_channels_are_refused() -> None:
+    graph = stored_weights(np.ones((4, 4, 1, 1), np.int8), scale=np.full(4, 0.01), axis=1)
+    with pytest.raises(ArtefactError, match="do not follow the output channels"):
+        exporter.export(graph.output(), ExportOptions())
+
+
+def with_bias(values: np.ndarray, scale: float | None) -> Graph:
+    graph = Graph()
+    x = graph.input("x", [1, 4, 5, 5], U8)
+    weight = graph.stored("w", np.ones((2, 4, 1, 1), np.int8), 0.01)
+    bias = graph.constant("b", values.astype(np.float32)) if scale is None else graph.stored("b", values, scale)
+    graph.op("Conv", [x, weight, bias], "y", S8, kernel_shape=[1, 1])
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "message"),
+    [
+        (np.zeros(2), None, "is not int32"),
+        (np.zeros(2, np.int8), 0.03 * 0.01, "is not int32"),
+        (np.zeros(2, np.int32), 0.03 * 0.01 * 1.001, "is not input scale"),
+        (np.full(2, 2**31 - 1, np.int32), float(np.float32(0.03) * np.float32(0.01)), "may not fit 32 bits"),
+    ],
+)
+def test_a_bias_that_is_not_on_the_accumulators_grid_is_refused(values: np.ndarray, scale: float | None, message: str) -> None:
+    with pytest.raises(ArtefactError, match=message):
+        exporter.export(with_bias(values, scale).output(), ExportOptions())
+
+
+def test_a_convolution_over_a_line_is_refused() -> None:
+    graph = Graph()
+    x = graph.input("x", [1, 4, 9], S8)
+    graph.weighted("Conv", x, "y", (4, 4, 3), S8, kernel_shape=[3])
+    with pytest.raises(ArtefactError, match="weights have 3 dimensions"):
+        exporter.export(graph.output(), ExportOptions())

@@ -1,0 +1,178 @@
+"""Operators that only move integers: bit-exact everywhere, and without moving data where renaming axes is enough."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from ai_edge_litert.schema_py_generated import ModelT
+from onnx import helper
+from qdq_models import KERNELS, S8, U4, U8, Graph, Grid, onnx_integers, operators, tflite_outputs
+
+from edgeq.errors import ArtefactError
+from edgeq.exporter import ExportOptions
+from edgeq.exporters.tflite import exporter
+from edgeq.exporters.tflite.carriers import choose_carriers
+from edgeq.exporters.tflite.lowering import write
+from edgeq.qdq import QdqTensor, read_qdq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Q = Grid(0.02, 128)
+
+
+def ints(graph: Graph, name: str, *values: int) -> str:
+    return graph.constant(name, np.array(values, np.int64))
+
+
+def concat(graph: Graph) -> str:
+    a, b = graph.input("a", ["N", 3, 6, 8], Q), graph.input("b", ["N", 5, 6, 8], Q)
+    return graph.op("Concat", [a, b], "y", Q, axis=1)
+
+
+def concat_regridded(graph: Graph) -> str:
+    a, b = graph.input("a", ["N", 3, 6, 8], U8), graph.input("b", ["N", 5, 6, 8], U4)
+    return graph.op("Concat", [a, b], "y", U8, axis=-3)
+
+
+def sliced(graph: Graph) -> str:
+    x = graph.input("x", ["N", 6, 6, 8], Q)
+    parameters = [ints(graph, "starts", 1, -6), ints(graph, "ends", 4, 2**62), ints(graph, "axes", 1, 3)]
+    return graph.op("Slice", [x, *parameters], "y", Q)
+
+
+def strided(graph: Graph) -> str:
+    x = graph.input("x", ["N", 6, 7, 8], Q)
+    parameters = [ints(graph, "starts", 0, 1), ints(graph, "ends", 99, 99), ints(graph, "axes", 2, 3), ints(graph, "steps", 2, 3)]
+    return graph.op("Slice", [x, *parameters], "y", Q)
+
+
+def reversed_(graph: Graph) -> str:
+    x = graph.input("x", ["N", 6, 6, 8], Q)
+    parameters = [ints(graph, "starts", -1), ints(graph, "ends", -99), ints(graph, "axes", 3), ints(graph, "steps", -1)]
+    return graph.op("Slice", [x, *parameters], "y", Q)
+
+
+def padded(graph: Graph) -> str:
+    x = graph.input("x", ["N", 4, 6, 8], Q)
+    return graph.op("Pad", [x, ints(graph, "pads", 0, 2, 1, 0, 0, 3, 0, 4)], "y", Q)
+
+
+def flattened(graph: Graph) -> str:
+    return graph.op("Flatten", [graph.input("x", ["N", 4, 6, 8], Q)], "y", Q)
+
+
+def flattened_pixel(graph: Graph) -> str:
+    return graph.op("Flatten", [graph.input("x", ["N", 9, 1, 1], Q)], "y", Q)
+
+
+def reshaped(graph: Graph) -> str:
+    x = graph.input("x", ["N", 24], Q)
+    return graph.op("Reshape", [x, ints(graph, "shape", -1, 24, 1, 1)], "y", Q)
+
+
+def squeezed(graph: Graph) -> str:
+    return graph.op("Squeeze", [graph.input("x", ["N", 9, 1, 1], Q), ints(graph, "axes", 2, 3)], "y", Q)
+
+
+def unsqueezed(graph: Graph) -> str:
+    return graph.op("Unsqueeze", [graph.input("x", ["N", 9], Q), ints(graph, "axes", 2, 3)], "y", Q)
+
+
+def transposed(graph: Graph) -> str:
+    return graph.op("Transpose", [graph.input("x", ["N", 4, 6, 8], Q)], "y", Q, perm=[0, 2, 3, 1])
+
+
+def swapped(graph: Graph) -> str:
+    return graph.op("Transpose", [graph.input("x", ["N", 4, 6, 8], Q)], "y", Q, perm=[0, 1, 3, 2])
+
+
+def transposed_input(graph: Graph) -> str:
+    return graph.op("Transpose", [graph.input("x", ["N", 6, 8, 4], Q)], "y", Q, perm=[0, 3, 1, 2])
+
+
+def split(graph: Graph) -> str:
+    x = graph.input("x", ["N", 6, 4, 4], Q)
+    graph.nodes.append(helper.make_node("Split", [x], ["left", "right"], axis=1, num_outputs=2))
+    return graph.op("Concat", ["right", "left"], "y", Q, axis=1)
+
+
+CASES: dict[str, tuple[Callable[[Graph], str], list[str]]] = {
+    "concat": (concat, ["CONCATENATION"]),
+    "concat of other grids": (concat_regridded, ["MAXIMUM", "QUANTIZE", "CONCATENATION"]),
+    "slice": (sliced, ["SLICE"]),
+    "strided slice": (strided, ["STRIDED_SLICE"]),
+    "reversed": (reversed_, ["STRIDED_SLICE"]),
+    "pad": (padded, ["PAD"]),
+    "flatten of an image": (flattened, ["TRANSPOSE", "RESHAPE"]),
+    "flatten of a pixel": (flattened_pixel, ["RESHAPE"]),
+    "reshape to a pixel": (reshaped, ["RESHAPE"]),
+    "squeeze": (squeezed, ["RESHAPE"]),
+    "unsqueeze": (unsqueezed, ["RESHAPE"]),
+    "transpose to an NHWC output": (transposed, []),
+    "transpose of its own": (swapped, ["TRANSPOSE"]),
+    "transpose of an NHWC input": (transposed_input, []),
+    "split": (split, ["SLICE", "SLICE", "CONCATENATION"]),
+}
+
+
+def axes_of(content: bytes) -> dict[str, list[int]]:
+    """The ONNX axis of each dimension of the boundary tensors, as the file itself states them."""
+    model = ModelT.InitFromPackedBuf(content)
+    entry = next(entry for entry in model.metadata if entry.name == b"edgeq")
+    found: dict[str, list[int]] = json.loads(bytes(model.buffers[entry.buffer].data))["io"]["axes"]
+    return found
+
+
+def built(case: str) -> Graph:
+    graph = Graph()
+    CASES[case][0](graph)
+    return graph
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("case", CASES)
+def test_moved_integers_are_equal(case: str, kernels: str) -> None:
+    graph = built(case)
+    view = read_qdq(graph.output())
+    samples = 3
+    feeds = {t.graph_input: graph.rng.normal(0, 1, (samples, *t.shape[1:])).astype(np.float32) for t in view.inputs}
+    names = ["y_quantized", *(f"{t.name}_quantized" for t in view.inputs)]
+    integers = onnx_integers(graph.proto("y_dequantized"), feeds, names)
+    carriers, content = choose_carriers(view), write(view, ExportOptions()).content
+    axes = axes_of(content)
+
+    def stored(tensor: QdqTensor, name: str) -> np.ndarray:
+        file = tensor.name if tensor.is_input else "y"
+        return (integers[f"{file}_quantized"].astype(np.int32) + carriers[tensor.name].shift).astype(np.int8).transpose(axes[name])
+
+    found = tflite_outputs(content, [stored(tensor, tensor.graph_input) for tensor in view.inputs], kernels)[0]
+    wanted = stored(view.outputs[0].tensor, "y_dequantized")
+    if case == "concat of other grids":
+        assert np.abs(found.astype(int) - wanted).max() <= 1
+    else:
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_data_is_moved_only_where_it_has_to_be(case: str) -> None:
+    exported = exporter.export(built(case).output(), ExportOptions())
+    assert exported.parity.different == ()
+    assert operators(exported.content) == CASES[case][1]
+
+
+def test_transposes_are_counted() -> None:
+    assert write(read_qdq(built("flatten of an image").output()), ExportOptions()).transposes == 1
+    assert write(read_qdq(built("concat").output()), ExportOptions()).transposes == 0
+
+
+@pytest.mark.parametrize(("value", "mode"), [(1.0, "constant"), (0.0, "reflect")])
+def test_padding_with_anything_but_zero_is_refused(value: float, mode: str) -> None:
+    graph = Graph()
+    x = graph.input("x", [1, 4, 6, 8], S8)
+    graph.op("Pad", [x, ints(graph, "pads", 0, 0, 1, 1, 0, 0, 1, 1), graph.constant("v", np.float32(value))], "y", S8, mode=mode)
+    with pytest.raises(ArtefactError, match="does not pad with zeros"):
+        exporter.export(graph.output(), ExportOptions())
