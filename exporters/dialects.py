@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from edgeq.errors import ArtefactError
 from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
     from edgeq.exporter import Carrier
 
-_MOVES_AND_MEANS = frozenset(("Slice", "Flatten", "Reshape", "Transpose", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity"))
+_MOVES_AND_MEANS = frozenset(
+    ("Slice", "Flatten", "Reshape", "Transpose", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity")
+)
 
 
 def to_carrier(model: ir.Model, carrier: Carrier) -> ir.Model:
@@ -103,7 +106,7 @@ def _set_carrier(quantizer: ir.Node, zero_point: ir.Value, carrier: Carrier) -> 
 def _constant(graph: ir.Graph, value: ir.Value | None, shift: int, carrier: Carrier) -> ir.Value:
     """The shifted integer constant, made once for each old one and shift."""
     if value is None or value.const_value is None:
-        raise ValueError("a QuantizeLinear without a constant zero point")  # the canonical form always has one
+        raise ArtefactError("a DequantizeLinear or Clip has no constant zero point or bound", mend="write it as an initialiser")
     name = f"{value.name}_{carrier}" if shift in (-128, 128) else f"{value.name}_{carrier}_{shift}"
     if name not in graph.initializers:
         shifted = np.asarray(value.const_value.numpy(), np.int32) + shift
@@ -142,7 +145,9 @@ def _not_negative(value: ir.Value) -> bool:
         return True
     if node.op_type == "DequantizeLinear":
         return _grid_not_negative(node)
-    return node.op_type in _MOVES_AND_MEANS and all(_not_negative(source) for source in node.inputs if source is not None and source.const_value is None)
+    return node.op_type in _MOVES_AND_MEANS and all(
+        _not_negative(source) for source in node.inputs if source is not None and source.const_value is None
+    )
 
 
 def _grid_not_negative(dequantizer: ir.Node) -> bool:

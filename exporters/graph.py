@@ -44,7 +44,9 @@ class GraphWriter:
         if name not in self._initializers:
             unique = self._unique(name)
             tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
-            self._initializers[name] = ir.Value(name=unique, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
+            self._initializers[name] = ir.Value(
+                name=unique, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor
+            )
         return self._initializers[name]
 
     def op(
@@ -67,7 +69,9 @@ class GraphWriter:
         self._nodes.append(node)
         return output
 
-    def quantize(self, value: ir.Value, name: str, grid: str, params: QuantParams, shape: Sequence[int], *, in_range: bool = False) -> ir.Value:
+    def quantize(
+        self, value: ir.Value, name: str, grid: str, params: QuantParams, shape: Sequence[int], *, in_range: bool = False
+    ) -> ir.Value:
         """Put a float tensor onto a grid: QuantizeLinear, an integer Clip if the range is narrow, DequantizeLinear.
 
         Args:
@@ -85,7 +89,10 @@ class GraphWriter:
             "QuantizeLinear", [value, scale, zero_point], f"{name}_unclipped" if narrow else f"{name}_quantized", shape=shape, dtype=carrier
         )
         if narrow:
-            limits = [self.constant(f"{grid}_{end}", np.array(limit, params.dtype)) for end, limit in (("qmin", params.qmin), ("qmax", params.qmax))]
+            limits = [
+                self.constant(f"{grid}_{end}", np.array(limit, params.dtype))
+                for end, limit in (("qmin", params.qmin), ("qmax", params.qmax))
+            ]
             integers = self.op("Clip", [integers, *limits], f"{name}_quantized", shape=shape, dtype=carrier)
         return self.op("DequantizeLinear", [integers, scale, zero_point], f"{name}_dequantized", shape=shape)
 

@@ -10,7 +10,6 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
@@ -22,6 +21,8 @@ from edgeq.lowering import POOL_OPTIONS, ActivationQuantizer, IntegerLayer, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import onnx_ir as ir
 
     from edgeq.quant import QuantParams
 
@@ -131,7 +132,9 @@ class _Lowering:
         source = self._source(node)
         if isinstance(module, nn.Conv2d):
             inputs = [source, *self._parameters(node, module, "weight", "bias")]
-            return self._op("Conv", inputs, node, **_conv(module.kernel_size, module.stride, module.padding, module.dilation, module.groups))
+            return self._op(
+                "Conv", inputs, node, **_conv(module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
+            )
         if isinstance(module, nn.ConvTranspose2d):
             inputs = [source, *self._parameters(node, module, "weight", "bias")]
             attributes = _conv(module.kernel_size, module.stride, module.padding, module.dilation, module.groups)

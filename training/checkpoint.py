@@ -83,23 +83,31 @@ def read(path: Path) -> Checkpoint:
         (length,) = struct.unpack("<Q", content[:8])
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         tensors = safetensors.torch.load(content)
-    except (struct.error, ValueError, AttributeError, safetensors.SafetensorError) as error:
+    except (struct.error, ValueError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
         raise ArtefactError(f"{path} is no checkpoint: {error}", mend="is it truncated, or another kind of file?") from error
     try:
         header = json.loads(metadata["edgeq"])
         if header["format"] != FORMAT:
-            raise ArtefactError(f"{path} has the format {header['format']!r}", mend=f"this edgeq reads {FORMAT}; use the edgeq that wrote it")
+            raise ArtefactError(
+                f"{path} has the format {header['format']!r}", mend=f"this edgeq reads {FORMAT}; use the edgeq that wrote it"
+            )
         return Checkpoint(
             Recipe.from_dict(header["recipe"]),
-            tuple(header["input_shape"]),
-            tuple(header["classes"]),
+            _sizes(header["input_shape"]),
+            tuple(str(name) for name in header["classes"]),
             tensors,
             header["progress"],
         )
-    except (KeyError, TypeError, ValueError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
         if isinstance(error, ArtefactError):
             raise
         raise ArtefactError(f"{path} is a safetensors file, but no checkpoint of edgeq", mend="name one that edgeq train wrote") from error
+
+
+def _sizes(found: list[int]) -> tuple[int, ...]:
+    if len(found) != 3 or not all(type(size) is int and size > 0 for size in found):
+        raise ValueError(f"the input shape is {found}")
+    return tuple(found)
 
 
 def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -118,7 +126,9 @@ def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     found = {name.removeprefix(MODEL): tensor for name, tensor in checkpoint.tensors.items() if name.startswith(MODEL)}
     odd = sorted(wanted.keys() ^ found.keys()) or [name for name in wanted if wanted[name].shape != found[name].shape]
     if odd:
-        raise ArtefactError(f"{path} does not fit {checkpoint.recipe.name}: {odd[0]!r} differs", mend="was it written by another version of edgeq?")
+        raise ArtefactError(
+            f"{path} does not fit {checkpoint.recipe.name}: {odd[0]!r} differs", mend="was it written by another version of edgeq?"
+        )
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(found[name])

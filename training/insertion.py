@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
@@ -16,8 +15,12 @@ from edgeq.lowering import POOL_OPTIONS, read_pooling
 from edgeq.placement import GridSpec, Kind, Op, Placement, place
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.learned_clip import LearnedClip, UniformQuantizer
-from edgeq.training.scheme import Scheme
 from edgeq.training.tracked_clip import TrackedClip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeq.training.scheme import Scheme
 
 WEIGHT_BOUND = 3.0  # published initial bounds, for normalised weights and for activations behind a ReLU
 ACTIVATION_BOUND = 6.0
@@ -77,7 +80,7 @@ def quantize(model: nn.Module, scheme: Scheme) -> fx.GraphModule:
     norms = _norms_behind_layers(graph_module)
     placement = place(_operators(graph_module, norms), placement=scheme.placement, **_widths(scheme))
     layers = _insert_layers(graph_module, placement, norms, gains, scheme)
-    _insert_quantizers(graph_module, placement, {bn: layer for layer, bn in norms.items()}, layers)
+    _insert_quantizers(graph_module, placement, layers)
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
     graph_module.recompile()
@@ -92,7 +95,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
     """
     try:
         return fx.symbolic_trace(model)
-    except Exception as error:  # noqa: BLE001  # whatever a user's forward raises under tracing
+    except Exception as error:  # whatever a user's forward raises under tracing
         raise UsageError(
             f"torch.fx cannot trace {type(model).__name__}: {error}",
             mend="make its forward free of control flow that depends on tensor values",
@@ -205,7 +208,9 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
     if kind == "add" and not all(isinstance(term, fx.Node) for term in node.args):
         raise UsageError(f"{node.name} adds a constant, which has no grid", mend="put the constant into a bias")
     if kind == "add" and node.kwargs:
-        raise UsageError(f"{node.name} adds with {', '.join(node.kwargs)}", mend="multiply the layer before the sum by a number: a + 0.1 * layer(a)")
+        raise UsageError(
+            f"{node.name} adds with {', '.join(node.kwargs)}", mend="multiply the layer before the sum by a number: a + 0.1 * layer(a)"
+        )
     if kind == "pool":
         _check_pooling(node, module)
     return kind
@@ -238,7 +243,9 @@ def _insert_layers(
             continue
         module: Any = _module(graph_module, node)
         if isinstance(module, QuantLayer):
-            raise UsageError(f"the layer {node.target!r} is called twice", mend="give each call a layer of its own; two layers may share one weight")
+            raise UsageError(
+                f"the layer {node.target!r} is called twice", mend="give each call a layer of its own; two layers may share one weight"
+            )
         bn: Any = _module(graph_module, last) if node in norms else None
         if module.weight not in shared:
             shared[module.weight] = _weight_quantizer(module.weight, placement.layers[last.name], bn, scheme)
@@ -267,9 +274,7 @@ def _weight_quantizer(weight: nn.Parameter, bits: int, bn: nn.Module | None, sch
     return WeightQuantizer(TrackedClip(bits, signed=True, narrow=True, bound=largest, decay=1.0), normalize=False)
 
 
-def _insert_quantizers(
-    graph_module: fx.GraphModule, placement: Placement, layer_of: dict[fx.Node, fx.Node], layers: dict[str, QuantLayer]
-) -> None:
+def _insert_quantizers(graph_module: fx.GraphModule, placement: Placement, layers: dict[str, QuantLayer]) -> None:
     graph_module.add_submodule("quantizers", nn.ModuleDict({name: _activation_quantizer(spec) for name, spec in placement.grids.items()}))
     nodes = {node.name: node for node in graph_module.graph.nodes}
     onto_grid: dict[tuple[fx.Node, str], fx.Node] = {}

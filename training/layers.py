@@ -8,7 +8,7 @@ measured in PyTorch already holds every rounding that an integer runtime makes i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.lowering import IntegerWeights
 from edgeq.quant import QuantParams
-from edgeq.training.learned_clip import UniformQuantizer
+
+if TYPE_CHECKING:
+    from edgeq.training.learned_clip import UniformQuantizer
 
 BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
 LEAST_SCALE = 2.0**-80  # of a channel that is switched off; times any input step it is still a normal float32
@@ -78,7 +80,9 @@ class QuantLayer(nn.Module):
         if isinstance(layer, nn.ConvTranspose2d) and (layer.stride != (1, 1) or layer.groups != 1 or any(layer.output_padding)):
             raise UsageError("a transposed convolution with stride, groups or output padding cannot be quantised", mend="use stride 1")
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (isinstance(layer.padding, str) or layer.padding_mode != "zeros"):
-            raise UsageError("a convolution with padding given in words or not of zeros cannot be quantised", mend="give zero padding in numbers")
+            raise UsageError(
+                "a convolution with padding given in words or not of zeros cannot be quantised", mend="give zero padding in numbers"
+            )
         if bn is not None and bn.running_var is None:
             raise UsageError("a BatchNorm without running statistics cannot be folded", mend="use track_running_stats=True")
         self.layer = layer

@@ -6,7 +6,6 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,13 @@ from edgeq.errors import Interrupted, OutputError, UsageError
 from edgeq.files import write_json
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training.insertion import set_bits
-from edgeq.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from edgeq.data import DataSource, Split
+    from edgeq.training.recipe import Recipe
 
 LAST, BEST, RUN = "last.safetensors", "best.safetensors", "run.json"
 SAVE_SECONDS = 60.0  # a killed run loses at most this much
@@ -145,7 +145,8 @@ def evaluate(model: nn.Module, split: Split, source: DataSource, batch_size: int
     """How many samples of a split a network in evaluation mode classifies right."""
     with torch.inference_mode():
         return sum(
-            int((model(torch.from_numpy(images)).argmax(1).numpy() == labels).sum()) for images, labels in batches(split, source, batch_size)
+            int((model(torch.from_numpy(images)).argmax(1).numpy() == labels).sum())
+            for images, labels in batches(split, source, batch_size)
         )
 
 
@@ -156,22 +157,25 @@ class _Run:
         if len(source.train) % recipe.batch_size == 1:  # BatchNorm cannot normalise one sample
             self.steps -= 1
         if self.steps < 1 or not len(source.validation) or not len(source.test):
-            raise UsageError(f"{source.name} has too few samples for batches of {recipe.batch_size}", mend="use more data or a smaller --batch-size")
+            raise UsageError(
+                f"{source.name} has too few samples for batches of {recipe.batch_size}", mend="use more data or a smaller --batch-size"
+            )
         torch.manual_seed(recipe.seed)
         self.model = checkpoints.build_model(recipe, source.shape, len(source.classes))
         self.parameters = dict(self.model.named_parameters())
-        self.optimizer = torch.optim.SGD(
-            self.parameters.values(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
+        self.optimizer = torch.optim.SGD(self.parameters.values(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
         self.state = _State()
+        self.resumed_at = 0  # steps done before this call
         self.saved = self.started = time.monotonic()
 
     def run(self, *, resume: bool, overwrite: bool) -> TrainingResult:
         last = self.folder / LAST
         if resume and last.exists():
             self._resume(last)
-        elif last.exists() and not overwrite:
-            raise OutputError(f"{self.folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o")
+        elif (last.exists() or (self.folder / BEST).exists()) and not overwrite:
+            raise OutputError(
+                f"{self.folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o"
+            )
         else:
             (self.folder / BEST).unlink(missing_ok=True)
             self._save()
@@ -194,7 +198,7 @@ class _Run:
             if stop_requested():
                 self._save()
                 raise Interrupted(
-                    f"training stopped in epoch {state.epoch + 1} of {recipe.epochs}, step {state.step} of {self.steps}; all of it is saved",
+                    f"training stopped in epoch {state.epoch + 1} of {recipe.epochs}, step {state.step} of {self.steps}; it is saved",
                     mend="the same command with --resume goes on from there",
                 )
             if time.monotonic() - self.saved > SAVE_SECONDS:
@@ -260,7 +264,7 @@ class _Run:
     def _progress(self, bits: int | None) -> Progress:
         state, recipe = self.state, self.recipe
         done = state.epoch * self.steps + state.step
-        first = getattr(self, "_resumed_at", 0)
+        first = self.resumed_at
         speed = (done - first) / max(time.monotonic() - self.started, 1e-9)
         return Progress(
             state.epoch,
@@ -302,7 +306,7 @@ class _Run:
             if checkpoints.OPTIMIZER + name in saved.tensors:
                 self.optimizer.state[parameter]["momentum_buffer"] = saved.tensors[checkpoints.OPTIMIZER + name]
         self.state = _State(**saved.progress)
-        self._resumed_at = self.state.epoch * self.steps + self.state.step
+        self.resumed_at = self.state.epoch * self.steps + self.state.step
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from edgeq.training.scheme import Scheme
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+
+MOST_BITS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,22 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}", mend=f"choose at least {least}")
-        if not self.lr > 0:
+        for name in ("model", "data"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} is {getattr(self, name)!r}", mend="give its name in quotes")
+        for name, least in (("epochs", 1), ("batch_size", 2), ("anneal_from", 2), ("seed", 0)):
+            number = getattr(self, name)
+            if type(number) is not int or number < least:
+                raise UsageError(f"{name} is {number!r}", mend=f"choose a whole number, at least {least}")
+        if self.anneal_from > MOST_BITS:
+            raise UsageError(f"anneal_from is {self.anneal_from}", mend=f"choose at most {MOST_BITS}: float32 has no more levels")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
             raise UsageError(f"lr is {self.lr}", mend="choose a learning rate above zero")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
-            raise UsageError(f"momentum {self.momentum} or weight_decay {self.weight_decay} is out of range", mend="choose 0 <= momentum < 1, weight_decay >= 0")
+            raise UsageError(
+                f"momentum {self.momentum} or weight_decay {self.weight_decay} is out of range",
+                mend="choose 0 <= momentum < 1, weight_decay >= 0",
+            )
 
     @property
     def name(self) -> str:

@@ -35,7 +35,7 @@ class Scheme:
     def __post_init__(self) -> None:
         for name in ("weight_bits", "act_bits", "edge_bits"):
             bits = getattr(self, name)
-            if not 2 <= bits <= 8:
+            if type(bits) is not int or not 2 <= bits <= 8:
                 raise UsageError(f"{name} is {bits}", mend="choose a width from 2 to 8 bits")
         if self.placement not in get_args(PlacementName):
             raise UsageError(f"no placement is called {self.placement!r}", mend=f"choose one of {', '.join(get_args(PlacementName))}")
@@ -51,5 +51,12 @@ class Scheme:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Scheme:
-        """The inverse of :meth:`to_dict`."""
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            UsageError: a field is unknown, or out of range.
+        """
+        known = cls.__dataclass_fields__
+        if unknown := set(fields) - set(known):
+            raise UsageError(f"a scheme has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(known)}")
         return cls(**fields)
