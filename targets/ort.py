@@ -117,7 +117,7 @@ class _Engine:
         from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
         try:
-            session = ort.InferenceSession(model.SerializeToString(), options, providers=[_PROVIDER])
+            session = ort.InferenceSession(model.SerializeToString(), options, providers=[_PROVIDER], enable_fallback=0)
         except NoKernel as error:
             raise TargetError(
                 f"ONNX Runtime {ort.__version__} has no CPU kernel for {self.artefact}: {_first_line(error)}", mend="choose another target"

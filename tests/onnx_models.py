@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -26,14 +26,14 @@ class GraphBuilder:
         self.constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def node(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
     def quantize(self, name: str, scale: float, zero: int, dtype: str, top: int | None = None) -> str:
         """``name`` → Q (→ integer Clip) → DQ under edgeq's canonical names; returns the dequantised name."""
         grid = [
-            self.constant(f"{name}_scale", np.float32(scale)[()] * np.ones((), np.float32)),
+            self.constant(f"{name}_scale", np.array(scale, np.float32)),
             self.constant(f"{name}_zero", np.array(zero, dtype)),
         ]
         carrier = f"{name}_quantized"
@@ -54,7 +54,7 @@ class GraphBuilder:
         for part, value, step in (("weight", weight, 0.004), ("bias", bias, 0.004 * scale)):
             stored = self.constant(f"{name}_{part}_quantized", value)
             grid = [
-                self.constant(f"{name}_{part}_scale", np.float32(step) * np.ones((), np.float32)),
+                self.constant(f"{name}_{part}_scale", np.array(step, np.float32)),
                 self.constant(f"{name}_{part}_zero", np.zeros((), value.dtype)),
             ]
             parts.append(self.node("DequantizeLinear", [stored, *grid], f"{name}_{part}"))
@@ -73,7 +73,7 @@ class GraphBuilder:
 
 
 def qdq_model(*, bits: int = 8, carrier: str = "uint8", batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
-    """Two convolutions, a residual Add, pooling and a fully connected layer, all quantised; ``bits`` below 8 narrow the first activation."""
+    """Two convolutions, a residual Add, pooling and a fully connected layer; ``bits`` below 8 narrow the first activation."""
     graph = GraphBuilder(seed)
     shift = 128 if carrier == "int8" else 0
     x = graph.quantize("input", 0.03, 128 - shift, carrier)

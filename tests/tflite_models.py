@@ -16,19 +16,21 @@ class ModelBuilder:
     """A TFLite graph of one subgraph, in the schema's object form."""
 
     def __init__(self) -> None:
-        self.model = schema.ModelT()
+        self.model: Any = schema.ModelT()  # the generated classes declare every field optional
         self.model.version = 3
         self.model.buffers = [schema.BufferT()]
         self.model.operatorCodes = []
-        self.graph = schema.SubGraphT()
+        self.graph: Any = schema.SubGraphT()
         self.graph.tensors, self.graph.operators = [], []
         self.model.subgraphs = [self.graph]
 
-    def tensor(self, name: str, shape: tuple[int, ...], kind: int, scale: list[float], zero: int = 0, value: np.ndarray | None = None) -> int:
-        tensor = schema.TensorT()
+    def tensor(
+        self, name: str, shape: tuple[int, ...], kind: int, scale: list[float], zero: int = 0, value: np.ndarray | None = None
+    ) -> int:
+        tensor: Any = schema.TensorT()
         tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), kind, 0
         if value is not None:
-            buffer = schema.BufferT()
+            buffer: Any = schema.BufferT()
             buffer.data = np.frombuffer(value.tobytes(), np.uint8)
             self.model.buffers.append(buffer)
             tensor.buffer = len(self.model.buffers) - 1
@@ -40,11 +42,11 @@ class ModelBuilder:
         return len(self.graph.tensors) - 1
 
     def operator(self, code: int, inputs: list[int], outputs: list[int], kind: int = 0, options: Any = None, version: int = 1) -> None:
-        kernel = schema.OperatorCodeT()
+        kernel: Any = schema.OperatorCodeT()
         kernel.builtinCode = kernel.deprecatedBuiltinCode = code
         kernel.version = version
         self.model.operatorCodes.append(kernel)
-        operator = schema.OperatorT()
+        operator: Any = schema.OperatorT()
         operator.opcodeIndex = len(self.model.operatorCodes) - 1
         operator.inputs, operator.outputs = inputs, outputs
         operator.builtinOptionsType, operator.builtinOptions = kind, options
@@ -68,9 +70,7 @@ def int8_model(*, activation_scale: float = 0.05, outputs: list[int] | None = No
     scales = [0.004, 0.005, 0.006, 0.007]
     build = ModelBuilder()
     x = build.tensor("input", (1, *SHAPE), int8, [0.03], 3)
-    weight = build.tensor(
-        "weight", (CHANNELS, 3, 3, 3), int8, scales, value=rng.integers(-127, 128, (CHANNELS, 3, 3, 3)).astype(np.int8)
-    )
+    weight = build.tensor("weight", (CHANNELS, 3, 3, 3), int8, scales, value=rng.integers(-127, 128, (CHANNELS, 3, 3, 3)).astype(np.int8))
     bias = build.tensor("bias", (CHANNELS,), int32, [0.03 * s for s in scales], value=rng.integers(-300, 300, CHANNELS).astype(np.int32))
     first = build.tensor("first", (1, 8, 8, CHANNELS), int8, [activation_scale], -128)
     pool = build.tensor("pool", (1, 1, 1, CHANNELS), int8, [activation_scale], -128)

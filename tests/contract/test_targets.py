@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_models
@@ -17,6 +17,8 @@ from edgeq.target import TARGETS, Target, TensorSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 SUFFIX = {"onnx": ".onnx", "tflite": ".tflite", "checkpoint": ".safetensors"}
 
@@ -89,6 +91,10 @@ def test_looking_inside_changes_no_number(target: Target, artefact: Path) -> Non
         assert np.array_equal(plain.run(images), open_session.run(images))
 
 
+def plain(tensor: QuantizedTensor | NDArray[np.float32]) -> NDArray[Any]:
+    return tensor.values if isinstance(tensor, QuantizedTensor) else tensor
+
+
 def test_the_tensors_inside_are_whole(target: Target, artefact: Path) -> None:
     images = onnx_models.images(4)
     with target.open(artefact, intermediates=True) as session:
@@ -100,14 +106,12 @@ def test_the_tensors_inside_are_whole(target: Target, artefact: Path) -> None:
         alone = session.tensors(images[2:3])
     assert inside
     for name, tensor in inside.items():
-        values, single = tensor, alone[name]
-        if isinstance(tensor, QuantizedTensor) and isinstance(single, QuantizedTensor):
-            values, single = tensor.values, single.values
+        values = plain(tensor)
+        assert len(values) == 4
+        assert np.array_equal(values[2:3], plain(alone[name]))
+        if isinstance(tensor, QuantizedTensor):
             assert values.min() >= tensor.params.qmin
             assert values.max() <= tensor.params.qmax
-        assert isinstance(values, np.ndarray)
-        assert len(values) == 4
-        assert np.array_equal(values[2:3], single)
 
 
 def test_tensors_have_to_be_asked_for_when_opening(target: Target, artefact: Path) -> None:

@@ -1,0 +1,180 @@
+"""Latency against a clock that the tests turn: nothing here depends on the machine."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+
+import pytest
+
+from edgeq.errors import Inconclusive, UsageError
+from edgeq.timing import RUNS_FOR_P99, Latency, Ratio, measure, ratio, verdict
+
+
+class Clock:
+    """Nanoseconds that pass only when a session runs."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+class Fake:
+    """A session whose i-th run takes ``ms(i)``."""
+
+    def __init__(self, clock: Clock, ms: float, *, log: list[str] | None = None, name: str = "", later_ms: float | None = None) -> None:
+        self.clock, self.ms, self.log, self.name, self.later_ms = clock, ms, log if log is not None else [], name, later_ms
+        self.runs = 0
+        self.collecting: set[bool] = set()
+
+    def invoke(self) -> None:
+        self.runs += 1
+        self.log.append(self.name)
+        self.collecting.add(gc.isenabled())
+        late = self.later_ms is not None and self.clock.now_ns > 2e9
+        self.clock.now_ns += int((self.later_ms if late and self.later_ms is not None else self.ms) * 1e6)
+
+
+@pytest.fixture(autouse=True)
+def _idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
+def latency(**changes: object) -> Latency:
+    """A trustworthy result, but for the changes."""
+    values: dict[str, object] = {
+        "runs": 100, "p50_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0, "mean_ms": 1.0, "min_ms": 1.0,
+        "spread": 0.0, "drift": 0.0, "trustworthy": True, "why": "", "blocks_ms": (1.0,) * 10,
+    }  # fmt: skip
+    return Latency(**{**values, **changes})  # type: ignore[arg-type]  # the fields' types are the test's to get right
+
+
+def test_constant_runs_give_constant_quantiles() -> None:
+    clock = Clock()
+    found = measure({"a": Fake(clock, 2.0)}, seconds=1, clock=clock)["a"]
+    assert (found.p50_ms, found.p90_ms, found.p99_ms, found.mean_ms, found.min_ms) == pytest.approx((2.0,) * 5)
+    assert (found.spread, found.drift) == (0.0, 0.0)
+    assert found.runs >= 500
+    assert found.trustworthy
+    assert found.why == ""
+
+
+def test_warming_up_is_not_counted() -> None:
+    clock = Clock()
+    session = Fake(clock, 10.0)
+    found = measure({"a": session}, seconds=1, warmup_seconds=0.5, clock=clock)["a"]
+    assert session.runs - found.runs == 50
+
+
+def test_sessions_take_turns_in_blocks_of_equal_time() -> None:
+    clock, log = Clock(), list[str]()
+    found = measure(
+        {name: Fake(clock, ms, log=log, name=name) for name, ms in (("a", 1.0), ("b", 4.0))}, seconds=1, warmup_seconds=0, clock=clock
+    )
+    rounds = len(found["a"].blocks_ms)
+    assert len(found["b"].blocks_ms) == rounds >= 50
+    assert found["a"].runs == 4 * found["b"].runs
+    changes = sum(one != two for one, two in itertools.pairwise(log))
+    assert rounds <= changes < 2 * rounds - 1  # turns in every round, and not always in the same order
+
+
+def test_a_session_slower_than_a_block_still_gets_its_runs_and_the_fast_one_its_share() -> None:
+    clock = Clock()
+    found = measure({"slow": Fake(clock, 500.0), "fast": Fake(clock, 1.0)}, seconds=1, min_runs=10, clock=clock)
+    assert found["slow"].runs == 10
+    assert found["fast"].runs == 5000
+    assert found["slow"].why == "10 runs are too few for p99"
+
+
+def test_garbage_is_not_collected_within_a_block_and_is_again_afterwards() -> None:
+    clock = Clock()
+    session = Fake(clock, 1.0)
+    measure({"a": session}, seconds=0.1, warmup_seconds=0, clock=clock)
+    assert False in session.collecting
+    assert gc.isenabled()
+
+
+def test_a_failing_session_leaves_the_collector_on() -> None:
+    class Failing(Fake):
+        def invoke(self) -> None:
+            super().invoke()
+            if self.runs > 5:
+                raise ValueError("broken")
+
+    clock = Clock()
+    with pytest.raises(ValueError, match="broken"):
+        measure({"a": Failing(clock, 1.0)}, seconds=1, warmup_seconds=0, clock=clock)
+    assert gc.isenabled()
+
+
+def test_a_machine_that_slows_down_is_seen() -> None:
+    clock = Clock()
+    found = measure({"a": Fake(clock, 1.0, later_ms=1.5)}, seconds=4, clock=clock)["a"]
+    assert found.drift == pytest.approx(0.5)
+    assert not found.trustworthy
+    assert "+50%" in found.why
+
+
+def test_a_busy_machine_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.0 * len(os.sched_getaffinity(0)), 0.0, 0.0))
+    clock = Clock()
+    found = measure({"a": Fake(clock, 1.0)}, seconds=1, clock=clock)["a"]
+    assert "3.0 processes a core" in found.why
+
+
+@pytest.mark.parametrize(
+    ("runs", "spread", "drift", "load", "against"),
+    [
+        (RUNS_FOR_P99, 0.2, 0.1, 1.0, []),
+        (RUNS_FOR_P99 - 1, 0.0, 0.0, 0.0, ["99 runs"]),
+        (1000, 0.21, 0.0, 0.0, ["spread over 21%"]),
+        (1000, 0.0, -0.11, 0.0, ["-11%"]),
+        (1000, 0.0, 0.0, 1.5, ["1.5 processes a core"]),
+        (5, 0.5, 0.5, 5.0, ["5 runs", "50%", "+50%", "5.0 processes"]),
+    ],
+)
+def test_each_rule_of_the_verdict_stands_alone(runs: int, spread: float, drift: float, load: float, against: list[str]) -> None:
+    why = verdict(runs, spread, drift, load)
+    assert bool(why) == bool(against)
+    assert all(part in why for part in against)
+    assert len(why.split("; ")) == max(1, len(against))
+
+
+@pytest.mark.parametrize(("seconds", "min_runs", "names"), [(0.0, 10, ["a"]), (1.0, 0, ["a"]), (1.0, 10, [])])
+def test_nothing_to_measure_is_refused(seconds: float, min_runs: int, names: list[str]) -> None:
+    clock = Clock()
+    with pytest.raises(UsageError, match="nothing to measure"):
+        measure({name: Fake(clock, 1.0) for name in names}, seconds=seconds, min_runs=min_runs, clock=clock)
+
+
+def test_a_ratio_of_constants_has_no_width() -> None:
+    found = ratio(latency(blocks_ms=(3.0,) * 10), latency(blocks_ms=(2.0,) * 10))
+    assert found == Ratio(1.5, 1.5, 1.5)
+
+
+def test_rounds_are_paired_so_that_a_common_slowdown_cancels() -> None:
+    pace = [1.0, 1.1, 0.9, 2.0, 1.5, 1.05, 0.95, 1.2, 3.0, 1.0, 1.3]
+    found = ratio(latency(blocks_ms=tuple(2 * p for p in pace)), latency(blocks_ms=tuple(pace)))
+    assert found.value == pytest.approx(2.0)
+    assert (found.low, found.high) == pytest.approx((2.0, 2.0))
+
+
+def test_a_ratio_s_interval_holds_it_and_narrows_with_rounds() -> None:
+    def widths(rounds: int) -> Ratio:
+        first = tuple(2.0 + 0.1 * (i * 7 % 11) for i in range(rounds))
+        second = tuple(1.0 + 0.1 * (i * 5 % 13) for i in range(rounds))
+        return ratio(latency(blocks_ms=first), latency(blocks_ms=second))
+
+    few, many = widths(10), widths(400)
+    assert few.low <= few.value <= few.high
+    assert 0 < many.high - many.low < few.high - few.low
+
+
+def test_a_ratio_of_too_little_or_of_strangers_is_refused() -> None:
+    with pytest.raises(Inconclusive, match="4 rounds"):
+        ratio(latency(blocks_ms=(1.0,) * 4), latency(blocks_ms=(1.0,) * 4))
+    with pytest.raises(UsageError, match="not measured together"):
+        ratio(latency(blocks_ms=(1.0,) * 9), latency(blocks_ms=(1.0,) * 8))
