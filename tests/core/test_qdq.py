@@ -1,0 +1,391 @@
+"""The integer view: many spellings of one meaning, and what has none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from edgeq.errors import ArtefactError
+from edgeq.qdq import QdqConstant, QdqGraph, QdqTensor, read_qdq, same_grid
+from edgeq.quant import QuantParams
+from onnx import TensorProto, helper
+from qdq_models import S8, U4, U8, Graph, Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SHAPE = ["N", 4, 6, 6]
+
+
+def conv(graph: Graph, source: str, name: str, grid: Grid, **options: Any) -> str:
+    return graph.weighted("Conv", source, name, (4, 4, 3, 3), grid, kernel_shape=[3, 3], pads=[1, 1, 1, 1], **options)
+
+
+def ops(view: QdqGraph) -> list[tuple[str, list[str], str]]:
+    return [(op.op_type, [o.name for o in op.inputs if isinstance(o, QdqTensor)], op.output.name) for op in view.ops]
+
+
+def read(graph: Graph, *outputs: str, opset: int = 21) -> QdqGraph:
+    return read_qdq(graph.model(*(outputs or (graph.nodes[-1].output[0],)), opset=opset))
+
+
+def test_canonical_names_lose_their_suffixes() -> None:
+    graph = Graph()
+    conv(graph, graph.input("x", SHAPE, S8), "y", U4, relu=True)
+    view = read(graph)
+    assert ops(view) == [("Conv", ["x"], "y")]
+    assert [o.name for o in view.ops[0].inputs if isinstance(o, QdqConstant)] == ["y.weight", "y.bias"]
+    assert view.inputs[0].graph_input == "x"
+    assert view.outputs[0].name == "y_dequantized"
+    assert list(view.tensors()) == ["x", "y"]
+
+
+def test_a_graph_input_knows_what_it_holds() -> None:
+    graph = Graph()
+    conv(graph, graph.input("image", SHAPE, S8), "y", S8)
+    view = read(graph)
+    assert [(t.name, t.graph_input, t.is_input, t.shape) for t in view.tensors().values()] == [
+        ("image", "image", True, (1, 4, 6, 6)),
+        ("y", "", False, (1, 4, 6, 6)),
+    ]
+    assert view.dynamic_batch
+
+
+def test_an_integer_clip_narrows_the_stored_grid() -> None:
+    graph = Graph()
+    conv(graph, graph.input("x", SHAPE, S8), "y", U4)
+    tensor = read(graph).ops[0].output
+    assert (tensor.params.qmin, tensor.params.qmax, tensor.low, tensor.high) == (0, 15, 0, 15)
+    assert tensor.params.narrow
+
+
+@pytest.mark.parametrize(
+    ("grid", "clip", "activation", "low", "high"),
+    [
+        (S8, (0.0, None), "relu", 128, 255),
+        (S8, (0.0, 6.0), "relu6", 128, 255),
+        (Grid(0.1, 100), (0.0, 6.0), "relu6", 100, 160),
+        (Grid(0.1, 100), (-1.0, 1.0), "", 90, 110),
+        (Grid(0.1, 100), (None, 1.0), "", 0, 110),
+    ],
+)
+def test_a_float_clip_before_the_quantiser_bounds_its_integers(
+    grid: Grid, clip: tuple[float | None, float | None], activation: str, low: int, high: int
+) -> None:
+    graph = Graph()
+    x = graph.input("x", SHAPE, S8)
+    conv(graph, x, "sum", S8)
+    del graph.nodes[-2:]  # the quantiser after the sum
+    bounds = ["" if b is None else graph.constant(f"bound{i}", np.float32(b)) for i, b in enumerate(clip)]
+    graph.op("Clip", ["sum", *bounds], "y", grid)
+    op = read(graph).ops[0]
+    assert (op.op_type, op.activation, op.output.low, op.output.high) == ("Conv", activation, low, high)
+    assert not op.output.params.narrow
+
+
+def saturating_dialect(graph: Graph) -> None:
+    """4 bits by saturation at the carrier's end, as NPUs want it: Q(z=240) → DQ → Relu → Q(z=240)."""
+    grid = Grid(0.1, 240)
+    graph.op("Relu", [conv(graph, graph.input("x", SHAPE, S8), "y_sum", grid)], "y", grid)
+
+
+def clipping_dialect(graph: Graph) -> None:
+    conv(graph, graph.input("x", SHAPE, S8), "y", U4, relu=True)
+
+
+@pytest.mark.parametrize("dialect", [saturating_dialect, clipping_dialect])
+def test_two_dialects_of_one_net_mean_the_same_operator(dialect: Callable[[Graph], None]) -> None:
+    graph = Graph()
+    dialect(graph)
+    view = read(graph)
+    assert ops(view) == [("Conv", ["x"], "y")]
+    tensor = view.ops[0].output
+    assert (tensor.low - tensor.zero_point, tensor.high - tensor.zero_point) == (0, 15)
+    assert view.ops[0].activation == "relu"
+
+
+def test_a_clip_whose_input_is_used_elsewhere_stays_an_operator() -> None:
+    graph = Graph()
+    y = conv(graph, graph.input("x", SHAPE, S8), "y", S8)
+    graph.op("Add", [graph.op("Relu", [y], "z", S8), y], "sum", S8)
+    assert ops(read(graph)) == [("Conv", ["x"], "y"), ("Requantize", ["y"], "z"), ("Add", ["z", "y"], "sum")]
+
+
+def test_a_relu_between_quantised_operators_needs_no_quantiser() -> None:
+    graph = Graph()
+    y = conv(graph, graph.input("x", SHAPE, S8), "y", S8)
+    graph.op("Add", [graph.node("Relu", [y], "z"), y], "sum", S8)
+    view = read(graph)
+    assert ops(view) == [("Conv", ["x"], "y"), ("Requantize", ["y"], "z"), ("Add", ["z", "y"], "sum")]
+    assert view.ops[1].output.low == 128
+
+
+def test_a_bare_change_of_grid_is_a_requantise() -> None:
+    graph = Graph()
+    x = graph.input("x", SHAPE, S8)
+    graph.node("QuantizeLinear", [x, graph.constant("s", np.float32(0.5)), graph.constant("z", np.uint8(3))], "y_quantized")
+    graph.node("DequantizeLinear", ["y_quantized", "s", "z"], "y")
+    view = read(graph)
+    assert ops(view) == [("Requantize", ["x"], "y")]
+    assert view.outputs[0].tensor.zero_point == 3
+
+
+def test_identity_and_dropout_are_looked_through() -> None:
+    graph = Graph()
+    x = graph.node("Identity", [graph.input("x", SHAPE, S8)], "same")
+    conv_input = graph.node("Dropout", [x], "kept")
+    graph.scales["kept"] = S8.scale
+    conv(graph, conv_input, "y", S8)
+    assert ops(read(graph)) == [("Conv", ["x"], "y")]
+
+
+def test_one_result_on_two_grids_is_two_operators_and_on_one_grid_one() -> None:
+    graph = Graph()
+    x = graph.input("x", SHAPE, S8)
+    graph.node("Add", [x, x], "sum")
+    for name, grid in (("a", S8), ("b", U8), ("c", S8)):
+        graph.node("Identity", ["sum"], name)
+        graph.quantize(name, grid)
+    view = read(graph, "a_dequantized", "b_dequantized", "c_dequantized")
+    assert ops(view) == [("Add", ["x", "x"], "a"), ("Add", ["x", "x"], "b")]
+    assert [output.tensor.name for output in view.outputs] == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("integers", [True, False])
+def test_movement_keeps_the_grid_with_and_without_quantisers(integers: bool) -> None:
+    graph = Graph()
+    x = graph.input("x", SHAPE, Grid(0.1, 7, clip=(7, 99)))
+    source = "x_quantized" if integers else x
+    graph.node("Transpose", [source], "t_quantized" if integers else "t", perm=[0, 2, 3, 1])
+    if integers:
+        graph.node("DequantizeLinear", ["t_quantized", "x_scale", "x_zero_point"], "y")
+    view = read(graph)
+    assert ops(view) == [("Transpose", ["x"], "t")]
+    moved = view.ops[0].output
+    assert same_grid(moved.params, view.inputs[0].params)
+    assert (moved.shape, moved.low, moved.high) == ((1, 6, 6, 4), 7, 99)
+
+
+def test_pooling_before_the_quantiser_is_pooling_of_integers() -> None:
+    graph = Graph()
+    x = graph.input("x", SHAPE, S8)
+    conv(graph, x, "sum", S8)
+    del graph.nodes[-2:]
+    graph.node("Relu", ["sum"], "rectified")
+    graph.op("MaxPool", ["rectified"], "y", U4, kernel_shape=[2, 2])
+    view = read(graph)
+    assert ops(view) == [("Conv", ["x"], "rectified"), ("MaxPool", ["rectified"], "y")]
+    assert all(op.output.high == 15 for op in view.ops)
+
+
+def test_concatenation_puts_its_operands_onto_its_grid() -> None:
+    graph = Graph()
+    a, b = graph.input("a", SHAPE, S8), graph.input("b", SHAPE, U8)
+    graph.op("Concat", [a, b], "y", S8, axis=-3)
+    view = read(graph)
+    assert ops(view) == [("Requantize", ["b"], "b_dequantized"), ("Concat", ["a", "b_dequantized"], "y")]
+    assert view.ops[1].attributes["axis"] == 1
+
+
+def test_a_split_is_slices() -> None:
+    graph = Graph()
+    x = graph.input("x", SHAPE, S8)
+    graph.nodes.append(helper.make_node("Split", [x], ["left", "right"], axis=1, num_outputs=2))
+    view = read(graph, "left", "right")
+    assert [(op.op_type, op.attributes["starts"], op.attributes["ends"]) for op in view.ops] == [("Slice", (0,), (2,)), ("Slice", (2,), (4,))]
+
+
+def test_averages_of_a_narrow_tensor_stay_narrow() -> None:
+    graph = Graph()
+    graph.op("AveragePool", [graph.input("x", SHAPE, U4)], "y", Grid(U4.scale), kernel_shape=[2, 2])
+    tensor = read(graph).ops[0].output
+    assert (tensor.low, tensor.high, tensor.params.qmax) == (0, 15, 255)
+
+
+def test_float_weights_behind_a_quantiser_pair_are_integers() -> None:
+    graph = Graph()
+    x = graph.input("x", SHAPE, S8)
+    floats = graph.rng.normal(0, 1, (4, 4, 3, 3)).astype(np.float32)
+    grid = [graph.constant("ws", np.full(4, 0.02, np.float32)), graph.constant("wz", np.zeros(4, np.int8))]
+    quantized = graph.node("QuantizeLinear", [graph.constant("w", floats), *grid], "w_quantized", axis=0)
+    weight = graph.node("DequantizeLinear", [quantized, *grid], "w_dequantized", axis=0)
+    graph.op("Conv", [x, weight], "y", S8, kernel_shape=[3, 3])
+    constant = read(graph).ops[0].inputs[1]
+    assert isinstance(constant, QdqConstant)
+    assert constant.params == QuantParams.of(np.full(4, 0.02, np.float32), 0, "int8", axis=0)
+    np.testing.assert_array_equal(constant.values, np.clip(np.rint(floats / np.float32(0.02)), -128, 127))
+
+
+def test_four_bit_weights_are_widened() -> None:
+    graph = Graph()
+    x = graph.input("x", ["N", 4], S8)
+    values = np.arange(-8, 8).reshape(4, 4)
+    graph.constants.append(helper.make_tensor("w_quantized", TensorProto.INT4, (4, 4), values.ravel().tolist()))
+    graph.constants.append(helper.make_tensor("wz", TensorProto.INT4, (), [0]))
+    weight = graph.node("DequantizeLinear", ["w_quantized", graph.constant("ws", np.float32(0.1)), "wz"], "w")
+    graph.op("Gemm", [x, weight], "y", S8)
+    constant = read(graph).ops[0].inputs[1]
+    assert isinstance(constant, QdqConstant)
+    assert constant.params is not None
+    assert constant.params.dtype == "int4"
+    np.testing.assert_array_equal(constant.values, values)
+
+
+def test_transposed_weights_are_transposed_once_and_for_all() -> None:
+    graph = Graph()
+    x = graph.input("x", ["N", 3], S8)
+    values = np.arange(15, dtype=np.int8).reshape(5, 3)
+    weight = graph.stored("w", values, np.full(5, 0.1), axis=0)
+    graph.op("MatMul", [x, graph.node("Transpose", [weight], "wt")], "y", S8)
+    constant = read(graph).ops[0].inputs[1]
+    assert isinstance(constant, QdqConstant)
+    assert constant.params is not None
+    assert constant.params.axis == 1
+    np.testing.assert_array_equal(constant.values, values.T)
+
+
+def test_a_traced_flatten_computes_its_shape_at_run_time() -> None:
+    graph = Graph()
+    x = graph.input("x", SHAPE, S8)
+    shape = graph.node("Shape", [x], "shape")
+    first = graph.node("Gather", [shape, graph.constant("zero", np.array([0], np.int64))], "first")
+    target = graph.node("Concat", [first, graph.constant("rest", np.array([144], np.int64))], "target", axis=0)
+    graph.node("Reshape", [x, target], "flat")
+    graph.scales["flat"] = S8.scale
+    graph.weighted("Gemm", "flat", "y", (5, 144), S8, transB=1)
+    view = read(graph)
+    assert ops(view) == [("Reshape", ["x"], "flat"), ("Gemm", ["flat"], "y")]
+    assert view.ops[0].output.shape == (1, 144)
+
+
+def test_integers_at_the_boundary_need_no_quantiser() -> None:
+    graph = Graph()
+    graph.inputs.append(helper.make_tensor_value_info("x_quantized", TensorProto.UINT8, [1, 4, 6, 6]))
+    params = [graph.constant("s", np.float32(0.1)), graph.constant("z", np.uint8(9))]
+    x = graph.node("DequantizeLinear", ["x_quantized", *params], "x")
+    graph.scales["x"] = 0.1
+    conv(graph, x, "y", S8)
+    view = read(graph, "y_quantized")
+    assert (view.inputs[0].name, view.inputs[0].graph_input, view.inputs[0].zero_point) == ("x", "x_quantized", 9)
+    assert view.outputs[0].tensor.name == "y"
+
+
+@pytest.mark.parametrize("opset", [13, 17, 21, 25])
+def test_operator_sets_that_spell_alike_are_read(opset: int) -> None:
+    graph = Graph()
+    conv(graph, graph.input("x", SHAPE, S8), "y", U4, relu=True)
+    assert ops(read(graph, opset=opset)) == [("Conv", ["x"], "y")]
+
+
+def test_the_model_is_left_as_it_is() -> None:
+    graph = Graph()
+    saturating_dialect(graph)
+    model = graph.output()
+    before = ir.to_proto(model).SerializeToString()
+    read_qdq(model)
+    assert ir.to_proto(model).SerializeToString() == before
+
+
+# ---- what cannot be read ------------------------------------------------------------------------------------------
+
+
+def island(graph: Graph) -> None:
+    x = graph.input("x", SHAPE, S8)
+    conv(graph, x, "sum", S8)
+    del graph.nodes[-2:]
+    graph.op("Add", ["sum", x], "y", S8)
+
+
+def float_output(graph: Graph) -> None:
+    graph.node("Sigmoid", [graph.input("x", SHAPE, S8)], "y")
+
+
+def float_input(graph: Graph) -> None:
+    graph.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE))
+    graph.op("Add", ["x", "x"], "y", S8)
+
+
+def other_grid(graph: Graph) -> None:
+    graph.input("x", SHAPE, S8)
+    graph.node("DequantizeLinear", ["x_quantized", graph.constant("s", np.float32(0.5)), "x_zero_point"], "y")
+
+
+def two_input_grids(graph: Graph) -> None:
+    graph.input("x", SHAPE, S8)
+    graph.node("Identity", ["x"], "again")
+    graph.op("Add", ["x_dequantized", graph.quantize("again", U8)], "y", S8)
+
+
+def dynamic_scale(graph: Graph) -> None:
+    x = graph.input("x", SHAPE, S8)
+    graph.node("ReduceMax", [x], "top", keepdims=0)
+    graph.node("QuantizeLinear", [x, "top"], "y")
+
+
+def bad_scale(graph: Graph) -> None:
+    graph.input("x", SHAPE, Grid(float("nan")))
+    graph.node("Identity", ["x_dequantized"], "y")
+
+
+def cycle(graph: Graph) -> None:
+    graph.input("x", SHAPE, S8)
+    graph.node("Add", ["x_dequantized", "b"], "a")
+    graph.node("Add", ["x_dequantized", "a"], "b")
+    graph.node("Identity", ["b"], "y")
+
+
+def undefined(graph: Graph) -> None:
+    graph.input("x", SHAPE, S8)
+    graph.op("Add", ["x_dequantized", "nowhere"], "y", S8)
+
+
+def subgraph(graph: Graph) -> None:
+    graph.input("x", SHAPE, S8)
+    empty = helper.make_graph([], "empty", [], [])
+    graph.nodes.append(helper.make_node("If", [graph.constant("c", np.array(True))], ["y"], then_branch=empty, else_branch=empty))
+
+
+def dynamic_image(graph: Graph) -> None:
+    x = graph.input("x", ["N", 4, "H", "W"], S8)
+    conv(graph, x, "y", S8)
+
+
+def blocked(graph: Graph) -> None:
+    x = graph.input("x", ["N", 4], S8)
+    ints = graph.constant("w", np.ones((4, 4), np.int8))
+    weight = graph.node("DequantizeLinear", [ints, graph.constant("s", np.ones((2, 4), np.float32))], "wd", block_size=2)
+    graph.op("Gemm", [x, weight], "y", S8)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (island, "the result of Conv 'sum/Conv' stays in float"),
+        (float_output, "the result of Sigmoid 'y/Sigmoid' stays in float"),
+        (float_input, "the input 'x' is used in float"),
+        (other_grid, "on another grid than it was written on"),
+        (two_input_grids, "the input 'x' is quantised on two grids"),
+        (dynamic_scale, "computes its scale at run time"),
+        (bad_scale, "a scale that is not a positive number"),
+        (cycle, "cycle"),
+        (undefined, "nothing computes the value 'nowhere'"),
+        (subgraph, "has a subgraph"),
+        (dynamic_image, "cannot be inferred"),
+        (blocked, "one scale a block"),
+    ],
+)
+def test_what_no_integer_runtime_could_run_is_refused_by_name(build: Callable[[Graph], None], message: str) -> None:
+    graph = Graph()
+    build(graph)
+    with pytest.raises(ArtefactError, match=message):
+        read(graph)
+
+
+@pytest.mark.parametrize("opset", [11, 99])
+def test_other_operator_sets_are_refused(opset: int) -> None:
+    graph = Graph()
+    graph.node("Identity", [graph.input("x", SHAPE, S8)], "y")
+    with pytest.raises(ArtefactError, match=f"opset {opset}"):
+        read(graph, opset=opset)
