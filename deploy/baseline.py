@@ -14,6 +14,7 @@ import numpy as np
 import edgeq
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes, write_json
+from edgeq.machine import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,7 @@ class Baseline:
         ids_sha256: of the sample ids, int64, little-endian, in order.
         reference: the name of the stage that the gap is counted from.
         stages: by name, ``artefact @ target``.
+        context: what the answers may depend on: versions of runtimes by package, and the processor's integer instructions.
     """
 
     data: str
@@ -64,13 +66,14 @@ class Baseline:
     ids_sha256: str
     reference: str
     stages: Mapping[str, Entry]
+    context: Mapping[str, str]
 
     @classmethod
     def of(cls, observed: Observed, split: str) -> Baseline:
         """The baseline that a run makes."""
         comparison = observed.comparison
         stages = {stage.name: Entry(observed.answers[stage.name] == observed.labels, stage.size_bytes) for stage in comparison.stages}
-        return cls(comparison.data, split, comparison.samples, hash_ids(observed.ids), comparison.reference, stages)
+        return cls(comparison.data, split, comparison.samples, hash_ids(observed.ids), comparison.reference, stages, _context())
 
     def write(self, path: Path) -> None:
         """Write or replace the file, whole or not at all.
@@ -87,6 +90,7 @@ class Baseline:
             "samples": self.samples,
             "ids_sha256": self.ids_sha256,
             "reference": self.reference,
+            "context": dict(self.context),
             "stages": {
                 name: {
                     "accuracy": entry.accuracy,
@@ -114,6 +118,18 @@ class Baseline:
             raise ArtefactError(f"{path} is no usable baseline: {error}", mend="write it again with --update") from error
 
 
+def changes(before: Baseline) -> list[str]:
+    """What the answers may depend on and is different now, a line each."""
+    then, now = before.context, _context()
+    names = (name for name in {**then, **now} if then.get(name) != now.get(name))
+    return [f"{name}: {then.get(name, 'absent')} then, {now.get(name, 'absent')} now" for name in names]
+
+
+def _context() -> dict[str, str]:
+    machine = fingerprint()
+    return {**machine.runtimes, "instructions": f"{machine.architecture} {' '.join(machine.isa)}"}
+
+
 def hash_ids(ids: NDArray[np.int64]) -> str:
     """What pins a choice of samples and their order."""
     return hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
@@ -126,7 +142,19 @@ def _parse(content: Any) -> Baseline:
     stages = {str(name): _entry(entry, samples) for name, entry in content["stages"].items()}
     if content["reference"] not in stages:
         raise ValueError("its reference is none of its stages")
-    return Baseline(str(content["data"]), str(content["split"]), samples, str(content["ids_sha256"]), str(content["reference"]), stages)
+    return Baseline(
+        str(content["data"]),
+        str(content["split"]),
+        samples,
+        str(content["ids_sha256"]),
+        str(content["reference"]),
+        stages,
+        _texts(content["context"]),
+    )
+
+
+def _texts(content: Any) -> dict[str, str]:
+    return {str(name): str(value) for name, value in content.items()}
 
 
 def _entry(content: Any, samples: int) -> Entry:

@@ -71,9 +71,11 @@ def calibrate(
         UsageError: a width or observer that cannot be, or no training samples.
         OutputError: ``output`` exists, cannot be written, or is the source.
     """
+    from edgeq.calibration.observers import observer_factory
     from edgeq.calibration.quantize import quantize_onnx
     from edgeq.exporters.onnx import serialize
 
+    observer_factory(cast("ObserverName", observer))
     found = resolve(path)
     if output.resolve() == found.resolve():
         raise OutputError(f"{output} is what is being calibrated", mend="choose another place with -o/--output")

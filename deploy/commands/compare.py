@@ -7,6 +7,8 @@ import typer
 
 from edgeq.deploy.options import Artefacts, AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
 
+MAX_TENSORS = 25  # lines of a table; --json has all
+
 if TYPE_CHECKING:
     from edgeq.results import Comparison, Drift, Hop, Stage
 
@@ -61,14 +63,22 @@ def _show(found: "Comparison", split: str) -> None:
         "Drift, hop by hop", hop_columns, [_hop_cells(hop) for hop in found.hops], numbers=("SQNR dB", "RMSE", "largest", "its SQNR dB")
     )
     for hop in found.hops:
-        if hop.tensors:
-            tensor_columns = ("depth", "tensor", "SQNR dB", "MSE", "RMSE", "cosine", "off by LSB")
-            console.write_table(
-                f"{hop.source} → {hop.stage}: {hop.cause}",
-                tensor_columns,
-                [_tensor_cells(drift) for drift in hop.tensors],
-                numbers=("depth", "SQNR dB", "MSE", "RMSE", "cosine"),
-            )
+        _show_tensors(hop)
+
+
+def _show_tensors(hop: "Hop") -> None:
+    """The tensors that differ; of many, those farthest apart, in graph order."""
+    from edgeq.deploy import console
+
+    different = [drift for drift in hop.tensors if drift.mse > 0]
+    if not different:
+        return
+    shown = sorted(sorted(different, key=lambda drift: drift.sqnr_db)[:MAX_TENSORS], key=lambda drift: drift.depth)
+    columns = ("depth", "tensor", "SQNR dB", "MSE", "RMSE", "cosine", "off by LSB")
+    title = f"{hop.source} → {hop.stage}: {hop.cause}; {len(different)} of {len(hop.tensors)} tensors differ"
+    if len(shown) < len(different):
+        title += f", the {len(shown)} farthest apart are"
+    console.write_table(title, columns, [_tensor_cells(drift) for drift in shown], numbers=columns[:1] + columns[2:6])
 
 
 def _stage_cells(stage: "Stage", samples: int) -> tuple[str, ...]:

@@ -75,6 +75,7 @@ def _accept(observed: "Observed", split: str, path: Path, *, as_json: bool) -> N
 
 def _judge(observed: "Observed", split: str, before: "Baseline", max_drop: float, *, as_json: bool) -> None:
     from edgeq.deploy import console
+    from edgeq.deploy.baseline import changes
     from edgeq.deploy.gate import conclude, judge
     from edgeq.errors import EdgeqError, Inconclusive
 
@@ -96,6 +97,8 @@ def _judge(observed: "Observed", split: str, before: "Baseline", max_drop: float
             f"Gate: at most {max_drop:g} points may be lost", columns, [_cells(verdict) for verdict in verdicts], numbers=columns[2:]
         )
     if problem is not None:
+        for change in changes(before):
+            console.note(f"since the baseline, {change}")
         raise problem
     if any((verdict.drop_points or 0) < 0 for verdict in verdicts):
         console.note("edgeq: better than the baseline; --update keeps it that way")

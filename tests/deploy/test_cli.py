@@ -1,0 +1,234 @@
+"""Every command line a user may get wrong ends with its exit code, a message and a mend, and never with a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import fake_targets
+import pytest
+
+import edgeq
+from edgeq.deploy import cli
+from edgeq.deploy.cli import run
+from edgeq.errors import GateFailed, Inconclusive, Interrupted, TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MAIN = "from edgeq.deploy.cli import main; main()"
+
+
+def start(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["comapre"], "Did you mean 'compare'"),
+        (["compare", "x.onnx", "--dta", "digits"], "--data"),
+        (["compare"], "Missing argument 'artefacts'"),
+        (["compare", "x.onnx"], "Missing option '--data'"),
+        (["compare", "x.onnx", "--data", "digits", "--limit", "many"], "--limit"),
+        (["profile", "x.onnx", "--threads", "0"], "--threads"),
+        (["--nonsense"], "--nonsense"),
+        (["targets", "ort-cqu"], "did you mean 'ort-cpu'"),
+        (["data", "digitz"], "did you mean 'digits'"),
+        (["data", "--data-dir", "/nowhere/at/all"], "does not exist"),
+        (["train", "resnet9", "--data", "digits", "-o", "{tmp}/run"], "did you mean 'resnet"),
+        (["train", "resnet8", "-o", "{tmp}/run"], "--data"),
+        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--fp32", "--weight-bits", "4"], "--fp32"),
+        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--weight-bits", "9"], "2 to 8"),
+        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--placement", "nowhere"], "placement"),
+        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--epochs", "0"], "epochs"),
+        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--lr", "nan"], "lr"),
+        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--resume", "--overwrite"], "--resume"),
+        (["train", "--recipe", "{tmp}/no.toml", "-o", "{tmp}/run"], "no recipe at"),
+        (["export", "{tmp}/absent", "-o", "{tmp}"], "no artefact at"),
+        (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--to", "tfltie"], "did you mean 'tflite'"),
+        (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--dialect", "int9"], "did you mean 'int8'"),
+        (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--io-type", "floot32"], "did you mean 'float32'"),
+        (["calibrate", "{tmp}/a.onnx", "--data", "digits", "-o", "{tmp}/out.txt"], "does not end in .onnx"),
+        (["calibrate", "{tmp}/a.onnx", "--data", "digits", "-o", "{tmp}/b.onnx", "--observer", "minmix"], "did you mean 'minmax'"),
+        (["compare", "{tmp}/a.onnx", "--data", "digits", "--preprocess", "dataste"], "did you mean 'dataset'"),
+        (["compare", "{tmp}/a.onnx", "--data", "digits", "--preprocess", "imagenet"], "channels"),
+        (["compare", "{tmp}/a.onnx", "--data", "digits", "--split", "tets"], "did you mean 'test'"),
+        (["compare", "{tmp}/a.onnx", "--data", "digits", "--target", "ort-cqu"], "did you mean 'ort-cpu'"),
+        (["compare", "{tmp}/a.onnx", "--data", "digits", "--target", "torch"], "none of the targets torch opens"),
+        (["compare", "{tmp}/a.onnx", "--data", "digits", "--reference", "{tmp}/nobody"], "no artefact at"),
+        (["profile", "{tmp}", "--seconds", "0.1"], "holds no checkpoint"),
+    ],
+)
+def test_bad_requests(refusal: Callable[..., str], tmp_path: Path, arguments: list[str], words: str) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x0a")
+    assert words in refusal(*(argument.format(tmp=tmp_path) for argument in arguments))
+
+
+@pytest.mark.parametrize("command", ["compare", "profile", "gate", "export", "calibrate"])
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".safetensors", ".txt", ""])
+@pytest.mark.parametrize("content", [None, b"", b"\x08\x0a", b"not a model at all, just text", b"\0\0\0\0TFL3\xff\xff\xff\xff\xff"])
+def test_files_that_are_no_artefacts(refusal: Callable[..., str], tmp_path: Path, command: str, suffix: str, content: bytes | None) -> None:
+    path = tmp_path / f"model{suffix}"
+    if content is not None:
+        path.write_bytes(content)
+    rest: dict[str, list[object]] = {
+        "compare": ["--data", "digits"],
+        "profile": ["--seconds", "0.1"],
+        "gate": ["--data", "digits", "--baseline", tmp_path / "b.json", "--update"],
+        "export": ["-o", tmp_path / "out"],
+        "calibrate": ["--data", "digits", "-o", tmp_path / "out.onnx"],
+    }
+    before = sorted(tmp_path.iterdir())
+    refusal(command, path, *rest[command])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_data_that_does_not_fit(refusal: Callable[..., str], fakes: object, tmp_path: Path) -> None:
+    artefact = fake_targets.artefact(tmp_path, "onnx")
+    assert "do not fit" in refusal("compare", artefact, "--data", "digits")
+    assert "do not fit" in refusal("profile", artefact, "--data", "digits")
+
+
+def test_data_that_is_broken(refusal: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "train.npz").write_bytes(b"PK\x03\x04")
+    (tmp_path / "test.npz").write_bytes(b"")
+    assert str(tmp_path) in refusal("data", tmp_path)
+
+
+def test_existing_output_is_kept(refusal: Callable[..., str], tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx", "out/a.tflite", "run/last.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x08\x0a")
+    assert "exists already" in refusal("export", tmp_path / "a.onnx", "-o", tmp_path / "out")
+    assert "exists already" in refusal("calibrate", tmp_path / "a.onnx", "--data", "digits", "-o", tmp_path / "b.onnx")
+    assert "holds a run already" in refusal("train", "resnet8", "--data", "digits", "-o", tmp_path / "run", "--epochs", "1")
+    assert {path.read_bytes() for path in tmp_path.rglob("*.*")} == {b"\x08\x0a"}
+
+
+def test_output_that_cannot_be_written(refusal: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x0a")
+    (tmp_path / "file").write_bytes(b"x")
+    assert "cannot be written" in refusal("export", tmp_path / "a.onnx", "-o", tmp_path / "file" / "below")
+    assert "cannot be written" in refusal("calibrate", tmp_path / "a.onnx", "--data", "digits", "-o", tmp_path / "file" / "x.onnx")
+
+
+def test_an_export_never_replaces_its_source(refusal: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x0a")
+    refusal("export", tmp_path / "a.onnx", "-o", tmp_path, "--overwrite")
+    refusal("calibrate", tmp_path / "a.onnx", "--data", "digits", "-o", tmp_path / "a.onnx", "--overwrite")
+    assert (tmp_path / "a.onnx").read_bytes() == b"\x08\x0a"
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "words"),
+    [
+        (GateFailed("worse", mend="look"), 1, "edgeq: worse\n  mend: look"),
+        (Inconclusive("unsure", mend="more"), 3, "edgeq: unsure"),
+        (TargetError("gone", mend="install"), 4, "edgeq: gone"),
+        (Interrupted("stopped", mend="--resume"), 130, "edgeq: stopped"),
+        (KeyboardInterrupt(), 130, "edgeq: interrupted"),
+    ],
+)
+def test_exit_codes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: BaseException, code: int, words: str
+) -> None:
+    _raise_in_targets(monkeypatch, raised)
+    assert run(["targets"]) == code
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert (captured.out, "Traceback" in captured.err) == ("", False)
+
+
+def test_a_bug_leaves_its_traceback_in_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _raise_in_targets(monkeypatch, ZeroDivisionError("oh"))
+    assert run(["targets"]) == 70
+    err = capsys.readouterr().err
+    (file,) = tmp_path.iterdir()
+    assert "a bug of edgeq's: ZeroDivisionError: oh" in err
+    assert str(file) in err
+    assert "Traceback" not in err
+    assert "Traceback" in file.read_text()
+
+
+def test_debug_shows_tracebacks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    _raise_in_targets(monkeypatch, TargetError("gone", mend="install"))
+    assert run(["--debug", "targets"]) == 4
+    assert "Traceback" in capsys.readouterr().err
+    run(["targets"])
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv("EDGEQ_DEBUG", "1")
+    run(["targets"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def _raise_in_targets(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(_name: str | None) -> None:
+        raise error
+
+    monkeypatch.setattr("edgeq.deploy.listing.list_targets", fail)
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"edgeq {edgeq.__version__}\n"
+    assert run([]) == 0
+    bare = capsys.readouterr().out
+    assert run(["--help"]) == 0
+    assert capsys.readouterr().out == bare
+    assert "compare" in bare
+
+
+def test_every_option_of_every_command_is_explained() -> None:
+    for command in cli.typer.main.get_command(cli.app).commands.values():  # type: ignore[attr-defined]
+        assert command.help
+        assert [parameter.name for parameter in command.params if not parameter.help] == []
+
+
+def test_the_console_script_and_a_reader_that_leaves() -> None:
+    assert start("--version").stdout == f"edgeq {edgeq.__version__}\n"
+    process = subprocess.Popen([sys.executable, "-c", MAIN, "data"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_listings(answer: Callable[..., Any], fakes: dict[str, fake_targets.FakeTarget], capsys: pytest.CaptureFixture[str]) -> None:
+    fakes["a-board"].usable = False
+    rows = {row["name"]: row for row in answer("targets")["targets"]}
+    assert (rows["a-board"]["usable"], rows["a-board"]["mend"], rows["ort-cpu"]["formats"]) == (False, "install one", ["onnx"])
+    assert [row["name"] for row in answer("targets", "tflite")["targets"]] == ["tflite"]
+    assert "digits" in {row["name"] for row in answer("data")["data"]}
+    assert answer("data", "digits")["data"][0]["splits"]["test"] > 0
+    assert run(["targets"]) == run(["targets", "a-board"]) == run(["data"]) == run(["data", "digits"]) == 0
+    assert "no runtime; install one" in capsys.readouterr().out
+
+
+def test_the_networks(answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    found = answer("models")
+    assert {spec["name"] for spec in found["published"]} <= {model["name"] for model in found["models"]}
+    assert run(["models"]) == 0
+    assert "stable-resnet56" in capsys.readouterr().out
+
+
+def test_compare_prints_tables_and_json(
+    answer: Callable[..., Any], fakes: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [fake_targets.artefact(tmp_path / kind, kind, wrong=i) for i, kind in enumerate(fake_targets.HEAD)]
+    found = answer("compare", *files, "--data", "fake")["comparison"]
+    assert [stage["target"] for stage in found["stages"]][-1] == "a-board"
+    assert found["hops"][1]["tensors"][1]["sqnr_db"] is None
+    assert run(["compare", *map(str, files), "--data", "fake", "--reference", str(files[0])]) == 0
+    out = capsys.readouterr().out
+    for words in ("net.onnx @ ort-cpu", "quantisation", "±1: 80 of 80", "1 of 2 tensors differ"):
+        assert words in out
+
+
+def test_training_folders_stand_for_their_checkpoint(answer: Callable[..., Any], fakes: object, tmp_path: Path) -> None:
+    fake_targets.artefact(tmp_path / "run", "checkpoint", name="best")
+    found = answer("compare", tmp_path / "run", "--data", "fake")["comparison"]
+    assert found["stages"][0]["artefact"] == "best.safetensors"

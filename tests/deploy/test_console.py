@@ -1,0 +1,80 @@
+"""Output: plain text stays plain, JSON stays valid, bars vanish, closed pipes change nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import dataclass
+
+import pytest
+
+import edgeq
+from edgeq.deploy import console
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Record:
+    name: str
+    value: float
+
+
+def test_json_has_a_schema_and_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    console.write_json("x", {"records": [Record("[b]", math.inf), Record("é", math.nan)], "steps": {-1: 2}})
+    text = capsys.readouterr().out
+    assert json.loads(text) == {
+        "schema": "edgeq.x/1",
+        "edgeq_version": edgeq.__version__,
+        "records": [{"name": "[b]", "value": None}, {"name": "é", "value": None}],
+        "steps": {"-1": 2},
+    }
+
+
+def test_nothing_in_a_table_is_markup_or_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "x" * 300
+    console.write_table("[bold]title", ("[a]", "b", "empty"), [("[red]1[/red]", long, "")])
+    out = capsys.readouterr().out
+    for text in ("[bold]title", "[a]", "[red]1[/red]", long):
+        assert text in out
+    assert "empty" not in out
+    assert "\x1b" not in out
+
+
+def test_a_table_without_rows_keeps_its_head(capsys: pytest.CaptureFixture[str]) -> None:
+    console.write_table("none", ("a", "b"), [])
+    assert "a   b" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variable", ["CI", "NO_COLOR"])
+def test_bars_vanish(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert console.animated(Terminal())
+    assert not console.animated(io.StringIO())
+    monkeypatch.setenv(variable, "1")
+    assert not console.animated(Terminal())
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_leaves_standard_output_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("CI", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with console.progress("work [b]") as advance:
+        advance(1, 2)
+    assert "work [b]" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_no_bar_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress("work") as advance:
+        advance(1, 2)
+    assert capsys.readouterr() == ("", "")
