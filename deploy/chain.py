@@ -65,7 +65,7 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] = ()) -> tuple[Pair,
         UnknownName: a target is not registered.
         TargetError: a target given, or every target of a format, is not usable here.
     """
-    formats = {path: detect(path) for path in artefacts}
+    formats: dict[Path, Format] = {path: detect(path) for path in artefacts}
     if not formats:
         raise UsageError("no artefact is named", mend="name a checkpoint, an ONNX file or a TFLite file")
     table = require_targets(targets) if targets else usable_targets()

@@ -101,7 +101,7 @@ def _trace(state: State) -> None:
 def _refusal(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "edgeq"
-    what = error.format_message() if hasattr(error, "format_message") else str(error)
+    what = getattr(error, "format_message", error.__str__)()
     return f"edgeq: {what}\n  mend: see {command} --help"
 
 

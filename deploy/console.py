@@ -55,16 +55,17 @@ def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         numbers: the columns to align at the right.
     """
     from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     kept = [i for i, _ in enumerate(columns) if any(row[i] for row in rows)] or list(range(len(columns)))
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i in kept:
         table.add_column(Text(columns[i]), justify="right" if columns[i] in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(row[i]) for i in kept))
-    write_rendered(table)
+    write_rendered(Group(Text(title, style="bold"), table))
 
 
 def write_rendered(what: RenderableType) -> None:

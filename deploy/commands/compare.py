@@ -7,6 +7,7 @@ import typer
 
 from edgeq.deploy.options import Artefacts, AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
 
+MAX_NAME = 48
 MAX_TENSORS = 25  # lines of a table; --json has all
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _hop_cells(hop: "Hop") -> tuple[str, ...]:
         decibels(hop.output.sqnr_db),
         general(hop.output.rmse),
         general(hop.output.max_abs),
-        worst.tensor if worst else "",
+        _short(worst.tensor) if worst else "",
         decibels(worst.sqnr_db) if worst else "",
         _steps(*hop.tensors),
     )
@@ -119,13 +120,18 @@ def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
 
     return (
         str(drift.depth),
-        drift.tensor,
+        _short(drift.tensor),
         decibels(drift.sqnr_db),
         general(drift.mse),
         general(drift.rmse),
         f"{drift.cosine:.6f}",
         _steps(drift),
     )
+
+
+def _short(name: str) -> str:
+    """Some tools write whole histories into a tensor's name; its end is what tells it from others."""
+    return name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"
 
 
 def _steps(*drifts: "Drift") -> str:

@@ -188,6 +188,20 @@ def test_every_option_of_every_command_is_explained() -> None:
         assert [parameter.name for parameter in command.params if not parameter.help] == []
 
 
+def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
+    from edgeq.deploy.commands.train import _base
+    from edgeq.deploy.demo import EPOCHS
+
+    commands = cli.typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    recipe = _base(None, "resnet8", "digits")
+    assert recipe.scheme is not None
+    held = {**recipe.to_dict(), **recipe.scheme.to_dict()}
+    told = {option.name: option.help.rpartition("(")[2].rstrip(").") for option in commands["train"].params if option.help.endswith(").")}
+    assert set(told) == {"weight_bits", "act_bits", "placement", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed"}
+    assert told == {name: f"{held[name]:.4f}".rstrip("0") if isinstance(held[name], float) else str(held[name]) for name in told}
+    assert f"({EPOCHS})" in next(option.help for option in commands["demo"].params if option.name == "epochs")
+
+
 def test_the_console_script_and_a_reader_that_leaves() -> None:
     assert start("--version").stdout == f"edgeq {edgeq.__version__}\n"
     process = subprocess.Popen([sys.executable, "-c", MAIN, "data"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

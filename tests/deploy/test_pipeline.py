@@ -39,7 +39,9 @@ def test_training_leaves_a_run(trained: dict[str, Path]) -> None:
 
 def test_flags_take_precedence_over_the_recipe(answer: Callable[..., Any], tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text('model = "resnet8"\ndata = "digits"\nepochs = 9\nbatch_size = 256\nanneal_from = 7\n[scheme]\nweight_bits = 8\nact_bits = 8\n')
+    recipe.write_text(
+        'model = "resnet8"\ndata = "digits"\nepochs = 9\nbatch_size = 256\nanneal_from = 7\n[scheme]\nweight_bits = 8\nact_bits = 8\n'
+    )
     found = answer("train", "--recipe", recipe, "--epochs", 1, "--act-bits", 7, "--threads", 1, "-o", tmp_path / "run")["recipe"]
     assert (found["model"], found["epochs"], found["batch_size"]) == ("resnet8", 1, 256)
     assert (found["scheme"]["weight_bits"], found["scheme"]["act_bits"]) == (8, 7)
