@@ -48,8 +48,8 @@ class Graph:
     inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
     scales: dict[str, float] = field(default_factory=dict)
 
-    def constant(self, name: str, value: np.ndarray) -> str:
-        self.constants.append(numpy_helper.from_array(value, name))
+    def constant(self, name: str, value: np.ndarray | np.generic) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
     def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
@@ -142,7 +142,7 @@ def onnx_integers(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], names
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(list(names), dict(feeds)), strict=True))
+    return {name: np.asarray(values) for name, values in zip(names, session.run(list(names), dict(feeds)), strict=True)}
 
 
 def interpreter(content: bytes, kernels: str) -> Interpreter:

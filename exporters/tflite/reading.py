@@ -80,9 +80,9 @@ def _helped(key: str, grids: Mapping[str, Numbers]) -> str:
 
 def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
     """What a file must hold for an operator without bias: zeros, for runtimes that want the input to be there."""
-    if op.op_type not in ("Conv", "Gemm", "MatMul") or (len(op.inputs) > 2 and op.inputs[2] is not None):
+    source, weights, bias = (*op.inputs, None, None, None)[:3]
+    if op.op_type not in ("Conv", "Gemm", "MatMul") or bias is not None:
         return
-    source, weights = op.inputs[0], op.inputs[1]
     if isinstance(source, QdqTensor) and isinstance(weights, QdqConstant) and weights.params is not None:
         scale = np.atleast_1d(weights.params.scale * source.scale)
         zeros = np.zeros(op.output.shape[1 if op.op_type == "Conv" else -1], np.int64)

@@ -259,9 +259,11 @@ class Reader:
         """The name of moved reals: that of the quantiser after them where it changes nothing, else their own."""
         name = value.name or ""
         quantizers = [node for node in value.consumers() if node.op_type == "QuantizeLinear"]
-        if quantizers and same_grid(grid_of(quantizers[0]), params):
+        clips = [_only_clip(node.outputs[0]) for node in quantizers]
+        if quantizers and clips[0] is None and same_grid(grid_of(quantizers[0]), params):
             return stripped(quantizers[0].outputs[0].name or name)
-        return f"{name}_moved" if any(stripped(q.outputs[0].name or "") == name for q in quantizers) else name
+        taken = {stripped((clip or node).outputs[0].name or "") for node, clip in zip(quantizers, clips, strict=True)}
+        return f"{name}_moved" if name in taken else name
 
     # ---- quantisers -----------------------------------------------------------------------------------------------
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
+from qdq_models import S8, U4, U8, Graph, Grid
+
 from edgeq.errors import ArtefactError
 from edgeq.qdq import QdqConstant, QdqGraph, QdqTensor, read_qdq, same_grid
 from edgeq.quant import QuantParams
-from onnx import TensorProto, helper
-from qdq_models import S8, U4, U8, Graph, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +195,10 @@ def test_a_split_is_slices() -> None:
     x = graph.input("x", SHAPE, S8)
     graph.nodes.append(helper.make_node("Split", [x], ["left", "right"], axis=1, num_outputs=2))
     view = read(graph, "left", "right")
-    assert [(op.op_type, op.attributes["starts"], op.attributes["ends"]) for op in view.ops] == [("Slice", (0,), (2,)), ("Slice", (2,), (4,))]
+    assert [(op.op_type, op.attributes["starts"], op.attributes["ends"]) for op in view.ops] == [
+        ("Slice", (0,), (2,)),
+        ("Slice", (2,), (4,)),
+    ]
 
 
 def test_averages_of_a_narrow_tensor_stay_narrow() -> None:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import flatbuffers
 import numpy as np
 import pytest
-from ai_edge_litert.schema_py_generated import ModelT
+from qdq_models import S8, U4, Graph, Grid
+
 from edgeq.exporter import ExportOptions, ParityReport
 from edgeq.exporters.parity import Numbers, compare, numbers_of
 from edgeq.exporters.tflite.carriers import choose_carriers
 from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.reading import expected_numbers, stored_numbers, with_helpers
+from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqGraph, read_qdq
-from qdq_models import S8, U4, Graph, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,9 @@ def net() -> Graph:
     """Every operator that holds numbers: convolution, depthwise, without bias, padded; a sum with a constant; a Gemm."""
     graph = Graph()
     x = graph.input("x", ["N", 4, 8, 8], S8)
-    a = graph.weighted("Conv", x, "a", (8, 4, 3, 3), U4, relu=True, per_channel=True, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2])
+    a = graph.weighted(
+        "Conv", x, "a", (8, 4, 3, 3), U4, relu=True, per_channel=True, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]
+    )
     b = graph.weighted("Conv", a, "b", (8, 1, 3, 3), S8, group=8, kernel_shape=[3, 3], bias=False)
     c = graph.op("Add", [b, graph.stored("shift", np.arange(8, dtype=np.int8).reshape(8, 1, 1), 0.05)], "c", S8)
     graph.op("GlobalAveragePool", [c], "pool", Grid(0.01, 128))
@@ -44,15 +47,15 @@ def report(content: bytes, view: QdqGraph = VIEW) -> ParityReport:
     return compare(with_helpers(expected_numbers(view, choose_carriers(view)), found), found)
 
 
-def mutated(change: Callable[[ModelT], None]) -> bytes:
-    model = ModelT.InitFromPackedBuf(bytearray(CONTENT))
+def mutated(change: Callable[[Any], None]) -> bytes:
+    model = schema.ModelT.InitFromPackedBuf(bytearray(CONTENT))
     change(model)
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def tensor(model: ModelT, name: str) -> Any:
+def tensor(model: Any, name: str) -> Any:
     return next(t for t in model.subgraphs[0].tensors if t.name == name.encode())
 
 
@@ -64,8 +67,8 @@ def test_nothing_differs_and_everything_is_counted() -> None:
     assert found.compared == found.weights + found.biases + found.scales + found.zero_points
 
 
-def flip_byte(name: str, at: int) -> Callable[[ModelT], None]:
-    def change(model: ModelT) -> None:
+def flip_byte(name: str, at: int) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
         buffer = model.buffers[tensor(model, name).buffer]
         buffer.data = np.array(buffer.data, np.uint8)
         buffer.data[at] ^= 1
@@ -73,8 +76,8 @@ def flip_byte(name: str, at: int) -> Callable[[ModelT], None]:
     return change
 
 
-def next_scale(name: str, at: int = 0) -> Callable[[ModelT], None]:
-    def change(model: ModelT) -> None:
+def next_scale(name: str, at: int = 0) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
         quantization = tensor(model, name).quantization
         quantization.scale = np.array(quantization.scale, np.float32)
         quantization.scale[at] = np.nextafter(quantization.scale[at], np.float32(1))
@@ -82,15 +85,15 @@ def next_scale(name: str, at: int = 0) -> Callable[[ModelT], None]:
     return change
 
 
-def next_zero_point(name: str) -> Callable[[ModelT], None]:
-    def change(model: ModelT) -> None:
+def next_zero_point(name: str) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
         quantization = tensor(model, name).quantization
         quantization.zeroPoint = np.array(quantization.zeroPoint, np.int64) + 1
 
     return change
 
 
-def other_axis(model: ModelT) -> None:
+def other_axis(model: Any) -> None:
     tensor(model, "a.weight").quantization.quantizedDimension = 3
 
 
@@ -115,7 +118,7 @@ def other_axis(model: ModelT) -> None:
         (other_axis, "a/1: weight scales have the shape"),
     ],
 )
-def test_every_kind_of_change_is_found_and_named(change: Callable[[ModelT], None], line: str) -> None:
+def test_every_kind_of_change_is_found_and_named(change: Callable[[Any], None], line: str) -> None:
     different = report(mutated(change)).different
     assert len(different) == 1
     assert re.match(line, different[0])
@@ -132,7 +135,7 @@ def test_every_single_byte_of_a_weight_buffer_counts() -> None:
 
 
 def test_a_tensor_that_is_not_in_the_file_is_named() -> None:
-    def rename(model: ModelT) -> None:
+    def rename(model: Any) -> None:
         tensor(model, "pool").name = b"else"
 
     assert report(mutated(rename)).different == ("pool: activation is not in the file",)

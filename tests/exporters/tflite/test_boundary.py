@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from ai_edge_litert.schema_py_generated import ModelT
 from qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, operators, tflite_outputs
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions, IoType
 from edgeq.exporters.tflite import exporter
+from edgeq.exporters.tflite.schema import schema
 
 
 def model(source: Grid = S8, *, softmax: bool = False, batch: int | str = "N") -> Graph:
@@ -104,7 +104,7 @@ def test_a_softmax_over_channels_of_an_image_is_refused_in_words() -> None:
 def test_the_file_says_where_its_numbers_come_from() -> None:
     source = model().output()
     source.metadata_props["edgeq.scheme"] = "w4a4"
-    parsed = ModelT.InitFromPackedBuf(exporter.export(source, ExportOptions()).content)
+    parsed = schema.ModelT.InitFromPackedBuf(exporter.export(source, ExportOptions()).content)
     buffers = {entry.name: parsed.buffers[entry.buffer].data for entry in parsed.metadata}
     assert bytes(buffers[b"min_runtime_version"]).rstrip(b"\0") == b"1.14.0"
     content = json.loads(bytes(buffers[b"edgeq"]))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from ai_edge_litert.schema_py_generated import BuiltinOperator, Conv2DOptionsT, Model, ModelT
+
 from edgeq.exporters.tflite.builder import Builder, StoredGrid
+from edgeq.exporters.tflite.schema import schema
 
 
 def small(builder: Builder) -> bytes:
@@ -12,14 +13,14 @@ def small(builder: Builder) -> bytes:
     weights = builder.constant("w", np.arange(12, dtype=np.int8).reshape(4, 1, 1, 3), StoredGrid.of(np.ones(4, np.float32)))
     bias = builder.constant("b", np.arange(4, dtype=np.int32), StoredGrid.of(0.1))
     y = builder.activation("y", (1, 2, 2, 4), StoredGrid.of(0.2, -3))
-    builder.operator(BuiltinOperator.CONV_2D, 3, [x, weights, bias], [y], Conv2DOptionsT())
-    builder.operator(BuiltinOperator.QUANTIZE, 1, [y], [builder.activation("z", (1, 2, 2, 4), StoredGrid.of(0.3))])
+    builder.operator(schema.BuiltinOperator.CONV_2D, 3, [x, weights, bias], [y], schema.Conv2DOptionsT())
+    builder.operator(schema.BuiltinOperator.QUANTIZE, 1, [y], [builder.activation("z", (1, 2, 2, 4), StoredGrid.of(0.3))])
     return builder.finish([x], [y], "test", {"of": "edgeq"})
 
 
 def test_every_buffer_starts_at_a_multiple_of_sixteen() -> None:
     content = small(Builder())
-    model = Model.GetRootAs(content, 0)
+    model = schema.Model.GetRootAs(content, 0)
     for i in range(model.BuffersLength()):
         data = model.Buffers(i).DataAsNumpy()
         if isinstance(data, np.ndarray) and data.size:
@@ -30,16 +31,16 @@ def test_every_buffer_starts_at_a_multiple_of_sixteen() -> None:
 def test_the_first_buffer_is_empty_and_the_identifier_is_there() -> None:
     content = small(Builder())
     assert content[4:8] == b"TFL3"
-    model = ModelT.InitFromPackedBuf(content)
+    model = schema.ModelT.InitFromPackedBuf(content)
     assert model.version == 3
     assert model.buffers[0].data is None
 
 
 def test_operator_codes_above_127_and_below_are_written_for_old_and_new_readers() -> None:
     builder = Builder()
-    builder.operator(BuiltinOperator.GELU, 1, [], [])
+    builder.operator(schema.BuiltinOperator.GELU, 1, [], [])
     content = small(builder)
-    codes = {(c.builtinCode, c.deprecatedBuiltinCode, c.version) for c in ModelT.InitFromPackedBuf(content).operatorCodes}
+    codes = {(c.builtinCode, c.deprecatedBuiltinCode, c.version) for c in schema.ModelT.InitFromPackedBuf(content).operatorCodes}
     assert codes == {(150, 127, 1), (3, 3, 3), (114, 114, 1)}
 
 
@@ -50,7 +51,7 @@ def test_equal_parameter_vectors_are_one_tensor() -> None:
 
 
 def test_an_open_batch_is_marked_on_activations_only() -> None:
-    tensors = ModelT.InitFromPackedBuf(small(Builder(dynamic_batch=True))).subgraphs[0].tensors
+    tensors = schema.ModelT.InitFromPackedBuf(small(Builder(dynamic_batch=True))).subgraphs[0].tensors
     signatures = {t.name.decode(): None if t.shapeSignature is None else list(t.shapeSignature) for t in tensors}
     assert signatures["x"] == [-1, 2, 2, 3]
     assert signatures["w"] is None

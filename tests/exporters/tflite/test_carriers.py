@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qdq_models import KERNELS, S8, U4, Graph, Grid, onnx_integers, operators, tflite_outputs
+
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.carriers import Carrier, choose_carriers
 from edgeq.qdq import read_qdq
-from qdq_models import KERNELS, S8, U4, Graph, Grid, onnx_integers, operators, tflite_outputs
 
 SHAPE = ["N", 2, 4, 4]
 

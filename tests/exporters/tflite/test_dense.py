@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from qdq_models import KERNELS, S8, U4, Graph, Grid, differences, operators
@@ -15,7 +17,7 @@ def dense(op: str, *, transposed: bool, per_channel: bool, grid: Grid = S8, rank
     graph = Graph()
     x = graph.input("x", ["N", *[5] * (rank - 2), 24], S8)
     shape = (10, 24) if transposed else (24, 10)
-    attributes = {"transB": int(transposed)} if op == "Gemm" else {}
+    attributes: dict[str, Any] = {"transB": int(transposed)} if op == "Gemm" else {}
     axis = 0 if transposed else 1
     graph.weighted(op, x, "y", shape, grid, channel_axis=axis, per_channel=per_channel, bias=op == "Gemm", **attributes)
     return graph
@@ -49,7 +51,7 @@ def test_each_variant_is_one_operator_written_number_by_number(case: str) -> Non
 
 
 @pytest.mark.parametrize("attributes", [{"alpha": 2.0}, {"beta": 0.5}, {"transA": 1}])
-def test_scaled_or_transposed_operands_are_refused(attributes: dict[str, float]) -> None:
+def test_scaled_or_transposed_operands_are_refused(attributes: dict[str, Any]) -> None:
     graph = Graph()
     x = graph.input("x", [10, 10], S8)
     graph.weighted("Gemm", x, "y", (10, 10), S8, **attributes)

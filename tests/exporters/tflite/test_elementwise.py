@@ -47,7 +47,7 @@ def _params(graph: Graph, grid: Grid) -> list[str]:
     ]
 
 
-CHANNELS = np.arange(-90, 90, 30, np.int8).reshape(6, 1, 1)
+CHANNELS = np.arange(-90, 90, 30, dtype=np.int8).reshape(6, 1, 1)
 CASES = {
     "add": (binary("Add", S8), ["ADD"]),
     "add to 4 bits": (binary("Add", U4, relu=True), ["ADD"]),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from edgeq.exporters.tflite.layouts import NHWC, natural, onnx_order, renamed, same_order, stored_shape
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgeq.exporters.tflite.layouts import NHWC, natural, onnx_order, renamed, same_order, stored_shape
 
 LAYOUTS = st.permutations(range(4)).map(tuple)
 

@@ -23,8 +23,8 @@ def pooled(op: str, source: Grid, grid: Grid | None = None, size: int = 9, axes:
 
 
 # A 4-bit input of a file has a MAXIMUM of its own: who feeds it may not go below the range either.
-TWO = {"kernel_shape": [2, 2], "strides": [2, 2]}
-THREE = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+TWO: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
+THREE: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
 CASES = {
     "average": (pooled("AveragePool", S8, **TWO), ["AVERAGE_POOL_2D"]),
     "average of 4 bits": (pooled("AveragePool", U4, **TWO), ["MAXIMUM", "AVERAGE_POOL_2D"]),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from ai_edge_litert.schema_py_generated import ModelT
 from onnx import helper
 from qdq_models import KERNELS, S8, U4, U8, Graph, Grid, onnx_integers, operators, tflite_outputs
 
@@ -16,6 +15,7 @@ from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.carriers import choose_carriers
 from edgeq.exporters.tflite.lowering import write
+from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqTensor, read_qdq
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ CASES: dict[str, tuple[Callable[[Graph], str], list[str]]] = {
 
 def axes_of(content: bytes) -> dict[str, list[int]]:
     """The ONNX axis of each dimension of the boundary tensors, as the file itself states them."""
-    model = ModelT.InitFromPackedBuf(content)
+    model = schema.ModelT.InitFromPackedBuf(content)
     entry = next(entry for entry in model.metadata if entry.name == b"edgeq")
     found: dict[str, list[int]] = json.loads(bytes(model.buffers[entry.buffer].data))["io"]["axes"]
     return found
