@@ -38,12 +38,21 @@ class ExportedFile:
 
 
 def canonical(artefact: Path) -> ir.Model:
-    """The ONNX model of a checkpoint or an ONNX file.
+    """The ONNX model of a checkpoint or an ONNX file; BatchNorm is folded into the layers of a float one too.
 
     Raises:
         ArtefactError: missing, broken, or of a format that nothing can be exported from.
         UsageError: the network holds an operation without an ONNX form.
     """
+    model = _model(artefact)
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
+        return model
+    from edgeq.calibration.quantize import fold_onnx
+
+    return fold_onnx(model)
+
+
+def _model(artefact: Path) -> ir.Model:
     path = resolve(artefact)
     kind = detect(path)
     if kind == "onnx":

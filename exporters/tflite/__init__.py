@@ -23,17 +23,20 @@ class TfliteExporter:
     suffix: str = ".tflite"
 
     def export(self, model: ir.Model, options: ExportOptions) -> Exported:
-        """Write a QDQ model with int8 activations, and compare every number of it with the file.
+        """Write a QDQ model with int8 activations, or a float model in float, and compare every number of it with the file.
 
         Raises:
             ArtefactError: the model holds something that TFLite cannot express exactly; names the node.
         """
         from edgeq.exporters.parity import compare
+        from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.carriers import choose_carriers
         from edgeq.exporters.tflite.lowering import write
         from edgeq.exporters.tflite.reading import expected_numbers, stored_numbers, with_helpers
         from edgeq.qdq import read_qdq
 
+        if is_float(model):
+            return export_float(model)
         graph = read_qdq(model)
         content = write(graph, options).content
         found = stored_numbers(content)

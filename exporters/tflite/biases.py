@@ -13,7 +13,7 @@ from edgeq.qdq import QdqConstant
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.builder import Builder
     from edgeq.qdq import QdqOp, QdqTensor
 
 _SCALE_TOLERANCE = 2.0**-21  # of the scale: 4 units in the last place of float32
@@ -21,11 +21,11 @@ _ACCUMULATOR_MAX = 2**31 - 1
 _LARGEST_INPUT = 255  # of |q - zero point|
 
 
-def add_bias(scene: Scene, op: QdqOp, source: QdqTensor, weights: QdqConstant, levels: NDArray[np.int8]) -> int:
+def add_bias(builder: Builder, op: QdqOp, source: QdqTensor, weights: QdqConstant, levels: NDArray[np.generic]) -> int:
     """Add the bias tensor of an operator; zeros where it has none, because not every runtime takes two inputs.
 
     Args:
-        scene: the conversion.
+        builder: the file.
         op: the operator; its bias is input number 2.
         source: its input activation.
         weights: its weights, for their scales.
@@ -38,10 +38,10 @@ def add_bias(scene: Scene, op: QdqOp, source: QdqTensor, weights: QdqConstant, l
     product = accumulator_scale(source, weights)
     constant = op.inputs[2] if len(op.inputs) > 2 else None
     if constant is None:
-        return scene.builder.constant(f"{op.output.name}~bias", np.zeros(channels, np.int32), StoredGrid.of(product.astype(np.float32)))
+        return builder.constant(f"{op.output.name}~bias", np.zeros(channels, np.int32), StoredGrid.of(product.astype(np.float32)))
     values, scale = _checked(op, constant, channels, product)
     _check_accumulator(op, levels, values)
-    return scene.builder.constant(constant.name, values, StoredGrid.of(scale))
+    return builder.constant(constant.name, values, StoredGrid.of(scale))
 
 
 def accumulator_scale(source: QdqTensor, weights: QdqConstant) -> NDArray[np.float64]:
@@ -69,7 +69,7 @@ def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.flo
     return np.broadcast_to(constant.values.reshape(-1), channels).astype(np.int32), scale
 
 
-def _check_accumulator(op: QdqOp, levels: NDArray[np.int8], bias: NDArray[np.int32]) -> None:
+def _check_accumulator(op: QdqOp, levels: NDArray[np.generic], bias: NDArray[np.int32]) -> None:
     sums = np.abs(levels.reshape(levels.shape[0], -1).astype(np.int64)).sum(axis=1) * _LARGEST_INPUT + np.abs(bias.astype(np.int64))
     if np.any(sums > _ACCUMULATOR_MAX):
         raise refused(op, "its sums may not fit 32 bits, which float arithmetic would not have noticed", "use a larger weight scale")

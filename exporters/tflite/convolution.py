@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from edgeq.exporters.tflite.biases import add_bias
-from edgeq.exporters.tflite.builder import StoredGrid
-from edgeq.exporters.tflite.carriers import int8_weights, refused
+from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.layouts import NHWC
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
@@ -16,8 +12,6 @@ from edgeq.exporters.tflite.windows import padded, window_of
 from edgeq.qdq import QdqConstant
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from edgeq.exporters.tflite.scene import Scene
     from edgeq.exporters.tflite.windows import Window
     from edgeq.qdq import QdqOp
@@ -29,15 +23,16 @@ DEPTHWISE = (1, 2, 3, 0)
 def lower_conv(op: QdqOp, scene: Scene) -> None:
     """Append a Conv. One input channel a group is depthwise; other groups need a runtime that knows grouped CONV_2D."""
     source, weights = scene.operand(op), _weights(op)
-    levels = int8_weights(op, weights, channel_axis=0)
+    levels = scene.weights(op, weights, channel_axis=0)
     window = window_of(op, source, (levels.shape[2], levels.shape[3]))
     index, padding = padded(scene, op, source, window)
     groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
     if source.shape[1] != levels.shape[1] * groups:
         raise refused(op, f"it has {source.shape[1]} input channels and weights for {levels.shape[1] * groups}", "check its group")
     depthwise = groups == source.shape[1] and levels.shape[1] == 1 and groups > 1
-    filters = _filters(scene, weights, levels, DEPTHWISE if depthwise else OHWI)
-    bias = add_bias(scene, op, source, weights, levels)
+    layout = DEPTHWISE if depthwise else OHWI
+    filters = scene.add_weights(weights, levels.transpose(layout), axis=layout.index(0))
+    bias = scene.add_bias(op, source, weights, levels)
     with scene.writing(op, NHWC, fuses_relu=True) as (target, activation):
         if depthwise:
             multiplier = levels.shape[0] // groups
@@ -55,12 +50,6 @@ def _weights(op: QdqOp) -> QdqConstant:
     if weights.values.ndim != 4:
         raise refused(op, f"its weights have {weights.values.ndim} dimensions", "export the model with two-dimensional convolutions")
     return weights
-
-
-def _filters(scene: Scene, weights: QdqConstant, levels: NDArray[np.int8], layout: tuple[int, ...]) -> int:
-    assert weights.params is not None  # noqa: S101  # int8_weights has refused float weights
-    grid = StoredGrid.of(weights.params.scale, axis=layout.index(0))
-    return scene.builder.constant(weights.name, np.ascontiguousarray(levels.transpose(layout)), grid)
 
 
 def _conv_options(window: Window, padding: int, activation: int) -> Any:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgeq.exporters.tflite.biases import add_bias
-from edgeq.exporters.tflite.builder import StoredGrid
-from edgeq.exporters.tflite.carriers import int8_weights, refused
+from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.layouts import onnx_order
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
@@ -38,11 +34,10 @@ def _lower(op: QdqOp, scene: Scene, output_axis: int) -> None:
         raise refused(
             op, "its second operand is no constant matrix", "products of two activations are not written yet; keep weights constant"
         )
-    levels = int8_weights(op, weights, channel_axis=output_axis)
-    rows = np.ascontiguousarray(levels if output_axis == 0 else levels.T)
-    assert weights.params is not None  # noqa: S101  # int8_weights has refused float weights
-    filters = scene.builder.constant(weights.name, rows, StoredGrid.of(weights.params.scale))
-    bias = add_bias(scene, op, source, weights, rows)
+    levels = scene.weights(op, weights, channel_axis=output_axis)
+    rows = levels if output_axis == 0 else levels.T
+    filters = scene.add_weights(weights, rows, axis=0)
+    bias = scene.add_bias(op, source, weights, rows)
     rank = len(op.output.shape)
     index = scene.read(source, onnx_order(len(source.shape)))
     options = schema.FullyConnectedOptionsT()

@@ -46,6 +46,14 @@ def lower_requantize(op: QdqOp, scene: Scene) -> None:
         scene.builder.operator(builtin, version, [scene.read(source, layout)], [target], options)
 
 
+def lower_relu(op: QdqOp, scene: Scene) -> None:
+    """Append a Relu or Relu6 of a float model that no operator before it can take along."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    with scene.writing(op, layout) as (target, _):
+        scene.builder.operator(Op.RELU6 if op.activation == "relu6" else Op.RELU, 1, [scene.read(source, layout)], [target])
+
+
 def _binary(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any) -> None:
     tensors = [operand for operand in op.inputs if isinstance(operand, QdqTensor)]
     rank = len(op.output.shape)

@@ -12,15 +12,16 @@ from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.carriers import choose_carriers, refused
 from edgeq.exporters.tflite.convolution import lower_conv
 from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
-from edgeq.exporters.tflite.elementwise import lower_add, lower_mul, lower_requantize, lower_sub
+from edgeq.exporters.tflite.elementwise import lower_add, lower_mul, lower_relu, lower_requantize, lower_sub
 from edgeq.exporters.tflite.pooling import lower_average_pool, lower_global_average_pool, lower_max_pool, lower_reduce_mean
 from edgeq.exporters.tflite.scene import Scene
 from edgeq.exporters.tflite.shape import lower_concat, lower_pad, lower_reshape, lower_slice, lower_transpose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from edgeq.exporter import ExportOptions
+    from edgeq.exporter import ExportOptions, IoType
+    from edgeq.exporters.tflite.layouts import Layout
     from edgeq.qdq import QdqGraph, QdqOp
 
 LOWERINGS: Mapping[str, Callable[[QdqOp, Scene], None]] = {
@@ -36,6 +37,7 @@ LOWERINGS: Mapping[str, Callable[[QdqOp, Scene], None]] = {
     "Mul": lower_mul,
     "Pad": lower_pad,
     "ReduceMean": lower_reduce_mean,
+    "Relu": lower_relu,
     "Requantize": lower_requantize,
     "Reshape": lower_reshape,
     "Slice": lower_slice,
@@ -71,16 +73,32 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     scene = Scene(Builder(graph.dynamic_batch), choose_carriers(graph))
     inputs = [add_input(scene, tensor, input_layout(graph, tensor), options.io_type) for tensor in graph.inputs]
     layouts = {tensor.graph_input: scene.layout(tensor) for tensor in graph.inputs}
+    lower_all(graph, scene)
+    outputs = [add_output(scene, output, options.io_type) for output in graph.outputs]
+    layouts |= {output.name: output_layout(scene, output.tensor) for output in graph.outputs}
+    return finish(graph, scene, inputs, outputs, layouts, options.io_type)
+
+
+def lower_all(graph: QdqGraph, scene: Scene) -> None:
+    """Append every operator of a graph.
+
+    Raises:
+        ArtefactError: an operator that TFLite cannot express exactly; names it.
+    """
     for op in graph.ops:
         if op.op_type not in LOWERINGS:
             raise refused(op, "no exact TFLite operator is known for it", f"use one of {', '.join(LOWERINGS)}")
         LOWERINGS[op.op_type](op, scene)
-    outputs = [add_output(scene, output, options.io_type) for output in graph.outputs]
-    layouts |= {output.name: output_layout(scene, output.tensor) for output in graph.outputs}
+
+
+def finish(
+    graph: QdqGraph, scene: Scene, inputs: Sequence[int], outputs: Sequence[int], layouts: Mapping[str, Layout], io_type: IoType
+) -> Written:
+    """The file of a scene that holds all operators, with a note of how it was made."""
     metadata = {
         "edgeq": edgeq.__version__,
         "source": dict(graph.metadata),
-        "io": {"type": options.io_type, "axes": {name: list(layout) for name, layout in layouts.items()}},
+        "io": {"type": io_type, "axes": {name: list(layout) for name, layout in layouts.items()}},
         "transposes": scene.transposes,
     }
     return Written(scene.builder.finish(inputs, outputs, "written by edgeq", metadata), scene.transposes)

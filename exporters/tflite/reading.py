@@ -121,6 +121,20 @@ def stored_numbers(content: bytes) -> dict[str, Numbers]:
     return found
 
 
+def stored_floats(content: bytes) -> dict[str, NDArray[np.float32]]:
+    """Weights (``<output>/1``, in the ONNX layout) and biases (``<output>/2``) of a float TFLite file."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    tensors = model.subgraphs[0].tensors
+    found: dict[str, NDArray[np.float32]] = {}
+    for operator in model.subgraphs[0].operators:
+        builtin = _builtin(model.operatorCodes[operator.opcodeIndex])
+        if builtin in _TO_ONNX:
+            owner = _name(tensors[operator.outputs[0]])
+            found[f"{owner}/1"] = _floats(model, tensors[operator.inputs[1]]).transpose(_TO_ONNX[builtin])
+            found[f"{owner}/2"] = _floats(model, tensors[operator.inputs[2]])
+    return found
+
+
 def _builtin(code: Any) -> int:
     return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
@@ -162,5 +176,13 @@ def _constant_operand(model: Any, tensor: Any, key: str) -> Numbers:
 
 
 def _values(model: Any, tensor: Any) -> NDArray[np.int64]:
+    return _stored(model, tensor).astype(np.int64)
+
+
+def _floats(model: Any, tensor: Any) -> NDArray[np.float32]:
+    return _stored(model, tensor).astype(np.float32)
+
+
+def _stored(model: Any, tensor: Any) -> NDArray[Any]:
     data = model.buffers[tensor.buffer].data
-    return np.frombuffer(np.asarray(data, np.uint8).tobytes(), _ELEMENTS[tensor.type]).reshape(tensor.shape).astype(np.int64)
+    return np.frombuffer(np.asarray(data, np.uint8).tobytes(), _ELEMENTS[tensor.type]).reshape(tensor.shape)

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.builder import Builder, StoredGrid
-from edgeq.exporters.tflite.carriers import Carrier, clamps, refused
+from edgeq.exporters.tflite.biases import add_bias
+from edgeq.exporters.tflite.carriers import Carrier, clamps, int8_weights, refused
 from edgeq.exporters.tflite.layouts import Layout, same_order, stored_shape
 from edgeq.exporters.tflite.schema import schema
-from edgeq.qdq import QdqOp, QdqTensor
+from edgeq.qdq import QdqConstant, QdqOp, QdqTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
 Op = schema.BuiltinOperator
-RELU = schema.ActivationFunctionType.RELU
+RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
 NO_ACTIVATION = schema.ActivationFunctionType.NONE
 
 
@@ -62,6 +65,19 @@ class Scene:
         """Add an int8 tensor on the grid of ``tensor``; ``suffix`` names a helper of it."""
         sizes = tensor.shape if shape is None else shape
         return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), self.grid(tensor))
+
+    def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
+        """The weights as the file stores them, in the ONNX layout; see :func:`int8_weights`."""
+        return int8_weights(op, constant, channel_axis)
+
+    def add_weights(self, constant: QdqConstant, values: NDArray[np.generic], axis: int) -> int:
+        """Add the weights tensor of an operator, its output channels along ``axis``; returns its index."""
+        grid = None if constant.params is None else StoredGrid.of(constant.params.scale, axis=axis)
+        return self.builder.constant(constant.name, np.ascontiguousarray(values), grid)
+
+    def add_bias(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]) -> int:
+        """Add the bias tensor of an operator; see :func:`edgeq.exporters.tflite.biases.add_bias`."""
+        return add_bias(self.builder, op, source, weights, values)
 
     def operand(self, op: QdqOp, position: int = 0) -> QdqTensor:
         """An input that has to be an activation.

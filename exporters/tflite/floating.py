@@ -1,0 +1,170 @@
+"""Float networks as TFLite: the FP32 file that a quantised one is compared with, written by the same operators.
+
+A float model is put into the words of the integer view, with a grid that nothing here looks at, so that one set of lowering
+functions writes both. BatchNorm must be folded before.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import ArtefactError
+from edgeq.exporter import Exported, ParityReport
+from edgeq.exporters.tflite.layouts import natural, stored_shape
+from edgeq.exporters.tflite.lowering import finish, lower_all
+from edgeq.exporters.tflite.builder import Builder
+from edgeq.exporters.tflite.reading import stored_floats
+from edgeq.exporters.tflite.scene import NO_ACTIVATION, RELU, RELU6, Scene
+from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
+from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, title
+from edgeq.quant import QuantParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.qdq import Activation, Operand
+
+_NO_GRID = QuantParams.of(1.0)
+_FUSES = frozenset(("Add", "Sub", "Mul", "Conv", "Gemm", "MatMul"))
+
+
+def is_float(model: ir.Model) -> bool:
+    """Whether nothing in a model is quantised."""
+    return not any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph)
+
+
+def export_float(model: ir.Model) -> Exported:
+    """Write a float model; its inputs and outputs are float32, images NHWC.
+
+    Raises:
+        ArtefactError: an operator without a TFLite form, BatchNormalization that is not folded among them; names it.
+    """
+    graph = _view(model)
+    scene = _FloatScene(Builder(graph.dynamic_batch), {})
+    inputs = [_input(scene, tensor) for tensor in graph.inputs]
+    lower_all(graph, scene)
+    outputs = [scene.read(output.tensor, natural(len(output.tensor.shape))) for output in graph.outputs]
+    layouts = {tensor.name: natural(len(tensor.shape)) for tensor in (*graph.inputs, *(output.tensor for output in graph.outputs))}
+    content = finish(graph, scene, inputs, outputs, layouts, "float32").content
+    return Exported(content, _parity(graph, stored_floats(content)))
+
+
+def _input(scene: Scene, tensor: QdqTensor) -> int:
+    layout = natural(len(tensor.shape))
+    index = scene.tensor(tensor, layout)
+    scene.place(tensor, index, layout)
+    return index
+
+
+class _FloatScene(Scene):
+    """A scene whose numbers are float32."""
+
+    def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
+        sizes = tensor.shape if shape is None else shape
+        return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), None, np.float32)
+
+    def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
+        return constant.values.astype(np.float32)
+
+    def add_bias(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]) -> int:
+        constant = op.inputs[2] if len(op.inputs) > 2 else None
+        if isinstance(constant, QdqConstant):
+            return self.builder.constant(constant.name, constant.values.astype(np.float32).reshape(-1))
+        return self.builder.constant(f"{op.output.name}~bias", np.zeros(values.shape[0], np.float32))
+
+    @contextmanager
+    def writing(self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False) -> Iterator[tuple[int, int]]:
+        index = self.tensor(op.output, layout)
+        yield index, {"relu": RELU, "relu6": RELU6}.get(op.activation, NO_ACTIVATION) if fuses_relu else NO_ACTIVATION
+        self.place(op.output, index, layout)
+
+
+def _view(model: ir.Model) -> QdqGraph:
+    """A float model in the words of the integer view."""
+    shapes = Shapes(model)
+    tensors: dict[ir.Value, QdqTensor] = {value: _tensor(value, shapes) for value in model.graph.inputs}
+    ops: list[QdqOp] = []
+    for node in in_order(model.graph):
+        if node.op_type in ("Constant", "Identity", "Dropout") or node.op_type in ("Relu", "Clip") and _fused(node):
+            source = node.inputs[0] if node.inputs else None
+            if source is not None:
+                tensors[node.outputs[0]] = tensors[source]
+            continue
+        ops.append(_op(node, tensors, shapes))
+    outputs = tuple(QdqOutput(value.name or "", tensors[value]) for value in model.graph.outputs)
+    inputs = tuple(tensors[value] for value in model.graph.inputs)
+    dynamic = any(value.shape is not None and not isinstance(value.shape[0], int) for value in model.graph.inputs)
+    return QdqGraph(tuple(ops), inputs, outputs, dynamic, dict(model.metadata_props))
+
+
+def _op(node: ir.Node, tensors: dict[ir.Value, QdqTensor], shapes: Shapes) -> QdqOp:
+    if node.op_type == "BatchNormalization":
+        raise ArtefactError(f"BatchNormalization {title(node)!r} is not folded", mend="fold it into the layer before it")
+    values = node.inputs[:1] if node.op_type in MOVES - {"Concat"} | {"Relu", "Clip"} else node.inputs
+    inputs = tuple(None if value is None else _operand(value, tensors) for value in values)
+    activation = _activation(node) if node.op_type in ("Relu", "Clip") else ""
+    result, fused = node.outputs[0], _fusible_relu(node)
+    if fused is not None:
+        result, activation = fused.outputs[0], _activation(fused)
+    output = tensors[node.outputs[0]] = _tensor(result, shapes)
+    op_type = "Relu" if node.op_type == "Clip" else node.op_type
+    return QdqOp(op_type, title(node), inputs, output, attributes_of(node, shapes.of(node.inputs[0])), activation)
+
+
+def _operand(value: ir.Value, tensors: dict[ir.Value, QdqTensor]) -> Operand:
+    if value in tensors:
+        return tensors[value]
+    constant = constant_of(value)
+    if constant is None:
+        raise ArtefactError(f"nothing computes the value {value.name!r}", mend="write the model again from its source")
+    return QdqConstant(value.name or "constant", constant, None)
+
+
+def _tensor(value: ir.Value, shapes: Shapes) -> QdqTensor:
+    return QdqTensor(value.name or "tensor", shapes.of(value), _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax)
+
+
+def _fusible_relu(node: ir.Node) -> ir.Node | None:
+    """The Relu that alone reads an operator which can clamp by itself."""
+    readers = [reader for reader, _ in node.outputs[0].uses()]
+    alone = node.op_type in _FUSES and len(readers) == 1 and not node.outputs[0].is_graph_output()
+    return readers[0] if alone and readers[0].op_type in ("Relu", "Clip") else None
+
+
+def _fused(node: ir.Node) -> bool:
+    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return producer is not None and _fusible_relu(producer) is node
+
+
+def _activation(node: ir.Node) -> Activation:
+    found: dict[tuple[float, float], Activation] = {(0.0, float("inf")): "relu", (0.0, 6.0): "relu6"}
+    bounds = bounds_of(node)
+    if bounds not in found:
+        raise ArtefactError(f"Clip {title(node)!r} clips to {bounds[0]:g}..{bounds[1]:g}", mend="use ReLU or ReLU6")
+    return found[bounds]
+
+
+def _parity(graph: QdqGraph, found: dict[str, NDArray[np.float32]]) -> ParityReport:
+    """Every weight and bias of the model against the file's, bit for bit."""
+    counts = {1: 0, 2: 0}
+    different = []
+    for op in graph.ops:
+        for position in (1, 2):
+            constant = op.inputs[position] if len(op.inputs) > position else None
+            if op.op_type not in ("Conv", "Gemm", "MatMul") or not isinstance(constant, QdqConstant):
+                continue
+            values = constant.values.astype(np.float32)
+            transposed = position == 1 and (op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB")))
+            expected = values.T if transposed else values
+            counts[position] += expected.size
+            written = found.get(f"{op.output.name}/{position}")
+            if written is None or not np.array_equal(written, expected.reshape(written.shape)):
+                different.append(f"{constant.name}: differs from the file")
+    return ParityReport(counts[1], counts[2], 0, 0, tuple(different))
