@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdq_models import KERNELS, S4, S8, U4, U8, Graph, Grid, differences, operators
+from qdq_models import KERNELS, S4, S8, U4, U8, Graph, Grid, differences, lsb_of, onnx_integers, operators
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
+from edgeq.qdq import read_qdq
 
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -61,7 +62,7 @@ def test_each_variant_computes_what_onnx_runtime_computes(case: str, kernels: st
     assert np.abs(difference).max() <= 1
     if kernels == "xnnpack":  # requantises in float32, half to even, as ONNX does
         assert not difference.any()
-    else:  # 32-bit fixed-point multipliers round a product near a tie to the other side
+    else:  # see twice_rounded below
         assert (difference != 0).mean() < 0.01
 
 
@@ -165,3 +166,39 @@ def test_a_convolution_over_a_line_is_refused() -> None:
     graph.weighted("Conv", x, "y", (4, 4, 3), S8, kernel_shape=[3])
     with pytest.raises(ArtefactError, match="weights have 3 dimensions"):
         exporter.export(graph.output(), ExportOptions())
+
+
+def twice_rounded(sums: np.ndarray, multiplier: float) -> np.ndarray:
+    """Rescaling as TFLite's 32-bit kernels do it: a rounding high multiplication, then a rounding shift.
+
+    Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference, Section 2.2.
+    """
+    mantissa, exponent = np.frexp(multiplier)
+    product = sums.astype(np.int64) * round(float(mantissa) * 2**31)
+    nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    high = np.trunc((product + nudge) / 2**31).astype(np.int64)
+    shift = -int(exponent)
+    remainder = high & ((1 << shift) - 1)
+    threshold = ((1 << shift) - 1 >> 1) + (high < 0)
+    return (high >> shift) + (remainder > threshold)
+
+
+def test_the_reference_kernels_differ_by_rounding_twice_and_by_nothing_else() -> None:
+    """With few bits the sums are small, the shift too, and the first rounding is coarse: fractions from 3/8 on go up."""
+    graph = Graph()
+    x = graph.input("x", ["N", 8, 6, 6], U4)
+    weights = np.random.default_rng(0).integers(-7, 8, (16, 8, 1, 1)).astype(np.int8)
+    multiplier = 0.137
+    scale = np.float32(multiplier)  # input and output share their scale
+    graph.op("Conv", [x, graph.stored("w", weights, scale)], "y", U4, relu=True, kernel_shape=[1, 1])
+    values = np.random.default_rng(1).uniform(0, 15 * U4.scale, (8, 8, 6, 6)).astype(np.float32)
+    integers = onnx_integers(graph.proto("y_dequantized"), {"x": values}, ["x_quantized", "y_quantized"])
+    op = read_qdq(graph.output()).ops[0]
+    difference = lsb_of(op, {"x": integers["x_quantized"], "y": integers["y_quantized"]}, "reference").transpose(0, 3, 1, 2)
+    sums = np.einsum("oc,nchw->nohw", weights[:, :, 0, 0].astype(int), integers["x_quantized"].astype(int))
+    exact_multiplier = float(np.float32(U4.scale)) * float(scale) / float(np.float32(U4.scale))
+    np.testing.assert_array_equal(np.clip(twice_rounded(sums, exact_multiplier), 0, 15), integers["y_quantized"] + difference)
+    assert 0.01 < (difference == 1).mean() < 0.1
+    fractions = (sums * exact_multiplier % 1)[difference != 0]
+    assert fractions.min() >= 0.374
+    assert fractions.max() <= 0.5
