@@ -23,6 +23,7 @@ from edgeq.quant import CARRIER_RANGE
 if TYPE_CHECKING:
     from edgeq.exporter import Carrier
 
+VIEWS = frozenset(("Slice", "Pad", "Flatten", "Reshape", "Transpose", "Identity"))
 _MOVES_AND_MEANS = frozenset(
     ("Slice", "Flatten", "Reshape", "Transpose", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity")
 )
@@ -32,9 +33,10 @@ def to_carrier(model: ir.Model, carrier: Carrier) -> ir.Model:
     """A copy of a QDQ model whose 8-bit activations are held in ``carrier``; weights and biases stay as they are."""
     copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     quantizers = [node for node in copy.graph if node.op_type == "QuantizeLinear" and _carrier(node) in ("int8", "uint8")]
+    sources = {node: source for node in quantizers if (source := moved_from(node)) is not None}
     for node in quantizers:
         if _carrier(node) != carrier:
-            _rewrite(copy.graph, node, carrier)
+            _rewrite(copy.graph, node, carrier, sources.get(node))
     unused = [name for name, value in copy.graph.initializers.items() if not value.uses()]
     for name in unused:
         del copy.graph.initializers[name]
@@ -50,7 +52,23 @@ class _Range:
     clip: ir.Node | None
 
 
-def _rewrite(graph: ir.Graph, quantizer: ir.Node, carrier: Carrier) -> None:
+def moved_from(quantizer: ir.Node) -> ir.Node | None:
+    """The DequantizeLinear whose grid a quantiser repeats, since nothing but views stands between them."""
+    node = quantizer
+    while node.inputs[0] is not None and (producer := node.inputs[0].producer()) is not None and producer.op_type in VIEWS:
+        node = producer
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if node is quantizer or source is None or source.op_type != "DequantizeLinear" or _range(quantizer).clip is not None:
+        return None
+    return source if list(source.inputs[1:]) == list(quantizer.inputs[1:]) else None
+
+
+def _rewrite(graph: ir.Graph, quantizer: ir.Node, carrier: Carrier, source: ir.Node | None) -> None:
+    if source is not None:  # wherever the grid of what it reads has gone
+        shift = _zero(source.inputs[2]) - _zero(quantizer.inputs[2])
+        _set_carrier(quantizer, _constant(graph, quantizer.inputs[2], shift, carrier), carrier)
+        _follow(graph, quantizer.outputs[0], shift, carrier)
+        return
     used = _range(quantizer)
     old_low, _ = CARRIER_RANGE[_carrier(quantizer)]
     low, high = CARRIER_RANGE[carrier]
@@ -94,6 +112,12 @@ def _follow(graph: ir.Graph, integers: ir.Value, shift: int, carrier: Carrier) -
         else:
             node.outputs[0].dtype = ir.DataType[carrier.upper()]
             _follow(graph, node.outputs[0], shift, carrier)
+
+
+def _zero(value: ir.Value | None) -> int:
+    if value is None or value.const_value is None:
+        raise ArtefactError("a DequantizeLinear has no constant zero point", mend="write it as an initialiser")
+    return int(value.const_value.numpy())
 
 
 def _set_carrier(quantizer: ir.Node, zero_point: ir.Value, carrier: Carrier) -> None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from edgeq.artefact import detect
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported, ParityReport
-from edgeq.exporters.dialects import to_carrier
+from edgeq.exporters.dialects import VIEWS, moved_from, to_carrier
 from edgeq.files import read_bytes
 
 if TYPE_CHECKING:
@@ -143,15 +143,28 @@ def _unlike(what: str, expected: NDArray[Any], found: NDArray[Any]) -> list[str]
 
 def _top(node: ir.Node) -> int:
     """The greatest integer in use behind a quantiser or in front of a dequantiser."""
-    value = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
-    clips = [reader for reader, _ in value.uses() if reader.op_type == "Clip"] if value is not None else []
-    if node.op_type == "DequantizeLinear" and value is not None and (producer := value.producer()) is not None:
-        clips = [producer] if producer.op_type == "Clip" else []
-    if clips and len(clips[0].inputs) > 2:
-        return int(_array(clips[0], 2))
+    if node.op_type == "QuantizeLinear":
+        clips = [reader for reader, _ in node.outputs[0].uses() if reader.op_type == "Clip"]
+        producer = clips[0] if clips else node
+    else:
+        producer = _integers_from(node)
+    if producer is not None and producer.op_type == "Clip" and len(producer.inputs) > 2:
+        return int(_array(producer, 2))
+    if producer is not None and producer.op_type == "QuantizeLinear" and (source := moved_from(producer)) is not None:
+        return _top(source)
     zero_point = node.inputs[2]
     unsigned = zero_point is not None and zero_point.dtype == ir.DataType.UINT8
     return 255 if unsigned else 127
+
+
+def _integers_from(dequantizer: ir.Node) -> ir.Node | None:
+    """The Clip or quantiser that made the integers, seen through operators that move them."""
+    value = dequantizer.inputs[0]
+    while value is not None and (producer := value.producer()) is not None:
+        if producer.op_type not in VIEWS:
+            return producer
+        value = producer.inputs[0]
+    return None
 
 
 def _title(node: ir.Node) -> str:

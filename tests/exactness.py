@@ -1,0 +1,339 @@
+"""What the tests of the exactness contract measure with: integers of torch and ONNX Runtime, and a float64 referee.
+
+The referee computes every segment of a model that is cut at its quantised tensors, from the integers at its start, in
+float64, and carries along a bound on what float32 arithmetic in any order may have done to it. So "within float error of a
+tie" is a proven bound for each element, and not a tolerance somebody chose.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from edgeq.exporters.lower import lower
+from edgeq.exporters.onnx import serialize
+from edgeq.qdq_nodes import attributes_of, constant_of, grid_of
+from edgeq.qdq_segments import Cut, Segments, cut
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+U = 2.0**-24  # unit roundoff of float32
+
+
+def torch_integers(model: fx.GraphModule, cuts: Sequence[Cut], images: NDArray[np.float32]) -> dict[str, NDArray[np.int64]]:
+    """The integers of every quantised tensor as torch computes it; each value must lie on its grid bit for bit."""
+    recorder = _Recorder(model)
+    with torch.inference_mode():
+        recorder.run(torch.from_numpy(images))
+    return {cut.name: _integers(recorder.found.get(f"{cut.name}_quantized", recorder.found.get(cut.name)), cut) for cut in cuts}
+
+
+class _Recorder(fx.Interpreter):
+    def __init__(self, model: fx.GraphModule) -> None:
+        super().__init__(model)
+        self.found: dict[str, NDArray[np.float32]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            self.found[n.name] = result.numpy().copy()
+        return result
+
+
+def _integers(value: NDArray[np.float32] | None, where: Cut) -> NDArray[np.int64]:
+    assert value is not None, f"torch has no tensor {where.name}"
+    scale, zero = float(where.params.scale), int(where.params.zero_point)
+    integers = np.rint(value.astype(np.float64) / scale).astype(np.int64) + zero
+    assert np.array_equal(where.params.dequantize(integers), value), f"{where.name} is not on its grid in torch"
+    assert integers.min() >= where.params.qmin, where.name
+    assert integers.max() <= where.params.qmax, where.name
+    return integers
+
+
+@dataclass
+class Runtime:
+    """A cut model in ONNX Runtime."""
+
+    session: ort.InferenceSession
+    operators: list[str]
+
+    @classmethod
+    def of(cls, model: ir.Model, folder: Path, *, optimize: bool) -> Runtime:
+        options = ort.SessionOptions()
+        level = ort.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        options.optimized_model_filepath = str(folder / f"running-{optimize}.onnx")
+        session = ort.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
+        return cls(session, [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node])
+
+    def integers(self, segments: Segments, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
+        values = self.session.run([cut.output for cut in segments.cuts], feeds)
+        return {cut.name: value.astype(np.int64) for cut, value in zip(segments.cuts, values, strict=True)}
+
+
+def feeds_of(segments: Segments, images: NDArray[np.float32], integers: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
+    """The inputs of a cut model: the images, and the given integers at every cut."""
+    fed = {cut.feed: integers[cut.name].astype(cut.params.dtype) for cut in segments.cuts if cut.feed is not None}
+    return {"input": images, **fed}
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where real numbers lie on the grid that they are about to be rounded to, before clipping.
+
+    Attributes:
+        at: in integers, float64.
+        error: how far float32 arithmetic may be from it, in integers.
+    """
+
+    at: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+    def near_tie(self) -> NDArray[np.bool_]:
+        """Whether float error decides which of two integers is nearest."""
+        return np.abs(np.abs(self.at - np.rint(self.at)) - 0.5) <= self.error
+
+    def open_error(self, where: Cut) -> float:
+        """The greatest error of those that are not clipped."""
+        is_open = (self.at > where.params.qmin - 1) & (self.at < where.params.qmax + 1)
+        return float(self.error[is_open].max(initial=0))
+
+    def rounds_to(self, integers: NDArray[np.int64], where: Cut) -> NDArray[np.bool_]:
+        """Whether these integers are a right answer within float error."""
+        return np.abs(np.clip(self.at, where.params.qmin, where.params.qmax) - integers) <= 0.5 + self.error
+
+
+class Referee:
+    """Computes a cut model in float64 with a running error bound (Higham, Accuracy and stability, Sec. 3.3)."""
+
+    def __init__(self, segments: Segments) -> None:
+        self._segments = segments
+
+    def positions(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, Position]:
+        """The position of every quantised tensor, by name."""
+        self._values: dict[ir.Value, _Bounded] = {}
+        for value in self._segments.model.graph.inputs:
+            self._values[value] = _exact(torch.from_numpy(np.asarray(feeds[value.name or ""], np.float64)))
+        positions: dict[str, Position] = {}
+        for node in self._segments.model.graph:
+            if node.op_type == "QuantizeLinear":
+                positions[node.outputs[0].name or ""] = self._quantized(node)
+            elif node.op_type == "Clip":
+                positions[node.outputs[0].name or ""] = positions[_name(node.inputs[0])]
+            else:
+                self._values[node.outputs[0]] = self._compute(node)
+        return {cut.name: positions[cut.output] for cut in self._segments.cuts}
+
+    def _quantized(self, node: ir.Node) -> Position:
+        value, params = self._of(node, 0), grid_of(node)
+        at = value.value.numpy() / float(params.scale)
+        return Position(at + int(params.zero_point), value.error.numpy() / float(params.scale) + 2 * U * np.abs(at))
+
+    def _of(self, node: ir.Node, index: int) -> _Bounded:
+        value = node.inputs[index]
+        assert value is not None
+        if value not in self._values:
+            constant = constant_of(value)
+            assert constant is not None, f"{node.name} reads {value.name}, which nobody computed"
+            self._values[value] = _exact(torch.from_numpy(np.asarray(constant, np.float64)))
+        return self._values[value]
+
+    def _compute(self, node: ir.Node) -> _Bounded:
+        source = self._of(node, 0)
+        optional = [self._of(node, i) if i < len(node.inputs) and node.inputs[i] is not None else None for i in range(1, 5)]
+        attributes: dict[str, Any] = attributes_of(node, tuple(source.value.shape))
+        if node.op_type == "DequantizeLinear":
+            params = grid_of(node)
+            return _rounded(_scaled(source.value, params.scale, params.zero_point, params.axis))
+        if node.op_type in ("Conv", "Gemm"):
+            return _linear(node.op_type, source, optional[0], optional[1], attributes)
+        if node.op_type in ("Add", "Sub", "Mul"):
+            return _arithmetic(node.op_type, source, optional[0])
+        if node.op_type == "BatchNormalization":
+            return _norm(source, [one for one in optional if one is not None], attributes["epsilon"])
+        if node.op_type == "Concat":
+            parts = [self._of(node, i) for i in range(len(node.inputs))]
+            return _Bounded(*(torch.cat([getattr(part, end) for part in parts], attributes["axis"]) for end in ("value", "error")))
+        if node.op_type in ("AveragePool", "GlobalAveragePool"):
+            kernel = attributes.get("kernel_shape") or tuple(source.value.shape[2:])
+            stride = attributes.get("strides", kernel)
+            return _averaged(source, tuple(kernel), tuple(stride))
+        return source.map(lambda x: _moved(node.op_type, x, attributes))
+
+
+@dataclass(frozen=True)
+class _Bounded:
+    value: Tensor
+    error: Tensor
+
+    def map(self, function: Any) -> _Bounded:
+        """A function that moves values, or is 1-Lipschitz and monotone, such as ReLU and maximum."""
+        return _Bounded(function(self.value), function(self.error))
+
+    @property
+    def most(self) -> Tensor:
+        return self.value.abs() + self.error
+
+
+def _exact(value: Tensor) -> _Bounded:
+    return _Bounded(value, torch.zeros_like(value))
+
+
+def _rounded(value: Tensor) -> _Bounded:
+    return _Bounded(value, U * value.abs())
+
+
+def _scaled(integers: Tensor, scale: NDArray[np.float32], zero: NDArray[np.int32], axis: int | None) -> Tensor:
+    shape = [1] * integers.ndim
+    if axis is not None:
+        shape[axis] = -1
+    step, shift = (torch.from_numpy(np.asarray(part, np.float64)).reshape(shape if axis is not None else ()) for part in (scale, zero))
+    return (integers - shift) * step
+
+
+def _linear(op_type: str, x: _Bounded, w: _Bounded | None, b: _Bounded | None, attributes: Mapping[str, Any]) -> _Bounded:
+    assert w is not None
+
+    def apply(inputs: Tensor, weight: Tensor) -> Tensor:
+        if op_type == "Gemm":
+            return inputs @ (weight.T if attributes.get("transB") else weight)
+        pads = tuple(attributes["pads"][:2])
+        return F.conv2d(inputs, weight, None, attributes["strides"], pads, attributes["dilations"], attributes["group"])
+
+    terms = w.value[0].numel() if op_type == "Conv" else x.value.shape[1]
+    most = apply(x.most, w.most)
+    value, error = apply(x.value, w.value), apply(x.error, w.most) + apply(x.value.abs(), w.error) + (terms + 2) * U * most
+    if b is None:
+        return _Bounded(value, error)
+    shape = (1, -1, 1, 1) if op_type == "Conv" else (1, -1)
+    return _Bounded(value + b.value.reshape(shape), error + b.error.reshape(shape) + 2 * U * (most + b.most.reshape(shape)))
+
+
+def _arithmetic(op_type: str, a: _Bounded, b: _Bounded | None) -> _Bounded:
+    assert b is not None
+    if op_type == "Mul":
+        value, error = a.value * b.value, a.error * b.most + a.value.abs() * b.error
+    else:
+        value, error = {"Add": operator.add, "Sub": operator.sub}[op_type](a.value, b.value), a.error + b.error
+    return _Bounded(value, error + U * (value.abs() + error))
+
+
+def _norm(x: _Bounded, parameters: Sequence[_Bounded], epsilon: float) -> _Bounded:
+    gamma, beta, mean, variance = (one.value.reshape(1, -1, 1, 1) for one in parameters)
+    factor = gamma / (variance + epsilon).sqrt()
+    value = (x.value - mean) * factor + beta
+    # Either (x - mean) * factor + beta or x * factor + (beta - mean * factor), in some order, at most eight roundings deep.
+    return _Bounded(value, x.error * factor.abs() + 8 * U * ((x.most + mean.abs()) * factor.abs() + beta.abs()))
+
+
+def _averaged(x: _Bounded, kernel: tuple[int, ...], stride: tuple[int, ...]) -> _Bounded:
+    mean = [F.avg_pool2d(part, kernel, stride) for part in (x.value, x.error, x.most)]
+    return _Bounded(mean[0], mean[1] + (kernel[0] * kernel[1] + 2) * U * mean[2])
+
+
+def _moved(op_type: str, x: Tensor, attributes: Mapping[str, Any]) -> Tensor:
+    if op_type == "Relu":
+        return x.relu()
+    if op_type == "Flatten":
+        return x.flatten(1)
+    if op_type == "MaxPool":
+        return F.max_pool2d(x, attributes["kernel_shape"], attributes["strides"], attributes["pads"][:2])
+    if op_type == "Slice":
+        cuts = [slice(None)] * x.ndim
+        for axis, start, end, step in zip(attributes["axes"], attributes["starts"], attributes["ends"], attributes["steps"], strict=True):
+            cuts[axis] = slice(start, end, step)
+        return x[tuple(cuts)]
+    assert op_type == "Pad", f"the referee knows no {op_type}"
+    ends = np.reshape(attributes["pads"], (2, -1)).T[::-1].ravel()
+    return F.pad(x, [int(end) for end in ends])
+
+
+def _name(value: ir.Value | None) -> str:
+    return (value.name if value is not None else None) or ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out of rows one and two of the contract for one network.
+
+    Attributes:
+        compared: integers compared.
+        flips: integers of row one that differ, all of them by one, at ties.
+        optimised: integers of row two that differ, all of them by one.
+        error: the greatest float error allowed for where no clipping hides it, in LSB; well below one half, or the proof
+            would prove nothing.
+        operators: what ONNX Runtime really ran after optimisation.
+    """
+
+    compared: int
+    flips: int
+    optimised: int
+    error: float
+    operators: tuple[str, ...]
+
+
+def check_rows_one_and_two(model: fx.GraphModule, images: NDArray[np.float32], folder: Path, lowered: ir.Model | None = None) -> Verdict:
+    """Row one: torch against ONNX Runtime unoptimised; row two: unoptimised against optimised; both segment by segment."""
+    model.eval()
+    segments = cut(lowered or lower(model, images.shape[1:]))
+    expected = torch_integers(model, segments.cuts, images)
+    feeds = feeds_of(segments, images, expected)
+    plain = Runtime.of(segments.model, folder, optimize=False).integers(segments, feeds)
+    optimised = Runtime.of(segments.model, folder, optimize=True)
+    fused = optimised.integers(segments, feeds)
+    positions = Referee(segments).positions(feeds)
+    compared = flips = steps = 0
+    for where in segments.cuts:
+        compared += expected[where.name].size
+        flips += _check_row_one(where, expected[where.name], plain[where.name], positions[where.name])
+        off = np.abs(fused[where.name] - plain[where.name])
+        assert off.max() <= 1, f"{where.producer}: optimisation moves {where.name} by {off.max()} LSB"
+        steps += int(off.sum())
+    error = max(positions[where.name].open_error(where) for where in segments.cuts)
+    return Verdict(compared, flips, steps, error, tuple(optimised.operators))
+
+
+def _check_row_one(where: Cut, expected: NDArray[np.int64], found: NDArray[np.int64], position: Position) -> int:
+    differ = expected != found
+    assert position.rounds_to(expected, where).all(), f"{where.name}: torch's integers are no roundings of the segment's result"
+    assert position.rounds_to(found, where).all(), f"{where.name}: ONNX Runtime's integers are no roundings of the segment's result"
+    assert np.abs(expected - found).max() <= 1, f"{where.producer}: {where.name} differs by more than 1 LSB"
+    assert position.near_tie()[differ].all(), f"{where.producer}: {where.name} differs where there is no tie"
+    return int(differ.sum())
+
+
+def roughen(model: fx.GraphModule, shape: tuple[int, ...], *, seed: int = 0, negative: bool = True) -> fx.GraphModule:
+    """Give a network BatchNorms, biases and bounds as training leaves them, but wilder: negative scales, uneven channels."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.5
+                if module.affine:
+                    module.weight.copy_(
+                        torch.randn(module.weight.shape, generator=generator)
+                        if negative
+                        else torch.rand(module.weight.shape, generator=generator)
+                    )
+                    module.bias.copy_(torch.randn(module.bias.shape, generator=generator) / 2)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.copy_(torch.randn(module.bias.shape, generator=generator))
+        model.train()
+        for _ in range(4):
+            model(torch.randn(16, *shape, generator=generator))
+    return model.eval()
