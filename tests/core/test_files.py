@@ -1,0 +1,171 @@
+"""Files are whole or not there, whatever interrupts; and what cannot be read or written is said in words."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeq.errors import ArtefactError, OutputError
+from edgeq.files import check_output, read_bytes, write_bytes, write_json
+
+NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "file.bin"
+    write_bytes(target, b"content")
+    assert read_bytes(target, "file") == b"content"
+    assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
+
+
+def test_json_is_indented_and_keeps_its_order(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": [True]})
+    assert (tmp_path / "a.json").read_text() == '{\n  "b": 1,\n  "a": [\n    true\n  ]\n}\n'
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": 1, "a": [True]}
+
+
+def test_an_existing_file_stays_unless_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with pytest.raises(OutputError, match="--overwrite"):
+        write_bytes(target, b"new")
+    assert target.read_bytes() == b"old"
+    write_bytes(target, b"new", overwrite=True)
+    assert target.read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+def test_a_failure_at_any_step_leaves_the_old_content_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    monkeypatch.setattr(*{"fsync": (os, "fsync"), "chmod": (Path, "chmod"), "replace": (Path, "replace")}[step], fail)
+    with pytest.raises(OutputError, match="No space left"):
+        write_bytes(target, b"new", overwrite=True)
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, MemoryError])
+def test_an_interrupt_in_the_middle_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> None:
+    def stop(_: int) -> None:
+        raise interrupt
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(interrupt):
+        write_bytes(tmp_path / "file", b"new")
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgeq import files
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+files.write_bytes(Path(sys.argv[1]), b"new" * 100_000, overwrite=True)
+"""
+
+
+def test_a_killed_writer_leaves_the_old_content(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert target.read_bytes() == b"old"
+    write_bytes(target, b"newer", overwrite=True)
+    assert target.read_bytes() == b"newer"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_permissions_follow_the_umask(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_bytes(tmp_path / "file", b"content")
+        left = os.umask(mask)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert left == mask, "the umask is as it was"
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_bytes(tmp_path / "link", b"new", overwrite=True)
+    assert (tmp_path / "real").read_bytes() == b"real"
+    assert (tmp_path / "link").read_bytes() == b"new"
+
+
+class TestReading:
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(ArtefactError, match="there is no recipe at"):
+            read_bytes(tmp_path / "none", "recipe")
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(ArtefactError, match="is a folder, not a recipe"):
+            read_bytes(tmp_path, "recipe")
+
+    def test_empty(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").touch()
+        with pytest.raises(ArtefactError, match="zero bytes"):
+            read_bytes(tmp_path / "empty", "recipe")
+
+    def test_too_large_is_refused_before_it_is_read(self, tmp_path: Path) -> None:
+        with (tmp_path / "large").open("wb") as file:
+            file.truncate(2**40)
+        with pytest.raises(ArtefactError, match="more than the"):
+            read_bytes(tmp_path / "large", "model")
+
+    def test_a_path_through_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"x")
+        with pytest.raises(ArtefactError, match="cannot be read"):
+            read_bytes(tmp_path / "file" / "below", "model")
+
+    @NOT_ROOT
+    def test_without_permission(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_bytes(b"x")
+        (tmp_path / "secret").chmod(0)
+        with pytest.raises(ArtefactError, match="permissions"):
+            read_bytes(tmp_path / "secret", "model")
+
+
+class TestCheckOutput:
+    def test_a_new_place_is_fine_and_stays_empty(self, tmp_path: Path) -> None:
+        check_output(tmp_path / "a" / "b" / "file")
+        assert not list(tmp_path.iterdir())
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="name a file"):
+            check_output(tmp_path, overwrite=True)
+
+    def test_below_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(OutputError, match="no folder that you may write"):
+            check_output(tmp_path / "file" / "a" / "b")
+
+    @NOT_ROOT
+    def test_without_permission(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o500)
+        with pytest.raises(OutputError, match="may write"):
+            check_output(tmp_path / "a" / "file")
+
+    def test_writing_refuses_the_same_things(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(OutputError):
+            write_bytes(tmp_path / "file" / "below", b"x")

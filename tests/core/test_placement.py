@@ -1,0 +1,196 @@
+"""The rules that say where quantisers stand, on graphs small enough to check by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeq.placement import Op, Placement, place
+
+
+def residual() -> list[Op]:
+    """``relu(layer(relu(layer(x))) + x)`` between a stem and a classifier."""
+    return [
+        Op("image", "input"),
+        Op("stem", "layer", ("image",)),
+        Op("stem_relu", "relu", ("stem",)),
+        Op("first", "layer", ("stem_relu",)),
+        Op("first_relu", "relu", ("first",)),
+        Op("second", "layer", ("first_relu",)),
+        Op("sum", "add", ("second", "stem_relu")),
+        Op("sum_relu", "relu", ("sum",)),
+        Op("pool", "pool", ("sum_relu",)),
+        Op("flat", "view", ("pool",)),
+        Op("logits", "layer", ("flat",)),
+    ]
+
+
+def growing() -> list[Op]:
+    """A stable block that appends channels of its input and pools, followed by another layer."""
+    return [
+        Op("image", "input"),
+        Op("stem", "layer", ("image",)),
+        Op("x", "relu", ("stem",)),
+        Op("k", "layer", ("x",)),
+        Op("u", "relu", ("k",)),
+        Op("kt", "layer", ("u",)),
+        Op("sum", "add", ("x", "kt")),
+        Op("y", "relu", ("sum",)),
+        Op("part", "view", ("x",)),
+        Op("joined", "join", ("y", "part")),
+        Op("pooled", "pool", ("joined",)),
+        Op("next", "layer", ("pooled",)),
+        Op("next_relu", "relu", ("next",)),
+        Op("gap", "pool", ("next_relu",)),
+        Op("logits", "layer", ("gap",)),
+    ]
+
+
+def integer(ops: list[Op], act_bits: int = 4, weight_bits: int = 4, edge_bits: int = 8) -> Placement:
+    return place(ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits, edge_bits=edge_bits)
+
+
+def grid(placement: Placement, tensor: str) -> tuple[int, bool]:
+    """Width and sign of a tensor's grid."""
+    spec = placement.grids[placement.tensors[tensor]]
+    return spec.bits, spec.signed
+
+
+class TestResidual:
+    def test_every_stored_tensor_has_a_grid_and_nothing_stands_before_a_relu(self) -> None:
+        placement = integer(residual())
+        assert set(placement.tensors) == {"image", "stem_relu", "first_relu", "second", "sum_relu", "pool", "logits"}
+
+    def test_widths_and_signs(self) -> None:
+        placement = integer(residual())
+        assert grid(placement, "image") == (8, True)
+        assert grid(placement, "stem_relu") == (4, False)
+        assert grid(placement, "first_relu") == (4, False)
+        assert grid(placement, "second") == (8, True), "a residual branch is not read by a layer"
+        assert grid(placement, "sum_relu") == (8, False), "only a pool reads it"
+        assert grid(placement, "logits") == (8, True)
+
+    def test_a_pool_stays_on_the_grid_of_what_it_reads(self) -> None:
+        placement = integer(residual())
+        assert placement.tensors["pool"] == placement.tensors["sum_relu"] == "sum_relu"
+        assert placement.edges == {}
+
+    def test_first_and_last_layer_keep_the_edge_width(self) -> None:
+        assert integer(residual()).layers == {"stem": 8, "first": 4, "second": 4, "logits": 8}
+        assert integer(residual(), weight_bits=2, edge_bits=6).layers == {"stem": 6, "first": 2, "second": 2, "logits": 6}
+
+    def test_a_sum_that_feeds_an_inner_layer_lands_on_its_grid(self) -> None:
+        ops = residual()[:-3]
+        ops += [Op("third", "layer", ("sum_relu",)), Op("gap", "pool", ("third",)), Op("logits", "layer", ("gap",))]
+        assert grid(integer(ops), "sum_relu") == (4, False)
+
+    def test_the_sum_without_a_relu_is_signed(self) -> None:
+        ops = [op for op in residual() if op.name != "sum_relu"]
+        ops[ops.index(Op("pool", "pool", ("sum_relu",)))] = Op("pool", "pool", ("sum",))
+        placement = integer(ops)
+        assert grid(placement, "sum") == (8, True)
+        assert grid(placement, "pool") == (8, True)
+
+
+class TestGrowingStableBlock:
+    def test_at_four_bits_tensors_are_brought_onto_the_joined_grid_and_off_it(self) -> None:
+        placement = integer(growing(), act_bits=4)
+        assert grid(placement, "x") == (4, False)
+        assert grid(placement, "joined") == (8, False)
+        assert placement.tensors["y"] == placement.tensors["joined"] == placement.tensors["pooled"] == "y"
+        assert placement.edges == {("joined", 1): "y", ("next", 0): "pooled_narrowed"}
+        narrowed = placement.grids["pooled_narrowed"]
+        assert (narrowed.bits, narrowed.signed, narrowed.inner) == (4, False, True)
+
+    def test_at_eight_bits_one_grid_serves_all(self) -> None:
+        placement = integer(growing(), act_bits=8)
+        assert placement.edges == {}
+        assert {placement.tensors[name] for name in ("x", "y", "joined", "pooled")} == {"x"}
+        assert placement.grids["x"].inner
+        assert grid(placement, "x") == (8, False)
+
+    def test_a_shared_grid_is_signed_as_soon_as_one_member_is(self) -> None:
+        ops = growing()
+        ops[ops.index(Op("y", "relu", ("sum",)))] = Op("y", "view", ("sum",))
+        assert grid(integer(ops, act_bits=8), "joined") == (8, True)
+
+    def test_every_edge_and_tensor_names_a_grid(self) -> None:
+        for bits in (2, 4, 7, 8):
+            placement = integer(growing(), act_bits=bits)
+            assert {*placement.tensors.values(), *placement.edges.values()} == set(placement.grids)
+
+
+def test_a_padded_shortcut_stays_on_the_grid_of_what_it_reads() -> None:
+    ops = [
+        Op("image", "input"),
+        Op("stem", "layer", ("image",)),
+        Op("x", "relu", ("stem",)),
+        Op("k", "layer", ("x",)),
+        Op("slice", "view", ("x",)),
+        Op("pad", "view", ("slice",)),
+        Op("sum", "add", ("k", "pad")),
+        Op("y", "relu", ("sum",)),
+        Op("logits", "layer", ("y",)),
+    ]
+    placement = integer(ops)
+    assert not {"slice", "pad"} & set(placement.tensors)
+    assert placement.edges == {}
+    assert grid(placement, "x") == (4, False)
+    assert grid(placement, "y") == (8, False), "the last layer reads it, and that has the edge width"
+
+
+def test_a_linear_bottleneck_is_signed_where_the_inner_layers_read_it() -> None:
+    ops = [
+        Op("image", "input"),
+        Op("stem", "layer", ("image",)),
+        Op("stem_relu", "relu", ("stem",)),
+        Op("project", "layer", ("stem_relu",)),
+        Op("expand", "layer", ("project",)),
+        Op("expand_relu", "relu", ("expand",)),
+        Op("depthwise", "layer", ("expand_relu",)),
+        Op("depthwise_relu", "relu", ("depthwise",)),
+        Op("project2", "layer", ("depthwise_relu",)),
+        Op("sum", "add", ("project", "project2")),
+        Op("head", "layer", ("sum",)),
+        Op("logits", "layer", ("head",)),
+    ]
+    placement = integer(ops)
+    assert grid(placement, "project") == (4, True)
+    assert grid(placement, "sum") == (4, True)
+    assert grid(placement, "expand_relu") == (4, False)
+    assert grid(placement, "project2") == (8, True)
+
+
+class TestPaper:
+    def test_only_inputs_of_inner_layers_are_quantised(self) -> None:
+        placement = place(residual(), placement="paper", weight_bits=4, act_bits=4)
+        assert set(placement.tensors) == {"stem_relu", "first_relu"}
+        assert placement.layers == {"first": 4, "second": 4}
+        assert all(spec == (4, False) for spec in ((grid.bits, grid.signed) for grid in placement.grids.values()))
+
+    def test_a_pool_before_an_inner_layer_is_narrow_at_once(self) -> None:
+        placement = place(growing(), placement="paper", weight_bits=4, act_bits=4)
+        assert set(placement.tensors) == {"x", "u", "pooled"}
+        assert grid(placement, "pooled") == (4, False)
+        assert placement.edges == {}
+
+
+def test_a_tensor_read_by_relu_and_another_is_stored_before_and_after() -> None:
+    ops = [
+        Op("image", "input"),
+        Op("stem", "layer", ("image",)),
+        Op("relu", "relu", ("stem",)),
+        Op("k", "layer", ("relu",)),
+        Op("sum", "add", ("k", "stem")),
+        Op("logits", "layer", ("sum",)),
+    ]
+    placement = integer(ops)
+    assert {"stem", "relu"} <= set(placement.tensors)
+    assert grid(placement, "stem") == (8, True)
+
+
+@pytest.mark.parametrize("placement", ["integer", "paper"])
+def test_the_smallest_networks(placement: str) -> None:
+    one = place([Op("x", "input"), Op("logits", "layer", ("x",))], placement=placement, weight_bits=4, act_bits=4)  # type: ignore[arg-type]
+    assert one.layers == ({"logits": 8} if placement == "integer" else {})
+    none = place([Op("x", "input")], placement=placement, weight_bits=4, act_bits=4)  # type: ignore[arg-type]
+    assert none.layers == {}
