@@ -96,7 +96,8 @@ def _rewrite(graph: ir.Graph, quantizer: ir.Node, carrier: Carrier, source: ir.N
 
 def _drop_relu(graph: ir.Graph, quantizer: ir.Node, low: int) -> None:
     """Saturation does what a ReLU does where zero is the carrier's least integer; int8 kernels fuse no ReLU there."""
-    relu, zero_point = quantizer.inputs[0] and quantizer.inputs[0].producer(), quantizer.inputs[2]
+    source, zero_point = quantizer.inputs[0], quantizer.inputs[2]
+    relu = source.producer() if source is not None else None
     if relu is None or relu.op_type != "Relu" or len(relu.outputs[0].uses()) != 1 or relu.outputs[0].is_graph_output():
         return
     if zero_point is not None and zero_point.const_value is not None and int(zero_point.const_value.numpy()) == low:
@@ -135,7 +136,7 @@ def _constant(graph: ir.Graph, value: ir.Value | None, shift: int, carrier: Carr
     if name not in graph.initializers:
         shifted = np.asarray(value.const_value.numpy(), np.int32) + shift
         tensor = ir.tensor(shifted.astype(carrier), name=name)
-        graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor)
+        graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(shifted.shape), const_value=tensor)
     return graph.initializers[name]
 
 

@@ -62,7 +62,7 @@ def lower(module: nn.Module, input_shape: Sequence[int], *, metadata: Mapping[st
     module.eval()
     graph_module = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
     with torch.no_grad():
-        ShapeProp(graph_module).propagate(torch.zeros(1, *input_shape))  # type: ignore[no-untyped-call]
+        ShapeProp(graph_module).propagate(torch.zeros(1, *input_shape))
     return _Lowering(graph_module).run(input_shape, metadata or {})
 
 

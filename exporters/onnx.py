@@ -143,11 +143,8 @@ def _unlike(what: str, expected: NDArray[Any], found: NDArray[Any]) -> list[str]
 
 def _top(node: ir.Node) -> int:
     """The greatest integer in use behind a quantiser or in front of a dequantiser."""
-    if node.op_type == "QuantizeLinear":
-        clips = [reader for reader, _ in node.outputs[0].uses() if reader.op_type == "Clip"]
-        producer = clips[0] if clips else node
-    else:
-        producer = _integers_from(node)
+    clips = [reader for reader, _ in node.outputs[0].uses() if reader.op_type == "Clip"]
+    producer = _integers_from(node) if node.op_type == "DequantizeLinear" else next(iter(clips), node)
     if producer is not None and producer.op_type == "Clip" and len(producer.inputs) > 2:
         return int(_array(producer, 2))
     if producer is not None and producer.op_type == "QuantizeLinear" and (source := moved_from(producer)) is not None:

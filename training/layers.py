@@ -98,14 +98,14 @@ class QuantLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output before any ReLU; NCHW or (n, features), float32."""
         if self.training or not self.quantizer.clip.rounding:
-            y = self._apply(x, self.quantizer(self.layer.weight), self.layer.bias, transposed=isinstance(self.layer, nn.ConvTranspose2d))
+            y = self._compute(x, self.quantizer(self.layer.weight), self.layer.bias, transposed=self._transposed)
             y = y if self.bn is None else self.bn(y)
             return y if self.gain == 1.0 else y * self.gain
         folded = self._fold()
         bias = None if folded.bias is None or folded.bias_scale is None else folded.bias * folded.bias_scale
-        return self._apply(x, folded.weight * _per_channel(folded.scale, folded.weight), bias, transposed=False)
+        return self._compute(x, folded.weight * _per_channel(folded.scale, folded.weight), bias, transposed=False)
 
-    def _apply(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, transposed: bool) -> Tensor:
+    def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, transposed: bool) -> Tensor:
         if isinstance(self.layer, nn.Linear):
             return F.linear(x, weight, bias)
         layer: Any = self.layer
@@ -115,15 +115,19 @@ class QuantLayer(nn.Module):
 
     def _padding(self) -> tuple[int, int]:
         layer: Any = self.layer
-        if not isinstance(layer, nn.ConvTranspose2d):
+        if not self._transposed:
             return layer.padding  # type: ignore[no-any-return]
         pads = [d * (k - 1) - p for k, p, d in zip(layer.kernel_size, layer.padding, layer.dilation, strict=True)]
         return pads[0], pads[1]
 
+    @property
+    def _transposed(self) -> bool:
+        return isinstance(self.layer, nn.ConvTranspose2d)
+
     def _fold(self) -> _Folded:
         """BatchNorm and gain into scale, sign and bias; no weight is quantised again but in dead channels (see below)."""
         integers = self.quantizer.clip.integers(self.quantizer.prepare(self.layer.weight))
-        if isinstance(self.layer, nn.ConvTranspose2d):
+        if self._transposed:
             integers = integers.transpose(0, 1).flip(2, 3)
         step = self.quantizer.clip.step
         if self.bn is None and self.layer.bias is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,7 +87,7 @@ class UniformQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a tensor of any shape, float32 to float32."""
-        out: Tensor = _FakeQuant.apply(x, self.bound, self.qmin, self.levels, self.levels, self.rounding)
+        out: Tensor = _FakeQuant.apply(x, self.bound, self.qmin, self.levels, self.levels, self.rounding)  # type: ignore[no-untyped-call]
         return out
 
     def integers(self, x: Tensor) -> Tensor:
@@ -100,7 +99,7 @@ class UniformQuantizer(nn.Module):
         if self.bits > 8:
             raise EdgeqError(f"a quantiser is still at {self.bits} bits", mend="set the target widths before export")
         zero = 128 if self.signed else 0
-        return QuantParams.of(np.float32(self.step.item()), zero, "uint8", self.qmin + zero, self.levels + zero)
+        return QuantParams.of(self.step.item(), zero, "uint8", self.qmin + zero, self.levels + zero)
 
     def extra_repr(self) -> str:
         """Width and sign, for ``print(model)``."""

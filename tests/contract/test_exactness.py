@@ -13,9 +13,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from exactness import check_rows_one_and_two, roughen
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from tests.exactness import check_rows_one_and_two, roughen
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
@@ -174,8 +174,9 @@ class Join(nn.Module):
 def layers(draw: st.DrawFn, before: int, *, same: bool = False, strides: Sequence[int] = (1,)) -> tuple[Layer, int]:
     depthwise = draw(st.booleans()) and same
     after = before if same else draw(st.integers(2, 9))
-    options = {"bn": draw(st.booleans()), "relu": draw(st.booleans()), "groups": before if depthwise else 1}
-    return Layer(before, after, draw(st.sampled_from([1, 3])), draw(st.sampled_from(strides)), **options), after
+    kernel, stride = draw(st.sampled_from([1, 3])), draw(st.sampled_from(strides))
+    groups = before if depthwise else 1
+    return Layer(before, after, kernel, stride, bn=draw(st.booleans()), relu=draw(st.booleans()), groups=groups), after
 
 
 @st.composite
@@ -185,6 +186,7 @@ def networks(draw: st.DrawFn) -> nn.Module:
     blocks: list[nn.Module] = [first]
     shrunk = 0
     for kind in draw(st.lists(st.sampled_from(["layer", "residual", "stable", "join", "average", "maximum"]), max_size=4)):
+        block: nn.Module
         if kind == "layer":
             block, channels = draw(layers(channels))
         elif kind == "residual":
