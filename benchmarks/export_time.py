@@ -49,7 +49,10 @@ print(f"  {{'torch.onnx.export, float':34s}} {{time.perf_counter() - start:6.2f}
 
 def main(model: str = "resnet56") -> None:
     """Measure and print."""
-    for name, code in ((f"edgeq, {model} 8W/8A", _OURS.replace("{model}", model)), (f"torch.onnx.export, {model} FP32", _PEER.format(model=model))):
+    for name, code in (
+        (f"edgeq, {model} 8W/8A", _OURS.replace("{model}", model)),
+        (f"torch.onnx.export, {model} FP32", _PEER.format(model=model)),
+    ):
         print(name, flush=True)
         subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -35,7 +35,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = _files(arguments.model, Path(folder))
-        pairs = [Pair(files[kind, width], target) for kind, target in (("onnx", "ort-cpu"), ("tflite", "tflite")) for width in ("FP32", "8W/8A")]
+        pairs = [
+            Pair(files[kind, width], target) for kind, target in (("onnx", "ort-cpu"), ("tflite", "tflite")) for width in ("FP32", "8W/8A")
+        ]
         profiles = profile(pairs, seconds=arguments.seconds)
     print(f"{arguments.model}, one thread, batch 1, on {fingerprint().cpu}")
     for slow, fast in zip(profiles[::2], profiles[1::2], strict=True):

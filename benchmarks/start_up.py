@@ -1,6 +1,6 @@
 """How long a person waits for ``edgeq --help``: the best and the median of some runs, beside Python doing nothing.
 
-    python -m benchmarks.start_up
+python -m benchmarks.start_up
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Graph:
         self.scales[f"{name}_dequantized"] = float(np.float32(grid.scale))
         return self.node("DequantizeLinear", [f"{name}_quantized", *params], f"{name}_dequantized")
 
-    def input(self, name: str, shape: Sequence[int | str], grid: Grid) -> str:
+    def input(self, name: str, shape: Sequence[Any], grid: Grid) -> str:
         self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
         return self.quantize(name, grid)
 

@@ -54,7 +54,8 @@ class Network(nn.Module):
         x = x.mean((2, 3))
         if "pool" in self.quantizers:
             x = self.quantizers["pool"](x)
-        return self.head(x)
+        out: torch.Tensor = self.head(x)
+        return out
 
 
 def shared_grid(*, rounding: bool) -> fx.GraphModule:

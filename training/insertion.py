@@ -234,8 +234,9 @@ def _insert_layers(
     layers: dict[str, QuantLayer] = {}
     shared: dict[nn.Parameter, WeightQuantizer] = {}
     norm_nodes = set(norms.values())
-    for node in list(graph_module.graph.nodes):
-        last = norms.get(node, node)
+    nodes: list[fx.Node] = list(graph_module.graph.nodes)
+    for node in nodes:
+        last = norms[node] if node in norms else node
         if last.name not in placement.layers:
             _keep_gain(graph_module, node, gains)
             continue

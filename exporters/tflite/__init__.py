@@ -29,8 +29,8 @@ class TfliteExporter:
             ArtefactError: the model holds something that TFLite cannot express exactly; names the node.
         """
         from edgeq.exporters.parity import compare
-        from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.carriers import choose_carriers
+        from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.lowering import write
         from edgeq.exporters.tflite.reading import expected_numbers, stored_numbers, with_helpers
         from edgeq.qdq import read_qdq

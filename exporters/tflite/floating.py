@@ -13,9 +13,9 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported, ParityReport
+from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.layouts import natural, stored_shape
 from edgeq.exporters.tflite.lowering import finish, lower_all
-from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.reading import stored_floats
 from edgeq.exporters.tflite.scene import NO_ACTIVATION, RELU, RELU6, Scene
 from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
@@ -66,6 +66,8 @@ def _input(scene: Scene, tensor: QdqTensor) -> int:
 class _FloatScene(Scene):
     """A scene whose numbers are float32."""
 
+    # ruff: noqa: ARG002  # the methods answer the questions of the integer scene, which needs to know more
+
     def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
         sizes = tensor.shape if shape is None else shape
         return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), None, np.float32)
@@ -92,7 +94,7 @@ def _view(model: ir.Model) -> QdqGraph:
     tensors: dict[ir.Value, QdqTensor] = {value: _tensor(value, shapes) for value in model.graph.inputs}
     ops: list[QdqOp] = []
     for node in in_order(model.graph):
-        if node.op_type in ("Constant", "Identity", "Dropout") or node.op_type in ("Relu", "Clip") and _fused(node):
+        if node.op_type in ("Constant", "Identity", "Dropout") or (node.op_type in ("Relu", "Clip") and _fused(node)):
             source = node.inputs[0] if node.inputs else None
             if source is not None:
                 tensors[node.outputs[0]] = tensors[source]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.exporters.tflite.builder import Builder, StoredGrid
 from edgeq.exporters.tflite.biases import add_bias
+from edgeq.exporters.tflite.builder import Builder, StoredGrid
 from edgeq.exporters.tflite.carriers import Carrier, clamps, int8_weights, refused
 from edgeq.exporters.tflite.layouts import Layout, same_order, stored_shape
 from edgeq.exporters.tflite.schema import schema

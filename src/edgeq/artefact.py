@@ -48,11 +48,15 @@ def detect(path: Path) -> Format:
     try:
         named = _SUFFIX[path.suffix]
     except KeyError:
-        raise ArtefactError(f"{path} has none of the endings {', '.join(_SUFFIX)}", mend="name a checkpoint, an ONNX file or a TFLite file") from None
+        raise ArtefactError(
+            f"{path} has none of the endings {', '.join(_SUFFIX)}", mend="name a checkpoint, an ONNX file or a TFLite file"
+        ) from None
     with path.open("rb") as file:
         head = file.read(16)
     if not _looks_like(named, head, size):
-        raise ArtefactError(f"{path} is not a {named} file: its first bytes say otherwise", mend="is it truncated, or another file renamed?")
+        raise ArtefactError(
+            f"{path} is not a {named} file: its first bytes say otherwise", mend="is it truncated, or another file renamed?"
+        )
     return named
 
 

@@ -86,4 +86,6 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(f"{path} cannot be written: {folder} is no folder that you may write", mend="choose another place with -o/--output")
+        raise OutputError(
+            f"{path} cannot be written: {folder} is no folder that you may write", mend="choose another place with -o/--output"
+        )

@@ -103,7 +103,7 @@ class _Solver:
             self._share_grids(bits)
             self._narrow_for_inner_layers(bits)
         tensors = {name: self._find(name) for name in bits}
-        edges = {edge: self.leader.get(grid) and self._find(grid) or grid for edge, grid in self.edges.items()}
+        edges = {edge: (self.leader.get(grid) and self._find(grid)) or grid for edge, grid in self.edges.items()}
         grids = {name: self._spec(name, bits, tensors) for name in dict.fromkeys([*tensors.values(), *edges.values()])}
         return Placement(grids, tensors, edges, {name: self._weight_bits(name) for name in self._quantized_layers()})
 

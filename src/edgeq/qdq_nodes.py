@@ -90,10 +90,10 @@ def grid_of(node: ir.Node) -> QuantParams:
         ArtefactError: computed, non-positive or blocked scales, or an element type that is no integer.
     """
     what = f"{node.op_type} {title(node)!r}"
-    scale = constant_of(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
-    if scale is None:
+    steps = constant_of(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    if steps is None:
         raise ArtefactError(f"{what} computes its scale at run time", mend="quantise the model statically")
-    scale = np.asarray(scale, np.float32)
+    scale: NDArray[np.float32] = steps.astype(np.float32)
     if not np.all(np.isfinite(scale) & (scale > 0)):
         raise ArtefactError(f"{what} has a scale that is not a positive number", mend="calibrate the model again")
     if _integer(node, "block_size", 0):

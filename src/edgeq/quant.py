@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CARRIER_RANGE = {
     "int4": (-8, 7),
@@ -85,8 +88,10 @@ class QuantParams:
     def quantize(self, x: NDArray[np.floating]) -> NDArray[np.integer]:
         """Round half to even onto the grid and saturate, in float32, as ONNX QuantizeLinear does."""
         scale, zero = self._broadcast(x.ndim)
-        q = np.rint(x.astype(np.float32) / scale) + zero
-        return np.clip(q, self.qmin, self.qmax).astype(_storage(self.dtype))
+        with np.errstate(over="ignore"):  # a value beyond float32 / scale saturates as it should
+            q = np.rint(x.astype(np.float32) / scale) + zero
+        stored: NDArray[np.integer] = np.clip(q, self.qmin, self.qmax).astype(_storage(self.dtype))
+        return stored
 
     def dequantize(self, q: NDArray[np.integer]) -> NDArray[np.float32]:
         """``scale * (q - zero_point)`` in float32, as ONNX DequantizeLinear does."""

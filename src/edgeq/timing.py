@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import random
 import time
 from array import array
 from dataclasses import dataclass
@@ -111,10 +110,9 @@ def measure(
     load = _load_average()
     block_ns = max([int(BLOCK_SECONDS * 1e9), *(_warm_up(session, warmup_seconds, clock) for session in sessions.values())])
     blocks: dict[str, list[array[int]]] = {name: [] for name in sessions}
-    order, shuffle = list(sessions), random.Random(0).shuffle
+    order, turns = list(sessions), np.random.default_rng(0)
     while not all(_enough(taken, seconds, min_runs) for taken in blocks.values()):
-        shuffle(order)
-        for name in order:
+        for name in turns.permutation(order):
             blocks[name].append(_block(sessions[name], block_ns, clock))
     return {name: _summary(taken, load) for name, taken in blocks.items()}
 

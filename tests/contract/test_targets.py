@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_models
 import pytest
-import tflite_models
-import torch_models
+from tests import onnx_models, tflite_models, torch_models
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.loading import LOADERS
@@ -35,7 +33,7 @@ def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> T
 
 def content(kind: str) -> bytes:
     if kind == "onnx":
-        return onnx_models.qdq_model().SerializeToString()
+        return bytes(onnx_models.qdq_model().SerializeToString())
     return tflite_models.int8_model() if kind == "tflite" else torch_models.checkpoint_content()
 
 

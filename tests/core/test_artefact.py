@@ -5,10 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-import onnx_models
 import pytest
-import tflite_models
-import torch_models
+from tests import onnx_models, tflite_models, torch_models
 
 from edgeq.artefact import detect, resolve
 from edgeq.errors import ArtefactError

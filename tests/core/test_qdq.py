@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
-from qdq_models import S8, U4, U8, Graph, Grid
+from tests.qdq_models import S8, U4, U8, Graph, Grid
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq import QdqConstant, QdqGraph, QdqTensor, read_qdq, same_grid
@@ -17,7 +17,7 @@ from edgeq.quant import QuantParams
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHAPE = ["N", 4, 6, 6]
+SHAPE: list[int | str | None] = ["N", 4, 6, 6]
 
 
 def conv(graph: Graph, source: str, name: str, grid: Grid, **options: Any) -> str:

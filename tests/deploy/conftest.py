@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import fake_targets
 import pytest
+from tests import fake_targets
 
 import edgeq.data
 from edgeq.deploy.cli import run

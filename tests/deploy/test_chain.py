@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import fake_targets
 import pytest
+from tests import fake_targets
 
 from edgeq.deploy.chain import Pair, cause, chain
 from edgeq.errors import ArtefactError, TargetError, UnknownName, UsageError

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import fake_targets
 import pytest
+from tests import fake_targets
 
 import edgeq
 from edgeq.deploy import cli

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import fake_targets
 import pytest
+from tests import fake_targets
 
 from edgeq.deploy.chain import Pair, chain
 from edgeq.deploy.compare import compare, shorten

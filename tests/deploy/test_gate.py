@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import fake_targets
 import numpy as np
 import pytest
+from tests import fake_targets
 
 from edgeq.deploy.cli import run
 

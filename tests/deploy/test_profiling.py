@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import fake_targets
 import numpy as np
 import pytest
+from tests import fake_targets
 
 from edgeq.deploy.chain import Pair, chain
 from edgeq.deploy.profiling import profile

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnx_models
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests import onnx_models
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor, QuantParams
@@ -119,15 +119,9 @@ def test_opening_writes_nothing_next_to_the_model(tmp_path: Path) -> None:
 
 def boundary_model(*, kind: int = TensorProto.INT8, grid: bool = True, second_input: bool = False, batch: int = 1) -> onnx.ModelProto:
     """An integer input straight into a DequantizeLinear, doubled, and quantised again for an integer output."""
-    constants = [
-        numpy_helper.from_array(value, name)
-        for name, value in {
-            "s": np.array(0.5, np.float32),
-            "z": np.array(3, np.int8),
-            "t": np.array(0.25, np.float32),
-            "u": np.array(-7, np.int8),
-        }.items()
-    ]
+    scales = {"s": np.array(0.5, np.float32), "t": np.array(0.25, np.float32)}
+    zeros = {"z": np.array(3, np.int8), "u": np.array(-7, np.int8)}
+    constants = [numpy_helper.from_array(value, name) for table in (scales, zeros) for name, value in table.items()]
     nodes = [
         helper.make_node("DequantizeLinear", ["x", "s", "z"], ["d"]) if grid else helper.make_node("Cast", ["x"], ["d"], to=1),
         helper.make_node("Add", ["d", "other" if second_input else "d"], ["e"]),

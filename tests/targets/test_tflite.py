@@ -7,9 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_models
 import pytest
-import tflite_models
+from tests import onnx_models, tflite_models
 
 import edgeq.targets.tflite as module
 from edgeq.errors import ArtefactError, TargetError

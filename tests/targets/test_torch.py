@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import onnx_models
 import pytest
 import torch
-import torch_models
+from tests import onnx_models, torch_models
 from torch import nn
 
 from edgeq.errors import TargetError

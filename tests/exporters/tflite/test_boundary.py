@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, operators, tflite_outputs
+from tests.qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, operators, tflite_outputs
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions, IoType

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qdq_models import KERNELS, S8, U4, Graph, Grid, onnx_integers, operators, tflite_outputs
+from tests.qdq_models import KERNELS, S8, U4, Graph, Grid, onnx_integers, operators, tflite_outputs
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdq_models import KERNELS, S4, S8, U4, U8, Graph, Grid, differences, lsb_of, onnx_integers, operators
+from tests.qdq_models import KERNELS, S4, S8, U4, U8, Graph, Grid, differences, lsb_of, onnx_integers, operators
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
@@ -50,7 +50,7 @@ def convolution(
 ) -> Graph:
     graph = Graph()
     x = graph.input("x", ["N", 8, size, size], source)
-    attributes = {"kernel_shape": [kernel, kernel], "group": group} | ({} if pads is None else {"pads": pads})
+    attributes: dict[str, Any] = {"kernel_shape": [kernel, kernel], "group": group} | ({} if pads is None else {"pads": pads})
     graph.weighted("Conv", x, "y", (channels, 8 // group, kernel, kernel), grid, **attributes, **options)
     return graph
 
@@ -189,7 +189,7 @@ def test_the_reference_kernels_differ_by_rounding_twice_and_by_nothing_else() ->
     x = graph.input("x", ["N", 8, 6, 6], U4)
     weights = np.random.default_rng(0).integers(-7, 8, (16, 8, 1, 1)).astype(np.int8)
     multiplier = 0.137
-    scale = np.float32(multiplier)  # input and output share their scale
+    scale = np.array(multiplier, np.float32)  # input and output share their scale
     graph.op("Conv", [x, graph.stored("w", weights, scale)], "y", U4, relu=True, kernel_shape=[1, 1])
     values = np.random.default_rng(1).uniform(0, 15 * U4.scale, (8, 8, 6, 6)).astype(np.float32)
     integers = onnx_integers(graph.proto("y_dequantized"), {"x": values}, ["x_quantized", "y_quantized"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qdq_models import KERNELS, S4, S8, U4, U8, Graph, Grid, differences, operators
+from tests.qdq_models import KERNELS, S4, S8, U4, U8, Graph, Grid, differences, operators
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

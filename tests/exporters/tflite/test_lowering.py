@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, operators
+from tests.qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, operators
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exporter, ExportOptions
@@ -58,17 +58,18 @@ def residual_net(blocks: int, width: int = 8) -> onnx.ModelProto:
     flat = node("Flatten", [node("GlobalAveragePool", [x], "pool")], "flat")
     head = [parameter("head.weight", rng.normal(0, 0.3, (10, channels))), parameter("head.bias", rng.normal(0, 0.1, 10))]
     node("Gemm", [flat, *head], "logits", transB=1)
-    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", ["N", 3, 32, 32]), ("logits", ["N", 10]))]
+    shapes: dict[str, list[int | str | None]] = {"x": ["N", 3, 32, 32], "logits": ["N", 10]}
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     graph = helper.make_graph(nodes, "net", infos[:1], infos[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
-class RandomImages(CalibrationDataReader):
+class RandomImages(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
         self.batches = iter([{"x": rng.normal(0, 1, (4, 3, 32, 32)).astype(np.float32)} for _ in range(2)])
 
-    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+    def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         return next(self.batches, None)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdq_models import KERNELS, S8, U4, U8, Graph, Grid, differences, operators
+from tests.qdq_models import KERNELS, S8, U4, U8, Graph, Grid, differences, operators
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from qdq_models import KERNELS, Graph, Grid, differences
+from tests.qdq_models import KERNELS, Graph, Grid, differences
 
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from onnx import helper
-from qdq_models import KERNELS, S8, U4, U8, Graph, Grid, onnx_integers, operators, tflite_outputs
+from tests.qdq_models import KERNELS, S8, U4, U8, Graph, Grid, onnx_integers, operators, tflite_outputs
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
