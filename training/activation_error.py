@@ -21,7 +21,7 @@ from edgeq.training.insertion import set_rounding
 from edgeq.training.learned_clip import UniformQuantizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def activation_error(model: nn.Module, batches: Iterable[tuple[NDArray[np.float3
     """Measure a quantised network, in evaluation mode, on batches of images and labels.
 
     Raises:
-        UsageError: the network carries no quantisers or has no blocks.
+        UsageError: the network carries no quantisers or has no blocks, or there is no sample.
     """
     if not isinstance(model, fx.GraphModule):
         raise UsageError("a network without quantisers rounds no activations", mend="measure a quantised one")
@@ -63,18 +63,14 @@ def activation_error(model: nn.Module, batches: Iterable[tuple[NDArray[np.float3
         raise UsageError("the network has no residual blocks", mend="compare its layers with edgeq compare")
     meters = {node.name: DriftMeter(node.name, depth) for depth, node in enumerate(outputs)}
     right = seen = 0
-    with torch.inference_mode():
+    try:
         for images, labels in batches:
-            x = torch.from_numpy(images)
-            set_rounding(model, weights=True, activations=True)
-            rounded, _ = _record(model, x, meters)
-            set_rounding(model, weights=True, activations=False)
-            clipped, logits = _record(model, x, meters)
-            for name, meter in meters.items():
-                meter.update(clipped[name].numpy(), rounded[name].numpy())
-            right += int((top1(logits.numpy()) == labels).sum())
+            right += _measure(model, torch.from_numpy(images), labels, meters)
             seen += len(labels)
-    set_rounding(model, weights=True, activations=True)
+    finally:
+        set_rounding(model, weights=True, activations=True)
+    if not seen:
+        raise UsageError("there is no sample to measure the network on", mend="give at least one")
     blocks = tuple(meter.result() for meter in meters.values())
     mse = pooled_mse(blocks)
     return ActivationError(mse, mse**0.5, blocks, right / seen, seen)
@@ -97,6 +93,18 @@ def block_outputs(model: fx.GraphModule) -> list[fx.Node]:
 
     sums = [node for node in model.graph.nodes if getattr(node.target, "__name__", "") == "add"]
     return list(dict.fromkeys(end(node) for node in sums))
+
+
+@torch.inference_mode()
+def _measure(model: fx.GraphModule, x: torch.Tensor, labels: NDArray[np.int64], meters: Mapping[str, DriftMeter]) -> int:
+    """Compare the two copies on one batch; how many samples the one that only clips classifies right."""
+    set_rounding(model, weights=True, activations=True)
+    rounded, _ = _record(model, x, meters)
+    set_rounding(model, weights=True, activations=False)
+    clipped, logits = _record(model, x, meters)
+    for name, meter in meters.items():
+        meter.update(clipped[name].numpy(), rounded[name].numpy())
+    return int((top1(logits.numpy()) == labels).sum())
 
 
 class _Recorder(fx.Interpreter):

@@ -236,7 +236,7 @@ def _insert_layers(
     norm_nodes = set(norms.values())
     nodes: list[fx.Node] = list(graph_module.graph.nodes)
     for node in nodes:
-        last = norms[node] if node in norms else node
+        last = norms.get(node, node)
         if last.name not in placement.layers:
             _keep_gain(graph_module, node, gains)
             continue

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from edgeq.data import batches, crop_flip, normalize
 from edgeq.errors import Interrupted, OutputError, UsageError
-from edgeq.files import write_json
+from edgeq.files import check_output, write_json
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training.insertion import set_bits
 
@@ -177,6 +177,7 @@ class _Run:
                 f"{self.folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o"
             )
         else:
+            check_output(last, overwrite=True)
             (self.folder / BEST).unlink(missing_ok=True)
             self._save()
         with _stop_requests() as stop_requested:
@@ -238,12 +239,7 @@ class _Run:
         self._save()
 
     def _finish(self) -> TrainingResult:
-        best = self.folder / BEST
-        if not best.exists():
-            raise UsageError(
-                f"{self.recipe.epochs} epochs end before the widths have come down to {self.recipe.name}", mend="train for more epochs"
-            )
-        model = checkpoints.load_model(best).module
+        model = checkpoints.load_model(self.folder / BEST).module
         correct = evaluate(model, self.source.test, self.source)
         history = tuple(Epoch(**entry) for entry in self.state.history)
         result = TrainingResult(

@@ -57,7 +57,10 @@ class Recipe:
                 raise UsageError(f"{name} is {number!r}", mend=f"choose a whole number, at least {least}")
         if self.anneal_from > MOST_BITS:
             raise UsageError(f"anneal_from is {self.anneal_from}", mend=f"choose at most {MOST_BITS}: float32 has no more levels")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
+        for name in ("lr", "momentum", "weight_decay"):
+            if type(getattr(self, name)) not in (int, float) or not math.isfinite(getattr(self, name)):
+                raise UsageError(f"{name} is {getattr(self, name)!r}", mend="give a number, without quotes")
+        if self.lr <= 0:
             raise UsageError(f"lr is {self.lr}", mend="choose a learning rate above zero")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
             raise UsageError(
@@ -73,9 +76,10 @@ class Recipe:
     def bits(self, epoch: int) -> int | None:
         """The width that holds in an epoch, or None where every quantiser is at its target.
 
-        Published: 16 bits, one fewer every 10 of 200 epochs; shorter or longer runs keep these proportions.
+        Published: 16 bits, one fewer every 10 of 200 epochs; shorter or longer runs keep these proportions, and the last
+        epoch is at the target widths however short the run.
         """
-        if self.scheme is None:
+        if self.scheme is None or epoch == self.epochs - 1:
             return None
         bits = self.anneal_from - epoch * 20 // self.epochs
         return bits if bits > min(self.scheme.weight_bits, self.scheme.act_bits) else None

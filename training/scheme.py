@@ -37,6 +37,8 @@ class Scheme:
             bits = getattr(self, name)
             if type(bits) is not int or not 2 <= bits <= 8:
                 raise UsageError(f"{name} is {bits}", mend="choose a width from 2 to 8 bits")
+        if type(self.normalize_weights) is not bool:
+            raise UsageError(f"normalize_weights is {self.normalize_weights!r}", mend="choose true or false")
         if self.placement not in get_args(PlacementName):
             raise UsageError(f"no placement is called {self.placement!r}", mend=f"choose one of {', '.join(get_args(PlacementName))}")
 

@@ -306,6 +306,6 @@ class TestSpellings:
     def test_identity_is_dropped(self) -> None:
         model = quantize(Net(lambda net, x: net.norm(net.skip(net.inner(x))), skip=nn.Identity(), norm=nn.BatchNorm2d(4)), Scheme(4, 4))
         assert not any(isinstance(module, nn.Identity) for module in model.modules())
-        layer = model.get_submodule("norm")
+        layer = model.get_submodule("inner")
         assert isinstance(layer, QuantLayer)
         assert layer.bn is not None
