@@ -38,10 +38,10 @@ class TfliteExporter:
         if is_float(model):
             return export_float(model)
         graph = read_qdq(model)
-        content = write(graph, options).content
-        found = stored_numbers(content)
+        written = write(graph, options)
+        found = stored_numbers(written.content)
         expected = with_helpers(expected_numbers(graph, choose_carriers(graph)), found)
-        return Exported(content, compare(expected, found))
+        return Exported(written.content, compare(expected, found), stored=written.stored)
 
 
 exporter = TfliteExporter()

@@ -95,6 +95,10 @@ class Builder:
         tensor.buffer = self._buffer(values)
         return len(self._tensors) - 1
 
+    def name(self, index: int) -> str:
+        """The name of a tensor."""
+        return str(self._tensors[index].name)
+
     def numbers(self, values: Sequence[int]) -> int:
         """An int32 vector that parametrises operators; one tensor for equal ones."""
         key = tuple(values)

@@ -20,7 +20,7 @@ from edgeq.exporters.tflite.shape import lower_concat, lower_pad, lower_reshape,
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edgeq.exporter import ExportOptions, IoType
+    from edgeq.exporter import ExportOptions, IoType, StoredTensor
     from edgeq.exporters.tflite.layouts import Layout
     from edgeq.qdq import QdqGraph, QdqOp
 
@@ -56,10 +56,12 @@ class Written:
     Attributes:
         content: its bytes.
         transposes: how many TRANSPOSE operators it needed; 0 for a convolutional net.
+        stored: where each tensor of the view stands in it.
     """
 
     content: bytes
     transposes: int
+    stored: tuple[StoredTensor, ...] = ()
 
 
 def write(graph: QdqGraph, options: ExportOptions) -> Written:
@@ -101,4 +103,4 @@ def finish(
         "io": {"type": io_type, "axes": {name: list(layout) for name, layout in layouts.items()}},
         "transposes": scene.transposes,
     }
-    return Written(scene.builder.finish(inputs, outputs, "written by edgeq", metadata), scene.transposes)
+    return Written(scene.builder.finish(inputs, outputs, "written by edgeq", metadata), scene.transposes, scene.stored())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.exporter import StoredTensor
 from edgeq.exporters.tflite.biases import add_bias
 from edgeq.exporters.tflite.builder import Builder, StoredGrid
 from edgeq.exporters.tflite.carriers import Carrier, clamps, int8_weights, refused
@@ -56,6 +57,10 @@ class Scene:
     def place(self, tensor: QdqTensor, index: int, layout: Layout) -> None:
         """Record where a tensor stands."""
         self._placed[tensor.name] = Placed(index, layout)
+
+    def stored(self) -> tuple[StoredTensor, ...]:
+        """Where every tensor recorded so far stands in the file."""
+        return tuple(StoredTensor(name, self.builder.name(placed.index), placed.layout) for name, placed in self._placed.items())
 
     def layout(self, tensor: QdqTensor) -> Layout:
         """The layout in which a tensor was written."""

@@ -52,11 +52,33 @@ class ParityReport:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a quantised tensor of the model stands in a written file, so that both can be compared as they compute.
+
+    Attributes:
+        name: the tensor's name in the integer view of the model.
+        stored: the name of the tensor of the file that holds it.
+        axes: for each dimension in the file, the axis of the model that stands there.
+    """
+
+    name: str
+    stored: str
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
-    """A file's content and its proof."""
+    """A file's content and its proof.
+
+    Attributes:
+        content: the file.
+        parity: the comparison of its numbers with the model's.
+        stored: where the model's quantised tensors stand in it, in graph order; empty where the format keeps their names.
+    """
 
     content: bytes
     parity: ParityReport
+    stored: tuple[StoredTensor, ...] = ()
 
 
 @runtime_checkable

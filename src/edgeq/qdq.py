@@ -138,6 +138,7 @@ class QdqGraph:
         outputs: the graph's outputs.
         dynamic_batch: whether the file leaves the batch open.
         metadata: the file's ``metadata_props``.
+        integers: for each value of the file that holds the integers of a quantised tensor, the tensor's name.
     """
 
     ops: tuple[QdqOp, ...]
@@ -145,6 +146,7 @@ class QdqGraph:
     outputs: tuple[QdqOutput, ...]
     dynamic_batch: bool
     metadata: Mapping[str, str]
+    integers: Mapping[str, str] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, QdqTensor]:
         """Every quantised tensor by name, inputs first, then in graph order."""

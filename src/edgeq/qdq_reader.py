@@ -115,6 +115,7 @@ class Reader:
                 value.shape is not None and len(value.shape) > 0 and not isinstance(value.shape[0], int) for value in graph_inputs
             ),
             metadata=dict(self.model.metadata_props),
+            integers={value.name or "": m.tensor.name for value, m in self._meanings.items() if isinstance(m, _Stored)},
         )
 
     # ---- meanings -------------------------------------------------------------------------------------------------

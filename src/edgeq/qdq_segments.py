@@ -14,7 +14,7 @@ import onnx_ir as ir
 from edgeq.qdq_nodes import bounds_of, constant_of, grid_of, stripped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from edgeq.quant import QuantParams
 
@@ -51,14 +51,20 @@ class Segments:
     cuts: tuple[Cut, ...]
 
 
-def cut(model: ir.Model) -> Segments:
-    """Cut a QDQ model at every quantised activation; ``model`` is left as it is.
+def cut(model: ir.Model, *, at: Container[str] | None = None) -> Segments:
+    """Cut a QDQ model at its quantised activations; ``model`` is left as it is.
+
+    Args:
+        model: the model.
+        at: the values, by name, whose integers are to be cut at; all quantised activations where it is None.
 
     Raises:
         ArtefactError: a quantiser has no constant grid; names the node.
     """
     copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     quantizers = [node for node in copy.graph if node.op_type == "QuantizeLinear" and not _of_constant(node)]
+    if at is not None:
+        quantizers = [node for node in quantizers if (_stored(node)[0].name or "") in at]
     return Segments(copy, tuple(_cut_at(copy.graph, node) for node in quantizers))
 
 

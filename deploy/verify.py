@@ -1,0 +1,273 @@
+"""Runs an exported file against the model it was made from, operator by operator, each fed with the same integers.
+
+Reference against reference: ONNX Runtime with all optimisation off, TFLite with its reference kernels. The model is cut at
+its quantised tensors, and every piece is given the very integers that the file computed for the piece's inputs, so that
+an operator answers for its own rounding only and the first wrong one is found, not the deepest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.data import batches
+from edgeq.deploy.observing import select
+from edgeq.errors import ArtefactError, GateFailed, UsageError
+from edgeq.target import TARGETS, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import onnx_ir as ir
+    import onnxruntime
+    from numpy.typing import NDArray
+
+    from edgeq.data import DataSource
+    from edgeq.exporter import Exported, StoredTensor
+    from edgeq.qdq import QdqGraph, QdqTensor
+    from edgeq.qdq_segments import Cut, Segments
+    from edgeq.quant import QuantizedTensor
+    from edgeq.target import Session
+
+    Integers = NDArray[np.integer]
+
+REFERENCE = "tflite-ref"
+"""The target whose integers are compared."""
+
+MAX_LSB = 1
+"""What one operator may differ by, given equal inputs: kernels round a rescaled sum once or twice, and ties either way."""
+
+DEFAULT_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One quantised tensor, in both runtimes.
+
+    Attributes:
+        tensor: its name.
+        operator: what computes it.
+        depth: its position in the graph, from 0.
+        compared: integers compared.
+        different: how many of them differ.
+        worst: the largest difference, in LSB.
+        lsb: difference, the file's less the model's, to number of integers.
+    """
+
+    tensor: str
+    operator: str
+    depth: int
+    compared: int
+    different: int
+    worst: int
+    lsb: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A file and its model on the same samples.
+
+    Attributes:
+        data: the data set's name.
+        samples: how many samples were used.
+        tensors: what was compared, in graph order.
+    """
+
+    data: str
+    samples: int
+    tensors: tuple[Checked, ...]
+
+    @property
+    def first_wrong(self) -> Checked | None:
+        """The first operator in graph order that differs by more than ``MAX_LSB``."""
+        return next((checked for checked in self.tensors if checked.worst > MAX_LSB), None)
+
+    def require(self) -> None:
+        """Let pass what differs by ``MAX_LSB`` at most.
+
+        Raises:
+            GateFailed: an operator differs by more; names the first.
+        """
+        wrong = self.first_wrong
+        if wrong is not None:
+            count = sum(checked.worst > MAX_LSB for checked in self.tensors)
+            raise GateFailed(
+                f"given equal inputs, {wrong.operator} differs by {wrong.worst} LSB in {wrong.tensor!r}: the first of {count} such tensors",
+                mend="nothing was written; please report the model, for the file would compute something else than it",
+            )
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Verifies what is exported before it is written; the argument ``check`` of :func:`edgeq.deploy.exporting.export`.
+
+    Attributes:
+        source: the data.
+        split: which part of it.
+        limit: how many samples, from the first.
+        progress: called with the samples done and the samples in all.
+        found: what was verified, by format.
+    """
+
+    source: DataSource
+    split: str = "test"
+    limit: int = DEFAULT_LIMIT
+    progress: Callable[[int, int], None] = lambda _done, _total: None
+    found: dict[str, Verification] = field(default_factory=dict)
+
+    def __call__(self, kind: str, model: ir.Model, exported: Exported) -> None:
+        """Verify a file; formats that a reference runtime reads as the very model, as ONNX, are left alone.
+
+        Raises:
+            GateFailed: see :meth:`Verification.require`.
+        """
+        if exported.stored:
+            self.found[kind] = verify(model, exported, self.source, split=self.split, limit=self.limit, progress=self.progress)
+            self.found[kind].require()
+
+
+def verify(
+    model: ir.Model,
+    exported: Exported,
+    source: DataSource,
+    *,
+    split: str = "test",
+    limit: int = DEFAULT_LIMIT,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Verification:
+    """Compare every operator of a TFLite file with the same operator of its QDQ model, sample by sample.
+
+    Args:
+        model: the QDQ model.
+        exported: the file made from it, with ``stored`` telling where the model's tensors stand.
+        source: the data.
+        split: which part of it.
+        limit: how many samples, from the first.
+        progress: called with the samples done and the samples in all.
+
+    Raises:
+        UsageError: the model is not quantised, or there are no samples.
+        ArtefactError: the samples do not fit.
+        TargetError: a runtime is absent, or failed.
+    """
+    from edgeq.qdq import read_qdq
+
+    graph = read_qdq(model)
+    if not graph.integers:
+        raise UsageError("nothing in the model is quantised, so there are no integers to verify", mend="leave --verify out")
+    part = select(source, split, limit)
+    target = TARGETS.load(REFERENCE)
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        path = Path(folder) / "exported.tflite"
+        path.write_bytes(exported.content)
+        with target.open(path, intermediates=True) as session:
+            pieces = _Pieces.of(model, graph, exported.stored)
+            for done, (images, _) in enumerate(batches(part, source, 1), start=1):
+                pieces.add(images, session)
+                progress(done, len(part))
+    return Verification(source.name, len(part), pieces.checked())
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """A model cut at its quantised tensors, and the differences counted so far."""
+
+    graph: QdqGraph
+    stored: Mapping[str, StoredTensor]
+    segments: Segments
+    runtime: onnxruntime.InferenceSession
+    counts: dict[str, Counter[int]]
+
+    @classmethod
+    def of(cls, model: ir.Model, graph: QdqGraph, stored: tuple[StoredTensor, ...]) -> _Pieces:
+        from edgeq.exporters.onnx import serialize
+        from edgeq.qdq_segments import cut
+
+        places = {place.name: place for place in stored}
+        segments = cut(model, at={value for value, name in graph.integers.items() if name in places})
+        counts = {graph.integers[piece.output]: Counter[int]() for piece in segments.cuts}
+        return cls(graph, places, segments, _reference(serialize(segments.model)), counts)
+
+    def add(self, images: NDArray[np.float32], session: Session) -> None:
+        """Count the differences of one sample."""
+        found = dict(_integers(self.graph, self.stored, session.tensors(images)))
+        feeds: dict[str, NDArray[Any]] = {cut.feed: found[self._name(cut)] for cut in self.segments.cuts if cut.feed is not None}
+        feeds |= self._inputs(images, found)
+        outputs = [cut.output for cut in self.segments.cuts]
+        for cut, expected in zip(self.segments.cuts, self.runtime.run(outputs, feeds), strict=True):
+            name = self._name(cut)
+            steps, counts = np.unique(found[name].astype(np.int64) - expected.astype(np.int64), return_counts=True)
+            self.counts[name].update(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
+
+    def _name(self, cut: Cut) -> str:
+        return self.graph.integers[cut.output]
+
+    def _inputs(self, images: NDArray[np.float32], found: Mapping[str, Integers]) -> Iterator[tuple[str, NDArray[Any]]]:
+        """The graph's own inputs: the sample, or its integers where the graph begins with a DequantizeLinear."""
+        from edgeq.targets._boundary import fit
+
+        fed = {cut.feed for cut in self.segments.cuts}
+        whole = {tensor.graph_input: tensor for tensor in self.graph.inputs}
+        for value in self.segments.model.graph.inputs:
+            name = value.name or ""
+            if name in fed or value.is_initializer():
+                continue
+            if value.dtype is not None and value.dtype.name == "FLOAT":
+                shape = whole[name].shape[1:] if name in whole else images.shape[1:]
+                yield name, fit(images, TensorSpec(name, shape, "float32"))
+            else:
+                yield name, found[whole[name].name]
+
+    def checked(self) -> tuple[Checked, ...]:
+        """The result, in graph order."""
+        makers = {op.output.name: f"{op.op_type} {op.name!r}" for op in self.graph.ops}
+        order = [name for name in self.graph.tensors() if name in self.counts]
+        return tuple(_checked(name, makers.get(name, "the input's quantiser"), i, self.counts[name]) for i, name in enumerate(order))
+
+
+def _checked(tensor: str, operator: str, depth: int, counts: Counter[int]) -> Checked:
+    worst = max((abs(step) for step in counts), default=0)
+    total = sum(counts.values())
+    return Checked(tensor, operator, depth, total, total - counts[0], worst, dict(sorted(counts.items())))
+
+
+def _integers(
+    graph: QdqGraph, stored: Mapping[str, StoredTensor], seen: Mapping[str, QuantizedTensor | NDArray[np.float32]]
+) -> Iterator[tuple[str, Integers]]:
+    """The file's integers as the model would hold them: in its carrier and its order of axes, by the model's names."""
+    for name, tensor in graph.tensors().items():
+        place = stored.get(name)
+        if place is not None:
+            yield name, _as_in_model(tensor, place, seen.get(place.stored))
+
+
+def _as_in_model(tensor: QdqTensor, place: StoredTensor, seen: QuantizedTensor | NDArray[np.float32] | None) -> Integers:
+    from edgeq.quant import QuantizedTensor
+
+    if not isinstance(seen, QuantizedTensor):
+        raise ArtefactError(f"the file shows no integers for {tensor.name!r}", mend="please report the model")
+    levels = seen.levels()
+    if len(place.axes) == 4:  # sessions show images in NCHW, whatever the file's own order
+        levels = levels.reshape(levels.shape[-4:]).transpose(0, 2, 3, 1)
+    in_file = levels.reshape([tensor.shape[axis] for axis in place.axes])
+    return (in_file.transpose(np.argsort(place.axes)) + tensor.zero_point).astype(tensor.params.dtype)
+
+
+def _reference(content: bytes) -> onnxruntime.InferenceSession:
+    """ONNX semantics to the letter, on one thread."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        what = str(error).strip().split("\n", 1)[0]
+        raise ArtefactError(f"ONNX Runtime cannot load the model cut at its quantised tensors: {what}", mend="is it valid ONNX?") from error
