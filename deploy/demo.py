@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgeq.deploy.chain import chain, usable_targets
 from edgeq.deploy.compare import compare
 from edgeq.deploy.exporting import export
+from edgeq.deploy.fleet import train_all
 from edgeq.deploy.profiling import profile
 from edgeq.deploy.report import LayerCurve, ModelRow, Report, write_report
 from edgeq.errors import OutputError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 MODELS = ("stable-resnet8", "resnet8")
 WIDTHS = (None, (4, 8), (4, 4))
-EPOCHS = 30
+EPOCHS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,11 @@ def run(
     if (folder / "report.html").exists() and not overwrite:
         raise OutputError(f"{folder} holds a demo already", mend="add --overwrite, or choose another place with -o/--output")
     source = load(data)
-    recipes = _recipes(data, epochs, seed)
-    nets = [_one(recipe, source, folder, say, _share(progress, part, len(recipes))) for part, recipe in enumerate(recipes)]
+    runs = {folder / recipe.name.replace(" ", "-").replace("/", ""): recipe for recipe in _recipes(data, epochs, seed)}
+    for path, result in train_all(runs, source, overwrite=overwrite, progress=progress).items():
+        say(f"{runs[path].name}: {result.test_correct} of {result.test_total} right after {result.seconds:.0f} s of training")
+    say("exporting every network and running it on every target")
+    nets = [_one(recipe, source, path) for path, recipe in runs.items()]
     say("timing every file on every target, interleaved")
     pairs = [pair for net in nets for pair in chain([path for kind, path in net.artefacts.items() if kind != "checkpoint"])]
     profiles = profile(pairs, source=source, seconds=seconds)
@@ -107,33 +111,19 @@ def _recipes(data: str, epochs: int, seed: int) -> list[Recipe]:
     return [Recipe(model, data, scheme, epochs=epochs, batch_size=32, seed=seed) for model in MODELS for scheme in schemes]
 
 
-def _share(progress: Callable[[int, int], None], part: int, parts: int) -> Callable[[int, int], None]:
-    return lambda done, total: progress(part * total + done, parts * total)
-
-
-def _one(recipe: Recipe, source: DataSource, folder: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Trained:
-    """Train, export and compare one network."""
+def _one(recipe: Recipe, source: DataSource, run: Path) -> Trained:
+    """Export and compare one trained network."""
     from edgeq.data import batches
     from edgeq.models.macs import count_parameters
     from edgeq.models.zoo import build
     from edgeq.training.activation_error import activation_error
     from edgeq.training.checkpoint import load_model
-    from edgeq.training.loop import train
 
-    stem = recipe.name.replace(" ", "-").replace("/", "")
-    result = train(
-        recipe,
-        source,
-        folder / stem,
-        overwrite=True,
-        report=lambda p: progress(p.epoch * p.steps + p.step, p.epochs * p.steps),
-    )
-    checkpoint = folder / stem / "best.safetensors"
-    exported = export(checkpoint, ("onnx", "tflite"), folder, ExportOptions(), stem=stem, overwrite=True)
+    checkpoint = run / "best.safetensors"
+    exported = export(checkpoint, ("onnx", "tflite"), run.parent, ExportOptions(), stem=run.name, overwrite=True)
     artefacts = {"checkpoint": checkpoint, **{file.format: file.path for file in exported}}
     error = None if recipe.scheme is None else activation_error(load_model(checkpoint).module, batches(source.test, source, 128))
     comparison = compare(chain(list(artefacts.values())), source)
-    say(f"{recipe.name}: {result.test_correct} of {result.test_total} right after {result.seconds:.0f} s of training")
     parameters = count_parameters(build(recipe.model, classes=len(source.classes), in_channels=source.shape[0]))
     return Trained(recipe, parameters, artefacts, error, comparison)
 
@@ -174,5 +164,5 @@ def _row(net: Trained, profiles: Sequence[Profile]) -> ModelRow:
         activation_rmse=net.error.rmse if net.error is not None else None,
         sqnr_db=net.comparison.from_reference[-1].output.sqnr_db if quantized else None,
         latency={p.target: p.latency for p in profiles if p.artefact in files and p.kind == "measured"},
-        size_bytes={kind: path.stat().st_size for kind, path in net.artefacts.items()},
+        size_bytes={kind: path.stat().st_size for kind, path in net.artefacts.items() if kind != "checkpoint"},
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeq.deploy.options import AsJson, DataDir, OptionalData, Output, Overwrite
+from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeq.training.recipe import Recipe
     from edgeq.training.scheme import Scheme
 
+_EMBEDDED = "digits"
 _WEIGHT_BITS = 4  # with 8-bit activations the published scheme that loses least; both are flags
 
 
@@ -26,7 +27,10 @@ def command(
     model: Annotated[
         str | None, typer.Argument(help="A name of `edgeq models`; may stand in the recipe instead.", show_default=False)
     ] = None,
-    data: OptionalData = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="NAME", help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz (digits)."),
+    ] = None,
     data_dir: DataDir = None,
     recipe: Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="A TOML recipe; flags beside it take precedence.")] = None,
     weight_bits: Annotated[
@@ -81,11 +85,9 @@ def _base(path: Path | None, model: str | None, data: str | None) -> "Recipe":
 
     if path is not None:
         return replace(Recipe.from_toml(path), **_only_given({"model": model, "data": data}))
-    if model is None or data is None:
-        raise UsageError(
-            "a model and a data set are needed", mend="name a model of edgeq models and give --data NAME, or give --recipe FILE"
-        )
-    return Recipe(model, data, Scheme(weight_bits=_WEIGHT_BITS))
+    if model is None:
+        raise UsageError("no model is named", mend="name one of edgeq models, or give --recipe FILE")
+    return Recipe(model, data or _EMBEDDED, Scheme(weight_bits=_WEIGHT_BITS))
 
 
 def _scheme(scheme: "Scheme | None", flags: dict[str, Any], *, fp32: bool) -> "Scheme | None":

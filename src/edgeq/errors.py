@@ -31,6 +31,16 @@ class EdgeqError(Exception):
         self.what = what
         self.mend = mend
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """How an error crosses from a worker process: its two halves, whatever its own constructor takes."""
+        return _restored, (type(self), self.what, self.mend)
+
+
+def _restored(kind: type[EdgeqError], what: str, mend: str) -> EdgeqError:
+    error = kind.__new__(kind)
+    EdgeqError.__init__(error, what, mend=mend)
+    return error
+
 
 class UsageError(EdgeqError):
     """The command or call asks for something that cannot be."""

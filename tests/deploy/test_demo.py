@@ -1,0 +1,50 @@
+"""The whole pipeline, short: every network on every target, one report."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeq.deploy.chain import usable_targets
+from edgeq.deploy.demo import run
+from edgeq.errors import OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    run(folder, epochs=2, seconds=0.02)
+    return folder
+
+
+def test_six_networks_in_both_formats_and_one_report(folder: Path) -> None:
+    stems = [f"{model}-{scheme}" for model in ("stable-resnet8", "resnet8") for scheme in ("FP32", "4W8A", "4W4A")]
+    for stem in stems:
+        assert (folder / f"{stem}.onnx").stat().st_size
+        assert (folder / f"{stem}.tflite").stat().st_size
+        assert (folder / stem / "best.safetensors").stat().st_size
+    assert (folder / "report.html").read_text().startswith("<!")
+
+
+def test_the_report_tells_what_the_table_promises(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_bytes())
+    assert [row["parameters"] for row in report["rows"]] == [14906] * 3 + [77754] * 3
+    for row in report["rows"]:
+        assert set(row["accuracy"]) == set(usable_targets())
+        assert set(row["size_bytes"]) == {"onnx", "tflite"}
+        assert (row["activation_mse"] is None) == (row["scheme"] == "FP32")
+        assert {"ort-cpu", "tflite"} <= set(row["latency"])
+    assert len(report["curves"]) == 4
+    assert len(report["comparisons"]) == 6
+
+
+def test_an_earlier_demo_is_not_replaced_unasked(folder: Path) -> None:
+    before = (folder / "report.json").read_bytes()
+    with pytest.raises(OutputError, match="holds a demo already"):
+        run(folder, epochs=2)
+    assert (folder / "report.json").read_bytes() == before
