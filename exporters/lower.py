@@ -142,8 +142,7 @@ class _Lowering:
         if isinstance(module, nn.Linear):
             return self._op("Gemm", [source, *self._parameters(node, module, "weight", "bias")], node, transB=1)
         if isinstance(module, nn.BatchNorm2d):
-            inputs = [source, *self._parameters(node, module, "weight", "bias", "running_mean", "running_var")]
-            return self._op("BatchNormalization", inputs, node, epsilon=module.eps)
+            return self._op("BatchNormalization", [source, *self._norm(node, module)], node, epsilon=module.eps)
         if isinstance(module, nn.ReLU):
             return self._op("Relu", [source], node)
         if type(module) in _POOLS:
@@ -221,6 +220,14 @@ class _Lowering:
         if isinstance(argument, fx.Node):
             return self.values[argument]
         return self.writer.constant(f"{node.name}_operand{index}", np.array(argument, np.float32))
+
+    def _norm(self, node: fx.Node, module: nn.BatchNorm2d) -> list[ir.Value]:
+        if module.running_mean is None or module.running_var is None:
+            raise _unsupported(f"{node.target}: BatchNorm without running statistics")
+        ones = torch.ones(module.num_features)
+        weight, bias = (ones, ones * 0) if module.weight is None else (module.weight, module.bias)
+        tensors = {"weight": weight, "bias": bias, "running_mean": module.running_mean, "running_var": module.running_var}
+        return [self.writer.constant(f"{node.target}.{name}", tensor.detach().numpy()) for name, tensor in tensors.items()]
 
     def _parameters(self, node: fx.Node, module: nn.Module, *names: str) -> list[ir.Value]:
         tensors = [(name, getattr(module, name)) for name in names]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
 from edgeq.qdq_nodes import bounds_of, constant_of, grid_of, stripped
 
@@ -61,7 +62,7 @@ def cut(model: ir.Model, *, at: Container[str] | None = None) -> Segments:
     Raises:
         ArtefactError: a quantiser has no constant grid; names the node.
     """
-    copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    copy = ShapeInferencePass(check_type=False, strict_mode=False)(model.clone()).model  # an output must state its shape
     quantizers = [node for node in copy.graph if node.op_type == "QuantizeLinear" and not _of_constant(node)]
     if at is not None:
         quantizers = [node for node in quantizers if (_stored(node)[0].name or "") in at]

@@ -144,7 +144,7 @@ def test_no_weight_is_quantised_again() -> None:
     """The folded integers are the trained ones, but for the sign of a channel's factor."""
     torch.manual_seed(0)
     made = quantized(nn.Conv2d(4, 6, 3), bn := norm(6), -0.1)
-    trained = made.quantizer.clip.integers(made.quantizer.prepare(made.layer.weight)).detach()  # type: ignore[arg-type, union-attr]
+    trained = made.quantizer.clip.integers(made.quantizer.prepare(made.layer.weight)).detach()
     signs = -bn.weight.detach().sign().reshape(-1, 1, 1, 1)
     assert torch.equal(torch.from_numpy(made.integer_weights().weight).float(), trained * signs)
     assert set(signs.ravel().tolist()) == {-1.0, 1.0}, "both signs are tried"
