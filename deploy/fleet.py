@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from edgeq.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from multiprocessing.synchronize import Event
     from pathlib import Path
 
     from edgeq.data import DataSource
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from edgeq.training.recipe import Recipe
 
 POLL_SECONDS = 0.2
+_STOP: list[Event] = []  # in a worker: the one event that asks all of them to stop
 
 
 def train_all(
@@ -42,18 +45,20 @@ def train_all(
         EdgeqError: whatever the first run that failed raised.
     """
     context = multiprocessing.get_context("spawn")
+    stop = context.Event()
     with context.Manager() as manager:
         steps = manager.dict()
         workers = min(len(runs), len(os.sched_getaffinity(0)))
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(workers, context, _enter, (stop,)) as pool:
             futures = {path: pool.submit(_train, recipe, source, path, overwrite, steps) for path, recipe in runs.items()}
             try:
                 _watch(list(futures.values()), steps, sum(recipe.epochs for recipe in runs.values()), progress)
             except KeyboardInterrupt:
+                stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise Interrupted("training was stopped; all runs are saved", mend="the same command goes on from there") from None
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                stop.set()
                 raise
             return {path: future.result() for path, future in futures.items()}
 
@@ -68,11 +73,17 @@ def _watch(futures: Sequence[Future[Any]], steps: Mapping[str, float], total: in
         progress(round(100 * sum(steps.values())), 100 * total)
 
 
+def _enter(stop: Event) -> None:
+    _STOP.append(stop)
+
+
 def _train(recipe: Recipe, source: DataSource, folder: Path, overwrite: bool, steps: dict[str, float]) -> TrainingResult:
     """In the worker: one run, its epochs done noted in ``steps``."""
     from edgeq.training.loop import train
 
     def report(at: Progress) -> None:
         steps[str(folder)] = at.epoch + at.step / at.steps
+        if _STOP[0].is_set():
+            signal.raise_signal(signal.SIGINT)  # which the training meets by saving
 
     return train(recipe, source, folder, resume=not overwrite, overwrite=overwrite, threads=1, report=report)
