@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx
@@ -81,8 +81,11 @@ class Runtime:
         session = ort.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
         return cls(session, [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node])
 
+    def run(self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        return cast("list[NDArray[Any]]", self.session.run(names, feeds))
+
     def integers(self, segments: Segments, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
-        values = self.session.run([cut.output for cut in segments.cuts], feeds)
+        values = self.run([cut.output for cut in segments.cuts], feeds)
         return {cut.name: value.astype(np.int64) for cut, value in zip(segments.cuts, values, strict=True)}
 
 

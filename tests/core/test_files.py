@@ -53,7 +53,7 @@ def test_a_failure_at_any_step_leaves_the_old_content_and_nothing_else(tmp_path:
 
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    monkeypatch.setattr(*{"fsync": (os, "fsync"), "chmod": (Path, "chmod"), "replace": (Path, "replace")}[step], fail)
+    monkeypatch.setattr(os if step == "fsync" else Path, step, fail)
     with pytest.raises(OutputError, match="No space left"):
         write_bytes(target, b"new", overwrite=True)
     assert target.read_bytes() == b"old"

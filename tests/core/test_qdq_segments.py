@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx
@@ -14,13 +14,16 @@ from tests import onnx_models
 from edgeq.qdq_segments import Segments, cut
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 
-def session(model: onnx.ModelProto) -> ort.InferenceSession:
+def run(model: onnx.ModelProto, names: list[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return cast("list[NDArray[Any]]", session.run(names, feeds))
 
 
 def integers(model: onnx.ModelProto, segments: Segments, images: NDArray[np.float32]) -> dict[str, NDArray[np.integer]]:
@@ -29,7 +32,7 @@ def integers(model: onnx.ModelProto, segments: Segments, images: NDArray[np.floa
     shown.CopyFrom(model)
     shown.graph.output.extend(onnx.ValueInfoProto(name=one.output) for one in segments.cuts)
     names = [one.output for one in segments.cuts]
-    return dict(zip(names, session(shown).run(names, {"input": images}), strict=True))
+    return dict(zip(names, run(shown, names, {"input": images}), strict=True))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -39,10 +42,10 @@ def test_fed_its_own_integers_a_cut_model_repeats_them(bits: int) -> None:
     images = onnx_models.images(1)
     whole = integers(model, segments, images)
     feeds = {one.feed: whole[one.output] for one in segments.cuts if one.feed is not None}
-    found = session(ir.to_proto(segments.model)).run([*whole, "output"], {"input": images, **feeds})
+    found = run(ir.to_proto(segments.model), [*whole, "output"], {"input": images, **feeds})
     for name, value in zip(whole, found, strict=False):
         assert np.array_equal(value, whole[name]), name
-    assert np.array_equal(found[-1], session(model).run(["output"], {"input": images})[0])
+    assert np.array_equal(found[-1], run(model, ["output"], {"input": images})[0])
 
 
 def test_a_change_at_one_cut_reaches_the_next_and_no_further() -> None:
@@ -52,7 +55,7 @@ def test_a_change_at_one_cut_reaches_the_next_and_no_further() -> None:
     whole = integers(model, segments, images)
     feeds = {one.feed: whole[one.output] for one in segments.cuts if one.feed is not None}
     feeds["first_quantized_fed"] = 255 - feeds["first_quantized_fed"]
-    found = dict(zip(whole, session(ir.to_proto(segments.model)).run(list(whole), {"input": images, **feeds}), strict=True))
+    found = dict(zip(whole, run(ir.to_proto(segments.model), list(whole), {"input": images, **feeds}), strict=True))
     assert {name for name in whole if not np.array_equal(found[name], whole[name])} == {"second_quantized", "sum_quantized"}
 
 

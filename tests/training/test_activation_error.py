@@ -67,9 +67,11 @@ def by_hand(model: fx.GraphModule, images: NDArray[np.float32]) -> list[tuple[fl
     for rounding in (True, False):
         set_rounding(model, weights=True, activations=rounding)
         seen: list[torch.Tensor] = []
-        hooks = [
-            model.get_submodule(name).register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out.clone())) for name in wanted
-        ]
+
+        def keep(_module: nn.Module, _inputs: object, out: torch.Tensor, seen: list[torch.Tensor] = seen) -> None:
+            seen.append(out.clone())
+
+        hooks = [model.get_submodule(name).register_forward_hook(keep) for name in wanted]
         with torch.inference_mode():
             model(torch.from_numpy(images))
         for hook in hooks:

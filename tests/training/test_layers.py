@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from edgeq.errors import EdgeqError, UsageError
 from edgeq.lowering import IntegerLayer
 from edgeq.training.layers import BIAS_LIMIT, QuantLayer, WeightQuantizer
 from edgeq.training.learned_clip import LearnedClip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ALPHA = 3.0
 
@@ -55,9 +58,10 @@ def unfolded(made: QuantLayer, x: Tensor) -> Tensor:
     layer: Any = made.layer
     weight = made.quantizer(layer.weight).detach().double()
     bias = None if layer.bias is None else layer.bias.detach().double()
-    if isinstance(layer, nn.Linear):
+    transposed = isinstance(made.layer, nn.ConvTranspose2d)
+    if isinstance(made.layer, nn.Linear):
         y = F.linear(x.double(), weight, bias)
-    elif isinstance(layer, nn.ConvTranspose2d):
+    elif transposed:
         y = F.conv_transpose2d(x.double(), weight, bias, layer.stride, layer.padding, dilation=layer.dilation)
     else:
         y = F.conv2d(x.double(), weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
@@ -99,7 +103,7 @@ def check_integers(made: QuantLayer, x: Tensor) -> None:
     assert torch.equal(y, made(x))
 
 
-CONVOLUTIONS = {
+CONVOLUTIONS: dict[str, Callable[[], nn.Conv2d | nn.ConvTranspose2d]] = {
     "plain": lambda: nn.Conv2d(4, 6, 3, padding=1, bias=False),
     "bias": lambda: nn.Conv2d(4, 6, 3),
     "stride": lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1),
@@ -233,7 +237,8 @@ def test_without_rounding_evaluation_is_the_clipped_float_layer() -> None:
 
 def test_the_module_can_be_converted_like_any_other() -> None:
     made = quantized(nn.Conv2d(4, 6, 3), norm(6))
-    assert made.double().layer.weight.dtype == torch.float64  # type: ignore[union-attr]
+    layer: Any = made.double().layer
+    assert layer.weight.dtype == torch.float64
     assert made.float()(on_grid((1, 4, 5, 5))).dtype == torch.float32
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,22 @@ class TestSignals:
         assert "Traceback" not in errors
         loop.train(RECIPE, source(), tmp_path, threads=1, resume=True)
         assert weights(tmp_path) == weights(finished[0])
+
+    def test_the_command_line_exits_with_130_and_says_how_to_go_on(self, tmp_path: Path) -> None:
+        program = "from edgeq.deploy.cli import main; main()"
+        flags = ["train", "stable-resnet8", "--data", "digits", "--epochs", "20", "--threads", "1", "-o", str(tmp_path)]
+        with subprocess.Popen(
+            [sys.executable, "-c", program, *flags], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            while not (tmp_path / loop.LAST).exists():  # training has begun
+                assert process.poll() is None
+                time.sleep(0.02)
+            os.kill(process.pid, signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "--resume" in errors
+        assert "Traceback" not in errors
+        assert read(tmp_path / loop.LAST).recipe.model == "stable-resnet8"
 
     def test_handlers_are_as_they_were(self, tmp_path: Path) -> None:
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
