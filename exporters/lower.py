@@ -254,4 +254,4 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
 
 
 def _unsupported(what: str) -> UsageError:
-    return UsageError(f"{what} has no ONNX form in edgeq", mend="replace it; docs/reference/operators.md lists what is supported")
+    return UsageError(f"{what} has no ONNX form in edgeq", mend="use layers, BatchNorm, ReLU, +, cat, slices, zero padding and pooling")
