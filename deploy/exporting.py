@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.artefact import detect, resolve
 from edgeq.errors import UsageError
 from edgeq.exporter import EXPORTERS
-from edgeq.files import check_output, write_bytes
+from edgeq.files import check_folder, check_output, write_bytes, write_folder
 from edgeq.loading import LOADERS
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.exporter import Exported, ExportOptions, ParityReport
+    from edgeq.exporter import Exported, Exporter, ExportOptions, ParityReport
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """One file that was written.
+    """One file, or folder, that was written.
 
     Attributes:
         format: the exporter's name.
         path: where it is.
-        size_bytes: its size.
+        size_bytes: its size; all files together for a folder.
         parity: the comparison of its numbers with the model's.
     """
 
@@ -91,15 +91,31 @@ def export(
     source = resolve(artefact)
     name = stem or default_stem(source)
     paths = {kind: folder / f"{name}{exporter.suffix}" for kind, exporter in exporters.items()}
-    for path in paths.values():
-        check_output(path, overwrite=overwrite)
+    for kind, path in paths.items():
+        _check(path, exporters[kind], overwrite=overwrite)
         if path.exists() and path.samefile(source):
             raise UsageError(f"{path} would replace the file it is made from", mend="choose another name or another place with -o/--output")
     model = canonical(source)
     contents: dict[str, Exported] = {kind: exporter.export(model, options) for kind, exporter in exporters.items()}
     for kind, exported in contents.items():
-        write_bytes(paths[kind], exported.content, overwrite=overwrite)
-    return tuple(ExportedFile(kind, paths[kind], len(exported.content), exported.parity) for kind, exported in contents.items())
+        _write(paths[kind], exported, overwrite=overwrite)
+    return tuple(ExportedFile(kind, paths[kind], exported.size_bytes, exported.parity) for kind, exported in contents.items())
+
+
+def default_formats() -> list[str]:
+    """What is written where nobody says what: every format that is one file."""
+    return [name for name in EXPORTERS.names() if EXPORTERS.load(name).suffix.startswith(".")]
+
+
+def _check(path: Path, exporter: Exporter, *, overwrite: bool) -> None:
+    (check_output if exporter.suffix.startswith(".") else check_folder)(path, overwrite=overwrite)
+
+
+def _write(path: Path, exported: Exported, *, overwrite: bool) -> None:
+    if exported.files:
+        write_folder(path, exported.files, overwrite=overwrite)
+    else:
+        write_bytes(path, exported.content, overwrite=overwrite)
 
 
 def default_stem(source: Path) -> str:

@@ -20,7 +20,8 @@ def command(
     source: Annotated[Path, typer.Argument(help="A training folder, a checkpoint or an ONNX file.", show_default=False)],
     output: Output,
     to: Annotated[
-        list[str] | None, typer.Option("--to", metavar="onnx|tflite", help="A format to write; all of them where none is named.")
+        list[str] | None,
+        typer.Option("--to", metavar="onnx|tflite|vectors", help="A format to write; onnx and tflite where none is named."),
     ] = None,
     dialect: Annotated[
         str, typer.Option("--dialect", metavar="|".join(_CARRIERS), help="Integers of ONNX activations: uint8 is fast on x86, int8 on Arm.")
@@ -41,14 +42,14 @@ def command(
     Either all files are written or none. If a single weight, bias, scale or zero point would differ, it ends with 1.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.exporting import export
+    from edgeq.deploy.exporting import default_formats, export
     from edgeq.deploy.inputs import choose
-    from edgeq.exporter import EXPORTERS, ExportOptions
+    from edgeq.exporter import ExportOptions
 
     options = ExportOptions(
         carrier=cast("Carrier", choose("dialect", dialect, _CARRIERS)), io_type=cast("IoType", choose("type", io_type, _IO_TYPES))
     )
-    written = export(source, to or EXPORTERS.names(), output, options, stem=name, overwrite=overwrite)
+    written = export(source, to or default_formats(), output, options, stem=name, overwrite=overwrite)
     if as_json:
         files = [{"format": each.format, "path": str(each.path), "size_bytes": each.size_bytes, "parity": each.parity} for each in written]
         console.write_json("export", {"files": files})

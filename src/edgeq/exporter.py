@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx_ir as ir
 
 Carrier = Literal["uint8", "int8"]
@@ -71,14 +73,21 @@ class Exported:
     """A file's content and its proof.
 
     Attributes:
-        content: the file.
+        content: the file; empty for a format that is a folder.
         parity: the comparison of its numbers with the model's.
         stored: where the model's quantised tensors stand in it, in graph order; empty where the format keeps their names.
+        files: the content of a folder by file name, for a format that is one.
     """
 
     content: bytes
     parity: ParityReport
     stored: tuple[StoredTensor, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """How much will be written."""
+        return len(self.content) + sum(map(len, self.files.values()))
 
 
 @runtime_checkable
@@ -87,7 +96,7 @@ class Exporter(Protocol):
 
     @property
     def suffix(self) -> str:
-        """The file ending, with its dot."""
+        """The file ending, with its dot. An ending without one, such as ``-vectors``, is that of a folder."""
         ...
 
     def export(self, model: ir.Model, options: ExportOptions) -> Exported:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import ArtefactError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 MAX_MODEL_BYTES = 2**31  # a FlatBuffer and a protobuf both end here
 
@@ -72,6 +76,60 @@ def write_json(path: Path, content: Any, *, overwrite: bool = False) -> None:
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode(), overwrite=overwrite)
 
 
+def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = False) -> None:
+    """Write a folder so that a reader sees the old one or all of the new, never a part.
+
+    Raises:
+        OutputError: ``path`` exists and ``overwrite`` is false, holds files of another kind, or cannot be written.
+    """
+    check_folder(path, files, overwrite=overwrite)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        new, old = temporary / "new", temporary / "old"
+        for name, content in files.items():
+            write_bytes(new / name, content)
+        _exchange(path, new, old)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}", mend="choose another place with -o/--output") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(path: Path, new: Path, old: Path) -> None:
+    if path.exists():
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+
+
+def check_folder(path: Path, wanted: Collection[str] = (), *, overwrite: bool = False) -> None:
+    """Refuse early what :func:`write_folder` would refuse at the end.
+
+    A folder is only replaced by one of its kind: not where it holds a folder, or a file that is neither by its ending nor by its
+    stem one of those that are ``wanted`` or made from them.
+
+    Raises:
+        OutputError: the folder exists and may not be replaced, or its parent cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file, and a folder has to be written there", mend="choose another place with -o/--output")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already", mend="add --overwrite, or choose another place with -o/--output")
+    kinds = {part for name in wanted for part in (Path(name).suffix, Path(name).stem)}
+    items = path.iterdir() if path.exists() and wanted else ()
+    foreign = sorted(item.name for item in items if item.is_dir() or not {item.suffix, item.stem} & kinds)
+    if foreign:
+        raise OutputError(f"{path} holds {foreign[0]!r}, which would be lost", mend="choose another place with -o/--output")
+    _check_parent(path)
+
+
 def check_output(path: Path, *, overwrite: bool = False) -> None:
     """Refuse early, before long work, what :func:`write_bytes` would refuse at the end.
 
@@ -82,6 +140,10 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
         raise OutputError(f"{path} is a folder, and a file has to be written there", mend="name a file")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", mend="add --overwrite, or choose another place with -o/--output")
+    _check_parent(path)
+
+
+def _check_parent(path: Path) -> None:
     folder = path.parent
     while not folder.exists():
         folder = folder.parent

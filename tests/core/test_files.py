@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgeq.errors import ArtefactError, OutputError
-from edgeq.files import check_output, read_bytes, write_bytes, write_json
+from edgeq.files import check_folder, check_output, read_bytes, write_bytes, write_folder, write_json
 
 NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -169,3 +169,68 @@ class TestCheckOutput:
         (tmp_path / "file").touch()
         with pytest.raises(OutputError):
             write_bytes(tmp_path / "file" / "below", b"x")
+
+
+FILES = {"README.md": b"read", "replay.c": b"int main;"}
+
+
+def held(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_is_written_whole_and_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "net-vectors"
+    write_folder(target, FILES)
+    assert held(target) == FILES
+    with pytest.raises(OutputError, match="--overwrite"):
+        write_folder(target, {"other.c": b"x"})
+    (target / "replay").write_bytes(b"compiled")
+    write_folder(target, {"README.md": b"new", "replay.c": b"int x;"}, overwrite=True)
+    assert held(target) == {"README.md": b"new", "replay.c": b"int x;"}
+    assert names(target.parent) == ["net-vectors"]
+
+
+@pytest.mark.parametrize("foreign", ["thesis.tex", "folder", ".git"])
+def test_a_folder_with_other_things_in_it_is_never_replaced(tmp_path: Path, foreign: str) -> None:
+    target = tmp_path / "net-vectors"
+    write_folder(target, FILES)
+    (target / foreign).mkdir() if foreign != "thesis.tex" else (target / foreign).write_bytes(b"years")
+    with pytest.raises(OutputError, match="would be lost"):
+        write_folder(target, FILES, overwrite=True)
+    assert (target / foreign).exists()
+
+
+def test_a_folder_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = tmp_path / "net-vectors"
+    write_folder(target, FILES)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        write_folder(target, dict.fromkeys(FILES, b"new"), overwrite=True)
+    assert held(target) == FILES
+    assert names(tmp_path) == ["net-vectors"]
+
+
+def test_a_folder_that_cannot_take_its_place_gives_the_old_one_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "net-vectors"
+    write_folder(target, FILES)
+    rename = Path.rename
+
+    def fail(self: Path, to: Path) -> Path:
+        if self.name == "new":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OutputError, match="Input/output"):
+        write_folder(target, dict.fromkeys(FILES, b"new"), overwrite=True)
+    assert held(target) == FILES
+    assert names(tmp_path) == ["net-vectors"]
+
+
+def test_a_file_is_not_taken_for_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "net-vectors").write_bytes(b"a file")
+    with pytest.raises(OutputError, match="is a file"):
+        check_folder(tmp_path / "net-vectors", overwrite=True)

@@ -1,0 +1,105 @@
+"""A TFLite file as a list of operators with their tensors, constants decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.exporters.tflite.schema import schema
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_ELEMENTS: dict[int, Any] = {
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.UINT8: np.uint8,
+    schema.TensorType.INT16: np.int16,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT64: np.int64,
+    schema.TensorType.FLOAT32: np.float32,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileTensor:
+    """A tensor of the file.
+
+    Attributes:
+        index: its number in the file.
+        name: its name.
+        shape: as stored.
+        scale: its steps; empty for a tensor without a grid.
+        zero_point: the shape of ``scale``.
+        data: the content of a constant, int4 widened to int8; None for what is computed.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.int64]
+    data: NDArray[Any] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileOperator:
+    """An operator of the file.
+
+    Attributes:
+        name: the member of ``BuiltinOperator``, such as ``CONV_2D``.
+        options: an object of the generated options classes, or None.
+        inputs: its operands; None for one left out.
+        output: its first result.
+    """
+
+    name: str
+    options: Any
+    inputs: tuple[FileTensor | None, ...]
+    output: FileTensor
+
+
+def operators_of(content: bytes) -> tuple[FileOperator, ...]:
+    """The operators of the first subgraph of a TFLite file, in order of execution."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    graph = model.subgraphs[0]
+    tensors = [_tensor(model, i, tensor) for i, tensor in enumerate(graph.tensors)]
+    return tuple(
+        FileOperator(
+            _name(model.operatorCodes[operator.opcodeIndex]),
+            operator.builtinOptions,
+            tuple(tensors[i] if i >= 0 else None for i in operator.inputs),
+            tensors[operator.outputs[0]],
+        )
+        for operator in graph.operators
+    )
+
+
+def _name(code: Any) -> str:
+    return str(_NAMES[max(int(code.builtinCode), int(code.deprecatedBuiltinCode))])
+
+
+def _tensor(model: Any, index: int, tensor: Any) -> FileTensor:
+    grid = tensor.quantization
+    scale, zero_point = ([], []) if grid is None or grid.scale is None else (grid.scale, grid.zeroPoint)
+    shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+    return FileTensor(
+        index,
+        tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name),
+        shape,
+        np.array(scale, np.float32),
+        np.array(zero_point, np.int64),
+        _data(model.buffers[tensor.buffer].data, tensor.type, shape),
+    )
+
+
+def _data(stored: Any, kind: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    if stored is None or kind not in (*_ELEMENTS, schema.TensorType.INT4):
+        return None
+    octets = np.asarray(stored, np.uint8)
+    if kind == schema.TensorType.INT4:  # two to a byte, the low half first
+        halves = np.stack((octets << 4, octets), axis=-1).view(np.int8) >> 4
+        return halves.reshape(-1)[: int(np.prod(shape))].reshape(shape)
+    return np.frombuffer(octets.tobytes(), _ELEMENTS[kind]).reshape(shape)
