@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.exporter import Exported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.exporter import ExportOptions
+    from edgeq.exporter import Exported, ExportOptions
     from edgeq.exporters.vectors.layers import Layer
 
 _C_FILES = ("edgeq_kernels.h", "edgeq_layer.h", "replay.c")
