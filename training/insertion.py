@@ -254,6 +254,7 @@ def _insert_layers(
         layers[last.name] = layer
         graph_module.add_submodule(str(node.target), layer)
         if node in norms:
+            graph_module.delete_submodule(str(last.target))  # it belongs to its layer now
             last.target, last.args = node.target, node.args
             graph_module.graph.erase_node(node)
     return layers
