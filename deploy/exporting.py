@@ -12,12 +12,14 @@ from edgeq.files import check_folder, check_output, write_bytes, write_folder
 from edgeq.loading import LOADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
 
     from edgeq.exporter import Exported, Exporter, ExportOptions, ParityReport
+
+    Check = Callable[[str, ir.Model, Exported], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,14 @@ def _model(artefact: Path) -> ir.Model:
 
 
 def export(
-    artefact: Path, formats: Sequence[str], folder: Path, options: ExportOptions, *, stem: str | None = None, overwrite: bool = False
+    artefact: Path,
+    formats: Sequence[str],
+    folder: Path,
+    options: ExportOptions,
+    *,
+    stem: str | None = None,
+    overwrite: bool = False,
+    check: Check | None = None,
 ) -> tuple[ExportedFile, ...]:
     """Write an artefact in each of some formats; nothing is written unless all of them can be.
 
@@ -79,6 +88,7 @@ def export(
         options: carrier and boundary type.
         stem: the files' name without its ending; the artefact's own, or its folder's for a checkpoint, where it is None.
         overwrite: replace files that exist.
+        check: called with each format, the model and the file made from it, before any is written; what it raises stops it all.
 
     Raises:
         ArtefactError: the artefact is missing or broken, or holds something that a format cannot express exactly.
@@ -97,6 +107,9 @@ def export(
             raise UsageError(f"{path} would replace the file it is made from", mend="choose another name or another place with -o/--output")
     model = canonical(source)
     contents: dict[str, Exported] = {kind: exporter.export(model, options) for kind, exporter in exporters.items()}
+    for kind, exported in contents.items():
+        if check is not None:
+            check(kind, model, exported)
     for kind, exported in contents.items():
         _write(paths[kind], exported, overwrite=overwrite)
     return tuple(ExportedFile(kind, paths[kind], exported.size_bytes, exported.parity) for kind, exported in contents.items())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._onnx_graph import QdqView, Readable, count_operators, only_input, sample_shape
@@ -64,6 +65,7 @@ cpu = OrtTarget(
         intermediates=True,
         latency="measured",
         summary="ONNX Runtime CPU, all graph optimisation on",
+        dialect=CANONICAL,
     ),
     optimize=True,
 )
@@ -75,6 +77,7 @@ cpu_reference = OrtTarget(
         intermediates=True,
         latency="measured",
         summary="ONNX Runtime CPU, all graph optimisation off: ONNX semantics to the letter",
+        dialect=CANONICAL,
     ),
     optimize=False,
 )

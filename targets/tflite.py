@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.dialect import TFLITE
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
 from edgeq.quant import CARRIER_RANGE, QuantParams
@@ -75,6 +76,7 @@ def _target(kernels: str, resolver: str, *, delegate: bool) -> TfliteTarget:
             intermediates=not delegate,  # a delegate keeps what lies inside its partition to itself
             latency="measured",
             summary=f"LiteRT CPU, {kernels} kernels",
+            dialect=TFLITE,
         ),
         resolver,
         delegate,

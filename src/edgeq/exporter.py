@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from edgeq.dialect import Dialect
+
 Carrier = Literal["uint8", "int8"]
 IoType = Literal["float32", "int8", "uint8"]
 
@@ -23,10 +25,12 @@ class ExportOptions:
     Attributes:
         carrier: integer type of ONNX activations: uint8 is fast on x86, int8 is what Arm and TFLite want.
         io_type: element type at a TFLite file's boundary.
+        dialect: how the runtime that an ONNX file is for wants it; decides on the carrier too.
     """
 
     carrier: Carrier = "uint8"
     io_type: IoType = "int8"
+    dialect: Dialect | None = None
 
 
 @dataclass(frozen=True, slots=True)

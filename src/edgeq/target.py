@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgeq.dialect import Dialect
     from edgeq.quant import QuantizedTensor, QuantParams
 
 Format = Literal["checkpoint", "onnx", "tflite"]
@@ -32,6 +33,7 @@ class Capabilities:
         intermediates: whether tensors inside the graph can be read.
         latency: what a latency taken on it means.
         summary: one line for people.
+        dialect: how files for it are to be written; None for a target that runs checkpoints.
     """
 
     formats: frozenset[Format]
@@ -40,6 +42,7 @@ class Capabilities:
     intermediates: bool
     latency: LatencyKind
     summary: str
+    dialect: Dialect | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,118 @@
+"""Bounds of a narrow range that are not integer Clips, for runtimes that would leave their integer kernels at one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeq.errors import ArtefactError
+from edgeq.exporters.ranges import PROPAGATED
+from edgeq.qdq_nodes import constant_of, title
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def reads_integers(value: ir.Value | None) -> bool:
+    """Whether a real tensor comes from a DequantizeLinear with nothing but moved data in between."""
+    producer = value.producer() if value is not None else None
+    while producer is not None and producer.op_type in PROPAGATED:
+        value = producer.inputs[0]
+        producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def bound_between(graph: ir.Graph, quantizer: ir.Node, low: int, high: int) -> None:
+    """Bound a tensor between two equal Q/DQ pairs, so that the operator in front still ends at a quantiser.
+
+    ``Conv → Relu → Q`` becomes ``Conv → Q → DQ → Relu → Q``: the first pair saturates above, the Relu, or a Clip where the
+    range goes below zero, bounds below, and the second pair finds every number on its grid. Where a DequantizeLinear is read,
+    the bound alone is put in front.
+
+    Args:
+        graph: the graph.
+        quantizer: the quantiser of the tensor, its zero point moved already.
+        low: the least step from zero.
+        high: the greatest step from zero.
+    """
+    source = _before_relu(quantizer)
+    if source is None:
+        raise ArtefactError(f"QuantizeLinear {title(quantizer)!r} reads nothing", mend="write the model again from its source")
+    direct = reads_integers(source)
+    _detach_relu(graph, quantizer, source)
+    name = quantizer.outputs[0].name or "tensor"
+    value = source if direct else _pair(graph, quantizer, source, name)
+    quantizer.replace_input_with(0, _bounded(graph, quantizer, value, f"{name}_bounded", low, high))
+
+
+def bound_reals(graph: ir.Graph, quantizer: ir.Node, low: int, high: int) -> None:
+    """Clip the real numbers that a quantiser reads to ``low .. high`` steps from zero; a Relu there becomes part of it."""
+    source = _before_relu(quantizer)
+    if source is None:
+        raise ArtefactError(f"QuantizeLinear {title(quantizer)!r} reads nothing", mend="write the model again from its source")
+    if low == 0:
+        _detach_relu(graph, quantizer, source)
+    else:
+        source = quantizer.inputs[0] or source
+    clipped = _clip(graph, quantizer, source, f"{quantizer.outputs[0].name}_bounded", low, high)
+    quantizer.replace_input_with(0, clipped)
+
+
+def _before_relu(quantizer: ir.Node) -> ir.Value | None:
+    value = quantizer.inputs[0]
+    relu = value.producer() if value is not None else None
+    return relu.inputs[0] if relu is not None and relu.op_type == "Relu" else value
+
+
+def _detach_relu(graph: ir.Graph, quantizer: ir.Node, source: ir.Value) -> None:
+    """Let the quantiser read past a Relu, which is removed where nothing else reads it."""
+    value = quantizer.inputs[0]
+    if value is source or value is None:
+        return
+    relu = value.producer()
+    quantizer.replace_input_with(0, source)
+    if relu is not None and not value.uses() and not value.is_graph_output():
+        graph.remove(relu, safe=True)
+
+
+def _pair(graph: ir.Graph, quantizer: ir.Node, source: ir.Value, name: str) -> ir.Value:
+    """A Q/DQ pair on the grid of a quantiser, in front of it."""
+    grid = list(quantizer.inputs[1:])
+    integers = _insert(graph, quantizer, "QuantizeLinear", [source, *grid], f"{name}_unbounded", *quantizer.attributes.values())
+    if quantizer.outputs[0].dtype is not None:
+        integers.dtype = quantizer.outputs[0].dtype
+    real = _insert(graph, quantizer, "DequantizeLinear", [integers, *grid], f"{name}_unbounded_dequantized")
+    integers.shape = real.shape = source.shape
+    return real
+
+
+def _bounded(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, name: str, low: int, high: int) -> ir.Value:
+    if low == 0:
+        bounded = _insert(graph, quantizer, "Relu", [value], name)
+        bounded.shape, bounded.dtype = value.shape, ir.DataType.FLOAT
+        return bounded
+    return _clip(graph, quantizer, value, name, low, high)
+
+
+def _clip(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, name: str, low: int, high: int) -> ir.Value:
+    scale = constant_of(quantizer.inputs[1])  # type: ignore[arg-type]  # a quantiser always has a scale
+    bounds = []
+    for end, steps in (("least", low), ("most", high)):
+        tensor = ir.tensor(np.asarray(np.float32(steps) * np.asarray(scale, np.float32).reshape(())), name=f"{name}_{end}")
+        bound = ir.Value(name=tensor.name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(()), const_value=tensor)
+        graph.initializers[tensor.name or ""] = bound
+        bounds.append(bound)
+    clipped = _insert(graph, quantizer, "Clip", [value, *bounds], name)
+    clipped.shape, clipped.dtype = value.shape, ir.DataType.FLOAT
+    return clipped
+
+
+def _insert(graph: ir.Graph, before: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], name: str, *attributes: ir.Attr) -> ir.Value:
+    node = ir.node(op_type, inputs, name=f"{name}/{op_type}")
+    for attribute in attributes:
+        node.attributes.add(attribute)
+    node.outputs[0].name = name
+    graph.insert_before(before, node)
+    return node.outputs[0]

@@ -1,0 +1,159 @@
+"""Writes a model in an older ONNX operator set, for runtimes that read no newer one; what has no exact older form is refused.
+
+Most operators are new in an operator set only because they take more types. What really changed for the operators of
+quantised networks is little: axes that became inputs, attributes whose default says what was always done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeq.errors import ArtefactError
+from edgeq.qdq_nodes import constant_of, title
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+OLDEST = 13
+_UNSAID: Mapping[str, tuple[Any, ...]] = {
+    "allowzero": (0,),
+    "antialias": (0,),
+    "block_size": (0,),
+    "end": (),
+    "keep_aspect_ratio_policy": ("stretch",),
+    "noop_with_empty_axes": (0,),
+    "precision": (0,),
+    "reduction": ("none",),
+    "round_mode": ("up",),
+    "saturate": (1,),
+    "start": (0,),
+    "training_mode": (0,),
+}
+"""Attributes that older sets lack, and the values that say what those do anyway."""
+
+
+def to_opset(model: ir.Model, opset: int) -> ir.Model:
+    """The model in an operator set that is no newer than ``opset``; older ones stay as they are. It is changed in place.
+
+    Raises:
+        ArtefactError: an operator has no exact form in that set; names it.
+    """
+    written = model.graph.opset_imports.get("", 0)
+    if written <= opset:
+        return model
+    from onnx import helper
+
+    if opset < OLDEST:
+        raise ArtefactError(f"opset {opset} has no scales by channel", mend=f"write {OLDEST} or newer")
+    for node in list(model.graph):
+        if node.domain in ("", "ai.onnx"):
+            _convert(model.graph, node, written, opset)
+    model.graph.opset_imports[""] = opset
+    model.ir_version = min(model.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
+    return model
+
+
+def _convert(graph: ir.Graph, node: ir.Node, written: int, opset: int) -> None:
+    from onnx import defs
+
+    try:
+        old, new = defs.get_schema(node.op_type, opset), defs.get_schema(node.op_type, written)
+    except defs.SchemaError:
+        raise _no_form(node, opset, "it came later") from None
+    if old.since_version == new.since_version:
+        return
+    adapt = _ADAPTERS.get(node.op_type)
+    if adapt is not None:
+        adapt(graph, node, opset)
+    for name in [name for name in node.attributes if name not in old.attributes]:
+        if not _says_nothing(node, name):
+            raise _no_form(node, opset, f"its {name} came later")
+        node.attributes.pop(name)
+    used = max((i + 1 for i, value in enumerate(node.inputs) if value is not None), default=0)
+    if used > len(old.inputs) and old.inputs[-1].option != defs.OpSchema.FormalParameterOption.Variadic:
+        raise _no_form(node, opset, f"its input number {used} came later")
+
+
+def _says_nothing(node: ir.Node, name: str) -> bool:
+    value = node.attributes[name].value
+    if name == "dilations":
+        return all(step == 1 for step in value)
+    if name == "output_dtype":  # the zero point says the same
+        return True
+    return value in _UNSAID.get(name, ())
+
+
+def _no_form(node: ir.Node, opset: int, why: str) -> ArtefactError:
+    return ArtefactError(
+        f"{node.op_type} {title(node)!r} has no exact form in ONNX opset {opset}: {why}", mend="export for a runtime that reads a newer one"
+    )
+
+
+def _quantizer(_graph: ir.Graph, node: ir.Node, opset: int) -> None:
+    """Older sets know 8-bit integers, and int32 for biases."""
+    stored = node.inputs[2] if len(node.inputs) > 2 else None
+    kind = stored.dtype.name if stored is not None and stored.dtype is not None else ""
+    known = ("INT8", "UINT8", "INT32") if node.op_type == "DequantizeLinear" else ("INT8", "UINT8")
+    if opset < 21 and kind not in known:
+        raise _no_form(node, opset, f"it stores {kind.lower() or 'an unknown type'}")
+
+
+def _axes_as_attribute(_graph: ir.Graph, node: ir.Node, opset: int) -> None:
+    if opset >= 18 or len(node.inputs) < 2 or node.inputs[1] is None:
+        return
+    axes = constant_of(node.inputs[1])
+    if axes is None:
+        raise _no_form(node, opset, "its axes are computed")
+    node.attributes.add(ir.AttrInt64s("axes", [int(axis) for axis in axes.reshape(-1)]))
+    node.resize_inputs(1)
+
+
+def _pads_of_all_axes(graph: ir.Graph, node: ir.Node, opset: int) -> None:
+    if opset >= 18 or len(node.inputs) < 4 or node.inputs[3] is None:
+        return
+    pads, axes, shape = constant_of(node.inputs[1]), constant_of(node.inputs[3]), node.inputs[0].shape  # type: ignore[union-attr, arg-type]
+    if pads is None or axes is None or shape is None:
+        raise _no_form(node, opset, "its axes are computed")
+    ends = np.zeros((2, len(shape)), np.int64)
+    ends[:, axes.reshape(-1) % len(shape)] = pads.reshape(2, -1)
+    node.replace_input_with(1, _vector(graph, f"{node.outputs[0].name}_all_pads", ends.reshape(-1)))
+    node.resize_inputs(3)
+
+
+def _parts_of_split(graph: ir.Graph, node: ir.Node, opset: int) -> None:
+    if opset >= 18 or "num_outputs" not in node.attributes:
+        return
+    node.attributes.pop("num_outputs")
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    sizes = [None if value.shape is None else value.shape[axis] for value in node.outputs]
+    if not all(isinstance(size, int) for size in sizes):
+        raise _no_form(node, opset, "the sizes of its parts are unknown")
+    if len(node.inputs) < 2:
+        node.resize_inputs(2)
+    node.replace_input_with(1, _vector(graph, f"{node.outputs[0].name}_sizes", np.array(sizes, np.int64)))
+
+
+def _window(_graph: ir.Graph, node: ir.Node, opset: int) -> None:
+    if opset < 19 and "ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int():
+        raise _no_form(node, opset, "windows that stand out over the edge were averaged otherwise")
+
+
+def _vector(graph: ir.Graph, name: str, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> ir.Value:
+    tensor = ir.tensor(numbers, name=name)
+    graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(numbers.shape), const_value=tensor)
+    return graph.initializers[name]
+
+
+_ADAPTERS: Mapping[str, Callable[[ir.Graph, ir.Node, int], None]] = {
+    "AveragePool": _window,
+    "DequantizeLinear": _quantizer,
+    "Pad": _pads_of_all_axes,
+    "QuantizeLinear": _quantizer,
+    "ReduceMax": _axes_as_attribute,
+    "ReduceMean": _axes_as_attribute,
+    "ReduceMin": _axes_as_attribute,
+    "Split": _parts_of_split,
+}

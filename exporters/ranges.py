@@ -1,0 +1,134 @@
+"""Which integers can stand behind a quantiser of an ONNX graph: its carrier, an integer Clip, and what it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import ArtefactError
+from edgeq.qdq_nodes import bounds_of, constant_of
+from edgeq.quant import CARRIER_RANGE
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+VIEWS = frozenset(("Slice", "Pad", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity"))
+PROPAGATED = frozenset(("Slice", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "MaxPool", "Flatten", "Identity"))
+"""What ONNX Runtime moves quantisers through."""
+
+_MOVES_AND_MEANS = frozenset(
+    ("Slice", "Flatten", "Reshape", "Transpose", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Integers in use, and the Clip that narrows them, if any."""
+
+    low: int
+    high: int
+    clip: ir.Node | None
+
+
+def carrier_of(node: ir.Node) -> str:
+    """The integer type of a quantiser or dequantiser; empty where its zero point is not constant."""
+    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+    return "" if zero_point is None or zero_point.const_value is None else zero_point.const_value.dtype.name.lower()
+
+
+def zero_of(value: ir.Value | None) -> int:
+    """A constant zero point.
+
+    Raises:
+        ArtefactError: it is left out, or computed.
+    """
+    if value is None or value.const_value is None:
+        raise ArtefactError("a DequantizeLinear has no constant zero point", mend="write it as an initialiser")
+    return int(value.const_value.numpy())
+
+
+def range_of(quantizer: ir.Node) -> Range:
+    """The integers that a QuantizeLinear and the Clip behind it leave."""
+    low, high = CARRIER_RANGE[carrier_of(quantizer)]
+    readers = [node for node, _ in quantizer.outputs[0].uses()]
+    if len(readers) != 1 or readers[0].op_type != "Clip":
+        return Range(low, high, None)
+    bounds = [None if value is None or value.const_value is None else int(value.const_value.numpy()) for value in readers[0].inputs[1:]]
+    bounds += [None] * (2 - len(bounds))
+    return Range(low if bounds[0] is None else bounds[0], high if bounds[1] is None else bounds[1], readers[0])
+
+
+def moved_from(quantizer: ir.Node) -> ir.Node | None:
+    """The DequantizeLinear whose grid a quantiser repeats, since nothing but views stands between them."""
+    node = quantizer
+    while node.inputs[0] is not None and (producer := node.inputs[0].producer()) is not None and producer.op_type in VIEWS:
+        node = producer
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if node is quantizer or source is None or source.op_type != "DequantizeLinear" or range_of(quantizer).clip is not None:
+        return None
+    return source if list(source.inputs[1:]) == list(quantizer.inputs[1:]) else None
+
+
+def maker_of(dequantizer: ir.Node) -> ir.Node | None:
+    """The quantiser that made the integers of a DequantizeLinear, seen through a Clip and operators that move them."""
+    value = dequantizer.inputs[0]
+    while value is not None and (producer := value.producer()) is not None:
+        if producer.op_type == "QuantizeLinear":
+            return producer
+        value = producer.inputs[0]
+    return None
+
+
+def span(quantizer: ir.Node) -> tuple[int, int]:
+    """The steps from zero, least and most, that a per-tensor quantiser can give, whatever bounds them and in any carrier."""
+    source = moved_from(quantizer)
+    if source is not None and (maker := maker_of(source)) is not None:
+        return span(maker)
+    used, zero = range_of(quantizer), zero_of(quantizer.inputs[2])
+    low, high = used.low - zero, used.high - zero
+    value = quantizer.inputs[0]
+    if value is None:
+        return low, high
+    producer = value.producer()
+    if producer is not None and producer.op_type in ("Relu", "Clip"):
+        scale = constant_of(quantizer.inputs[1])  # type: ignore[arg-type]  # a quantiser always has a scale
+        steps = np.asarray(bounds_of(producer), np.float64) / float(np.asarray(scale))
+        low, high = int(max(low, np.rint(max(steps[0], -(2.0**31))))), int(min(high, np.rint(min(steps[1], 2.0**31))))
+    return (max(low, 0) if not_negative(value) else low), high
+
+
+def bounded_below(quantizer: ir.Node, low: int) -> bool:
+    """Whether nothing below ``low`` can arise: it stands for zero, and what is quantised is not negative."""
+    zero_point, source = quantizer.inputs[2], quantizer.inputs[0]
+    is_zero = zero_point is not None and zero_point.const_value is not None and int(zero_point.const_value.numpy()) == low
+    return is_zero and source is not None and not_negative(source)
+
+
+def not_negative(value: ir.Value) -> bool:
+    """Whether a float tensor cannot hold anything below zero."""
+    node = value.producer()
+    if node is None:
+        return False
+    if node.op_type == "Relu":
+        return True
+    if node.op_type == "DequantizeLinear":
+        return _grid_not_negative(node)
+    return node.op_type in _MOVES_AND_MEANS and all(
+        not_negative(source) for source in node.inputs if source is not None and source.const_value is None
+    )
+
+
+def _grid_not_negative(dequantizer: ir.Node) -> bool:
+    """Whether the least integer that a DequantizeLinear can read stands for zero."""
+    producer = dequantizer.inputs[0].producer() if dequantizer.inputs[0] is not None else None
+    if producer is not None and producer.op_type == "Clip":
+        producer = producer.inputs[0].producer() if producer.inputs[0] is not None else None
+    if producer is None or producer.op_type != "QuantizeLinear":
+        return False
+    carrier, zero_point = carrier_of(producer), producer.inputs[2]
+    if zero_point is None or zero_point.const_value is None:
+        return False
+    on_least = int(zero_point.const_value.numpy()) == CARRIER_RANGE[carrier][0]
+    return on_least or (producer.inputs[0] is not None and not_negative(producer.inputs[0]))

@@ -1,0 +1,90 @@
+"""The spelling of a model that a runtime computes in integers; the numbers are the same in every one.
+
+A dialect belongs to a target, as data in its capabilities. The table here holds those of runtimes that are fed files without
+being a target of this installation, so that a file for a phone can be written on any machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from edgeq.errors import MissingDependency, UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeq.exporter import Carrier
+
+Narrow = Literal["clip", "saturate", "real-clip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one runtime wants its files.
+
+    Attributes:
+        format: the exporter that writes them.
+        carrier: integer type of 8-bit activations.
+        narrow: what bounds a range narrower than its carrier. ``clip``: an integer Clip behind QuantizeLinear. ``saturate``:
+            the zero point moves until the greatest integer is the carrier's own, and a Relu or Clip between two equal
+            Q/DQ pairs is the lower bound. ``real-clip``: a Clip in front of QuantizeLinear.
+        opset: the latest ONNX operator set that it reads.
+        symmetric: whether zero points of activations have to be 0.
+        float_biases: whether biases have to be float32 constants, because int32 cannot be dequantised there.
+        kernel_shape: whether every convolution has to say its kernel's shape.
+    """
+
+    format: Literal["onnx", "tflite"] = "onnx"
+    carrier: Carrier = "uint8"
+    narrow: Narrow = "clip"
+    opset: int = 21
+    symmetric: bool = False
+    float_biases: bool = False
+    kernel_shape: bool = False
+
+
+CANONICAL = Dialect()
+"""uint8 activations with integer Clips: what ONNX Runtime's CPU kernels are fast on."""
+
+TFLITE = Dialect(format="tflite", carrier="int8", narrow="saturate")
+"""int8 whose saturation is the upper bound, a fused ReLU the lower one."""
+
+SATURATING = Dialect(narrow="saturate")
+"""For graph compilers that take a QDQ group whole and know no Clip on integers."""
+
+TENSORRT = Dialect(carrier="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True)
+"""int8 with zero point 0, as TensorRT's parser wants it: it dequantises int8 only, and asserts that zero points are zero."""
+
+DIALECTS: Mapping[str, Dialect] = {
+    "qnn-htp": SATURATING,
+    "openvino": SATURATING,
+    "tensorrt": TENSORRT,
+    "ort-tensorrt": TENSORRT,
+}
+"""Dialects of runtimes by the name that users type, where no target of that name is registered."""
+
+
+def dialect_for(name: str) -> Dialect:
+    """The dialect of a registered target, or of a runtime of the table.
+
+    Raises:
+        UnknownName: neither knows the name.
+        UsageError: the target reads no exported files.
+    """
+    from edgeq.target import TARGETS
+
+    registered = TARGETS.names()
+    if name not in registered:
+        if name not in DIALECTS:
+            raise UnknownName("target", name, {*registered, *DIALECTS})
+        return DIALECTS[name]
+    try:
+        dialect = TARGETS.load(name).capabilities.dialect
+    except MissingDependency:
+        if name in DIALECTS:
+            return DIALECTS[name]
+        raise
+    if dialect is None:
+        raise UsageError(f"the target {name!r} runs checkpoints, for which nothing has to be exported", mend="name another with --for")
+    return dialect
