@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.tflite.carriers import choose_carriers
+from edgeq.exporters.tflite.carriers import Carrier, choose_carriers
 from edgeq.exporters.tflite.layouts import natural
 from edgeq.exporters.tflite.lowering import write
 from edgeq.qdq import QdqGraph, QdqOp, QdqOutput, QdqTensor, read_qdq
@@ -26,6 +26,9 @@ KERNELS = {
     "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     "xnnpack": OpResolverType.AUTO,
 }
+
+
+PLAIN = ExportOptions()
 
 
 @dataclass(frozen=True)
@@ -172,29 +175,32 @@ def single(op: QdqOp) -> QdqGraph:
     return QdqGraph((alone,), tuple(opened.values()), (QdqOutput(f"{op.output.name}:0", op.output),), dynamic_batch=True, metadata={})
 
 
-def stored(tensor: QdqTensor, values: np.ndarray, shift: int) -> np.ndarray:
-    """ONNX integers as TFLite stores them: shifted into int8, images NHWC."""
-    return (values.astype(np.int32) + shift).astype(np.int8).transpose(natural(len(tensor.shape)))
+def stored(tensor: QdqTensor, values: np.ndarray, carrier: Carrier) -> np.ndarray:
+    """ONNX integers as TFLite stores them: shifted into int8 or int16, images NHWC."""
+    return (values.astype(np.int32) + carrier.shift).astype(carrier.dtype).transpose(natural(len(tensor.shape)))
 
 
-def lsb_of(op: QdqOp, integers: Mapping[str, np.ndarray], kernels: str) -> np.ndarray:
+def lsb_of(op: QdqOp, integers: Mapping[str, np.ndarray], kernels: str, options: ExportOptions = PLAIN) -> np.ndarray:
     """TFLite's result less ONNX Runtime's, in LSB, for one operator fed with ONNX Runtime's integers.
 
     Args:
         op: the operator.
         integers: ONNX Runtime's integers by the view's tensor names.
         kernels: a key of ``KERNELS``.
+        options: how the TFLite file is written.
     """
     graph = single(op)
-    shifts = {name: carrier.shift for name, carrier in choose_carriers(graph).items()}
-    content = write(graph, ExportOptions()).content
-    feeds = [stored(tensor, integers[tensor.name], shifts[tensor.name]) for tensor in graph.inputs]
+    carriers = choose_carriers(graph)
+    content = write(graph, options).content
+    feeds = [stored(tensor, integers[tensor.name], carriers[tensor.name]) for tensor in graph.inputs]
     found = tflite_outputs(content, feeds, kernels)[0]
-    wanted = stored(op.output, integers[op.output.name], shifts[op.output.name])
+    wanted = stored(op.output, integers[op.output.name], carriers[op.output.name])
     return found.astype(np.int32) - wanted.astype(np.int32)
 
 
-def differences(graph: Graph, kernels: str, *, samples: int = 4, spread: float = 60.0) -> dict[str, np.ndarray]:
+def differences(
+    graph: Graph, kernels: str, *, samples: int = 4, spread: float = 60.0, options: ExportOptions = PLAIN
+) -> dict[str, np.ndarray]:
     """Each operator's LSB differences, given equal integers, by the name of its result.
 
     Args:
@@ -202,6 +208,7 @@ def differences(graph: Graph, kernels: str, *, samples: int = 4, spread: float =
         kernels: a key of ``KERNELS``.
         samples: how many random inputs.
         spread: their standard deviation, in LSB of the input's grid.
+        options: how the TFLite files are written.
     """
     proto = graph.proto(graph.nodes[-1].output[0])
     view = read_qdq(ir.from_proto(proto))
@@ -213,7 +220,7 @@ def differences(graph: Graph, kernels: str, *, samples: int = 4, spread: float =
     known = {value for node in proto.graph.node for value in node.output}
     integers = onnx_integers(proto, feeds, [name for name in names.values() if name in known])
     by_view = {name: integers[file] for name, file in names.items() if file in integers}
-    return {op.output.name: lsb_of(op, by_view, kernels) for op in view.ops if _complete(op, by_view)}
+    return {op.output.name: lsb_of(op, by_view, kernels, options) for op in view.ops if _complete(op, by_view)}
 
 
 def _complete(op: QdqOp, integers: Mapping[str, np.ndarray]) -> bool:
@@ -231,3 +238,5 @@ S8, U8 = Grid(0.02, 128), Grid(0.03, 0)
 """Signed and unsigned 8-bit grids."""
 U4, S4 = Grid(0.1, 0, clip=(0, 15)), Grid(0.3, 128, clip=(120, 135))
 """Unsigned and signed 4-bit grids in an 8-bit carrier."""
+S16 = Grid(1e-4, 0, "int16")
+"""A 16-bit grid as TFLite's 16x8 kernels want it."""

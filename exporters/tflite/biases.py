@@ -1,4 +1,7 @@
-"""Biases of convolutions and fully connected layers: int32 on the grid of the accumulator, or not at all."""
+"""Biases of convolutions and fully connected layers: on the grid of the accumulator, or not at all.
+
+They are int32, and int64 where activations have 16 bits, because the kernels then sum in 64 bits.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,14 @@ if TYPE_CHECKING:
 
 _SCALE_TOLERANCE = 2.0**-21  # of the scale: 4 units in the last place of float32
 _ACCUMULATOR_MAX = 2**31 - 1
+_WIDE_ACCUMULATOR_MAX = 2**47 - 1  # kernels multiply the 64-bit sum by 15 bits of multiplier
 _LARGEST_INPUT = 255  # of |q - zero point|
+_LARGEST_WIDE_INPUT = 2**15
 
 
-def add_bias(builder: Builder, op: QdqOp, source: QdqTensor, weights: QdqConstant, levels: NDArray[np.generic]) -> int:
+def add_bias(
+    builder: Builder, op: QdqOp, source: QdqTensor, weights: QdqConstant, levels: NDArray[np.generic], *, wide: bool = False
+) -> int:
     """Add the bias tensor of an operator; zeros where it has none, because not every runtime takes two inputs.
 
     Args:
@@ -30,18 +37,20 @@ def add_bias(builder: Builder, op: QdqOp, source: QdqTensor, weights: QdqConstan
         source: its input activation.
         weights: its weights, for their scales.
         levels: the weights as int8, output channels first.
+        wide: whether activations are int16.
 
     Raises:
-        ArtefactError: a float bias, one on another grid than ``input scale * weight scale``, or sums beyond 32 bits.
+        ArtefactError: a float bias, one on another grid than ``input scale * weight scale``, or sums beyond the accumulator.
     """
     channels = levels.shape[0]
+    kind = np.int64 if wide else np.int32
     product = accumulator_scale(source, weights)
     constant = op.inputs[2] if len(op.inputs) > 2 else None
     if constant is None:
-        return builder.constant(f"{op.output.name}~bias", np.zeros(channels, np.int32), StoredGrid.of(product.astype(np.float32)))
+        return builder.constant(f"{op.output.name}~bias", np.zeros(channels, kind), StoredGrid.of(product.astype(np.float32)))
     values, scale = _checked(op, constant, channels, product)
-    _check_accumulator(op, levels, values)
-    return builder.constant(constant.name, values, StoredGrid.of(scale))
+    _check_accumulator(op, levels, values, wide=wide)
+    return builder.constant(constant.name, values.astype(kind), StoredGrid.of(scale))
 
 
 def accumulator_scale(source: QdqTensor, weights: QdqConstant) -> NDArray[np.float64]:
@@ -69,7 +78,12 @@ def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.flo
     return np.broadcast_to(constant.values.reshape(-1), channels).astype(np.int32), scale
 
 
-def _check_accumulator(op: QdqOp, levels: NDArray[np.generic], bias: NDArray[np.int32]) -> None:
-    sums = np.abs(levels.reshape(levels.shape[0], -1).astype(np.int64)).sum(axis=1) * _LARGEST_INPUT + np.abs(bias.astype(np.int64))
-    if np.any(sums > _ACCUMULATOR_MAX):
-        raise refused(op, "its sums may not fit 32 bits, which float arithmetic would not have noticed", "use a larger weight scale")
+def _check_accumulator(op: QdqOp, levels: NDArray[np.generic], bias: NDArray[np.int32], *, wide: bool) -> None:
+    largest, most = (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (_LARGEST_INPUT, _ACCUMULATOR_MAX)
+    sums = np.abs(levels.reshape(levels.shape[0], -1).astype(np.int64)).sum(axis=1) * largest + np.abs(bias.astype(np.int64))
+    if np.any(sums > most):
+        raise refused(
+            op,
+            f"its sums may not fit {most.bit_length() + 1} bits, which float arithmetic would not have noticed",
+            "use a larger weight scale",
+        )

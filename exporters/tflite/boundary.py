@@ -8,7 +8,6 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.builder import StoredGrid
-from edgeq.exporters.tflite.carriers import GREATEST, LEAST
 from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
@@ -40,8 +39,8 @@ def output_layout(scene: Scene, tensor: QdqTensor) -> Layout:
 def add_input(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType) -> int:
     """Add one input of the file; returns its index. The range the graph allows is enforced on what comes in."""
     carrier = scene.carriers[tensor.name]
-    low = carrier.low if carrier.low > LEAST else None
-    high = carrier.high if carrier.high < GREATEST else None
+    low = carrier.low if carrier.low > carrier.least else None
+    high = carrier.high if carrier.high < carrier.greatest else None
     bounded = low is not None or high is not None
     inner = scene.tensor(tensor, layout, "~unbounded" if bounded else "")
     outer = inner
@@ -85,5 +84,7 @@ def _boundary(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType, 
     name = f"{name}~{io_type}" if name in scene.carriers else name  # the integers inside keep theirs
     if io_type == "float32":
         return scene.builder.activation(name, shape, None, np.float32)
+    if scene.carriers[tensor.name].dtype != "int8":
+        raise ArtefactError(f"the tensor {tensor.name!r} has 16 bits, which uint8 cannot show", mend="use --io-type float32")
     grid = StoredGrid.of(tensor.scale, scene.carriers[tensor.name].zero_point + _UINT8_SHIFT)
     return scene.builder.activation(name, shape, grid, np.uint8)

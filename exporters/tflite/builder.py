@@ -10,6 +10,7 @@ import flatbuffers
 import numpy as np
 
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.versions import least_version, oldest_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,19 +24,11 @@ ALIGNMENT = 16  # what runtimes that read weights in place ask of every buffer
 TENSOR_TYPES = {
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.uint8): schema.TensorType.UINT8,
+    np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int64): schema.TensorType.INT64,
     np.dtype(np.float32): schema.TensorType.FLOAT32,
 }
-
-RUNTIME_OF_VERSION = {
-    (schema.BuiltinOperator.CONV_2D, 6): "2.9.0",
-    (schema.BuiltinOperator.MUL, 3): "1.15.0",
-    (schema.BuiltinOperator.FULLY_CONNECTED, 5): "2.0.0",
-    (schema.BuiltinOperator.RESHAPE, 1): "1.5.0",
-}
-"""The oldest TensorFlow Lite that runs an operator version, where it is not the first with int8 kernels, 1.14.0."""
-
-_FIRST_INT8_RUNTIME = "1.14.0"
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
@@ -89,10 +82,19 @@ class Builder:
             tensor.shapeSignature = np.array([-1, *shape[1:]], np.int32)
         return len(self._tensors) - 1
 
-    def constant(self, name: str, values: NDArray[np.generic], grid: StoredGrid | None = None) -> int:
-        """Add a tensor with its content; returns its index."""
+    def constant(self, name: str, values: NDArray[np.generic], grid: StoredGrid | None = None, *, packed: bool = False) -> int:
+        """Add a tensor with its content; returns its index.
+
+        Args:
+            name: its name.
+            values: its content.
+            grid: the grid of integers.
+            packed: whether to store int8 values of -8..7 as int4, two a byte.
+        """
         tensor = self._tensor(name, values.shape, values.dtype, grid)
-        tensor.buffer = self._buffer(values)
+        tensor.buffer = self._buffer(two_a_byte(values) if packed else values)
+        if packed:
+            tensor.type = schema.TensorType.INT4
         return len(self._tensors) - 1
 
     def name(self, index: int) -> str:
@@ -111,11 +113,13 @@ class Builder:
 
         Args:
             builtin: a ``BuiltinOperator``.
-            version: the operator's version, the least that has what is used.
+            version: the least version of the operator with int8 tensors that has what is used; other types raise it.
             inputs: tensor indices.
             outputs: tensor indices.
             options: an object of the generated options classes, such as ``Conv2DOptionsT``; None for no options.
         """
+        types = [self._tensors[index].type for index in (*inputs, *outputs) if index >= 0]
+        version = max(version, least_version(builtin, types))
         operator = schema.OperatorT()
         operator.opcodeIndex = self._codes.setdefault((builtin, version), len(self._codes))
         operator.inputs = np.array(inputs, np.int32)
@@ -141,7 +145,7 @@ class Builder:
         model.version, model.description, model.subgraphs = 3, description, [graph]
         model.operatorCodes = [_operator_code(*key) for key in self._codes]
         model.metadata = [
-            self._metadata("min_runtime_version", self._oldest_runtime().encode().ljust(16, b"\0")),
+            self._metadata("min_runtime_version", oldest_runtime(self._codes).encode().ljust(16, b"\0")),
             self._metadata(METADATA_NAME, json.dumps(metadata).encode()),
         ]
         model.buffers = self._buffers
@@ -171,9 +175,13 @@ class Builder:
         entry.name, entry.buffer = name, self._buffer(np.frombuffer(content, np.uint8))
         return entry
 
-    def _oldest_runtime(self) -> str:
-        versions = (RUNTIME_OF_VERSION.get(key, _FIRST_INT8_RUNTIME) for key in self._codes)
-        return max(versions, key=lambda text: tuple(map(int, text.split("."))), default=_FIRST_INT8_RUNTIME)
+
+def two_a_byte(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Integers of -8..7 as int4, the first of each pair in the low half of the byte."""
+    padded = np.zeros(values.size + values.size % 2, np.uint8)
+    padded[: values.size] = values.reshape(-1).astype(np.uint8) & np.uint8(0xF)
+    packed: NDArray[np.uint8] = padded[0::2] | padded[1::2] << np.uint8(4)
+    return packed
 
 
 def _operator_code(builtin: int, version: int) -> Any:

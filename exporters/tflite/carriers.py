@@ -1,19 +1,22 @@
-"""The int8 integers that stand for an ONNX tensor's integers: the same numbers, shifted.
+"""The int8 or int16 integers that stand for an ONNX tensor's integers: the same numbers, shifted.
 
 The shift puts the greatest integer in use on 127, so that int8 saturation is the upper bound and no operator is needed
 for it: a 4-bit unsigned activation 0..15 with zero point 0 becomes 112..127 with zero point 112, and a fused ReLU is
-its lower bound. Operators that only move integers need one shift on both sides.
+its lower bound. Operators that only move integers need one shift on both sides. int16 kernels know no zero point but 0,
+so 16-bit tensors are shifted by what brings theirs there, or not written.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq import MOVES, QdqConstant, QdqTensor, reach, same_grid
+from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,31 +28,47 @@ if TYPE_CHECKING:
 LEAST, GREATEST = -128, 127
 _CARRIERS = frozenset(("int4", "uint4", "int8", "uint8"))
 _POOLS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
+_WIDE = frozenset(("int16", "uint16"))
 _EVERYTHING = 2**31 - 1
+_HALF_OF_16_BITS = 2**15
+
+CarrierType = Literal["int8", "int16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """How a tensor is held in int8.
+    """How a tensor is held in int8 or int16.
 
     Attributes:
         shift: what is added to the ONNX integers.
-        zero_point: the int8 that stands for zero.
-        low: the least int8 that may occur.
-        high: the greatest int8 that may occur.
+        zero_point: the integer that stands for zero.
+        low: the least integer that may occur.
+        high: the greatest integer that may occur.
+        dtype: the element type.
     """
 
     shift: int
     zero_point: int
     low: int
     high: int
+    dtype: CarrierType = "int8"
+
+    @property
+    def least(self) -> int:
+        """The least integer that the element type holds."""
+        return CARRIER_RANGE[self.dtype][0]
+
+    @property
+    def greatest(self) -> int:
+        """The greatest integer that the element type holds, where it saturates."""
+        return CARRIER_RANGE[self.dtype][1]
 
 
 def choose_carriers(graph: QdqGraph) -> dict[str, Carrier]:
-    """The int8 carrier of every tensor of a graph, by name.
+    """The carrier of every tensor of a graph, by name.
 
     Raises:
-        ArtefactError: a tensor has more than 8 bits or more than one scale.
+        ArtefactError: a tensor has more than 16 bits, 16 bits around another number than zero, or more than one scale.
     """
     tensors = graph.tensors()
     for tensor in tensors.values():
@@ -59,16 +78,36 @@ def choose_carriers(graph: QdqGraph) -> dict[str, Carrier]:
     for tensor in tensors.values():
         root = _root(group, tensor.name)
         top[root] = max(top.get(root, tensor.zero_point), tensor.high)
-    return {name: _shifted(tensor, GREATEST - top[_root(group, name)]) for name, tensor in tensors.items()}
+    return {name: _shifted(tensor, top[_root(group, name)]) for name, tensor in tensors.items()}
 
 
 def clamps(op: QdqOp, carrier: Carrier) -> tuple[int | None, int | None]:
-    """The bounds of an operator's output that neither its inputs nor int8 saturation see to."""
+    """The bounds of an operator's output that neither its inputs nor the carrier's saturation see to."""
     open_range = replace(op.output.params, qmin=-_EVERYTHING, qmax=_EVERYTHING)
     low, high = reach(op.op_type, op.inputs, open_range)
-    needs_low = max(low + carrier.shift, LEAST) < carrier.low
-    needs_high = min(high + carrier.shift, GREATEST) > carrier.high
+    needs_low = max(low + carrier.shift, carrier.least) < carrier.low
+    needs_high = min(high + carrier.shift, carrier.greatest) > carrier.high
     return carrier.low if needs_low else None, carrier.high if needs_high else None
+
+
+def check_rescale(op: QdqOp, largest: int, factor: float) -> None:
+    """See that kernels can rescale integers up to ``largest`` by ``factor``: they shift left first, in 32 bits.
+
+    Raises:
+        ArtefactError: they cannot; what they would compute is not what the model says.
+    """
+    shift = max(math.frexp(factor)[1], 0)
+    if largest << shift > _EVERYTHING:
+        raise refused(op, f"its result is rescaled by {factor:.3g}, beyond 32 bits", "quantise its output with a larger scale")
+
+
+def constant_shift(constant: QdqConstant, carrier: Carrier) -> int:
+    """What is added to the integers of a constant operand that stands beside tensors in ``carrier``."""
+    if constant.params is None:
+        return 0
+    if carrier.dtype == "int16":
+        return -int(constant.params.zero_point)
+    return -128 if constant.params.dtype == "uint8" else 0
 
 
 def int8_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.int8]:
@@ -114,15 +153,24 @@ def refused(op: QdqOp, why: str, mend: str) -> ArtefactError:
 def _check(tensor: QdqTensor) -> None:
     if not tensor.per_tensor:
         raise ArtefactError(f"the activation {tensor.name!r} has a scale for each channel", mend="use one scale an activation")
-    if tensor.params.dtype not in _CARRIERS:
+    dtype = tensor.params.dtype
+    if dtype not in _CARRIERS | _WIDE:
         raise ArtefactError(
-            f"the activation {tensor.name!r} is stored in {tensor.params.dtype}, and TFLite is written with int8 activations",
-            mend="quantise activations to 8 bits or fewer",
+            f"the activation {tensor.name!r} is stored in {dtype}, and TFLite is written with int8 or int16 activations",
+            mend="quantise activations to 16 bits or fewer",
+        )
+    if dtype in _WIDE and tensor.zero_point != (0 if dtype == "int16" else _HALF_OF_16_BITS):
+        raise ArtefactError(
+            f"the 16-bit activation {tensor.name!r} has the zero point {tensor.zero_point}, and TFLite's int16 has none but 0",
+            mend="quantise 16-bit activations symmetrically",
         )
 
 
-def _shifted(tensor: QdqTensor, shift: int) -> Carrier:
-    return Carrier(shift, tensor.zero_point + shift, tensor.low + shift, tensor.high + shift)
+def _shifted(tensor: QdqTensor, top: int) -> Carrier:
+    """The carrier of a tensor in whose group nothing exceeds ``top``."""
+    dtype: CarrierType = "int16" if tensor.params.dtype in _WIDE else "int8"
+    shift = -tensor.zero_point if dtype == "int16" else GREATEST - top
+    return Carrier(shift, tensor.zero_point + shift, tensor.low + shift, tensor.high + shift, dtype)
 
 
 def _groups(graph: QdqGraph) -> dict[str, str]:

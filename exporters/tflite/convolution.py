@@ -31,7 +31,8 @@ def lower_conv(op: QdqOp, scene: Scene) -> None:
         raise refused(op, f"it has {source.shape[1]} input channels and weights for {levels.shape[1] * groups}", "check its group")
     depthwise = groups == source.shape[1] and levels.shape[1] == 1 and groups > 1
     layout = DEPTHWISE if depthwise else OHWI
-    filters = scene.add_weights(weights, levels.transpose(layout), axis=layout.index(0))
+    packed = scene.fits_int4(source, levels)
+    filters = scene.add_weights(weights, levels.transpose(layout), axis=layout.index(0), packed=packed)
     bias = scene.add_bias(op, source, weights, levels)
     with scene.writing(op, NHWC, fuses_relu=True) as (target, activation):
         if depthwise:

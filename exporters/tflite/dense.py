@@ -8,6 +8,7 @@ from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.layouts import onnx_order
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.versions import FULLY_CONNECTED_PER_CHANNEL
 from edgeq.qdq import QdqConstant
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def _lower(op: QdqOp, scene: Scene, output_axis: int) -> None:
         )
     levels = scene.weights(op, weights, channel_axis=output_axis)
     rows = levels if output_axis == 0 else levels.T
-    filters = scene.add_weights(weights, rows, axis=0)
+    filters = scene.add_weights(weights, rows, axis=0, packed=scene.fits_int4(source, rows))
     bias = scene.add_bias(op, source, weights, rows)
     rank = len(op.output.shape)
     index = scene.read(source, onnx_order(len(source.shape)))
@@ -44,4 +45,5 @@ def _lower(op: QdqOp, scene: Scene, output_axis: int) -> None:
     options.keepNumDims = rank > 2
     with scene.writing(op, onnx_order(rank), fuses_relu=True) as (target, activation):
         options.fusedActivationFunction = activation
-        scene.builder.operator(Op.FULLY_CONNECTED, 5 if rank > 2 else 4, [index, filters, bias], [target], options)
+        version = FULLY_CONNECTED_PER_CHANNEL if weights.params is not None and weights.params.axis is not None else 5 if rank > 2 else 4
+        scene.builder.operator(Op.FULLY_CONNECTED, version, [index, filters, bias], [target], options)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.builder import StoredGrid
-from edgeq.exporters.tflite.carriers import clamps, refused
+from edgeq.exporters.tflite.carriers import check_rescale, clamps, constant_shift, refused
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import Operand, QdqConstant, QdqTensor
+from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.layouts import Layout
@@ -20,18 +21,25 @@ if TYPE_CHECKING:
 
 def lower_add(op: QdqOp, scene: Scene) -> None:
     """Append an Add."""
-    _binary(op, scene, Op.ADD, 2, schema.AddOptionsT())
+    options = schema.AddOptionsT()
+    options.potScaleInt16 = False  # scales need be no powers of two
+    _binary(op, scene, Op.ADD, 2, options)
 
 
 def lower_sub(op: QdqOp, scene: Scene) -> None:
     """Append a Sub."""
-    _binary(op, scene, Op.SUB, 2, schema.SubOptionsT())
+    options = schema.SubOptionsT()
+    options.potScaleInt16 = False  # scales need be no powers of two
+    _binary(op, scene, Op.SUB, 2, options)
 
 
 def lower_mul(op: QdqOp, scene: Scene) -> None:
     """Append a Mul."""
     scales = [float(o.params.scale) for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
     rescales_up = len(scales) == 2 and scales[0] * scales[1] >= float(op.output.scale)
+    if rescales_up:
+        largest = max(map(abs, CARRIER_RANGE[op.output.params.dtype])) ** 2
+        check_rescale(op, largest, scales[0] * scales[1] / float(op.output.scale))
     _binary(op, scene, Op.MUL, 3 if rescales_up else 2, schema.MulOptionsT())
 
 
@@ -41,6 +49,7 @@ def lower_requantize(op: QdqOp, scene: Scene) -> None:
     layout = scene.layout(source)
     carrier = scene.carriers[op.output.name]
     rectifies = clamps(op, carrier)[0] == carrier.zero_point
+    check_rescale(op, -scene.carriers[source.name].least, float(source.scale) / float(op.output.scale))
     with scene.writing(op, layout, fuses_relu=rectifies) as (target, _):
         builtin, version, options = (Op.RELU, 2, None) if rectifies else (Op.QUANTIZE, 1, schema.QuantizeOptionsT())
         scene.builder.operator(builtin, version, [scene.read(source, layout)], [target], options)
@@ -71,9 +80,13 @@ def _operand(op: QdqOp, operand: Operand | None, scene: Scene, layout: Layout) -
         return scene.read(operand, layout)
     if not isinstance(operand, QdqConstant) or operand.params is None or operand.params.axis is not None:
         raise refused(op, "an operand is a float constant", "quantise the constant with one scale")
-    values = operand.values.astype(np.int32) - (128 if operand.params.dtype == "uint8" else 0)
-    if operand.params.dtype not in ("int4", "uint4", "int8", "uint8"):
-        raise refused(op, f"the constant {operand.name!r} is stored in {operand.params.dtype}", "quantise the constant to 8 bits")
+    shift = constant_shift(operand, scene.carriers[op.output.name])
+    values = operand.values.astype(np.int32) + shift
+    element = scene.element(op.output)
+    if values.min(initial=0) < np.iinfo(element).min or values.max(initial=0) > np.iinfo(element).max:  # type: ignore[type-var]
+        raise refused(
+            op, f"the constant {operand.name!r} is stored in {operand.params.dtype}", f"quantise the constant to {np.dtype(element)}"
+        )
     aligned = values.reshape((1,) * (len(layout) - values.ndim) + values.shape).transpose(layout)
-    zero = int(operand.params.zero_point) - (128 if operand.params.dtype == "uint8" else 0)
-    return scene.builder.constant(operand.name, np.ascontiguousarray(aligned.astype(np.int8)), StoredGrid.of(operand.params.scale, zero))
+    grid = StoredGrid.of(operand.params.scale, int(operand.params.zero_point) + shift)
+    return scene.builder.constant(operand.name, np.ascontiguousarray(aligned.astype(element)), grid)

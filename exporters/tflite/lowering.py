@@ -72,7 +72,7 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     """
     if not graph.inputs or not graph.outputs:
         raise ArtefactError("the model has no quantised input or no output", mend="quantise the model, its input too")
-    scene = Scene(Builder(graph.dynamic_batch), choose_carriers(graph))
+    scene = Scene(Builder(graph.dynamic_batch), choose_carriers(graph), options.weight_storage == "int4")
     inputs = [add_input(scene, tensor, input_layout(graph, tensor), options.io_type) for tensor in graph.inputs]
     layouts = {tensor.graph_input: scene.layout(tensor) for tensor in graph.inputs}
     lower_all(graph, scene)

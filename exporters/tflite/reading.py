@@ -6,6 +6,7 @@ them and turns them back into the ONNX layout by the operator code, as a runtime
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.parity import Numbers, numbers_of
+from edgeq.exporters.tflite.carriers import constant_shift
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant, QdqTensor
 
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 _ELEMENTS: dict[int, Any] = {
     schema.TensorType.INT8: np.int8,
     schema.TensorType.UINT8: np.uint8,
+    schema.TensorType.INT16: np.int16,
     schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT64: np.int64,
     schema.TensorType.FLOAT32: np.float32,
 }
 _TO_ONNX: dict[int, tuple[int, ...]] = {
@@ -40,6 +44,7 @@ _CHANNEL_DIMENSION = {
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
     schema.BuiltinOperator.FULLY_CONNECTED: 0,
 }
+_ACTIVATIONS = (schema.TensorType.INT8, schema.TensorType.INT16)
 _BINARY = frozenset((schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB, schema.BuiltinOperator.MUL))
 
 
@@ -53,8 +58,8 @@ def expected_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier]) -> list[N
             expected.append(replace(numbers, zero_point=numbers.zero_point + carriers[numbers.key].shift))
         elif op.op_type in ("Add", "Sub", "Mul"):
             constant = op.inputs[int(numbers.key.rpartition("/")[2])]
-            unsigned = isinstance(constant, QdqConstant) and constant.params is not None and constant.params.dtype == "uint8"
-            expected.append(replace(numbers, zero_point=numbers.zero_point - (128 if unsigned else 0), levels=_squeezed(numbers.levels)))
+            shift = constant_shift(constant, carriers[op.output.name]) if isinstance(constant, QdqConstant) else 0
+            expected.append(replace(numbers, zero_point=numbers.zero_point + shift, levels=_squeezed(numbers.levels)))
         else:
             expected.append(
                 _weights_in_onnx_order(
@@ -144,7 +149,7 @@ def _name(tensor: Any) -> str:
 
 
 def _activation(tensor: Any) -> Iterator[Numbers]:
-    if tensor.quantization is not None and tensor.quantization.scale is not None and tensor.type == schema.TensorType.INT8:
+    if tensor.quantization is not None and tensor.quantization.scale is not None and tensor.type in _ACTIVATIONS:
         yield Numbers(_name(tensor), "activation", *_grid(tensor))
 
 
@@ -184,5 +189,14 @@ def _floats(model: Any, tensor: Any) -> NDArray[np.float32]:
 
 
 def _stored(model: Any, tensor: Any) -> NDArray[Any]:
-    data = model.buffers[tensor.buffer].data
-    return np.frombuffer(np.asarray(data, np.uint8).tobytes(), _ELEMENTS[tensor.type]).reshape(tensor.shape)
+    data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
+    if tensor.type == schema.TensorType.INT4:
+        return _nibbles(data)[: math.prod(tensor.shape)].reshape(tensor.shape)
+    return np.frombuffer(data.tobytes(), _ELEMENTS[tensor.type]).reshape(tensor.shape)
+
+
+def _nibbles(data: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """The int4 of each half byte, low half first."""
+    halves = np.stack([data & 0xF, data >> 4], axis=-1).reshape(-1).astype(np.int8)
+    signed: NDArray[np.int8] = np.where(halves > 7, halves - 16, halves).astype(np.int8)
+    return signed

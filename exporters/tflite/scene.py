@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Op = schema.BuiltinOperator
 RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
+INT4_LEAST, INT4_GREATEST = -8, 7
 NO_ACTIVATION = schema.ActivationFunctionType.NONE
 
 
@@ -40,18 +41,20 @@ class Scene:
 
     Attributes:
         builder: the file.
-        carriers: the int8 carrier of each tensor of the view.
+        carriers: the carrier of each tensor of the view.
+        int4_weights: whether weights that fit are stored as int4.
         transposes: how many TRANSPOSE operators had to be inserted.
     """
 
     builder: Builder
     carriers: Mapping[str, Carrier]
+    int4_weights: bool = False
     transposes: int = 0
     _placed: dict[str, Placed] = field(default_factory=dict)
     _copies: dict[tuple[str, Layout], int] = field(default_factory=dict)
 
     def grid(self, tensor: QdqTensor) -> StoredGrid:
-        """A tensor's grid in its int8 carrier."""
+        """A tensor's grid in its carrier."""
         return StoredGrid.of(tensor.scale, self.carriers[tensor.name].zero_point)
 
     def place(self, tensor: QdqTensor, index: int, layout: Layout) -> None:
@@ -67,22 +70,39 @@ class Scene:
         return self._placed[tensor.name].layout
 
     def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
-        """Add an int8 tensor on the grid of ``tensor``; ``suffix`` names a helper of it."""
+        """Add an integer tensor on the grid of ``tensor``; ``suffix`` names a helper of it."""
         sizes = tensor.shape if shape is None else shape
-        return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), self.grid(tensor))
+        return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), self.grid(tensor), self.element(tensor))
+
+    def element(self, tensor: QdqTensor) -> type[np.generic]:
+        """The element type in which a tensor is stored."""
+        return np.int16 if self.carriers[tensor.name].dtype == "int16" else np.int8
 
     def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
         """The weights as the file stores them, in the ONNX layout; see :func:`int8_weights`."""
         return int8_weights(op, constant, channel_axis)
 
-    def add_weights(self, constant: QdqConstant, values: NDArray[np.generic], axis: int) -> int:
-        """Add the weights tensor of an operator, its output channels along ``axis``; returns its index."""
+    def add_weights(self, constant: QdqConstant, values: NDArray[np.generic], axis: int, *, packed: bool = False) -> int:
+        """Add the weights tensor of an operator, its output channels along ``axis``; returns its index.
+
+        Args:
+            constant: the weights in the view.
+            values: what to store, in the file's layout.
+            axis: the dimension of the output channels there.
+            packed: whether to store int4, see :meth:`fits_int4`.
+        """
         grid = None if constant.params is None else StoredGrid.of(constant.params.scale, axis=axis)
-        return self.builder.constant(constant.name, np.ascontiguousarray(values), grid)
+        return self.builder.constant(constant.name, np.ascontiguousarray(values), grid, packed=packed)
+
+    def fits_int4(self, source: QdqTensor, values: NDArray[np.generic]) -> bool:
+        """Whether weights are to be stored as int4: it was asked for, they fit, and they meet int8 activations."""
+        if not self.int4_weights or self.carriers[source.name].dtype != "int8":
+            return False
+        return bool(values.min(initial=0) >= INT4_LEAST and values.max(initial=0) <= INT4_GREATEST)
 
     def add_bias(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]) -> int:
         """Add the bias tensor of an operator; see :func:`edgeq.exporters.tflite.biases.add_bias`."""
-        return add_bias(self.builder, op, source, weights, values)
+        return add_bias(self.builder, op, source, weights, values, wide=self.carriers[source.name].dtype == "int16")
 
     def operand(self, op: QdqOp, position: int = 0) -> QdqTensor:
         """An input that has to be an activation.
@@ -159,5 +179,5 @@ class Scene:
 
     def _clamp(self, tensor: QdqTensor, builtin: int, source: int, bound: int, target: int) -> None:
         suffix = "~least" if builtin == Op.MAXIMUM else "~greatest"
-        constant = self.builder.constant(f"{tensor.name}{suffix}", np.array([bound], np.int8), self.grid(tensor))
+        constant = self.builder.constant(f"{tensor.name}{suffix}", np.array([bound], self.element(tensor)), self.grid(tensor))
         self.builder.operator(builtin, 2, [source, constant], [target], schema.MaximumMinimumOptionsT())

@@ -16,20 +16,29 @@ if TYPE_CHECKING:
 
 Carrier = Literal["uint8", "int8"]
 IoType = Literal["float32", "int8", "uint8"]
+IoLayout = Literal["nhwc", "nchw"]
+WeightStorage = Literal["int8", "int4"]
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What a user may choose about a file; never about its numbers.
+    """What a user may choose about a file; never about its numbers, unless ``requantize`` says so.
 
     Attributes:
         carrier: integer type of ONNX activations: uint8 is fast on x86, int8 is what Arm and TFLite want.
-        io_type: element type at a TFLite file's boundary.
+        io_type: element type at a TFLite file's boundary; int8 are the integers inside, which are int16 where activations
+            have 16 bits.
+        io_layout: order of the axes of images at a TFLite file's boundary; nchw costs a TRANSPOSE at each.
+        weight_storage: int4 stores weights that fit 4 bits in half the bytes; all others stay in int8.
+        requantize: approximate what a format cannot express exactly, and list it, where it would be refused otherwise.
         dialect: how the runtime that an ONNX file is for wants it; decides on the carrier too.
     """
 
     carrier: Carrier = "uint8"
     io_type: IoType = "int8"
+    io_layout: IoLayout = "nhwc"
+    weight_storage: WeightStorage = "int8"
+    requantize: bool = False
     dialect: Dialect | None = None
 
 
@@ -58,6 +67,35 @@ class ParityReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Approximation:
+    """Something that a format could not express, and what stands in its place.
+
+    Attributes:
+        what: what was done.
+        tensor: the tensor it was done to.
+        max_error_lsb: the greatest error of a number of the tensor, in steps of the grid that it had, or of the one that it
+            was put on where it had none.
+    """
+
+    what: str
+    tensor: str
+    max_error_lsb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transposes:
+    """What a file spends on changes of layout.
+
+    Attributes:
+        count: operators that do nothing else.
+        size_bytes: what they write in one inference of batch 1.
+    """
+
+    count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredTensor:
     """Where a quantised tensor of the model stands in a written file, so that both can be compared as they compute.
 
@@ -78,13 +116,17 @@ class Exported:
 
     Attributes:
         content: the file; empty for a format that is a folder.
-        parity: the comparison of its numbers with the model's.
+        parity: the model's numbers against the file's; approximated ones against their approximations.
+        approximations: what is not exact, none unless the options allow it.
+        transposes: changes of layout that remain in the file; None for a format that keeps the model's layout.
         stored: where the model's quantised tensors stand in it, in graph order; empty where the format keeps their names.
         files: the content of a folder by file name, for a format that is one.
     """
 
     content: bytes
     parity: ParityReport
+    approximations: tuple[Approximation, ...] = ()
+    transposes: Transposes | None = None
     stored: tuple[StoredTensor, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
 

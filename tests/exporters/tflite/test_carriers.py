@@ -26,6 +26,9 @@ SHAPE = ["N", 2, 4, 4]
         (Grid(0.1, 0, "int8", (-8, 7)), Carrier(120, 120, 112, 127)),
         (Grid(0.1, 0, "int8", (-127, 127)), Carrier(0, 0, -127, 127)),
         (Grid(0.1, 200, clip=(0, 100)), Carrier(-73, 127, -73, 27)),
+        (Grid(0.1, 0, "int16"), Carrier(0, 0, -(2**15), 2**15 - 1, "int16")),
+        (Grid(0.1, 2**15, "uint16"), Carrier(-(2**15), 0, -(2**15), 2**15 - 1, "int16")),
+        (Grid(0.1, 0, "int16", (-2048, 2047)), Carrier(0, 0, -2048, 2047, "int16")),
     ],
 )
 def test_the_greatest_integer_in_use_becomes_127(grid: Grid, carrier: Carrier) -> None:
@@ -62,13 +65,14 @@ def test_four_bit_activations_saturate_at_15_and_at_0(kernels: str, relu: bool) 
 
 
 @pytest.mark.parametrize(
-    ("grid", "message"),
-    [(Grid(0.001, 0, "uint16"), "stored in uint16"), (Grid(0.001, 0, "int16"), "stored in int16")],
+    "grid",
+    [Grid(0.001, 0, "uint16"), Grid(0.001, 5, "int16"), Grid(0.001, 2**15 - 1, "uint16")],
+    ids=lambda grid: f"{grid.dtype}, {grid.zero}",
 )
-def test_sixteen_bit_activations_are_refused(grid: Grid, message: str) -> None:
+def test_sixteen_bits_around_another_number_than_zero_are_refused(grid: Grid) -> None:
     graph = Graph()
     graph.op("MaxPool", [graph.input("x", SHAPE, grid)], "y", grid, kernel_shape=[1, 1])
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtefactError, match=f"zero point {grid.zero}, and TFLite's int16 has none but 0"):
         exporter.export(graph.output(), ExportOptions())
 
 

@@ -100,7 +100,7 @@ def test_operands_that_tflite_cannot_take_are_refused(name: str, message: str) -
     other = {
         "float": lambda: graph.constant("c", np.ones((6, 1, 1), np.float32)),
         "rank": lambda: graph.input("b", [5, 7], S8),
-        "wide": lambda: graph.stored("c", np.ones((6, 1, 1), np.int32), 0.01),
+        "wide": lambda: graph.stored("c", np.full((6, 1, 1), 1000, np.int32), 0.01),
     }[name]()
     graph.op("Add", [x, other], "y", S8)
     with pytest.raises(ArtefactError, match=message):
