@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.artefact import detect, resolve
+from edgeq.dialect import dialect_for
 from edgeq.errors import UsageError
 from edgeq.exporter import EXPORTERS
 from edgeq.files import check_folder, check_output, write_bytes, write_folder
@@ -31,12 +32,41 @@ class ExportedFile:
         path: where it is.
         size_bytes: its size; all files together for a folder.
         parity: the comparison of its numbers with the model's.
+        target: the target whose dialect it is written in; empty for one that was asked for by format.
     """
 
     format: str
     path: Path
     size_bytes: int
     parity: ParityReport
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One file to write."""
+
+    format: str
+    exporter: Exporter
+    options: ExportOptions
+    path: Path
+    target: str = ""
+
+    def check(self, source: Path, *, overwrite: bool) -> None:
+        """Refuse early what could not be written at the end."""
+        (check_output if self.exporter.suffix.startswith(".") else check_folder)(self.path, overwrite=overwrite)
+        if self.path.exists() and self.path.samefile(source):
+            raise UsageError(
+                f"{self.path} would replace the file it is made from", mend="choose another name or another place with -o/--output"
+            )
+
+    def write(self, exported: Exported, *, overwrite: bool) -> ExportedFile:
+        """Write what was exported."""
+        if exported.files:
+            write_folder(self.path, exported.files, overwrite=overwrite)
+        else:
+            write_bytes(self.path, exported.content, overwrite=overwrite)
+        return ExportedFile(self.format, self.path, exported.size_bytes, exported.parity, self.target)
 
 
 def canonical(artefact: Path) -> ir.Model:
@@ -77,6 +107,7 @@ def export(
     *,
     stem: str | None = None,
     overwrite: bool = False,
+    targets: Sequence[str] = (),
     check: Check | None = None,
 ) -> tuple[ExportedFile, ...]:
     """Write an artefact in each of some formats; nothing is written unless all of them can be.
@@ -88,47 +119,47 @@ def export(
         options: carrier and boundary type.
         stem: the files' name without its ending; the artefact's own, or its folder's for a checkpoint, where it is None.
         overwrite: replace files that exist.
+        targets: targets that a file is written for too, each in its dialect; ONNX files carry the target's name in theirs.
         check: called with each format, the model and the file made from it, before any is written; what it raises stops it all.
 
     Raises:
         ArtefactError: the artefact is missing or broken, or holds something that a format cannot express exactly.
         OutputError: a file exists or cannot be written.
-        UnknownName: a format is not registered.
+        UnknownName: a format or target is not known.
     """
-    exporters = {name: EXPORTERS.load(name) for name in dict.fromkeys(formats)}
-    if not exporters:
-        raise UsageError("no format is named", mend=f"add --to with one of {', '.join(EXPORTERS.names())}")
     source = resolve(artefact)
-    name = stem or default_stem(source)
-    paths = {kind: folder / f"{name}{exporter.suffix}" for kind, exporter in exporters.items()}
-    for kind, path in paths.items():
-        _check(path, exporters[kind], overwrite=overwrite)
-        if path.exists() and path.samefile(source):
-            raise UsageError(f"{path} would replace the file it is made from", mend="choose another name or another place with -o/--output")
+    jobs = _jobs(formats, targets, folder, stem or default_stem(source), options)
+    for job in jobs:
+        job.check(source, overwrite=overwrite)
     model = canonical(source)
-    contents: dict[str, Exported] = {kind: exporter.export(model, options) for kind, exporter in exporters.items()}
-    for kind, exported in contents.items():
+    done = [(job, job.exporter.export(model, job.options)) for job in jobs]
+    for job, exported in done:
         if check is not None:
-            check(kind, model, exported)
-    for kind, exported in contents.items():
-        _write(paths[kind], exported, overwrite=overwrite)
-    return tuple(ExportedFile(kind, paths[kind], exported.size_bytes, exported.parity) for kind, exported in contents.items())
+            check(job.format, model, exported)
+    return tuple(job.write(exported, overwrite=overwrite) for job, exported in done)
+
+
+def _jobs(formats: Sequence[str], targets: Sequence[str], folder: Path, stem: str, options: ExportOptions) -> list[_Job]:
+    """The files to write, each once."""
+    jobs: dict[Path, _Job] = {}
+    for name in formats:
+        exporter = EXPORTERS.load(name)
+        path = folder / f"{stem}{exporter.suffix}"
+        jobs[path] = _Job(name, exporter, options, path)
+    for target in targets:
+        dialect = dialect_for(target)
+        exporter = EXPORTERS.load(dialect.format)
+        own = f".{target}" if dialect.format == "onnx" else ""  # TFLite is one dialect wherever it runs
+        path = folder / f"{stem}{own}{exporter.suffix}"
+        jobs.setdefault(path, _Job(dialect.format, exporter, replace(options, dialect=dialect), path, target))
+    if not jobs:
+        raise UsageError("no format is named", mend=f"add --to with one of {', '.join(EXPORTERS.names())}")
+    return list(jobs.values())
 
 
 def default_formats() -> list[str]:
     """What is written where nobody says what: every format that is one file."""
     return [name for name in EXPORTERS.names() if EXPORTERS.load(name).suffix.startswith(".")]
-
-
-def _check(path: Path, exporter: Exporter, *, overwrite: bool) -> None:
-    (check_output if exporter.suffix.startswith(".") else check_folder)(path, overwrite=overwrite)
-
-
-def _write(path: Path, exported: Exported, *, overwrite: bool) -> None:
-    if exported.files:
-        write_folder(path, exported.files, overwrite=overwrite)
-    else:
-        write_bytes(path, exported.content, overwrite=overwrite)
 
 
 def default_stem(source: Path) -> str:

@@ -173,6 +173,19 @@ def verify(
     return Verification(source.name, len(part), pieces.checked())
 
 
+def verifier_for(data: str, folder: Path | None, preprocess: str, split: str, limit: int) -> Verifier:
+    """A verifier for data as the user names it; see :func:`edgeq.deploy.inputs.load_data`.
+
+    Raises:
+        UsageError: no samples are left.
+    """
+    from edgeq.deploy.inputs import load_data
+
+    source = load_data(data, folder, preprocess)
+    select(source, split, limit)
+    return Verifier(source, split, limit)
+
+
 @dataclass(slots=True)
 class _Pieces:
     """A model cut at its quantised tensors, and the differences counted so far."""

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from edgeq.deploy.options import AsJson, Output, Overwrite
+from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite, Preprocess, Split
 from edgeq.errors import GateFailed
 
 if TYPE_CHECKING:
     from edgeq.deploy.exporting import ExportedFile
+    from edgeq.deploy.verify import Verifier
     from edgeq.exporter import Carrier, IoType
 
 _CARRIERS = ("uint8", "int8")
@@ -32,6 +33,18 @@ def command(
     name: Annotated[
         str | None, typer.Option("--name", metavar="STEM", help="Name of the files, without the ending; else the source's.")
     ] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--for", metavar="TARGET", help="Write a file in this target's dialect: ort-cpu, tensorrt …"),
+    ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option("--verify", metavar="DATA", help="Run the TFLite file against the model on this data before anything is written."),
+    ] = None,
+    data_dir: DataDir = None,
+    preprocess: Preprocess = "dataset",
+    split: Split = "test",
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Verify on the first N samples.")] = 64,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -39,24 +52,48 @@ def command(
 
     Every number in the files is compared with the trained or calibrated one.
 
-    Either all files are written or none. If a single weight, bias, scale or zero point would differ, it ends with 1.
+    Either all files are written or none. If a single weight, bias, scale or zero point would differ, it ends with 1. With
+    --verify every operator is computed by both references on equal integers; more than 1 LSB in any ends with 1, unwritten.
     """
     from edgeq.deploy import console
     from edgeq.deploy.exporting import default_formats, export
     from edgeq.deploy.inputs import choose
+    from edgeq.deploy.verify import verifier_for
     from edgeq.exporter import ExportOptions
 
     options = ExportOptions(
         carrier=cast("Carrier", choose("dialect", dialect, _CARRIERS)), io_type=cast("IoType", choose("type", io_type, _IO_TYPES))
     )
-    written = export(source, to or default_formats(), output, options, stem=name, overwrite=overwrite)
+    formats = to or ([] if targets else default_formats())
+    verifier = verifier_for(verify, data_dir, preprocess, split, limit) if verify is not None else None
+    try:
+        written = export(source, formats, output, options, stem=name, overwrite=overwrite, targets=targets or (), check=verifier)
+    except GateFailed:
+        _show(verifier, as_json=as_json)
+        raise
     if as_json:
         files = [{"format": each.format, "path": str(each.path), "size_bytes": each.size_bytes, "parity": each.parity} for each in written]
-        console.write_json("export", {"files": files})
+        console.write_json("export", {"files": files, **_verification(verifier)})
     else:
         columns = ("file", "kB", "weights", "biases", "scales", "zero points", "different")
         console.write_table("Numbers compared with the source's", columns, [_cells(each) for each in written], numbers=columns[1:])
+        _show(verifier, as_json=False)
     _check_parity(written)
+
+
+def _verification(verifier: "Verifier | None") -> dict[str, object]:
+    return {} if verifier is None else {"verification": verifier.found}
+
+
+def _show(verifier: "Verifier | None", *, as_json: bool) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.tables import show_verification
+
+    if as_json:
+        console.write_json("export", {"files": [], **_verification(verifier)})
+        return
+    for verification in verifier.found.values() if verifier is not None else ():
+        show_verification(verification)
 
 
 def _check_parity(written: "tuple[ExportedFile, ...]") -> None:

@@ -1,0 +1,44 @@
+"""Tables that more than one command prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeq.deploy.verify import Checked, Verification
+
+MAX_ROWS = 25  # lines of a table; --json has all
+MAX_NAME = 48
+
+
+def show_verification(found: Verification) -> None:
+    """The tensors of a verified file, those that differ most first."""
+    from edgeq.deploy import console
+    from edgeq.deploy.report.values import count
+
+    ranked = sorted(found.tensors, key=lambda checked: (-checked.worst, -checked.different / max(checked.compared, 1), checked.depth))
+    compared, different = sum(c.compared for c in ranked), sum(c.different for c in ranked)
+    title = f"Equal integers in, on {found.samples:,} samples of {found.data}: {count(different)} of {count(compared)} integers differ"
+    if len(ranked) > MAX_ROWS:
+        title += f"; the {MAX_ROWS} worst of {len(ranked)} tensors"
+    columns = ("tensor", "computed by", "depth", "compared", "different", "worst LSB", "off by LSB")
+    console.write_table(title, columns, [_cells(checked) for checked in ranked[:MAX_ROWS]], numbers=columns[2:6])
+
+
+def _cells(checked: Checked) -> tuple[str, ...]:
+    from edgeq.deploy.report.values import count
+
+    numbers = (checked.depth, checked.compared, checked.different, checked.worst)
+    return short(checked.tensor), short(checked.operator), *map(count, numbers), steps(checked.lsb)
+
+
+def short(name: str) -> str:
+    """Some tools write whole histories into a name; its end is what tells it from others."""
+    return name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"
+
+
+def steps(lsb: Mapping[int, int]) -> str:
+    """A histogram of differences in one line, zero left out: ``-1: 12, +1: 40``."""
+    return ", ".join(f"{step:+d}: {number:,}" for step, number in sorted(lsb.items()) if step)
