@@ -12,6 +12,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported
 from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.explicit import with_zero_points
+from edgeq.exporters.int4 import store_int4
 from edgeq.exporters.onnx_parity import compare_models
 from edgeq.files import read_bytes
 
@@ -35,10 +36,13 @@ class OnnxExporter:
         """Write a QDQ model in the dialect, else the carrier, that ``options`` ask for, and prove that no number changed.
 
         Raises:
-            ArtefactError: the dialect has no exact form for something in the model; names it.
+            ArtefactError: the dialect has no exact form for something in the model, names it; or its opset has no int4.
         """
         plain = with_zero_points(model)
-        content = serialize(to_dialect(plain, options.dialect or Dialect(carrier=options.carrier)))
+        spelled = to_dialect(plain, options.dialect or Dialect(carrier=options.carrier))
+        if options.weight_storage == "int4":
+            store_int4(spelled)
+        content = serialize(spelled)
         return Exported(content, compare_models(plain, parse(content, "the written file")))
 
 

@@ -1,0 +1,77 @@
+"""Weights of 4 bits stored as ONNX INT4: half the bytes of int8, the same integers.
+
+Runtimes widen them when they load or run the model. ONNX Runtime on a CPU has no integer kernel that reads them: a
+convolution with int4 weights is computed in float.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeq.errors import ArtefactError
+from edgeq.qdq_nodes import constant_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FIRST_OPSET = 21  # of DequantizeLinear on int4
+_WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_LEAST, _GREATEST = -8, 7
+
+
+def store_int4(model: ir.Model) -> None:
+    """Store each weight tensor of a QDQ model as int4 whose integers all fit -8..7, with zero point 0; ``model`` is changed.
+
+    Raises:
+        ArtefactError: the model's operator set is older than int4.
+    """
+    opset = model.graph.opset_imports.get("", 0)
+    if opset < FIRST_OPSET:
+        raise ArtefactError(
+            f"ONNX opset {opset} has no int4 weights", mend=f"use opset {FIRST_OPSET} or later, or leave the weights in int8"
+        )
+    for node in list(model.graph):
+        if node.op_type == "DequantizeLinear" and _is_weight(node) and _fits(node):
+            for index in (0, 2):
+                node.replace_input_with(index, _narrowed(model.graph, node.inputs[index]))
+    for name in [name for name, value in model.graph.initializers.items() if not value.uses() and not value.is_graph_output()]:
+        del model.graph.initializers[name]
+
+
+def _is_weight(dequantizer: ir.Node) -> bool:
+    """Whether all that reads a dequantised constant, a Transpose seen through, takes it as weights."""
+    uses = list(dequantizer.outputs[0].uses())
+    return bool(uses) and all(
+        (node.op_type in _WEIGHTED and index == 1) or (node.op_type == "Transpose" and _is_weight(node)) for node, index in uses
+    )
+
+
+def _fits(dequantizer: ir.Node) -> bool:
+    stored, zero = (_int8(dequantizer.inputs[index]) for index in (0, 2))
+    return (
+        stored is not None
+        and zero is not None
+        and not zero.any()
+        and stored.min(initial=0) >= _LEAST
+        and stored.max(initial=0) <= _GREATEST
+    )
+
+
+def _int8(value: ir.Value | None) -> NDArray[np.generic] | None:
+    """The content of an int8 initializer."""
+    if value is None or value.const_value is None or value.const_value.dtype != ir.DataType.INT8:
+        return None
+    return constant_of(value)
+
+
+def _narrowed(graph: ir.Graph, value: ir.Value | None) -> ir.Value:
+    """The int4 initializer that stands for an int8 one; made once."""
+    name = f"{value.name if value is not None else ''}_int4"
+    if name not in graph.initializers:
+        integers = _int8(value)
+        tensor = ir.tensor(np.asarray(integers), dtype=ir.DataType.INT4, name=name)
+        graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+    return graph.initializers[name]
