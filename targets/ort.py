@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import onnxruntime
     from numpy.typing import NDArray
 
+    from edgeq.plan import Plan
+
 _RUNTIME = Runtime("onnxruntime", "onnxruntime")
 _PROVIDER = "CPUExecutionProvider"
 _LAYOUT_OPERATORS = {"Transpose", "ReorderInput", "ReorderOutput"}  # move numbers, and change none
@@ -55,6 +57,16 @@ class OrtTarget:
         require_format(artefact, self.capabilities)
         find([_RUNTIME])
         return OrtSession(artefact, _Engine(artefact, threads, self.optimize), intermediates=intermediates)
+
+    def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
+        """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`."""
+        from edgeq.targets._onnx_plan import marked, plan_of
+
+        require_format(artefact, self.capabilities)
+        find([_RUNTIME])
+        model = _load(artefact)
+        _, running = _Engine(artefact, threads, self.optimize).start(marked(model))
+        return plan_of(model, running, optimize=self.optimize)
 
 
 cpu = OrtTarget(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.plan import Plan
+
 _RUNTIMES = (
     Runtime("ai-edge-litert", "ai_edge_litert.interpreter"),
     Runtime("tflite-runtime", "tflite_runtime.interpreter"),
@@ -65,6 +67,20 @@ class TfliteTarget:
         keep = intermediates and self.capabilities.intermediates
         interpreter = _start(module, content, artefact, self.resolver, threads, keep=keep)
         return TfliteSession(interpreter, artefact, self, keep=keep, version={runtime.distribution: installed(runtime)})
+
+    def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
+        """Which operators run in integers, and which XNNPACK took; see :meth:`edgeq.plan.Planner.plan`."""
+        from edgeq.targets._tflite_plan import plan_of
+
+        require_format(artefact, self.capabilities)
+        content = read_bytes(artefact, "TFLite model")
+        _, module = find(_RUNTIMES)
+        check_model(content, artefact)
+        interpreter = _start(module, content, artefact, self.resolver, threads, keep=False)
+        operators = interpreter._get_ops_details()  # the only way to learn what runs
+        own = [op for op in operators if op["op_name"] != "DELEGATE"]
+        taken = _taken(own, [op for op in operators if op["op_name"] == "DELEGATE"])
+        return plan_of(operators, interpreter.get_tensor_details(), taken, delegate=self.delegate)
 
 
 def _target(kernels: str, resolver: str, *, delegate: bool) -> TfliteTarget:

@@ -1,0 +1,132 @@
+"""How much of an artefact a target really computes in integers, and what keeps the rest out of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from edgeq.artefact import resolve
+from edgeq.deploy.chain import require_targets
+from edgeq.errors import GateFailed, Inconclusive, UsageError
+from edgeq.plan import Planner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.plan import PlannedOp
+
+State = Literal["integer", "float", "delegated", "fallback", "removed"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedOp:
+    """One operator; see :class:`edgeq.plan.PlannedOp`.
+
+    Attributes:
+        state: delegated or fallen back where a delegate was asked for, else the numbers it computes with.
+        integer: whether those are integers, wherever it runs.
+    """
+
+    name: str
+    op_type: str
+    kernel: str
+    state: State
+    integer: bool
+    macs: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One artefact on one target.
+
+    Attributes:
+        artefact: the file's name.
+        target: the target's name.
+        ops: its operators, quantisers left out, in its own order.
+        macs: multiplications with addition for one sample.
+        integer_macs: those computed in integers.
+        integer_share: their share; None where nothing multiplies.
+        transposes: operators that only change the order of axes.
+        transposed_bytes: what they write for one sample.
+    """
+
+    artefact: str
+    target: str
+    ops: tuple[AuditedOp, ...]
+    macs: int
+    integer_macs: int
+    integer_share: float | None
+    transposes: int
+    transposed_bytes: int
+
+
+def audit(artefact: Path, target: str, *, threads: int = 1) -> Audit:
+    """Ask a target what it does with each operator of an artefact.
+
+    Args:
+        artefact: an ONNX or TFLite file, of this or any other tool.
+        target: the target's name.
+        threads: the most threads the runtime may use.
+
+    Raises:
+        ArtefactError: the file is missing, broken or of a format that the target does not open.
+        UsageError: the target cannot tell.
+        TargetError: the runtime is absent or refuses the file.
+        UnknownName: no target has this name.
+    """
+    planner = require_targets([target])[target]
+    if not isinstance(planner, Planner):
+        raise UsageError(f"the target {target!r} cannot tell what it does with an operator", mend="audit the exported file on its runtime")
+    path = resolve(artefact)
+    plan = planner.plan(path, threads=threads)
+    ops = tuple(_audited(op) for op in plan.ops)
+    macs, integers = sum(op.macs for op in ops), sum(op.macs for op in ops if op.integer)
+    share = integers / macs if macs else None
+    return Audit(path.name, target, ops, macs, integers, share, plan.transposes, plan.transposed_bytes)
+
+
+def _audited(op: PlannedOp) -> AuditedOp:
+    return AuditedOp(op.name, op.op_type, op.kernel, _state(op), op.arithmetic == "integer", op.macs, op.why)
+
+
+def _state(op: PlannedOp) -> State:
+    if op.arithmetic == "none":
+        return "removed"
+    if op.place == "target":
+        return op.arithmetic
+    return "delegated" if op.place == "delegate" else "fallback"
+
+
+def read_share(text: str) -> float:
+    """A share as a user writes it, ``95%`` or ``0.95``, as a fraction.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(f"{text!r} is no share of the MACs", mend="write --min-integer-macs 95% or 0.95")
+    return share
+
+
+def require_share(found: Audit, least: float) -> None:
+    """Let pass what is computed in integers to a share of its MACs.
+
+    Raises:
+        GateFailed: it is not; names the operator that costs most.
+        Inconclusive: nothing in the artefact multiplies.
+    """
+    if found.integer_share is None:
+        raise Inconclusive(f"nothing in {found.artefact} multiplies, so no share of it is in integers", mend="leave --min-integer-macs out")
+    if found.integer_share >= least:
+        return
+    worst = max((op for op in found.ops if not op.integer), key=lambda op: op.macs)
+    raise GateFailed(
+        f"{100 * found.integer_share:.2f} % of the MACs of {found.artefact} are in integers on {found.target}, "
+        f"and {100 * least:g} % are asked for; most is lost in {worst.op_type} {worst.name!r}: {worst.why}",
+        mend="see the last column of the table; edgeq export --for writes the dialect that a target computes in integers",
+    )

@@ -1,0 +1,64 @@
+"""What a target really does with an artefact's operators: which of them it computes in integers, where, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Arithmetic = Literal["integer", "float", "none"]
+Place = Literal["target", "delegate", "fallback"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedOp:
+    """One operator of an artefact, as a target runs it.
+
+    Attributes:
+        name: its name in the artefact, or its output's where it has none.
+        op_type: what it is there.
+        kernel: what computes it; that of the operator it was fused into where it was.
+        arithmetic: the numbers that the kernel computes with; ``none`` for an operator that was found to do nothing.
+        place: the target's own kernels, a delegate's, or what takes over where the delegate left it.
+        macs: multiplications with addition for one sample; 0 for operators that have none to speak of.
+        why: what keeps it out of integers or of the delegate; empty where nothing does.
+    """
+
+    name: str
+    op_type: str
+    kernel: str
+    arithmetic: Arithmetic
+    place: Place
+    macs: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All operators of an artefact, quantisers left out.
+
+    Attributes:
+        ops: in the artefact's order.
+        transposes: operators that only change the order of axes, those inserted by the runtime included.
+        transposed_bytes: what they write for one sample; those of unknown shape left out.
+    """
+
+    ops: tuple[PlannedOp, ...]
+    transposes: int
+    transposed_bytes: int
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """A target that can tell what it does with an artefact without being given data."""
+
+    def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
+        """Load an artefact as :meth:`edgeq.target.Target.open` does, and look at what was made of it.
+
+        Raises:
+            ArtefactError: the file is missing, broken or of another format.
+            TargetError: the runtime is absent or refuses the file.
+        """
+        ...

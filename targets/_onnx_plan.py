@@ -1,0 +1,160 @@
+"""Which operators of an ONNX file ONNX Runtime computes in integers, read from the graph that it really runs.
+
+Every node is given a name of ours before the runtime sees the model. Optimisation fuses, moves and renames values, but builds
+the name of what it makes on the name of what it made it from, so each kernel is traced back to its node.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from edgeq.errors import ArtefactError
+from edgeq.plan import Plan, PlannedOp
+from edgeq.qdq_nodes import Shapes, constant_of, title
+from edgeq.targets._onnx_blocks import why_float
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+    from edgeq.plan import Arithmetic
+
+_QUIET = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity"))
+_INTEGER_KERNEL = re.compile(r"(QLinear|QGemm$|QAttention$|MatMulInteger|ConvInteger|DynamicQuantize)")
+_LAYOUTS = ("Transpose", "ReorderInput", "ReorderOutput")
+_BLOCKED = "_nchwc"  # what kernels in a blocked layout are called after their output
+_MARK = re.compile(r"edgeq(\d+)~")
+_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "float": 4, "int32": 4, "int64": 8, "double": 8}
+
+
+def marked(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose nodes are called by their position, so that they can be told in the optimised graph."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for position, node in enumerate(copy.graph.node):
+        node.name = f"edgeq{position}~"
+    return copy
+
+
+def plan_of(model: onnx.ModelProto, running: onnx.ModelProto, *, optimize: bool) -> Plan:
+    """What a runtime made of a model.
+
+    Args:
+        model: the model.
+        running: the graph that runs, made of :func:`marked`'s copy.
+        optimize: whether it was optimised at all.
+    """
+    import onnx_ir as ir
+
+    graph = ir.serde.deserialize_model(model)
+    shapes = Shapes(graph)
+    kernels = _Kernels(graph.graph, running, shapes)
+    ops = []
+    for node in graph.graph:
+        if node.op_type in _QUIET or _is_constant(node):
+            continue
+        kernel, arithmetic = kernels.of(node)
+        why = why_float(node, optimize=optimize) if arithmetic == "float" else ""
+        ops.append(PlannedOp(title(node), node.op_type, kernel, arithmetic, "target", macs_of(node, shapes), why))
+    return Plan(tuple(ops), *kernels.transposes())
+
+
+def _is_constant(node: ir.Node) -> bool:
+    """Whether a node only works on constants, or on shapes, and so is gone before the first sample."""
+    return node.op_type in ("Shape", "Size") or all(value is None or constant_of(value) is not None for value in node.inputs)
+
+
+class _Kernels:
+    """The kernels of the running graph, found by what they were made from."""
+
+    def __init__(self, graph: ir.Graph, running: onnx.ModelProto, shapes: Shapes) -> None:
+        self.originals, self.shapes = list(graph), shapes
+        self.positions = {node: position for position, node in enumerate(self.originals)}
+        self.nodes = list(running.graph.node)
+        self.types, self.sizes = _described(running)
+        self.by_position: dict[int, onnx.NodeProto] = {}
+        for node in self.nodes:
+            mark = _MARK.match(node.name)
+            if mark is not None and node.op_type not in _QUIET:
+                self.by_position.setdefault(int(mark.group(1)), node)
+        self.by_value = {name: node for node in self.nodes for name in node.output}
+        self.by_value |= {node.name.removesuffix(_BLOCKED): node for node in self.nodes if node.name.endswith(_BLOCKED)}
+
+    def of(self, node: ir.Node) -> tuple[str, Arithmetic]:
+        """The kernel that computes a node, and its arithmetic; that of its neighbour, where it was fused into one."""
+        kernel = self._own(node)
+        if kernel is not None:
+            return kernel.op_type, self.arithmetic(kernel)
+        before = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+        for neighbour in (before, *node.outputs[0].consumers()):
+            kernel = None if neighbour is None else self._own(neighbour)
+            if kernel is not None:
+                return kernel.op_type, self.arithmetic(kernel)
+        return "removed", "none"
+
+    def _own(self, node: ir.Node) -> onnx.NodeProto | None:
+        kernel = self.by_position.get(self.positions[node]) or self.by_value.get(node.outputs[0].name or "")
+        own = kernel is not None and kernel.op_type not in _QUIET and (kernel.op_type not in _LAYOUTS or kernel.op_type == node.op_type)
+        return kernel if own else None
+
+    def arithmetic(self, kernel: onnx.NodeProto) -> Arithmetic:
+        """By what the kernel is called, or else by the type of what it moves."""
+        if _INTEGER_KERNEL.match(kernel.op_type):
+            return "integer"
+        kind = self.types.get(kernel.input[0], "") if kernel.input else ""
+        return "integer" if kind in ("int8", "uint8") else "float"
+
+    def transposes(self) -> tuple[int, int]:
+        """How many there are, and the bytes that those of known shape write for one sample."""
+        found = [node for node in self.nodes if node.op_type in _LAYOUTS]
+        return len(found), sum(self.sizes.get(node.output[0]) or self._moved(node) for node in found)
+
+    def _moved(self, transpose: onnx.NodeProto) -> int:
+        """The bytes that an inserted operator moves, told by the kernel that reads it, or else by the one before it; 0 for neither."""
+        for kernel in self.nodes:
+            mark = _MARK.match(kernel.name)
+            if mark is not None and transpose.output[0] in kernel.input[:1]:
+                return self._bytes(self.originals[int(mark.group(1))].inputs[0], kernel)
+            if mark is not None and transpose.input[0] in kernel.output:
+                return self._bytes(self.originals[int(mark.group(1))].outputs[0], kernel)
+        return 0
+
+    def _bytes(self, value: ir.Value | None, kernel: onnx.NodeProto) -> int:
+        try:
+            return math.prod(self.shapes.of(value)) * (1 if self.arithmetic(kernel) == "integer" else 4)
+        except ArtefactError:
+            return 0
+
+
+def _described(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, int]]:
+    """Element type, and bytes for one sample, of each value that the graph describes."""
+    import onnx
+
+    types = {tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type).lower() for tensor in model.graph.initializer}
+    sizes: dict[str, int] = {}
+    for info in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        tensor = info.type.tensor_type
+        types[info.name] = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        dims = [dim.dim_value or (1 if i == 0 else 0) for i, dim in enumerate(tensor.shape.dim)]
+        sizes[info.name] = math.prod(dims) * _BYTES.get(types[info.name], 0)
+    return types, sizes
+
+
+def macs_of(node: ir.Node, shapes: Shapes) -> int:
+    """Multiplications with addition of a node for one sample; 0 for other operators than the four that multiply matrices."""
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(node.inputs) < 2:
+        return 0
+    try:
+        data, weights, result = shapes.of(node.inputs[0]), shapes.of(node.inputs[1]), shapes.of(node.outputs[0])
+    except ArtefactError:
+        return 0
+    if node.op_type == "Conv":
+        return math.prod(result) * math.prod(weights[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(data) * math.prod(weights[1:])
+    transposed = node.op_type == "Gemm" and "transA" in node.attributes and node.attributes["transA"].as_int()
+    return math.prod(result) * data[0 if transposed else -1]
