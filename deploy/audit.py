@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from edgeq.artefact import resolve
 from edgeq.deploy.chain import require_targets
 from edgeq.errors import GateFailed, Inconclusive, UsageError
-from edgeq.plan import Planner
+from edgeq.plan import Planner, called
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,6 +127,6 @@ def require_share(found: Audit, least: float) -> None:
     worst = max((op for op in found.ops if not op.integer), key=lambda op: op.macs)
     raise GateFailed(
         f"{100 * found.integer_share:.2f} % of the MACs of {found.artefact} are in integers on {found.target}, "
-        f"and {100 * least:g} % are asked for; most is lost in {worst.op_type} {worst.name!r}: {worst.why}",
+        f"and {100 * least:g} % are asked for; most is lost in {worst.op_type} {called(worst.name)}: {worst.why}",
         mend="see the last column of the table; edgeq export --for writes the dialect that a target computes in integers",
     )

@@ -41,6 +41,7 @@ def bound_between(graph: ir.Graph, quantizer: ir.Node, low: int, high: int) -> N
     if source is None:
         raise ArtefactError(f"QuantizeLinear {title(quantizer)!r} reads nothing", mend="write the model again from its source")
     direct = reads_integers(source)
+    low = low if source is quantizer.inputs[0] else max(low, 0)
     _detach_relu(graph, quantizer, source)
     name = quantizer.outputs[0].name or "tensor"
     value = source if direct else _pair(graph, quantizer, source, name)

@@ -6,13 +6,14 @@ quantised networks is little: axes that became inputs, attributes whose default 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq_nodes import constant_of, title
+from edgeq.qdq_nodes import Shapes, constant_of, title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,26 +49,38 @@ def to_opset(model: ir.Model, opset: int) -> ir.Model:
 
     if opset < OLDEST:
         raise ArtefactError(f"opset {opset} has no scales by channel", mend=f"write {OLDEST} or newer")
+    scene = _Scene(model.graph, Shapes(model.clone()), written, opset)
     for node in list(model.graph):
         if node.domain in ("", "ai.onnx"):
-            _convert(model.graph, node, written, opset)
+            _convert(scene, node)
     model.graph.opset_imports[""] = opset
     model.ir_version = min(model.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
     return model
 
 
-def _convert(graph: ir.Graph, node: ir.Node, written: int, opset: int) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """One conversion: the graph, its shapes, the operator set that it is written in and the one wanted."""
+
+    graph: ir.Graph
+    shapes: Shapes
+    written: int
+    opset: int
+
+
+def _convert(scene: _Scene, node: ir.Node) -> None:
     from onnx import defs
 
+    opset = scene.opset
     try:
-        old, new = defs.get_schema(node.op_type, opset), defs.get_schema(node.op_type, written)
+        old, new = defs.get_schema(node.op_type, opset), defs.get_schema(node.op_type, scene.written)
     except defs.SchemaError:
         raise _no_form(node, opset, "it came later") from None
     if old.since_version == new.since_version:
         return
     adapt = _ADAPTERS.get(node.op_type)
     if adapt is not None:
-        adapt(graph, node, opset)
+        adapt(scene, node)
     for name in [name for name in node.attributes if name not in old.attributes]:
         if not _says_nothing(node, name):
             raise _no_form(node, opset, f"its {name} came later")
@@ -92,53 +105,52 @@ def _no_form(node: ir.Node, opset: int, why: str) -> ArtefactError:
     )
 
 
-def _quantizer(_graph: ir.Graph, node: ir.Node, opset: int) -> None:
+def _quantizer(scene: _Scene, node: ir.Node) -> None:
     """Older sets know 8-bit integers, and int32 for biases."""
     stored = node.inputs[2] if len(node.inputs) > 2 else None
     kind = stored.dtype.name if stored is not None and stored.dtype is not None else ""
     known = ("INT8", "UINT8", "INT32") if node.op_type == "DequantizeLinear" else ("INT8", "UINT8")
-    if opset < 21 and kind not in known:
-        raise _no_form(node, opset, f"it stores {kind.lower() or 'an unknown type'}")
+    if scene.opset < 21 and kind not in known:
+        raise _no_form(node, scene.opset, f"it stores {kind.lower() or 'an unknown type'}")
 
 
-def _axes_as_attribute(_graph: ir.Graph, node: ir.Node, opset: int) -> None:
-    if opset >= 18 or len(node.inputs) < 2 or node.inputs[1] is None:
+def _axes_as_attribute(scene: _Scene, node: ir.Node) -> None:
+    if scene.opset >= 18 or len(node.inputs) < 2 or node.inputs[1] is None:
         return
     axes = constant_of(node.inputs[1])
     if axes is None:
-        raise _no_form(node, opset, "its axes are computed")
+        raise _no_form(node, scene.opset, "its axes are computed")
     node.attributes.add(ir.AttrInt64s("axes", [int(axis) for axis in axes.reshape(-1)]))
     node.resize_inputs(1)
 
 
-def _pads_of_all_axes(graph: ir.Graph, node: ir.Node, opset: int) -> None:
-    if opset >= 18 or len(node.inputs) < 4 or node.inputs[3] is None:
+def _pads_of_all_axes(scene: _Scene, node: ir.Node) -> None:
+    if scene.opset >= 18 or len(node.inputs) < 4 or node.inputs[3] is None:
         return
-    pads, axes, shape = constant_of(node.inputs[1]), constant_of(node.inputs[3]), node.inputs[0].shape  # type: ignore[union-attr, arg-type]
-    if pads is None or axes is None or shape is None:
-        raise _no_form(node, opset, "its axes are computed")
-    ends = np.zeros((2, len(shape)), np.int64)
-    ends[:, axes.reshape(-1) % len(shape)] = pads.reshape(2, -1)
-    node.replace_input_with(1, _vector(graph, f"{node.outputs[0].name}_all_pads", ends.reshape(-1)))
+    pads, axes = constant_of(node.inputs[1]), constant_of(node.inputs[3])  # type: ignore[arg-type]  # Pad always has pads
+    if pads is None or axes is None:
+        raise _no_form(node, scene.opset, "its axes are computed")
+    rank = len(scene.shapes.of(node.inputs[0], node.outputs[0]))
+    ends = np.zeros((2, rank), np.int64)
+    ends[:, axes.reshape(-1) % rank] = pads.reshape(2, -1)
+    node.replace_input_with(1, _vector(scene.graph, f"{node.outputs[0].name}_all_pads", ends.reshape(-1)))
     node.resize_inputs(3)
 
 
-def _parts_of_split(graph: ir.Graph, node: ir.Node, opset: int) -> None:
-    if opset >= 18 or "num_outputs" not in node.attributes:
+def _parts_of_split(scene: _Scene, node: ir.Node) -> None:
+    if scene.opset >= 18 or "num_outputs" not in node.attributes:
         return
-    node.attributes.pop("num_outputs")
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
-    sizes = [None if value.shape is None else value.shape[axis] for value in node.outputs]
-    if not all(isinstance(size, int) for size in sizes):
-        raise _no_form(node, opset, "the sizes of its parts are unknown")
+    sizes = [scene.shapes.of(value)[axis] for value in node.outputs]
+    node.attributes.pop("num_outputs")
     if len(node.inputs) < 2:
         node.resize_inputs(2)
-    node.replace_input_with(1, _vector(graph, f"{node.outputs[0].name}_sizes", np.array(sizes, np.int64)))
+    node.replace_input_with(1, _vector(scene.graph, f"{node.outputs[0].name}_sizes", np.array(sizes, np.int64)))
 
 
-def _window(_graph: ir.Graph, node: ir.Node, opset: int) -> None:
-    if opset < 19 and "ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int():
-        raise _no_form(node, opset, "windows that stand out over the edge were averaged otherwise")
+def _window(scene: _Scene, node: ir.Node) -> None:
+    if scene.opset < 19 and "ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int():
+        raise _no_form(node, scene.opset, "windows that stand out over the edge were averaged otherwise")
 
 
 def _vector(graph: ir.Graph, name: str, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> ir.Value:
@@ -147,7 +159,7 @@ def _vector(graph: ir.Graph, name: str, numbers: np.ndarray[Any, np.dtype[np.int
     return graph.initializers[name]
 
 
-_ADAPTERS: Mapping[str, Callable[[ir.Graph, ir.Node, int], None]] = {
+_ADAPTERS: Mapping[str, Callable[[_Scene, ir.Node], None]] = {
     "AveragePool": _window,
     "DequantizeLinear": _quantizer,
     "Pad": _pads_of_all_axes,

@@ -19,7 +19,7 @@ PROPAGATED = frozenset(("Slice", "Transpose", "Reshape", "Squeeze", "Unsqueeze",
 """What ONNX Runtime moves quantisers through."""
 
 _MOVES_AND_MEANS = frozenset(
-    ("Slice", "Flatten", "Reshape", "Transpose", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity")
+    ("Slice", "Flatten", "Reshape", "Transpose", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Clip")
 )
 
 
@@ -111,7 +111,7 @@ def not_negative(value: ir.Value) -> bool:
     node = value.producer()
     if node is None:
         return False
-    if node.op_type == "Relu":
+    if node.op_type == "Relu" or (node.op_type == "Clip" and bounds_of(node)[0] >= 0):
         return True
     if node.op_type == "DequantizeLinear":
         return _grid_not_negative(node)

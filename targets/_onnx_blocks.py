@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
+from edgeq.plan import called
 from edgeq.qdq_nodes import constant_of, grid_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,14 @@ def why_float(node: ir.Node, *, optimize: bool) -> str:
         return "graph optimisation is off, and without it every QDQ model is computed in float"
     if node.op_type not in _FUSED | _MOVES | {"Relu"}:
         return f"ONNX Runtime has no integer kernel for {node.op_type}"
-    return _input(node) or _weights(node) or _output(node) or "ONNX Runtime did not fuse it with the quantisers around it"
+    return _input(node) or _weights(node) or _output(node) or _unfused(node)
+
+
+def _unfused(node: ir.Node) -> str:
+    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    signed = producer is not None and _carrier(producer) == "int8"
+    hint = ", which it does for uint8 activations rather than int8" if signed else ""
+    return f"ONNX Runtime did not fuse it with the quantisers around it{hint}"
 
 
 def _input(node: ir.Node) -> str:
@@ -36,9 +44,9 @@ def _input(node: ir.Node) -> str:
             continue
         producer = value.producer()
         if producer is None or producer.op_type != "DequantizeLinear":
-            return f"its input {value.name!r} is in float: no DequantizeLinear makes it"
+            return f"its input {called(value.name)} is in float: no DequantizeLinear makes it"
         if (kind := _carrier(producer)) not in ("int8", "uint8"):
-            return f"its input {value.name!r} is stored in {kind}"
+            return f"its input {called(value.name)} is stored in {kind}"
     return ""
 
 

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.plan import Plan, PlannedOp
+from edgeq.plan import Plan, PlannedOp, called
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from edgeq.plan import Arithmetic, Place
 
+    Detail = Mapping[str, Any]
+
 _QUIET = frozenset(("QUANTIZE", "DEQUANTIZE", "DELEGATE"))
 _WINDOWED = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _INTEGERS = (np.int8, np.uint8, np.int16)
 
 
-def plan_of(
-    operators: Sequence[Mapping[str, Any]], tensors: Sequence[Mapping[str, Any]], taken: Collection[int], *, delegate: bool
-) -> Plan:
+def plan_of(operators: Sequence[Detail], tensors: Sequence[Detail], taken: Collection[int], *, delegate: bool) -> Plan:
     """What an interpreter does with a model.
 
     Args:
@@ -37,7 +37,7 @@ def plan_of(
     return Plan(ops, len(moved), sum(_bytes(by_index[int(op["outputs"][0])]) for op in moved))
 
 
-def _planned(op: Mapping[str, Any], tensors: Mapping[int, Mapping[str, Any]], taken: bool, *, delegate: bool) -> PlannedOp:
+def _planned(op: Detail, tensors: Mapping[int, Detail], taken: bool, *, delegate: bool) -> PlannedOp:
     kind = str(op["op_name"])
     inputs = [tensors[int(index)] for index in op["inputs"] if index in tensors]
     outputs = [tensors[int(index)] for index in op["outputs"] if index in tensors]
@@ -49,17 +49,17 @@ def _planned(op: Mapping[str, Any], tensors: Mapping[int, Mapping[str, Any]], ta
     return PlannedOp(str(outputs[0]["name"]), kind, kind, arithmetic, place, macs_of(kind, inputs, outputs), why)
 
 
-def _why_float(inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> str:
+def _why_float(inputs: Sequence[Detail], outputs: Sequence[Detail]) -> str:
     """The first tensor in float that an operator computes with; empty where there is none."""
     for role, tensor in [("input", tensor) for tensor in inputs] + [("output", tensor) for tensor in outputs]:
         if tensor["dtype"] in (np.float32, np.float16):
             stored = any(other["dtype"] in _INTEGERS for other in inputs)
             hybrid = ", and its integer weights are widened as it runs" if stored else ""
-            return f"its {role} {tensor['name']!r} is in float{hybrid}"
+            return f"its {role} {called(tensor['name'])} is in float{hybrid}"
     return ""
 
 
-def macs_of(kind: str, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> int:
+def macs_of(kind: str, inputs: Sequence[Detail], outputs: Sequence[Detail]) -> int:
     """Multiplications with addition of an operator for one sample; 0 for operators that have none to speak of."""
     shapes = [tuple(int(size) for size in tensor["shape"]) for tensor in inputs]
     result = math.prod(int(size) for size in outputs[0]["shape"])
@@ -75,5 +75,5 @@ def macs_of(kind: str, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Ma
     return 0
 
 
-def _bytes(tensor: Mapping[str, Any]) -> int:
+def _bytes(tensor: Detail) -> int:
     return math.prod(int(size) for size in tensor["shape"]) * int(np.dtype(tensor["dtype"]).itemsize)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 Arithmetic = Literal["integer", "float", "none"]
 Place = Literal["target", "delegate", "fallback"]
+_MAX_NAME = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,12 @@ class Plan:
     ops: tuple[PlannedOp, ...]
     transposes: int
     transposed_bytes: int
+
+
+def called(name: str | None) -> str:
+    """A tensor's name in quotes, as it may stand in a sentence; some tools write whole histories into one."""
+    text = name or ""
+    return repr(text if len(text) <= _MAX_NAME else f"…{text[1 - _MAX_NAME :]}")
 
 
 @runtime_checkable
