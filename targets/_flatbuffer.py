@@ -7,6 +7,7 @@ catch. Both are checked here, and, by walking there, the structure on the way.
 
 from __future__ import annotations
 
+import json
 import struct
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,25 @@ def check_model(content: bytes, path: Path) -> None:
         raise ArtefactError(f"{path} is no whole TFLite model: {type(error).__name__} while reading its tables", mend=_MEND) from error
     if problem is not None:
         raise ArtefactError(f"{path} is no sound TFLite model: {problem}", mend=_MEND)
+
+
+def axes_in(content: bytes) -> dict[str, tuple[int, ...]]:
+    """For tensors that a file of ours does not store in the usual layout: the axis of the model at each dimension.
+
+    Args:
+        content: a file that :func:`check_model` passed.
+    """
+    schema = _schema()
+    if schema is None:
+        return {}
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        entries = [model.Metadata(i) for i in range(model.MetadataLength())]
+        notes = [model.Buffers(entry.Buffer()).DataAsNumpy().tobytes() for entry in entries if entry.Name() == b"edgeq"]
+        stated = json.loads(notes[0])["axes"] if notes else {}
+        return {str(name): tuple(axes) for name, axes in stated.items() if sorted(axes) == list(range(len(axes)))}
+    except _BROKEN:  # another tool's notes, or none: then the usual layouts are all there is to go by
+        return {}
 
 
 def _schema() -> Any:

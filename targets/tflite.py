@@ -20,7 +20,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
 from edgeq.quant import CARRIER_RANGE, QuantParams
 from edgeq.target import Availability, Capabilities, TensorSpec
-from edgeq.targets._flatbuffer import check_model
+from edgeq.targets._flatbuffer import axes_in, check_model
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
 
@@ -37,6 +37,7 @@ _RUNTIMES = (
     Runtime("tflite-runtime", "tflite_runtime.interpreter"),
     Runtime("tensorflow", "tensorflow.lite.python.interpreter"),
 )
+_NHWC = (0, 2, 3, 1)
 _CHATTER = b"INFO: "  # LiteRT's severity prefix for what nobody has to act on
 
 
@@ -66,7 +67,8 @@ class TfliteTarget:
         check_model(content, artefact)
         keep = intermediates and self.capabilities.intermediates
         interpreter = _start(module, content, artefact, self.resolver, threads, keep=keep)
-        return TfliteSession(interpreter, artefact, self, keep=keep, version={runtime.distribution: installed(runtime)})
+        axes = axes_in(content) if keep else {}
+        return TfliteSession(interpreter, artefact, self, keep=keep, version={runtime.distribution: installed(runtime)}, axes=axes)
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers, and which XNNPACK took; see :meth:`edgeq.plan.Planner.plan`."""
@@ -146,7 +148,16 @@ def _start(module: Any, content: bytes, artefact: Path, resolver: str, threads: 
 class TfliteSession(SampleSession):
     """A TFLite model opened in LiteRT."""
 
-    def __init__(self, interpreter: Any, artefact: Path, target: TfliteTarget, *, keep: bool, version: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        interpreter: Any,
+        artefact: Path,
+        target: TfliteTarget,
+        *,
+        keep: bool,
+        version: Mapping[str, str],
+        axes: Mapping[str, tuple[int, ...]],
+    ) -> None:
         self._interpreter = interpreter
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if len(inputs) != 1 or not outputs:
@@ -158,7 +169,8 @@ class TfliteSession(SampleSession):
         operators = interpreter._get_ops_details()  # the only way to learn what runs
         self.facts = {**_facts(operators, target, artefact), **version}
         self._shown = _shown(interpreter, operators, self._entrance) if keep else {}
-        self.grids = _grids(self._shown)
+        self._axes = axes
+        self.grids = _grids(self._shown, axes)
         if keep:
             self.unreadable = None
         elif not target.capabilities.intermediates:
@@ -184,7 +196,10 @@ class TfliteSession(SampleSession):
         """The readable tensors for one sample."""
         self.set_sample(sample)
         self.invoke()
-        return {name: _channels_first(self._interpreter.get_tensor(detail["index"])) for name, detail in self._shown.items()}
+        return {
+            name: _channels_first(self._interpreter.get_tensor(detail["index"]), self._axes.get(detail["name"]))
+            for name, detail in self._shown.items()
+        }
 
     def close(self) -> None:
         """Free the session."""
@@ -263,18 +278,21 @@ def _shown(interpreter: Any, operators: Sequence[Mapping[str, Any]], entrance: i
     return shown
 
 
-def _grids(shown: Mapping[str, Mapping[str, Any]]) -> dict[str, QuantParams]:
+def _grids(shown: Mapping[str, Mapping[str, Any]], axes: Mapping[str, tuple[int, ...]]) -> dict[str, QuantParams]:
     grids: dict[str, QuantParams] = {}
     for name, detail in shown.items():
         axis = detail["quantization_parameters"]["quantized_dimension"]
-        params = _params(detail, axis=(0, 2, 3, 1)[axis] if len(detail["shape"]) == 4 else axis)
+        order = axes.get(detail["name"], _NHWC if len(detail["shape"]) == 4 else ())
+        params = _params(detail, axis=order[axis] if order else axis)
         if params is not None:
             grids[name] = params
     return grids
 
 
-def _channels_first(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    return np.ascontiguousarray(values.transpose(0, 3, 1, 2)) if values.ndim == 4 else values
+def _channels_first(values: NDArray[np.generic], axes: tuple[int, ...] | None) -> NDArray[np.generic]:
+    """A tensor in the axes of its model, from the ones it is stored in: those that the file states, else NHWC for images."""
+    order = axes or (_NHWC if values.ndim == 4 else ())
+    return np.ascontiguousarray(values.transpose(np.argsort(order))) if len(order) == values.ndim else values
 
 
 def _counted(names: Iterator[str] | Sequence[str]) -> str:

@@ -32,7 +32,7 @@ class TfliteExporter:
         from edgeq.exporters.tflite.carriers import choose_carriers
         from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.lowering import write
-        from edgeq.exporters.tflite.reading import expected_numbers, stored_numbers, with_helpers
+        from edgeq.exporters.tflite.reading import expected_numbers, stored_numbers, transposes_in, with_helpers
         from edgeq.qdq import read_qdq
 
         if is_float(model):
@@ -41,7 +41,7 @@ class TfliteExporter:
         written = write(graph, options)
         found = stored_numbers(written.content)
         expected = with_helpers(expected_numbers(graph, choose_carriers(graph)), found)
-        return Exported(written.content, compare(expected, found), stored=written.stored)
+        return Exported(written.content, compare(expected, found), transposes=transposes_in(written.content), stored=written.stored)
 
 
 exporter = TfliteExporter()

@@ -13,7 +13,7 @@ from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 
 if TYPE_CHECKING:
-    from edgeq.exporter import IoType
+    from edgeq.exporter import IoLayout, IoType
     from edgeq.exporters.tflite.layouts import Layout
     from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqGraph, QdqOutput, QdqTensor
@@ -23,21 +23,25 @@ _FROM_NHWC = (0, 3, 1, 2)
 
 
 def input_layout(graph: QdqGraph, tensor: QdqTensor) -> Layout:
-    """NHWC for images; as in ONNX where the graph itself begins by turning NHWC into NCHW."""
+    """The layout inside of an input: NHWC for images, as in ONNX where the graph itself begins by turning NHWC into NCHW."""
     readers = [op for op in graph.ops if any(operand is tensor for operand in op.inputs)]
     if readers and all(op.op_type == "Transpose" and op.attributes["perm"] == _FROM_NHWC for op in readers):
         return onnx_order(len(tensor.shape))
     return natural(len(tensor.shape))
 
 
-def output_layout(scene: Scene, tensor: QdqTensor) -> Layout:
-    """NHWC for images; as in ONNX where the graph itself ends by turning NCHW into NHWC."""
+def output_layout(scene: Scene, tensor: QdqTensor, io_layout: IoLayout = "nhwc") -> Layout:
+    """NHWC for images; as in ONNX where that is asked for, or the graph itself ends by turning NCHW into NHWC."""
     rank = len(tensor.shape)
-    return scene.layout(tensor) if scene.layout(tensor) == onnx_order(rank) else natural(rank)
+    return onnx_order(rank) if io_layout == "nchw" or scene.layout(tensor) == onnx_order(rank) else natural(rank)
 
 
-def add_input(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType) -> int:
-    """Add one input of the file; returns its index. The range the graph allows is enforced on what comes in."""
+def add_input(scene: Scene, tensor: QdqTensor, inner_layout: Layout, io_type: IoType, io_layout: IoLayout = "nhwc") -> int:
+    """Add one input of the file; returns its index. The range the graph allows is enforced on what comes in.
+
+    With nchw it stands in the order of ONNX, and one TRANSPOSE of the integers brings it to ``inner_layout``.
+    """
+    layout = onnx_order(len(tensor.shape)) if io_layout == "nchw" else inner_layout
     carrier = scene.carriers[tensor.name]
     low = carrier.low if carrier.low > carrier.least else None
     high = carrier.high if carrier.high < carrier.greatest else None
@@ -48,13 +52,14 @@ def add_input(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType) 
         outer = _boundary(scene, tensor, layout, io_type, tensor.graph_input)
         scene.builder.operator(Op.QUANTIZE, 1, [outer], [inner], schema.QuantizeOptionsT())
     scene.place(tensor, scene.bounded(tensor, inner, layout, low, high), layout)
+    scene.place(tensor, scene.read(tensor, inner_layout), inner_layout)
     return outer
 
 
-def add_output(scene: Scene, output: QdqOutput, io_type: IoType) -> int:
+def add_output(scene: Scene, output: QdqOutput, io_type: IoType, io_layout: IoLayout = "nhwc") -> int:
     """Add one output of the file; returns its index. A softmax at the end is computed in float, as in the graph."""
     tensor = output.tensor
-    layout = output_layout(scene, tensor)
+    layout = output_layout(scene, tensor, io_layout)
     index = scene.read(tensor, layout)
     if output.head == "softmax":
         return _softmax(scene, output, index, layout)
@@ -82,6 +87,7 @@ def _softmax(scene: Scene, output: QdqOutput, index: int, layout: Layout) -> int
 def _boundary(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType, name: str) -> int:
     shape = stored_shape(tensor.shape, layout)
     name = f"{name}~{io_type}" if name in scene.carriers else name  # the integers inside keep theirs
+    scene.note_axes(name, layout)
     if io_type == "float32":
         return scene.builder.activation(name, shape, None, np.float32)
     if scene.carriers[tensor.name].dtype != "int8":

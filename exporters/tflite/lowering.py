@@ -13,6 +13,7 @@ from edgeq.exporters.tflite.carriers import choose_carriers, refused
 from edgeq.exporters.tflite.convolution import lower_conv
 from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
 from edgeq.exporters.tflite.elementwise import lower_add, lower_mul, lower_relu, lower_requantize, lower_sub
+from edgeq.exporters.tflite.layouts import onnx_order
 from edgeq.exporters.tflite.pooling import lower_average_pool, lower_global_average_pool, lower_max_pool, lower_reduce_mean
 from edgeq.exporters.tflite.scene import Scene
 from edgeq.exporters.tflite.shape import lower_concat, lower_pad, lower_reshape, lower_slice, lower_transpose
@@ -73,11 +74,12 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     if not graph.inputs or not graph.outputs:
         raise ArtefactError("the model has no quantised input or no output", mend="quantise the model, its input too")
     scene = Scene(Builder(graph.dynamic_batch), choose_carriers(graph), options.weight_storage == "int4")
-    inputs = [add_input(scene, tensor, input_layout(graph, tensor), options.io_type) for tensor in graph.inputs]
-    layouts = {tensor.graph_input: scene.layout(tensor) for tensor in graph.inputs}
+    inputs = [add_input(scene, tensor, input_layout(graph, tensor), options.io_type, options.io_layout) for tensor in graph.inputs]
+    nchw = options.io_layout == "nchw"
+    layouts = {tensor.graph_input: onnx_order(len(tensor.shape)) if nchw else scene.layout(tensor) for tensor in graph.inputs}
     lower_all(graph, scene)
-    outputs = [add_output(scene, output, options.io_type) for output in graph.outputs]
-    layouts |= {output.name: output_layout(scene, output.tensor) for output in graph.outputs}
+    outputs = [add_output(scene, output, options.io_type, options.io_layout) for output in graph.outputs]
+    layouts |= {output.name: output_layout(scene, output.tensor, options.io_layout) for output in graph.outputs}
     return finish(graph, scene, inputs, outputs, layouts, options.io_type)
 
 
@@ -102,5 +104,6 @@ def finish(
         "source": dict(graph.metadata),
         "io": {"type": io_type, "axes": {name: list(layout) for name, layout in layouts.items()}},
         "transposes": scene.transposes,
+        "axes": {name: list(layout) for name, layout in scene.axes.items()},
     }
     return Written(scene.builder.finish(inputs, outputs, "written by edgeq", metadata), scene.transposes, scene.stored())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.errors import ArtefactError
+from edgeq.exporter import Transposes
 from edgeq.exporters.parity import Numbers, numbers_of
 from edgeq.exporters.tflite.carriers import constant_shift
 from edgeq.exporters.tflite.schema import schema
@@ -124,6 +125,18 @@ def stored_numbers(content: bytes) -> dict[str, Numbers]:
         for numbers in _operands(model, graph.tensors, operator, builtin):
             found[numbers.key] = numbers
     return found
+
+
+def transposes_in(content: bytes) -> Transposes:
+    """The TRANSPOSE operators of a TFLite file, and the bytes that they write in one inference of batch 1."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    tensors = model.subgraphs[0].tensors
+    moved = [
+        tensors[operator.outputs[0]]
+        for operator in model.subgraphs[0].operators
+        if _builtin(model.operatorCodes[operator.opcodeIndex]) == schema.BuiltinOperator.TRANSPOSE
+    ]
+    return Transposes(len(moved), sum(math.prod(map(int, tensor.shape)) * np.dtype(_ELEMENTS[tensor.type]).itemsize for tensor in moved))
 
 
 def stored_floats(content: bytes) -> dict[str, NDArray[np.float32]]:

@@ -12,7 +12,7 @@ from edgeq.exporter import StoredTensor
 from edgeq.exporters.tflite.biases import add_bias
 from edgeq.exporters.tflite.builder import Builder, StoredGrid
 from edgeq.exporters.tflite.carriers import Carrier, clamps, int8_weights, refused
-from edgeq.exporters.tflite.layouts import Layout, same_order, stored_shape
+from edgeq.exporters.tflite.layouts import Layout, natural, same_order, stored_shape
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant, QdqOp, QdqTensor
 
@@ -44,12 +44,14 @@ class Scene:
         carriers: the carrier of each tensor of the view.
         int4_weights: whether weights that fit are stored as int4.
         transposes: how many TRANSPOSE operators had to be inserted.
+        axes: layouts of tensors of the file that are not in their natural one, by name.
     """
 
     builder: Builder
     carriers: Mapping[str, Carrier]
     int4_weights: bool = False
     transposes: int = 0
+    axes: dict[str, Layout] = field(default_factory=dict)
     _placed: dict[str, Placed] = field(default_factory=dict)
     _copies: dict[tuple[str, Layout], int] = field(default_factory=dict)
 
@@ -72,7 +74,13 @@ class Scene:
     def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
         """Add an integer tensor on the grid of ``tensor``; ``suffix`` names a helper of it."""
         sizes = tensor.shape if shape is None else shape
+        self.note_axes(f"{tensor.name}{suffix}", layout)
         return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), self.grid(tensor), self.element(tensor))
+
+    def note_axes(self, name: str, layout: Layout) -> None:
+        """Remember the layout of a tensor of the file, if it is not the one that readers take for granted."""
+        if layout != natural(len(layout)):
+            self.axes[name] = layout
 
     def element(self, tensor: QdqTensor) -> type[np.generic]:
         """The element type in which a tensor is stored."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -23,7 +25,7 @@ def net(levels: int = 7, *, least: int = -8) -> Graph:
     """A convolution with per-channel scales, a depthwise one without, and a dense layer, one weight of each ``least``."""
     graph = Graph()
     x = graph.input("x", ["N", 6, 5, 5], S8)
-    window = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    window: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
     a = graph.weighted("Conv", x, "a", (5, 6, 3, 3), S8, levels=levels, per_channel=True, **window)
     b = graph.weighted("Conv", a, "b", (5, 1, 3, 3), S8, levels=levels, group=5, **window)
     pooled = graph.op("GlobalAveragePool", [b], "pool", S8)
@@ -70,8 +72,8 @@ def test_a_tensor_with_one_weight_too_wide_stays_int8(least: int) -> None:
 
 
 def test_unoptimised_answers_are_those_of_the_int8_file_bit_for_bit() -> None:
-    contents = [exporter.export(net().output(), options).content for options in (ExportOptions(), INT4)]
-    np.testing.assert_array_equal(*(answers(content, optimised=False) for content in contents))
+    plain, packed = (exporter.export(net().output(), options).content for options in (ExportOptions(), INT4))
+    np.testing.assert_array_equal(answers(plain, optimised=False), answers(packed, optimised=False))
 
 
 def test_optimised_answers_are_within_one_step_of_the_int8_files() -> None:
