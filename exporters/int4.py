@@ -73,5 +73,7 @@ def _narrowed(graph: ir.Graph, value: ir.Value | None) -> ir.Value:
     if name not in graph.initializers:
         integers = _int8(value)
         tensor = ir.tensor(np.asarray(integers), dtype=ir.DataType.INT4, name=name)
-        graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+        graph.initializers[name] = ir.Value(
+            name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.numpy().shape), const_value=tensor
+        )
     return graph.initializers[name]

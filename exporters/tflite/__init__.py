@@ -29,6 +29,7 @@ class TfliteExporter:
             ArtefactError: the model holds something that TFLite cannot express exactly; names the node.
         """
         from edgeq.exporters.parity import compare
+        from edgeq.exporters.tflite.approximating import expressible
         from edgeq.exporters.tflite.carriers import choose_carriers
         from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.lowering import write
@@ -37,11 +38,11 @@ class TfliteExporter:
 
         if is_float(model):
             return export_float(model)
-        graph = read_qdq(model)
+        graph, approximations = expressible(read_qdq(model), approximate=options.requantize)
         written = write(graph, options)
         found = stored_numbers(written.content)
         expected = with_helpers(expected_numbers(graph, choose_carriers(graph)), found)
-        return Exported(written.content, compare(expected, found), transposes=transposes_in(written.content), stored=written.stored)
+        return Exported(written.content, compare(expected, found), approximations, transposes_in(written.content), stored=written.stored)
 
 
 exporter = TfliteExporter()

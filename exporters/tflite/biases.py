@@ -60,18 +60,31 @@ def accumulator_scale(source: QdqTensor, weights: QdqConstant) -> NDArray[np.flo
     return np.atleast_1d(weights.params.scale.astype(np.float64) * float(source.scale))
 
 
+def on_accumulator_grid(bias: QdqConstant, product: NDArray[np.float64]) -> bool:
+    """Whether a bias is int32 with zero point 0 and the scales of the accumulator, to 4 units in the last place."""
+    params = bias.params
+    if params is None or params.dtype != "int32" or np.any(params.zero_point):
+        return False
+    scale = np.atleast_1d(params.scale)
+    return scale.size in (1, product.size) and not np.any(np.abs(scale / product - 1) > _SCALE_TOLERANCE)
+
+
 def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     if not isinstance(constant, QdqConstant):
         raise refused(op, "its bias is computed at run time", "make the bias a constant")
     params = constant.params
     if params is None or params.dtype != "int32" or np.any(params.zero_point):
         raise refused(
-            op, f"its bias {constant.name!r} is not int32 with zero point 0", "export it with int32 biases behind a DequantizeLinear"
+            op,
+            f"its bias {constant.name!r} is not int32 with zero point 0",
+            "export it with int32 biases behind a DequantizeLinear, or approximate with --requantize",
         )
     scale = np.atleast_1d(params.scale)
-    if np.any(np.abs(scale / product - 1) > _SCALE_TOLERANCE):
+    if not on_accumulator_grid(constant, product):
         raise refused(
-            op, f"the scale of its bias {constant.name!r} is not input scale * weight scale", "give the bias the scale of the accumulator"
+            op,
+            f"the scale of its bias {constant.name!r} is not input scale * weight scale",
+            "give the bias the scale of the accumulator, or approximate with --requantize",
         )
     if constant.values.size not in (1, channels):
         raise refused(op, f"its bias has {constant.values.size} values for {channels} channels", "give the bias one value a channel")

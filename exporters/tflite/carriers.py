@@ -30,6 +30,7 @@ _CARRIERS = frozenset(("int4", "uint4", "int8", "uint8"))
 _POOLS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
 _WIDE = frozenset(("int16", "uint16"))
 _EVERYTHING = 2**31 - 1
+_OR = ", or approximate with --requantize"
 _HALF_OF_16_BITS = 2**15
 
 CarrierType = Literal["int8", "int16"]
@@ -111,7 +112,12 @@ def constant_shift(constant: QdqConstant, carrier: Carrier) -> int:
 
 
 def int8_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.int8]:
-    """Weights with zero point 0, as every TFLite kernel wants them.
+    """Weights with zero point 0, as every TFLite kernel wants them; see :func:`weight_levels`."""
+    return weight_levels(op, constant, channel_axis).astype(np.int8)
+
+
+def weight_levels(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.int32]:
+    """The integers of weights less their zero point, which int8 holds.
 
     One -128 a channel is let through: kernels that add two products in 16 bits, as those for Arm cores without
     dot-product instructions do, overflow only when two of them meet inputs of -128.
@@ -126,23 +132,25 @@ def int8_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray
     """
     params = constant.params
     if params is None:
-        raise refused(op, f"its weights {constant.name!r} are in float", "store integer weights behind a DequantizeLinear")
+        raise refused(op, f"its weights {constant.name!r} are in float", f"store integer weights behind a DequantizeLinear{_OR}")
     if params.axis is not None and params.axis % constant.values.ndim != channel_axis:
-        raise refused(op, "its weight scales do not follow the output channels", "use one scale a tensor or an output channel")
+        raise refused(op, "its weight scales do not follow the output channels", f"use one scale a tensor or an output channel{_OR}")
     zero = params.zero_point
     if params.axis is not None:
         zero = zero.reshape([-1 if axis == channel_axis else 1 for axis in range(constant.values.ndim)])
     levels = constant.values.astype(np.int32) - zero
     if levels.size and (levels.min() < LEAST or levels.max() > GREATEST):
-        raise refused(op, f"its weights {constant.name!r} have a zero point that int8 cannot shift away", "quantise weights symmetrically")
+        raise refused(
+            op, f"its weights {constant.name!r} have a zero point that int8 cannot shift away", f"quantise weights symmetrically{_OR}"
+        )
     others = tuple(axis for axis in range(levels.ndim) if axis != channel_axis)
     if np.any(np.count_nonzero(levels == LEAST, axis=others) > 1):
         raise refused(
             op,
             f"a channel of {constant.name!r} has more than one weight of -128, which int8 kernels may overflow on",
-            "quantise weights to -127..127",
+            f"quantise weights to -127..127{_OR}",
         )
-    return levels.astype(np.int8)
+    return levels
 
 
 def refused(op: QdqOp, why: str, mend: str) -> ArtefactError:

@@ -79,7 +79,7 @@ def _operand(op: QdqOp, operand: Operand | None, scene: Scene, layout: Layout) -
     if isinstance(operand, QdqTensor):
         return scene.read(operand, layout)
     if not isinstance(operand, QdqConstant) or operand.params is None or operand.params.axis is not None:
-        raise refused(op, "an operand is a float constant", "quantise the constant with one scale")
+        raise refused(op, "an operand is a float constant", "quantise the constant with one scale, or approximate with --requantize")
     shift = constant_shift(operand, scene.carriers[op.output.name])
     values = operand.values.astype(np.int32) + shift
     element = scene.element(op.output)

@@ -28,7 +28,7 @@ def lower_average_pool(op: QdqOp, scene: Scene) -> None:
         raise refused(
             op,
             f"its input {source.name!r} and output {op.output.name!r} have different grids",
-            "give a pooling the grid of its input on both sides",
+            "give a pooling the grid of its input on both sides, or approximate with --requantize",
         )
     counts_padding = bool(op.attributes.get("count_include_pad", 0))
     index, padding = padded(scene, op, source, window, words=not counts_padding)

@@ -149,9 +149,9 @@ def with_bias(values: np.ndarray, scale: float | None) -> Graph:
 @pytest.mark.parametrize(
     ("values", "scale", "message"),
     [
-        (np.zeros(2), None, "is not int32"),
-        (np.zeros(2, np.int8), 0.03 * 0.01, "is not int32"),
-        (np.zeros(2, np.int32), 0.03 * 0.01 * 1.001, "is not input scale"),
+        (np.full(2, 0.1), None, "is not int32"),
+        (np.full(2, 5, np.int8), 0.001, "is not int32"),
+        (np.full(2, 5, np.int32), 0.03 * 0.01 * 1.001, "is not input scale"),
         (np.full(2, 2**31 - 1, np.int32), float(np.float32(0.03) * np.float32(0.01)), "may not fit 32 bits"),
     ],
 )

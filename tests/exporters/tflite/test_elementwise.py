@@ -98,7 +98,7 @@ def test_operands_that_tflite_cannot_take_are_refused(name: str, message: str) -
     graph = Graph()
     x = graph.input("x", SHAPE, S8)
     other = {
-        "float": lambda: graph.constant("c", np.ones((6, 1, 1), np.float32)),
+        "float": lambda: graph.constant("c", np.arange(6, dtype=np.float32).reshape(6, 1, 1)),
         "rank": lambda: graph.input("b", [5, 7], S8),
         "wide": lambda: graph.stored("c", np.full((6, 1, 1), 1000, np.int32), 0.01),
     }[name]()

@@ -21,7 +21,7 @@ KERNEL_SETS = ("reference", "builtin")  # XNNPACK has no int4 convolution, see b
 def convolution(shape: tuple[int, ...] = (16, 8, 3, 3), *, source: Grid = S8, least: int = -8, **options: Any) -> Graph:
     graph = Graph()
     x = graph.input("x", ["N", 8, 9, 9], source)
-    window = {"kernel_shape": list(shape[2:]), "pads": [shape[2] // 2] * 4}
+    window: dict[str, Any] = {"kernel_shape": list(shape[2:]), "pads": [shape[2] // 2] * 4}
     graph.weighted("Conv", x, "y", shape, source, levels=7, **window, **options)
     return with_weight(graph, least)
 

@@ -101,7 +101,7 @@ def test_targets_feed_and_show_both_files_alike(target: str, tmp_path: Path) -> 
         with opened.open(path, intermediates=opened.capabilities.intermediates) as session:
             answers.append(session.run(images))
             shown.append(session.tensors(images) if opened.capabilities.intermediates else {})
-    np.testing.assert_array_equal(*answers)
+    np.testing.assert_array_equal(answers[0], answers[1])
     assert not shown[0] or {"x", "a", "b"} <= set(shown[0])
     for name, tensor in shown[0].items():
         np.testing.assert_array_equal(tensor.levels(), shown[1][name].levels())  # type: ignore[union-attr]

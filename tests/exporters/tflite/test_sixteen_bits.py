@@ -23,7 +23,8 @@ SHAPE = ["N", 8, 6, 6]
 def convolution(shape: tuple[int, ...] = (16, 8, 3, 3), source: Grid = S16, grid: Grid = WIDER, **options: Any) -> Graph:
     graph = Graph()
     x = graph.input("x", SHAPE, source)
-    graph.weighted("Conv", x, "y", shape, grid, **{"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]} | options)
+    window: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    graph.weighted("Conv", x, "y", shape, grid, **window | options)
     return graph
 
 

@@ -1,0 +1,203 @@
+"""What TFLite has no words for, said otherwise: exactly where that can be, else, where it is allowed, by the nearest numbers.
+
+Weights have zero point 0, at most one -128 a channel and scales along the output channels; biases are int32 on the grid of
+the accumulator; a pooling has one grid on both sides. A model that is otherwise is refused by the lowering functions, which
+say why. Here such parts are put on the nearest grid that TFLite knows, and each is listed with its greatest error.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from edgeq.errors import ArtefactError
+from edgeq.exporter import Approximation
+from edgeq.exporters.tflite.biases import accumulator_scale, on_accumulator_grid
+from edgeq.exporters.tflite.carriers import refused, weight_levels
+from edgeq.qdq import QdqConstant, QdqOp, QdqTensor, same_grid
+from edgeq.quant import QuantParams
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeq.qdq import Operand, QdqGraph
+
+_MOST = 127  # symmetric int8
+_BIAS_MOST = 2**31 - 1
+_Number = TypeVar("_Number", np.int64, np.float64)
+_BINARY = frozenset(("Add", "Sub", "Mul"))
+
+
+def expressible(graph: QdqGraph, *, approximate: bool) -> tuple[QdqGraph, tuple[Approximation, ...]]:
+    """A graph with its constants and poolings as TFLite can say them.
+
+    Args:
+        graph: the integer view of a model.
+        approximate: whether numbers may change. Otherwise only what has an exact form is rewritten, and the rest is left to
+            be refused.
+
+    Returns:
+        The graph and what was approximated, in the order of its operators.
+
+    Raises:
+        ArtefactError: a bias is beyond 32 bits on the grid of its accumulator; names the operator.
+    """
+    rewriting = _Rewriting(approximate)
+    ops = [written for op in graph.ops for written in rewriting.of(op)]
+    return replace(graph, ops=tuple(ops)), tuple(rewriting.approximations)
+
+
+@dataclass(slots=True)
+class _Rewriting:
+    approximate: bool
+    approximations: list[Approximation] = field(default_factory=list)
+
+    def of(self, op: QdqOp) -> tuple[QdqOp, ...]:
+        """The operators that stand for one."""
+        axis = _output_axis(op)
+        if axis is not None:
+            return (self._weighted(op, axis),)
+        if op.op_type in _BINARY:
+            return (replace(op, inputs=tuple(self._operand(operand) for operand in op.inputs)),)
+        if op.op_type == "AveragePool" and self.approximate:
+            return self._pooling(op)
+        return (op,)
+
+    def _weighted(self, op: QdqOp, axis: int) -> QdqOp:
+        source, weights, bias = (*op.inputs, None)[:3]
+        if not isinstance(source, QdqTensor) or not isinstance(weights, QdqConstant) or not source.per_tensor:
+            return op
+        if self.approximate and _is_refused(op, weights, axis):
+            weights = self._weights(weights, axis, per_channel=op.op_type.startswith("Conv"))
+        if isinstance(bias, QdqConstant) and weights.params is not None:
+            bias = self._bias(op, bias, source, weights)
+        return replace(op, inputs=(source, weights, bias, *op.inputs[3:])[: max(len(op.inputs), 2)])
+
+    def _weights(self, weights: QdqConstant, axis: int, *, per_channel: bool) -> QdqConstant:
+        """Symmetric int8, each channel on its own grid where that fits, else scaled to 127."""
+        params = weights.params
+        if params is not None and (params.axis is None or params.axis % weights.values.ndim == axis):
+            levels = _levels(weights)
+            if levels.min() >= -_MOST - 1 and levels.max() <= _MOST:
+                clipped = np.maximum(levels, -_MOST).astype(np.int8)
+                self._note("weights of -128 became -127", weights.name, 1.0)
+                return QdqConstant(weights.name, clipped, QuantParams.of(params.scale, 0, "int8", axis=params.axis))
+        scale = _symmetric_scale(weights, axis if per_channel else None)
+        integers = np.clip(np.rint(_real(weights) / scale), -_MOST, _MOST)
+        unit = scale if params is None else _step(weights)
+        error = np.abs(integers * scale - _real(weights)) / unit
+        self._note("weights were put on a symmetric int8 grid", weights.name, float(error.max()))
+        steps = scale.astype(np.float32)
+        grid = QuantParams.of(steps.reshape(-1), axis=axis) if per_channel else QuantParams.of(steps.reshape(()))
+        return QdqConstant(weights.name, integers.astype(np.int8), grid)
+
+    def _bias(self, op: QdqOp, bias: QdqConstant, source: QdqTensor, weights: QdqConstant) -> QdqConstant:
+        product = accumulator_scale(source, weights)
+        if on_accumulator_grid(bias, product):
+            return bias
+        real = _real(bias).reshape(-1)
+        integers = np.rint(real / product)
+        if not np.all(np.abs(integers) <= _BIAS_MOST):  # not a number is not in range either
+            raise refused(op, f"its bias {bias.name!r} does not fit 32 bits on the accumulator's grid", "use a larger weight scale")
+        scale = product.astype(np.float32)
+        same = np.array_equal((integers.astype(np.float32) * scale).astype(np.float32), real.astype(np.float32))
+        if not same and not self.approximate:
+            return bias
+        if not same:
+            error = np.abs(integers * product - real) / (product if bias.params is None else _step(bias).reshape(-1))
+            self._note("bias was rounded to int32 on the accumulator's grid", bias.name, float(error.max()))
+        grid = QuantParams.of(scale, 0, "int32", axis=0) if scale.size > 1 else QuantParams.of(scale.reshape(()), 0, "int32")
+        return QdqConstant(bias.name, integers.astype(np.int32), grid)
+
+    def _operand(self, operand: Operand | None) -> Operand | None:
+        """A float constant beside an activation: one number and its negative have an exact grid, others the nearest."""
+        if not isinstance(operand, QdqConstant) or operand.params is not None or operand.values.size == 0:
+            return operand
+        real = operand.values.astype(np.float64)
+        largest = float(np.abs(real).max())
+        if not math.isfinite(largest):
+            return operand
+        if np.isin(np.abs(real), (0.0, largest)).all():
+            integers, scale = np.sign(real), np.array(largest or 1.0, np.float32)
+        elif self.approximate:
+            scale = np.array(largest / _MOST, np.float32)
+            integers = np.rint(real / float(scale))
+            self._note("constant was put on a symmetric int8 grid", operand.name, float(np.max(np.abs(integers - real / float(scale)))))
+        else:
+            return operand
+        return QdqConstant(operand.name, integers.astype(np.int8), QuantParams.of(scale))
+
+    def _pooling(self, op: QdqOp) -> tuple[QdqOp, ...]:
+        """A pooling on its input's grid, and a change of grid behind it: two roundings in place of one."""
+        source = op.inputs[0]
+        if not isinstance(source, QdqTensor) or same_grid(source.params, op.output.params):
+            return (op,)
+        if op.attributes.get("kernel_shape") == source.shape[2:] and not any(np.atleast_1d(op.attributes.get("pads", 0))):
+            return (op,)  # a mean, which may change the grid
+        pooled = QdqTensor(f"{op.output.name}~pooled", op.output.shape, source.params, source.low, source.high)
+        ratio = float(source.scale) / float(op.output.scale)
+        self._note("pooling was rounded on its input's grid first", op.output.name, math.floor(ratio / 2) + 1.0)
+        return replace(op, output=pooled, activation=""), QdqOp("Requantize", op.name, (pooled,), op.output, {}, op.activation)
+
+    def _note(self, what: str, tensor: str, error: float) -> None:
+        self.approximations.append(Approximation(what, tensor, error))
+
+
+def _output_axis(op: QdqOp) -> int | None:
+    """The axis of the output channels in an operator's constant weights; None where it has none."""
+    weights = op.inputs[1] if len(op.inputs) > 1 else None
+    if not isinstance(weights, QdqConstant) or not weights.values.size:
+        return None
+    if op.op_type == "Conv":
+        return 0
+    if op.op_type == "ConvTranspose" and op.attributes.get("group", 1) == 1:
+        return 1
+    if op.op_type == "Gemm":
+        return 0 if op.attributes.get("transB", 0) else 1
+    return 1 if op.op_type == "MatMul" and weights.values.ndim == 2 else None
+
+
+def _is_refused(op: QdqOp, weights: QdqConstant, axis: int) -> bool:
+    try:
+        weight_levels(op, weights, axis)
+    except ArtefactError:
+        return True
+    return False
+
+
+def _symmetric_scale(weights: QdqConstant, axis: int | None) -> NDArray[np.float64]:
+    """The float32 scale, one for each index of ``axis`` or one in all, that puts weights on -127..127; theirs where it does."""
+    real, step = np.abs(_real(weights)), _step(weights)
+    others = None if axis is None else tuple(i for i in range(real.ndim) if i != axis)
+    largest = real.max(axis=others, keepdims=True)
+    scale = largest / _MOST
+    if weights.params is not None and step.size == 1:
+        scale = np.maximum(scale, step)
+    exact: NDArray[np.float64] = np.where(scale > 0, scale, 1.0).astype(np.float32).astype(np.float64)
+    return exact
+
+
+def _levels(constant: QdqConstant) -> NDArray[np.int64]:
+    """Integers less their zero point."""
+    levels, params = constant.values.astype(np.int64), constant.params
+    return levels if params is None else levels - _along(params.zero_point.astype(np.int64), params, levels.ndim)
+
+
+def _real(constant: QdqConstant) -> NDArray[np.float64]:
+    """The numbers that a constant stands for."""
+    if constant.params is None:
+        return constant.values.astype(np.float64)
+    return _levels(constant) * _step(constant)
+
+
+def _step(constant: QdqConstant) -> NDArray[np.float64]:
+    """A constant's scale, so that it broadcasts over it; 1 for a float one."""
+    params = constant.params
+    return np.ones(()) if params is None else _along(params.scale.astype(np.float64), params, constant.values.ndim)
+
+
+def _along(numbers: NDArray[_Number], params: QuantParams, rank: int) -> NDArray[_Number]:
+    return numbers if params.axis is None else numbers.reshape([-1 if i == params.axis % rank else 1 for i in range(rank)])
