@@ -113,7 +113,7 @@ def _saturate(graph: ir.Graph, quantizer: ir.Node, carrier: Carrier) -> None:
     _remove_clip(graph, quantizer)
     _shift(graph, quantizer, shift, carrier)
     if used.low + shift > least:
-        bound_between(graph, quantizer, used.low - zero, used.high - zero)
+        bound_between(graph, quantizer, used.low - zero)
 
 
 def _center(graph: ir.Graph, quantizer: ir.Node, dialect: Dialect) -> None:

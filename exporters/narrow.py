@@ -24,10 +24,10 @@ def reads_integers(value: ir.Value | None) -> bool:
     return producer is not None and producer.op_type == "DequantizeLinear"
 
 
-def bound_between(graph: ir.Graph, quantizer: ir.Node, low: int, high: int) -> None:
+def bound_between(graph: ir.Graph, quantizer: ir.Node, low: int) -> None:
     """Bound a tensor between two equal Q/DQ pairs, so that the operator in front still ends at a quantiser.
 
-    ``Conv → Relu → Q`` becomes ``Conv → Q → DQ → Relu → Q``: the first pair saturates above, the Relu, or a Clip where the
+    ``Conv → Relu → Q`` becomes ``Conv → Q → DQ → Relu → Q``: the first pair saturates above, the Relu, or a Max where the
     range goes below zero, bounds below, and the second pair finds every number on its grid. Where a DequantizeLinear is read,
     the bound alone is put in front.
 
@@ -35,7 +35,6 @@ def bound_between(graph: ir.Graph, quantizer: ir.Node, low: int, high: int) -> N
         graph: the graph.
         quantizer: the quantiser of the tensor, its zero point moved already.
         low: the least step from zero.
-        high: the greatest step from zero.
     """
     source = _before_relu(quantizer)
     if source is None:
@@ -45,7 +44,7 @@ def bound_between(graph: ir.Graph, quantizer: ir.Node, low: int, high: int) -> N
     _detach_relu(graph, quantizer, source)
     name = quantizer.outputs[0].name or "tensor"
     value = source if direct else _pair(graph, quantizer, source, name)
-    quantizer.replace_input_with(0, _bounded(graph, quantizer, value, f"{name}_bounded", low, high))
+    quantizer.replace_input_with(0, _bounded(graph, quantizer, value, f"{name}_bounded", low))
 
 
 def bound_reals(graph: ir.Graph, quantizer: ir.Node, low: int, high: int) -> None:
@@ -89,12 +88,28 @@ def _pair(graph: ir.Graph, quantizer: ir.Node, source: ir.Value, name: str) -> i
     return real
 
 
-def _bounded(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, name: str, low: int, high: int) -> ir.Value:
+def _bounded(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, name: str, low: int) -> ir.Value:
     if low == 0:
         bounded = _insert(graph, quantizer, "Relu", [value], name)
         bounded.shape, bounded.dtype = value.shape, ir.DataType.FLOAT
         return bounded
-    return _clip(graph, quantizer, value, name, low, high)
+    return _maximum(graph, quantizer, value, name, low)
+
+
+def _maximum(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, name: str, low: int) -> ir.Value:
+    """The greater of a tensor and a constant on its grid.
+
+    A Clip says the same, but Qualcomm's HTP computes one that starts below zero wrongly (seen with QNN 2.7: 81 LSB off).
+    """
+    scale, zero_point = quantizer.inputs[1:3]
+    zero = zero_point.const_value.numpy() if zero_point is not None and zero_point.const_value is not None else np.zeros((), np.uint8)
+    tensor = ir.tensor((zero.astype(np.int32) + low).astype(zero.dtype), name=f"{name}_least_quantized")
+    stored = ir.Value(name=tensor.name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(zero.shape), const_value=tensor)
+    graph.initializers[tensor.name or ""] = stored
+    least = _insert(graph, quantizer, "DequantizeLinear", [stored, scale, zero_point], f"{name}_least")
+    greater = _insert(graph, quantizer, "Max", [value, least], name)
+    greater.shape, greater.dtype = value.shape, ir.DataType.FLOAT
+    return greater
 
 
 def _clip(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, name: str, low: int, high: int) -> ir.Value:

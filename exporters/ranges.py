@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq_nodes import bounds_of, constant_of
+from edgeq.qdq_nodes import bounds_of, constant_of, grid_of
 from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
@@ -92,11 +92,21 @@ def span(quantizer: ir.Node) -> tuple[int, int]:
     if value is None:
         return low, high
     producer = value.producer()
-    if producer is not None and producer.op_type in ("Relu", "Clip"):
+    if producer is not None and producer.op_type in ("Relu", "Clip", "Max"):
         scale = constant_of(quantizer.inputs[1])  # type: ignore[arg-type]  # a quantiser always has a scale
-        steps = np.asarray(bounds_of(producer), np.float64) / float(np.asarray(scale))
+        steps = np.asarray(_bounds(producer), np.float64) / float(np.asarray(scale))
         low, high = int(max(low, np.rint(max(steps[0], -(2.0**31))))), int(min(high, np.rint(min(steps[1], 2.0**31))))
     return (max(low, 0) if not_negative(value) else low), high
+
+
+def _bounds(node: ir.Node) -> tuple[float, float]:
+    """The bounds of a Relu or Clip, or of a Max with a constant on a grid."""
+    if node.op_type != "Max":
+        return bounds_of(node)
+    producers = [value.producer() for value in node.inputs if value is not None]
+    stored = [(p, constant_of(p.inputs[0])) for p in producers if p is not None and p.op_type == "DequantizeLinear" and p.inputs[0]]
+    least = [grid_of(dequantizer).dequantize(integers.astype(np.int32)) for dequantizer, integers in stored if integers is not None]
+    return (float(np.max(least[0])) if least else float("-inf")), float("inf")
 
 
 def bounded_below(quantizer: ir.Node, low: int) -> bool:
@@ -115,6 +125,8 @@ def not_negative(value: ir.Value) -> bool:
         return True
     if node.op_type == "DequantizeLinear":
         return _grid_not_negative(node)
+    if node.op_type == "Max":
+        return _bounds(node)[0] >= 0 or any(not_negative(source) for source in node.inputs if source is not None)
     return node.op_type in _MOVES_AND_MEANS and all(
         not_negative(source) for source in node.inputs if source is not None and source.const_value is None
     )

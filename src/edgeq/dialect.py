@@ -27,7 +27,7 @@ class Dialect:
         format: the exporter that writes them.
         carrier: integer type of 8-bit activations.
         narrow: what bounds a range narrower than its carrier. ``clip``: an integer Clip behind QuantizeLinear. ``saturate``:
-            the zero point moves until the greatest integer is the carrier's own, and a Relu or Clip between two equal
+            the zero point moves until the greatest integer is the carrier's own, and a Relu or Max between two equal
             Q/DQ pairs is the lower bound. ``real-clip``: a Clip in front of QuantizeLinear.
         opset: the latest ONNX operator set that it reads.
         symmetric: whether zero points of activations have to be 0.
