@@ -80,8 +80,10 @@ def canonical(artefact: Path) -> ir.Model:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         return model
     from edgeq.calibration.quantize import fold_onnx
+    from edgeq.exporters.validation import blaming
 
-    return fold_onnx(model)
+    with blaming(model):
+        return fold_onnx(model)
 
 
 def _model(artefact: Path) -> ir.Model:
@@ -127,12 +129,15 @@ def export(
         OutputError: a file exists or cannot be written.
         UnknownName: a format or target is not known.
     """
+    from edgeq.exporters.validation import blaming
+
     source = resolve(artefact)
     jobs = _jobs(formats, targets, folder, stem or default_stem(source), options)
     for job in jobs:
         job.check(source, overwrite=overwrite)
     model = canonical(source)
-    done = [(job, job.exporter.export(model, job.options)) for job in jobs]
+    with blaming(model):
+        done = [(job, job.exporter.export(model, job.options)) for job in jobs]
     for job, exported in done:
         if check is not None:
             check(job.format, model, exported)

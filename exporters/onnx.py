@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -14,6 +15,7 @@ from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.explicit import with_zero_points
 from edgeq.exporters.int4 import store_int4
 from edgeq.exporters.onnx_parity import compare_models
+from edgeq.exporters.validation import check_graph, first_line, in_order
 from edgeq.files import read_bytes
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     import onnx
 
     from edgeq.exporter import ExportOptions
+
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # what it warns of is told by our errors; it sets up none itself
 
 
 class OnnxExporter:
@@ -78,10 +82,14 @@ def read(path: Path) -> ir.Model:
         onnx.load_external_data_for_model(proto, str(path.resolve().parent))
     except Exception as error:  # onnx raises many kinds: a path outside the folder, a link, a missing or short file
         raise ArtefactError(
-            f"{path} keeps tensors in other files that cannot be read: {_first_line(error)}",
+            f"{path} keeps tensors in other files that cannot be read: {first_line(error)}",
             mend="put them beside the model, under their own names",
         ) from error
-    return _deserialize(proto, str(path))
+    check_graph(proto, str(path))
+    model = _deserialize(proto, str(path))
+    if not in_order(proto.graph):
+        model.graph.sort()
+    return model
 
 
 def _proto(content: bytes, what: str) -> onnx.ModelProto:
@@ -105,8 +113,4 @@ def _deserialize(proto: onnx.ModelProto, what: str) -> ir.Model:
 
 
 def _broken(what: str, error: Exception) -> ArtefactError:
-    return ArtefactError(f"{what} is no ONNX model: {_first_line(error)}", mend="is it truncated, or another kind of file?")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return ArtefactError(f"{what} is no ONNX model: {first_line(error)}", mend="is it truncated, or another kind of file?")

@@ -1,0 +1,183 @@
+"""Whether a parsed ONNX file is a graph at all: every value has one origin, every node has the operands and attributes of its operator.
+
+Protobuf accepts any well-formed message, and most of them mean nothing. What is refused here need not be expected anywhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+from edgeq.errors import ArtefactError, EdgeqError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import onnx
+    import onnx_ir as ir
+
+_MEND = "it is damaged, or the tool that wrote it is at fault; write it again from its source"
+_MOST = 2**31 - 1  # of a version, and of the elements of a tensor
+_LONGEST = 200  # characters of a foreign text in a message
+
+
+def check_graph(proto: onnx.ModelProto, what: str) -> None:
+    """Refuse a model that is no valid graph.
+
+    The order of the nodes is left open, as some tools write any.
+
+    Args:
+        proto: the model.
+        what: the noun for messages, such as its path.
+
+    Raises:
+        ArtefactError: a value without origin or with two, an operand or attribute that its operator does not have, or a size
+            beyond what any runtime allocates; names the node.
+    """
+    for problem in _problems(proto):
+        raise ArtefactError(f"{what} is no ONNX model: {problem}", mend=_MEND)
+
+
+@contextmanager
+def blaming(model: ir.Model) -> Iterator[None]:
+    """Where work on a model fails in a way nobody foresaw, ask ONNX's own inference of shapes whether the model is the reason.
+
+    It finds parameters that do not fit their tensors, but takes too long to be run unasked.
+
+    Raises:
+        ArtefactError: the model contradicts itself. Otherwise the error goes on as it is.
+    """
+    try:
+        yield
+    except EdgeqError:
+        raise
+    except Exception as error:
+        problem = _refusal(model)
+        if problem is None:
+            raise
+        raise ArtefactError(f"the model contradicts itself: {problem}", mend=_MEND) from error
+
+
+def _refusal(model: ir.Model) -> str | None:
+    import onnx
+    import onnx_ir
+
+    try:
+        onnx.shape_inference.infer_shapes(onnx_ir.serde.serialize_model(model), check_type=True, strict_mode=True)
+    except Exception as error:  # noqa: BLE001  # onnx raises kinds of its own, and whatever a broken model makes onnx_ir raise
+        return first_line(error)
+    return None
+
+
+def in_order(graph: onnx.GraphProto) -> bool:
+    """Whether each node stands after those it reads."""
+    missing = {name for node in graph.node for name in node.output if name}
+    for node in graph.node:
+        if missing.intersection(node.input):
+            return False
+        missing.difference_update(node.output)
+    return True
+
+
+def _problems(proto: onnx.ModelProto) -> Iterator[str]:
+    yield from (f"it is written in opset {entry.version}" for entry in proto.opset_import if not 0 < entry.version <= _MOST)
+    yield from _of_ends(proto.graph)
+    yield from _of_origins(proto.graph)
+    yield from _of_order(proto.graph)
+    yield from _of_sizes(proto.graph)
+    yield from _of_grids(proto.graph)
+    yield from _of_nodes(proto)
+
+
+def _of_ends(graph: onnx.GraphProto) -> Iterator[str]:
+    if not graph.node or not graph.output:
+        yield f"it has {len(graph.node)} nodes and {len(graph.output)} outputs"
+    if any(not value.name for value in (*graph.input, *graph.output)) or any(not tensor.name for tensor in graph.initializer):
+        yield "an input, output or initialiser has no name"
+
+
+def _of_origins(graph: onnx.GraphProto) -> Iterator[str]:
+    constants = [tensor.name for tensor in graph.initializer] + [tensor.values.name for tensor in graph.sparse_initializer]
+    known = {value.name for value in graph.input} | set(constants)
+    if len(set(constants)) < len(constants):
+        yield "two initialisers have one name"
+    for node in graph.node:
+        for name in filter(None, node.output):
+            if name in known:
+                yield f"{_title(node)} computes {shown(name)}, which has another origin already"
+            known.add(name)
+    for node in graph.node:
+        for name in filter(None, node.input):
+            if name not in known:
+                yield f"{_title(node)} reads {shown(name)}, which nothing computes"
+    yield from (f"nothing computes the output {shown(value.name)}" for value in graph.output if value.name not in known)
+
+
+def _of_order(graph: onnx.GraphProto) -> Iterator[str]:
+    origins = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    try:
+        TopologicalSorter({i: [origins[name] for name in node.input if name in origins] for i, node in enumerate(graph.node)}).prepare()
+    except CycleError as error:
+        yield f"{_title(graph.node[error.args[1][0]])} is part of a cycle"
+
+
+def _of_sizes(graph: onnx.GraphProto) -> Iterator[str]:
+    for tensor in graph.initializer:
+        if _size(tensor.dims) > _MOST or any(size < 0 for size in tensor.dims):
+            yield f"the initialiser {shown(tensor.name)} has the shape {tuple(tensor.dims)}"
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+        if _size(sizes) > _MOST or any(size < 0 for size in sizes):
+            yield f"{shown(value.name)} has the shape {tuple(sizes)}"
+
+
+def _of_grids(graph: onnx.GraphProto) -> Iterator[str]:
+    """Scales of stored integers: one, or as many as the integers have along the axis."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) < 2:
+            continue
+        stored, scale = (shapes.get(name) for name in node.input[:2])
+        given = {attribute.name: attribute.i for attribute in node.attribute}
+        if stored is None or scale is None or math.prod(scale) == 1 or given.get("block_size", 0):
+            continue
+        axis = given.get("axis", 1)
+        if not -len(stored) <= axis < len(stored) or stored[axis] != math.prod(scale):
+            yield f"{_title(node)} has scales of the shape {scale} along axis {axis} of integers of the shape {stored}"
+
+
+def _size(sizes: Iterable[int]) -> int:
+    return math.prod(max(int(size), 1) for size in sizes)
+
+
+def _of_nodes(proto: onnx.ModelProto) -> Iterator[str]:
+    """Each node against the schema of its operator, where ONNX has one."""
+    from onnx import checker
+
+    context = type(checker.DEFAULT_CONTEXT)()
+    context.ir_version = min(max(proto.ir_version, 0), _MOST)
+    context.opset_imports = {entry.domain: entry.version for entry in proto.opset_import}
+    for node in proto.graph.node:
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            continue  # the reader of graphs has more to say of control flow
+        try:
+            checker.check_node(node, context)
+        except Exception as error:  # noqa: BLE001  # the checker raises kinds of its own, and others on text that is no UTF-8
+            yield f"{_title(node)}: {first_line(error)}"
+
+
+def _title(node: onnx.NodeProto) -> str:
+    return f"{shown(node.op_type)} {shown(node.name or next(iter(node.output), ''))}"
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of its error, as one line of bounded length."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def shown(name: str) -> str:
+    """A name from a file for a message: quoted, printable, of bounded length."""
+    return repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...")
