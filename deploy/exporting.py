@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.exporter import Exported, Exporter, ExportOptions, ParityReport
+    from edgeq.exporter import Approximation, Exported, Exporter, ExportOptions, ParityReport, Transposes
 
     Check = Callable[[str, ir.Model, Exported], None]
 
@@ -33,6 +33,8 @@ class ExportedFile:
         size_bytes: its size; all files together for a folder.
         parity: the comparison of its numbers with the model's.
         target: the target whose dialect it is written in; empty for one that was asked for by format.
+        approximations: what is not exact in it; none unless that was allowed.
+        transposes: changes of layout that remain in it; None for a format that keeps the model's layout.
     """
 
     format: str
@@ -40,6 +42,8 @@ class ExportedFile:
     size_bytes: int
     parity: ParityReport
     target: str = ""
+    approximations: tuple[Approximation, ...] = ()
+    transposes: Transposes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ class _Job:
             write_folder(self.path, exported.files, overwrite=overwrite)
         else:
             write_bytes(self.path, exported.content, overwrite=overwrite)
-        return ExportedFile(self.format, self.path, exported.size_bytes, exported.parity, self.target)
+        return ExportedFile(
+            self.format, self.path, exported.size_bytes, exported.parity, self.target, exported.approximations, exported.transposes
+        )
 
 
 def canonical(artefact: Path) -> ir.Model:
@@ -118,7 +124,7 @@ def export(
         artefact: a checkpoint, a training folder or an ONNX file.
         formats: names of exporters.
         folder: where the files go.
-        options: carrier and boundary type.
+        options: how the files are written.
         stem: the files' name without its ending; the artefact's own, or its folder's for a checkpoint, where it is None.
         overwrite: replace files that exist.
         targets: targets that a file is written for too, each in its dialect; ONNX files carry the target's name in theirs.

@@ -26,17 +26,17 @@ def store_int4(model: ir.Model) -> None:
     """Store each weight tensor of a QDQ model as int4 whose integers all fit -8..7, with zero point 0; ``model`` is changed.
 
     Raises:
-        ArtefactError: the model's operator set is older than int4.
+        ArtefactError: there are such weights, and the model's operator set is older than int4.
     """
     opset = model.graph.opset_imports.get("", 0)
-    if opset < FIRST_OPSET:
+    narrow = [node for node in model.graph if node.op_type == "DequantizeLinear" and _is_weight(node) and _fits(node)]
+    if narrow and opset < FIRST_OPSET:
         raise ArtefactError(
             f"ONNX opset {opset} has no int4 weights", mend=f"use opset {FIRST_OPSET} or later, or leave the weights in int8"
         )
-    for node in list(model.graph):
-        if node.op_type == "DequantizeLinear" and _is_weight(node) and _fits(node):
-            for index in (0, 2):
-                node.replace_input_with(index, _narrowed(model.graph, node.inputs[index]))
+    for node in narrow:
+        for index in (0, 2):
+            node.replace_input_with(index, _narrowed(model.graph, node.inputs[index]))
     for name in [name for name, value in model.graph.initializers.items() if not value.uses() and not value.is_graph_output()]:
         del model.graph.initializers[name]
 

@@ -11,10 +11,12 @@ from edgeq.errors import GateFailed
 if TYPE_CHECKING:
     from edgeq.deploy.exporting import ExportedFile
     from edgeq.deploy.verify import Verifier
-    from edgeq.exporter import Carrier, IoType
+    from edgeq.exporter import Carrier, IoLayout, IoType, WeightStorage
 
 _CARRIERS = ("uint8", "int8")
 _IO_TYPES = ("int8", "uint8", "float32")
+_IO_LAYOUTS = ("nhwc", "nchw")
+_WEIGHTS = ("int8", "int4")
 
 
 def command(
@@ -30,6 +32,15 @@ def command(
     io_type: Annotated[
         str, typer.Option("--io-type", metavar="|".join(_IO_TYPES), help="Type of a TFLite file's input and output.")
     ] = "int8",
+    io_layout: Annotated[
+        str, typer.Option("--io-layout", metavar="|".join(_IO_LAYOUTS), help="Order of the axes of a TFLite file's images.")
+    ] = "nhwc",
+    weights: Annotated[
+        str, typer.Option("--weights", metavar="|".join(_WEIGHTS), help="int4 stores weights that fit 4 bits in half the bytes.")
+    ] = "int8",
+    requantize: Annotated[
+        bool, typer.Option("--requantize", help="Approximate what a format cannot express exactly, and list it with its error.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", metavar="STEM", help="Name of the files, without the ending; else the source's.")
     ] = None,
@@ -62,7 +73,11 @@ def command(
     from edgeq.exporter import ExportOptions
 
     options = ExportOptions(
-        carrier=cast("Carrier", choose("dialect", dialect, _CARRIERS)), io_type=cast("IoType", choose("type", io_type, _IO_TYPES))
+        carrier=cast("Carrier", choose("dialect", dialect, _CARRIERS)),
+        io_type=cast("IoType", choose("type", io_type, _IO_TYPES)),
+        io_layout=cast("IoLayout", choose("layout", io_layout, _IO_LAYOUTS)),
+        weight_storage=cast("WeightStorage", choose("type", weights, _WEIGHTS)),
+        requantize=requantize,
     )
     formats = to or ([] if targets else default_formats())
     verifier = verifier_for(verify, data_dir, preprocess, split, limit) if verify is not None else None
@@ -72,13 +87,32 @@ def command(
         _show(verifier, as_json=as_json)
         raise
     if as_json:
-        files = [{"format": each.format, "path": str(each.path), "size_bytes": each.size_bytes, "parity": each.parity} for each in written]
-        console.write_json("export", {"files": files, **_verification(verifier)})
+        console.write_json("export", {"files": [_record(each) for each in written], **_verification(verifier)})
     else:
-        columns = ("file", "kB", "weights", "biases", "scales", "zero points", "different")
+        columns = ("file", "kB", "weights", "biases", "scales", "zero points", "different", "transposes")
         console.write_table("Numbers compared with the source's", columns, [_cells(each) for each in written], numbers=columns[1:])
+        _show_approximations(written)
         _show(verifier, as_json=False)
     _check_parity(written)
+
+
+def _record(each: "ExportedFile") -> dict[str, object]:
+    return {
+        "format": each.format,
+        "path": str(each.path),
+        "size_bytes": each.size_bytes,
+        "parity": each.parity,
+        "approximations": each.approximations,
+        "transposes": each.transposes,
+    }
+
+
+def _show_approximations(written: "tuple[ExportedFile, ...]") -> None:
+    from edgeq.deploy import console
+
+    rows = [(str(each.path), one.tensor, one.what, f"{one.max_error_lsb:.3g}") for each in written for one in each.approximations]
+    if rows:
+        console.write_table("Not exact", ("file", "tensor", "what was done", "error, LSB"), rows, numbers=("error, LSB",))
 
 
 def _verification(verifier: "Verifier | None") -> dict[str, object]:
@@ -111,4 +145,13 @@ def _cells(each: "ExportedFile") -> tuple[str, ...]:
 
     parity = each.parity
     numbers = (parity.weights, parity.biases, parity.scales, parity.zero_points, len(parity.different))
-    return str(each.path), kilobytes(each.size_bytes), *map(count, numbers)
+    return str(each.path), kilobytes(each.size_bytes), *map(count, numbers), _transposes(each)
+
+
+def _transposes(each: "ExportedFile") -> str:
+    from edgeq.deploy.report.values import kilobytes
+
+    moved = each.transposes
+    if moved is None:
+        return ""
+    return f"{moved.count}, {kilobytes(moved.size_bytes)} kB" if moved.count else "0"

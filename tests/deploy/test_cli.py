@@ -51,6 +51,8 @@ def start(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--to", "tfltie"], "did you mean 'tflite'"),
         (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--dialect", "int9"], "did you mean 'int8'"),
         (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--io-type", "floot32"], "did you mean 'float32'"),
+        (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--io-layout", "nhcw"], "did you mean 'nhwc'"),
+        (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--weights", "int"], "Known: int4, int8"),
         (["calibrate", "{tmp}/a.onnx", "--data", "digits", "-o", "{tmp}/out.txt"], "does not end in .onnx"),
         (["calibrate", "{tmp}/a.onnx", "--data", "digits", "-o", "{tmp}/b.onnx", "--observer", "minmix"], "did you mean 'minmax'"),
         (["compare", "{tmp}/a.onnx", "--data", "digits", "--preprocess", "dataste"], "did you mean 'dataset'"),
