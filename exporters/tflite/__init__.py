@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.exporter import Exported
+from edgeq.exporter import Exported, FloatShare
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.exporter import ExportOptions
+    from edgeq.qdq import QdqGraph, QdqOp
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,33 @@ class TfliteExporter:
         from edgeq.exporters.tflite.carriers import choose_carriers
         from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.lowering import write
-        from edgeq.exporters.tflite.reading import expected_numbers, stored_numbers, transposes_in, with_helpers
+        from edgeq.exporters.tflite.reading import expected_in, stored_numbers, transposes_in
         from edgeq.qdq import read_qdq
 
         if is_float(model):
             return export_float(model)
-        graph, approximations = expressible(read_qdq(model), approximate=options.requantize)
+        graph, approximations = expressible(read_qdq(model, islands=True), approximate=options.requantize)
         written = write(graph, options)
         found = stored_numbers(written.content)
-        expected = with_helpers(expected_numbers(graph, choose_carriers(graph)), found)
-        return Exported(written.content, compare(expected, found), approximations, transposes_in(written.content), stored=written.stored)
+        names = {op.output.name for op in written.in_float}
+        expected = expected_in(graph, choose_carriers(graph), found, names)
+        return Exported(
+            written.content,
+            compare(expected, found),
+            approximations,
+            transposes_in(written.content),
+            stored=written.stored,
+            in_float=_share(graph, written.in_float),
+        )
+
+
+def _share(graph: QdqGraph, in_float: tuple[QdqOp, ...]) -> FloatShare | None:
+    from edgeq.qdq_macs import macs_of
+
+    if not in_float:
+        return None
+    told = tuple(f"{op.op_type} {op.name}" + (f" ({op.source})" if op.source else "") for op in in_float)
+    return FloatShare(told, sum(map(macs_of, in_float)), sum(map(macs_of, graph.ops)))
 
 
 exporter = TfliteExporter()

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.builder import StoredGrid
+from edgeq.exporters.tflite.heads import add_head
 from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
@@ -42,6 +43,11 @@ def add_input(scene: Scene, tensor: QdqTensor, inner_layout: Layout, io_type: Io
     With nchw it stands in the order of ONNX, and one TRANSPOSE of the integers brings it to ``inner_layout``.
     """
     layout = onnx_order(len(tensor.shape)) if io_layout == "nchw" else inner_layout
+    if tensor.real:
+        outer = scene.tensor(tensor, layout)
+        scene.place(tensor, outer, layout)
+        scene.place(tensor, scene.read(tensor, inner_layout), inner_layout)
+        return outer
     carrier = scene.carriers[tensor.name]
     low = carrier.low if carrier.low > carrier.least else None
     high = carrier.high if carrier.high < carrier.greatest else None
@@ -61,27 +67,16 @@ def add_output(scene: Scene, output: QdqOutput, io_type: IoType, io_layout: IoLa
     tensor = output.tensor
     layout = output_layout(scene, tensor, io_layout)
     index = scene.read(tensor, layout)
-    if output.head == "softmax":
-        return _softmax(scene, output, index, layout)
+    if output.head:
+        return add_head(scene, output, index, layout)
+    if tensor.real:
+        return index
     if io_type == "int8":
         return index
     outer = _boundary(scene, tensor, layout, io_type, output.name)
     builtin, options = (Op.DEQUANTIZE, schema.DequantizeOptionsT()) if io_type == "float32" else (Op.QUANTIZE, schema.QuantizeOptionsT())
     scene.builder.operator(builtin, 2 if io_type == "float32" else 1, [index], [outer], options)
     return outer
-
-
-def _softmax(scene: Scene, output: QdqOutput, index: int, layout: Layout) -> int:
-    if layout.index(output.axis) != len(layout) - 1:
-        raise ArtefactError(f"the softmax of the output {output.name!r} is not over the last axis", mend="end the model at its logits")
-    shape = stored_shape(output.tensor.shape, layout)
-    logits = scene.builder.activation(f"{output.name}~logits", shape, None, np.float32)
-    scene.builder.operator(Op.DEQUANTIZE, 2, [index], [logits], schema.DequantizeOptionsT())
-    target = scene.builder.activation(f"{output.name}~softmax" if output.name in scene.carriers else output.name, shape, None, np.float32)
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
-    scene.builder.operator(Op.SOFTMAX, 1, [logits], [target], options)
-    return target
 
 
 def _boundary(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType, name: str) -> int:

@@ -97,6 +97,17 @@ class Builder:
             tensor.type = schema.TensorType.INT4
         return len(self._tensors) - 1
 
+    def mark(self) -> tuple[int, int, int, int]:
+        """How much there is now, for :meth:`rewind`."""
+        return len(self._tensors), len(self._buffers), len(self._operators), len(self._codes)
+
+    def rewind(self, mark: tuple[int, int, int, int]) -> None:
+        """Drop all that was added since a mark."""
+        tensors, buffers, operators, codes = mark
+        del self._tensors[tensors:], self._buffers[buffers:], self._operators[operators:]
+        self._codes = dict(list(self._codes.items())[:codes])
+        self._constants = {key: index for key, index in self._constants.items() if index < tensors}
+
     def name(self, index: int) -> str:
         """The name of a tensor."""
         return str(self._tensors[index].name)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq import MOVES, QdqConstant, QdqTensor, reach, same_grid
+from edgeq.qdq import AVERAGES, MOVES, QdqConstant, QdqTensor, reach, same_grid
 from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 LEAST, GREATEST = -128, 127
 _CARRIERS = frozenset(("int4", "uint4", "int8", "uint8"))
-_POOLS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
 _WIDE = frozenset(("int16", "uint16"))
 _EVERYTHING = 2**31 - 1
 _OR = ", or approximate with --requantize"
@@ -73,7 +72,8 @@ def choose_carriers(graph: QdqGraph) -> dict[str, Carrier]:
     """
     tensors = graph.tensors()
     for tensor in tensors.values():
-        _check(tensor)
+        if not tensor.real:
+            _check(tensor)
     group = _groups(graph)
     top: dict[str, int] = {}
     for tensor in tensors.values():
@@ -186,7 +186,7 @@ def _groups(graph: QdqGraph) -> dict[str, str]:
     parent: dict[str, str] = {}
     for op in graph.ops:
         for operand in op.inputs:
-            tied = isinstance(operand, QdqTensor) and op.op_type in MOVES | _POOLS and same_grid(operand.params, op.output.params)
+            tied = isinstance(operand, QdqTensor) and op.op_type in MOVES | AVERAGES and same_grid(operand.params, op.output.params)
             if tied:
                 parent[_root(parent, operand.name)] = _root(parent, op.output.name)  # type: ignore[union-attr]
     return parent

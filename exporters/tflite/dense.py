@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.layouts import onnx_order
+from edgeq.exporters.tflite.products import lower_product
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.versions import FULLY_CONNECTED_PER_CHANNEL
-from edgeq.qdq import QdqConstant
+from edgeq.qdq import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.scene import Scene
@@ -25,16 +26,17 @@ def lower_gemm(op: QdqOp, scene: Scene) -> None:
 
 
 def lower_matmul(op: QdqOp, scene: Scene) -> None:
-    """Append a MatMul with constant weights (in, out)."""
+    """Append a MatMul: with constant weights (in, out) as FULLY_CONNECTED, else as BATCH_MATMUL."""
+    if not isinstance(op.inputs[0], QdqTensor) or not is_matrix(op.inputs[1]):
+        lower_product(op, scene)
+        return
     _lower(op, scene, output_axis=1)
 
 
 def _lower(op: QdqOp, scene: Scene, output_axis: int) -> None:
     source, weights = scene.operand(op), op.inputs[1]
     if not isinstance(weights, QdqConstant) or weights.values.ndim != 2:
-        raise refused(
-            op, "its second operand is no constant matrix", "products of two activations are not written yet; keep weights constant"
-        )
+        raise refused(op, "its second operand is no constant matrix", "use MatMul for a product of two activations")
     levels = scene.weights(op, weights, channel_axis=output_axis)
     rows = levels if output_axis == 0 else levels.T
     filters = scene.add_weights(weights, rows, axis=0, packed=scene.fits_int4(source, rows))
@@ -47,3 +49,8 @@ def _lower(op: QdqOp, scene: Scene, output_axis: int) -> None:
         options.fusedActivationFunction = activation
         version = FULLY_CONNECTED_PER_CHANNEL if weights.params is not None and weights.params.axis is not None else 5 if rank > 2 else 4
         scene.builder.operator(Op.FULLY_CONNECTED, version, [index, filters, bias], [target], options)
+
+
+def is_matrix(operand: object) -> bool:
+    """Whether an operand is a constant that FULLY_CONNECTED takes as weights."""
+    return isinstance(operand, QdqConstant) and operand.values.ndim == 2

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.exporters.tflite.builder import StoredGrid
-from edgeq.exporters.tflite.carriers import check_rescale, clamps, constant_shift, refused
+from edgeq.exporters.tflite.carriers import check_rescale, clamps, refused
+from edgeq.exporters.tflite.float_scene import IslandScene
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import Operand, QdqConstant, QdqTensor
@@ -47,6 +47,9 @@ def lower_requantize(op: QdqOp, scene: Scene) -> None:
     """Append a change of grid: RELU where it also clamps at zero, else QUANTIZE."""
     source = scene.operand(op)
     layout = scene.layout(source)
+    if isinstance(scene, IslandScene):
+        scene.quantize(op.output, scene.read(source, layout), layout)
+        return
     carrier = scene.carriers[op.output.name]
     rectifies = clamps(op, carrier)[0] == carrier.zero_point
     check_rescale(op, -scene.carriers[source.name].least, float(source.scale) / float(op.output.scale))
@@ -78,15 +81,32 @@ def _binary(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any) -
 def _operand(op: QdqOp, operand: Operand | None, scene: Scene, layout: Layout) -> int:
     if isinstance(operand, QdqTensor):
         return scene.read(operand, layout)
-    if not isinstance(operand, QdqConstant) or operand.params is None or operand.params.axis is not None:
-        raise refused(op, "an operand is a float constant", "quantise the constant with one scale, or approximate with --requantize")
-    shift = constant_shift(operand, scene.carriers[op.output.name])
-    values = operand.values.astype(np.int32) + shift
-    element = scene.element(op.output)
-    if values.min(initial=0) < np.iinfo(element).min or values.max(initial=0) > np.iinfo(element).max:  # type: ignore[type-var]
-        raise refused(
-            op, f"the constant {operand.name!r} is stored in {operand.params.dtype}", f"quantise the constant to {np.dtype(element)}"
-        )
-    aligned = values.reshape((1,) * (len(layout) - values.ndim) + values.shape).transpose(layout)
-    grid = StoredGrid.of(operand.params.scale, int(operand.params.zero_point) + shift)
-    return scene.builder.constant(operand.name, np.ascontiguousarray(aligned.astype(element)), grid)
+    if not isinstance(operand, QdqConstant):
+        raise refused(op, "an operand is missing", "write the model again from its source")
+    return scene.constant(op, operand, layout)
+
+
+def lower_prelu(op: QdqOp, scene: Scene) -> None:
+    """Append a PRelu."""
+    source, slope = scene.operand(op), op.inputs[1]
+    layout = scene.layout(source)
+    if not isinstance(slope, QdqConstant):
+        raise refused(op, "its slopes are computed at run time", "make the slopes constant")
+    constant = scene.constant(op, slope, layout)
+    with scene.writing(op, layout) as (target, _):
+        scene.builder.operator(Op.PRELU, 1, [scene.read(source, layout), constant], [target])
+
+
+def lower_clip(op: QdqOp, scene: Scene) -> None:
+    """Append a Clip in float; in integers it is in the grid."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    bounds = (float(op.attributes["min"]), Op.MAXIMUM), (float(op.attributes["max"]), Op.MINIMUM)  # type: ignore[arg-type]
+    finite = [(bound, builtin) for bound, builtin in bounds if np.isfinite(bound)]
+    index = scene.read(source, layout)
+    with scene.writing(op, layout) as (target, _):
+        for i, (bound, builtin) in enumerate(finite):
+            reached = target if i == len(finite) - 1 else scene.tensor(op.output, layout, "~maximum")
+            limit = scene.builder.constant(f"{op.output.name}~bound{i}", np.array([bound], np.float32))
+            scene.builder.operator(builtin, 1, [index, limit], [reached], schema.MaximumMinimumOptionsT())
+            index = reached

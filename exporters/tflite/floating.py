@@ -6,7 +6,6 @@ functions writes both. BatchNorm must be folded before.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,21 +13,19 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported, ParityReport
 from edgeq.exporters.tflite.builder import Builder
-from edgeq.exporters.tflite.layouts import natural, stored_shape
+from edgeq.exporters.tflite.float_scene import FloatScene
+from edgeq.exporters.tflite.layouts import natural
 from edgeq.exporters.tflite.lowering import finish, lower_all
 from edgeq.exporters.tflite.reading import stored_floats
-from edgeq.exporters.tflite.scene import NO_ACTIVATION, RELU, RELU6, Scene
 from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
 from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, title
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import Activation, Operand
 
 _NO_GRID = QuantParams.of(1.0)
@@ -47,7 +44,7 @@ def export_float(model: ir.Model) -> Exported:
         ArtefactError: an operator without a TFLite form, BatchNormalization that is not folded among them; names it.
     """
     graph = _view(model)
-    scene = _FloatScene(Builder(graph.dynamic_batch), {})
+    scene = FloatScene(Builder(graph.dynamic_batch), {})
     inputs = [_input(scene, tensor) for tensor in graph.inputs]
     lower_all(graph, scene)
     outputs = [scene.read(output.tensor, natural(len(output.tensor.shape))) for output in graph.outputs]
@@ -61,31 +58,6 @@ def _input(scene: Scene, tensor: QdqTensor) -> int:
     index = scene.tensor(tensor, layout)
     scene.place(tensor, index, layout)
     return index
-
-
-class _FloatScene(Scene):
-    """A scene whose numbers are float32."""
-
-    # ruff: noqa: ARG002  # the methods answer the questions of the integer scene, which needs to know more
-
-    def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
-        sizes = tensor.shape if shape is None else shape
-        return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), None, np.float32)
-
-    def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
-        return constant.values.astype(np.float32)
-
-    def add_bias(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]) -> int:
-        constant = op.inputs[2] if len(op.inputs) > 2 else None
-        if isinstance(constant, QdqConstant):
-            return self.builder.constant(constant.name, constant.values.astype(np.float32).reshape(-1))
-        return self.builder.constant(f"{op.output.name}~bias", np.zeros(values.shape[0], np.float32))
-
-    @contextmanager
-    def writing(self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False) -> Iterator[tuple[int, int]]:
-        index = self.tensor(op.output, layout)
-        yield index, {"relu": RELU, "relu6": RELU6}.get(op.activation, NO_ACTIVATION) if fuses_relu else NO_ACTIVATION
-        self.place(op.output, index, layout)
 
 
 def _view(model: ir.Model) -> QdqGraph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import edgeq
@@ -10,44 +10,20 @@ from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.boundary import add_input, add_output, input_layout, output_layout
 from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.carriers import choose_carriers, refused
-from edgeq.exporters.tflite.convolution import lower_conv
-from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
-from edgeq.exporters.tflite.elementwise import lower_add, lower_mul, lower_relu, lower_requantize, lower_sub
-from edgeq.exporters.tflite.layouts import onnx_order
-from edgeq.exporters.tflite.pooling import lower_average_pool, lower_global_average_pool, lower_max_pool, lower_reduce_mean
+from edgeq.exporters.tflite.float_scene import IslandScene
+from edgeq.exporters.tflite.layouts import natural, onnx_order
+from edgeq.exporters.tflite.operators import LOWERINGS
 from edgeq.exporters.tflite.scene import Scene
-from edgeq.exporters.tflite.shape import lower_concat, lower_pad, lower_reshape, lower_slice, lower_transpose
+from edgeq.exporters.tflite.transposed import fixes_batch
+from edgeq.qdq import QdqTensor
+from edgeq.qdq_nodes import together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgeq.exporter import ExportOptions, IoType, StoredTensor
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import QdqGraph, QdqOp
-
-LOWERINGS: Mapping[str, Callable[[QdqOp, Scene], None]] = {
-    "Add": lower_add,
-    "AveragePool": lower_average_pool,
-    "Concat": lower_concat,
-    "Conv": lower_conv,
-    "Flatten": lower_reshape,
-    "Gemm": lower_gemm,
-    "GlobalAveragePool": lower_global_average_pool,
-    "MatMul": lower_matmul,
-    "MaxPool": lower_max_pool,
-    "Mul": lower_mul,
-    "Pad": lower_pad,
-    "ReduceMean": lower_reduce_mean,
-    "Relu": lower_relu,
-    "Requantize": lower_requantize,
-    "Reshape": lower_reshape,
-    "Slice": lower_slice,
-    "Squeeze": lower_reshape,
-    "Sub": lower_sub,
-    "Transpose": lower_transpose,
-    "Unsqueeze": lower_reshape,
-}
-"""What can be written. An operator is added by writing its function and naming it here."""
+    from edgeq.qdq import Blocker, QdqGraph, QdqOp
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +34,13 @@ class Written:
         content: its bytes.
         transposes: how many TRANSPOSE operators it needed; 0 for a convolutional net.
         stored: where each tensor of the view stands in it.
+        in_float: the operators that it computes in float.
     """
 
     content: bytes
     transposes: int
     stored: tuple[StoredTensor, ...] = ()
+    in_float: tuple[QdqOp, ...] = ()
 
 
 def write(graph: QdqGraph, options: ExportOptions) -> Written:
@@ -73,26 +51,65 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     """
     if not graph.inputs or not graph.outputs:
         raise ArtefactError("the model has no quantised input or no output", mend="quantise the model, its input too")
-    scene = Scene(Builder(graph.dynamic_batch), choose_carriers(graph), options.weight_storage == "int4")
-    inputs = [add_input(scene, tensor, input_layout(graph, tensor), options.io_type, options.io_layout) for tensor in graph.inputs]
-    nchw = options.io_layout == "nchw"
-    layouts = {tensor.graph_input: onnx_order(len(tensor.shape)) if nchw else scene.layout(tensor) for tensor in graph.inputs}
-    lower_all(graph, scene)
-    outputs = [add_output(scene, output, options.io_type, options.io_layout) for output in graph.outputs]
-    layouts |= {output.name: output_layout(scene, output.tensor, options.io_layout) for output in graph.outputs}
-    return finish(graph, scene, inputs, outputs, layouts, options.io_type)
+    scene = Scene(Builder(graph.dynamic_batch and not fixes_batch(graph)), choose_carriers(graph), options.weight_storage == "int4")
+    islands = IslandScene(scene)
+    home = {tensor.name: islands if tensor.real else scene for tensor in graph.tensors().values()}
+    inputs = [
+        add_input(home[tensor.name], tensor, input_layout(graph, tensor), options.io_type, options.io_layout) for tensor in graph.inputs
+    ]
+    inside = {tensor.graph_input: home[tensor.name].layout(tensor) for tensor in graph.inputs}
+    layouts = {name: onnx_order(len(layout)) for name, layout in inside.items()} if options.io_layout == "nchw" else inside
+    in_float = lower_all(graph, scene, islands if options.allow_float else None)
+    outputs = [add_output(home[output.tensor.name], output, options.io_type, options.io_layout) for output in graph.outputs]
+    layouts |= {output.name: output_layout(home[output.tensor.name], output.tensor, options.io_layout) for output in graph.outputs}
+    return replace(finish(graph, scene, inputs, outputs, layouts, options.io_type), in_float=in_float)
 
 
-def lower_all(graph: QdqGraph, scene: Scene) -> None:
-    """Append every operator of a graph.
+def lower_all(graph: QdqGraph, scene: Scene, islands: IslandScene | None = None) -> tuple[QdqOp, ...]:
+    """Append every operator of a graph; returns those that went to ``islands``.
+
+    Args:
+        graph: the operators.
+        scene: where they are written.
+        islands: where operators go that the scene cannot take; without it they are errors, all of them told in one.
 
     Raises:
-        ArtefactError: an operator that TFLite cannot express exactly; names it.
+        ArtefactError: operators that TFLite cannot express exactly; names them.
     """
+    errors: list[ArtefactError | Blocker] = list(graph.blockers) if islands is None else []
+    in_float = []
     for op in graph.ops:
+        if not is_island(op) or scene.is_float:
+            error = _attempt(op, scene)
+            if error is None:
+                continue
+            if islands is None:
+                errors.append(error)
+        if islands is not None:
+            in_float.append(op)
+            if (error := _attempt(op, islands)) is not None:
+                errors.append(error)
+        if errors:  # so that what reads it can be judged too
+            scene.place(op.output, 0, natural(len(op.output.shape)))
+    if errors:
+        raise together(errors)
+    return tuple(in_float)
+
+
+def is_island(op: QdqOp) -> bool:
+    """Whether an operator reads or computes numbers that are on no grid."""
+    return op.output.real or any(isinstance(operand, QdqTensor) and operand.real for operand in op.inputs)
+
+
+def _attempt(op: QdqOp, scene: Scene) -> ArtefactError | None:
+    try:
         if op.op_type not in LOWERINGS:
-            raise refused(op, "no exact TFLite operator is known for it", f"use one of {', '.join(LOWERINGS)}")
-        LOWERINGS[op.op_type](op, scene)
+            raise refused(op, "no exact TFLite operator is known for it", "see edgeq export --list-operators")
+        with scene.undone_on_error():
+            LOWERINGS[op.op_type](op, scene)
+    except ArtefactError as error:
+        return error
+    return None
 
 
 def finish(

@@ -60,7 +60,22 @@ def lower_reduce_mean(op: QdqOp, scene: Scene) -> None:
     _mean(op, scene, tuple(int(axis) for axis in axes), keep=bool(op.attributes.get("keepdims", 1)))  # type: ignore[union-attr]
 
 
+def lower_global_max_pool(op: QdqOp, scene: Scene) -> None:
+    """Append a GlobalMaxPool."""
+    _reduce(op, scene, tuple(range(2, len(scene.operand(op).shape))), Op.REDUCE_MAX, keep=True)
+
+
+def lower_reduce_max(op: QdqOp, scene: Scene) -> None:
+    """Append a ReduceMax."""
+    axes = op.attributes["axes"]
+    _reduce(op, scene, tuple(int(axis) for axis in axes), Op.REDUCE_MAX, keep=bool(op.attributes.get("keepdims", 1)))  # type: ignore[union-attr]
+
+
 def _mean(op: QdqOp, scene: Scene, axes: tuple[int, ...], *, keep: bool) -> None:
+    _reduce(op, scene, axes, Op.MEAN, keep=keep)
+
+
+def _reduce(op: QdqOp, scene: Scene, axes: tuple[int, ...], builtin: int, *, keep: bool) -> None:
     source = scene.operand(op)
     layout = scene.layout(source)
     left = onnx_order(len(op.output.shape))
@@ -72,7 +87,7 @@ def _mean(op: QdqOp, scene: Scene, axes: tuple[int, ...], *, keep: bool) -> None
     options = schema.ReducerOptionsT()
     options.keepDims = keep
     with scene.writing(op, left) as (target, _):
-        scene.builder.operator(Op.MEAN, 2, [scene.read(source, layout), numbers], [target], options)
+        scene.builder.operator(builtin, 2, [scene.read(source, layout), numbers], [target], options)
 
 
 def _window(op: QdqOp, scene: Scene) -> Window:

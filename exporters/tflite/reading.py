@@ -16,11 +16,12 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import Transposes
 from edgeq.exporters.parity import Numbers, numbers_of
 from edgeq.exporters.tflite.carriers import constant_shift
+from edgeq.exporters.tflite.rewriting import as_written, derived_numbers, is_plain
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,41 +40,64 @@ _TO_ONNX: dict[int, tuple[int, ...]] = {
     schema.BuiltinOperator.CONV_2D: (0, 3, 1, 2),  # OHWI
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: (3, 0, 1, 2),  # 1HWO
     schema.BuiltinOperator.FULLY_CONNECTED: (0, 1),  # (out, in)
+    schema.BuiltinOperator.TRANSPOSE_CONV: (3, 0, 1, 2),  # OHWI, and ONNX has IOHW
 }
 _CHANNEL_DIMENSION = {
     schema.BuiltinOperator.CONV_2D: 0,
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
     schema.BuiltinOperator.FULLY_CONNECTED: 0,
+    schema.BuiltinOperator.TRANSPOSE_CONV: 0,
 }
+_BIAS_INPUT = {schema.BuiltinOperator.TRANSPOSE_CONV: 3}
+_VIEWS = ("~unbounded", "~uncropped", "~image")  # what a later operator clamps, crops or gives another shape
 _ACTIVATIONS = (schema.TensorType.INT8, schema.TensorType.INT16)
-_BINARY = frozenset((schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB, schema.BuiltinOperator.MUL))
+_WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_BINARY = frozenset(getattr(schema.BuiltinOperator, name) for name in ("ADD", "SUB", "MUL", "PRELU", "BATCH_MATMUL"))
 
 
-def expected_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier]) -> list[Numbers]:
-    """The numbers of a QDQ model as TFLite stores them: zero points of activations shifted, those of weights zero."""
+def expected_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier], in_float: Container[str] = ()) -> list[Numbers]:
+    """The numbers of a QDQ model as TFLite stores them: zero points of activations shifted, those of weights zero.
+
+    Args:
+        graph: the model.
+        carriers: of its tensors.
+        in_float: names of the results of operators that the file computes in float, whose constants are no integers there.
+    """
     owners = {f"{op.output.name}/{i}": op for op in graph.ops for i, o in enumerate(op.inputs) if isinstance(o, QdqConstant)}
-    expected = [numbers for op in graph.ops for numbers in _absent_bias(op)]
+    expected = [numbers for op in graph.ops if op.output.name not in in_float for numbers in _absent_bias(op)]
     for numbers in numbers_of(graph):
         op = owners.get(numbers.key)
+        if op is not None and op.output.name in in_float:
+            continue
         if op is None:
             expected.append(replace(numbers, zero_point=numbers.zero_point + carriers[numbers.key].shift))
-        elif op.op_type in ("Add", "Sub", "Mul"):
+        elif op.op_type in ("Add", "Sub", "Mul", "PRelu") or (op.op_type == "MatMul" and not _is_dense(op)):
             constant = op.inputs[int(numbers.key.rpartition("/")[2])]
             shift = constant_shift(constant, carriers[op.output.name]) if isinstance(constant, QdqConstant) else 0
             expected.append(replace(numbers, zero_point=numbers.zero_point + shift, levels=_squeezed(numbers.levels)))
         else:
             expected.append(
                 _weights_in_onnx_order(
-                    numbers, transposed=op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB"))
+                    as_written(op, numbers), transposed=op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB"))
                 )
             )
     return expected
 
 
+def expected_in(
+    graph: QdqGraph, carriers: Mapping[str, Carrier], found: Mapping[str, Numbers], in_float: Container[str] = ()
+) -> list[Numbers]:
+    """Everything a file must hold, given what it does: the model's numbers, what follows from them, and the grids of helpers."""
+    known = expected_numbers(graph, carriers, in_float)
+    derived = [numbers for numbers in derived_numbers(graph, carriers, found) if numbers.key.partition("~")[0] not in in_float]
+    fixed = {numbers.key for numbers in derived}
+    return known + derived + with_helpers(known, {key: numbers for key, numbers in found.items() if key not in fixed})[len(known) :]
+
+
 def with_helpers(expected: list[Numbers], found: Mapping[str, Numbers]) -> list[Numbers]:
     """The expected numbers, and for each helper in the file, as a padded copy is, that it has the grid of its tensor."""
     grids = {numbers.key: numbers for numbers in expected if numbers.kind == "activation"}
-    helpers = {key: _helped(key, grids) for key in found if key not in grids}
+    helpers = {key: _helped(key, grids) for key in found if key not in grids and found[key].kind == "activation"}
     return expected + [replace(grids[owner], key=key) for key, owner in helpers.items() if owner]
 
 
@@ -87,11 +111,13 @@ def _helped(key: str, grids: Mapping[str, Numbers]) -> str:
 def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
     """What a file must hold for an operator without bias: zeros, for runtimes that want the input to be there."""
     source, weights, bias = (*op.inputs, None, None, None)[:3]
-    if op.op_type not in ("Conv", "Gemm", "MatMul") or bias is not None:
+    if op.op_type not in _WEIGHTED or bias is not None or (op.op_type == "MatMul" and not _is_dense(op)):
         return
     if isinstance(source, QdqTensor) and isinstance(weights, QdqConstant) and weights.params is not None:
         scale = np.atleast_1d(weights.params.scale * source.scale)
-        zeros = np.zeros(op.output.shape[1 if op.op_type == "Conv" else -1], np.int64)
+        if is_plain(op) and scale.size > 1:
+            scale = np.concatenate([scale] * int(op.attributes.get("group", 1)))  # type: ignore[arg-type]
+        zeros = np.zeros(op.output.shape[1 if op.op_type.startswith("Conv") else -1], np.int64)
         yield Numbers(f"{op.output.name}/2", "bias", scale, np.zeros(scale.shape, np.int64), zeros)
 
 
@@ -103,6 +129,12 @@ def _weights_in_onnx_order(numbers: Numbers, *, transposed: bool) -> Numbers:
     elif levels is not None and transposed:
         levels = levels.T
     return replace(numbers, zero_point=np.zeros_like(numbers.zero_point), levels=levels)
+
+
+def _is_dense(op: QdqOp) -> bool:
+    """Whether a MatMul multiplies an activation by a constant matrix."""
+    source, weights = op.inputs[:2]
+    return isinstance(source, QdqTensor) and isinstance(weights, QdqConstant) and weights.values.ndim == 2
 
 
 def _squeezed(levels: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
@@ -172,9 +204,13 @@ def _grid(tensor: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int) -> Iterator[Numbers]:
-    owner = _name(tensors[operator.outputs[0]]).removesuffix("~unbounded")  # clamped by a later operator
+    owner = _name(tensors[operator.outputs[0]])
+    for view in _VIEWS:
+        owner = owner.removesuffix(view)
     if builtin in _TO_ONNX:
-        weights, bias = tensors[operator.inputs[1]], tensors[operator.inputs[2]]
+        weights, bias = tensors[operator.inputs[1]], tensors[operator.inputs[_BIAS_INPUT.get(builtin, 2)]]
+        if not _on_a_grid(weights):
+            return
         scale, zero = _grid(weights)
         if scale.size > 1 and weights.quantization.quantizedDimension != _CHANNEL_DIMENSION[builtin]:
             scale = scale[:0]  # scales on the wrong axis are not the scales that the model means
@@ -182,14 +218,21 @@ def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int) -
         yield Numbers(f"{owner}/2", "bias", *_grid(bias), _values(model, bias))
     elif builtin in _BINARY:
         for position, index in enumerate(operator.inputs):
-            if model.buffers[tensors[index].buffer].data is not None:
-                yield _constant_operand(model, tensors[index], f"{owner}/{position}")
+            if model.buffers[tensors[index].buffer].data is not None and _on_a_grid(tensors[index]):
+                yield _constant_operand(model, tensors[index], f"{owner}/{position}", images=builtin != schema.BuiltinOperator.BATCH_MATMUL)
+    elif builtin == schema.BuiltinOperator.GATHER and model.buffers[tensors[operator.inputs[0]].buffer].data is not None:
+        scale, zero = _grid(tensors[operator.inputs[0]])
+        yield Numbers(f"{owner}/table", "weight", scale, zero, _values(model, tensors[operator.inputs[0]]) - zero[0])
 
 
-def _constant_operand(model: Any, tensor: Any, key: str) -> Numbers:
+def _on_a_grid(tensor: Any) -> bool:
+    return tensor.quantization is not None and tensor.quantization.scale is not None
+
+
+def _constant_operand(model: Any, tensor: Any, key: str, *, images: bool) -> Numbers:
     scale, zero = _grid(tensor)
     values = _values(model, tensor)
-    onnx_order = values.transpose(0, 3, 1, 2) if values.ndim == 4 else values
+    onnx_order = values.transpose(0, 3, 1, 2) if values.ndim == 4 and images else values
     return Numbers(key, "weight", scale, zero, (onnx_order - zero[0]).squeeze())
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from edgeq.errors import ArtefactError
 from edgeq.exporter import StoredTensor
 from edgeq.exporters.tflite.biases import add_bias
 from edgeq.exporters.tflite.builder import Builder, StoredGrid
-from edgeq.exporters.tflite.carriers import Carrier, clamps, int8_weights, refused
+from edgeq.exporters.tflite.carriers import Carrier, clamps, constant_shift, int8_weights, refused
 from edgeq.exporters.tflite.layouts import Layout, natural, same_order, stored_shape
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant, QdqOp, QdqTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,8 +48,11 @@ class Scene:
         axes: layouts of tensors of the file that are not in their natural one, by name.
     """
 
+    is_float: ClassVar[bool] = False
+    """Whether what it writes is float32."""
+
     builder: Builder
-    carriers: Mapping[str, Carrier]
+    carriers: dict[str, Carrier]
     int4_weights: bool = False
     transposes: int = 0
     axes: dict[str, Layout] = field(default_factory=dict)
@@ -67,6 +71,26 @@ class Scene:
         """Where every tensor recorded so far stands in the file."""
         return tuple(StoredTensor(name, self.builder.name(placed.index), placed.layout) for name, placed in self._placed.items())
 
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Take back all that is written inside if it ends with an ArtefactError, which goes on."""
+        mark, placed, copies, transposes = self.builder.mark(), dict(self._placed), dict(self._copies), self.transposes
+        try:
+            yield
+        except ArtefactError:
+            self.builder.rewind(mark)
+            self._placed, self._copies, self.transposes = placed, copies, transposes
+            raise
+
+    def find(self, tensor: QdqTensor) -> int | None:
+        """The index of a tensor that was recorded; None for one that was not."""
+        placed = self._placed.get(tensor.name)
+        return None if placed is None else placed.index
+
+    def alias(self, tensor: QdqTensor, of: QdqTensor) -> None:
+        """Give a tensor the carrier of another, of which it is another view."""
+        self.carriers[tensor.name] = self.carriers[of.name]
+
     def layout(self, tensor: QdqTensor) -> Layout:
         """The layout in which a tensor was written."""
         return self._placed[tensor.name].layout
@@ -81,6 +105,28 @@ class Scene:
         """Remember the layout of a tensor of the file, if it is not the one that readers take for granted."""
         if layout != natural(len(layout)):
             self.axes[name] = layout
+
+    def helper(self, tensor: QdqTensor, name: str, shape: Sequence[int]) -> int:
+        """Add a tensor of any shape on the grid of ``tensor``."""
+        return self.builder.activation(name, shape, self.grid(tensor), self.element(tensor))
+
+    def constant(self, op: QdqOp, constant: QdqConstant, layout: Layout) -> int:
+        """Add a constant operand of an operator that takes activations on both sides, stretched to the rank of a layout.
+
+        Raises:
+            ArtefactError: it is in float, has many scales, or does not fit the element type of activations.
+        """
+        if constant.params is None or constant.params.axis is not None:
+            raise refused(op, "an operand is a float constant", "quantise the constant with one scale, or approximate with --requantize")
+        shift = constant_shift(constant, self.carriers[op.output.name])
+        values = constant.values.astype(np.int32) + shift
+        element = self.element(op.output)
+        if values.min(initial=0) < np.iinfo(element).min or values.max(initial=0) > np.iinfo(element).max:  # type: ignore[type-var]
+            raise refused(
+                op, f"the constant {constant.name!r} is stored in {constant.params.dtype}", f"quantise the constant to {np.dtype(element)}"
+            )
+        grid = StoredGrid.of(constant.params.scale, int(constant.params.zero_point) + shift)
+        return self.builder.constant(constant.name, aligned(values, layout).astype(element), grid)
 
     def element(self, tensor: QdqTensor) -> type[np.generic]:
         """The element type in which a tensor is stored."""
@@ -189,3 +235,8 @@ class Scene:
         suffix = "~least" if builtin == Op.MAXIMUM else "~greatest"
         constant = self.builder.constant(f"{tensor.name}{suffix}", np.array([bound], self.element(tensor)), self.grid(tensor))
         self.builder.operator(builtin, 2, [source, constant], [target], schema.MaximumMinimumOptionsT())
+
+
+def aligned(values: NDArray[np.generic], layout: Layout) -> NDArray[np.generic]:
+    """A constant that broadcasts from its last axis on, in the dimensions of a layout."""
+    return np.ascontiguousarray(values.reshape((1,) * (len(layout) - values.ndim) + values.shape).transpose(layout))

@@ -23,6 +23,14 @@ def lower_transpose(op: QdqOp, scene: Scene) -> None:
     scene.place(op.output, scene.read(source, layout), renamed(layout, _ints(op, "perm")))
 
 
+def lower_identity(op: QdqOp, scene: Scene) -> None:
+    """Append nothing but a RESHAPE to the same shape: a copy under another name."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    with scene.writing(op, layout) as (target, _):
+        scene.reshape(scene.read(source, layout), target, stored_shape(op.output.shape, layout))
+
+
 def lower_reshape(op: QdqOp, scene: Scene) -> None:
     """Append a Reshape, Flatten, Squeeze or Unsqueeze; a TRANSPOSE comes first only where channels and pixels mix."""
     source = scene.operand(op)

@@ -30,6 +30,7 @@ class ExportOptions:
             have 16 bits.
         io_layout: order of the axes of images at a TFLite file's boundary; nchw costs a TRANSPOSE at each.
         weight_storage: int4 stores weights that fit 4 bits in half the bytes; all others stay in int8.
+        allow_float: keep operators in float that a format has no integer form for, where they would be refused otherwise.
         requantize: approximate what a format cannot express exactly, and list it, where it would be refused otherwise.
         dialect: how the runtime that an ONNX file is for wants it; decides on the carrier too.
     """
@@ -39,6 +40,7 @@ class ExportOptions:
     io_layout: IoLayout = "nhwc"
     weight_storage: WeightStorage = "int8"
     requantize: bool = False
+    allow_float: bool = False
     dialect: Dialect | None = None
 
 
@@ -111,6 +113,26 @@ class StoredTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class FloatShare:
+    """What a file computes in float.
+
+    Attributes:
+        operators: for each, its ONNX operator, node and, where the model tells it, its source line.
+        macs: multiplications with addition among them, for batch 1.
+        total_macs: those of the whole model.
+    """
+
+    operators: tuple[str, ...]
+    macs: int
+    total_macs: int
+
+    @property
+    def share(self) -> float:
+        """The part of the multiplications that is in float, 0 to 1."""
+        return self.macs / self.total_macs if self.total_macs else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
     """A file's content and its proof.
 
@@ -121,6 +143,7 @@ class Exported:
         transposes: changes of layout that remain in the file; None for a format that keeps the model's layout.
         stored: where the model's quantised tensors stand in it, in graph order; empty where the format keeps their names.
         files: the content of a folder by file name, for a format that is one.
+        in_float: what it computes in float; None where nothing is.
     """
 
     content: bytes
@@ -129,6 +152,7 @@ class Exported:
     transposes: Transposes | None = None
     stored: tuple[StoredTensor, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    in_float: FloatShare | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 Activation = Literal["", "relu", "relu6"]
 AttributeValue: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
-MOVES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Pad", "MaxPool"))
+MOVES = frozenset(
+    (
+        *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Pad"),
+        *("MaxPool", "GlobalMaxPool", "ReduceMax", "Gather", "ResizeNearest"),
+    )
+)
 """Operators that only choose among the integers they read, so that they commute with quantisation."""
 
-_AVERAGES = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
+AVERAGES = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean", "Resize"))
+"""Operators whose results lie between the least and the greatest number they read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +46,7 @@ class QdqTensor:
         low: the least integer that can occur, a fused activation and the integers it is made of taken into account.
         high: the greatest integer that can occur.
         graph_input: the name of the graph input that it holds; empty inside the graph.
+        real: whether it stays in float32; its grid and range then mean nothing.
     """
 
     name: str
@@ -48,6 +55,7 @@ class QdqTensor:
     low: int
     high: int
     graph_input: str = ""
+    real: bool = False
 
     @property
     def is_input(self) -> bool:
@@ -93,7 +101,9 @@ class QdqOp:
     """One integer operator.
 
     Attributes:
-        op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range.
+        op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range, ``ResizeNearest`` for a
+            Resize that only repeats and drops, ``Lookup`` for a function of one number that several nodes spell in float:
+            input 1 then holds its value for each integer of input 0, from the least of that carrier on.
         name: the source node's name, or its output's where it has none.
         inputs: data operands; None for an optional one left out.
         output: what it computes.
@@ -101,6 +111,7 @@ class QdqOp:
             inputs are here, axes are not negative.
         activation: a float Relu or Clip(0, 6) between the operator and its quantiser; its effect is in
             ``output.low`` and ``output.high``, as that of any other Clip is.
+        source: the line of the program that made the node, where the file tells it.
     """
 
     op_type: str
@@ -109,6 +120,7 @@ class QdqOp:
     output: QdqTensor
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
     activation: Activation = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,12 +132,29 @@ class QdqOutput:
         tensor: the quantised tensor it shows.
         head: what stands, in float, between the two.
         axis: the axis of the head, not negative; -1 without one.
+        keepdims: whether an argmax leaves an axis of one element.
+        dtype: the integer type of an argmax.
     """
 
     name: str
     tensor: QdqTensor
-    head: Literal["", "softmax"] = ""
+    head: Literal["", "softmax", "log_softmax", "argmax"] = ""
     axis: int = -1
+    keepdims: bool = True
+    dtype: Literal["int32", "int64"] = "int64"
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """Something that keeps a part of a model from being computed in integers.
+
+    Attributes:
+        what: what it is, with the node and where that comes from.
+        mend: what to do about it.
+    """
+
+    what: str
+    mend: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +167,7 @@ class QdqGraph:
         outputs: the graph's outputs.
         dynamic_batch: whether the file leaves the batch open.
         metadata: the file's ``metadata_props``.
+        blockers: why some of its tensors are in float; empty unless it was read with islands.
         integers: for each value of the file that holds the integers of a quantised tensor, the tensor's name.
     """
 
@@ -147,6 +177,7 @@ class QdqGraph:
     dynamic_batch: bool
     metadata: Mapping[str, str]
     integers: Mapping[str, str] = field(default_factory=dict)
+    blockers: tuple[Blocker, ...] = ()
 
     def tensors(self) -> dict[str, QdqTensor]:
         """Every quantised tensor by name, inputs first, then in graph order."""
@@ -166,7 +197,7 @@ def reach(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams)
     """
     low, high = params.qmin, params.qmax
     tensors = [operand for operand in inputs if isinstance(operand, QdqTensor)]
-    if not tensors or op_type not in MOVES | _AVERAGES | {"Requantize"} or params.axis is not None:
+    if not tensors or any(tensor.real for tensor in tensors) or op_type not in MOVES | AVERAGES | {"Requantize"} or params.axis is not None:
         return low, high
     if all(same_grid(tensor.params, params) for tensor in tensors):
         return max(low, min(t.low for t in tensors)), min(high, max(t.high for t in tensors))
@@ -175,12 +206,16 @@ def reach(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams)
     return low, high
 
 
-def read_qdq(model: ir.Model) -> QdqGraph:
+def read_qdq(model: ir.Model, *, islands: bool = False) -> QdqGraph:
     """Read a QDQ ONNX model, from this or any other tool, opset 13 to 25; ``model`` is left as it is.
 
+    Args:
+        model: the model.
+        islands: whether results without a quantiser become tensors in float (``QdqTensor.real``) rather than an error.
+
     Raises:
-        ArtefactError: a part of the graph stays in float, is not valid ONNX, has a cycle or unknown shapes; names the node.
+        ArtefactError: parts of the graph stay in float, all of which it names; or it is not valid ONNX, has a cycle or unknown shapes.
     """
     from edgeq.qdq_reader import Reader
 
-    return Reader(model).read()
+    return Reader(model, islands).read()

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq import AttributeValue
+    from edgeq.qdq import AttributeValue, Blocker
 
 OPSETS = range(13, 26)
 _FULL_RANGE = 2**31 - 1
+_DEFAULT_AXIS = {"Concat": -1, "Softmax": -1, "LogSoftmax": -1, "Split": 0, "ArgMax": 0, "Gather": 0, "ScatterElements": 0}
+_STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
 
 def title(node: ir.Node) -> str:
@@ -31,6 +33,28 @@ def title(node: ir.Node) -> str:
 def stripped(name: str) -> str:
     """The name of the tensor whose integers are called ``name``."""
     return name.removesuffix("_quantized")
+
+
+def source_line(node: ir.Node) -> str:
+    """The line of the program that made a node, where the exporter wrote it down; empty where it did not."""
+    frames = [line.strip() for line in node.metadata_props.get(_STACK_TRACE, "").splitlines() if line.strip().startswith("File ")]
+    return frames[-1] if frames else (node.doc_string or "").strip().partition("\n")[0]
+
+
+def kind_of(node: ir.Node) -> str:
+    """The operator of the integer view that a node is: its own, but for a Resize that only repeats and drops."""
+    mode = node.attributes.get("mode")
+    nearest = node.op_type == "Resize" and (mode is None or mode.as_string() == "nearest")
+    return "ResizeNearest" if nearest else node.op_type
+
+
+def together(errors: Sequence[ArtefactError | Blocker]) -> ArtefactError:
+    """One error that tells all of them, each once."""
+    told = dict.fromkeys(error.what for error in errors)
+    if len(told) == 1:
+        return ArtefactError(errors[0].what, mend=errors[0].mend)
+    mends = dict.fromkeys(error.mend for error in errors)
+    return ArtefactError("\n  ".join([f"{len(told)} things stand in the way:", *told]), mend="; ".join(mends))
 
 
 def in_order(graph: ir.Graph) -> list[ir.Node]:
@@ -213,14 +237,27 @@ def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeVal
         found |= _slice(node, shape)
     elif node.op_type == "Pad":
         found |= _pad(node, rank)
-    elif node.op_type == "ReduceMean":
+    elif node.op_type in ("ReduceMean", "ReduceMax", "ReduceSum"):
         axes = _listed(node, 1) or tuple(found.get("axes", ())) or tuple(range(rank))  # type: ignore[arg-type]
         found["axes"] = tuple(int(axis) % rank for axis in axes)
     elif node.op_type == "Transpose":
         found.setdefault("perm", tuple(reversed(range(rank))))
-    elif node.op_type in ("Concat", "Softmax", "Split"):
-        found["axis"] = _integer(node, "axis", 0 if node.op_type == "Split" else -1) % rank
+    elif node.op_type in _DEFAULT_AXIS:
+        axis = _integer(node, "axis", _DEFAULT_AXIS[node.op_type]) % rank
+        found["axis"] = axis
+        if node.op_type == "Gather":
+            found |= _gathered(node, shape[axis])
+    elif node.op_type == "Resize" and len(node.inputs) > 2 and node.inputs[2] is not None:
+        found["scales"] = tuple(float(scale) for scale in np.asarray(constant_of(node.inputs[2])).reshape(-1))
     return found
+
+
+def _gathered(node: ir.Node, size: int) -> dict[str, AttributeValue]:
+    indices = node.inputs[1] if len(node.inputs) > 1 else None
+    numbers = constant_of(indices) if indices is not None else None
+    if numbers is None:
+        raise ArtefactError(f"Gather {title(node)!r} computes its indices at run time", mend="export it with constant indices")
+    return {"indices": tuple(int(i) % size for i in numbers.reshape(-1)), "indices_shape": numbers.shape}
 
 
 def _plain(attribute: ir.Attr) -> AttributeValue:

@@ -7,13 +7,29 @@ stand for, or a float result that still waits for its quantiser. A QuantizeLinea
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from edgeq import qdq_norm
 from edgeq.errors import ArtefactError
-from edgeq.qdq import MOVES, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, reach, same_grid
-from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, grid_of, in_order, stripped, title
+from edgeq.qdq import MOVES, Blocker, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, reach, same_grid
+from edgeq.qdq_lookup import joined
+from edgeq.qdq_meanings import Input, Key, Landing, Meaning, Opaque, Pending, Real, Stored
+from edgeq.qdq_nodes import (
+    Shapes,
+    attributes_of,
+    bounds_of,
+    constant_of,
+    grid_of,
+    in_order,
+    kind_of,
+    source_line,
+    stripped,
+    title,
+    together,
+)
+from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,81 +37,44 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.qdq import Activation, AttributeValue
-    from edgeq.quant import QuantParams
 
 _TRANSPARENT = frozenset(("Identity", "Dropout"))
 _SHAPE_OF = frozenset(("Shape", "Size"))
 _ACTIVATIONS = frozenset(("Relu", "Clip"))
+_HEADS: Mapping[str, Literal["softmax", "log_softmax"]] = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}
+_INTEGERS = {6: "int32", 7: "int64"}  # by ONNX's number of the type
+_FLOAT32 = 1
+_READS_SHAPES = MOVES | {"Resize"}
+_WAITS = frozenset(("QuantizeLinear", "DequantizeLinear", "Split", "Cast")) | _READS_SHAPES | _TRANSPARENT | _SHAPE_OF | _ACTIVATIONS
+_NO_GRID = QuantParams.of(1.0)
 _MEND = "put a QuantizeLinear/DequantizeLinear pair after it, or quantise with the integer placement"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stored:
-    """The integers of a tensor."""
-
-    tensor: QdqTensor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Real:
-    """The numbers that a tensor's integers stand for."""
-
-    tensor: QdqTensor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Input:
-    """An input of the graph, not quantised yet."""
-
-    value: ir.Value
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Opaque:
-    """Arithmetic on shapes; only Reshape reads it, whose output's shape is known anyway."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pending:
-    """A float result that waits for its quantiser, clipped to ``low .. high``."""
-
-    node: ir.Node
-    value: ir.Value
-    op_type: str
-    operands: tuple[_Meaning | None, ...]
-    attributes: Mapping[str, AttributeValue]
-    low: float = float("-inf")
-    high: float = float("inf")
-    activation: Activation = ""
-
-
-_Meaning: TypeAlias = "QdqConstant | _Stored | _Real | _Input | _Opaque | _Pending"
-_Key: TypeAlias = tuple[int, str, bytes, bytes, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """Where a quantiser puts its result: stored grid, and the integers left after clipping."""
-
-    params: QuantParams
-    low: int
-    high: int
 
 
 @dataclass(slots=True)
 class Reader:
-    """Reads one model."""
+    """Reads one model.
+
+    Attributes:
+        model: the model.
+        islands: whether a result without a quantiser becomes a tensor in float; else all of them are named in one error.
+    """
 
     model: ir.Model
+    islands: bool = False
     _shapes: Shapes = field(init=False)
-    _meanings: dict[ir.Value, _Meaning] = field(default_factory=dict)
+    _computed_with: frozenset[ir.Value] = field(init=False)
+    _meanings: dict[ir.Value, Meaning] = field(default_factory=dict)
     _ops: list[QdqOp] = field(default_factory=list)
     _inputs: dict[ir.Value, QdqTensor] = field(default_factory=dict)
-    _made: dict[_Key, QdqTensor] = field(default_factory=dict)
+    _made: dict[Key, QdqTensor] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
+    _blocked: list[ArtefactError] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._shapes = Shapes(self.model)
+        self._computed_with = frozenset(
+            value for value in self.model.graph.inputs if any(node.op_type not in _WAITS for node in value.consumers())
+        )
 
     def read(self) -> QdqGraph:
         """The integer graph.
@@ -106,6 +85,8 @@ class Reader:
         for node in in_order(self.model.graph):
             self._visit(node)
         outputs = tuple(self._output(value) for value in self.model.graph.outputs)
+        if self._blocked and not self.islands:
+            raise together(self._blocked)
         graph_inputs = [value for value in self.model.graph.inputs if value in self._inputs]
         return QdqGraph(
             ops=tuple(_fold(self._ops, outputs)),
@@ -115,18 +96,19 @@ class Reader:
                 value.shape is not None and len(value.shape) > 0 and not isinstance(value.shape[0], int) for value in graph_inputs
             ),
             metadata=dict(self.model.metadata_props),
-            integers={value.name or "": m.tensor.name for value, m in self._meanings.items() if isinstance(m, _Stored)},
+            blockers=tuple(Blocker(error.what, error.mend) for error in self._blocked),
+            integers={value.name or "": m.tensor.name for value, m in self._meanings.items() if isinstance(m, Stored)},
         )
 
     # ---- meanings -------------------------------------------------------------------------------------------------
 
-    def _meaning(self, value: ir.Value) -> _Meaning:
+    def _meaning(self, value: ir.Value) -> Meaning:
         if value not in self._meanings:
             constant = constant_of(value)
             if constant is not None:
                 self._meanings[value] = QdqConstant(stripped(value.name or "constant"), constant, None)
             elif value.is_graph_input():
-                self._meanings[value] = _Input(value)
+                self._meanings[value] = Input(value)
             else:
                 raise ArtefactError(f"nothing computes the value {value.name!r}", mend="write the model again from its source")
         return self._meanings[value]
@@ -137,10 +119,10 @@ class Reader:
         operands = tuple(None if value is None else self._meaning(value) for value in node.inputs)
         if (
             node.op_type in _SHAPE_OF
-            or (any(isinstance(o, _Opaque) for o in operands) and node.op_type not in MOVES)
+            or (any(isinstance(o, Opaque) for o in operands) and node.op_type not in _READS_SHAPES)
             or _all_opaque(operands)
         ):
-            self._meanings.update({value: _Opaque() for value in node.outputs})
+            self._meanings.update({value: Opaque() for value in node.outputs})
         elif node.op_type == "QuantizeLinear":
             self._quantize(node, operands[0])
         elif node.op_type == "DequantizeLinear":
@@ -151,57 +133,80 @@ class Reader:
             self._meanings[node.outputs[0]] = self._activation(node, operands[0])
         elif node.op_type == "Split":
             self._split(node, operands[0])
+        elif node.op_type == "Cast" and not isinstance(operands[0], QdqConstant):
+            self._meanings[node.outputs[0]] = self._cast(node, operands[0])
         else:
             self._meanings[_only_output(node)] = self._computed(node, operands)
 
-    def _dequantized(self, node: ir.Node, operand: _Meaning | None) -> _Meaning:
+    def _dequantized(self, node: ir.Node, operand: Meaning | None) -> Meaning:
         params = grid_of(node)
         if isinstance(operand, QdqConstant):
             if operand.values.dtype.kind not in "iu":
                 raise ArtefactError(f"DequantizeLinear {title(node)!r} reads floats", mend="store the integers it should read")
             return QdqConstant(operand.name, operand.values, operand.params or params)
-        if isinstance(operand, _Input):
-            low_high = _Grid(params, params.qmin, params.qmax)
-            return _Real(self._input(operand.value, low_high, stripped(operand.value.name or "input")))
-        if not isinstance(operand, _Stored):
+        if isinstance(operand, Input):
+            low_high = Landing(params, params.qmin, params.qmax)
+            return Real(self._input(operand.value, low_high, stripped(operand.value.name or "input")))
+        if not isinstance(operand, Stored):
             raise ArtefactError(f"DequantizeLinear {title(node)!r} reads what no QuantizeLinear wrote", mend=_MEND)
         if not same_grid(params, operand.tensor.params):
             raise ArtefactError(
                 f"DequantizeLinear {title(node)!r} reads {operand.tensor.name!r} on another grid than it was written on",
                 mend="give the QuantizeLinear and its DequantizeLinear one scale and zero point",
             )
-        return _Real(operand.tensor)
+        return Real(operand.tensor)
 
-    def _activation(self, node: ir.Node, operand: _Meaning | None) -> _Meaning:
+    def _activation(self, node: ir.Node, operand: Meaning | None) -> Meaning:
         low, high = bounds_of(node)
         value = node.outputs[0]
-        if isinstance(operand, _Stored):
+        if isinstance(operand, Stored):
             params = operand.tensor.params
             narrowed = replace(params, qmin=int(max(params.qmin, low)), qmax=int(min(params.qmax, high)))
-            return _Stored(
-                self._requantized(node, operand.tensor, _Grid(narrowed, narrowed.qmin, narrowed.qmax), stripped(value.name or ""))
+            return Stored(
+                self._requantized(node, operand.tensor, Landing(narrowed, narrowed.qmin, narrowed.qmax), stripped(value.name or ""))
             )
-        if isinstance(operand, _Pending):
+        if isinstance(operand, Pending):
             low, high = max(low, operand.low), min(high, operand.high)
             return replace(operand, low=low, high=high, activation=_named(low, high))
-        if isinstance(operand, (_Real, _Input)):
-            return _Pending(node, value, "Requantize", (operand,), {}, low, high, _named(low, high))
+        if isinstance(operand, (Real, Input)):
+            return Pending(node, value, "Requantize", (operand,), {}, low, high, _named(low, high))
         raise ArtefactError(f"{node.op_type} {title(node)!r} works on a constant", mend="fold constants before exporting")
 
-    def _computed(self, node: ir.Node, operands: tuple[_Meaning | None, ...]) -> _Meaning:
+    def _cast(self, node: ir.Node, operand: Meaning | None) -> Meaning:
+        """A Cast between types of float changes nothing that is computed; one of an argmax names its type."""
+        to = node.attributes["to"].as_int()
+        if isinstance(operand, Pending) and operand.op_type == "ArgMax" and to in _INTEGERS:
+            return replace(operand, attributes={**operand.attributes, "dtype": _INTEGERS[to]})
+        if operand is None or to != _FLOAT32 or isinstance(operand, (Stored, Opaque)):
+            raise ArtefactError(
+                f"Cast {title(node)!r} changes the type of an activation", mend="keep activations in float32 between quantisers"
+            )
+        return operand
+
+    def _computed(self, node: ir.Node, operands: tuple[Meaning | None, ...]) -> Meaning:
         value = node.outputs[0]
         if node.op_type == "Transpose" and isinstance(operands[0], QdqConstant):
             return _transposed(node, operands[0])
         shape = self._shapes.of(node.inputs[0], value) if node.inputs else ()
-        attributes = attributes_of(node, shape)
-        if node.op_type not in MOVES:
-            return _Pending(node, value, node.op_type, tuple(map(self._ready, operands)), attributes)
-        data = operands if node.op_type == "Concat" else operands[:1]
-        if len({type(o) for o in data}) == 1 and (moved := self._moved(node, value, data, attributes)) is not None:
+        attributes, op_type = attributes_of(node, shape), kind_of(node)
+        if op_type not in MOVES:
+            return self._arithmetic(node, operands, attributes)
+        data = operands if op_type == "Concat" else operands[:1]
+        if len({type(o) for o in data}) == 1 and (moved := self._moved(node, value, data, attributes, op_type)) is not None:
             return moved
-        return _Pending(node, value, node.op_type, data, attributes)
+        return Pending(node, value, op_type, data, attributes)
 
-    def _split(self, node: ir.Node, operand: _Meaning | None) -> None:
+    def _arithmetic(self, node: ir.Node, operands: tuple[Meaning | None, ...], attributes: dict[str, AttributeValue]) -> Pending:
+        if node.op_type == "BatchNormalization":
+            try:
+                return qdq_norm.normalized(node, operands, float(attributes.get("epsilon", 1e-5)))  # type: ignore[arg-type]
+            except ArtefactError as error:
+                self._blocked.append(error)
+        if (table := joined(node, operands, attributes)) is not None:
+            return table
+        return Pending(node, node.outputs[0], node.op_type, tuple(self._ready(operand) for operand in operands), attributes)
+
+    def _split(self, node: ir.Node, operand: Meaning | None) -> None:
         """A Split is as many Slices as it has outputs."""
         axis = attributes_of(node, self._shapes.of(node.inputs[0]))["axis"]
         start = 0
@@ -210,51 +215,91 @@ class Reader:
             end = start + shape[int(axis)]  # type: ignore[arg-type]
             attributes: dict[str, AttributeValue] = {"starts": (start,), "ends": (end,), "axes": (int(axis),), "steps": (1,)}  # type: ignore[arg-type]
             moved = self._moved(node, value, (operand,), attributes, "Slice")
-            self._meanings[value] = moved or _Pending(node, value, "Slice", (operand,), attributes)
+            self._meanings[value] = moved or Pending(node, value, "Slice", (operand,), attributes)
             start = end
 
-    def _ready(self, operand: _Meaning | None) -> _Meaning | None:
+    def _ready(self, operand: Meaning | None) -> Meaning | None:
         """An operand of arithmetic must be on a grid already; a Relu of such an operand leaves it there."""
-        if isinstance(operand, _Pending):
+        if isinstance(operand, Pending):
             return self._rectified(operand)
-        if isinstance(operand, _Input):
-            raise ArtefactError(
-                f"the input {operand.value.name!r} is used in float", mend="put a QuantizeLinear/DequantizeLinear pair after it"
-            )
-        if isinstance(operand, _Stored):
+        if isinstance(operand, Input):
+            return self._float_input(operand.value)
+        if isinstance(operand, Stored):
             raise ArtefactError(
                 f"arithmetic is done on the integers of {operand.tensor.name!r}",
                 mend="write it between DequantizeLinear and QuantizeLinear",
             )
         return operand
 
-    def _rectified(self, pending: _Pending) -> _Real:
+    def _rectified(self, pending: Pending) -> Real:
         source = pending.operands[0] if pending.operands else None
-        if pending.op_type != "Requantize" or pending.activation != "relu" or not isinstance(source, _Real) or not source.tensor.per_tensor:
-            raise _island(pending)
+        rectifies = pending.op_type == "Requantize" and pending.activation == "relu"
+        if not rectifies or not isinstance(source, Real) or not source.tensor.per_tensor or source.tensor.real:
+            return self._island(pending)
         params = source.tensor.params
-        grid = _Grid(params, max(params.qmin, source.tensor.zero_point), params.qmax)
-        return _Real(self._requantized(pending.node, source.tensor, grid, pending.value.name or ""))
+        grid = Landing(params, max(params.qmin, source.tensor.zero_point), params.qmax)
+        return Real(self._requantized(pending.node, source.tensor, grid, pending.value.name or ""))
+
+    # ---- what stays in float --------------------------------------------------------------------------------------
+
+    def _island(self, pending: Pending) -> Real:
+        """A result that no quantiser follows, as a tensor in float."""
+        name = pending.value.name or ""
+        key = (id(pending.value), "float", b"", b"", 0, 0)
+        if key not in self._made:
+            self._blocked.append(_in_float(pending))
+            bounded = (pending.low, pending.high) != (float("-inf"), float("inf"))
+            operands = tuple(self._float_operand(operand) for operand in pending.operands)
+            inner = self._float(pending, f"{name}~unclipped" if bounded else name, operands, pending.op_type, pending.attributes)
+            if bounded:
+                inner = self._float(pending, name, (inner,), "Clip", {"min": pending.low, "max": pending.high})
+            self._made[key] = inner
+        return Real(self._made[key])
+
+    def _float_operand(self, operand: Meaning | None) -> Operand | None:
+        ready = self._ready(operand)
+        return ready.tensor if isinstance(ready, Real) else ready if isinstance(ready, QdqConstant) else None
+
+    def _float(
+        self, pending: Pending, name: str, operands: tuple[Operand | None, ...], op_type: str, attributes: Mapping[str, AttributeValue]
+    ) -> QdqTensor:
+        if op_type == "Requantize" and not isinstance(operands[0], QdqConstant):
+            op_type = "Identity"  # the clip after it is the whole of it
+        tensor = QdqTensor(self._unique(name), self._shapes.of(pending.value), _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, real=True)
+        self._ops.append(QdqOp(op_type, title(pending.node), operands, tensor, attributes, source=source_line(pending.node)))
+        return tensor
+
+    def _float_input(self, value: ir.Value) -> Real:
+        if value not in self._inputs:
+            self._blocked.append(
+                ArtefactError(f"the input {value.name!r} is used in float", mend="put a QuantizeLinear/DequantizeLinear pair after it")
+            )
+            name = self._unique(value.name or "input")
+            shape = self._shapes.of(value)
+            self._inputs[value] = QdqTensor(name, shape, _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, value.name or "", real=True)
+        return Real(self._inputs[value])
+
+    # ---- movement -------------------------------------------------------------------------------------------------
 
     def _moved(
         self,
         node: ir.Node,
         value: ir.Value,
-        data: tuple[_Meaning | None, ...],
+        data: tuple[Meaning | None, ...],
         attributes: Mapping[str, AttributeValue],
         op_type: str = "",
-    ) -> _Stored | _Real | None:
+    ) -> Stored | Real | None:
         """Data movement on tensors of one grid needs no quantiser of its own; None where the grids differ."""
-        tensors = [o.tensor for o in data if isinstance(o, (_Stored, _Real))]
-        if len(tensors) < len(data) or any(not same_grid(t.params, tensors[0].params) for t in tensors):
+        tensors = [o.tensor for o in data if isinstance(o, (Stored, Real))]
+        if len(tensors) < len(data) or any(t.real or not same_grid(t.params, tensors[0].params) for t in tensors):
             return None
-        stored = isinstance(data[0], _Stored)
+        stored = isinstance(data[0], Stored)
         _check_padding(node, attributes, tensors[0].zero_point if stored else 0)
         params = replace(tensors[0].params, qmin=min(t.params.qmin for t in tensors), qmax=max(t.params.qmax for t in tensors))
-        grid = _Grid(params, min(t.low for t in tensors), max(t.high for t in tensors))
+        grid = Landing(params, min(t.low for t in tensors), max(t.high for t in tensors))
         name = stripped(value.name or "") if stored else self._moved_name(value, params)
         tensor = self._emit(op_type or node.op_type, node, tuple(tensors), attributes, grid, name, self._shapes.of(value))
-        return _Stored(tensor) if stored else _Real(tensor)
+        return Stored(tensor) if stored else Real(tensor)
 
     def _moved_name(self, value: ir.Value, params: QuantParams) -> str:
         """The name of moved reals: that of the quantiser after them where it changes nothing, else their own."""
@@ -268,28 +313,30 @@ class Reader:
 
     # ---- quantisers -----------------------------------------------------------------------------------------------
 
-    def _quantize(self, node: ir.Node, operand: _Meaning | None) -> None:
+    def _quantize(self, node: ir.Node, operand: Meaning | None) -> None:
         params, value = grid_of(node), node.outputs[0]
         if isinstance(operand, QdqConstant):
             self._meanings[value] = QdqConstant(operand.name, params.quantize(operand.values.astype(np.float32)), params)
             return
-        if operand is None or isinstance(operand, (_Stored, _Opaque)):
+        if operand is None or isinstance(operand, (Stored, Opaque)):
             raise ArtefactError(f"QuantizeLinear {title(node)!r} reads no floats", mend="write the model again from its source")
         clip = _only_clip(value)
         if clip is not None:
             low, high = bounds_of(clip)
             params = replace(params, qmin=int(max(params.qmin, low)), qmax=int(min(params.qmax, high)))
             value = clip.outputs[0]
-        tensor = self._onto(node, operand, _Grid(params, params.qmin, params.qmax), stripped(value.name or ""))
-        self._meanings[value] = self._meanings[node.outputs[0]] = _Stored(tensor)
+        tensor = self._onto(node, operand, Landing(params, params.qmin, params.qmax), stripped(value.name or ""))
+        self._meanings[value] = self._meanings[node.outputs[0]] = Stored(tensor)
 
-    def _onto(self, node: ir.Node, meaning: _Meaning | None, grid: _Grid, name: str) -> QdqTensor:
+    def _onto(self, node: ir.Node, meaning: Meaning | None, grid: Landing, name: str) -> QdqTensor:
         """The tensor that holds ``meaning`` on ``grid``; movement commutes with quantisation, so it goes to its operands."""
-        if isinstance(meaning, _Real):
+        if isinstance(meaning, Real):
             return self._requantized(node, meaning.tensor, grid, name)
-        if isinstance(meaning, _Input):
+        if isinstance(meaning, Input) and meaning.value in self._computed_with:
+            return self._requantized(node, self._float_input(meaning.value).tensor, grid, name)
+        if isinstance(meaning, Input):
             return self._input(meaning.value, grid, name)
-        if not isinstance(meaning, _Pending):
+        if not isinstance(meaning, Pending):
             raise ArtefactError(f"{node.op_type} {title(node)!r} mixes constants with activations", mend="fold constants before exporting")
         grid = _clipped(grid, meaning.low, meaning.high, meaning.node)
         key = _key(meaning, grid)
@@ -297,9 +344,9 @@ class Reader:
             self._made[key] = self._made_on(meaning, grid, name)
         return self._made[key]
 
-    def _made_on(self, pending: _Pending, grid: _Grid, name: str) -> QdqTensor:
+    def _made_on(self, pending: Pending, grid: Landing, name: str) -> QdqTensor:
         shape = self._shapes.of(pending.value)
-        if pending.op_type == "Requantize" and isinstance(pending.operands[0], _Input):
+        if pending.op_type == "Requantize" and isinstance(pending.operands[0], Input):
             return self._onto(pending.node, pending.operands[0], grid, name)
         if pending.op_type in MOVES:
             _check_padding(pending.node, pending.attributes, 0)
@@ -308,15 +355,15 @@ class Reader:
                 self._onto(pending.node, operand, grid, inner[i]) for i, operand in enumerate(pending.operands)
             ]
         else:
-            operands = [o.tensor if isinstance(o, _Real) else o if isinstance(o, QdqConstant) else None for o in pending.operands]
+            operands = [o.tensor if isinstance(o, Real) else o if isinstance(o, QdqConstant) else None for o in pending.operands]
         return self._emit(pending.op_type, pending.node, tuple(operands), pending.attributes, grid, name, shape, pending.activation)
 
-    def _requantized(self, node: ir.Node, source: QdqTensor, grid: _Grid, name: str) -> QdqTensor:
-        if same_grid(source.params, grid.params) and grid.low <= source.low and source.high <= grid.high:
+    def _requantized(self, node: ir.Node, source: QdqTensor, grid: Landing, name: str) -> QdqTensor:
+        if not source.real and same_grid(source.params, grid.params) and grid.low <= source.low and source.high <= grid.high:
             return source
         return self._emit("Requantize", node, (source,), {}, grid, name, source.shape)
 
-    def _input(self, value: ir.Value, grid: _Grid, name: str) -> QdqTensor:
+    def _input(self, value: ir.Value, grid: Landing, name: str) -> QdqTensor:
         known = self._inputs.get(value)
         if known is None:
             known = QdqTensor(self._unique(name), self._shapes.of(value), grid.params, grid.low, grid.high, value.name or "")
@@ -331,7 +378,7 @@ class Reader:
         node: ir.Node,
         operands: tuple[Operand | None, ...],
         attributes: Mapping[str, AttributeValue],
-        grid: _Grid,
+        grid: Landing,
         name: str,
         shape: tuple[int, ...],
         activation: Activation = "",
@@ -341,7 +388,7 @@ class Reader:
         if low > high:
             raise ArtefactError(f"{node.op_type} {title(node)!r} leaves no integer in its range", mend="check its clipping bounds")
         tensor = QdqTensor(self._unique(name), shape, grid.params, low, high)
-        self._ops.append(QdqOp(op_type, title(node), operands, tensor, attributes, activation))
+        self._ops.append(QdqOp(op_type, title(node), operands, tensor, attributes, activation, source_line(node)))
         return tensor
 
     def _unique(self, name: str) -> str:
@@ -354,22 +401,32 @@ class Reader:
     # ---- outputs --------------------------------------------------------------------------------------------------
 
     def _output(self, value: ir.Value) -> QdqOutput:
-        meaning = self._meaning(value)
-        name = value.name or ""
-        if isinstance(meaning, (_Real, _Stored)):
+        meaning, name = self._meaning(value), value.name or ""
+        if isinstance(meaning, (Real, Stored)):
             return QdqOutput(name, meaning.tensor)
-        if isinstance(meaning, _Pending) and meaning.op_type == "Softmax" and not meaning.activation:
-            source = meaning.operands[0]
-            if isinstance(source, _Real):
-                return QdqOutput(name, source.tensor, "softmax", int(meaning.attributes["axis"]))  # type: ignore[arg-type]
-        if isinstance(meaning, _Pending):
+        if isinstance(meaning, Pending) and (head := self._head(meaning, name)) is not None:
+            return head
+        if isinstance(meaning, Pending):
             return QdqOutput(name, self._rectified(meaning).tensor)
         raise ArtefactError(f"the output {name!r} is not computed from quantised tensors", mend=_MEND)
 
+    def _head(self, pending: Pending, name: str) -> QdqOutput | None:
+        """A softmax or an argmax at the end, which is no island: its result leaves the graph."""
+        source = pending.operands[0] if pending.operands else None
+        if not isinstance(source, Real) or source.tensor.real or pending.activation:
+            return None
+        if pending.op_type in _HEADS:
+            return QdqOutput(name, source.tensor, _HEADS[pending.op_type], int(pending.attributes["axis"]))  # type: ignore[arg-type]
+        if pending.op_type == "ArgMax" and not pending.attributes.get("select_last_index", 0):
+            attributes = pending.attributes
+            dtype: Literal["int32", "int64"] = "int32" if attributes.get("dtype") == "int32" else "int64"
+            return QdqOutput(name, source.tensor, "argmax", int(attributes["axis"]), bool(attributes.get("keepdims", 1)), dtype)  # type: ignore[arg-type]
+        return None
 
-def _all_opaque(operands: tuple[_Meaning | None, ...]) -> bool:
+
+def _all_opaque(operands: tuple[Meaning | None, ...]) -> bool:
     return bool(operands) and all(
-        isinstance(o, _Opaque) or (isinstance(o, QdqConstant) and o.values.dtype == np.int64) for o in operands if o is not None
+        isinstance(o, Opaque) or (isinstance(o, QdqConstant) and o.values.dtype == np.int64) for o in operands if o is not None
     )
 
 
@@ -393,7 +450,7 @@ def _named(low: float, high: float) -> Literal["", "relu", "relu6"]:
     return ""
 
 
-def _clipped(grid: _Grid, low: float, high: float, node: ir.Node) -> _Grid:
+def _clipped(grid: Landing, low: float, high: float, node: ir.Node) -> Landing:
     """Clipping real numbers before a quantiser is clipping its integers after it, since rounding keeps order."""
     if (low, high) == (float("-inf"), float("inf")):
         return grid
@@ -401,14 +458,14 @@ def _clipped(grid: _Grid, low: float, high: float, node: ir.Node) -> _Grid:
         raise ArtefactError(f"{node.op_type} {title(node)!r} is clipped on a grid with many scales", mend="use one scale a tensor")
     least = grid.low if low == float("-inf") else max(grid.low, _onto_grid(low, grid.params))
     most = grid.high if high == float("inf") else min(grid.high, _onto_grid(high, grid.params))
-    return _Grid(grid.params, least, most)
+    return Landing(grid.params, least, most)
 
 
 def _onto_grid(bound: float, params: QuantParams) -> int:
     return int(params.quantize(np.array([bound], np.float32))[0])
 
 
-def _key(pending: _Pending, grid: _Grid) -> _Key:
+def _key(pending: Pending, grid: Landing) -> Key:
     params = grid.params
     return id(pending.value), params.dtype, params.scale.tobytes(), params.zero_point.tobytes(), grid.low, grid.high
 
@@ -426,9 +483,12 @@ def _transposed(node: ir.Node, constant: QdqConstant) -> QdqConstant:
     return QdqConstant(constant.name, constant.values.transpose(perm), params)
 
 
-def _island(pending: _Pending) -> ArtefactError:
+def _in_float(pending: Pending) -> ArtefactError:
+    line = source_line(pending.node)
     return ArtefactError(
-        f"the result of {pending.node.op_type} {title(pending.node)!r} stays in float: no quantiser follows it", mend=_MEND
+        f"the result of {pending.node.op_type} {title(pending.node)!r} stays in float: no quantiser follows it"
+        + (f" (from {line})" if line else ""),
+        mend=_MEND,
     )
 
 

@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from tests.qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, operators, tflite_outputs
+from tests.qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, onnx_integers, operators, tflite_outputs
 
-from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions, IoType
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.schema import schema
@@ -92,13 +91,34 @@ def test_a_softmax_at_the_end_stays_float(io_type: IoType) -> None:
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
 
 
-def test_a_softmax_over_channels_of_an_image_is_refused_in_words() -> None:
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_softmax_at_the_end_may_stand_over_any_axis(op: str, axis: int) -> None:
     graph = Graph()
     x = graph.input("x", [1, 6, 5, 5], S8)
     graph.weighted("Conv", x, "y", (4, 6, 3, 3), S8, kernel_shape=[3, 3])
-    graph.node("Softmax", ["y_dequantized"], "probabilities", axis=2)
-    with pytest.raises(ArtefactError, match="not over the last axis"):
-        exporter.export(graph.output(), ExportOptions())
+    graph.node(op, ["y_dequantized"], "probabilities", axis=axis)
+    proto = graph.proto("probabilities")
+    image = graph.rng.normal(0, 1, (1, 6, 5, 5)).astype(np.float32)
+    wanted = onnx_integers(proto, {"x": image}, ["x_quantized"])
+    fed = (wanted["x_quantized"].astype(int) - 128).astype(np.int8).transpose(0, 2, 3, 1)
+    reals = onnx_integers(graph.proto(), {"x": image}, ["probabilities"])["probabilities"]
+    found = tflite_outputs(exporter.export(graph.output(), ExportOptions()).content, [fed], "reference")[0]
+    np.testing.assert_allclose(found.transpose(0, 3, 1, 2), reals, atol=0.02 if op == "Softmax" else 0.2)
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_an_argmax_at_the_end_is_that_of_the_integers(kernels: str, keepdims: int) -> None:
+    graph = Graph()
+    x = graph.input("x", [1, 6, 5, 5], S8)
+    graph.node("Cast", [graph.node("ArgMax", [x], "place", axis=1, keepdims=keepdims)], "label", to=6)
+    image = graph.rng.normal(0, 1, (1, 6, 5, 5)).astype(np.float32)
+    known = onnx_integers(graph.proto(), {"x": image}, ["x_quantized", "label"])
+    fed = (known["x_quantized"].astype(int) - 128).astype(np.int8).transpose(0, 2, 3, 1)
+    found = tflite_outputs(exporter.export(graph.output(), ExportOptions()).content, [fed], kernels)[0]
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, known["label"])
 
 
 def test_the_file_says_where_its_numbers_come_from() -> None:

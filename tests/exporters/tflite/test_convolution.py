@@ -160,14 +160,6 @@ def test_a_bias_that_is_not_on_the_accumulators_grid_is_refused(values: np.ndarr
         exporter.export(with_bias(values, scale).output(), ExportOptions())
 
 
-def test_a_convolution_over_a_line_is_refused() -> None:
-    graph = Graph()
-    x = graph.input("x", [1, 4, 9], S8)
-    graph.weighted("Conv", x, "y", (4, 4, 3), S8, kernel_shape=[3])
-    with pytest.raises(ArtefactError, match="weights have 3 dimensions"):
-        exporter.export(graph.output(), ExportOptions())
-
-
 def twice_rounded(sums: np.ndarray, multiplier: float) -> np.ndarray:
     """Rescaling as TFLite's 32-bit kernels do it: a rounding high multiplication, then a rounding shift.
 

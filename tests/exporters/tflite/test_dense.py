@@ -59,8 +59,8 @@ def test_scaled_or_transposed_operands_are_refused(attributes: dict[str, Any]) -
         exporter.export(graph.output(), ExportOptions())
 
 
-def test_a_product_of_two_activations_is_refused() -> None:
+def test_a_gemm_of_two_activations_is_refused() -> None:
     graph = Graph()
-    graph.op("MatMul", [graph.input("a", [1, 4], S8), graph.input("b", [4, 4], S8)], "y", S8)
+    graph.op("Gemm", [graph.input("a", [1, 4], S8), graph.input("b", [4, 4], S8)], "y", S8)
     with pytest.raises(ArtefactError, match="no constant matrix"):
         exporter.export(graph.output(), ExportOptions())

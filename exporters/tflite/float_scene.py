@@ -1,0 +1,124 @@
+"""The scene of operators that are computed in float: the lowering functions write to it as they do to the integer one.
+
+An island is such an operator in a quantised network: what it reads is dequantised once, what it computes is quantised again
+where the network has a grid for it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from edgeq.exporters.tflite.layouts import stored_shape
+from edgeq.exporters.tflite.scene import NO_ACTIVATION, RELU, RELU6, Op, Scene, aligned
+from edgeq.exporters.tflite.schema import schema
+from edgeq.qdq import QdqConstant, QdqTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.qdq import QdqOp
+
+
+class FloatScene(Scene):
+    """A scene whose numbers are float32."""
+
+    # ruff: noqa: ARG002, D102  # the methods answer the questions of the integer scene, which needs to know more
+
+    is_float: ClassVar[bool] = True
+
+    def helper(self, tensor: QdqTensor, name: str, shape: Sequence[int]) -> int:
+        return self.builder.activation(name, shape, None, np.float32)
+
+    def constant(self, op: QdqOp, constant: QdqConstant, layout: Layout) -> int:
+        return self.builder.constant(constant.name, aligned(reals_of(constant), layout))
+
+    def alias(self, tensor: QdqTensor, of: QdqTensor) -> None:
+        """Nothing: float tensors have no carriers."""
+
+    def fits_int4(self, source: QdqTensor, values: NDArray[np.generic]) -> bool:
+        return False
+
+    def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
+        sizes = tensor.shape if shape is None else shape
+        return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), None, np.float32)
+
+    def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
+        return reals_of(constant)
+
+    def add_weights(self, constant: QdqConstant, values: NDArray[np.generic], axis: int, *, packed: bool = False) -> int:
+        return self.builder.constant(constant.name, np.ascontiguousarray(values))
+
+    def add_bias(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]) -> int:
+        constant = op.inputs[2] if len(op.inputs) > 2 else None
+        if isinstance(constant, QdqConstant):
+            return self.builder.constant(constant.name, reals_of(constant).reshape(-1))
+        return self.builder.constant(f"{op.output.name}~bias", np.zeros(values.shape[0], np.float32))
+
+    @contextmanager
+    def writing(self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False) -> Iterator[tuple[int, int]]:
+        index = self.tensor(op.output, layout)
+        yield index, {"relu": RELU, "relu6": RELU6}.get(op.activation, NO_ACTIVATION) if fuses_relu else NO_ACTIVATION
+        self.place(op.output, index, layout)
+
+
+def reals_of(constant: QdqConstant) -> NDArray[np.float32]:
+    """The numbers of a constant in float32."""
+    if constant.params is None:
+        return constant.values.astype(np.float32)
+    return constant.params.dequantize(constant.values.astype(np.int32))
+
+
+class IslandScene(FloatScene):
+    """A float scene inside an integer one.
+
+    Args:
+        outer: the integer scene.
+    """
+
+    def __init__(self, outer: Scene) -> None:
+        super().__init__(outer.builder, outer.carriers)
+        self._outer = outer
+        self._dequantized: dict[tuple[str, Layout], int] = {}
+
+    def layout(self, tensor: QdqTensor) -> Layout:
+        return super().layout(tensor) if self.find(tensor) is not None else self._outer.layout(tensor)
+
+    def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
+        return super().tensor(tensor, layout, suffix if tensor.real else f"~real{suffix}", shape)
+
+    def read(self, tensor: QdqTensor, layout: Layout) -> int:
+        if self.find(tensor) is not None:
+            return super().read(tensor, layout)
+        key = (tensor.name, layout)
+        if key not in self._dequantized:
+            target = self.builder.activation(
+                f"{tensor.name}~axes{''.join(map(str, layout))}~real", stored_shape(tensor.shape, layout), None, np.float32
+            )
+            self.builder.operator(Op.DEQUANTIZE, 2, [self._outer.read(tensor, layout)], [target], schema.DequantizeOptionsT())
+            self._dequantized[key] = target
+        return self._dequantized[key]
+
+    @contextmanager
+    def writing(self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False) -> Iterator[tuple[int, int]]:
+        index = self.tensor(op.output, layout)
+        yield index, NO_ACTIVATION
+        if op.output.real:
+            self.place(op.output, index, layout)
+        else:
+            self.quantize(op.output, index, layout)
+
+    def quantize(self, tensor: QdqTensor, index: int, layout: Layout) -> None:
+        """Append the QUANTIZE of a float result, and the clamps of its range."""
+        carrier = self.carriers[tensor.name]
+        low = carrier.low if carrier.low > carrier.least else None
+        high = carrier.high if carrier.high < carrier.greatest else None
+        bounded = low is not None or high is not None
+        inner = self._outer.tensor(tensor, layout, "~unbounded" if bounded else "")
+        self.builder.operator(Op.QUANTIZE, 1, [index], [inner], schema.QuantizeOptionsT())
+        self._outer.place(tensor, self._outer.bounded(tensor, inner, layout, low, high), layout)

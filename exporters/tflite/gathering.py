@@ -1,0 +1,99 @@
+"""Gather and ScatterElements with constant indices: rows picked, and rows added up, as graph networks do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
+from edgeq.exporters.tflite.products import multiply
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+from edgeq.qdq import QdqConstant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp
+
+_LARGEST_MATRIX = 1 << 24  # bytes: beyond that a scatter is no product any more
+
+
+def lower_gather(op: QdqOp, scene: Scene) -> None:
+    """Append a Gather with constant indices."""
+    source = scene.operand(op)
+    axis = int(op.attributes["axis"])  # type: ignore[arg-type]
+    shape = tuple(int(size) for size in op.attributes["indices_shape"])  # type: ignore[union-attr]
+    picked = tuple(int(i) for i in op.attributes["indices"])  # type: ignore[union-attr]
+    if len(shape) == 1:
+        gather(op, scene, {axis: picked})
+        return
+    rank = len(source.shape)
+    index = scene.read(source, onnx_order(rank))
+    indices = scene.builder.constant(f"{op.output.name}~indices", np.array(picked, np.int32).reshape(shape))
+    with scene.writing(op, onnx_order(len(op.output.shape))) as (target, _):
+        _append(scene, index, indices, target, axis)
+
+
+def gather(op: QdqOp, scene: Scene, picks: Mapping[int, tuple[int, ...]]) -> None:
+    """Append the picking of places along some axes, one after the other, in whatever layout the input stands."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    index, shape = scene.read(source, layout), list(source.shape)
+    left = list(picks.items())
+    with scene.writing(op, layout) as (target, _):
+        if not left:
+            scene.reshape(index, target, stored_shape(op.output.shape, layout))
+        for axis, picked in left:
+            shape[axis] = len(picked)
+            last = axis == left[-1][0]
+            reached = target if last else scene.tensor(op.output, layout, f"~axis{axis}", shape)
+            _append(scene, index, scene.builder.numbers(picked), reached, layout.index(axis))
+            index = reached
+
+
+def _append(scene: Scene, source: int, indices: int, target: int, axis: int) -> None:
+    options = schema.GatherOptionsT()
+    options.axis = axis
+    scene.builder.operator(Op.GATHER, 2, [source, indices], [target], options)
+
+
+def lower_scatter(op: QdqOp, scene: Scene) -> None:
+    """Append a ScatterElements that adds rows onto zeros: a product with the matrix that says which row goes where.
+
+    TFLite's own operators for this either have no int8 kernel or overflow in 8 bits.
+    """
+    data, indices, _ = (*op.inputs, None, None, None)[:3]
+    updates = scene.operand(op, 2)
+    if op.attributes.get("reduction", "none") != "add":
+        raise refused(op, "it does not add", 'use reduction="add"')
+    if not isinstance(data, QdqConstant) or _reals(data).any() or not isinstance(indices, QdqConstant):
+        raise refused(op, "it adds to other numbers than constant zeros, or computes its indices", "scatter onto zeros, then add")
+    axis = int(op.attributes["axis"])  # type: ignore[arg-type]
+    rows = _rows(op, indices.values, axis)
+    matrix = np.zeros((op.output.shape[axis], rows.size), np.int8)
+    if matrix.size > _LARGEST_MATRIX:
+        raise refused(op, f"the matrix of its {rows.size} rows has {matrix.size} entries", "split the graph into smaller ones")
+    np.add.at(matrix, (rows, np.arange(rows.size)), 1)
+    layout: Layout = onnx_order(len(updates.shape))
+    multiply(op, scene, matrix, layout, (axis,), layout)
+
+
+def _reals(constant: QdqConstant) -> NDArray[np.generic]:
+    params = constant.params
+    return constant.values if params is None else params.dequantize(constant.values.astype(np.int32))
+
+
+def _rows(op: QdqOp, indices: NDArray[np.generic], axis: int) -> NDArray[np.int64]:
+    """The row that each row of the updates goes to."""
+    lines = np.moveaxis(indices.astype(np.int64), axis, 0).reshape(indices.shape[axis], -1)
+    if np.any(lines != lines[:, :1]):
+        raise refused(op, "its indices differ within a row", "scatter whole rows")
+    rows: NDArray[np.int64] = lines[:, 0] % op.output.shape[axis]
+    return rows

@@ -1,0 +1,88 @@
+"""What stands between the last quantised tensor and an output: a softmax in float, as in the graph, or an argmax of the integers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.exporters.tflite.layouts import stored_shape
+from edgeq.exporters.tflite.normalizing import last
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+
+if TYPE_CHECKING:
+    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOutput
+
+
+def add_head(scene: Scene, output: QdqOutput, index: int, layout: Layout) -> int:
+    """Add the head of an output.
+
+    Args:
+        scene: the conversion.
+        output: the output.
+        index: its quantised tensor in the file.
+        layout: the layout of that.
+
+    Returns:
+        The index of what it computes.
+    """
+    name = f"{output.name}~{output.head}" if output.name in scene.carriers else output.name
+    if output.head == "argmax":
+        return _argmax(scene, output, index, layout, name)
+    return _softmax(scene, output, layout, name)
+
+
+def _argmax(scene: Scene, output: QdqOutput, index: int, layout: Layout, name: str) -> int:
+    """The place of the greatest integer, the first of equal ones: that of the greatest number, exactly."""
+    wide = output.dtype == "int64"
+    options = schema.ArgMaxOptionsT()
+    options.outputType = schema.TensorType.INT64 if wide else schema.TensorType.INT32
+    left = [axis for axis in layout if axis != output.axis]
+    ordered = left == sorted(left)
+    if not ordered:
+        layout = tuple(range(len(layout)))
+        index, left = scene.read(output.tensor, layout), [axis for axis in layout if axis != output.axis]
+    shape = stored_shape(output.tensor.shape, tuple(left))
+    kind: type[np.generic] = np.int64 if wide else np.int32
+    found = scene.builder.activation(f"{name}~flat" if output.keepdims else name, shape, None, kind)
+    place = scene.builder.constant(f"~axis_for_{name}", np.array(layout.index(output.axis), np.int32))
+    scene.builder.operator(Op.ARG_MAX, 2, [index, place], [found], options)
+    if not output.keepdims:
+        return found
+    kept = tuple(1 if axis == output.axis else size for axis, size in enumerate(output.tensor.shape))
+    target = scene.builder.activation(name, kept, None, kind)
+    scene.reshape(found, target, kept)
+    return target
+
+
+def _softmax(scene: Scene, output: QdqOutput, layout: Layout, name: str) -> int:
+    """In the layout of the output; turned round where the axis is not the last there."""
+    inner = last(layout, output.axis)
+    shape = stored_shape(output.tensor.shape, inner)
+    logits = scene.builder.activation(f"{output.name}~logits", shape, None, np.float32)
+    scene.builder.operator(Op.DEQUANTIZE, 2, [scene.read(output.tensor, inner)], [logits], schema.DequantizeOptionsT())
+    turned = inner != layout
+    target = scene.builder.activation(f"{name}~turned" if turned else name, shape, None, np.float32)
+    scene.builder.operator(*_function(output), [logits], [target], _options(output))
+    if not turned:
+        return target
+    perm = scene.builder.numbers([inner.index(axis) for axis in layout])
+    final = scene.builder.activation(name, stored_shape(output.tensor.shape, layout), None, np.float32)
+    scene.builder.operator(Op.TRANSPOSE, 1, [target, perm], [final], schema.TransposeOptionsT())
+    scene.transposes += 1
+    return final
+
+
+def _function(output: QdqOutput) -> tuple[int, int]:
+    return (Op.SOFTMAX, 1) if output.head == "softmax" else (Op.LOG_SOFTMAX, 1)
+
+
+def _options(output: QdqOutput) -> Any:
+    if output.head == "log_softmax":
+        return schema.LogSoftmaxOptionsT()
+    options = schema.SoftmaxOptionsT()
+    options.beta = 1.0
+    return options

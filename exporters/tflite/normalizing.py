@@ -1,0 +1,63 @@
+"""Softmax and LogSoftmax, whose integer kernels write one fixed grid each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.layouts import stored_shape
+from edgeq.exporters.tflite.pointwise import fixed_tensor
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+from edgeq.quant import QuantParams
+
+if TYPE_CHECKING:
+    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp
+
+SOFTMAX_GRID = QuantParams.of(1 / 256, -128)
+LOG_SOFTMAX_GRID = QuantParams.of(16 / 256, 127)
+
+
+def lower_softmax(op: QdqOp, scene: Scene) -> None:
+    """Append a Softmax. Rounding to 1/256 first moves no result by more than a step of a grid that is no finer."""
+    options = schema.SoftmaxOptionsT()
+    options.beta = 1.0
+    _lower(op, scene, Op.SOFTMAX, 2, options, SOFTMAX_GRID)
+
+
+def lower_log_softmax(op: QdqOp, scene: Scene) -> None:
+    """Append a LogSoftmax; TFLite's reaches down to -16 and no further."""
+    if not scene.is_float and (op.output.low - op.output.zero_point) * float(op.output.scale) < -16:
+        raise refused(op, "its output reaches below -16, where TFLite's ends", "give it the scale 1/16 and the greatest zero point")
+    _lower(op, scene, Op.LOG_SOFTMAX, 2, schema.LogSoftmaxOptionsT(), LOG_SOFTMAX_GRID)
+
+
+def _lower(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any, fixed: QuantParams) -> None:
+    source = scene.operand(op)
+    layout = last(scene.layout(source), int(op.attributes["axis"]))  # type: ignore[arg-type]
+    index = scene.read(source, layout)
+    if scene.is_float or _same(op, scene, fixed):
+        with scene.writing(op, layout) as (target, _):
+            scene.builder.operator(builtin, version, [index], [target], options)
+        return
+    if float(op.output.scale) < float(fixed.scale):
+        raise refused(
+            op,
+            f"TFLite writes it with the scale {float(fixed.scale):g}, and the model's {float(op.output.scale):g} is finer",
+            f"give it the scale {float(fixed.scale):g}, or a greater one",
+        )
+    inner = fixed_tensor(scene, op.output, stored_shape(op.output.shape, layout), fixed)
+    scene.builder.operator(builtin, version, [index], [inner], options)
+    with scene.writing(op, layout) as (target, _):
+        scene.builder.operator(Op.QUANTIZE, 1, [inner], [target], schema.QuantizeOptionsT())
+
+
+def last(layout: Layout, axis: int) -> Layout:
+    """A layout with one axis moved to its end."""
+    return (*(each for each in layout if each != axis), axis)
+
+
+def _same(op: QdqOp, scene: Scene, fixed: QuantParams) -> bool:
+    return float(op.output.scale) == float(fixed.scale) and scene.carriers[op.output.name].zero_point == int(fixed.zero_point)

@@ -1,0 +1,152 @@
+"""The one table of ONNX operators that become TFLite: what each is written as, and on what conditions.
+
+The exporter looks up its functions here, the command line prints it, and the documentation is generated from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.exporters.tflite.convolution import lower_conv
+from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
+from edgeq.exporters.tflite.elementwise import lower_add, lower_clip, lower_mul, lower_prelu, lower_relu, lower_requantize, lower_sub
+from edgeq.exporters.tflite.flat import with_lines
+from edgeq.exporters.tflite.gathering import lower_gather, lower_scatter
+from edgeq.exporters.tflite.normalizing import lower_log_softmax, lower_softmax
+from edgeq.exporters.tflite.pointwise import FUNCTIONS, KERNELS, lower_lookup, lower_pointwise
+from edgeq.exporters.tflite.pooling import (
+    lower_average_pool,
+    lower_global_average_pool,
+    lower_global_max_pool,
+    lower_max_pool,
+    lower_reduce_max,
+    lower_reduce_mean,
+)
+from edgeq.exporters.tflite.products import lower_reduce_sum
+from edgeq.exporters.tflite.resizing import lower_resize, lower_resize_nearest
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.shape import lower_concat, lower_identity, lower_pad, lower_reshape, lower_slice, lower_transpose
+from edgeq.exporters.tflite.transposed import lower_conv_transpose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp
+
+_TABLE = "CAST, ADD, GATHER"
+_ANY = "any"
+_ONE_GRID = "input and output on one grid"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """What becomes of an ONNX operator.
+
+    Attributes:
+        onnx: its name.
+        tflite: what it is written as, for people.
+        conditions: when; a model that does not meet them is refused, or kept in float where that is allowed.
+    """
+
+    onnx: str
+    tflite: str
+    conditions: str
+
+
+_WINDOWS = "1-D and 2-D; constant int8 or int4 weights with zero point 0, int32 bias of scale input * weight"
+_READ = {
+    "ArgMax": ("ARG_MAX", "as an output of the model, perhaps through a Cast to int32"),
+    "BatchNormalization": (
+        "CONV_2D, TRANSPOSE_CONV, DEPTHWISE_CONV_2D",
+        "folded into the convolution before it; after a quantiser a DEPTHWISE_CONV_2D of its own; constant numbers",
+    ),
+    "Cast": ("nothing", "between floats of 32 bits; to int32 or int64 behind an ArgMax"),
+    "Clip": ("part of the operator before it, MAXIMUM, MINIMUM", "constant bounds"),
+    "Dropout": ("nothing", _ANY),
+    "Identity": ("nothing", _ANY),
+    "Relu": ("part of the operator before it, RELU", _ANY),
+    "Split": ("SLICE", "constant sizes"),
+    **dict.fromkeys(
+        ("Div", "Max", "Min", "Pow"),
+        (_TABLE, "with a constant number, or between functions of one tensor of 8 bits: the whole as one table"),
+    ),
+}
+"""Operators that the reader of QDQ models sees to; they are not in the integer view."""
+
+_WRITTEN: Mapping[str, tuple[Callable[[QdqOp, Scene], None], str, str]] = {
+    "Add": (lower_add, "ADD", "constants quantised with one scale"),
+    "AveragePool": (with_lines(lower_average_pool), "AVERAGE_POOL_2D, MEAN", f"{_ONE_GRID}; padding counted, or that of SAME_UPPER"),
+    "Concat": (lower_concat, "CONCATENATION", _ANY),
+    "Conv": (with_lines(lower_conv), "CONV_2D, DEPTHWISE_CONV_2D", _WINDOWS),
+    "ConvTranspose": (
+        with_lines(lower_conv_transpose),
+        "CONV_2D, DEPTHWISE_CONV_2D; TRANSPOSE_CONV, SLICE where it strides",
+        f"{_WINDOWS}; with strides neither groups nor dilation, and the file's batch stays as exported",
+    ),
+    "Flatten": (lower_reshape, "RESHAPE", _ANY),
+    "Gather": (lower_gather, "GATHER", "constant indices"),
+    "Gemm": (lower_gemm, "FULLY_CONNECTED", "alpha = beta = 1, transA = 0, constant weights"),
+    "GlobalAveragePool": (lower_global_average_pool, "MEAN", _ANY),
+    "GlobalMaxPool": (lower_global_max_pool, "REDUCE_MAX", _ANY),
+    "LogSoftmax": (lower_log_softmax, "LOG_SOFTMAX, QUANTIZE", "scale 1/16 or greater, nothing below -16; any as an output in float"),
+    "MatMul": (lower_matmul, "FULLY_CONNECTED, BATCH_MATMUL", "two activations, or one and a constant; 2 to 5 dimensions"),
+    "MaxPool": (with_lines(lower_max_pool), "MAX_POOL_2D", "padding that of SAME_UPPER, or after a ReLU; no dilation"),
+    "Mul": (lower_mul, "MUL", "constants quantised with one scale"),
+    "PRelu": (lower_prelu, "PRELU", "slopes quantised with one scale"),
+    "Pad": (lower_pad, "PAD", "with zeros"),
+    "ReduceMax": (lower_reduce_max, "REDUCE_MAX", _ANY),
+    "ReduceMean": (lower_reduce_mean, "MEAN", _ANY),
+    "ReduceSum": (lower_reduce_sum, "BATCH_MATMUL", "TFLite's SUM is wrong in its reference kernel, so the sum is a product with ones"),
+    "Reshape": (lower_reshape, "RESHAPE", _ANY),
+    "Resize": (
+        lower_resize,
+        "RESIZE_BILINEAR",
+        f"mode linear of images, {_ONE_GRID}, by factors at which TFLite's sampling points are ONNX's, as powers of two are",
+    ),
+    "ResizeNearest": (lower_resize_nearest, "RESIZE_NEAREST_NEIGHBOR, GATHER", "mode nearest, without cropping or axes"),
+    "ScatterElements": (lower_scatter, "BATCH_MATMUL", 'reduction="add" of whole rows onto constant zeros, constant indices'),
+    "Slice": (lower_slice, "SLICE, STRIDED_SLICE", "constant bounds"),
+    "Softmax": (lower_softmax, "SOFTMAX, QUANTIZE", "scale 1/256 or greater; any as an output in float"),
+    "Squeeze": (lower_reshape, "RESHAPE", _ANY),
+    "Sub": (lower_sub, "SUB", "constants quantised with one scale"),
+    "Transpose": (lower_transpose, "nothing, TRANSPOSE", _ANY),
+    "Unsqueeze": (lower_reshape, "RESHAPE", _ANY),
+}
+
+_INTERNAL: Mapping[str, Callable[[QdqOp, Scene], None]] = {
+    "Clip": lower_clip,
+    "Identity": lower_identity,
+    "Lookup": lower_lookup,
+    "Relu": lower_relu,
+    "Requantize": lower_requantize,
+}
+"""Words of the integer view and of float networks for what ONNX says otherwise."""
+
+LOWERINGS: Mapping[str, Callable[[QdqOp, Scene], None]] = {
+    **{name: lower for name, (lower, _, _) in _WRITTEN.items()},
+    **dict.fromkeys(FUNCTIONS, lower_pointwise),
+    **_INTERNAL,
+}
+"""The function that writes each operator of the integer view. An operator is added by writing its function and naming it above."""
+
+
+def operators() -> tuple[Operator, ...]:
+    """Every ONNX operator that can be written, by name."""
+    rows = [Operator(name, tflite, conditions) for name, (_, tflite, conditions) in _WRITTEN.items() if name != "ResizeNearest"]
+    rows += [Operator(name, tflite, conditions) for name, (tflite, conditions) in _READ.items()]
+    rows += [_function(name) for name in FUNCTIONS]
+    nearest = _WRITTEN["ResizeNearest"]
+    rows = [
+        Operator(row.onnx, f"{row.tflite}; {nearest[1]}", f"{row.conditions}; {nearest[2]}") if row.onnx == "Resize" else row
+        for row in rows
+    ]
+    return tuple(sorted(rows, key=lambda row: row.onnx))
+
+
+def _function(name: str) -> Operator:
+    if name not in KERNELS:
+        return Operator(name, _TABLE, "8-bit activations")
+    own = next(key for key, number in vars(Op).items() if number == KERNELS[name].builtin)
+    return Operator(name, f"{own}; {_TABLE} where the grids ask for it", _ANY)

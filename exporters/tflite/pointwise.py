@@ -1,0 +1,184 @@
+"""Functions of single numbers: by TFLite's own operator where that is within a step of ONNX, else by a table.
+
+A table is exact on every runtime: GATHER from 256 stored results, its indices the integers themselves. It costs a CAST and
+an ADD on top, so an operator of TFLite's own comes first. LOGISTIC and TANH write one fixed grid; where the model has another,
+a QUANTIZE follows, if what both together give is within a step for each of the 256 integers that may come in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.exporters.tflite.builder import StoredGrid
+from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.layouts import stored_shape
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+from edgeq.pointwise import UNARY, evaluate
+from edgeq.qdq import QdqConstant
+from edgeq.qdq_lookup import integers_of
+from edgeq.quant import QuantParams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp, QdqTensor
+
+_OFFSET = 128
+_DOUBT = 2.0**-10  # of a step: runtimes compute the function in float32, each in its own way
+_STEEPEST_HARD_SWISH = 100.0  # the kernel refuses input scales of 128 times the output's and more
+
+
+def _gelu(op: QdqOp) -> Any:
+    options = schema.GeluOptionsT()
+    options.approximate = op.attributes.get("approximate", "none") == "tanh"
+    return options
+
+
+def _leaky_relu(op: QdqOp) -> Any:
+    options = schema.LeakyReluOptionsT()
+    alpha = op.attributes.get("alpha", 0.01)
+    options.alpha = float(alpha) if isinstance(alpha, (int, float)) else 0.01
+    return options
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """An operator of TFLite's own.
+
+    Attributes:
+        builtin: its number.
+        version: the first with int8 kernels.
+        options: its options for an operator of the view.
+        fixed: the one grid that it writes, if it does.
+    """
+
+    builtin: int
+    version: int
+    options: Callable[[QdqOp], Any] = lambda _: None
+    fixed: QuantParams | None = None
+
+
+KERNELS: Mapping[str, Kernel] = {
+    "Gelu": Kernel(Op.GELU, 2, _gelu),
+    "HardSwish": Kernel(Op.HARD_SWISH, 1, lambda _: schema.HardSwishOptionsT()),
+    "LeakyRelu": Kernel(Op.LEAKY_RELU, 2, _leaky_relu),
+    "Sigmoid": Kernel(Op.LOGISTIC, 2, fixed=QuantParams.of(1 / 256, -128)),
+    "Tanh": Kernel(Op.TANH, 2, fixed=QuantParams.of(1 / 128, 0)),
+}
+
+
+def lower_pointwise(op: QdqOp, scene: Scene) -> None:
+    """Append a function of one number."""
+    kernel = KERNELS.get(op.op_type)
+    if scene.is_float or scene.carriers[op.output.name].dtype != "int8":
+        if kernel is None:
+            raise refused(op, "TFLite has no operator for it", "quantise what it reads and writes to 8 bits")
+        _direct(op, scene, kernel)
+    elif kernel is None or not _bearable(op, scene):
+        lower_lookup(op, scene)
+    elif kernel.fixed is None or _on_grid(op, scene, kernel.fixed):
+        _direct(op, scene, kernel)
+    elif _error_lsb(op, kernel.fixed) <= 1:
+        _through(op, scene, kernel, kernel.fixed)
+    else:
+        lower_lookup(op, scene)
+
+
+def lower_lookup(op: QdqOp, scene: Scene) -> None:
+    """Append a function of one number as its table: CAST, ADD, GATHER."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    shape = stored_shape(op.output.shape, layout)
+    cast = schema.CastOptionsT()
+    cast.inDataType, cast.outDataType = schema.TensorType.INT8, schema.TensorType.INT32
+    builder, name = scene.builder, op.output.name
+    integers = builder.activation(f"{name}~integers", shape, None, np.int32)
+    builder.operator(Op.CAST, 1, [scene.read(source, layout)], [integers], cast)
+    indices = builder.activation(f"{name}~indices", shape, None, np.int32)
+    builder.operator(Op.ADD, 1, [integers, builder.numbers([_OFFSET])], [indices], schema.AddOptionsT())
+    table = builder.constant(
+        f"{name}~table", table_of(op, scene.carriers[source.name].shift, scene.carriers[name].shift), scene.grid(op.output)
+    )
+    target = scene.tensor(op.output, layout)
+    builder.operator(Op.GATHER, 2, [table, indices], [target], schema.GatherOptionsT())
+    scene.place(op.output, target, layout)
+
+
+def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.int8]:
+    """The int8 result for each int8 input from -128 on.
+
+    Args:
+        op: a function of one 8-bit tensor.
+        source_shift: what is added to the integers of the input.
+        shift: what is added to those of the output.
+    """
+    source, integers = op.inputs[0], np.arange(-_OFFSET, _OFFSET)
+    curve = _curve(op)
+    first = int(integers_of(source)[0])  # type: ignore[arg-type]
+    at = np.clip(integers - source_shift - first, 0, curve.size - 1)
+    levels = np.clip(op.output.params.quantize(curve).astype(np.int32), op.output.low, op.output.high)
+    return (levels[at] + shift).astype(np.int8)
+
+
+def _curve(op: QdqOp) -> NDArray[np.float32]:
+    """The function's value for each integer of the carrier of its input."""
+    source = op.inputs[0]
+    table = op.inputs[1] if len(op.inputs) > 1 else None
+    if op.op_type == "Lookup" and isinstance(table, QdqConstant):
+        return table.values.astype(np.float32)
+    reals = source.params.dequantize(integers_of(source))  # type: ignore[union-attr,arg-type]
+    return evaluate(op.op_type, (reals,), op.attributes)
+
+
+def _bearable(op: QdqOp, scene: Scene) -> bool:
+    """Whether TFLite's kernel takes the grids."""
+    return op.op_type != "HardSwish" or float(scene.operand(op).scale) < _STEEPEST_HARD_SWISH * float(op.output.scale)
+
+
+def _on_grid(op: QdqOp, scene: Scene, fixed: QuantParams) -> bool:
+    return float(op.output.scale) == float(fixed.scale) and scene.carriers[op.output.name].zero_point == int(fixed.zero_point)
+
+
+def _error_lsb(op: QdqOp, fixed: QuantParams) -> int:
+    """How far rounding to a fixed grid first takes the result, at most; near ties both ways of rounding count."""
+    curve = _curve(op)
+    wanted = op.output.params.quantize(curve).astype(np.int32)
+    doubt = np.float32(_DOUBT) * fixed.scale
+    twice = [op.output.params.quantize(fixed.dequantize(fixed.quantize(curve + way * doubt))) for way in (-1, 1)]
+    return max(
+        int(np.abs(np.clip(t.astype(np.int32), op.output.low, op.output.high) - np.clip(wanted, op.output.low, op.output.high)).max())
+        for t in twice
+    )
+
+
+def _direct(op: QdqOp, scene: Scene, kernel: Kernel) -> None:
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    with scene.writing(op, layout) as (target, _):
+        scene.builder.operator(kernel.builtin, kernel.version, [scene.read(source, layout)], [target], kernel.options(op))
+
+
+def _through(op: QdqOp, scene: Scene, kernel: Kernel, fixed: QuantParams) -> None:
+    """By way of the one grid that the kernel writes."""
+    source = scene.operand(op)
+    layout = scene.layout(source)
+    inner = fixed_tensor(scene, op.output, stored_shape(op.output.shape, layout), fixed)
+    scene.builder.operator(kernel.builtin, kernel.version, [scene.read(source, layout)], [inner], kernel.options(op))
+    with scene.writing(op, layout) as (target, _):
+        scene.builder.operator(Op.QUANTIZE, 1, [inner], [target], schema.QuantizeOptionsT())
+
+
+def fixed_tensor(scene: Scene, tensor: QdqTensor, shape: tuple[int, ...], fixed: QuantParams) -> int:
+    """Add a helper of a tensor that lies on a grid which TFLite prescribes."""
+    return scene.builder.activation(f"{tensor.name}~fixed", shape, StoredGrid.of(float(fixed.scale), int(fixed.zero_point)))
+
+
+FUNCTIONS = tuple(UNARY)
+"""The ONNX operators that are functions of one number."""

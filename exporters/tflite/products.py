@@ -1,0 +1,104 @@
+"""Products of two activations, and sums that are products with a constant matrix of zeros and ones.
+
+TFLite's SUM is not used: its reference kernel adds int8 values as they are, zero points, overflow and all (LiteRT 2.3).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.exporters.tflite.builder import StoredGrid
+from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+from edgeq.qdq import QdqConstant, QdqTensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import Operand, QdqOp
+
+_MOST_DIMENSIONS = 5
+
+
+def lower_product(op: QdqOp, scene: Scene) -> None:
+    """Append a MatMul of two activations, or one with a constant that FULLY_CONNECTED cannot take."""
+    rank = len(op.output.shape)
+    shapes = [_shape(operand) for operand in op.inputs[:2]]
+    if rank > _MOST_DIMENSIONS or any(len(shape) < 2 for shape in shapes):
+        raise refused(op, "TFLite multiplies matrices of 2 to 5 dimensions", "reshape its operands")
+    indices = [_factor(op, operand, scene, rank) for operand in op.inputs[:2]]
+    with scene.writing(op, onnx_order(rank)) as (target, _):
+        scene.builder.operator(Op.BATCH_MATMUL, 2, indices, [target], schema.BatchMatMulOptionsT())
+
+
+def lower_reduce_sum(op: QdqOp, scene: Scene) -> None:
+    """Append a ReduceSum: a product with a row of ones."""
+    source = scene.operand(op)
+    axes = tuple(int(axis) for axis in op.attributes["axes"])  # type: ignore[union-attr]
+    keep = bool(op.attributes.get("keepdims", 1))
+    others = [axis for axis in scene.layout(source) if axis not in axes]
+    layout = scene.layout(source)
+    if not _adjoin(layout, axes) or (not keep and others != sorted(others)):
+        layout = (*sorted(others), *axes)
+    size = math.prod(source.shape[axis] for axis in axes)
+    left = layout if keep else onnx_order(len(op.output.shape))
+    multiply(op, scene, np.ones((1, size), np.int8), layout, axes, left)
+
+
+def multiply(op: QdqOp, scene: Scene, matrix: NDArray[np.int8], layout: Layout, axes: tuple[int, ...], left: Layout) -> None:
+    """Append ``matrix @ x`` along adjoining axes of the input, the matrix on the grid of whole numbers.
+
+    Args:
+        op: the operator; input 0 is an activation.
+        scene: the conversion.
+        matrix: (rows, product of the sizes of the axes), small integers.
+        layout: the layout to read the input in; ``axes`` adjoin there.
+        axes: what is summed over.
+        left: the layout of the result.
+    """
+    source = next(operand for operand in op.inputs if isinstance(operand, QdqTensor))
+    sizes = stored_shape(source.shape, layout)
+    first = min(layout.index(axis) for axis in axes)
+    # the first dimension stands alone: it may be a batch that is 1 only until the file is run
+    before, after = (sizes[0] if first else 1, math.prod(sizes[1:first])), math.prod(sizes[first + len(axes) :])
+    index = _viewed(scene, op, source, layout, (*before, matrix.shape[1], after))
+    values = matrix.astype(np.float32) if scene.is_float else matrix
+    constant = scene.builder.constant(f"ones_for_{op.output.name}", values[None, None], None if scene.is_float else StoredGrid.of(1.0))
+    flat = scene.helper(op.output, f"{op.output.name}~flat", (*before, matrix.shape[0], after))
+    scene.builder.operator(Op.BATCH_MATMUL, 2, [constant, index], [flat], schema.BatchMatMulOptionsT())
+    with scene.writing(op, left) as (target, _):
+        scene.reshape(flat, target, stored_shape(op.output.shape, left))
+
+
+def _viewed(scene: Scene, op: QdqOp, source: QdqTensor, layout: Layout, shape: tuple[int, ...]) -> int:
+    target = scene.helper(source, f"{source.name}~for_{op.output.name}", shape)
+    scene.reshape(scene.read(source, layout), target, shape)
+    return target
+
+
+def _adjoin(layout: Layout, axes: tuple[int, ...]) -> bool:
+    places = sorted(layout.index(axis) for axis in axes)
+    return places == list(range(places[0], places[0] + len(places)))
+
+
+def _shape(operand: Operand | None) -> tuple[int, ...]:
+    if isinstance(operand, QdqTensor):
+        return operand.shape
+    return operand.values.shape if isinstance(operand, QdqConstant) else ()
+
+
+def _factor(op: QdqOp, operand: Operand | None, scene: Scene, rank: int) -> int:
+    if isinstance(operand, QdqTensor):
+        if len(operand.shape) != rank:
+            raise refused(op, "its operands have different numbers of dimensions", "reshape the smaller operand first")
+        return scene.read(operand, onnx_order(rank))
+    if not isinstance(operand, QdqConstant):
+        raise refused(op, "an operand is missing", "write the model again from its source")
+    return scene.constant(op, operand, onnx_order(rank))

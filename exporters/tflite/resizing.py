@@ -1,0 +1,167 @@
+"""Resize: repeating pixels and interpolating between them, where TFLite samples at the points that ONNX does.
+
+Both are decided on numbers: the sampling points of the ONNX node are computed, and those of TFLite's three conventions, and
+the convention is taken whose points are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.gathering import gather
+from edgeq.exporters.tflite.layouts import NHWC
+from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.schema import schema
+from edgeq.qdq import same_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.qdq import QdqOp
+
+_SPATIAL = (2, 3)
+_FRACTION_BITS = 10
+_LARGEST_STEP = 255
+_BEARABLE = 0.45  # of a step of the input: what sampling beside the point may cost, so that rounding adds no more than one
+
+
+@dataclass(frozen=True, slots=True)
+class _Convention:
+    """One of TFLite's ways to place the samples."""
+
+    align_corners: bool
+    half_pixel: bool
+
+
+_CONVENTIONS = (_Convention(False, False), _Convention(False, True), _Convention(True, False))
+
+
+def lower_resize_nearest(op: QdqOp, scene: Scene) -> None:
+    """Append a Resize that picks the nearest pixel: RESIZE_NEAREST_NEIGHBOR, or a GATHER along each axis."""
+    source = scene.operand(op)
+    _check(op)
+    wanted = [_nearest(op, _points(op, axis)) for axis in range(len(source.shape))]
+    wanted = [np.clip(indices, 0, source.shape[axis] - 1) for axis, indices in enumerate(wanted)]
+    if len(source.shape) == 4 and np.array_equal(wanted[0], [0]) and _whole(wanted[1], source.shape[1]):
+        sizes = [(source.shape[axis], op.output.shape[axis]) for axis in _SPATIAL]
+        for convention in _CONVENTIONS:
+            if all(np.array_equal(wanted[axis], _tflite_nearest(convention, *size)) for axis, size in zip(_SPATIAL, sizes, strict=True)):
+                _write(op, scene, Op.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT(), convention)
+                return
+    picks = {axis: tuple(int(i) for i in indices) for axis, indices in enumerate(wanted) if not _whole(indices, source.shape[axis])}
+    gather(op, scene, picks)
+
+
+def lower_resize(op: QdqOp, scene: Scene) -> None:
+    """Append a Resize that interpolates between pixels: RESIZE_BILINEAR."""
+    source = scene.operand(op)
+    _check(op)
+    mode = op.attributes.get("mode", "nearest")
+    if mode != "linear" or len(source.shape) != 4 or op.output.shape[:2] != source.shape[:2]:
+        raise refused(op, f"its mode is {mode}, over {len(source.shape)} dimensions", "resize images by mode nearest or linear")
+    if not scene.is_float and not same_grid(source.params, op.output.params):
+        raise refused(
+            op,
+            f"its input {source.name!r} and output {op.output.name!r} have different grids",
+            "give it the grid of its input on both sides",
+        )
+    points = {axis: np.clip(_points(op, axis), 0, source.shape[axis] - 1) for axis in _SPATIAL}
+    for convention in _CONVENTIONS:
+        errors = [
+            np.abs(points[axis] - _tflite_linear(convention, source.shape[axis], op.output.shape[axis])).max() * (source.shape[axis] > 1)
+            for axis in _SPATIAL
+        ]
+        if sum(errors) * _LARGEST_STEP <= _BEARABLE or (scene.is_float and sum(errors) < 2.0**-_FRACTION_BITS):
+            _write(op, scene, Op.RESIZE_BILINEAR, schema.ResizeBilinearOptionsT(), convention)
+            return
+    raise refused(
+        op,
+        f"TFLite samples {source.shape[2:]} to {op.output.shape[2:]} beside the points of {_mode(op)}, by more than rounding hides",
+        "resize by a power of two with half_pixel or asymmetric, or leave the resize out of the quantised model",
+    )
+
+
+def _check(op: QdqOp) -> None:
+    if op.attributes.get("antialias", 0) or _mode(op) == "tf_crop_and_resize" or op.attributes.get("axes") is not None:
+        raise refused(op, "it crops, filters, or names its axes", "use a plain Resize by mode nearest or linear")
+
+
+def _mode(op: QdqOp) -> str:
+    return str(op.attributes.get("coordinate_transformation_mode", "half_pixel"))
+
+
+def _points(op: QdqOp, axis: int) -> NDArray[np.float64]:
+    """Where ONNX samples the input, for each output along an axis."""
+    before, after = op.inputs[0].shape[axis], op.output.shape[axis]  # type: ignore[union-attr]
+    given = op.attributes.get("scales", ())
+    scale = float(given[axis]) if isinstance(given, tuple) and given else after / before
+    outputs = np.arange(after, dtype=np.float64)
+    match _mode(op):
+        case "asymmetric":
+            return outputs / scale
+        case "align_corners":
+            return outputs * ((before - 1) / (after - 1) if after > 1 else 0.0)
+        case "pytorch_half_pixel" if after == 1:
+            return np.zeros(1)
+        case "half_pixel" | "pytorch_half_pixel":
+            return (outputs + 0.5) / scale - 0.5
+        case "half_pixel_symmetric":
+            centre = before / 2 * (1 - after / (scale * before))
+            return centre + (outputs + 0.5) / scale - 0.5
+        case mode:
+            raise refused(op, f"its coordinates are {mode}", "use half_pixel, asymmetric or align_corners")
+
+
+def _nearest(op: QdqOp, points: NDArray[np.float64]) -> NDArray[np.int64]:
+    match op.attributes.get("nearest_mode", "round_prefer_floor"):
+        case "floor":
+            picked = np.floor(points)
+        case "ceil":
+            picked = np.ceil(points)
+        case "round_prefer_ceil":
+            picked = np.floor(points + 0.5)
+        case _:
+            picked = np.ceil(points - 0.5)
+    return picked.astype(np.int64)
+
+
+def _whole(indices: Sequence[int] | NDArray[np.int64], size: int) -> bool:
+    return np.array_equal(indices, np.arange(size))
+
+
+def _tflite_nearest(convention: _Convention, before: int, after: int) -> NDArray[np.int64]:
+    """The pixels that RESIZE_NEAREST_NEIGHBOR picks, as its kernel computes them in float32."""
+    corners = convention.align_corners and after > 1
+    scale = np.float32(before - 1) / np.float32(after - 1) if corners else np.float32(before) / np.float32(after)
+    offset = np.float32(0.5 if convention.half_pixel else 0.0)
+    points = (np.arange(after, dtype=np.float32) + offset) * scale
+    picked = np.floor(points + np.float32(0.5)) if convention.align_corners else np.floor(points)
+    clipped: NDArray[np.int64] = np.clip(picked, 0, before - 1).astype(np.int64)
+    return clipped
+
+
+def _tflite_linear(convention: _Convention, before: int, after: int) -> NDArray[np.float64]:
+    """The points that RESIZE_BILINEAR samples, as its integer kernel computes them, in pixels."""
+    one = 1 << _FRACTION_BITS
+    if convention.align_corners and after > 1:
+        step = (one * (before - 1) + (after - 1) // 2) // (after - 1)
+    else:
+        step = (one * before + after // 2) // after
+    points = np.arange(after) * step + ((step // 2 - one // 2) if convention.half_pixel else 0)
+    clipped: NDArray[np.float64] = np.clip(points / one, 0, before - 1)
+    return clipped
+
+
+def _write(op: QdqOp, scene: Scene, builtin: int, options: Any, convention: _Convention) -> None:
+    options.alignCorners, options.halfPixelCenters = convention.align_corners, convention.half_pixel
+    sizes = scene.builder.numbers(op.output.shape[2:])
+    index = scene.read(scene.operand(op), NHWC)
+    with scene.writing(op, NHWC) as (target, _):
+        scene.builder.operator(builtin, 3 if convention.half_pixel else 2, [index, sizes], [target], options)

@@ -1,0 +1,94 @@
+"""What the file must hold where an operator is written as another one: the expected side of the parity report.
+
+Written anew from the definition of the operators, so that the report judges the lowering functions and does not repeat them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.exporters.parity import Numbers
+from edgeq.pointwise import evaluate
+from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.quant import CARRIER_RANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from edgeq.exporters.tflite.carriers import Carrier
+    from edgeq.qdq import QdqGraph, QdqOp
+
+_FIXED = {"Sigmoid": (1 / 256, -128), "Tanh": (1 / 128, 0), "Softmax": (1 / 256, -128), "LogSoftmax": (1 / 16, 127)}
+"""The grids that TFLite's specification of 8-bit quantisation prescribes for the results of operators."""
+
+
+def as_written(op: QdqOp, numbers: Numbers) -> Numbers:
+    """Weights of a convolution as the file's convolution has them: 2-D, and not transposed where nothing strides."""
+    levels, scale = numbers.levels, numbers.scale
+    if levels is None or numbers.kind == "bias":
+        return numbers
+    if levels.ndim == 3 and op.op_type in ("Conv", "ConvTranspose"):
+        levels = levels[:, :, np.newaxis, :]
+    if is_plain(op):
+        groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
+        parts = [part.transpose(1, 0, 2, 3) for part in np.split(levels, groups)]
+        levels = np.concatenate(parts)[:, :, ::-1, ::-1]
+        scale = scale if scale.size == 1 else np.concatenate([scale] * groups)
+    return replace(numbers, levels=levels, scale=scale, zero_point=np.zeros(scale.shape, np.int64))
+
+
+def is_plain(op: QdqOp) -> bool:
+    """Whether a ConvTranspose does not stride, so that it is a Conv."""
+    strides = op.attributes.get("strides", (1,))
+    return op.op_type == "ConvTranspose" and isinstance(strides, tuple) and set(strides) == {1}
+
+
+def derived_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier], found: Mapping[str, Numbers]) -> Iterator[Numbers]:
+    """Numbers of the file that are not the model's but follow from them: tables, prescribed grids, rows of ones."""
+    for op in graph.ops:
+        name = op.output.name
+        if f"{name}~fixed" in found:
+            scale, zero = _FIXED[op.op_type]
+            yield Numbers(f"{name}~fixed", "activation", np.array([scale], np.float32), np.array([zero], np.int64))
+        if f"{name}/table" in found:
+            yield _table(op, carriers)
+        if op.op_type == "ReduceSum" or op.op_type == "ScatterElements":
+            yield Numbers(f"{name}~flat/0", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), _matrix(op))
+
+
+def _table(op: QdqOp, carriers: Mapping[str, Carrier]) -> Numbers:
+    """The result for each int8 integer of the input, entry by entry."""
+    source, given = op.inputs[0], op.inputs[1] if len(op.inputs) > 1 else None
+    assert isinstance(source, QdqTensor)  # noqa: S101  # only functions of one tensor have tables
+    params = op.output.params
+    low, high = CARRIER_RANGE[source.params.dtype]
+    levels = []
+    for stored in range(-128, 128):
+        integer = min(max(stored - carriers[source.name].shift, low), high)
+        if isinstance(given, QdqConstant) and op.op_type == "Lookup":
+            value = given.values[integer - low : integer - low + 1].astype(np.float32)
+        else:
+            value = evaluate(op.op_type, (source.params.dequantize(np.array([integer])),), op.attributes)
+        level = min(max(int(params.quantize(value)[0]), op.output.low), op.output.high)
+        levels.append(level - op.output.zero_point)
+    zero = np.array([op.output.zero_point + carriers[op.output.name].shift], np.int64)
+    return Numbers(f"{op.output.name}/table", "weight", np.atleast_1d(params.scale), zero, np.array(levels, np.int64))
+
+
+def _matrix(op: QdqOp) -> NDArray[np.int64]:
+    """How often each element summed over goes into each sum."""
+    if op.op_type == "ReduceSum":
+        source = op.inputs[0]
+        assert isinstance(source, QdqTensor)  # noqa: S101  # it was lowered
+        sizes = [source.shape[int(axis)] for axis in op.attributes["axes"]]  # type: ignore[union-attr]
+        return np.ones((1, int(np.prod(sizes))), np.int64).squeeze()
+    indices, axis = op.inputs[1], int(op.attributes["axis"])  # type: ignore[arg-type]
+    assert isinstance(indices, QdqConstant)  # noqa: S101  # it was lowered
+    rows = [int(line.reshape(-1)[0]) for line in np.moveaxis(indices.values, axis, 0)]
+    size = op.output.shape[axis]
+    return np.array([[int(row % size == to) for row in rows] for to in range(size)], np.int64).squeeze()

@@ -1,0 +1,93 @@
+"""Functions of one quantised tensor that a file spells in several float nodes, as one table of its integers.
+
+``x * Sigmoid(x)``, ``x * HardSigmoid(x)``, Gelu in terms of Erf, ``x / 6``: where no quantiser stands between the nodes, the
+result still depends on one integer of at most 8 bits only, so it is a table, and a table is exact.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.pointwise import BINARY, UNARY, evaluate
+from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq_meanings import Pending, Real
+from edgeq.quant import CARRIER_RANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from edgeq.qdq import AttributeValue
+    from edgeq.qdq_meanings import Meaning
+
+_NARROW = frozenset(("int4", "uint4", "int8", "uint8"))
+
+
+def integers_of(tensor: QdqTensor) -> NDArray[np.int32]:
+    """Every integer that the carrier of a tensor can hold, in order."""
+    low, high = CARRIER_RANGE[tensor.params.dtype]
+    return np.arange(low, high + 1, dtype=np.int32)
+
+
+def joined(node: ir.Node, operands: Sequence[Meaning | None], attributes: dict[str, AttributeValue]) -> Pending | None:
+    """The table of a node over the one tensor that all its operands depend on; None where it is not of that kind."""
+    if node.op_type not in BINARY and node.op_type not in UNARY:
+        return None
+    if not _spelled_out(node, operands):
+        return None
+    sources = {id(source): source for operand in operands if (source := _source(operand)) is not None}
+    if len(sources) != 1 or len(operands) > 2:
+        return None
+    (source,) = sources.values()
+    curves = [_curve(operand, source) for operand in operands]
+    known = tuple(curve for curve in curves if curve is not None)
+    if len(known) < len(curves):
+        return None
+    values = np.broadcast_to(evaluate(node.op_type, known, attributes), integers_of(source).shape)
+    table = QdqConstant(f"{node.outputs[0].name}~values", np.ascontiguousarray(values), None)
+    return Pending(node, node.outputs[0], "Lookup", (Real(source), table), {})
+
+
+def _spelled_out(node: ir.Node, operands: Sequence[Meaning | None]) -> bool:
+    """Whether an operand is itself a float result or a bare number; else the node is an operator of its own."""
+    bare = any(isinstance(o, QdqConstant) and o.params is None and o.values.size == 1 and o.values.dtype.kind == "f" for o in operands)
+    doubled = len(operands) == 2 and node.op_type in ("Div", "Pow", "Max", "Min")
+    return bare or doubled or any(isinstance(o, Pending) and not (o.op_type == "Requantize" and o.activation == "relu") for o in operands)
+
+
+def _source(operand: Meaning | None) -> QdqTensor | None:
+    if isinstance(operand, Pending):
+        return _source(operand.operands[0]) if operand.op_type in UNARY or operand.op_type in ("Lookup", "Requantize") else None
+    if isinstance(operand, Real) and operand.tensor.per_tensor and operand.tensor.params.dtype in _NARROW and not operand.tensor.real:
+        return operand.tensor
+    return None
+
+
+def _curve(operand: Meaning | None, source: QdqTensor) -> NDArray[np.float32] | None:
+    """The operand for each integer of the source; one number for a constant."""
+    if isinstance(operand, QdqConstant):
+        if operand.values.size != 1:
+            return None
+        params = operand.params
+        values = operand.values if params is None else params.dequantize(operand.values.astype(np.int32))
+        return values.astype(np.float32).reshape(1)
+    if isinstance(operand, Real):
+        return source.params.dequantize(integers_of(source)) if operand.tensor is source else None
+    if not isinstance(operand, Pending) or _source(operand) is not source:
+        return None
+    values = _unclipped(operand, source)
+    return None if values is None else np.clip(values, np.float32(operand.low), np.float32(operand.high))
+
+
+def _unclipped(pending: Pending, source: QdqTensor) -> NDArray[np.float32] | None:
+    if pending.op_type == "Lookup":
+        table = pending.operands[1]
+        return table.values.astype(np.float32) if isinstance(table, QdqConstant) else None
+    inner = _curve(pending.operands[0], source)
+    if inner is None or pending.op_type == "Requantize":
+        return inner
+    return evaluate(pending.op_type, (inner,), pending.attributes)

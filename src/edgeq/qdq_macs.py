@@ -1,0 +1,30 @@
+"""How many multiplications with addition an operator of the integer view takes: what a share of a network is a share of."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from edgeq.qdq import QdqConstant, QdqTensor
+
+if TYPE_CHECKING:
+    from edgeq.qdq import Operand, QdqOp
+
+
+def macs_of(op: QdqOp) -> int:
+    """The multiplications with addition of one operator, for one inference of the shapes in the view; 0 for cheap ones."""
+    if op.op_type in ("Conv", "Gemm"):
+        weights = op.inputs[1]
+        channels = op.output.shape[1]
+        return math.prod(op.output.shape) * math.prod(_shape(weights)) // channels
+    if op.op_type == "ConvTranspose":
+        return math.prod(_shape(op.inputs[0])) * math.prod(_shape(op.inputs[1])[1:])
+    if op.op_type == "MatMul":
+        return math.prod(op.output.shape) * _shape(op.inputs[0])[-1]
+    return 0
+
+
+def _shape(operand: Operand | None) -> tuple[int, ...]:
+    if isinstance(operand, QdqTensor):
+        return operand.shape
+    return operand.values.shape if isinstance(operand, QdqConstant) else ()

@@ -1,0 +1,67 @@
+"""What a value of a QDQ file can mean while it is read, before all of it is integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir as ir
+
+    from edgeq.qdq import Activation, AttributeValue, QdqConstant, QdqTensor
+    from edgeq.quant import QuantParams
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """The integers of a tensor."""
+
+    tensor: QdqTensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Real:
+    """The numbers that a tensor's integers stand for."""
+
+    tensor: QdqTensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Input:
+    """An input of the graph, not quantised yet."""
+
+    value: ir.Value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opaque:
+    """Arithmetic on shapes; only Reshape reads it, whose output's shape is known anyway."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pending:
+    """A float result that waits for its quantiser, clipped to ``low .. high``."""
+
+    node: ir.Node
+    value: ir.Value
+    op_type: str
+    operands: tuple[Meaning | None, ...]
+    attributes: Mapping[str, AttributeValue]
+    low: float = float("-inf")
+    high: float = float("inf")
+    activation: Activation = ""
+
+
+Meaning: TypeAlias = "QdqConstant | Stored | Real | Input | Opaque | Pending"
+Key: TypeAlias = tuple[int, str, bytes, bytes, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Where a quantiser puts its result: stored grid, and the integers left after clipping."""
+
+    params: QuantParams
+    low: int
+    high: int

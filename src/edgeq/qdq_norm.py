@@ -1,0 +1,127 @@
+"""BatchNormalization that was left in a quantised graph: folded into the layer before it, or a layer of its own.
+
+Folding changes no integer weight: the scale of each output channel is multiplied by the channel's gain, its sign goes into
+the integers, and the shift is added to the int32 bias, rounded to half a step of the accumulator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import ArtefactError
+from edgeq.qdq import QdqConstant
+from edgeq.qdq_meanings import Pending, Real
+from edgeq.qdq_nodes import title
+from edgeq.quant import QuantParams
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from edgeq.qdq import AttributeValue, QdqTensor
+    from edgeq.qdq_meanings import Meaning
+
+_LEVEL = 64  # a power of two, so that gain / 64 is exact; its bias has 1/64 of a step of the input
+_BIAS_MAX = 2**30
+
+
+def normalized(node: ir.Node, operands: tuple[Meaning | None, ...], epsilon: float) -> Pending:
+    """A BatchNormalization over a convolution's float result or a quantised tensor, as a convolution.
+
+    Raises:
+        ArtefactError: it trains, computes its numbers, or follows something that it cannot be folded into exactly.
+    """
+    gain, shift = _line(node, operands, epsilon)
+    source = operands[0]
+    if isinstance(source, Real) and not source.tensor.real and len(source.tensor.shape) in (3, 4):
+        return _alone(node, source.tensor, gain, shift)
+    if isinstance(source, Pending) and _folds(source):
+        return _folded(node, source, gain, shift)
+    raise _refused(node, "it follows neither a quantised image nor a convolution with constant weights")
+
+
+def _refused(node: ir.Node, why: str) -> ArtefactError:
+    return ArtefactError(
+        f"BatchNormalization {title(node)!r} cannot be computed in integers: {why}", mend="fold it into the layer before it, then quantise"
+    )
+
+
+def _line(node: ir.Node, operands: tuple[Meaning | None, ...], epsilon: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gain and shift of each channel."""
+    numbers = []
+    for operand in operands[1:5]:
+        if not isinstance(operand, QdqConstant):
+            raise _refused(node, "its numbers are computed at run time")
+        params = operand.params
+        values = operand.values if params is None else params.dequantize(operand.values.astype(np.int32))
+        numbers.append(values.astype(np.float64).reshape(-1))
+    scale, bias, mean, variance = numbers
+    gain = scale / np.sqrt(variance + epsilon)
+    return gain, bias - mean * gain
+
+
+def _alone(node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: NDArray[np.float64]) -> Pending:
+    """A depthwise convolution of one tap."""
+    rank = len(source.shape)
+    weights = np.where(gain == 0, 0, np.copysign(_LEVEL, gain)).astype(np.int8).reshape(-1, *(1,) * (rank - 1))
+    steps = np.where(gain == 0, 1.0, np.abs(gain)).astype(np.float32) / np.float32(_LEVEL)
+    name = node.outputs[0].name or title(node)
+    constant = QdqConstant(f"{name}~gain", weights, QuantParams.of(steps, 0, "int8", axis=0))
+    bias = _bias(node, f"{name}~shift", shift, np.float32(source.scale) * steps)
+    ones = (1,) * (rank - 2)
+    attributes: dict[str, AttributeValue] = {
+        "kernel_shape": ones,
+        "strides": ones,
+        "dilations": ones,
+        "pads": (0,) * (2 * len(ones)),
+        "group": gain.size,
+    }
+    return Pending(node, node.outputs[0], "Conv", (Real(source), constant, bias), attributes)
+
+
+def _folds(pending: Pending) -> bool:
+    source, weights, bias = (*pending.operands, None, None)[:3]
+    return (
+        pending.op_type in ("Conv", "ConvTranspose")
+        and (pending.low, pending.high) == (float("-inf"), float("inf"))
+        and len(list(pending.value.uses())) == 1
+        and isinstance(source, Real)
+        and source.tensor.per_tensor
+        and isinstance(weights, QdqConstant)
+        and weights.params is not None
+        and not np.any(weights.params.zero_point)
+        and (bias is None or (isinstance(bias, QdqConstant) and bias.params is not None))
+    )
+
+
+def _folded(node: ir.Node, conv: Pending, gain: NDArray[np.float64], shift: NDArray[np.float64]) -> Pending:
+    source, weights, bias = (*conv.operands, None, None)[:3]
+    assert isinstance(source, Real) and isinstance(weights, QdqConstant) and weights.params is not None  # noqa: S101, PT018  # see _folds
+    axis = 1 if conv.op_type == "ConvTranspose" else 0
+    if axis == 1 and int(conv.attributes.get("group", 1)) != 1:  # type: ignore[arg-type]
+        raise _refused(node, "the transposed convolution before it has groups")
+    signs = np.where(gain < 0, -1, np.where(gain == 0, 0, 1)).reshape([-1 if i == axis else 1 for i in range(weights.values.ndim)])
+    values = weights.values.astype(np.int32) * signs
+    if values.max(initial=0) > np.iinfo(np.int8).max:
+        raise _refused(node, "a weight of -128 has no negative in 8 bits")
+    # a channel that is multiplied by zero keeps its scale, so that its bias still has a grid
+    steps = (np.broadcast_to(weights.params.scale, gain.shape).astype(np.float64) * np.where(gain == 0, 1.0, np.abs(gain))).astype(
+        np.float32
+    )
+    constant = QdqConstant(weights.name, values.astype(weights.values.dtype), QuantParams.of(steps, 0, weights.params.dtype, axis=axis))
+    before = np.zeros_like(gain)
+    if isinstance(bias, QdqConstant) and bias.params is not None:
+        before = bias.values.astype(np.float64).reshape(-1) * bias.params.scale.astype(np.float64)
+    name = bias.name if isinstance(bias, QdqConstant) else f"{node.outputs[0].name}~shift"
+    folded = _bias(node, name, before * gain + shift, np.float32(source.tensor.scale) * steps)
+    return replace(conv, node=conv.node, value=node.outputs[0], operands=(source, constant, folded))
+
+
+def _bias(node: ir.Node, name: str, reals: NDArray[np.float64], steps: NDArray[np.float32]) -> QdqConstant:
+    levels = np.rint(reals / steps.astype(np.float64))
+    if np.any(np.abs(levels) > _BIAS_MAX):
+        raise _refused(node, "its shift does not fit a bias of 32 bits beside its gain")
+    return QdqConstant(name, levels.astype(np.int32), QuantParams.of(steps, 0, "int32", axis=0))
