@@ -39,7 +39,7 @@ def start(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         (["data", "digitz"], "did you mean 'digits'"),
         (["data", "--data-dir", "/nowhere/at/all"], "does not exist"),
         (["train", "resnet9", "--data", "digits", "-o", "{tmp}/run"], "did you mean 'resnet"),
-        (["train", "resnet8", "-o", "{tmp}/run"], "--data"),
+        (["train", "-o", "{tmp}/run"], "no model is named"),
         (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--fp32", "--weight-bits", "4"], "--fp32"),
         (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--weight-bits", "9"], "2 to 8"),
         (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--placement", "nowhere"], "placement"),
@@ -195,11 +195,11 @@ def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
     from edgeq.deploy.demo import EPOCHS
 
     commands = cli.typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-    recipe = _base(None, "resnet8", "digits")
+    recipe = _base(None, "resnet8", None)
     assert recipe.scheme is not None
     held = {**recipe.to_dict(), **recipe.scheme.to_dict()}
     told = {option.name: option.help.rpartition("(")[2].rstrip(").") for option in commands["train"].params if option.help.endswith(").")}
-    assert set(told) == {"weight_bits", "act_bits", "placement", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed"}
+    assert set(told) == {"data", "weight_bits", "act_bits", "placement", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed"}
     assert told == {name: f"{held[name]:.4f}".rstrip("0") if isinstance(held[name], float) else str(held[name]) for name in told}
     assert f"({EPOCHS})" in next(option.help for option in commands["demo"].params if option.name == "epochs")
 

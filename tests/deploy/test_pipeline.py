@@ -71,8 +71,10 @@ def test_both_formats_are_written_under_one_name(trained: dict[str, Path], tmp_p
 
 
 def test_an_export_is_all_or_nothing(trained: dict[str, Path], refusal: Callable[..., str], tmp_path: Path) -> None:
-    refusal("export", trained["float"], "-o", tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "net.tflite").write_text("somebody's")
+    refusal("export", trained["float"], "-o", tmp_path, "--name", "net")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.tflite"]
+    assert (tmp_path / "net.tflite").read_text() == "somebody's"
 
 
 def test_a_number_that_changed_fails_by_name(
