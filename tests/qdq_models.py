@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite.carriers import Carrier, choose_carriers
 from edgeq.exporters.tflite.layouts import natural
 from edgeq.exporters.tflite.lowering import write
+from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqGraph, QdqOp, QdqOutput, QdqTensor, read_qdq
 
 if TYPE_CHECKING:
@@ -175,9 +177,17 @@ def single(op: QdqOp) -> QdqGraph:
     return QdqGraph((alone,), tuple(opened.values()), (QdqOutput(f"{op.output.name}:0", op.output),), dynamic_batch=True, metadata={})
 
 
-def stored(tensor: QdqTensor, values: np.ndarray, carrier: Carrier) -> np.ndarray:
-    """ONNX integers as TFLite stores them: shifted into int8 or int16, images NHWC."""
-    return (values.astype(np.int32) + carrier.shift).astype(carrier.dtype).transpose(natural(len(tensor.shape)))
+def stored(tensor: QdqTensor, values: np.ndarray, carrier: Carrier, axes: Sequence[int] | None = None) -> np.ndarray:
+    """ONNX integers as TFLite stores them: shifted into int8 or int16, images NHWC unless the file says otherwise."""
+    return (values.astype(np.int32) + carrier.shift).astype(carrier.dtype).transpose(axes or natural(len(tensor.shape)))
+
+
+def axes_of(content: bytes) -> dict[str, list[int]]:
+    """The ONNX axis of each dimension of the boundary tensors, as the file itself states them."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    entry = next(entry for entry in model.metadata if entry.name == b"edgeq")
+    found: dict[str, list[int]] = json.loads(bytes(model.buffers[entry.buffer].data))["io"]["axes"]
+    return found
 
 
 def lsb_of(op: QdqOp, integers: Mapping[str, np.ndarray], kernels: str, options: ExportOptions = PLAIN) -> np.ndarray:
@@ -192,10 +202,11 @@ def lsb_of(op: QdqOp, integers: Mapping[str, np.ndarray], kernels: str, options:
     graph = single(op)
     carriers = choose_carriers(graph)
     content = write(graph, options).content
-    feeds = [stored(tensor, integers[tensor.name], carriers[tensor.name]) for tensor in graph.inputs]
-    found = tflite_outputs(content, feeds, kernels)[0]
+    axes = axes_of(content)
+    feeds = [stored(tensor, integers[tensor.name], carriers[tensor.name], axes[tensor.graph_input]) for tensor in graph.inputs]
+    found = tflite_outputs(content, feeds, kernels)[0].transpose(np.argsort(axes[graph.outputs[0].name]))
     wanted = stored(op.output, integers[op.output.name], carriers[op.output.name])
-    return found.astype(np.int32) - wanted.astype(np.int32)
+    return found.transpose(natural(found.ndim)).astype(np.int32) - wanted.astype(np.int32)
 
 
 def differences(
@@ -214,7 +225,7 @@ def differences(
     view = read_qdq(ir.from_proto(proto))
     feeds = {}
     for tensor in view.inputs:
-        shape = (samples, *tensor.shape[1:])
+        shape = (samples, *tensor.shape[1:]) if view.dynamic_batch else tensor.shape
         feeds[tensor.graph_input] = (graph.rng.normal(0, spread, shape) * float(tensor.scale)).astype(np.float32)
     names = {name: f"{name}_quantized" for name in view.tensors()}
     known = {value for node in proto.graph.node for value in node.output}

@@ -108,7 +108,7 @@ def _attempt(op: QdqOp, scene: Scene) -> ArtefactError | None:
         with scene.undone_on_error():
             LOWERINGS[op.op_type](op, scene)
     except ArtefactError as error:
-        return error
+        return ArtefactError(f"{error.what} (from {op.source})", mend=error.mend) if op.source else error
     return None
 
 

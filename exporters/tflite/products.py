@@ -1,6 +1,6 @@
 """Products of two activations, and sums that are products with a constant matrix of zeros and ones.
 
-TFLite's SUM is not used: its reference kernel adds int8 values as they are, zero points, overflow and all (LiteRT 2.3).
+TFLite's SUM is not used: its reference kernel gives another result each time it is run (LiteRT 2.3).
 """
 
 from __future__ import annotations

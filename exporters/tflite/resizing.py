@@ -49,7 +49,7 @@ def lower_resize_nearest(op: QdqOp, scene: Scene) -> None:
     _check(op)
     wanted = [_nearest(op, _points(op, axis)) for axis in range(len(source.shape))]
     wanted = [np.clip(indices, 0, source.shape[axis] - 1) for axis, indices in enumerate(wanted)]
-    if len(source.shape) == 4 and np.array_equal(wanted[0], [0]) and _whole(wanted[1], source.shape[1]):
+    if len(source.shape) == 4 and _whole(wanted[0], source.shape[0]) and _whole(wanted[1], source.shape[1]):
         sizes = [(source.shape[axis], op.output.shape[axis]) for axis in _SPATIAL]
         for convention in _CONVENTIONS:
             if all(np.array_equal(wanted[axis], _tflite_nearest(convention, *size)) for axis, size in zip(_SPATIAL, sizes, strict=True)):
@@ -97,29 +97,29 @@ def _mode(op: QdqOp) -> str:
     return str(op.attributes.get("coordinate_transformation_mode", "half_pixel"))
 
 
-def _points(op: QdqOp, axis: int) -> NDArray[np.float64]:
+def _points(op: QdqOp, axis: int) -> NDArray[np.float32]:
     """Where ONNX samples the input, for each output along an axis."""
     before, after = op.inputs[0].shape[axis], op.output.shape[axis]  # type: ignore[union-attr]
     given = op.attributes.get("scales", ())
-    scale = float(given[axis]) if isinstance(given, tuple) and given else after / before
-    outputs = np.arange(after, dtype=np.float64)
+    scale = np.float32(given[axis] if isinstance(given, tuple) and given else after / before)
+    outputs = np.arange(after, dtype=np.float32)  # runtimes compute in float32, and that decides what is half-way
     match _mode(op):
         case "asymmetric":
             return outputs / scale
         case "align_corners":
-            return outputs * ((before - 1) / (after - 1) if after > 1 else 0.0)
+            return outputs * np.float32(before - 1) / np.float32(max(after - 1, 1))
         case "pytorch_half_pixel" if after == 1:
-            return np.zeros(1)
+            return np.zeros(1, np.float32)
         case "half_pixel" | "pytorch_half_pixel":
-            return (outputs + 0.5) / scale - 0.5
+            return (outputs + np.float32(0.5)) / scale - np.float32(0.5)
         case "half_pixel_symmetric":
-            centre = before / 2 * (1 - after / (scale * before))
-            return centre + (outputs + 0.5) / scale - 0.5
+            centre = np.float32(before) / 2 * (1 - np.float32(after) / (scale * before))
+            return centre + (outputs + np.float32(0.5)) / scale - np.float32(0.5)
         case mode:
             raise refused(op, f"its coordinates are {mode}", "use half_pixel, asymmetric or align_corners")
 
 
-def _nearest(op: QdqOp, points: NDArray[np.float64]) -> NDArray[np.int64]:
+def _nearest(op: QdqOp, points: NDArray[np.float32]) -> NDArray[np.int64]:
     match op.attributes.get("nearest_mode", "round_prefer_floor"):
         case "floor":
             picked = np.floor(points)

@@ -69,8 +69,8 @@ def _alone(node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: N
     weights = np.where(gain == 0, 0, np.copysign(_LEVEL, gain)).astype(np.int8).reshape(-1, *(1,) * (rank - 1))
     steps = np.where(gain == 0, 1.0, np.abs(gain)).astype(np.float32) / np.float32(_LEVEL)
     name = node.outputs[0].name or title(node)
-    constant = QdqConstant(f"{name}~gain", weights, QuantParams.of(steps, 0, "int8", axis=0))
-    bias = _bias(node, f"{name}~shift", shift, np.float32(source.scale) * steps)
+    constant = QdqConstant(f"gain_of_{name}", weights, QuantParams.of(steps, 0, "int8", axis=0))
+    bias = _bias(node, f"shift_of_{name}", shift, np.float32(source.scale) * steps)
     ones = (1,) * (rank - 2)
     attributes: dict[str, AttributeValue] = {
         "kernel_shape": ones,
@@ -115,7 +115,7 @@ def _folded(node: ir.Node, conv: Pending, gain: NDArray[np.float64], shift: NDAr
     before = np.zeros_like(gain)
     if isinstance(bias, QdqConstant) and bias.params is not None:
         before = bias.values.astype(np.float64).reshape(-1) * bias.params.scale.astype(np.float64)
-    name = bias.name if isinstance(bias, QdqConstant) else f"{node.outputs[0].name}~shift"
+    name = bias.name if isinstance(bias, QdqConstant) else f"shift_of_{node.outputs[0].name}"
     folded = _bias(node, name, before * gain + shift, np.float32(source.tensor.scale) * steps)
     return replace(conv, node=conv.node, value=node.outputs[0], operands=(source, constant, folded))
 

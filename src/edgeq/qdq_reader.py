@@ -170,6 +170,8 @@ class Reader:
             return replace(operand, low=low, high=high, activation=_named(low, high))
         if isinstance(operand, (Real, Input)):
             return Pending(node, value, "Requantize", (operand,), {}, low, high, _named(low, high))
+        if isinstance(operand, QdqConstant) and operand.params is None:  # Brevitas writes the narrow range of its weights so
+            return QdqConstant(operand.name, np.clip(operand.values, low, high).astype(operand.values.dtype), None)
         raise ArtefactError(f"{node.op_type} {title(node)!r} works on a constant", mend="fold constants before exporting")
 
     def _cast(self, node: ir.Node, operand: Meaning | None) -> Meaning:
@@ -187,7 +189,8 @@ class Reader:
         value = node.outputs[0]
         if node.op_type == "Transpose" and isinstance(operands[0], QdqConstant):
             return _transposed(node, operands[0])
-        shape = self._shapes.of(node.inputs[0], value) if node.inputs else ()
+        source = operands[0] if operands else None
+        shape = source.tensor.shape if isinstance(source, (Stored, Real)) else self._shapes.of(node.inputs[0]) if operands else ()
         attributes, op_type = attributes_of(node, shape), kind_of(node)
         if op_type not in MOVES:
             return self._arithmetic(node, operands, attributes)

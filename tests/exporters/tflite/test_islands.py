@@ -1,0 +1,154 @@
+"""What has no integer form: named, all of it, or kept in float between DEQUANTIZE and QUANTIZE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from tests.qdq_models import KERNELS, S8, U8, Graph, Grid, onnx_integers, operators, tflite_outputs
+
+from edgeq.errors import ArtefactError
+from edgeq.exporter import ExportOptions
+from edgeq.exporters.tflite import exporter
+from edgeq.exporters.tflite.lowering import write
+from edgeq.qdq import read_qdq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FLOAT = ExportOptions(allow_float=True)
+STACK = 'File "/home/me/train.py", line 3, in main\n    net(x)\nFile "/home/me/net.py", line 41, in forward\n    return x * y'
+
+
+def unquantized_sum() -> Graph:
+    """A convolution whose result goes to an Add and a Relu without a quantiser."""
+    graph = Graph()
+    x = graph.input("x", ["N", 6, 5, 7], S8)
+    weights = graph.stored("w", graph.rng.integers(-127, 128, (6, 6, 3, 3)).astype(np.int8), 0.0004)
+    graph.node("Conv", [x, weights], "c", kernel_shape=[3, 3], pads=[1] * 4)
+    graph.node("Relu", [graph.node("Add", ["c", x], "s")], "r")
+    graph.scales["r"] = 0.03
+    graph.quantize("r", U8)
+    graph.weighted("Conv", "r_dequantized", "y", (4, 6, 1, 1), S8, kernel_shape=[1, 1])
+    return graph
+
+
+def fine_softmax() -> Graph:
+    graph = Graph()
+    graph.op("Softmax", [graph.input("x", ["N", 9], Grid(0.05, 128))], "y", Grid(1 / 1024), axis=1)
+    return graph
+
+
+def clipped_between() -> Graph:
+    """A bound that is none of ReLU's, in float."""
+    graph = Graph()
+    x, z = graph.input("x", ["N", 6, 5, 7], S8), graph.input("z", ["N", 6, 5, 7], S8)
+    least, most = (graph.constant(name, np.float32(value)) for name, value in (("least", -0.5), ("most", 1.25)))
+    graph.node("Clip", [graph.node("Mul", [x, z], "product"), least, most], "clipped")
+    graph.op("Sub", ["clipped", z], "y", S8)
+    return graph
+
+
+def float_weights() -> Graph:
+    graph = Graph()
+    x = graph.input("x", ["N", 6, 5, 7], S8)
+    graph.op("Conv", [x, graph.constant("w", graph.rng.normal(0, 0.1, (4, 6, 3, 3)).astype(np.float32))], "y", S8, kernel_shape=[3, 3])
+    return graph
+
+
+def float_input() -> Graph:
+    graph = Graph()
+    x = graph.input("x", ["N", 9], S8)
+    from onnx import TensorProto, helper
+
+    graph.inputs.append(helper.make_tensor_value_info("bias", TensorProto.FLOAT, ["N", 9]))
+    graph.op("Add", [x, "bias"], "y", S8)
+    return graph
+
+
+def float_line() -> Graph:
+    graph = Graph()
+    x = graph.input("x", ["N", 6, 11], S8)
+    graph.op("Conv", [x, graph.constant("w", graph.rng.normal(0, 0.1, (4, 6, 3)).astype(np.float32))], "y", S8, kernel_shape=[3])
+    return graph
+
+
+CASES: dict[str, tuple[Callable[[], Graph], int]] = {
+    "a sum without a quantiser": (unquantized_sum, 2),
+    "a softmax on too fine a grid": (fine_softmax, 1),
+    "bounds in float": (clipped_between, 3),
+    "weights in float": (float_weights, 1),
+    "an input in float": (float_input, 1),
+    "a line in float": (float_line, 1),
+}
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("case", CASES)
+def test_an_island_computes_what_onnx_runtime_computes(case: str, kernels: str) -> None:
+    graph = CASES[case][0]()
+    model = graph.output()
+    feeds = {info.name: graph.rng.normal(0, 1, tensor_shape(info)).astype(np.float32) for info in graph.inputs}
+    names = {name: f"{name}_quantized" for name in feeds if f"{name}_quantized" in {v for n in graph.nodes for v in n.output}}
+    known = onnx_integers(graph.proto(graph.nodes[-1].output[0]), feeds, [*names.values(), "y_quantized"])
+    exported = exporter.export(model, FLOAT)
+    assert exported.parity.different == ()
+    fed = []
+    for name, reals in feeds.items():
+        values = (known[names[name]].astype(int) - 128).astype(np.int8) if name in names else reals
+        fed.append(values.transpose(0, 2, 3, 1) if values.ndim == 4 else values)
+    found = tflite_outputs(exported.content, fed, kernels)[0].astype(int) + 128
+    wanted = known["y_quantized"].astype(int)
+    assert np.abs((found.transpose(0, 3, 1, 2) if found.ndim == 4 else found) - wanted).max() <= 1
+
+
+def tensor_shape(info: object) -> tuple[int, ...]:
+    """A batch of 2 where it is open."""
+    return tuple(dim.dim_value or 2 for dim in info.type.tensor_type.shape.dim)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_islands_are_counted(case: str) -> None:
+    build, count = CASES[case]
+    share = exporter.export(build().output(), FLOAT).in_float
+    assert share is not None
+    assert len(share.operators) == count
+
+
+def test_the_share_is_that_of_the_macs() -> None:
+    share = exporter.export(unquantized_sum().output(), FLOAT).in_float
+    assert share is not None
+    assert (share.macs, share.total_macs) == (6 * 35 * 54, 6 * 35 * 54 + 4 * 35 * 6)
+    assert share.share == pytest.approx(share.macs / share.total_macs)
+    assert share.operators == ("Conv c/Conv", "Add s/Add")
+
+
+def test_a_network_in_integers_has_no_share() -> None:
+    graph = Graph()
+    graph.op("MaxPool", [graph.input("x", [1, 6, 5, 7], S8)], "y", S8, kernel_shape=[2, 2])
+    assert exporter.export(graph.output(), FLOAT).in_float is None
+
+
+def test_without_the_option_every_operator_in_the_way_is_named_with_its_line() -> None:
+    graph = unquantized_sum()
+    graph.op("CumSum", ["y_dequantized", graph.constant("axis", np.array(1))], "z", S8)
+    model = graph.output()
+    next(node for node in model.graph if node.op_type == "Conv").metadata_props["pkg.torch.onnx.stack_trace"] = STACK
+    next(node for node in model.graph if node.op_type == "CumSum").doc_string = "net.py, line 44"
+    with pytest.raises(ArtefactError) as caught:
+        exporter.export(model, ExportOptions())
+    text = str(caught.value)
+    assert "Conv 'c/Conv' stays in float: no quantiser follows it (from File \"/home/me/net.py\", line 41, in forward)" in text
+    assert "CumSum 'z/CumSum'" in text
+    assert "net.py, line 44" in text
+    with pytest.raises(ArtefactError, match="CumSum"):  # TFLite has no operator for it in float either
+        exporter.export(model, FLOAT)
+
+
+def test_integers_stay_where_they_were() -> None:
+    content = write(read_qdq(unquantized_sum().output(), islands=True), FLOAT).content
+    assert operators(content) == ["DEQUANTIZE", "CONV_2D", "ADD", "QUANTIZE", "CONV_2D"] or operators(content)[-2:] == [
+        "QUANTIZE",
+        "CONV_2D",
+    ]
