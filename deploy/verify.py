@@ -43,6 +43,7 @@ MAX_LSB = 1
 """What one operator may differ by, given equal inputs: kernels round a rescaled sum once or twice, and ties either way."""
 
 DEFAULT_LIMIT = 64
+_NHWC = (0, 2, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def verify(
         path = Path(folder) / "exported.tflite"
         path.write_bytes(exported.content)
         with target.open(path, intermediates=True) as session:
-            pieces = _Pieces.of(model, graph, exported.stored)
+            pieces = _Pieces.of(model, graph, exported)
             for done, (images, _) in enumerate(batches(part, source, 1), start=1):
                 pieces.add(images, session)
                 progress(done, len(part))
@@ -192,30 +193,40 @@ class _Pieces:
 
     graph: QdqGraph
     stored: Mapping[str, StoredTensor]
+    shown: Mapping[str, tuple[int, ...]]
     segments: Segments
     runtime: onnxruntime.InferenceSession
     counts: dict[str, Counter[int]]
 
     @classmethod
-    def of(cls, model: ir.Model, graph: QdqGraph, stored: tuple[StoredTensor, ...]) -> _Pieces:
+    def of(cls, model: ir.Model, graph: QdqGraph, exported: Exported) -> _Pieces:
         from edgeq.exporters.onnx import serialize
         from edgeq.qdq_segments import cut
+        from edgeq.targets._flatbuffer import axes_in
 
-        places = {place.name: place for place in stored}
+        places = {place.name: place for place in exported.stored}
         segments = cut(model, at={value for value, name in graph.integers.items() if name in places})
         counts = {graph.integers[piece.output]: Counter[int]() for piece in segments.cuts}
-        return cls(graph, places, segments, _reference(serialize(segments.model)), counts)
+        return cls(graph, places, axes_in(exported.content), segments, _reference(serialize(segments.model)), counts)
 
     def add(self, images: NDArray[np.float32], session: Session) -> None:
         """Count the differences of one sample."""
-        found = dict(_integers(self.graph, self.stored, session.tensors(images)))
+        found = dict(self._integers(session.tensors(images)))
         feeds: dict[str, NDArray[Any]] = {cut.feed: found[self._name(cut)] for cut in self.segments.cuts if cut.feed is not None}
         feeds |= self._inputs(images, found)
         outputs = [cut.output for cut in self.segments.cuts]
         for cut, expected in zip(self.segments.cuts, self.runtime.run(outputs, feeds), strict=True):
             name = self._name(cut)
-            steps, counts = np.unique(found[name].astype(np.int64) - expected.astype(np.int64), return_counts=True)
+            steps, counts = np.unique(found[name].astype(np.int64) - np.asarray(expected, np.int64), return_counts=True)
             self.counts[name].update(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
+
+    def _integers(self, seen: Mapping[str, QuantizedTensor | NDArray[np.float32]]) -> Iterator[tuple[str, Integers]]:
+        """The file's integers as the model would hold them: in its carrier and its order of axes, by the model's names."""
+        for name, tensor in self.graph.tensors().items():
+            place = self.stored.get(name)
+            if place is not None:
+                order = self.shown.get(place.stored) or (_NHWC if len(place.axes) == len(_NHWC) else tuple(range(len(place.axes))))
+                yield name, _as_in_model(tensor, place, seen.get(place.stored), order)
 
     def _name(self, cut: Cut) -> str:
         return self.graph.integers[cut.output]
@@ -249,24 +260,16 @@ def _checked(tensor: str, operator: str, depth: int, counts: Counter[int]) -> Ch
     return Checked(tensor, operator, depth, total, total - counts[0], worst, dict(sorted(counts.items())))
 
 
-def _integers(
-    graph: QdqGraph, stored: Mapping[str, StoredTensor], seen: Mapping[str, QuantizedTensor | NDArray[np.float32]]
-) -> Iterator[tuple[str, Integers]]:
-    """The file's integers as the model would hold them: in its carrier and its order of axes, by the model's names."""
-    for name, tensor in graph.tensors().items():
-        place = stored.get(name)
-        if place is not None:
-            yield name, _as_in_model(tensor, place, seen.get(place.stored))
-
-
-def _as_in_model(tensor: QdqTensor, place: StoredTensor, seen: QuantizedTensor | NDArray[np.float32] | None) -> Integers:
+def _as_in_model(
+    tensor: QdqTensor, place: StoredTensor, seen: QuantizedTensor | NDArray[np.float32] | None, order: tuple[int, ...]
+) -> Integers:
+    """What a session shows of a tensor, first as the file has it: sessions turn images from ``order`` into the model's axes."""
     from edgeq.quant import QuantizedTensor
 
     if not isinstance(seen, QuantizedTensor):
         raise ArtefactError(f"the file shows no integers for {tensor.name!r}", mend="please report the model")
     levels = seen.levels()
-    if len(place.axes) == 4:  # sessions show images in NCHW, whatever the file's own order
-        levels = levels.reshape(levels.shape[-4:]).transpose(0, 2, 3, 1)
+    levels = levels.reshape(levels.shape[-len(order) :]).transpose(order)
     in_file = levels.reshape([tensor.shape[axis] for axis in place.axes])
     return (in_file.transpose(np.argsort(place.axes)) + tensor.zero_point).astype(tensor.params.dtype)
 

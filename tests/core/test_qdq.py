@@ -393,3 +393,30 @@ def test_other_operator_sets_are_refused(opset: int) -> None:
     graph.node("Identity", [graph.input("x", SHAPE, S8)], "y")
     with pytest.raises(ArtefactError, match=f"opset {opset}"):
         read(graph, opset=opset)
+
+
+def test_a_slice_to_the_end_goes_by_what_it_reads_where_only_its_result_has_a_shape() -> None:
+    graph = Graph()
+    image = graph.input("image", [1, 2, 8, 8], U8)
+    starts, ends, axes, steps = (graph.constant(f"slice{i}", np.array(v)) for i, v in enumerate(([0, 0], [2**63 - 1] * 2, [2, 3], [2, 2])))
+    graph.op("Slice", [image, starts, ends, axes, steps], "half", U8)
+    proto = graph.proto("half_dequantized")
+    proto.graph.value_info.append(helper.make_tensor_value_info("half", TensorProto.FLOAT, [1, 2, 4, 4]))
+    (op,) = read_qdq(ir.from_proto(proto)).ops
+    assert op.attributes["ends"] == (8, 8)
+    assert op.output.shape == (1, 2, 4, 4)
+
+
+def test_a_clip_of_stored_weights_is_done_at_once() -> None:
+    graph = Graph()
+    image = graph.input("image", [1, 3], U8)
+    weights = graph.constant("stored", np.array([[-128, -127, 5], [127, 3, 0]], np.int8))
+    bounds = [graph.constant(name, np.array(bound, np.int8)) for name, bound in (("least", -127), ("most", 100))]
+    graph.node("Clip", [weights, *bounds], "clipped")
+    grid = [graph.constant("step", np.array(0.1, np.float32)), graph.constant("zero", np.array(0, np.int8))]
+    graph.node("DequantizeLinear", ["clipped", *grid], "weights")
+    graph.op("Gemm", [image, "weights"], "out", S8, transB=1)
+    constant = read_qdq(graph.output()).ops[0].inputs[1]
+    assert isinstance(constant, QdqConstant)
+    assert constant.values.dtype == np.int8
+    assert constant.values.tolist() == [[-127, -127, 5], [100, 3, 0]]
