@@ -38,7 +38,7 @@ class TfliteExporter:
         from edgeq.qdq import read_qdq
 
         if is_float(model):
-            return export_float(model)
+            return export_float(model, options.io_layout)
         graph, approximations = expressible(read_qdq(model, islands=True), approximate=options.requantize)
         written = write(graph, options)
         found = stored_numbers(written.content)

@@ -60,7 +60,7 @@ class _Rewriting:
         axis = _output_axis(op)
         if axis is not None:
             return (self._weighted(op, axis),)
-        if op.op_type in _BINARY:
+        if op.op_type in _BINARY and not op.output.real:
             return (replace(op, inputs=tuple(self._operand(operand) for operand in op.inputs)),)
         if op.op_type == "AveragePool" and self.approximate:
             return self._pooling(op)
@@ -69,6 +69,8 @@ class _Rewriting:
     def _weighted(self, op: QdqOp, axis: int) -> QdqOp:
         source, weights, bias = (*op.inputs, None)[:3]
         if not isinstance(source, QdqTensor) or not isinstance(weights, QdqConstant) or not source.per_tensor:
+            return op
+        if source.real or op.output.real:
             return op
         if self.approximate and _is_refused(op, weights, axis):
             weights = self._weights(weights, axis, per_channel=op.op_type.startswith("Conv"))
@@ -133,7 +135,7 @@ class _Rewriting:
     def _pooling(self, op: QdqOp) -> tuple[QdqOp, ...]:
         """A pooling on its input's grid, and a change of grid behind it: two roundings in place of one."""
         source = op.inputs[0]
-        if not isinstance(source, QdqTensor) or same_grid(source.params, op.output.params):
+        if not isinstance(source, QdqTensor) or source.real or op.output.real or same_grid(source.params, op.output.params):
             return (op,)
         if op.attributes.get("kernel_shape") == source.shape[2:] and not any(np.atleast_1d(op.attributes.get("pads", 0))):
             return (op,)  # a mean, which may change the grid

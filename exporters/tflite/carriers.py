@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeq.qdq import QdqGraph, QdqOp
 
 LEAST, GREATEST = -128, 127
-_CARRIERS = frozenset(("int4", "uint4", "int8", "uint8"))
+_CARRIERS = frozenset(("int2", "uint2", "int4", "uint4", "int8", "uint8"))
 _WIDE = frozenset(("int16", "uint16"))
 _EVERYTHING = 2**31 - 1
 _OR = ", or approximate with --requantize"

@@ -46,6 +46,7 @@ class FloatScene(Scene):
 
     def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
         sizes = tensor.shape if shape is None else shape
+        self.note_axes(f"{tensor.name}{suffix}", layout)
         return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), None, np.float32)
 
     def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:

@@ -14,9 +14,9 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported, ParityReport
 from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.float_scene import FloatScene
-from edgeq.exporters.tflite.layouts import natural
+from edgeq.exporters.tflite.layouts import natural, onnx_order
 from edgeq.exporters.tflite.lowering import finish, lower_all
-from edgeq.exporters.tflite.reading import stored_floats
+from edgeq.exporters.tflite.reading import stored_floats, transposes_in
 from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
 from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, title
 from edgeq.quant import QuantParams
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from edgeq.exporter import IoLayout
+    from edgeq.exporters.tflite.layouts import Layout
     from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import Activation, Operand
 
@@ -37,26 +39,28 @@ def is_float(model: ir.Model) -> bool:
     return not any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph)
 
 
-def export_float(model: ir.Model) -> Exported:
-    """Write a float model; its inputs and outputs are float32, images NHWC.
+def export_float(model: ir.Model, io_layout: IoLayout = "nhwc") -> Exported:
+    """Write a float model; its inputs and outputs are float32, images in the order of ``io_layout``.
 
     Raises:
         ArtefactError: an operator without a TFLite form, BatchNormalization that is not folded among them; names it.
     """
     graph = _view(model)
     scene = FloatScene(Builder(graph.dynamic_batch), {})
-    inputs = [_input(scene, tensor) for tensor in graph.inputs]
+    ends = (*graph.inputs, *(output.tensor for output in graph.outputs))
+    outer = onnx_order if io_layout == "nchw" else natural
+    layouts = {tensor.name: outer(len(tensor.shape)) for tensor in ends}
+    inputs = [_input(scene, tensor, layouts[tensor.name]) for tensor in graph.inputs]
     lower_all(graph, scene)
-    outputs = [scene.read(output.tensor, natural(len(output.tensor.shape))) for output in graph.outputs]
-    layouts = {tensor.name: natural(len(tensor.shape)) for tensor in (*graph.inputs, *(output.tensor for output in graph.outputs))}
+    outputs = [scene.read(output.tensor, layouts[output.tensor.name]) for output in graph.outputs]
     content = finish(graph, scene, inputs, outputs, layouts, "float32").content
-    return Exported(content, _parity(graph, stored_floats(content)))
+    return Exported(content, _parity(graph, stored_floats(content)), transposes=transposes_in(content))
 
 
-def _input(scene: Scene, tensor: QdqTensor) -> int:
-    layout = natural(len(tensor.shape))
-    index = scene.tensor(tensor, layout)
+def _input(scene: Scene, tensor: QdqTensor, layout: Layout) -> int:
+    index, inner = scene.tensor(tensor, layout), natural(len(tensor.shape))
     scene.place(tensor, index, layout)
+    scene.place(tensor, scene.read(tensor, inner), inner)
     return index
 
 

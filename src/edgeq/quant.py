@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CARRIER_RANGE = {
+    "int2": (-2, 1),
+    "uint2": (0, 3),
     "int4": (-8, 7),
     "uint4": (0, 15),
     "int8": (-128, 127),
@@ -107,7 +109,7 @@ class QuantParams:
 
 
 def _storage(dtype: str) -> np.dtype[np.signedinteger]:
-    return np.dtype({"int4": "int8", "uint4": "uint8"}.get(dtype, dtype))
+    return np.dtype({"int2": "int8", "uint2": "uint8", "int4": "int8", "uint4": "uint8"}.get(dtype, dtype))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

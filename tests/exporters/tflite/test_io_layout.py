@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import pytest
 from tests.qdq_models import KERNELS, S8, Graph, Grid, interpreter, operators, tflite_outputs
 
@@ -105,3 +106,16 @@ def test_targets_feed_and_show_both_files_alike(target: str, tmp_path: Path) -> 
     assert not shown[0] or {"x", "a", "b"} <= set(shown[0])
     for name, tensor in shown[0].items():
         np.testing.assert_array_equal(tensor.levels(), shown[1][name].levels())  # type: ignore[union-attr]
+
+
+def test_float_networks_have_the_same_choice() -> None:
+    graph = Graph()
+    graph.inputs.append(onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3, 5, 7]))
+    weights = graph.constant("w", np.random.default_rng(0).normal(0, 1, (4, 3, 3, 3)).astype(np.float32))
+    graph.node("Conv", ["x", weights], "y", kernel_shape=[3, 3])
+    plain, turned = exporter.export(graph.output(), ExportOptions()), exporter.export(graph.output(), NCHW)
+    assert (plain.transposes, turned.transposes) == (Transposes(0, 0), Transposes(2, 4 * (3 * 5 * 7 + 4 * 3 * 5)))
+    images = np.random.default_rng(1).normal(0, 1, (2, 3, 5, 7)).astype(np.float32)
+    (expected,) = tflite_outputs(plain.content, [np.ascontiguousarray(images.transpose(0, 2, 3, 1))], "reference")
+    (found,) = tflite_outputs(turned.content, [images], "reference")
+    np.testing.assert_array_equal(found, expected.transpose(0, 3, 1, 2))
