@@ -47,9 +47,10 @@ def add_bias(
     product = accumulator_scale(source, weights)
     constant = op.inputs[2] if len(op.inputs) > 2 else None
     if constant is None:
+        _check_accumulator(op, levels, np.zeros(channels, np.int32), product, wide=wide)
         return builder.constant(f"{op.output.name}~bias", np.zeros(channels, kind), StoredGrid.of(product.astype(np.float32)))
     values, scale = _checked(op, constant, channels, product)
-    _check_accumulator(op, levels, values, wide=wide)
+    _check_accumulator(op, levels, values, product, wide=wide)
     return builder.constant(constant.name, values.astype(kind), StoredGrid.of(scale))
 
 
@@ -91,10 +92,14 @@ def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.flo
     return np.broadcast_to(constant.values.reshape(-1), channels).astype(np.int32), scale
 
 
-def _check_accumulator(op: QdqOp, levels: NDArray[np.generic], bias: NDArray[np.int32], *, wide: bool) -> None:
+def _check_accumulator(
+    op: QdqOp, levels: NDArray[np.generic], bias: NDArray[np.int32], product: NDArray[np.float64], *, wide: bool
+) -> None:
+    """See that sums fit the accumulator, also after the shift to the left by which 32-bit kernels begin to scale up."""
     largest, most = (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (_LARGEST_INPUT, _ACCUMULATOR_MAX)
     sums = np.abs(levels.reshape(levels.shape[0], -1).astype(np.int64)).sum(axis=1) * largest + np.abs(bias.astype(np.int64))
-    if np.any(sums > most):
+    shift = 0 if wide or op.output.real else np.maximum(np.frexp(product / float(op.output.scale))[1], 0)
+    if np.any(sums * 2.0**shift > most):
         raise refused(
             op,
             f"its sums may not fit {most.bit_length() + 1} bits, which float arithmetic would not have noticed",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def lower_add(op: QdqOp, scene: Scene) -> None:
     """Append an Add."""
+    _check_sum(op)
     options = schema.AddOptionsT()
     options.potScaleInt16 = False  # scales need be no powers of two
     _binary(op, scene, Op.ADD, 2, options)
@@ -28,6 +29,7 @@ def lower_add(op: QdqOp, scene: Scene) -> None:
 
 def lower_sub(op: QdqOp, scene: Scene) -> None:
     """Append a Sub."""
+    _check_sum(op)
     options = schema.SubOptionsT()
     options.potScaleInt16 = False  # scales need be no powers of two
     _binary(op, scene, Op.SUB, 2, options)
@@ -64,6 +66,26 @@ def lower_relu(op: QdqOp, scene: Scene) -> None:
     layout = scene.layout(source)
     with scene.writing(op, layout) as (target, _):
         scene.builder.operator(Op.RELU6 if op.activation == "relu6" else Op.RELU, 1, [scene.read(source, layout)], [target])
+
+
+def _check_sum(op: QdqOp) -> None:
+    """See that a sum, before it saturates, has a size that kernels can hold.
+
+    LiteRT's int8 kernels for x86 pack it into 16 bits and wrap around without a word; its int16 kernels end the process
+    where the larger of the scales is 2^14 times the output's.
+
+    Raises:
+        ArtefactError: it has not.
+    """
+    scales = [float(o.params.scale) for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
+    if op.output.real or len(scales) < 2:
+        return
+    wide = op.output.params.dtype.endswith("16")
+    furthest = 2 * max(scales) if wide else sum(scales) * 2**8
+    if furthest / float(op.output.scale) >= 2**15:
+        raise refused(
+            op, "its output's scale is too small for its operands': kernels would overflow", "quantise its output with a larger scale"
+        )
 
 
 def _binary(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any) -> None:
