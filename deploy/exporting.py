@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.exporter import Approximation, Exported, Exporter, ExportOptions, ParityReport, Transposes
+    from edgeq.exporter import Approximation, Exported, Exporter, ExportOptions, FloatShare, ParityReport, Transposes
 
     Check = Callable[[str, ir.Model, Exported], None]
 
@@ -35,6 +35,7 @@ class ExportedFile:
         target: the target whose dialect it is written in; empty for one that was asked for by format.
         approximations: what is not exact in it; none unless that was allowed.
         transposes: changes of layout that remain in it; None for a format that keeps the model's layout.
+        in_float: what it computes in float; None where nothing is.
     """
 
     format: str
@@ -44,6 +45,7 @@ class ExportedFile:
     target: str = ""
     approximations: tuple[Approximation, ...] = ()
     transposes: Transposes | None = None
+    in_float: FloatShare | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,14 @@ class _Job:
         else:
             write_bytes(self.path, exported.content, overwrite=overwrite)
         return ExportedFile(
-            self.format, self.path, exported.size_bytes, exported.parity, self.target, exported.approximations, exported.transposes
+            self.format,
+            self.path,
+            exported.size_bytes,
+            exported.parity,
+            self.target,
+            exported.approximations,
+            exported.transposes,
+            exported.in_float,
         )
 
 

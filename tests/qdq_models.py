@@ -129,6 +129,26 @@ class Graph:
             inputs.append(self.stored(f"{name}.bias", values, products))
         return self.op(op, inputs, name, grid, relu=relu, **attributes)
 
+    def ints(self, name: str, values: Sequence[int]) -> str:
+        return self.constant(name, np.array(values, np.int64))
+
+    def scales_of(self, name: str, values: Sequence[float]) -> str:
+        return self.constant(name, np.array(values, np.float32))
+
+    def number(self, name: str, value: float) -> str:
+        return self.constant(name, np.float32(value))
+
+    def small(self, name: str, shape: tuple[int, ...], scale: float) -> str:
+        """Random int8 numbers behind a DequantizeLinear."""
+        return self.stored(name, self.rng.integers(-127, 128, shape).astype(np.int8), scale)
+
+    def normalized(self, source: str, name: str, channels: int, grid: Grid) -> str:
+        """A BatchNormalization with random numbers."""
+        gain, shift, mean = (self.rng.normal(0, 1, channels).astype(np.float32) for _ in range(3))
+        numbers = {"gain": gain, "shift": shift, "mean": mean, "variance": self.rng.uniform(0.5, 2, channels).astype(np.float32)}
+        names = [self.constant(f"{name}.{key}", values) for key, values in numbers.items()]
+        return self.op("BatchNormalization", [source, *names], name, grid)
+
     def proto(self, *outputs: str, opset: int = 21) -> onnx.ModelProto:
         infos = [helper.make_empty_tensor_value_info(name) for name in outputs]
         graph = helper.make_graph(self.nodes, "test", self.inputs, infos, self.constants)

@@ -41,6 +41,9 @@ def command(
     requantize: Annotated[
         bool, typer.Option("--requantize", help="Approximate what a format cannot express exactly, and list it with its error.")
     ] = False,
+    allow_float: Annotated[
+        bool, typer.Option("--allow-float", help="Keep what TFLite has no integer form for in float, and say what share that is.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", metavar="STEM", help="Name of the files, without the ending; else the source's.")
     ] = None,
@@ -78,6 +81,7 @@ def command(
         io_layout=cast("IoLayout", choose("layout", io_layout, _IO_LAYOUTS)),
         weight_storage=cast("WeightStorage", choose("type", weights, _WEIGHTS)),
         requantize=requantize,
+        allow_float=allow_float,
     )
     formats = to or ([] if targets else default_formats())
     verifier = verifier_for(verify, data_dir, preprocess, split, limit) if verify is not None else None
@@ -92,6 +96,7 @@ def command(
         columns = ("file", "kB", "weights", "biases", "scales", "zero points", "different", "transposes")
         console.write_table("Numbers compared with the source's", columns, [_cells(each) for each in written], numbers=columns[1:])
         _show_approximations(written)
+        _show_islands(written)
         _show(verifier, as_json=False)
     _check_parity(written)
 
@@ -104,6 +109,7 @@ def _record(each: "ExportedFile") -> dict[str, object]:
         "parity": each.parity,
         "approximations": each.approximations,
         "transposes": each.transposes,
+        "in_float": each.in_float,
     }
 
 
@@ -113,6 +119,15 @@ def _show_approximations(written: "tuple[ExportedFile, ...]") -> None:
     rows = [(str(each.path), one.tensor, one.what, f"{one.max_error_lsb:.3g}") for each in written for one in each.approximations]
     if rows:
         console.write_table("Not exact", ("file", "tensor", "what was done", "error, LSB"), rows, numbers=("error, LSB",))
+
+
+def _show_islands(written: "tuple[ExportedFile, ...]") -> None:
+    from edgeq.deploy import console
+
+    for each in written:
+        if (share := each.in_float) is not None:
+            title = f"In float: {100 * share.share:.1f} % of {share.total_macs:,} multiplications in {each.path}"
+            console.write_table(title, ("operator",), [(line,) for line in share.operators])
 
 
 def _verification(verifier: "Verifier | None") -> dict[str, object]:

@@ -79,8 +79,8 @@ def _curve(operand: Meaning | None, source: QdqTensor) -> NDArray[np.float32] | 
         return source.params.dequantize(integers_of(source)) if operand.tensor is source else None
     if not isinstance(operand, Pending) or _source(operand) is not source:
         return None
-    values = _unclipped(operand, source)
-    return None if values is None else np.clip(values, np.float32(operand.low), np.float32(operand.high))
+    unclipped = _unclipped(operand, source)
+    return None if unclipped is None else np.clip(unclipped, np.float32(operand.low), np.float32(operand.high))
 
 
 def _unclipped(pending: Pending, source: QdqTensor) -> NDArray[np.float32] | None:

@@ -1,0 +1,29 @@
+"""``edgeq operators``: which ONNX operators become integer TFLite, as what, and on what conditions."""
+
+from typing import Annotated
+
+import typer
+
+from edgeq.deploy.options import AsJson
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="Show this ONNX operator only.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the operators that can be written as integer TFLite.
+
+    What is not among them is named by edgeq export with its node; --allow-float keeps it in float.
+    """
+    from edgeq.deploy import console
+    from edgeq.errors import UnknownName
+    from edgeq.exporters.tflite.operators import operators
+
+    rows = operators()
+    if name is not None and name not in {row.onnx for row in rows}:
+        raise UnknownName("operator", name, (row.onnx for row in rows))
+    rows = tuple(row for row in rows if name in (None, row.onnx))
+    if as_json:
+        console.write_json("operators", {"operators": rows})
+    else:
+        console.write_table("Operators", ("ONNX", "TFLite", "when"), [(row.onnx, row.tflite, row.conditions) for row in rows])

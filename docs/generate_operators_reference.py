@@ -1,0 +1,36 @@
+"""Writes docs/reference/operators.md from the exporter's own table, so that the page cannot promise what is not written.
+
+Run it with ``make docs``; a test compares the page with what this module renders.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PAGE = Path(__file__).parent / "reference" / "operators.md"
+HEAD = """# Operators that become integer TFLite
+
+Written by `make docs` from the exporter's own table; edit that, not this page. `edgeq operators` prints the same.
+
+Every operator here is within 1 LSB of ONNX Runtime with all optimisation off, given equal integers, on TFLite's reference kernels,
+its optimised kernels and XNNPACK; those that only move integers are equal. An operator that is not here, or whose condition a
+model does not meet, is named with its node and, where the file tells it, its source line. `edgeq export --allow-float` keeps it
+in float between DEQUANTIZE and QUANTIZE instead, and says what share of the multiplications that is.
+
+A function of one number that TFLite has no operator for, or none for the grids of the model, is written as a table: CAST and ADD
+make indices of the integers, GATHER looks up the 256 results. That is exact, and costs three operators instead of one.
+
+| ONNX | TFLite | when |
+|---|---|---|
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    from edgeq.exporters.tflite.operators import operators
+
+    return HEAD + "\n".join(f"| {row.onnx} | {row.tflite} | {row.conditions} |" for row in operators()) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
