@@ -67,11 +67,11 @@ def quantized(model: ir.Model, folder: Path, activations: QuantType, weights: Qu
     return folder / "quantized.onnx"
 
 
-def float_network(name: str, data_dir: Path) -> ir.Model:
+def float_network(name: str, request: pytest.FixtureRequest) -> ir.Model:
     if name == "mobilenetv2":
         return float_onnx(MobileNetV2(SMALL, last=128, stem_stride=1, classes=10), SIZE)
     network = zoo.build("resnet20-a", classes=10)
-    pretrained.load_npz_weights(network, data_dir / "models" / "resnet20-cifar10.npz")
+    pretrained.load_npz_weights(network, request.getfixturevalue("data_dir") / "models" / "resnet20-cifar10.npz")
     return fold_onnx(lower(network.eval(), (3, SIZE, SIZE)))
 
 
@@ -92,9 +92,9 @@ def check(path: Path, source: DataSource, least: int) -> None:
 @pytest.mark.parametrize("activations", [QuantType.QUInt8, QuantType.QInt8], ids=["uint8", "int8"])
 @pytest.mark.parametrize(("network", "least"), [("resnet20", 250_000), ("mobilenetv2", 40_000)])
 def test_onnx_runtimes_quantizer(
-    network: str, least: int, activations: QuantType, data_dir: Path, tmp_path: Path, *, per_channel: bool
+    network: str, least: int, activations: QuantType, request: pytest.FixtureRequest, tmp_path: Path, *, per_channel: bool
 ) -> None:
-    path = quantized(float_network(network, data_dir), tmp_path, activations, per_channel=per_channel)
+    path = quantized(float_network(network, request), tmp_path, activations, per_channel=per_channel)
     check(path, random_images(SIZE), least)
 
 
