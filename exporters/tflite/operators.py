@@ -65,6 +65,7 @@ _READ = {
     "Cast": ("nothing", "between floats of 32 bits; to int32 or int64 behind an ArgMax"),
     "Clip": ("part of the operator before it, MAXIMUM, MINIMUM", "constant bounds"),
     "Dropout": ("nothing", _ANY),
+    "GatherND": ("GATHER", "rows of the first axis by constant indices, as torch writes x[index]"),
     "Identity": ("nothing", _ANY),
     "Relu": ("part of the operator before it, RELU", _ANY),
     "Split": ("SLICE", "constant sizes"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 OPSETS = range(13, 26)
 _FULL_RANGE = 2**31 - 1
+_MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
 _DEFAULT_AXIS = {"Concat": -1, "Softmax": -1, "LogSoftmax": -1, "Split": 0, "ArgMax": 0, "Gather": 0, "ScatterElements": 0}
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
@@ -38,14 +40,23 @@ def stripped(name: str) -> str:
 def source_line(node: ir.Node) -> str:
     """The line of the program that made a node, where the exporter wrote it down; empty where it did not."""
     frames = [line.strip() for line in node.metadata_props.get(_STACK_TRACE, "").splitlines() if line.strip().startswith("File ")]
-    return frames[-1] if frames else (node.doc_string or "").strip().partition("\n")[0]
+    own = [frame for frame in frames if "site-packages" not in frame] or frames
+    return own[-1] if own else (node.doc_string or "").strip().partition("\n")[0]
 
 
 def kind_of(node: ir.Node) -> str:
-    """The operator of the integer view that a node is: its own, but for a Resize that only repeats and drops."""
+    """The operator of the integer view that a node is: its own, but for special cases that are simpler ones."""
     mode = node.attributes.get("mode")
-    nearest = node.op_type == "Resize" and (mode is None or mode.as_string() == "nearest")
-    return "ResizeNearest" if nearest else node.op_type
+    if node.op_type == "Resize" and (mode is None or mode.as_string() == "nearest"):
+        return "ResizeNearest"
+    return "Gather" if node.op_type == "GatherND" and _picks_rows(node) else node.op_type
+
+
+def _picks_rows(node: ir.Node) -> bool:
+    """Whether a GatherND is a Gather of the first axis, as torch writes ``x[index]``."""
+    indices = node.inputs[1] if len(node.inputs) > 1 else None
+    numbers = constant_of(indices) if indices is not None else None
+    return numbers is not None and numbers.ndim > 0 and numbers.shape[-1] == 1 and not _integer(node, "batch_dims", 0)
 
 
 def together(errors: Sequence[ArtefactError | Blocker]) -> ArtefactError:
@@ -211,8 +222,12 @@ class Shapes:
 def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
     if shape is None:
         return None
-    sizes = [1 if i == 0 and not isinstance(size, int) else size for i, size in enumerate(shape)]
-    return tuple(sizes) if all(isinstance(size, int) for size in sizes) else None  # type: ignore[arg-type]
+    sizes = tuple(1 if i == 0 and not isinstance(size, int) else size for i, size in enumerate(shape))
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    if not 0 < math.prod(sizes) <= _MOST_ELEMENTS or min(sizes, default=1) < 1:  # type: ignore[arg-type]
+        raise ArtefactError(f"a tensor of the model has the shape {sizes}", mend="export the model for an input of the size it is meant for")
+    return sizes  # type: ignore[return-value]
 
 
 def _infer(model: ir.Model) -> dict[str, ir.Shape]:
@@ -232,6 +247,8 @@ def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeVal
         ArtefactError: a parameter that is computed at run time.
     """
     found = {name: _plain(attribute) for name, attribute in node.attributes.items()}
+    if "keepdims" in found:
+        found["keepdims"] = int(found["keepdims"] == 1)  # as ONNX Runtime reads any number
     rank = len(shape)
     if node.op_type == "Slice":
         found |= _slice(node, shape)
@@ -247,6 +264,9 @@ def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeVal
         found["axis"] = axis
         if node.op_type == "Gather":
             found |= _gathered(node, shape[axis])
+    elif kind_of(node) == "Gather":
+        rows = _gathered(node, shape[0])
+        found |= {"axis": 0, "indices": rows["indices"], "indices_shape": rows["indices_shape"][:-1]}  # type: ignore[index]
     elif node.op_type == "Resize" and len(node.inputs) > 2 and node.inputs[2] is not None:
         found["scales"] = tuple(float(scale) for scale in np.asarray(constant_of(node.inputs[2])).reshape(-1))
     return found
