@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from onnx import helper
 from tests.corruption import KINDS, damaged
 from tests.qdq_models import S8, U4, U8, Graph, Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import onnx
@@ -73,6 +74,34 @@ def small_model() -> onnx.ModelProto:
     return graph.proto("probabilities")
 
 
+def wide_model() -> onnx.ModelProto:
+    """The operators that the small model has none of: functions, products, resizing, gathering, scattering and means."""
+    graph = Graph(np.random.default_rng(6))
+    image = graph.input("image", [1, 4, 6, 6], S8)
+    graph.scales["image_dequantized"] = 0.02
+    up = graph.weighted("ConvTranspose", image, "up", (4, 3, 2, 2), S8, channel_axis=1, strides=[2, 2], kernel_shape=[2, 2])
+    soft = graph.op("Sigmoid", [up], "soft", Grid(1 / 256, 0))
+    swish = graph.op("HardSwish", [soft], "swish", S8)
+    leaky = graph.op("LeakyRelu", [swish], "leaky", S8, alpha=0.2)
+    times = graph.op("Mul", [leaky, soft], "times", S8)
+    less = graph.op("Sub", [times, leaky], "less", S8)
+    sizes = graph.constant("sizes", np.array([1, 3, 6, 6]))
+    small = graph.op("Resize", [less, "", "", sizes], "resized", S8, mode="nearest", coordinate_transformation_mode="asymmetric")
+    some = graph.op("Gather", [small, graph.constant("indices", np.array([2, 0]))], "some", S8, axis=1)
+    halves = [f"half{i}" for i in range(2)]
+    graph.nodes.append(helper.make_node("Split", [some, graph.constant("parts", np.array([1, 1]))], halves, name="split", axis=1))
+    left, right = (graph.quantize(half, S8) for half in halves)
+    product = graph.op("MatMul", [left, right], "product", Grid(0.01, 128))
+    rows = graph.op("Squeeze", [product, graph.constant("first", np.array([0, 1]))], "rows", Grid(0.01, 128))
+    most = graph.op("ReduceMax", [rows, graph.constant("last", np.array([1]))], "most", Grid(0.01, 128), keepdims=0)
+    line = graph.op("Unsqueeze", [most, graph.constant("front", np.array([0]))], "line", Grid(0.01, 128))
+    mean = graph.op("ReduceMean", [line, graph.constant("axis", np.array([1]))], "mean", Grid(0.01, 128), keepdims=1)
+    return graph.proto(mean)
+
+
+MODELS = (small_model, wide_model)
+
+
 @dataclass
 class Worker:
     """The process that exports, and a watch over it."""
@@ -119,7 +148,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 
 def complaints(worker: Worker, folder: Path, seed: int) -> str:
     """What is wrong with the way one damaged file was dealt with; empty where nothing is."""
-    case = damaged(small_model(), seed)
+    case = damaged(MODELS[seed // len(KINDS) % len(MODELS)](), seed)
     folder.mkdir()
     for name, content in {**case.beside, "model.onnx": case.content}.items():
         (folder / name).write_bytes(content)
@@ -146,7 +175,9 @@ def check(worker: Worker, folder: Path, seeds: range) -> None:
     assert not found, f"{len(found)} of {len(seeds)}:\n" + "\n".join(found)
 
 
-def test_a_sound_file_is_exported(worker: Worker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_a_sound_file_is_exported(model: Callable[[], onnx.ModelProto], worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "sound.onnx").write_bytes(model().SerializeToString())
     code, _, said = worker.export(tmp_path / "sound.onnx", tmp_path / "out")
     assert code == 0, said
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.onnx", "model.tflite"]
