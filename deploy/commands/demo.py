@@ -10,7 +10,7 @@ from edgeq.deploy.options import AsJson, Output, Overwrite
 def command(
     output: Output,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", min=1, help="Passes over the training split, for each network (30).")
+        int | None, typer.Option("--epochs", metavar="N", min=1, help="Passes over the training split, for each network (60).")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of every training.")] = 0,
     overwrite: Overwrite = False,
