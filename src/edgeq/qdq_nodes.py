@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 OPSETS = range(13, 26)
 _FULL_RANGE = 2**31 - 1
 _MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
-_MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
 _DEFAULT_AXIS = {"Concat": -1, "Softmax": -1, "LogSoftmax": -1, "Split": 0, "ArgMax": 0, "Gather": 0, "ScatterElements": 0}
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
@@ -223,14 +222,12 @@ class Shapes:
 def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
     if shape is None:
         return None
-    sizes = tuple(1 if i == 0 and not isinstance(size, int) else size for i, size in enumerate(shape))
-    if not all(isinstance(size, int) for size in sizes):
+    sizes = tuple(size if isinstance(size, int) else 1 for size in shape)
+    if any(not isinstance(size, int) for size in shape[1:]):
         return None
-    if not 0 < math.prod(sizes) <= _MOST_ELEMENTS or min(sizes, default=1) < 1:  # type: ignore[arg-type]
-        raise ArtefactError(
-            f"a tensor of the model has the shape {sizes}", mend="export the model for an input of the size it is meant for"
-        )
-    return sizes  # type: ignore[return-value]
+    if not 0 < math.prod(sizes) <= _MOST_ELEMENTS or min(sizes, default=1) < 1:
+        raise ArtefactError(f"a tensor of the model has the shape {sizes}", mend="export the model for an input of the size it is meant for")
+    return sizes
 
 
 def _infer(model: ir.Model) -> dict[str, ir.Shape]:
