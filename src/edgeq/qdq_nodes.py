@@ -226,7 +226,7 @@ def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
     if any(not isinstance(size, int) for size in shape[1:]):
         return None
     if not 0 < math.prod(sizes) <= _MOST_ELEMENTS or min(sizes, default=1) < 1:
-        raise ArtefactError(f"a tensor of the model has the shape {sizes}", mend="export the model for an input of the size it is meant for")
+        raise ArtefactError(f"a tensor of the model has the shape {sizes}", mend="export it for the size of input it is meant for")
     return sizes
 
 
