@@ -56,7 +56,8 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         q, k, v = self.q(x), self.k(x), self.v(x)
         x = x + torch.softmax(q @ k.transpose(1, 2) * 0.3, dim=-1) @ v
-        return x + self.narrow(functional.gelu(self.wide(x)))
+        result: torch.Tensor = x + self.narrow(functional.gelu(self.wide(x)))
+        return result
 
 
 class Audio(nn.Module):
@@ -112,7 +113,7 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
         rng = np.random.default_rng(1)
         self._left = [{name: rng.normal(0, 1, shape).astype(np.float32)} for _ in range(8)]
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
+    def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._left.pop() if self._left else None
 
 
@@ -159,7 +160,7 @@ def test_every_operator_is_within_a_step(networks: dict[str, onnx.ModelProto], n
     proto = networks[name]
     view = read_qdq(ir.from_proto(proto))
     image = np.random.default_rng(5).normal(0, 1, NETWORKS[name][1]).astype(np.float32)
-    where = {tensor: value for value, tensor in reversed(view.integers.items())}
+    where = {tensor: value for value, tensor in reversed(list(view.integers.items()))}
     known = onnx_integers(proto, {proto.graph.input[0].name: image}, [*where.values()])
     integers = {tensor: known[value] for tensor, value in where.items()}
     compared = 0
