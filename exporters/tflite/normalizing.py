@@ -24,6 +24,8 @@ def lower_softmax(op: QdqOp, scene: Scene) -> None:
     """Append a Softmax. Rounding to 1/256 first moves no result by more than a step of a grid that is no finer."""
     options = schema.SoftmaxOptionsT()
     options.beta = 1.0
+    if not scene.is_float and scene.carriers[op.output.name].dtype == "int16":
+        raise refused(op, "TFLite's kernel for 16 bits is off by several steps", "quantise what it reads and writes to 8 bits")
     _lower(op, scene, Op.SOFTMAX, 2, options, SOFTMAX_GRID)
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from edgeq.qdq import QdqOp, QdqTensor
 
 _OFFSET = 128
+WIDE_GRID = QuantParams.of(2.0**-15, 0, "int16")
+"""What the int16 kernels of functions write whose results lie between 0 and 1."""
 _DOUBT = 2.0**-10  # of a step: runtimes compute the function in float32, each in its own way
 _STEEPEST_HARD_SWISH = 100.0  # the kernel refuses input scales of 128 times the output's and more
 
@@ -57,12 +59,14 @@ class Kernel:
         version: the first with int8 kernels.
         options: its options for an operator of the view.
         fixed: the one grid that it writes, if it does.
+        wide: whether its int16 kernel is right to the last bit or two; the grid that it writes is then ``WIDE_GRID``.
     """
 
     builtin: int
     version: int
     options: Callable[[QdqOp], Any] = lambda _: None
     fixed: QuantParams | None = None
+    wide: bool = True
 
 
 KERNELS: Mapping[str, Kernel] = {
@@ -70,17 +74,19 @@ KERNELS: Mapping[str, Kernel] = {
     "HardSwish": Kernel(Op.HARD_SWISH, 1, lambda _: schema.HardSwishOptionsT()),
     "LeakyRelu": Kernel(Op.LEAKY_RELU, 2, _leaky_relu),
     "Sigmoid": Kernel(Op.LOGISTIC, 2, fixed=QuantParams.of(1 / 256, -128)),
-    "Tanh": Kernel(Op.TANH, 2, fixed=QuantParams.of(1 / 128, 0)),
+    "Tanh": Kernel(Op.TANH, 2, fixed=QuantParams.of(1 / 128, 0), wide=False),
 }
 
 
 def lower_pointwise(op: QdqOp, scene: Scene) -> None:
     """Append a function of one number."""
     kernel = KERNELS.get(op.op_type)
-    if scene.is_float or scene.carriers[op.output.name].dtype != "int8":
+    if scene.is_float:
         if kernel is None:
             raise refused(op, "TFLite has no operator for it", "quantise what it reads and writes to 8 bits")
         _direct(op, scene, kernel)
+    elif {scene.carriers[tensor.name].dtype for tensor in (scene.operand(op), op.output)} != {"int8"}:
+        _wide(op, scene, kernel)
     elif kernel is None or not _bearable(op, scene):
         lower_lookup(op, scene)
     elif kernel.fixed is None or _on_grid(op, scene, kernel.fixed):
@@ -89,6 +95,18 @@ def lower_pointwise(op: QdqOp, scene: Scene) -> None:
         _through(op, scene, kernel, kernel.fixed)
     else:
         lower_lookup(op, scene)
+
+
+def _wide(op: QdqOp, scene: Scene, kernel: Kernel | None) -> None:
+    """A function on 16 bits, for which there are no tables."""
+    if kernel is None or not kernel.wide or scene.carriers[scene.operand(op).name].dtype != scene.carriers[op.output.name].dtype:
+        raise refused(op, "TFLite has no kernel for it that is exact on 16 bits", "quantise what it reads and writes to 8 bits")
+    if kernel.fixed is None or _on_grid(op, scene, WIDE_GRID):
+        _direct(op, scene, kernel)
+    elif float(op.output.scale) >= 2 * float(WIDE_GRID.scale):  # so that both roundings together stay within a step
+        _through(op, scene, kernel, WIDE_GRID)
+    else:
+        raise refused(op, "TFLite writes it with the scale 2^-15, and the model's is another", "give it the scale 2^-15, or 2^-14 and more")
 
 
 def lower_lookup(op: QdqOp, scene: Scene) -> None:
@@ -177,7 +195,8 @@ def _through(op: QdqOp, scene: Scene, kernel: Kernel, fixed: QuantParams) -> Non
 
 def fixed_tensor(scene: Scene, tensor: QdqTensor, shape: tuple[int, ...], fixed: QuantParams) -> int:
     """Add a helper of a tensor that lies on a grid which TFLite prescribes."""
-    return scene.builder.activation(f"{tensor.name}~fixed", shape, StoredGrid.of(float(fixed.scale), int(fixed.zero_point)))
+    grid = StoredGrid.of(float(fixed.scale), int(fixed.zero_point))
+    return scene.builder.activation(f"{tensor.name}~fixed", shape, grid, scene.element(tensor))
 
 
 FUNCTIONS = tuple(UNARY)

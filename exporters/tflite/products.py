@@ -69,7 +69,7 @@ def multiply(op: QdqOp, scene: Scene, matrix: NDArray[np.int8], layout: Layout, 
     # the first dimension stands alone: it may be a batch that is 1 only until the file is run
     before, after = (sizes[0] if first else 1, math.prod(sizes[1:first])), math.prod(sizes[first + len(axes) :])
     index = _viewed(scene, op, source, layout, (*before, matrix.shape[1], after))
-    values = matrix.astype(np.float32) if scene.is_float else matrix
+    values = matrix.astype(np.float32 if scene.is_float else scene.element(op.output))
     constant = scene.builder.constant(f"ones_for_{op.output.name}", values[None, None], None if scene.is_float else StoredGrid.of(1.0))
     flat = scene.helper(op.output, f"{op.output.name}~flat", (*before, matrix.shape[0], after))
     scene.builder.operator(Op.BATCH_MATMUL, 2, [constant, index], [flat], schema.BatchMatMulOptionsT())

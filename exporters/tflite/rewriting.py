@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgeq.qdq import QdqGraph, QdqOp
 
 _FIXED = {"Sigmoid": (1 / 256, -128), "Tanh": (1 / 128, 0), "Softmax": (1 / 256, -128), "LogSoftmax": (1 / 16, 127)}
+_FIXED_WIDE = (2.0**-15, 0)
 """The grids that TFLite's specification of 8-bit quantisation prescribes for the results of operators."""
 
 
@@ -53,7 +54,7 @@ def derived_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier], found: Map
     for op in graph.ops:
         name = op.output.name
         if f"{name}~fixed" in found:
-            scale, zero = _FIXED[op.op_type]
+            scale, zero = _FIXED[op.op_type] if carriers[name].dtype == "int8" else _FIXED_WIDE
             yield Numbers(f"{name}~fixed", "activation", np.array([scale], np.float32), np.array([zero], np.int64))
         if f"{name}/table" in found:
             yield _table(op, carriers)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WIDER, UNSIGNED = Grid(2e-4, 0, "int16"), Grid(1e-4, 2**15, "uint16")
+UNIT, STEEP = Grid(2.0**-15, 0, "int16"), Grid(4e-4, 0, "int16")
 SHAPE = ["N", 8, 6, 6]
 
 
@@ -54,10 +55,16 @@ def with_constant(dtype: str, zero: int = 0) -> Graph:
     return graph
 
 
-def mean() -> Graph:
+def reduced(op: str, grid: Grid) -> Graph:
     graph = Graph()
     x = graph.input("x", SHAPE, S16)
-    graph.op("ReduceMean", [x, graph.constant("axes", np.array([2, 3]))], "y", WIDER, keepdims=0)
+    graph.op(op, [x, graph.constant("axes", np.array([2, 3]))], "y", grid, keepdims=0)
+    return graph
+
+
+def gathered() -> Graph:
+    graph = Graph()
+    graph.op("Gather", [graph.input("x", SHAPE, S16), graph.constant("chosen", np.array([1, 3]))], "y", S16, axis=1)
     return graph
 
 
@@ -83,8 +90,15 @@ CASES: dict[str, Callable[[], Graph]] = {
     "AveragePool": lambda: one("AveragePool", **WINDOW),
     "MaxPool": lambda: one("MaxPool", **WINDOW),
     "GlobalAveragePool": lambda: one("GlobalAveragePool", WIDER),
-    "ReduceMean": mean,
+    "ReduceMean": lambda: reduced("ReduceMean", WIDER),
     "Relu": lambda: one("Relu", WIDER),
+    "Sigmoid": lambda: one("Sigmoid", UNIT, STEEP),
+    "Sigmoid on another grid": lambda: one("Sigmoid", Grid(1e-4, 0, "int16"), STEEP),
+    "LeakyRelu": lambda: one("LeakyRelu", alpha=0.1),
+    "ReduceMax": lambda: reduced("ReduceMax", S16),
+    "ReduceSum": lambda: reduced("ReduceSum", Grid(1e-3, 0, "int16")),
+    "MatMul of two activations": lambda: two("MatMul", Grid(1e-3, 0, "int16")),
+    "Gather": lambda: gathered(),
     "16 bits to 8": lambda: one("Identity", S8),
     "8 bits to 16": lambda: one("Identity", S16, S8),
 }
@@ -132,6 +146,22 @@ def test_a_product_that_32_bits_cannot_rescale_is_refused() -> None:
     """The kernels shift it left before they multiply, and say nothing when it overflows."""
     with pytest.raises(ArtefactError, match=r"Mul 'y/Mul' .* rescaled by 20, beyond 32 bits"):
         exporter.export(two("Mul", Grid(1e-9, 0, "int16")).output(), ExportOptions())
+
+
+@pytest.mark.parametrize(
+    ("op", "grid", "reason"),
+    [
+        ("Tanh", UNIT, "exact on 16 bits"),  # TFLite's is up to 3 steps off
+        ("Softmax", UNIT, "off by several steps"),  # about ten
+        ("HardSigmoid", UNIT, "exact on 16 bits"),
+        ("Gelu", S16, "no kernel for int16"),
+        ("Sigmoid", Grid(2.0**-16, 0, "int16"), "scale 2"),
+        ("Sigmoid", S8, "exact on 16 bits"),
+    ],
+)
+def test_functions_without_an_exact_16_bit_kernel_are_refused(op: str, grid: Grid, reason: str) -> None:
+    with pytest.raises(ArtefactError, match=reason):
+        exporter.export(one(op, grid, STEEP).output(), ExportOptions())
 
 
 def test_uint8_cannot_show_16_bits() -> None:
