@@ -77,15 +77,28 @@ def _check_sum(op: QdqOp) -> None:
     Raises:
         ArtefactError: it has not.
     """
-    scales = [float(o.params.scale) for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
-    if op.output.real or len(scales) < 2:
+    operands = [o for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
+    if op.output.real or len(operands) < 2:
         return
-    wide = op.output.params.dtype.endswith("16")
-    furthest = 2 * max(scales) if wide else sum(scales) * 2**8
-    if furthest / float(op.output.scale) >= 2**15:
+    if op.output.params.dtype in ("int16", "uint16"):
+        furthest, most = 2 * max(float(o.params.scale) for o in operands if o.params is not None), 2**15
+    else:
+        furthest, most = sum(map(_furthest, operands)), 2**15 - 2**8
+    if furthest / float(op.output.scale) >= most:
         raise refused(
             op, "its output's scale is too small for its operands': kernels would overflow", "quantise its output with a larger scale"
         )
+
+
+def _furthest(operand: Operand) -> float:
+    """The greatest absolute number that an operand can be."""
+    params = operand.params
+    if params is None:
+        return 0.0
+    zero = int(params.zero_point)
+    if isinstance(operand, QdqTensor):
+        return max(abs(operand.low - zero), abs(operand.high - zero)) * float(params.scale)
+    return float(np.abs(operand.values.astype(np.int64) - zero).max(initial=0)) * float(params.scale)
 
 
 def _binary(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any) -> None:
