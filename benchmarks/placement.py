@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     arguments = parser.parse_args()
     source = load("digits")
-    settings = [(model, widths, placement) for model in MODELS for widths in WIDTHS for placement in PLACEMENTS]
+    settings: list[tuple[str, tuple[int, int], PlacementName]] = [
+        (model, widths, placement) for model in MODELS for widths in WIDTHS for placement in PLACEMENTS
+    ]
     with tempfile.TemporaryDirectory() as folder:
         runs = {
             Path(folder) / f"{i}-{seed}": Recipe(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq.errors import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
@@ -77,7 +77,7 @@ def _enter(stop: Event) -> None:
     _STOP.append(stop)
 
 
-def _train(recipe: Recipe, source: DataSource, folder: Path, overwrite: bool, steps: dict[str, float]) -> TrainingResult:
+def _train(recipe: Recipe, source: DataSource, folder: Path, overwrite: bool, steps: MutableMapping[str, float]) -> TrainingResult:
     """In the worker: one run, its epochs done noted in ``steps``."""
     from edgeq.training.loop import train
 

@@ -132,7 +132,7 @@ def _pads_of_all_axes(scene: _Scene, node: ir.Node) -> None:
         raise _no_form(node, scene.opset, "its axes are computed")
     rank = len(scene.shapes.of(node.inputs[0], node.outputs[0]))
     ends = np.zeros((2, rank), np.int64)
-    ends[:, axes.reshape(-1) % rank] = pads.reshape(2, -1)
+    ends[:, axes.reshape(-1).astype(np.int64) % rank] = pads.reshape(2, -1)
     node.replace_input_with(1, _vector(scene.graph, f"{node.outputs[0].name}_all_pads", ends.reshape(-1)))
     node.resize_inputs(3)
 
