@@ -3,13 +3,25 @@
     python -m benchmarks.export_time
 
 Both run in a process of their own, so that imports count; ours writes both files with their proof, torch's exporter writes the
-float network only, which is the least it could do.
+float network only, which is the least it could do. Then the step from a QDQ ONNX file to TFLite bytes alone, with the memory it
+takes at its peak: what Python allocates, and by how much the process grows.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.networks import build
+from edgeq.calibration.quantize import quantize_onnx
+from edgeq.exporters.onnx import serialize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _OURS = """
 import time; start = time.perf_counter()
@@ -47,6 +59,50 @@ print(f"  {{'torch.onnx.export, float':34s}} {{time.perf_counter() - start:6.2f}
 """
 
 
+_TFLITE = """
+import json, resource, sys, time, tracemalloc
+from pathlib import Path
+from edgeq.exporter import ExportOptions
+from edgeq.exporters.onnx import read
+from edgeq.exporters.tflite import exporter
+path, traced = Path(sys.argv[1]), sys.argv[2] == "traced"
+exporter.export(read(Path(sys.argv[3])), ExportOptions())  # imports what it needs, with a small model
+if traced:
+    tracemalloc.start()
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+exported = exporter.export(read(path), ExportOptions())
+seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = tracemalloc.get_traced_memory()[1] if traced else 0
+print(json.dumps({"seconds": seconds, "grown": (after - before) * 1024, "peak": peak, "different": len(exported.parity.different)}))
+"""
+
+
+def from_qdq(names: Sequence[str]) -> None:
+    """Time and memory from QDQ ONNX to TFLite bytes, proof included."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = _written("resnet8", Path(folder))
+        for name in names:
+            path = _written(name, Path(folder))
+            plain, traced = (_measured(path, how, small) for how in ("plain", "traced"))
+            size = path.stat().st_size
+            print(
+                f"{name}, QDQ ONNX of {size / 1e6:.2f} MB to TFLite: {plain['seconds']:.2f} s, {plain['different']} numbers different; "
+                f"Python's peak {traced['peak'] / size:.1f} times the file, the process grows by {plain['grown'] / size:.1f} times"
+            )
+
+
+def _written(name: str, folder: Path) -> Path:
+    network = build(name)
+    path = folder / f"{name}.onnx"
+    path.write_bytes(serialize(quantize_onnx(network.model, [network.calibration[:4]])))
+    return path
+
+
+def _measured(path: Path, how: str, small: Path) -> Any:
+    command = [sys.executable, "-c", _TFLITE, str(path), how, str(small)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
 def main(model: str = "resnet56") -> None:
     """Measure and print."""
     for name, code in (
@@ -55,6 +111,7 @@ def main(model: str = "resnet56") -> None:
     ):
         print(name, flush=True)
         subprocess.run([sys.executable, "-c", code], check=True)
+    from_qdq((model, "mobilenetv2-224"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""Other converters, each in an environment of its own that is made when it is first needed, outside the repository.
+
+The folder is ``EDGEQ_PEERS``, else ``~/.cache/edgeq/peers``. A peer's environment takes 2 to 3 GB.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+INSTALL_SECONDS = 480
+RUN_SECONDS = 900
+WORKERS = Path(__file__).parent / "workers"
+
+
+class PeerError(Exception):
+    """A peer cannot be installed, or failed at its work; the message says with what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another converter.
+
+    Attributes:
+        name: its package, and the name of its worker script.
+        requirements: what pip installs.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+
+    def run(self, **arguments: object) -> Any:
+        """Start the peer's worker in its environment with JSON arguments; returns what it prints as JSON in its last line.
+
+        Raises:
+            PeerError: it cannot be installed, fails, or takes longer than ``RUN_SECONDS``.
+        """
+        command = [str(self._python()), str(WORKERS / f"{self.name.replace('-', '_')}.py"), json.dumps(arguments)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS, env=_environment())
+        except subprocess.TimeoutExpired as error:
+            raise PeerError(f"it took longer than {RUN_SECONDS} s") from error
+        if done.returncode:
+            raise PeerError(last_line(done.stderr or done.stdout))
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    def _python(self) -> Path:
+        folder = Path(os.environ.get("EDGEQ_PEERS", Path.home() / ".cache" / "edgeq" / "peers")) / self.name
+        python, stamp = folder / "bin" / "python", folder / "installed.txt"
+        if stamp.exists() and stamp.read_text().split("\n") == list(self.requirements):
+            return python
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        print(f"installing {' '.join(self.requirements)} into {folder}", file=sys.stderr)
+        for command in ([sys.executable, "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", "-q", *self.requirements]):
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise PeerError(f"its installation took longer than {INSTALL_SECONDS} s") from error
+            if done.returncode:
+                raise PeerError(f"its installation failed: {last_line(done.stderr)}")
+        stamp.write_text("\n".join(self.requirements))
+        return python
+
+
+LITERT_TORCH = Peer("litert-torch", ("torch==2.13.0", "litert-torch==0.10.0"))
+ONNX2TF = Peer("onnx2tf", ("onnx2tf==1.29.24",))
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, which is where Python puts the error."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no reason given"
+
+
+def _environment() -> dict[str, str]:
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | quiet
