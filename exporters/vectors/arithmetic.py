@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.schema import schema
-from edgeq.exporters.vectors.multipliers import (
+from edgeq.exporters.vectors.rounding import dense_rounds_once
+from edgeq.multipliers import (
     ADD_HEADROOM,
     Multiplier,
     convolution_multipliers,
@@ -18,14 +19,13 @@ from edgeq.exporters.vectors.multipliers import (
     quantize_multiplier,
     sum_multipliers,
 )
-from edgeq.exporters.vectors.rounding import dense_rounds_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from edgeq.exporters.vectors.file import FileOperator, FileTensor
+    from edgeq.tflite_file import FileOperator, FileTensor
 
 RANK = 4  # of every shape in the C files
 _RANGE = (-128, 127)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgeq.exporters.vectors.arithmetic import Arithmetic
     from edgeq.exporters.vectors.layers import Layer, Recorded
-    from edgeq.exporters.vectors.multipliers import Multiplier
+    from edgeq.multipliers import Multiplier
 
 _C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t"}
 _A_LINE = 24

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.vectors.arithmetic import arithmetic_of
-from edgeq.exporters.vectors.file import operators_of
+from edgeq.tflite_file import operators_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.vectors.arithmetic import Arithmetic
-    from edgeq.exporters.vectors.file import FileOperator, FileTensor
+    from edgeq.tflite_file import FileOperator, FileTensor
 
 SEED = 0
 GRID_PER_DEVIATION = 8  # how many standard deviations of the input make its whole grid

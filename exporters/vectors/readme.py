@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import edgeq
 from edgeq.exporters.vectors.headers import printable, stem
 from edgeq.exporters.vectors.layers import SEED
-from edgeq.exporters.vectors.multipliers import ADD_HEADROOM
 from edgeq.exporters.vectors.rounding import dense_rounds_once
+from edgeq.multipliers import ADD_HEADROOM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

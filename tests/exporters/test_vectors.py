@@ -16,10 +16,10 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.lower import lower
 from edgeq.exporters.vectors import exporter
-from edgeq.exporters.vectors.file import operators_of
 from edgeq.exporters.vectors.headers import printable
 from edgeq.files import write_folder
 from edgeq.models import zoo
+from edgeq.tflite_file import operators_of
 from edgeq.training.insertion import quantize
 from edgeq.training.scheme import Scheme
 

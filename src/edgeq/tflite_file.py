@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from edgeq.exporters.tflite.schema import schema
+from ai_edge_litert import schema_py_generated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+schema: Any = schema_py_generated  # generated and half typed, so taken as untyped
 _NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _ELEMENTS: dict[int, Any] = {
     schema.TensorType.INT8: np.int8,

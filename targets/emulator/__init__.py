@@ -1,0 +1,1 @@
+"""edgeq's own integer-only interpreter, with the arithmetic of other machines as data."""
