@@ -16,7 +16,7 @@ import typer.main
 
 import edgeq
 from edgeq.deploy import console
-from edgeq.deploy.commands import audit, calibrate, compare, data, demo, export, gate, models, operators, profile, targets, train
+from edgeq.deploy.commands import audit, calibrate, compare, data, demo, export, gate, models, operators, profile, survey, targets, train
 from edgeq.errors import EdgeqError
 
 _REFUSED = cast("type[Exception]", typer.BadParameter.__base__)  # what typer raises for a wrong flag, command or value
@@ -41,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, train, calibrate, export, profile, compare, audit, gate, targets, operators, models, data):
+for module in (demo, train, calibrate, export, profile, compare, survey, audit, gate, targets, operators, models, data):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

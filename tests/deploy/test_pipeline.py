@@ -125,3 +125,17 @@ def test_the_gate_runs_on_real_targets(trained: dict[str, Path], answer: Callabl
     arguments = ["gate", trained["quantized"], "--data", "digits", "--baseline", tmp_path / "base.json", "--limit", 60]
     assert answer(*arguments, "--update")["outcome"] == "updated"
     assert answer(*arguments, "--max-drop", 0)["outcome"] == "passed"
+
+
+def test_one_command_runs_a_network_everywhere(trained: dict[str, Path], answer: Callable[..., Any]) -> None:
+    targets = ["torch", "torch-fp32", "ort-cpu", "tflite-ref"]
+    flags = [flag for name in targets for flag in ("--target", name)]
+    document = answer(
+        "survey", trained["quantized"], "--data", "digits", "--against", "ort-cpu-ref", *flags, "--limit", 40, "--seconds", 0.01
+    )
+    rows = {row["target"]: row for row in document["survey"]["rows"]}
+    assert list(rows) == ["ort-cpu-ref", *sorted(targets)]
+    assert sum(rows["tflite-ref"]["lsb"].values()) == 400
+    assert rows["torch"]["flipped"] == 0
+    assert rows["torch"]["lsb"]["0"] > 2 * rows["torch-fp32"]["lsb"]["0"]
+    assert {row["profile"]["kind"] for row in rows.values()} == {"measured"}

@@ -1,0 +1,87 @@
+"""``edgeq survey``: networks on every target, each in its own dialect, in one table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeq.deploy.options import AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
+
+if TYPE_CHECKING:
+    from edgeq.deploy.survey import Survey, SurveyRow
+    from edgeq.results import Profile
+
+
+def command(
+    networks: Annotated[list[Path], typer.Argument(help="Training folders, checkpoints or QDQ ONNX files.", show_default=False)],
+    data: Data,
+    data_dir: DataDir = None,
+    target: Targets = None,
+    against: Annotated[str, typer.Option("--against", metavar="NAME", help="The target that the others are compared with.")] = "emulator",
+    split: Split = "test",
+    limit: Limit = None,
+    preprocess: Preprocess = "dataset",
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", min=0, help="Time each network on each target for at least this long; 0: not at all.")
+    ] = 1.0,
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Run networks on every target there is.
+
+    Each is exported in each target's dialect and answers the same samples there: accuracy, answers that differ from one target's,
+    by how many steps its outputs do, and the latency, with what that figure means. A target that fails is a row that says why;
+    the others keep theirs, and the exit code is 4.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.survey import survey
+    from edgeq.machine import fingerprint
+
+    source, machine = load_data(data, data_dir, preprocess), fingerprint()
+    with console.progress("surveying") as advance:
+        found = survey(
+            networks,
+            source,
+            targets=target or (),
+            reference=against,
+            split=split,
+            limit=limit,
+            threads=threads,
+            seconds=seconds or None,
+            progress=advance,
+        )
+    if as_json:
+        console.write_json("survey", {"machine": machine, "survey": found})
+    else:
+        _show(found, split)
+    found.require_all()
+
+
+def _show(found: "Survey", split: str) -> None:
+    from edgeq.deploy import console
+
+    columns = ("network", "target", "accuracy %", "flipped", "outputs off by LSB", "p50 ms", "latency is", "kB", "why it did not run")
+    title = f"{found.data} {split}, {found.samples:,} samples; flipped and LSB against {found.reference}"
+    console.write_table(title, columns, [_cells(row) for row in found.rows], numbers=("accuracy %", "flipped", "p50 ms", "kB"))
+
+
+def _cells(row: "SurveyRow") -> tuple[str, ...]:
+    from edgeq.deploy.report.values import kilobytes, percent
+    from edgeq.deploy.tables import steps
+
+    if row.failure:
+        return row.network, row.target, *[""] * 6, row.failure
+    scored = percent(row.accuracy.fraction if row.accuracy else None)
+    off = (steps(row.lsb) or "0") + f" of {sum(row.lsb.values()):,}" if row.lsb else ""
+    flipped = "" if row.flipped is None else str(row.flipped)
+    return row.network, row.target, scored, flipped, off, *_latency(row.profile), kilobytes(row.size_bytes), ""
+
+
+def _latency(profile: "Profile | None") -> tuple[str, str]:
+    from edgeq.deploy.report.values import milliseconds
+
+    if profile is None:
+        return "", ""
+    noisy = "" if profile.latency.trustworthy else "?"
+    return f"{milliseconds(profile.latency.p50_ms)}{noisy}", profile.kind

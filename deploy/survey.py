@@ -1,0 +1,243 @@
+"""One network on every target, each from a file in that target's own dialect: what each answers, and what each costs.
+
+A target that refuses a network, or breaks under it, is a row that says why; the others keep theirs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.artefact import detect, resolve
+from edgeq.data import batches
+from edgeq.deploy.chain import Pair, require_targets, usable_targets
+from edgeq.deploy.exporting import canonical, default_stem, export
+from edgeq.deploy.observing import select
+from edgeq.deploy.profiling import profile
+from edgeq.errors import ArtefactError, EdgeqError, TargetError, UsageError
+from edgeq.exporter import ExportOptions
+from edgeq.metrics import DriftMeter, accuracy, top1
+from edgeq.quant import QuantizedTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgeq.data import DataSource, Split
+    from edgeq.dialect import Dialect
+    from edgeq.quant import QuantParams
+    from edgeq.results import Accuracy, Profile
+    from edgeq.target import Session, Target
+
+REFERENCE = "emulator"
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyRow:
+    """One network on one target.
+
+    Attributes:
+        network: the source's name.
+        target: the target's name.
+        artefact: name of the file that ran there.
+        size_bytes: its size.
+        accuracy: on the data; None where there are no labels to compare with.
+        flipped: samples whose top-1 answer differs from the reference's; None for the reference itself.
+        lsb: difference from the reference in steps of the output's grid to number of values; empty where the output has no grid.
+        profile: its latency; None where it was not asked for.
+        facts: what the session says about itself.
+        failure: why there are no figures, with the mend; empty where it ran.
+    """
+
+    network: str = ""
+    target: str = ""
+    artefact: str = ""
+    size_bytes: int = 0
+    accuracy: Accuracy | None = None
+    flipped: int | None = None
+    lsb: Mapping[int, int] = field(default_factory=dict)
+    profile: Profile | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Networks on targets.
+
+    Attributes:
+        data: the data set's name.
+        samples: how many samples were used.
+        reference: the target that the others are compared with.
+        rows: network by network, in the order given, targets by name.
+    """
+
+    data: str
+    samples: int
+    reference: str
+    rows: tuple[SurveyRow, ...]
+
+    def require_all(self) -> None:
+        """Refuse a survey with gaps.
+
+        Raises:
+            TargetError: a target failed; its row says why.
+        """
+        failed = [f"{row.network} on {row.target}" for row in self.rows if row.failure]
+        if failed:
+            raise TargetError(
+                f"{len(failed)} of {len(self.rows)} did not run: {', '.join(failed)}", mend="each row says why and what to do"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ran:
+    """What one target answered."""
+
+    pair: Pair
+    outputs: NDArray[np.float32]
+    facts: Mapping[str, str]
+
+
+def survey(
+    networks: Sequence[Path],
+    source: DataSource,
+    *,
+    targets: Sequence[str] = (),
+    reference: str = REFERENCE,
+    split: str = "test",
+    limit: int | None = None,
+    threads: int = 1,
+    seconds: float | None = 1.0,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Survey:
+    """Export each network for each target, run it there over the same samples, and compare with the reference target.
+
+    Args:
+        networks: training folders, checkpoints or QDQ ONNX files.
+        source: the data.
+        targets: names; empty for all that are usable here.
+        reference: the target that the others are compared with; it is run too where it is not among them.
+        split: which part of the data.
+        limit: how many samples, from the first; None for all.
+        threads: the most threads a runtime may use.
+        seconds: how long each session is timed, at least; None for not at all.
+        progress: called with the stages done and the stages in all.
+
+    Raises:
+        UsageError: no network, no samples, an unknown split.
+        ArtefactError: a network is missing or broken.
+        TargetError: a target that was named, or the reference, is not usable here.
+    """
+    if not networks:
+        raise UsageError("there is nothing to survey", mend="name at least one training folder, checkpoint or QDQ ONNX file")
+    table = require_targets([reference]) | (require_targets(targets) if targets else usable_targets())
+    part = select(source, split, limit)
+    rows: list[SurveyRow] = []
+    with TemporaryDirectory(prefix="edgeq-survey-") as folder:
+        found = [_Network(resolve(path), table, Path(folder) / str(i), threads) for i, path in enumerate(networks)]
+        total = sum(len(network.names(reference)) for network in found)
+        done = itertools.count(1)
+        for network in found:
+            rows += _rows(network, part, source, reference, seconds, lambda: progress(next(done), total))
+    return Survey(source.name, len(part), reference, tuple(rows))
+
+
+class _Network:
+    """One network's files and answers."""
+
+    def __init__(self, source: Path, table: Mapping[str, Target], folder: Path, threads: int) -> None:
+        self.source, self.table, self.folder, self.threads = source, table, folder, threads
+        self.name, self.format = default_stem(source), detect(source)
+        self.files: dict[Dialect, Path] = {}
+
+    def names(self, reference: str) -> list[str]:
+        """The targets that can run this network in some format, the reference first; some run checkpoints only."""
+        able = [name for name, target in self.table.items() if target.capabilities.dialect or self.format in target.capabilities.formats]
+        return sorted(able, key=lambda name: (name != reference, name))
+
+    def try_on(self, name: str, part: Split, source: DataSource) -> _Ran | EdgeqError:
+        """What a target answers, or why it does not."""
+        try:
+            pair = Pair(self._file(name), name)
+            with self.table[name].open(pair.artefact, threads=self.threads) as session:
+                return _Ran(pair, _answers(session, part, source), dict(session.facts))
+        except EdgeqError as error:
+            return error
+
+    def output_grid(self) -> QuantParams | None:
+        """Where the network's answer lies; None for one that ends in float, or that targets can run and we cannot read."""
+        from edgeq.qdq import read_qdq
+
+        try:
+            last = read_qdq(canonical(self.source), islands=True).outputs[0]
+        except ArtefactError:
+            return None
+        return None if last.head or last.tensor.real else last.tensor.params
+
+    def _file(self, name: str) -> Path:
+        """The network as this target wants it; targets of one dialect share a file."""
+        dialect = self.table[name].capabilities.dialect
+        if dialect is None:
+            return self.source
+        if dialect not in self.files:
+            folder = self.folder / str(len(self.files))
+            folder.mkdir(parents=True, exist_ok=True)
+            (written,) = export(self.source, [], folder, ExportOptions(), stem=self.name, overwrite=True, targets=[name])
+            self.files[dialect] = written.path
+        return self.files[dialect]
+
+
+def _rows(
+    network: _Network, part: Split, source: DataSource, reference: str, seconds: float | None, ran: Callable[[], None]
+) -> list[SurveyRow]:
+    answers: dict[str, _Ran | EdgeqError] = {}
+    for name in network.names(reference):
+        answers[name] = network.try_on(name, part, source)
+        ran()
+    grid = network.output_grid() if any(isinstance(one, _Ran) for one in answers.values()) else None
+    pairs = [one.pair for one in answers.values() if isinstance(one, _Ran)]
+    timed = profile(pairs, source=source, threads=network.threads, seconds=seconds) if seconds is not None and pairs else ()
+    latency = {taken.target: taken for taken in timed}
+    return [
+        replace(
+            _row(one, answers.get(reference), grid, part, len(source.classes)), network=network.name, target=name, profile=latency.get(name)
+        )
+        for name, one in answers.items()
+    ]
+
+
+def _row(one: _Ran | EdgeqError, first: _Ran | EdgeqError | None, grid: QuantParams | None, part: Split, classes: int) -> SurveyRow:
+    if isinstance(one, EdgeqError):
+        return SurveyRow(failure=f"{one.what}; {one.mend}")
+    answer, other = top1(one.outputs), first if one is not first and isinstance(first, _Ran) else None
+    return SurveyRow(
+        artefact=one.pair.artefact.name,
+        size_bytes=one.pair.artefact.stat().st_size,
+        accuracy=accuracy(answer == part.labels) if one.outputs[0].size == classes else None,
+        flipped=int((answer != top1(other.outputs)).sum()) if other else None,
+        lsb=_steps(other, one, grid) if other else {},
+        facts=one.facts,
+    )
+
+
+def _steps(first: _Ran, one: _Ran, grid: QuantParams | None) -> Mapping[int, int]:
+    """How many outputs are how many steps of the output's grid away from the reference's."""
+    if grid is None or first.outputs.shape != one.outputs.shape:
+        return {}
+    meter = DriftMeter("output")
+    meter.update(QuantizedTensor(grid.quantize(first.outputs), grid), QuantizedTensor(grid.quantize(one.outputs), grid))
+    return meter.result().lsb
+
+
+def _answers(session: Session, part: Split, source: DataSource) -> NDArray[np.float32]:
+    """The output for every sample, (samples, values)."""
+    outputs = [session.run(images) for images, _ in batches(part, source, BATCH)]
+    return np.concatenate([output.reshape(len(output), -1) for output in outputs])
