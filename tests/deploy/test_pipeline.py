@@ -137,5 +137,5 @@ def test_one_command_runs_a_network_everywhere(trained: dict[str, Path], answer:
     assert list(rows) == ["ort-cpu-ref", *sorted(targets)]
     assert sum(rows["tflite-ref"]["lsb"].values()) == 400
     assert rows["torch"]["flipped"] == 0
-    assert rows["torch"]["lsb"]["0"] > 2 * rows["torch-fp32"]["lsb"]["0"]
+    assert rows["torch"]["lsb"]["0"] > rows["torch-fp32"]["lsb"]["0"]
     assert {row["profile"]["kind"] for row in rows.values()} == {"measured"}
