@@ -17,7 +17,7 @@ import numpy as np
 from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.target import Availability, Capabilities, TensorSpec
-from edgeq.targets._onnx_graph import QdqView, Readable, count_operators, only_input, sample_shape
+from edgeq.targets._onnx_graph import QdqView, Readable, count_operators, load, only_input, sample_shape
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
 
@@ -64,7 +64,7 @@ class OrtTarget:
 
         require_format(artefact, self.capabilities)
         find([_RUNTIME])
-        model = _load(artefact)
+        model = load(artefact)
         _, running = _Engine(artefact, threads, self.optimize).start(marked(model))
         return plan_of(model, running, optimize=self.optimize)
 
@@ -149,7 +149,7 @@ class OrtSession(SampleSession):
     """An ONNX model opened in ONNX Runtime."""
 
     def __init__(self, artefact: Path, engine: _Engine, *, intermediates: bool) -> None:
-        model = _load(artefact)
+        model = load(artefact)
         entrance = only_input(model)
         self._session, running = engine.start(model)
         view = QdqView(model)
@@ -196,18 +196,6 @@ class OrtSession(SampleSession):
     def close(self) -> None:
         """Free the session."""
         del self._session
-
-
-def _load(artefact: Path) -> onnx.ModelProto:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        return onnx.load(artefact)  # resolves external data inside the model's folder only
-    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
-        raise ArtefactError(
-            f"{artefact} cannot be read as ONNX: {_first_line(error)}", mend="export it again; it may be truncated"
-        ) from error
 
 
 def _facts(session: onnxruntime.InferenceSession, running: onnx.ModelProto, *, optimize: bool) -> dict[str, str]:

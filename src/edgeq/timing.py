@@ -1,5 +1,7 @@
 """The one place where latency is measured.
 
+A session in another process or on a board times itself (:class:`SelfTimed`); the way to it and back is in no figure.
+
 Sessions under comparison take turns in short blocks, so that a machine that slows down slows them all; every result says
 whether it can be trusted, and if not, why. The method follows trtexec (warm-up by time, at least 3 s) and the experience
 of others that separate runs of minutes apart cannot be compared.
@@ -12,14 +14,14 @@ import os
 import time
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from edgeq.errors import Inconclusive, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,6 +38,22 @@ class Invocable(Protocol):
 
     def invoke(self) -> None:
         """Run once."""
+        ...
+
+
+@runtime_checkable
+class SelfTimed(Protocol):
+    """What times itself, because a call of it from here would measure the way to it as well."""
+
+    def invoke_ns(self, budget_ns: int) -> Sequence[int]:
+        """Run until a time is over, at least once.
+
+        Args:
+            budget_ns: how long, in ns.
+
+        Returns:
+            What each run took, in ns.
+        """
         ...
 
 
@@ -167,15 +185,22 @@ def _warm_up(session: Invocable, seconds: float, clock: Callable[[], int]) -> in
     """Run untimed, at least twice (the first run allocates); returns what the last run took, in ns."""
     end, runs, took = clock() + int(seconds * 1e9), 0, 0
     while runs < 2 or clock() < end:
-        began = clock()
-        session.invoke()
-        took, runs = clock() - began, runs + 1
+        took = max(session.invoke_ns(0)) if isinstance(session, SelfTimed) else _timed(session, clock)
+        runs += 1
     return took
+
+
+def _timed(session: Invocable, clock: Callable[[], int]) -> int:
+    began = clock()
+    session.invoke()
+    return clock() - began
 
 
 def _block(session: Invocable, block_ns: int, clock: Callable[[], int]) -> array[int]:
     """The durations of runs, in ns, until the block's time is over; at least one."""
     took = array("q")
+    if isinstance(session, SelfTimed):
+        return array("q", session.invoke_ns(block_ns))
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from tests import onnx_models, tflite_models, torch_models
+from tests.worker_targets import WORKERS
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.loading import LOADERS
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 SUFFIX = {"onnx": ".onnx", "tflite": ".tflite", "checkpoint": ".safetensors"}
 
 
-@pytest.fixture(params=TARGETS.names())
+def named(name: str) -> Target:
+    return WORKERS[name] if name in WORKERS else TARGETS.load(name)
+
+
+@pytest.fixture(params=[*TARGETS.names(), *WORKERS])
 def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Target:
     build = torch_models.loader(lambda rounding: torch_models.Network(quantized=True, rounding=rounding))
     monkeypatch.setattr(LOADERS, "load", lambda _name: build)
-    target = TARGETS.load(request.param)
+    target = named(request.param)
     if not target.probe().usable:
         pytest.skip(f"{request.param} is not usable here: {target.probe().why_not}")
     return target
@@ -48,9 +53,9 @@ def artefact(target: Target, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", TARGETS.names())
+@pytest.mark.parametrize("name", [*TARGETS.names(), *WORKERS])
 def test_it_is_a_target_and_tells_what_it_runs_on(name: str) -> None:
-    target = TARGETS.load(name)
+    target = named(name)
     assert isinstance(target, Target)
     assert target.capabilities.summary
     assert target.capabilities.formats <= set(SUFFIX)

@@ -1,0 +1,132 @@
+"""What the host reads of an artefact before and after a worker loads it: soundness, grids, layout of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.errors import ArtefactError, TargetError
+from edgeq.files import read_bytes
+from edgeq.quant import CARRIER_RANGE, QuantParams
+from edgeq.target import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_NHWC = (0, 2, 3, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sendable:
+    """An artefact that was looked through.
+
+    Attributes:
+        content: what to send to a worker.
+        grids: of its input and output, by name, where the file says them and the runtime does not.
+        axes: for tensors that are not stored in the usual layout, the axis of the model at each dimension.
+        channels_last: whether images inside are stored with their channels last.
+    """
+
+    content: bytes
+    grids: Mapping[str, QuantParams] = field(default_factory=dict)
+    axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    channels_last: bool = False
+
+
+def read(artefact: Path) -> Sendable:
+    """Look through an ONNX or TFLite file.
+
+    Raises:
+        ArtefactError: missing, damaged, or not a model that edgeq can feed.
+    """
+    return _read_onnx(artefact) if artefact.suffix == ".onnx" else _read_tflite(artefact)
+
+
+def _read_tflite(artefact: Path) -> Sendable:
+    from edgeq.targets._flatbuffer import axes_in, check_model
+
+    content = read_bytes(artefact, "TFLite model")
+    check_model(content, artefact)
+    return Sendable(content, axes=axes_in(content), channels_last=True)
+
+
+def _read_onnx(artefact: Path) -> Sendable:
+    from edgeq.targets._onnx_graph import QdqView, load, only_input, sample_shape
+
+    model = load(artefact)
+    entrance = only_input(model)
+    if not model.graph.output:
+        raise ArtefactError(f"{artefact} has no output", mend="export it again; it may be truncated")
+    sample_shape(entrance)
+    view, exit_name = QdqView(model), model.graph.output[0].name
+    found = {entrance.name: view.input_params(entrance.name), exit_name: view.output_params(exit_name)}
+    return Sendable(model.SerializeToString(), grids={name: params for name, params in found.items() if params is not None})
+
+
+def spec_of(described: Any, grids: Mapping[str, QuantParams]) -> TensorSpec:
+    """One end of a model, as a worker describes it.
+
+    Raises:
+        ArtefactError: it is none that edgeq can feed or read.
+        TargetError: it is no description at all.
+    """
+    name, shape, dtype = _told(described)
+    if not shape or shape[0] != 1:
+        raise ArtefactError(f"the tensor {name!r} has the shape {shape}, not a batch of one", mend="export it with batch 1")
+    params = None if dtype == "float32" else grids.get(name) or grid_of(described, dtype)
+    if dtype != "float32" and params is None and dtype in CARRIER_RANGE:
+        raise ArtefactError(f"{name!r} is {dtype} without a scale, and edgeq feeds real numbers", mend="export with a scale")
+    return TensorSpec(name, shape[1:], dtype, params)
+
+
+def _told(described: Any) -> tuple[str, tuple[int, ...], str]:
+    try:
+        name, shape, dtype = described["name"], described["shape"], np.dtype(described["dtype"]).name
+        return str(name), tuple(int(size) for size in shape), dtype
+    except (KeyError, TypeError, ValueError) as error:
+        raise TargetError(f"the worker describes a tensor as {str(described)[:200]}", mend="its engine is broken") from error
+
+
+def grid_of(described: Any, dtype: str) -> QuantParams | None:
+    """The grid of a described tensor; None where it has none.
+
+    Raises:
+        TargetError: what stands there is no grid.
+    """
+    scale = described.get("scale")
+    if scale is None or len(scale) == 0 or dtype not in CARRIER_RANGE:
+        return None
+    try:
+        steps, zeros = np.asarray(scale, np.float32), np.asarray(described.get("zero_point") or [0] * len(scale), np.int32)
+        sound = steps.shape == zeros.shape and bool(np.isfinite(steps).all() and (steps > 0).all())
+        if sound and len(steps) == 1:
+            return QuantParams.of(steps.reshape(()), int(zeros[0]), dtype)
+        if sound:
+            return QuantParams.of(steps, zeros, dtype, axis=int(described.get("axis") or 0))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TargetError(f"the worker describes a grid as {str(described)[:200]}", mend="its engine is broken") from error
+    raise TargetError(f"the worker describes a grid as {str(described)[:200]}", mend="its engine is broken")
+
+
+def order_of(name: str, rank: int, artefact: Sendable) -> tuple[int, ...]:
+    """The axis of the model at each dimension of a stored tensor; empty where they are the same."""
+    order = artefact.axes.get(name.partition("#")[0], _NHWC if artefact.channels_last and rank == 4 else ())
+    return order if len(order) == rank else ()
+
+
+def in_model_axes(name: str, values: NDArray[Any], artefact: Sendable) -> NDArray[Any]:
+    """A tensor with the axes of its model, from the ones it is stored in."""
+    order = order_of(name, values.ndim, artefact)
+    return np.ascontiguousarray(values.transpose(np.argsort(order))) if order else values
+
+
+def grid_in_model_axes(name: str, described: Any, artefact: Sendable) -> QuantParams | None:
+    """The grid of an inner tensor, its channel axis counted in the model's axes."""
+    told, shape, dtype = _told({**described, "name": name})
+    params, order = grid_of(described, dtype), order_of(told, len(shape), artefact)
+    return replace(params, axis=order[params.axis]) if params is not None and params.axis is not None and order else params

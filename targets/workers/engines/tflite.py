@@ -1,0 +1,168 @@
+"""LiteRT, tflite-runtime or TensorFlow's tf.lite: one interpreter under three names, with any of its kernel sets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.targets.workers.wire import Damaged, Refused
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PACKAGES = {  # module → what pip calls it, in order of preference
+    "ai_edge_litert.interpreter": "ai-edge-litert",
+    "tflite_runtime.interpreter": "tflite-runtime",
+    "tensorflow.lite.python.interpreter": "tensorflow",
+}
+RESOLVERS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
+"""Kernel set → member of the interpreter's ``OpResolverType``."""
+
+
+def versions(module: str = "") -> dict[str, str]:
+    """The first package that is installed, or that of the named module.
+
+    Raises:
+        ImportError: none is.
+    """
+    name, _ = _find(module)
+    distribution = _PACKAGES[name]
+    try:
+        return {distribution: version(distribution)}
+    except Exception:  # noqa: BLE001  tensorflow-cpu and other builds of it are distributions of other names
+        return {distribution: str(getattr(import_module(name.split(".", 1)[0]), "__version__", "unknown"))}
+
+
+class Engine:
+    """One model in an interpreter.
+
+    Args:
+        model: the TFLite file.
+        options: ``kernels`` (xnnpack, builtin or reference; xnnpack), ``module`` (which package; the first found),
+            ``threads``, ``intermediates``.
+    """
+
+    def __init__(self, model: bytes, options: dict[str, Any]) -> None:
+        kernels, keep = str(options.get("kernels", "xnnpack")), bool(options["intermediates"])
+        name, module = _find(str(options.get("module", "")))
+        self._interpreter = _start(module, model, kernels, int(options["threads"]), keep=keep)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
+        self.inputs, self.outputs = [described(one) for one in inputs], [described(one) for one in outputs]
+        operators = self._interpreter._get_ops_details()  # the only way to learn what runs
+        self.facts = {"interpreter": _PACKAGES[name], "kernels": kernels, **running(operators, delegate=kernels == "xnnpack")}
+        self._shown = shown(self._interpreter, operators, self._entrance) if keep else {}
+        self.grids = {key: described(detail) for key, detail in self._shown.items()}
+
+    def set_input(self, sample: NDArray[Any]) -> None:
+        """Keep the input."""
+        self._interpreter.set_tensor(self._entrance, sample)
+
+    def invoke(self) -> None:
+        """Run once."""
+        self._interpreter.invoke()
+
+    def get_output(self) -> NDArray[Any]:
+        """The first output of the last run."""
+        values: NDArray[Any] = self._interpreter.get_tensor(self._exit)
+        return values
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The input and every operator's output, in order of execution."""
+        return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._shown.items()}
+
+
+def described(detail: Any) -> dict[str, Any]:
+    """A tensor as the host wants it told."""
+    grid = detail["quantization_parameters"]
+    return {
+        "name": detail["name"],
+        "shape": [int(size) for size in detail["shape"]],
+        "dtype": np.dtype(detail["dtype"]).name,
+        "scale": [float(scale) for scale in grid["scales"]],
+        "zero_point": [int(zero) for zero in grid["zero_points"]],
+        "axis": int(grid["quantized_dimension"]),
+    }
+
+
+def running(operators: Any, *, delegate: bool) -> dict[str, str]:
+    """What really runs.
+
+    Raises:
+        Refused: XNNPACK was asked for and took nothing, so other kernels would run in its place.
+    """
+    own = [op for op in operators if op["op_name"] != "DELEGATE"]
+    facts = {"operators": counted(op["op_name"] for op in own)}
+    if not delegate:
+        return facts
+    partitions = [op for op in operators if op["op_name"] == "DELEGATE"]
+    if not partitions:
+        raise Refused("XNNPACK takes no operator of it")
+    inside = taken(own, partitions)
+    left = counted(op["op_name"] for op in own if op["index"] not in inside)
+    facts["delegate"] = f"XNNPACK took {len(inside)} of {len(own)} operators in {len(partitions)} partitions; left: {left or 'none'}"
+    return facts
+
+
+def taken(own: Any, partitions: Any) -> set[int]:
+    """The operators inside the partitions: those on the way back from a partition's outputs to its inputs."""
+    maker = {int(tensor): op for op in own for tensor in op["outputs"]}
+    inside: set[int] = set()
+    for partition in partitions:
+        stop = {int(tensor) for tensor in partition["inputs"]}
+        pending = [int(tensor) for tensor in partition["outputs"]]
+        while pending:
+            tensor = pending.pop()
+            op = maker.get(tensor)
+            if tensor in stop or op is None or op["index"] in inside:
+                continue
+            inside.add(op["index"])
+            pending.extend(int(source) for source in op["inputs"])
+    return inside
+
+
+def shown(interpreter: Any, operators: Any, entrance: int) -> dict[str, Any]:
+    """The input and every operator's output that has a grid or is float, in order of execution, by name."""
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    found: dict[str, Any] = {}
+    for index in (entrance, *(int(tensor) for op in operators for tensor in op["outputs"])):
+        detail = details[index]
+        if np.dtype(detail["dtype"]) == np.float32 or len(detail["quantization_parameters"]["scales"]):
+            name = detail["name"] if detail["name"] not in found else f"{detail['name']}#{index}"
+            found[name] = detail
+    return found
+
+
+def counted(names: Any) -> str:
+    """Operators with how often each stands there, most frequent first."""
+    return ", ".join(f"{name} {n}" for name, n in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _find(wanted: str) -> tuple[str, Any]:
+    first: Exception | None = None
+    for name in [wanted] if wanted else list(_PACKAGES):
+        try:
+            return name, import_module(name)
+        except Exception as error:  # noqa: BLE001  a broken native library raises anything at import
+            first = first or error
+    raise ImportError(str(first))
+
+
+def _start(module: Any, model: bytes, kernels: str, threads: int, *, keep: bool) -> Any:
+    try:
+        interpreter = module.Interpreter(
+            model_content=model,
+            num_threads=threads,
+            experimental_op_resolver_type=module.OpResolverType[RESOLVERS[kernels]],
+            experimental_preserve_all_tensors=keep,
+        )
+        interpreter.allocate_tensors()
+    except ValueError as error:
+        raise Damaged(str(error)) from error
+    except RuntimeError as error:
+        raise Refused(str(error)) from error
+    return interpreter

@@ -1,0 +1,191 @@
+"""The worker's side: answers the host's requests with one engine, until the host goes away.
+
+It is sent to the interpreter that runs it, together with :mod:`~edgeq.targets.workers.wire` and one engine; see
+:mod:`~edgeq.targets.workers.program`. What a runtime prints goes to standard error: the standard output that it sees is not
+the one that frames leave by.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import sys
+import time
+import traceback
+from array import array
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from edgeq.targets.workers.wire import Damaged, Frame, Refused, pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from io import BufferedReader
+    from types import ModuleType
+
+    from numpy.typing import NDArray
+
+MAX_RUNS = 2**16  # durations in one answer
+
+
+class Engine(Protocol):
+    """One runtime with one model loaded; built from the model's bytes and a dictionary of options.
+
+    ``threads`` and ``intermediates`` are always among the options. Tensors are described by dictionaries with ``name``,
+    ``shape`` (batch 1 first) and ``dtype``, and, where the runtime itself knows a grid, ``scale``, ``zero_point`` (lists)
+    and ``axis``. ``grids``, of the same keys by name, is for what ``tensors`` returns, and may be left out.
+    """
+
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    facts: dict[str, str]
+
+    def set_input(self, sample: NDArray[Any]) -> None:
+        """Keep the input, with its batch of one."""
+
+    def invoke(self) -> None:
+        """Run once."""
+
+    def get_output(self) -> NDArray[Any]:
+        """The first output of the last run."""
+        ...
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The tensors inside the graph after the last run, in graph order, as the runtime lays them out."""
+        ...
+
+
+def main(engine: ModuleType, stdin: BufferedReader) -> None:
+    """Serve until the host says so or is gone.
+
+    Args:
+        engine: a module of :mod:`edgeq.targets.workers.engines`.
+        stdin: where requests come from; it may have read ahead.
+    """
+    out = os.dup(1)
+    os.dup2(2, 1)
+    worker = _Worker(engine)
+    _send(out, {"ok": True, "python": platform.python_version(), "machine": platform.machine()}, [])
+    while True:
+        try:
+            request = unpack(stdin.read1)
+        except EOFError:
+            return
+        if request.header["do"] == "end":
+            return
+        for part in _parts(request):
+            _send(out, *_answer(worker, part))
+
+
+def _parts(request: Frame) -> list[Frame]:
+    """A batch is answered a sample at a time, so that the host's patience is for one run, however many there are."""
+    if request.header["do"] != "run":
+        return [request]
+    return [Frame(request.header, [sample[None]]) for sample in request.arrays[0]]
+
+
+def _send(out: int, header: dict[str, Any], arrays: list[NDArray[Any]]) -> None:
+    for piece in pack(header, arrays):
+        view = memoryview(piece)
+        while len(view):
+            view = view[os.write(out, view) :]
+
+
+def _answer(worker: _Worker, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    """What a request comes to; an exception becomes an answer, because the process is still sound."""
+    try:
+        header, arrays = worker.handlers[request.header["do"]](request)
+    except Refused as error:
+        return _problem("damaged" if isinstance(error, Damaged) else "refused", error), []
+    except ImportError as error:
+        return _problem("absent", error), []
+    except MemoryError as error:
+        return _problem("memory", error), []
+    except Exception as error:  # noqa: BLE001  every runtime has exceptions of its own
+        traceback.print_exc()
+        return _problem("failed", error), []
+    return {"ok": True, **header}, arrays
+
+
+def _problem(kind: str, error: BaseException) -> dict[str, Any]:
+    lines = str(error).strip().splitlines()
+    return {"ok": False, "problem": kind, "what": lines[0] if lines else type(error).__name__}
+
+
+class _Worker:
+    """The requests that a host may make."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.engine: Any = None
+        self.handlers: dict[str, Callable[[Frame], tuple[dict[str, Any], list[NDArray[Any]]]]] = {
+            "versions": self.versions,
+            "load": self.load,
+            "set": self.set,
+            "invoke": self.invoke,
+            "time": self.time,
+            "get": self.get,
+            "run": self.run,
+            "tensors": self.tensors,
+        }
+
+    def versions(self, _request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        return {"versions": self.module.versions()}, []
+
+    def load(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        _limit_memory(request.header.get("memory_bytes"))
+        self.engine = self.module.Engine(request.arrays[0].tobytes(), request.header["options"])
+        engine = self.engine
+        facts = {**self.module.versions(), **{name: str(fact) for name, fact in engine.facts.items()}}
+        return {"inputs": engine.inputs, "outputs": engine.outputs, "facts": facts, "grids": getattr(engine, "grids", {})}, []
+
+    def set(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        self.engine.set_input(request.arrays[0])
+        return {}, []
+
+    def invoke(self, _request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        self.engine.invoke()
+        return {}, []
+
+    def time(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """Run until a time is over, at least once; the garbage collector waits. Answers with what each run took, in ns."""
+        took, clock, invoke = array("q"), time.perf_counter_ns, self.engine.invoke
+        gc.disable()
+        try:
+            end = clock() + int(request.header["budget_ns"])
+            while True:
+                began = clock()
+                invoke()
+                ended = clock()
+                took.append(ended - began)
+                if ended >= end or len(took) == MAX_RUNS:
+                    return {}, [np.frombuffer(took, np.int64)]
+        finally:
+            gc.enable()
+
+    def get(self, _request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        return {}, [np.asarray(self.engine.get_output())]
+
+    def run(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """The output for one sample."""
+        self.engine.set_input(request.arrays[0])
+        self.engine.invoke()
+        return {}, [np.asarray(self.engine.get_output())]
+
+    def tensors(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        self.engine.set_input(request.arrays[0])
+        self.engine.invoke()
+        shown = self.engine.tensors()
+        return {"names": list(shown)}, [np.asarray(values) for values in shown.values()]
+
+
+def _limit_memory(size: int | None) -> None:
+    """Let allocations beyond a limit fail in this process instead of taking the machine with them."""
+    if size is None:
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    sys.stderr.write(f"memory is limited to {size} bytes\n")

@@ -1,0 +1,125 @@
+"""A target whose runtime lives in a worker: data about it, and how its worker is found and opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from edgeq.errors import TargetError
+from edgeq.target import Availability
+from edgeq.targets._probe import require_format
+from edgeq.targets.workers import environments
+from edgeq.targets.workers.launchers import Here, Interpreter
+from edgeq.targets.workers.process import Limits, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from edgeq.target import Capabilities
+    from edgeq.targets.workers.launchers import Launcher
+    from edgeq.targets.workers.session import WorkerSession
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTarget:
+    """A runtime in a process of its own.
+
+    Attributes:
+        name: the word that users type.
+        capabilities: what it can run.
+        engine: the file of :mod:`edgeq.targets.workers.engines`.
+        requirements: what ``edgeq targets setup`` installs, exactly pinned; empty where it cannot.
+        modules: what has to be importable for this interpreter to do as well; empty where it never does.
+        options: of the engine.
+        launcher: the one place to run; None for an environment that was set up, else this interpreter.
+        limits: time and memory.
+    """
+
+    name: str
+    capabilities: Capabilities
+    engine: str
+    requirements: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
+    launcher: Launcher | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def probe(self) -> Availability:
+        """Whether there is a place to run; a place far away is asked, once a process."""
+        if self.launcher is not None:
+            return _asked(self.launcher, self.engine, self.limits.open_seconds)
+        found = self._found()
+        if isinstance(found, TargetError):
+            return Availability(usable=False, why_not=found.what, mend=found.mend)
+        return Availability(usable=True, versions=self._versions(found))
+
+    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
+        """Load an artefact in a new worker; see :meth:`edgeq.target.Target.open`."""
+        from edgeq.targets.workers.boundary import read
+        from edgeq.targets.workers.session import WorkerSession
+
+        require_format(artefact, self.capabilities)
+        model = read(artefact)
+        worker = Worker(self.place(), self.engine, seconds=self.limits.open_seconds)
+        options = {**self.options, "threads": threads, "intermediates": intermediates and self.capabilities.intermediates}
+        try:
+            return WorkerSession(worker, model, options, self.limits, readable=self.capabilities.intermediates)
+        except BaseException:
+            worker.close()
+            raise
+
+    def place(self) -> Launcher:
+        """Where its workers are started.
+
+        Raises:
+            TargetError: nowhere; with how to make a place.
+        """
+        found = self.launcher or self._found()
+        if isinstance(found, TargetError):
+            raise found
+        return found
+
+    def _found(self) -> Launcher | TargetError:
+        python = environments.python_of(self.requirements) if self.requirements else None
+        if python is not None:
+            return Interpreter(python)
+        if self.modules and all(_importable(module) for module in self.modules):
+            return Here()
+        needed = ", ".join(environments.names(self.requirements) or self.modules)
+        return TargetError(f"{needed} is not installed, here or in an environment of its own", mend=f"edgeq targets setup {self.name}")
+
+    def _versions(self, place: Launcher) -> Mapping[str, str]:
+        told = environments.versions_of(self.requirements) if isinstance(place, Interpreter) else {}
+        return told or _installed(environments.names(self.requirements)) or dict.fromkeys(self.modules, "unknown")
+
+
+@lru_cache
+def _asked(launcher: Launcher, engine: str, seconds: float) -> Availability:
+    try:
+        with Worker(launcher, engine, seconds=seconds) as worker:
+            told = worker.ask("versions", seconds=seconds).header.get("versions")
+    except TargetError as error:
+        return Availability(usable=False, why_not=error.what, mend=error.mend)
+    versions = {str(name): str(number) for name, number in told.items()} if isinstance(told, dict) else {}
+    return Availability(usable=True, versions=versions)
+
+
+def _importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _installed(distributions: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
