@@ -90,14 +90,14 @@ def cause(source: Pair, stage: Pair) -> str:
 
 
 def usable_targets() -> dict[str, Target]:
-    """Every registered target that works here, by name."""
+    """Every registered target that works here and need not be asked for, by name."""
     found: dict[str, Target] = {}
     for name in TARGETS.names():
         try:
             target = TARGETS.load(name)
         except MissingDependency:
             continue
-        if target.probe().usable:
+        if not target.capabilities.on_request and target.probe().usable:
             found[name] = target
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
+from edgeq.errors import UnknownName
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Capabilities:
         latency: what a latency taken on it means.
         summary: one line for people.
         dialect: how files for it are to be written; None for a target that runs checkpoints.
+        on_request: whether it runs only where it is named, because it is slow or far away.
     """
 
     formats: frozenset[Format]
@@ -43,6 +45,7 @@ class Capabilities:
     latency: LatencyKind
     summary: str
     dialect: Dialect | None = None
+    on_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,4 +162,51 @@ class Target(Protocol):
         ...
 
 
-TARGETS: Registry[Target] = Registry("target")
+class TargetSource(Protocol):
+    """Targets that are found rather than installed, such as a user's own boards; in the group ``edgeq.target_sources``."""
+
+    def names(self) -> list[str]:
+        """What there is; raises :class:`edgeq.errors.UsageError` where that cannot be told."""
+        ...
+
+    def load(self, name: str) -> Target:
+        """One of them."""
+        ...
+
+    def adjust(self, name: str, target: Target) -> Target:
+        """An installed target, as the user wants it set."""
+        ...
+
+
+class TargetRegistry(Registry[Target]):
+    """The installed targets and those that sources find; an installed name goes first."""
+
+    def __init__(self) -> None:
+        super().__init__("target")
+        self._sources: Registry[TargetSource] = Registry("target_source")
+
+    def names(self) -> list[str]:
+        """Every name, sorted."""
+        return sorted({*super().names(), *(name for source in self._each() for name in source.names())})
+
+    def load(self, name: str) -> Target:
+        """What ``name`` stands for; see :meth:`Registry.load`.
+
+        Raises:
+            UsageError: the user's own description of it is wrong.
+        """
+        if name not in super().names():
+            for source in self._each():
+                if name in source.names():
+                    return source.load(name)
+            raise UnknownName(self.kind, name, self.names())
+        target = super().load(name)
+        for source in self._each():
+            target = source.adjust(name, target)
+        return target
+
+    def _each(self) -> list[TargetSource]:
+        return [self._sources.load(name) for name in self._sources.names()]
+
+
+TARGETS = TargetRegistry()

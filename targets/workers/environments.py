@@ -10,14 +10,23 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeq.errors import OutputError, TargetError
+from edgeq.files import write_json
+from edgeq.targets.workers.launchers import Interpreter
+from edgeq.targets.workers.process import TOLD_LINES, Limits, Worker
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 HOME = "EDGEQ_HOME"
+_FULL = "No space left on device"
+_SPACE = f"free some space, or name a folder on another disk with {HOME}"
 RECORD = "edgeq-environment.json"
 
 
@@ -54,3 +63,86 @@ def versions_of(requirements: Sequence[str]) -> Mapping[str, str]:
         return {str(name): str(version) for name, version in record["versions"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def make(requirements: Sequence[str], engine: str, *, force: bool = False, say: Callable[[str], None] = lambda _text: None) -> Path:
+    """Make an environment, or leave a complete one as it is; half of one is never seen.
+
+    Args:
+        requirements: what to install, exactly pinned.
+        engine: the worker engine that has to start in it.
+        force: make it again.
+        say: told what is being done.
+
+    Returns:
+        Its interpreter.
+
+    Raises:
+        OutputError: the disk is full, or the place cannot be written.
+        TargetError: pip failed, or the engine does not start with what it installed.
+    """
+    done = python_of(requirements)
+    if done is not None and not force:
+        say(f"{done.parent.parent} is there already; --force makes it again")
+        return done
+    place = folder(requirements)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _forget_killed(place)
+        making = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            _fill(making, requirements, engine, say)
+            _put(making, place)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"{place} cannot be written: {error.strerror}", mend=_SPACE) from error
+    return place / "bin" / "python"
+
+
+def _fill(making: Path, requirements: Sequence[str], engine: str, say: Callable[[str], None]) -> None:
+    python = making / "bin" / "python"
+    say(f"making an environment in {home()}")
+    _call([sys.executable, "-m", "venv", "--clear", str(making)], "python -m venv")
+    say(f"installing {', '.join(requirements)}; this may take minutes")
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+    _call([str(python), "-m", "pip", "install", *quiet, *requirements], "pip install")
+    say("starting the runtime once")
+    with Worker(Interpreter(python), engine, seconds=Limits().open_seconds) as worker:
+        versions = worker.ask("versions", seconds=Limits().open_seconds).header.get("versions")
+    record = {"requirements": list(requirements), "engine": engine, "python": sys.version, "versions": versions}
+    write_json(making / RECORD, record)
+
+
+def _call(command: list[str], what: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    ended = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False, env=environment, stdin=subprocess.DEVNULL
+    )
+    if ended.returncode == 0:
+        return
+    said = (ended.stderr.strip() or ended.stdout.strip()).splitlines()
+    if any(_FULL in line for line in said):
+        raise OutputError(f"{what} failed: {_FULL}", mend=_SPACE)
+    complaints = [line for line in said if "error" in line.lower()] or said[-TOLD_LINES:]
+    raise TargetError(
+        f"{what} failed with exit code {ended.returncode}: {' | '.join(complaints[:TOLD_LINES])}",
+        mend="check the network and that this Python and machine have such packages; then give the command again",
+    )
+
+
+def _put(making: Path, place: Path) -> None:
+    """Bring a complete environment to its place; one that was there goes away."""
+    old = making.with_name(f"{making.name}.old")
+    if place.exists():
+        place.rename(old)
+    making.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _forget_killed(place: Path) -> None:
+    """Remove what processes left behind that were killed while making this environment."""
+    for left in place.parent.glob(f".{place.name}.*"):
+        owner = left.name.removesuffix(".old").rpartition(".")[2]
+        if not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
+            shutil.rmtree(left, ignore_errors=True)

@@ -138,8 +138,8 @@ class Container:
         return f"{self.program} {self.image}"
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """The command line; the container gets no network, which no worker needs."""
-        return [self.program, "run", "-i", "--rm", "--network", "none", *self.arguments, self.image, self.python, *arguments]
+        """The command line: an init that heeds signals, and no network, which no worker needs."""
+        return [self.program, "run", "-i", "--rm", "--init", "--network", "none", *self.arguments, self.image, self.python, *arguments]
 
     def missing(self) -> tuple[str, str] | None:
         """The program."""
@@ -162,7 +162,7 @@ class Ssh:
     host: str
     python: str = "python3"
     port: int | None = None
-    identity: str | None = None
+    identity: Path | None = None
     arguments: tuple[str, ...] = ()
     connect_seconds: int = 5
 
@@ -182,7 +182,7 @@ class Ssh:
         }
         command = ["ssh", "-T", *(part for name, value in options.items() for part in ("-o", f"{name}={value}"))]
         command += ["-p", str(self.port)] if self.port is not None else []
-        command += ["-i", self.identity] if self.identity is not None else []
+        command += ["-i", str(self.identity)] if self.identity is not None else []
         return [*command, *self.arguments, "--", self.host, shlex.join([self.python, *arguments])]
 
     def missing(self) -> tuple[str, str] | None:

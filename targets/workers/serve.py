@@ -10,7 +10,9 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import select
 import sys
+import threading
 import time
 import traceback
 from array import array
@@ -66,6 +68,7 @@ def main(engine: ModuleType, stdin: BufferedReader) -> None:
     """
     out = os.dup(1)
     os.dup2(2, 1)
+    threading.Thread(target=_leave_with_host, args=(stdin.fileno(),), daemon=True).start()
     worker = _Worker(engine)
     _send(out, {"ok": True, "python": platform.python_version(), "machine": platform.machine()}, [])
     while True:
@@ -84,6 +87,14 @@ def _parts(request: Frame) -> list[Frame]:
     if request.header["do"] != "run":
         return [request]
     return [Frame(request.header, [sample[None]]) for sample in request.arrays[0]]
+
+
+def _leave_with_host(stdin: int) -> None:
+    """End the process when the other end of its input is gone, even in the middle of a run that hangs."""
+    waiting = select.poll()
+    waiting.register(stdin, 0)  # reports a hang-up only
+    waiting.poll()
+    os._exit(1)
 
 
 def _send(out: int, header: dict[str, Any], arrays: list[NDArray[Any]]) -> None:

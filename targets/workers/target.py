@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from edgeq.errors import TargetError
+from edgeq.errors import TargetError, UsageError
 from edgeq.target import Availability
 from edgeq.targets._probe import require_format
 from edgeq.targets.workers import environments
@@ -16,7 +16,7 @@ from edgeq.targets.workers.launchers import Here, Interpreter
 from edgeq.targets.workers.process import Limits, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from edgeq.target import Capabilities
@@ -71,6 +71,16 @@ class WorkerTarget:
         except BaseException:
             worker.close()
             raise
+
+    def setup(self, *, force: bool = False, say: Callable[[str], None] = lambda _text: None) -> Path:
+        """Make its environment; see :func:`edgeq.targets.workers.environments.make`.
+
+        Raises:
+            UsageError: it needs none.
+        """
+        if self.launcher is not None or not self.requirements:
+            raise UsageError(f"the target {self.name!r} has no environment to set up", mend=f"see edgeq targets {self.name}")
+        return environments.make(self.requirements, self.engine, force=force, say=say)
 
     def place(self) -> Launcher:
         """Where its workers are started.
