@@ -54,10 +54,12 @@ def dense_multipliers(source: np.float32, weights: NDArray[np.float32], output: 
     return [quantize_multiplier(float(np.float32(source * weights[0])) / float(output))]
 
 
-def sum_multipliers(first: np.float32, second: np.float32, output: np.float32) -> tuple[Multiplier, Multiplier, Multiplier]:
+def sum_multipliers(
+    first: np.float32, second: np.float32, output: np.float32, headroom_bits: int = ADD_HEADROOM
+) -> tuple[Multiplier, Multiplier, Multiplier]:
     """The factors of ADD and SUB: of the first operand, of the second, and of their sum."""
     twice = 2 * max(float(first), float(second))
-    headroom = 1 << ADD_HEADROOM
+    headroom = 1 << headroom_bits
     return (
         quantize_multiplier(float(first) / twice),
         quantize_multiplier(float(second) / twice),

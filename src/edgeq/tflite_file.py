@@ -9,10 +9,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 schema: Any = schema_py_generated  # generated and half typed, so taken as untyped
 _NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_KINDS = {number: name for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
 _ELEMENTS: dict[int, Any] = {
     schema.TensorType.INT8: np.int8,
     schema.TensorType.UINT8: np.uint8,
@@ -30,17 +33,21 @@ class FileTensor:
     Attributes:
         index: its number in the file.
         name: its name.
+        kind: the member of ``TensorType``, such as ``INT8``.
         shape: as stored.
         scale: its steps; empty for a tensor without a grid.
         zero_point: the shape of ``scale``.
+        axis: the dimension that several scales go along.
         data: the content of a constant, int4 widened to int8; None for what is computed.
     """
 
     index: int
     name: str
+    kind: str
     shape: tuple[int, ...]
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
+    axis: int
     data: NDArray[Any] | None
 
 
@@ -53,28 +60,50 @@ class FileOperator:
         options: an object of the generated options classes, or None.
         inputs: its operands; None for one left out.
         output: its first result.
+        outputs: all of them.
     """
 
     name: str
     options: Any
     inputs: tuple[FileTensor | None, ...]
     output: FileTensor
+    outputs: tuple[FileTensor, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileGraph:
+    """The first subgraph of a file.
+
+    Attributes:
+        operators: in order of execution.
+        inputs: the tensors that are given.
+        outputs: the tensors that are asked for.
+    """
+
+    operators: tuple[FileOperator, ...]
+    inputs: tuple[FileTensor, ...]
+    outputs: tuple[FileTensor, ...]
+
+
+def graph_of(content: bytes) -> FileGraph:
+    """The first subgraph of a TFLite file."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    graph = model.subgraphs[0]
+    tensors = [_tensor(model, i, tensor) for i, tensor in enumerate(graph.tensors)]
+    operators = (_operator(model, operator, tensors) for operator in graph.operators)
+    return FileGraph(tuple(operators), tuple(tensors[i] for i in graph.inputs), tuple(tensors[i] for i in graph.outputs))
 
 
 def operators_of(content: bytes) -> tuple[FileOperator, ...]:
     """The operators of the first subgraph of a TFLite file, in order of execution."""
-    model = schema.ModelT.InitFromPackedBuf(content)
-    graph = model.subgraphs[0]
-    tensors = [_tensor(model, i, tensor) for i, tensor in enumerate(graph.tensors)]
-    return tuple(
-        FileOperator(
-            _name(model.operatorCodes[operator.opcodeIndex]),
-            operator.builtinOptions,
-            tuple(tensors[i] if i >= 0 else None for i in operator.inputs),
-            tensors[operator.outputs[0]],
-        )
-        for operator in graph.operators
-    )
+    return graph_of(content).operators
+
+
+def _operator(model: Any, operator: Any, tensors: Sequence[FileTensor]) -> FileOperator:
+    inputs = () if operator.inputs is None else operator.inputs
+    outputs = tuple(tensors[i] for i in operator.outputs)
+    name = _name(model.operatorCodes[operator.opcodeIndex])
+    return FileOperator(name, operator.builtinOptions, tuple(tensors[i] if i >= 0 else None for i in inputs), outputs[0], outputs)
 
 
 def _name(code: Any) -> str:
@@ -88,9 +117,11 @@ def _tensor(model: Any, index: int, tensor: Any) -> FileTensor:
     return FileTensor(
         index,
         tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name),
+        _KINDS[int(tensor.type)],
         shape,
         np.array(scale, np.float32),
         np.array(zero_point, np.int64),
+        0 if grid is None else int(grid.quantizedDimension),
         _data(model.buffers[tensor.buffer].data, tensor.type, shape),
     )
 

@@ -1,0 +1,117 @@
+"""Functions of one or two numbers, element by element: as tables where operands have 8 bits, else by their formula.
+
+A table is made by evaluating the formula for every integer that may come in, so it is the formula, only faster.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from edgeq.targets.emulator.program import Kernel, Log
+
+    Formula = Callable[..., Tensor]
+
+_LARGEST_TABLE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The least and the greatest level that an operand can have."""
+
+    low: int
+    high: int
+
+    @property
+    def size(self) -> int:
+        """How many integers it holds."""
+        return self.high - self.low + 1
+
+    @property
+    def largest(self) -> int:
+        """The greatest magnitude."""
+        return max(abs(self.low), abs(self.high))
+
+    def levels(self) -> Tensor:
+        """All of them, float32."""
+        return torch.arange(self.low, self.high + 1, dtype=torch.float32)
+
+
+def elementwise(formula: Formula, ranges: Sequence[Range]) -> Kernel:
+    """The kernel of a function of one or two numbers.
+
+    Args:
+        formula: levels to levels, float32 tensors that broadcast.
+        ranges: of the operands.
+    """
+    if math.prod(one.size for one in ranges) > _LARGEST_TABLE:
+        return Direct(formula)
+    if len(ranges) == 1:
+        return Table(formula(ranges[0].levels()), ranges[0].low)
+    first, second = ranges
+    return Pairs(formula(first.levels()[:, None], second.levels()[None, :]).reshape(-1), first.low, second.low, second.size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Direct:
+    """A formula evaluated as it is."""
+
+    formula: Formula
+
+    def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        return self.formula(*aligned(operands))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A function of one number.
+
+    Attributes:
+        values: its levels, float32, for each level of the operand from the least on.
+        low: that least level.
+    """
+
+    values: Tensor
+    low: int
+
+    def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        return self.values.take(operands[0].to(torch.int64).sub_(self.low))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """A function of two numbers.
+
+    Attributes:
+        values: its levels, float32, for each pair of levels, row by row.
+        first: the least level of the first operand.
+        second: that of the second.
+        width: the length of a row.
+    """
+
+    values: Tensor
+    first: int
+    second: int
+    width: int
+
+    def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        one, other = aligned(operands)
+        place = torch.add(other, one, alpha=self.width)
+        return self.values.take(place.to(torch.int64).sub_(self.first * self.width + self.second))
+
+
+def aligned(operands: Sequence[Tensor]) -> list[Tensor]:
+    """Operands with equally many dimensions, ones put in behind the samples."""
+    rank = max(operand.ndim for operand in operands)
+    return [operand.reshape(operand.shape[0], *[1] * (rank - operand.ndim), *operand.shape[1:]) for operand in operands]

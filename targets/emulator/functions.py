@@ -1,0 +1,177 @@
+"""Functions of one number and normalisations, as TFLite's reference kernels compute them: levels to levels.
+
+Each is written after the kernel of that name in LiteRT's ``reference_ops`` and ``reference_integer_ops``; some round in
+integers by gemmlowp, some look up a float32 table. What is not known to the last bit is not here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.targets.emulator import fixed_point as fp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from edgeq.quant import QuantParams
+
+    Levels = NDArray[np.int64]
+    Function = Callable[[Levels], Levels]
+
+_INPUT_BITS = 4
+_SCALED_DIFF_BITS, _SUM_BITS = 5, 12
+_SIGMOID_STEP = 24.0  # entries of the 16-bit table for each whole number
+
+
+def clipped(levels: Levels, output: QuantParams) -> Levels:
+    """Levels within the range of a grid."""
+    zero = int(output.zero_point)
+    return np.clip(levels, output.qmin - zero, output.qmax - zero)
+
+
+def saturating(source: QuantParams, output: QuantParams, function: Callable[[Levels, int], Levels], out_bits: int) -> Function:
+    """LOGISTIC and TANH on 8 bits: a fixed-point function with four integer bits, and the ends of the output beyond them."""
+    real = float(source.scale) * 2.0 ** (31 - _INPUT_BITS)
+    shift = math.frexp(real)[1]
+    radius = fp.input_radius(_INPUT_BITS, shift)
+    zero = int(output.zero_point)
+
+    def levels(x: Levels) -> Levels:
+        inside = np.clip(x, -radius, radius)
+        found = fp.divided(function(fp.rescaled(inside, real), _INPUT_BITS), 31 - out_bits)
+        found = np.where(x <= -radius, output.qmin - zero, np.where(x >= radius, output.qmax - zero, found))
+        return clipped(found, output)
+
+    return levels
+
+
+def logistic16(source: QuantParams) -> Function:
+    """LOGISTIC on 16 bits: a table of 256 entries, interpolated."""
+    table = np.minimum(np.floor(65536 / (1 + np.exp(-np.arange(257) / _SIGMOID_STEP)) + 0.5), 65535).astype(np.int64)
+    multiplier, shift = _sixteen_bit_factor(float(source.scale))
+
+    def levels(x: Levels) -> Levels:
+        at = (x * multiplier + ((1 << shift) >> 1)) >> shift
+        size = np.abs(at)
+        entry = np.minimum(size >> 9, 255)
+        between = (table[entry] << 9) + (size & 0x1FF) * (table[entry + 1] - table[entry])
+        result = np.where((size >> 9) >= 255, 0x7FFF << 10, between)
+        return np.where(at >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1) >> 10
+
+    return levels
+
+
+def _sixteen_bit_factor(scale: float) -> tuple[int, int]:
+    log2 = math.log2(scale)
+    if log2 == round(log2) and 12 + round(log2) == 0:
+        return 3, 0
+    real, shift = scale * 4096.0 * 3.0, 0
+    while real <= 32767.0 / 2.0 and shift <= 30:
+        real, shift = real * 2.0, shift + 1
+    return int(real), shift
+
+
+def leaky_relu(source: QuantParams, output: QuantParams, alpha: float) -> Function:
+    """LEAKY_RELU."""
+    straight = float(np.float32(source.scale / output.scale))
+    bent = float(np.float32(np.float32(source.scale * np.float32(alpha)) / output.scale))
+    return lambda x: clipped(np.where(x >= 0, fp.rescaled(x, straight), fp.rescaled(x, bent)), output)
+
+
+def looked_up(source: QuantParams, output: QuantParams, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Function:
+    """A function by a table that the kernel fills in float32, rounding ties away from zero."""
+
+    def levels(x: Levels) -> Levels:
+        reals = source.scale * x.astype(np.float32)
+        ratio = function(reals) * (np.float32(1) / output.scale)
+        return clipped(np.copysign(np.floor(np.abs(ratio) + np.float32(0.5)), ratio).astype(np.int64), output)
+
+    return levels
+
+
+def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """GELU by the complementary error function, in float32."""
+    at = x * np.float32(-math.sqrt(0.5))
+    erfc = np.array([math.erfc(float(value)) for value in at.reshape(-1)], np.float32).reshape(x.shape)
+    return np.float32(0.5) * x * erfc
+
+
+def gelu_by_tanh(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """GELU's approximation by tanh, in float32."""
+    inner = np.float32(2 / math.sqrt(math.pi)) * np.float32(math.sqrt(0.5)) * (x + np.float32(0.044715) * x * x * x)
+    return np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))
+
+
+def hard_swish(source: QuantParams, output: QuantParams) -> Function:
+    """HARD_SWISH in 16 bits."""
+    fine = np.float32(1 / 128) * source.scale
+    out_factor, out_shift = _half_factor(float(np.float32(fine / output.scale)))
+    gate_factor, gate_shift = _half_factor(float(np.float32(fine / np.float32(3 / 32768))))
+
+    def levels(x: Levels) -> Levels:
+        hires = x << 7
+        preshift = _product16(hires, out_factor)
+        gate = hires if gate_shift <= 0 else _saturated16(hires << (gate_shift - 1))
+        gate = _product16(gate, gate_factor)
+        gate = _saturated16(gate << 1) if gate_shift > 0 else fp.divided(gate, -gate_shift)
+        gate = (gate + (1 << 15)) >> 1
+        both = gate * preshift
+        found = np.where(both >= 0, both >> 15, -((-both) >> 15))
+        return clipped(fp.divided(found, -out_shift), output)
+
+    return levels
+
+
+def _half_factor(real: float) -> tuple[int, int]:
+    """A factor with a mantissa of 16 bits."""
+    whole = fp.quantize_multiplier(real)
+    return min((whole.mantissa + (1 << 15)) >> 16, 2**15 - 1), whole.shift
+
+
+def _saturated16(x: Levels) -> Levels:
+    return np.clip(x, -(2**15), 2**15 - 1)
+
+
+def _product16(a: Levels, b: int) -> Levels:
+    return np.minimum((a * b + (1 << 14)) >> 15, 2**15 - 1)
+
+
+# ---- normalisations: over the last axis -------------------------------------------------------------------------------
+
+
+def softmax_by_table(source: QuantParams, output: QuantParams, beta: float) -> Function:
+    """LiteRT's SOFTMAX on 8 bits: exponentials from a float32 table, added one after the other."""
+    step = -np.float32(np.float32(source.scale) * np.float32(beta))
+    table = np.exp((step * np.arange(256, dtype=np.float32)).astype(np.float64)).astype(np.float32)
+    zero = int(output.zero_point)
+
+    def levels(x: Levels) -> Levels:
+        powers = table[x.max(-1, keepdims=True) - x]
+        total = np.cumsum(powers, -1, dtype=np.float32)[..., -1:]
+        inverse = np.float32(1) / (total * output.scale)
+        return np.clip(np.rint(powers * inverse).astype(np.int64), output.qmin - zero, output.qmax - zero)
+
+    return levels
+
+
+def softmax_fixed(source: QuantParams, output: QuantParams, beta: float) -> Function:
+    """The SOFTMAX of TensorFlow Lite Micro: gemmlowp throughout."""
+    real = min(beta * float(source.scale) * 2.0 ** (31 - _SCALED_DIFF_BITS), 2.0**31 - 1)
+    radius = fp.input_radius(_SCALED_DIFF_BITS, math.frexp(real)[1])
+
+    def levels(x: Levels) -> Levels:
+        below = x - x.max(-1, keepdims=True)
+        counts = below >= -radius
+        powers = fp.exp_of_negative(fp.rescaled(np.maximum(below, -radius), real), _SCALED_DIFF_BITS)
+        total = np.where(counts, fp.divided(powers, _SUM_BITS), 0).sum(-1, keepdims=True)
+        headroom = fp.leading_zeros(total)
+        reciprocal = fp.one_over_one_plus((total << headroom) - (1 << 31))
+        found = fp.divided(fp.product(reciprocal, powers), _SUM_BITS - headroom + 31 - 8)
+        return np.where(counts, np.minimum(found, 255), 0)
+
+    return levels

@@ -1,0 +1,140 @@
+"""A model as the steps that the emulator takes, whatever file it came from.
+
+Each tensor holds levels: integers with the zero point taken off, as whole numbers in float32, which is exact for all that
+16 bits can hold. Its dimensions are those of the file with one more in front, the samples of a batch; so an operator that
+turns or joins the file's own first dimension is right too, and no sample can touch another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from edgeq.targets.emulator.numerics import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from edgeq.quant import QuantParams
+
+WorkKind = Literal["dot", "elementwise", "table", "pool", "move", "float"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one step costs a machine, for one sample.
+
+    Attributes:
+        name: the step's, which is its output's.
+        op_type: the operator in the file.
+        kind: what sort of loop it is.
+        macs: multiplications with addition.
+        inputs: elements of activations read.
+        weights: elements of constants read.
+        outputs: elements written.
+        weight_bits: the width that its constants need; 0 without.
+        input_bits: the width of its first operand.
+        output_bits: the width of its result.
+    """
+
+    name: str
+    op_type: str
+    kind: WorkKind
+    macs: int
+    inputs: int
+    weights: int
+    outputs: int
+    weight_bits: int
+    input_bits: int
+    output_bits: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """A tensor of the program.
+
+    Attributes:
+        name: as in the file.
+        shape: as in the file, with its batch of one.
+        params: its grid; None for one that holds plain numbers.
+        axes: the axis of the model at each of its dimensions; None where they are the same.
+        shown: whether it is one of the tensors that people ask for.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    params: QuantParams | None
+    axes: tuple[int, ...] | None = None
+    shown: bool = True
+
+
+@dataclass(slots=True)
+class Log:
+    """What happened in the steps of a run, by the name of the step."""
+
+    tallies: dict[str, Tally] = field(default_factory=dict)
+
+    def add(self, name: str, tally: Tally) -> None:
+        """Add to what is known of a step."""
+        self.tallies[name] = self.tallies.get(name, Tally()) + tally
+
+
+class Kernel(Protocol):
+    """The arithmetic of one step."""
+
+    def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
+        """Compute the levels of the result.
+
+        Args:
+            operands: levels, (samples, *shape); constants have one sample. They are never written to.
+            log: where sums are counted.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One operator.
+
+    Attributes:
+        operands: the slots it reads.
+        result: the slot it writes.
+        kernel: what it computes.
+        work: what that costs.
+    """
+
+    operands: tuple[int, ...]
+    result: int
+    kernel: Kernel
+    work: Work
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A model.
+
+    Attributes:
+        slots: all its tensors.
+        steps: in an order in which they can run.
+        constants: levels of constant operands by slot, (1, *shape).
+        entrance: the slot of the input.
+        exit: the slot of the first output.
+    """
+
+    slots: tuple[Slot, ...]
+    steps: tuple[Step, ...]
+    constants: Mapping[int, Tensor]
+    entrance: int
+    exit: int
+
+    def last_uses(self) -> tuple[tuple[int, ...], ...]:
+        """For each step, the slots that nothing reads after it."""
+        seen = {self.exit}
+        freed = []
+        for step in reversed(self.steps):
+            last = {slot for slot in (*step.operands, step.result) if slot not in seen and slot not in self.constants}
+            freed.append(tuple(last))
+            seen |= last
+        return tuple(reversed(freed))

@@ -1,0 +1,192 @@
+"""A program with its batches: samples go through it many at a time, because integers do not care who their neighbours are."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+import torch
+
+from edgeq.errors import ArtefactError, TargetError
+from edgeq.quant import QuantizedTensor
+from edgeq.target import TensorSpec
+from edgeq.targets._boundary import enter, fit, leave
+from edgeq.targets.emulator.numerics import Tally
+from edgeq.targets.emulator.program import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from edgeq.targets.emulator.numerics import Profile
+    from edgeq.targets.emulator.program import Program, Slot, Step, Work
+
+_ELEMENTS_AT_ONCE = 1 << 18  # of the largest tensor: what a core's cache holds of it
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One step of a program after it ran.
+
+    Attributes:
+        work: what it costs a machine, for one sample.
+        tally: what happened to its sums, over all samples since the session was opened.
+    """
+
+    work: Work
+    tally: Tally
+
+
+class EmulatorSession:
+    """A model opened in the emulator.
+
+    Attributes:
+        input: the one input.
+        output: the first output.
+        facts: what really runs.
+        profile: the machine.
+    """
+
+    def __init__(self, program: Program, profile: Profile, *, threads: int, intermediates: bool) -> None:
+        self._program, self._threads, self._intermediates = program, threads, intermediates
+        self._freed = program.last_uses()
+        self._log = Log()
+        self._prepared: Tensor | None = None
+        self.profile = profile
+        self.input, self.output = (_spec(program.slots[i]) for i in (program.entrance, program.exit))
+        self.facts: Mapping[str, str] = {"profile": profile.name, "arithmetic": profile.summary, "torch": torch.__version__}
+        largest = max(math.prod(slot.shape) for slot in program.slots)
+        self._at_once = max(1, _ELEMENTS_AT_ONCE // largest)
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the first output for a batch; see :meth:`edgeq.target.Session.run`."""
+        given = fit(batch, self.input)
+        found = [self._stored(self._program.exit, self._outputs(part)) for part in self._parts(given)]
+        return leave(np.concatenate(found), self.output)
+
+    def tensors(self, batch: NDArray[np.float32]) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+        """Every tensor for a batch, batched as it was given; see :meth:`edgeq.target.Session.tensors`.
+
+        Raises:
+            TargetError: the artefact was opened without intermediates.
+        """
+        if not self._intermediates:
+            raise TargetError("the artefact was opened without intermediates", mend="open it with intermediates=True")
+        seen: dict[str, list[NDArray[Any]]] = {}
+        slots = {i: slot for i, slot in enumerate(self._program.slots) if slot.shown}
+        for part in self._parts(fit(batch, self.input)):
+            values = self._values(self._entered(part), keep=slots)
+            for i, slot in slots.items():
+                seen.setdefault(slot.name, []).append(_upright(slot, self._stored(i, values[i])))
+        by_name = {slot.name: slot for slot in slots.values()}
+        return {name: _with_grid(by_name[name], np.concatenate(found)) for name, found in seen.items()}
+
+    def prepare(self, batch: NDArray[np.float32]) -> None:
+        """Set one sample for :meth:`invoke`.
+
+        Raises:
+            ArtefactError: the batch does not fit, or holds more than one sample.
+        """
+        if len(batch) != 1:
+            raise ArtefactError(f"latency is taken one sample at a time, and the batch holds {len(batch)}", mend="give a batch of one")
+        self._prepared = self._entered(fit(batch, self.input))
+
+    def invoke(self) -> None:
+        """Run once on what :meth:`prepare` set.
+
+        Raises:
+            TargetError: nothing was set.
+        """
+        if self._prepared is None:
+            raise TargetError("no input was set", mend="call prepare first")
+        self._values(self._prepared)
+
+    def layers(self) -> tuple[LayerReport, ...]:
+        """Every step, with what happened in it since the session was opened."""
+        return tuple(LayerReport(step.work, self._log.tallies.get(step.work.name, Tally())) for step in self._program.steps)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        del self._program
+
+    # ---- inside ---------------------------------------------------------------------------------------------------
+
+    def _parts(self, batch: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """As many samples at a time as stay in the cache, so that memory does not grow with the batch."""
+        return (batch[start : start + self._at_once] for start in range(0, len(batch), self._at_once))
+
+    def _entered(self, part: NDArray[np.float32]) -> Tensor:
+        """The levels of the input, (samples, 1, …), the file's own batch behind the samples."""
+        values = enter(part, self.input)
+        if self.input.params is not None:
+            values = values.astype(np.float32) - np.float32(int(self.input.params.zero_point))
+        return torch.from_numpy(values.reshape(len(part), *self._program.slots[self._program.entrance].shape))
+
+    def _outputs(self, part: NDArray[np.float32]) -> Tensor:
+        return self._values(self._entered(part))[self._program.exit]
+
+    def _values(self, entered: Tensor, keep: Mapping[int, Slot] | None = None) -> dict[int, Tensor]:
+        """Run the steps; what nothing reads any more is let go, unless it is to be kept."""
+        values = {self._program.entrance: entered, **self._program.constants}
+        with torch.inference_mode(), _threads(self._threads):
+            for step, freed in zip(self._program.steps, self._freed, strict=True):
+                values[step.result] = self._computed(step, [values[i] for i in step.operands])
+                for i in freed:
+                    if keep is None or i not in keep:
+                        del values[i]
+        return values
+
+    def _computed(self, step: Step, operands: Sequence[Tensor]) -> Tensor:
+        try:
+            return step.kernel(operands, self._log)
+        except RuntimeError as error:
+            work = step.work
+            raise TargetError(f"{work.op_type} {work.name!r} failed in the emulator: {error}", mend="report the model as a bug") from error
+
+    def _stored(self, place: int, levels: Tensor) -> NDArray[Any]:
+        """Levels as the integers that the file would hold, (samples, *shape without the file's batch)."""
+        slot = self._program.slots[place]
+        values = levels.reshape(levels.shape[0], *slot.shape[1:]).contiguous().numpy()
+        if slot.params is None:
+            return values
+        return (values.astype(np.int32) + int(slot.params.zero_point)).astype(slot.params.dtype)
+
+
+def _spec(slot: Slot) -> TensorSpec:
+    if not slot.shape or slot.shape[0] != 1:
+        raise ArtefactError(f"the tensor {slot.name!r} has the shape {slot.shape}, not a batch of one", mend="export it with batch 1")
+    return TensorSpec(slot.name, slot.shape[1:], "float32" if slot.params is None else slot.params.dtype, slot.params)
+
+
+def _upright(slot: Slot, values: NDArray[Any]) -> NDArray[Any]:
+    """A tensor in the axes of its model."""
+    if slot.axes is None or slot.axes[0] != 0:
+        return values
+    return np.ascontiguousarray(values.transpose(np.argsort(slot.axes)))
+
+
+def _with_grid(slot: Slot, values: NDArray[Any]) -> QuantizedTensor | NDArray[np.float32]:
+    if slot.params is None:
+        return cast("NDArray[np.float32]", values.astype(np.float32, copy=False))
+    return QuantizedTensor(values, slot.params)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """As many threads as were asked for, and float32 products that are float32, for the time of a run."""
+    before, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(count)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_float32_matmul_precision(precision)
