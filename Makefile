@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@echo "installing edgeq and its tools into $(VENV), some minutes the first time"
 	@$(BIN)/python -m pip install -qq -c constraints.txt hatchling
-	@$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[dev,edge]'
 	@touch $@
 
 demo: $(STAMP) ## train, export, run everywhere and report, into demo/

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Detail = Mapping[str, Any]
 
-_QUIET = frozenset(("QUANTIZE", "DEQUANTIZE", "DELEGATE"))
+QUIET = frozenset(("QUANTIZE", "DEQUANTIZE", "DELEGATE"))
 _WINDOWED = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _INTEGERS = (np.int8, np.uint8, np.int16)
 
@@ -31,7 +31,7 @@ def plan_of(operators: Sequence[Detail], tensors: Sequence[Detail], taken: Colle
         delegate: whether a delegate was to take them all.
     """
     by_index = {int(tensor["index"]): tensor for tensor in tensors}
-    own = [op for op in operators if op["op_name"] not in _QUIET]
+    own = [op for op in operators if op["op_name"] not in QUIET]
     ops = tuple(_planned(op, by_index, op["index"] in taken, delegate=delegate) for op in own)
     moved = [op for op in own if op["op_name"] == "TRANSPOSE"]
     return Plan(ops, len(moved), sum(_bytes(by_index[int(op["outputs"][0])]) for op in moved))

@@ -1,0 +1,190 @@
+"""Arm's Ethos-U NPUs: what Vela compiles of a file, and its estimate; the numbers by the reference kernels that define them.
+
+An NPU's time cannot be had without one. What stands for it is the cycle count of Vela's performance model, for the accelerator,
+system and memory mode of the options. Operators that Vela leaves to the CPU are named, and are in no estimate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.dialect import TFLITE
+from edgeq.errors import TargetError, UsageError
+from edgeq.files import read_bytes
+from edgeq.target import Availability, Capabilities
+from edgeq.targets import tflite
+from edgeq.targets._session import SampleSession
+from edgeq.targets._vela import compiled_of
+from edgeq.targets.workers.process import Worker
+from edgeq.targets.workers.target import WorkerTarget
+from edgeq.targets.workers.wire import MAX_PAYLOAD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from edgeq.plan import Plan
+    from edgeq.targets._vela import Compiled
+    from edgeq.targets.tflite import TfliteSession
+    from edgeq.tflite_file import FileGraph
+
+_WRONG_SETTING = ("invalid choice", "Incorrect argument", "Invalid configuration")
+
+
+@dataclass(frozen=True, slots=True)
+class EthosUTarget(WorkerTarget):
+    """An Ethos-U; attributes as of :class:`WorkerTarget`, whose worker compiles.
+
+    Its options are ``accelerator``, such as ``ethos-u55-128``; ``system_config`` and ``memory_mode``, None for Vela's defaults;
+    ``config``, the path of a Vela configuration file, None for the one that comes with Vela.
+    """
+
+    def probe(self) -> Availability:
+        """Whether Vela can be found, and the reference kernels."""
+        compiler, numbers = WorkerTarget.probe(self), tflite.reference.probe()
+        if not (compiler.usable and numbers.usable):
+            return numbers if compiler.usable else compiler
+        return Availability(usable=True, versions={**compiler.versions, **numbers.versions})
+
+    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> EthosUSession:  # type: ignore[override]  # no worker runs it
+        """Compile a TFLite model; see :meth:`edgeq.target.Target.open`."""
+        numbers = tflite.reference.open(artefact, threads=threads, intermediates=intermediates)
+        try:
+            return EthosUSession(numbers, self.compile(artefact))
+        except BaseException:
+            numbers.close()
+            raise
+
+    def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
+        """Which operators Vela puts on the NPU; see :meth:`edgeq.plan.Planner.plan`."""
+        from edgeq.targets._tflite_file_plan import delegated_plan
+
+        tflite.reference.open(artefact, threads=threads).close()  # refuses what is no sound TFLite file
+        compiled = self.compile(artefact)
+        return delegated_plan(compiled.graph, compiled.left, kernel=compiled.summary["accelerator_configuration"])
+
+    def compile(self, artefact: Path) -> Compiled:
+        """Run Vela.
+
+        Args:
+            artefact: a sound TFLite file.
+
+        Raises:
+            TargetError: Vela is absent, fails, or puts no operator on the NPU.
+            UsageError: the settings are none of Vela's.
+        """
+        from edgeq.tflite_file import graph_of
+
+        content = read_bytes(artefact, "TFLite model")
+        graph = graph_of(content)
+        try:
+            told, after = self._compile(content)
+        except TargetError as error:
+            raise _explained(error, graph) from error
+        compiled = compiled_of(graph, graph_of(after), told, told.pop("said"))
+        if len(compiled.left) == len(graph.operators):
+            raise TargetError(
+                f"Vela puts no operator of {artefact} on the NPU: {next(iter(compiled.left.values()), 'there are none')}",
+                mend="export it in integers: edgeq export --to tflite",
+            )
+        return compiled
+
+    def _compile(self, content: bytes) -> tuple[dict[str, str], bytes]:
+        """Vela's summary with what it ``said``, and the compiled file."""
+        limits, options = self.limits, dict(self.options)
+        if options.get("config") is not None:
+            options["config_text"] = _text(Path(str(options["config"])))
+        with Worker(self.place(), self.engine, seconds=limits.open_seconds) as worker:
+            model = [np.frombuffer(content, np.uint8)]
+            loaded = worker.ask("load", model, seconds=limits.open_seconds, options=options, memory_bytes=limits.memory_bytes)
+            compiled = worker.ask("get", seconds=limits.run_seconds, limit=MAX_PAYLOAD).arrays
+        return {str(name): str(fact) for name, fact in loaded.header["facts"].items()}, compiled[0].tobytes()
+
+
+class EthosUSession(SampleSession):
+    """The reference kernels, with Vela's estimate in the place of their time.
+
+    Args:
+        numbers: the file on the reference kernels; the session owns it from here on.
+        compiled: what Vela made of it.
+
+    Attributes:
+        estimated_ms: what the NPU takes for one inference.
+        estimate_note: what the estimate rests on, and what it leaves out.
+    """
+
+    def __init__(self, numbers: TfliteSession, compiled: Compiled) -> None:
+        self._numbers = numbers
+        self.input, self.output = numbers.input, numbers.output
+        self.grids, self.unreadable = numbers.grids, numbers.unreadable
+        self.facts = {**compiled.facts(), "numbers": "LiteRT's reference kernels", **numbers.facts}
+        self.estimated_ms, self.estimate_note = compiled.estimated_ms, compiled.estimate_note
+
+    def set_sample(self, sample: NDArray[np.generic]) -> None:
+        """Keep the input for the next run."""
+        self._numbers.set_sample(sample)
+
+    def invoke(self) -> None:
+        """Compute the first output, on the reference kernels."""
+        self._numbers.invoke()
+
+    def get_output(self) -> NDArray[np.generic]:
+        """The first output of the last run."""
+        return self._numbers.get_output()
+
+    def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+        """The readable tensors for one sample."""
+        return self._numbers.inspect(sample)
+
+    def close(self) -> None:
+        """Free the session."""
+        self._numbers.close()
+
+
+def _explained(error: TargetError, graph: FileGraph) -> UsageError | TargetError:
+    """What to do about a failure of Vela's."""
+    if any(words in error.what for words in _WRONG_SETTING):
+        return UsageError(error.what, mend="name an accelerator, a system configuration and a memory mode that Vela knows")
+    tensors = (tensor for operator in graph.operators for tensor in operator.inputs if tensor is not None)
+    if any(tensor.kind == "INT4" for tensor in tensors):
+        return TargetError(
+            f"{error.what}; the file stores weights in int4",
+            mend="edgeq export --weights int8 stores the same integers in whole bytes, which Vela packs itself",
+        )
+    return error
+
+
+def _text(config: Path) -> str:
+    try:
+        return config.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the Vela configuration file {config} cannot be read: {error}", mend="check the option config") from error
+
+
+def _target(series: str, macs: int) -> EthosUTarget:
+    return EthosUTarget(
+        f"ethos-{series}",
+        Capabilities(
+            formats=frozenset({"tflite"}),
+            carriers=frozenset({"int8", "int16"}),
+            per_channel=True,
+            intermediates=True,
+            latency="estimated",
+            summary=f"Arm Ethos-{series.upper()} NPU, {macs} MACs a cycle: Vela's compilation and estimate, LiteRT's reference kernels",
+            dialect=TFLITE,
+        ),
+        engine="vela",
+        requirements=("ethos-u-vela==5.2.0",),
+        modules=("ethosu.vela",),
+        options={"accelerator": f"ethos-{series}-{macs}", "system_config": None, "memory_mode": None, "config": None},
+    )
+
+
+u55 = _target("u55", 128)
+u65 = _target("u65", 256)
+u85 = _target("u85", 256)

@@ -1,0 +1,52 @@
+"""TensorFlow Lite Micro: the interpreter that microcontrollers run, on its reference kernels, in a worker.
+
+Its answers are those of the code that a microcontroller runs without vendor kernels. Its time is that of plain C++ loops on
+this machine, and says nothing of a microcontroller. ``arena_bytes`` among its options is the arena of the device at hand; a model
+that needs more is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.dialect import TFLITE
+from edgeq.files import read_bytes
+from edgeq.target import Capabilities
+from edgeq.targets.workers.target import WorkerTarget
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class TflmTarget(WorkerTarget):
+    """TensorFlow Lite Micro; attributes as of :class:`WorkerTarget`."""
+
+    def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
+        """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`. There is one kernel an operator and no delegate."""
+        from edgeq.targets._tflite_file_plan import plain_plan
+        from edgeq.tflite_file import graph_of
+
+        self.open(artefact, threads=threads).close()  # every operator runs once there, so that what has no kernel is refused
+        return plain_plan(graph_of(read_bytes(artefact, "TFLite model")))
+
+
+tflm = TflmTarget(
+    "tflm",
+    Capabilities(
+        formats=frozenset({"tflite"}),
+        carriers=frozenset({"int8", "int16"}),
+        per_channel=True,
+        intermediates=True,
+        latency="simulated",
+        summary="TensorFlow Lite Micro's interpreter with its reference kernels, on this machine; the time is not a microcontroller's",
+        dialect=TFLITE,
+    ),
+    engine="tflm",
+    requirements=("tflite-micro==0.dev20261023182759",),
+    modules=("tflite_micro",),
+    options={"arena_bytes": None},
+)

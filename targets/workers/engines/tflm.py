@@ -1,0 +1,227 @@
+"""TensorFlow Lite Micro's own interpreter, with its reference kernels built for the machine at hand, and its use of the arena.
+
+The interpreter may end its process where an arena is too small. So a model runs in one that is certainly large enough, of which
+the system hands out only the pages that are touched. Whether it fits into a smaller one is tried in a child process, because
+what the interpreter records of its use leaves out what it takes for a while as it loads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import sys
+import tempfile
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.targets.workers.wire import Damaged, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+ROOMY = (2**24, 2**27, 2**30)  # bytes, tried in turn; the interpreter takes none of 2^31
+_MORE = (0, *(2**k for k in range(6, 21)))  # bytes beyond what stays in use, tried in turn
+_SIZE = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+_TOO_SMALL = re.compile(r"Failed to (resize buffer|allocate (tail|temp) memory)")
+_NO_KERNEL = re.compile(r"Didn't find op for builtin opcode '?(\w+)'?")
+_FAILED = re.compile(r"Node (\w+) \(number (\d+)\w?\) failed to (?:prepare|invoke)")
+
+
+def versions() -> dict[str, str]:
+    """The package's version."""
+    from importlib.metadata import version
+
+    from tflite_micro.python.tflite_micro import runtime  # noqa: F401  an installed package may still fail to load
+
+    return {"tflite-micro": version("tflite-micro")}
+
+
+class Engine:
+    """One model.
+
+    Args:
+        model: a TFLite file.
+        options: ``arena_bytes`` is the size of the arena, None for as much as the model needs; ``intermediates`` keeps every
+            tensor, which takes a larger one. The interpreter has one thread, whatever ``threads`` says.
+    """
+
+    def __init__(self, model: bytes, options: dict[str, Any]) -> None:
+        from tflite_micro.python.tflite_micro import runtime
+
+        config, graph = runtime.InterpreterConfig, _Graph(model)
+        recording = _load(runtime, model, config.kAllocationRecording)
+        with _listening() as heard:
+            recording.print_allocations()
+        recorded = {kind: int(size) for kind, size in _SIZE.findall(heard.text)}
+        self.facts = _facts(recorded, _arena(runtime, model, recorded["total"], options.get("arena_bytes")))
+        self._interpreter = _load(runtime, model, config.kPreserveAllTensors) if options.get("intermediates") else recording
+        self._shown, self.grids = graph.shown, graph.grids
+        self.inputs = [_described(name, self._interpreter.get_input_details(i)) for i, name in enumerate(graph.inputs)]
+        self.outputs = [_described(name, self._interpreter.get_output_details(i)) for i, name in enumerate(graph.outputs)]
+
+    def set_input(self, sample: NDArray[Any]) -> None:
+        """Keep the input, with its batch of one."""
+        self._interpreter.set_input(np.ascontiguousarray(sample), 0)
+
+    def invoke(self) -> None:
+        """Run once."""
+        self._interpreter.invoke()
+
+    def get_output(self) -> NDArray[Any]:
+        """The first output of the last run."""
+        values: NDArray[Any] = self._interpreter.get_output(0)
+        return values
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The input and every operator's output that has a grid or is float, in order of execution."""
+        found = {name: self._interpreter.GetTensor(index, 0) for name, index in self._shown.items()}
+        return {name: np.asarray(one["tensor_data"]).reshape(one["shape"]) for name, one in found.items()}
+
+
+def _load(runtime: Any, model: bytes, config: Any) -> Any:
+    """An interpreter that has run once, in the first arena that is large enough."""
+    for arena in ROOMY:
+        with _listening() as heard:
+            try:
+                return _started(runtime, model, config, arena)
+            except RuntimeError:
+                pass
+        if not _TOO_SMALL.search(heard.text):
+            raise Refused(_why(heard.text))
+    raise Refused(f"it needs an arena of more than {ROOMY[-1]} bytes")
+
+
+def _started(runtime: Any, model: bytes, config: Any, arena: int) -> Any:
+    interpreter = runtime.Interpreter.from_bytes(model, arena_size=arena, intrepreter_config=config)
+    detail = interpreter.get_input_details(0)
+    interpreter.set_input(np.zeros(detail["shape"], detail["dtype"]), 0)
+    interpreter.invoke()  # some kernels look at types only now
+    return interpreter
+
+
+def _arena(runtime: Any, model: bytes, recorded: int, given: int | None) -> int:
+    """The size of an arena that the model runs in: the given one, or from what was recorded on the first that does."""
+    sizes = [recorded + more for more in _MORE] if given is None else [given]
+    for size in sizes:
+        if size >= recorded and _fits(runtime, model, size):
+            return size
+    raise Refused(
+        f"it needs an arena of {recorded} bytes or a little more, and {sizes[-1]} are given: raise arena_bytes, or make it smaller"
+    )
+
+
+def _fits(runtime: Any, model: bytes, arena: int) -> bool:
+    """Whether a model loads and runs in an arena; a child finds out, since it may not survive that."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            _started(runtime, model, runtime.InterpreterConfig.kAllocationRecording, arena)
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _why(said: str) -> str:
+    """What keeps a model from running, with the operator's name."""
+    missing = _NO_KERNEL.search(said)
+    if missing:
+        return f"TensorFlow Lite Micro has no kernel for {missing[1]}"
+    failed = _FAILED.search(said)
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not _FAILED.search(line)]
+    reason = lines[-1] if lines else "it does not say why"
+    return f"{failed[1]}, its operator {failed[2]}: {reason}" if failed else reason
+
+
+def _facts(recorded: dict[str, int], arena: int) -> dict[str, str]:
+    bits = sys.maxsize.bit_length() + 1
+    return {
+        "kernels": "TensorFlow Lite Micro's reference kernels, built for this machine",
+        "arena_bytes": str(arena),
+        "arena_used": f"{recorded['head']} bytes of activations, {recorded['tail']} that stay, with pointers of {bits} bits",
+    }
+
+
+class _Graph:
+    """Names and grids, which the interpreter does not tell.
+
+    Attributes:
+        inputs: their names.
+        outputs: their names.
+        shown: the readable tensors by name, with their numbers.
+        grids: those of them that have one, by name.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        schema: Any = import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated")  # generated and half typed
+        try:
+            graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0)).subgraphs[0]
+        except (struct.error, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise Damaged(f"{type(error).__name__} while reading its tables") from error
+        self._kinds = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
+        self._tensors = graph.tensors
+        self.inputs, self.outputs = [self._name(index) for index in graph.inputs], [self._name(index) for index in graph.outputs]
+        self.shown: dict[str, int] = {}
+        self.grids: dict[str, dict[str, Any]] = {}
+        for index in (*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)):
+            self._show(int(index))
+
+    def _show(self, index: int) -> None:
+        tensor, name = self._tensors[index], self._name(index)
+        kind, grid = self._kinds[tensor.type], _grid(tensor.quantization)
+        if not grid and kind != "float32":
+            return
+        name = name if name not in self.shown else f"{name}#{index}"
+        self.shown[name] = index
+        if grid:
+            self.grids[name] = {"dtype": kind, "shape": _list(tensor.shape), **grid}
+
+    def _name(self, index: int) -> str:
+        name = self._tensors[index].name
+        return name.decode(errors="replace") if isinstance(name, bytes) else str(name or "")
+
+
+def _grid(grid: Any) -> dict[str, Any]:
+    """A tensor's grid in plain values; empty where it has none."""
+    if grid is None or not _list(grid.scale):
+        return {}
+    return {"scale": _list(grid.scale), "zero_point": _list(grid.zeroPoint), "axis": grid.quantizedDimension}
+
+
+def _list(values: Any) -> list[Any]:
+    return [] if values is None else np.asarray(values).tolist()
+
+
+def _described(name: str, detail: dict[str, Any]) -> dict[str, Any]:
+    grid = detail["quantization_parameters"]
+    described = {"name": name, "shape": [int(size) for size in detail["shape"]], "dtype": np.dtype(detail["dtype"]).name}
+    return {**described, "scale": grid["scales"].tolist(), "zero_point": grid["zero_points"].tolist(), "axis": grid["quantized_dimension"]}
+
+
+class _Heard:
+    """What was said while :func:`_listening`."""
+
+    text = ""
+
+
+@contextmanager
+def _listening() -> Iterator[_Heard]:
+    """Keep what the interpreter writes to file descriptor 2 from C++, which is the only way to hear of it."""
+    heard, saved = _Heard(), os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield heard
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            caught.seek(0)
+            heard.text = caught.read().decode(errors="replace")
