@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
-from edgeq.errors import UnknownName
+from edgeq.errors import UnknownName, UsageError
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Capabilities:
         latency: what a latency taken on it means.
         summary: one line for people.
         dialect: how files for it are to be written; None for a target that runs checkpoints.
-        on_request: whether it runs only where it is named, because it is slow or far away.
+        on_request: whether it runs only where it is named: it is slow, far away, or takes no files but those of its own dialect.
     """
 
     formats: frozenset[Format]
@@ -162,6 +162,23 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
+class Varied(Protocol):
+    """A target that comes in several kinds, each of them a target of the name ``NAME:KIND``."""
+
+    def variants(self) -> tuple[str, ...]:
+        """The kinds that can be listed; there may be more that can be asked for."""
+        ...
+
+    def variant(self, kind: str) -> Target:
+        """One kind.
+
+        Raises:
+            UsageError: there is none such.
+        """
+        ...
+
+
 class TargetSource(Protocol):
     """Targets that are found rather than installed, such as a user's own boards; in the group ``edgeq.target_sources``."""
 
@@ -190,11 +207,14 @@ class TargetRegistry(Registry[Target]):
         return sorted({*super().names(), *(name for source in self._each() for name in source.names())})
 
     def load(self, name: str) -> Target:
-        """What ``name`` stands for; see :meth:`Registry.load`.
+        """What ``name``, or ``name:kind``, stands for; see :meth:`Registry.load`.
 
         Raises:
-            UsageError: the user's own description of it is wrong.
+            UsageError: the user's own description of it is wrong, or it does not come in this kind.
         """
+        whole, colon, kind = name.partition(":")
+        if colon and name not in self.names():
+            return self._variant(whole, kind)
         if name not in super().names():
             for source in self._each():
                 if name in source.names():
@@ -204,6 +224,12 @@ class TargetRegistry(Registry[Target]):
         for source in self._each():
             target = source.adjust(name, target)
         return target
+
+    def _variant(self, name: str, kind: str) -> Target:
+        target = self.load(name)
+        if not isinstance(target, Varied):
+            raise UsageError(f"the target {name!r} comes in one kind only, not in {kind!r}", mend=f"name it {name}")
+        return target.variant(kind)
 
     def _each(self) -> list[TargetSource]:
         return [self._sources.load(name) for name in self._sources.names()]
