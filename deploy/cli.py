@@ -42,7 +42,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (demo, train, calibrate, export, profile, compare, survey, audit, gate, targets, operators, models, data):
-    app.command(module.__name__.rpartition(".")[2])(module.command)
+    name = module.__name__.rpartition(".")[2]
+    if isinstance(getattr(module, "app", None), typer.Typer):
+        app.add_typer(module.app, name=name)
+    else:
+        app.command(name)(module.command)
 
 
 def _version(asked: bool) -> None:

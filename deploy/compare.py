@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.deploy.chain import cause
-from edgeq.deploy.observing import observe, open_all, select
+from edgeq.deploy.observing import StageFailed, observe, open_all, select
 from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter, accuracy, top1
 from edgeq.quant import QuantizedTensor
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
     from edgeq.deploy.chain import Pair
     from edgeq.deploy.observing import Opened, Seen
-    from edgeq.results import Accuracy, Drift
+    from edgeq.results import Accuracy, Drift, Failure
 
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on this many samples, the first ones: millions of values each, at a bearable price."""
@@ -74,7 +74,7 @@ def compare(
     Raises:
         UsageError: no stage, an unknown split, or no samples.
         ArtefactError: an artefact is broken, or does not fit the data or the others.
-        TargetError: a runtime is absent, or failed.
+        TargetError: the runtime of the reference that is named, or of every stage, is absent or failed.
     """
     return examine(
         stages, source, split=split, limit=limit, reference=reference, threads=threads, tensors=tensors, progress=progress
@@ -92,19 +92,31 @@ def examine(
     tensors: bool = True,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Observed:
-    """What :func:`compare` does, with the answers for each sample."""
+    """What :func:`compare` does, with the answers for each sample.
+
+    A stage whose runtime fails is left out and recorded, and the others start again, since every figure is about stages side
+    by side.
+    """
     first = reference or (stages[0] if stages else None)
     if first is None:
         raise UsageError("there is nothing to compare", mend="name at least one artefact")
     pairs = [first, *(pair for pair in dict.fromkeys(stages) if pair != first)]
-    part = select(source, split, limit)
-    with ExitStack() as stack:
-        opened = open_all(pairs, stack, threads=threads, tensors=tensors)
-        run = _Run(opened, shorten([pair.artefact for pair in pairs]))
-        for seen in observe(opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0):
-            run.add(seen)
-            progress(run.samples, len(part))
-        return run.finish(source, part)
+    names, part = shorten([pair.artefact for pair in pairs]), select(source, split, limit)
+    failures: list[Failure] = []
+    while True:
+        try:
+            with ExitStack() as stack:
+                opened = open_all(pairs, stack, threads=threads, tensors=tensors)
+                run = _Run(opened, names)
+                for seen in observe(opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0):
+                    run.add(seen)
+                    progress(run.samples, len(part))
+                return run.finish(source, part, failures)
+        except StageFailed as failed:
+            pairs.remove(failed.pair)
+            if not pairs or failed.pair == reference:
+                raise
+            failures.append(failed.record(names[failed.pair.artefact]))
 
 
 def shorten(paths: Sequence[Path]) -> dict[Path, str]:
@@ -167,7 +179,7 @@ class _Run:
         self.samples += len(seen[0].output)
         self.values = seen[0].output[0].size
 
-    def finish(self, source: DataSource, part: Split) -> Observed:
+    def finish(self, source: DataSource, part: Split, failures: Sequence[Failure]) -> Observed:
         answers = [np.concatenate(parts) for parts in self.answers]
         labelled = self.values == len(source.classes)
         stages = tuple(
@@ -181,6 +193,7 @@ class _Run:
             stages=stages,
             hops=tuple(self._hop(meter, stages) for meter in self.hops),
             from_reference=tuple(self._hop(meter, stages) for meter in self.from_first),
+            failures=tuple(failures),
         )
         return Observed(comparison, part.ids, part.labels, {stage.name: mine for stage, mine in zip(stages, answers, strict=True)})
 

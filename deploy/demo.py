@@ -95,7 +95,8 @@ def run(
     nets = [_one(recipe, source, path) for path, recipe in runs.items()]
     say("timing every file on every target, interleaved")
     pairs = [pair for net in nets for pair in chain([path for kind, path in net.artefacts.items() if kind != "checkpoint"])]
-    profiles = profile(pairs, source=source, seconds=seconds)
+    failed = {failure.name for net in nets for failure in net.comparison.failures}
+    profiles = profile([pair for pair in pairs if f"{pair.artefact.name} @ {pair.target}" not in failed], source=source, seconds=seconds)
     command = shlex.join(["edgeq", "demo", "-o", str(folder), "--epochs", str(epochs), "--seed", str(seed)])
     report = _report(nets, profiles, source, command)
     for name in ("report.html", "report.json"):
@@ -130,7 +131,8 @@ def _one(recipe: Recipe, source: DataSource, run: Path) -> Trained:
 
 def _report(nets: Sequence[Trained], profiles: Sequence[Profile], source: DataSource, command: str) -> Report:
     missing = [name for name in TARGETS.names() if name not in usable_targets()]
-    notes = [f"Not usable on this machine, so left out: {', '.join(missing)}."] if missing else []
+    notes = [f"Not usable on this machine, or run only where named, so left out: {', '.join(missing)}."] if missing else []
+    notes += [f"{failure.name} did not run: {failure.what}" for net in nets for failure in net.comparison.failures]
     return Report(
         title=f"edgeq demo: stable and baseline networks on {source.name}",
         created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),

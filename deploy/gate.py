@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgeq.deploy.baseline import Baseline, Entry
     from edgeq.deploy.compare import Observed
-    from edgeq.results import Stage
+    from edgeq.results import Failure, Stage
 
 State = Literal["passed", "failed", "new", "missing", "unavailable"]
 _ROUNDING = 1e-9  # points: a drop of exactly what is allowed passes, whatever the last bit of a division says
@@ -34,7 +34,7 @@ class Verdict:
 
     Attributes:
         stage: its name, ``artefact @ target``.
-        state: ``new`` is not in the baseline; ``missing`` is only there; ``unavailable`` because its target does not work here.
+        state: ``new`` is not in the baseline; ``missing`` is only there; ``unavailable`` because its target failed or does not work here.
         baseline: accuracy then, a fraction; None for a new stage.
         now: accuracy now, a fraction; None for a stage that was not run.
         drop_points: how much accuracy fell, in percentage points; negative when it rose.
@@ -44,6 +44,7 @@ class Verdict:
         p_value: of the exact paired test.
         size_bytes: of the artefact now.
         size_change: its growth, a fraction of the baseline's.
+        why: what went wrong where the stage was to run and could not.
         mend: what to do where the stage could not be judged.
     """
 
@@ -58,6 +59,7 @@ class Verdict:
     p_value: float | None = None
     size_bytes: int | None = None
     size_change: float | None = None
+    why: str = ""
     mend: str = ""
 
 
@@ -78,8 +80,10 @@ def judge(observed: Observed, split: str, baseline: Baseline, max_drop: float) -
     stages = observed.comparison.stages
     reference = _correct(observed, stages[0]).mean()
     run = [_judge_stage(observed, stage, baseline.stages.get(stage.name), float(reference), max_drop) for stage in stages]
-    absent = [_absent(name, entry) for name, entry in baseline.stages.items() if name not in observed.answers]
-    return (*run, *absent)
+    failed = {failure.name: failure for failure in observed.comparison.failures}
+    lost = [_lost(failure, baseline.stages.get(name)) for name, failure in failed.items()]
+    absent = [_absent(name, entry) for name, entry in baseline.stages.items() if name not in observed.answers and name not in failed]
+    return (*run, *lost, *absent)
 
 
 def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
@@ -87,7 +91,7 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
 
     Raises:
         GateFailed: a stage dropped too far; names each.
-        TargetError: none did, but a target of the baseline is not usable here.
+        TargetError: none did, but a target failed, or one of the baseline is not usable here.
         Inconclusive: none did, but a stage is new or was not run.
     """
     by_state = {state: [verdict for verdict in verdicts if verdict.state == state] for state in ("failed", "unavailable", "missing", "new")}
@@ -103,7 +107,10 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
     )
     for state, error, what in kinds:
         if by_state[state]:
-            raise error("; ".join(f"{verdict.stage} {what}" for verdict in by_state[state]), mend=by_state[state][0].mend)
+            raise error(
+                "; ".join(f"{verdict.stage} {what}{f': {verdict.why}' if verdict.why else ''}" for verdict in by_state[state]),
+                mend=by_state[state][0].mend,
+            )
 
 
 def _check_samples(observed: Observed, split: str, baseline: Baseline) -> None:
@@ -149,6 +156,10 @@ def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference
         size_bytes=stage.size_bytes,
         size_change=stage.size_bytes / then.size_bytes - 1 if then.size_bytes else None,
     )
+
+
+def _lost(failure: Failure, then: Entry | None) -> Verdict:
+    return Verdict(failure.name, "unavailable", baseline=then.accuracy if then else None, why=failure.what, mend=failure.mend)
 
 
 def _absent(name: str, then: Entry) -> Verdict:

@@ -1,15 +1,37 @@
-"""What there is: targets and whether they work here, networks, data sets."""
+"""What there is: targets and whether they work here, and what can be done for those that do not."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from edgeq.errors import MissingDependency
+from edgeq.errors import MissingDependency, UsageError
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+PROBES_AT_ONCE = 8  # those of boards mostly wait
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """A target that can make the environment it needs."""
+
+    def setup(self, *, force: bool = False, say: Callable[[str], None] = ...) -> Path:
+        """Make it, and tell where it is."""
+        ...
+
+
+@runtime_checkable
+class Faulty(Protocol):
+    """A target that knows of faults in what it runs on."""
+
+    def faults(self) -> Sequence[str]:
+        """A sentence for each one found here."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +48,9 @@ class TargetRow:
     per_channel: bool = False
     intermediates: bool = False
     latency: str = ""
+    on_request: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
 
 
 def list_targets(name: str | None = None) -> list[TargetRow]:
@@ -34,8 +58,25 @@ def list_targets(name: str | None = None) -> list[TargetRow]:
 
     Raises:
         UnknownName: no target has this name.
+        UsageError: the user's own description of a target is wrong.
     """
-    return [_row(each) for each in ([name] if name is not None else TARGETS.names())]
+    with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
+        return list(pool.map(_row, [name] if name is not None else TARGETS.names()))
+
+
+def set_up(name: str, *, force: bool, say: Callable[[str], None]) -> Path:
+    """Make the environment of a target; returns where it is.
+
+    Raises:
+        UnknownName: no target has this name.
+        UsageError: it has no environment of its own.
+        OutputError: the disk is full, or the place cannot be written.
+        TargetError: it cannot be made.
+    """
+    target = TARGETS.load(name)
+    if not isinstance(target, Preparable):
+        raise UsageError(f"the target {name!r} has no environment to set up", mend=f"see edgeq targets {name}")
+    return target.setup(force=force, say=say)
 
 
 def _row(name: str) -> TargetRow:
@@ -55,5 +96,7 @@ def _row(name: str) -> TargetRow:
         per_channel=can.per_channel,
         intermediates=can.intermediates,
         latency=can.latency,
+        on_request=can.on_request,
         versions=dict(state.versions),
+        faults=tuple(target.faults()) if isinstance(target, Faulty) else (),
     )

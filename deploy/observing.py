@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.data import batches
-from edgeq.errors import ArtefactError, UnknownName, UsageError
+from edgeq.errors import ArtefactError, TargetError, UnknownName, UsageError
+from edgeq.results import Failure
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -61,15 +63,37 @@ def open_all(pairs: Sequence[Pair], stack: ExitStack, *, threads: int, tensors: 
 
     Raises:
         ArtefactError: a file is broken or does not suit its target.
-        TargetError: a runtime is absent or refuses a file.
+        StageFailed: a runtime is absent or refuses a file.
     """
     opened = []
     for pair in pairs:
         target = TARGETS.load(pair.target)
         readable = tensors and target.capabilities.intermediates
-        session = stack.enter_context(target.open(pair.artefact, threads=threads, intermediates=readable))
+        with blaming(pair):
+            session = stack.enter_context(target.open(pair.artefact, threads=threads, intermediates=readable))
         opened.append(Opened(pair, session, readable))
     return opened
+
+
+class StageFailed(TargetError):
+    """A target's error, with the stage that it happened to."""
+
+    def __init__(self, pair: Pair, error: TargetError) -> None:
+        super().__init__(error.what, mend=error.mend)
+        self.pair = pair
+
+    def record(self, name: str) -> Failure:
+        """What to keep of it; ``name`` is the artefact's for people."""
+        return Failure(name, self.pair.target, self.what, self.mend)
+
+
+@contextmanager
+def blaming(pair: Pair) -> Iterator[None]:
+    """Say of a target's error which stage it happened to."""
+    try:
+        yield
+    except TargetError as error:
+        raise StageFailed(pair, error) from error
 
 
 def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int) -> Iterator[list[Seen]]:
@@ -86,12 +110,12 @@ def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor
 
     Raises:
         ArtefactError: the samples do not fit an artefact, or two stages answer with another number of values.
-        TargetError: a runtime failed.
+        StageFailed: a runtime failed.
     """
     done = 0
     for images, _ in batches(part, source, BATCH):
         read = done < tensor_samples
-        seen = [Seen(stage.session.run(images), _inner(stage, images) if read else None) for stage in opened]
+        seen = [_see(stage, images, read=read) for stage in opened]
         for stage, one in zip(opened, seen, strict=True):
             _check_output(stage, one.output, opened[0], seen[0].output)
         yield seen
@@ -113,6 +137,11 @@ def select(source: DataSource, split: str, limit: int | None) -> Split:
     if len(part) == 0:
         raise UsageError(f"the {split} split of {source.name} is empty", mend=f"choose another of {', '.join(SPLITS)}")
     return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
+
+
+def _see(stage: Opened, images: NDArray[np.float32], *, read: bool) -> Seen:
+    with blaming(stage.pair):
+        return Seen(stage.session.run(images), _inner(stage, images) if read else None)
 
 
 def _inner(stage: Opened, images: NDArray[np.float32]) -> Tensors | None:

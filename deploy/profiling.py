@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.data import normalize
 from edgeq.deploy.compare import shorten
-from edgeq.deploy.observing import open_all
+from edgeq.deploy.observing import StageFailed, blaming, open_all
 from edgeq.errors import UsageError
-from edgeq.results import Profile
+from edgeq.results import Failure, Profile, require_all
 from edgeq.target import TARGETS
-from edgeq.timing import measure
+from edgeq.timing import Estimating, SessionFailed, estimated, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource
     from edgeq.deploy.chain import Pair
-    from edgeq.target import TensorSpec
+    from edgeq.target import Session, TensorSpec
+    from edgeq.timing import Latency
 
 SEED = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """Latencies taken side by side.
+
+    Attributes:
+        profiles: of what ran, in the order given.
+        failures: of what did not.
+    """
+
+    profiles: tuple[Profile, ...]
+    failures: tuple[Failure, ...]
+
+
 def profile(pairs: Sequence[Pair], *, source: DataSource | None = None, threads: int = 1, seconds: float = 3.0) -> tuple[Profile, ...]:
-    """Time each artefact on its target, one sample an invocation, sessions interleaved.
+    """Time each artefact on its target, one sample an invocation, sessions interleaved; take estimates where that is all there is.
 
     Args:
         pairs: what to run where.
@@ -41,28 +56,59 @@ def profile(pairs: Sequence[Pair], *, source: DataSource | None = None, threads:
         ArtefactError: an artefact is broken, or does not fit the sample.
         TargetError: a runtime is absent, or failed.
     """
+    found = profile_each(pairs, source=source, threads=threads, seconds=seconds)
+    require_all(found.failures)
+    return found.profiles
+
+
+def profile_each(pairs: Sequence[Pair], *, source: DataSource | None = None, threads: int = 1, seconds: float = 3.0) -> Profiled:
+    """What :func:`profile` does; where a runtime fails, the others are timed without it.
+
+    Raises:
+        UsageError: no pair, or fewer than one thread.
+        ArtefactError: an artefact is broken, or does not fit the sample.
+    """
     if not pairs:
         raise UsageError("there is nothing to profile", mend="name at least one artefact")
     if threads < 1:
         raise UsageError(f"{threads} threads cannot run anything", mend="give 1 or more")
     names = shorten([pair.artefact for pair in pairs])
+    running, failures = list(pairs), list[Failure]()
+    taken: list[tuple[Latency, Mapping[str, str]]] = []
+    while running:
+        try:
+            taken = _taken(running, source, threads, seconds)
+            break
+        except StageFailed as failed:
+            running = [pair for pair in running if pair != failed.pair]
+            failures.append(failed.record(names[failed.pair.artefact]))
+    profiles = [_record(pair, names[pair.artefact], threads, *one) for pair, one in zip(running, taken, strict=True)]
+    return Profiled(tuple(profiles), tuple(failures))
+
+
+def _taken(pairs: Sequence[Pair], source: DataSource | None, threads: int, seconds: float) -> list[tuple[Latency, Mapping[str, str]]]:
+    """The latency of each pair, and what its session says about itself."""
     with ExitStack() as stack:
         opened = open_all(pairs, stack, threads=threads, tensors=False)
         for stage in opened:
-            stage.session.prepare(_sample(source, stage.session.input))
-        taken = measure({str(i): stage.session for i, stage in enumerate(opened)}, seconds=seconds)
-    return tuple(
-        Profile(
-            artefact=names[pair.artefact],
-            target=pair.target,
-            threads=threads,
-            batch=1,
-            kind=TARGETS.load(pair.target).capabilities.latency,
-            latency=taken[str(i)],
-            size_bytes=pair.artefact.stat().st_size,
-        )
-        for i, pair in enumerate(pairs)
-    )
+            with blaming(stage.pair):
+                stage.session.prepare(_sample(source, stage.session.input))
+        try:
+            taken = _latencies({str(i): stage.session for i, stage in enumerate(opened)}, seconds)
+        except SessionFailed as failed:
+            raise StageFailed(pairs[int(failed.session)], failed) from failed
+        return [(taken[str(i)], stage.session.facts) for i, stage in enumerate(opened)]
+
+
+def _record(pair: Pair, name: str, threads: int, latency: Latency, facts: Mapping[str, str]) -> Profile:
+    kind = TARGETS.load(pair.target).capabilities.latency
+    return Profile(name, pair.target, threads, 1, kind, latency, pair.artefact.stat().st_size, dict(facts))
+
+
+def _latencies(sessions: Mapping[str, Session], seconds: float) -> dict[str, Latency]:
+    known = {key: estimated(session) for key, session in sessions.items() if isinstance(session, Estimating)}
+    timed = {key: session for key, session in sessions.items() if key not in known}
+    return {**known, **(measure(timed, seconds=seconds) if timed else {})}
 
 
 def _sample(source: DataSource | None, spec: TensorSpec) -> NDArray[np.float32]:

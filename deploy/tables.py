@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edgeq.deploy.verify import Checked, Verification
+    from edgeq.results import Failure
 
 MAX_ROWS = 25  # lines of a table; --json has all
 MAX_NAME = 48
@@ -25,6 +26,15 @@ def show_verification(found: Verification) -> None:
         title += f"; the {MAX_ROWS} worst of {len(ranked)} tensors"
     columns = ("tensor", "computed by", "depth", "compared", "different", "worst LSB", "off by LSB")
     console.write_table(title, columns, [_cells(checked) for checked in ranked[:MAX_ROWS]], numbers=columns[2:6])
+
+
+def show_failures(failures: Sequence[Failure]) -> None:
+    """The stages that could not run, where there are any."""
+    from edgeq.deploy import console
+
+    if failures:
+        rows = [(failure.name, failure.what, failure.mend) for failure in failures]
+        console.write_table("Did not run", ("stage", "why", "mend"), rows)
 
 
 def _cells(checked: Checked) -> tuple[str, ...]:

@@ -34,11 +34,13 @@ def command(
 ) -> None:
     """Compare accuracy and drift, hop by hop.
 
-    Runs artefacts on targets over the same samples and tells where the answers change, by how much, and why.
+    Runs artefacts on targets over the same samples and tells where the answers change, by how much, and why. A target that
+    fails loses its own stages only, and the command ends with 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.compare import compare
     from edgeq.deploy.inputs import find_pairs, load_data
+    from edgeq.results import require_all
 
     pairs = find_pairs(artefacts, target)
     first = find_pairs([reference])[0] if reference is not None else None
@@ -47,16 +49,19 @@ def command(
         found = compare(pairs, source, split=split, limit=limit, reference=first, threads=threads, tensors=tensors, progress=advance)
     if as_json:
         console.write_json("compare", {"comparison": found})
-        return
-    _show(found, split)
+    else:
+        _show(found, split)
+    require_all(found.failures)
 
 
 def _show(found: "Comparison", split: str) -> None:
     from edgeq.deploy import console
+    from edgeq.deploy.tables import show_failures
 
     columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
     title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
     console.write_table(title, columns, [_stage_cells(stage, found.samples) for stage in found.stages], numbers=columns[1:])
+    show_failures(found.failures)
     if not found.hops:
         return
     hop_columns = ("from", "to", "cause", "SQNR dB", "RMSE", "largest", "worst tensor", "its SQNR dB", "off by LSB")

@@ -43,6 +43,7 @@ def command(
     from edgeq.deploy.inputs import find_pairs, load_data
     from edgeq.errors import UsageError
     from edgeq.files import check_output
+    from edgeq.results import require_all
 
     if not (math.isfinite(max_drop) and max_drop >= 0):
         raise UsageError(f"a drop of {max_drop} points cannot be allowed", mend="give --max-drop 0 or more")
@@ -54,6 +55,7 @@ def command(
     with console.progress("gate") as advance:
         observed = examine(pairs, source, split=split, limit=limit, threads=threads, tensors=False, progress=advance)
     if before is None:
+        require_all(observed.comparison.failures)
         _accept(observed, split, baseline, as_json=as_json)
     else:
         _judge(observed, split, before, max_drop, as_json=as_json)

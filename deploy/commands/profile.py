@@ -25,32 +25,39 @@ def command(
     """Measure latency on targets.
 
     One sample at a time; all artefacts and targets take turns, so that they meet the same machine. The input is the first
-    test sample of the data set, or random numbers that are the same in every run.
+    test sample of the data set, or random numbers that are the same in every run. A target that runs in another process or on
+    a board is timed there, without the way to it. A target whose time says nothing of the device that it stands for is labelled simulated; one that
+    only knows a model of it, estimated. A target that fails loses its own figures only, and the command ends with 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.inputs import find_pairs, load_data
-    from edgeq.deploy.profiling import profile
+    from edgeq.deploy.profiling import profile_each
+    from edgeq.deploy.tables import show_failures
     from edgeq.machine import fingerprint
+    from edgeq.results import require_all
 
     pairs = find_pairs(artefacts, target)
     source = load_data(data, data_dir, preprocess) if data is not None else None
     machine = fingerprint()
-    profiles = profile(pairs, source=source, threads=threads, seconds=seconds)
+    found = profile_each(pairs, source=source, threads=threads, seconds=seconds)
     if as_json:
-        console.write_json("profile", {"machine": machine, "profiles": profiles})
-        return
-    columns = ("artefact", "target", "latency", "p50 ms", "p90 ms", "p99 ms", "spread %", "kB", "trust")
-    console.write_table(
-        f"Latency of one sample, at most {threads} thread{'s' if threads > 1 else ''}, on {machine.cpu}",
-        columns,
-        [_cells(row) for row in profiles],
-        numbers=columns[3:8],
-    )
+        console.write_json("profile", {"machine": machine, "profiles": found.profiles, "failures": found.failures})
+    else:
+        columns = ("artefact", "target", "latency", "p50 ms", "p90 ms", "p99 ms", "spread %", "kB", "trust")
+        title = f"Latency of one sample, at most {threads} thread{'s' if threads > 1 else ''}, on {machine.cpu}"
+        console.write_table(title, columns, [_cells(row) for row in found.profiles], numbers=columns[3:8])
+        for row in found.profiles:
+            if row.kind != "measured":
+                console.write_table(f"{row.artefact} on {row.target}: what the {row.kind} latency is of", ("", ""), list(row.facts.items()))
+        show_failures(found.failures)
+    require_all(found.failures)
 
 
 def _cells(row: "Profile") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import kilobytes, milliseconds, percent
+    from edgeq.deploy.report.values import MISSING, kilobytes, milliseconds, percent
 
     latency = row.latency
-    figures = (milliseconds(latency.p50_ms), milliseconds(latency.p90_ms), milliseconds(latency.p99_ms), percent(latency.spread))
+    figures = [milliseconds(latency.p50_ms), milliseconds(latency.p90_ms), milliseconds(latency.p99_ms), percent(latency.spread)]
+    if latency.runs == 0:
+        figures[1:] = [MISSING] * 3
     return row.artefact, row.target, row.kind, *figures, kilobytes(row.size_bytes), latency.why or "yes"

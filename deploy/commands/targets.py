@@ -1,40 +1,112 @@
-"""``edgeq targets``: where artefacts can run, and how to mend what cannot."""
+"""``edgeq targets``: where artefacts can run, how to mend what cannot, and environments for those that need one."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from edgeq.deploy.options import AsJson
 
 if TYPE_CHECKING:
     from edgeq.deploy.listing import TargetRow
+    from edgeq.deploy.selftest import SelfTest
 
 
-def command(
-    name: Annotated[str | None, typer.Argument(help="Show this one in detail.", show_default=False)] = None,
-    as_json: AsJson = False,
-) -> None:
+class NamesToo(typer.core.TyperGroup):
+    """Lets ``edgeq targets NAME`` stand for ``edgeq targets show NAME``."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the arguments begin with."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
+
+
+app = typer.Typer(cls=NamesToo, help="List the targets, try one, or make the environment that one needs.")
+
+
+@app.callback(invoke_without_command=True)
+def command(context: typer.Context, as_json: AsJson = False) -> None:
     """List the targets.
 
-    Whether each is usable here, what it opens, and how to mend it if it is not.
+    Whether each is usable here and why not, what it opens, what a latency on it means, and how to mend what is not usable.
+    `edgeq targets NAME` shows one and tries it.
+    """
+    context.obj = as_json
+    if context.invoked_subcommand is not None:
+        return
+    from edgeq.deploy import console
+    from edgeq.deploy.clashes import clashes
+    from edgeq.deploy.listing import list_targets
+    from edgeq.machine import fingerprint
+
+    rows, machine = list_targets(), fingerprint()
+    found = clashes(machine.runtimes)
+    if as_json:
+        console.write_json("targets", {"targets": rows, "clashes": found, "machine": machine})
+        return
+    columns = ("target", "usable", "opens", "integers", "latency", "runs on", "what it is, or how to mend it")
+    console.write_table("Targets", columns, [_cells(row) for row in rows])
+    console.write(f"{machine.cpu}, {machine.cores} cores: {' '.join(machine.isa) or 'no instructions for integers known'}")
+    for problem in (*found, *(f"{row.name}: {fault}" for row in rows for fault in row.faults)):
+        console.write(f"clash: {problem}")
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Show one target and try it.
+
+    A tiny network is run on it in each format that it opens, and its integers are checked; this takes some seconds. It ends
+    with 4 if they are wrong. `show` may be left out.
     """
     from edgeq.deploy import console
     from edgeq.deploy.listing import list_targets
+    from edgeq.deploy.selftest import self_test
+    from edgeq.errors import TargetError
+    from edgeq.target import TARGETS
 
-    rows = list_targets(name)
-    if as_json:
-        console.write_json("targets", {"targets": rows})
-    elif name is not None:
-        console.write_table(rows[0].name, ("", ""), _details(rows[0]))
+    (row,) = list_targets(name)
+    tests = self_test(TARGETS.load(name)) if row.usable else ()
+    if as_json or context.obj:
+        console.write_json("targets", {"targets": [row], "self_tests": tests})
     else:
-        columns = ("target", "usable", "opens", "integers", "latency", "runs on", "what it is, or how to mend it")
-        console.write_table("Targets", columns, [_cells(row) for row in rows])
+        console.write_table(row.name, ("", ""), [*_details(row), *((f"self-test, {test.format}", _told(test)) for test in tests)])
+    failed = [test for test in tests if not test.passed]
+    if failed:
+        raise TargetError(
+            f"{name} failed its self-test: {failed[0].what}", mend="try another version of its runtime, or another target of its format"
+        )
+
+
+@app.command()
+def setup(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A target that runs in an environment of its own.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Make it again, if it is there already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the environment that a target needs.
+
+    Exactly pinned packages go into a virtual environment in the folder that EDGEQ_HOME names, else in the user's cache folder.
+    An interrupted one leaves nothing behind.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.listing import set_up
+
+    done = set_up(name, force=force, say=console.note)
+    if as_json or context.obj:
+        console.write_json("targets", {"target": name, "place": str(done)})
+    else:
+        console.write(f"{name} is ready; edgeq targets {name} tries it")
 
 
 def _cells(row: "TargetRow") -> tuple[str, ...]:
     versions = ", ".join(f"{package} {version}" for package, version in row.versions.items())
     what = row.summary if row.usable else f"{row.why_not}; {row.mend}"
-    return row.name, "yes" if row.usable else "no", ", ".join(row.formats), ", ".join(row.carriers) or "–", row.latency, versions, what
+    usable = "no" if not row.usable else "if named" if row.on_request else "yes"
+    return row.name, usable, ", ".join(row.formats), ", ".join(row.carriers) or "–", row.latency, versions, what
 
 
 def _details(row: "TargetRow") -> list[tuple[str, str]]:
@@ -42,10 +114,17 @@ def _details(row: "TargetRow") -> list[tuple[str, str]]:
         ("what it is", row.summary),
         ("usable here", "yes" if row.usable else f"no: {row.why_not}"),
         *([] if row.usable else [("mend", row.mend)]),
+        ("is run", "where it is named only" if row.on_request else "where no target is named, too"),
         ("opens", ", ".join(row.formats)),
         ("computes in", ", ".join(row.carriers) or "float"),
         ("one scale a channel", "yes" if row.per_channel else "no"),
         ("inner tensors", "readable" if row.intermediates else "hidden"),
         ("its latency is", row.latency),
         *((package, version) for package, version in row.versions.items()),
+        *(("clash", fault) for fault in row.faults),
     ]
+
+
+def _told(test: "SelfTest") -> str:
+    speed = "" if test.p50_ms is None else f"; a run takes {1000 * test.p50_ms:,.1f} µs"
+    return f"{'passed' if test.passed else 'FAILED'}: {test.what}{speed}"

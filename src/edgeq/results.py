@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgeq.errors import TargetError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edgeq.timing import Latency
 
@@ -109,6 +111,38 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A stage that was to run and could not: its runtime refused the file, crashed, or answered with garbage.
+
+    Attributes:
+        artefact: the file's name.
+        target: the target's name.
+        what: what went wrong.
+        mend: what can be done about it.
+    """
+
+    artefact: str
+    target: str
+    what: str
+    mend: str
+
+    @property
+    def name(self) -> str:
+        """``artefact @ target``."""
+        return f"{self.artefact} @ {self.target}"
+
+
+def require_all(failures: Sequence[Failure]) -> None:
+    """Return when everything ran.
+
+    Raises:
+        TargetError: something did not; says what, of each.
+    """
+    if failures:
+        raise TargetError("; ".join(f"{failure.name}: {failure.what}" for failure in failures), mend=failures[0].mend)
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Several stages on the same samples.
 
@@ -119,6 +153,7 @@ class Comparison:
         stages: in the order of the chain, the reference first.
         hops: from each stage to the next.
         from_reference: from the reference to each other stage.
+        failures: stages that could not run; they are in none of the above.
     """
 
     data: str
@@ -127,6 +162,7 @@ class Comparison:
     stages: tuple[Stage, ...]
     hops: tuple[Hop, ...]
     from_reference: tuple[Hop, ...]
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +177,7 @@ class Profile:
         kind: measured, simulated or estimated.
         latency: the figures.
         size_bytes: of the file.
+        facts: what the session says about itself.
     """
 
     artefact: str
@@ -150,3 +187,4 @@ class Profile:
     kind: str
     latency: Latency
     size_bytes: int
+    facts: Mapping[str, str] = field(default_factory=dict)

@@ -13,15 +13,16 @@ import gc
 import os
 import time
 from array import array
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from edgeq.errors import Inconclusive, UsageError
+from edgeq.errors import Inconclusive, TargetError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,6 +32,14 @@ MAX_SPREAD = 0.2  # interquartile range / median
 MAX_DRIFT = 0.1  # second half's median / first half's, less one
 BLOCKS_FOR_RATIO = 5
 RESAMPLES = 2000
+
+
+class SessionFailed(TargetError):
+    """A session's error, with the name that the session was measured under."""
+
+    def __init__(self, session: str, error: TargetError) -> None:
+        super().__init__(error.what, mend=error.mend)
+        self.session = session
 
 
 class Invocable(Protocol):
@@ -57,12 +66,27 @@ class SelfTimed(Protocol):
         ...
 
 
+@runtime_checkable
+class Estimating(Protocol):
+    """What computes on something else than what its latency is of, and knows that latency from a model."""
+
+    @property
+    def estimated_ms(self) -> float:
+        """What one run takes."""
+        ...
+
+    @property
+    def estimate_note(self) -> str:
+        """What the estimate rests on, and what it leaves out."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What repeated runs of one session took.
+    """What repeated runs of one session took, or what one run is estimated to take.
 
     Attributes:
-        runs: how many were timed.
+        runs: how many were timed; 0 for an estimate, whose percentiles are all the same.
         p50_ms: the median.
         p90_ms: the 90th percentile.
         p99_ms: the 99th percentile.
@@ -121,18 +145,26 @@ def measure(
         clock: nanoseconds, monotonic.
 
     Raises:
+        SessionFailed: a runtime failed.
         UsageError: no sessions, or a time or count that is not positive.
     """
     if not sessions or seconds <= 0 or min_runs < 1:
         raise UsageError("there is nothing to measure", mend="give at least one session, a positive time and at least one run")
     load = _load_average()
-    block_ns = max([int(BLOCK_SECONDS * 1e9), *(_warm_up(session, warmup_seconds, clock) for session in sessions.values())])
+    block_ns = max([int(BLOCK_SECONDS * 1e9), *(_warm_up(name, session, warmup_seconds, clock) for name, session in sessions.items())])
     blocks: dict[str, list[array[int]]] = {name: [] for name in sessions}
     order, turns = list(sessions), np.random.default_rng(0)
     while not all(_enough(taken, seconds, min_runs) for taken in blocks.values()):
         for name in turns.permutation(order):
-            blocks[name].append(_block(sessions[name], block_ns, clock))
+            with _blaming(name):
+                blocks[name].append(_block(sessions[name], block_ns, clock))
     return {name: _summary(taken, load) for name, taken in blocks.items()}
+
+
+def estimated(session: Estimating) -> Latency:
+    """An estimate in the place of a measurement; never to be trusted as one."""
+    took = session.estimated_ms
+    return Latency(0, took, took, took, took, took, 0.0, 0.0, trustworthy=False, why=f"estimated: {session.estimate_note}", blocks_ms=())
 
 
 def ratio(a: Latency, b: Latency) -> Ratio:
@@ -181,11 +213,20 @@ def _load_average() -> float:
     return os.getloadavg()[0] / len(os.sched_getaffinity(0))
 
 
-def _warm_up(session: Invocable, seconds: float, clock: Callable[[], int]) -> int:
+@contextmanager
+def _blaming(session: str) -> Iterator[None]:
+    try:
+        yield
+    except TargetError as error:
+        raise SessionFailed(session, error) from error
+
+
+def _warm_up(name: str, session: Invocable, seconds: float, clock: Callable[[], int]) -> int:
     """Run untimed, at least twice (the first run allocates); returns what the last run took, in ns."""
     end, runs, took = clock() + int(seconds * 1e9), 0, 0
     while runs < 2 or clock() < end:
-        took = max(session.invoke_ns(0)) if isinstance(session, SelfTimed) else _timed(session, clock)
+        with _blaming(name):
+            took = max(session.invoke_ns(0)) if isinstance(session, SelfTimed) else _timed(session, clock)
         runs += 1
     return took
 

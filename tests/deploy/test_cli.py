@@ -10,7 +10,7 @@ import pytest
 from tests import fake_targets
 
 import edgeq
-from edgeq.deploy import cli
+from edgeq.deploy import cli, selftest
 from edgeq.deploy.cli import run
 from edgeq.errors import GateFailed, Inconclusive, Interrupted, TargetError
 
@@ -168,7 +168,7 @@ def test_debug_shows_tracebacks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 def _raise_in_targets(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def fail(_name: str | None) -> None:
+    def fail(_name: str | None = None) -> None:
         raise error
 
     monkeypatch.setattr("edgeq.deploy.listing.list_targets", fail)
@@ -213,7 +213,13 @@ def test_the_console_script_and_a_reader_that_leaves() -> None:
     assert (process.returncode, err) == (0, "")
 
 
-def test_listings(answer: Callable[..., Any], fakes: dict[str, fake_targets.FakeTarget], capsys: pytest.CaptureFixture[str]) -> None:
+def test_listings(
+    answer: Callable[..., Any],
+    fakes: dict[str, fake_targets.FakeTarget],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(selftest, "self_test", lambda _target: (selftest.SelfTest("tflite", True, "40 integers are right", 0.01, 1.0),))
     fakes["a-board"].usable = False
     rows = {row["name"]: row for row in answer("targets")["targets"]}
     assert (rows["a-board"]["usable"], rows["a-board"]["mend"], rows["ort-cpu"]["formats"]) == (False, "install one", ["onnx"])

@@ -31,11 +31,17 @@ def test_six_networks_in_both_formats_and_one_report(folder: Path) -> None:
     assert (folder / "report.html").read_text().startswith("<!")
 
 
+def row_file(row: dict[str, str]) -> str:
+    return f"{row['model']}-{row['scheme']}.tflite".replace("/", "")
+
+
 def test_the_report_tells_what_the_table_promises(folder: Path) -> None:
     report = json.loads((folder / "report.json").read_bytes())
     assert [row["parameters"] for row in report["rows"]] == [14906] * 3 + [77754] * 3
     for row in report["rows"]:
-        assert set(row["accuracy"]) == set(usable_targets())
+        refused = {name for name in usable_targets() if any(f"{row_file(row)} @ {name} did not run" in note for note in report["notes"])}
+        assert set(row["accuracy"]) | refused == set(usable_targets())
+        assert not refused or row["scheme"] == "FP32"
         assert set(row["size_bytes"]) == {"onnx", "tflite"}
         assert (row["activation_mse"] is None) == (row["scheme"] == "FP32")
         assert {"ort-cpu", "tflite"} <= set(row["latency"])

@@ -1,0 +1,169 @@
+"""One table of the user's file of boards, made into a target; every wrong key or value is named with its place."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeq.errors import UnknownName, UsageError
+from edgeq.registry import Registry
+from edgeq.targets.workers.launchers import Container, Here, Interpreter, Qemu, Ssh
+from edgeq.targets.workers.process import Limits
+from edgeq.targets.workers.target import WorkerTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edgeq.target import Capabilities, Target
+    from edgeq.targets.workers.launchers import Launcher
+
+RESERVED = ("setup", "show")  # what stands behind `edgeq targets` already
+LAUNCHERS: Mapping[str, type[Any] | None] = {
+    "here": Here,
+    "interpreter": Interpreter,
+    "environment": None,  # one that `edgeq targets setup` makes
+    "qemu": Qemu,
+    "container": Container,
+    "ssh": Ssh,
+}
+_LIMITS = ("open_seconds", "run_seconds", "memory_mb")
+_OWN = ("launcher", "engine", "options", "summary", "requirements", *_LIMITS)
+_MEND = "docs/reference/targets.md lists what may stand there"
+
+
+class Table:
+    """One table.
+
+    Args:
+        path: the file.
+        name: the table's, and so the target's.
+        content: what TOML made of it.
+
+    Raises:
+        UsageError: it is no table, or has a name that cannot be.
+    """
+
+    def __init__(self, path: Path, name: str, content: Any) -> None:
+        self.path, self.name, self.content = path, name, content
+        if not isinstance(content, dict):
+            raise self.wrong("is no table", f"write [{name}] in a line of its own")
+        if name in RESERVED:
+            raise self.wrong("is a word of the command line", "choose another name")
+
+    def adjusted(self, target: Target) -> WorkerTarget:
+        """An installed target with the limits given here.
+
+        Raises:
+            UsageError: something else is given too, or the target runs in no worker.
+        """
+        if not isinstance(target, WorkerTarget):
+            raise self.wrong("is an installed target that runs in no worker", "choose another name")
+        self._refuse_others(_LIMITS)
+        return replace(target, limits=self._limits(target.limits))
+
+    def wrong(self, what: str, mend: str = _MEND) -> UsageError:
+        """The error that names this table."""
+        return UsageError(f"{self.path}: {self.name} {what}", mend=mend)
+
+    def _refuse_others(self, known: tuple[str, ...]) -> None:
+        strangers = sorted(set(self.content) - set(known))
+        if strangers:
+            raise self.wrong(f"has the key {strangers[0]!r}, which is not known here", f"known: {', '.join(known)}")
+
+    def target(self) -> WorkerTarget:
+        """The target that is described here.
+
+        Raises:
+            UsageError: a key is missing, unknown, or has a value that cannot be.
+        """
+        kind = self._get("launcher", str)
+        if kind not in LAUNCHERS:
+            raise self.wrong(f"has the launcher {kind!r}", f"choose one of {', '.join(LAUNCHERS)}")
+        launcher = LAUNCHERS[kind]
+        self._refuse_others((*_OWN, *((field.name for field in fields(launcher)) if launcher is not None else ())))
+        place: Launcher | None = self._launcher(launcher) if launcher is not None else None
+        base = self._base()
+        what = self._get("summary", str, "") or f"{base.capabilities.summary}, {place.place if place else 'its own environment'}"
+        return replace(
+            base,
+            name=self.name,
+            capabilities=replace(base.capabilities, summary=what, on_request=True),
+            requirements=self._requirements(base, needed=launcher is None),
+            modules=(),
+            launcher=place,
+            limits=self._limits(base.limits),
+        )
+
+    def _limits(self, default: Limits) -> Limits:
+        memory = self._get("memory_mb", int, 0)
+        times = {name: float(self._get(name, (int, float), getattr(default, name))) for name in _LIMITS[:2]}
+        if memory < 0 or min(times.values()) <= 0:
+            raise self.wrong("has a limit below zero", "give seconds and megabytes above zero")
+        return Limits(**times, memory_bytes=memory * 2**20 or default.memory_bytes)
+
+    def _base(self) -> WorkerTarget:
+        """The target whose engine runs there, with its options."""
+        engine, options = self._get("engine", str), self._get("options", dict, {})
+        if engine in _ENGINES:
+            try:
+                return WorkerTarget(self.name, _ENGINES[engine](options), engine, options=options)
+            except KeyError as error:
+                raise self.wrong(f"has the option {error}, which its engine does not know") from error
+        installed = Registry["Target"]("target")
+        known = {name: installed.load(name) for name in installed.names() if name == engine}
+        target = known.get(engine)
+        if not isinstance(target, WorkerTarget):
+            raise UnknownName(f"engine for {self.name} ({self.path})", engine, [*_ENGINES, "or an installed target that runs in a worker"])
+        return replace(target, options={**target.options, **options})
+
+    def _requirements(self, base: WorkerTarget, *, needed: bool) -> tuple[str, ...]:
+        given = tuple(self._get("requirements", list, list(base.requirements)))
+        if not all(isinstance(each, str) and "==" in each for each in given):
+            raise self.wrong("has requirements that are not exact", 'write each as "package==version"')
+        if needed and not given:
+            raise self.wrong("has no requirements", 'list what its environment needs: requirements = ["package==version"]')
+        return given if needed else ()
+
+    def _launcher(self, kind: type[Any]) -> Launcher:
+        given = {}
+        for field in fields(kind):
+            if field.name in self.content:
+                given[field.name] = self._converted(field.name, str(field.type))
+            elif field.default is MISSING:
+                raise self.wrong(f"lacks the key {field.name!r}", f"a launcher of this kind needs it; {_MEND}")
+        launcher: Launcher = kind(**given)
+        return launcher
+
+    def _converted(self, key: str, kind: str) -> Any:
+        if kind.startswith("Path"):
+            return self.path.absolute().parent / Path(self._get(key, str)).expanduser()
+        if kind.startswith("tuple"):
+            return tuple(str(each) for each in self._get(key, list))
+        return self._get(key, int if kind.startswith("int") else str)
+
+    def _get(self, key: str, kind: Any, default: Any = MISSING) -> Any:
+        value = self.content.get(key, default)
+        if value is MISSING:
+            raise self.wrong(f"lacks the key {key!r}")
+        if not isinstance(value, kind) or isinstance(value, bool):
+            wanted = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+            raise self.wrong(f"has {key} = {value!r}, which is no {wanted}")
+        return value
+
+
+def _tflite(options: Mapping[str, Any]) -> Capabilities:
+    from edgeq.targets import tflite
+
+    kernels = {"xnnpack": tflite.xnnpack, "builtin": tflite.builtin, "reference": tflite.reference}
+    return kernels[options.get("kernels", "xnnpack")].capabilities
+
+
+def _ort(options: Mapping[str, Any]) -> Capabilities:
+    from edgeq.targets import ort
+
+    base = ort.cpu if options.get("optimize", True) else ort.cpu_reference
+    return replace(base.capabilities, intermediates=False)
+
+
+_ENGINES: Mapping[str, Callable[[Mapping[str, Any]], Capabilities]] = {"tflite": _tflite, "ort": _ort}
