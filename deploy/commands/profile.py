@@ -26,8 +26,9 @@ def command(
 
     One sample at a time; all artefacts and targets take turns, so that they meet the same machine. The input is the first
     test sample of the data set, or random numbers that are the same in every run. A target that runs in another process or on
-    a board is timed there, without the way to it. A target whose time says nothing of the device that it stands for is labelled simulated; one that
-    only knows a model of it, estimated. A target that fails loses its own figures only, and the command ends with 4.
+    a board is timed there, without the way to it. A time that says nothing of the device that a target stands for is labelled
+    simulated, one that comes from a model of the device estimated. A target that fails loses its own figures only, and the
+    command ends with 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.inputs import find_pairs, load_data
