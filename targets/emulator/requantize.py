@@ -42,10 +42,38 @@ def requantize(sums: Tensor, factors: Factors, landing: Landing, rounding: Round
     return result
 
 
-def count_clipped(sums: Tensor, factors: Factors, landing: Landing, rounding: Rounding, axis: int = -1) -> int:
-    """How many results lie outside of the bounds before they are clipped to them."""
-    low, high = landing.low - landing.zero_point, landing.high - landing.zero_point
-    return sum(int(((levels < low) | (levels > high)).sum()) for _, levels in _in_slices(sums, factors, rounding, axis))
+def requantize_and_count(sums: Tensor, factors: Factors, landing: Landing, rounding: Rounding, axis: int = -1) -> tuple[Tensor, int]:
+    """What :func:`requantize` gives, and how many of the results were clipped.
+
+    A lower bound at the zero point is a ReLU's, and what lies below it is meant to go; it is not counted.
+    """
+    result = torch.empty(sums.shape, dtype=torch.float32)
+    clipped = 0
+    for part, levels in _in_slices(sums, factors, rounding, axis):
+        levels.add_(landing.zero_point)
+        clipped += int((levels > landing.high).sum())
+        if landing.low < landing.zero_point:
+            clipped += int((levels < landing.low).sum())
+        result[part] = levels.clamp_(landing.low, landing.high)
+    return result, clipped
+
+
+def to_one_scale(weights: NDArray[np.integer], scales: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int64], float]:
+    """Weights with a scale a channel, moved to one power-of-two scale for all of them, as a machine without channel scales needs.
+
+    Args:
+        weights: levels, (channels, ...).
+        scales: one a channel.
+        bits: the width of the machine's weights.
+
+    Returns:
+        Levels of at most that width, and the scale: the least power of two on which none of them is clipped.
+    """
+    real = weights * scales.astype(np.float64).reshape(-1, *[1] * (weights.ndim - 1))
+    most = 2 ** (bits - 1) - 1
+    reach = float(np.abs(real).max(initial=0.0))
+    scale = 2.0 ** math.ceil(math.log2(reach / most)) if reach else 1.0
+    return np.rint(real / scale).astype(np.int64), scale
 
 
 def rescale(sums: Tensor, factors: Factors, rounding: Rounding, axis: int = -1) -> Tensor:

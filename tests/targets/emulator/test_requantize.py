@@ -19,13 +19,14 @@ from edgeq.errors import TargetError
 from edgeq.multipliers import quantize_multiplier
 from edgeq.targets.emulator.numerics import Factors, Landing, Rounding
 from edgeq.targets.emulator.requantize import (
-    count_clipped,
     held_error,
     high_product,
     power_of_two_shift,
     requantize,
+    requantize_and_count,
     rescale,
     shift_right,
+    to_one_scale,
 )
 
 if TYPE_CHECKING:
@@ -270,7 +271,9 @@ def test_slices_change_nothing_and_the_input_stays(rounding: Rounding) -> None:
     assert got.dtype == torch.float32
     whole = rescale(values, factors, rounding, axis=1) + landing.zero_point
     assert torch.equal(got.to(torch.int64), whole.clamp(-100, 90).to(torch.int64))
-    assert count_clipped(values, factors, landing, rounding, axis=1) == int(((whole < -100) | (whole > 90)).sum()) > 0
+    counted, clipped = requantize_and_count(values, factors, landing, rounding, axis=1)
+    assert torch.equal(counted, got)
+    assert clipped == int(((whole < -100) | (whole > 90)).sum()) > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int32, torch.int64])
@@ -291,6 +294,37 @@ def test_a_held_factor_is_as_near_as_its_bits_allow() -> None:
     assert np.all(np.abs(held_error(factors, "double")) <= 2.0**-31)
     assert np.all(np.abs(held_error(factors, "half-even-float32")) <= 2.0**-24)
     assert not held_error(factors, "half-even").any()
+
+
+def test_what_a_relu_takes_away_was_not_clipped() -> None:
+    values = torch.tensor([-50.0, -3.0, 5.0, 300.0])
+    assert requantize_and_count(values, Factors.of(1.0), Landing(0, 0, 255), "half-even")[1] == 1
+    assert requantize_and_count(values, Factors.of(1.0), Landing(0, -10, 255), "half-even")[1] == 2
+    assert requantize_and_count(values, Factors.of(1.0), Landing(-128, -128, 127), "half-even")[1] == 1
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    spread=st.floats(0, 8),
+    bits=st.integers(2, 16),
+)
+def test_one_scale_for_all_channels_clips_nothing_and_is_off_by_half_a_step_at_most(seed: int, spread: float, bits: int) -> None:
+    random = np.random.default_rng(seed)
+    weights = random.integers(-127, 128, (6, 4, 3))
+    scales = np.exp2(random.uniform(-8 - spread, -8, 6)).astype(np.float32)
+    moved, scale = to_one_scale(weights, scales, bits)
+    real = weights * scales.astype(np.float64)[:, None, None]
+    assert np.log2(scale) == np.rint(np.log2(scale))
+    assert np.abs(moved).max() <= 2 ** (bits - 1) - 1
+    assert np.abs(moved * scale - real).max() <= scale / 2
+    if real.any():
+        assert np.abs(real).max() > scale / 2 * (2 ** (bits - 1) - 1)
+
+
+def test_weights_of_nothing_but_zeros_have_a_scale() -> None:
+    moved, scale = to_one_scale(np.zeros((2, 3), np.int8), np.ones(2, np.float32), 8)
+    assert not moved.any()
+    assert scale == 1.0
 
 
 def test_an_unknown_rounding_is_refused() -> None:
