@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
-from edgeq.exporters.explicit import add_kernel_shapes, check_channel_axes, float_biases, give_views_their_grid, with_zero_points
+from edgeq.exporters.explicit import add_kernel_shapes, check_channel_axes, float_biases, give_views_their_grid, own_grids, with_zero_points
 from edgeq.exporters.narrow import bound_between, bound_reals, reads_integers
 from edgeq.exporters.opsets import to_opset
 from edgeq.exporters.ranges import bounded_below, carrier_of, moved_from, range_of, zero_of
@@ -55,6 +55,8 @@ def to_dialect(model: ir.Model, dialect: Dialect) -> ir.Model:
         float_biases(copy.graph)
     if dialect.kernel_shape:
         add_kernel_shapes(copy.graph)
+    if dialect.own_grids:
+        own_grids(copy.graph)
     _forget_unused(copy.graph)
     return to_opset(copy, dialect.opset)
 
@@ -79,6 +81,8 @@ def _rewrite(graph: ir.Graph, quantizer: ir.Node, dialect: Dialect, source: ir.N
         _shift(graph, quantizer, _between(quantizer, dialect.carrier), dialect.carrier)
         if dialect.carrier == "int8":
             _drop_relu(graph, quantizer)
+        if dialect.narrow == "saturate":
+            _part_relu(graph, quantizer, dialect.carrier)
     elif dialect.narrow == "saturate":
         _saturate(graph, quantizer, dialect.carrier)
     else:
@@ -157,6 +161,16 @@ def _drop_relu(graph: ir.Graph, quantizer: ir.Node) -> None:
     if zero_of(quantizer.inputs[2]) == CARRIER_RANGE["int8"][0]:
         quantizer.replace_input_with(0, relu.inputs[0])
         graph.remove(relu, safe=True)
+
+
+def _part_relu(graph: ir.Graph, quantizer: ir.Node, carrier: Carrier) -> None:
+    """Quantise in front of a ReLU too, unless the carrier saturates where it would: a graph compiler fuses no other."""
+    source = quantizer.inputs[0]
+    relu = source.producer() if source is not None else None
+    if relu is None or relu.op_type != "Relu" or zero_of(quantizer.inputs[2]) == CARRIER_RANGE[carrier][0]:
+        return
+    if not reads_integers(relu.inputs[0]):
+        bound_between(graph, quantizer, 0)
 
 
 def _shift(graph: ir.Graph, quantizer: ir.Node, shift: int, carrier: Carrier) -> None:

@@ -147,3 +147,36 @@ def add_kernel_shapes(graph: ir.Graph) -> None:
             numbers = constant_of(stored) if stored is not None else None
             if numbers is not None:
                 node.attributes.add(ir.AttrInt64s("kernel_shape", list(numbers.shape[2:])))
+
+
+def own_grids(graph: ir.Graph) -> None:
+    """Give each tensor its scale and zero point in constants that no other tensor's quantisers read.
+
+    OpenVINO's compiler moves the zero point of a padded tensor in place: with a shared constant it moves those of other tensors
+    too, and refuses the model over a shape that does not fit, or computes it up to 76 LSB off.
+    """
+    owners: dict[ir.Value, ir.Value | None] = {}
+    for node in [node for node in graph if node.op_type in _Q_DQ]:
+        tensor = _tensor_of(node)
+        for index, value in enumerate(node.inputs[1:3], start=1):
+            if value is None or value.const_value is None or owners.setdefault(value, tensor) is tensor:
+                continue
+            node.replace_input_with(index, _copied(graph, value, tensor))
+
+
+def _tensor_of(quantizer: ir.Node) -> ir.Value | None:
+    """The integers that a quantiser or dequantiser shares its grid with: those in front of the Clip that may narrow them."""
+    if quantizer.op_type == "QuantizeLinear":
+        return quantizer.outputs[0]
+    value = quantizer.inputs[0]
+    producer = value.producer() if value is not None else None
+    return producer.inputs[0] if producer is not None and producer.op_type == "Clip" else value
+
+
+def _copied(graph: ir.Graph, value: ir.Value, tensor: ir.Value | None) -> ir.Value:
+    """A constant's copy for one tensor, made once."""
+    name = f"{value.name}_of_{tensor.name if tensor is not None else 'none'}"
+    if name not in graph.initializers and value.const_value is not None:
+        constant = ir.tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=name)
+        graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(constant.dtype), shape=value.shape, const_value=constant)
+    return graph.initializers[name]

@@ -62,13 +62,19 @@ def range_of(quantizer: ir.Node) -> Range:
 
 def moved_from(quantizer: ir.Node) -> ir.Node | None:
     """The DequantizeLinear whose grid a quantiser repeats, since nothing but views stands between them."""
+    source = _viewed(quantizer)
+    if source is None or range_of(quantizer).clip is not None:
+        return None
+    return source if list(source.inputs[1:]) == list(quantizer.inputs[1:]) else None
+
+
+def _viewed(quantizer: ir.Node) -> ir.Node | None:
+    """The DequantizeLinear that a quantiser reads through views, one at least."""
     node = quantizer
     while node.inputs[0] is not None and (producer := node.inputs[0].producer()) is not None and producer.op_type in VIEWS:
         node = producer
     source = node.inputs[0].producer() if node.inputs[0] is not None else None
-    if node is quantizer or source is None or source.op_type != "DequantizeLinear" or range_of(quantizer).clip is not None:
-        return None
-    return source if list(source.inputs[1:]) == list(quantizer.inputs[1:]) else None
+    return None if node is quantizer or source is None or source.op_type != "DequantizeLinear" else source
 
 
 def maker_of(dequantizer: ir.Node) -> ir.Node | None:
@@ -83,11 +89,13 @@ def maker_of(dequantizer: ir.Node) -> ir.Node | None:
 
 def span(quantizer: ir.Node) -> tuple[int, int]:
     """The steps from zero, least and most, that a per-tensor quantiser can give, whatever bounds them and in any carrier."""
-    source = moved_from(quantizer)
-    if source is not None and (maker := maker_of(source)) is not None:
-        return span(maker)
     used, zero = range_of(quantizer), zero_of(quantizer.inputs[2])
     low, high = used.low - zero, used.high - zero
+    source = _viewed(quantizer)
+    maker = maker_of(source) if source is not None and _same_step(source, quantizer) else None
+    if maker is not None:
+        least, most = span(maker)
+        return max(low, least), min(high, most)
     value = quantizer.inputs[0]
     if value is None:
         return low, high
@@ -97,6 +105,11 @@ def span(quantizer: ir.Node) -> tuple[int, int]:
         steps = np.asarray(_bounds(producer), np.float64) / float(np.asarray(scale))
         low, high = int(max(low, np.rint(max(steps[0], -(2.0**31))))), int(min(high, np.rint(min(steps[1], 2.0**31))))
     return (max(low, 0) if not_negative(value) else low), high
+
+
+def _same_step(one: ir.Node, other: ir.Node) -> bool:
+    scales = [constant_of(node.inputs[1]) for node in (one, other) if node.inputs[1] is not None]
+    return len(scales) == 2 and scales[0] is not None and scales[1] is not None and np.array_equal(scales[0], scales[1])
 
 
 def _bounds(node: ir.Node) -> tuple[float, float]:

@@ -27,7 +27,7 @@ def why_float(node: ir.Node, *, optimize: bool) -> str:
         return "graph optimisation is off, and without it every QDQ model is computed in float"
     if node.op_type not in _FUSED | _MOVES | {"Relu"}:
         return f"ONNX Runtime has no integer kernel for {node.op_type}"
-    return _input(node) or _weights(node) or _output(node) or _unfused(node)
+    return float_input(node) or float_weights(node) or _output(node) or _unfused(node)
 
 
 def _unfused(node: ir.Node) -> str:
@@ -37,7 +37,8 @@ def _unfused(node: ir.Node) -> str:
     return f"ONNX Runtime did not fuse it with the quantisers around it{hint}"
 
 
-def _input(node: ir.Node) -> str:
+def float_input(node: ir.Node) -> str:
+    """The first input that is not dequantised from 8 bits; empty where all are."""
     data = node.inputs[:1] if node.op_type in _WEIGHTED[:2] or node.op_type in _MOVES else node.inputs
     for value in data:
         if value is None or constant_of(value) is not None:
@@ -50,7 +51,8 @@ def _input(node: ir.Node) -> str:
     return ""
 
 
-def _weights(node: ir.Node) -> str:
+def float_weights(node: ir.Node) -> str:
+    """What keeps the weights of a node that multiplies from being integers; empty where nothing does."""
     value = node.inputs[1] if node.op_type in _WEIGHTED and len(node.inputs) > 1 else None
     if value is None:
         return ""

@@ -25,7 +25,9 @@ _QUIET = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity"
 _INTEGER_KERNEL = re.compile(r"(QLinear|QGemm$|QAttention$|MatMulInteger|ConvInteger|DynamicQuantize)")
 _LAYOUTS = ("Transpose", "ReorderInput", "ReorderOutput")
 _BLOCKED = "_nchwc"  # what kernels in a blocked layout are called after their output
-_MARK = re.compile(r"edgeq(\d+)~")
+MARK = re.compile(r"edgeq(\d+)~")
+"""What :func:`marked` calls a node, and what runtimes call what they make of it."""
+
 _BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "float": 4, "int32": 4, "int64": 8, "double": 8}
 
 
@@ -55,7 +57,7 @@ def plan_of(model: onnx.ModelProto, running: onnx.ModelProto, *, optimize: bool)
     kernels = _Kernels(graph.graph, running, shapes)
     ops = []
     for node in graph.graph:
-        if node.op_type in _QUIET or _is_constant(node):
+        if not is_computed(node):
             continue
         kernel, arithmetic = kernels.of(node)
         why = why_float(node, optimize=optimize) if arithmetic == "float" else ""
@@ -63,9 +65,11 @@ def plan_of(model: onnx.ModelProto, running: onnx.ModelProto, *, optimize: bool)
     return Plan(tuple(ops), *kernels.transposes())
 
 
-def _is_constant(node: ir.Node) -> bool:
-    """Whether a node only works on constants, or on shapes, and so is gone before the first sample."""
-    return node.op_type in ("Shape", "Size") or all(value is None or constant_of(value) is not None for value in node.inputs)
+def is_computed(node: ir.Node) -> bool:
+    """Whether a node is an operator to account for: no quantiser, and none that works on constants or shapes alone."""
+    if node.op_type in _QUIET or node.op_type in ("Shape", "Size"):
+        return False
+    return any(value is not None and constant_of(value) is None for value in node.inputs)
 
 
 class _Kernels:
@@ -78,7 +82,7 @@ class _Kernels:
         self.types, self.sizes = _described(running)
         self.by_position: dict[int, onnx.NodeProto] = {}
         for node in self.nodes:
-            mark = _MARK.match(node.name)
+            mark = MARK.match(node.name)
             if mark is not None and node.op_type not in _QUIET:
                 self.by_position.setdefault(int(mark.group(1)), node)
         self.by_value = {name: node for node in self.nodes for name in node.output}
@@ -116,7 +120,7 @@ class _Kernels:
     def _moved(self, transpose: onnx.NodeProto) -> int:
         """The bytes that an inserted operator moves, told by the kernel that reads it, or else by the one before it; 0 for neither."""
         for kernel in self.nodes:
-            mark = _MARK.match(kernel.name)
+            mark = MARK.match(kernel.name)
             if mark is not None and transpose.output[0] in kernel.input[:1]:
                 return self._bytes(self.originals[int(mark.group(1))].inputs[0], kernel)
             if mark is not None and transpose.input[0] in kernel.output:

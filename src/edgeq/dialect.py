@@ -33,6 +33,7 @@ class Dialect:
         symmetric: whether zero points of activations have to be 0.
         float_biases: whether biases have to be float32 constants, because int32 cannot be dequantised there.
         kernel_shape: whether every convolution has to say its kernel's shape.
+        own_grids: whether every tensor has to have scale and zero point in constants of its own.
     """
 
     format: Literal["onnx", "tflite"] = "onnx"
@@ -42,6 +43,7 @@ class Dialect:
     symmetric: bool = False
     float_biases: bool = False
     kernel_shape: bool = False
+    own_grids: bool = False
 
 
 CANONICAL = Dialect()
@@ -53,12 +55,13 @@ TFLITE = Dialect(format="tflite", carrier="int8", narrow="saturate")
 SATURATING = Dialect(narrow="saturate")
 """For graph compilers that take a QDQ group whole and know no Clip on integers."""
 
+OPENVINO = Dialect(own_grids=True)
+"""OpenVINO fuses integer Clips in uint8, faster than saturation; it moves a padded tensor's zero point in place, in a constant."""
+
 TENSORRT = Dialect(carrier="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True)
 """int8 with zero point 0, as TensorRT's parser wants it: it dequantises int8 only, and asserts that zero points are zero."""
 
 DIALECTS: Mapping[str, Dialect] = {
-    "qnn-htp": SATURATING,
-    "openvino": SATURATING,
     "tensorrt": TENSORRT,
     "ort-tensorrt": TENSORRT,
 }

@@ -37,7 +37,8 @@ class Engine(Protocol):
 
     ``threads`` and ``intermediates`` are always among the options. Tensors are described by dictionaries with ``name``,
     ``shape`` (batch 1 first) and ``dtype``, and, where the runtime itself knows a grid, ``scale``, ``zero_point`` (lists)
-    and ``axis``. ``grids``, of the same keys by name, is for what ``tensors`` returns, and may be left out.
+    and ``axis``. ``grids``, of the same keys by name, is for what ``tensors`` returns, and ``layers``, one dictionary of texts and
+    numbers for each kernel in the order of execution, is for a target's plan; both may be left out.
     """
 
     inputs: list[dict[str, Any]]
@@ -150,7 +151,8 @@ class _Worker:
         self.engine = self.module.Engine(request.arrays[0].tobytes(), request.header["options"])
         engine = self.engine
         facts = {**self.module.versions(), **{name: str(fact) for name, fact in engine.facts.items()}}
-        return {"inputs": engine.inputs, "outputs": engine.outputs, "facts": facts, "grids": getattr(engine, "grids", {})}, []
+        told = {"grids": getattr(engine, "grids", {}), "layers": getattr(engine, "layers", [])}
+        return {"inputs": engine.inputs, "outputs": engine.outputs, "facts": facts, **told}, []
 
     def set(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         self.engine.set_input(request.arrays[0])

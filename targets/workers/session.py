@@ -33,6 +33,9 @@ class WorkerSession(SampleSession):
         limits: time and memory.
         readable: whether the target can show tensors inside the graph at all.
 
+    Attributes:
+        layers: what the runtime tells of each kernel, in the order of execution; empty where it tells nothing.
+
     Raises:
         ArtefactError: the model cannot be fed by edgeq.
         TargetError: the runtime refuses it, crashes, or answers with garbage.
@@ -43,6 +46,7 @@ class WorkerSession(SampleSession):
         content = np.frombuffer(artefact.content, np.uint8)
         loaded = worker.ask("load", [content], seconds=limits.open_seconds, options=dict(options), memory_bytes=limits.memory_bytes).header
         self.input, self.output = self._ends(loaded)
+        self.layers = _records(loaded.get("layers"))
         self.facts = {"place": worker.place, "latency": TIMED_IN_WORKER, **_texts(loaded.get("facts"))}
         self.grids = {}
         if options["intermediates"]:
@@ -129,3 +133,7 @@ class WorkerSession(SampleSession):
 
 def _texts(told: Any) -> dict[str, str]:
     return {str(name): str(fact) for name, fact in told.items() if fact} if isinstance(told, dict) else {}
+
+
+def _records(told: Any) -> tuple[Mapping[str, Any], ...]:
+    return tuple(each for each in told if isinstance(each, dict)) if isinstance(told, list) else ()

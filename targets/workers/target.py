@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.target import Capabilities
+    from edgeq.targets.workers.boundary import Sendable
     from edgeq.targets.workers.launchers import Launcher
     from edgeq.targets.workers.session import WorkerSession
 
@@ -60,10 +61,19 @@ class WorkerTarget:
     def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
         """Load an artefact in a new worker; see :meth:`edgeq.target.Target.open`."""
         from edgeq.targets.workers.boundary import read
-        from edgeq.targets.workers.session import WorkerSession
 
         require_format(artefact, self.capabilities)
-        model = read(artefact)
+        return self.start(read(artefact), threads=threads, intermediates=intermediates)
+
+    def start(self, model: Sendable, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
+        """Load what was read of an artefact in a new worker.
+
+        Raises:
+            ArtefactError: the model cannot be fed by edgeq.
+            TargetError: there is no place to run, or the runtime refuses the model.
+        """
+        from edgeq.targets.workers.session import WorkerSession
+
         worker = Worker(self.place(), self.engine, seconds=self.limits.open_seconds)
         options = {**self.options, "threads": threads, "intermediates": intermediates and self.capabilities.intermediates}
         try:

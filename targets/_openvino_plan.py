@@ -1,0 +1,72 @@
+"""Which operators of an ONNX file OpenVINO computes in integers, read from the graph that its compiler made.
+
+Every node is given a name of ours before the compiler sees the model; each kernel says the names that it was made from.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from edgeq.plan import Plan, PlannedOp
+from edgeq.qdq_nodes import Shapes, title
+from edgeq.targets._onnx_blocks import float_input, float_weights
+from edgeq.targets._onnx_plan import MARK, is_computed, macs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    import onnx
+    import onnx_ir as ir
+
+    from edgeq.plan import Arithmetic
+
+    Layer = Mapping[str, Any]
+
+_MULTIPLYING = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+_MOVING = ("Reorder", "Transpose")
+_INTEGERS = ("i8", "u8")
+
+
+def plan_of(model: onnx.ModelProto, layers: Sequence[Layer]) -> Plan:
+    """What OpenVINO made of a model.
+
+    Args:
+        model: the model.
+        layers: the kernels as the worker tells them, of :func:`edgeq.targets._onnx_plan.marked`'s copy of the model.
+    """
+    import onnx_ir as ir
+
+    graph = ir.serde.deserialize_model(model)
+    shapes, kernels = Shapes(graph), _by_position(layers)
+    ops = [
+        _planned(node, kernels.get(position, ()), macs_of(node, shapes)) for position, node in enumerate(graph.graph) if is_computed(node)
+    ]
+    moved = [layer for layer in layers if layer["kind"] in _MOVING]
+    return Plan(tuple(ops), len(moved), sum(int(layer["output_bytes"]) for layer in moved))
+
+
+def _by_position(layers: Sequence[Layer]) -> dict[int, tuple[Layer, ...]]:
+    """The kernels that a node went into, by the node's position; those that multiply first."""
+    found: dict[int, tuple[Layer, ...]] = {}
+    for layer in sorted(layers, key=lambda layer: layer["kind"] not in _MULTIPLYING):
+        for position in {int(mark) for mark in re.findall(MARK, layer["made_from"])}:
+            found[position] = (*found.get(position, ()), layer)
+    return found
+
+
+def _planned(node: ir.Node, layers: Sequence[Layer], macs: int) -> PlannedOp:
+    if not layers:
+        return PlannedOp(title(node), node.op_type, "removed", "none", "target", macs)
+    layer = layers[0]
+    kernel = f"{layer['kind']} {layer['kernel']}"
+    arithmetic: Arithmetic = "integer" if layer["precision"] in _INTEGERS else "float"
+    return PlannedOp(title(node), node.op_type, kernel, arithmetic, "target", macs, "" if arithmetic == "integer" else _why_float(node))
+
+
+def _why_float(node: ir.Node) -> str:
+    found = float_input(node) or float_weights(node)
+    if not found and node.op_type == "ConvTranspose":
+        return "OpenVINO transposes convolutions in integers only where the input's zero point is 0"
+    return found or f"OpenVINO computed this {node.op_type} in float"

@@ -1,0 +1,29 @@
+"""What the HTP does with the operators of an ONNX file that it took whole: an operator between quantisers runs in integers there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.plan import Plan, PlannedOp
+from edgeq.qdq_nodes import Shapes, title
+from edgeq.targets._onnx_blocks import float_input, float_weights
+from edgeq.targets._onnx_plan import is_computed, macs_of
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+
+def plan_of(model: onnx.ModelProto) -> Plan:
+    """The plan of a model that a session was made of; QNN tells nothing of its kernels, so the quantisers are gone by."""
+    import onnx_ir as ir
+
+    graph = ir.serde.deserialize_model(model)
+    shapes = Shapes(graph)
+    ops = [_planned(node, macs_of(node, shapes)) for node in graph.graph if is_computed(node)]
+    return Plan(tuple(ops), sum(op.op_type == "Transpose" for op in ops), 0)
+
+
+def _planned(node: ir.Node, macs: int) -> PlannedOp:
+    why = float_input(node) or float_weights(node)
+    return PlannedOp(title(node), node.op_type, f"HTP {node.op_type}", "float" if why else "integer", "target", macs, why)
