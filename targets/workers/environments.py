@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from edgeq.targets.workers.launchers import Interpreter
 from edgeq.targets.workers.process import TOLD_LINES, Limits, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 HOME = "EDGEQ_HOME"
 _FULL = "No space left on device"
@@ -86,27 +87,38 @@ def make(requirements: Sequence[str], engine: str, *, force: bool = False, say: 
         say(f"{done.parent.parent} is there already; --force makes it again")
         return done
     place = folder(requirements)
+    with whole(place) as making:
+        _fill(making, requirements, engine, say)
+    return place / "bin" / "python"
+
+
+@contextmanager
+def whole(place: Path) -> Iterator[Path]:
+    """A folder to fill beside ``place``, which takes its place at the end, or goes away if an error ends the filling.
+
+    Raises:
+        OutputError: the disk is full, or the place cannot be written.
+    """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         _forget_killed(place)
         making = place.with_name(f".{place.name}.{os.getpid()}")
         try:
-            _fill(making, requirements, engine, say)
+            yield making
             _put(making, place)
         finally:
             shutil.rmtree(making, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"{place} cannot be written: {error.strerror}", mend=_SPACE) from error
-    return place / "bin" / "python"
 
 
 def _fill(making: Path, requirements: Sequence[str], engine: str, say: Callable[[str], None]) -> None:
     python = making / "bin" / "python"
     say(f"making an environment in {home()}")
-    _call([sys.executable, "-m", "venv", "--clear", str(making)], "python -m venv")
+    call([sys.executable, "-m", "venv", "--clear", str(making)], "python -m venv")
     say(f"installing {', '.join(requirements)}; this may take minutes")
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
-    _call([str(python), "-m", "pip", "install", *quiet, *requirements], "pip install")
+    call([str(python), "-m", "pip", "install", *quiet, *requirements], "pip install")
     say("starting the runtime once")
     with Worker(Interpreter(python), engine, seconds=Limits().open_seconds) as worker:
         versions = worker.ask("versions", seconds=Limits().open_seconds).header.get("versions")
@@ -114,13 +126,26 @@ def _fill(making: Path, requirements: Sequence[str], engine: str, say: Callable[
     write_json(making / RECORD, record)
 
 
-def _call(command: list[str], what: str) -> None:
+def call(command: Sequence[str], what: str) -> str:
+    """Run a program that fills an environment; returns what it wrote.
+
+    Args:
+        command: the program and its arguments.
+        what: how to call it in messages.
+
+    Raises:
+        OutputError: the disk is full.
+        TargetError: it cannot be started, or failed.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    ended = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", check=False, env=environment, stdin=subprocess.DEVNULL
-    )
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, env=environment, stdin=subprocess.DEVNULL
+        )
+    except OSError as error:
+        raise TargetError(f"{command[0]} cannot be started: {error.strerror}", mend="install it, or put it on the PATH") from error
     if ended.returncode == 0:
-        return
+        return ended.stdout
     said = (ended.stderr.strip() or ended.stdout.strip()).splitlines()
     if any(_FULL in line for line in said):
         raise OutputError(f"{what} failed: {_FULL}", mend=_SPACE)

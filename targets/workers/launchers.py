@@ -107,7 +107,8 @@ class Qemu:
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line."""
-        return [self.program, "-cpu", self.cpu, "-L", str(self.root), "-E", f"PYTHONPATH={self.site}", str(self.python), *arguments]
+        own = ["-E", f"PYTHONPATH={self.site}", str(self.python), "-s"]  # not the packages of this machine's user
+        return [self.program, "-cpu", self.cpu, "-L", str(self.root), *own, *arguments]
 
     def missing(self) -> tuple[str, str] | None:
         """QEMU or the root."""
