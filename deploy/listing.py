@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgeq.errors import MissingDependency, UsageError
-from edgeq.target import TARGETS
+from edgeq.target import TARGETS, Varied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,15 @@ class Faulty(Protocol):
         ...
 
 
+@runtime_checkable
+class Described(Protocol):
+    """A target that has more to tell than every target has."""
+
+    def details(self) -> Sequence[tuple[str, str]]:
+        """What, and its value, in words."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TargetRow:
     """One target: its capabilities, and whether it works on this machine; see :mod:`edgeq.target`."""
@@ -51,17 +60,19 @@ class TargetRow:
     on_request: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
+    details: tuple[tuple[str, str], ...] = ()
 
 
 def list_targets(name: str | None = None) -> list[TargetRow]:
-    """Every registered target, or the named one.
+    """Every registered target with the kinds it comes in, or the named one.
 
     Raises:
         UnknownName: no target has this name.
         UsageError: the user's own description of a target is wrong.
     """
     with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
-        return list(pool.map(_row, [name] if name is not None else TARGETS.names()))
+        names = [name] if name is not None else [kind for whole in pool.map(_kinds, TARGETS.names()) for kind in whole]
+        return list(pool.map(_row, names))
 
 
 def set_up(name: str, *, force: bool, say: Callable[[str], None]) -> Path:
@@ -77,6 +88,14 @@ def set_up(name: str, *, force: bool, say: Callable[[str], None]) -> Path:
     if not isinstance(target, Preparable):
         raise UsageError(f"the target {name!r} has no environment to set up", mend=f"see edgeq targets {name}")
     return target.setup(force=force, say=say)
+
+
+def _kinds(name: str) -> list[str]:
+    try:
+        target = TARGETS.load(name)
+    except MissingDependency:
+        return [name]
+    return [name, *(f"{name}:{kind}" for kind in target.variants())] if isinstance(target, Varied) else [name]
 
 
 def _row(name: str) -> TargetRow:
@@ -99,4 +118,5 @@ def _row(name: str) -> TargetRow:
         on_request=can.on_request,
         versions=dict(state.versions),
         faults=tuple(target.faults()) if isinstance(target, Faulty) else (),
+        details=tuple(target.details()) if isinstance(target, Described) else (),
     )

@@ -121,6 +121,7 @@ def _details(row: "TargetRow") -> list[tuple[str, str]]:
         ("inner tensors", "readable" if row.intermediates else "hidden"),
         ("its latency is", row.latency),
         *((package, version) for package, version in row.versions.items()),
+        *row.details,
         *(("clash", fault) for fault in row.faults),
     ]
 

@@ -78,7 +78,7 @@ def dialect_for(name: str) -> Dialect:
     from edgeq.target import TARGETS
 
     registered = TARGETS.names()
-    if name not in registered:
+    if name not in registered and name.partition(":")[0] not in registered:
         if name not in DIALECTS:
             raise UnknownName("target", name, {*registered, *DIALECTS})
         return DIALECTS[name]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.errors import ArtefactError, UnknownName
-from edgeq.targets.emulator.profiles import PROFILES, names, parse, profile_of
+from edgeq.targets.emulator.profiles import PROFILES, described, names, parse, profile_of
 from edgeq.targets.emulator.speed import Figure
 
 if TYPE_CHECKING:
@@ -135,3 +135,12 @@ def test_a_file_of_bytes_is_no_profile(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ArtefactError, match="is no TOML file"):
         profile_of(str(tmp_path / "mine.toml"))
+
+
+def test_a_machine_is_told_with_the_source_of_every_figure() -> None:
+    told = dict(described(profile_of("accel-4bit")))
+    assert told["adds up in"] == "16 bits, which saturate; products exact"
+    assert told["wider ones"] == "the host computes"
+    assert told["clock, MHz"] == "500: assumed: chosen"
+    assert told["MACs a cycle, 4 by 4 bits"].startswith("256: assumed: ")
+    assert dict(described(profile_of("tflite-reference")))["rounds"] == "double; fully connected layers single-half-away"
