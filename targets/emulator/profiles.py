@@ -134,11 +134,9 @@ def _machines() -> Any:
 def described(profile: Profile) -> list[tuple[str, str]]:
     """A machine in words, every figure with its source."""
     least = [f"{low} to {high} bits" for low, high in (profile.weight_bits, profile.activation_bits)]
+    dense = "" if profile.rounding == profile.dense_rounding else f"; fully connected layers {profile.dense_rounding}"
     rows = [
-        (
-            "rounds",
-            profile.rounding if profile.rounding == profile.dense_rounding else f"{profile.rounding}; dense {profile.dense_rounding}",
-        ),
+        ("rounds", profile.rounding + dense),
         ("adds up in", f"{profile.accumulator_bits} bits, which {profile.overflow}; products {profile.products}"),
         ("weights of", least[0]),
         ("activations of", least[1]),

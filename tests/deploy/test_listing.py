@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
-
 from edgeq.deploy.listing import list_targets
 from edgeq.target import TARGETS, Availability, Capabilities, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import pytest
 
     from edgeq.target import Session
 
