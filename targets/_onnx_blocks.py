@@ -39,7 +39,8 @@ def _unfused(node: ir.Node) -> str:
 
 def float_input(node: ir.Node) -> str:
     """The first input that is not dequantised from 8 bits; empty where all are."""
-    data = node.inputs[:1] if node.op_type in _WEIGHTED[:2] or node.op_type in _MOVES else node.inputs
+    one = node.op_type in (*_WEIGHTED[:2], "ConvTranspose") or node.op_type in _MOVES
+    data = node.inputs[:1] if one else node.inputs
     for value in data:
         if value is None or constant_of(value) is not None:
             continue

@@ -39,7 +39,7 @@ def plan_of(model: onnx.ModelProto, layers: Sequence[Layer]) -> Plan:
     import onnx_ir as ir
 
     graph = ir.serde.deserialize_model(model)
-    shapes, kernels = Shapes(graph), _by_position(layers)
+    shapes, kernels = Shapes(graph), _by_position(layers, _leaving(graph.graph))
     ops = [
         _planned(node, kernels.get(position, ()), macs_of(node, shapes)) for position, node in enumerate(graph.graph) if is_computed(node)
     ]
@@ -47,11 +47,18 @@ def plan_of(model: onnx.ModelProto, layers: Sequence[Layer]) -> Plan:
     return Plan(tuple(ops), len(moved), sum(int(layer["output_bytes"]) for layer in moved))
 
 
-def _by_position(layers: Sequence[Layer]) -> dict[int, tuple[Layer, ...]]:
+def _leaving(graph: ir.Graph) -> dict[str, int]:
+    """The position of what makes each output: OpenVINO calls that node as the output is called."""
+    return {value.name or "": position for position, node in enumerate(graph) for value in node.outputs if value.is_graph_output()}
+
+
+def _by_position(layers: Sequence[Layer], leaving: Mapping[str, int]) -> dict[int, tuple[Layer, ...]]:
     """The kernels that a node went into, by the node's position; those that multiply first."""
     found: dict[int, tuple[Layer, ...]] = {}
     for layer in sorted(layers, key=lambda layer: layer["kind"] not in _MULTIPLYING):
-        for position in {int(mark) for mark in re.findall(MARK, layer["made_from"])}:
+        positions = {int(mark) for mark in re.findall(MARK, layer["made_from"])}
+        positions |= {leaving[name] for name in layer["made_from"].split(",") if name in leaving}
+        for position in positions:
             found[position] = (*found.get(position, ()), layer)
     return found
 

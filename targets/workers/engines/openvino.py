@@ -127,5 +127,5 @@ def _facts(layers: list[dict[str, Any]]) -> dict[str, str]:
     facts = {"multiplying in int8": f"{len(heavy) - len(floating)} of {len(heavy)} layers"}
     kernels = sorted({layer["kernel"] for layer in heavy})
     if floating:
-        facts["multiplying in float"] = ", ".join(f"{layer['made_from'].split(',', 1)[0]} ({layer['kernel']})" for layer in floating[:8])
+        facts["multiplying in float"] = "; ".join(f"{layer['made_from'][:80]} ({layer['kernel']})" for layer in floating[:8])
     return {**facts, "kernels": ", ".join(kernels)} if kernels else facts

@@ -24,6 +24,7 @@ _DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": 
 _SILENT, _WARNINGS = 4, 2
 _UNKNOWN = re.compile(r"Unsupported nodes in QNN EP: \{ name: (?P<node>.*?), type: (?P<kind>\w+) \}")
 _INVALID = re.compile(r"backendValidateOpConfig\(\) failed for node `(?P<node>.*?)` of type `(?P<kind>\w+)`")
+_NUMBERED = re.compile(r"_\d+$")  # the same node, when QNN is asked again
 
 
 def versions() -> dict[str, str]:
@@ -128,6 +129,7 @@ def _log_of(model: bytes, device: Any) -> str:
 def _culprits(log: str) -> str:
     """The nodes that QNN does not take, in a sentence; empty where the log names none."""
     found = {match["node"]: match["kind"] for pattern in (_UNKNOWN, _INVALID) for match in pattern.finditer(log)}
+    found = {name: kind for name, kind in found.items() if _NUMBERED.sub("", name) == name or _NUMBERED.sub("", name) not in found}
     if not found:
         return ""
     first = [f"{name!r} ({kind})" for name, kind in list(found.items())[:3]]
