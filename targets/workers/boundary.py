@@ -11,6 +11,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
 from edgeq.quant import CARRIER_RANGE, QuantParams
 from edgeq.target import TensorSpec
+from edgeq.targets.workers.wire import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NHWC = (0, 2, 3, 1)
+_BROKEN = "its engine is broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,12 @@ def spec_of(described: Any, grids: Mapping[str, QuantParams]) -> TensorSpec:
 
 def _told(described: Any) -> tuple[str, tuple[int, ...], str]:
     try:
-        name, shape, dtype = described["name"], described["shape"], np.dtype(described["dtype"]).name
-        return str(name), tuple(int(size) for size in shape), dtype
-    except (KeyError, TypeError, ValueError) as error:
-        raise TargetError(f"the worker describes a tensor as {str(described)[:200]}", mend="its engine is broken") from error
+        name, shape, dtype = str(described["name"]), tuple(int(size) for size in described["shape"]), described["dtype"]
+        if dtype in DTYPES and all(size >= 0 for size in shape):
+            return name, shape, dtype
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    raise TargetError(f"the worker describes a tensor as {str(described)[:200]}", mend=_BROKEN)
 
 
 def grid_of(described: Any, dtype: str) -> QuantParams | None:
@@ -98,19 +102,22 @@ def grid_of(described: Any, dtype: str) -> QuantParams | None:
     Raises:
         TargetError: what stands there is no grid.
     """
+    try:
+        return _grid(described, dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TargetError(f"the worker describes a grid as {str(described)[:200]}", mend=_BROKEN) from error
+
+
+def _grid(described: Any, dtype: str) -> QuantParams | None:
     scale = described.get("scale")
     if scale is None or len(scale) == 0 or dtype not in CARRIER_RANGE:
         return None
-    try:
-        steps, zeros = np.asarray(scale, np.float32), np.asarray(described.get("zero_point") or [0] * len(scale), np.int32)
-        sound = steps.shape == zeros.shape and bool(np.isfinite(steps).all() and (steps > 0).all())
-        if sound and len(steps) == 1:
-            return QuantParams.of(steps.reshape(()), int(zeros[0]), dtype)
-        if sound:
-            return QuantParams.of(steps, zeros, dtype, axis=int(described.get("axis") or 0))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TargetError(f"the worker describes a grid as {str(described)[:200]}", mend="its engine is broken") from error
-    raise TargetError(f"the worker describes a grid as {str(described)[:200]}", mend="its engine is broken")
+    steps, zeros = np.asarray(scale, np.float32), np.asarray(described.get("zero_point") or [0] * len(scale), np.int32)
+    if steps.shape != zeros.shape or steps.ndim != 1 or not (np.isfinite(steps) & (steps > 0)).all():
+        raise ValueError("no grid")
+    if len(steps) == 1:
+        return QuantParams.of(steps.reshape(()), int(zeros[0]), dtype)
+    return QuantParams.of(steps, zeros, dtype, axis=int(described.get("axis") or 0))
 
 
 def order_of(name: str, rank: int, artefact: Sendable) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 import subprocess
 import threading
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.targets.workers.program import BOOTSTRAP, compose
-from edgeq.targets.workers.wire import BrokenFrame, pack, unpack
+from edgeq.targets.workers.wire import BrokenFrame, Truncated, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,9 +81,15 @@ class Worker:
         os.set_blocking(self._stdin.fileno(), False)
         self._said = _Tail(_pipe(self._process.stderr))
         self._open = True
+        self._started, self._by_hand = False, shlex.join(launcher.command(["-c", "import numpy"]))
         deadline = time.monotonic() + seconds
-        self._write([program], deadline, seconds)
-        self.hello = self._read(deadline, seconds, 0).header
+        try:
+            self._write([program], deadline, seconds)
+            self.hello = self._read(deadline, seconds, 0).header
+        except BaseException:
+            self.close()
+            raise
+        self._started = True
 
     def ask(self, do: str, arrays: Sequence[NDArray[Any]] = (), *, seconds: float, limit: int = 0, **header: object) -> Frame:
         """Make one request and wait for its answer.
@@ -163,11 +170,9 @@ class Worker:
 
         try:
             frame = unpack(read, limit)
-        except EOFError:
+        except (EOFError, Truncated):
             self._died()
         except BrokenFrame as error:
-            if self._gone():
-                self._died()
             self._end(f"answers with garbage: {error}", _SOFTWARE)
         if frame.header.get("ok") is not True:
             self._complain(frame.header)
@@ -192,9 +197,6 @@ class Worker:
             raise ArtefactError(f"the runtime cannot load the model: {what}", mend="export it again; it may be damaged")
         raise TargetError(f"the worker on {self.place} {told}: {what}", mend=mend)
 
-    def _gone(self) -> bool:
-        return self._left(None)
-
     def _died(self) -> NoReturn:
         """Tell why the process is gone."""
         left = self._left(None)
@@ -205,7 +207,8 @@ class Worker:
             how = f"was killed by {signal.Signals(-code).name}"
         else:
             how = f"ended with exit code {code}"
-        self._end(how, "another target may run it; if the runtime crashed, report the model to its makers")
+        mend = "another target may run it; if the runtime crashed, report the model to its makers"
+        self._end(how if self._started else f"{how} before it began", mend if self._started else f"try it by hand: {self._by_hand}")
 
     def _end(self, what: str, mend: str) -> NoReturn:
         self.close()

@@ -24,7 +24,7 @@ MAX_HEADER = 16 * 2**20
 MAX_PAYLOAD = 2**31
 PIECE = 2**20
 _PREFIX = struct.Struct("<8sIIQ")
-_DTYPES = frozenset(("bool", "float16", "float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))))
+DTYPES = frozenset(("bool", "float16", "float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))))
 _MAX_RANK = 32
 
 
@@ -38,6 +38,10 @@ class Damaged(Refused):
 
 class BrokenFrame(Exception):
     """Bytes that are no frame of this protocol; the text says what they are instead."""
+
+
+class Truncated(BrokenFrame):
+    """The sender went away in the middle of a frame."""
 
 
 class Frame(NamedTuple):
@@ -97,7 +101,7 @@ def _exactly(read: Callable[[int], bytes], size: int, *, first: bool = False) ->
         if not piece:
             if first and not got:
                 raise EOFError
-            raise BrokenFrame(f"it ends after {len(got)} of {size} bytes")
+            raise Truncated(f"it ends after {len(got)} of {size} bytes")
         got += piece
     return bytes(got)
 
@@ -131,7 +135,7 @@ def _listed(entries: Any) -> list[tuple[np.dtype[Any], list[int]]]:
     """The type and shape of each array that a header lists."""
     try:
         found = [(kind, shape) for kind, shape in entries]
-        if all(kind in _DTYPES and _is_shape(shape) for kind, shape in found):
+        if all(kind in DTYPES and _is_shape(shape) for kind, shape in found):
             return [(np.dtype(kind).newbyteorder("<"), shape) for kind, shape in found]
     except (TypeError, ValueError):
         pass
