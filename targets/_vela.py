@@ -25,7 +25,7 @@ class Compiled:
     Attributes:
         graph: the file as it was.
         left: the operators that stay on the CPU, by number, and why.
-        summary: Vela's summary, by its column names.
+        summary: Vela's summary, by its column names, and the version of ``ethos-u-vela``.
     """
 
     graph: FileGraph
@@ -55,8 +55,9 @@ class Compiled:
             "on_cpu": (", ".join(left[:_NAMED]) + more) or "none",
             "cycles": told["cycles_total"],
             "clock_mhz": f"{float(told['core_clock']) / 1e6:g}",
-            "inferences_per_second": f"{float(told['inferences_per_second']):.1f}",
+            **({} if left else {"inferences_per_second": f"{float(told['inferences_per_second']):.1f}"}),
             **{kind: str(size) for kind, size in memories.items() if size},
+            "ethos-u-vela": told["ethos-u-vela"],
         }
 
 

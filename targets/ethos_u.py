@@ -6,7 +6,7 @@ system and memory mode of the options. Operators that Vela leaves to the CPU are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgeq.targets.tflite import TfliteSession
     from edgeq.tflite_file import FileGraph
 
+_SETTINGS = ("system_config", "memory_mode")
 _WRONG_SETTING = ("invalid choice", "Incorrect argument", "Invalid configuration")
 
 
@@ -42,7 +43,37 @@ class EthosUTarget(WorkerTarget):
 
     Its options are ``accelerator``, such as ``ethos-u55-128``; ``system_config`` and ``memory_mode``, None for Vela's defaults;
     ``config``, the path of a Vela configuration file, None for the one that comes with Vela.
+
+    Attributes:
+        sizes: the MACs a cycle that it comes with.
     """
+
+    sizes: tuple[str, ...] = ()
+
+    def variants(self) -> tuple[str, ...]:
+        """The MACs a cycle that can be asked for; see :meth:`variant` for more."""
+        return self.sizes
+
+    def variant(self, kind: str) -> EthosUTarget:
+        """The same NPU in another setting.
+
+        Args:
+            kind: MACs a cycle, and after commas a system configuration and a memory mode of Vela's, where those are not to be
+                its defaults: ``256`` or ``256,Ethos_U55_Deep_Embedded,Sram_Only``.
+
+        Raises:
+            UsageError: it does not come with that many, or more is given.
+        """
+        size, *settings = kind.split(",")
+        if size not in self.sizes or len(settings) > len(_SETTINGS):
+            raise UsageError(
+                f"{kind!r} is no setting of {self.name}",
+                mend=f"write MACS[,SYSTEM_CONFIG[,MEMORY_MODE]] with one of {', '.join(self.sizes)} MACs a cycle",
+            )
+        series = str(self.options["accelerator"]).rpartition("-")[0]
+        chosen = {name: setting or None for name, setting in zip(_SETTINGS, settings, strict=False)}
+        options = {**self.options, "accelerator": f"{series}-{size}", **chosen}
+        return replace(self, name=f"{self.name}:{kind}", options=options)
 
     def probe(self) -> Availability:
         """Whether Vela can be found, and the reference kernels."""
@@ -166,7 +197,7 @@ def _text(config: Path) -> str:
         raise UsageError(f"the Vela configuration file {config} cannot be read: {error}", mend="check the option config") from error
 
 
-def _target(series: str, macs: int) -> EthosUTarget:
+def _target(series: str, *sizes: str, default: str) -> EthosUTarget:
     return EthosUTarget(
         f"ethos-{series}",
         Capabilities(
@@ -175,16 +206,17 @@ def _target(series: str, macs: int) -> EthosUTarget:
             per_channel=True,
             intermediates=True,
             latency="estimated",
-            summary=f"Arm Ethos-{series.upper()} NPU, {macs} MACs a cycle: Vela's compilation and estimate, LiteRT's reference kernels",
+            summary=f"Arm Ethos-{series.upper()} NPU: Vela's compilation and its estimate of time, answers by LiteRT's reference kernels",
             dialect=TFLITE,
         ),
         engine="vela",
         requirements=("ethos-u-vela==5.2.0",),
         modules=("ethosu.vela",),
-        options={"accelerator": f"ethos-{series}-{macs}", "system_config": None, "memory_mode": None, "config": None},
+        options={"accelerator": f"ethos-{series}-{default}", "system_config": None, "memory_mode": None, "config": None},
+        sizes=sizes,
     )
 
 
-u55 = _target("u55", 128)
-u65 = _target("u65", 256)
-u85 = _target("u85", 256)
+u55 = _target("u55", "32", "64", "128", "256", default="128")
+u65 = _target("u65", "256", "512", default="256")
+u85 = _target("u85", "128", "256", "512", "1024", "2048", default="256")

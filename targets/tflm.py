@@ -7,10 +7,11 @@ that needs more is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.dialect import TFLITE
+from edgeq.errors import TargetError, UsageError
 from edgeq.files import read_bytes
 from edgeq.target import Capabilities
 from edgeq.targets.workers.target import WorkerTarget
@@ -19,11 +20,43 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.plan import Plan
+    from edgeq.targets.workers.session import WorkerSession
+
+_MOST = 2**31  # bytes, which the interpreter counts in 32 bits
 
 
 @dataclass(frozen=True, slots=True)
 class TflmTarget(WorkerTarget):
-    """TensorFlow Lite Micro; attributes as of :class:`WorkerTarget`."""
+    """TensorFlow Lite Micro; attributes as of :class:`WorkerTarget`.
+
+    Its option is ``arena_bytes``, None for an arena that is sized to fit.
+    """
+
+    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
+        """Load a TFLite model; see :meth:`edgeq.target.Target.open`."""
+        try:
+            return WorkerTarget.open(self, artefact, threads=threads, intermediates=intermediates)
+        except TargetError as error:
+            if "needs an arena" in error.what:
+                raise TargetError(error.what, mend="give it a larger one (tflm:BYTES), or make the model smaller") from error
+            raise
+
+    def variants(self) -> tuple[str, ...]:
+        """None that could be listed; see :meth:`variant`."""
+        return ()
+
+    def variant(self, kind: str) -> TflmTarget:
+        """The same interpreter with an arena of a given size.
+
+        Args:
+            kind: the size in bytes.
+
+        Raises:
+            UsageError: it is no size.
+        """
+        if not kind.isdecimal() or not 0 < int(kind) < _MOST:
+            raise UsageError(f"{kind!r} is no size of an arena", mend=f"write the bytes that the device has for it, {self.name}:65536")
+        return replace(self, name=f"{self.name}:{kind}", options={**self.options, "arena_bytes": int(kind)})
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`. There is one kernel an operator and no delegate."""

@@ -7,6 +7,7 @@ what the interpreter records of its use leaves out what it takes for a while as 
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import re
 import struct
@@ -111,9 +112,7 @@ def _arena(runtime: Any, model: bytes, recorded: int, given: int | None) -> int:
     for size in sizes:
         if size >= recorded and _fits(runtime, model, size):
             return size
-    raise Refused(
-        f"it needs an arena of {recorded} bytes or a little more, and {sizes[-1]} are given: raise arena_bytes, or make it smaller"
-    )
+    raise Refused(f"it needs an arena of {recorded} bytes or a little more, and {sizes[-1]} are given")
 
 
 def _fits(runtime: Any, model: bytes, arena: int) -> bool:
@@ -122,6 +121,7 @@ def _fits(runtime: Any, model: bytes, arena: int) -> bool:
     if child == 0:
         code = 1
         try:
+            faulthandler.disable()  # its end is an answer here
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             _started(runtime, model, runtime.InterpreterConfig.kAllocationRecording, arena)
             code = 0
@@ -146,7 +146,8 @@ def _facts(recorded: dict[str, int], arena: int) -> dict[str, str]:
     return {
         "kernels": "TensorFlow Lite Micro's reference kernels, built for this machine",
         "arena_bytes": str(arena),
-        "arena_used": f"{recorded['head']} bytes of activations, {recorded['tail']} that stay, with pointers of {bits} bits",
+        "arena_used_bytes": str(recorded["total"]),
+        "arena_use": f"{recorded['head']} bytes of activations, {recorded['tail']} that stay, with pointers of {bits} bits",
     }
 
 

@@ -84,6 +84,6 @@ def _row(summary: Path) -> dict[str, str]:
 
 
 def _last(said: str) -> str:
-    """The last line, which is the exception where there was one, without its type's path."""
+    """The last line, which is the exception where there was one, without its type."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1].rpartition("errors.")[2] if lines else "Vela does not say why"
+    return lines[-1].rpartition("Error: ")[2].strip("'") if lines else "Vela does not say why"
