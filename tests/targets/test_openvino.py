@@ -153,13 +153,13 @@ class TestTheRule:
         rewritten = to_dialect(model, OPENVINO)
         assert worst(rewritten) <= 1
         with TARGET.open(save(rewritten, tmp_path)) as session:
-            assert session.output.dtype == \"float32\"
+            assert session.output.dtype == "float32"
 
     def test_a_pad_behind_zero_point_zero_may_share(self, tmp_path: Path) -> None:
         model = padded("uint8", 0, shared=True).output()
         assert worst(model) <= 1
         with TARGET.open(save(model, tmp_path)) as session:
-            assert session.output.dtype == \"float32\"
+            assert session.output.dtype == "float32"
 
 
 class TestFourBits:

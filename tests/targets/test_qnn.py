@@ -73,7 +73,7 @@ class TestClips:
         model = bounded(low, high, zero)
         assert worst(model) <= 1
         with TARGET.open(save(model, tmp_path)) as session:
-            assert session.output.dtype == \"float32\"
+            assert session.output.dtype == "float32"
 
     @pytest.mark.parametrize(("zero", "clip"), [(0, (0, 15)), (128, (120, 135)), (0, (2, 9))])
     def test_narrow_ranges_are_written_around_it(self, zero: int, clip: tuple[int, int], tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ class TestClips:
         assert not [node for node in model.graph if node.op_type == "Clip"]
         assert all(set(found) <= {-1, 0, 1} for found in layer_by_layer(model, IMAGE, htp).values())
         with TARGET.open(save(model, tmp_path)) as session:
-            assert session.output.dtype == \"float32\"
+            assert session.output.dtype == "float32"
 
     def test_one_on_integers_is_refused_with_the_mend(self, tmp_path: Path) -> None:
         graph, x = start()
