@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,8 @@ class Table:
             raise self.wrong("is no table", f"write [{name}] in a line of its own")
         if name in RESERVED:
             raise self.wrong("is a word of the command line", "choose another name")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise self.wrong("has a name that cannot be typed", "use letters, digits, dots, hyphens and underscores")
 
     def adjusted(self, target: Target) -> WorkerTarget:
         """An installed target with the limits given here.

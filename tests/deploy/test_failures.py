@@ -1,0 +1,152 @@
+"""A target that fails loses its own stages; the others' results stay, the failure is told everywhere, and the command ends with 4."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from tests import fake_targets, onnx_models
+
+from edgeq.deploy.chain import Pair
+from edgeq.deploy.cli import run
+from edgeq.deploy.compare import compare, examine
+from edgeq.deploy.profiling import profile, profile_each
+from edgeq.errors import ArtefactError, TargetError
+from edgeq.targets import ort
+from edgeq.targets.workers.launchers import Here
+from edgeq.targets.workers.target import WorkerTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+Fakes = dict[str, fake_targets.FakeTarget]
+ENGINE = Path(__file__).parents[1] / "targets" / "workers" / "engine_that_may_fail.py"
+GONE = TargetError("the worker was killed by SIGSEGV", mend="run it elsewhere")
+
+
+@pytest.fixture
+def pairs(fakes: Fakes, tmp_path: Path) -> list[Pair]:
+    onnx, tflite = fake_targets.artefact(tmp_path, "onnx", wrong=1), fake_targets.artefact(tmp_path, "tflite", wrong=2)
+    return [Pair(onnx, "ort-cpu-ref"), Pair(onnx, "ort-cpu"), Pair(tflite, "tflite-ref"), Pair(tflite, "a-board")]
+
+
+@pytest.fixture
+def break_on(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets a fake target fail when a method of its session is called for the nth time."""
+
+    def arrange(name: str, method: str = "run", call: int = 2, error: Exception = GONE) -> None:
+        real, calls = getattr(fake_targets.FakeSession, method), [0]
+
+        def either(self: fake_targets.FakeSession, *arguments: Any) -> Any:
+            if self.target is fakes[name]:
+                calls[0] += 1
+                if calls[0] == call:
+                    raise error
+            return real(self, *arguments)
+
+        monkeypatch.setattr(fake_targets.FakeSession, method, either)
+
+    return arrange
+
+
+def test_the_others_are_compared_as_if_it_had_not_been_there(pairs: list[Pair], break_on: Callable[..., None], fakes: Fakes) -> None:
+    source = fake_targets.source()
+    without = compare([pairs[0], *pairs[2:]], source)
+    break_on("ort-cpu")
+    found = compare(pairs, source)
+    assert [(failure.name, failure.what, failure.mend) for failure in found.failures] == [("net.onnx @ ort-cpu", GONE.what, GONE.mend)]
+    assert (found.stages, found.hops, found.from_reference) == (without.stages, without.hops, without.from_reference)
+    assert {target.open_sessions for target in fakes.values()} == {0}
+
+
+def test_a_reference_that_was_not_named_is_replaced_by_the_next(pairs: list[Pair], break_on: Callable[..., None]) -> None:
+    break_on("ort-cpu-ref")
+    found = compare(pairs, fake_targets.source())
+    assert found.reference == "net.onnx @ ort-cpu"
+    assert [failure.target for failure in found.failures] == ["ort-cpu-ref"]
+
+
+def test_a_reference_that_was_named_is_not(pairs: list[Pair], break_on: Callable[..., None]) -> None:
+    break_on("ort-cpu")
+    with pytest.raises(TargetError, match="SIGSEGV"):
+        compare(pairs, fake_targets.source(), reference=pairs[1])
+
+
+def test_where_all_fail_the_last_error_is_raised(pairs: list[Pair], break_on: Callable[..., None]) -> None:
+    break_on("a-board")
+    with pytest.raises(TargetError, match="SIGSEGV"):
+        compare(pairs[3:], fake_targets.source())
+
+
+def test_a_broken_file_still_ends_it_all(pairs: list[Pair], break_on: Callable[..., None]) -> None:
+    break_on("a-board", error=ArtefactError("broken", mend="none"))
+    with pytest.raises(ArtefactError, match="broken"):
+        compare(pairs, fake_targets.source())
+
+
+@pytest.mark.parametrize("method", ["prepare", "invoke"])
+def test_the_others_are_timed(pairs: list[Pair], break_on: Callable[..., None], method: str) -> None:
+    break_on("tflite-ref", method, 1)
+    found = profile_each(pairs, seconds=0.01)
+    assert [row.target for row in found.profiles] == ["ort-cpu-ref", "ort-cpu", "a-board"]
+    assert [failure.name for failure in found.failures] == ["net.tflite @ tflite-ref"]
+    break_on("tflite-ref", method, 1)
+    with pytest.raises(TargetError, match=r"net\.tflite @ tflite-ref: the worker was killed"):
+        profile(pairs, seconds=0.01)
+
+
+def test_compare_and_profile_tell_it_and_end_with_4(
+    pairs: list[Pair], break_on: Callable[..., None], answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(path) for path in dict.fromkeys(pair.artefact for pair in pairs)]
+    break_on("a-board")
+    found = answer("compare", *files, "--data", "fake", code=4)["comparison"]
+    assert found["failures"] == [{"artefact": "net.tflite", "target": "a-board", "what": GONE.what, "mend": GONE.mend}]
+    assert "net.tflite @ a-board: the worker was killed by SIGSEGV" not in json.dumps(found["stages"])
+    break_on("a-board")
+    assert run(["compare", *files, "--data", "fake"]) == 4
+    printed = capsys.readouterr()
+    assert "Did not run" in printed.out
+    assert "net.onnx @ ort-cpu " in printed.out
+    assert "net.tflite @ a-board: the worker was killed by SIGSEGV" in printed.err
+    assert "mend: run it elsewhere" in printed.err
+    break_on("a-board", "invoke", 1)
+    found = answer("profile", *files, "--seconds", 0.01, code=4)
+    assert "a-board" not in {row["target"] for row in found["profiles"]}
+    assert [failure["target"] for failure in found["failures"]] == ["a-board"]
+
+
+def test_the_gate_judges_the_others(
+    pairs: list[Pair], break_on: Callable[..., None], answer: Callable[..., Any], refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    files = [str(path) for path in dict.fromkeys(pair.artefact for pair in pairs)]
+    baseline = tmp_path / "baseline.json"
+    arguments = ["gate", *files, "--data", "fake", "--baseline", str(baseline)]
+    break_on("a-board", call=1)
+    assert "a-board" in refusal(*arguments, "--update", code=4)
+    assert not baseline.exists()
+    assert answer(*arguments, "--update")["outcome"] == "updated"
+    break_on("a-board", call=1)
+    found = answer(*arguments, code=4)
+    states = {verdict["stage"]: verdict["state"] for verdict in found["verdicts"]}
+    assert states.pop("net.tflite @ a-board") == "unavailable"
+    assert set(states.values()) == {"passed"}
+    assert "cannot run here: the worker was killed by SIGSEGV" in found["why"]
+
+
+def test_a_real_worker_that_is_killed_in_mid_batch(fakes: Fakes, tmp_path: Path) -> None:
+    source = fake_targets.source(12)
+    model = onnx_models.save(onnx_models.float_model(), tmp_path / "net.onnx")
+    options = {"fault": "third:killed", "shape": [1, 1, 2]}
+    fakes["ort-cpu"] = WorkerTarget("ort-cpu", ort.cpu.capabilities, str(ENGINE), options=options, launcher=Here())  # type: ignore[assignment]
+    reference = Pair(fake_targets.artefact(tmp_path, "tflite"), "tflite")
+    observed = examine([reference, Pair(model, "ort-cpu")], source, tensors=False)
+    answers: NDArray[np.int64] = observed.answers["net.tflite @ tflite"]
+    assert np.array_equal(answers, observed.labels)
+    (failure,) = observed.comparison.failures
+    assert "was killed by SIGKILL" in failure.what
