@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgeq.target import Format, Target
 
 SECONDS = 5.0  # for everything, as far as it is ours to say
-_TIMED_SECONDS = 1.0
+TIMED_SECONDS = 1.0
 _SAMPLES = 4
 _STEP = 2.0**-4  # of every activation; weights have the step 1
 _ZERO = 128  # uint8; 0 in int8, which some runtimes insist on
@@ -79,7 +79,7 @@ def _run(target: Target, artefact: Path, deadline: float) -> tuple[bool, str, fl
             return False, f"{wrong} of {total} answers are wrong", None
         session.prepare(images[:1])
         left = deadline - time.monotonic()
-        taken = measure({"": session}, seconds=min(_TIMED_SECONDS, left), warmup_seconds=0, min_runs=1) if left > 0 else {}
+        taken = measure({"": session}, seconds=min(TIMED_SECONDS, left), warmup_seconds=0, min_runs=1) if left > 0 else {}
     what = f"{total} integers are right" if artefact.suffix != ".safetensors" else f"{total} answers, all finite"
     return True, what, taken[""].p50_ms if taken else None
 

@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from edgeq.errors import Inconclusive, UsageError
-from edgeq.timing import RUNS_FOR_P99, Latency, Ratio, measure, ratio, verdict
+from edgeq.errors import Inconclusive, TargetError, UsageError
+from edgeq.timing import RUNS_FOR_P99, Latency, Ratio, SessionFailed, measure, ratio, verdict
 
 
 class Clock:
@@ -178,3 +178,42 @@ def test_a_ratio_of_too_little_or_of_strangers_is_refused() -> None:
         ratio(latency(blocks_ms=(1.0,) * 4), latency(blocks_ms=(1.0,) * 4))
     with pytest.raises(UsageError, match="not measured together"):
         ratio(latency(blocks_ms=(1.0,) * 9), latency(blocks_ms=(1.0,) * 8))
+
+
+class FarAway(Fake):
+    """Times itself: a call of it from here takes 5 ms more than a run."""
+
+    def invoke_ns(self, budget_ns: int) -> list[int]:
+        took: list[int] = []
+        while not took or sum(took) < budget_ns:
+            self.runs += 1
+            took.append(int(self.ms * 1e6))
+        self.clock.now_ns += sum(took) + 5_000_000
+        return took
+
+    def invoke(self) -> None:
+        raise AssertionError("the way there would be measured as well")
+
+
+def test_what_times_itself_is_asked() -> None:
+    clock = Clock()
+    found = measure({"far": FarAway(clock, 2.0), "near": Fake(clock, 4.0)}, seconds=1, clock=clock)
+    assert (found["far"].p50_ms, found["near"].p50_ms) == (2.0, 4.0)
+    assert len(found["far"].blocks_ms) == len(found["near"].blocks_ms)
+    assert found["far"].runs * found["far"].p50_ms >= 1000
+
+
+@pytest.mark.parametrize("at", [1, 30])
+def test_a_session_that_fails_is_named(at: int) -> None:
+    clock = Clock()
+
+    class Failing(Fake):
+        def invoke(self) -> None:
+            super().invoke()
+            if self.runs == at:
+                raise TargetError("gone", mend="look")
+
+    with pytest.raises(SessionFailed, match=r"gone\n  mend: look") as caught:
+        measure({"a": Fake(clock, 10.0), "b": Failing(clock, 10.0)}, seconds=1, clock=clock)
+    assert caught.value.session == "b"
+    assert gc.isenabled()
