@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tests import fake_targets
 
 from edgeq.deploy.chain import Pair, chain
+from edgeq.deploy.cli import run
 from edgeq.deploy.profiling import profile
 from edgeq.errors import UsageError
 from edgeq.quant import QuantParams
@@ -79,3 +81,50 @@ def test_the_command(tmp_path: Path, answer: Callable[..., Any]) -> None:
     found = answer("profile", fake_targets.artefact(tmp_path, "onnx"), "--seconds", 0.01, "--target", "ort-cpu")
     assert found["profiles"][0]["latency"]["p50_ms"] >= 0
     assert found["machine"]["cores"] >= 1
+
+
+class Estimated(fake_targets.FakeSession):
+    """Computes here, and knows what that would take elsewhere."""
+
+    estimated_ms = 12.5
+    estimate_note = "a formula"
+
+
+@pytest.fixture
+def estimating(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> list[Estimated]:
+    """The sessions of ``a-board``, which estimates."""
+    board, opened = fakes["a-board"], list[Estimated]()
+    board.capabilities = replace(board.capabilities, latency="estimated")
+
+    def start(artefact: Path, *, threads: int = 1, intermediates: bool = False) -> Estimated:
+        board.open_sessions += 1
+        opened.append(Estimated(artefact.read_bytes()[-1], board, readable=intermediates))
+        return opened[-1]
+
+    monkeypatch.setattr(board, "open", start)
+    return opened
+
+
+def test_an_estimate_is_told_and_not_timed(estimating: list[Estimated], tmp_path: Path) -> None:
+    path = fake_targets.artefact(tmp_path, "tflite")
+    board, other = profile([Pair(path, "a-board"), Pair(path, "tflite")], seconds=0.01)
+    assert (board.kind, board.latency.p50_ms, board.latency.runs, board.latency.why) == ("estimated", 12.5, 0, "estimated: a formula")
+    assert not board.latency.trustworthy
+    assert board.facts == {"kernels": "fake"}
+    assert (other.kind, other.latency.runs >= 10) == ("measured", True)
+    assert [session.invocations for session in estimating] == [0]
+
+
+@pytest.mark.usefixtures("estimating")
+def test_the_table_shows_an_estimate_once_and_what_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["profile", str(fake_targets.artefact(tmp_path, "tflite")), "--target", "a-board"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("12.5") == 1
+    assert "estimated: a formula" in told
+    assert "what the estimated latency is of" in told
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_measurement_needs_no_table_of_what_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["profile", str(fake_targets.artefact(tmp_path, "tflite")), "--target", "tflite", "--seconds", "0.01"]) == 0
+    assert "latency is of" not in capsys.readouterr().out
