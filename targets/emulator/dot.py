@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from edgeq.targets.emulator.accumulate import accumulate
 from edgeq.targets.emulator.numerics import Tally
-from edgeq.targets.emulator.requantize import requantize
+from edgeq.targets.emulator.requantize import requantize, requantize_and_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from edgeq.targets.emulator.numerics import Factors, Landing, Profile, Rounding
+    from edgeq.targets.emulator.numerics import Factors, Landing, Rounding
     from edgeq.targets.emulator.program import Log
-
-_FLOAT32_BITS = 24
+    from edgeq.targets.emulator.sums import Accumulator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +43,12 @@ class Finish:
         """The levels of the output; ``axis`` is that of the channels."""
         return requantize(sums, self.factors, self.landing, self.rounding, axis)
 
+    def counted(self, sums: Tensor, axis: int, name: str, log: Log) -> Tensor:
+        """The same, with the results that had to be clipped counted for a layer."""
+        levels, clipped = requantize_and_count(sums, self.factors, self.landing, self.rounding, axis)
+        log.add(name, Tally(clipped=clipped))
+        return levels
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -61,53 +65,6 @@ class Window:
         if not any(self.padding):
             return images
         return F.pad(images, (left, right, top, bottom), value=value)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Accumulator:
-    """The machine's accumulator for one layer.
-
-    Attributes:
-        name: the layer's.
-        profile: the machine.
-        largest: the greatest magnitude that a sum can reach on its way, start included.
-        fits: whether no sum can leave the machine's accumulator; then only the result matters.
-    """
-
-    name: str
-    profile: Profile
-    largest: float
-    fits: bool
-
-    @classmethod
-    def of(cls, name: str, profile: Profile, largest: float) -> Accumulator:
-        """The accumulator of a layer whose sums reach this far at most."""
-        fits = profile.products == "exact" and largest < 2.0 ** (profile.accumulator_bits - 1)
-        return cls(name, profile, largest, fits)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type in which every sum is exact."""
-        return torch.float32 if self.largest < 2**_FLOAT32_BITS else torch.float64
-
-    def exact(self, sums: Tensor, taps: int, log: Log) -> Tensor:
-        """Count sums that are exact, and pass them on."""
-        log.add(self.name, Tally(sums=sums.numel(), steps=sums.numel() * taps))
-        return sums
-
-    def step_by_step(self, rows: Tensor, weights: Tensor, start: Tensor | None, log: Log) -> Tensor:
-        """The sums of ``rows @ weights.T`` on a machine whose accumulator shows; int64, (rows, channels)."""
-        sums, tally = accumulate(rows, weights, start, self.profile)
-        log.add(self.name, tally)
-        return sums
-
-
-def largest_sum(weights: Tensor, bias: Tensor | None, largest_input: int) -> float:
-    """The greatest magnitude of a sum of products with these weights, (channels, …), and inputs up to a bound."""
-    reach = weights.reshape(weights.shape[0], -1).to(torch.float64).abs().sum(1) * largest_input
-    if bias is not None:
-        reach = reach + bias.to(torch.float64).abs()
-    return float(reach.max()) if reach.numel() else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +92,7 @@ class Convolution:
         images = as_images(operands[0], channels_last=self.channels_last)
         sums = self.sums(images, log)
         found = sums.permute(0, 2, 3, 1) if self.channels_last else sums
-        levels = self.finish(found, 3 if self.channels_last else 1)
+        levels = self.finish.counted(found, 3 if self.channels_last else 1, self.accumulator.name, log)
         return levels.reshape(operands[0].shape[0], -1, *levels.shape[1:])
 
     def sums(self, images: Tensor, log: Log) -> Tensor:
@@ -155,6 +112,11 @@ class Convolution:
             self.window.groups,
         )
         return self.accumulator.exact(sums, self.weights[0].numel(), log)
+
+    def magnitudes(self, images: Tensor) -> Tensor:
+        """The sums of the magnitudes of the products, for images in NCHW."""
+        padded = self.window.pad(images).abs().to(self.weights.dtype)
+        return F.conv2d(padded, self.weights.abs(), None, self.window.stride, 0, self.window.dilation, self.window.groups)
 
     def _step_by_step(self, images: Tensor, log: Log) -> Tensor:
         """Tap by tap in the order in which a loop over rows, columns and channels meets them."""
@@ -227,7 +189,7 @@ class Dense:
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
         """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
         rows = operands[0].reshape(-1, self.weights.shape[1])
-        levels = self.finish(self._sums(rows, log), 1)
+        levels = self.finish.counted(self._sums(rows, log), 1, self.accumulator.name, log)
         return levels.reshape(operands[0].shape[0], *self.shape)
 
     def _sums(self, rows: Tensor, log: Log) -> Tensor:
@@ -258,7 +220,7 @@ class Product:
         rank = max(operand.ndim for operand in operands)
         first, second = (self._matrix(operand, rank, turned) for operand, turned in zip(operands, self.transposed, strict=True))
         samples = max(len(first), len(second))
-        levels = self.finish(self._sums(first, second, log), -1)
+        levels = self.finish.counted(self._sums(first, second, log), -1, self.accumulator.name, log)
         return levels.reshape(samples, *self.shape)
 
     def _matrix(self, operand: Tensor, rank: int, turned: bool) -> Tensor:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgeq.multipliers import convolution_multipliers, dense_multipliers
+from edgeq.multipliers import convolution_multipliers, dense_multipliers, mean_multiplier
 from edgeq.targets.emulator import moves, tflite_elementwise
-from edgeq.targets.emulator.dot import Accumulator, Convolution, Dense, Finish, Product, TransposedConvolution, Window, largest_sum
-from edgeq.targets.emulator.from_tflite import Lowered, levels_of
-from edgeq.targets.emulator.numerics import Factors, Landing
+from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window
+from edgeq.targets.emulator.numerics import Factors, step_of
+from edgeq.targets.emulator.sums import Accumulator, Operands, largest_sum
+from edgeq.targets.emulator.tflite_op import Lowered, landing_of, levels_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,29 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.multipliers import Multiplier
-    from edgeq.targets.emulator.from_tflite import TfliteOp
     from edgeq.targets.emulator.numerics import Rounding
     from edgeq.targets.emulator.program import Kernel
+    from edgeq.targets.emulator.tflite_op import TfliteOp
 
 _SAME = 0  # of the schema's Padding
-_ACTIVATIONS: Mapping[int, tuple[float | None, float | None]] = {0: (None, None), 1: (0.0, None), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
-
-
-def landing_of(op: TfliteOp) -> Landing:
-    """The bounds of the result's levels, those of a fused activation included."""
-    params = op.output_grid
-    zero = int(params.zero_point)
-    activation = int(getattr(op.file.options, "fusedActivationFunction", 0) or 0)
-    if activation not in _ACTIVATIONS:
-        raise op.refused(f"its fused activation is number {activation}")
-    bounds = [None if bound is None else _rounded(np.float32(bound) / np.float32(params.scale)) for bound in _ACTIVATIONS[activation]]
-    low, high = params.qmin - zero, params.qmax - zero
-    return Landing(0, low if bounds[0] is None else max(low, bounds[0]), high if bounds[1] is None else min(high, bounds[1]))
-
-
-def _rounded(real: np.float32) -> int:
-    """The nearest integer, ties away from zero."""
-    return int(np.copysign(np.floor(np.abs(real) + np.float32(0.5)), real))
 
 
 # ---- sums of products -------------------------------------------------------------------------------------------------
@@ -56,7 +39,8 @@ def _weighted(
     weights = torch.from_numpy(np.ascontiguousarray(levels))
     given = op.file.inputs[bias] if len(op.file.inputs) > bias else None
     start = None if given is None else torch.from_numpy(op.numbers(bias).astype(np.float64).reshape(-1))
-    accumulator = Accumulator.of(op.name, op.profile, largest_sum(weights, start, op.range(source).largest))
+    operands = Operands(weights.movedim(1, -1).flatten(1), op.range(source))
+    accumulator = Accumulator.of(op.name, op.profile, largest_sum(weights, start, op.range(source).largest), operands)
     wide = given is not None and given.kind == "INT64"
     finish = Finish(Factors.fixed(multipliers), landing_of(op), "wide" if wide else rounding)
     return weights.to(accumulator.dtype), None if start is None else start.to(accumulator.dtype), accumulator, finish
@@ -66,7 +50,7 @@ def _conv(op: TfliteOp) -> Lowered:
     depthwise = op.file.name == "DEPTHWISE_CONV_2D"
     filters = op.operand(1)
     levels = levels_of(filters).transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
-    factors = convolution_multipliers(op.grid(0).scale[()], filters.scale, op.output_grid.scale[()])
+    factors = convolution_multipliers(step_of(op.grid(0)), filters.scale, step_of(op.output_grid))
     weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.rounding, 0, 2)
     options, (_, height, width, channels) = op.file.options, op.operand(0).shape
     kernel, dilation = (levels.shape[2], levels.shape[3]), (int(options.dilationHFactor), int(options.dilationWFactor))
@@ -93,7 +77,7 @@ def _window(op: TfliteOp, size: tuple[int, int], kernel: tuple[int, int], dilati
 def _transposed(op: TfliteOp) -> Lowered:
     filters, options = op.operand(1), op.file.options
     levels = levels_of(filters).transpose(0, 3, 1, 2)[:, :, ::-1, ::-1]
-    factors = convolution_multipliers(op.grid(2).scale[()], filters.scale, op.output_grid.scale[()])
+    factors = convolution_multipliers(step_of(op.grid(2)), filters.scale, step_of(op.output_grid))
     weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.rounding, 2, 3)
     stride = (int(options.strideH), int(options.strideW))
     before, after = op.operand(2).shape, op.file.output.shape
@@ -111,7 +95,7 @@ def _transposed(op: TfliteOp) -> Lowered:
 def _dense(op: TfliteOp) -> Lowered:
     filters = op.operand(1)
     levels = levels_of(filters)
-    factors = dense_multipliers(op.grid(0).scale[()], filters.scale, op.output_grid.scale[()])
+    factors = dense_multipliers(step_of(op.grid(0)), filters.scale, step_of(op.output_grid))
     weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.dense_rounding, 0, 2)
     shape = op.file.output.shape
     kernel = Dense(weights, bias, accumulator, finish, shape)
@@ -124,7 +108,7 @@ def _product(op: TfliteOp) -> Lowered:
     taps = op.operand(0).shape[-2 if transposed[0] else -1]
     largest = taps * op.range(0).largest * op.range(1).largest
     accumulator = Accumulator.of(op.name, op.profile, largest)
-    (factor,) = convolution_multipliers(op.grid(0).scale[()], np.atleast_1d(op.grid(1).scale), op.output_grid.scale[()])
+    (factor,) = convolution_multipliers(step_of(op.grid(0)), np.atleast_1d(op.grid(1).scale), step_of(op.output_grid))
     finish = Finish(Factors.fixed([factor]), landing_of(op), "wide" if op.is_wide() else op.profile.rounding)
     return Lowered((0, 1), Product(transposed, accumulator, finish, shape), "dot", math.prod(shape) * taps)
 
@@ -140,7 +124,8 @@ def _bits(levels: NDArray[Any]) -> int:
 def _pool(op: TfliteOp) -> Lowered:
     options, landing, params = op.file.options, landing_of(op), op.grid(0)
     kernel = (int(options.filterHeight), int(options.filterWidth))
-    window, shape = _window(op, op.operand(0).shape[1:3], kernel, (1, 1)), op.file.output.shape
+    _, height, width, _ = op.operand(0).shape
+    window, shape = _window(op, (height, width), kernel, (1, 1)), op.file.output.shape
     if op.file.name == "MAX_POOL_2D":
         move = moves.max_pool(kernel, window, shape, channels_last=True, low=landing.low, high=landing.high)
     else:
@@ -155,11 +140,9 @@ def _axes(op: TfliteOp, position: int) -> list[int]:
 
 
 def _mean(op: TfliteOp) -> Lowered:
-    from edgeq.multipliers import mean_multiplier
-
     axes = _axes(op, 1)
     count = math.prod(op.operand(0).shape[axis] for axis in axes)
-    factor = mean_multiplier(op.grid(0).scale[()], op.output_grid.scale[()], count)
+    factor = mean_multiplier(step_of(op.grid(0)), step_of(op.output_grid), count)
     finish = Finish(Factors.fixed([factor]), landing_of(op), op.profile.rounding)
     return Lowered((0,), moves.mean(axes, op.file.output.shape, finish), "pool")
 
@@ -247,7 +230,8 @@ def _nearest_of(options: Any, before: int, after: int) -> NDArray[np.int64]:
     scale = np.float32(before - 1) / np.float32(after - 1) if corners else np.float32(before) / np.float32(after)
     points = (np.arange(after, dtype=np.float32) + np.float32(0.5 if options.halfPixelCenters else 0.0)) * scale
     picked = np.floor(points + np.float32(0.5)) if options.alignCorners else np.floor(points)
-    return np.clip(picked, 0, before - 1).astype(np.int64)
+    clipped: NDArray[np.int64] = np.clip(picked, 0, before - 1).astype(np.int64)
+    return clipped
 
 
 def _bilinear(op: TfliteOp) -> Lowered:

@@ -1,0 +1,132 @@
+"""The accumulator that one layer meets: whether it can show at all, and what to do where it can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgeq.targets.emulator.accumulate import accumulate, pairs_can_saturate
+from edgeq.targets.emulator.binary import binary_sums, is_binary
+from edgeq.targets.emulator.numerics import Tally
+from edgeq.targets.emulator.places import on_machine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgeq.targets.emulator.elementwise import Range
+    from edgeq.targets.emulator.numerics import Profile
+    from edgeq.targets.emulator.program import Log
+
+_FLOAT32_BITS = 24
+_UNSIGNED_BYTE = "uint8"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operands:
+    """What a layer multiplies, where that is known beforehand.
+
+    Attributes:
+        weights: levels, (channels, taps).
+        inputs: the levels that its input can have.
+        zero_point: of the input as stored.
+        carrier: the type in which the input is stored.
+        depthwise: whether each channel has one filter of its own and meets no other channel.
+    """
+
+    weights: Tensor
+    inputs: Range
+    zero_point: int = 0
+    carrier: str = ""
+    depthwise: bool = False
+
+    @property
+    def weight_bits(self) -> int:
+        """The width that the weights need; -1 and +1 need one bit."""
+        if bool((self.weights.abs() == 1).all()):
+            return 1
+        least, greatest = (int(each) for each in torch.aminmax(self.weights)) if self.weights.numel() else (0, 0)
+        return max(greatest, -least - 1).bit_length() + 1
+
+    @property
+    def input_bits(self) -> int:
+        """The width that the inputs need."""
+        return (self.inputs.size - 1).bit_length()
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether a machine that adds pairs does so here, and a pair can saturate.
+
+        Signed activations and channels by themselves take other kernels, which widen to 16 bits before they multiply.
+        """
+        unsigned = self.carrier == _UNSIGNED_BYTE and not self.depthwise
+        return unsigned and pairs_can_saturate(self.weights, self.inputs.high + self.zero_point)
+
+    @property
+    def binary(self) -> bool:
+        """Whether bits can be counted in place of products."""
+        return is_binary(self.weights, self.inputs.low, self.inputs.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """The machine's accumulator for one layer.
+
+    Attributes:
+        name: the layer's.
+        profile: the machine.
+        largest: the greatest magnitude that a sum can reach on its way, start included.
+        fits: whether no sum can leave the machine's accumulator and no product is lost; then only the result matters.
+        zero_point: of the input as stored.
+        binary: whether the machine counts bits in this layer.
+    """
+
+    name: str
+    profile: Profile
+    largest: float
+    fits: bool
+    zero_point: int = 0
+    binary: bool = False
+
+    @classmethod
+    def of(cls, name: str, profile: Profile, largest: float, operands: Operands | None = None) -> Accumulator:
+        """The accumulator of a layer whose sums reach this far at most.
+
+        Raises:
+            TargetError: the machine takes no operands as wide as these.
+        """
+        if operands is not None:
+            profile = on_machine(profile, name, operands.weight_bits, operands.input_bits)
+        pairs = profile.products == "pairs-int16" and operands is not None and operands.in_pairs
+        fits = not pairs and largest < 2.0 ** (profile.accumulator_bits - 1)
+        binary = fits and profile.binary and operands is not None and operands.binary
+        machine = profile if pairs else replace(profile, products="exact")
+        return cls(name, machine, largest, fits and not binary, 0 if operands is None else operands.zero_point, binary)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which every sum is exact."""
+        return torch.float32 if self.largest < 2**_FLOAT32_BITS else torch.float64
+
+    def exact(self, sums: Tensor, taps: int, log: Log) -> Tensor:
+        """Count sums that are exact, and pass them on."""
+        log.add(self.name, Tally(sums=sums.numel(), steps=sums.numel() * taps))
+        return sums
+
+    def step_by_step(self, rows: Tensor, weights: Tensor, start: Tensor | None, log: Log) -> Tensor:
+        """The sums of ``rows @ weights.T`` on a machine whose accumulator shows; int64, (rows, channels)."""
+        if self.binary:
+            counted = binary_sums(rows, weights)
+            return self.exact(counted if start is None else counted + start.to(torch.int64), rows.shape[1], log)
+        sums, tally = accumulate(rows, weights, start, self.profile, self.zero_point)
+        log.add(self.name, tally)
+        return sums
+
+
+def largest_sum(weights: Tensor, bias: Tensor | None, largest_input: int) -> float:
+    """The greatest magnitude of a sum of products with these weights, (channels, …), and inputs up to a bound."""
+    reach = weights.reshape(weights.shape[0], -1).to(torch.float64).abs().sum(1) * largest_input
+    if bias is not None:
+        reach = reach + bias.to(torch.float64).abs()
+    return float(reach.max()) if reach.numel() else 0.0
