@@ -8,31 +8,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.dialect import CANONICAL, TFLITE
 from edgeq.files import read_bytes
 from edgeq.target import Availability, Capabilities
 from edgeq.targets._probe import Runtime, find, probe, require_format
-from edgeq.targets.emulator.profiles import PROFILES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeq.plan import Plan
     from edgeq.targets.emulator.numerics import Profile
+    from edgeq.targets.emulator.program import Program
     from edgeq.targets.emulator.session import EmulatorSession
 
 _RUNTIMES = (Runtime("torch", "torch"),)
+_ONNX = ".onnx"
+_REFERENCES = {_ONNX: "onnx-reference", ".tflite": "tflite-reference"}
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatorTarget:
-    """The emulator of one machine.
+    """The emulator of a machine; ``emulator:NAME`` is that of another, NAME a profile or the path of a user's own.
 
     Attributes:
-        profile: the machine's arithmetic.
         capabilities: what it can run.
+        profile: the name of the machine, or the path of its file; empty for the reference of the file's own format.
     """
 
-    profile: Profile
     capabilities: Capabilities
+    profile: str = ""
 
     def probe(self) -> Availability:
         """Whether torch, which it computes with, can be imported."""
@@ -40,29 +44,76 @@ class EmulatorTarget:
 
     def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> EmulatorSession:
         """Load a TFLite or QDQ ONNX file; see :meth:`edgeq.target.Target.open`."""
-        require_format(artefact, self.capabilities)
-        find(_RUNTIMES)
-        from edgeq.targets.emulator.from_tflite import read_tflite
+        program, profile = self._program(artefact)
         from edgeq.targets.emulator.session import EmulatorSession
 
+        return EmulatorSession(program, profile, threads=threads, intermediates=intermediates)
+
+    def plan(self, artefact: Path, *, threads: int = 1) -> Plan:  # noqa: ARG002
+        """Which operators run in integers: all, or the file is refused; see :meth:`edgeq.plan.Planner.plan`."""
+        program, _ = self._program(artefact)
+        from edgeq.targets.emulator.planning import plan_of
+
+        return plan_of(program)
+
+    def variants(self) -> tuple[str, ...]:
+        """The machines that come with edgeq."""
+        from edgeq.targets.emulator.profiles import names
+
+        return () if self.profile else names()
+
+    def variant(self, kind: str) -> EmulatorTarget:
+        """The emulator of one machine.
+
+        Raises:
+            UnknownName: no machine of that name.
+            ArtefactError: the user's description of it is wrong.
+        """
+        from edgeq.targets.emulator.profiles import profile_of
+
+        return target_of(profile_of(kind), kind)
+
+    def _program(self, artefact: Path) -> tuple[Program, Profile]:
+        require_format(artefact, self.capabilities)
+        find(_RUNTIMES)
+        from edgeq.targets.emulator.profiles import profile_of
+
+        profile = profile_of(self.profile or _REFERENCES[artefact.suffix])
+        if artefact.suffix == _ONNX:
+            from edgeq.targets._onnx_graph import load
+            from edgeq.targets.emulator.from_onnx import read_onnx
+
+            return read_onnx(load(artefact), artefact, profile), profile
         from edgeq.targets._flatbuffer import check_model
+        from edgeq.targets.emulator.from_tflite import read_tflite
 
         content = read_bytes(artefact, "TFLite model")
         check_model(content, artefact)
-        return EmulatorSession(read_tflite(content, artefact, self.profile), self.profile, threads=threads, intermediates=intermediates)
+        return read_tflite(content, artefact, profile), profile
 
 
-def target_of(profile: Profile) -> EmulatorTarget:
-    """The target of a profile."""
-    capabilities = Capabilities(
-        formats=frozenset({"tflite"}),
-        carriers=profile.carriers or frozenset({"int8", "uint8", "int16"}),
-        per_channel=profile.per_channel,
+def target_of(profile: Profile, name: str) -> EmulatorTarget:
+    """The target of a machine.
+
+    Args:
+        profile: the machine.
+        name: by which :func:`edgeq.targets.emulator.profiles.profile_of` finds it.
+    """
+    return EmulatorTarget(_capabilities(profile.carriers, f"edgeq's emulator: {profile.summary}", per_channel=profile.per_channel), name)
+
+
+def _capabilities(carriers: frozenset[str], summary: str, *, per_channel: bool) -> Capabilities:
+    return Capabilities(
+        formats=frozenset({"onnx", "tflite"}),
+        carriers=carriers or frozenset({"int8", "uint8", "int16"}),
+        per_channel=per_channel,
         intermediates=True,
         latency="simulated",
-        summary=f"edgeq's integer emulator: {profile.summary}",
+        summary=summary,
+        dialect=TFLITE if carriers and "uint8" not in carriers else CANONICAL,
     )
-    return EmulatorTarget(profile, capabilities)
 
 
-tflite_reference = target_of(PROFILES["tflite-reference"])
+emulator = EmulatorTarget(
+    _capabilities(frozenset(), "edgeq's integer emulator: TFLite's reference kernels, or ONNX to the letter", per_channel=True)
+)

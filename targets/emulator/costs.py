@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edgeq.targets.emulator.numerics import Profile, Rounding
     from edgeq.targets.emulator.program import Work
@@ -98,6 +98,21 @@ def layer_cost(work: Work, profile: Profile, table: EnergyTable = HOROWITZ_45NM)
     energy = operations_pj(work, profile, table) + table.traffic_pj(size, costs.memory)
     bound: Literal["compute", "memory"] = "memory" if memory > compute else "compute"
     return LayerCost(cycles, cycles / (1000 * costs.clock_mhz.value), bound, size, energy / 1000)
+
+
+def total(costs: Sequence[LayerCost]) -> LayerCost | None:
+    """The cost of layers that run one after the other, bound by what most of its cycles are; None of no layers."""
+    if not costs:
+        return None
+    starved = sum(cost.cycles for cost in costs if cost.bound == "memory")
+    cycles = sum(cost.cycles for cost in costs)
+    return LayerCost(
+        cycles,
+        sum(cost.latency_ms for cost in costs),
+        "memory" if 2 * starved > cycles else "compute",
+        sum(cost.bytes for cost in costs),
+        sum(cost.energy_nj for cost in costs),
+    )
 
 
 def mac_cycles(work: Work, costs: Costs) -> float:

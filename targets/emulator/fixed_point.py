@@ -28,7 +28,8 @@ _48_OVER_17, _NEG_32_OVER_17 = 1515870810, -1010580540
 
 def product(a: Raw, b: Raw | int) -> Raw:
     """The high half of the doubled product, rounded to nearest, ties up; both factors -1 saturate."""
-    return np.minimum((a * b + (1 << 30)) >> 31, _MOST)
+    high: Raw = np.minimum((a * b + (1 << 30)) >> 31, _MOST)
+    return high
 
 
 def divided(x: Raw, bits: int | Raw) -> Raw:

@@ -4,126 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.quant import CARRIER_RANGE, QuantParams
 from edgeq.targets._flatbuffer import axes_in
-from edgeq.targets.emulator.elementwise import Range
 from edgeq.targets.emulator.program import Program, Slot, Step, Work
+from edgeq.targets.emulator.tflite_op import PLAIN, TfliteOp, levels_of, params_of
+from edgeq.targets.emulator.tflite_operators import KERNELS
 from edgeq.tflite_file import graph_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from edgeq.targets.emulator.numerics import Profile
-    from edgeq.targets.emulator.program import Kernel, WorkKind
+    from edgeq.targets.emulator.tflite_op import Lowered
     from edgeq.tflite_file import FileGraph, FileOperator, FileTensor
 
 _NHWC = (0, 2, 3, 1)
-_PLAIN = {"INT32", "INT64"}
 _BITS = {"INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "INT32": 32, "INT64": 64, "FLOAT32": 32, "BOOL": 8}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lowered:
-    """What an operator becomes.
-
-    Attributes:
-        data: which of its operands are read as it runs.
-        kernel: its arithmetic.
-        kind: what sort of loop it is.
-        macs: its multiplications with addition, for one sample.
-        weights: elements of the constants it holds.
-        weight_bits: the width of these.
-    """
-
-    data: tuple[int, ...]
-    kernel: Kernel
-    kind: WorkKind
-    macs: int = 0
-    weights: int = 0
-    weight_bits: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TfliteOp:
-    """One operator of a file, on one machine.
-
-    Attributes:
-        file: what the file says.
-        profile: the machine.
-    """
-
-    file: FileOperator
-    profile: Profile
-
-    @property
-    def name(self) -> str:
-        """The name of its result."""
-        return self.file.output.name
-
-    def operand(self, position: int) -> FileTensor:
-        """An operand that has to be there.
-
-        Raises:
-            ArtefactError: it is left out.
-        """
-        tensor = self.file.inputs[position] if position < len(self.file.inputs) else None
-        if tensor is None:
-            raise ArtefactError(f"{self.file.name} {self.name!r} lacks operand {position}", mend="export the model again")
-        return tensor
-
-    def numbers(self, position: int) -> NDArray[Any]:
-        """A constant operand.
-
-        Raises:
-            TargetError: it is computed.
-        """
-        data = self.operand(position).data
-        if data is None:
-            raise self.refused(f"operand {position} is computed at run time")
-        return data
-
-    def grid(self, position: int) -> QuantParams:
-        """The grid of an operand."""
-        return self._grid(self.operand(position))
-
-    @property
-    def output_grid(self) -> QuantParams:
-        """The grid of the result."""
-        return self._grid(self.file.output)
-
-    def _grid(self, tensor: FileTensor) -> QuantParams:
-        params = params_of(tensor)
-        if params is None or params.axis is not None:
-            raise self.refused(f"{tensor.name!r} is {tensor.kind} without one scale")
-        return params
-
-    def range(self, position: int) -> Range:
-        """The levels that an operand can have."""
-        tensor = self.operand(position)
-        if tensor.data is not None and tensor.data.size:
-            levels = levels_of(tensor)
-            return Range(int(levels.min()), int(levels.max()))
-        params = self._grid(tensor)
-        zero = int(params.zero_point)
-        return Range(params.qmin - zero, params.qmax - zero)
-
-    def is_wide(self) -> bool:
-        """Whether its result has 16 bits."""
-        return self.file.output.kind == "INT16"
-
-    def refused(self, why: str) -> TargetError:
-        """An error that names the operator."""
-        return TargetError(f"the emulator has no arithmetic for {self.file.name} {self.name!r}: {why}", mend="run it on tflite-ref")
 
 
 def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
@@ -165,8 +68,6 @@ class _Compiler:
         return Program(tuple(self.slots), tuple(steps), self.constants, entrance, exit_)
 
     def _step(self, operator: FileOperator) -> Step:
-        from edgeq.targets.emulator.tflite_operators import KERNELS
-
         op = TfliteOp(operator, self.profile)
         if operator.name not in KERNELS:
             raise op.refused("it is not among those it knows")
@@ -186,35 +87,10 @@ class _Compiler:
 
     def _described(self, tensor: FileTensor, *, shown: bool) -> Slot:
         params = params_of(tensor)
-        taken = {slot.name for slot in self.slots if slot.shown}
-        name = f"{tensor.name}#{tensor.index}" if shown and tensor.name in taken else tensor.name
+        taken = {name for slot in self.slots for name in slot.shown}
+        name = f"{tensor.name}#{tensor.index}" if tensor.name in taken else tensor.name
         axes = self.axes.get(tensor.name, _NHWC if len(tensor.shape) == 4 else None)
-        return Slot(name, tensor.shape, params, axes, shown and tensor.kind not in _PLAIN)
-
-
-def params_of(tensor: FileTensor) -> QuantParams | None:
-    """A tensor's grid; None where it has none."""
-    kind = tensor.kind.lower()
-    if not tensor.scale.size or kind not in CARRIER_RANGE:
-        return None
-    if tensor.scale.size == 1:
-        return QuantParams.of(tensor.scale.reshape(()), int(tensor.zero_point[0]), kind)
-    return QuantParams.of(tensor.scale, tensor.zero_point.astype(np.int32), kind, axis=tensor.axis)
-
-
-def levels_of(tensor: FileTensor) -> NDArray[Any]:
-    """A constant as its levels in float32; plain whole numbers as int64; real ones as they are."""
-    if tensor.data is None:
-        raise ArtefactError(f"{tensor.name!r} is no constant", mend="export the model again")
-    if tensor.kind in _PLAIN and not tensor.scale.size:
-        return tensor.data.astype(np.int64)
-    params = params_of(tensor)
-    if params is None:
-        return tensor.data.astype(np.float32)
-    zero = params.zero_point
-    if params.axis is not None:
-        zero = zero.reshape([-1 if i == params.axis else 1 for i in range(tensor.data.ndim)])
-    return (tensor.data.astype(np.int64) - zero).astype(np.float32)
+        return Slot(tensor.name, tensor.shape, params, axes, (name,) if shown and tensor.kind not in PLAIN else ())
 
 
 def _work(op: TfliteOp, lowered: Lowered, tensors: Sequence[FileTensor]) -> Work:

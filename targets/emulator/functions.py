@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.multipliers import quantize_multiplier
 from edgeq.targets.emulator import fixed_point as fp
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """GELU by the complementary error function, in float32."""
     at = x * np.float32(-math.sqrt(0.5))
     erfc = np.array([math.erfc(float(value)) for value in at.reshape(-1)], np.float32).reshape(x.shape)
-    return np.float32(0.5) * x * erfc
+    found: NDArray[np.float32] = (np.float32(0.5) * x * erfc).astype(np.float32)
+    return found
 
 
 def gelu_by_tanh(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -129,16 +131,18 @@ def hard_swish(source: QuantParams, output: QuantParams) -> Function:
 
 def _half_factor(real: float) -> tuple[int, int]:
     """A factor with a mantissa of 16 bits."""
-    whole = fp.quantize_multiplier(real)
+    whole = quantize_multiplier(real)
     return min((whole.mantissa + (1 << 15)) >> 16, 2**15 - 1), whole.shift
 
 
 def _saturated16(x: Levels) -> Levels:
-    return np.clip(x, -(2**15), 2**15 - 1)
+    kept: Levels = np.clip(x, -(2**15), 2**15 - 1)
+    return kept
 
 
 def _product16(a: Levels, b: int) -> Levels:
-    return np.minimum((a * b + (1 << 14)) >> 15, 2**15 - 1)
+    high: Levels = np.minimum((a * b + (1 << 14)) >> 15, 2**15 - 1)
+    return high
 
 
 # ---- normalisations: over the last axis -------------------------------------------------------------------------------
@@ -154,12 +158,13 @@ def softmax_by_table(source: QuantParams, output: QuantParams, beta: float) -> F
         powers = table[x.max(-1, keepdims=True) - x]
         total = np.cumsum(powers, -1, dtype=np.float32)[..., -1:]
         inverse = np.float32(1) / (total * output.scale)
-        return np.clip(np.rint(powers * inverse).astype(np.int64), output.qmin - zero, output.qmax - zero)
+        found: Levels = np.rint(powers * inverse).astype(np.int64)
+        return np.clip(found, output.qmin - zero, output.qmax - zero)
 
     return levels
 
 
-def softmax_fixed(source: QuantParams, output: QuantParams, beta: float) -> Function:
+def softmax_fixed(source: QuantParams, beta: float) -> Function:
     """The SOFTMAX of TensorFlow Lite Micro: gemmlowp throughout."""
     real = min(beta * float(source.scale) * 2.0 ** (31 - _SCALED_DIFF_BITS), 2.0**31 - 1)
     radius = fp.input_radius(_SCALED_DIFF_BITS, math.frexp(real)[1])

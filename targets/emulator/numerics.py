@@ -10,10 +10,28 @@ import numpy as np
 from edgeq.multipliers import quantize_multiplier
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
-Rounding = Literal["half-even", "double", "single", "gemmlowp", "shift"]
+    from edgeq.multipliers import Multiplier
+    from edgeq.quant import QuantParams
+    from edgeq.targets.emulator.speed import Costs
+
+Rounding = Literal[
+    "half-even",
+    "half-even-float32",
+    "double",
+    "gemmlowp",
+    "single",
+    "single-half-away",
+    "shift",
+    "shift-half-even",
+    "shift-half-away",
+    "shift-down",
+    "wide",
+]
 Overflow = Literal["wrap", "saturate"]
 Products = Literal["exact", "pairs-int16"]
 
@@ -25,9 +43,12 @@ class Profile:
     Attributes:
         name: the word a user types.
         summary: one line for people.
-        rounding: how a sum becomes an output integer. ``half-even``: a real factor, ties to even, as ONNX says; ``double``: a
-            31-bit mantissa, rounded, then a shift, rounded, as TFLite; ``single``: mantissa and shift in one step, rounded once;
-            ``gemmlowp``: as ``double`` with gemmlowp's rounding of negative ties; ``shift``: a power of two.
+        rounding: how a sum becomes an output integer. ``half-even``: a real factor, ties to even, as ONNX says, and
+            ``half-even-float32`` in the single precision of vector kernels; ``double``: a 31-bit mantissa, rounded, then a
+            shift, rounded with ties away from zero, as TFLite and CMSIS-NN; ``gemmlowp``: as ``double``, the second ties up, as
+            gemmlowp's own output stage; ``single``: mantissa and shift in one step, rounded once, ties up, as TFLite and
+            CMSIS-NN built for single rounding, or ``-half-away`` from zero; ``shift``: the nearest power of two, ties up, to
+            even, away from zero, or all ``down``.
         dense_rounding: the same for fully connected layers, where a machine's kernel for them is of another kind.
         accumulator_bits: the width of sums of products, sign included.
         overflow: what a sum does that does not fit.
@@ -36,7 +57,12 @@ class Profile:
         weight_bits: the least and the greatest width of weights.
         activation_bits: the least and the greatest width of activations.
         per_channel: whether weights may have a scale for each channel.
-        costs: the name of the table of cycles and energy in ``costs``; empty without one.
+        kernels: whose integer kernels compute softmax and the like.
+        binary: whether sums of one-bit products are counted by XNOR and popcount.
+        beyond: what becomes of a layer with wider operands: the file is refused, or the layer is left to a ``host`` that
+            computes it in 32 bits.
+        source: where all this is written.
+        costs: its speed and its memories; None where no cost is estimated.
     """
 
     name: str
@@ -50,7 +76,11 @@ class Profile:
     weight_bits: tuple[int, int] = (1, 16)
     activation_bits: tuple[int, int] = (1, 16)
     per_channel: bool = True
-    costs: str = ""
+    binary: bool = False
+    kernels: Literal["litert", "tflm"] = "litert"
+    beyond: Literal["refuse", "host"] = "refuse"
+    source: str = ""
+    costs: Costs | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +104,13 @@ class Factors:
         pairs = [quantize_multiplier(float(value)) for value in values.reshape(-1)]
         mantissa, shift = np.array([[pair.mantissa, pair.shift] for pair in pairs], np.int64).T
         return cls(values, mantissa.reshape(values.shape), shift.reshape(values.shape))
+
+    @classmethod
+    def fixed(cls, multipliers: Sequence[Multiplier]) -> Factors:
+        """Factors that a kernel holds as these mantissas and shifts; one alone has the shape ()."""
+        pairs = np.array([[one.mantissa, one.shift] for one in multipliers], np.int64)
+        mantissa, shift = pairs[0] if len(pairs) == 1 else pairs.T
+        return cls(np.ldexp(np.asarray(mantissa, np.float64), shift - 31), np.asarray(mantissa), np.asarray(shift))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +182,8 @@ class Accumulate(Protocol):
             The sums, int64 (samples, channels), and what happened to them.
         """
         ...
+
+
+def step_of(grid: QuantParams) -> np.float32:
+    """The one scale of a per-tensor grid."""
+    return np.float32(grid.scale)

@@ -60,14 +60,14 @@ class Slot:
         shape: as in the file, with its batch of one.
         params: its grid; None for one that holds plain numbers.
         axes: the axis of the model at each of its dimensions; None where they are the same.
-        shown: whether it is one of the tensors that people ask for.
+        shown: the names under which people may ask for it.
     """
 
     name: str
     shape: tuple[int, ...]
     params: QuantParams | None
     axes: tuple[int, ...] | None = None
-    shown: bool = True
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeq.targets.emulator.numerics import Profile
     from edgeq.targets.emulator.program import Program, Slot, Step, Work
 
-_ELEMENTS_AT_ONCE = 1 << 18  # of the largest tensor: what a core's cache holds of it
+_ELEMENTS_AT_ONCE = 1 << 20  # of the largest tensor: 4 MiB; measured, fewer cost more calls, and more leave the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +78,14 @@ class EmulatorSession:
         """
         if not self._intermediates:
             raise TargetError("the artefact was opened without intermediates", mend="open it with intermediates=True")
-        seen: dict[str, list[NDArray[Any]]] = {}
+        seen: dict[int, list[NDArray[Any]]] = {}
         slots = {i: slot for i, slot in enumerate(self._program.slots) if slot.shown}
         for part in self._parts(fit(batch, self.input)):
             values = self._values(self._entered(part), keep=slots)
             for i, slot in slots.items():
-                seen.setdefault(slot.name, []).append(_upright(slot, self._stored(i, values[i])))
-        by_name = {slot.name: slot for slot in slots.values()}
-        return {name: _with_grid(by_name[name], np.concatenate(found)) for name, found in seen.items()}
+                seen.setdefault(i, []).append(_upright(slot, self._stored(i, values[i])))
+        shown = {i: _with_grid(slot, np.concatenate(seen[i])) for i, slot in slots.items()}
+        return {name: shown[i] for i, slot in slots.items() for name in slot.shown}
 
     def prepare(self, batch: NDArray[np.float32]) -> None:
         """Set one sample for :meth:`invoke`.

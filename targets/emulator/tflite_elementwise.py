@@ -7,36 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edgeq.multipliers import Multiplier, product_multiplier, quantize_multiplier, sum_multipliers
-from edgeq.targets.emulator import functions
+from edgeq.targets.emulator import fixed_point, formulas, functions
 from edgeq.targets.emulator.elementwise import elementwise
 from edgeq.targets.emulator.moves import Move
-from edgeq.targets.emulator.numerics import Factors, Landing
-from edgeq.targets.emulator.requantize import requantize, rescale
+from edgeq.targets.emulator.numerics import Landing
+from edgeq.targets.emulator.tflite_op import landing_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgeq.targets.emulator.from_tflite import TfliteOp
     from edgeq.targets.emulator.functions import Function
     from edgeq.targets.emulator.program import Kernel
-
-_HEADROOM, _HEADROOM_16 = 20, 15
-
-
-def _landing(op: TfliteOp) -> Landing:
-    from edgeq.targets.emulator.tflite_operators import landing_of
-
-    return landing_of(op)
-
-
-def _fixed(multiplier: Multiplier) -> Factors:
-    return Factors.fixed([multiplier])
-
-
-def _ratio(op: TfliteOp) -> Factors:
-    """Input scale over output scale, divided in double precision."""
-    return Factors.of(float(op.grid(0).scale) / float(op.output_grid.scale))
+    from edgeq.targets.emulator.tflite_op import TfliteOp
 
 
 def total(op: TfliteOp) -> Kernel:
@@ -46,23 +28,14 @@ def total(op: TfliteOp) -> Kernel:
         return Move(lambda a, b: a + sign * b)
     if op.is_wide() and getattr(op.file.options, "potScaleInt16", False):
         raise op.refused("its 16-bit scales are powers of two by option")
-    bits, landing, rounding = _HEADROOM_16 if op.is_wide() else _HEADROOM, _landing(op), op.profile.rounding
-    factors = [_fixed(one) for one in sum_multipliers(op.grid(0).scale[()], op.grid(1).scale[()], op.output_grid.scale[()], bits)]
-
-    def formula(a: Tensor, b: Tensor) -> Tensor:
-        first, second = (rescale(x.to(torch.int64) << bits, f, rounding) for x, f in zip((a, b), factors, strict=False))
-        return requantize(first + sign * second, factors[2], landing, rounding)
-
+    formula = formulas.total(op.grid(0), op.grid(1), op.output_grid, landing_of(op), op.profile.rounding, sign)
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
 def product(op: TfliteOp) -> Kernel:
     """MUL."""
-    factors = _fixed(product_multiplier(op.grid(0).scale[()], op.grid(1).scale[()], op.output_grid.scale[()]))
-    landing, rounding = _landing(op), op.profile.rounding
-    return elementwise(
-        lambda a, b: requantize(a.to(torch.int64) * b.to(torch.int64), factors, landing, rounding), [op.range(0), op.range(1)]
-    )
+    formula = formulas.product(op.grid(0), op.grid(1), op.output_grid, landing_of(op), op.profile.rounding)
+    return elementwise(formula, [op.range(0), op.range(1)])
 
 
 def extreme(op: TfliteOp) -> Kernel:
@@ -73,36 +46,27 @@ def extreme(op: TfliteOp) -> Kernel:
 
 def prelu(op: TfliteOp) -> Kernel:
     """PRELU."""
-    source, slope, output = op.grid(0).scale, op.grid(1).scale, op.output_grid.scale
-    straight = _fixed(quantize_multiplier(float(np.float32(source / output))))
-    bent = _fixed(quantize_multiplier(float(np.float32(np.float32(source * slope) / output))))
-    landing, rounding = _landing(op), op.profile.rounding
-
-    def formula(x: Tensor, slopes: Tensor) -> Tensor:
-        x, slopes = (one.to(torch.int64) for one in torch.broadcast_tensors(x, slopes))
-        below = requantize(x * slopes, bent, landing, rounding)
-        return torch.where(x >= 0, requantize(x, straight, landing, rounding), below)
-
+    formula = formulas.prelu(op.grid(0), op.grid(1), op.output_grid, landing_of(op), op.profile.rounding)
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
 def relu(op: TfliteOp) -> Kernel:
     """RELU and RELU6, which also change the grid."""
-    factors = Factors.of(float(np.float32(op.grid(0).scale / op.output_grid.scale)))
-    whole, rounding = _landing(op), op.profile.rounding
+    ratio = float(np.float32(op.grid(0).scale / op.output_grid.scale))
+    whole = landing_of(op)
     high = whole.high
     if op.file.name == "RELU6":
         high = min(high, int(np.floor(np.float32(6) / op.output_grid.scale + np.float32(0.5))))
     landing = Landing(0, max(whole.low, 0), high)
-    return elementwise(lambda x: requantize(x.to(torch.int64), factors, landing, rounding), [op.range(0)])
+    return elementwise(formulas.regrid(ratio, landing, op.profile.rounding), [op.range(0)])
 
 
 def quantize(op: TfliteOp) -> Kernel:
     """QUANTIZE, of real numbers or of integers on another grid."""
-    landing, output = _landing(op), op.output_grid
+    landing, output = landing_of(op), op.output_grid
     if op.operand(0).kind != "FLOAT32":
-        factors, rounding = _ratio(op), op.profile.rounding
-        return elementwise(lambda x: requantize(x.to(torch.int64), factors, landing, rounding), [op.range(0)])
+        ratio = float(op.grid(0).scale) / float(output.scale)
+        return elementwise(formulas.regrid(ratio, landing, op.profile.rounding), [op.range(0)])
     scale = torch.tensor(float(output.scale), dtype=torch.float32)
 
     def nearest(x: Tensor) -> Tensor:
@@ -134,14 +98,14 @@ def logistic(op: TfliteOp) -> Kernel:
     """LOGISTIC on 8 and 16 bits."""
     if op.is_wide():
         return _pointwise(op, functions.logistic16(op.grid(0)))
-    return _pointwise(op, functions.saturating(op.grid(0), op.output_grid, functions.fp.logistic, 8))
+    return _pointwise(op, functions.saturating(op.grid(0), op.output_grid, fixed_point.logistic, 8))
 
 
 def tanh(op: TfliteOp) -> Kernel:
     """TANH on 8 bits."""
     if op.is_wide():
         raise op.refused("it has 16 bits")
-    return _pointwise(op, functions.saturating(op.grid(0), op.output_grid, functions.fp.tanh, 7))
+    return _pointwise(op, functions.saturating(op.grid(0), op.output_grid, fixed_point.tanh, 7))
 
 
 def leaky_relu(op: TfliteOp) -> Kernel:
@@ -171,8 +135,8 @@ def softmax(op: TfliteOp) -> Kernel:
         return Move(lambda x: torch.softmax(x * beta, -1))
     if op.is_wide():
         raise op.refused("it has 16 bits")
-    make = functions.softmax_fixed if op.profile.kernels == "tflm" else functions.softmax_by_table
-    function = make(op.grid(0), op.output_grid, beta)
+    fixed = op.profile.kernels == "tflm"
+    function = functions.softmax_fixed(op.grid(0), beta) if fixed else functions.softmax_by_table(op.grid(0), op.output_grid, beta)
     return Move(lambda x: torch.from_numpy(function(x.to(torch.int64).numpy()).astype(np.float32)))
 
 

@@ -1,0 +1,126 @@
+"""One operator of the integer view of a QDQ file, as the emulator's set-up functions see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.errors import TargetError
+from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.targets.emulator.elementwise import Range
+from edgeq.targets.emulator.numerics import Landing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeq.qdq import Operand, QdqOp
+    from edgeq.quant import QuantParams
+    from edgeq.targets.emulator.numerics import Profile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OnnxOp:
+    """One operator of the view, on one machine.
+
+    Attributes:
+        view: what it is.
+        profile: the machine.
+        opset: ONNX's operator set, which decides how some are computed.
+    """
+
+    view: QdqOp
+    profile: Profile
+    opset: int
+
+    @property
+    def name(self) -> str:
+        """The name of its result."""
+        return self.view.output.name
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the machine computes in float between integers, as ONNX says."""
+        return self.profile.rounding == "half-even"
+
+    def operand(self, position: int) -> Operand:
+        """An operand that has to be there.
+
+        Raises:
+            TargetError: it is left out.
+        """
+        operand = self.view.inputs[position] if position < len(self.view.inputs) else None
+        if operand is None:
+            raise self.refused(f"operand {position} is left out")
+        return operand
+
+    def shape(self, position: int) -> tuple[int, ...]:
+        """The dimensions of an operand."""
+        operand = self.operand(position)
+        return operand.shape if isinstance(operand, QdqTensor) else operand.values.shape
+
+    def grid(self, position: int) -> QuantParams:
+        """The grid of an operand, one scale for all of it.
+
+        Raises:
+            TargetError: it has none, or several.
+        """
+        params = self.operand(position).params
+        if params is None or params.axis is not None:
+            raise self.refused(f"operand {position} has not one scale")
+        return params
+
+    @property
+    def output_grid(self) -> QuantParams:
+        """The grid of the result.
+
+        Raises:
+            TargetError: it has several scales.
+        """
+        if self.view.output.params.axis is not None:
+            raise self.refused("its result has one scale a channel")
+        return self.view.output.params
+
+    def range(self, position: int) -> Range:
+        """The levels that an operand can have."""
+        operand = self.operand(position)
+        if isinstance(operand, QdqConstant):
+            levels = levels_of(operand)
+            return Range(int(levels.min(initial=0)), int(levels.max(initial=0)))
+        return Range(operand.low - operand.zero_point, operand.high - operand.zero_point)
+
+    @property
+    def landing(self) -> Landing:
+        """The bounds of the result's levels."""
+        zero = int(self.output_grid.zero_point)
+        return Landing(0, self.view.output.low - zero, self.view.output.high - zero)
+
+    def numbers(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """An attribute that is a list of whole numbers."""
+        value = self.view.attributes.get(name, default)
+        return tuple(int(each) for each in value) if isinstance(value, tuple) else default
+
+    def number(self, name: str, default: float) -> float:
+        """An attribute that is a number."""
+        value = self.view.attributes.get(name, default)
+        return float(value) if isinstance(value, (int, float)) else default
+
+    def refused(self, why: str) -> TargetError:
+        """An error that names the operator."""
+        return TargetError(
+            f"the emulator has no arithmetic of {self.profile.name} for {self.view.op_type} {self.view.name!r}: {why}",
+            mend="run it on ort-cpu-ref, or write it as TFLite and open that",
+        )
+
+
+def levels_of(constant: QdqConstant) -> NDArray[np.float32]:
+    """A constant's integers with the zero point taken off, float32."""
+    values, params = constant.values, constant.params
+    if params is None:
+        return values.astype(np.float32)
+    zero = params.zero_point
+    if params.axis is not None:
+        zero = zero.reshape([-1 if i == params.axis % values.ndim else 1 for i in range(values.ndim)])
+    levels: NDArray[np.float32] = (values.astype(np.int64) - zero).astype(np.float32)
+    return levels
