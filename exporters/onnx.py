@@ -106,10 +106,19 @@ def _deserialize(proto: onnx.ModelProto, what: str) -> ir.Model:
         model = ir.serde.deserialize_model(proto)
         for value in model.graph.initializers.values():
             if value.const_value is not None:
-                value.const_value.numpy()  # a size that does not fit the shape shows here, not halfway through some work
+                value.const_value = _owned(value.const_value, value.shape)  # a size that does not fit the shape shows here
     except Exception as error:  # onnx_ir raises many kinds on broken files
         raise _broken(what, error) from error
     return model
+
+
+def _owned(tensor: ir.TensorProtocol, shape: ir.Shape | None) -> ir.TensorProtocol:
+    """A tensor with its own numbers: one that reads a protobuf message keeps the whole file in memory, and copies it at each look."""
+    numbers = tensor.numpy()
+    if tensor.dtype == ir.DataType.STRING:
+        return tensor
+    notes = dict(tensor.metadata_props) or None
+    return ir.Tensor(numbers.copy(), dtype=tensor.dtype, shape=shape, name=tensor.name, doc_string=tensor.doc_string, metadata_props=notes)
 
 
 def _broken(what: str, error: Exception) -> ArtefactError:

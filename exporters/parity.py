@@ -36,14 +36,15 @@ class Numbers:
         kind: what it is.
         scale: (1,) or (channels,), float32.
         zero_point: the shape of ``scale``.
-        levels: integers less their zero point, in the ONNX layout; None for what is computed at run time.
+        levels: integers less their zero point, in the ONNX layout, of whatever width holds them; None for what is computed at
+            run time.
     """
 
     key: str
     kind: Kind
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
-    levels: NDArray[np.int64] | None = None
+    levels: NDArray[np.generic] | None = None
 
 
 def numbers_of(graph: QdqGraph) -> list[Numbers]:
@@ -119,9 +120,13 @@ def constant_numbers(key: str, kind: Kind, constant: QdqConstant) -> Numbers:
     params = constant.params
     assert params is not None  # noqa: S101  # the caller asks only for quantised constants
     scale, zero = np.atleast_1d(params.scale), np.atleast_1d(params.zero_point).astype(np.int64)
-    values = constant.values.astype(np.int64)
     if params.axis is None:
-        return Numbers(key, kind, scale, zero, values - zero[0])
-    shape = [1] * values.ndim
+        return Numbers(key, kind, scale, zero, levels_of(constant.values, zero[0]))
+    shape = [1] * constant.values.ndim
     shape[params.axis] = -1
-    return Numbers(key, kind, scale, zero, values - zero.reshape(shape))
+    return Numbers(key, kind, scale, zero, levels_of(constant.values, zero.reshape(shape)))
+
+
+def levels_of(values: NDArray[np.generic], zero_point: NDArray[np.int64] | np.int64) -> NDArray[np.generic]:
+    """Integers less their zero point; the very array where that is 0, as weights are most of a model's memory."""
+    return values.astype(np.int64) - zero_point if np.any(zero_point) else values

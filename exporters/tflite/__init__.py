@@ -34,21 +34,23 @@ class TfliteExporter:
         from edgeq.exporters.tflite.carriers import choose_carriers
         from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.lowering import write
-        from edgeq.exporters.tflite.reading import expected_in, stored_numbers, transposes_in
+        from edgeq.exporters.tflite.reading import expected_in, numbers_in, transposes_in, unpacked
         from edgeq.qdq import read_qdq
 
         if is_float(model):
             return export_float(model, options.io_layout)
         graph, approximations = expressible(read_qdq(model, islands=True), approximate=options.requantize)
         written = write(graph, options)
-        found = stored_numbers(written.content)
+        file = unpacked(written.content)
+        found, transposes = numbers_in(file), transposes_in(file)
+        del file
         names = {op.output.name for op in written.in_float}
         expected = expected_in(graph, choose_carriers(graph), found, names)
         return Exported(
             written.content,
             compare(expected, found),
             approximations,
-            transposes_in(written.content),
+            transposes,
             stored=written.stored,
             in_float=_share(graph, written.in_float),
         )

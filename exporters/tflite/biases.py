@@ -97,7 +97,9 @@ def _check_accumulator(
 ) -> None:
     """See that sums fit the accumulator, also after the shift to the left by which 32-bit kernels begin to scale up."""
     largest, most = (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (_LARGEST_INPUT, _ACCUMULATOR_MAX)
-    sums = np.abs(levels.reshape(levels.shape[0], -1).astype(np.int64)).sum(axis=1) * largest + np.abs(bias.astype(np.int64))
+    rows = levels.reshape(levels.shape[0], -1)
+    magnitudes = [int(np.abs(row.astype(np.int16)).sum(dtype=np.int64)) for row in rows]  # row by row: a copy of all would be large
+    sums = np.array(magnitudes, np.int64) * largest + np.abs(bias.astype(np.int64))
     shift = 0 if wide or op.output.real else np.maximum(np.frexp(product / float(op.output.scale))[1], 0)
     if np.any(sums * 2.0**shift > most):
         raise refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 FILE_IDENTIFIER = b"TFL3"
 METADATA_NAME = "edgeq"
+_STRUCTURE = 320  # bytes that a tensor or an operator takes at most, its grid apart
+_BYTES_A_SCALE = 12  # with its zero point
 ALIGNMENT = 16  # what runtimes that read weights in place ask of every buffer
 
 TENSOR_TYPES = {
@@ -35,10 +38,10 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
     """A buffer whose first byte is aligned in the file; the generated class aligns to one byte."""
 
     def Pack(self, builder: Any) -> int:  # noqa: N802  # the generated base class calls it so
-        payload = self.data.tobytes()
-        builder.StartVector(1, len(payload), ALIGNMENT)
-        builder.head -= len(payload)
-        builder.Bytes[builder.head : builder.head + len(payload)] = payload
+        payload = np.ascontiguousarray(self.data).reshape(-1).view(np.uint8)
+        builder.StartVector(1, payload.size, ALIGNMENT)
+        builder.head -= payload.size
+        builder.Bytes[builder.head : builder.head + payload.size] = payload.data
         data = builder.EndVector()
         schema.BufferStart(builder)
         schema.BufferAddData(builder, data)
@@ -160,9 +163,13 @@ class Builder:
             self._metadata(METADATA_NAME, json.dumps(metadata).encode()),
         ]
         model.buffers = self._buffers
-        builder = flatbuffers.Builder(sum(buffer.data.nbytes for buffer in self._buffers[1:]) + (1 << 16))
-        builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
-        return bytes(builder.Output())
+        return _packed(model, self._size())
+
+    def _size(self) -> int:
+        """A little more than the file will have: one that turns out too small is doubled, old and new in memory at once."""
+        payload = sum(buffer.data.nbytes + ALIGNMENT for buffer in self._buffers[1:])
+        grids = sum(_BYTES_A_SCALE * len(tensor.quantization.scale) for tensor in self._tensors if tensor.quantization is not None)
+        return int(payload + grids + (len(self._tensors) + len(self._operators)) * _STRUCTURE + (1 << 14))
 
     def _tensor(self, name: str, shape: Sequence[int], dtype: np.dtype[Any], grid: StoredGrid | None) -> Any:
         tensor = schema.TensorT()
@@ -177,7 +184,7 @@ class Builder:
 
     def _buffer(self, values: NDArray[np.generic]) -> int:
         buffer = _AlignedBuffer()
-        buffer.data = np.ascontiguousarray(values)
+        buffer.data = values  # put in order when it is packed, so that only one tensor is in memory twice
         self._buffers.append(buffer)
         return len(self._buffers) - 1
 
@@ -185,6 +192,30 @@ class Builder:
         entry = schema.MetadataT()
         entry.name, entry.buffer = name, self._buffer(np.frombuffer(content, np.uint8))
         return entry
+
+
+def _packed(model: Any, size: int) -> bytes:
+    """The file of a model, which is in memory once: packed from the end of a buffer that becomes the bytes returned.
+
+    Args:
+        model: the generated class's object.
+        size: the bytes that the file takes at most; where it takes more, it is in memory twice.
+    """
+    buffer = io.BytesIO()
+    buffer.seek(size - 1)
+    buffer.write(b"\0")
+    builder: Any = flatbuffers.Builder(0)  # it asks for a bytearray, and writes into any buffer
+    builder.Bytes = view = buffer.getbuffer()
+    builder.head = size
+    builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
+    if builder.Bytes is not view:
+        return bytes(memoryview(builder.Bytes)[builder.Head() :])
+    length = size - builder.Head()
+    view[:length] = view[builder.Head() :]
+    builder.Bytes = b""
+    view.release()
+    buffer.truncate(length)
+    return buffer.getvalue()
 
 
 def two_a_byte(values: NDArray[np.generic]) -> NDArray[np.uint8]:

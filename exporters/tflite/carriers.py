@@ -113,10 +113,10 @@ def constant_shift(constant: QdqConstant, carrier: Carrier) -> int:
 
 def int8_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.int8]:
     """Weights with zero point 0, as every TFLite kernel wants them; see :func:`weight_levels`."""
-    return weight_levels(op, constant, channel_axis).astype(np.int8)
+    return weight_levels(op, constant, channel_axis).astype(np.int8, copy=False)
 
 
-def weight_levels(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.int32]:
+def weight_levels(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.signedinteger]:
     """The integers of weights less their zero point, which int8 holds.
 
     One -128 a channel is let through: kernels that add two products in 16 bits, as those for Arm cores without
@@ -138,7 +138,8 @@ def weight_levels(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArra
     zero = params.zero_point
     if params.axis is not None:
         zero = zero.reshape([-1 if axis == channel_axis else 1 for axis in range(constant.values.ndim)])
-    levels = constant.values.astype(np.int32) - zero
+    centred = constant.values.dtype == np.int8 and not np.any(zero)
+    levels: NDArray[np.signedinteger] = constant.values if centred else constant.values.astype(np.int32) - zero  # type: ignore[assignment]
     if levels.size and (levels.min() < LEAST or levels.max() > GREATEST):
         raise refused(
             op, f"its weights {constant.name!r} have a zero point that int8 cannot shift away", f"quantise weights symmetrically{_OR}"

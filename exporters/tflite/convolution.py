@@ -10,12 +10,14 @@ from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.windows import padded, window_of
 from edgeq.qdq import QdqConstant
+from edgeq.qdq_norm import SHIFT_ERROR
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.scene import Scene
     from edgeq.exporters.tflite.windows import Window
     from edgeq.qdq import QdqOp
 
+SHIFT_TOO_COARSE = "the shift of its BatchNormalization would be off by more than half a step"
 OHWI = (0, 2, 3, 1)
 DEPTHWISE = (1, 2, 3, 0)
 
@@ -23,6 +25,7 @@ DEPTHWISE = (1, 2, 3, 0)
 def lower_conv(op: QdqOp, scene: Scene) -> None:
     """Append a Conv. One input channel a group is depthwise; other groups need a runtime that knows grouped CONV_2D."""
     source, weights = scene.operand(op), _weights(op)
+    _check_shift(op)
     levels = scene.weights(op, weights, channel_axis=0)
     window = window_of(op, source, (levels.shape[2], levels.shape[3]))
     index, padding = padded(scene, op, source, window)
@@ -42,6 +45,21 @@ def lower_conv(op: QdqOp, scene: Scene) -> None:
         else:
             version = 6 if groups > 1 else 3
             scene.builder.operator(Op.CONV_2D, version, [index, filters, bias], [target], _conv_options(window, padding, activation))
+
+
+def _check_shift(op: QdqOp) -> None:
+    """See that the shift of a BatchNormalization that became a bias moves no result by more than half a step.
+
+    Raises:
+        ArtefactError: it does, because the output's grid is very much finer than the input's.
+    """
+    error = float(op.attributes.get(SHIFT_ERROR, 0.0))  # type: ignore[arg-type]
+    if not op.output.real and error > float(op.output.scale) / 2:
+        raise refused(
+            op,
+            f"its output's scale is too small for its input's: {SHIFT_TOO_COARSE}",
+            "quantise its input more finely, or its output with a larger scale",
+        )
 
 
 def _weights(op: QdqOp) -> QdqConstant:

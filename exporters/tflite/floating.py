@@ -16,7 +16,7 @@ from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.float_scene import FloatScene
 from edgeq.exporters.tflite.layouts import natural, onnx_order
 from edgeq.exporters.tflite.lowering import finish, lower_all
-from edgeq.exporters.tflite.reading import stored_floats, transposes_in
+from edgeq.exporters.tflite.reading import stored_floats, transposes_in, unpacked
 from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
 from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, title
 from edgeq.quant import QuantParams
@@ -54,7 +54,7 @@ def export_float(model: ir.Model, io_layout: IoLayout = "nhwc") -> Exported:
     lower_all(graph, scene)
     outputs = [scene.read(output.tensor, layouts[output.tensor.name]) for output in graph.outputs]
     content = finish(graph, scene, inputs, outputs, layouts, "float32").content
-    return Exported(content, _parity(graph, stored_floats(content)), transposes=transposes_in(content))
+    return Exported(content, _parity(graph, stored_floats(content)), transposes=transposes_in(unpacked(content)))
 
 
 def _input(scene: Scene, tensor: QdqTensor, layout: Layout) -> int:

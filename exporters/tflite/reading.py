@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Transposes
-from edgeq.exporters.parity import Numbers, numbers_of
+from edgeq.exporters.parity import Numbers, levels_of, numbers_of
 from edgeq.exporters.tflite.carriers import constant_shift
 from edgeq.exporters.tflite.rewriting import as_written, derived_numbers, is_plain
 from edgeq.exporters.tflite.schema import schema
@@ -137,7 +137,7 @@ def _is_dense(op: QdqOp) -> bool:
     return isinstance(source, QdqTensor) and isinstance(weights, QdqConstant) and weights.values.ndim == 2
 
 
-def _squeezed(levels: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+def _squeezed(levels: NDArray[np.generic] | None) -> NDArray[np.generic] | None:
     return None if levels is None else levels.squeeze()
 
 
@@ -147,9 +147,22 @@ def stored_numbers(content: bytes) -> dict[str, Numbers]:
     Raises:
         ArtefactError: the bytes are no TFLite file.
     """
+    return numbers_in(unpacked(content))
+
+
+def unpacked(content: bytes) -> Any:
+    """The generated class's object of a file.
+
+    Raises:
+        ArtefactError: the bytes are no TFLite file.
+    """
     if content[4:8] != b"TFL3":
         raise ArtefactError("the bytes are not a TFLite file", mend="write the file again")
-    model = schema.ModelT.InitFromPackedBuf(content)
+    return schema.ModelT.InitFromPackedBuf(content)
+
+
+def numbers_in(model: Any) -> dict[str, Numbers]:
+    """As :func:`stored_numbers`, of a file that is unpacked already."""
     graph = model.subgraphs[0]
     found = {numbers.key: numbers for tensor in graph.tensors for numbers in _activation(tensor)}
     for operator in graph.operators:
@@ -159,9 +172,8 @@ def stored_numbers(content: bytes) -> dict[str, Numbers]:
     return found
 
 
-def transposes_in(content: bytes) -> Transposes:
-    """The TRANSPOSE operators of a TFLite file, and the bytes that they write in one inference of batch 1."""
-    model = schema.ModelT.InitFromPackedBuf(content)
+def transposes_in(model: Any) -> Transposes:
+    """The TRANSPOSE operators of a TFLite file that is unpacked, and the bytes that they write in one inference of batch 1."""
     tensors = model.subgraphs[0].tensors
     moved = [
         tensors[operator.outputs[0]]
@@ -199,8 +211,8 @@ def _activation(tensor: Any) -> Iterator[Numbers]:
 
 
 def _grid(tensor: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    scale = np.array(tensor.quantization.scale, np.float32)
-    return scale, np.array(tensor.quantization.zeroPoint, np.int64)
+    scale = np.asarray(tensor.quantization.scale, np.float32)
+    return scale, np.asarray(tensor.quantization.zeroPoint, np.int64)
 
 
 def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int) -> Iterator[Numbers]:
@@ -214,15 +226,15 @@ def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int) -
         scale, zero = _grid(weights)
         if scale.size > 1 and weights.quantization.quantizedDimension != _CHANNEL_DIMENSION[builtin]:
             scale = scale[:0]  # scales on the wrong axis are not the scales that the model means
-        yield Numbers(f"{owner}/1", "weight", scale, zero, _values(model, weights).transpose(_TO_ONNX[builtin]))
-        yield Numbers(f"{owner}/2", "bias", *_grid(bias), _values(model, bias))
+        yield Numbers(f"{owner}/1", "weight", scale, zero, _stored(model, weights).transpose(_TO_ONNX[builtin]))
+        yield Numbers(f"{owner}/2", "bias", *_grid(bias), _stored(model, bias))
     elif builtin in _BINARY:
         for position, index in enumerate(operator.inputs):
             if model.buffers[tensors[index].buffer].data is not None and _on_a_grid(tensors[index]):
                 yield _constant_operand(model, tensors[index], f"{owner}/{position}", images=builtin != schema.BuiltinOperator.BATCH_MATMUL)
     elif builtin == schema.BuiltinOperator.GATHER and model.buffers[tensors[operator.inputs[0]].buffer].data is not None:
         scale, zero = _grid(tensors[operator.inputs[0]])
-        yield Numbers(f"{owner}/table", "weight", scale, zero, _values(model, tensors[operator.inputs[0]]) - zero[0])
+        yield Numbers(f"{owner}/table", "weight", scale, zero, levels_of(_stored(model, tensors[operator.inputs[0]]), zero[0]))
 
 
 def _on_a_grid(tensor: Any) -> bool:
@@ -231,13 +243,9 @@ def _on_a_grid(tensor: Any) -> bool:
 
 def _constant_operand(model: Any, tensor: Any, key: str, *, images: bool) -> Numbers:
     scale, zero = _grid(tensor)
-    values = _values(model, tensor)
+    values = _stored(model, tensor)
     onnx_order = values.transpose(0, 3, 1, 2) if values.ndim == 4 and images else values
-    return Numbers(key, "weight", scale, zero, (onnx_order - zero[0]).squeeze())
-
-
-def _values(model: Any, tensor: Any) -> NDArray[np.int64]:
-    return _stored(model, tensor).astype(np.int64)
+    return Numbers(key, "weight", scale, zero, levels_of(onnx_order, zero[0]).squeeze())
 
 
 def _floats(model: Any, tensor: Any) -> NDArray[np.float32]:
@@ -248,7 +256,8 @@ def _stored(model: Any, tensor: Any) -> NDArray[Any]:
     data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
     if tensor.type == schema.TensorType.INT4:
         return _nibbles(data)[: math.prod(tensor.shape)].reshape(tensor.shape)
-    return np.frombuffer(data.tobytes(), _ELEMENTS[tensor.type]).reshape(tensor.shape)
+    elements: NDArray[Any] = data.view(_ELEMENTS[tensor.type])
+    return elements.reshape(tensor.shape)
 
 
 def _nibbles(data: NDArray[np.uint8]) -> NDArray[np.int8]:

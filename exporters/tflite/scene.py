@@ -146,7 +146,7 @@ class Scene:
             packed: whether to store int4, see :meth:`fits_int4`.
         """
         grid = None if constant.params is None else StoredGrid.of(constant.params.scale, axis=axis)
-        return self.builder.constant(constant.name, np.ascontiguousarray(values), grid, packed=packed)
+        return self.builder.constant(constant.name, values, grid, packed=packed)
 
     def fits_int4(self, source: QdqTensor, values: NDArray[np.generic]) -> bool:
         """Whether weights are to be stored as int4: it was asked for, they fit, and they meet int8 activations."""

@@ -1,7 +1,8 @@
 """BatchNormalization that was left in a quantised graph: folded into the layer before it, or a layer of its own.
 
 Folding changes no integer weight: the scale of each output channel is multiplied by the channel's gain, its sign goes into
-the integers, and the shift is added to the int32 bias, rounded to half a step of the accumulator.
+the integers, and the shift is added to the int32 bias, rounded to half a step of the accumulator. How far that moves a
+result is told by the attribute ``SHIFT_ERROR`` of the convolution, for whoever knows the grid of its results.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _LEVEL = 64  # a power of two, so that gain / 64 is exact; its bias has 1/64 of a step of the input
 _BIAS_MAX = 2**30
+SHIFT_ERROR = "shift_error"
+"""The attribute of a convolution that holds the greatest error of its bias, as a real number."""
 
 
 def normalized(node: ir.Node, operands: tuple[Meaning | None, ...], epsilon: float) -> Pending:
@@ -78,6 +81,7 @@ def _alone(node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: N
         "dilations": ones,
         "pads": (0,) * (2 * len(ones)),
         "group": gain.size,
+        SHIFT_ERROR: _error(bias, shift),
     }
     return Pending(node, node.outputs[0], "Conv", (Real(source), constant, bias), attributes)
 
@@ -116,8 +120,10 @@ def _folded(node: ir.Node, conv: Pending, gain: NDArray[np.float64], shift: NDAr
     if isinstance(bias, QdqConstant) and bias.params is not None:
         before = bias.values.astype(np.float64).reshape(-1) * bias.params.scale.astype(np.float64)
     name = bias.name if isinstance(bias, QdqConstant) else f"shift_of_{node.outputs[0].name}"
-    folded = _bias(node, name, before * gain + shift, np.float32(source.tensor.scale) * steps)
-    return replace(conv, node=conv.node, value=node.outputs[0], operands=(source, constant, folded))
+    reals = before * gain + shift
+    folded = _bias(node, name, reals, np.float32(source.tensor.scale) * steps)
+    attributes = {**conv.attributes, SHIFT_ERROR: _error(folded, reals)}
+    return replace(conv, node=conv.node, value=node.outputs[0], operands=(source, constant, folded), attributes=attributes)
 
 
 def _bias(node: ir.Node, name: str, reals: NDArray[np.float64], steps: NDArray[np.float32]) -> QdqConstant:
@@ -125,3 +131,8 @@ def _bias(node: ir.Node, name: str, reals: NDArray[np.float64], steps: NDArray[n
     if np.any(np.abs(levels) > _BIAS_MAX):
         raise _refused(node, "its shift does not fit a bias of 32 bits beside its gain")
     return QdqConstant(name, levels.astype(np.int32), QuantParams.of(steps, 0, "int32", axis=0))
+
+
+def _error(bias: QdqConstant, reals: NDArray[np.float64]) -> float:
+    assert bias.params is not None  # noqa: S101  # it was just put on a grid
+    return float(np.abs(bias.values.astype(np.float64) * bias.params.scale.astype(np.float64) - reals).max(initial=0))

@@ -12,6 +12,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.qdq import read_qdq
+from edgeq.qdq_norm import SHIFT_ERROR
 
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -201,3 +202,25 @@ def test_sums_that_overflow_when_they_are_scaled_up_are_refused() -> None:
     graph = stored_weights(np.full((2, 64, 3, 3), 100, np.int8), scale=1e3)
     with pytest.raises(ArtefactError, match="sums may not fit 32 bits"):
         exporter.export(graph.output(), ExportOptions())
+
+
+def _normalized(scale: float) -> Graph:
+    graph = Graph()
+    source = graph.input("x", ["N", 6, 9, 9], Grid(0.5, clip=(0, 15)))
+    graph.normalized(source, "y", 6, Grid(scale, 73))
+    return graph
+
+
+@pytest.mark.parametrize("kernels", sorted(KERNELS))
+def test_a_normalisation_onto_the_finest_grid_that_is_taken_is_within_one_step(kernels: str) -> None:
+    (op,) = read_qdq(_normalized(1.0).output()).ops
+    finest = 2 * float(op.attributes[SHIFT_ERROR]) * 1.001  # type: ignore[arg-type]
+    assert 0.5 / finest > 50
+    for name, found in differences(_normalized(finest), kernels, spread=4.0, samples=16).items():
+        assert np.abs(found).max() <= 1, name
+
+
+def test_a_normalisation_whose_shift_would_be_off_is_refused_with_the_reason() -> None:
+    with pytest.raises(ArtefactError, match="off by more than half a step") as caught:
+        exporter.export(_normalized(0.001).output(), ExportOptions())
+    assert "quantise its input more finely" in str(caught.value)
