@@ -51,8 +51,8 @@ class EthosUTarget(WorkerTarget):
     sizes: tuple[str, ...] = ()
 
     def variants(self) -> tuple[str, ...]:
-        """The MACs a cycle that can be asked for; see :meth:`variant` for more."""
-        return self.sizes
+        """None, for too many can be asked for to list; see :meth:`variant`."""
+        return ()
 
     def variant(self, kind: str) -> EthosUTarget:
         """The same NPU in another setting.
@@ -198,6 +198,7 @@ def _text(config: Path) -> str:
 
 
 def _target(series: str, *sizes: str, default: str) -> EthosUTarget:
+    npu = f"Arm Ethos-{series.upper()} NPU of {', '.join(sizes)} MACs a cycle"
     return EthosUTarget(
         f"ethos-{series}",
         Capabilities(
@@ -206,7 +207,7 @@ def _target(series: str, *sizes: str, default: str) -> EthosUTarget:
             per_channel=True,
             intermediates=True,
             latency="estimated",
-            summary=f"Arm Ethos-{series.upper()} NPU: Vela's compilation and its estimate of time, answers by LiteRT's reference kernels",
+            summary=f"{npu}: what Vela makes of a file, and its estimate; answers by LiteRT's reference kernels",
             dialect=TFLITE,
         ),
         engine="vela",

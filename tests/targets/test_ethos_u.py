@@ -79,7 +79,7 @@ def test_facts_and_estimate_are_of_one_compilation(tmp_path: Path, target: Ethos
 def test_more_macs_a_cycle_take_fewer_cycles(tmp_path: Path) -> None:
     path = saved(tmp_path, zoo_models.tflite("resnet8"))
     cycles = []
-    for size in u55.variants():
+    for size in u55.sizes:
         with TARGETS.load(f"ethos-u55:{size}").open(path) as session:
             cycles.append(int(session.facts["cycles"]))
     assert cycles == sorted(cycles, reverse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,10 @@ def make_latency(p50_ms: float, why: str = "") -> Latency:
         why=why,
         blocks_ms=(p50_ms, 1.01 * p50_ms),
     )
+
+
+def make_estimate(ms: float) -> Latency:
+    return replace(make_latency(ms, "estimated: a model"), runs=0, p90_ms=ms, p99_ms=ms, mean_ms=ms, min_ms=ms, spread=0.0, drift=0.0)
 
 
 def make_drift(tensor: str, depth: int, rmse: float, lsb: dict[int, int] | None = None) -> Drift:
@@ -143,7 +148,7 @@ def report() -> Report:
         ),
         comparisons=(("ResNet56 4W/4A", make_comparison(1.0)), ("Stable ResNet56 4W/4A", make_comparison(0.4))),
         profiles=(
-            Profile("resnet56.tflite", "ethos-u55", 1, 1, "estimated", make_latency(7.41), 921_344),
+            Profile("resnet56.tflite", "ethos-u55", 1, 1, "estimated", make_estimate(7.41), 921_344),
             Profile("resnet56.onnx", "ort-cpu", 1, 1, "measured", make_latency(0.934), 3_451_220),
         ),
         notes=("Trained for 2 epochs: accuracies are those of a short run.",),
