@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgeq.dialect import CANONICAL, TFLITE
 from edgeq.errors import TargetError
 from edgeq.target import Availability, Capabilities
+from edgeq.targets._probe import require_format
 from edgeq.targets.workers import arm64
 from edgeq.targets.workers.target import WorkerTarget
 
@@ -72,6 +73,20 @@ class Arm64Target(WorkerTarget):
         session = WorkerTarget.start(self, model, threads=threads, intermediates=intermediates)
         session.facts = {**session.facts, "cpu": f"{self.cpu} emulated by QEMU {arm64.emulator().number}", "cpu_features": has}
         return session
+
+    def instructions(self, artefact: Path) -> int:
+        """How many instructions the runtime retires for one sample; takes minutes.
+
+        Raises:
+            ArtefactError: the file is missing, broken or of another format.
+            TargetError: the runtime is absent or refuses the file, or QEMU's log cannot be read.
+        """
+        from edgeq.targets.workers.boundary import read
+        from edgeq.targets.workers.counting import instructions
+
+        require_format(artefact, self.capabilities)
+        options = {**self.options, "threads": 1, "intermediates": False}
+        return instructions(self._emulated(), self.engine, read(artefact), options, self.limits)
 
     def _emulated(self) -> Qemu:
         try:

@@ -92,6 +92,7 @@ class Qemu:
         site: the folder with its packages.
         cpu: QEMU's name for the processor.
         program: QEMU's executable.
+        arguments: further ones of QEMU's.
     """
 
     root: Path
@@ -99,6 +100,7 @@ class Qemu:
     site: Path
     cpu: str = "max"
     program: str = "qemu-aarch64"
+    arguments: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -108,7 +110,7 @@ class Qemu:
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line."""
         own = ["-E", f"PYTHONPATH={self.site}", str(self.python), "-s"]  # not the packages of this machine's user
-        return [self.program, "-cpu", self.cpu, "-L", str(self.root), *own, *arguments]
+        return [self.program, *self.arguments, "-cpu", self.cpu, "-L", str(self.root), *own, *arguments]
 
     def missing(self) -> tuple[str, str] | None:
         """QEMU or the root."""

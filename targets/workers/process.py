@@ -134,6 +134,11 @@ class Worker:
         self._process.wait()
         self._said.close()
 
+    @property
+    def pid(self) -> int:
+        """Its process on this machine; that of the emulator, of ssh, … where one stands between."""
+        return self._process.pid
+
     def __enter__(self) -> Self:
         return self
 
