@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _INPUT_BITS = 4
 _SCALED_DIFF_BITS, _SUM_BITS = 5, 12
-_SIGMOID_STEP = 24.0  # entries of the 16-bit table for each whole number
 
 
 def clipped(levels: Levels, output: QuantParams) -> Levels:
@@ -49,32 +48,6 @@ def saturating(source: QuantParams, output: QuantParams, function: Callable[[Lev
         return clipped(found, output)
 
     return levels
-
-
-def logistic16(source: QuantParams) -> Function:
-    """LOGISTIC on 16 bits: a table of 256 entries, interpolated."""
-    table = np.minimum(np.floor(65536 / (1 + np.exp(-np.arange(257) / _SIGMOID_STEP)) + 0.5), 65535).astype(np.int64)
-    multiplier, shift = _sixteen_bit_factor(float(source.scale))
-
-    def levels(x: Levels) -> Levels:
-        at = (x * multiplier + ((1 << shift) >> 1)) >> shift
-        size = np.abs(at)
-        entry = np.minimum(size >> 9, 255)
-        between = (table[entry] << 9) + (size & 0x1FF) * (table[entry + 1] - table[entry])
-        result = np.where((size >> 9) >= 255, 0x7FFF << 10, between)
-        return np.where(at >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1) >> 10
-
-    return levels
-
-
-def _sixteen_bit_factor(scale: float) -> tuple[int, int]:
-    log2 = math.log2(scale)
-    if log2 == round(log2) and 12 + round(log2) == 0:
-        return 3, 0
-    real, shift = scale * 4096.0 * 3.0, 0
-    while real <= 32767.0 / 2.0 and shift <= 30:
-        real, shift = real * 2.0, shift + 1
-    return int(real), shift
 
 
 def leaky_relu(source: QuantParams, output: QuantParams, alpha: float) -> Function:
@@ -105,8 +78,10 @@ def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def gelu_by_tanh(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """GELU's approximation by tanh, in float32."""
-    inner = np.float32(2 / math.sqrt(math.pi)) * np.float32(math.sqrt(0.5)) * (x + np.float32(0.044715) * x * x * x)
-    return np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))
+    cubic: NDArray[np.float32] = (x + np.float32(0.044715) * x * x * x).astype(np.float32)
+    inner = (np.float32(2 / math.sqrt(math.pi)) * np.float32(math.sqrt(0.5)) * cubic).astype(np.float32)
+    found: NDArray[np.float32] = (np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))).astype(np.float32)
+    return found
 
 
 def hard_swish(source: QuantParams, output: QuantParams) -> Function:

@@ -95,9 +95,9 @@ def _pointwise(op: TfliteOp, function: Function) -> Kernel:
 
 
 def logistic(op: TfliteOp) -> Kernel:
-    """LOGISTIC on 8 and 16 bits."""
+    """LOGISTIC on 8 bits."""
     if op.is_wide():
-        return _pointwise(op, functions.logistic16(op.grid(0)))
+        raise op.refused("on 16 bits it is a table of TFLite's that no formula gives")
     return _pointwise(op, functions.saturating(op.grid(0), op.output_grid, fixed_point.logistic, 8))
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgeq.targets.emulator.tflite_op import TfliteOp
 
 _SAME = 0  # of the schema's Padding
+_WIDEST_ONCE = 2**32  # of a sum that is multiplied by 31 bits at once
 
 
 # ---- sums of products -------------------------------------------------------------------------------------------------
@@ -42,7 +43,9 @@ def _weighted(
     operands = Operands(weights.movedim(1, -1).flatten(1), op.range(source))
     accumulator = Accumulator.of(op.name, op.profile, largest_sum(weights, start, op.range(source).largest), operands)
     wide = given is not None and given.kind == "INT64"
-    finish = Finish(Factors.fixed(multipliers), landing_of(op), "wide" if wide else rounding)
+    if wide and rounding == "single-half-away" and accumulator.largest >= _WIDEST_ONCE:
+        raise op.refused("its sums need more than 32 bits")
+    finish = Finish(Factors.fixed(multipliers), landing_of(op), "wide" if wide and rounding != "single-half-away" else rounding)
     return weights.to(accumulator.dtype), None if start is None else start.to(accumulator.dtype), accumulator, finish
 
 
