@@ -99,6 +99,53 @@ def _counts(path: str, site: Path) -> bool:
     return ".so" in place.name and place.is_relative_to(site) and place.relative_to(site).parts[0] not in _NOT_COUNTED
 
 
+class Tally:
+    """What a log says, piece by piece.
+
+    Attributes:
+        counting: whether entries into blocks are counted; blocks are noted always.
+    """
+
+    def __init__(self) -> None:
+        self.counting = False
+        self._rest, self._sizes, self._entered = b"", dict[int, int](), Counter[bytes]()
+
+    def add(self, piece: bytes) -> None:
+        """Read on; what is not whole yet waits for the next piece."""
+        text = self._rest + piece
+        end = text.rfind(_ENTRY) + 1  # a block is followed by the entry into it
+        self._note(text[:end])
+        self._rest = text[end:]
+
+    def finish(self) -> None:
+        """Read what waits: nothing more is coming for now."""
+        self._note(self._rest)
+        self._rest = b""
+
+    def start(self) -> None:
+        """Count from here."""
+        self._entered.clear()
+        self.counting = True
+
+    def total(self) -> int:
+        """The instructions counted.
+
+        Raises:
+            TargetError: nothing was entered, or a block that the log did not describe.
+        """
+        unknown = [block for block in self._entered if int(block, 16) not in self._sizes]
+        if unknown or not self._entered:
+            raise TargetError("QEMU's log of instructions cannot be read", mend="use QEMU 10, whose log is known")
+        return sum(times * self._sizes[int(block, 16)] for block, times in self._entered.items())
+
+    def _note(self, text: bytes) -> None:
+        for block in _BLOCK.findall(text):
+            lines = block.splitlines()
+            self._sizes[int(lines[0].split(b":", 1)[0], 16)] = len(lines)
+        if self.counting:
+            self._entered.update(_ENTERED.findall(text))
+
+
 class _Log:
     """QEMU's log, read while it is written."""
 
@@ -109,8 +156,7 @@ class _Log:
         self._descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # both ends, so that there is no end of file
         wanted = ",".join(f"{low:#x}..{high:#x}" for low, high in ranges)
         self.arguments = ("-d", "in_asm,exec,nochain", "-dfilter", wanted, "-D", str(pipe))
-        self._rest, self._sizes, self._entered = b"", dict[int, int](), Counter[bytes]()
-        self._counting = self._ended = False
+        self._tally, self._ended = Tally(), False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -126,48 +172,31 @@ class _Log:
 
     def during(self, worker: Worker, seconds: float) -> int:
         """The instructions of one run."""
-        self._catch_up()
         with self._lock:
-            self._entered.clear()
-            self._counting = True
+            self._catch_up()
+            self._tally.start()
         worker.ask("invoke", seconds=seconds)
-        self._catch_up()
         with self._lock:
-            self._counting = False
-            return self._sum()
-
-    def _sum(self) -> int:
-        unknown = [block for block in self._entered if int(block, 16) not in self._sizes]
-        if unknown or not self._entered:
-            raise TargetError("QEMU's log of instructions cannot be read", mend="use QEMU 10, whose log is known")
-        return sum(times * self._sizes[int(block, 16)] for block, times in self._entered.items())
+            self._catch_up()
+            self._tally.counting = False
+            return self._tally.total()
 
     def _follow(self) -> None:
         while not self._ended:
-            if select.select([self._descriptor], [], [], 0.1)[0]:
-                with self._lock:
-                    self._take()
+            select.select([self._descriptor], [], [], 0.1)
+            with self._lock:
+                self._take()
 
     def _catch_up(self) -> None:
         """Read what is in the pipe; QEMU writes a line at once, so whatever a finished run wrote is there."""
-        with self._lock:
-            while select.select([self._descriptor], [], [], 0)[0]:
-                self._take()
-            self._note(self._rest)
-            self._rest = b""
+        while self._take():
+            pass
+        self._tally.finish()
 
-    def _take(self) -> None:
+    def _take(self) -> bool:
+        """Read a piece; whether there was one."""
         try:
-            self._rest += os.read(self._descriptor, 2**16)
-        except BlockingIOError:  # the other thread was faster
-            return
-        end = self._rest.rfind(_ENTRY) + 1  # a block is followed by the entry into it
-        self._note(self._rest[:end])
-        self._rest = self._rest[end:]
-
-    def _note(self, text: bytes) -> None:
-        for block in _BLOCK.findall(text):
-            lines = block.splitlines()
-            self._sizes[int(lines[0].split(b":", 1)[0], 16)] = len(lines)
-        if self._counting:
-            self._entered.update(_ENTERED.findall(text))
+            self._tally.add(os.read(self._descriptor, 2**16))
+        except BlockingIOError:
+            return False
+        return True
