@@ -16,7 +16,22 @@ import typer.main
 
 import edgeq
 from edgeq.deploy import console
-from edgeq.deploy.commands import audit, calibrate, compare, data, demo, export, gate, models, operators, profile, survey, targets, train
+from edgeq.deploy.commands import (
+    audit,
+    calibrate,
+    compare,
+    data,
+    demo,
+    export,
+    gate,
+    models,
+    operators,
+    predict,
+    profile,
+    survey,
+    targets,
+    train,
+)
 from edgeq.errors import EdgeqError
 
 _REFUSED = cast("type[Exception]", typer.BadParameter.__base__)  # what typer raises for a wrong flag, command or value
@@ -41,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, train, calibrate, export, profile, compare, survey, audit, gate, targets, operators, models, data):
+for module in (demo, train, calibrate, export, profile, predict, compare, survey, audit, gate, targets, operators, models, data):
     name = module.__name__.rpartition(".")[2]
     if isinstance(getattr(module, "app", None), typer.Typer):
         app.add_typer(module.app, name=name)

@@ -8,10 +8,12 @@ import pytest
 
 from edgeq.targets.emulator.costs import (
     HOROWITZ_45NM,
+    LayerCost,
     layer_cost,
     mac_cycles,
     operations_pj,
     requantize_pj,
+    total,
     traffic_bytes,
 )
 from edgeq.targets.emulator.numerics import Profile
@@ -103,3 +105,9 @@ def test_narrower_operands_never_cost_more() -> None:
         energies, cycles = zip(*[(cost.energy_nj, cost.cycles) for cost in costs if cost is not None], strict=True)
         assert list(energies) == sorted(energies)
         assert list(cycles) == sorted(cycles)
+
+
+def test_layers_follow_each_other() -> None:
+    costs = [LayerCost(100, 0.1, "compute", 10, 1.0), LayerCost(150, 0.15, "memory", 20, 2.0)]
+    assert total(costs) == LayerCost(250, 0.25, "memory", 30, 3.0)
+    assert total([]) is None

@@ -1,0 +1,79 @@
+"""``edgeq predict``: what a machine that one does not own would make of an artefact."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeq.deploy.options import AsJson, DataDir, Limit, OptionalData, Preprocess, Split, Threads
+
+if TYPE_CHECKING:
+    from edgeq.deploy.predicting import LayerPrediction, Prediction
+
+
+def command(
+    artefact: Annotated[Path, typer.Argument(help="A training folder, a QDQ ONNX file of any tool, or a TFLite file.", show_default=False)],
+    machine: Annotated[
+        str, typer.Option("--on", metavar="MACHINE", help="A machine of `edgeq targets emulator`, or a profile of your own: FILE.toml.")
+    ],
+    data: OptionalData = None,
+    data_dir: DataDir = None,
+    split: Split = "test",
+    limit: Limit = None,
+    preprocess: Preprocess = "dataset",
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Predict what a machine would answer, and why.
+
+    Runs the artefact in the machine's integer arithmetic and tells for each layer how many sums overflowed or saturated, how
+    many results were clipped, and what it costs at least in cycles, bytes and energy. Without --data only the costs.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.predicting import predict
+
+    source = load_data(data, data_dir, preprocess) if data is not None else None
+    with console.progress("predicting") as advance:
+        found = predict(artefact, machine, source=source, split=split, limit=limit, threads=threads, progress=advance)
+    if as_json:
+        console.write_json("predict", {"prediction": found})
+    else:
+        _show(found)
+
+
+def _show(found: "Prediction") -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.report.values import count, percent
+
+    console.write(f"{found.artefact} on {found.machine}: {found.summary}")
+    if found.answers is not None:
+        answers = found.answers
+        console.write(
+            f"{answers.data}, {count(answers.samples)} samples: {percent(answers.accuracy.fraction)} % right, "
+            f"{percent(answers.exact.fraction)} % in exact arithmetic; {count(answers.changed)} answered differently"
+        )
+    columns = ("layer", "type", "place", "MACs", "sums", "overflowed", "pairs cut", "wrong", "clipped", "cycles", "bound by", "kB", "nJ")
+    title = "Layers; sums and what happened to them over all samples, costs of one sample"
+    console.write_table(title, columns, [*map(_cells, found.layers), _total(found)], numbers=columns[3:10] + columns[11:])
+    if found.cost is not None:
+        assumed = f"; assumed, not published: {', '.join(found.assumed)}" if found.assumed else ""
+        console.write(f"cycles are the fewest that the machine's peak rates allow; energy by operations and bytes at 45 nm{assumed}")
+
+
+def _cells(layer: "LayerPrediction") -> tuple[str, ...]:
+    from edgeq.deploy.report.values import count, kilobytes
+    from edgeq.deploy.tables import short
+
+    counts, cost = layer.counts, layer.cost
+    counted = (counts.sums, counts.overflowed, counts.pairs, counts.wrong, counts.clipped)
+    spent = ("", "", "", "") if cost is None else (count(cost.cycles), cost.bound, kilobytes(cost.bytes), f"{cost.energy_nj:,.1f}")
+    place = "host" if layer.place == "host" else ""
+    return short(layer.name), layer.op_type, place, count(layer.macs), *(count(each) if each else "" for each in counted), *spent
+
+
+def _total(found: "Prediction") -> tuple[str, ...]:
+    from edgeq.deploy.predicting import LayerPrediction
+
+    macs = sum(layer.macs for layer in found.layers)
+    return _cells(LayerPrediction("all", "", "machine", macs, found.counts, found.cost))

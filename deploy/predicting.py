@@ -1,0 +1,178 @@
+"""What a machine that nobody here owns would make of an artefact: layer by layer, before it is bought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+
+from edgeq.artefact import resolve
+from edgeq.data import batches
+from edgeq.deploy.observing import select
+from edgeq.metrics import accuracy, top1
+from edgeq.target import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgeq.data import DataSource, Split
+    from edgeq.results import Accuracy
+    from edgeq.target import Session
+    from edgeq.targets.emulator.costs import LayerCost
+    from edgeq.targets.emulator.numerics import Profile, Tally
+    from edgeq.targets.emulator.session import EmulatorSession, LayerReport
+
+EMULATOR = "emulator"
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPrediction:
+    """One operator on the machine.
+
+    Attributes:
+        name: its name in the artefact.
+        op_type: what it is there.
+        place: the machine, or its host for operands wider than the machine takes.
+        macs: multiplications with addition for one sample.
+        counts: what happened to its sums, over all samples.
+        cost: for one sample; None for a machine of unknown speed, as a host always is.
+    """
+
+    name: str
+    op_type: str
+    place: Literal["machine", "host"]
+    macs: int
+    counts: Tally
+    cost: LayerCost | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the machine answers on samples.
+
+    Attributes:
+        data: the data set's name.
+        samples: how many were run.
+        accuracy: of the machine's answers.
+        exact: of the answers of the reference arithmetic of the artefact's format.
+        changed: samples that the two answer differently.
+    """
+
+    data: str
+    samples: int
+    accuracy: Accuracy
+    exact: Accuracy
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """An artefact on a machine.
+
+    Attributes:
+        artefact: the file's name.
+        machine: the profile's name.
+        summary: what the machine is, in a line.
+        assumed: the figures of its speed that nobody has published.
+        answers: what it answers; None where no samples were run.
+        layers: in the artefact's order.
+        counts: of all layers.
+        cost: of all layers, for one sample; None for a machine of unknown speed.
+    """
+
+    artefact: str
+    machine: str
+    summary: str
+    assumed: tuple[str, ...]
+    answers: Answers | None
+    layers: tuple[LayerPrediction, ...]
+    counts: Tally
+    cost: LayerCost | None
+
+
+def predict(
+    artefact: Path,
+    machine: str,
+    *,
+    source: DataSource | None = None,
+    split: str = "test",
+    limit: int | None = None,
+    threads: int = 1,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Prediction:
+    """Run an artefact in the arithmetic of a machine and count what that does to it.
+
+    Args:
+        artefact: a QDQ ONNX or TFLite file.
+        machine: a profile's name, the path of a profile, or either behind ``emulator:``.
+        source: samples to run; None to estimate costs only.
+        split: which part of them.
+        limit: how many, from the first; None for all.
+        threads: the most threads to compute with.
+        progress: called with the samples done and the samples in all.
+
+    Raises:
+        UsageError: no such machine, an unknown split, or no samples.
+        ArtefactError: the artefact or the profile is broken, or does not fit the data or the machine.
+    """
+    from edgeq.targets.emulator.costs import total
+    from edgeq.targets.emulator.numerics import Tally
+
+    path = resolve(artefact)
+    target = TARGETS.load(f"{EMULATOR}:{machine.removeprefix(f'{EMULATOR}:')}")
+    with cast("EmulatorSession", target.open(path, threads=threads)) as session:
+        answers = None
+        if source is not None:
+            with TARGETS.load(EMULATOR).open(path, threads=threads) as exact:
+                answers = _compare(session, exact, select(source, split, limit), source, progress)
+        profile, layers = session.profile, tuple(_layer(report, session.profile) for report in session.layers())
+    return Prediction(
+        artefact=path.name,
+        machine=profile.name,
+        summary=profile.summary,
+        assumed=assumed_figures(profile),
+        answers=answers,
+        layers=layers,
+        counts=sum((layer.counts for layer in layers), Tally()),
+        cost=total([layer.cost for layer in layers if layer.cost is not None]),
+    )
+
+
+def assumed_figures(profile: Profile) -> tuple[str, ...]:
+    """The names of the figures that a profile does not take from anything published."""
+    if profile.costs is None:
+        return ()
+    speed = profile.costs
+    figures = [
+        ("clock", speed.clock_mhz),
+        ("bytes a cycle", speed.bytes_per_cycle),
+        ("outputs a cycle", speed.outputs_per_cycle),
+        *(("MACs a cycle", rate.macs_per_cycle) for rate in speed.mac_rates),
+    ]
+    return tuple(dict.fromkeys(name for name, figure in figures if figure.assumed))
+
+
+def _compare(machine: Session, exact: Session, part: Split, source: DataSource, progress: Callable[[int, int], None]) -> Answers:
+    found: list[NDArray[np.int64]] = []
+    for images, labels in batches(part, source, BATCH):
+        found.append(np.stack([top1(machine.run(images)), top1(exact.run(images)), labels]))
+        progress(sum(each.shape[1] for each in found), len(part))
+    answers, reference, labels = np.concatenate(found, 1)
+    changed = int((answers != reference).sum())
+    return Answers(source.name, len(part), accuracy(answers == labels), accuracy(reference == labels), changed)
+
+
+def _layer(report: LayerReport, profile: Profile) -> LayerPrediction:
+    from edgeq.targets.emulator.costs import layer_cost
+    from edgeq.targets.emulator.places import on_machine
+
+    work = report.work
+    place = on_machine(profile, work.name, work.weight_bits, work.input_bits) if work.kind == "dot" else profile
+    return LayerPrediction(
+        work.name, work.op_type, "machine" if place is profile else "host", work.macs, report.tally, layer_cost(work, place)
+    )
