@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 _QUANTIZED = {"UINT8", "INT8", "INT16"}
 _MEND = "export it again; it is truncated or damaged"
-_BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)  # what reading out of bounds raises
+BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)  # what reading out of bounds raises
 
 
 def check_model(content: bytes, path: Path) -> None:
@@ -43,7 +43,7 @@ def check_model(content: bytes, path: Path) -> None:
         return
     try:
         problem = next(_problems(schema, content), None)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ArtefactError(f"{path} is no whole TFLite model: {type(error).__name__} while reading its tables", mend=_MEND) from error
     if problem is not None:
         raise ArtefactError(f"{path} is no sound TFLite model: {problem}", mend=_MEND)
@@ -64,7 +64,7 @@ def axes_in(content: bytes) -> dict[str, tuple[int, ...]]:
         notes = [model.Buffers(entry.Buffer()).DataAsNumpy().tobytes() for entry in entries if entry.Name() == b"edgeq"]
         stated = json.loads(notes[0])["axes"] if notes else {}
         return {str(name): tuple(axes) for name, axes in stated.items() if sorted(axes) == list(range(len(axes)))}
-    except _BROKEN:  # another tool's notes, or none: then the usual layouts are all there is to go by
+    except BROKEN:  # another tool's notes, or none: then the usual layouts are all there is to go by
         return {}
 
 

@@ -60,7 +60,7 @@ def order_of(rows: int, columns: int, taps: int, *, transposed: bool) -> Order:
     if rows == 1:
         return Lanes(columns) if transposed else quads
     if columns == 1:
-        return Lanes(rows)
+        return Lanes(rows) if not transposed else Blocks(block_size(columns, taps))
     return Blocks(block_size(columns, taps))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.targets._flatbuffer import axes_in
+from edgeq.targets._flatbuffer import BROKEN, axes_in
 from edgeq.targets.emulator.program import Program, Slot, Step, Work
 from edgeq.targets.emulator.tflite_op import PLAIN, TfliteOp, levels_of, params_of
 from edgeq.targets.emulator.tflite_operators import KERNELS
@@ -33,15 +33,25 @@ def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
     """The program of a file that :func:`edgeq.targets._flatbuffer.check_model` passed.
 
     Raises:
-        ArtefactError: the graph has not exactly one input, or no output.
+        ArtefactError: the graph has not exactly one input, or no output; or the file is damaged.
         TargetError: operators that the emulator does not know; names them all.
     """
+    try:
+        return _Compiler(_graph(content, path), profile, axes_in(content)).program()
+    except (*BROKEN, ZeroDivisionError, RuntimeError) as error:
+        raise ArtefactError(
+            f"{path} is no sound TFLite model: {type(error).__name__} while setting it up",
+            mend="export it again; it is truncated or damaged",
+        ) from error
+
+
+def _graph(content: bytes, path: Path) -> FileGraph:
     graph = graph_of(content)
     if len(graph.inputs) != 1 or not graph.outputs:
         raise ArtefactError(
             f"{path} has {len(graph.inputs)} inputs, and edgeq runs models with exactly one", mend="make the others constants"
         )
-    return _Compiler(graph, profile, axes_in(content)).program()
+    return graph
 
 
 @dataclass(slots=True)

@@ -80,7 +80,8 @@ def gelu_by_tanh(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """GELU's approximation by tanh, in float32."""
     cubic: NDArray[np.float32] = (x + np.float32(0.044715) * x * x * x).astype(np.float32)
     inner = (np.float32(2 / math.sqrt(math.pi)) * np.float32(math.sqrt(0.5)) * cubic).astype(np.float32)
-    found: NDArray[np.float32] = (np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))).astype(np.float32)
+    bend = np.tanh(inner.astype(np.float64)).astype(np.float32)  # rounded right, as C's is and numpy's own in float32 is not
+    found: NDArray[np.float32] = (np.float32(0.5) * x * (np.float32(1) + bend)).astype(np.float32)
     return found
 
 
