@@ -3,7 +3,7 @@
 What is promised of each, for every quantised tensor of stable and baseline networks, was measured first and is held here:
 
 - OpenVINO: at most 1 LSB, at ties: its kernels add in another order, and averages are full of ties.
-- The HTP: at most 1 LSB, in one value of twenty, one of six in a 1x1 convolution at 4W/4A: it rescales sums with
+- The HTP: at most 1 LSB, in one value of twenty, at 4W/4A in up to a quarter of one sum's values: it rescales sums with
   fewer bits, so that what lies within a quarter of a step of a tie may go to the other side, and it rounds ties of averages up.
 
 At the output of a whole network such steps add up as the network lets them: an unstable one amplifies them.
@@ -43,7 +43,7 @@ RUNS: dict[str, Run] = {"openvino": openvino, "qnn-htp": htp}
 SCHEMES = [Scheme(8, 8), Scheme(4, 8), Scheme(4, 4)]
 SHAPE = (3, 16, 16)
 MOST_TIES = 1e-4  # a share of the integers that are no averages, for OpenVINO
-MOST_ROUNDED = 0.2  # a share of one tensor's integers, for the HTP
+MOST_ROUNDED = 0.25  # a share of one tensor's integers, for the HTP
 
 
 def network(name: str, scheme: Scheme, target: str) -> ir.Model:
