@@ -46,7 +46,7 @@ def with_an_island() -> bytes:
 
 
 @NPUS
-@pytest.mark.parametrize("bits", [(8, 8), (4, 8), (4, 4)], ids=["8W8A", "4W8A", "4W4A"])
+@pytest.mark.parametrize("bits", [(8, 8), pytest.param((4, 8), marks=pytest.mark.slow), (4, 4)], ids=["8W8A", "4W8A", "4W4A"])
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8", *DEEP])
 def test_our_networks_are_whole_on_the_npu(tmp_path: Path, name: str, bits: tuple[int, int], target: EthosUTarget) -> None:
     plan = target.plan(saved(tmp_path, zoo_models.tflite(name, *bits)))

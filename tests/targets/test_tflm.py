@@ -21,10 +21,11 @@ from edgeq.errors import ArtefactError, TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.multipliers import dense_multipliers, product_multiplier, quantize_multiplier
-from edgeq.quant import QuantizedTensor
+from edgeq.quant import QuantizedTensor, QuantParams
 from edgeq.target import TARGETS
 from edgeq.targets import tflite
 from edgeq.targets.tflm import TflmTarget, tflm
+from edgeq.targets.workers.engines import tflm as tflm_engine
 from edgeq.targets.workers.engines.tflm import Engine
 from edgeq.targets.workers.launchers import Here
 from edgeq.targets.workers.wire import Refused
@@ -49,6 +50,7 @@ CASES: dict[str, Callable[[], Iterator[Graph]]] = {
     "pointwise": lambda: (graph for graph, _ in test_pointwise.CASES.values()),
     "shape": lambda: map(test_shape.built, test_shape.CASES),
 }
+DEEP = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet20", "stable-resnet20", "resnet56", "stable-resnet56")]
 WITHOUT_KERNEL = {("GELU", "INT8"), ("REDUCE_MAX", "INT16"), ("GATHER", "INT16")}
 
 
@@ -60,6 +62,12 @@ def saved(tmp_path: Path, content: bytes) -> Path:
 
 def written(graph: Graph) -> bytes:
     return exporter.export(graph.output(), ExportOptions()).content
+
+
+@pytest.fixture
+def _any_arena(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a child process for each of hundreds of models, where the arena is not what is tested."""
+    monkeypatch.setattr(tflm_engine, "_fits", lambda *_: True)
 
 
 class Mismatch(NamedTuple):
@@ -164,6 +172,7 @@ def _product(found: Mismatch) -> Callable[[tuple[int, ...]], tuple[int, int]]:
     return lambda at: (twice(int(values[at]), single), twice(int(values[at]), double))
 
 
+@pytest.mark.usefixtures("_any_arena")
 @pytest.mark.parametrize("group", CASES)
 def test_every_operator_gives_the_integers_of_the_reference_kernels_or_a_difference_that_is_explained(group: str) -> None:
     seen = 0
@@ -179,7 +188,7 @@ def test_every_operator_gives_the_integers_of_the_reference_kernels_or_a_differe
 
 
 @pytest.mark.parametrize("bits", [(8, 8), (4, 8), (4, 4)], ids=["8W8A", "4W8A", "4W4A"])
-@pytest.mark.parametrize("name", ["resnet8", "stable-resnet8", "resnet20", "stable-resnet20", "stable-resnet56"])
+@pytest.mark.parametrize("name", ["resnet8", "stable-resnet8", *DEEP])
 def test_whole_networks_differ_in_the_classifier_alone(name: str, bits: tuple[int, int]) -> None:
     for found in mismatches(zoo_models.tflite(name, *bits), samples=8):
         assert found.operator.name == "FULLY_CONNECTED"
@@ -308,3 +317,42 @@ def test_a_board_of_the_users_keeps_what_the_target_can(tmp_path: Path) -> None:
     assert isinstance(board, TflmTarget)
     assert board.probe().versions.keys() == {"tflite-micro"}
     assert board.plan(saved(tmp_path, tflite_models.int8_model())).ops
+
+
+@pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])
+@pytest.mark.parametrize("bits", [(8, 8), (4, 4)], ids=["8W8A", "4W4A"])
+def test_the_emulator_of_it_predicts_whole_networks_to_the_integer(tmp_path: Path, name: str, bits: tuple[int, int]) -> None:
+    path, images = saved(tmp_path, zoo_models.tflite(name, *bits)), samples_of((3, 32, 32))
+    with tflm.open(path) as micro, TARGETS.load("emulator:tflm").open(path) as emulated:
+        assert np.array_equal(micro.run(images), emulated.run(images))
+
+
+@pytest.mark.usefixtures("_any_arena")
+@pytest.mark.parametrize("group", CASES)
+def test_the_emulator_of_it_predicts_every_operator_to_the_integer(tmp_path: Path, group: str) -> None:
+    """Those that both have, on models of one input and a batch of one, which is what targets take."""
+    compared, rng = 0, np.random.default_rng(0)
+    for content in map(written, CASES[group]()):
+        try:
+            session = TARGETS.load("emulator:tflm").open(saved(tmp_path, content))
+            engine = Engine(content, {})
+        except (ArtefactError, TargetError, Refused):
+            continue
+        with session:
+            grid = session.input.params
+            assert grid is not None
+            integers = rng.integers(grid.qmin, grid.qmax, (4, *session.input.shape), endpoint=True)
+            emulated = session.run(grid.dequantize(integers))
+        assert np.array_equal(_real(engine, integers), emulated)
+        compared += 1
+    assert compared > 5
+
+
+def _real(engine: Engine, integers: NDArray[np.int64]) -> NDArray[np.float32]:
+    """What the interpreter answers, as real numbers, batch first."""
+    answers, end = [], engine.outputs[0]
+    for sample in integers:
+        engine.set_input(sample[None].astype(engine.inputs[0]["dtype"]))
+        engine.invoke()
+        answers.append(np.array(engine.get_output()))
+    return QuantParams.of(end["scale"][0], end["zero_point"][0], end["dtype"]).dequantize(np.concatenate(answers))
