@@ -18,7 +18,7 @@ from edgeq.data import batches
 from edgeq.deploy.chain import Pair, require_targets, usable_targets
 from edgeq.deploy.exporting import canonical, default_stem, export
 from edgeq.deploy.observing import select
-from edgeq.deploy.profiling import profile
+from edgeq.deploy.profiling import Profiled, profile_each
 from edgeq.errors import ArtefactError, EdgeqError, TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.metrics import DriftMeter, accuracy, top1
@@ -204,13 +204,15 @@ def _rows(
         ran()
     grid = network.output_grid() if any(isinstance(one, _Ran) for one in answers.values()) else None
     pairs = [one.pair for one in answers.values() if isinstance(one, _Ran)]
-    timed = profile(pairs, source=source, threads=network.threads, seconds=seconds) if seconds is not None and pairs else ()
-    latency = {taken.target: taken for taken in timed}
+    timed = Profiled((), ())
+    if seconds is not None and pairs:
+        timed = profile_each(pairs, source=source, threads=network.threads, seconds=seconds)
+    latency = {taken.target: taken for taken in timed.profiles}
+    failed = {failure.target: f"{failure.what}; {failure.mend}" for failure in timed.failures}
+    rows = {name: _row(one, answers.get(reference), grid, part, len(source.classes)) for name, one in answers.items()}
     return [
-        replace(
-            _row(one, answers.get(reference), grid, part, len(source.classes)), network=network.name, target=name, profile=latency.get(name)
-        )
-        for name, one in answers.items()
+        replace(row, network=network.name, target=name, profile=latency.get(name), failure=failed.get(name, row.failure))
+        for name, row in rows.items()
     ]
 
 

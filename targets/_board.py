@@ -87,11 +87,12 @@ class Table:
         self._refuse_others((*_OWN, *((field.name for field in fields(launcher)) if launcher is not None else ())))
         place: Launcher | None = self._launcher(launcher) if launcher is not None else None
         base = self._base()
+        can = base.capabilities if kind != "qemu" else replace(base.capabilities, latency="simulated")
         what = self._get("summary", str, "") or f"{base.capabilities.summary}, {place.place if place else 'its own environment'}"
         return replace(
             base,
             name=self.name,
-            capabilities=replace(base.capabilities, summary=what, on_request=True),
+            capabilities=replace(can, summary=what, on_request=True),
             requirements=self._requirements(base, needed=launcher is None),
             modules=(),
             launcher=place,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._flatbuffer import axes_in, check_model
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
+from edgeq.targets.workers.engines.tflite import counted, shown, taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -81,8 +81,8 @@ class TfliteTarget:
         interpreter = _start(module, content, artefact, self.resolver, threads, keep=False)
         operators = interpreter._get_ops_details()  # the only way to learn what runs
         own = [op for op in operators if op["op_name"] != "DELEGATE"]
-        taken = _taken(own, [op for op in operators if op["op_name"] == "DELEGATE"])
-        return plan_of(operators, interpreter.get_tensor_details(), taken, delegate=self.delegate)
+        inside = taken(own, [op for op in operators if op["op_name"] == "DELEGATE"])
+        return plan_of(operators, interpreter.get_tensor_details(), inside, delegate=self.delegate)
 
 
 def _target(kernels: str, resolver: str, *, delegate: bool) -> TfliteTarget:
@@ -168,7 +168,7 @@ class TfliteSession(SampleSession):
         self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
         operators = interpreter._get_ops_details()  # the only way to learn what runs
         self.facts = {**_facts(operators, target, artefact), **version}
-        self._shown = _shown(interpreter, operators, self._entrance) if keep else {}
+        self._shown = shown(interpreter, operators, self._entrance) if keep else {}
         self._axes = axes
         self.grids = _grids(self._shown, axes)
         if keep:
@@ -237,45 +237,16 @@ def _facts(operators: Sequence[Mapping[str, Any]], target: TfliteTarget, artefac
         TargetError: XNNPACK was asked for and took nothing, so other kernels would run in its place.
     """
     own = [op for op in operators if op["op_name"] != "DELEGATE"]
-    facts = {"kernels": target.capabilities.summary, "operators": _counted(op["op_name"] for op in own)}
+    facts = {"kernels": target.capabilities.summary, "operators": counted(op["op_name"] for op in own)}
     if not target.delegate:
         return facts
     partitions = [op for op in operators if op["op_name"] == "DELEGATE"]
     if not partitions:
         raise TargetError(f"XNNPACK takes no operator of {artefact}", mend="use tflite-builtin, the kernels that would run in its place")
-    taken = _taken(own, partitions)
-    left = _counted(op["op_name"] for op in own if op["index"] not in taken)
-    facts["delegate"] = f"XNNPACK took {len(taken)} of {len(own)} operators in {len(partitions)} partitions; left: {left or 'none'}"
+    inside = taken(own, partitions)
+    left = counted(op["op_name"] for op in own if op["index"] not in inside)
+    facts["delegate"] = f"XNNPACK took {len(inside)} of {len(own)} operators in {len(partitions)} partitions; left: {left or 'none'}"
     return facts
-
-
-def _taken(own: Sequence[Mapping[str, Any]], partitions: Sequence[Mapping[str, Any]]) -> set[int]:
-    """The operators inside the partitions: those on the way back from a partition's outputs to its inputs."""
-    maker = {int(tensor): op for op in own for tensor in op["outputs"]}
-    taken: set[int] = set()
-    for partition in partitions:
-        stop = {int(tensor) for tensor in partition["inputs"]}
-        pending = [int(tensor) for tensor in partition["outputs"]]
-        while pending:
-            tensor = pending.pop()
-            op = maker.get(tensor)
-            if tensor in stop or op is None or op["index"] in taken:
-                continue
-            taken.add(op["index"])
-            pending.extend(int(source) for source in op["inputs"])
-    return taken
-
-
-def _shown(interpreter: Any, operators: Sequence[Mapping[str, Any]], entrance: int) -> dict[str, Mapping[str, Any]]:
-    """The input and every operator's output that has a grid or is float, in order of execution, by name."""
-    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
-    shown: dict[str, Mapping[str, Any]] = {}
-    for index in (entrance, *(int(tensor) for op in operators for tensor in op["outputs"])):
-        detail = details[index]
-        if np.dtype(detail["dtype"]) == np.float32 or _params(detail) is not None:
-            name = detail["name"] if detail["name"] not in shown else f"{detail['name']}#{index}"
-            shown[name] = detail
-    return shown
 
 
 def _grids(shown: Mapping[str, Mapping[str, Any]], axes: Mapping[str, tuple[int, ...]]) -> dict[str, QuantParams]:
@@ -293,10 +264,6 @@ def _channels_first(values: NDArray[np.generic], axes: tuple[int, ...] | None) -
     """A tensor in the axes of its model, from the ones it is stored in: those that the file states, else NHWC for images."""
     order = axes or (_NHWC if values.ndim == 4 else ())
     return np.ascontiguousarray(values.transpose(np.argsort(order))) if len(order) == values.ndim else values
-
-
-def _counted(names: Iterator[str] | Sequence[str]) -> str:
-    return ", ".join(f"{name} {n}" for name, n in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
 
 
 def _first_line(error: Exception) -> str:

@@ -61,7 +61,7 @@ class Engine(Protocol):
 
 
 def main(engine: ModuleType, stdin: BufferedReader) -> None:
-    """Serve until the host says so or is gone.
+    """Serve until the host closes the other end.
 
     Args:
         engine: a module of :mod:`edgeq.targets.workers.engines`.
@@ -76,8 +76,6 @@ def main(engine: ModuleType, stdin: BufferedReader) -> None:
         try:
             request = unpack(stdin.read1)
         except EOFError:
-            return
-        if request.header["do"] == "end":
             return
         for part in _parts(request):
             _send(out, *_answer(worker, part))

@@ -106,6 +106,7 @@ def test_every_launcher(write: Write) -> None:
     assert loaded("e").capabilities.summary == "an older ONNX Runtime"
     assert "edgeq targets setup e" in loaded("e").probe().mend
     assert loaded("b").capabilities.carriers == frozenset()
+    assert [loaded(name).capabilities.latency for name in "cd"] == ["measured", "simulated"]
 
 
 def test_a_board_here_runs(write: Write, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ _PACKAGES = {  # module → what pip calls it, in order of preference
     "tflite_runtime.interpreter": "tflite-runtime",
     "tensorflow.lite.python.interpreter": "tensorflow",
 }
+_INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32)
 RESOLVERS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 """Kernel set → member of the interpreter's ``OpResolverType``."""
 
@@ -131,7 +132,8 @@ def shown(interpreter: Any, operators: Any, entrance: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for index in (entrance, *(int(tensor) for op in operators for tensor in op["outputs"])):
         detail = details[index]
-        if np.dtype(detail["dtype"]) == np.float32 or len(detail["quantization_parameters"]["scales"]):
+        kind = np.dtype(detail["dtype"])
+        if kind == np.float32 or (kind in _INTEGERS and len(detail["quantization_parameters"]["scales"])):
             name = detail["name"] if detail["name"] not in found else f"{detail['name']}#{index}"
             found[name] = detail
     return found

@@ -26,6 +26,7 @@ class Engine:
         self.inputs = [{"name": "input", "shape": shape, "dtype": "float32"}]
         self.outputs = [{"name": "output", "shape": shape, "dtype": "float32"}]
         self.facts = {"bytes": len(model), "pid": os.getpid()}
+        self.hoard: list[np.ndarray] = []
         self._fail("load")
 
     def _fail(self, when: str) -> None:
@@ -48,7 +49,9 @@ class Engine:
             while True:
                 pass
         if what == "memory":
-            self.hoard = np.ones(2**34, np.uint8)
+            self.hoard.append(np.empty(2**34, np.uint8))
+        if what == "leak":
+            self.hoard.append(np.empty(2**29, np.uint8))
         if what == "raise":
             raise ZeroDivisionError("in the runtime\nsecond line")
         if what == "refuse":

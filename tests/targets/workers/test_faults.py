@@ -124,8 +124,9 @@ def test_a_model_that_takes_too_long_to_load(make: Make, model: Path) -> None:
         replace(target, limits=replace(target.limits, open_seconds=1.5)).open(model)
 
 
-def test_a_runtime_that_hoards_meets_its_memory_limit(make: Make, model: Path) -> None:
-    session = make("run:memory", memory_bytes=2**32).open(model)
+@pytest.mark.parametrize("fault", ["run:memory", "run:leak"])
+def test_a_runtime_that_hoards_meets_its_memory_limit(make: Make, model: Path, fault: str) -> None:
+    session = make(fault, memory_bytes=2**31).open(model)
     with session, pytest.raises(TargetError, match=r"ran out of memory[\s\S]*memory_mb"):
         session.run(IMAGES)
 
