@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tests import tflite_models, zoo_models
-from tests.exporters.tflite import test_elementwise, test_operators, test_pointwise, test_pooling, test_shape, test_sixteen_bits
+from tests.exporters.tflite import (
+    test_elementwise,
+    test_int4_weights,
+    test_operators,
+    test_pointwise,
+    test_pooling,
+    test_shape,
+    test_sixteen_bits,
+)
 from tests.qdq_models import S8, Graph
 
 from edgeq.deploy.audit import audit
@@ -208,6 +216,24 @@ def test_weights_of_4_bits_give_the_integers_that_whole_bytes_give(tmp_path: Pat
         with tflm.open(saved(tmp_path, zoo_models.tflite("resnet8", 4, 4, storage))) as session:
             answers.append(session.run(images))
     assert np.array_equal(answers[0], answers[1])
+
+
+@pytest.mark.usefixtures("_any_arena")
+@pytest.mark.parametrize("case", test_int4_weights.CASES)
+def test_every_layer_takes_weights_of_4_bits_or_names_itself(case: str) -> None:
+    """Depthwise ones too, which LiteRT's reference kernels refuse; not dense ones with a scale a channel."""
+    model, rng = test_int4_weights.CASES[case].output(), np.random.default_rng(0)
+    plain, packed = (exporter.export(model, ExportOptions(weight_storage=storage)).content for storage in ("int8", "int4"))
+    if case == "dense":
+        with pytest.raises(Refused, match="FULLY_CONNECTED, its operator 0"):
+            Engine(packed, {})
+        return
+    both = Engine(plain, {}), Engine(packed, {})
+    sample = rng.integers(-128, 128, both[0].inputs[0]["shape"]).astype(np.int8)
+    for engine in both:
+        engine.set_input(sample)
+        engine.invoke()
+    assert np.array_equal(both[0].get_output(), both[1].get_output())
 
 
 def test_the_mlperf_network_differs_in_the_classifier_alone(data_dir: Path) -> None:
