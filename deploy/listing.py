@@ -115,7 +115,7 @@ def _row(name: str) -> TargetRow:
         per_channel=can.per_channel,
         intermediates=can.intermediates,
         latency=can.latency,
-        on_request=can.on_request,
+        on_request=can.on_request or name not in TARGETS.names(),
         versions=dict(state.versions),
         faults=tuple(target.faults()) if isinstance(target, Faulty) else (),
         details=tuple(target.details()) if isinstance(target, Described) else (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -183,6 +184,17 @@ def test_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv(boards.VARIABLE, str(tmp_path / "nowhere.toml"))
     with pytest.raises(UsageError, match=r"EDGEQ_TARGETS names .*nowhere"):
         TARGETS.names()
+
+
+def test_the_example_in_the_docs(write: Write) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "targets.md"
+    example = page.read_text("utf-8").partition("```toml")[2].partition("```")[0]
+    write(example)
+    found = {name: loaded(name) for name in tomllib.loads(example)}
+    assert isinstance(found["pi4"].launcher, Ssh)
+    assert found["pi4-reference"].capabilities.intermediates
+    assert found["older-onnxruntime"].requirements
+    assert found["tflm"].limits.run_seconds == 600
 
 
 def test_boards_run_only_where_they_are_named(write: Write, tmp_path: Path) -> None:
