@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx
@@ -20,6 +20,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
+from edgeq.calibration.quantize import quantize_onnx
+from edgeq.data import load, normalize
+from edgeq.exporters.lower import lower
+from edgeq.exporters.onnx import serialize
+from edgeq.models import zoo
+from edgeq.target import TARGETS
 from edgeq.targets.emulator.accumulate import accumulate
 from edgeq.targets.emulator.numerics import Factors, Landing, Tally
 from edgeq.targets.emulator.profiles import profile_of
@@ -28,6 +34,8 @@ from edgeq.targets.emulator.requantize import requantize
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from edgeq.targets.emulator.session import EmulatorSession
 
 QEMU = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(QEMU is None, reason="needs qemu-x86_64, of the package qemu-user")]
@@ -38,6 +46,13 @@ options.intra_op_num_threads, options.log_severity_level = 1, 3
 names = [key[6:] for key in given.files if key.startswith("model/")]
 sessions = {name: ort.InferenceSession(given["model/" + name].tobytes(), options, providers=["CPUExecutionProvider"]) for name in names}
 np.savez(sys.argv[2], **{name: session.run(None, {"x": given["x/" + name]})[0] for name, session in sessions.items()})
+"""
+WHOLE = """
+import sys, numpy as np, onnxruntime as ort
+options, images = ort.SessionOptions(), np.load(sys.argv[3])["images"]
+options.intra_op_num_threads, options.log_severity_level = 1, 3
+session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+np.save(sys.argv[4], np.concatenate([session.run(None, {sys.argv[2]: image[None]})[0] for image in images]))
 """
 
 
@@ -167,3 +182,21 @@ def test_every_integer_of_the_kernels_for_avx2_is_predicted(layer: Layer, answer
     assert (tally.pairs > 0) == layer.pairs
     if layer.pairs and layer.inputs > 16 and "vnni" in Path("/proc/cpuinfo").read_text():
         assert not np.array_equal(answers["here"][layer.name], answers["haswell"][layer.name])
+
+
+@pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])
+def test_every_output_of_a_network_is_predicted(name: str, tmp_path: Path) -> None:
+    """A whole network of 8-bit weights, its residual sums, concatenation and pooling included."""
+    source = load("digits")
+    images = normalize(source.test.images[:40], source)
+    torch.manual_seed(1)
+    module = lower(zoo.build(name, classes=10, in_channels=1), (1, 8, 8))
+    artefact = tmp_path / f"{name}.onnx"
+    artefact.write_bytes(serialize(quantize_onnx(module, [normalize(source.train.images[:64], source)], weight_bits=8)))
+    entrance = onnx.load(artefact).graph.input[0].name
+    np.savez(tmp_path / "given.npz", allow_pickle=False, images=images)
+    run = [str(QEMU), "-cpu", "Haswell", sys.executable, "-c", WHOLE, str(artefact), entrance, str(tmp_path / "given.npz")]
+    subprocess.run([*run, str(tmp_path / "found.npy")], check=True, capture_output=True)
+    with cast("EmulatorSession", TARGETS.load("emulator:avx2").open(artefact)) as session:
+        assert np.array_equal(session.run(images), np.load(tmp_path / "found.npy"))
+        assert sum(layer.tally.pairs for layer in session.layers()) > 0
