@@ -10,13 +10,15 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3 python); do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; exit 0; }; done; \
 	echo "edgeq needs Python 3.11 or newer. Mend: install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1
 
+ENVIRONMENTS := openvino qnn-htp tflm ethos-u55 arm64-ort arm64-tflite tflite-runtime tensorflow ort-cuda
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test nightly check build docs clean
+.PHONY: help install demo test nightly environments check build docs clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make or complete .venv with the versions in constraints.txt
 
@@ -35,8 +37,12 @@ demo: $(STAMP) ## train, export, run everywhere and report, into demo/
 test: $(STAMP) ## the whole suite but the slow tests
 	@$(PYTEST) -m "not slow"
 
-nightly: $(STAMP) ## the whole suite, slow tests too
+nightly: environments ## the whole suite, slow tests too, on all runtimes that can be set up here
 	@$(PYTEST) --timeout 3600
+
+# What cannot be made here (arm64 needs Debian's apt) is said; its tests are skipped with the reason.
+environments: $(STAMP) ## make the environments of the runtimes that have one of their own
+	@for target in $(ENVIRONMENTS); do $(BIN)/edgeq targets setup "$$target" || true; done
 
 check: $(STAMP) ## lint, format, types and the rules of who may import whom
 	@echo "ruff check" && $(BIN)/ruff check --quiet --output-format concise .

@@ -13,7 +13,7 @@ from edgeq.deploy.compare import shorten
 from edgeq.deploy.observing import StageFailed, blaming, open_all
 from edgeq.errors import UsageError
 from edgeq.results import Failure, Profile, require_all
-from edgeq.target import TARGETS
+from edgeq.target import TARGETS, Counting
 from edgeq.timing import Estimating, SessionFailed, estimated, measure
 
 if TYPE_CHECKING:
@@ -61,8 +61,17 @@ def profile(pairs: Sequence[Pair], *, source: DataSource | None = None, threads:
     return found.profiles
 
 
-def profile_each(pairs: Sequence[Pair], *, source: DataSource | None = None, threads: int = 1, seconds: float = 3.0) -> Profiled:
+def profile_each(
+    pairs: Sequence[Pair], *, source: DataSource | None = None, threads: int = 1, seconds: float = 3.0, count: bool = False
+) -> Profiled:
     """What :func:`profile` does; where a runtime fails, the others are timed without it.
+
+    Args:
+        pairs: what to run where.
+        source: as of :func:`profile`.
+        threads: as of :func:`profile`.
+        seconds: as of :func:`profile`.
+        count: whether targets that can count instructions do, into the facts; takes minutes.
 
     Raises:
         UsageError: no pair, or fewer than one thread.
@@ -75,14 +84,19 @@ def profile_each(pairs: Sequence[Pair], *, source: DataSource | None = None, thr
     names = shorten([pair.artefact for pair in pairs])
     running, failures = list(pairs), list[Failure]()
     taken: list[tuple[Latency, Mapping[str, str]]] = []
+    counted: list[Mapping[str, str]] = []
     while running:
         try:
             taken = _taken(running, source, threads, seconds)
+            counted = [_counted(pair) if count else {} for pair in running]
             break
         except StageFailed as failed:
             running = [pair for pair in running if pair != failed.pair]
             failures.append(failed.record(names[failed.pair.artefact]))
-    profiles = [_record(pair, names[pair.artefact], threads, *one) for pair, one in zip(running, taken, strict=True)]
+    profiles = [
+        _record(pair, names[pair.artefact], threads, latency, {**facts, **instructions})
+        for pair, (latency, facts), instructions in zip(running, taken, counted, strict=True)
+    ]
     return Profiled(tuple(profiles), tuple(failures))
 
 
@@ -98,6 +112,15 @@ def _taken(pairs: Sequence[Pair], source: DataSource | None, threads: int, secon
         except SessionFailed as failed:
             raise StageFailed(pairs[int(failed.session)], failed) from failed
         return [(taken[str(i)], stage.session.facts) for i, stage in enumerate(opened)]
+
+
+def _counted(pair: Pair) -> Mapping[str, str]:
+    """The instructions of one sample, where the target can count them."""
+    target = TARGETS.load(pair.target)
+    if not isinstance(target, Counting):
+        return {}
+    with blaming(pair):
+        return {"instructions": f"{target.instructions(pair.artefact):,} for one sample"}
 
 
 def _record(pair: Pair, name: str, threads: int, latency: Latency, facts: Mapping[str, str]) -> Profile:

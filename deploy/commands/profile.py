@@ -17,6 +17,9 @@ def command(
     seconds: Annotated[
         float, typer.Option("--seconds", metavar="S", help="Time each artefact on each target for at least this long.")
     ] = 3.0,
+    instructions: Annotated[
+        bool, typer.Option("--instructions", help="Count a run's instructions, on targets that emulate a processor; takes minutes.")
+    ] = False,
     data: OptionalData = None,
     data_dir: DataDir = None,
     preprocess: Preprocess = "dataset",
@@ -40,7 +43,7 @@ def command(
     pairs = find_pairs(artefacts, target)
     source = load_data(data, data_dir, preprocess) if data is not None else None
     machine = fingerprint()
-    found = profile_each(pairs, source=source, threads=threads, seconds=seconds)
+    found = profile_each(pairs, source=source, threads=threads, seconds=seconds, count=instructions)
     if as_json:
         console.write_json("profile", {"machine": machine, "profiles": found.profiles, "failures": found.failures})
     else:

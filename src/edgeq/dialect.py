@@ -61,10 +61,7 @@ OPENVINO = Dialect(own_grids=True)
 TENSORRT = Dialect(carrier="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True)
 """int8 with zero point 0, as TensorRT's parser wants it: it dequantises int8 only, and asserts that zero points are zero."""
 
-DIALECTS: Mapping[str, Dialect] = {
-    "tensorrt": TENSORRT,
-    "ort-tensorrt": TENSORRT,
-}
+DIALECTS: Mapping[str, Dialect] = {"tensorrt": TENSORRT}
 """Dialects of runtimes by the name that users type, where no target of that name is registered."""
 
 

@@ -179,6 +179,20 @@ class Varied(Protocol):
         ...
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """A target that emulates a processor and can count what it executes, where its time says nothing."""
+
+    def instructions(self, artefact: Path) -> int:
+        """How many instructions the runtime retires for one sample; may take minutes.
+
+        Raises:
+            ArtefactError: the file is missing, broken or of another format.
+            TargetError: the runtime is absent or refuses the file, or they cannot be counted.
+        """
+        ...
+
+
 class TargetSource(Protocol):
     """Targets that are found rather than installed, such as a user's own boards; in the group ``edgeq.target_sources``."""
 

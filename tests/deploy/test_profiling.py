@@ -11,7 +11,7 @@ from tests import fake_targets
 
 from edgeq.deploy.chain import Pair, chain
 from edgeq.deploy.cli import run
-from edgeq.deploy.profiling import profile
+from edgeq.deploy.profiling import profile, profile_each
 from edgeq.errors import UsageError
 from edgeq.quant import QuantParams
 from edgeq.target import TensorSpec
@@ -128,3 +128,13 @@ def test_the_table_shows_an_estimate_once_and_what_it_is_of(tmp_path: Path, caps
 def test_a_measurement_needs_no_table_of_what_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["profile", str(fake_targets.artefact(tmp_path, "tflite")), "--target", "tflite", "--seconds", "0.01"]) == 0
     assert "latency is of" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fakes")
+def test_instructions_are_counted_where_they_can_be_and_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_targets.FakeTarget, "instructions", lambda _self, artefact: artefact.stat().st_size + 1000000, raising=False)
+    pair = Pair(fake_targets.artefact(tmp_path, "onnx"), "ort-cpu")
+    (counted,) = profile_each([pair], seconds=0.001, count=True).profiles
+    (timed,) = profile_each([pair], seconds=0.001).profiles
+    assert counted.facts["instructions"] == f"{1000000 + pair.artefact.stat().st_size:,} for one sample"
+    assert "instructions" not in timed.facts
