@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.targets.workers.program import BOOTSTRAP, compose
-from edgeq.targets.workers.wire import BrokenFrame, Truncated, pack, unpack
+from edgeq.targets.workers.wire import PIECE, BrokenFrame, Truncated, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from edgeq.targets.workers.wire import Frame
 
 GRACE_SECONDS = 1.0  # for a worker to leave by itself, and again for it to heed SIGTERM
+SLOWEST_LINE = 2**16  # bytes a second
 KEPT_BYTES = 8192  # of the end of its standard error
 TOLD_LINES = 4
+_MORE = "open_seconds and run_seconds in edgeq-targets.toml"
 _SOFTWARE = "standard output belongs to the protocol: let nothing there print at login or at the start of Python"
 
 
@@ -82,10 +84,9 @@ class Worker:
         self._said = _Tail(_pipe(self._process.stderr))
         self._open = True
         self._started, self._by_hand = False, shlex.join(launcher.command(["-c", "import numpy"]))
-        deadline = time.monotonic() + seconds
         try:
-            self._write([program], deadline, seconds)
-            self.hello = self._read(deadline, seconds, 0).header
+            self._write([program], _Patience(seconds))
+            self.hello = self._read(_Patience(seconds), 0).header
         except BaseException:
             self.close()
             raise
@@ -116,9 +117,9 @@ class Worker:
             pieces = pack({"do": do, **header}, arrays)
         except BrokenFrame as error:
             raise TargetError(f"this cannot be sent to a worker: {error}", mend="choose a target that runs in process") from error
-        self._write(pieces, time.monotonic() + seconds, seconds)
+        self._write(pieces, _Patience(seconds))
         for _ in range(answers):
-            yield self._read(time.monotonic() + seconds, seconds, limit)
+            yield self._read(_Patience(seconds), limit)
 
     def close(self) -> None:
         """End the worker and all that it started; nothing is left behind."""
@@ -155,23 +156,27 @@ class Worker:
             return False
         return True
 
-    def _write(self, pieces: Sequence[bytes | memoryview], deadline: float, seconds: float) -> None:
+    def _write(self, pieces: Sequence[bytes | memoryview], patience: _Patience) -> None:
         out = self._stdin.fileno()
         for piece in pieces:
             view = memoryview(piece)
             while len(view):
-                self._wait(out, select.POLLOUT, deadline, seconds)
+                self._wait(out, select.POLLOUT, patience)
                 try:
-                    view = view[os.write(out, view[: 2**20]) :]
+                    moved = os.write(out, view[:PIECE])
                 except BrokenPipeError:
                     self._died()
+                patience.reward(moved)
+                view = view[moved:]
 
-    def _read(self, deadline: float, seconds: float, limit: int) -> Frame:
+    def _read(self, patience: _Patience, limit: int) -> Frame:
         source = self._stdout.fileno()
 
         def read(size: int) -> bytes:
-            self._wait(source, select.POLLIN, deadline, seconds)
-            return os.read(source, size)
+            self._wait(source, select.POLLIN, patience)
+            piece = os.read(source, size)
+            patience.reward(len(piece))
+            return piece
 
         try:
             frame = unpack(read, limit)
@@ -183,12 +188,12 @@ class Worker:
             self._complain(frame.header)
         return frame
 
-    def _wait(self, descriptor: int, event: int, deadline: float, seconds: float) -> None:
+    def _wait(self, descriptor: int, event: int, patience: _Patience) -> None:
         waiting = select.poll()
         waiting.register(descriptor, event)
-        left = deadline - time.monotonic()
+        left = patience.left()
         if left <= 0 or not waiting.poll(left * 1000):
-            self._end(f"did not answer within {seconds:g} s", "give it more time (open_seconds, run_seconds), or look at what hangs")
+            self._end(f"did not answer within {patience.seconds:g} s", f"look at what hangs, or give it more time: {_MORE}")
 
     def _complain(self, header: dict[str, Any]) -> NoReturn:
         what = str(header.get("what", "it does not say why"))[:500]
@@ -209,7 +214,7 @@ class Worker:
         if not left:
             how = "closed its output"
         elif code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+            how = f"was killed by {_called(-code)}"
         else:
             how = f"ended with exit code {code}"
         mend = "another target may run it; if the runtime crashed, report the model to its makers"
@@ -243,6 +248,25 @@ class _Tail:
         """The last lines, as the end of a message; empty when nothing was written."""
         lines = [line.strip() for line in self._kept.decode(errors="replace").splitlines() if line.strip()]
         return f"; it last wrote: {' | '.join(lines[-TOLD_LINES:])}"[:1000] if lines else ""
+
+
+class _Patience:
+    """How long to wait for a message; one that moves, however long it is, gets the time that a slow line needs for it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._end = seconds, time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds."""
+        return self._end - time.monotonic()
+
+    def reward(self, moved: int) -> None:
+        """Some bytes came through."""
+        self._end += moved / SLOWEST_LINE
+
+
+def _called(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def _kill_group(pid: int, number: signal.Signals) -> None:

@@ -86,6 +86,7 @@ def test_a_target_in_an_environment_of_its_own(engine_file: str, make: Make, mod
     assert left_behind(own_home) == [python.parent.parent.name]
 
 
+@pytest.mark.slow
 def test_what_pip_cannot_install(engine_file: str, make: Make, own_home: Path) -> None:
     with pytest.raises(TargetError, match=r"pip install failed with exit code 1: .*no-such-thing"):
         target(engine_file, make, ("no-such-thing==1.0",)).setup()

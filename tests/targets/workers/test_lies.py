@@ -120,6 +120,26 @@ def test_a_lie_while_running(make: Make, model: Path, script: str, words: str) -
         session.run(np.zeros((1, 3, 8, 8), np.float32))
 
 
+TRICKLE = """
+hear()
+content = b"".join(bytes(piece) for piece in wire.pack(dict(ok=True, names=["a"]), [np.zeros({size}, np.int8)]))
+for at in range(0, len(content), {piece}):
+    os.write(1, content[at : at + {piece}])
+    time.sleep(0.1)
+hear()
+"""
+
+
+def test_a_trickle_is_no_answer_and_a_slow_line_is(make: Make, model: Path) -> None:
+    image = np.zeros((1, 3, 8, 8), np.float32)
+    slow = make(launcher=Liar(LOADED + TRICKLE.format(size=2**20, piece=2**17)), seconds=0.5)
+    with slow.open(model, intermediates=True) as session:
+        assert np.asarray(session.tensors(image)["a"]).shape == (1, 2**20)
+    trickle = make(launcher=Liar(LOADED + TRICKLE.format(size=2**20, piece=100)), seconds=0.5)
+    with trickle.open(model, intermediates=True) as session, pytest.raises(TargetError, match=r"within 0\.5 s"):
+        session.tensors(image)
+
+
 @pytest.mark.parametrize("took", ["np.array([], np.int64)", "np.array([-5])", "np.array([1.5])", "np.array([[5]])"])
 def test_durations_that_cannot_be(make: Make, model: Path, took: str) -> None:
     session = make(launcher=Liar(f"{LOADED}hear(); say(dict(ok=True), [{took}])")).open(model)
