@@ -20,6 +20,7 @@ _PACKAGES = {  # module → what pip calls it, in order of preference
     "tensorflow.lite.python.interpreter": "tensorflow",
 }
 _INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32)
+_UNKNOWN = "Didn't find op for builtin opcode"
 RESOLVERS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 """Kernel set → member of the interpreter's ``OpResolverType``."""
 
@@ -164,7 +165,8 @@ def _start(module: Any, model: bytes, kernels: str, threads: int, *, keep: bool)
         )
         interpreter.allocate_tensors()
     except ValueError as error:
-        raise Damaged(str(error)) from error
+        unknown = _UNKNOWN in str(error)  # an interpreter older than the file
+        raise (Refused if unknown else Damaged)(str(error)) from error
     except RuntimeError as error:
         raise Refused(str(error)) from error
     return interpreter
