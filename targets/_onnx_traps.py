@@ -65,6 +65,18 @@ def one_sided_clip(graph: ir.Graph) -> str:
     return ""
 
 
+def large_bias(graph: ir.Graph, bits: int) -> str:
+    """The first stored int32 tensor that does not fit a signed integer of ``bits`` bits."""
+    for node in graph:
+        stored = constant_of(node.inputs[0]) if node.op_type == "DequantizeLinear" and node.inputs[0] is not None else None
+        if stored is None or stored.dtype.name != "int32" or stored.size == 0:
+            continue
+        low, high = int(stored.min()), int(stored.max())
+        if low < -(2 ** (bits - 1)) or high >= 2 ** (bits - 1):
+            return f"{called(node.inputs[0].name if node.inputs[0] else '')} reaches {high if high > -low else low}"
+    return ""
+
+
 def _inner_sides(clip: ir.Node) -> Iterator[str]:
     source = _behind(clip)
     before = _grid(source) if source is not None else None

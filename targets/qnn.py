@@ -1,8 +1,8 @@
 """Qualcomm's Hexagon tensor processor (HTP), in a worker: the library that phones run, simulating the processor on a PC.
 
-Two things that files of others hold are refused here by name. A Clip on integers is refused by QNN too, in words about a layout. A
-float Clip between two equal Q/DQ pairs with a bound on one side only is computed as if it were not there: seen with QNN 2.51, up to
-240 LSB off, and :mod:`tests.targets.test_qnn` sees it again.
+Three things that files of others hold are refused here by name. A Clip on integers is refused by QNN too, in words about a layout. A
+float Clip between two equal Q/DQ pairs with a bound on one side only is computed as if it were not there, up to 240 LSB off, and biases
+beyond 29 bits may wrap around: both seen with QNN 2.51, and ``tests/targets/test_qnn.py`` sees them again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from edgeq.plan import Plan
     from edgeq.targets.workers.session import WorkerSession
+
+_BIAS_BITS = 29  # 2^28 is right and 2^29 wrong; between them the HTP's own rescaling decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class QnnTarget(WorkerTarget):
         import onnx_ir as ir
 
         from edgeq.targets._onnx_graph import load
-        from edgeq.targets._onnx_traps import integer_clip, one_sided_clip
+        from edgeq.targets._onnx_traps import integer_clip, large_bias, one_sided_clip
 
         require_format(artefact, self.capabilities)
         model = load(artefact)
@@ -62,6 +64,11 @@ class QnnTarget(WorkerTarget):
         if found := one_sided_clip(graph):
             raise TargetError(
                 f"the HTP would leave out what bounds a tensor: {found}", mend="write it as Relu, or as Max or Min with a constant"
+            )
+        if found := large_bias(graph, _BIAS_BITS):
+            raise TargetError(
+                f"the HTP lets biases of more than {_BIAS_BITS} bits wrap around: {found}",
+                mend="the scale of that layer's weights is far too small: train or calibrate it again",
             )
         return model
 

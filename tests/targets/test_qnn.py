@@ -105,6 +105,35 @@ def test_a_relu_in_front_of_a_zero_point_inside_the_range_is_taken_apart(tmp_pat
         assert session.facts["on the HTP"] == "the whole graph"
 
 
+class TestBiases:
+    def biased(self, bias: int) -> ir.Model:
+        """A 1x1 convolution whose bias is worth 40 steps, and its products hardly anything."""
+        graph, x = start()
+        step = float(np.float32(40.0 / abs(bias) / 0.05))
+        weights = graph.stored("w", graph.rng.integers(-127, 128, (8, 8, 1, 1)).astype(np.int8), step)
+        graph.op(
+            "Conv",
+            [x, weights, graph.stored("b", np.full(8, bias, np.int32), float(np.float32(0.05) * np.float32(step)))],
+            "y",
+            Grid(1.0, 128),
+        )
+        return graph.output()
+
+    @pytest.mark.parametrize("bias", [2**29, -(2**29) - 2**28])
+    def test_the_largest_wrap_around(self, bias: int, tmp_path: Path) -> None:
+        model = self.biased(bias)
+        assert worst(model) > 50, "then such files may be let in again"
+        with pytest.raises(TargetError, match=rf"of more than 29 bits wrap around: 'b_quantized' reaches {bias}"):
+            TARGET.open(save(model, tmp_path))
+
+    @pytest.mark.parametrize("bias", [2**28 - 1, -(2**28)])
+    def test_up_to_29_bits_they_are_right(self, bias: int, tmp_path: Path) -> None:
+        model = self.biased(bias)
+        assert worst(model) <= 1
+        with TARGET.open(save(model, tmp_path)) as session:
+            assert session.facts["on the HTP"] == "the whole graph"
+
+
 class TestRounding:
     """Equal integers in, so that what differs is rounding."""
 
