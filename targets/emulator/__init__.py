@@ -5,7 +5,7 @@ It answers what a machine that one does not own would answer, and says per layer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.dialect import CANONICAL, TFLITE
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.plan import Plan
+    from edgeq.target import LatencyKind
     from edgeq.targets.emulator.numerics import Profile
     from edgeq.targets.emulator.program import Program
     from edgeq.targets.emulator.session import EmulatorSession
@@ -45,9 +46,10 @@ class EmulatorTarget:
     def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> EmulatorSession:
         """Load a TFLite or QDQ ONNX file; see :meth:`edgeq.target.Target.open`."""
         program, profile = self._program(artefact)
-        from edgeq.targets.emulator.session import EmulatorSession
+        from edgeq.targets.emulator.session import EmulatorSession, EstimatedSession
 
-        return EmulatorSession(program, profile, threads=threads, intermediates=intermediates)
+        session = EmulatorSession if profile.costs is None else EstimatedSession
+        return session(program, profile, threads=threads, intermediates=intermediates)
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:  # noqa: ARG002
         """Which operators run in integers: all, or the file is refused; see :meth:`edgeq.plan.Planner.plan`."""
@@ -55,6 +57,12 @@ class EmulatorTarget:
         from edgeq.targets.emulator.planning import plan_of
 
         return plan_of(program)
+
+    def details(self) -> list[tuple[str, str]]:
+        """The machine's arithmetic and speed, every figure with its source."""
+        from edgeq.targets.emulator.profiles import described, profile_of
+
+        return described(profile_of(self.profile)) if self.profile else []
 
     def variants(self) -> tuple[str, ...]:
         """The machines that come with edgeq."""
@@ -99,7 +107,9 @@ def target_of(profile: Profile, name: str) -> EmulatorTarget:
         profile: the machine.
         name: by which :func:`edgeq.targets.emulator.profiles.profile_of` finds it.
     """
-    return EmulatorTarget(_capabilities(profile.carriers, f"edgeq's emulator: {profile.summary}", per_channel=profile.per_channel), name)
+    general = _capabilities(profile.carriers, f"edgeq's emulator: {profile.summary}", per_channel=profile.per_channel)
+    latency: LatencyKind = "simulated" if profile.costs is None else "estimated"
+    return EmulatorTarget(replace(general, latency=latency, on_request=True), name)
 
 
 def _capabilities(carriers: frozenset[str], summary: str, *, per_channel: bool) -> Capabilities:
@@ -110,6 +120,7 @@ def _capabilities(carriers: frozenset[str], summary: str, *, per_channel: bool) 
         intermediates=True,
         latency="simulated",
         summary=summary,
+        on_request=True,  # it answers what tflite-ref and ort-cpu-ref do, or for machines that somebody has to mean
         dialect=TFLITE if carriers and "uint8" not in carriers else CANONICAL,
     )
 

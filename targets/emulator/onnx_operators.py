@@ -184,7 +184,7 @@ def _average_pool(op: OnnxOp) -> Built:
     counted = bool(op.number("count_include_pad", 0))
     if op.number("ceil_mode", 0):
         raise op.refused("it rounds its size up")
-    if op.is_real:
+    if op.is_real or op.profile.rounding == "half-even-float32":
         pooled: Kernel = real_pools.average_pool(kernel, window, op, counted=counted)
         return (0,), onnx_dot.on_lines(op, pooled), "pool"
     if kernel == op.shape(0)[2:] and not any(window.padding):

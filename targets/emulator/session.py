@@ -14,7 +14,9 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TensorSpec
 from edgeq.targets._boundary import enter, fit, leave
+from edgeq.targets.emulator.costs import layer_cost
 from edgeq.targets.emulator.numerics import Tally
+from edgeq.targets.emulator.places import on_machine
 from edgeq.targets.emulator.program import Log
 
 if TYPE_CHECKING:
@@ -158,6 +160,20 @@ class EmulatorSession:
         if slot.params is None:
             return values
         return (values.astype(np.int32) + int(slot.params.zero_point)).astype(slot.params.dtype)
+
+
+class EstimatedSession(EmulatorSession):
+    """A model on a machine of known speed: what a run takes is estimated from its costs, whatever the emulation takes."""
+
+    def invoke_ns(self, budget_ns: int) -> Sequence[int]:  # noqa: ARG002  an estimate is the same every time
+        """Run once, as any session, and tell what that takes the machine at least; layers of its host are left out."""
+        self.invoke()
+        costs = [layer_cost(step.work, self._place(step)) for step in self._program.steps]
+        return [round(1e6 * sum(cost.latency_ms for cost in costs if cost is not None))]
+
+    def _place(self, step: Step) -> Profile:
+        work = step.work
+        return on_machine(self.profile, work.name, work.weight_bits, work.input_bits) if work.kind == "dot" else self.profile
 
 
 def _spec(slot: Slot) -> TensorSpec:
