@@ -165,11 +165,16 @@ class EmulatorSession:
 class EstimatedSession(EmulatorSession):
     """A model on a machine of known speed: what a run takes is estimated from its costs, whatever the emulation takes."""
 
-    def invoke_ns(self, budget_ns: int) -> Sequence[int]:  # noqa: ARG002  an estimate is the same every time
-        """Run once, as any session, and tell what that takes the machine at least; layers of its host are left out."""
-        self.invoke()
+    @property
+    def estimated_ms(self) -> float:
+        """What a run takes the machine at least; layers of its host, whose speed is not known, are left out."""
         costs = [layer_cost(step.work, self._place(step)) for step in self._program.steps]
-        return [round(1e6 * sum(cost.latency_ms for cost in costs if cost is not None))]
+        return sum(cost.latency_ms for cost in costs if cost is not None)
+
+    @property
+    def estimate_note(self) -> str:
+        """How it was estimated."""
+        return "the fewest cycles that the machine's peak rates allow"
 
     def _place(self, step: Step) -> Profile:
         work = step.work

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import pytest
 from tests import tflite_models
 
@@ -12,7 +11,7 @@ from edgeq.errors import UnknownName
 from edgeq.target import TARGETS
 from edgeq.targets.emulator.costs import layer_cost, total
 from edgeq.targets.emulator.profiles import names, profile_of
-from edgeq.timing import SelfTimed
+from edgeq.timing import Estimating, estimated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,16 +44,17 @@ def test_an_estimate_is_that_of_the_costs_whatever_the_emulation_takes(tmp_path:
     file.write_bytes(tflite_models.int8_model())
     with target("cmsis-nn-m4").open(file) as opened:
         session = cast("EstimatedSession", opened)
-        assert isinstance(session, SelfTimed)
-        session.prepare(np.zeros((1, *session.input.shape), np.float32))
+        assert isinstance(session, Estimating)
         costs = [layer_cost(layer.work, session.profile) for layer in session.layers()]
         whole = total([cost for cost in costs if cost is not None])
         assert whole is not None
-        assert session.invoke_ns(0) == session.invoke_ns(10**9) == [round(1e6 * whole.latency_ms)]
+        assert session.estimated_ms == pytest.approx(whole.latency_ms)
+        assert estimated(session).p50_ms == session.estimated_ms
+        assert "peak rates" in estimated(session).why
 
 
 def test_a_machine_of_unknown_speed_is_timed_as_it_runs(tmp_path: Path) -> None:
     file = tmp_path / "model.tflite"
     file.write_bytes(tflite_models.int8_model())
     with target("tflm").open(file) as session:
-        assert not isinstance(session, SelfTimed)
+        assert not isinstance(session, Estimating)
