@@ -14,7 +14,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TensorSpec
 from edgeq.targets._boundary import enter, fit, leave
-from edgeq.targets.emulator.costs import layer_cost
+from edgeq.targets.emulator.costs import layer_cost, total
 from edgeq.targets.emulator.numerics import Tally
 from edgeq.targets.emulator.places import on_machine
 from edgeq.targets.emulator.program import Log
@@ -165,16 +165,28 @@ class EmulatorSession:
 class EstimatedSession(EmulatorSession):
     """A model on a machine of known speed: what a run takes is estimated from its costs, whatever the emulation takes."""
 
+    def __init__(self, program: Program, profile: Profile, *, threads: int, intermediates: bool) -> None:
+        super().__init__(program, profile, threads=threads, intermediates=intermediates)
+        costs = [layer_cost(step.work, self._place(step)) for step in program.steps]
+        self._cost, hosted = total([cost for cost in costs if cost is not None]), sum(cost is None for cost in costs)
+        if self._cost is not None:
+            self.facts = {
+                **self.facts,
+                "cycles": f"{self._cost.cycles:,} at least, bound by {self._cost.bound}",
+                "memory traffic": f"{self._cost.bytes:,} bytes",
+                "energy": f"{self._cost.energy_nj:,.1f} nJ at 45 nm",
+                "layers left to the host": str(hosted),
+            }
+
     @property
     def estimated_ms(self) -> float:
         """What a run takes the machine at least; layers of its host, whose speed is not known, are left out."""
-        costs = [layer_cost(step.work, self._place(step)) for step in self._program.steps]
-        return sum(cost.latency_ms for cost in costs if cost is not None)
+        return 0.0 if self._cost is None else self._cost.latency_ms
 
     @property
     def estimate_note(self) -> str:
         """How it was estimated."""
-        return "the fewest cycles that the machine's peak rates allow"
+        return "the fewest cycles that the machine's peak rates allow; layers left to a host are not in it"
 
     def _place(self, step: Step) -> Profile:
         work = step.work

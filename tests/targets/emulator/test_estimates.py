@@ -51,6 +51,8 @@ def test_an_estimate_is_that_of_the_costs_whatever_the_emulation_takes(tmp_path:
         assert session.estimated_ms == pytest.approx(whole.latency_ms)
         assert estimated(session).p50_ms == session.estimated_ms
         assert "peak rates" in estimated(session).why
+        assert session.facts["cycles"].startswith(f"{whole.cycles:,} at least")
+        assert session.facts["layers left to the host"] == "0"
 
 
 def test_a_machine_of_unknown_speed_is_timed_as_it_runs(tmp_path: Path) -> None:
