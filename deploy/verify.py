@@ -158,7 +158,7 @@ def verify(
     """
     from edgeq.qdq import read_qdq
 
-    graph = read_qdq(model)
+    graph = read_qdq(model, islands=True)
     if not graph.integers:
         raise UsageError("nothing in the model is quantised, so there are no integers to verify", mend="leave --verify out")
     part = select(source, split, limit)
@@ -224,7 +224,7 @@ class _Pieces:
         """The file's integers as the model would hold them: in its carrier and its order of axes, by the model's names."""
         for name, tensor in self.graph.tensors().items():
             place = self.stored.get(name)
-            if place is not None:
+            if place is not None and not tensor.real:
                 order = self.shown.get(place.stored) or (_NHWC if len(place.axes) == len(_NHWC) else tuple(range(len(place.axes))))
                 yield name, _as_in_model(tensor, place, seen.get(place.stored), order)
 

@@ -126,6 +126,13 @@ class _Lowering:
         self.grids[node] = grid, params = self.grids[source]
         return self.writer.quantize(value, node.name, grid, params, _shape(node), in_range=True)
 
+    def _unchanged(self, node: fx.Node) -> ir.Value:
+        """Computes nothing in evaluation."""
+        source = node.all_input_nodes[0]
+        if source in self.grids:
+            self.grids[node] = self.grids[source]
+        return self.values[source]
+
     # -- float parts -----------------------------------------------------------------------------------------------
 
     def _module(self, node: fx.Node, module: Any) -> ir.Value:
@@ -141,7 +148,7 @@ class _Lowering:
             return self._op("ConvTranspose", inputs, node, **attributes, output_padding=list(module.output_padding))
         if isinstance(module, nn.Linear):
             return self._op("Gemm", [source, *self._parameters(node, module, "weight", "bias")], node, transB=1)
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             return self._op("BatchNormalization", [source, *self._norm(node, module)], node, epsilon=module.eps)
         if isinstance(module, nn.ReLU):
             return self._op("Relu", [source], node)
@@ -149,8 +156,8 @@ class _Lowering:
             return self._pool(node, _POOLS[type(module)], vars(module))
         if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
             return self._view("Flatten", [source], node, axis=1)
-        if isinstance(module, nn.Identity):
-            return source
+        if isinstance(module, nn.Identity | nn.Dropout):
+            return self._unchanged(node)
         raise _unsupported(f"{node.target} ({type(module).__name__})")
 
     def _function(self, node: fx.Node) -> ir.Value:
@@ -221,7 +228,7 @@ class _Lowering:
             return self.values[argument]
         return self.writer.constant(f"{node.name}_operand{index}", np.array(argument, np.float32))
 
-    def _norm(self, node: fx.Node, module: nn.BatchNorm2d) -> list[ir.Value]:
+    def _norm(self, node: fx.Node, module: nn.BatchNorm1d | nn.BatchNorm2d) -> list[ir.Value]:
         if module.running_mean is None or module.running_var is None:
             raise _unsupported(f"{node.target}: BatchNorm without running statistics")
         ones = torch.ones(module.num_features)

@@ -15,6 +15,7 @@ from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.explicit import with_zero_points
 from edgeq.exporters.int4 import store_int4
 from edgeq.exporters.onnx_parity import compare_models
+from edgeq.exporters.two_bits import widen_two_bits
 from edgeq.exporters.validation import check_graph, first_line, in_order
 from edgeq.files import read_bytes
 
@@ -43,6 +44,7 @@ class OnnxExporter:
             ArtefactError: the dialect has no exact form for something in the model, names it; or its opset has no int4.
         """
         plain = with_zero_points(model)
+        widen_two_bits(plain)
         spelled = to_dialect(plain, options.dialect or Dialect(carrier=options.carrier))
         if options.weight_storage == "int4":
             store_int4(spelled)

@@ -1,4 +1,4 @@
-"""Softmax and LogSoftmax, whose integer kernels write one fixed grid each."""
+"""Softmax and LogSoftmax, whose integer kernels write fixed grids; a QUANTIZE takes them to the model's."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ if TYPE_CHECKING:
     from edgeq.qdq import QdqOp
 
 SOFTMAX_GRID = QuantParams.of(1 / 256, -128)
+FINE_SOFTMAX_GRID = QuantParams.of(2.0**-16, -(2**15), "int16")
+"""What the kernel writes that reads 8 bits and gives 16."""
+FINEST_SOFTMAX = 2.0**-13  # so that its error, of some steps of 2^-16, and a second rounding together stay within a step
 LOG_SOFTMAX_GRID = QuantParams.of(16 / 256, 127)
 
 
 def lower_softmax(op: QdqOp, scene: Scene) -> None:
-    """Append a Softmax. Rounding to 1/256 first moves no result by more than a step of a grid that is no finer."""
+    """Append a Softmax. Rounding to 1/256 first moves no result by more than a step of a grid that is no finer; finer ones need 2^-16."""
     options = schema.SoftmaxOptionsT()
     options.beta = 1.0
     if not scene.is_float and scene.carriers[op.output.name].dtype == "int16":
         raise refused(op, "TFLite's kernel for 16 bits is off by several steps", "quantise what it reads and writes to 8 bits")
-    _lower(op, scene, Op.SOFTMAX, 2, options, SOFTMAX_GRID)
+    _lower(op, scene, Op.SOFTMAX, 2, options, SOFTMAX_GRID if _is_coarse(op, scene) else FINE_SOFTMAX_GRID)
+
+
+def _is_coarse(op: QdqOp, scene: Scene) -> bool:
+    return scene.is_float or float(op.output.scale) >= float(SOFTMAX_GRID.scale) or scene.carriers[scene.operand(op).name].dtype != "int8"
 
 
 def lower_log_softmax(op: QdqOp, scene: Scene) -> None:
@@ -44,11 +51,12 @@ def _lower(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any, fi
         with scene.writing(op, layout) as (target, _):
             scene.builder.operator(builtin, version, [index], [target], options)
         return
-    if float(op.output.scale) < float(fixed.scale):
+    finest = FINEST_SOFTMAX if fixed is FINE_SOFTMAX_GRID else float(fixed.scale)
+    if float(op.output.scale) < finest:
         raise refused(
             op,
-            f"TFLite writes it with the scale {float(fixed.scale):g}, and the model's {float(op.output.scale):g} is finer",
-            f"give it the scale {float(fixed.scale):g}, or a greater one",
+            f"TFLite writes it with the scale {finest:g} at the finest, and the model's {float(op.output.scale):g} is finer",
+            f"give it the scale {finest:g}, or a greater one",
         )
     inner = fixed_tensor(scene, op.output, stored_shape(op.output.shape, layout), fixed)
     scene.builder.operator(builtin, version, [index], [inner], options)

@@ -12,6 +12,7 @@ from edgeq.exporters.tflite.convolution import lower_conv
 from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
 from edgeq.exporters.tflite.elementwise import lower_add, lower_clip, lower_mul, lower_prelu, lower_relu, lower_requantize, lower_sub
 from edgeq.exporters.tflite.flat import with_lines
+from edgeq.exporters.tflite.float_functions import lower_batch_normalization, lower_layer_normalization
 from edgeq.exporters.tflite.gathering import lower_gather, lower_scatter
 from edgeq.exporters.tflite.normalizing import lower_log_softmax, lower_softmax
 from edgeq.exporters.tflite.pointwise import FUNCTIONS, KERNELS, lower_lookup, lower_pointwise
@@ -67,6 +68,7 @@ _READ = {
     "Dropout": ("nothing", _ANY),
     "GatherND": ("GATHER", "rows of the first axis by constant indices, as torch writes x[index]"),
     "Identity": ("nothing", _ANY),
+    "LayerNormalization": ("MEAN, SUB, MUL, ADD, RSQRT", "in float only, with --allow-float; constant scale and bias"),
     "Relu": ("part of the operator before it, RELU", _ANY),
     "Split": ("SLICE", "constant sizes"),
     **dict.fromkeys(
@@ -109,7 +111,7 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, Scene], None], str, str]] = {
     "ResizeNearest": (lower_resize_nearest, "RESIZE_NEAREST_NEIGHBOR, GATHER", "mode nearest, without cropping or axes"),
     "ScatterElements": (lower_scatter, "BATCH_MATMUL", 'reduction="add" of whole rows onto constant zeros, constant indices'),
     "Slice": (lower_slice, "SLICE, STRIDED_SLICE", "constant bounds"),
-    "Softmax": (lower_softmax, "SOFTMAX, QUANTIZE", "scale 1/256 or greater; any as an output in float"),
+    "Softmax": (lower_softmax, "SOFTMAX, QUANTIZE", "scale 1/8192 or greater; any as an output in float"),
     "Squeeze": (lower_reshape, "RESHAPE", _ANY),
     "Sub": (lower_sub, "SUB", "constants quantised with one scale"),
     "Transpose": (lower_transpose, "nothing, TRANSPOSE", _ANY),
@@ -117,13 +119,15 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, Scene], None], str, str]] = {
 }
 
 _INTERNAL: Mapping[str, Callable[[QdqOp, Scene], None]] = {
+    "BatchNormalization": lower_batch_normalization,
     "Clip": lower_clip,
     "Identity": lower_identity,
+    "LayerNormalization": lower_layer_normalization,
     "Lookup": lower_lookup,
     "Relu": lower_relu,
     "Requantize": lower_requantize,
 }
-"""Words of the integer view and of float networks for what ONNX says otherwise."""
+"""Words of the integer view and of float networks for what ONNX says otherwise, and what there is in float only."""
 
 LOWERINGS: Mapping[str, Callable[[QdqOp, Scene], None]] = {
     **{name: lower for name, (lower, _, _) in _WRITTEN.items()},

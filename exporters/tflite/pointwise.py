@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeq.exporters.tflite.builder import StoredGrid
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.float_functions import lower_function
 from edgeq.exporters.tflite.layouts import stored_shape
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
@@ -82,6 +83,8 @@ def lower_pointwise(op: QdqOp, scene: Scene) -> None:
     """Append a function of one number."""
     kernel = KERNELS.get(op.op_type)
     if scene.is_float:
+        if kernel is None and lower_function(op, scene):
+            return
         if kernel is None:
             raise refused(op, "TFLite has no operator for it", "quantise what it reads and writes to 8 bits")
         _direct(op, scene, kernel)
@@ -196,7 +199,7 @@ def _through(op: QdqOp, scene: Scene, kernel: Kernel, fixed: QuantParams) -> Non
 def fixed_tensor(scene: Scene, tensor: QdqTensor, shape: tuple[int, ...], fixed: QuantParams) -> int:
     """Add a helper of a tensor that lies on a grid which TFLite prescribes."""
     grid = StoredGrid.of(float(fixed.scale), int(fixed.zero_point))
-    return scene.builder.activation(f"{tensor.name}~fixed", shape, grid, scene.element(tensor))
+    return scene.builder.activation(f"{tensor.name}~fixed", shape, grid, np.int16 if fixed.dtype == "int16" else np.int8)
 
 
 FUNCTIONS = tuple(UNARY)

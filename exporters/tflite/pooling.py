@@ -24,7 +24,7 @@ def lower_average_pool(op: QdqOp, scene: Scene) -> None:
     if window.kernel == source.shape[2:] and not any(window.pads):
         _mean(op, scene, (2, 3), keep=True)
         return
-    if not same_grid(source.params, op.output.params):
+    if not scene.is_float and not same_grid(source.params, op.output.params):
         raise refused(
             op,
             f"its input {source.name!r} and output {op.output.name!r} have different grids",

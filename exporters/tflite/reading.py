@@ -6,6 +6,7 @@ them and turns them back into the ONNX layout by the operator code, as a runtime
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Transposes
 from edgeq.exporters.parity import Numbers, levels_of, numbers_of
+from edgeq.exporters.tflite.builder import METADATA_NAME
 from edgeq.exporters.tflite.carriers import constant_shift
 from edgeq.exporters.tflite.rewriting import as_written, derived_numbers, is_plain
 from edgeq.exporters.tflite.schema import schema
@@ -48,6 +50,7 @@ _CHANNEL_DIMENSION = {
     schema.BuiltinOperator.FULLY_CONNECTED: 0,
     schema.BuiltinOperator.TRANSPOSE_CONV: 0,
 }
+_NHWC = (0, 2, 3, 1)
 _BIAS_INPUT = {schema.BuiltinOperator.TRANSPOSE_CONV: 3}
 _VIEWS = ("~unbounded", "~uncropped", "~image")  # what a later operator clamps, crops or gives another shape
 _ACTIVATIONS = (schema.TensorType.INT8, schema.TensorType.INT16)
@@ -163,11 +166,11 @@ def unpacked(content: bytes) -> Any:
 
 def numbers_in(model: Any) -> dict[str, Numbers]:
     """As :func:`stored_numbers`, of a file that is unpacked already."""
-    graph = model.subgraphs[0]
+    graph, axes = model.subgraphs[0], _axes(model)
     found = {numbers.key: numbers for tensor in graph.tensors for numbers in _activation(tensor)}
     for operator in graph.operators:
         builtin = _builtin(model.operatorCodes[operator.opcodeIndex])
-        for numbers in _operands(model, graph.tensors, operator, builtin):
+        for numbers in _operands(model, graph.tensors, operator, builtin, axes):
             found[numbers.key] = numbers
     return found
 
@@ -215,7 +218,14 @@ def _grid(tensor: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return scale, np.asarray(tensor.quantization.zeroPoint, np.int64)
 
 
-def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int) -> Iterator[Numbers]:
+def _axes(model: Any) -> Mapping[str, Sequence[int]]:
+    """The order of the axes of tensors, where it is another than readers take for granted, as the file's note says."""
+    notes = [entry for entry in model.metadata or () if entry.name == METADATA_NAME.encode()]
+    found: Mapping[str, Sequence[int]] = json.loads(bytes(model.buffers[notes[0].buffer].data))["axes"] if notes else {}
+    return found
+
+
+def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int, axes: Mapping[str, Sequence[int]]) -> Iterator[Numbers]:
     owner = _name(tensors[operator.outputs[0]])
     for view in _VIEWS:
         owner = owner.removesuffix(view)
@@ -231,7 +241,8 @@ def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int) -
     elif builtin in _BINARY:
         for position, index in enumerate(operator.inputs):
             if model.buffers[tensors[index].buffer].data is not None and _on_a_grid(tensors[index]):
-                yield _constant_operand(model, tensors[index], f"{owner}/{position}", images=builtin != schema.BuiltinOperator.BATCH_MATMUL)
+                images = builtin != schema.BuiltinOperator.BATCH_MATMUL
+                yield _constant_operand(model, tensors[index], f"{owner}/{position}", axes, images=images)
     elif builtin == schema.BuiltinOperator.GATHER and model.buffers[tensors[operator.inputs[0]].buffer].data is not None:
         scale, zero = _grid(tensors[operator.inputs[0]])
         yield Numbers(f"{owner}/table", "weight", scale, zero, levels_of(_stored(model, tensors[operator.inputs[0]]), zero[0]))
@@ -241,10 +252,11 @@ def _on_a_grid(tensor: Any) -> bool:
     return tensor.quantization is not None and tensor.quantization.scale is not None
 
 
-def _constant_operand(model: Any, tensor: Any, key: str, *, images: bool) -> Numbers:
+def _constant_operand(model: Any, tensor: Any, key: str, axes: Mapping[str, Sequence[int]], *, images: bool) -> Numbers:
     scale, zero = _grid(tensor)
     values = _stored(model, tensor)
-    onnx_order = values.transpose(0, 3, 1, 2) if values.ndim == 4 and images else values
+    order = np.argsort(axes.get(_name(tensor), _NHWC if values.ndim == len(_NHWC) and images else range(values.ndim)))
+    onnx_order = values.transpose(order)
     return Numbers(key, "weight", scale, zero, levels_of(onnx_order, zero[0]).squeeze())
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FIXED = {"Sigmoid": (1 / 256, -128), "Tanh": (1 / 128, 0), "Softmax": (1 / 256, -128), "LogSoftmax": (1 / 16, 127)}
 _FIXED_WIDE = (2.0**-15, 0)
+_FINE_SOFTMAX = (2.0**-16, -(2**15))
 """The grids that TFLite's specification of 8-bit quantisation prescribes for the results of operators."""
 
 
@@ -54,12 +55,18 @@ def derived_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier], found: Map
     for op in graph.ops:
         name = op.output.name
         if f"{name}~fixed" in found:
-            scale, zero = _FIXED[op.op_type] if carriers[name].dtype == "int8" else _FIXED_WIDE
+            scale, zero = _prescribed(op, carriers[name])
             yield Numbers(f"{name}~fixed", "activation", np.array([scale], np.float32), np.array([zero], np.int64))
         if f"{name}/table" in found:
             yield _table(op, carriers)
         if op.op_type == "ReduceSum" or op.op_type == "ScatterElements":
             yield Numbers(f"{name}~flat/0", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), _matrix(op))
+
+
+def _prescribed(op: QdqOp, carrier: Carrier) -> tuple[float, int]:
+    if carrier.dtype != "int8":
+        return _FIXED_WIDE
+    return _FINE_SOFTMAX if op.op_type == "Softmax" and op.output.scale < _FIXED["Softmax"][0] else _FIXED[op.op_type]
 
 
 def _table(op: QdqOp, carriers: Mapping[str, Carrier]) -> Numbers:

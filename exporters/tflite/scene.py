@@ -126,6 +126,7 @@ class Scene:
                 op, f"the constant {constant.name!r} is stored in {constant.params.dtype}", f"quantise the constant to {np.dtype(element)}"
             )
         grid = StoredGrid.of(constant.params.scale, int(constant.params.zero_point) + shift)
+        self.note_axes(constant.name, layout)
         return self.builder.constant(constant.name, aligned(values, layout).astype(element), grid)
 
     def element(self, tensor: QdqTensor) -> type[np.generic]:

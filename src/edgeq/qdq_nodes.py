@@ -24,6 +24,8 @@ OPSETS = range(13, 26)
 _FULL_RANGE = 2**31 - 1
 _MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
 _DEFAULT_AXIS = {"Concat": -1, "Softmax": -1, "LogSoftmax": -1, "Split": 0, "ArgMax": 0, "Gather": 0, "ScatterElements": 0}
+_ORT_DOMAIN = "com.microsoft"
+_CASTS = {"QuantizeLinear": ir.DataType.INT8, "DequantizeLinear": ir.DataType.FLOAT}  # what they are to shapes
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
 
@@ -231,7 +233,15 @@ def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
 
 
 def _infer(model: ir.Model) -> dict[str, ir.Shape]:
-    copy = ShapeInferencePass(check_type=False, strict_mode=False)(model.clone()).model
+    copy = model.clone()
+    for node in copy.graph:
+        if node.domain == _ORT_DOMAIN and node.op_type in _CASTS:  # onnx knows nothing of these
+            kind = _CASTS[node.op_type]
+            node.domain, node.op_type = "", "Cast"
+            node.resize_inputs(1)
+            node.attributes.clear()
+            node.attributes["to"] = ir.AttrInt64("to", int(kind))
+    ShapeInferencePass(check_type=False, strict_mode=False)(copy)
     values = [*copy.graph.inputs, *(value for node in copy.graph for value in node.outputs)]
     return {value.name: value.shape for value in values if value.name is not None and value.shape is not None}
 

@@ -143,3 +143,27 @@ def best(target: str, path: Path, images: NDArray[np.float32]) -> NDArray[np.int
     with TARGETS.load(target).open(path) as session:
         found: NDArray[np.int64] = session.run(images).argmax(1)
         return found
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime")
+def test_islands_are_verified_with_the_rest(tmp_path: Path) -> None:
+    """What stays in float between two quantised tensors is computed by both references, and counted in steps of the second."""
+    torch.manual_seed(0)
+    network = float_onnx(MobileNetV2(SMALL, last=128, stem_stride=1, classes=10), SIZE)
+    (tmp_path / "plain.onnx").write_bytes(serialize(network))
+    quantize_static(
+        tmp_path / "plain.onnx",
+        tmp_path / "convolutions.onnx",
+        Calibration(SIZE),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv"],
+    )
+    model = read(tmp_path / "convolutions.onnx")
+    exported = exporter.export(model, ExportOptions(allow_float=True))
+    assert exported.in_float is not None
+    assert exported.parity.different == ()
+    verification = verify(model, exported, random_images(SIZE), limit=2)
+    verification.require()
+    assert len(verification.tensors) > 10

@@ -20,7 +20,7 @@ def half_float(tmp_path: Path) -> Path:
     """A network whose softmax TFLite cannot write on the grid that it has."""
     graph = Graph()
     x = graph.weighted("Conv", graph.input("x", ["N", 6, 5, 7], S8), "c", (4, 6, 3, 3), S8, kernel_shape=[3, 3])
-    graph.op("Softmax", [x], "y", Grid(1 / 1024), axis=1)
+    graph.op("Softmax", [x], "y", Grid(2.0**-16), axis=1)
     path = tmp_path / "net.onnx"
     onnx.save(graph.proto("y_dequantized"), path)
     return path
@@ -29,7 +29,7 @@ def half_float(tmp_path: Path) -> Path:
 def test_the_operators_are_listed(answer: Callable[..., Any]) -> None:
     listed = {row["onnx"]: row for row in answer("operators")["operators"]}
     assert listed["Conv"]["tflite"] == "CONV_2D, DEPTHWISE_CONV_2D"
-    assert listed["Softmax"]["conditions"].startswith("scale 1/256")
+    assert listed["Softmax"]["conditions"].startswith("scale 1/8192")
     assert [row["onnx"] for row in answer("operators", "Gather")["operators"]] == ["Gather"]
 
 

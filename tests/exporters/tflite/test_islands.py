@@ -36,7 +36,7 @@ def unquantized_sum() -> Graph:
 
 def fine_softmax() -> Graph:
     graph = Graph()
-    graph.op("Softmax", [graph.input("x", ["N", 9], Grid(0.05, 128))], "y", Grid(1 / 1024), axis=1)
+    graph.op("Softmax", [graph.input("x", ["N", 9], Grid(0.05, 128))], "y", Grid(1 / 65536), axis=1)
     return graph
 
 
@@ -74,6 +74,53 @@ def float_line() -> Graph:
     return graph
 
 
+def hard_gate() -> Graph:
+    """A HardSigmoid that no quantiser follows."""
+    graph = Graph()
+    x, z = graph.input("x", ["N", 6, 5, 7], S8), graph.input("z", ["N", 6, 5, 7], S8)
+    graph.op("Mul", [z, graph.node("HardSigmoid", [x], "gate", alpha=1 / 6)], "y", S8)
+    return graph
+
+
+def dense_normalisation() -> Graph:
+    """A BatchNormalization of a concatenation in float, in the manner of DenseNet."""
+    graph = Graph()
+    x, z = graph.input("x", ["N", 3, 5, 7], S8), graph.input("z", ["N", 3, 5, 7], Grid(0.01, 100))
+    graph.node("Concat", [x, z], "both", axis=1)
+    graph.normalized("both", "y", 6, S8)
+    return graph
+
+
+def layer_normalisation() -> Graph:
+    graph = Graph()
+    x = graph.input("x", ["N", 4, 10], S8)
+    gain, shift = (graph.constant(name, graph.rng.normal(1, 0.2, 10).astype(np.float32)) for name in ("gain", "shift"))
+    graph.op("LayerNormalization", [x, gain, shift], "y", S8, axis=-1)
+    return graph
+
+
+def normalisation_across_an_image() -> Graph:
+    """A LayerNormalization over all but the batch, without shift."""
+    graph = Graph()
+    gain = graph.constant("gain", graph.rng.normal(1, 0.2, (6, 5, 7)).astype(np.float32))
+    graph.op("LayerNormalization", [graph.input("x", ["N", 6, 5, 7], S8), gain], "y", S8, axis=1)
+    return graph
+
+
+def pooled_in_float() -> Graph:
+    graph = Graph()
+    x, z = graph.input("x", ["N", 6, 6, 6], S8), graph.input("z", ["N", 6, 6, 6], S8)
+    graph.op("AveragePool", [graph.node("Mul", [x, z], "product")], "y", U8, kernel_shape=[2, 2], strides=[2, 2])
+    return graph
+
+
+def exponential() -> Graph:
+    graph = Graph()
+    x, z = graph.input("x", ["N", 9], S8), graph.input("z", ["N", 9], S8)
+    graph.op("Sub", [graph.node("Exp", [x], "e"), z], "y", S8)
+    return graph
+
+
 CASES: dict[str, tuple[Callable[[], Graph], int]] = {
     "a sum without a quantiser": (unquantized_sum, 2),
     "a softmax on too fine a grid": (fine_softmax, 1),
@@ -81,6 +128,12 @@ CASES: dict[str, tuple[Callable[[], Graph], int]] = {
     "weights in float": (float_weights, 1),
     "an input in float": (float_input, 1),
     "a line in float": (float_line, 1),
+    "a gate in float": (hard_gate, 2),
+    "a normalisation of a concatenation": (dense_normalisation, 2),
+    "a normalisation of rows": (layer_normalisation, 1),
+    "a normalisation across an image": (normalisation_across_an_image, 1),
+    "a pooling of a product": (pooled_in_float, 2),
+    "an exponential": (exponential, 2),
 }
 
 

@@ -227,7 +227,7 @@ def float_scatter() -> Graph:
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (softmax("Softmax", Grid(1 / 512), 1), "the model's 0.00195312 is finer"),
+        (softmax("Softmax", Grid(2.0**-14), 1), "the model's 6.10352e-05 is finer"),
         (softmax("LogSoftmax", Grid(0.1, 255), 1), "below -16"),
         (resized("cubic", (10, 12)), "mode is cubic"),
         (resized("linear", (7, 11), **HALF), "beside the points of half_pixel"),

@@ -94,16 +94,61 @@ class Message(nn.Module):
         return result
 
 
+class Shapes(nn.Module):
+    """Convolutions with all their parameters, and whatever only moves numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pad = nn.ZeroPad2d((1, 0, 2, 1))
+        self.grouped = nn.Conv2d(4, 8, 3, stride=(1, 2), padding=(0, 1), groups=2)
+        self.dilated = nn.Conv2d(8, 8, 3, padding=2, dilation=2)
+        self.slopes, self.spread = nn.PReLU(8), nn.ConvTranspose2d(8, 6, 3, stride=1, padding=1)
+        self.rest = nn.Sequential(nn.Identity(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(6 * 4 * 5, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.grouped(self.pad(x)))
+        x = torch.clamp(self.dilated(x), -0.5, 0.75)
+        x = self.spread(self.slopes(x))
+        x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = functional.avg_pool2d(x[:, :, :16], 2)
+        x = x.permute(0, 1, 3, 2).reshape(1, 6, 8, 5)[:, :, ::2]
+        result: torch.Tensor = functional.log_softmax(self.rest(x.unsqueeze(1).squeeze(1)), dim=-1)
+        return result
+
+
+class Labels(nn.Module):
+    """A segmentation by batched products: means, the greatest, and the labels of positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 6, 3, padding=1)
+        self.register_buffer("order", torch.tensor([3, 0, 2, 5]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(self.embed(x))
+        away = x - x.mean(dim=(2, 3), keepdim=True)
+        picked = away[:, self.get_buffer("order")].flatten(2)
+        scores = picked.transpose(1, 2) @ away.flatten(2)[:, :4, :5] - away.flatten(2).amax(dim=2, keepdim=True)[:, :1]
+        result: torch.Tensor = (scores + picked.sum(dim=1).unsqueeze(2)).argmax(dim=2).to(torch.int32)
+        return result
+
+
 NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
     "mobile": (Mobile, (1, 3, 16, 16)),
     "attention": (Attention, (1, 6, 12)),
     "audio": (Audio, (1, 4, 20)),
     "message": (Message, (4, 5)),
+    "shapes": (Shapes, (1, 4, 8, 8)),
+    "labels": (Labels, (1, 3, 6, 6)),
 }
+IN_FLOAT = {"Constant", "LogSoftmax", "ArgMax", "Cast"}
+"""What stands behind the last quantiser."""
 EXPECTED = {
     "mobile": {"DEPTHWISE_CONV_2D", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV", "HARD_SWISH", "LEAKY_RELU", "REDUCE_MAX", "CONCATENATION"},
     "attention": {"BATCH_MATMUL", "SOFTMAX", "FULLY_CONNECTED"},
     "audio": {"CONV_2D", "TANH", "LOGISTIC", "MUL", "SLICE"},
+    "shapes": {"PAD", "CONV_2D", "PRELU", "RESIZE_BILINEAR", "AVERAGE_POOL_2D", "STRIDED_SLICE", "FULLY_CONNECTED", "LOG_SOFTMAX"},
+    "labels": {"TANH", "SUB", "MEAN", "REDUCE_MAX", "GATHER", "BATCH_MATMUL", "ADD", "ARG_MAX"},
     "message": {"GATHER", "BATCH_MATMUL", "SUB", "FULLY_CONNECTED"},
 }
 
@@ -132,7 +177,7 @@ def quantized(folder: Path, build: type[nn.Module], shape: tuple[int, ...]) -> o
     name = onnx.load(plain).graph.input[0].name
     options = {"ActivationSymmetric": False, "WeightSymmetric": True}
     types = (QuantType.QUInt8, QuantType.QInt8)
-    supported = [*{node.op_type for node in onnx.load(plain).graph.node} - {"Constant"}]
+    supported = [*{node.op_type for node in onnx.load(plain).graph.node} - IN_FLOAT]
     quantize_static(
         plain,
         path,
