@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _LEVEL = 64  # a power of two, so that gain / 64 is exact; its bias has 1/64 of a step of the input
 _BIAS_MAX = 2**30
+NORMALIZATION = "normalization"
+"""The attribute that holds what a runtime multiplies each channel with, in float32, and then what it adds."""
+UNFOLDED_SCALE, UNFOLDED_BIAS = "unfolded_scale", "unfolded_bias"
+"""Attributes of a convolution that a normalisation was folded into: the scales of its weights and its real bias without that."""
 SHIFT_ERROR = "shift_error"
 """The attribute of a convolution that holds the greatest error of its bias, as a real number."""
 
@@ -37,12 +41,15 @@ def normalized(node: ir.Node, operands: tuple[Meaning | None, ...], epsilon: flo
     Raises:
         ArtefactError: it trains, computes its numbers, or follows something that it cannot be folded into exactly.
     """
-    gain, shift = _line(node, operands, epsilon)
-    source = operands[0]
+    numbers = _numbers(node, operands)
+    gain, shift = _line(numbers, epsilon)
+    source, line = operands[0], {NORMALIZATION: _line_in_float(numbers, epsilon)}
     if isinstance(source, Real) and not source.tensor.real and len(source.tensor.shape) in (3, 4):
-        return _alone(node, source.tensor, gain, shift)
+        alone = _alone(node, source.tensor, gain, shift)
+        return replace(alone, attributes={**alone.attributes, **line})
     if isinstance(source, Pending) and _folds(source):
-        return _folded(node, source, gain, shift)
+        folded = _folded(node, source, gain, shift)
+        return replace(folded, attributes={**folded.attributes, **line, **_unfolded(source)})
     raise _refused(node, "it follows neither a quantised image nor a convolution with constant weights")
 
 
@@ -52,18 +59,42 @@ def _refused(node: ir.Node, why: str) -> ArtefactError:
     )
 
 
-def _line(node: ir.Node, operands: tuple[Meaning | None, ...], epsilon: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gain and shift of each channel."""
+def _numbers(node: ir.Node, operands: tuple[Meaning | None, ...]) -> list[NDArray[np.float32]]:
+    """Scale, bias, mean and variance of each channel."""
     numbers = []
     for operand in operands[1:5]:
         if not isinstance(operand, QdqConstant):
             raise _refused(node, "its numbers are computed at run time")
         params = operand.params
-        values = operand.values if params is None else params.dequantize(operand.values.astype(np.int32))
-        numbers.append(values.astype(np.float64).reshape(-1))
-    scale, bias, mean, variance = numbers
+        values = operand.values.astype(np.float32) if params is None else params.dequantize(operand.values.astype(np.int32))
+        numbers.append(values.reshape(-1))
+    return numbers
+
+
+def _line(numbers: list[NDArray[np.float32]], epsilon: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gain and shift of each channel."""
+    scale, bias, mean, variance = (values.astype(np.float64) for values in numbers)
     gain = scale / np.sqrt(variance + epsilon)
     return gain, bias - mean * gain
+
+
+def _line_in_float(numbers: list[NDArray[np.float32]], epsilon: float) -> tuple[float, ...]:
+    """The same, rounded to float32 after each step as runtimes round; gains first, then shifts."""
+    scale, bias, mean, variance = numbers
+    gain = np.float32(1) / np.sqrt(variance + np.float32(epsilon)) * scale
+    return tuple(float(each) for each in (*gain, *(bias - mean * gain)))
+
+
+def _unfolded(conv: Pending) -> dict[str, AttributeValue]:
+    """What a convolution's weights and bias are without the normalisation."""
+    weights, bias = conv.operands[1], conv.operands[2] if len(conv.operands) > 2 else None
+    if not isinstance(weights, QdqConstant) or weights.params is None:
+        return {}
+    reals = (
+        bias.params.dequantize(bias.values.astype(np.int32)) if isinstance(bias, QdqConstant) and bias.params is not None else np.zeros(0)
+    )
+    scales = weights.params.scale.reshape(-1)
+    return {UNFOLDED_SCALE: tuple(float(each) for each in scales), UNFOLDED_BIAS: tuple(float(each) for each in reals.reshape(-1))}
 
 
 def _alone(node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: NDArray[np.float64]) -> Pending:

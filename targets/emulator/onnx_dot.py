@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from edgeq.qdq import QdqConstant
-from edgeq.qdq_norm import SHIFT_ERROR
+from edgeq.qdq_norm import NORMALIZATION, UNFOLDED_BIAS, UNFOLDED_SCALE
 from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window
 from edgeq.targets.emulator.float_order import Nested, order_of
 from edgeq.targets.emulator.numerics import Factors
@@ -43,12 +43,16 @@ class _Weights:
         scale: float32, () or (out,).
         bias: float32 real numbers, (out,), or None.
         steps: the same on the grid of the sums, float64; None where it is not on it.
+        gain: of a normalisation behind the layer that is computed in float, float32, (out,); None without one.
+        shift: likewise.
     """
 
     levels: NDArray[np.float32]
     scale: NDArray[np.float32]
     bias: NDArray[np.float32] | None
     steps: NDArray[np.float64] | None
+    gain: NDArray[np.float32] | None = None
+    shift: NDArray[np.float32] | None = None
 
 
 def conv(op: OnnxOp) -> Built:
@@ -237,8 +241,6 @@ def _same(size: int, taps: int, stride: int, dilation: int, *, upper: bool) -> t
 
 def _weights(op: OnnxOp, *, channel_axis: int, groups: int = 1) -> _Weights:
     constant = op.operand(1)
-    if op.is_real and SHIFT_ERROR in op.view.attributes:
-        raise op.refused("a BatchNormalization is computed in float behind it; fold that first")
     if not isinstance(constant, QdqConstant) or constant.params is None:
         raise op.refused("its weights are no constant integers")
     levels, scale, axis = levels_of(constant), np.asarray(constant.params.scale, np.float32), constant.params.axis
@@ -248,9 +250,22 @@ def _weights(op: OnnxOp, *, channel_axis: int, groups: int = 1) -> _Weights:
         grouped = levels.reshape(groups, levels.shape[0] // groups, *levels.shape[1:]).swapaxes(1, 2)
         levels = grouped.reshape(-1, *grouped.shape[2:])
         scale = np.tile(scale, groups) if axis is not None else scale
+    if op.is_real and NORMALIZATION in op.view.attributes:
+        return _unfolded(op, levels)
     bias, steps = _bias(op, levels.shape[0], scale)
     found = _Weights(levels, scale, bias, steps)
     return found if op.profile.per_channel or not scale.ndim else _on_one_scale(found, op.profile.weight_bits[1])
+
+
+def _unfolded(op: OnnxOp, levels: NDArray[np.float32]) -> _Weights:
+    """A layer as the file has it, and behind it the normalisation that the view folded into it."""
+    gain, shift = np.array(op.view.attributes[NORMALIZATION], np.float32).reshape(2, -1)
+    scale, bias = (np.array(op.view.attributes.get(name, ()), np.float32) for name in (UNFOLDED_SCALE, UNFOLDED_BIAS))
+    if not scale.size:  # it stood alone
+        return _Weights(np.ones_like(levels), np.asarray(1, np.float32), None, None, gain, shift)
+    signs = np.where(gain < 0, -1, 1).astype(np.float32).reshape(-1, *[1] * (levels.ndim - 1))
+    reals = np.broadcast_to(bias, gain.shape).astype(np.float32) if bias.size else None
+    return _Weights(levels * signs, scale if scale.size > 1 else scale.reshape(()), reals, None, gain, shift)
 
 
 def _on_one_scale(constants: _Weights, bits: int) -> _Weights:
@@ -303,6 +318,8 @@ def _real_finish(op: OnnxOp, constants: _Weights, *, bias_first: bool) -> RealFi
         bias_first,
         torch.tensor(float(op.output_grid.scale)),
         op.landing,
+        None if constants.gain is None else torch.from_numpy(constants.gain.copy()),
+        None if constants.shift is None else torch.from_numpy(constants.shift.copy()),
     )
 
 

@@ -3,7 +3,8 @@
 The exact sum of integers says where a result lies on the output's grid. Only where the error that float32 may have made on
 the way reaches a tie is the float arithmetic itself gone through, in the order of :mod:`edgeq.targets.emulator.float_order`.
 The error of a sum of ``n`` products is at most ``n u`` of the sum of their magnitudes, ``u = 2**-24`` (Higham, Accuracy and
-Stability of Numerical Algorithms, 2002, Sec. 3.1); for dequantised operands, bias and the last division five more are added.
+Stability of Numerical Algorithms, 2002, Sec. 3.1); for dequantised operands, bias, normalisation and the last division ten
+more are counted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from edgeq.targets.emulator.program import Log
 
 _U = 2.0**-24
-_EXTRA = 6
+_EXTRA = 10
 _AT_ONCE = 1 << 21  # products gone through at once
 
 
@@ -41,6 +42,8 @@ class RealFinish:
         bias_first: whether sums start from the bias rather than end with it.
         output: the scale of the output, float32, ().
         landing: the bounds of its levels.
+        gain: what a normalisation behind the sums multiplies each channel with, float32, (channels,); None without one.
+        shift: what it adds then, likewise.
     """
 
     source: Tensor
@@ -49,6 +52,8 @@ class RealFinish:
     bias_first: bool
     output: Tensor
     landing: Landing
+    gain: Tensor | None = None
+    shift: Tensor | None = None
 
     def decided(self, sums: Tensor, magnitudes: Tensor, taps: int, axis: int) -> tuple[Tensor, Tensor]:
         """The levels of the output, and which of them float error might change.
@@ -59,13 +64,16 @@ class RealFinish:
             taps: products in each.
             axis: the channel axis.
         """
-        factor = self._along(self.source.to(torch.float64) * self.weights.to(torch.float64) / self.output.to(torch.float64), sums, axis)
+        gain = 1.0 if self.gain is None else self.gain.to(torch.float64)
+        step = self.output.to(torch.float64)
+        factor = self._along(self.source.to(torch.float64) * self.weights.to(torch.float64) * gain / step, sums, axis)
         position = sums.to(torch.float64).mul_(factor)
-        reach = magnitudes.to(torch.float64).mul_(factor)
-        if self.bias is not None:
-            offset = self._along(self.bias.to(torch.float64) / self.output.to(torch.float64), sums, axis)
-            position += offset
-            reach += offset.abs()
+        reach = magnitudes.to(torch.float64).mul_(factor.abs())
+        for added in (None if self.bias is None else self.bias.to(torch.float64) * gain, self.shift):
+            if added is not None:
+                offset = self._along(added.to(torch.float64) / step, sums, axis)
+                position += offset
+                reach += offset.abs()
         error = reach.mul_((taps + _EXTRA) * _U)
         fraction = (position - position.floor()).sub_(0.5).abs_()
         inside = (position > self.landing.low - 1) & (position < self.landing.high + 1)
@@ -87,6 +95,8 @@ class RealFinish:
         value = order(x * self.source, w * scales, bias if self.bias_first else None, place)
         if bias is not None and not self.bias_first:
             value = value + bias
+        if self.gain is not None and self.shift is not None:
+            value = value * self.gain[channel] + self.shift[channel]
         return (value / self.output).round_().clamp_(self.landing.low, self.landing.high)
 
     @staticmethod

@@ -14,7 +14,7 @@ from tests.emulation import differing
 from tests.exporters.tflite.test_random_graphs import CALM, SIZE, Recipe, recipes
 from tests.qdq_models import S8, Graph, Grid
 
-from edgeq.errors import ArtefactError, TargetError
+from edgeq.errors import ArtefactError
 from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
 from edgeq.targets.emulator import emulator
@@ -35,8 +35,6 @@ def saved(graph: Graph, folder: Path, opset: int = 21) -> Path:
 
 def check(recipe: Recipe, folder: Path) -> None:
     graph = recipe.build()
-    if any(node.op_type == "BatchNormalization" for node in graph.nodes):  # float in ONNX, and refused
-        return
     batch = np.random.default_rng(0).normal(0, 60, (2, 4, SIZE, SIZE)) * graph.scales["image_dequantized"]
     found = differing(saved(graph, folder), cpu_reference, emulator, batch.astype(np.float32))
     if found:
@@ -98,11 +96,22 @@ def test_sums_over_axes_are_rounded_alike(op: str, axes: list[int], folder: Path
     assert differing(saved(graph, folder), cpu_reference, emulator, batch) == {}
 
 
-def test_a_batch_normalization_in_float_is_refused_by_name(folder: Path) -> None:
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("op", ["", "Conv", "ConvTranspose"])
+def test_a_normalization_in_float_is_computed_in_float(op: str, per_channel: bool, bias: bool, folder: Path) -> None:
     graph = Graph()
-    graph.normalized(graph.input("x", ["N", 4, 6, 6], S8), "y", 4, S8)
-    with pytest.raises(TargetError, match="y/BatchNormalization"):
-        emulator.open(saved(graph, folder))
+    x = graph.input("x", ["N", 4, 6, 6], S8)
+    if op:
+        weights = graph.rng.integers(-127, 128, (4, 4, 3, 3)).astype(np.int8)
+        scale = graph.rng.uniform(0.001, 0.003, 4 if per_channel else ()).astype(np.float32)
+        inputs = [x, graph.stored("w", weights, scale, op == "ConvTranspose")]
+        if bias:
+            inputs.append(graph.stored("b", graph.rng.integers(-999, 999, 4).astype(np.int32), (np.float32(S8.scale) * scale)))
+        x = graph.node(op, inputs, "sums", kernel_shape=[3, 3], pads=[1] * 4)
+    graph.normalized(x, "y", 4, Grid(0.03, 100))
+    batch = (np.random.default_rng(0).integers(-128, 128, (8, 4, 6, 6)) * S8.scale).astype(np.float32)
+    assert differing(saved(graph, folder), cpu_reference, emulator, batch) == {}
 
 
 def test_float_parts_are_named(folder: Path) -> None:
