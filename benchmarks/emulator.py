@@ -119,7 +119,7 @@ def _evaluator(qdq: Path, image: NDArray[np.float32]) -> str:
     try:
         session = ReferenceEvaluator(onnx.load(qdq))
         start = time.process_time()
-        session.run(None, {session.input_names[0]: image})
+        session.run(None, {str(session.input_names[0]): image})
     except Exception as error:  # noqa: BLE001  # whatever it does not support
         return f"does not run it: {type(error).__name__}"
     return f"{(time.process_time() - start) * 1e3:8.0f} ms for one image, once"

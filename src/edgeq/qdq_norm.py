@@ -90,9 +90,9 @@ def _unfolded(conv: Pending) -> dict[str, AttributeValue]:
     weights, bias = conv.operands[1], conv.operands[2] if len(conv.operands) > 2 else None
     if not isinstance(weights, QdqConstant) or weights.params is None:
         return {}
-    reals = (
-        bias.params.dequantize(bias.values.astype(np.int32)) if isinstance(bias, QdqConstant) and bias.params is not None else np.zeros(0)
-    )
+    reals: NDArray[np.floating] = np.zeros(0)
+    if isinstance(bias, QdqConstant) and bias.params is not None:
+        reals = bias.params.dequantize(bias.values.astype(np.int32))
     scales = weights.params.scale.reshape(-1)
     return {UNFOLDED_SCALE: tuple(float(each) for each in scales), UNFOLDED_BIAS: tuple(float(each) for each in reals.reshape(-1))}
 
