@@ -48,7 +48,8 @@ def binary_sums(rows: Tensor, weights: Tensor) -> Tensor:
 def pack(bits: Tensor) -> Tensor:
     """Rows of bits as words: (samples, taps) of bool to (samples, words) of int64; what fills the last word is 0."""
     full = F.pad(bits.to(torch.int64), (0, -bits.shape[1] % _WORD))
-    return (full.unflatten(1, (full.shape[1] // _WORD, _WORD)) << torch.arange(_WORD)).sum(2)
+    words: Tensor = full.unflatten(1, (full.shape[1] // _WORD, _WORD))
+    return (words << torch.arange(_WORD)).sum(2)
 
 
 def popcount(words: Tensor) -> Tensor:

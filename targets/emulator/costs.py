@@ -65,7 +65,7 @@ class EnergyTable:
         """A multiplication: a power of the area of its array of bits, here through the two widths of the table."""
         (narrow, least), (wide, most) = sorted(self.multiply.items())
         power = math.log(most / least) / math.log(wide**2 / narrow**2)
-        return least * (first_bits * second_bits / narrow**2) ** power
+        return float(least * (first_bits * second_bits / narrow**2) ** power)
 
     def traffic_pj(self, size_bytes: float, memory: Memory) -> float:
         """Bytes read or written."""

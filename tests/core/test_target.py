@@ -46,8 +46,8 @@ def targets(monkeypatch: pytest.MonkeyPatch) -> TargetRegistry:
 
 
 def test_what_follows_the_colon_is_the_targets_to_understand(targets: TargetRegistry) -> None:
-    assert targets.load("many:b") == "the kind b"
-    assert targets.load("many:a/b:c.toml") == "the kind a/b:c.toml"
+    assert str(targets.load("many:b")) == "the kind b"
+    assert str(targets.load("many:a/b:c.toml")) == "the kind a/b:c.toml"
     with pytest.raises(UsageError, match="there is no z"):
         targets.load("many:z")
 

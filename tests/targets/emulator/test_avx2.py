@@ -115,7 +115,7 @@ class Layer:
         graph = helper.make_graph([node], "layer", [entrance], [helper.make_tensor_value_info("y", kind, None)], constants)
         opsets = [helper.make_opsetid("", 13), helper.make_opsetid("com.microsoft", 1)]
         model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-        return model.SerializeToString()
+        return bytes(model.SerializeToString())
 
     def predicted(self) -> tuple[NDArray[np.int64], Tally]:
         arrays = self.arrays()
