@@ -199,10 +199,6 @@ def _strided_slice(op: TfliteOp) -> Lowered:
     return Lowered((0,), moves.cut(parts, op.file.output.shape), "move")
 
 
-def _split(op: TfliteOp) -> Lowered:
-    raise op.refused("it has several outputs")
-
-
 def _concatenation(op: TfliteOp) -> Lowered:
     axis = int(op.file.options.axis) % len(op.file.output.shape)
     return Lowered(tuple(range(len(op.file.inputs))), moves.concatenate(axis), "move")
@@ -303,7 +299,6 @@ KERNELS: Mapping[str, Callable[[TfliteOp], Lowered]] = {
     "RESIZE_NEAREST_NEIGHBOR": _nearest,
     "SLICE": _slice,
     "SOFTMAX": _of(tflite_elementwise.softmax),
-    "SPLIT": _split,
     "SQUEEZE": _reshape,
     "STRIDED_SLICE": _strided_slice,
     "SUB": _of(tflite_elementwise.total, data=(0, 1)),
