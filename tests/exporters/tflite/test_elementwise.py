@@ -127,3 +127,23 @@ def test_operands_that_tflite_cannot_take_are_refused(name: str, message: str) -
     graph.op("Add", [x, other], "y", S8)
     with pytest.raises(ArtefactError, match=message):
         exporter.export(graph.output(), ExportOptions())
+
+
+def _square(zero: int, scale: float) -> Graph:
+    graph = Graph()
+    x = graph.input("x", ["N", 4, 6, 6], Grid(0.1875))
+    graph.op("Mul", [x, x], "y", Grid(scale, zero))
+    return graph
+
+
+def test_a_product_that_wraps_around_in_a_kernel_is_refused() -> None:
+    """255 * 255 * 1.125 saturates at 16 bits; the zero point on top of that would wrap around to the least integer."""
+    with pytest.raises(ArtefactError, match="kernels would overflow"):
+        exporter.export(_square(129, 0.03125).output(), ExportOptions())
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize(("zero", "scale"), [(0, 0.03125), (129, 0.0705), (128, 0.03125)])
+def test_a_product_as_large_as_kernels_take_is_within_a_step(zero: int, scale: float, kernels: str) -> None:
+    found = differences(_square(zero, scale), kernels, samples=16, spread=200.0)["y"]
+    assert np.abs(found).max() <= 1
