@@ -1,32 +1,39 @@
 """The residual networks for small images that everything else is compared with.
 
 He, Zhang, Ren, Sun, "Deep residual learning for image recognition" (2016), Sec. 4.2: a 3x3 stem, three stages of ``n`` basic
-blocks with 16, 32 and 64 channels, global average pooling and one linear layer; depth ``6n + 2``.
+blocks with 16, 32 and 64 channels, global average pooling and one linear layer; depth ``6n + 2``. Table 1 of the same paper
+has the four wider stages of ResNet-18 and ResNet-34; for small images they keep the 3x3 stem.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 Shortcut = Literal["projection", "pad"]
 WIDTHS = (16, 32, 64)
+WIDE = (64, 128, 256, 512)
+"""Channels of the stages of ResNet-18 and ResNet-34."""
 
 
 class Stem(nn.Module):
     """3x3 convolution, BatchNorm and ReLU, from the image to the first width."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, out_channels, h, w)."""
+        """(n, in_channels, h, w) to (n, out_channels, ceil(h/stride), ceil(w/stride))."""
         y: Tensor = self.relu(self.bn(self.conv(x)))
         return y
 
@@ -85,10 +92,10 @@ def _shortcut(kind: Shortcut, in_channels: int, out_channels: int) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """ResNet-(6n+2) for small images.
+    """ResNet-(6n+2), or ResNet-18 and ResNet-34, for small images.
 
     Args:
-        blocks: how many blocks a stage has (n).
+        blocks: how many blocks a stage has (n), or each of the stages.
         classes: how many outputs.
         in_channels: of the image; 3 for colour.
         shortcut: ``"projection"`` (option B) or ``"pad"`` (option A).
@@ -97,7 +104,7 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        blocks: int,
+        blocks: int | Sequence[int],
         *,
         classes: int,
         in_channels: int = 3,
@@ -108,9 +115,9 @@ class ResNet(nn.Module):
         self.stem = Stem(in_channels, widths[0])
         self.stages = nn.Sequential()
         before = widths[0]
-        for width in widths:
+        for width, count in zip(widths, each_stage(blocks, widths), strict=True):
             first = BasicBlock(before, width, shortcut)
-            self.stages.append(nn.Sequential(first, *(BasicBlock(width, width, shortcut) for _ in range(blocks - 1))))
+            self.stages.append(nn.Sequential(first, *(BasicBlock(width, width, shortcut) for _ in range(count - 1))))
             before = width
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
@@ -123,15 +130,22 @@ class ResNet(nn.Module):
         return logits
 
 
+def each_stage(blocks: int | Sequence[int], widths: Sequence[int]) -> Sequence[int]:
+    """The number of blocks of each stage, where one number may stand for all."""
+    return (blocks,) * len(widths) if isinstance(blocks, int) else blocks
+
+
 @torch.no_grad()
 def initialize(network: nn.Module) -> None:
     """He initialisation of every convolution (normal, by fan-out); BatchNorm starts as the identity.
 
-    A transposed convolution is left alone, since in these networks it has the weight of a convolution.
+    The fan-out of a grouped convolution is that of one group. A transposed convolution is left alone, since in these
+    networks it has the weight of a convolution.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            fan_out = module.out_channels // module.groups * math.prod(module.kernel_size)
+            nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)

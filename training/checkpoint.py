@@ -112,7 +112,10 @@ def _sizes(found: list[int]) -> tuple[int, ...]:
 
 def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """The untrained network of a recipe, quantised if the recipe says so."""
-    model: nn.Module = zoo.build(recipe.model, classes=classes, in_channels=input_shape[0])
+    if zoo.describe(recipe.model).reads != "images":
+        raise UsageError(f"{recipe.model} reads a graph, and {recipe.data} holds images", mend="choose a network that reads images")
+    height, width = input_shape[1:]
+    model: nn.Module = zoo.build(recipe.model, classes=classes, in_channels=input_shape[0], image_size=(height, width))
     return model if recipe.scheme is None else quantize(model, recipe.scheme)
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.lowering import POOL_OPTIONS, read_pooling
+from edgeq.models.symmetric import SymmetricBlock
 from edgeq.placement import GridSpec, Kind, Op, Placement, place
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.learned_clip import LearnedClip, UniformQuantizer
@@ -34,6 +35,7 @@ _MODULES: dict[type[nn.Module], Kind] = {
     nn.MaxPool2d: "pool",
     nn.AdaptiveAvgPool2d: "pool",
     nn.Flatten: "view",
+    nn.Dropout: "view",
 }
 _FUNCTIONS: dict[Any, Kind] = {
     torch.relu: "relu",
@@ -74,6 +76,7 @@ def quantize(model: nn.Module, scheme: Scheme) -> fx.GraphModule:
     Raises:
         UsageError: the network cannot be traced, or holds something that cannot be quantised; names it.
     """
+    steps = _certified_steps(model)
     graph_module = trace(copy.deepcopy(model))
     _drop_inactive(graph_module)
     gains = _absorb_constants(graph_module)
@@ -81,6 +84,7 @@ def quantize(model: nn.Module, scheme: Scheme) -> fx.GraphModule:
     placement = place(_operators(graph_module, norms), placement=scheme.placement, **_widths(scheme))
     layers = _insert_layers(graph_module, placement, norms, gains, scheme)
     _insert_quantizers(graph_module, placement, layers)
+    _pass_certificates_on(graph_module, steps)
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
     graph_module.recompile()
@@ -100,6 +104,29 @@ def trace(model: nn.Module) -> fx.GraphModule:
             f"torch.fx cannot trace {type(model).__name__}: {error}",
             mend="make its forward free of control flow that depends on tensor values",
         ) from error
+
+
+def _certified_steps(model: nn.Module) -> dict[str, list[str]]:
+    """Path of each block that promises a bound on its step, and the paths of the layers that are its ``K``."""
+    blocks = {path: block for path, block in model.named_modules() if isinstance(block, SymmetricBlock) and block.certified}
+    found: dict[str, list[str]] = {}
+    for path, block in blocks.items():
+        layers = {id(layer.weight): name for name, layer in block.named_modules() if isinstance(layer, nn.Conv2d)}
+        found[path] = [f"{path}.{layers[id(kernel)]}".lstrip(".") for kernel in block.kernels()]
+    return found
+
+
+def _pass_certificates_on(graph_module: fx.GraphModule, steps: dict[str, list[str]]) -> None:
+    """The blocks are gone from the graph: the last layer of each ``K``, which has the BatchNorm, keeps their promise."""
+    for paths in steps.values():
+        layers = [graph_module.get_submodule(path) for path in paths]
+        *before, last = (layer for layer in layers if isinstance(layer, QuantLayer))
+        gains = [other.gain for other in graph_module.modules() if isinstance(other, QuantLayer) and _adjoint_of(other, layers[0])]
+        last.promise(before, -gains[0])
+
+
+def _adjoint_of(layer: QuantLayer, first: nn.Module) -> bool:
+    return isinstance(first, QuantLayer) and isinstance(layer.layer, nn.ConvTranspose2d) and layer.layer.weight is first.layer.weight
 
 
 def quantizers(model: nn.Module) -> list[UniformQuantizer]:
@@ -129,7 +156,7 @@ def _module(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 
 def _is_bn(graph_module: fx.GraphModule, node: fx.Node) -> bool:
-    return isinstance(_module(graph_module, node), nn.BatchNorm2d)
+    return isinstance(_module(graph_module, node), nn.BatchNorm1d | nn.BatchNorm2d)
 
 
 def _drop_inactive(graph_module: fx.GraphModule) -> None:

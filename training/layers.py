@@ -8,7 +8,7 @@ measured in PyTorch already holds every rounding that an integer runtime makes i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ from torch.nn import functional as F
 
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.lowering import IntegerWeights
+from edgeq.models.step_bound import margin, project
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from edgeq.training.learned_clip import UniformQuantizer
 
 BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
@@ -73,12 +76,12 @@ class QuantLayer(nn.Module):
         gain: a constant factor behind it, such as the ``-h`` of ``x - h K^T u``; goes into scale and sign.
     """
 
-    def __init__(self, layer: nn.Module, bn: nn.BatchNorm2d | None, quantizer: WeightQuantizer, gain: float = 1.0) -> None:
+    def __init__(self, layer: nn.Module, bn: nn.BatchNorm1d | nn.BatchNorm2d | None, quantizer: WeightQuantizer, gain: float = 1.0) -> None:
         super().__init__()
         if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             raise UsageError(f"a {type(layer).__name__} cannot be quantised", mend="quantise Conv2d, ConvTranspose2d and Linear layers")
-        if isinstance(layer, nn.ConvTranspose2d) and (layer.stride != (1, 1) or layer.groups != 1 or any(layer.output_padding)):
-            raise UsageError("a transposed convolution with stride, groups or output padding cannot be quantised", mend="use stride 1")
+        if isinstance(layer, nn.ConvTranspose2d) and (layer.stride != (1, 1) or any(layer.output_padding)):
+            raise UsageError("a transposed convolution with stride or output padding cannot be quantised", mend="use stride 1")
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (isinstance(layer.padding, str) or layer.padding_mode != "zeros"):
             raise UsageError(
                 "a convolution with padding given in words or not of zeros cannot be quantised", mend="give zero padding in numbers"
@@ -90,10 +93,56 @@ class QuantLayer(nn.Module):
         self.quantizer = quantizer
         self.gain = gain
         self._source: tuple[UniformQuantizer, ...] = ()  # in a tuple, so that it is no submodule of this layer too
+        self.certified = False
+        self._before: tuple[QuantLayer, ...] = ()
+        self._step_size = 0.0
 
     def read_from(self, source: UniformQuantizer) -> None:
         """Say which quantiser's grid the input lies on: the bias is rounded to steps of that grid times the weights'."""
         self._source = (source,)
+
+    def promise(self, before: Iterable[QuantLayer], step_size: float) -> None:
+        """Keep the step ``x - h K^T ReLU(bn(K x))`` from expanding, on the weights as they are quantised.
+
+        Args:
+            before: the layers of ``K`` in front of this one, which is its last.
+            step_size: ``h``.
+        """
+        self.certified, self._before, self._step_size = True, tuple(before), step_size
+
+    def certify(self) -> None:
+        """Scale the BatchNorm down until the step does not expand, neither with rounded weights nor without rounding."""
+        for kernels in self._kernels():
+            project(self._norm(), kernels, self._step_size)
+
+    def margin(self) -> float:
+        """``h L ||K'||^2 / 2``, from an upper bound on the norm; the greater one of rounded weights and those that are not."""
+        return max(margin(self._norm(), kernels, self._step_size) for kernels in self._kernels())
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; the bound is enforced before anything is evaluated."""
+        super().train(mode)
+        if not mode and self.certified:
+            self.certify()
+        return self
+
+    def _norm(self) -> nn.BatchNorm2d:
+        if not isinstance(self.bn, nn.BatchNorm2d):
+            raise EdgeqError("a step without BatchNorm behind K cannot be certified", mend="put one there")
+        return self.bn
+
+    @torch.no_grad()
+    def _kernels(self) -> list[list[Tensor]]:
+        layers = (*self._before, self)
+        clips = {layer.quantizer.clip: layer.quantizer.clip.rounding for layer in layers}
+        found = []
+        for rounding in (True, False):
+            for clip in clips:
+                clip.rounding = rounding
+            found.append([layer.quantizer(layer.layer.weight) for layer in layers])
+        for clip, rounding in clips.items():
+            clip.rounding = rounding
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output before any ReLU; NCHW or (n, features), float32."""
@@ -110,7 +159,7 @@ class QuantLayer(nn.Module):
             return F.linear(x, weight, bias)
         layer: Any = self.layer
         if transposed:
-            return F.conv_transpose2d(x, weight, bias, layer.stride, layer.padding, dilation=layer.dilation)
+            return F.conv_transpose2d(x, weight, bias, layer.stride, layer.padding, groups=layer.groups, dilation=layer.dilation)
         return F.conv2d(x, weight, bias, layer.stride, self._padding(), layer.dilation, layer.groups)
 
     def _padding(self) -> tuple[int, int]:
@@ -128,7 +177,8 @@ class QuantLayer(nn.Module):
         """BatchNorm and gain into scale, sign and bias; no weight is quantised again but in dead channels (see below)."""
         integers = self.quantizer.clip.integers(self.quantizer.prepare(self.layer.weight))
         if self._transposed:
-            integers = integers.transpose(0, 1).flip(2, 3)
+            layer: Any = self.layer
+            integers = _as_convolution(integers, layer.groups)
         step = self.quantizer.clip.step
         if self.bn is None and self.layer.bias is None:
             weight, scale = integers * np.sign(self.gain), step * abs(self.gain)
@@ -179,6 +229,12 @@ class QuantLayer(nn.Module):
             return IntegerWeights("Gemm", weight, params, bias, bias_params)
         layer: Any = self.layer
         return IntegerWeights("Conv", weight, params, bias, bias_params, layer.stride, self._padding(), layer.dilation, layer.groups)
+
+
+def _as_convolution(weight: Tensor, groups: int) -> Tensor:
+    """The weight of the convolution that computes a transposed one of stride 1: swapped group by group, and flipped."""
+    swapped = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return swapped.flip(2, 3)
 
 
 def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def _norms(block: StableBlock) -> list[nn.BatchNorm2d]:
+    return [norm for norm in (block.bn1, block.bn2) if isinstance(norm, nn.BatchNorm2d)]
+
+
 def identity_norms(block: StableBlock) -> StableBlock:
     """The block in evaluation mode with both BatchNorms as exact identities, in float64."""
-    for norm in (block.bn1, block.bn2):
+    for norm in _norms(block):
         norm.eps = 0.0
     return block.double().eval()
 
@@ -106,7 +110,7 @@ def test_growing_appends_the_input_and_halves_the_image() -> None:
 def test_the_whole_step_with_its_two_batchnorms() -> None:
     torch.manual_seed(0)
     block = StableBlock(3, 3, step_size=0.25).eval()
-    for norm in (block.bn1, block.bn2):
+    for norm in _norms(block):
         nn.init.uniform_(norm.weight)
         nn.init.normal_(norm.bias)
     x = torch.randn(2, 3, 5, 5)

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.models import zoo
+from edgeq.models.mobilenet_v2 import MobileNetV2, Stage
+from edgeq.models.symmetric import margins
 from edgeq.training.insertion import quantize, quantizers, set_bits, set_rounding, trace
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.learned_clip import LearnedClip
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 IMAGE = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+NETWORKS = ["resnet8", "resnet20", "resnet8-a", "stable-resnet8", "stable-resnet8-certified", "dws-convnet-he-nogamma", "mlp5"]
 SCHEMES = [Scheme(4, 4), Scheme(4, 8), Scheme(8, 8), Scheme(4, 4, placement="paper")]
 
 
@@ -52,7 +55,7 @@ class Net(nn.Module):
 
 class TestZoo:
     @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}")
-    @pytest.mark.parametrize("name", zoo.names())
+    @pytest.mark.parametrize("name", NETWORKS)
     def test_every_network_is_traced_quantised_and_keeps_its_parameters(self, name: str, scheme: Scheme) -> None:
         model = zoo.build(name, classes=10)
         quantized = quantize(model, scheme)
@@ -86,6 +89,39 @@ class TestZoo:
         quantize(model, Scheme(4, 4)).train()(IMAGE)
         assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
         assert not any(isinstance(module, QuantLayer) for module in model.modules())
+
+
+class TestCertificates:
+    @pytest.mark.parametrize("name", ["resnet", "mobilenet"])
+    @pytest.mark.parametrize("placement", ["integer", "paper"])
+    def test_the_quantised_network_keeps_the_promise(self, name: str, placement: Any) -> None:
+        torch.manual_seed(0)
+        stages = (Stage(4, 4, 2, 1, 2), Stage(4, 6, 1, 2, 2))
+        mobilenet = MobileNetV2("paper", classes=10, mode="certified", stages=stages, last_width=16)
+        network = mobilenet if name == "mobilenet" else zoo.build("stable-resnet8-certified", classes=10)
+        model = quantize(network, Scheme(4, 4, placement=placement)).train()
+        wild = {path: module for path, module in model.named_modules() if isinstance(module, QuantLayer) and module.certified}
+        assert len(wild) == 3
+        for layer in wild.values():
+            assert layer.bn is not None
+            nn.init.normal_(layer.bn.weight, 0, 50)
+        assert max(margins(model).values()) > 1
+        assert max(margins(copy.deepcopy(model).eval()).values()) <= 1
+
+    def test_what_is_exported_does_not_expand(self) -> None:
+        """``h |K'|^2`` is the norm of the two exported layers after each other, which are ``F K`` and ``-h K^T``."""
+        torch.manual_seed(0)
+        model = quantize(zoo.build("stable-resnet8-certified", classes=10), Scheme(4, 4)).train()
+        k, kt = (model.get_submodule(f"stages.0.0.{name}") for name in ("conv", "conv_transpose"))
+        assert isinstance(k, QuantLayer)
+        assert isinstance(kt, QuantLayer)
+        assert k.bn is not None
+        nn.init.uniform_(k.bn.weight, 5, 50)
+        stored = [layer.integer_weights() for layer in (k, kt) if layer.eval()]
+        first, second = (torch.from_numpy(one.weight_params.dequantize(one.weight)).double() for one in stored)
+        basis = torch.eye(16 * 25, dtype=torch.float64).reshape(-1, 16, 5, 5)
+        product = F.conv2d(F.conv2d(basis, first, padding=1), second, padding=1).flatten(1)
+        assert 0.5 < float(torch.linalg.eigvals(product).abs().max()) <= 2
 
 
 class TestTies:

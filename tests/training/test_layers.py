@@ -62,7 +62,7 @@ def unfolded(made: QuantLayer, x: Tensor) -> Tensor:
     if isinstance(made.layer, nn.Linear):
         y = F.linear(x.double(), weight, bias)
     elif transposed:
-        y = F.conv_transpose2d(x.double(), weight, bias, layer.stride, layer.padding, dilation=layer.dilation)
+        y = F.conv_transpose2d(x.double(), weight, bias, layer.stride, layer.padding, groups=layer.groups, dilation=layer.dilation)
     else:
         y = F.conv2d(x.double(), weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
     if made.bn is not None:
@@ -113,6 +113,8 @@ CONVOLUTIONS: dict[str, Callable[[], nn.Conv2d | nn.ConvTranspose2d]] = {
     "depthwise": lambda: nn.Conv2d(4, 8, 3, groups=4, bias=False),
     "transposed": lambda: nn.ConvTranspose2d(4, 6, 3, padding=1, bias=False),
     "transposed, full": lambda: nn.ConvTranspose2d(4, 6, 3),
+    "transposed, grouped": lambda: nn.ConvTranspose2d(4, 6, 3, groups=2),
+    "transposed, depthwise": lambda: nn.ConvTranspose2d(4, 4, 3, groups=4, bias=False),
     "transposed, dilated": lambda: nn.ConvTranspose2d(4, 6, 3, padding=1, dilation=2),
 }
 
@@ -269,7 +271,7 @@ class TestErrors:
         [
             (nn.Conv1d(1, 1, 1), "Conv1d"),
             (nn.ConvTranspose2d(1, 1, 3, stride=2), "stride"),
-            (nn.ConvTranspose2d(2, 2, 3, groups=2), "groups"),
+            (nn.ConvTranspose2d(1, 1, 3, output_padding=0, stride=3), "stride"),
             (nn.Conv2d(1, 1, 3, padding="same"), "padding"),
             (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "not of zeros"),
         ],

@@ -1,0 +1,203 @@
+"""Graph networks that are steps of a diffusion equation: PDE-GCN_D, symmetric and not.
+
+Eliasof, Haber, Treister, "PDE-GCN: novel architectures for graph neural networks motivated by partial differential equations"
+(2021), in the quantised form of Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks through the lens of partial
+differential equations" (2022), Table 3: ``x - h S^T K2 tanh(K1 S x)`` with the gradient ``S`` of the graph and 1x1 operators
+on the channels. In the symmetric network ``K2`` is ``K1^T``, and the step does not expand while
+``h ||K1||^2 ||S||^2 <= 2``; ``||S||^2`` is at most 9/8 with the weights of :func:`edge_weights`.
+
+``S`` maps nodes to edges: ``(S x)_e = w_e (x_i - x_j)`` for the directed edge e from i to j. Both of its forms here, a sparse one by
+indices and a dense matrix for runtimes that can only multiply, have their exact adjoint.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STEP_SIZE = 0.5
+LAYERS = 32
+
+
+def edge_weights(edges: Tensor, nodes: int) -> Tensor:
+    """``1 / sqrt(d_i d_j)`` with degrees that count the node itself (Kipf and Welling, 2017); float32, (edges,).
+
+    Args:
+        edges: (2, edges), both directions of each; indices of nodes.
+        nodes: how many there are.
+    """
+    degree = torch.bincount(edges[0], minlength=nodes).float() + 1
+    return (degree[edges[0]] * degree[edges[1]]).rsqrt()
+
+
+class GraphGradient(nn.Module, ABC):
+    """The operator ``S`` of one graph."""
+
+    @abstractmethod
+    def gradient(self, x: Tensor) -> Tensor:
+        """``S x``: (nodes, channels) to (edges, channels)."""
+
+    @abstractmethod
+    def adjoint(self, g: Tensor) -> Tensor:
+        """``S^T g``: (edges, channels) to (nodes, channels)."""
+
+
+class SparseGradient(GraphGradient):
+    """By gathering and adding up rows.
+
+    Args:
+        edges: (2, edges), int64; from row 0 to row 1.
+        nodes: how many there are.
+        weights: (edges,); those of :func:`edge_weights` where None.
+    """
+
+    edges: Tensor
+    weights: Tensor
+
+    def __init__(self, edges: Tensor, nodes: int, weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.nodes = nodes
+        self.register_buffer("edges", edges, persistent=False)
+        self.register_buffer("weights", (edge_weights(edges, nodes) if weights is None else weights)[:, None], persistent=False)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """``S x``: (nodes, channels) to (edges, channels)."""
+        return self.weights * (x.index_select(0, self.edges[0]) - x.index_select(0, self.edges[1]))
+
+    def adjoint(self, g: Tensor) -> Tensor:
+        """``S^T g``: (edges, channels) to (nodes, channels)."""
+        weighted = self.weights * g
+        zero = torch.zeros(self.nodes, g.shape[1], dtype=g.dtype, device=g.device)
+        return zero.index_add(0, self.edges[0], weighted).index_add(0, self.edges[1], weighted, alpha=-1)
+
+    def dense(self) -> DenseGradient:
+        """The same operator as a matrix."""
+        rows = torch.arange(self.edges.shape[1], device=self.edges.device)
+        matrix = torch.zeros(len(rows), self.nodes, dtype=self.weights.dtype, device=self.edges.device)
+        matrix[rows, self.edges[0]] += self.weights[:, 0]
+        matrix[rows, self.edges[1]] -= self.weights[:, 0]
+        return DenseGradient(matrix)
+
+
+class DenseGradient(GraphGradient):
+    """By matrix products.
+
+    Args:
+        matrix: ``S``, (edges, nodes).
+    """
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix, persistent=False)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """``S x``: (nodes, channels) to (edges, channels)."""
+        return self.matrix @ x
+
+    def adjoint(self, g: Tensor) -> Tensor:
+        """``S^T g``: (edges, channels) to (nodes, channels)."""
+        return self.matrix.T @ g
+
+
+class DiffusionStep(nn.Module):
+    """``x - h S^T K2 tanh(K1 S x)``; quantisers stand on the state, the inner activation and the weights.
+
+    The operators start as the identity, as released, so that the first step is plain diffusion.
+
+    Args:
+        width: channels.
+        symmetric: whether ``K2`` is the transpose of ``K1``.
+        step_size: ``h``.
+        dropout: of the gradient, a share.
+    """
+
+    def __init__(self, width: int, *, symmetric: bool, step_size: float, dropout: float) -> None:
+        super().__init__()
+        self.step_size = step_size
+        self.k1 = nn.Parameter(torch.eye(width))
+        self.k2 = None if symmetric else nn.Parameter(torch.eye(width))
+        self.dropout = nn.Dropout(dropout)
+        self.quantize_state: nn.Module = nn.Identity()
+        self.quantize_inner: nn.Module = nn.Identity()
+        self.quantize_k1: nn.Module = nn.Identity()
+        self.quantize_k2: nn.Module = nn.Identity()
+
+    def forward(self, x: Tensor, graph: GraphGradient) -> Tensor:
+        """(nodes, width) to (nodes, width)."""
+        x = self.quantize_state(x)
+        k1: Tensor = self.quantize_k1(self.k1)
+        k2: Tensor = k1.T if self.k2 is None else self.quantize_k2(self.k2)
+        inner = self.quantize_inner(torch.tanh(F.linear(self.dropout(graph.gradient(x)), k1)))
+        return x - self.step_size * graph.adjoint(F.linear(inner, k2))
+
+
+class PdeGcn(nn.Module):
+    """PDE-GCN_D.
+
+    Args:
+        width: channels inside.
+        classes: how many outputs a node.
+        in_channels: features of a node.
+        symmetric: whether each step has one operator instead of two.
+        layers: steps.
+        step_size: ``h`` of every step.
+        dropout: a share.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        classes: int,
+        in_channels: int,
+        symmetric: bool,
+        layers: int = LAYERS,
+        step_size: float = STEP_SIZE,
+        dropout: float = 0.6,
+    ) -> None:
+        super().__init__()
+        self.open = nn.Linear(in_channels, width, bias=False)
+        self.relu = nn.ReLU()
+        self.dropout = nn.Dropout(dropout)
+        self.steps = nn.ModuleList(DiffusionStep(width, symmetric=symmetric, step_size=step_size, dropout=dropout) for _ in range(layers))
+        self.close = nn.Linear(width, classes, bias=False)
+        nn.init.xavier_uniform_(self.open.weight)
+        nn.init.xavier_uniform_(self.close.weight)
+
+    def forward(self, x: Tensor, graph: GraphGradient) -> Tensor:
+        """Features (nodes, in_channels) to logits (nodes, classes)."""
+        x = self.dropout(self.relu(self.open(self.dropout(x))))
+        for step in self.steps:
+            x = step(x, graph)
+        logits: Tensor = self.close(self.dropout(x))
+        return logits
+
+    def macs(self, nodes: int, edges: int) -> int:
+        """Multiply-accumulates of one pass with the sparse gradient, whose weights multiply each edge twice."""
+        width = self.open.out_features
+        step = 2 * edges * width * width + 2 * edges * width
+        return nodes * (self.open.weight.numel() + self.close.weight.numel()) + len(self.steps) * step
+
+
+class OnGraph(nn.Module):
+    """A network with its graph: one input, as targets and exporters want it.
+
+    Args:
+        network: whose ``forward`` takes features and a graph.
+        graph: the graph.
+    """
+
+    def __init__(self, network: nn.Module, graph: GraphGradient) -> None:
+        super().__init__()
+        self.network = network
+        self.graph = graph
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (nodes, in_channels) to logits (nodes, classes)."""
+        logits: Tensor = self.network(x, self.graph)
+        return logits
