@@ -100,7 +100,7 @@ def _mobilenets() -> Iterator[ModelEntry]:
 
 
 def _separable() -> Iterator[ModelEntry]:
-    kinds = (
+    kinds: tuple[tuple[str, str, dict[str, Any], int, str], ...] = (
         ("mobilenetv1", "mobilenet_v1", {}, 28, "MobileNet-V1 for 32x32 pixels"),
         ("dws-convnet", "small", {"convolution": "depthwise"}, 13, "small depthwise separable network"),
         ("regular-convnet", "small", {"convolution": "regular"}, 8, "small network of regular convolutions"),

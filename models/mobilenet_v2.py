@@ -109,7 +109,8 @@ class StableInvertedResidual(SymmetricBlock):
         y = x - self.step_size * self.bn2(self.conv1_transpose(self.conv2_transpose(inner)))
         if self.extra_channels:
             y = torch.cat([y, x[:, : self.extra_channels]], 1)
-        return y if self.pool is None else self.pool(y)
+        halved: Tensor = y if self.pool is None else self.pool(y)
+        return halved
 
     def tie(self) -> None:
         """Make both adjoints use the very parameters of ``K1`` and ``K2``."""

@@ -233,7 +233,7 @@ class QuantLayer(nn.Module):
 
 def _as_convolution(weight: Tensor, groups: int) -> Tensor:
     """The weight of the convolution that computes a transposed one of stride 1: swapped group by group, and flipped."""
-    swapped = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    swapped: Tensor = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     return swapped.flip(2, 3)
 
 
