@@ -89,15 +89,15 @@ def cause(source: Pair, stage: Pair) -> str:
     return " + ".join(dict.fromkeys(found)) or "nothing"
 
 
-def usable_targets() -> dict[str, Target]:
-    """Every registered target that works here and need not be asked for, by name."""
+def usable_targets(*, on_request: bool = False) -> dict[str, Target]:
+    """Every registered target that works here, by name; those that have to be asked for only if ``on_request``."""
     found: dict[str, Target] = {}
     for name in TARGETS.names():
         try:
             target = TARGETS.load(name)
         except MissingDependency:
             continue
-        if not target.capabilities.on_request and target.probe().usable:
+        if (on_request or not target.capabilities.on_request) and target.probe().usable:
             found[name] = target
     return found
 

@@ -120,10 +120,12 @@ def survey(
 ) -> Survey:
     """Export each network for each target, run it there over the same samples, and compare with the reference target.
 
+    The reference runs the very file that the other target runs, where it opens files of that format; else its own.
+
     Args:
         networks: training folders, checkpoints or QDQ ONNX files.
         source: the data.
-        targets: names; empty for all that are usable here.
+        targets: names; empty for all that are usable here, those that have to be asked for elsewhere too.
         reference: the target that the others are compared with; it is run too where it is not among them.
         split: which part of the data.
         limit: how many samples, from the first; None for all.
@@ -138,7 +140,7 @@ def survey(
     """
     if not networks:
         raise UsageError("there is nothing to survey", mend="name at least one training folder, checkpoint or QDQ ONNX file")
-    table = require_targets([reference]) | (require_targets(targets) if targets else usable_targets())
+    table = require_targets([reference]) | (require_targets(targets) if targets else usable_targets(on_request=True))
     part = select(source, split, limit)
     rows: list[SurveyRow] = []
     with TemporaryDirectory(prefix="edgeq-survey-") as folder:
@@ -157,6 +159,7 @@ class _Network:
         self.source, self.table, self.folder, self.threads = source, table, folder, threads
         self.name, self.format = default_stem(source), detect(source)
         self.files: dict[Dialect, Path] = {}
+        self.beside: dict[Path, _Ran] = {}
 
     def names(self, reference: str) -> list[str]:
         """The targets that can run this network in some format, the reference first; some run checkpoints only."""
@@ -166,11 +169,26 @@ class _Network:
     def try_on(self, name: str, part: Split, source: DataSource) -> _Ran | EdgeqError:
         """What a target answers, or why it does not."""
         try:
-            pair = Pair(self._file(name), name)
-            with self.table[name].open(pair.artefact, threads=self.threads) as session:
-                return _Ran(pair, _answers(session, part, source), dict(session.facts))
+            return self._run(Pair(self._file(name), name), part, source)
         except EdgeqError as error:
             return error
+
+    def reference_for(self, one: _Ran, reference: str, part: Split, source: DataSource) -> _Ran | None:
+        """What the reference answers for the same file, or for its own; None for itself, or where it fails."""
+        if one.pair.target == reference:
+            return None
+        try:
+            same = detect(one.pair.artefact) in self.table[reference].capabilities.formats
+            path = one.pair.artefact if same else self._file(reference)
+            if path not in self.beside:
+                self.beside[path] = self._run(Pair(path, reference), part, source)
+            return self.beside[path]
+        except EdgeqError:
+            return None
+
+    def _run(self, pair: Pair, part: Split, source: DataSource) -> _Ran:
+        with self.table[pair.target].open(pair.artefact, threads=self.threads) as session:
+            return _Ran(pair, _answers(session, part, source), dict(session.facts))
 
     def output_grid(self) -> QuantParams | None:
         """Where the network's answer lies; None for one that ends in float, or that targets can run and we cannot read."""
@@ -209,17 +227,20 @@ def _rows(
         timed = profile_each(pairs, source=source, threads=network.threads, seconds=seconds)
     latency = {taken.target: taken for taken in timed.profiles}
     failed = {failure.target: f"{failure.what}; {failure.mend}" for failure in timed.failures}
-    rows = {name: _row(one, answers.get(reference), grid, part, len(source.classes)) for name, one in answers.items()}
+    rows = {
+        name: _row(one, network.reference_for(one, reference, part, source), grid, part, len(source.classes))
+        if isinstance(one, _Ran)
+        else SurveyRow(failure=f"{one.what}; {one.mend}")
+        for name, one in answers.items()
+    }
     return [
         replace(row, network=network.name, target=name, profile=latency.get(name), failure=failed.get(name, row.failure))
         for name, row in rows.items()
     ]
 
 
-def _row(one: _Ran | EdgeqError, first: _Ran | EdgeqError | None, grid: QuantParams | None, part: Split, classes: int) -> SurveyRow:
-    if isinstance(one, EdgeqError):
-        return SurveyRow(failure=f"{one.what}; {one.mend}")
-    answer, other = top1(one.outputs), first if one is not first and isinstance(first, _Ran) else None
+def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split, classes: int) -> SurveyRow:
+    answer = top1(one.outputs)
     return SurveyRow(
         artefact=one.pair.artefact.name,
         size_bytes=one.pair.artefact.stat().st_size,
