@@ -174,8 +174,8 @@ class _Network:
             return error
 
     def reference_for(self, one: _Ran, reference: str, part: Split, source: DataSource) -> _Ran | None:
-        """What the reference answers for the same file, or for its own; None for itself, or where it fails."""
-        if one.pair.target == reference:
+        """What the reference answers for the same file, or for its own; None for itself, or where it cannot."""
+        if one.pair.target == reference or reference not in self.names(reference):
             return None
         try:
             same = detect(one.pair.artefact) in self.table[reference].capabilities.formats

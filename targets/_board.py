@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from edgeq.targets.workers.process import Limits
 from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from edgeq.target import Capabilities, Target
     from edgeq.targets.workers.launchers import Launcher
@@ -110,16 +111,29 @@ class Table:
         """The target whose engine runs there, with its options."""
         engine, options = self._get("engine", str), self._get("options", dict, {})
         if engine in _ENGINES:
-            try:
-                return WorkerTarget(self.name, _ENGINES[engine](options), engine, options=options)
-            except KeyError as error:
-                raise self.wrong(f"has the option {error}, which its engine does not know") from error
+            self._refuse_options(options, _CHOICES[engine])
+            self._refuse_values(options, _CHOICES[engine])
+            return WorkerTarget(self.name, _ENGINES[engine](options), engine, options=options)
         installed = Registry["Target"]("target")
         known = {name: installed.load(name) for name in installed.names() if name == engine}
         target = known.get(engine)
         if not isinstance(target, WorkerTarget):
             raise UnknownName(f"engine for {self.name} ({self.path})", engine, [*_ENGINES, "or an installed target that runs in a worker"])
+        self._refuse_options(options, target.options)
         return replace(target, options={**target.options, **options})
+
+    def _refuse_options(self, options: Mapping[str, Any], known: Iterable[str]) -> None:
+        strangers = sorted(set(options) - set(known))
+        if strangers:
+            mend = f"known: {', '.join(known)}" if known else "leave it out; this engine has no options"
+            raise self.wrong(f"has the option {strangers[0]!r}, which its engine does not know", mend)
+
+    def _refuse_values(self, options: Mapping[str, Any], choices: Mapping[str, tuple[object, ...]]) -> None:
+        for key, value in options.items():
+            if value not in choices[key]:
+                known = ", ".join(json.dumps(choice) for choice in choices[key])  # as TOML writes strings and booleans, too
+                what = f"has the option {key} = {json.dumps(value, default=str)}, which its engine does not know"
+                raise self.wrong(what, f"choose one of {known}")
 
     def _requirements(self, base: WorkerTarget, *, needed: bool) -> tuple[str, ...]:
         given = tuple(self._get("requirements", list, list(base.requirements)))
@@ -171,3 +185,10 @@ def _ort(options: Mapping[str, Any]) -> Capabilities:
 
 
 _ENGINES: Mapping[str, Callable[[Mapping[str, Any]], Capabilities]] = {"tflite": _tflite, "ort": _ort}
+_CHOICES: Mapping[str, Mapping[str, tuple[object, ...]]] = {  # engine → option → its values
+    "tflite": {
+        "kernels": ("xnnpack", "builtin", "reference"),
+        "module": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite.python.interpreter"),
+    },
+    "ort": {"optimize": (True, False)},
+}

@@ -81,4 +81,5 @@ cpu = OpenVinoTarget(
     engine="openvino",
     requirements=("openvino==2026.4.1",),
     modules=("openvino",),
+    options={"precision": "f32"},
 )

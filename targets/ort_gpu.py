@@ -90,12 +90,12 @@ cuda = CudaTarget(
     _capabilities("ONNX Runtime's CUDA provider, which computes int8 convolutions in float", frozenset(), CANONICAL),
     engine="ort_gpu",
     requirements=_REQUIREMENTS,
-    options={"provider": "CUDAExecutionProvider"},
+    options={"provider": "CUDAExecutionProvider", "provider_options": {}},
 )
 tensorrt = GpuTarget(
     "ort-tensorrt",
     _capabilities("ONNX Runtime's TensorRT provider, the whole graph in TensorRT", frozenset({"int8"}), TENSORRT),
     engine="ort_gpu",
     requirements=_REQUIREMENTS,
-    options={"provider": "TensorrtExecutionProvider"},
+    options={"provider": "TensorrtExecutionProvider", "provider_options": {}},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,6 +38,19 @@ def test_each_network_has_a_row_for_each_target_that_opens_it_the_reference_firs
     assert [row.flipped for row in found.rows] == [None, 0, None, None]
     assert all(target.open_sessions == 0 for target in fakes.values())
     found.require_all()
+
+
+def test_each_target_is_compared_with_what_the_reference_answers_for_the_same_file(fakes: Fakes, tmp_path: Path) -> None:
+    fakes["ort-cpu-ref"].capabilities = replace(fakes["ort-cpu-ref"].capabilities, formats=frozenset({"onnx", "checkpoint"}))
+    path = fake_targets.artefact(tmp_path, "checkpoint", wrong=5)
+    found = survey([path], fake_targets.source(), reference="ort-cpu-ref", seconds=None)
+    assert [(row.target, row.flipped) for row in found.rows] == [("ort-cpu-ref", None), ("torch", 0), ("torch-fp32", 0)]
+
+
+def test_targets_that_have_to_be_asked_for_are_surveyed_too(fakes: Fakes, tmp_path: Path) -> None:
+    fakes["ort-cpu"].capabilities = replace(fakes["ort-cpu"].capabilities, on_request=True)
+    found = survey([fake_targets.artefact(tmp_path, "onnx")], fake_targets.source(), reference="ort-cpu-ref", seconds=None)
+    assert [row.target for row in found.rows] == ["ort-cpu-ref", "ort-cpu"]
 
 
 def test_a_target_that_breaks_leaves_the_others_their_rows(fakes: Fakes, tmp_path: Path, answer: Callable[..., Any]) -> None:
