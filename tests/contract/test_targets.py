@@ -13,6 +13,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.loading import LOADERS
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS, Target, TensorSpec
+from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,5 +171,7 @@ def test_missing_and_empty_files_are_refused(target: Target, artefact: Path) -> 
 def test_a_truncated_file_is_refused(target: Target, artefact: Path, part: float) -> None:
     whole = artefact.read_bytes()
     artefact.write_bytes(whole[: max(9, int(len(whole) * part))])
-    with pytest.raises(ArtefactError, match="mend: "):
+    # tflite-runtime 2.14 does not check the end of a file: it crashes, and its worker takes the crash.
+    refusals = (ArtefactError, TargetError) if isinstance(target, WorkerTarget) else ArtefactError
+    with pytest.raises(refusals, match="mend: "):
         target.open(artefact)
