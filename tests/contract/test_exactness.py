@@ -41,9 +41,9 @@ MOST_FLIPS = 1e-4  # a share of all integers; at ties, which are rare
 MOST_ERROR = 0.25  # LSB; half a step would allow anything
 
 
-def network(name: str, scheme: Scheme, seed: int = 0) -> fx.GraphModule:
+def network(name: str, scheme: Scheme, seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> fx.GraphModule:
     torch.manual_seed(seed)
-    return roughen(quantize(zoo.build(name, classes=10, in_channels=SHAPE[0]), scheme), SHAPE, seed=seed)
+    return roughen(quantize(zoo.build(name, classes=10, in_channels=shape[0]), scheme), shape, seed=seed)
 
 
 def images(samples: int = 4, shape: tuple[int, ...] = SHAPE, seed: int = 1) -> NDArray[np.float32]:
@@ -57,6 +57,20 @@ def test_torch_and_onnx_runtime_agree_in_integers(name: str, scheme: Scheme, tmp
     assert verdict.error < MOST_ERROR
     assert verdict.flips <= MOST_FLIPS * verdict.compared
     assert verdict.optimised <= MOST_FLIPS * verdict.compared
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(
+    "name", ["dws-convnet-he", "regular-convnet-he-nogamma", "stable-resnet8-certified", "mobilenetv1-he", "stable-mobilenetv2"]
+)
+def test_other_families_agree_too(name: str, bits: int, tmp_path: Path) -> None:
+    shape = (3, 32, 32)
+    model = network(name, Scheme(bits, bits), shape=shape)
+    verdict = check_rows_one_and_two(model, images(1, shape), tmp_path)
+    assert verdict.error < MOST_ERROR
+    assert verdict.flips <= MOST_FLIPS * verdict.compared
+    assert verdict.optimised <= MOST_FLIPS * verdict.compared
+    assert tflite.export(lower(model, shape), ExportOptions()).parity.different == ()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
