@@ -19,6 +19,7 @@ from tests.exactness import check_rows_one_and_two, roughen
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.dialects import to_carrier
 from edgeq.exporters.lower import lower
@@ -245,7 +246,11 @@ def hold(model: nn.Module, scheme: Scheme, folder: Path) -> None:
     quantized = trained(model, scheme)
     verdict = check_rows_one_and_two(quantized, images(3, small), folder)
     assume(verdict.error < MOST_ERROR)  # a dead tensor's step is so small that float error spans its grid: nothing was proven
-    parity = tflite.export(lower(quantized, small), ExportOptions()).parity
+    try:
+        parity = tflite.export(lower(quantized, small), ExportOptions()).parity
+    except ArtefactError as refusal:  # a dead branch again, whose sum no kernel can hold
+        assert "kernels would overflow" in refusal.what
+        return
     assert parity.compared > 0
     assert parity.different == ()
 
