@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.artefact import detect, resolve
@@ -14,7 +15,6 @@ from edgeq.loading import LOADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     import onnx_ir as ir
 
@@ -143,6 +143,7 @@ def export(
         ArtefactError: the artefact is missing or broken, or holds something that a format cannot express exactly.
         OutputError: a file exists or cannot be written.
         UnknownName: a format or target is not known.
+        UsageError: no format is named, or the stem holds a folder.
     """
     from edgeq.exporters.validation import blaming
 
@@ -172,6 +173,8 @@ def _jobs(formats: Sequence[str], targets: Sequence[str], folder: Path, stem: st
         own = f".{target}" if dialect.format == "onnx" else ""  # TFLite is one dialect wherever it runs
         path = folder / f"{stem}{own}{exporter.suffix}"
         jobs.setdefault(path, _Job(dialect.format, exporter, replace(options, dialect=dialect), path, target))
+    if Path(stem).name != stem:
+        raise UsageError(f"the name {stem!r} holds a folder", mend="name the folder with -o/--output, and only the files with --name")
     if not jobs:
         raise UsageError("no format is named", mend=f"add --to with one of {', '.join(EXPORTERS.names())}")
     return list(jobs.values())

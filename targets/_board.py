@@ -31,6 +31,7 @@ LAUNCHERS: Mapping[str, type[Any] | None] = {
 }
 _LIMITS = ("open_seconds", "run_seconds", "memory_mb")
 _OWN = ("launcher", "engine", "options", "summary", "requirements", *_LIMITS)
+_FILES = ("config",)  # options of engines that are files of this machine
 _MEND = "docs/reference/targets.md lists what may stand there"
 
 
@@ -120,7 +121,8 @@ class Table:
         if not isinstance(target, WorkerTarget):
             raise UnknownName(f"engine for {self.name} ({self.path})", engine, [*_ENGINES, "or an installed target that runs in a worker"])
         self._refuse_options(options, target.options)
-        return replace(target, options={**target.options, **options})
+        paths = {key: str(self._beside(str(options[key]))) for key in _FILES if key in options}
+        return replace(target, options={**target.options, **options, **paths})
 
     def _refuse_options(self, options: Mapping[str, Any], known: Iterable[str]) -> None:
         strangers = sorted(set(options) - set(known))
@@ -155,10 +157,13 @@ class Table:
 
     def _converted(self, key: str, kind: str) -> Any:
         if kind.startswith("Path"):
-            return self.path.absolute().parent / Path(self._get(key, str)).expanduser()
+            return self._beside(self._get(key, str))
         if kind.startswith("tuple"):
             return tuple(str(each) for each in self._get(key, list))
         return self._get(key, int if kind.startswith("int") else str)
+
+    def _beside(self, path: str) -> Path:
+        return self.path.absolute().parent / Path(path).expanduser()
 
     def _get(self, key: str, kind: Any, default: Any = MISSING) -> Any:
         value = self.content.get(key, default)

@@ -75,9 +75,8 @@ def show(
         console.write_table(row.name, ("", ""), [*_details(row), *((f"self-test, {test.format}", _told(test)) for test in tests)])
     failed = [test for test in tests if not test.passed]
     if failed:
-        raise TargetError(
-            f"{name} failed its self-test: {failed[0].what}", mend="try another version of its runtime, or another target of its format"
-        )
+        mend = failed[0].mend or "try another version of its runtime, or another target of its format"
+        raise TargetError(f"{name} failed its self-test: {failed[0].what}", mend=mend)
 
 
 @app.command()

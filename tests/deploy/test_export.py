@@ -52,6 +52,13 @@ def test_int4_weights_make_both_files_smaller_and_no_number_different(answer: Ca
         assert after["parity"]["different"] == []
 
 
+@pytest.mark.parametrize("name", ["../other", "/elsewhere/other", "a/b"])
+def test_a_name_never_leaves_the_folder(refusal: Callable[..., str], four_bits: Path, tmp_path: Path, name: str) -> None:
+    assert f"the name {name!r} holds a folder" in refusal("export", four_bits, "--name", name, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("other*"))
+
+
 def test_the_nchw_boundary_is_counted(
     answer: Callable[..., Any], four_bits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from edgeq.deploy.clashes import clashes
 from edgeq.deploy.cli import run
 from edgeq.errors import TargetError
 from edgeq.target import TARGETS
-from edgeq.targets import ort
+from edgeq.targets import ethos_u, ort
 from edgeq.targets.workers.launchers import Here
 from edgeq.targets.workers.target import WorkerTarget
 
@@ -89,6 +89,15 @@ def test_the_command_tries_a_target(answer: Callable[..., Any], capsys: pytest.C
 def test_a_target_that_fails_its_test_ends_the_command_with_4(monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]) -> None:
     monkeypatch.setattr(TARGETS, "load", lambda _name: faulty(""))
     assert "faulty failed its self-test: 768 of 768 answers are wrong" in refusal("targets", "faulty", code=4)
+
+
+def test_what_the_target_says_of_mending_is_told(monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]) -> None:
+    pytest.importorskip("ethosu")
+    lost = replace(ethos_u.u55, options={**ethos_u.u55.options, "config": "/no-such/chip.ini"})
+    monkeypatch.setattr(TARGETS, "load", lambda _name: lost)
+    said = refusal("targets", "ethos-u55", code=4)
+    assert "chip.ini cannot be read" in said
+    assert "mend: check the option config" in said
 
 
 def test_setup_is_asked_of_the_target(

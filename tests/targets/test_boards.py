@@ -110,6 +110,12 @@ def test_every_launcher(write: Write) -> None:
     assert [loaded(name).capabilities.latency for name in "cd"] == ["measured", "simulated"]
 
 
+def test_a_file_among_the_options_lies_beside_the_file_of_boards(write: Write) -> None:
+    path = write('[chip]\nlauncher = "here"\nengine = "ethos-u55"\noptions = { config = "chips/mine.ini" }')
+    assert loaded("chip").options["config"] == str(path.parent / "chips/mine.ini")
+    assert loaded("chip").options["accelerator"] == "ethos-u55-128"
+
+
 def test_a_board_here_runs(write: Write, tmp_path: Path) -> None:
     write('[mine]\nlauncher = "here"\nengine = "tflite"\noptions = { kernels = "reference" }')
     model, images = tmp_path / "m.tflite", onnx_models.images(3)

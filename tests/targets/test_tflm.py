@@ -305,6 +305,12 @@ def test_a_little_too_small_is_too_small(tmp_path: Path) -> None:
         tflm.variant(str(used)).open(path)
 
 
+@pytest.mark.parametrize("given", ["big", 0, -1, 1.5])
+def test_a_board_with_an_arena_that_cannot_be(tmp_path: Path, given: object) -> None:
+    with pytest.raises(TargetError, match=r"arena_bytes = .* is no number of bytes"):
+        replace(tflm, options={"arena_bytes": given}).open(saved(tmp_path, tflite_models.int8_model()))
+
+
 @pytest.mark.parametrize("kind", ["", "64k", "-1", "0", "2147483648", "1e6"])
 def test_what_is_no_size_of_an_arena(kind: str) -> None:
     with pytest.raises(UsageError, match="no size of an arena"):

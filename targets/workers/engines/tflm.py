@@ -108,6 +108,8 @@ def _started(runtime: Any, model: bytes, config: Any, arena: int) -> Any:
 
 def _arena(runtime: Any, model: bytes, recorded: int, given: int | None) -> int:
     """The size of an arena that the model runs in: the given one, or from what was recorded on the first that does."""
+    if given is not None and not (isinstance(given, int) and given > 0):
+        raise Refused(f"arena_bytes = {given!r} is no number of bytes")
     sizes = [recorded + more for more in _MORE] if given is None else [given]
     for size in sizes:
         if size >= recorded and _fits(runtime, model, size):
