@@ -1,15 +1,19 @@
 """Everything a person or a program reads of us: results on standard output, all else on standard error.
 
-A reader that closes the pipe early, as ``head`` does, changes neither what is computed nor the exit code.
+A reader that closes the pipe early, as ``head`` does, changes neither what is computed nor the exit code; nor does a stream
+that was closed before we began, which Python leaves out as None.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
+
+from edgeq.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -71,9 +75,9 @@ def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def write_rendered(what: RenderableType) -> None:
     """Put something of rich's on standard output, without blanks at the ends of lines."""
     console = _console(sys.stdout)
-    with console.capture() as captured:
-        console.print(what)
-    write("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    console.file = caught = io.StringIO()  # rich would write to the stream itself at the end of a capture
+    console.print(what)
+    write("\n".join(line.rstrip() for line in caught.getvalue().splitlines()))
 
 
 @contextmanager
@@ -94,24 +98,30 @@ def progress(what: str) -> Iterator[Advance]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def animated(stream: TextIO) -> bool:
+def animated(stream: TextIO | None) -> bool:
     """Whether a bar may be drawn there."""
-    return stream.isatty() and not os.environ.get("CI") and not os.environ.get("NO_COLOR")
+    return stream is not None and stream.isatty() and not os.environ.get("CI") and not os.environ.get("NO_COLOR")
 
 
-def _console(stream: TextIO) -> Console:
+def _console(stream: TextIO | None) -> Console:
     from rich.console import Console
 
-    terminal = stream.isatty()
+    terminal = stream is not None and stream.isatty()
     plain = not terminal or bool(os.environ.get("NO_COLOR"))
     return Console(
         file=stream, width=None if terminal else WIDE, no_color=plain, force_terminal=terminal and not plain, highlight=False, markup=False
     )
 
 
-def _emit(stream: TextIO, text: str) -> None:
+def _emit(stream: TextIO | None, text: str) -> None:
+    if stream is None:
+        return
     try:
         stream.write(text)
         stream.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still buffered must not fail again at the end
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            raise OutputError(
+                f"standard output cannot be written: {error.strerror}", mend="make room there, or send it elsewhere"
+            ) from error

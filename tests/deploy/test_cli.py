@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,6 @@ from edgeq.errors import GateFailed, Inconclusive, Interrupted, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 MAIN = "from edgeq.deploy.cli import main; main()"
 
@@ -211,6 +211,23 @@ def test_the_console_script_and_a_reader_that_leaves() -> None:
     process.stdout.close()
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("arguments", [("data",), ("operators", "--json")])
+def test_an_output_without_room(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", MAIN, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert (
+        done.stderr == "edgeq: standard output cannot be written: No space left on device\n  mend: make room there, or send it elsewhere\n"
+    )
+
+
+def test_no_output_at_all() -> None:
+    command = f'exec "{sys.executable}" -c "$0" data >&-'
+    done = subprocess.run(["sh", "-c", command, MAIN], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_listings(
