@@ -1,67 +1,113 @@
-"""ResNet-56 in 8 bits against FP32: one thread, batch 1, all four files interleaved in one run.
+"""Our int8 files against the peers' own of the same float network: one thread, batch 1, interleaved in one run.
 
-    python -m benchmarks.latency [--seconds 5]
+    python -m benchmarks.latency [--seconds 5] [--models resnet56-a mobilenetv2-32 mobilenetv2-224]
 
-The weights are random, calibrated on random images: latency does not depend on them.
+ONNX Runtime's ``quantize_static`` on ort-cpu, with its defaults and in the form that is fastest on x86, uint8 and per channel;
+litert-torch's PT2E on tflite, per channel, floats at the boundary of both files. A ratio below 1 says that ours is faster.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
+import warnings
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from edgeq.calibration.quantize import fold_onnx, quantize_onnx
+from benchmarks.networks import Network, build
+from benchmarks.peers import LITERT_TORCH, PeerError
+from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.chain import Pair
 from edgeq.deploy.exporting import export
 from edgeq.deploy.profiling import profile
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
 from edgeq.machine import fingerprint
-from edgeq.models import zoo
 from edgeq.timing import ratio
 
-SHAPE = (3, 32, 32)
+MODELS = ("resnet56-a", "mobilenetv2-32", "mobilenetv2-224")
+CALIBRATION = 8  # images: latency does not depend on the ranges
+
+
+class _Images(CalibrationDataReader):
+    def __init__(self, network: Network) -> None:
+        self._left = iter({"input": image[None]} for image in network.calibration[:CALIBRATION])
+
+    def get_next(self) -> Any:
+        return next(self._left, None)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Build the files, measure, print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="resnet56")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--models", nargs="+", default=MODELS)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        files = _files(arguments.model, Path(folder))
-        pairs = [
-            Pair(files[kind, width], target) for kind, target in (("onnx", "ort-cpu"), ("tflite", "tflite")) for width in ("FP32", "8W/8A")
-        ]
-        profiles = profile(pairs, seconds=arguments.seconds)
-    print(f"{arguments.model}, one thread, batch 1, on {fingerprint().cpu}")
-    for slow, fast in zip(profiles[::2], profiles[1::2], strict=True):
-        times = ratio(slow.latency, fast.latency)
-        print(
-            f"{slow.target:8s} FP32 {slow.latency.p50_ms:6.3f} ms   8W/8A {fast.latency.p50_ms:6.3f} ms   "
-            f"{times.value:.2f} times faster (95 %: {times.low:.2f} to {times.high:.2f})"
-        )
-        for taken in (slow, fast):
-            if not taken.latency.trustworthy:
-                print(f"         not to be trusted: {taken.artefact}: {taken.latency.why}")
+    machine = fingerprint()
+    print(f"{machine.cpu}, {', '.join(machine.isa)}; onnxruntime {onnxruntime.__version__}, {', '.join(LITERT_TORCH.requirements)}\n")
+    columns = ("network", "runtime", "peer", "edgeq p50 ms", "peer p50 ms", "edgeq / peer", "95 %", "trusted")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for name in arguments.models:
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(build(name), Path(folder), arguments.seconds)
 
 
-def _files(model: str, folder: Path) -> dict[tuple[str, str], Path]:
-    """FP32 and 8-bit files of one network, in both formats."""
-    images = np.random.default_rng(0).standard_normal((32, *SHAPE), np.float32)
-    floats = lower(zoo.build(model, classes=10), SHAPE)
-    files = {}
-    for width, graph in (("FP32", fold_onnx(floats)), ("8W/8A", quantize_onnx(floats, [images]))):
-        path = folder / f"{width.replace('/', '')}.onnx"
-        path.write_bytes(serialize(graph))
-        (tflite,) = export(path, ["tflite"], folder, ExportOptions())
-        files["onnx", width], files["tflite", width] = path, tflite.path
-    return files
+def _measure(network: Network, folder: Path, seconds: float) -> None:
+    (folder / "qdq.onnx").write_bytes(serialize(quantize_onnx(network.model, [network.calibration[:CALIBRATION]])))
+    options = ExportOptions(io_type="float32")
+    ours = {file.format: file.path for file in export(folder / "qdq.onnx", ["onnx", "tflite"], folder, options, stem="ours")}
+    (folder / "float.onnx").write_bytes(serialize(network.model))
+    best = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "per_channel": True}
+    peers = [("quantize_static", "ort-cpu", _static(network, folder, "static"), ours["onnx"])]
+    peers.append(("quantize_static, uint8, per channel", "ort-cpu", _static(network, folder, "static-uint8", **best), ours["onnx"]))
+    try:
+        peers.append(("litert-torch PT2E", "tflite", _litert_torch(network, folder), ours["tflite"]))
+    except PeerError as error:
+        print(f"litert-torch fails on {network.name}: {error}", file=sys.stderr)
+    pairs = list(dict.fromkeys(Pair(path, target) for _, target, theirs, own in peers for path in (own, theirs)))
+    found = dict(zip(pairs, profile(pairs, seconds=seconds), strict=True))
+    for peer, target, theirs, own in peers:
+        first, second = found[Pair(own, target)].latency, found[Pair(theirs, target)].latency
+        times = ratio(first, second)
+        trusted = first.why or second.why or "yes"
+        cells = (network.name, target, peer, f"{first.p50_ms:.3f}", f"{second.p50_ms:.3f}", f"{times.value:.3f}")
+        print(f"| {' | '.join(cells)} | {times.low:.3f} to {times.high:.3f} | {trusted} |", flush=True)
+    _tell_operators(found)
+
+
+def _tell_operators(found: dict[Pair, Any]) -> None:
+    """What ONNX Runtime made of each file, for whoever looks for the reason of a ratio."""
+    for pair in found:
+        if pair.target == "ort-cpu":
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            options.optimized_model_filepath = str(pair.artefact.with_suffix(".running.onnx"))
+            onnxruntime.InferenceSession(str(pair.artefact), options, providers=["CPUExecutionProvider"])
+            kinds = Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+            print(f"{pair.artefact.name}: {', '.join(f'{kind} {count}' for kind, count in kinds.most_common())}", file=sys.stderr)
+
+
+def _static(network: Network, folder: Path, name: str, **options: Any) -> Path:
+    output = folder / f"{name}.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantize_static(folder / "float.onnx", output, _Images(network), quant_format=QuantFormat.QDQ, **options)
+    return output
+
+
+def _litert_torch(network: Network, folder: Path) -> Path:
+    network.save_program(folder / "program.pt2")
+    np.save(folder / "images.npy", network.calibration[:CALIBRATION])
+    output = folder / "litert-torch.tflite"
+    LITERT_TORCH.run(program=str(folder / "program.pt2"), images=str(folder / "images.npy"), output=str(output))
+    return output
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """TFLite files from the same network by edgeq, litert-torch and onnx2tf: time, size, integer share, and closeness to the QDQ model.
 
-    python -m benchmarks.export_peers [--model resnet56-a]
+    python -m benchmarks.export [--model resnet56-a]
 
 The network is quantised once, by edgeq, as QDQ ONNX. What is asked of each converter is that model, or, of those that read
 none, the float network and the same calibration images. Closeness is the SQNR of the logits against the QDQ model in
