@@ -21,6 +21,7 @@ from edgeq.exporters.tflite.carriers import constant_shift
 from edgeq.exporters.tflite.rewriting import as_written, derived_numbers, is_plain
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.tflite_file import ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -30,14 +31,6 @@ if TYPE_CHECKING:
     from edgeq.exporters.tflite.carriers import Carrier
     from edgeq.qdq import QdqGraph, QdqOp
 
-_ELEMENTS: dict[int, Any] = {
-    schema.TensorType.INT8: np.int8,
-    schema.TensorType.UINT8: np.uint8,
-    schema.TensorType.INT16: np.int16,
-    schema.TensorType.INT32: np.int32,
-    schema.TensorType.INT64: np.int64,
-    schema.TensorType.FLOAT32: np.float32,
-}
 _TO_ONNX: dict[int, tuple[int, ...]] = {
     schema.BuiltinOperator.CONV_2D: (0, 3, 1, 2),  # OHWI
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: (3, 0, 1, 2),  # 1HWO
@@ -183,7 +176,7 @@ def transposes_in(model: Any) -> Transposes:
         for operator in model.subgraphs[0].operators
         if _builtin(model.operatorCodes[operator.opcodeIndex]) == schema.BuiltinOperator.TRANSPOSE
     ]
-    return Transposes(len(moved), sum(math.prod(map(int, tensor.shape)) * np.dtype(_ELEMENTS[tensor.type]).itemsize for tensor in moved))
+    return Transposes(len(moved), sum(math.prod(map(int, tensor.shape)) * np.dtype(ELEMENTS[tensor.type]).itemsize for tensor in moved))
 
 
 def stored_floats(content: bytes) -> dict[str, NDArray[np.float32]]:
@@ -268,7 +261,7 @@ def _stored(model: Any, tensor: Any) -> NDArray[Any]:
     data = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
     if tensor.type == schema.TensorType.INT4:
         return _nibbles(data)[: math.prod(tensor.shape)].reshape(tensor.shape)
-    elements: NDArray[Any] = data.view(_ELEMENTS[tensor.type])
+    elements: NDArray[Any] = data.view(ELEMENTS[tensor.type])
     return elements.reshape(tensor.shape)
 
 

@@ -17,6 +17,7 @@ from edgeq.exporters.tflite.layouts import NHWC
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import same_grid
+from edgeq.sampling import is_plain, mode_of, nearest, points_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ def lower_resize_nearest(op: QdqOp, scene: Scene) -> None:
     """Append a Resize that picks the nearest pixel: RESIZE_NEAREST_NEIGHBOR, or a GATHER along each axis."""
     source = scene.operand(op)
     _check(op)
-    wanted = [_nearest(op, _points(op, axis)) for axis in range(len(source.shape))]
+    wanted = [nearest(op.attributes, _points(op, axis)) for axis in range(len(source.shape))]
     wanted = [np.clip(indices, 0, source.shape[axis] - 1) for axis, indices in enumerate(wanted)]
     if len(source.shape) == 4 and _whole(wanted[0], source.shape[0]) and _whole(wanted[1], source.shape[1]):
         sizes = [(source.shape[axis], op.output.shape[axis]) for axis in _SPATIAL]
@@ -83,53 +84,24 @@ def lower_resize(op: QdqOp, scene: Scene) -> None:
             return
     raise refused(
         op,
-        f"TFLite samples {source.shape[2:]} to {op.output.shape[2:]} beside the points of {_mode(op)}, by more than rounding hides",
+        f"TFLite samples {source.shape[2:]} to {op.output.shape[2:]} beside the points of {mode_of(op.attributes)}, "
+        "by more than rounding hides",
         "resize by a power of two with half_pixel or asymmetric, or leave the resize out of the quantised model",
     )
 
 
 def _check(op: QdqOp) -> None:
-    if op.attributes.get("antialias", 0) or _mode(op) == "tf_crop_and_resize" or op.attributes.get("axes") is not None:
+    if not is_plain(op.attributes):
         raise refused(op, "it crops, filters, or names its axes", "use a plain Resize by mode nearest or linear")
-
-
-def _mode(op: QdqOp) -> str:
-    return str(op.attributes.get("coordinate_transformation_mode", "half_pixel"))
 
 
 def _points(op: QdqOp, axis: int) -> NDArray[np.float32]:
     """Where ONNX samples the input, for each output along an axis."""
     before, after = op.inputs[0].shape[axis], op.output.shape[axis]  # type: ignore[union-attr]
-    given = op.attributes.get("scales", ())
-    scale = np.float32(given[axis] if isinstance(given, tuple) and given else after / before)
-    outputs = np.arange(after, dtype=np.float32)  # runtimes compute in float32, and that decides what is half-way
-    match _mode(op):
-        case "asymmetric":
-            return outputs / scale
-        case "align_corners":
-            return outputs * np.float32(before - 1) / np.float32(max(after - 1, 1))
-        case "pytorch_half_pixel" if after == 1:
-            return np.zeros(1, np.float32)
-        case "half_pixel" | "pytorch_half_pixel":
-            return (outputs + np.float32(0.5)) / scale - np.float32(0.5)
-        case "half_pixel_symmetric":
-            centre = np.float32(before) / 2 * (1 - np.float32(after) / (scale * before))
-            return centre + (outputs + np.float32(0.5)) / scale - np.float32(0.5)
-        case mode:
-            raise refused(op, f"its coordinates are {mode}", "use half_pixel, asymmetric or align_corners")
-
-
-def _nearest(op: QdqOp, points: NDArray[np.float32]) -> NDArray[np.int64]:
-    match op.attributes.get("nearest_mode", "round_prefer_floor"):
-        case "floor":
-            picked = np.floor(points)
-        case "ceil":
-            picked = np.ceil(points)
-        case "round_prefer_ceil":
-            picked = np.floor(points + 0.5)
-        case _:
-            picked = np.ceil(points - 0.5)
-    return picked.astype(np.int64)
+    points = points_of(op.attributes, axis, before, after)
+    if points is None:
+        raise refused(op, f"its coordinates are {mode_of(op.attributes)}", "use half_pixel, asymmetric or align_corners")
+    return points
 
 
 def _whole(indices: Sequence[int] | NDArray[np.int64], size: int) -> bool:

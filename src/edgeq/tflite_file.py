@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 schema: Any = schema_py_generated  # generated and half typed, so taken as untyped
 _NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _KINDS = {number: name for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
-_ELEMENTS: dict[int, Any] = {
+ELEMENTS: dict[int, Any] = {
     schema.TensorType.INT8: np.int8,
     schema.TensorType.UINT8: np.uint8,
     schema.TensorType.INT16: np.int16,
@@ -24,6 +24,7 @@ _ELEMENTS: dict[int, Any] = {
     schema.TensorType.INT64: np.int64,
     schema.TensorType.FLOAT32: np.float32,
 }
+"""The element types of tensors that hold whole bytes, by member of ``TensorType``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,10 +128,10 @@ def _tensor(model: Any, index: int, tensor: Any) -> FileTensor:
 
 
 def _data(stored: Any, kind: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
-    if stored is None or kind not in (*_ELEMENTS, schema.TensorType.INT4):
+    if stored is None or kind not in (*ELEMENTS, schema.TensorType.INT4):
         return None
     octets = np.asarray(stored, np.uint8)
     if kind == schema.TensorType.INT4:  # two to a byte, the low half first
         halves = np.stack((octets << 4, octets), axis=-1).view(np.int8) >> 4
         return halves.reshape(-1)[: int(np.prod(shape))].reshape(shape)
-    return np.frombuffer(octets.tobytes(), _ELEMENTS[kind]).reshape(shape)
+    return np.frombuffer(octets.tobytes(), ELEMENTS[kind]).reshape(shape)

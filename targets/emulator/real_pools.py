@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from edgeq import sampling
 from edgeq.targets.emulator.dot import as_images
 from edgeq.targets.emulator.float_order import quads
 from edgeq.targets.emulator.formulas import quantized
@@ -141,44 +142,22 @@ def _aligned_sum(x: Tensor, offset: int) -> Tensor:
 
 
 def points_of(op: OnnxOp, axis: int) -> NDArray[np.float32]:
-    """Where ONNX samples the input, for each output along an axis; in float32, which decides what is half-way."""
-    before, after = op.shape(0)[axis], op.view.output.shape[axis]
-    given = op.view.attributes.get("scales", ())
-    scale = np.float32(given[axis] if isinstance(given, tuple) and given else after / before)
-    outputs = np.arange(after, dtype=np.float32)
-    mode = str(op.view.attributes.get("coordinate_transformation_mode", "half_pixel"))
-    if op.number("antialias", 0) or mode == "tf_crop_and_resize" or op.view.attributes.get("axes") is not None:
+    """Where ONNX samples the input, for each output along an axis."""
+    attributes = op.view.attributes
+    if not sampling.is_plain(attributes):
         raise op.refused("it crops, filters, or names its axes")
-    match mode:
-        case "asymmetric":
-            return outputs / scale
-        case "align_corners":
-            return outputs * np.float32(before - 1) / np.float32(max(after - 1, 1))
-        case "pytorch_half_pixel" if after == 1:
-            return np.zeros(1, np.float32)
-        case "half_pixel" | "pytorch_half_pixel":
-            return (outputs + np.float32(0.5)) / scale - np.float32(0.5)
-        case "half_pixel_symmetric":
-            centre = np.float32(before) / 2 * (1 - np.float32(after) / (scale * before))
-            return centre + (outputs + np.float32(0.5)) / scale - np.float32(0.5)
-    raise op.refused(f"its coordinates are {mode}")
+    points = sampling.points_of(attributes, axis, op.shape(0)[axis], op.view.output.shape[axis])
+    if points is None:
+        raise op.refused(f"its coordinates are {sampling.mode_of(attributes)}")
+    return points
 
 
 def nearest_of(op: OnnxOp, axis: int) -> NDArray[np.int64]:
     """The pixels that a Resize by mode nearest picks along an axis."""
-    if op.shape(0)[axis] == op.view.output.shape[axis]:
-        return np.arange(op.shape(0)[axis])
-    points = points_of(op, axis)
-    match op.view.attributes.get("nearest_mode", "round_prefer_floor"):
-        case "floor":
-            picked = np.floor(points)
-        case "ceil":
-            picked = np.ceil(points)
-        case "round_prefer_ceil":
-            picked = np.floor(points + 0.5)
-        case _:
-            picked = np.ceil(points - 0.5)
-    return np.clip(picked, 0, op.shape(0)[axis] - 1).astype(np.int64)
+    size = op.shape(0)[axis]
+    if size == op.view.output.shape[axis]:
+        return np.arange(size)
+    return np.clip(sampling.nearest(op.view.attributes, points_of(op, axis)), 0, size - 1)
 
 
 def bilinear(op: OnnxOp) -> Move:
