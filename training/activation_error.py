@@ -18,7 +18,7 @@ from torch import fx, nn
 from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter, pooled_mse, top1
 from edgeq.training.insertion import set_rounding
-from edgeq.training.learned_clip import UniformQuantizer
+from edgeq.training.quantizers.uniform import UniformQuantizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

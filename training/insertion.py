@@ -15,8 +15,9 @@ from edgeq.lowering import POOL_OPTIONS, read_pooling
 from edgeq.models.symmetric import SymmetricBlock
 from edgeq.placement import GridSpec, Kind, Op, Placement, place
 from edgeq.training.layers import QuantLayer, WeightQuantizer
-from edgeq.training.learned_clip import LearnedClip, UniformQuantizer
-from edgeq.training.tracked_clip import TrackedClip
+from edgeq.training.quantizers.learned_clip import LearnedClip
+from edgeq.training.quantizers.tracked_clip import TrackedClip
+from edgeq.training.quantizers.uniform import UniformQuantizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

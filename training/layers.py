@@ -23,7 +23,7 @@ from edgeq.quant import QuantParams
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeq.training.learned_clip import UniformQuantizer
+    from edgeq.training.quantizers.uniform import UniformQuantizer
 
 BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
 LEAST_SCALE = 2.0**-80  # of a channel that is switched off; times any input step it is still a normal float32

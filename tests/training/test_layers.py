@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.lowering import IntegerLayer
 from edgeq.training.layers import BIAS_LIMIT, QuantLayer, WeightQuantizer
-from edgeq.training.learned_clip import LearnedClip
+from edgeq.training.quantizers.learned_clip import LearnedClip
 
 if TYPE_CHECKING:
     from collections.abc import Callable

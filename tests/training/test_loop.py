@@ -20,7 +20,7 @@ from edgeq.data.source import DataSource, Split
 from edgeq.errors import ArtefactError, Interrupted, OutputError, UsageError
 from edgeq.training import loop
 from edgeq.training.checkpoint import load_model, read
-from edgeq.training.learned_clip import LearnedClip
+from edgeq.training.quantizers.learned_clip import LearnedClip
 from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeq.training.tracked_clip import TrackedClip
+from edgeq.training.quantizers.tracked_clip import TrackedClip
 
 
 def clip(bound: float = 0.0, decay: float = 0.01) -> TrackedClip:

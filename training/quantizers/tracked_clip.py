@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeq.training.learned_clip import UniformQuantizer
+from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformQuantizer
 
 
 class TrackedClip(UniformQuantizer):
@@ -25,15 +25,22 @@ class TrackedClip(UniformQuantizer):
         decay: the share of the way down to a smaller maximum that each training batch takes.
     """
 
+    alpha: Tensor
+
     def __init__(self, bits: int, *, signed: bool, narrow: bool = False, bound: float = 0.0, decay: float = 0.01) -> None:
         super().__init__(bits, signed=signed, narrow=narrow)
         self.decay = decay
         self.register_buffer("alpha", torch.tensor(float(bound)))
 
+    @property
+    def step(self) -> Tensor:
+        """1 LSB in real units; shape ()."""
+        return self.alpha.clamp(min=SMALLEST_BOUND) / self.levels
+
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise; in training, follow the batch first."""
         if self.training:
             with torch.no_grad():
-                largest = x.detach().abs().max()
+                largest = x.detach().abs().max().float()
                 self.alpha.copy_(torch.maximum(largest, self.alpha.lerp(largest, self.decay)))
         return super().forward(x)
