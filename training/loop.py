@@ -162,6 +162,8 @@ class _Run:
             )
         torch.manual_seed(recipe.seed)
         self.model = checkpoints.build_model(recipe, source.shape, len(source.classes))
+        self.model.to(memory_format=torch.channels_last)  # faster on every CPU and GPU that we tried
+        self.compute: Callable[[torch.Tensor], torch.Tensor] = torch.compile(self.model) if recipe.compiled else self.model
         self.parameters = dict(self.model.named_parameters())
         self.optimizer = torch.optim.SGD(self.parameters.values(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
         self.state = _State()
@@ -207,8 +209,9 @@ class _Run:
         self._end_epoch(bits)
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        logits = self.model(images)
-        loss = F.cross_entropy(logits, labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            logits = self.compute(images.to(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits, labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

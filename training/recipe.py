@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.files import read_bytes
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 MOST_BITS = 24
+Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class Recipe:
         weight_decay: on every parameter, clipping bounds and BatchNorm too, as published.
         anneal_from: width at the start of quantised training.
         seed: of initialisation, data order and augmentation.
+        precision: of the training step: ``fp32``, or ``bf16`` for convolutions and matrix products in bfloat16; evaluation
+            is always in float32.
+        compiled: whether the training step goes through ``torch.compile``.
     """
 
     model: str
@@ -46,6 +50,8 @@ class Recipe:
     weight_decay: float = 1e-4
     anneal_from: int = 16
     seed: int = 0
+    precision: Precision = "fp32"
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("model", "data"):
@@ -60,6 +66,10 @@ class Recipe:
         for name in ("lr", "momentum", "weight_decay"):
             if type(getattr(self, name)) not in (int, float) or not math.isfinite(getattr(self, name)):
                 raise UsageError(f"{name} is {getattr(self, name)!r}", mend="give a number, without quotes")
+        if self.precision not in get_args(Precision):
+            raise UsageError(f"precision is {self.precision!r}", mend=f"choose {' or '.join(get_args(Precision))}")
+        if type(self.compiled) is not bool:
+            raise UsageError(f"compiled is {self.compiled!r}", mend="choose true or false")
         if self.lr <= 0:
             raise UsageError(f"lr is {self.lr}", mend="choose a learning rate above zero")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
