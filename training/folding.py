@@ -1,0 +1,66 @@
+"""What belongs to a layer though it stands behind it: the BatchNorm that alone reads it, and constant factors."""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import fx, nn
+
+from edgeq.errors import UsageError
+from edgeq.training.operators import is_bn, module_of
+
+
+def drop_inactive(graph_module: fx.GraphModule) -> None:
+    """Identity computes nothing, and would part a layer from its BatchNorm."""
+    for node in list(graph_module.graph.nodes):
+        if isinstance(module_of(graph_module, node), nn.Identity):
+            node.replace_all_uses_with(node.args[0])
+            graph_module.graph.erase_node(node)
+
+
+def absorb_constants(graph_module: fx.GraphModule) -> dict[fx.Node, float]:
+    """``a - c * layer(u)`` becomes ``a + layer(u)`` with the gain ``-c`` in the layer; returns gain by last node of the layer."""
+    graph = graph_module.graph
+    gains: dict[fx.Node, float] = {}
+    for node in list(graph.nodes):
+        if node.target is operator.mul and _constant_factor(node) is not None:
+            source, factor = _constant_factor(node) or (node, 1.0)
+            if len(source.users) == 1 and _ends_layer(graph_module, source):
+                gains[source] = gains.get(source, 1.0) * factor
+                node.replace_all_uses_with(source)
+                graph.erase_node(node)
+    for node in list(graph.nodes):
+        if node.target in (operator.sub, torch.sub) and not node.kwargs and _subtracts_layer(graph_module, node):
+            branch = node.args[1]
+            gains[branch] = -gains.get(branch, 1.0)
+            node.target = operator.add
+    return gains
+
+
+def _constant_factor(node: fx.Node) -> tuple[fx.Node, float] | None:
+    a, b = node.args
+    if isinstance(a, fx.Node) and isinstance(b, int | float):
+        return a, float(b)
+    return (b, float(a)) if isinstance(b, fx.Node) and isinstance(a, int | float) else None
+
+
+def _ends_layer(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    return is_bn(graph_module, node) or isinstance(module_of(graph_module, node), nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+
+
+def _subtracts_layer(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    branch = node.args[1]
+    return isinstance(branch, fx.Node) and len(branch.users) == 1 and _ends_layer(graph_module, branch)
+
+
+def norms_behind_layers(graph_module: fx.GraphModule) -> dict[fx.Node, fx.Node]:
+    """Layer node to the BatchNorm node that alone reads it."""
+    found = {}
+    for node in graph_module.graph.nodes:
+        if is_bn(graph_module, node):
+            layer = node.args[0]
+            if not _ends_layer(graph_module, layer) or is_bn(graph_module, layer) or len(layer.users) != 1:
+                raise UsageError(f"the BatchNorm {node.target!r} does not stand right behind one layer", mend="move it there, or remove it")
+            found[layer] = node
+    return found
