@@ -15,6 +15,7 @@ BOOTSTRAP = "import sys;i=sys.stdin.buffer;exec(i.read(int(i.readline())))"
 """What ``python -c`` is given: read a line with a length, then as many bytes of source, and run them."""
 
 _ROOM = "edgeq.targets.workers"
+SHARED = ("wire", "serve", "ort_model")  # what engines import, before any of them
 _HERE = Path(__file__).parent
 _LOADER = """
 import sys, types
@@ -44,7 +45,7 @@ def compose(engine: str) -> bytes:
     if not path.is_file():
         raise TargetError(f"there is no worker engine {engine!r}", mend=f"choose one of {', '.join(engines())}")
     modules: list[tuple[str, str | None]] = [(name, None) for name in ("edgeq", "edgeq.targets", _ROOM, f"{_ROOM}.engines")]
-    modules += [(f"{_ROOM}.{name}", (_HERE / f"{name}.py").read_text("utf-8")) for name in ("wire", "serve")]
+    modules += [(f"{_ROOM}.{name}", (_HERE / f"{name}.py").read_text("utf-8")) for name in SHARED]
     modules.append((f"{_ROOM}.engines.{path.stem}", path.read_text("utf-8")))
     text = f"MODULES = {_literal(modules)}{_LOADER}".encode()
     return b"%d\n%s" % (len(text), text)

@@ -1,6 +1,6 @@
 """The worker's side: answers the host's requests with one engine, until the host goes away.
 
-It is sent to the interpreter that runs it, together with :mod:`~edgeq.targets.workers.wire` and one engine; see
+It is sent to the interpreter that runs it, together with the modules that engines import and one engine; see
 :mod:`~edgeq.targets.workers.program`. What a runtime prints goes to standard error: the standard output that it sees is not
 the one that frames leave by.
 """

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
+from edgeq.targets.workers.ort_model import OrtModel
 from edgeq.targets.workers.wire import Damaged, Refused
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 _PROVIDER = "CPUExecutionProvider"
-_DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}
 _ERRORS_ONLY = 3
 
 
@@ -23,7 +18,7 @@ def versions() -> dict[str, str]:
     return {"onnxruntime": onnxruntime.__version__}
 
 
-class Engine:
+class Engine(OrtModel):
     """One model in ONNX Runtime.
 
     Args:
@@ -33,34 +28,8 @@ class Engine:
 
     def __init__(self, model: bytes, options: dict[str, Any]) -> None:
         optimize = bool(options.get("optimize", True))
-        self._session = _start(model, int(options["threads"]), optimize=optimize)
-        entrance, leaving = self._session.get_inputs(), self._session.get_outputs()
-        if len(entrance) != 1 or entrance[0].type not in _DTYPES:
-            raise Refused(f"its inputs are {', '.join(value.type for value in entrance)}")
-        self._entrance, self._exit = entrance[0].name, leaving[0].name
-        dtype, shape = _DTYPES[entrance[0].type], [1, *entrance[0].shape[1:]]
-        self.inputs = [{"name": self._entrance, "shape": shape, "dtype": dtype}]
-        self.set_input(np.zeros(shape, dtype))
-        self.invoke()
-        answer = self.get_output()
-        self.outputs = [{"name": self._exit, "shape": list(answer.shape), "dtype": answer.dtype.name}]
+        super().__init__(_start(model, int(options["threads"]), optimize=optimize))
         self.facts = {"provider": self._session.get_providers()[0], "optimisation": "all" if optimize else "none"}
-
-    def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input."""
-        self._feed = {self._entrance: sample}
-
-    def invoke(self) -> None:
-        """Run once."""
-        self._result = self._session.run([self._exit], self._feed)
-
-    def get_output(self) -> NDArray[Any]:
-        """The first output of the last run."""
-        return np.asarray(self._result[0])
-
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """ONNX Runtime shows none without changing what it fuses."""
-        raise Refused("this engine shows no tensors inside the graph")
 
 
 def _start(model: bytes, threads: int, *, optimize: bool) -> Any:

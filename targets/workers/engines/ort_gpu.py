@@ -12,16 +12,12 @@ import tempfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from edgeq.targets.workers.ort_model import OrtModel
 from edgeq.targets.workers.wire import Damaged, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from numpy.typing import NDArray
-
-_DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}
 _COPIES = ("MemcpyFromHost", "MemcpyToHost")
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _MULTIPLYING = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
@@ -39,7 +35,7 @@ def versions() -> dict[str, str]:
     return {"onnxruntime-gpu": version("onnxruntime-gpu")}
 
 
-class Engine:
+class Engine(OrtModel):
     """One model on one provider.
 
     Args:
@@ -50,37 +46,12 @@ class Engine:
     def __init__(self, model: bytes, options: dict[str, Any]) -> None:
         provider = str(options["provider"])
         with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-            self._session = _start(model, provider, dict(options.get("provider_options", {})), int(options["threads"]), folder)
-            entrance, leaving = self._session.get_inputs(), self._session.get_outputs()
-            if len(entrance) != 1 or entrance[0].type not in _DTYPES:
-                raise Refused(f"its inputs are {', '.join(value.type for value in entrance)}")
-            self._entrance, self._exit = entrance[0].name, leaving[0].name
-            dtype, shape = _DTYPES[entrance[0].type], [1, *entrance[0].shape[1:]]
-            self.inputs = [{"name": self._entrance, "shape": shape, "dtype": dtype}]
-            self.set_input(np.zeros(shape, dtype))
-            self.invoke()
-            with open(self._session.end_profiling(), encoding="utf-8") as file:  # noqa: PTH123  a worker's Python may be old
+            session = _start(model, provider, dict(options.get("provider_options", {})), int(options["threads"]), folder)
+            super().__init__(session)
+            with open(session.end_profiling(), encoding="utf-8") as file:  # noqa: PTH123  a worker's Python may be old
                 self.layers = placed(json.load(file))
         refuse_others(self.layers, provider)
-        answer = self.get_output()
-        self.outputs = [{"name": self._exit, "shape": list(answer.shape), "dtype": answer.dtype.name}]
         self.facts = {"provider": provider, **told(self.layers)}
-
-    def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input."""
-        self._feed = {self._entrance: sample}
-
-    def invoke(self) -> None:
-        """Run once; the way to the GPU and back is part of it."""
-        self._result = self._session.run([self._exit], self._feed)
-
-    def get_output(self) -> NDArray[Any]:
-        """The first output of the last run."""
-        return np.asarray(self._result[0])
-
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """ONNX Runtime shows none without changing what it fuses."""
-        raise Refused("this engine shows no tensors inside the graph")
 
 
 def placed(events: Iterable[dict[str, Any]]) -> list[dict[str, str]]:

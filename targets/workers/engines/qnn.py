@@ -10,17 +10,12 @@ import os
 import re
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
+from edgeq.targets.workers.ort_model import OrtModel
 from edgeq.targets.workers.wire import Damaged, Refused
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 _PROVIDER = "qnn"
-_DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8", "tensor(uint16)": "uint16"}
 _SILENT, _WARNINGS = 4, 2
 _UNKNOWN = re.compile(r"Unsupported nodes in QNN EP: \{ name: (?P<node>.*?), type: (?P<kind>\w+) \}")
 _INVALID = re.compile(r"backendValidateOpConfig\(\) failed for node `(?P<node>.*?)` of type `(?P<kind>\w+)`")
@@ -38,7 +33,7 @@ def versions() -> dict[str, str]:
     return {**found, "QNN": str(getattr(build_and_package_info, "qnn_version", "unknown"))}
 
 
-class Engine:
+class Engine(OrtModel):
     """One model.
 
     Args:
@@ -48,34 +43,10 @@ class Engine:
 
     def __init__(self, model: bytes, _options: dict[str, Any]) -> None:
         began = time.perf_counter()
-        self._session = _start(model, _device())
+        session = _start(model, _device())
         took = time.perf_counter() - began
-        entrance, leaving = self._session.get_inputs(), self._session.get_outputs()
-        if len(entrance) != 1 or entrance[0].type not in _DTYPES:
-            raise Refused(f"its inputs are {', '.join(value.type for value in entrance)}")
-        self._entrance, self._exit = entrance[0].name, leaving[0].name
-        self.inputs = [{"name": self._entrance, "shape": [1, *entrance[0].shape[1:]], "dtype": _DTYPES[entrance[0].type]}]
-        self.set_input(np.zeros(self.inputs[0]["shape"], self.inputs[0]["dtype"]))
-        self.invoke()
-        answer = self.get_output()
-        self.outputs = [{"name": self._exit, "shape": list(answer.shape), "dtype": answer.dtype.name}]
+        super().__init__(session)
         self.facts = {"provider": "QNN, HTP simulated on this machine", "on the HTP": "the whole graph", "compiled in": f"{took:.2f} s"}
-
-    def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input."""
-        self._feed = {self._entrance: np.ascontiguousarray(sample)}
-
-    def invoke(self) -> None:
-        """Run once."""
-        self._result = self._session.run([self._exit], self._feed)
-
-    def get_output(self) -> NDArray[Any]:
-        """The first output of the last run."""
-        return np.asarray(self._result[0])
-
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """The HTP shows none without changing what it fuses."""
-        raise Refused("this engine shows no tensors inside the graph")
 
 
 def _device() -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgeq.errors import EdgeqError, TargetError
-from edgeq.targets.workers import wire
+from edgeq.targets.workers import program, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,9 +160,9 @@ def test_an_engine_that_is_not_there(model: Path, make: Make) -> None:
 
 def test_engines_run_on_old_pythons() -> None:
     room = Path(wire.__file__).parent
-    for path in (room / "wire.py", room / "serve.py", *(room / "engines").glob("*.py")):
+    for path in (*(room / f"{name}.py" for name in program.SHARED), *(room / "engines").glob("*.py")):
         tree = ast.parse(path.read_text("utf-8"), feature_version=(3, 9))
         first = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)][:1]
         assert first in (["__future__"], [])
         ours = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and str(node.module).startswith("edgeq")}
-        assert ours <= {"edgeq.targets.workers.wire"}, path
+        assert ours <= {f"edgeq.targets.workers.{name}" for name in program.SHARED}, path

@@ -1,0 +1,55 @@
+"""What all of ONNX Runtime's engines share: one input, one output, and nothing seen of what lies between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.targets.workers.wire import Refused
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8", "tensor(uint16)": "uint16"}
+
+
+class OrtModel:
+    """A model in a session of ONNX Runtime, run once on zeros to learn the shape of its output.
+
+    Args:
+        session: an ``onnxruntime.InferenceSession``.
+
+    Attributes:
+        inputs: name, shape (a batch of one) and dtype of the input.
+        outputs: of the first output, likewise.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        entrance = session.get_inputs()
+        if len(entrance) != 1 or entrance[0].type not in _DTYPES:
+            raise Refused(f"its inputs are {', '.join(value.type for value in entrance)}")
+        self._entrance, self._exit = entrance[0].name, session.get_outputs()[0].name
+        dtype, shape = _DTYPES[entrance[0].type], [1, *entrance[0].shape[1:]]
+        self.inputs = [{"name": self._entrance, "shape": shape, "dtype": dtype}]
+        self.set_input(np.zeros(shape, dtype))
+        self.invoke()
+        answer = self.get_output()
+        self.outputs = [{"name": self._exit, "shape": list(answer.shape), "dtype": answer.dtype.name}]
+
+    def set_input(self, sample: NDArray[Any]) -> None:
+        """Keep the input."""
+        self._feed = {self._entrance: np.ascontiguousarray(sample)}
+
+    def invoke(self) -> None:
+        """Run once; the way to a device and back is part of it."""
+        self._result = self._session.run([self._exit], self._feed)
+
+    def get_output(self) -> NDArray[Any]:
+        """The first output of the last run."""
+        return np.asarray(self._result[0])
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """ONNX Runtime shows none without changing what it fuses."""
+        raise Refused("this engine shows no tensors inside the graph")
