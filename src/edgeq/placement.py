@@ -11,7 +11,9 @@ compute in float:
 - the inputs and output of concatenation and pooling share one grid of ``edge_bits``; a tensor that already has another
   grid is brought onto it on the way (and from it, where an inner layer reads the result at fewer bits);
 - slicing, padding with zeros and reshaping stay on the grid of what they read;
-- nothing stands between a layer and its ReLU.
+- functions of one number and products read and write 8-bit grids of their own, unless an inner layer reads the result: a
+  function is then a table of 256 entries;
+- nothing stands between a layer, a sum or a normalisation and its ReLU.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-Kind = Literal["input", "layer", "relu", "add", "join", "pool", "view"]
+Kind = Literal["input", "layer", "norm", "relu", "add", "mul", "function", "join", "pool", "view"]
 PlacementName = Literal["integer", "paper"]
 
 
@@ -32,13 +34,16 @@ class Op:
 
     Attributes:
         name: the output tensor.
-        kind: ``layer`` has weights (BatchNorm belongs to it); ``join`` is concatenation; ``view`` moves values only.
+        kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs to none; ``mul`` is a product
+            of two tensors; ``function`` is one of single numbers; ``join`` is concatenation; ``view`` moves values only.
         inputs: the activation tensors it reads.
+        not_negative: a function whose results cannot be.
     """
 
     name: str
     kind: Kind
     inputs: tuple[str, ...] = ()
+    not_negative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,8 @@ class _Solver:
         return self.edge_bits if layer in self.ends else self.weight_bits
 
     def _fused(self, op: Op) -> bool:
-        """A layer or sum whose only reader is a ReLU is stored after it, not before."""
-        return op.kind in ("layer", "add") and [reader.kind for reader, _ in self.readers[op.name]] == ["relu"]
+        """A layer, normalisation or sum whose only reader is a ReLU is stored after it, not before."""
+        return op.kind in ("layer", "norm", "add") and [reader.kind for reader, _ in self.readers[op.name]] == ["relu"]
 
     def _uses(self, tensor: str) -> list[tuple[Op, int]]:
         """Who reads a tensor, seen through views."""
@@ -185,6 +190,8 @@ class _Solver:
         op = self.ops[tensor]
         if op.kind == "relu":
             return False
-        if op.kind in ("input", "layer"):
+        if op.kind in ("input", "layer", "norm"):
             return True
+        if op.kind == "function":
+            return not op.not_negative
         return any(self._signed(source) for source in op.inputs)
