@@ -8,8 +8,9 @@ compute in float:
 - the input, the input of the last layer and all tensors that no inner layer reads have ``edge_bits``, signed unless
   they cannot be negative;
 - what an inner layer reads has ``act_bits``; a sum lands directly on that grid;
-- the inputs and output of concatenation and pooling share one grid of ``edge_bits``; a tensor that already has another
-  grid is brought onto it on the way (and from it, where an inner layer reads the result at fewer bits);
+- the inputs and output of concatenation and pooling share one grid of ``edge_bits``, or of the widest among them; a tensor
+  that already has another grid is brought onto it on the way;
+- a tensor that layers of different widths read has the widest, and is brought onto a narrower grid on the way to the others;
 - slicing, padding with zeros and reshaping stay on the grid of what they read;
 - functions of one number and products read and write 8-bit grids of their own, unless an inner layer reads the result: a
   function is then a table of 256 entries;
@@ -22,10 +23,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 Kind = Literal["input", "layer", "norm", "relu", "add", "mul", "function", "join", "pool", "view"]
 PlacementName = Literal["integer", "paper"]
+FirstLast = Literal["edge", "inner", "float"]
+
+FIRST_LAST: Mapping[PlacementName, FirstLast] = {"integer": "edge", "paper": "float"}
+"""What becomes of the first and the last layer where nobody says: as an integer runtime needs it, or as published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,19 @@ class Op:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerWidths:
+    """The widths of one layer, or what is to be different about them.
+
+    Attributes:
+        weight_bits: of its weights; None where nothing is said, or for weights in float.
+        act_bits: of what it reads; None where nothing is said: the width of everything that no inner layer reads.
+    """
+
+    weight_bits: int | None = None
+    act_bits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GridSpec:
     """One quantiser to make.
 
@@ -55,12 +73,14 @@ class GridSpec:
         bits: width.
         signed: whether negative values can occur.
         inner: whether a quantised inner layer reads it: the published place of a quantiser.
+        readers: the layers that ask for its width, where ``inner``.
     """
 
     name: str
     bits: int
     signed: bool
     inner: bool
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,51 +92,91 @@ class Placement:
         tensors: tensor to the quantiser that stands right behind the operator that makes it.
         edges: (operator, input index) to the quantiser that stands on this edge only.
         layers: the layers whose weights are quantised, with their width.
+        ends: the first and the last of all layers.
     """
 
     grids: Mapping[str, GridSpec]
     tensors: Mapping[str, str]
     edges: Mapping[tuple[str, int], str]
     layers: Mapping[str, int]
+    ends: frozenset[str] = frozenset()
 
 
-def place(ops: Sequence[Op], *, placement: PlacementName, weight_bits: int, act_bits: int, edge_bits: int = 8) -> Placement:
-    """Decide where quantisers stand in a graph given in topological order."""
-    return _Solver(ops, placement, weight_bits, act_bits, edge_bits).solve()
+def place(
+    ops: Sequence[Op],
+    *,
+    placement: PlacementName,
+    weight_bits: int,
+    act_bits: int,
+    edge_bits: int = 8,
+    first_last: FirstLast | None = None,
+    overrides: Mapping[str, LayerWidths] | None = None,
+) -> Placement:
+    """Decide where quantisers stand.
+
+    Args:
+        ops: a graph in topological order.
+        placement: the set of rules.
+        weight_bits: width of inner layers' weights.
+        act_bits: width of what inner layers read.
+        edge_bits: width of everything else.
+        first_last: what becomes of the first and the last layer: ``edge`` gives their weights ``edge_bits``, ``inner`` treats
+            them like any layer, ``float`` leaves them in float; None for what the placement does by itself.
+        overrides: layers whose widths differ. One that ``first_last`` leaves in float is quantised where weights are named.
+    """
+    widths = _widths(ops, LayerWidths(weight_bits, act_bits), edge_bits, first_last or FIRST_LAST[placement], overrides or {})
+    return _Solver(ops, widths, edge_bits, integer=placement == "integer").solve()
+
+
+def ends_of(ops: Sequence[Op]) -> frozenset[str]:
+    """The first and the last layer."""
+    layers = [op.name for op in ops if op.kind == "layer"]
+    return frozenset({layers[0], layers[-1]}) if layers else frozenset()
+
+
+def _widths(
+    ops: Sequence[Op], inner: LayerWidths, edge_bits: int, first_last: FirstLast, overrides: Mapping[str, LayerWidths]
+) -> dict[str, LayerWidths]:
+    """What each layer is quantised to; without weight bits it stays in float."""
+    outer = {"edge": LayerWidths(edge_bits), "inner": inner, "float": LayerWidths()}[first_last]
+    ends, found = ends_of(ops), {}
+    for name in (op.name for op in ops if op.kind == "layer"):
+        usual, own = outer if name in ends else inner, overrides.get(name, LayerWidths())
+        found[name] = LayerWidths(own.weight_bits or usual.weight_bits, own.act_bits or usual.act_bits)
+    return found
 
 
 class _Solver:
-    def __init__(self, ops: Sequence[Op], placement: PlacementName, weight_bits: int, act_bits: int, edge_bits: int) -> None:
+    def __init__(self, ops: Sequence[Op], widths: Mapping[str, LayerWidths], edge_bits: int, *, integer: bool) -> None:
         self.ops = {op.name: op for op in ops}
-        self.integer = placement == "integer"
-        self.weight_bits, self.act_bits, self.edge_bits = weight_bits, act_bits, edge_bits
-        layers = [op.name for op in ops if op.kind == "layer"]
-        self.ends = {layers[0], layers[-1]} if layers else set()
+        self.widths = widths
+        self.edge_bits = edge_bits
+        self.integer = integer
+        self.ends = ends_of(ops)
+        self.floats = {name for name, width in widths.items() if width.weight_bits is None}
         self.readers: dict[str, list[tuple[Op, int]]] = {name: [] for name in self.ops}
         for op in ops:
             for index, tensor in enumerate(op.inputs):
                 self.readers[tensor].append((op, index))
+        self.wanted = self._widest_wanted()
         self.leader: dict[str, str] = {}
         self.edges: dict[tuple[str, int], str] = {}
-        self.narrowed: dict[str, str] = {}  # requantiser name -> the tensor it narrows
+        self.narrowed: dict[str, tuple[str, int]] = {}  # requantiser name -> the tensor it narrows, to how many bits
 
     def solve(self) -> Placement:
-        stored = [name for name, op in self.ops.items() if op.kind != "view" and not self._fused(op)]
-        bits = {name: width for name in stored if (width := self._bits(name)) is not None}
+        bits: dict[str, int] = {}
+        for name, op in self.ops.items():
+            if op.kind != "view" and not self._fused(op) and (width := self._bits(name, bits)) is not None:
+                bits[name] = width
         self.leader = {name: name for name in bits}
         if self.integer:
             self._share_grids(bits)
-            self._narrow_for_inner_layers(bits)
+        self._narrow_for_layers(bits)
         tensors = {name: self._find(name) for name in bits}
         edges = {edge: (self.leader.get(grid) and self._find(grid)) or grid for edge, grid in self.edges.items()}
         grids = {name: self._spec(name, bits, tensors) for name in dict.fromkeys([*tensors.values(), *edges.values()])}
-        return Placement(grids, tensors, edges, {name: self._weight_bits(name) for name in self._quantized_layers()})
-
-    def _quantized_layers(self) -> Iterable[str]:
-        return (name for name, op in self.ops.items() if op.kind == "layer" and (self.integer or name not in self.ends))
-
-    def _weight_bits(self, layer: str) -> int:
-        return self.edge_bits if layer in self.ends else self.weight_bits
+        layers = {name: width.weight_bits for name, width in self.widths.items() if width.weight_bits is not None}
+        return Placement(grids, tensors, edges, layers, self.ends)
 
     def _fused(self, op: Op) -> bool:
         """A layer, normalisation or sum whose only reader is a ReLU is stored after it, not before."""
@@ -128,15 +188,41 @@ class _Solver:
         through = [use for reader, _ in direct if reader.kind == "view" for use in self._uses(reader.name)]
         return [use for use in direct if use[0].kind != "view"] + through
 
-    def _inner(self, tensor: str) -> bool:
-        return any(op.kind == "layer" and op.name not in self.ends for op, _ in self._uses(tensor))
+    def _asked(self, tensor: str) -> dict[str, int]:
+        """The quantised layers that read a tensor at a width of their own, with that width."""
+        layers = [op.name for op, _ in self._uses(tensor) if op.kind == "layer" and op.name not in self.floats]
+        return {name: asked for name in layers if (asked := self.widths[name].act_bits) is not None}
 
-    def _bits(self, tensor: str) -> int | None:
-        inner = self._inner(tensor)
+    def _bits(self, tensor: str, before: Mapping[str, int]) -> int | None:
+        asked = self._asked(tensor).values()
         if not self.integer:
-            return self.act_bits if inner else None
-        pooled = self.ops[tensor].kind in ("pool", "join")
-        return self.act_bits if inner and not pooled else self.edge_bits
+            quantized = any(op.kind == "layer" and op.name not in self.floats for op, _ in self._uses(tensor))
+            return max(asked, default=self.edge_bits) if quantized else None
+        if self._stays_in_float(tensor):
+            return None
+        if self.ops[tensor].kind in ("pool", "join"):
+            read = [before[self._root(source)] for source in self.ops[tensor].inputs]
+            return max(self.edge_bits, self.wanted[tensor], *read)
+        return max(asked, default=max(self.edge_bits, self.wanted[tensor]))
+
+    def _widest_wanted(self) -> dict[str, int]:
+        """The widest that layers ask of each tensor, seen through concatenation and pooling too; 0 for none."""
+        found: dict[str, int] = {}
+        for tensor in reversed(self.ops):
+            shared = [found[op.name] for op, _ in self._uses(tensor) if op.kind in ("pool", "join")]
+            found[tensor] = max([0, *self._asked(tensor).values(), *shared])
+        return found
+
+    def _stays_in_float(self, tensor: str) -> bool:
+        """A tensor from a layer in float, or the input, that only layers in float read."""
+        made = self._made_in_float(tensor)
+        return made and all(op.name in self.floats for op, _ in self._uses(tensor))
+
+    def _made_in_float(self, tensor: str) -> bool:
+        op = self.ops[tensor]
+        if op.kind in ("relu", "view"):
+            return self._made_in_float(op.inputs[0])
+        return tensor in self.floats or (op.kind == "input" and bool(self.floats))
 
     def _root(self, tensor: str) -> str:
         while self.ops[tensor].kind == "view":
@@ -154,14 +240,16 @@ class _Solver:
                 else:
                     self.edges[op.name, index] = op.name
 
-    def _narrow_for_inner_layers(self, bits: Mapping[str, int]) -> None:
+    def _narrow_for_layers(self, bits: Mapping[str, int]) -> None:
+        """Where a tensor is stored wider than a layer reads it, it is brought onto a narrower grid on the way."""
         for tensor in bits:
-            if self.ops[tensor].kind not in ("pool", "join") or self.act_bits == bits[tensor]:
-                continue
+            asked = self._asked(tensor)
+            several = len({width for width in asked.values() if width < bits[tensor]}) > 1
             for op, index in self._uses(tensor):
-                if op.kind == "layer" and op.name not in self.ends:
-                    name = f"{tensor}_narrowed"
-                    self.narrowed[name] = tensor
+                width = asked.get(op.name, bits[tensor]) if op.kind == "layer" else bits[tensor]
+                if width < bits[tensor]:
+                    name = f"{tensor}_narrowed_to_{width}" if several else f"{tensor}_narrowed"
+                    self.narrowed[name] = tensor, width
                     self.edges[op.name, index] = name
 
     def _find(self, tensor: str) -> str:
@@ -177,14 +265,13 @@ class _Solver:
 
     def _spec(self, grid: str, bits: Mapping[str, int], tensors: Mapping[str, str]) -> GridSpec:
         if grid in self.narrowed:
-            return GridSpec(grid, self.act_bits, self._signed(self.narrowed[grid]), inner=True)
+            tensor, width = self.narrowed[grid]
+            readers = tuple(name for name, asked in self._asked(tensor).items() if asked == width)
+            return GridSpec(grid, width, self._signed(tensor), inner=True, readers=readers)
         members = [tensor for tensor, leader in tensors.items() if leader == grid]
-        return GridSpec(
-            grid,
-            bits[grid],
-            signed=any(self._signed(tensor) for tensor in members),
-            inner=any(self._inner(tensor) for tensor in members),
-        )
+        readers = tuple(dict.fromkeys(name for tensor in members for name, asked in self._asked(tensor).items() if asked == bits[grid]))
+        signed = any(self._signed(tensor) for tensor in members)
+        return GridSpec(grid, bits[grid], signed, inner=any(self._asked(tensor) for tensor in members), readers=readers)
 
     def _signed(self, tensor: str) -> bool:
         op = self.ops[tensor]

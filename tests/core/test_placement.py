@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeq.placement import Op, Placement, place
+from edgeq.placement import FirstLast, LayerWidths, Op, Placement, PlacementName, place
 
 
 def residual() -> list[Op]:
@@ -194,3 +194,83 @@ def test_the_smallest_networks(placement: str) -> None:
     assert one.layers == ({"logits": 8} if placement == "integer" else {})
     none = place([Op("x", "input")], placement=placement, weight_bits=4, act_bits=4)  # type: ignore[arg-type]
     assert none.layers == {}
+
+
+class TestMixedWidths:
+    def fork(self) -> list[Op]:
+        """Two inner layers that read one tensor, as a residual branch and its projection do."""
+        return [
+            Op("image", "input"),
+            Op("stem", "layer", ("image",)),
+            Op("x", "relu", ("stem",)),
+            Op("branch", "layer", ("x",)),
+            Op("shortcut", "layer", ("x",)),
+            Op("sum", "add", ("branch", "shortcut")),
+            Op("logits", "layer", ("sum",)),
+        ]
+
+    def mixed(self, **widths: LayerWidths) -> Placement:
+        return place(self.fork(), placement="integer", weight_bits=4, act_bits=4, overrides=widths)
+
+    def test_weights_have_the_width_of_their_own_layer(self) -> None:
+        assert self.mixed(shortcut=LayerWidths(2)).layers == {"stem": 8, "branch": 4, "shortcut": 2, "logits": 8}
+
+    def test_a_tensor_has_the_widest_and_is_narrowed_for_the_others(self) -> None:
+        placement = self.mixed(shortcut=LayerWidths(act_bits=6))
+        assert grid(placement, "x") == (6, False)
+        assert placement.grids["x"].readers == ("shortcut",)
+        assert placement.edges == {("branch", 0): "x_narrowed"}
+        assert (placement.grids["x_narrowed"].bits, placement.grids["x_narrowed"].readers) == (4, ("branch",))
+
+    def test_two_narrower_widths_have_two_grids(self) -> None:
+        ops = self.fork()
+        ops[-1:] = [Op("third", "layer", ("x",)), Op("sum2", "add", ("sum", "third")), Op("logits", "layer", ("sum2",))]
+        overrides = {"branch": LayerWidths(act_bits=2), "third": LayerWidths(act_bits=7)}
+        placement = place(ops, placement="integer", weight_bits=4, act_bits=4, overrides=overrides)
+        assert placement.edges == {("branch", 0): "x_narrowed_to_2", ("shortcut", 0): "x_narrowed_to_4"}
+
+    def test_the_first_layer_may_ask_for_less_of_the_input(self) -> None:
+        assert grid(self.mixed(stem=LayerWidths(act_bits=4)), "image") == (4, True)
+
+    def test_a_pool_has_the_widest_of_what_it_reads_and_serves(self) -> None:
+        overrides = {"next": LayerWidths(act_bits=8)}
+        placement = place(growing(), placement="integer", weight_bits=4, act_bits=4, edge_bits=6, overrides=overrides)
+        assert grid(placement, "x") == (4, False)
+        assert {grid(placement, name) for name in ("y", "joined", "pooled")} == {(8, False)}
+        assert placement.edges == {("joined", 1): "y"}
+
+
+class TestFirstAndLast:
+    def at(self, first_last: FirstLast, placement: PlacementName = "integer") -> Placement:
+        return place(residual(), placement=placement, weight_bits=4, act_bits=4, edge_bits=8, first_last=first_last)
+
+    def test_inner_treats_them_like_any_layer(self) -> None:
+        placement = self.at("inner")
+        assert set(placement.layers.values()) == {4}
+        assert grid(placement, "image") == (4, True)
+        assert placement.grids[placement.edges["logits", 0]].bits == 4
+        assert grid(placement, "logits") == (8, True), "no layer reads it"
+
+    def test_float_leaves_them_with_the_input_and_the_result_in_float(self) -> None:
+        placement = self.at("float")
+        assert placement.layers == {"first": 4, "second": 4}
+        assert set(placement.tensors) == {"stem_relu", "first_relu", "second", "sum_relu", "pool"}
+
+    def test_the_published_quantisers_with_eight_bits_at_the_ends(self) -> None:
+        placement = self.at("edge", "paper")
+        assert placement.layers == {"stem": 8, "first": 4, "second": 4, "logits": 8}
+        assert set(placement.tensors) == {"image", "stem_relu", "first_relu", "pool"}
+        assert grid(placement, "image") == (8, True)
+
+    def test_each_placement_has_its_own_by_default(self) -> None:
+        assert self.at("edge") == integer(residual())
+        assert self.at("float", "paper") == place(residual(), placement="paper", weight_bits=4, act_bits=4)
+
+    def test_an_override_quantises_a_layer_that_would_stay_in_float(self) -> None:
+        overrides = {"stem": LayerWidths(weight_bits=6)}
+        placement = place(residual(), placement="paper", weight_bits=4, act_bits=4, overrides=overrides)
+        assert placement.layers == {"stem": 6, "first": 4, "second": 4}
+        assert grid(placement, "image") == (8, True)
+
+    def test_they_are_named(self) -> None:
+        assert self.at("inner").ends == {"stem", "logits"}
