@@ -31,6 +31,7 @@ def calibrate(
     weight_bits: int = 8,
     act_bits: int = 8,
     per_channel: bool = True,
+    affine: bool = False,
     data: str = "not named",
     progress: Callable[[int], None] | None = None,
 ) -> ir.Model:
@@ -49,6 +50,7 @@ def calibrate(
         weight_bits=weight_bits,
         act_bits=act_bits,
         per_channel=per_channel,
+        affine=affine,
         data=data,
         progress=progress,
     )

@@ -29,7 +29,7 @@ class IntegerParameters:
     """A layer's constants as an integer runtime stores them.
 
     Attributes:
-        weight: int8, symmetric, (out, ...).
+        weight: (out, ...); int8 and symmetric, or uint8 with a zero point.
         bias: int32, (out,), at scale ``input scale * weight scale``; None for none.
     """
 
@@ -81,20 +81,60 @@ def integer_parameters(
     """
     qmax = 2 ** (bits - 1) - 1
     magnitudes = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).max(axis=1)
-    biases = np.zeros(len(weight)) if bias is None else np.abs(bias.astype(np.float64))
-    scale = _weight_scale(magnitudes, biases, float(input_scale), qmax, per_channel)
-    axis = 0 if per_channel else None
-    params = QuantParams.of(scale, 0, "int8", -qmax, qmax, axis)
-    stored = QuantizedTensor(params.quantize(weight), params)
+    scale = _weight_scale(magnitudes, _magnitudes(bias, len(weight)), float(input_scale), qmax, per_channel)
+    params = QuantParams.of(scale, 0, "int8", -qmax, qmax, 0 if per_channel else None)
+    return IntegerParameters(QuantizedTensor(params.quantize(weight), params), _integer_bias(bias, input_scale, params, layer))
+
+
+def affine_parameters(
+    weight: NDArray[np.float32], bias: NDArray[np.float32] | None, input_scale: NDArray[np.float32], *, bits: int, layer: str
+) -> IntegerParameters:
+    """Quantise a layer's weights from the least to the greatest, zero among them, with one scale and zero point for all.
+
+    TensorFlow's ``MIN_FIRST``: the step is the range over ``2^bits - 1``, and weights and the zero point are rounded half away
+    from zero. A bias that would not fit enlarges the step as in :func:`integer_parameters`.
+
+    Args:
+        weight: (out, ...).
+        bias: (out,).
+        input_scale: the step of the layer's input, shape ().
+        bits: width of the weights, 0 to 2^bits - 1.
+        layer: its name, for messages.
+
+    Raises:
+        ArtefactError: the bias has no scale in float32.
+    """
+    qmax = 2**bits - 1
+    low, high = min(float(weight.min()), 0.0), max(float(weight.max()), 0.0)
+    scale = _weight_scale(np.array([high - low]), _magnitudes(bias, 1), float(input_scale), qmax, per_channel=False)
+    zero_point = -int(_round_away(np.float64(low / float(scale))))
+    params = QuantParams.of(scale, zero_point, "uint8", 0, qmax)
+    levels = _round_away(weight.astype(np.float64) / float(scale)) + zero_point
+    integers = QuantizedTensor(np.clip(levels, 0, qmax).astype(np.uint8), params)
+    return IntegerParameters(integers, _integer_bias(bias, input_scale, params, layer))
+
+
+def _round_away(x: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
+    """To the nearest integer, halves away from zero."""
+    return np.asarray(np.copysign(np.floor(np.abs(x) + 0.5), x))
+
+
+def _magnitudes(bias: NDArray[np.float32] | None, channels: int) -> NDArray[np.float64]:
+    return np.zeros(channels) if bias is None else np.abs(bias.astype(np.float64))
+
+
+def _integer_bias(
+    bias: NDArray[np.float32] | None, input_scale: NDArray[np.float32], weight: QuantParams, layer: str
+) -> QuantizedTensor | None:
     if bias is None:
-        return IntegerParameters(stored, None)
+        return None
     with np.errstate(over="ignore"):
-        product = np.asarray(np.float32(input_scale) * scale, np.float32)
+        product = np.asarray(np.float32(input_scale) * weight.scale, np.float32)
     if not np.isfinite(product).all():
         raise ArtefactError(f"the layer {layer!r} computes beyond float32", mend="look at the float model and the data: one is broken")
-    bias_params = QuantParams.of(product, 0, "int32", axis=axis)
-    steps = np.rint(bias.astype(np.float64) / bias_params.scale.astype(np.float64)).astype(np.int32)
-    return IntegerParameters(stored, QuantizedTensor(steps, bias_params))
+    params = QuantParams.of(product, 0, "int32", axis=weight.axis)
+    steps = np.rint(bias.astype(np.float64) / params.scale.astype(np.float64)).astype(np.int32)
+    return QuantizedTensor(steps, params)
 
 
 def _weight_scale(

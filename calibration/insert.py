@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edgeq.calibration._nodes import LAYERS, constant, name_of, output
 from edgeq.calibration.graph import upper_bound
-from edgeq.calibration.grids import integer_parameters
+from edgeq.calibration.grids import affine_parameters, integer_parameters
 from edgeq.calibration.layers import replace
 
 if TYPE_CHECKING:
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantizedTensor, QuantParams
 
 
-def insert(graph: ir.Graph, ops: tuple[Op, ...], placement: Placement, grids: Mapping[str, QuantParams], *, per_channel: bool) -> None:
+def insert(
+    graph: ir.Graph,
+    ops: tuple[Op, ...],
+    placement: Placement,
+    grids: Mapping[str, QuantParams],
+    *,
+    per_channel: bool,
+    affine: bool = False,
+) -> None:
     """Turn a float graph into a QDQ graph, in place.
 
     Args:
@@ -35,15 +43,17 @@ def insert(graph: ir.Graph, ops: tuple[Op, ...], placement: Placement, grids: Ma
         placement: where grids stand.
         grids: the grid of each quantiser of ``placement``.
         per_channel: whether each output channel of a layer has its own weight scale.
+        affine: one scale and zero point for the weights of a layer, whatever ``per_channel`` says.
     """
-    _Inserter(graph, ops, placement, grids, per_channel).run()
+    _Inserter(graph, ops, placement, grids, per_channel, affine).run()
 
 
 class _Inserter:
     def __init__(
-        self, graph: ir.Graph, ops: tuple[Op, ...], placement: Placement, grids: Mapping[str, QuantParams], per_channel: bool
+        self, graph: ir.Graph, ops: tuple[Op, ...], placement: Placement, grids: Mapping[str, QuantParams], per_channel: bool, affine: bool
     ) -> None:
-        self.graph, self.ops, self.placement, self.grids, self.per_channel = graph, ops, placement, grids, per_channel
+        self.graph, self.ops, self.placement, self.grids = graph, ops, placement, grids
+        self.per_channel, self.affine = per_channel, affine
         self.behind = dict(placement.tensors)  # tensor -> the grid it lies on; views join in as they are met
 
     def run(self) -> None:
@@ -110,8 +120,11 @@ class _Inserter:
     def _store_parameters(self, op: Op, node: ir.Node) -> None:
         grid = self.placement.edges.get((op.name, 0)) or self.behind[op.inputs[0]]
         weight, bias = _float(node, 1), _float(node, 2) if len(node.inputs) > 2 else None
-        bits, scale = self.placement.layers[op.name], self.grids[grid].scale
-        integers = integer_parameters(weight, bias, scale, bits=bits, per_channel=self.per_channel, layer=node.name or op.name)
+        bits, scale, layer = self.placement.layers[op.name], self.grids[grid].scale, node.name or op.name
+        if self.affine:
+            integers = affine_parameters(weight, bias, scale, bits=bits, layer=layer)
+        else:
+            integers = integer_parameters(weight, bias, scale, bits=bits, per_channel=self.per_channel, layer=layer)
         node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", integers.weight))
         if integers.bias is not None:
             node.replace_input_with(2, self._dequantized(node, f"{node.name}.bias", integers.bias))

@@ -53,6 +53,7 @@ def quantize_onnx(
     weight_bits: int = 8,
     act_bits: int = 8,
     per_channel: bool = True,
+    affine: bool = False,
     data: str = "not named",
     progress: Callable[[int], None] | None = None,
 ) -> ir.Model:
@@ -65,6 +66,8 @@ def quantize_onnx(
         weight_bits: width of inner layers' weights, 2 to 8; the first and last layer have 8.
         act_bits: width of what inner layers read, 2 to 8; everything else has 8.
         per_channel: one weight scale for each output channel, or one for each layer.
+        affine: one uint8 weight scale and zero point for each layer, from its least to its greatest weight (TensorFlow's
+            ``MIN_FIRST``), whatever ``per_channel`` says.
         data: what the batches are, for the model's metadata.
         progress: called after each batch with its number of samples.
 
@@ -84,9 +87,11 @@ def quantize_onnx(
     placement = place(ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits)
     observers, samples = observe(quantized, batches, _taps(ops, placement), make, progress)
     grids = {name: activation_grid(spec, *observers[name].range()) for name, spec in placement.grids.items()}
-    insert(quantized.graph, ops, placement, grids, per_channel=per_channel)
+    insert(quantized.graph, ops, placement, grids, per_channel=per_channel, affine=affine)
     passes.RemoveUnusedNodesPass()(quantized)
-    _describe(quantized, f"{weight_bits}W/{act_bits}A integer", f"{data}; {samples} samples; {observer}")
+    _describe(
+        quantized, f"{weight_bits}W/{act_bits}A integer{', affine weights' if affine else ''}", f"{data}; {samples} samples; {observer}"
+    )
     return quantized
 
 

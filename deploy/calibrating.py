@@ -49,6 +49,7 @@ def calibrate(
     weight_bits: int = 8,
     act_bits: int = 8,
     per_channel: bool = True,
+    affine: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Calibrated:
@@ -63,6 +64,7 @@ def calibrate(
         weight_bits: width of inner layers' weights.
         act_bits: width of what inner layers read.
         per_channel: one weight scale a channel, or one a layer.
+        affine: weights with a zero point, one range a layer.
         overwrite: replace ``output``.
         progress: called with the samples done and the samples in all.
 
@@ -94,6 +96,7 @@ def calibrate(
         weight_bits=weight_bits,
         act_bits=act_bits,
         per_channel=per_channel,
+        affine=affine,
         data=source.name,
         progress=count,
     )

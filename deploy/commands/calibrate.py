@@ -24,6 +24,9 @@ def command(
     weight_bits: Annotated[int, typer.Option("--weight-bits", metavar="N", help="Bits of inner layers' weights, 2 to 8.")] = 8,
     act_bits: Annotated[int, typer.Option("--act-bits", metavar="N", help="Bits of the activations that inner layers read, 2 to 8.")] = 8,
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer instead of one a channel.")] = False,
+    affine: Annotated[
+        bool, typer.Option("--affine", help="uint8 weights with a zero point: one range a layer, from its least to its greatest weight.")
+    ] = False,
     preprocess: Preprocess = "dataset",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -54,6 +57,7 @@ def command(
             weight_bits=weight_bits,
             act_bits=act_bits,
             per_channel=not per_tensor,
+            affine=affine,
             overwrite=overwrite,
             progress=advance,
         )

@@ -339,3 +339,18 @@ def test_the_tflite_exporter_takes_it_without_changing_a_number(stable_net: ir.M
     assert parity.different == ()
     weights = [value.const_value for name, value in made.graph.initializers.items() if name.endswith(".weight_quantized")]
     assert parity.weights == sum(tensor.size for tensor in weights if tensor is not None)
+
+
+def test_affine_weights_are_uint8_with_one_grid_a_layer(stable_net: ir.Model, images: Images, run: Run) -> None:
+    made = quantize_onnx(stable_net, [images], affine=True)
+    layers = {name.removesuffix("_quantized") for name in made.graph.initializers if name.endswith(".weight_quantized")}
+    assert layers
+    for layer in layers:
+        stored, zero = (made.graph.initializers[f"{layer}_{end}"].const_value for end in ("quantized", "zero_point"))
+        assert stored is not None
+        assert zero is not None
+        assert stored.dtype == zero.dtype == ir.DataType.UINT8
+        assert zero.shape == ()
+    answers = next(iter(run(made, images).values()))
+    assert sqnr_db(next(iter(run(stable_net, images).values())), answers) > 25.0
+    assert sqnr_db(answers, next(iter(run(made, images, optimized=True).values()))) > 40.0
