@@ -43,7 +43,7 @@ def describe(name: str) -> ModelEntry:
     return ENTRIES[name]
 
 
-def build(name: str, *, classes: int, in_channels: int = 3, image_size: tuple[int, int] | None = None) -> nn.Module:
+def build(name: str, *, classes: int, in_channels: int = 3, image_size: tuple[int, int] | None = None, **options: object) -> nn.Module:
     """A freshly initialised float network, in training mode; random by torch's global generator.
 
     Args:
@@ -52,6 +52,7 @@ def build(name: str, *, classes: int, in_channels: int = 3, image_size: tuple[in
         in_channels: of the image: 1 for grey, 3 for colour; features of a node for a graph network.
         image_size: height and width; only fully connected layers behind an image depend on it, for which 32 x 32 is the
             default, but where it is given it is held against what the network needs.
+        options: of the network's own class, in place of its defaults.
 
     Raises:
         UnknownName: there is no such network.
@@ -68,7 +69,7 @@ def build(name: str, *, classes: int, in_channels: int = 3, image_size: tuple[in
     module, _, function = entry.factory.partition(":")
     size = {"image_size": image_size or _DEFAULT_SIZE} if entry.sized else {}
     factory = getattr(import_module(module), function)
-    return cast("nn.Module", factory(**entry.options, classes=classes, in_channels=in_channels, **size))
+    return cast("nn.Module", factory(**{**entry.options, **options}, classes=classes, in_channels=in_channels, **size))
 
 
 def published() -> tuple[ModelSpec, ...]:

@@ -68,15 +68,24 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "classes": list(checkpoint.classes),
         "progress": dict(checkpoint.progress),
     }
-    tensors = {name: tensor.contiguous().clone() for name, tensor in checkpoint.tensors.items()}
-    write_bytes(path, safetensors.torch.save(tensors, {"edgeq": json.dumps(header)}), overwrite=True)
+    write_file(path, header, checkpoint.tensors)
 
 
-def read(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def write_file(path: Path, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors with the JSON that says what they are, in place of an older file, whole or not at all.
 
     Raises:
-        ArtefactError: missing, empty, truncated, or a safetensors file that edgeq did not write.
+        OutputError: it cannot be written.
+    """
+    whole = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    write_bytes(path, safetensors.torch.save(whole, {"edgeq": json.dumps(header)}), overwrite=True)
+
+
+def read_file(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The JSON and the tensors of a file of :func:`write_file`; None for the JSON where another program wrote the file.
+
+    Raises:
+        ArtefactError: missing, empty, truncated, or no safetensors file.
     """
     content = read_bytes(path, "checkpoint")
     try:
@@ -86,7 +95,19 @@ def read(path: Path) -> Checkpoint:
     except (struct.error, ValueError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
         raise ArtefactError(f"{path} is no checkpoint: {error}", mend="is it truncated, or another kind of file?") from error
     try:
-        header = json.loads(metadata["edgeq"])
+        return json.loads(metadata["edgeq"]), tensors
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None, tensors
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ArtefactError: missing, empty, truncated, or a safetensors file that edgeq did not write.
+    """
+    header, tensors = read_file(path)
+    try:
         if header["format"] != FORMAT:
             raise ArtefactError(
                 f"{path} has the format {header['format']!r}", mend=f"this edgeq reads {FORMAT}; use the edgeq that wrote it"
@@ -125,16 +146,23 @@ def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         ArtefactError: the tensors are not this network's.
     """
+    restore_tensors(model, checkpoint.tensors, checkpoint.recipe.name, path)
+
+
+def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], name: str, path: Path) -> None:
+    """Put the tensors below ``model/`` into a network.
+
+    Raises:
+        ArtefactError: the tensors are not this network's.
+    """
     wanted = model_state(model)
-    found = {name.removeprefix(MODEL): tensor for name, tensor in checkpoint.tensors.items() if name.startswith(MODEL)}
-    odd = sorted(wanted.keys() ^ found.keys()) or [name for name in wanted if wanted[name].shape != found[name].shape]
+    found = {key.removeprefix(MODEL): tensor for key, tensor in tensors.items() if key.startswith(MODEL)}
+    odd = sorted(wanted.keys() ^ found.keys()) or [key for key in wanted if wanted[key].shape != found[key].shape]
     if odd:
-        raise ArtefactError(
-            f"{path} does not fit {checkpoint.recipe.name}: {odd[0]!r} differs", mend="was it written by another version of edgeq?"
-        )
+        raise ArtefactError(f"{path} does not fit {name}: {odd[0]!r} differs", mend="was it written by another version of edgeq?")
     with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(found[name])
+        for key, tensor in wanted.items():
+            tensor.copy_(found[key])
 
 
 def load_model(path: Path, *, rounding: bool = True) -> LoadedModel:

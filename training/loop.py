@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +17,10 @@ from edgeq.errors import Interrupted, OutputError, UsageError
 from edgeq.files import check_output, write_json
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training.insertion import set_bits
+from edgeq.training.stopping import stop_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from edgeq.data import DataSource, Split
@@ -182,7 +180,7 @@ class _Run:
             check_output(last, overwrite=True)
             (self.folder / BEST).unlink(missing_ok=True)
             self._save()
-        with _stop_requests() as stop_requested:
+        with stop_requests() as stop_requested:
             while self.state.epoch < self.recipe.epochs:
                 self._epoch(stop_requested)
         return self._finish()
@@ -306,23 +304,3 @@ class _Run:
                 self.optimizer.state[parameter]["momentum_buffer"] = saved.tensors[checkpoints.OPTIMIZER + name]
         self.state = _State(**saved.progress)
         self.resumed_at = self.state.epoch * self.steps + self.state.step
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request that is met between two steps; a second Ctrl-C stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(*_: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -38,9 +38,13 @@ def _cells(row: "DatasetInfo") -> tuple[str, ...]:
 
 
 def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
+    from edgeq.data import GRAPHS
     from edgeq.deploy import console
     from edgeq.deploy.inputs import load_data
 
+    if name in GRAPHS.names():
+        _show_graph(name, data_dir, as_json)
+        return
     source = load_data(name, data_dir)
     splits = {part: len(getattr(source, part)) for part in ("train", "validation", "test")}
     if as_json:
@@ -63,3 +67,25 @@ def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
         ("augmentation", source.augmentation),
     ]
     console.write_table(source.name, ("", ""), rows)
+
+
+def _show_graph(name: str, data_dir: DataDir, as_json: bool) -> None:
+    from edgeq.data import load_graph
+    from edgeq.deploy import console
+
+    graph = load_graph(name, data_dir)
+    splits = {part: len(getattr(graph, part)) for part in ("train", "validation", "test")}
+    nodes, features = graph.shape
+    edges = graph.edges.shape[1]
+    if as_json:
+        facts = {"name": graph.name, "classes": graph.classes, "shape": graph.shape, "edges": edges, "splits": splits}
+        console.write_json("data", {"data": [facts]})
+        return
+    rows = [
+        ("classes", str(len(graph.classes))),
+        ("nodes", f"{nodes:,}"),
+        ("features of a node", f"{features:,}"),
+        ("edges, each direction", f"{edges:,}"),
+        *((f"{part} nodes", f"{size:,}") for part, size in splits.items()),
+    ]
+    console.write_table(graph.name, ("", ""), rows)

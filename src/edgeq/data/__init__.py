@@ -2,8 +2,25 @@
 
 from edgeq.data.augment import crop_flip
 from edgeq.data.batching import batches, normalize
-from edgeq.data.catalogue import DATASETS, info, load
-from edgeq.data.dataset import Dataset, DatasetInfo
+from edgeq.data.catalogue import DATASETS, GRAPHS, info, load, load_graph
+from edgeq.data.dataset import Dataset, DatasetInfo, GraphDataset
+from edgeq.data.graph import GraphData
 from edgeq.data.source import Augmentation, DataSource, Split
 
-__all__ = ["DATASETS", "Augmentation", "DataSource", "Dataset", "DatasetInfo", "Split", "batches", "crop_flip", "info", "load", "normalize"]
+__all__ = [
+    "DATASETS",
+    "GRAPHS",
+    "Augmentation",
+    "DataSource",
+    "Dataset",
+    "DatasetInfo",
+    "GraphData",
+    "GraphDataset",
+    "Split",
+    "batches",
+    "crop_flip",
+    "info",
+    "load",
+    "load_graph",
+    "normalize",
+]

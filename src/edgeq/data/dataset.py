@@ -1,6 +1,7 @@
 """A registered data set: what it is, which files it needs, and the function that reads them.
 
-The entry points of the group ``edgeq.datasets`` are objects of this type. Because the files are data, a listing can say
+The entry points of the group ``edgeq.datasets`` are a :class:`Dataset` of images each, those of ``edgeq.graphs`` a
+:class:`GraphDataset`. Because the files are data, a listing can say
 what is there without opening one of them, and a refusal can name what is missing.
 """
 
@@ -9,14 +10,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from edgeq.data.graph import GraphData
+from edgeq.data.source import DataSource
 from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeq.data.source import DataSource
+T = TypeVar("T")
 
 ROOT_VARIABLE = "EDGEQ_DATA"
 
@@ -29,7 +32,7 @@ class DatasetInfo:
         name: what the user types.
         summary: what it is, in one line.
         classes: how many there are.
-        shape: channels, height and width of a sample.
+        shape: channels, height and width of a sample; nodes and features of a graph.
         needs_root: whether it is read from files below the data folder.
         available: whether it can be read here.
         why_not: what is missing, empty when available.
@@ -38,21 +41,21 @@ class DatasetInfo:
     name: str
     summary: str
     classes: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     needs_root: bool
     available: bool
     why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
+class PublishedFiles(Generic[T]):
     """A data set that can be loaded by name; calling it loads it.
 
     Attributes:
         name: what the user types.
         summary: what it is, in one line.
         classes: how many there are.
-        shape: channels, height and width of a sample.
+        shape: channels, height and width of a sample; nodes and features of a graph.
         read: reads the files; it is given the folder they lie in (or the current one when there are none) and their
             paths in the order of ``layouts``.
         layouts: the forms it is published in, the preferred one first; a form is a tuple of paths below the data folder,
@@ -63,12 +66,12 @@ class Dataset:
     name: str
     summary: str
     classes: int
-    shape: tuple[int, int, int]
-    read: Callable[[tuple[Path, ...]], DataSource]
+    shape: tuple[int, ...]
+    read: Callable[[tuple[Path, ...]], T]
     layouts: tuple[tuple[str, ...], ...] = ()
     origin: str = ""
 
-    def __call__(self, root: Path | None) -> DataSource:
+    def __call__(self, root: Path | None) -> T:
         """Read it.
 
         Args:
@@ -116,6 +119,18 @@ class Dataset:
 
     def _how_to_get(self) -> str:
         return f"{self.origin} into that folder, or set {ROOT_VARIABLE} to the folder that holds it"
+
+
+class Dataset(PublishedFiles[DataSource]):
+    """Images with labels."""
+
+    __slots__ = ()
+
+
+class GraphDataset(PublishedFiles[GraphData]):
+    """One graph whose nodes have labels."""
+
+    __slots__ = ()
 
 
 def data_root(root: Path | None) -> Path | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Augmentation = Literal["none", "crop-flip"]
+Augmentation = Literal["none", "crop-flip", "affine"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,127 @@
+"""Checkpoints of graph networks: the form of :mod:`edgeq.training.checkpoint`, and the edges, so that one file is enough to answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import edgeq
+from edgeq.errors import ArtefactError, UsageError
+from edgeq.models import zoo
+from edgeq.models.pde_gcn import PdeGcn, SparseGradient
+from edgeq.training.checkpoint import read_file, restore_tensors, write_file
+from edgeq.training.graph_quantization import quantize_graph
+from edgeq.training.graph_recipe import GraphRecipe
+from edgeq.training.insertion import set_rounding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+
+FORMAT = "edgeq.graph-checkpoint/1"
+EDGES = "graph/edges"
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCheckpoint:
+    """A training run on a graph at one moment.
+
+    Attributes:
+        recipe: the run.
+        shape: (nodes, features).
+        classes: the names of the labels.
+        tensors: parameters and buffers under ``model/``, Adam's moments under ``optimizer/``, the edges under ``graph/``.
+        progress: where the run stands, for resuming; empty in a best checkpoint.
+    """
+
+    recipe: GraphRecipe
+    shape: tuple[int, int]
+    classes: tuple[str, ...]
+    tensors: Mapping[str, torch.Tensor]
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save(path: Path, checkpoint: GraphCheckpoint) -> None:
+    """Write a checkpoint, in place of an older one, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    header = {
+        "format": FORMAT,
+        "edgeq_version": edgeq.__version__,
+        "recipe": checkpoint.recipe.to_dict(),
+        "shape": list(checkpoint.shape),
+        "classes": list(checkpoint.classes),
+        "progress": dict(checkpoint.progress),
+    }
+    write_file(path, header, checkpoint.tensors)
+
+
+def read(path: Path) -> GraphCheckpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ArtefactError: missing, truncated, or no checkpoint of a graph network.
+    """
+    header, tensors = read_file(path)
+    try:
+        if header["format"] != FORMAT:
+            raise ArtefactError(f"{path} has the format {header['format']!r}", mend="name the checkpoint of a graph network")
+        shape = _checked_shape(header["shape"], tensors[EDGES])
+        recipe = GraphRecipe.from_dict(header["recipe"])
+        return GraphCheckpoint(recipe, shape, tuple(map(str, header["classes"])), tensors, header["progress"])
+    except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
+        if isinstance(error, ArtefactError):
+            raise
+        raise ArtefactError(f"{path} is a safetensors file, but no checkpoint of edgeq", mend="name one that edgeq train wrote") from error
+
+
+def _checked_shape(shape: list[int], edges: torch.Tensor) -> tuple[int, int]:
+    nodes, features = shape
+    if type(nodes) is not int or type(features) is not int or min(nodes, features) < 1:
+        raise ValueError(f"the shape is {shape}")
+    if edges.ndim != 2 or len(edges) != 2 or (edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < nodes):
+        raise ValueError("an edge has no node")
+    return nodes, features
+
+
+def build_network(recipe: GraphRecipe, features: int, classes: int) -> PdeGcn:
+    """The untrained network of a recipe, quantised if the recipe says so.
+
+    Raises:
+        UsageError: it reads no graph.
+    """
+    if zoo.describe(recipe.model).reads != "graphs":
+        raise UsageError(f"{recipe.model} reads images, and {recipe.data} is a graph", mend="choose a network that reads graphs")
+    built = zoo.build(recipe.model, classes=classes, in_channels=features, step_size=recipe.step_size, dropout=recipe.dropout)
+    network = cast("PdeGcn", built)
+    return network if recipe.scheme is None else quantize_graph(network, recipe.scheme)
+
+
+def build_gradient(recipe: GraphRecipe, edges: torch.Tensor, nodes: int) -> SparseGradient:
+    """The gradient of the graph: each pair of nodes once where the activations' quantiser is odd, which the released one is not."""
+    if recipe.scheme is not None and recipe.scheme.activations == "released":
+        return SparseGradient(edges, nodes)
+    return SparseGradient.once(edges, nodes)
+
+
+def load_network(path: Path, *, rounding: bool = True) -> tuple[PdeGcn, SparseGradient, GraphRecipe]:
+    """The network of a checkpoint, in evaluation mode, its graph and its recipe.
+
+    Args:
+        path: the file.
+        rounding: false for the FP32 reference of a quantised network: clipped, but never rounded.
+
+    Raises:
+        ArtefactError: missing, truncated or foreign.
+    """
+    checkpoint = read(path)
+    nodes, features = checkpoint.shape
+    network = build_network(checkpoint.recipe, features, len(checkpoint.classes))
+    restore_tensors(network, checkpoint.tensors, checkpoint.recipe.name, path)
+    set_rounding(network, weights=rounding, activations=rounding)
+    network.eval()
+    return network, build_gradient(checkpoint.recipe, checkpoint.tensors[EDGES], nodes), checkpoint.recipe

@@ -1,0 +1,277 @@
+"""Trains a graph network: the whole graph in every step, selection by validation loss, chance from (seed, epoch) alone.
+
+The scheme is the one of Chen et al., *Simple and deep graph convolutional networks* (GCNII, 2020), which Ben-Yair et al. cite: Adam,
+stop when the validation loss has not fallen for a while, answer with the epoch where it was lowest.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from edgeq.errors import Interrupted, OutputError, UsageError
+from edgeq.files import check_output, write_json
+from edgeq.training import graph_checkpoint as checkpoints
+from edgeq.training.checkpoint import MODEL, OPTIMIZER, model_state, restore_tensors
+from edgeq.training.loop import BEST, LAST, RUN, SAVE_SECONDS, Progress
+from edgeq.training.stopping import stop_requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edgeq.data import GraphData
+    from edgeq.models.pde_gcn import PdeGcn
+    from edgeq.training.graph_recipe import GraphRecipe
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEpoch:
+    """One line of a run's history; accuracies are fractions, ``test`` is None unless the recipe asks for it."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation: float
+    test: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GraphResult:
+    """A finished run.
+
+    Attributes:
+        recipe: what was run.
+        folder: holds ``best.safetensors``, ``last.safetensors`` and ``run.json``.
+        best_epoch: the epoch of the lowest validation loss, whose checkpoint is kept.
+        validation: its accuracy on the validation nodes, a fraction.
+        test_correct: test nodes that it classifies right.
+        test_total: test nodes.
+        test_selected: the highest test accuracy of any epoch, a fraction: no honest figure, and only to be compared with published
+            ones that were selected so. None unless the recipe asks for it.
+        seconds: of this call.
+        history: one record an epoch.
+    """
+
+    recipe: GraphRecipe
+    folder: Path
+    best_epoch: int
+    validation: float
+    test_correct: int
+    test_total: int
+    test_selected: float | None
+    seconds: float
+    history: tuple[GraphEpoch, ...]
+
+
+@dataclass(slots=True)
+class _State:
+    """What a resumed run must know beyond weights and moments."""
+
+    epoch: int = 0
+    best_epoch: int = -1
+    best_loss: float = float("inf")
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train_graph(
+    recipe: GraphRecipe,
+    data: GraphData,
+    folder: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> GraphResult:
+    """Train a graph network of the zoo and leave its best checkpoint in ``folder``.
+
+    Args:
+        recipe: the run.
+        data: its graph.
+        folder: where checkpoints go.
+        resume: go on from ``last.safetensors`` if it is there.
+        overwrite: replace an earlier run in ``folder``.
+        threads: for torch; None leaves its setting. Bit-identical results need the same number.
+        report: called after each epoch.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the state is saved.
+        OutputError: ``folder`` holds another run, or cannot be written.
+        UsageError: the network reads no graph, or the run to resume has another recipe.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return _Run(recipe, data, folder, report).run(resume=resume, overwrite=overwrite)
+
+
+def features(data: GraphData) -> torch.Tensor:
+    """What a network reads: normalised, sparse, float32 (nodes, features)."""
+    return torch.from_numpy(data.normalized()).to_sparse().coalesce()
+
+
+class _Run:
+    def __init__(self, recipe: GraphRecipe, data: GraphData, folder: Path, report: Callable[[Progress], None]) -> None:
+        self.recipe, self.data, self.folder, self.report = recipe, data, folder, report
+        torch.manual_seed(recipe.seed)
+        self.network = checkpoints.build_network(recipe, data.shape[1], len(data.classes))
+        self.edges = torch.from_numpy(data.edges.copy())
+        self.graph = checkpoints.build_gradient(recipe, self.edges, data.nodes)
+        self.x, self.labels = features(data), torch.from_numpy(data.labels)
+        self.parameters = dict(self.network.named_parameters())
+        self.optimizer = torch.optim.Adam(_groups(self.network, recipe))
+        self.state = _State()
+        self.best: dict[str, torch.Tensor] | None = None  # not yet written
+        self.resumed_at = 0
+        self.saved = self.started = time.monotonic()
+
+    def run(self, *, resume: bool, overwrite: bool) -> GraphResult:
+        last = self.folder / LAST
+        if resume and last.exists():
+            self._resume(last)
+        elif (last.exists() or (self.folder / BEST).exists()) and not overwrite:
+            raise OutputError(
+                f"{self.folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o"
+            )
+        else:
+            check_output(last, overwrite=True)
+            (self.folder / BEST).unlink(missing_ok=True)
+            self._save()
+        with stop_requests() as stop_requested:
+            while not self._done:
+                self._epoch()
+                if stop_requested():
+                    self._save()
+                    raise Interrupted(
+                        f"training stopped after epoch {self.state.epoch} of {self.recipe.epochs}; it is saved",
+                        mend="the same command with --resume goes on from there",
+                    )
+        self._save()
+        return self._finish()
+
+    @property
+    def _done(self) -> bool:
+        state = self.state
+        return state.epoch >= self.recipe.epochs or state.epoch - state.best_epoch > self.recipe.patience
+
+    def _epoch(self) -> None:
+        state = self.state
+        torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, state.epoch]).generate_state(1, np.uint64)[0]) >> 1)
+        loss, accuracy = self._step()
+        logits = self._answer()
+        validation_loss, validation = self._score(logits, self.data.validation)
+        test = self._score(logits, self.data.test)[1] if self.recipe.track_test else None
+        state.history.append(asdict(GraphEpoch(state.epoch, loss, accuracy, validation_loss, validation, test)))
+        if validation_loss < state.best_loss:
+            state.best_loss, state.best_epoch = validation_loss, state.epoch
+            self.best = {MODEL + name: tensor.clone() for name, tensor in model_state(self.network).items()}
+        state.epoch += 1
+        self.report(self._progress(loss, accuracy, validation))
+        if time.monotonic() - self.saved > SAVE_SECONDS:
+            self._save()
+
+    def _step(self) -> tuple[float, float]:
+        self.network.train()
+        where = torch.from_numpy(self.data.train)
+        logits = self.network(self.x, self.graph)[where]
+        loss = F.cross_entropy(logits, self.labels[where])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if not torch.isfinite(loss):
+            raise UsageError(f"the loss of epoch {self.state.epoch + 1} is {loss.item()}", mend="choose a lower lr or step_size")
+        return loss.item(), float((logits.detach().argmax(1) == self.labels[where]).float().mean())
+
+    def _answer(self) -> torch.Tensor:
+        self.network.eval()
+        with torch.inference_mode():
+            logits: torch.Tensor = self.network(self.x, self.graph)
+        return logits
+
+    def _score(self, logits: torch.Tensor, nodes: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy on these nodes."""
+        where = torch.from_numpy(nodes)
+        right = logits[where].argmax(1) == self.labels[where]
+        return F.cross_entropy(logits[where], self.labels[where]).item(), float(right.float().mean())
+
+    def _progress(self, loss: float, accuracy: float, validation: float) -> Progress:
+        done, epochs = self.state.epoch, self.recipe.epochs
+        speed = (done - self.resumed_at) / max(time.monotonic() - self.started, 1e-9)
+        return Progress(done - 1, epochs, 1, 1, loss, accuracy, validation, None, (epochs - done) / speed)
+
+    def _finish(self) -> GraphResult:
+        saved = checkpoints.read(self.folder / BEST)
+        restore_tensors(self.network, saved.tensors, self.recipe.name, self.folder / BEST)
+        answers = self._answer().argmax(1).numpy()[self.data.test]
+        correct = int((answers == self.data.labels[self.data.test]).sum())
+        history = tuple(GraphEpoch(**entry) for entry in self.state.history)
+        tracked = [epoch.test for epoch in history if epoch.test is not None]
+        seconds = time.monotonic() - self.started
+        best = history[self.state.best_epoch]
+        selected = max(tracked, default=None)
+        total = len(self.data.test)
+        result = GraphResult(self.recipe, self.folder, best.epoch, best.validation, correct, total, selected, seconds, history)
+        summary = {"recipe": self.recipe.to_dict(), "best_epoch": best.epoch, "validation": best.validation}
+        summary |= {"test_correct": correct, "test_total": total, "test_selected": selected, "history": self.state.history}
+        write_json(self.folder / RUN, summary, overwrite=True)
+        return result
+
+    # -- saving and resuming -----------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """The best epoch first: a run cut off between the two files finds that epoch again."""
+        if self.best is not None:
+            self._write(BEST, self.best, {})
+            self.best = None
+        tensors = {MODEL + name: tensor for name, tensor in model_state(self.network).items()}
+        for name, parameter in self.parameters.items():
+            for moment, value in self.optimizer.state[parameter].items():
+                tensors[f"{OPTIMIZER}{name}/{moment}"] = value
+        self._write(LAST, tensors, asdict(self.state))
+        self.saved = time.monotonic()
+
+    def _write(self, name: str, tensors: dict[str, torch.Tensor], progress: dict[str, Any]) -> None:
+        whole = {**tensors, checkpoints.EDGES: self.edges}
+        saved = checkpoints.GraphCheckpoint(self.recipe, self.data.shape, self.data.classes, whole, progress)
+        checkpoints.save(self.folder / name, saved)
+
+    def _resume(self, path: Path) -> None:
+        saved = checkpoints.read(path)
+        if saved.recipe != self.recipe:
+            before, now = saved.recipe.to_dict(), self.recipe.to_dict()
+            odd = next(name for name in now if before[name] != now[name])
+            raise UsageError(
+                f"{path} was trained with another {odd}: {before[odd]!r}, not {now[odd]!r}",
+                mend="resume with the same flags, or choose another -o",
+            )
+        restore_tensors(self.network, saved.tensors, self.recipe.name, path)
+        for name, parameter in self.parameters.items():
+            moments = {moment: saved.tensors.get(f"{OPTIMIZER}{name}/{moment}") for moment in _MOMENTS}
+            if all(value is not None for value in moments.values()):
+                self.optimizer.state[parameter] = moments
+        self.state = _State(**saved.progress)
+        self.resumed_at = self.state.epoch
+
+
+def _groups(network: PdeGcn, recipe: GraphRecipe) -> list[dict[str, Any]]:
+    """The published groups: first and last layer, operators, clipping bounds; only the first decays."""
+    outer: list[torch.Tensor] = []
+    operators: list[torch.Tensor] = []
+    bounds: list[torch.Tensor] = []
+    for name, parameter in network.named_parameters():
+        group = bounds if name.endswith(".alpha") else operators if name.startswith("steps.") else outer
+        group.append(parameter)
+    groups = [
+        {"params": outer, "lr": recipe.lr, "weight_decay": recipe.weight_decay},
+        {"params": operators, "lr": recipe.lr_operators},
+        {"params": bounds, "lr": recipe.lr_bounds},
+    ]
+    return [group for group in groups if group["params"]]

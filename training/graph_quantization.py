@@ -1,0 +1,105 @@
+"""Puts quantisers into a graph network, and measures what rounding its activations does."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgeq.errors import UsageError
+from edgeq.metrics import DriftMeter, pooled_mse
+from edgeq.models.pde_gcn import DiffusionStep, PdeGcn
+from edgeq.training.activation_error import ActivationError
+from edgeq.training.graph_recipe import FLOAT
+from edgeq.training.insertion import ACTIVATION_BOUND, set_rounding
+from edgeq.training.layers import WeightQuantizer
+from edgeq.training.quantizers.ceiling import CeilingClip
+from edgeq.training.quantizers.learned_clip import LearnedClip
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgeq.models.pde_gcn import GraphGradient
+    from edgeq.training.graph_recipe import GraphScheme
+
+
+def quantize_graph(model: PdeGcn, scheme: GraphScheme) -> PdeGcn:
+    """A copy of a float network with the published quantisers in each step.
+
+    The state and the inner activation get a learned bound each, 6.0 at first (Ben-Yair et al., 2022, Eq. 18, as released). The
+    operators are quantised as they are: without a BatchNorm behind them, nothing would absorb the scale that Eq. 20 takes away.
+    The first and the last layer stay in float, as published.
+    """
+    model = copy.deepcopy(model)
+    for step in _steps(model):
+        step.quantize_state, step.quantize_inner = _activations(scheme), _activations(scheme)
+        if scheme.weight_bits != FLOAT:
+            step.quantize_k1 = _weights(step.k1, scheme.weight_bits)
+            if step.k2 is not None:
+                step.quantize_k2 = _weights(step.k2, scheme.weight_bits)
+    return model
+
+
+def _steps(model: PdeGcn) -> list[DiffusionStep]:
+    return [step for step in model.steps if isinstance(step, DiffusionStep)]
+
+
+def _activations(scheme: GraphScheme) -> nn.Module:
+    if scheme.activations == "released":
+        return CeilingClip(scheme.act_bits, bound=ACTIVATION_BOUND)
+    return LearnedClip(scheme.act_bits, signed=True, narrow=True, bound=ACTIVATION_BOUND)  # narrow: an odd function, as tanh is
+
+
+def _weights(operator: Tensor, bits: int) -> WeightQuantizer:
+    bound = float(operator.detach().abs().max())
+    return WeightQuantizer(LearnedClip(bits, signed=True, narrow=True, bound=bound), normalize=False)
+
+
+@torch.inference_mode()
+def graph_activation_error(model: PdeGcn, x: Tensor, graph: GraphGradient, labels: Tensor, where: Tensor) -> ActivationError:
+    """The MSE "4A -> 32A" of Table 3: over the states of all steps behind their quantisers, stacked, on all nodes.
+
+    The reference clips at the same bounds and does not round; weights are the same.
+
+    Args:
+        model: a quantised network, in evaluation mode.
+        x: features (nodes, in_channels).
+        graph: its gradient.
+        labels: int64, (nodes,).
+        where: int64, the nodes that the accuracy without rounding is measured on.
+
+    Raises:
+        UsageError: the network carries no quantisers.
+    """
+    steps = _steps(model)
+    if not isinstance(steps[0].quantize_state, LearnedClip):
+        raise UsageError("a network without quantisers rounds no activations", mend="measure a quantised one")
+    rounded, _ = _states(model, x, graph)
+    set_rounding(model, weights=True, activations=False)
+    try:
+        clipped, logits = _states(model, x, graph)
+    finally:
+        set_rounding(model, weights=True, activations=True)
+    meters = [DriftMeter(f"steps.{depth}", depth) for depth in range(len(steps))]
+    for meter, reference, other in zip(meters, clipped, rounded, strict=True):
+        meter.update(reference.numpy(), other.numpy())
+    blocks = tuple(meter.result() for meter in meters)
+    mse = pooled_mse(blocks)
+    right = float((logits[where].argmax(1) == labels[where]).float().mean())
+    return ActivationError(mse, mse**0.5, blocks, right, len(labels))
+
+
+def _states(model: PdeGcn, x: Tensor, graph: GraphGradient) -> tuple[list[Tensor], Tensor]:
+    found: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, out: Tensor) -> None:
+        found.append(out)
+
+    hooks = [step.quantize_state.register_forward_hook(keep) for step in _steps(model)]
+    try:
+        logits = model(x, graph)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found, logits

@@ -1,0 +1,154 @@
+"""Everything that decides the outcome of training a graph network, as data: the same recipe gives the same weights."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from edgeq.errors import ArtefactError, UsageError
+from edgeq.files import read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FLOAT = 32
+ActivationQuantizer = Literal["signed", "released"]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphScheme:
+    """How a graph network is quantised in training: where Ben-Yair et al. do, inside the steps.
+
+    Attributes:
+        weight_bits: width of the operators ``K``, 2 to 8; 32 leaves them in float, as the released code does.
+        act_bits: width of the state and of the inner activation of each step, 2 to 8.
+        activations: ``signed`` for Eq. 18 with a zero, or ``released`` for the quantiser of the released code, which no integer
+            runtime can hold.
+    """
+
+    weight_bits: int = 4
+    act_bits: int = 8
+    activations: ActivationQuantizer = "signed"
+
+    def __post_init__(self) -> None:
+        for name, widest in (("weight_bits", FLOAT), ("act_bits", 8)):
+            bits = getattr(self, name)
+            if type(bits) is not int or not (2 <= bits <= 8 or bits == widest):
+                more = ", or 32 for float" if widest == FLOAT else ""
+                raise UsageError(f"{name} is {bits}", mend=f"choose a width from 2 to 8 bits{more}")
+        if self.activations not in get_args(ActivationQuantizer):
+            raise UsageError(
+                f"no activation quantiser is called {self.activations!r}", mend=f"choose {' or '.join(get_args(ActivationQuantizer))}"
+            )
+
+    @property
+    def name(self) -> str:
+        """The short name, such as ``4W/8A``."""
+        return f"{self.weight_bits}W/{self.act_bits}A"
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRecipe:
+    """A training run on one graph: full batch, Adam, the epoch of the lowest validation loss (Chen et al., GCNII, 2020).
+
+    The published step sizes and learning rates of Table 3 are not known; these were chosen on the validation nodes of Cora.
+
+    Attributes:
+        model: a name of the model zoo.
+        data: a graph's name.
+        scheme: the quantisation; None trains in FP32.
+        epochs: at most.
+        patience: epochs without a lower validation loss after which training stops.
+        lr: of the first and the last layer.
+        weight_decay: of the first and the last layer.
+        lr_operators: of the operators ``K``, which have no weight decay.
+        lr_bounds: of the clipping bounds, which have none either.
+        step_size: ``h``.
+        dropout: a share.
+        seed: of initialisation and dropout.
+        track_test: record the test accuracy of every epoch, for comparison with figures that were selected by it; nothing is chosen by it.
+    """
+
+    model: str
+    data: str
+    scheme: GraphScheme | None = None
+    epochs: int = 1500
+    patience: int = 100
+    lr: float = 0.01
+    weight_decay: float = 5e-4
+    lr_operators: float = 1e-4
+    lr_bounds: float = 1e-3
+    step_size: float = 0.5
+    dropout: float = 0.6
+    seed: int = 0
+    track_test: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("model", "data"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} is {getattr(self, name)!r}", mend="give its name in quotes")
+        for name, least in (("epochs", 1), ("patience", 1), ("seed", 0)):
+            number = getattr(self, name)
+            if type(number) is not int or number < least:
+                raise UsageError(f"{name} is {number!r}", mend=f"choose a whole number, at least {least}")
+        for name in ("lr", "weight_decay", "lr_operators", "lr_bounds", "step_size", "dropout"):
+            number = getattr(self, name)
+            if type(number) not in (int, float) or not math.isfinite(number) or number < 0:
+                raise UsageError(f"{name} is {number!r}", mend="give a number that is not negative, without quotes")
+        if self.dropout >= 1 or not self.lr or not self.step_size:
+            raise UsageError(
+                f"dropout {self.dropout}, lr {self.lr} or step_size {self.step_size} is out of range",
+                mend="choose dropout < 1 and the others above zero",
+            )
+        if type(self.track_test) is not bool:
+            raise UsageError(f"track_test is {self.track_test!r}", mend="choose true or false")
+
+    @property
+    def name(self) -> str:
+        """``model scheme``, for tables."""
+        return f"{self.model} {'FP32' if self.scheme is None else self.scheme.name}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> GraphRecipe:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            UsageError: a field is unknown, missing, of another type or out of range.
+        """
+        _check_names("recipe of a graph network", content, cls)
+        scheme = content.get("scheme")
+        if scheme is not None:
+            if not isinstance(scheme, dict):
+                raise UsageError(f"scheme is {scheme!r}", mend="give it as a table")
+            _check_names("scheme of a graph network", scheme, GraphScheme)
+        try:
+            return cls(**{**content, "scheme": None if scheme is None else GraphScheme(**scheme)})
+        except TypeError as error:
+            raise UsageError(f"the recipe cannot be used: {error}", mend="give model and data, numbers as numbers") from error
+
+    @classmethod
+    def from_toml(cls, path: Path) -> GraphRecipe:
+        """Read a recipe; the table ``[scheme]`` holds the quantisation, without it training is FP32.
+
+        Raises:
+            ArtefactError: the file is missing or no TOML.
+            UsageError: its fields are wrong.
+        """
+        try:
+            content = tomllib.loads(read_bytes(path, "recipe", limit=1 << 20).decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ArtefactError(f"{path} is no TOML file: {error}", mend="mend the line it names") from error
+        return cls.from_dict(content)
+
+
+def _check_names(what: str, content: Mapping[str, Any], kind: type[GraphRecipe | GraphScheme]) -> None:
+    known = {field.name for field in fields(kind)}
+    if unknown := set(content) - known:
+        raise UsageError(f"a {what} has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(sorted(known))}")
