@@ -7,7 +7,7 @@ stop when the validation loss has not fallen for a while, answer with the epoch 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from edgeq.errors import Interrupted, OutputError, UsageError
 from edgeq.files import check_output, write_json
 from edgeq.training import graph_checkpoint as checkpoints
 from edgeq.training.checkpoint import MODEL, OPTIMIZER, model_state, restore_tensors
+from edgeq.training.graph_quantization import observe_bounds, quantize_graph
 from edgeq.training.loop import BEST, LAST, RUN, SAVE_SECONDS, Progress
 from edgeq.training.stopping import stop_requests
 
@@ -87,6 +88,7 @@ def train_graph(
     data: GraphData,
     folder: Path,
     *,
+    start: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
@@ -98,6 +100,7 @@ def train_graph(
         recipe: the run.
         data: its graph.
         folder: where checkpoints go.
+        start: a checkpoint of the same network in FP32, whose weights a run begins with instead of random ones.
         resume: go on from ``last.safetensors`` if it is there.
         overwrite: replace an earlier run in ``folder``.
         threads: for torch; None leaves its setting. Bit-identical results need the same number.
@@ -110,7 +113,7 @@ def train_graph(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    return _Run(recipe, data, folder, report).run(resume=resume, overwrite=overwrite)
+    return _Run(recipe, data, folder, report, start).run(resume=resume, overwrite=overwrite)
 
 
 def features(data: GraphData) -> torch.Tensor:
@@ -119,13 +122,17 @@ def features(data: GraphData) -> torch.Tensor:
 
 
 class _Run:
-    def __init__(self, recipe: GraphRecipe, data: GraphData, folder: Path, report: Callable[[Progress], None]) -> None:
+    def __init__(self, recipe: GraphRecipe, data: GraphData, folder: Path, report: Callable[[Progress], None], start: Path | None) -> None:
         self.recipe, self.data, self.folder, self.report = recipe, data, folder, report
         torch.manual_seed(recipe.seed)
-        self.network = checkpoints.build_network(recipe, data.shape[1], len(data.classes))
         self.edges = torch.from_numpy(data.edges.copy())
         self.graph = checkpoints.build_gradient(recipe, self.edges, data.nodes)
         self.x, self.labels = features(data), torch.from_numpy(data.labels)
+        network = checkpoints.build_network(replace(recipe, scheme=None), data.shape[1], len(data.classes))
+        if start is not None:
+            restore_tensors(network, checkpoints.read(start).tensors, f"{recipe.model} FP32", start)
+        self.network = network if recipe.scheme is None else quantize_graph(network, recipe.scheme)
+        observe_bounds(self.network, self.x, self.graph)
         self.parameters = dict(self.network.named_parameters())
         self.optimizer = torch.optim.Adam(_groups(self.network, recipe))
         self.state = _State()

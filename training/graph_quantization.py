@@ -12,7 +12,7 @@ from edgeq.metrics import DriftMeter, pooled_mse
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn
 from edgeq.training.activation_error import ActivationError
 from edgeq.training.graph_recipe import FLOAT
-from edgeq.training.insertion import ACTIVATION_BOUND, set_rounding
+from edgeq.training.insertion import set_rounding
 from edgeq.training.layers import WeightQuantizer
 from edgeq.training.quantizers.ceiling import CeilingClip
 from edgeq.training.quantizers.learned_clip import LearnedClip
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from edgeq.models.pde_gcn import GraphGradient
     from edgeq.training.graph_recipe import GraphScheme
 
+_SHARES = 20  # of the largest magnitude that are tried as a bound
+
 
 def quantize_graph(model: PdeGcn, scheme: GraphScheme) -> PdeGcn:
     """A copy of a float network with the published quantisers in each step.
 
-    The state and the inner activation get a learned bound each, 6.0 at first (Ben-Yair et al., 2022, Eq. 18, as released). The
+    The state and the inner activation get a learned bound each (Ben-Yair et al., 2022, Eq. 18). The
     operators are quantised as they are: without a BatchNorm behind them, nothing would absorb the scale that Eq. 20 takes away.
     The first and the last layer stay in float, as published.
     """
@@ -47,13 +49,51 @@ def _steps(model: PdeGcn) -> list[DiffusionStep]:
 
 def _activations(scheme: GraphScheme) -> nn.Module:
     if scheme.activations == "released":
-        return CeilingClip(scheme.act_bits, bound=ACTIVATION_BOUND)
-    return LearnedClip(scheme.act_bits, signed=True, narrow=True, bound=ACTIVATION_BOUND)  # narrow: an odd function, as tanh is
+        return CeilingClip(scheme.act_bits, bound=scheme.bound)
+    return LearnedClip(scheme.act_bits, signed=True, narrow=True, bound=scheme.bound)  # narrow: an odd function, as tanh is
 
 
 def _weights(operator: Tensor, bits: int) -> WeightQuantizer:
     bound = float(operator.detach().abs().max())
     return WeightQuantizer(LearnedClip(bits, signed=True, narrow=True, bound=bound), normalize=False)
+
+
+@torch.no_grad()
+def observe_bounds(model: PdeGcn, x: Tensor, graph: GraphGradient) -> None:
+    """Give each activation quantiser whose bound is still zero the one with the least squared error on what it meets in one pass.
+
+    Few of a graph's values are large: at 4 bits a bound at the largest magnitude would round most of them to zero.
+
+    Args:
+        model: a network, quantised or not; its mode is kept.
+        x: features (nodes, in_channels).
+        graph: its gradient.
+    """
+    clips = [clip for step in _steps(model) for clip in (step.quantize_state, step.quantize_inner)]
+    waiting = [clip for clip in clips if isinstance(clip, LearnedClip) and not clip.alpha]
+    if not waiting:
+        return
+
+    def observe(clip: LearnedClip, inputs: tuple[Tensor, ...]) -> None:
+        clip.alpha.fill_(_best_bound(clip, inputs[0]))
+
+    hooks = [clip.register_forward_pre_hook(observe) for clip in waiting]
+    training = model.training
+    try:
+        model.eval()(x, graph)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+
+
+def _best_bound(clip: LearnedClip, x: Tensor) -> float:
+    def error(bound: float) -> float:
+        clip.alpha.fill_(bound)
+        return float((clip.forward(x) - x).square().sum())
+
+    largest = float(x.abs().max())
+    return min((largest * share / _SHARES for share in range(1, _SHARES + 1)), key=error)
 
 
 @torch.inference_mode()

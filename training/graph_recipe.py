@@ -27,11 +27,13 @@ class GraphScheme:
         act_bits: width of the state and of the inner activation of each step, 2 to 8.
         activations: ``signed`` for Eq. 18 with a zero, or ``released`` for the quantiser of the released code, which no integer
             runtime can hold.
+        bound: the activations' clipping bound at first, 6.0 as released; 0 chooses the one with the least squared error in a first pass.
     """
 
     weight_bits: int = 4
     act_bits: int = 8
     activations: ActivationQuantizer = "signed"
+    bound: float = 6.0
 
     def __post_init__(self) -> None:
         for name, widest in (("weight_bits", FLOAT), ("act_bits", 8)):
@@ -43,6 +45,9 @@ class GraphScheme:
             raise UsageError(
                 f"no activation quantiser is called {self.activations!r}", mend=f"choose {' or '.join(get_args(ActivationQuantizer))}"
             )
+
+        if type(self.bound) not in (int, float) or not math.isfinite(self.bound) or self.bound < 0:
+            raise UsageError(f"bound is {self.bound!r}", mend="give a number that is not negative")
 
     @property
     def name(self) -> str:
