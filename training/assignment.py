@@ -1,0 +1,172 @@
+"""Which quantiser stands where: a scheme, its rules and the placement, turned into one quantiser for each weight and grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeq.errors import UsageError
+from edgeq.placement import FIRST_LAST, LayerWidths, place
+from edgeq.training.layer_rules import resolve
+from edgeq.training.layers import WeightQuantizer, output_axis
+from edgeq.training.quantizers.catalogue import build_activation, build_weight, find
+from edgeq.training.quantizers.tracked_range import TrackedRange
+from edgeq.training.scheme import AUTO, check_method
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+    from edgeq.placement import GridSpec, Op, Placement
+    from edgeq.training.quantizers.protocol import GridQuantizer
+    from edgeq.training.scheme import Scheme
+
+_OBSERVED: Mapping[str, str] = {"weights": "max-abs", "activations": "tracked"}  # for what no paper quantises
+_LEARNED = "learned-clip"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a scheme means for one network.
+
+    Attributes:
+        placement: where quantisers stand, with widths.
+        scheme: what holds for the network.
+        schemes: what holds for each quantised layer, rules applied.
+        paths: module path of each layer.
+    """
+
+    placement: Placement
+    scheme: Scheme
+    schemes: Mapping[str, Scheme]
+    paths: Mapping[str, str]
+
+    def weight_quantizer(self, name: str, module: nn.Module, bn: nn.Module | None) -> WeightQuantizer:
+        """The quantiser of a layer's weights.
+
+        Args:
+            name: the layer's tensor.
+            module: Conv2d, ConvTranspose2d or Linear.
+            bn: the BatchNorm behind it, if any.
+
+        Raises:
+            UsageError: its output channels cannot have a scale each.
+        """
+        here, bits = self.schemes[name], self.placement.layers[name]
+        method = self._weight_method(name, normalized=here.normalize_weights and bn is not None)
+        normalize = here.normalize_weights and bn is not None and find("weights", method).normalized
+        axis = self._channels_axis(name, module) if here.per_channel else None
+        weight: Any = module.weight
+        return WeightQuantizer(build_weight(method, bits, weight, channels_axis=axis, normalized=normalize), normalize=normalize)
+
+    def activation_quantizer(self, spec: GridSpec) -> GridQuantizer:
+        """The quantiser of one grid.
+
+        Raises:
+            UsageError: the layers that read it have rules for different methods.
+        """
+        method = self._activation_method(spec) if spec.inner else _OBSERVED["activations"]
+        if method == _OBSERVED["activations"] and self.scheme.affine and spec.signed:
+            return TrackedRange(spec.bits)
+        return build_activation(method, spec.bits, signed=spec.signed)
+
+    def check_tied(self, first: str, second: str, modules: tuple[nn.Module, nn.Module]) -> None:
+        """Whether two layers of one weight ask for the same integers.
+
+        Args:
+            first: a layer's tensor.
+            second: the other's.
+            modules: both layers.
+
+        Raises:
+            UsageError: they do not.
+        """
+        for what, one, other in (
+            ("weight_bits", self.placement.layers[first], self.placement.layers[second]),
+            *((field, getattr(self.schemes[first], field), getattr(self.schemes[second], field)) for field in ("weights", "per_channel")),
+        ):
+            if one != other:
+                raise UsageError(
+                    f"{self.paths[first]} and {self.paths[second]} share one weight, and have {what} {one} and {other}",
+                    mend="give both the same, with one rule that matches both",
+                )
+        if self.schemes[first].per_channel and output_axis(modules[0]) != output_axis(modules[1]):
+            raise UsageError(
+                f"{self.paths[second]} has the weight of {self.paths[first]} transposed: a scale for each output channel of the one "
+                "would lie on the input axis of the other, which no integer kernel computes",
+                mend="leave out per_channel, or add a rule with per_channel = false for both",
+            )
+
+    def _weight_method(self, name: str, *, normalized: bool) -> str:
+        method, bits = self.schemes[name].weights, self.placement.layers[name]
+        if method == AUTO:
+            return _LEARNED if normalized else _OBSERVED["weights"]
+        outer = name in self.placement.ends and bits not in find("weights", method).widths
+        return _OBSERVED["weights"] if outer else method
+
+    def _activation_method(self, spec: GridSpec) -> str:
+        asked = {self.schemes[name].activations: name for name in spec.readers}
+        if len(asked) > 1:
+            layers = " and ".join(f"{self.paths[name]} ({method})" for method, name in asked.items())
+            raise UsageError(f"{layers} read one tensor with different methods", mend="give the layers that read it the same method")
+        method = next(iter(asked), AUTO if self.scheme.activations == AUTO else _OBSERVED["activations"])
+        if method == AUTO:
+            return _OBSERVED["activations"] if spec.signed else _LEARNED
+        found = find("activations", method)
+        return method if spec.signed in found.signs and spec.bits in found.widths else _OBSERVED["activations"]
+
+    def _channels_axis(self, name: str, module: nn.Module) -> int:
+        axis = output_axis(module)
+        if axis is None:
+            raise UsageError(
+                f"the output channels of {self.paths[name]} lie along two axes of its weight, so that no format has a scale for each",
+                mend=f'leave out per_channel, or add a rule with match = "{self.paths[name]}" and per_channel = false',
+            )
+        return axis
+
+
+def assign(ops: Sequence[Op], paths: Mapping[str, str], scheme: Scheme) -> Assignment:
+    """What a scheme means for a network.
+
+    Args:
+        ops: the network in the words of the placement rules.
+        paths: module path of each layer, by the tensor it makes.
+        scheme: the scheme.
+
+    Raises:
+        UsageError: a rule matches no layer, or one that stays in float.
+    """
+    changes = resolve(scheme.layers, paths.values())
+    overrides = {name: _widths(changes[path]) for name, path in paths.items() if path in changes}
+    placement = place(
+        ops,
+        placement=scheme.placement,
+        weight_bits=scheme.weight_bits,
+        act_bits=scheme.act_bits,
+        edge_bits=scheme.edge_bits,
+        first_last=scheme.first_last,
+        overrides=overrides,
+    )
+    for name in overrides.keys() - placement.layers.keys():
+        raise UsageError(
+            f"a rule matches {paths[name]}, which stays in float as the first or last layer",
+            mend="give its weight_bits there too, or choose another first_last",
+        )
+    schemes = {name: scheme.under(changes.get(paths[name], {})) for name in placement.layers}
+    found = Assignment(placement, scheme, schemes, paths)
+    _check_ends(found)
+    return found
+
+
+def _widths(changes: Mapping[str, Any]) -> LayerWidths:
+    return LayerWidths(changes.get("weight_bits"), changes.get("act_bits"))
+
+
+def _check_ends(found: Assignment) -> None:
+    """A method that was named for the first or last layer alone has to have the width that the layer has."""
+    usual = found.scheme.first_last or FIRST_LAST[found.scheme.placement]
+    for name in found.placement.ends & found.schemes.keys():
+        method = found.schemes[name].weights
+        if usual != "edge" or method != found.scheme.weights:
+            check_method("weights", method, found.placement.layers[name], f" of {found.paths[name]}")

@@ -1,0 +1,71 @@
+"""The uniform quantiser whose range follows both ends of what it meets, with the zero point wherever that puts it.
+
+An integer runtime stores any zero point, so a tensor that is mostly positive need not waste half its levels on the rest
+(Jacob et al., *Quantization and training of neural networks for efficient integer-arithmetic-only inference*, 2018, Sec. 3.1 and
+Eq. 13).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgeq.quant import QuantParams
+from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid, require_target
+
+
+class TrackedRange(UniformGrid):
+    """Each end moves out at once to the extreme of a training batch and decays slowly towards smaller ones; zero is a level.
+
+    Args:
+        bits: the width it is trained for.
+        decay: the share of the way back to a smaller extreme that each training batch takes.
+    """
+
+    least: Tensor
+    most: Tensor
+
+    def __init__(self, bits: int, *, decay: float = 0.01) -> None:
+        super().__init__(bits, signed=True)
+        self.decay = decay
+        self.register_buffer("least", torch.zeros(()))
+        self.register_buffer("most", torch.zeros(()))
+
+    @property
+    def step(self) -> Tensor:
+        """1 LSB in real units; shape ()."""
+        return (self.most - self.least).clamp(min=2 * SMALLEST_BOUND) / self._highest
+
+    @property
+    def zero_point(self) -> int:
+        """The stored integer that stands for zero, 0 to ``2^b - 1``."""
+        return int((-self.least / self.step).round())
+
+    @property
+    def levels(self) -> int:
+        """The greatest integer, the zero point taken off."""
+        return self._highest - self.zero_point
+
+    @property
+    def qmin(self) -> int:
+        """The least integer, the zero point taken off."""
+        return -self.zero_point
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fake-quantise; in training, follow the batch first."""
+        if self.training:
+            with torch.no_grad():
+                least, most = (end.float() for end in x.detach().aminmax())
+                self.least.copy_(torch.minimum(least, self.least.lerp(least, self.decay)).clamp(max=0.0))
+                self.most.copy_(torch.maximum(most, self.most.lerp(most, self.decay)).clamp(min=0.0))
+        return super().forward(x)
+
+    def quant_params(self) -> QuantParams:
+        """The grid in uint8, with its own zero point."""
+        require_target(self)
+        return QuantParams.of(self.step.detach().cpu().numpy(), self.zero_point, "uint8", 0, self._highest)
+
+    @property
+    def _highest(self) -> int:
+        """The greatest stored integer."""
+        return int(2**self.bits - 1)
