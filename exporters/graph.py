@@ -69,6 +69,13 @@ class GraphWriter:
         self._nodes.append(node)
         return output
 
+    def as_output(self, value: ir.Value, number: int) -> ir.Value:
+        """A value under the name of the graph's output of a number, from 1; a Q/DQ graph's inputs and outputs are never one value."""
+        if value.producer() is None:
+            value = self.op("Identity", [value], f"{value.name}_output", shape=[int(str(size)) for size in list(value.shape or ())[1:]])
+        value.name = OUTPUT if number == 1 else self._unique(f"{OUTPUT}_{number}")
+        return value
+
     def quantize(
         self, value: ir.Value, name: str, grid: str, params: QuantParams, shape: Sequence[int], *, in_range: bool = False
     ) -> ir.Value:

@@ -16,8 +16,10 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
+from edgeq.exporters.functions import write_function
 from edgeq.exporters.graph import GraphWriter
-from edgeq.lowering import POOL_OPTIONS, ActivationQuantizer, IntegerLayer, read_pooling
+from edgeq.functions import function_name, function_options
+from edgeq.lowering import POOL_OPTIONS, ActivationQuantizer, Inactive, IntegerLayer, read_pooling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +36,7 @@ _ARITHMETIC: dict[Any, str] = {
     torch.sub: "Sub",
     operator.mul: "Mul",
     torch.mul: "Mul",
+    operator.truediv: "Div",
 }
 _POOLS: dict[Any, str] = {
     nn.AvgPool2d: "AveragePool",
@@ -42,28 +45,40 @@ _POOLS: dict[Any, str] = {
     F.max_pool2d: "MaxPool",
     nn.AdaptiveAvgPool2d: "GlobalAveragePool",
     F.adaptive_avg_pool2d: "GlobalAveragePool",
+    nn.AdaptiveMaxPool2d: "GlobalMaxPool",
+    F.adaptive_max_pool2d: "GlobalMaxPool",
 }
+_DROPOUT = nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.AlphaDropout
 
 
-def lower(module: nn.Module, input_shape: Sequence[int], *, metadata: Mapping[str, str] | None = None) -> ir.Model:
+def lower(
+    module: nn.Module, input_shape: Sequence[int] | Sequence[Sequence[int]], *, metadata: Mapping[str, str] | None = None
+) -> ir.Model:
     """The ONNX model of a network in evaluation mode.
 
     Args:
         module: a network that ``torch.fx`` can trace; quantised ones answer :mod:`edgeq.lowering`'s questions.
-        input_shape: of one sample, (channels, height, width).
+        input_shape: of one sample, (channels, height, width), or one such for each input.
         metadata: written to the model's ``metadata_props``.
 
     Returns:
-        A model with float32 input ``input``, (N, channels, height, width), and float32 output ``output``.
+        A model with float32 input ``input``, (N, channels, height, width), and float32 output ``output``. Further inputs have the
+        names of the network's parameters, further outputs are ``output_2`` and so on.
 
     Raises:
         UsageError: an operation has no ONNX form here; names it.
     """
     module.eval()
     graph_module = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
+    shapes = _shapes(input_shape)
     with torch.no_grad():
-        ShapeProp(graph_module).propagate(torch.zeros(1, *input_shape))
-    return _Lowering(graph_module).run(input_shape, metadata or {})
+        ShapeProp(graph_module).propagate(*(torch.zeros(1, *shape) for shape in shapes))
+    return _Lowering(graph_module).run(shapes, metadata or {})
+
+
+def _shapes(given: Sequence[int] | Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    sizes = [each for each in given if isinstance(each, int)]
+    return [tuple(sizes)] if len(sizes) == len(given) else [tuple(each) for each in given if not isinstance(each, int)]
 
 
 class _Lowering:
@@ -74,18 +89,16 @@ class _Lowering:
         self.values: dict[fx.Node, ir.Value] = {}
         self.grids: dict[fx.Node, tuple[str, QuantParams]] = {}  # nodes whose values lie on a grid
 
-    def run(self, input_shape: Sequence[int], metadata: Mapping[str, str]) -> ir.Model:
+    def run(self, shapes: Sequence[Sequence[int]], metadata: Mapping[str, str]) -> ir.Model:
         inputs: list[ir.Value] = []
-        outputs: list[ir.Value] = []
         for node in self.nodes:
             if node.op == "placeholder":
-                self.values[node] = self.writer.input(node.name if inputs else "input", input_shape)
+                self.values[node] = self.writer.input(node.name if inputs else "input", shapes[len(inputs)])
                 inputs.append(self.values[node])
-            elif node.op == "output":
-                outputs.append(self.values[node.args[0]])
-            else:
+            elif node.op != "output":
                 self.values[node] = self._node(node)
-        outputs[0].name = "output"
+        returned = list(dict.fromkeys(self.nodes[-1].all_input_nodes))
+        outputs = [self.writer.as_output(self.values[node], number) for number, node in enumerate(returned, 1)]
         return self.writer.model(inputs, outputs, metadata)
 
     def _node(self, node: fx.Node) -> ir.Value:
@@ -150,13 +163,13 @@ class _Lowering:
             return self._op("Gemm", [source, *self._parameters(node, module, "weight", "bias")], node, transB=1)
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             return self._op("BatchNormalization", [source, *self._norm(node, module)], node, epsilon=module.eps)
-        if isinstance(module, nn.ReLU):
-            return self._op("Relu", [source], node)
+        if (name := function_name(module)) is not None:
+            return write_function(self.writer, name, source, node.name, _shape(node), _options(name, node, module))
         if type(module) in _POOLS:
             return self._pool(node, _POOLS[type(module)], vars(module))
         if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
             return self._view("Flatten", [source], node, axis=1)
-        if isinstance(module, nn.Identity | nn.Dropout):
+        if isinstance(module, _DROPOUT | Inactive):
             return self._unchanged(node)
         raise _unsupported(f"{node.target} ({type(module).__name__})")
 
@@ -166,13 +179,18 @@ class _Lowering:
             if len(node.args) != 2 or node.kwargs:
                 raise _unsupported(f"{node.name}: arithmetic with more than two operands")
             return self._op(_ARITHMETIC[target], [self._operand(node, argument, index) for index, argument in enumerate(node.args)], node)
-        if target in (torch.relu, F.relu, "relu"):
-            return self._op("Relu", [self._source(node)], node)
+        if (name := function_name(target)) is not None:
+            return write_function(self.writer, name, self._source(node), node.name, _shape(node), _options(name, node, target))
         if target is torch.cat:
             tensors: Any = _argument(node, 0, "tensors")
             return self._op("Concat", [self.values[tensor] for tensor in tensors], node, axis=_argument(node, 1, "dim", 0))
         if target in (torch.flatten, "flatten") and (_argument(node, 1, "start_dim", 0), _argument(node, 2, "end_dim", -1)) == (1, -1):
             return self._view("Flatten", [self._source(node)], node, axis=1)
+        if target is torch.unflatten and _argument(node, 1, "dim") == 1:
+            sizes = self.writer.constant(f"{node.name}_sizes", np.array([0, *_shape(node)], np.int64))
+            return self._view("Reshape", [self._source(node), sizes], node)
+        if target in (torch.transpose, torch.permute):
+            return self._transpose(node)
         if target is operator.getitem:
             return self._slice(node)
         if target is F.pad:
@@ -184,10 +202,22 @@ class _Lowering:
 
     def _pool(self, node: fx.Node, op_type: str, options: Mapping[str, Any]) -> ir.Value:
         pooling = read_pooling(op_type, node.name, options)
-        if op_type == "GlobalAveragePool":
+        if op_type.startswith("Global"):
             return self._op(op_type, [self._source(node)], node)
         attributes = {"kernel_shape": pooling.kernel, "strides": pooling.stride, "pads": pooling.padding * 2}
         return self._op(op_type, [self._source(node)], node, **attributes)
+
+    def _transpose(self, node: fx.Node) -> ir.Value:
+        rank = len(_shape(node)) + 1
+        order = list(range(rank))
+        if node.target is torch.transpose:
+            one, other = (_argument(node, index, f"dim{index - 1}") % rank for index in (1, 2))
+            order[one], order[other] = other, one
+        else:
+            order = [axis % rank for axis in _argument(node, 1, "dims")]
+        if order[0]:
+            raise _unsupported(f"{node.name}: moving the batch's axis")
+        return self._view("Transpose", [self._source(node)], node, perm=order)
 
     def _slice(self, node: fx.Node) -> ir.Value:
         index: Any = node.args[1]
@@ -256,9 +286,21 @@ def _argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
     return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
 
 
+def _options(name: str, node: fx.Node, target: Any) -> dict[str, Any]:
+    """The options of a function of one number; a slope that was trained is a number now."""
+    if isinstance(target, nn.PReLU):
+        if target.num_parameters != 1:
+            raise _unsupported(f"{node.target}: PReLU with a slope for each channel")
+        return {"negative_slope": target.weight.item()}
+    return function_options(name, target, node.args[1:], node.kwargs)
+
+
 def _shape(node: fx.Node) -> tuple[int, ...]:
     return tuple(node.meta["tensor_meta"].shape[1:])
 
 
 def _unsupported(what: str) -> UsageError:
-    return UsageError(f"{what} has no ONNX form in edgeq", mend="use layers, BatchNorm, ReLU, +, cat, slices, zero padding and pooling")
+    return UsageError(
+        f"{what} has no ONNX form in edgeq",
+        mend="use layers, BatchNorm, functions of one number, +, *, cat, slices, zero padding and pooling",
+    )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import operator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import fx, nn
 
 from edgeq.errors import UsageError
 from edgeq.training.operators import is_bn, module_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def drop_inactive(graph_module: fx.GraphModule) -> None:
@@ -54,13 +58,28 @@ def _subtracts_layer(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     return isinstance(branch, fx.Node) and len(branch.users) == 1 and _ends_layer(graph_module, branch)
 
 
+def keep_gain(graph_module: fx.GraphModule, node: fx.Node, gains: Mapping[fx.Node, float]) -> None:
+    """A layer left in float has nowhere to hide its gain: multiply behind it."""
+    if node not in gains:
+        return
+    with graph_module.graph.inserting_after(node):
+        scaled = graph_module.graph.call_function(operator.mul, (node, gains[node]))
+    node.replace_all_uses_with(scaled, delete_user_cb=lambda user: user is not scaled)
+
+
 def norms_behind_layers(graph_module: fx.GraphModule) -> dict[fx.Node, fx.Node]:
-    """Layer node to the BatchNorm node that alone reads it."""
-    found = {}
+    """Layer node to the BatchNorm node that alone reads it; a BatchNorm of images may stand elsewhere too.
+
+    Raises:
+        UsageError: a BatchNorm of features stands elsewhere; names it.
+    """
+    found: dict[fx.Node, fx.Node] = {}
     for node in graph_module.graph.nodes:
-        if is_bn(graph_module, node):
-            layer = node.args[0]
-            if not _ends_layer(graph_module, layer) or is_bn(graph_module, layer) or len(layer.users) != 1:
-                raise UsageError(f"the BatchNorm {node.target!r} does not stand right behind one layer", mend="move it there, or remove it")
+        if not is_bn(graph_module, node):
+            continue
+        layer = node.args[0]
+        if _ends_layer(graph_module, layer) and not is_bn(graph_module, layer) and len(layer.users) == 1:
             found[layer] = node
+        elif isinstance(module_of(graph_module, node), nn.BatchNorm1d):
+            raise UsageError(f"the BatchNorm {node.target!r} does not stand right behind one layer", mend="move it there, or remove it")
     return found

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import copy
-import operator
 from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from edgeq.errors import UsageError
 from edgeq.placement import GridSpec, Placement, place
 from edgeq.training.certificates import certified_steps, pass_certificates_on
-from edgeq.training.folding import absorb_constants, drop_inactive, norms_behind_layers
+from edgeq.training.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.operators import module_of, operators
 from edgeq.training.quantizers.learned_clip import LearnedClip
 from edgeq.training.quantizers.tracked_clip import TrackedClip
 from edgeq.training.quantizers.uniform import UniformQuantizer
+from edgeq.training.separating import separate_calls
+from edgeq.training.standalone_norms import insert_norms
 from edgeq.training.tracing import trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
     from edgeq.training.scheme import Scheme
 
@@ -28,7 +30,7 @@ WEIGHT_BOUND = 3.0  # published initial bounds, for normalised weights and for a
 ACTIVATION_BOUND = 6.0
 
 
-def quantize(model: nn.Module, scheme: Scheme) -> fx.GraphModule:
+def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor] | None = None) -> fx.GraphModule:
     """A copy of a float network with quantisers in it, ready to train with any loop.
 
     Weights, names and tied weights are kept. Activation quantisers live under ``quantizers``; the tensor that one puts
@@ -37,17 +39,22 @@ def quantize(model: nn.Module, scheme: Scheme) -> fx.GraphModule:
     Args:
         model: a float network that ``torch.fx`` can trace.
         scheme: widths and placement.
+        example: of the input, or of each input, with a batch dimension: only its shape counts. Needed where the network's forward
+            asks for sizes.
 
     Raises:
         UsageError: the network cannot be traced, or holds something that cannot be quantised; names it.
     """
     steps = certified_steps(model)
-    graph_module = trace(copy.deepcopy(model))
+    graph_module = trace(copy.deepcopy(model), example)
     drop_inactive(graph_module)
+    separate_calls(graph_module)
     gains = absorb_constants(graph_module)
     norms = norms_behind_layers(graph_module)
-    placement = place(operators(graph_module, norms), placement=scheme.placement, **_widths(scheme))
-    layers = _insert_layers(graph_module, placement, norms, gains, scheme)
+    ops = operators(graph_module, norms)
+    placement = place(ops, placement=scheme.placement, **_widths(scheme))
+    layers = insert_norms(graph_module, ops, placement, gains) if scheme.placement == "integer" else {}
+    layers |= _insert_layers(graph_module, placement, norms, gains, scheme)
     _insert_quantizers(graph_module, placement, layers)
     pass_certificates_on(graph_module, steps)
     graph_module.delete_all_unused_submodules()
@@ -89,15 +96,11 @@ def _insert_layers(
     for node in nodes:
         last = norms.get(node, node)
         if last.name not in placement.layers:
-            _keep_gain(graph_module, node, gains)
+            keep_gain(graph_module, node, gains)
             continue
         if node in norm_nodes:  # done together with its layer
             continue
         module: Any = module_of(graph_module, node)
-        if isinstance(module, QuantLayer):
-            raise UsageError(
-                f"the layer {node.target!r} is called twice", mend="give each call a layer of its own; two layers may share one weight"
-            )
         bn: Any = module_of(graph_module, last) if node in norms else None
         if module.weight not in shared:
             shared[module.weight] = _weight_quantizer(module.weight, placement.layers[last.name], bn, scheme)
@@ -109,15 +112,6 @@ def _insert_layers(
             last.target, last.args = node.target, node.args
             graph_module.graph.erase_node(node)
     return layers
-
-
-def _keep_gain(graph_module: fx.GraphModule, node: fx.Node, gains: dict[fx.Node, float]) -> None:
-    """A layer left in float has nowhere to hide its gain: multiply behind it."""
-    if node not in gains:
-        return
-    with graph_module.graph.inserting_after(node):
-        scaled = graph_module.graph.call_function(operator.mul, (node, gains[node]))
-    node.replace_all_uses_with(scaled, delete_user_cb=lambda user: user is not scaled)
 
 
 def _weight_quantizer(weight: nn.Parameter, bits: int, bn: nn.Module | None, scheme: Scheme) -> WeightQuantizer:

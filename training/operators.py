@@ -3,50 +3,77 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.lowering import POOL_OPTIONS, read_pooling
+from edgeq.functions import bounds, function_name, function_options
+from edgeq.lowering import POOL_OPTIONS, Inactive, read_pooling
 from edgeq.placement import Kind, Op
+from edgeq.training.function_groups import groups_of
 
-_MODULES: dict[type[nn.Module], Kind] = {
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeq.training.function_groups import Group
+
+_MODULES: Mapping[type[nn.Module], Kind] = {
     nn.Conv2d: "layer",
     nn.ConvTranspose2d: "layer",
     nn.Linear: "layer",
-    nn.ReLU: "relu",
+    nn.BatchNorm2d: "norm",
+    nn.SyncBatchNorm: "norm",
     nn.AvgPool2d: "pool",
     nn.MaxPool2d: "pool",
     nn.AdaptiveAvgPool2d: "pool",
+    nn.AdaptiveMaxPool2d: "pool",
     nn.Flatten: "view",
     nn.Dropout: "view",
+    nn.Dropout2d: "view",
 }
-_FUNCTIONS: dict[Any, Kind] = {
-    torch.relu: "relu",
-    F.relu: "relu",
-    "relu": "relu",
+_FUNCTIONS: Mapping[Any, Kind] = {
     operator.add: "add",
     torch.add: "add",
-    "add": "add",
+    operator.sub: "function",
+    operator.mul: "mul",
     torch.cat: "join",
     F.avg_pool2d: "pool",
     F.max_pool2d: "pool",
     F.adaptive_avg_pool2d: "pool",
+    F.adaptive_max_pool2d: "pool",
     torch.flatten: "view",
-    "flatten": "view",
+    torch.unflatten: "view",
+    torch.transpose: "view",
+    torch.permute: "view",
     operator.getitem: "view",
     F.pad: "view",
 }
-_POOLS: dict[Any, str] = {
+_POOLS: Mapping[Any, str] = {
     nn.AvgPool2d: "AveragePool",
     F.avg_pool2d: "AveragePool",
     nn.MaxPool2d: "MaxPool",
     F.max_pool2d: "MaxPool",
     nn.AdaptiveAvgPool2d: "GlobalAveragePool",
     F.adaptive_avg_pool2d: "GlobalAveragePool",
+    nn.AdaptiveMaxPool2d: "GlobalMaxPool",
+    F.adaptive_max_pool2d: "GlobalMaxPool",
+}
+_MENDS: Mapping[str, str] = {
+    "layer_norm": "use BatchNorm2d, which becomes part of the layer before it",
+    "group_norm": "use BatchNorm2d, which becomes part of the layer before it",
+    "LayerNorm": "use BatchNorm2d, which becomes part of the layer before it",
+    "GroupNorm": "use BatchNorm2d, which becomes part of the layer before it",
+    "InstanceNorm2d": "use BatchNorm2d, which becomes part of the layer before it",
+    "Conv1d": "use a Conv2d with a kernel of height 1",
+    "Conv3d": "use Conv2d layers",
+    "softmax": "leave it to what reads the network's output",
+    "Softmax": "leave it to what reads the network's output",
+    "log_softmax": "leave it to what reads the network's output, as torch's cross_entropy does",
+    "LogSoftmax": "leave it to what reads the network's output, as torch's cross_entropy does",
+    "PReLU": "use nn.PReLU() with one slope for all channels",
 }
 
 
@@ -57,36 +84,78 @@ def module_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 def is_bn(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node calls a BatchNorm."""
-    return isinstance(module_of(graph_module, node), nn.BatchNorm1d | nn.BatchNorm2d)
+    return isinstance(module_of(graph_module, node), nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm)
 
 
-def operators(graph_module: fx.GraphModule, norms: dict[fx.Node, fx.Node]) -> list[Op]:
-    """The graph in the words of the placement rules; a layer and its BatchNorm are one, named by the BatchNorm."""
-    ops = []
-    for node in graph_module.graph.nodes:
+def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) -> list[Op]:
+    """The graph in the words of the placement rules.
+
+    A layer and its BatchNorm are one, named by the BatchNorm; functions of one tensor after each other are one, named by the last.
+
+    Args:
+        graph_module: a canonical graph.
+        norms: the BatchNorm of each layer that has one.
+
+    Raises:
+        UsageError: something cannot be quantised; names it.
+    """
+    groups = groups_of(graph_module)
+    inside = {node for group in groups.values() for node in group.members} - groups.keys()
+    layers = {norm: layer for layer, norm in norms.items()}
+    ops: list[Op] = []
+    nodes: list[fx.Node] = list(graph_module.graph.nodes)
+    for node in nodes:
         if node.op == "placeholder":
             ops.append(Op(node.name, "input"))
-        elif node.op != "output" and node not in norms:
-            source = node.args[0] if is_bn(graph_module, node) else node
+        elif node in groups:
+            ops.append(_function(node, groups[node]))
+        elif node.op != "output" and node not in norms and node not in inside:
+            source = layers.get(node, node)
             ops.append(Op(node.name, _kind(graph_module, source), tuple(n.name for n in source.all_input_nodes)))
     return ops
 
 
+def _function(node: fx.Node, group: Group) -> Op:
+    return Op(node.name, "function", (group.source.name,), not_negative=group.not_negative)
+
+
 def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
     module = module_of(graph_module, node)
+    if isinstance(module, Inactive):
+        return "view"
     kind = _FUNCTIONS.get(node.target) if module is None else _MODULES.get(type(module))
+    if kind is None and _is_relu(module if module is not None else node.target, node):
+        kind = "relu"
     if kind is None:
-        what = f"{node.target} ({type(module).__name__})" if module is not None else f"{node.name} ({_title(node.target)})"
-        raise UsageError(f"{what} cannot be quantised", mend=f"use {', '.join(sorted(t.__name__ for t in _MODULES))}, +, cat and slices")
-    if kind == "add" and not all(isinstance(term, fx.Node) for term in node.args):
-        raise UsageError(f"{node.name} adds a constant, which has no grid", mend="put the constant into a bias")
+        raise _refused(node, module)
     if kind == "add" and node.kwargs:
         raise UsageError(
             f"{node.name} adds with {', '.join(node.kwargs)}", mend="multiply the layer before the sum by a number: a + 0.1 * layer(a)"
         )
     if kind == "pool":
         _check_pooling(node, module)
+    if node.target is operator.getitem:
+        _check_slice(node)
     return kind
+
+
+def _is_relu(target: Any, node: fx.Node) -> bool:
+    name = function_name(target)
+    limits = None if name is None else bounds(name, function_options(name, target, node.args[1:], node.kwargs))
+    return limits is not None and limits[0] == 0
+
+
+def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
+    title = type(module).__name__ if module is not None else _title(node.target)
+    what = f"{node.target} ({title})" if module is not None else f"{node.name} ({title})"
+    if node.op == "get_attr":
+        reader = next(iter(node.users))
+        mend = _MENDS.get(_title(reader.target), "put it into a bias or a BatchNorm")
+        return UsageError(
+            f"{reader.name} ({_title(reader.target)}) computes with the constant {node.target!r}, which has no grid", mend=mend
+        )
+    known = ", ".join(sorted(kind.__name__ for kind in _MODULES))
+    return UsageError(f"{what} cannot be quantised", mend=_MENDS.get(title, f"use {known}, functions of one number, +, *, cat and slices"))
 
 
 def _title(target: Any) -> str:
@@ -98,3 +167,9 @@ def _check_pooling(node: fx.Node, module: nn.Module | None) -> None:
     op = _POOLS[node.target if module is None else type(module)]
     given = dict(zip(POOL_OPTIONS[op], node.args[1:], strict=False)) | node.kwargs if module is None else vars(module)
     read_pooling(op, str(node.target) if module is not None else node.name, given)
+
+
+def _check_slice(node: fx.Node) -> None:
+    index: Any = node.args[1]
+    if not all(isinstance(item, slice) for item in (index if isinstance(index, tuple) else (index,))):
+        raise UsageError(f"{node.name} takes a part by number, which drops an axis", mend="slice: x[:, 0:1]")

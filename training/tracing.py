@@ -1,22 +1,221 @@
-"""From a module of anybody's to a graph of its operators, with ``torch.fx``."""
+"""From a module of anybody's to a graph of its operators, with ``torch.fx``.
+
+A network is traced as it computes in evaluation, so what only training computes, such as an auxiliary head, is left out.
+Drop-out and stochastic depth stay: they are modules that compute nothing in evaluation. With an example of the input, sizes are
+numbers while tracing, and control flow that depends on them is followed.
+"""
 
 from __future__ import annotations
 
-from torch import fx, nn
+import copy
+import inspect
+import operator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+from torch.fx.proxy import Attribute
 
 from edgeq.errors import UsageError
+from edgeq.training.canonical import canonicalize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+BATCH = 3  # samples while tracing; a size that equals it is taken for the batch's only where the batch stands
 
 
-def trace(model: nn.Module) -> fx.GraphModule:
-    """The network as a graph whose node names come from its module paths.
+def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) -> fx.GraphModule:
+    """The network as a graph of canonical operators, whose node names come from its module paths.
+
+    Parameters and buffers are the network's own, not copies.
+
+    Args:
+        model: the network.
+        example: of its input or inputs, with a batch dimension; only its shape and dtype count. Needed where the forward
+            depends on sizes.
 
     Raises:
         UsageError: ``torch.fx`` cannot follow it.
     """
+    examples = None if example is None else [_batch(each) for each in ([example] if isinstance(example, Tensor) else example)]
+    modes = [(module, module.training) for module in model.modules()]
     try:
-        return fx.symbolic_trace(model)
+        graph_module = _traced(model.eval(), examples)
+    except UsageError:
+        raise
     except Exception as error:  # whatever a user's forward raises under tracing
-        raise UsageError(
-            f"torch.fx cannot trace {type(model).__name__}: {error}",
-            mend="make its forward free of control flow that depends on tensor values",
-        ) from error
+        raise UsageError(f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}", mend=_mend(example is None)) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    canonicalize(graph_module)
+    graph_module.train(model.training)
+    return graph_module
+
+
+def _traced(model: nn.Module, examples: list[Tensor] | None) -> fx.GraphModule:
+    inactive = {path: OnlyInTraining(module) for path, module in model.named_modules() if path and _computes_in_training_only(module)}
+    tracer = _Tracer(frozenset(inactive), examples)
+    graph = tracer.trace(model, concrete_args=_defaults(model, 1 if examples is None else len(examples)))
+    graph_module = fx.GraphModule(tracer.root, graph, type(model).__name__)
+    used = {str(node.target) for node in graph.nodes if node.op == "call_module"}
+    for path in used & inactive.keys():
+        graph_module.set_submodule(path, inactive[path])
+    return graph_module
+
+
+def _batch(example: Tensor) -> Tensor:
+    """Some samples of the example's shape; the numbers do not matter."""
+    if not isinstance(example, Tensor) or not example.ndim:
+        raise UsageError(f"the example is a {type(example).__name__}, not a batch", mend="give a tensor with a batch dimension")
+    return example.detach()[:1].expand(BATCH, *example.shape[1:]).clone()
+
+
+def _defaults(model: nn.Module, inputs: int) -> dict[str, Any]:
+    """Parameters of ``forward`` beyond the inputs that have a default keep it."""
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    return {each.name: each.default for each in parameters[inputs:] if each.default is not inspect.Parameter.empty}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _mend(without_example: bool) -> str:
+    advice = "make its forward free of control flow that depends on tensor values"
+    return f"{advice}; where it depends on sizes, give an example of the input too" if without_example else advice
+
+
+class OnlyInTraining(nn.Module):
+    """A module that passes its input on in evaluation, such as one that drops whole paths.
+
+    Args:
+        inner: it.
+    """
+
+    inactive_in_evaluation = True
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of the shape of ``x``."""
+        out: Tensor = self.inner(x) if self.training else x
+        return out
+
+
+def _computes_in_training_only(module: nn.Module) -> bool:
+    """Whether a module without parameters hands back its very input in evaluation and something else in training."""
+    if type(module).__module__.startswith("torch.nn") or any(True for _ in _state(module)):
+        return False
+    twin, probe = copy.deepcopy(module), torch.rand(4, 4, 8, 8)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            return twin.eval()(probe) is probe and twin.train()(probe) is not probe
+    except Exception:  # noqa: BLE001  # it wants something else than one image; then it is none of these
+        return False
+
+
+def _state(module: nn.Module) -> Iterator[Any]:
+    yield from module.parameters()
+    yield from module.buffers()
+    yield from module.children()
+
+
+class _Proxy(fx.Proxy):
+    """Stands for a tensor; where the tracer knows an example, sizes are numbers."""
+
+    @property
+    def shape(self) -> Any:
+        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        return value.shape if isinstance(value, Tensor) else Attribute(self, "shape")
+
+    @property
+    def ndim(self) -> Any:
+        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        return value.ndim if isinstance(value, Tensor) else Attribute(self, "ndim")
+
+    def size(self, *dim: int) -> Any:
+        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        return value.size(*dim) if isinstance(value, Tensor) else self.tracer.create_proxy("call_method", "size", (self, *dim), {})
+
+    def dim(self) -> Any:
+        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        return value.ndim if isinstance(value, Tensor) else self.tracer.create_proxy("call_method", "dim", (self,), {})
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._in_place(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._in_place(operator.isub, other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._in_place(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._in_place(operator.itruediv, other)
+
+    def _in_place(self, target: Callable[..., Any], other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", target, (self, other), {})
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, leaves: frozenset[str], examples: list[Tensor] | None) -> None:
+        super().__init__()
+        self._leaves = leaves
+        self._examples = None if examples is None else list(examples)
+        self._values: dict[fx.Node, Any] = {}
+        self._evaluating = False
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name in self._leaves or super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def value_of(self, node: fx.Node) -> Any:
+        """What a node is for the example; None without one."""
+        return self._values.get(node)
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        proxy = super().create_proxy(*args, **kwargs)
+        if self._examples is not None and isinstance(proxy, fx.Proxy):
+            self._evaluate(proxy.node)
+        return proxy
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return forward(*args, **kwargs) if self._evaluating else super().call_module(m, forward, args, kwargs)
+
+    def _evaluate(self, node: fx.Node) -> None:
+        self._evaluating = True
+        try:
+            with torch.no_grad():
+                value = self._values[node] = self._computed(node)
+        finally:
+            self._evaluating = False
+        if isinstance(value, Tensor):
+            node.meta["shape"] = tuple(value.shape)
+
+    def _value(self, node: fx.Node) -> Any:
+        if node not in self._values:  # a parameter or buffer, which gets its node without a proxy
+            self._values[node] = self._computed(node)
+        return self._values[node]
+
+    def _computed(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            return self._examples.pop(0) if self._examples else (node.args[0] if node.args else None)
+        if node.op == "get_attr":
+            return operator.attrgetter(str(node.target))(self.root)
+        args, kwargs = map_arg((node.args, node.kwargs), self._value)
+        target: Any = node.target
+        if node.op == "call_module":
+            return self.root.get_submodule(target).forward(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], target)(*args[1:], **kwargs)
+        return None if node.op == "output" else target(*args, **kwargs)

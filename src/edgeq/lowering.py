@@ -65,10 +65,21 @@ class ActivationQuantizer(Protocol):
         ...
 
 
+@runtime_checkable
+class Inactive(Protocol):
+    """A module that hands on its input in evaluation."""
+
+    @property
+    def inactive_in_evaluation(self) -> Literal[True]:
+        """Always; a module that is none does not have it."""
+        ...
+
+
 POOL_OPTIONS = {
     "AveragePool": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
     "MaxPool": ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
     "GlobalAveragePool": ("output_size",),
+    "GlobalMaxPool": ("output_size", "return_indices"),
 }
 """The parameters of torch's pooling, modules and functions alike, by the ONNX operator that expresses it."""
 
@@ -101,9 +112,12 @@ def read_pooling(op: str, name: str, options: Mapping[str, Any]) -> Pooling:
     Raises:
         UsageError: it does something that integer runtimes do each in its own way, or not at all.
     """
-    if op == "GlobalAveragePool":
+    if op in ("GlobalAveragePool", "GlobalMaxPool"):
         if options.get("output_size") not in (1, (1, 1), [1, 1]):
-            raise UsageError(f"{name} pools adaptively to more than one pixel", mend="use AvgPool2d with the kernel that gives this size")
+            raise UsageError(
+                f"{name} pools adaptively to more than one pixel",
+                mend="use AvgPool2d with the kernel that gives this size, or give an example of the input, which tells the kernel",
+            )
         return Pooling(op)
     kernel, padding = _pair(options["kernel_size"]), _pair(options.get("padding", 0))
     odd = [key for key in ("ceil_mode", "divisor_override", "return_indices") if options.get(key)]

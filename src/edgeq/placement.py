@@ -40,7 +40,7 @@ class Op:
     Attributes:
         name: the output tensor.
         kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs to none; ``mul`` is a product
-            of two tensors; ``function`` is one of single numbers; ``join`` is concatenation; ``view`` moves values only.
+            of two tensors; ``function`` is one of single numbers, or a difference; ``join`` is concatenation; ``view`` moves values only.
         inputs: the activation tensors it reads.
         not_negative: a function whose results cannot be.
     """

@@ -311,7 +311,7 @@ def test_float_networks_of_the_zoo(name: str) -> None:
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (torch.sigmoid, "sigmoid"),
+        (lambda x: torch.softmax(x, 1), "softmax"),
         (lambda x: torch.add(x, x, alpha=2), "more than two operands"),
         (lambda x: x[0], "not a slice"),
         (lambda x: F.pad(x, (1, 1), value=3.0), "other than zeros"),
@@ -331,7 +331,7 @@ def test_what_has_no_form_is_named(operation: Callable[[Tensor], Tensor], messag
         lower(One(), SHAPE)
 
 
-@pytest.mark.parametrize("module", [nn.Sigmoid(), nn.AdaptiveAvgPool2d(2), nn.Flatten(0), nn.MaxPool2d(2, ceil_mode=True)])
+@pytest.mark.parametrize("module", [nn.Softmax(1), nn.AdaptiveAvgPool2d(2), nn.Flatten(0), nn.MaxPool2d(2, ceil_mode=True)])
 def test_a_module_without_a_form_is_named(module: nn.Module) -> None:
     with pytest.raises(UsageError, match="odd"):
         lower(nn.Sequential(OrderedDict(odd=module)), SHAPE)

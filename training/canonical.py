@@ -1,0 +1,213 @@
+"""Brings a traced graph into few spellings, so that nobody behind has to know the many that torch has.
+
+Afterwards: methods are functions, nothing works in place, layers and BatchNorms called as functions are modules, a mean over
+height and width is a global pooling, ``split`` and ``chunk`` are slices, and a reshape keeps the batch's axis. All of it is exact.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch.nn import functional as F
+
+from edgeq.errors import UsageError
+from edgeq.functions import FUNCTIONS, function_name
+from edgeq.training.lifting import lift
+from edgeq.training.pooling import pool_evenly
+from edgeq.training.reshaping import RESHAPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_IN_PLACE: Mapping[Any, Any] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+_SYNONYMS: Mapping[Any, Any] = {
+    torch.mul: operator.mul,
+    torch.multiply: operator.mul,
+    torch.concat: torch.cat,
+    torch.concatenate: torch.cat,
+    torch.clip: torch.clamp,
+    operator.abs: torch.abs,
+    operator.neg: torch.neg,
+    torch.add: operator.add,
+    torch.sub: operator.sub,
+    torch.subtract: operator.sub,
+    torch.div: operator.truediv,
+    torch.divide: operator.truediv,
+    torch.true_divide: operator.truediv,
+}
+_NOTHING = frozenset(("contiguous", "clone", "detach", "float", "requires_grad_"))
+_ASSERTIONS = frozenset(("_assert", "_assert_async", "_assert_is_none"))
+
+
+def canonicalize(graph_module: fx.GraphModule) -> None:
+    """Rewrite a graph in place.
+
+    Raises:
+        UsageError: something has no canonical form; names it.
+    """
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_function" and getattr(node.target, "__name__", "") in _ASSERTIONS:
+            graph.erase_node(node)
+        elif node.op == "call_module":
+            _module_not_in_place(graph_module, node)
+        else:
+            _spell(node)
+    lift(graph_module)
+    pool_evenly(graph_module)
+    for node in list(graph.nodes):
+        rewrite = _REWRITES.get(node.target) if node.op == "call_function" else None
+        if rewrite is not None:
+            rewrite(graph, node)
+    _drop_unused(graph)
+    graph_module.delete_all_unused_submodules()
+    graph.lint()
+    graph_module.recompile()
+
+
+def _module_not_in_place(graph_module: fx.GraphModule, node: fx.Node) -> None:
+    module: Any = graph_module.get_submodule(str(node.target))
+    if getattr(module, "inplace", False) is True and function_name(module) is not None:
+        module.inplace = False
+        _seen_by_later_readers(node)
+
+
+def _spell(node: fx.Node) -> None:
+    """A method as a function, and an operation in place as one that is not."""
+    if node.op == "call_method":
+        name = str(node.target)
+        if name in _NOTHING:
+            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+            return
+        if name.endswith("_") and not name.endswith("__"):
+            _seen_by_later_readers(node)
+        function = _functions_of_methods(name.rstrip("_"))
+        if function is None:
+            return
+        node.op, node.target = "call_function", function
+    elif node.op != "call_function":
+        return
+    if node.target in _IN_PLACE:
+        _seen_by_later_readers(node)
+        node.target = _IN_PLACE[node.target]
+    _drop_in_place_option(node)
+    if node.target in _SYNONYMS and _plain_arithmetic(node):
+        node.target = _SYNONYMS[node.target]
+
+
+def _functions_of_methods(name: str) -> Any:
+    return {"view": torch.reshape, "size": None, "dim": None}.get(name, getattr(torch, name, None))
+
+
+def _plain_arithmetic(node: fx.Node) -> bool:
+    if "other" in node.kwargs:
+        node.args, node.kwargs = (*node.args, node.kwargs["other"]), {k: v for k, v in node.kwargs.items() if k != "other"}
+    return node.target is torch.clip or not node.kwargs or _SYNONYMS[node.target] is torch.cat
+
+
+def _drop_in_place_option(node: fx.Node) -> None:
+    """``F.relu(x, inplace=True)`` is ``F.relu(x)`` whose result all later readers of ``x`` see."""
+    name = function_name(node.target)
+    if name is None:
+        return
+    place = 1 + len(FUNCTIONS[name].options)
+    if node.kwargs.get("inplace") or (len(node.args) > place and node.args[place]):
+        _seen_by_later_readers(node)
+    node.args = node.args[:place]
+    node.kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
+
+
+def _seen_by_later_readers(node: fx.Node) -> None:
+    """Who reads the operand after an operation in place reads its result."""
+    source = node.args[0]
+    later = node.next
+    while isinstance(source, fx.Node) and later.op != "root":
+        if source in later.all_input_nodes:
+            later.replace_input_with(source, node)
+        later = later.next
+
+
+def _drop_unused(graph: fx.Graph) -> None:
+    graph.eliminate_dead_code()
+    for node in [node for node in graph.nodes if node.op == "placeholder"]:
+        if not node.users and node.args:  # a parameter with a default, which the trace has taken
+            graph.erase_node(node)
+
+
+# -- rewrites ------------------------------------------------------------------------------------------------------------
+
+
+def _mean(graph: fx.Graph, node: fx.Node) -> None:
+    """A mean over height and width, and nothing else, is a global pooling."""
+    axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
+    if not isinstance(axes, tuple | list) or {axis % 4 for axis in axes if isinstance(axis, int)} != {2, 3}:
+        return
+    _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=bool(keep))
+
+
+def _amax(graph: fx.Graph, node: fx.Node) -> None:
+    axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
+    if isinstance(axes, tuple | list) and {axis % 4 for axis in axes if isinstance(axis, int)} == {2, 3}:
+        _pool_globally(graph, node, F.adaptive_max_pool2d, keep=bool(keep))
+
+
+def _pool_globally(graph: fx.Graph, node: fx.Node, pool: Callable[..., Any], *, keep: bool) -> None:
+    if keep:
+        node.target, node.args, node.kwargs = pool, (node.args[0], 1), {}
+        return
+    with graph.inserting_before(node):
+        pooled = graph.call_function(pool, (node.args[0], 1))
+    node.target, node.args, node.kwargs = torch.flatten, (pooled, 1), {}
+
+
+def _split(_: fx.Graph, node: fx.Node) -> None:
+    """Its parts become slices; how large a given number of equal parts is, an example tells."""
+    axis = argument(node, 2, "dim", 0)
+    starts = _starts(node, axis)
+    if starts is None or axis == 0:
+        raise UsageError(f"{node.name} divides a tensor of unknown size", mend="give an example of the input to edgeq.quantize")
+    for reader in list(node.users):
+        if reader.target is not operator.getitem or not isinstance(reader.args[1], int):
+            raise UsageError(f"{node.name} divides a tensor, and not all parts are taken by number", mend="write a, b = x.chunk(2, 1)")
+        part = range(len(starts) - 1)[reader.args[1]]
+        where = [slice(None)] * (axis if axis >= 0 else len(node.args[0].meta["shape"]) + axis)  # type: ignore[union-attr]
+        reader.args = (node.args[0], (*where, slice(starts[part], starts[part + 1])))
+
+
+def _starts(node: fx.Node, axis: Any) -> list[int] | None:
+    """Where the parts of a division begin, and where the last one ends."""
+    size = _size(node.args[0], axis)
+    sections = argument(node, 1, "split_size_or_sections", node.kwargs.get("split_size", node.kwargs.get("chunks")))
+    if isinstance(sections, tuple | list):
+        return [sum(sections[:part]) for part in range(len(sections) + 1)]
+    if size is None or not isinstance(sections, int):
+        return None
+    step = -(-size // sections) if node.target is torch.chunk else sections
+    return [*range(0, size, step), size]
+
+
+def _size(source: Any, axis: Any) -> int | None:
+    shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
+    return None if shape is None or not isinstance(axis, int) else int(shape[axis])
+
+
+def argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
+    """An argument of a call, given by position or by name."""
+    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
+
+
+_REWRITES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {
+    torch.mean: _mean,
+    torch.amax: _amax,
+    torch.split: _split,
+    torch.chunk: _split,
+    **RESHAPES,
+}

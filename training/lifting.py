@@ -1,0 +1,159 @@
+"""Layers, BatchNorms and drop-out that a network calls as functions, as the modules that they are.
+
+A subclass of a layer is traced into its functions; what it reads are still the parameters of the network, which the module that
+stands in its place takes over, so that training goes on in the very same tensors.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from typing import TYPE_CHECKING, Any
+
+from torch import fx, nn
+from torch.nn import functional as F
+
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_PARAMETERS: Mapping[Any, tuple[str, ...]] = {
+    F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    F.linear: ("input", "weight", "bias"),
+}
+
+
+def lift(graph_module: fx.GraphModule) -> None:
+    """Put modules in the place of functions, in place, and give every convolution its padding in numbers.
+
+    Raises:
+        UsageError: a layer computes its own weights.
+    """
+    _Lifter(graph_module).run()
+
+
+class _Lifter:
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        self.graph_module, self.graph = graph_module, graph_module.graph
+        self.made: dict[tuple[Any, ...], str] = {}
+        self.taken_over: set[str] = set()
+
+    def run(self) -> None:
+        for node in list(self.graph.nodes):
+            build = _BUILDERS.get(node.target) if node.op == "call_function" else None
+            if build is not None:
+                self._lift(node, build)
+        for path in self.taken_over:
+            owner, _, name = path.rpartition(".")
+            delattr(self.graph_module.get_submodule(owner), name)
+        for node in list(self.graph.nodes):
+            if node.op == "call_module":
+                self._pad_in_numbers(node)
+
+    def _lift(self, node: fx.Node, build: Callable[[Mapping[str, Any], Callable[[Any], Any]], nn.Module]) -> None:
+        given = _bound(node)
+        tensors = [name for name, value in given.items() if isinstance(value, fx.Node) and name != "input"]
+        odd = [name for name in tensors if given[name].op != "get_attr"]
+        if odd:
+            raise UsageError(
+                f"{node.name} computes its own {odd[0]}, which cannot be quantised",
+                mend="use an ordinary layer, its parameters as they are",
+            )
+        key = (node.target, *(str(value) for name, value in given.items() if name != "input"))
+        if key not in self.made:
+            module = build(given, self._tensor)
+            module.train(False)
+            self.made[key] = self._place(module, node, [given[name] for name in tensors])
+        path = self.made[key]
+        with self.graph.inserting_before(node):
+            call = self.graph.create_node("call_module", path, (given["input"],), name=path.replace(".", "_"))
+        call.meta.update(node.meta)
+        node.replace_all_uses_with(call)
+        self.graph.erase_node(node)
+        for name in tensors:
+            if not given[name].users:
+                self.graph.erase_node(given[name])
+
+    def _tensor(self, node: Any) -> Any:
+        return operator.attrgetter(str(node.target))(self.graph_module) if isinstance(node, fx.Node) else node
+
+    def _place(self, module: nn.Module, node: fx.Node, tensors: list[fx.Node]) -> str:
+        """At the path of the module that owns its tensors, or under it where that one has parts of its own."""
+        owner = str(tensors[0].target).rpartition(".")[0] if tensors else ""
+        free = owner and not any(True for _ in self.graph_module.get_submodule(owner).children())
+        path = owner if free else f"{owner}.{node.name}".lstrip(".")
+        self.graph_module.add_submodule(path, module)
+        if not free:
+            self.taken_over |= {str(tensor.target) for tensor in tensors}
+        return path
+
+    def _pad_in_numbers(self, node: fx.Node) -> None:
+        """``same`` is a number of zeros on each side; where they differ, on the tensor before."""
+        module = self.graph_module.get_submodule(str(node.target))
+        if not isinstance(module, nn.Conv2d) or not isinstance(module.padding, str):
+            return
+        totals = [d * (k - 1) if module.padding == "same" else 0 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        if not any(total % 2 for total in totals):
+            module.padding = (totals[0] // 2, totals[1] // 2)
+            return
+        module.padding = (0, 0)
+        ends = [end for total in reversed(totals) for end in (total // 2, total - total // 2)]
+        for call in [each for each in self.graph.nodes if each.op == "call_module" and each.target == node.target]:
+            with self.graph.inserting_before(call):
+                padded = self.graph.call_function(F.pad, (call.args[0], ends))
+            call.args = (padded,)
+
+
+def _bound(node: fx.Node) -> dict[str, Any]:
+    """The arguments of a call by name."""
+    names = _PARAMETERS.get(node.target)
+    if names is None:
+        names = tuple(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def _conv2d(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
+    weight, groups = tensor(given["weight"]), given.get("groups", 1)
+    options = {name: given[name] for name in ("stride", "padding", "dilation") if name in given}
+    outs, ins, *kernel = weight.shape
+    layer = nn.Conv2d(ins * groups, outs, tuple(kernel), groups=groups, bias=False, device="meta", **options)
+    return _with(layer, weight, tensor(given.get("bias")))
+
+
+def _linear(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
+    weight = tensor(given["weight"])
+    return _with(nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta"), weight, tensor(given.get("bias")))
+
+
+def _with(layer: Any, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Module:
+    layer.weight, layer.bias = weight, bias
+    return layer  # type: ignore[no-any-return]
+
+
+def _batch_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
+    mean, variance = tensor(given.get("running_mean")), tensor(given.get("running_var"))
+    if mean is None or variance is None:
+        raise UsageError("a BatchNorm without running statistics cannot be folded", mend="use track_running_stats=True")
+    norm: Any = nn.BatchNorm2d(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1), affine=given.get("weight") is not None)
+    norm.running_mean, norm.running_var = mean, variance
+    if given.get("weight") is not None:
+        norm.weight, norm.bias = tensor(given["weight"]), tensor(given["bias"])
+    return norm  # type: ignore[no-any-return]
+
+
+def _dropout(given: Mapping[str, Any], _: Callable[[Any], Any]) -> nn.Module:
+    return nn.Dropout(given.get("p", 0.5))
+
+
+def _dropout_of_channels(given: Mapping[str, Any], _: Callable[[Any], Any]) -> nn.Module:
+    return nn.Dropout2d(given.get("p", 0.5))
+
+
+_BUILDERS: Mapping[Any, Callable[[Mapping[str, Any], Callable[[Any], Any]], nn.Module]] = {
+    F.conv2d: _conv2d,
+    F.linear: _linear,
+    F.batch_norm: _batch_norm,
+    F.dropout: _dropout,
+    F.dropout2d: _dropout_of_channels,
+}

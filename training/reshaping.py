@@ -1,0 +1,75 @@
+"""Reshapes that leave the batch's axis alone, as flattening and, where there is more than one axis left, unflattening."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def _reshape(graph: fx.Graph, node: fx.Node) -> None:
+    source, wanted = node.args[0], _wanted(node)
+    if isinstance(source, fx.Node) and source.op == "get_attr":
+        return  # what reads it says that it is a constant
+    have = source.meta.get("shape") if isinstance(source, fx.Node) else None
+    made = node.meta.get("shape")
+    if have is not None and made is not None and len(made) > 1 and made[0] == have[0]:
+        _write(graph, node, tuple(made[1:]))
+    elif len(wanted) > 1 and _is_batch(wanted[0]) and all(isinstance(size, int) for size in wanted[1:]):
+        _write(graph, node, wanted[1:])
+    else:
+        raise UsageError(
+            f"{node.name} reshapes in a way that may mix samples",
+            mend="write x.flatten(1), or give an example of the input to edgeq.quantize",
+        )
+
+
+def _wanted(node: fx.Node) -> tuple[Any, ...]:
+    sizes: Any = node.kwargs.get("shape", node.args[1:])
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else tuple(sizes)
+
+
+def _is_batch(size: Any) -> bool:
+    """Whether a size is the batch's: ``x.size(0)``, ``x.shape[0]``, or the one left over."""
+    if not isinstance(size, fx.Node):
+        return bool(size == -1)
+    if size.op == "call_method" and size.target == "size":
+        return bool(size.args[1:] == (0,))
+    return size.target is operator.getitem and bool(size.args[1:] == (0,)) and "shape" in str(size.all_input_nodes[0].args)
+
+
+def _write(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> None:
+    if len(sizes) == 1:
+        node.target, node.args, node.kwargs = torch.flatten, (node.args[0], 1), {}
+        return
+    with graph.inserting_before(node):
+        flat = graph.call_function(torch.flatten, (node.args[0], 1))
+    node.target, node.args, node.kwargs = torch.unflatten, (flat, 1, sizes), {}
+
+
+def _if_needed(graph: fx.Graph, node: fx.Node) -> None:
+    """Flattening from axis 1 on is canonical; all else moves axes about, which an example tells the sizes of."""
+    if (argument_of(node, 1, "start_dim"), argument_of(node, 2, "end_dim", -1)) != (1, -1):
+        _reshape(graph, node)
+
+
+def argument_of(node: fx.Node, index: int, name: str, default: Any = 0) -> Any:
+    """An argument of a call, given by position or by name."""
+    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
+
+
+RESHAPES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {
+    torch.reshape: _reshape,
+    torch.squeeze: _reshape,
+    torch.unsqueeze: _reshape,
+    torch.unflatten: _reshape,
+    torch.flatten: _if_needed,
+}
+"""The functions of torch that only give a tensor other axes."""
