@@ -18,7 +18,7 @@ from torch import fx, nn
 from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter, pooled_mse, top1
 from edgeq.training.insertion import set_rounding
-from edgeq.training.quantizers.uniform import UniformQuantizer
+from edgeq.training.quantizers.protocol import Quantizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -85,7 +85,7 @@ def block_outputs(model: fx.GraphModule) -> list[fx.Node]:
         return what in (nn.ReLU, *_JOINS)
 
     def end(node: fx.Node) -> fx.Node:
-        through = [user for user in node.users if isinstance(modules.get(str(user.target)), UniformQuantizer)]
+        through = [user for user in node.users if isinstance(modules.get(str(user.target)), Quantizer)]
         for user in [*node.users, *(reader for quantizer in through for reader in quantizer.users)]:
             if belongs(user):
                 return end(user)
@@ -99,9 +99,9 @@ def block_outputs(model: fx.GraphModule) -> list[fx.Node]:
 def _measure(model: fx.GraphModule, x: torch.Tensor, labels: NDArray[np.int64], meters: Mapping[str, DriftMeter]) -> int:
     """Compare the two copies on one batch; how many samples the one that only clips classifies right."""
     set_rounding(model, weights=True, activations=True)
-    rounded, _ = _record(model, x, meters)
+    rounded, _ = record(model, x, meters)
     set_rounding(model, weights=True, activations=False)
-    clipped, logits = _record(model, x, meters)
+    clipped, logits = record(model, x, meters)
     for name, meter in meters.items():
         meter.update(clipped[name].numpy(), rounded[name].numpy())
     return int((top1(logits.numpy()) == labels).sum())
@@ -120,7 +120,8 @@ class _Recorder(fx.Interpreter):
         return result
 
 
-def _record(model: fx.GraphModule, x: torch.Tensor, names: Iterable[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def record(model: fx.GraphModule, x: torch.Tensor, names: Iterable[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The tensors of these names that a network computes on the way, and its output."""
     recorder = _Recorder(model, names)
     logits = recorder.run(x)
     return recorder.found, logits

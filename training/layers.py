@@ -19,11 +19,12 @@ from edgeq.errors import EdgeqError, UsageError
 from edgeq.lowering import IntegerWeights
 from edgeq.models.step_bound import margin, project
 from edgeq.quant import QuantParams
+from edgeq.training.quantizers.normalization import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeq.training.quantizers.uniform import UniformQuantizer
+    from edgeq.training.quantizers.protocol import Encoded, GridQuantizer, Quantizer
 
 BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
 LEAST_SCALE = 2.0**-80  # of a channel that is switched off; times any input step it is still a normal float32
@@ -33,34 +34,35 @@ class WeightQuantizer(nn.Module):
     """Normalises (Eq. 20) and quantises a weight tensor; layers with tied weights share one.
 
     Args:
-        clip: the signed, narrow quantiser.
+        clip: the quantiser.
         normalize: bring the tensor to zero mean and unit variance first; the scale is left to BatchNorm, as released.
     """
 
-    EPS = 1e-6
-
-    def __init__(self, clip: UniformQuantizer, *, normalize: bool) -> None:
+    def __init__(self, clip: Quantizer, *, normalize: bool) -> None:
         super().__init__()
         self.normalize = normalize
         self.clip = clip
 
     def prepare(self, weight: Tensor) -> Tensor:
         """Eq. 20, over the whole tensor, or the weight as it is."""
-        if not self.normalize:
-            return weight
-        return (weight - weight.mean()) / (weight.std() + self.EPS)
+        return normalize(weight) if self.normalize else weight
 
     def forward(self, weight: Tensor) -> Tensor:
         """The fake-quantised weight, float32."""
-        out: Tensor = self.clip(self.prepare(weight))
-        return out
+        return self.clip(self.prepare(weight))
+
+    def encode(self, weight: Tensor) -> Encoded:
+        """The integers that evaluation computes with, and their step."""
+        return self.clip.encode(self.prepare(weight))
 
 
 @dataclass(frozen=True, slots=True)
 class _Folded:
-    """Integers (as floats, Conv or Linear layout), their scale, the integer bias (as floats) and its scale."""
+    """Integers (as floats, Conv or Linear layout), their range and scale, the integer bias (as floats) and its scale."""
 
     weight: Tensor
+    low: int
+    high: int
     scale: Tensor
     bias: Tensor | None
     bias_scale: Tensor | None
@@ -88,16 +90,18 @@ class QuantLayer(nn.Module):
             )
         if bn is not None and bn.running_var is None:
             raise UsageError("a BatchNorm without running statistics cannot be folded", mend="use track_running_stats=True")
+        if quantizer.clip.axis not in (None, output_axis(layer)):
+            raise UsageError("a step for each input channel has no integer form", mend="quantise this layer's weights per tensor")
         self.layer = layer
         self.bn = bn
         self.quantizer = quantizer
         self.gain = gain
-        self._source: tuple[UniformQuantizer, ...] = ()  # in a tuple, so that it is no submodule of this layer too
+        self._source: tuple[GridQuantizer, ...] = ()  # in a tuple, so that it is no submodule of this layer too
         self.certified = False
         self._before: tuple[QuantLayer, ...] = ()
         self._step_size = 0.0
 
-    def read_from(self, source: UniformQuantizer) -> None:
+    def read_from(self, source: GridQuantizer) -> None:
         """Say which quantiser's grid the input lies on: the bias is rounded to steps of that grid times the weights'."""
         self._source = (source,)
 
@@ -147,7 +151,9 @@ class QuantLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output before any ReLU; NCHW or (n, features), float32."""
         if self.training or not self.quantizer.clip.rounding:
-            y = self._compute(x, self.quantizer(self.layer.weight), self.layer.bias, transposed=self._transposed)
+            weight = self.quantizer(self.layer.weight)
+            weight = weight if self._amplitude == 1.0 else weight / self._amplitude
+            y = self._compute(x, weight, self.layer.bias, transposed=self._transposed)
             y = y if self.bn is None else self.bn(y)
             return y if self.gain == 1.0 else y * self.gain
         folded = self._fold()
@@ -169,20 +175,28 @@ class QuantLayer(nn.Module):
         pads = [d * (k - 1) - p for k, p, d in zip(layer.kernel_size, layer.padding, layer.dilation, strict=True)]
         return pads[0], pads[1]
 
+    def after_step(self) -> None:
+        """What the weights' method does after each step of the optimiser."""
+        self.quantizer.clip.after_step(self.layer.weight.data)
+
+    @property
+    def _amplitude(self) -> float:
+        return self._source[0].amplitude if self._source else 1.0
+
     @property
     def _transposed(self) -> bool:
         return isinstance(self.layer, nn.ConvTranspose2d)
 
     def _fold(self) -> _Folded:
         """BatchNorm and gain into scale, sign and bias; no weight is quantised again but in dead channels (see below)."""
-        integers = self.quantizer.clip.integers(self.quantizer.prepare(self.layer.weight))
+        encoded = self.quantizer.encode(self.layer.weight)
+        integers, step = encoded.integers, encoded.step / self._amplitude
         if self._transposed:
             layer: Any = self.layer
             integers = _as_convolution(integers, layer.groups)
-        step = self.quantizer.clip.step
         if self.bn is None and self.layer.bias is None:
-            weight, scale = integers * np.sign(self.gain), step * abs(self.gain)
-            return _Folded(weight, scale, None, None)
+            sign = torch.tensor(float(np.sign(self.gain)))
+            return _Folded(integers * sign, *_range(encoded, sign), step * abs(self.gain), None, None)
         factor, shift = self._affine()
         if not self._source:
             raise EdgeqError("a quantised layer with a bias does not know its input's grid", mend="call read_from with its quantiser")
@@ -192,13 +206,14 @@ class QuantLayer(nn.Module):
         # is enlarged until the bias fits; its weights, worth less than 1e-4 of that bias, go onto the coarser grid.
         least = (shift.abs() / (source_step.double() * BIAS_LIMIT)).float().clamp(min=LEAST_SCALE)
         coarse = scale < least
-        weight = integers * _per_channel(factor.sign().float(), integers)
+        sign = factor.sign().float()
+        weight = integers * _per_channel(sign, integers)
         if bool(coarse.any()):
             ratio = torch.where(coarse, scale / least, 1.0)
             weight = (weight * _per_channel(ratio, weight)).round()
             scale = torch.where(coarse, least, scale)
         bias_scale = source_step * scale
-        return _Folded(weight, scale, (shift / bias_scale.double()).round().float(), bias_scale)
+        return _Folded(weight, *_range(encoded, sign), scale, (shift / bias_scale.double()).round().float(), bias_scale)
 
     def _affine(self) -> tuple[Tensor, Tensor]:
         """``gain * bn(y + bias) = factor * y + shift``, float64; shape () where it is the same for all channels."""
@@ -217,9 +232,11 @@ class QuantLayer(nn.Module):
         if self.quantizer.clip.bits > 8:
             raise EdgeqError("weights are still above 8 bits", mend="set the target widths before export")
         folded = self._fold()
-        levels = self.quantizer.clip.levels
+        if folded.low < -128 or folded.high > 127:
+            what = f"weights from {folded.low} to {folded.high} do not fit int8"
+            raise UsageError(what, mend="leave out the lowest integer (narrow=True)")
         axis = 0 if folded.scale.ndim else None
-        params = QuantParams.of(folded.scale.numpy(), 0, "int8", -levels, levels, axis)
+        params = QuantParams.of(folded.scale.numpy(), 0, "int8", folded.low, folded.high, axis)
         bias = bias_params = None
         if folded.bias is not None and folded.bias_scale is not None:
             bias = folded.bias.numpy().astype(np.int32)
@@ -229,6 +246,27 @@ class QuantLayer(nn.Module):
             return IntegerWeights("Gemm", weight, params, bias, bias_params)
         layer: Any = self.layer
         return IntegerWeights("Conv", weight, params, bias, bias_params, layer.stride, self._padding(), layer.dilation, layer.groups)
+
+
+def after_step(model: nn.Module) -> None:
+    """What the methods of a model's weights do after each step of the optimiser; a training loop calls it."""
+    for module in model.modules():
+        if isinstance(module, QuantLayer):
+            module.after_step()
+
+
+def output_axis(layer: nn.Module) -> int | None:
+    """The axis of a weight's output channels; None where they do not lie along one axis."""
+    if isinstance(layer, nn.ConvTranspose2d):
+        return 1 if layer.groups == 1 else None
+    return 0
+
+
+def _range(encoded: Encoded, sign: Tensor) -> tuple[int, int]:
+    """The range of the integers once the channels of a negative factor have changed sign."""
+    if bool((sign < 0).any()):
+        return min(encoded.low, -encoded.high), max(encoded.high, -encoded.low)
+    return encoded.low, encoded.high
 
 
 def _as_convolution(weight: Tensor, groups: int) -> Tensor:

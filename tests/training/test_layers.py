@@ -90,7 +90,8 @@ def check_integers(made: QuantLayer, x: Tensor) -> None:
     """forward() computes with integer_weights() and nothing else, bit for bit."""
     stored = made.integer_weights()
     assert stored.weight.dtype == np.int8
-    assert np.abs(stored.weight.astype(int)).max(initial=0) <= made.quantizer.clip.levels
+    layer: Any = made.layer
+    assert np.abs(stored.weight.astype(int)).max(initial=0) <= made.quantizer.encode(layer.weight).high
     weight = torch.from_numpy(stored.weight_params.dequantize(stored.weight))
     bias = None
     if stored.bias is not None and stored.bias_params is not None:
@@ -150,7 +151,7 @@ def test_no_weight_is_quantised_again() -> None:
     """The folded integers are the trained ones, but for the sign of a channel's factor."""
     torch.manual_seed(0)
     made = quantized(nn.Conv2d(4, 6, 3), bn := norm(6), -0.1)
-    trained = made.quantizer.clip.integers(made.quantizer.prepare(made.layer.weight)).detach()
+    trained = made.quantizer.encode(made.layer.weight).integers.detach()
     signs = -bn.weight.detach().sign().reshape(-1, 1, 1, 1)
     assert torch.equal(torch.from_numpy(made.integer_weights().weight).float(), trained * signs)
     assert set(signs.ravel().tolist()) == {-1.0, 1.0}, "both signs are tried"

@@ -10,24 +10,40 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformQuantizer
+from edgeq.training.quantizers.start import spread
+from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid
+
+WEIGHT_BOUND = 3.0  # published initial bounds: of weights in units of their standard deviation, and of activations behind a ReLU
+ACTIVATION_BOUND = 6.0
 
 
-class LearnedClip(UniformQuantizer):
+class LearnedClip(UniformGrid):
     """The published quantiser: the bound is a parameter, trained with the weights (Eq. 19).
 
     Args:
         bits: the width it is trained for.
         signed: whether negative values are kept.
         narrow: leave out the lowest signed integer, as the paper does for weights.
-        bound: the initial bound alpha, in real units.
+        bound: the initial bound alpha, in real units; shape () or, with an axis, (channels,).
+        axis: the channel axis of a bound for each channel, else None.
     """
 
-    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, bound: float) -> None:
-        super().__init__(bits, signed=signed, narrow=narrow)
-        self.alpha = nn.Parameter(torch.tensor(float(bound)))
+    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, bound: float | Tensor, axis: int | None = None) -> None:
+        super().__init__(bits, signed=signed, narrow=narrow, axis=axis)
+        self.alpha = nn.Parameter(torch.as_tensor(bound, dtype=torch.float32).detach().clone())
 
     @property
     def step(self) -> Tensor:
-        """1 LSB in real units; shape ()."""
+        """1 LSB in real units; shape () or (channels,)."""
         return self.alpha.clamp(min=SMALLEST_BOUND) / self.levels
+
+
+def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> LearnedClip:
+    """For a weight: three standard deviations wide, which for normalised weights is the published 3.0."""
+    bound = WEIGHT_BOUND if normalized and axis is None else WEIGHT_BOUND * spread(weight, axis)
+    return LearnedClip(bits, signed=True, narrow=True, bound=bound, axis=axis)
+
+
+def for_activation(bits: int, *, signed: bool) -> LearnedClip:
+    """For an activation: 6.0 wide, as published; the sign is ours, as the paper asks for in its footnote 1."""
+    return LearnedClip(bits, signed=signed, bound=ACTIVATION_BOUND)

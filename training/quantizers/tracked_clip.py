@@ -11,10 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformQuantizer
+from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid
 
 
-class TrackedClip(UniformQuantizer):
+class TrackedClip(UniformGrid):
     """The bound rises at once to the largest magnitude of a training batch and decays slowly towards smaller ones.
 
     Args:
@@ -41,6 +41,12 @@ class TrackedClip(UniformQuantizer):
         """Fake-quantise; in training, follow the batch first."""
         if self.training:
             with torch.no_grad():
-                largest = x.detach().abs().max().float()
+                least, most = x.detach().aminmax()
+                largest = torch.maximum(-least, most).float()
                 self.alpha.copy_(torch.maximum(largest, self.alpha.lerp(largest, self.decay)))
         return super().forward(x)
+
+
+def for_activation(bits: int, *, signed: bool) -> TrackedClip:
+    """For an activation; the first training batch gives the bound."""
+    return TrackedClip(bits, signed=signed)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from edgeq.errors import EdgeqError
 from edgeq.quant import QuantParams
 from edgeq.training.quantizers.fake_quant import fake_quantize
+from edgeq.training.quantizers.protocol import Encoded, along
 
 SMALLEST_BOUND = 1e-6  # a bound may not reach zero, where the step would vanish
 
@@ -35,10 +36,9 @@ class UniformQuantizer(nn.Module, ABC):
         self.axis = axis
         self.rounding = True
 
-    @property
     @abstractmethod
-    def step(self) -> Tensor:
-        """1 LSB in real units; shape (), or (channels,) where there is an axis."""
+    def step_of(self, x: Tensor) -> Tensor:
+        """1 LSB in real units where ``x`` is quantised; shape (), or (channels,) where there is an axis."""
 
     @property
     def levels(self) -> int:
@@ -52,27 +52,54 @@ class UniformQuantizer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a tensor of any shape; its dtype is kept."""
-        return fake_quantize(x, self._along(self.step, x), self.qmin, self.levels, rounding=self.rounding)
+        return fake_quantize(x, along(self.step_of(x), x, self.axis), self.qmin, self.levels, rounding=self.rounding)
 
-    def integers(self, x: Tensor) -> Tensor:
-        """The integers of ``x`` on the grid, as floats."""
-        return (x / self._along(self.step, x)).clamp(self.qmin, self.levels).round()
+    def encode(self, x: Tensor) -> Encoded:
+        """The integers of ``x`` on the grid, and the grid."""
+        step = self.step_of(x)
+        integers = (x / along(step, x, self.axis)).clamp(self.qmin, self.levels).round()
+        return Encoded(integers, step, self.qmin, self.levels, self.axis)
+
+    def after_step(self, weight: Tensor) -> None:
+        """Nothing: a step of the optimiser is all there is to it."""
+
+    def extra_repr(self) -> str:
+        """Width and sign, for ``print(model)``."""
+        each = "" if self.axis is None else f", one step for each index of axis {self.axis}"
+        return f"bits={self.bits}, {'signed' if self.signed else 'unsigned'}{each}"
+
+
+class UniformGrid(UniformQuantizer, ABC):
+    """A uniform quantiser whose step belongs to it, and not to the tensor: what activations need."""
+
+    amplitude = 1.0
+
+    @property
+    @abstractmethod
+    def step(self) -> Tensor:
+        """1 LSB in real units; shape (), or (channels,) where there is an axis."""
+
+    def step_of(self, x: Tensor) -> Tensor:  # noqa: ARG002  (the base class's signature)
+        """The step, whatever the tensor."""
+        return self.step
 
     def quant_params(self) -> QuantParams:
         """The grid in its canonical carrier: uint8, zero point 0 (unsigned) or 128 (signed)."""
-        if self.bits > 8:
-            raise EdgeqError(f"a quantiser is still at {self.bits} bits", mend="set the target widths before export")
+        require_target(self)
         zero = 128 if self.signed else 0
         step = self.step.detach().cpu().numpy()
         return QuantParams.of(step, zero, "uint8", self.qmin + zero, self.levels + zero, self.axis)
 
     def extra_repr(self) -> str:
         """Width, sign and step, for ``print(model)``."""
-        step = f"step={self.step.item():.4g}" if self.axis is None else f"{self.step.numel()} steps along axis {self.axis}"
-        return f"bits={self.bits}, {'signed' if self.signed else 'unsigned'}, {step}"
+        return super().extra_repr() + (f", step={self.step.item():.4g}" if self.axis is None else "")
 
-    def _along(self, value: Tensor, x: Tensor) -> Tensor:
-        """A value for each channel, shaped to broadcast with ``x``."""
-        if self.axis is None:
-            return value
-        return value.reshape([-1 if axis == self.axis else 1 for axis in range(x.ndim)])
+
+def require_target(quantizer: UniformQuantizer) -> None:
+    """Refuse to give out a grid that no 8-bit carrier holds.
+
+    Raises:
+        EdgeqError: the quantiser is still being annealed.
+    """
+    if quantizer.bits > 8:
+        raise EdgeqError(f"a quantiser is still at {quantizer.bits} bits", mend="set the target widths before export")

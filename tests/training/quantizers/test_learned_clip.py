@@ -42,7 +42,7 @@ def test_integers_equal_those_of_the_grid_bit_for_bit(x: np.ndarray, width: int,
     clip = quantizer(width, kind, bound)
     params = clip.quant_params()
     q = params.quantize(x)
-    assert np.array_equal(clip.integers(torch.from_numpy(x)).detach().numpy(), q.astype(np.int64) - int(params.zero_point))
+    assert np.array_equal(clip.encode(torch.from_numpy(x)).integers.detach().numpy(), q.astype(np.int64) - int(params.zero_point))
     assert np.array_equal(clip(torch.from_numpy(x)).detach().numpy(), params.dequantize(q))
 
 

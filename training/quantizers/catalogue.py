@@ -1,0 +1,176 @@
+"""Every quantiser that can be asked for by name, and what there is to know about it before training; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgeq.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from edgeq.training.quantizers.protocol import GridQuantizer, Quantizer
+
+Role = Literal["weights", "activations"]
+
+_PACKAGE = "edgeq.training.quantizers"
+_WIDTHS = tuple(range(2, 9))
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One published method in one role.
+
+    Attributes:
+        name: as a user types it.
+        role: what it quantises.
+        summary: one line.
+        source: the paper.
+        factory: ``module:function``, below this package where it begins with a dot.
+        widths: the bits it can be trained for.
+        exact: those of them at which an exported file holds exactly the values of training.
+        refusal: why export refuses the others.
+        needs: what has to be there beside the quantiser for the method to be the published one; empty for nothing.
+        per_channel: whether a step for each output channel of a weight is possible.
+        signs: the kinds of activations it takes.
+        normalized: whether weights are published as brought to zero mean and unit variance first.
+        anneals: whether the width can start above the target; the others have one width only and are at it from the start.
+    """
+
+    name: str
+    role: Role
+    summary: str
+    source: str
+    factory: str
+    widths: tuple[int, ...] = _WIDTHS
+    exact: tuple[int, ...] = _WIDTHS
+    refusal: str = ""
+    needs: str = ""
+    per_channel: bool = False
+    signs: tuple[bool, ...] = (False, True)
+    normalized: bool = False
+    anneals: bool = True
+
+    def verdict(self, bits: int) -> str:
+        """``exact``, or ``refused:`` and the reason."""
+        return "exact" if bits in self.exact else f"refused: {self.refusal}"
+
+    def check(self, bits: int) -> None:
+        """Say so where the method has no such width.
+
+        Raises:
+            UsageError: it has not.
+        """
+        if bits not in self.widths:
+            raise UsageError(f"{self.name} has no {bits}-bit {self.role}", mend=f"choose {_listed(self.widths)}")
+
+
+_KRISHNAMOORTHI = "Krishnamoorthi, Quantizing deep convolutional networks for efficient inference (2018)"
+_BEN_YAIR = "Ben-Yair, Eliasof, Treister, Quantized convolutional neural networks through the lens of PDEs (2021), Eqs. 17-20"
+_JACOB = "Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference (2018)"
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        "learned-clip",
+        "weights",
+        "one bound a tensor or channel, trained with the weights",
+        _BEN_YAIR,
+        ".learned_clip:for_weight",
+        per_channel=True,
+        normalized=True,
+    ),
+    Method(
+        "learned-clip",
+        "activations",
+        "one bound a tensor, trained with the weights",
+        _BEN_YAIR,
+        ".learned_clip:for_activation",
+    ),
+    Method(
+        "max-abs",
+        "weights",
+        "up to the largest magnitude, computed anew from each weight",
+        _KRISHNAMOORTHI,
+        ".max_abs:for_weight",
+        per_channel=True,
+    ),
+    Method(
+        "tracked",
+        "activations",
+        "the bound follows the largest magnitude of the batches",
+        _JACOB,
+        ".tracked_clip:for_activation",
+    ),
+)
+
+
+def methods(role: Role) -> tuple[Method, ...]:
+    """The methods in one role, in the order of the catalogue."""
+    return tuple(method for method in METHODS if method.role == role)
+
+
+def find(role: Role, name: str) -> Method:
+    """A method by name.
+
+    Raises:
+        UnknownName: there is none in this role.
+    """
+    for method in methods(role):
+        if method.name == name:
+            return method
+    raise UnknownName(f"method for {role}", name, [method.name for method in methods(role)])
+
+
+def build_weight(method: str, bits: int, weight: Tensor, *, channels_axis: int | None, normalized: bool) -> Quantizer:
+    """A quantiser for a weight.
+
+    Args:
+        method: a name of the catalogue.
+        bits: the width.
+        weight: what is to be quantised, as it is stored; the initial step comes from it.
+        channels_axis: of the output channels, for a step each; None for one step in all.
+        normalized: whether the weight will be brought to zero mean and unit variance before it reaches the quantiser.
+
+    Raises:
+        UnknownName: there is no such method for weights.
+        UsageError: it has not this width, or cannot have a step for each channel.
+    """
+    found = find("weights", method)
+    found.check(bits)
+    if channels_axis is not None and not found.per_channel:
+        raise UsageError(f"{method} has one step a tensor", mend="quantise these weights per tensor")
+    from edgeq.training.quantizers.normalization import normalize
+
+    stored = weight.detach()
+    quantizer: Quantizer = _factory(found)(bits, normalize(stored) if normalized else stored, axis=channels_axis, normalized=normalized)
+    return quantizer
+
+
+def build_activation(method: str, bits: int, *, signed: bool) -> GridQuantizer:
+    """A quantiser for an activation.
+
+    Raises:
+        UnknownName: there is no such method for activations.
+        UsageError: it has not this width, or not for tensors of this sign.
+    """
+    found = find("activations", method)
+    found.check(bits)
+    if signed not in found.signs:
+        other = "that can be negative" if signed else "without negative values"
+        raise UsageError(f"{method} is not for activations {other}", mend="choose another method for them")
+    quantizer: GridQuantizer = _factory(found)(bits, signed=signed)
+    return quantizer
+
+
+def _factory(method: Method) -> Callable[..., Any]:
+    module, function = method.factory.split(":")
+    made: Callable[..., Any] = getattr(import_module(module, _PACKAGE), function)
+    return made
+
+
+def _listed(widths: tuple[int, ...]) -> str:
+    return f"{widths[0]} bits" if len(widths) == 1 else f"{widths[0]} to {widths[-1]} bits"

@@ -1,0 +1,115 @@
+"""What a layer, the insertion and the training loop ask of a quantiser; any module that answers is one.
+
+A weight quantiser's step may depend on the very tensor it quantises (its largest magnitude, its mean magnitude), so integers
+and step are always made together, by :meth:`Quantizer.encode`: a step that was read off yesterday's weight cannot be used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgeq.quant import QuantParams
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A tensor on a grid.
+
+    Attributes:
+        integers: whole numbers, as floats; the zero point is taken off.
+        step: 1 LSB in real units, float32; shape (), or (channels,) where there is an axis.
+        low: the least integer that the grid has.
+        high: the greatest.
+        axis: the channel axis, or None.
+    """
+
+    integers: Tensor
+    step: Tensor
+    low: int
+    high: int
+    axis: int | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """The real values, of the shape of the integers."""
+        return self.integers * along(self.step, self.integers, self.axis)
+
+
+def along(values: Tensor, x: Tensor, axis: int | None) -> Tensor:
+    """A value for each channel, shaped to broadcast with ``x``; one value for all is left as it is."""
+    if axis is None:
+        return values
+    return values.reshape([-1 if dimension == axis else 1 for dimension in range(x.ndim)])
+
+
+@runtime_checkable
+class Quantizer(Protocol):
+    """A module that rounds in training as an integer runtime will.
+
+    In evaluation ``quantizer(x)`` equals ``quantizer.encode(x).value`` bit for bit.
+
+    Attributes:
+        target_bits: the width it is trained for.
+        bits: the width now; annealing starts above the target.
+        rounding: false only clips.
+        axis: the channel axis of a quantiser with one step a channel, else None.
+    """
+
+    target_bits: int
+    bits: int
+    rounding: bool
+    axis: int | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Fake-quantise; shape and dtype are kept."""
+        ...
+
+    def encode(self, x: Tensor) -> Encoded:
+        """The integers that evaluation computes with, and their step.
+
+        Raises:
+            UsageError: the method has no integers.
+        """
+        ...
+
+    def after_step(self, weight: Tensor) -> None:
+        """Do to a weight what the method does after each step of the optimiser, in place."""
+        ...
+
+
+@runtime_checkable
+class GridQuantizer(Quantizer, Protocol):
+    """A quantiser of activations: its grid is the same for every tensor that evaluation brings.
+
+    Attributes:
+        amplitude: a layer that reads the grid divides by it, so as to compute with the values the method publishes; a power
+            of two, and 1 for all methods that need no such thing.
+    """
+
+    amplitude: float
+
+    @property
+    def step(self) -> Tensor:
+        """1 LSB in real units; shape (), or (channels,) where there is an axis."""
+        ...
+
+    def quant_params(self) -> QuantParams:
+        """The grid as an exporter writes it.
+
+        Raises:
+            UsageError: the method has no integer form; says why.
+        """
+        ...
+
+
+@runtime_checkable
+class Penalized(Protocol):
+    """A quantiser whose method adds a term to the loss."""
+
+    def penalty(self) -> Tensor:
+        """The term, shape (), to be weighted by the caller."""
+        ...
