@@ -2,95 +2,45 @@
 
 from __future__ import annotations
 
-import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from edgeq.data import batches, crop_flip, normalize
-from edgeq.errors import Interrupted, OutputError, UsageError
+from edgeq.data import Split, batches
+from edgeq.errors import ArtefactError, Interrupted, OutputError, UsageError
 from edgeq.files import check_output, write_json
 from edgeq.training import checkpoint as checkpoints
+from edgeq.training import losses, optimizers, watching
+from edgeq.training.agreement import synchronize, together
+from edgeq.training.averaging import WeightAverage
+from edgeq.training.consistency import Consistent
+from edgeq.training.feeding import Feed
 from edgeq.training.insertion import set_bits
+from edgeq.training.processes import join
+from edgeq.training.records import Epoch, Progress, TrainingResult
+from edgeq.training.settling import settle
 from edgeq.training.stopping import stop_requests
+from edgeq.training.teaching import load_teacher
+from edgeq.training.warm_start import starting_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edgeq.data import DataSource, Split
+    from edgeq.data import DataSource
+    from edgeq.training.feeding import Batch
+    from edgeq.training.processes import Processes
     from edgeq.training.recipe import Recipe
+
+__all__ = ["BEST", "LAST", "RUN", "Epoch", "Progress", "TrainingResult", "evaluate", "train"]
 
 LAST, BEST, RUN = "last.safetensors", "best.safetensors", "run.json"
 SAVE_SECONDS = 60.0  # a killed run loses at most this much
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands, after each step.
-
-    Attributes:
-        epoch: from 0.
-        epochs: in all.
-        step: steps done in this epoch.
-        steps: in an epoch.
-        loss: mean cross-entropy of the epoch so far.
-        accuracy: on training samples of the epoch so far, a fraction.
-        validation: accuracy on the validation split after the last whole epoch, None before.
-        bits: the annealing width, None at the target widths.
-        eta_s: seconds left at the present speed.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    validation: float | None
-    bits: int | None
-    eta_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One line of a run's history; accuracies are fractions."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    validation: float
-    bits: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """A finished run.
-
-    Attributes:
-        recipe: what was run.
-        folder: holds ``best.safetensors``, ``last.safetensors`` and ``run.json``.
-        best_epoch: the epoch of the best checkpoint.
-        validation: its accuracy on the validation split, a fraction.
-        test_correct: test samples it classifies right; the test split is used here and nowhere before.
-        test_total: test samples.
-        seconds: of this call.
-        history: one record an epoch.
-    """
-
-    recipe: Recipe
-    folder: Path
-    best_epoch: int
-    validation: float
-    test_correct: int
-    test_total: int
-    seconds: float
-    history: tuple[Epoch, ...]
+_AVERAGE = "average/"
 
 
 @dataclass(slots=True)
@@ -115,11 +65,14 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
+    cpu: bool = False,
     report: Callable[[Progress], None] = lambda _: None,
+    report_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> TrainingResult:
     """Train a network of the zoo and leave its best checkpoint in ``folder``.
 
-    The best checkpoint is the one of the highest validation accuracy among epochs at the target widths.
+    The best checkpoint is the one of the highest validation accuracy among epochs at the target widths. Under
+    ``accelerate launch`` each process has a part of every batch, the first one alone writes, and all return the same.
 
     Args:
         recipe: the run.
@@ -128,75 +81,95 @@ def train(
         resume: go on from ``last.safetensors`` if it is there.
         overwrite: replace an earlier run in ``folder``.
         threads: for torch; None leaves its setting. Bit-identical results need the same number.
-        report: called after each step.
+        cpu: leave an accelerator alone that is there.
+        report: called after each step, in the first process.
+        report_epoch: called after each epoch, in the first process.
 
     Raises:
+        Diverged: the loss, a weight or a bound is no number any more; the last checkpoint is from before.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
         OutputError: ``folder`` holds another run, or cannot be written.
+        UsageError: recipe and data do not go together.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    return _Run(recipe, source, folder, report).run(resume=resume, overwrite=overwrite)
+    processes = join(recipe, cpu=cpu)
+    run = _Run(recipe, source, folder, processes)
+    if processes.rank == 0:
+        run.report, run.report_epoch = report, report_epoch
+    with together(processes.count):
+        return run.run(resume=resume, overwrite=overwrite)
 
 
 def evaluate(model: nn.Module, split: Split, source: DataSource, batch_size: int = 256) -> int:
-    """How many samples of a split a network in evaluation mode classifies right."""
+    """How many samples of a split a network in evaluation mode classifies right, on the device that it is on."""
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     with torch.inference_mode():
         return sum(
-            int((model(torch.from_numpy(images)).argmax(1).numpy() == labels).sum())
+            int((model(torch.from_numpy(images).to(device)).argmax(1).cpu().numpy() == labels).sum())
             for images, labels in batches(split, source, batch_size)
         )
 
 
 class _Run:
-    def __init__(self, recipe: Recipe, source: DataSource, folder: Path, report: Callable[[Progress], None]) -> None:
-        self.recipe, self.source, self.folder, self.report = recipe, source, folder, report
-        self.steps = math.ceil(len(source.train) / recipe.batch_size)
-        if len(source.train) % recipe.batch_size == 1:  # BatchNorm cannot normalise one sample
-            self.steps -= 1
-        if self.steps < 1 or not len(source.validation) or not len(source.test):
-            raise UsageError(
-                f"{source.name} has too few samples for batches of {recipe.batch_size}", mend="use more data or a smaller --batch-size"
-            )
-        torch.manual_seed(recipe.seed)
-        self.model = checkpoints.build_model(recipe, source.shape, len(source.classes))
-        self.model.to(memory_format=torch.channels_last)  # faster on every CPU and GPU that we tried
-        self.compute: Callable[[torch.Tensor], torch.Tensor] = torch.compile(self.model) if recipe.compiled else self.model
+    report: Callable[[Progress], None] = staticmethod(lambda _: None)
+    report_epoch: Callable[[Epoch], None] = staticmethod(lambda _: None)
+
+    def __init__(self, recipe: Recipe, source: DataSource, folder: Path, processes: Processes) -> None:
+        self.recipe, self.source, self.folder, self.processes = recipe, source, folder, processes
+        self.steps = _steps(recipe, source, processes.count)
+        self.model = starting_model(recipe, source)
+        self.model.to(processes.device)
+        # The layout is faster on every CPU and GPU that we tried; torch's overloads do not know it.
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = dict(self.model.named_parameters())
-        self.optimizer = torch.optim.SGD(self.parameters.values(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        self.optimizer = optimizers.build(recipe, self.model)
+        self.average = WeightAverage(self.model, recipe.ema) if recipe.ema else None
+        self.teacher = load_teacher(recipe, source, processes.device)
+        self.compute = self._computation()
+        self.feed = Feed(recipe, source, processes)
         self.state = _State()
         self.resumed_at = 0  # steps done before this call
         self.saved = self.started = time.monotonic()
+
+    def _computation(self) -> Callable[[torch.Tensor], Any]:
+        if self.processes.count > 1:
+            synchronize(self.model)
+        whole = self.processes.prepare(Consistent(self.model) if self.recipe.consistency else self.model)
+        return torch.compile(whole) if self.recipe.compiled else whole
 
     def run(self, *, resume: bool, overwrite: bool) -> TrainingResult:
         last = self.folder / LAST
         if resume and last.exists():
             self._resume(last)
-        elif (last.exists() or (self.folder / BEST).exists()) and not overwrite:
-            raise OutputError(
-                f"{self.folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o"
-            )
-        else:
-            check_output(last, overwrite=True)
-            (self.folder / BEST).unlink(missing_ok=True)
-            self._save()
+        elif self.processes.rank == 0:
+            self._begin(last, overwrite=overwrite)
+        self.processes.wait()
         with stop_requests() as stop_requested:
             while self.state.epoch < self.recipe.epochs:
                 self._epoch(stop_requested)
         return self._finish()
+
+    def _begin(self, last: Path, *, overwrite: bool) -> None:
+        if (last.exists() or (self.folder / BEST).exists()) and not overwrite:
+            raise OutputError(
+                f"{self.folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o"
+            )
+        check_output(last, overwrite=True)
+        (self.folder / BEST).unlink(missing_ok=True)
+        self._save()
 
     def _epoch(self, stop_requested: Callable[[], bool]) -> None:
         state, recipe = self.state, self.recipe
         bits = recipe.bits(state.epoch)
         set_bits(self.model, bits)
         self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.lr * (1 + math.cos(math.pi * state.epoch / recipe.epochs)) / 2
+        optimizers.set_rates(self.optimizer, recipe.schedule.multiplier(state.epoch, recipe.epochs))
         while state.step < self.steps:
-            self._step(*self._batch(state.epoch, state.step))
+            self._step(self.feed.batch(state.epoch, state.step))
             state.step += 1
             self.report(self._progress(bits))
-            if stop_requested():
+            if any(self.processes.totals(stop_requested())):
                 self._save()
                 raise Interrupted(
                     f"training stopped in epoch {state.epoch + 1} of {recipe.epochs}, step {state.step} of {self.steps}; it is saved",
@@ -206,42 +179,64 @@ class _Run:
                 self._save()
         self._end_epoch(bits)
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            logits = self.compute(images.to(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits, labels)
+    def _step(self, batch: Batch) -> None:
+        loss, logits = self._loss(batch)
+        share = len(batch.labels) * self.processes.count / batch.whole  # makes the mean over processes that over samples
+        total = loss * share if share != 1 else loss
+        if self.recipe.bound_penalty:
+            total = total + self.recipe.bound_penalty * losses.penalty(self.model)
         self.optimizer.zero_grad()
-        loss.backward()
+        total.backward()
+        right = int((logits.detach().argmax(1) == batch.labels).sum())
+        loss_sum, correct = self.processes.totals(loss.item() * len(batch.labels), right)
+        watching.check_loss(loss_sum, self.model, self._where(self.state.step + 1))
         self.optimizer.step()
-        self.state.loss_sum += loss.item() * len(labels)
-        self.state.correct += int((logits.detach().argmax(1) == labels).sum())
-        self.state.seen += len(labels)
+        settle(self.model)
+        if self.average is not None:
+            self.average.update(self.state.epoch * self.steps + self.state.step)
+        self.state.loss_sum += loss_sum
+        self.state.correct += int(correct)
+        self.state.seen += batch.whole
 
-    def _batch(self, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        recipe, train_split = self.recipe, self.source.train
-        order = np.random.default_rng([recipe.seed, epoch]).permutation(len(train_split))
-        where = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-        images = train_split.images[where]
-        if self.source.augmentation == "crop-flip":
-            images = crop_flip(images, np.random.default_rng([recipe.seed, epoch, step]))
-        return torch.from_numpy(normalize(images, self.source)), torch.from_numpy(train_split.labels[where])
+    def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        half = self.recipe.precision == "bf16"
+        with torch.autocast(self.processes.device.type, torch.bfloat16) if half else nullcontext():
+            taught = None if self.teacher is None else self.teacher(batch.images)
+            answer = self.compute(batch.images)
+            logits, inconsistency = answer if self.recipe.consistency else (answer, None)
+            return losses.loss_of(self.recipe, logits, batch.labels, taught, inconsistency), logits
+
+    def _where(self, step: int) -> str:
+        return f"epoch {self.state.epoch + 1} of {self.recipe.epochs}, step {step} of {self.steps}"
 
     def _end_epoch(self, bits: int | None) -> None:
         state = self.state
-        self.model.eval()
-        validation = evaluate(self.model, self.source.validation, self.source) / len(self.source.validation)
-        state.history.append(asdict(Epoch(state.epoch, state.loss_sum / state.seen, state.correct / state.seen, validation, bits)))
-        better = bits is None and validation >= state.best
+        watching.check_bounds(self.model, self._where(self.steps))
+        with self.average.in_place() if self.average is not None else nullcontext():
+            self.model.eval()
+            validation = self._evaluate(self.source.validation) / len(self.source.validation)
+            epoch = Epoch(state.epoch, state.loss_sum / state.seen, state.correct / state.seen, validation, bits)
+            better = bits is None and validation >= state.best
+            best = self._checkpoint(checkpoints.MODEL) if better else None
+        state.history.append(asdict(epoch))
         if better:
             state.best, state.best_epoch = validation, state.epoch
         state.epoch, state.step, state.loss_sum, state.correct, state.seen = state.epoch + 1, 0, 0.0, 0, 0
-        if better:
-            checkpoints.save(self.folder / BEST, self._checkpoint(checkpoints.MODEL))
+        if best is not None and self.processes.rank == 0:
+            checkpoints.save(self.folder / BEST, best)
         self._save()
+        self.report_epoch(epoch)
+
+    def _evaluate(self, split: Split, model: nn.Module | None = None) -> int:
+        """Samples that a network classifies right, each process on its part."""
+        where = self.processes.share(len(split))
+        part = split if self.processes.count == 1 else Split(split.images[where], split.labels[where], split.ids[where])
+        return int(self.processes.totals(evaluate(self.model if model is None else model, part, self.source))[0])
 
     def _finish(self) -> TrainingResult:
-        model = checkpoints.load_model(self.folder / BEST).module
-        correct = evaluate(model, self.source.test, self.source)
+        self.processes.wait()  # until the best checkpoint is there
+        model = checkpoints.load_model(self.folder / BEST).module.to(self.processes.device)
+        correct = self._evaluate(self.source.test, model)
         history = tuple(Epoch(**entry) for entry in self.state.history)
         result = TrainingResult(
             self.recipe,
@@ -255,7 +250,8 @@ class _Run:
         )
         summary = {"recipe": self.recipe.to_dict(), "best_epoch": result.best_epoch, "validation": result.validation}
         summary |= {"test_correct": correct, "test_total": result.test_total, "history": self.state.history}
-        write_json(self.folder / RUN, summary, overwrite=True)
+        if self.processes.rank == 0:
+            write_json(self.folder / RUN, summary, overwrite=True)
         return result
 
     def _progress(self, bits: int | None) -> Progress:
@@ -278,16 +274,20 @@ class _Run:
     # -- saving and resuming -----------------------------------------------------------------------------------------
 
     def _checkpoint(self, *prefixes: str) -> checkpoints.Checkpoint:
-        tensors = {checkpoints.MODEL + name: tensor for name, tensor in checkpoints.model_state(self.model).items()}
+        """The network now; with the optimiser's state, everything that a run needs to go on."""
+        tensors = {checkpoints.MODEL + name: tensor.clone() for name, tensor in checkpoints.model_state(self.model).items()}
+        progress: dict[str, Any] = {}
         if checkpoints.OPTIMIZER in prefixes:
-            for name, parameter in self.parameters.items():
-                if (momentum := self.optimizer.state[parameter].get("momentum_buffer")) is not None:
-                    tensors[checkpoints.OPTIMIZER + name] = momentum
-        progress = asdict(self.state) if checkpoints.OPTIMIZER in prefixes else {}
+            slots = optimizers.state(self.optimizer, self.parameters)
+            tensors |= {checkpoints.OPTIMIZER + name: tensor for name, tensor in slots.items()}
+            tensors |= {_AVERAGE + name: tensor for name, tensor in (self.average.tensors if self.average else {}).items()}
+            progress = asdict(self.state)
         return checkpoints.Checkpoint(self.recipe, self.source.shape, self.source.classes, tensors, progress)
 
     def _save(self) -> None:
-        checkpoints.save(self.folder / LAST, self._checkpoint(checkpoints.MODEL, checkpoints.OPTIMIZER))
+        if self.processes.rank == 0:
+            watching.check_finite(self.model, self._where(self.state.step))
+            checkpoints.save(self.folder / LAST, self._checkpoint(checkpoints.MODEL, checkpoints.OPTIMIZER))
         self.saved = time.monotonic()
 
     def _resume(self, path: Path) -> None:
@@ -298,9 +298,33 @@ class _Run:
                 f"{path} was trained with another {odd}: {saved.recipe.to_dict()[odd]!r}, not {self.recipe.to_dict()[odd]!r}",
                 mend="resume with the same flags, or choose another -o",
             )
+        if not saved.progress:
+            raise ArtefactError(f"{path} cannot be gone on from: it is no running state", mend="name the folder of a training run")
+        if (saved.input_shape, saved.classes) != (self.source.shape, self.source.classes):
+            raise UsageError(f"{path} was trained on other data than {self.source.name} is now", mend="resume with the same data")
         checkpoints.restore(self.model, saved, path)
-        for name, parameter in self.parameters.items():
-            if checkpoints.OPTIMIZER + name in saved.tensors:
-                self.optimizer.state[parameter]["momentum_buffer"] = saved.tensors[checkpoints.OPTIMIZER + name]
+        optimizers.restore(self.optimizer, self.parameters, _below(saved, checkpoints.OPTIMIZER))
+        if self.average is not None:
+            self.average.restore(_below(saved, _AVERAGE))
         self.state = _State(**saved.progress)
         self.resumed_at = self.state.epoch * self.steps + self.state.step
+
+
+def _below(saved: checkpoints.Checkpoint, prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in saved.tensors.items() if name.startswith(prefix)}
+
+
+def _steps(recipe: Recipe, source: DataSource, processes: int) -> int:
+    """Steps of an epoch; a last batch that would leave BatchNorm one sample, or a process none, is left out."""
+    whole, rest = divmod(len(source.train), recipe.batch_size)
+    steps = whole + (rest >= max(2, processes))
+    if steps < 1 or recipe.batch_size < processes or not len(source.validation) or not len(source.test):
+        raise UsageError(
+            f"{source.name} has too few samples for batches of {recipe.batch_size}", mend="use more data or a smaller --batch-size"
+        )
+    shapes = {part.images.shape[1:] for part in (source.train, source.validation, source.test)}
+    if len(shapes) != 1:
+        raise ArtefactError(
+            f"{source.name} has images of the shapes {', '.join(map(str, sorted(shapes)))}", mend="give all splits images of one shape"
+        )
+    return steps

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import tomllib
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
+from edgeq.data import Augmentation
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.files import read_bytes
+from edgeq.training.checks import as_tuples, check_choice, check_number, read_record
+from edgeq.training.optimization import Group, Optimizer, Schedule
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -17,7 +20,20 @@ if TYPE_CHECKING:
 
 
 MOST_BITS = 24
+_MOMENTUM = 0.9
+_SGD, _COSINE = Optimizer(), Schedule()
+_SHARES = {  # numbers that are not below zero, and their upper limits
+    "lr": math.inf,
+    "momentum": 1,
+    "weight_decay": math.inf,
+    "bound_penalty": math.inf,
+    "ema": 1,
+    "distillation": 1,
+    "temperature": math.inf,
+    "consistency": math.inf,
+}
 Precision = Literal["fp32", "bf16"]
+Loss = Literal["cross-entropy", "squared-hinge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +46,26 @@ class Recipe:
         scheme: the quantisation; None trains in FP32.
         epochs: passes over the training split.
         batch_size: samples a step.
-        lr: the learning rate of the first epoch; a cosine takes it to zero.
-        momentum: of SGD.
-        weight_decay: on every parameter, clipping bounds and BatchNorm too, as published.
-        anneal_from: width at the start of quantised training.
+        lr: the learning rate of the first epoch.
+        momentum: of SGD and RMSProp.
+        weight_decay: on every parameter that is in no group with its own, clipping bounds and BatchNorm too, as published.
+        anneal_from: width at the start of quantised training; a width that is not above the target leaves annealing out.
         seed: of initialisation, data order and augmentation.
         precision: of the training step: ``fp32``, or ``bf16`` for convolutions and matrix products in bfloat16; evaluation
             is always in float32.
         compiled: whether the training step goes through ``torch.compile``.
+        optimizer: which one, and its constants.
+        schedule: what becomes of the learning rates.
+        groups: parameters with a learning rate or weight decay of their own; the first that fits a parameter holds.
+        loss: ``cross-entropy``, or the ``squared-hinge`` of BinaryConnect.
+        bound_penalty: PACT's, times the sum of the squared bounds of activations (Choi et al., 2018, Sec. 3.2).
+        augmentation: of training images; None takes the data set's own.
+        init_from: a checkpoint whose weights, and bounds where both have them, training starts from; None starts at random.
+        ema: decay of the moving average of the weights that is evaluated and kept; 0 keeps the weights themselves.
+        teacher: the checkpoint of a network whose answers are learnt beside the labels.
+        distillation: the teacher's share of the loss.
+        temperature: what its and our logits are divided by.
+        consistency: weight of the mean squared difference between block outputs with and without rounded activations.
     """
 
     model: str
@@ -46,37 +74,60 @@ class Recipe:
     epochs: int = 200
     batch_size: int = 128
     lr: float = 0.1
-    momentum: float = 0.9
+    momentum: float = _MOMENTUM
     weight_decay: float = 1e-4
     anneal_from: int = 16
     seed: int = 0
     precision: Precision = "fp32"
     compiled: bool = False
+    optimizer: Optimizer = _SGD
+    schedule: Schedule = _COSINE
+    groups: tuple[Group, ...] = ()
+    loss: Loss = "cross-entropy"
+    bound_penalty: float = 0.0
+    augmentation: Augmentation | None = None
+    init_from: str | None = None
+    ema: float = 0.0
+    teacher: str | None = None
+    distillation: float = 0.5
+    temperature: float = 4.0
+    consistency: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("model", "data"):
-            if not isinstance(getattr(self, name), str):
-                raise UsageError(f"{name} is {getattr(self, name)!r}", mend="give its name in quotes")
+        for name in ("model", "data", "init_from", "teacher"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name in ("model", "data")):
+                raise UsageError(f"{name} is {value!r}", mend="give its name in quotes")
         for name, least in (("epochs", 1), ("batch_size", 2), ("anneal_from", 2), ("seed", 0)):
             number = getattr(self, name)
             if type(number) is not int or number < least:
                 raise UsageError(f"{name} is {number!r}", mend=f"choose a whole number, at least {least}")
         if self.anneal_from > MOST_BITS:
             raise UsageError(f"anneal_from is {self.anneal_from}", mend=f"choose at most {MOST_BITS}: float32 has no more levels")
-        for name in ("lr", "momentum", "weight_decay"):
-            if type(getattr(self, name)) not in (int, float) or not math.isfinite(getattr(self, name)):
-                raise UsageError(f"{name} is {getattr(self, name)!r}", mend="give a number, without quotes")
-        if self.precision not in get_args(Precision):
-            raise UsageError(f"precision is {self.precision!r}", mend=f"choose {' or '.join(get_args(Precision))}")
-        if type(self.compiled) is not bool:
-            raise UsageError(f"compiled is {self.compiled!r}", mend="choose true or false")
+        for name, most in _SHARES.items():
+            check_number(name, getattr(self, name), 0, most)
         if self.lr <= 0:
             raise UsageError(f"lr is {self.lr}", mend="choose a learning rate above zero")
-        if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
+        if self.temperature <= 0 or max(self.momentum, self.ema) >= 1:
             raise UsageError(
-                f"momentum {self.momentum} or weight_decay {self.weight_decay} is out of range",
-                mend="choose 0 <= momentum < 1, weight_decay >= 0",
+                f"momentum {self.momentum}, ema {self.ema} or temperature {self.temperature} is out of range",
+                mend="choose momentum and ema below 1, a temperature above 0",
             )
+        check_choice("precision", self.precision, Precision)
+        check_choice("loss", self.loss, Loss)
+        if self.augmentation is not None:
+            check_choice("augmentation", self.augmentation, Augmentation)
+        if type(self.compiled) is not bool:
+            raise UsageError(f"compiled is {self.compiled!r}", mend="choose true or false")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        if self.scheme is None and (self.bound_penalty or self.consistency):
+            raise UsageError("bound_penalty and consistency are about quantisers, and FP32 training has none", mend="leave them out")
+        if self.consistency and self.compiled:
+            raise UsageError("consistency looks inside the network, where torch.compile lets nobody", mend="leave out one of them")
+        if self.optimizer.name == "adam" and self.momentum != _MOMENTUM:
+            raise UsageError(f"momentum is {self.momentum}, and Adam has none", mend="give betas in [optimizer]")
 
     @property
     def name(self) -> str:
@@ -108,9 +159,16 @@ class Recipe:
         known = {field.name for field in fields(cls)}
         if unknown := set(content) - known:
             raise UsageError(f"a recipe has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(sorted(known))}")
-        scheme = content.get("scheme")
+        values = as_tuples(content)
+        if (scheme := values.get("scheme")) is not None:
+            values["scheme"] = Scheme.from_dict(scheme)
+        for name, kind in (("optimizer", Optimizer), ("schedule", Schedule)):
+            if name in values:
+                values[name] = read_record(kind, values[name], name)
+        if "groups" in values:
+            values["groups"] = _groups(values["groups"])
         try:
-            return cls(**{**content, "scheme": None if scheme is None else Scheme.from_dict(scheme)})
+            return cls(**values)
         except TypeError as error:
             raise UsageError(f"the recipe cannot be used: {error}", mend="give model and data, numbers as numbers") from error
 
@@ -127,3 +185,9 @@ class Recipe:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ArtefactError(f"{path} is no TOML file: {error}", mend="mend the line it names") from error
         return cls.from_dict(content)
+
+
+def _groups(content: object) -> tuple[Group, ...]:
+    if not isinstance(content, tuple):
+        raise UsageError(f"groups is {content!r}", mend="give each group as a table [[groups]]")
+    return tuple(read_record(Group, group, "groups") for group in content)

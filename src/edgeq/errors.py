@@ -4,7 +4,8 @@ EdgeqError                  70  a bug of ours, unless a subclass says otherwise
 ├── UsageError               2  the caller mends it by asking for something else
 │   ├── UnknownName             a model, target, data set or format nobody registered
 │   ├── ArtefactError           a file that is missing, broken, foreign or of the wrong shape
-│   └── OutputError             a place that cannot be written, or that holds something already
+│   ├── OutputError             a place that cannot be written, or that holds something already
+│   └── Diverged                a training run whose numbers ran away
 ├── GateFailed               1  everything ran; the numbers missed the budget
 ├── Inconclusive             3  everything ran; too few samples or too much noise to decide
 ├── TargetError              4  a runtime is absent, crashed, or fell back to something else
@@ -67,6 +68,10 @@ class ArtefactError(UsageError):
 
 class OutputError(UsageError):
     """The output cannot be written, or something is there already."""
+
+
+class Diverged(UsageError):
+    """Training came to a loss, a weight or a bound that nothing leads back from; other settings are asked for."""
 
 
 class GateFailed(EdgeqError):

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-HEAVY = {"ai_edge_litert", "jinja2", "numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "PIL", "plotly", "scipy", "sklearn", "torch"}
+FRAMEWORKS = {"accelerate", "ai_edge_litert", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "torch"}
+HEAVY = FRAMEWORKS | {"jinja2", "numpy", "PIL", "plotly", "scipy", "sklearn"}
 REPORT = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
 RUN = "import sys; from edgeq.deploy.cli import main; sys.argv = ['edgeq', *{arguments!r}]\ntry: main()\nfinally: {report}"
 

@@ -1,0 +1,108 @@
+"""How statistics of a batch become those of the whole batch, where several processes have a part of it each.
+
+Two kinds of module look at a batch as a whole: BatchNorm, and the quantisers whose bound follows what they meet. Without
+agreement each process would train another network than one process alone does.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_processes = 1  # of the module: statistics are taken deep inside a network, which knows of no processes
+
+
+@contextmanager
+def together(processes: int) -> Iterator[None]:
+    """While it holds, statistics are those of so many processes, which all run the same steps."""
+    global _processes
+    before, _processes = _processes, processes
+    try:
+        yield
+    finally:
+        _processes = before
+
+
+def largest(value: Tensor) -> Tensor:
+    """The largest one among the processes, element by element; no gradient."""
+    return _reduced(value, distributed.ReduceOp.MAX)
+
+
+def least(value: Tensor) -> Tensor:
+    """The least one among the processes, element by element; no gradient."""
+    return _reduced(value, distributed.ReduceOp.MIN)
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean over the processes, element by element; no gradient."""
+    return _reduced(value, distributed.ReduceOp.SUM) / _processes if _processes > 1 else value
+
+
+def _reduced(value: Tensor, operation: Any) -> Tensor:
+    if _processes == 1:
+        return value
+    reduced = value.detach().clone()
+    distributed.all_reduce(reduced, op=operation)
+    return reduced
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes; its gradient is the sum of the gradients that each process has for it."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ARG004
+        total = grads[0].clone()
+        distributed.all_reduce(total)
+        return total
+
+
+def synchronize(model: nn.Module) -> None:
+    """Let every BatchNorm normalise by the mean and the variance of the whole batch.
+
+    PyTorch's own ``SyncBatchNorm`` does so on GPUs only, and is no BatchNorm that can be folded.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.forward = partial(_normalize, module, module.forward)  # type: ignore[method-assign]
+
+
+def _normalize(bn: nn.BatchNorm1d | nn.BatchNorm2d, alone: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    if not bn.training or _processes == 1:
+        return alone(x)
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    shape = [1, -1, *[1] * (x.ndim - 2)]
+    wide = x.float()
+    own = torch.tensor([x.numel() // x.shape[1]], dtype=torch.float32, device=x.device)
+    sums = _Sum.apply(torch.cat([wide.sum(axes), own]))  # type: ignore[no-untyped-call]
+    count = sums[-1].detach()
+    mean_ = sums[:-1] / count
+    centred = wide - mean_.reshape(shape)
+    variance = _Sum.apply(centred.square().sum(axes)) / count  # type: ignore[no-untyped-call]
+    _follow(bn, mean_.detach(), variance.detach(), count)
+    y: Tensor = centred * torch.rsqrt(variance + bn.eps).reshape(shape)
+    if bn.affine:
+        y = y * bn.weight.reshape(shape) + bn.bias.reshape(shape)
+    return y.to(x.dtype)
+
+
+@torch.no_grad()
+def _follow(bn: nn.BatchNorm1d | nn.BatchNorm2d, mean_: Tensor, variance: Tensor, count: Tensor) -> None:
+    if bn.running_mean is None or bn.running_var is None or bn.num_batches_tracked is None:
+        return
+    bn.num_batches_tracked += 1
+    share = 1 / float(bn.num_batches_tracked) if bn.momentum is None else bn.momentum
+    bn.running_mean.lerp_(mean_, share)
+    bn.running_var.lerp_(variance * count / (count - 1), share)

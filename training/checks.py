@@ -1,0 +1,61 @@
+"""Checks of fields that come from a file or a flag, with a message that names the field and the mend."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Record = TypeVar("Record")
+
+
+def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf) -> None:
+    """Refuse what is no finite number from ``least`` to ``most``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise UsageError(f"{name} is {value!r}", mend="give a number, without quotes")
+    if not least <= value <= most:
+        limits = [f"at least {least}"] * (least > -math.inf) + [f"at most {most}"] * (most < math.inf)
+        raise UsageError(f"{name} is {value}", mend=f"choose {' and '.join(limits)}")
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Refuse what is none of a Literal's values.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if value not in get_args(choices):
+        raise UsageError(f"{name} is {value!r}", mend=f"choose {' or '.join(get_args(choices))}")
+
+
+def read_record(kind: type[Record], content: object, what: str) -> Record:
+    """A record from a table of a TOML or JSON file; arrays become tuples.
+
+    Raises:
+        UsageError: it is no table, or a field is unknown, missing or of another type.
+    """
+    if isinstance(content, kind):
+        return content
+    if not isinstance(content, dict) or not is_dataclass(kind):
+        raise UsageError(f"{what} is {content!r}", mend=f"give a table, such as [{what}]")
+    known = [field.name for field in fields(kind)]
+    if unknown := set(content) - set(known):
+        raise UsageError(f"{what} has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(known)}")
+    try:
+        return kind(**as_tuples(content))
+    except TypeError as error:
+        raise UsageError(f"{what} cannot be used: {error}", mend=f"give it {', '.join(known)}, numbers as numbers") from error
+
+
+def as_tuples(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields, with tuples for the lists that TOML and JSON have instead."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}

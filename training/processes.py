@@ -1,0 +1,94 @@
+"""The device that training runs on, and the processes that share its work, as Hugging Face Accelerate sets them up.
+
+Without ``accelerate launch`` and without an accelerator nothing of it is imported, and training is what it is in one process.
+With it each process has a part of every batch. Gradients are averaged so that the step is that of the whole batch; BatchNorm
+and the bounds that follow a batch see the whole batch too (:mod:`edgeq.training.agreement`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgeq.training.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those that train together.
+
+    Attributes:
+        device: where its network and data are.
+        rank: its number; 0 alone writes files.
+        count: how many there are.
+        accelerator: Accelerate's, None where it is not needed.
+    """
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+    accelerator: Any = None
+
+    def share(self, samples: int) -> slice:
+        """This process's part of so many samples; the parts differ by one sample at most."""
+        return slice(samples * self.rank // self.count, samples * (self.rank + 1) // self.count)
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        """The module whose backward pass averages gradients over the processes."""
+        if self.count == 1:
+            return module
+        prepared: nn.Module = self.accelerator.prepare_model(module)
+        return prepared
+
+    def totals(self, *numbers: float) -> tuple[float, ...]:
+        """Each number summed over the processes."""
+        if self.count == 1:
+            return numbers
+        summed = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(summed)
+        return tuple(summed.tolist())
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            self.accelerator.wait_for_everyone()
+
+
+def join(recipe: Recipe, *, cpu: bool = False) -> Processes:
+    """Find this process's device and companions.
+
+    Args:
+        recipe: its precision has to be the launcher's, where that asks for one.
+        cpu: leave an accelerator alone that is there.
+
+    Raises:
+        UsageError: the launcher and the recipe disagree.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if not launched and (cpu or not torch.accelerator.is_available()):
+        return Processes(torch.device("cpu"))
+    _check_precision(recipe)
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    # Buffers agree by themselves; the recipe and not the launcher says at which precision a step is computed.
+    options: list[Any] = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=options)
+    return Processes(accelerator.device, accelerator.process_index, accelerator.num_processes, accelerator)
+
+
+def _check_precision(recipe: Recipe) -> None:
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked not in ("no", recipe.precision):
+        raise UsageError(
+            f"accelerate launch asks for {asked} and the recipe for {recipe.precision}",
+            mend="leave out --mixed_precision, and give edgeq train --precision bf16",
+        )

@@ -1,0 +1,22 @@
+"""What quantisers do to weights after each step of the optimiser, such as BinaryConnect's clipping to [-1, 1]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgeq.training.layers import QuantLayer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@torch.no_grad()
+def settle(model: nn.Module) -> None:
+    """Let the quantiser of each weight see to it; a weight that layers share is seen to once."""
+    done: set[int] = set()
+    for layer in model.modules():
+        if isinstance(layer, QuantLayer) and id(layer.layer.weight) not in done:
+            done.add(id(layer.layer.weight))
+            layer.quantizer.clip.after_step(layer.layer.weight)

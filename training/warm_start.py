@@ -1,0 +1,59 @@
+"""The network that a run starts with: random, or with the weights of an earlier run, whatever that one was quantised to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgeq.errors import ArtefactError, UsageError
+from edgeq.training import checkpoint as checkpoints
+from edgeq.training.insertion import quantize
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgeq.data import DataSource
+    from edgeq.training.checkpoint import Checkpoint
+    from edgeq.training.recipe import Recipe
+
+
+def starting_model(recipe: Recipe, source: DataSource) -> nn.Module:
+    """The network of a recipe before its first step; chance comes from the recipe's seed.
+
+    Raises:
+        ArtefactError: the checkpoint to start from is none, or of another network.
+        UsageError: it is quantised, and an FP32 run is to start from it.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.init_from is None:
+        return checkpoints.build_model(recipe, source.shape, len(source.classes))
+    path = Path(recipe.init_from)
+    saved = checkpoints.read(path)
+    if (found := (saved.recipe.model, saved.input_shape, len(saved.classes))) != (recipe.model, source.shape, len(source.classes)):
+        raise ArtefactError(
+            f"{path} holds {found[0]} for inputs of {found[1]} and {found[2]} classes, not {recipe.model} for {source.shape} and "
+            f"{len(source.classes)}",
+            mend="start from a checkpoint of the same network and kind of data",
+        )
+    if saved.recipe.scheme is None and recipe.scheme is not None:
+        model = checkpoints.build_model(saved.recipe, source.shape, len(source.classes))
+        checkpoints.restore(model, saved, path)
+        return quantize(model, recipe.scheme)  # after the weights are in: the first bounds come from them
+    if recipe.scheme is None and saved.recipe.scheme is not None:
+        raise UsageError(f"{path} is quantised, and the run is in FP32", mend="start an FP32 run from an FP32 checkpoint, or at random")
+    model = checkpoints.build_model(recipe, source.shape, len(source.classes))
+    _copy_common(model, saved, path)
+    return model
+
+
+@torch.no_grad()
+def _copy_common(model: nn.Module, saved: Checkpoint, path: Path) -> None:
+    """Everything but quantisers has to be there; of quantisers, what both schemes have."""
+    for name, tensor in checkpoints.model_state(model).items():
+        found = saved.tensors.get(checkpoints.MODEL + name)
+        if found is not None and found.shape == tensor.shape:
+            tensor.copy_(found)
+        elif "quantizer" not in name:
+            raise ArtefactError(f"{path} does not fit: {name!r} differs", mend="start from a checkpoint of the same network and placement")
