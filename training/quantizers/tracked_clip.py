@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgeq.training import agreement
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid
 
 
@@ -42,7 +43,7 @@ class TrackedClip(UniformGrid):
         if self.training:
             with torch.no_grad():
                 least, most = x.detach().aminmax()
-                largest = torch.maximum(-least, most).float()
+                largest = agreement.largest(torch.maximum(-least, most).float())
                 self.alpha.copy_(torch.maximum(largest, self.alpha.lerp(largest, self.decay)))
         return super().forward(x)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edgeq.quant import QuantParams
+from edgeq.training import agreement
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid, require_target
 
 
@@ -56,6 +57,7 @@ class TrackedRange(UniformGrid):
         if self.training:
             with torch.no_grad():
                 least, most = (end.float() for end in x.detach().aminmax())
+                least, most = agreement.least(least), agreement.largest(most)
                 self.least.copy_(torch.minimum(least, self.least.lerp(least, self.decay)).clamp(max=0.0))
                 self.most.copy_(torch.maximum(most, self.most.lerp(most, self.decay)).clamp(min=0.0))
         return super().forward(x)
