@@ -14,7 +14,7 @@ from edgeq.training.quantizers.tracked_range import TrackedRange
 from edgeq.training.scheme import AUTO, check_method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import nn
 
@@ -35,30 +35,31 @@ class Assignment:
         scheme: what holds for the network.
         schemes: what holds for each quantised layer, rules applied.
         paths: module path of each layer.
+        normed: the layers that have a BatchNorm behind them.
     """
 
     placement: Placement
     scheme: Scheme
     schemes: Mapping[str, Scheme]
     paths: Mapping[str, str]
+    normed: frozenset[str]
 
-    def weight_quantizer(self, name: str, module: nn.Module, bn: nn.Module | None) -> WeightQuantizer:
+    def weight_quantizer(self, name: str, module: nn.Module) -> WeightQuantizer:
         """The quantiser of a layer's weights.
 
         Args:
             name: the layer's tensor.
             module: Conv2d, ConvTranspose2d or Linear.
-            bn: the BatchNorm behind it, if any.
 
         Raises:
             UsageError: its output channels cannot have a scale each.
         """
-        here, bits = self.schemes[name], self.placement.layers[name]
-        method = self._weight_method(name, normalized=here.normalize_weights and bn is not None)
-        normalize = here.normalize_weights and bn is not None and find("weights", method).normalized
-        axis = self._channels_axis(name, module) if here.per_channel else None
+        method = self.weight_method(name)
+        normalize = self._may_normalize(name) and find("weights", method).normalized
+        axis = self._channels_axis(name, module) if self.schemes[name].per_channel else None
         weight: Any = module.weight
-        return WeightQuantizer(build_weight(method, bits, weight, channels_axis=axis, normalized=normalize), normalize=normalize)
+        quantizer = build_weight(method, self.placement.layers[name], weight, channels_axis=axis, normalized=normalize)
+        return WeightQuantizer(quantizer, normalize=normalize)
 
     def activation_quantizer(self, spec: GridSpec) -> GridQuantizer:
         """The quantiser of one grid.
@@ -66,8 +67,8 @@ class Assignment:
         Raises:
             UsageError: the layers that read it have rules for different methods.
         """
-        method = self._activation_method(spec) if spec.inner else _OBSERVED["activations"]
-        if method == _OBSERVED["activations"] and self.scheme.affine and spec.signed:
+        method = self.activation_method(spec)
+        if self.is_affine(spec):
             return TrackedRange(spec.bits)
         return build_activation(method, spec.bits, signed=spec.signed)
 
@@ -98,23 +99,39 @@ class Assignment:
                 mend="leave out per_channel, or add a rule with per_channel = false for both",
             )
 
-    def _weight_method(self, name: str, *, normalized: bool) -> str:
+    def weight_method(self, name: str) -> str:
+        """What quantises a layer's weights: first and last layers that have a width their method lacks follow their range."""
         method, bits = self.schemes[name].weights, self.placement.layers[name]
         if method == AUTO:
-            return _LEARNED if normalized else _OBSERVED["weights"]
+            return _LEARNED if self._may_normalize(name) else _OBSERVED["weights"]
         outer = name in self.placement.ends and bits not in find("weights", method).widths
         return _OBSERVED["weights"] if outer else method
 
-    def _activation_method(self, spec: GridSpec) -> str:
+    def activation_method(self, spec: GridSpec) -> str:
+        """What quantises a grid: one that no inner layer reads, or that the method of those that do cannot be, follows its range.
+
+        Raises:
+            UsageError: the layers that read it have rules for different methods.
+        """
+        observed = _OBSERVED["activations"]
+        if not spec.inner:
+            return observed
         asked = {self.schemes[name].activations: name for name in spec.readers}
         if len(asked) > 1:
             layers = " and ".join(f"{self.paths[name]} ({method})" for method, name in asked.items())
             raise UsageError(f"{layers} read one tensor with different methods", mend="give the layers that read it the same method")
-        method = next(iter(asked), AUTO if self.scheme.activations == AUTO else _OBSERVED["activations"])
+        method = next(iter(asked), AUTO if self.scheme.activations == AUTO else observed)
         if method == AUTO:
-            return _OBSERVED["activations"] if spec.signed else _LEARNED
+            return observed if spec.signed else _LEARNED
         found = find("activations", method)
-        return method if spec.signed in found.signs and spec.bits in found.widths else _OBSERVED["activations"]
+        return method if spec.signed in found.signs and spec.bits in found.widths else observed
+
+    def is_affine(self, spec: GridSpec) -> bool:
+        """Whether a grid may have its zero anywhere."""
+        return self.scheme.affine and spec.signed and self.activation_method(spec) == _OBSERVED["activations"]
+
+    def _may_normalize(self, name: str) -> bool:
+        return self.schemes[name].normalize_weights and name in self.normed
 
     def _channels_axis(self, name: str, module: nn.Module) -> int:
         axis = output_axis(module)
@@ -126,12 +143,13 @@ class Assignment:
         return axis
 
 
-def assign(ops: Sequence[Op], paths: Mapping[str, str], scheme: Scheme) -> Assignment:
+def assign(ops: Sequence[Op], paths: Mapping[str, str], normed: Iterable[str], scheme: Scheme) -> Assignment:
     """What a scheme means for a network.
 
     Args:
         ops: the network in the words of the placement rules.
         paths: module path of each layer, by the tensor it makes.
+        normed: the layers that have a BatchNorm behind them.
         scheme: the scheme.
 
     Raises:
@@ -154,7 +172,7 @@ def assign(ops: Sequence[Op], paths: Mapping[str, str], scheme: Scheme) -> Assig
             mend="give its weight_bits there too, or choose another first_last",
         )
     schemes = {name: scheme.under(changes.get(paths[name], {})) for name in placement.layers}
-    found = Assignment(placement, scheme, schemes, paths)
+    found = Assignment(placement, scheme, schemes, paths, frozenset(normed))
     _check_ends(found)
     return found
 

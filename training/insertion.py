@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from edgeq.placement import GridSpec, Placement, place
+from edgeq.training.assignment import assign
 from edgeq.training.certificates import certified_steps, pass_certificates_on
 from edgeq.training.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.operators import module_of, operators
-from edgeq.training.quantizers.learned_clip import LearnedClip
-from edgeq.training.quantizers.tracked_clip import TrackedClip
-from edgeq.training.quantizers.uniform import UniformQuantizer
+from edgeq.training.quantizers.protocol import Quantizer
 from edgeq.training.separating import separate_calls
 from edgeq.training.standalone_norms import insert_norms
 from edgeq.training.tracing import trace
@@ -24,10 +22,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from edgeq.placement import Op
+    from edgeq.training.assignment import Assignment
     from edgeq.training.scheme import Scheme
 
-WEIGHT_BOUND = 3.0  # published initial bounds, for normalised weights and for activations behind a ReLU
-ACTIVATION_BOUND = 6.0
+ASSIGNMENT = "edgeq.assignment"  # the key in a quantised network's ``meta`` of what its scheme came to mean
 
 
 def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor] | None = None) -> fx.GraphModule:
@@ -52,10 +51,12 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
     gains = absorb_constants(graph_module)
     norms = norms_behind_layers(graph_module)
     ops = operators(graph_module, norms)
-    placement = place(ops, placement=scheme.placement, **_widths(scheme))
+    assignment = assign(ops, _layer_paths(graph_module, ops, norms), (norm.name for norm in norms.values()), scheme)
+    placement = assignment.placement
     layers = insert_norms(graph_module, ops, placement, gains) if scheme.placement == "integer" else {}
-    layers |= _insert_layers(graph_module, placement, norms, gains, scheme)
-    _insert_quantizers(graph_module, placement, layers)
+    layers |= _insert_layers(graph_module, assignment, norms, gains)
+    _insert_quantizers(graph_module, assignment, layers)
+    graph_module.meta[ASSIGNMENT] = assignment
     pass_certificates_on(graph_module, steps)
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
@@ -63,9 +64,9 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
     return graph_module
 
 
-def quantizers(model: nn.Module) -> list[UniformQuantizer]:
+def quantizers(model: nn.Module) -> list[Quantizer]:
     """Every quantiser of weights and activations in a model, each once."""
-    return [module for module in model.modules() if isinstance(module, UniformQuantizer)]
+    return [module for module in model.modules() if isinstance(module, Quantizer)]
 
 
 def set_bits(model: nn.Module, bits: int | None) -> None:
@@ -81,31 +82,38 @@ def set_rounding(model: nn.Module, *, weights: bool, activations: bool) -> None:
         quantizer.rounding = weights if quantizer in of_weights else activations
 
 
-def _widths(scheme: Scheme) -> dict[str, int]:
-    return {"weight_bits": scheme.weight_bits, "act_bits": scheme.act_bits, "edge_bits": scheme.edge_bits}
+def _layer_paths(graph_module: fx.GraphModule, ops: Sequence[Op], norms: dict[fx.Node, fx.Node]) -> dict[str, str]:
+    """The module path of each layer, by the tensor that it makes."""
+    behind = set(norms.values())
+    nodes: list[fx.Node] = list(graph_module.graph.nodes)
+    paths = {norms.get(node, node).name: str(node.target) for node in nodes if node not in behind}
+    return {op.name: paths[op.name] for op in ops if op.kind == "layer"}
 
 
 def _insert_layers(
-    graph_module: fx.GraphModule, placement: Placement, norms: dict[fx.Node, fx.Node], gains: dict[fx.Node, float], scheme: Scheme
+    graph_module: fx.GraphModule, assignment: Assignment, norms: dict[fx.Node, fx.Node], gains: dict[fx.Node, float]
 ) -> dict[str, QuantLayer]:
     """Put a QuantLayer in the place of each layer with its BatchNorm; returns them by tensor name."""
     layers: dict[str, QuantLayer] = {}
-    shared: dict[nn.Parameter, WeightQuantizer] = {}
+    owners: dict[nn.Parameter, str] = {}
     norm_nodes = set(norms.values())
     nodes: list[fx.Node] = list(graph_module.graph.nodes)
     for node in nodes:
         last = norms.get(node, node)
-        if last.name not in placement.layers:
+        if last.name not in assignment.placement.layers:
             keep_gain(graph_module, node, gains)
             continue
         if node in norm_nodes:  # done together with its layer
             continue
         module: Any = module_of(graph_module, node)
         bn: Any = module_of(graph_module, last) if node in norms else None
-        if module.weight not in shared:
-            shared[module.weight] = _weight_quantizer(module.weight, placement.layers[last.name], bn, scheme)
-        layer = QuantLayer(module, bn, shared[module.weight], gains.get(last, 1.0))
-        layers[last.name] = layer
+        owner = owners.setdefault(module.weight, last.name)
+        if owner == last.name:
+            quantizer = assignment.weight_quantizer(owner, module)
+        else:
+            assignment.check_tied(owner, last.name, (layers[owner].layer, module))
+            quantizer = layers[owner].quantizer
+        layers[last.name] = layer = QuantLayer(module, bn, quantizer, gains.get(last, 1.0))
         graph_module.add_submodule(str(node.target), layer)
         if node in norms:
             graph_module.delete_submodule(str(last.target))  # it belongs to its layer now
@@ -114,15 +122,10 @@ def _insert_layers(
     return layers
 
 
-def _weight_quantizer(weight: nn.Parameter, bits: int, bn: nn.Module | None, scheme: Scheme) -> WeightQuantizer:
-    if scheme.normalize_weights and bn is not None:
-        return WeightQuantizer(LearnedClip(bits, signed=True, narrow=True, bound=WEIGHT_BOUND), normalize=True)
-    largest = float(weight.detach().abs().max())
-    return WeightQuantizer(TrackedClip(bits, signed=True, narrow=True, bound=largest, decay=1.0), normalize=False)
-
-
-def _insert_quantizers(graph_module: fx.GraphModule, placement: Placement, layers: dict[str, QuantLayer]) -> None:
-    graph_module.add_submodule("quantizers", nn.ModuleDict({name: _activation_quantizer(spec) for name, spec in placement.grids.items()}))
+def _insert_quantizers(graph_module: fx.GraphModule, assignment: Assignment, layers: dict[str, QuantLayer]) -> None:
+    placement = assignment.placement
+    made: dict[str, Any] = {name: assignment.activation_quantizer(spec) for name, spec in placement.grids.items()}
+    graph_module.add_submodule("quantizers", nn.ModuleDict(made))
     nodes = {node.name: node for node in graph_module.graph.nodes}
     onto_grid: dict[tuple[fx.Node, str], fx.Node] = {}
     for (reader, index), grid in placement.edges.items():
@@ -153,9 +156,3 @@ def _grid_of(node: fx.Node) -> str:
     while not str(node.target).startswith("quantizers."):
         node = node.all_input_nodes[0]
     return str(node.target)
-
-
-def _activation_quantizer(spec: GridSpec) -> UniformQuantizer:
-    if spec.inner and not spec.signed:
-        return LearnedClip(spec.bits, signed=False, bound=ACTIVATION_BOUND)
-    return TrackedClip(spec.bits, signed=spec.signed)

@@ -1,15 +1,22 @@
-"""A quantisation scheme: widths and placement, in the words people use (4W/8A)."""
+"""A quantisation scheme: methods, widths, placement and the layers that differ, in the words people use (4W/8A)."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from edgeq.errors import UsageError
-from edgeq.placement import PlacementName
+from edgeq.errors import UnknownName, UsageError
+from edgeq.placement import FIRST_LAST, FirstLast, PlacementName
+from edgeq.training.layer_rules import LayerRule
+from edgeq.training.quantizers.catalogue import Role, find, methods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+AUTO = "auto"
+WIDTHS: Mapping[Role, str] = {"weights": "weight_bits", "activations": "act_bits"}
+"""The field of a scheme that holds the width of a method, by what the method is for."""
+_FLAGS = ("normalize_weights", "per_channel", "affine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +24,24 @@ class Scheme:
     """How a network is quantised in training.
 
     Attributes:
-        weight_bits: width of the weights of inner layers, 2 to 8.
-        act_bits: width of the activations that inner layers read, 2 to 8.
+        weight_bits: width of the weights of inner layers, 1 to 8.
+        act_bits: width of the activations that inner layers read, 1 to 8.
         edge_bits: width of everything else that the ``integer`` placement stores: input, first and last layer,
-            residual branches, concatenation and pooling.
+            residual branches, concatenation and pooling; 2 to 8.
         placement: ``integer`` (an integer runtime can run all of it) or ``paper`` (the published quantisers only).
         normalize_weights: Eq. 20 of Ben-Yair et al.: weights of layers with BatchNorm are brought to zero mean and unit
-            variance before they are quantised.
+            variance before they are quantised, where the method is published so.
+        weights: the method of weights, a name of :mod:`edgeq.training.quantizers.catalogue`. ``auto`` learns the bound of
+            normalised weights, and follows the largest magnitude of all others.
+        activations: the method of what inner layers read; everything else that is stored follows its range. ``auto`` learns
+            the bound of what cannot be negative, and follows the range of what can.
+        per_channel: whether each output channel of a layer has a scale of its own.
+        affine: whether tensors that can be negative may have their zero anywhere in the range, which is then followed at both
+            ends; else it is in the middle.
+        first_last: what becomes of the first and the last layer. ``edge`` gives them ``edge_bits``, ``inner`` treats them like
+            any layer, ``float`` leaves them in float as published; None for ``edge`` in the ``integer`` placement and
+            ``float`` in ``paper``.
+        layers: rules for single layers, of which a later one goes before an earlier.
     """
 
     weight_bits: int = 8
@@ -31,21 +49,52 @@ class Scheme:
     edge_bits: int = 8
     placement: PlacementName = "integer"
     normalize_weights: bool = True
+    weights: str = AUTO
+    activations: str = AUTO
+    per_channel: bool = False
+    affine: bool = False
+    first_last: FirstLast | None = None
+    layers: tuple[LayerRule, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("weight_bits", "act_bits", "edge_bits"):
+        for name, least in (("weight_bits", 1), ("act_bits", 1), ("edge_bits", 2)):
             bits = getattr(self, name)
-            if type(bits) is not int or not 2 <= bits <= 8:
+            if type(bits) is not int or not least <= bits <= 8:
                 raise UsageError(f"{name} is {bits}", mend="choose a width from 2 to 8 bits")
-        if type(self.normalize_weights) is not bool:
-            raise UsageError(f"normalize_weights is {self.normalize_weights!r}", mend="choose true or false")
-        if self.placement not in get_args(PlacementName):
-            raise UsageError(f"no placement is called {self.placement!r}", mend=f"choose one of {', '.join(get_args(PlacementName))}")
+        for name in _FLAGS:
+            if type(getattr(self, name)) is not bool:
+                raise UsageError(f"{name} is {getattr(self, name)!r}", mend="choose true or false")
+        _check_choice("placement", self.placement, get_args(PlacementName))
+        if self.first_last is not None:
+            _check_choice("first_last", self.first_last, get_args(FirstLast))
+        self._check_methods()
+
+    def _check_methods(self) -> None:
+        """Each method with the width that it has here, and under each rule."""
+        own = {name: getattr(self, name) for name in ("weights", "weight_bits", "activations", "act_bits")}
+        for changes, where in (({}, ""), *((rule.changes(), f" of the layers {rule.match!r}") for rule in self.layers)):
+            here = own | changes
+            check_method("weights", here["weights"], here["weight_bits"], where)
+            check_method("activations", here["activations"], here["act_bits"], where)
 
     @property
     def name(self) -> str:
-        """The short name, such as ``4W/8A``."""
-        return f"{self.weight_bits}W/{self.act_bits}A"
+        """The short name, such as ``4W/8A``, with what is not as usual behind it."""
+        methods = dict.fromkeys(method for method in (self.weights, self.activations) if method != AUTO)
+        flags = [name.replace("_", "-") for name in ("per_channel", "affine") if getattr(self, name)]
+        ends = [f"first-last-{self.first_last}"] if self.first_last not in (None, FIRST_LAST[self.placement]) else []
+        rules = [f"{len(self.layers)} rule{'s' * (len(self.layers) > 1)}"] if self.layers else []
+        return " ".join([f"{self.weight_bits}W/{self.act_bits}A", *methods, *flags, *ends, *rules])
+
+    @property
+    def least_bits(self) -> int:
+        """The least width of any weight or activation of inner layers, rules included."""
+        changed = [bits for rule in self.layers for bits in (rule.weight_bits, rule.act_bits) if bits is not None]
+        return min(self.weight_bits, self.act_bits, *changed)
+
+    def under(self, changes: Mapping[str, Any]) -> Scheme:
+        """What holds for layers that a rule changes this about."""
+        return replace(self, layers=(), **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
@@ -61,4 +110,36 @@ class Scheme:
         known = cls.__dataclass_fields__
         if unknown := set(fields) - set(known):
             raise UsageError(f"a scheme has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(known)}")
-        return cls(**fields)
+        rules = fields.get("layers", ())
+        if not isinstance(rules, list | tuple):
+            raise UsageError(f"layers is {rules!r}", mend="give each rule as a table [[scheme.layers]]")
+        return cls(**{**fields, "layers": tuple(LayerRule.from_dict(rule) for rule in rules)})
+
+
+def check_method(role: Role, name: str, bits: int, where: str = "") -> None:
+    """Whether a method can have a width in a role.
+
+    Raises:
+        UsageError: it cannot; says in which role it could, or at which widths.
+    """
+    if name == AUTO:
+        if bits < 2:
+            raise UsageError(f"{WIDTHS[role]}{where} is {bits}", mend=_binary(role))
+        return
+    other: Role = "activations" if role == "weights" else "weights"
+    names = [method.name for method in methods(role)]
+    if name not in names and any(method.name == name for method in methods(other)):
+        raise UsageError(f"{name!r} is a method for {other}, and not for {role}{where}", mend=f"choose one of {', '.join([AUTO, *names])}")
+    if name not in names:
+        raise UnknownName(f"method for {role}{where}", name, [AUTO, *names])
+    find(role, name).check(bits)
+
+
+def _binary(role: Role) -> str:
+    found = [method.name for method in methods(role) if 1 in method.widths]
+    return f"choose 2 to 8 bits{', or a method with one bit: ' + ', '.join(found) if found else ''}"
+
+
+def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"no {name} is called {value!r}", mend=f"choose one of {', '.join(known)}")

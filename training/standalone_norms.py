@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.operators import module_of
-from edgeq.training.quantizers.tracked_clip import TrackedClip
+from edgeq.training.quantizers.max_abs import MaxAbs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def insert_norms(
         if _stored(by_name[node.name].inputs[0], by_name) not in placement.tensors:
             continue
         norm: Any = module_of(graph_module, node)
-        found[node.name] = QuantLayer(_ones(norm), norm, WeightQuantizer(TrackedClip(WEIGHT_BITS, signed=True, narrow=True, bound=1.0), normalize=False), gains.pop(node, 1.0))
+        found[node.name] = QuantLayer(_ones(norm), norm, WeightQuantizer(MaxAbs(WEIGHT_BITS), normalize=False), gains.pop(node, 1.0))
         graph_module.add_submodule(str(node.target), found[node.name])
     return found
 
