@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -195,7 +196,7 @@ class _Tracer(fx.Tracer):
     def _evaluate(self, node: fx.Node) -> None:
         self._evaluating = True
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings(action="ignore"):
                 value = self._values[node] = self._computed(node)
         finally:
             self._evaluating = False

@@ -1,0 +1,306 @@
+"""Small networks in the manner of the families that people train: their blocks and their spellings, not their sizes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLASSES = 5
+
+
+def conv_bn(
+    before: int, after: int, kernel: Any = 3, stride: int = 1, groups: int = 1, act: type[nn.Module] | None = nn.ReLU
+) -> nn.Sequential:
+    """The usual block; ``act`` None for none."""
+    sizes = (kernel, kernel) if isinstance(kernel, int) else kernel
+    layer = nn.Conv2d(before, after, sizes, stride, (sizes[0] // 2, sizes[1] // 2), groups=groups, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(after), *([act()] if act is not None else []))
+
+
+class Head(nn.Module):
+    """Global mean by method, flattened by view."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(channels, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.mean((2, 3), keepdim=True)
+        out: Tensor = self.fc(x.view(x.size(0), -1))
+        return out
+
+
+class SqueezeExcite(nn.Module):
+    """Channels weighted by what their means say."""
+
+    def __init__(self, channels: int, gate: type[nn.Module]) -> None:
+        super().__init__()
+        self.reduce, self.expand = nn.Conv2d(channels, 4, 1), nn.Conv2d(4, channels, 1)
+        self.act, self.gate = nn.ReLU(inplace=True), gate()
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True))))
+        out: Tensor = x * self.gate(weights)
+        return out
+
+
+class DropPath(nn.Module):
+    """Stochastic depth."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(1 - self.probability).div_(1 - self.probability)
+
+
+class Inverted(nn.Module):
+    """MobileNetV3's and EfficientNet's block."""
+
+    def __init__(self, channels: int, act: type[nn.Module], gate: type[nn.Module]) -> None:
+        super().__init__()
+        wide = 2 * channels
+        self.expand, self.depthwise = conv_bn(channels, wide, 1, act=act), conv_bn(wide, wide, groups=wide, act=act)
+        self.se, self.project, self.drop = SqueezeExcite(wide, gate), conv_bn(wide, channels, 1, act=None), DropPath(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.drop(self.project(self.se(self.depthwise(self.expand(x))))) + x
+        return out
+
+
+class DenseLayer(nn.Module):
+    """DenseNet's: normalises first, then joins what it read."""
+
+    def __init__(self, before: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(before), nn.Conv2d(before, 8, 1, bias=False)
+        self.norm2, self.conv2 = nn.BatchNorm2d(8), nn.Conv2d(8, 4, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.relu(self.norm1(x), inplace=True))
+        return torch.cat([x, self.conv2(F.relu(self.norm2(y)))], 1)
+
+
+class PreActivated(nn.Module):
+    """ResNet's second version."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(channels), nn.Conv2d(channels, channels, 3, padding="same")
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.conv(torch.relu(self.norm(x)))
+        return out
+
+
+class Bottleneck(nn.Module):
+    """ResNeXt's, with the sum in place."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv_bn(channels, 8, 1), conv_bn(8, 8, groups=4), conv_bn(8, channels, 1, act=None))
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x
+        x = self.body(x)
+        x += shortcut
+        out: Tensor = self.act(x)
+        return out
+
+
+class RepVgg(nn.Module):
+    """Three branches, one of them a BatchNorm alone."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.wide, self.narrow, self.plain = (
+            conv_bn(channels, channels, act=None),
+            conv_bn(channels, channels, 1, act=None),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.wide(x) + self.narrow(x) + self.plain(x))
+
+
+class Ghost(nn.Module):
+    """GhostNet's: cheap features joined, surplus cut off."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.primary, self.cheap = (
+            conv_bn(channels, channels // 2 + 1, 1),
+            conv_bn(channels // 2 + 1, channels // 2 + 1, groups=channels // 2 + 1),
+        )
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.primary(x)
+        return torch.cat([y, self.cheap(y)], dim=1)[:, : self.channels, :, :]
+
+
+class Shuffle(nn.Module):
+    """ShuffleNet's: half of the channels pass, then all are dealt out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branch = conv_bn(channels // 2, channels // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, changed = x.chunk(2, dim=1)
+        y = torch.cat((kept, self.branch(changed)), 1)
+        n, c, h, w = y.shape
+        return y.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, -1, h, w)
+
+
+class Inception(nn.Module):
+    """Branches of kernels that are not square, and an average that counts zeros."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.point, self.pool = conv_bn(channels, 4, 1), conv_bn(channels, 4, 1)
+        self.across, self.along = conv_bn(channels, 4, (1, 5)), conv_bn(4, 4, (5, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)
+        return torch.cat([self.point(x), self.along(self.across(x)), self.pool(pooled), F.max_pool2d(x, 3, 1, 1)[:, :2]], 1)
+
+
+class Res2(nn.Module):
+    """Res2Net's: parts of the channels, one after the other."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = conv_bn(channels // 4, channels // 4), conv_bn(channels // 4, channels // 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = torch.split(x, x.shape[1] // 4, 1)
+        one = self.first(parts[1])
+        two = self.second(one + parts[2])
+        return torch.cat([parts[0], one, two, parts[-1]], 1)
+
+
+class NormAct(nn.BatchNorm2d):
+    """A BatchNorm that brings its activation along, as timm's do."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), nn.ReLU6(inplace=True)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # as torch calls it
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        torch._assert(input.ndim == 4, "images only")
+        x = F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum, self.eps)
+        return self.act(self.drop(x))  # type: ignore[no-any-return]
+
+
+class SamePadded(nn.Conv2d):
+    """A convolution that pads as TensorFlow does, by sizes it asks for."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # as torch calls it
+        x = input
+        short = [max((-(-size // 2) - 1) * 2 + 3 - size, 0) for size in x.shape[-2:]]
+        if any(short):
+            x = F.pad(x, (short[1] // 2, short[1] - short[1] // 2, short[0] // 2, short[0] - short[0] // 2))
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+class Twice(nn.Module):
+    """One layer and one BatchNorm, called two times."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(F.relu(self.bn(self.conv(x))))) - x)
+
+
+class Spelled(nn.Module):
+    """An activation that is written out."""
+
+    def __init__(self, channels: int, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.function = nn.Conv2d(channels, channels, 3, padding=1), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.conv(x))
+
+
+class Vgg(nn.Module):
+    """Convolutions with biases, adaptive pooling to more than a pixel, drop-out as a function, and reshape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(True), nn.MaxPool2d(2, 2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(True)
+        )
+        self.pool = nn.AdaptiveAvgPool2d((4, 4))
+        self.hidden, self.last = nn.Linear(8 * 16, 16), nn.Linear(16, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.features(x))
+        x = x.reshape(x.shape[0], -1)
+        out: Tensor = self.last(F.dropout(F.relu(self.hidden(x)), 0.5, self.training))
+        return out
+
+
+class Auxiliary(nn.Module):
+    """A second head that only training has, and an argument that only some callers give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head, self.aux = conv_bn(3, 8), Head(8), Head(8)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Any:
+        x = self.stem(x)
+        if scale is not None:
+            x = x * scale
+        return (self.head(x), self.aux(x)) if self.training else self.head(x)
+
+
+def plain(*blocks: nn.Module, channels: int = 8, stem: nn.Module | None = None, out: int | None = None) -> nn.Sequential:
+    """A stem of stride 2, blocks and a head."""
+    return nn.Sequential(stem or conv_bn(3, channels, stride=2), *blocks, Head(out or channels))
+
+
+FAMILIES: dict[str, Callable[[], nn.Module]] = {
+    "resnext": lambda: plain(Bottleneck(8), Bottleneck(8)),
+    "resnetv2": lambda: plain(PreActivated(8), PreActivated(8), nn.BatchNorm2d(8), nn.ReLU()),
+    "densenet": lambda: plain(DenseLayer(8), DenseLayer(12), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 8, 1), nn.AvgPool2d(2)),
+    "vgg": Vgg,
+    "mobilenetv3": lambda: plain(Inverted(8, nn.Hardswish, nn.Hardsigmoid), stem=conv_bn(3, 8, stride=2, act=nn.Hardswish)),
+    "efficientnet": lambda: plain(Inverted(8, nn.SiLU, nn.Sigmoid), stem=conv_bn(3, 8, stride=2, act=nn.SiLU)),
+    "efficientnet-lite": lambda: plain(conv_bn(8, 8, groups=8, act=nn.ReLU6), conv_bn(8, 8, 1, act=None)),
+    "inception": lambda: plain(Inception(8), out=14),
+    "repvgg": lambda: plain(RepVgg(8), RepVgg(8)),
+    "ghostnet": lambda: plain(Ghost(8), Ghost(8)),
+    "shufflenet": lambda: plain(Shuffle(8), Shuffle(8)),
+    "res2net": lambda: plain(Res2(8)),
+    "darknet": lambda: plain(conv_bn(8, 8, act=nn.LeakyReLU), nn.MaxPool2d(2)),
+    "norm-act": lambda: plain(nn.Conv2d(8, 8, 3, bias=False), NormAct(8)),
+    "same": lambda: plain(SamePadded(8, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 2, padding="same"), nn.ReLU6()),
+    "twice": lambda: plain(Twice(8)),
+    "ceil": lambda: plain(nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2, 2, ceil_mode=True)),
+    "auxiliary": Auxiliary,
+    "gelu": lambda: plain(conv_bn(8, 8, act=nn.GELU), conv_bn(8, 8, act=nn.Tanh)),
+    "elu": lambda: plain(conv_bn(8, 8, act=nn.ELU), conv_bn(8, 8, act=nn.PReLU), conv_bn(8, 8, act=nn.Softplus)),
+    "mish": lambda: plain(conv_bn(8, 8, act=nn.Mish), conv_bn(8, 8, act=nn.Hardtanh), conv_bn(8, 8, act=nn.CELU)),
+    "swish by hand": lambda: plain(Spelled(8, lambda x: x * torch.sigmoid(x))),
+    "hard swish by hand": lambda: plain(Spelled(8, lambda x: x * F.relu6(x + 3) / 6)),
+    "mish by hand": lambda: plain(Spelled(8, lambda x: x * torch.tanh(F.softplus(x)))),
+    "halved": lambda: plain(Spelled(8, lambda x: (x.relu() * 0.5).clamp(0, 1.5))),
+}
+"""A network for each family or spelling; all read (3, 16, 16)."""
