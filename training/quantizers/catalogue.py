@@ -72,6 +72,15 @@ class Method:
 _KRISHNAMOORTHI = "Krishnamoorthi, Quantizing deep convolutional networks for efficient inference (2018)"
 _BEN_YAIR = "Ben-Yair, Eliasof, Treister, Quantized convolutional neural networks through the lens of PDEs (2021), Eqs. 17-20"
 _JACOB = "Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference (2018)"
+_ESSER = "Esser et al., Learned step size quantization (2020)"
+_JAIN = "Jain et al., Trained quantization thresholds for accurate and efficient fixed-point inference of deep neural networks (2019)"
+_CHOI = "Choi et al., PACT: parameterized clipping activation for quantized neural networks (2018)"
+_LI = "Li, Dong, Wang, Additive powers-of-two quantization (2020)"
+_COURBARIAUX = "Courbariaux, Bengio, David, BinaryConnect (2015)"
+_RASTEGARI = "Rastegari et al., XNOR-Net (2016)"
+
+_AFTER_STEP = "the loop's after_step, a BatchNorm behind each layer"
+_FINER_SCALE = "no BatchNorm behind the layer, if the exported weight scale has to be a power of two as well"
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -84,11 +93,44 @@ METHODS: tuple[Method, ...] = (
         normalized=True,
     ),
     Method(
-        "learned-clip",
-        "activations",
-        "one bound a tensor, trained with the weights",
-        _BEN_YAIR,
-        ".learned_clip:for_activation",
+        "ternary",
+        "weights",
+        "as learned-clip at two bits, with a gradient for clipped weights too",
+        _BEN_YAIR + ", as released",
+        ".ternary:for_weight",
+        widths=(2,),
+        exact=(2,),
+        per_channel=True,
+        normalized=True,
+    ),
+    Method(
+        "lsq",
+        "weights",
+        "the step is learned, at the pace of the weights",
+        _ESSER,
+        ".lsq:for_weight",
+        per_channel=True,
+    ),
+    Method(
+        "power-of-two",
+        "weights",
+        "the step is a power of two, from a learned threshold",
+        _JAIN,
+        ".power_of_two:for_weight",
+        needs=_FINER_SCALE,
+        per_channel=True,
+    ),
+    Method(
+        "apot",
+        "weights",
+        "levels are sums of powers of two, dense around zero",
+        _LI,
+        ".apot:for_weight",
+        widths=(3, 4, 5, 6, 7),
+        exact=(3, 4, 5, 6),
+        refusal="the greatest of its levels is 448 times the least distance of two, and int8 ends at 127",
+        normalized=True,
+        anneals=False,
     ),
     Method(
         "max-abs",
@@ -99,11 +141,118 @@ METHODS: tuple[Method, ...] = (
         per_channel=True,
     ),
     Method(
+        "binary-connect",
+        "weights",
+        "the sign of a weight that is kept within -1 and 1",
+        _COURBARIAUX,
+        ".binary_connect:for_weight",
+        widths=(1,),
+        exact=(1,),
+        needs=_AFTER_STEP,
+        anneals=False,
+    ),
+    Method(
+        "binary-connect-stochastic",
+        "weights",
+        "the sign by coin in training, the likelier one in evaluation",
+        _COURBARIAUX,
+        ".binary_connect:for_weight_by_coin",
+        widths=(1,),
+        exact=(1,),
+        needs=_AFTER_STEP,
+        anneals=False,
+    ),
+    Method(
+        "xnor",
+        "weights",
+        "the sign times the mean magnitude of each output filter",
+        _RASTEGARI,
+        ".xnor:for_weight",
+        widths=(1,),
+        exact=(1,),
+        needs="one step for each output channel; tied weights get one a tensor instead",
+        per_channel=True,
+        anneals=False,
+    ),
+    Method(
+        "xnor-centered",
+        "weights",
+        "as xnor, of weights that are centred and clipped after each step",
+        _RASTEGARI + ", as a third party reimplemented it",
+        ".xnor:for_centered_weight",
+        widths=(1,),
+        exact=(1,),
+        needs="the loop's after_step; one step for each output channel",
+        per_channel=True,
+        anneals=False,
+    ),
+    Method(
+        "learned-clip",
+        "activations",
+        "one bound a tensor, trained with the weights",
+        _BEN_YAIR,
+        ".learned_clip:for_activation",
+    ),
+    Method(
+        "lsq",
+        "activations",
+        "the step is learned; the first training batch starts it",
+        _ESSER,
+        ".lsq:for_activation",
+    ),
+    Method(
+        "pact",
+        "activations",
+        "the bound learns from what it clips alone",
+        _CHOI,
+        ".pact:for_activation",
+        needs="lambda alpha^2 in the loss (penalty), or weight decay on the bounds",
+        signs=(False,),
+    ),
+    Method(
+        "power-of-two",
+        "activations",
+        "the step is a power of two, from a learned threshold; the first training batch starts it",
+        _JAIN,
+        ".power_of_two:for_activation",
+    ),
+    Method(
+        "apot",
+        "activations",
+        "levels are sums of powers of two, dense around zero",
+        _LI,
+        ".apot:for_activation",
+        widths=(2, 3, 4, 5, 6),
+        exact=(),
+        refusal="their levels are unequally spaced, and QuantizeLinear only rounds to equal spaces",
+        signs=(False,),
+        anneals=False,
+    ),
+    Method(
+        "xnor",
+        "activations",
+        "the sign, with a dead zone of a two-thousandth around zero",
+        _RASTEGARI,
+        ".xnor:for_activation",
+        widths=(1,),
+        exact=(1,),
+        needs="nothing but layers reading it, BatchNorm in front of it and no ReLU between",
+        signs=(True,),
+        anneals=False,
+    ),
+    Method(
         "tracked",
         "activations",
         "the bound follows the largest magnitude of the batches",
         _JACOB,
         ".tracked_clip:for_activation",
+    ),
+    Method(
+        "min-max",
+        "activations",
+        "both ends follow the extremes of the batches, with the zero point where that puts it",
+        _JACOB,
+        ".tracked_range:for_activation",
     ),
 )
 

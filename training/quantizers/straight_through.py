@@ -15,11 +15,11 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004  (autograd's signature)
-        return None, grads[0]
+        return grads[0], grads[0]
 
 
 def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:
-    """``value``, bit for bit, with the gradient of ``surrogate``; both of one shape and dtype."""
+    """``value``, bit for bit, with the gradient of ``surrogate`` beside its own, if it has one; both of one shape and dtype."""
     out: Tensor = _StraightThrough.apply(value, surrogate)  # type: ignore[no-untyped-call]
     return out
 

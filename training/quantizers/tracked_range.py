@@ -71,3 +71,9 @@ class TrackedRange(UniformGrid):
     def _highest(self) -> int:
         """The greatest stored integer."""
         return int(2**self.bits - 1)
+
+
+def for_activation(bits: int, *, signed: bool) -> TrackedRange:
+    """For an activation of either sign: what is never negative gets the zero point 0 by itself."""
+    del signed
+    return TrackedRange(bits)

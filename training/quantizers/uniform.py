@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from edgeq.errors import EdgeqError
@@ -43,7 +44,11 @@ class UniformQuantizer(nn.Module, ABC):
     @property
     def levels(self) -> int:
         """The greatest integer, P of the papers."""
-        return int(2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1)
+        return self.levels_at(self.bits)
+
+    def levels_at(self, bits: int) -> int:
+        """The greatest integer of a width."""
+        return int(2 ** (bits - 1) - 1 if self.signed else 2**bits - 1)
 
     @property
     def qmin(self) -> int:
@@ -57,7 +62,8 @@ class UniformQuantizer(nn.Module, ABC):
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x`` on the grid, and the grid."""
         step = self.step_of(x)
-        integers = (x / along(step, x, self.axis)).clamp(self.qmin, self.levels).round()
+        precise = x.to(torch.promote_types(x.dtype, step.dtype))
+        integers = (precise / along(step, x, self.axis)).clamp(self.qmin, self.levels).round()
         return Encoded(integers, step, self.qmin, self.levels, self.axis)
 
     def after_step(self, weight: Tensor) -> None:
