@@ -20,6 +20,7 @@ from edgeq.files import read_bytes, write_bytes
 from edgeq.loading import LoadedModel
 from edgeq.models import zoo
 from edgeq.training.insertion import quantize, set_rounding
+from edgeq.training.older import accept_older
 from edgeq.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -155,8 +156,9 @@ def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], name:
     Raises:
         ArtefactError: the tensors are not this network's.
     """
-    wanted = model_state(model)
     found = {key.removeprefix(MODEL): tensor for key, tensor in tensors.items() if key.startswith(MODEL)}
+    accept_older(model, found)
+    wanted = model_state(model)
     odd = sorted(wanted.keys() ^ found.keys()) or [key for key in wanted if wanted[key].shape != found[key].shape]
     if odd:
         raise ArtefactError(f"{path} does not fit {name}: {odd[0]!r} differs", mend="was it written by another version of edgeq?")
