@@ -122,6 +122,8 @@ def _others() -> Iterator[ModelEntry]:
         yield ModelEntry(f"mlp{depth}", "mlp", depth, f"fully connected, {depth} layers, 256 wide", mlp, {"depth": depth}, sized=True)
     binary = {"depth": 4, "width": 1024, "batch_norm": True}
     yield ModelEntry("mlp-3x1024", "mlp", 4, "BinaryConnect's fully connected network, with BatchNorm", mlp, binary, sized=True)
+    signed = {**binary, "signed": True}
+    yield ModelEntry("mlp-3x1024-signed", "mlp", 4, "the same without inner ReLUs, for activations that are signs", mlp, signed, sized=True)
     for name, symmetric, words in (("pde-gcn", False, "two operators a step"), ("stable-pde-gcn", True, "an operator and its transpose")):
         for width in (64, 256):
             options = {"width": width, "symmetric": symmetric}

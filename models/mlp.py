@@ -24,6 +24,8 @@ class MLP(nn.Module):
         in_channels: of the image; 1 for grey.
         image_size: height and width.
         batch_norm: BatchNorm behind every layer, whose bias it replaces.
+        signed: leave out the ReLU in front of inner layers, for quantisers that make signs of what those read (Rastegari et
+            al., XNOR-Net, 2016: BatchNorm, sign, layer); the one in front of the last layer stays.
     """
 
     def __init__(
@@ -35,13 +37,15 @@ class MLP(nn.Module):
         in_channels: int = 1,
         image_size: tuple[int, int] = (28, 28),
         batch_norm: bool = False,
+        signed: bool = False,
     ) -> None:
         super().__init__()
         self.flatten = nn.Flatten()
         self.layers = nn.Sequential()
         before = in_channels * math.prod(image_size)
-        for _ in range(depth - 1):
-            self.layers.append(nn.Sequential(*_layer(before, width, batch_norm=batch_norm), nn.ReLU()))
+        for index in range(depth - 1):
+            activation = [] if signed and index < depth - 2 else [nn.ReLU()]
+            self.layers.append(nn.Sequential(*_layer(before, width, batch_norm=batch_norm), *activation))
             before = width
         self.classifier = nn.Sequential(*_layer(before, classes, batch_norm=batch_norm))
         _initialize(self)

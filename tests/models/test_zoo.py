@@ -155,3 +155,10 @@ def test_macs_of_the_stable_network_by_hand() -> None:
 def test_a_listing_imports_no_torch() -> None:
     code = "import sys; from edgeq.models import zoo; [zoo.describe(n) for n in zoo.names()]; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_the_signed_network_keeps_one_relu_in_front_of_its_last_layer() -> None:
+    network = zoo.build("mlp-3x1024-signed", classes=10, in_channels=1, image_size=(28, 28))
+    relus = [path for path, module in network.named_modules() if isinstance(module, nn.ReLU)]
+    assert relus == ["layers.2.2"]
+    assert count_parameters(network) == count_parameters(zoo.build("mlp-3x1024", classes=10, in_channels=1, image_size=(28, 28)))
