@@ -67,7 +67,7 @@ class Run:
     seconds: float
 
 
-SETTINGS = {"cora": Setting(64, 0.6, 60, 25, 5), "citeseer": Setting(256, 0.7, 25, 10, 3)}
+SETTINGS = {"cora": Setting(64, 0.6, 80, 15, 5), "citeseer": Setting(256, 0.7, 30, 8, 3)}
 PAPER: dict[tuple[str, bool], tuple[float, float, float, float]] = {
     ("cora", False): (82.7, 82.2, 75.7, 6.11),
     ("cora", True): (84.3, 84.0, 79.4, 2.03),
@@ -143,7 +143,7 @@ def _recipe(name: str, symmetric: bool, scheme: str, seed: int) -> GraphRecipe:
     if scheme == "FP32":
         return full
     bits = GraphScheme(4, int(scheme[3]), bound=0)
-    return replace(full, scheme=bits, epochs=setting.fine_epochs, lr=0.01, lr_operators=2e-3, lr_bounds=1e-2)
+    return replace(full, scheme=bits, epochs=setting.fine_epochs, lr=5e-3, lr_operators=1e-3, lr_bounds=2e-3)
 
 
 def _rounding_error(data: GraphData, result: GraphResult) -> tuple[float | None, float | None]:

@@ -172,6 +172,7 @@ class _Run:
     def _epoch(self) -> None:
         state = self.state
         torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, state.epoch]).generate_state(1, np.uint64)[0]) >> 1)
+        before = state.history[-1]["validation"] if state.history else None
         loss, accuracy = self._step()
         logits = self._answer()
         validation_loss, validation = self._score(logits, self.data.validation)
@@ -181,7 +182,7 @@ class _Run:
             state.best_loss, state.best_epoch = validation_loss, state.epoch
             self.best = {MODEL + name: tensor.clone() for name, tensor in model_state(self.network).items()}
         state.epoch += 1
-        self.report(self._progress(loss, accuracy, validation))
+        self.report(self._progress(loss, accuracy, before))
         if time.monotonic() - self.saved > SAVE_SECONDS:
             self._save()
 
@@ -209,7 +210,7 @@ class _Run:
         right = logits[where].argmax(1) == self.labels[where]
         return F.cross_entropy(logits[where], self.labels[where]).item(), float(right.float().mean())
 
-    def _progress(self, loss: float, accuracy: float, validation: float) -> Progress:
+    def _progress(self, loss: float, accuracy: float, validation: float | None) -> Progress:
         done, epochs = self.state.epoch, self.recipe.epochs
         speed = (done - self.resumed_at) / max(time.monotonic() - self.started, 1e-9)
         return Progress(done - 1, epochs, 1, 1, loss, accuracy, validation, None, (epochs - done) / speed)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeq.deploy.console import Advance
+    from edgeq.training.graph_loop import GraphResult
     from edgeq.training.loop import Progress, TrainingResult
     from edgeq.training.recipe import Recipe
     from edgeq.training.scheme import Scheme
@@ -53,6 +54,10 @@ def command(
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", min=1, help="Threads; another number may round differently.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", metavar="FILE", help="Begin with the weights of this FP32 checkpoint of the same graph network."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder, to the same result.")] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -61,18 +66,35 @@ def command(
 
     Quantised training computes what the device will compute. The best checkpoint on the validation split is kept.
 
+    A graph network (pde-gcn-64 and its kin) trains on a graph, such as cora, by Adam; see the guide.
+
     The numbers in brackets hold where neither a flag nor the recipe says otherwise.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.graph_training import graph_recipe, reads_graph
     from edgeq.deploy.inputs import load_data
     from edgeq.training.loop import train
 
     if resume and overwrite:
         raise UsageError("--resume goes on with a run and --overwrite throws it away", mend="give one of them")
-    run = _base(recipe, model, data)
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "seed": seed}
-    scheme = _scheme(run.scheme, {"weight_bits": weight_bits, "act_bits": act_bits, "placement": placement}, fp32=fp32)
-    run = replace(run, scheme=scheme, **_only_given(given))
+    bits = {"weight_bits": weight_bits, "act_bits": act_bits, "placement": placement}
+    if reads_graph(model, recipe):
+        from edgeq.data import load_graph
+        from edgeq.training.graph_loop import train_graph
+
+        on_graph = graph_recipe(recipe, model, data, bits, given, fp32=fp32)
+        graph = load_graph(on_graph.data, data_dir)
+        with console.progress(on_graph.name) as advance:
+            trained = train_graph(
+                on_graph, graph, output, start=start, resume=resume, overwrite=overwrite, threads=threads, report=_reporter(advance)
+            )
+        _show(trained, as_json=as_json)
+        return
+    if start is not None:
+        raise UsageError("--start is for graph networks", mend="leave it out")
+    run = _base(recipe, model, data)
+    run = replace(run, scheme=_scheme(run.scheme, bits, fp32=fp32), **_only_given(given))
     source = load_data(run.data, data_dir)
     with console.progress(run.name) as advance:
         result = train(run, source, output, resume=resume, overwrite=overwrite, threads=threads, report=_reporter(advance))
@@ -122,7 +144,7 @@ def _reporter(advance: "Advance") -> "Callable[[Progress], None]":
     return report
 
 
-def _show(result: "TrainingResult", *, as_json: bool) -> None:
+def _show(result: "TrainingResult | GraphResult", *, as_json: bool) -> None:
     from edgeq.deploy import console
     from edgeq.metrics import wilson
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgeq.models.pde_gcn import DiffusionStep, OnGraph, PdeGcn, SparseGradient
+from edgeq.models.pde_gcn import DiffusionStep, Dropout, OnGraph, PdeGcn, SparseGradient
 
 
 def graph(nodes: int, seed: int) -> SparseGradient:
@@ -61,3 +61,47 @@ def test_both_operators_start_as_the_identity_so_both_networks_agree() -> None:
     two.load_state_dict({**two.state_dict(), **one.state_dict()})
     x, where = torch.randn(6, 5, dtype=torch.float64), graph(6, 0)
     torch.testing.assert_close(OnGraph(one, where)(x), OnGraph(two, where.dense())(x))
+
+
+@settings(max_examples=40)
+@given(st.integers(2, 9), st.integers(0, 2**31))
+def test_each_pair_once_is_the_graph_with_both_directions(nodes: int, seed: int) -> None:
+    both = graph(nodes, seed)
+    once = SparseGradient.once(both.edges, nodes).double()
+    assert 2 * once.edges.shape[1] == both.edges.shape[1]
+    torch.manual_seed(seed)
+    net = PdeGcn(3, classes=2, in_channels=4, symmetric=False, layers=3, step_size=0.7).double().eval()
+    for parameter in net.steps.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(nodes, 4, dtype=torch.float64)
+    expected = OnGraph(net, both)(x)
+    torch.testing.assert_close(OnGraph(net, once)(x), expected)
+    torch.testing.assert_close(OnGraph(net, once.dense())(x), expected)
+
+
+def test_training_and_evaluation_are_one_function_without_dropout() -> None:
+    torch.manual_seed(0)
+    where = graph(7, 1)
+    net = PdeGcn(3, classes=2, in_channels=4, symmetric=False, layers=3, dropout=0.0).double()
+    for parameter in net.steps.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(7, 4, dtype=torch.float64)
+    torch.testing.assert_close(net.train()(x, where), net.eval()(x, where))
+
+
+def test_sparse_features_are_dense_ones() -> None:
+    torch.manual_seed(0)
+    where = graph(7, 1)
+    net = PdeGcn(3, classes=2, in_channels=4, symmetric=True, layers=1).double().eval()
+    x = torch.randn(7, 4, dtype=torch.float64) * (torch.rand(7, 4) < 0.5)
+    torch.testing.assert_close(net(x.to_sparse().coalesce(), where), net(x, where))
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    dropout = Dropout(0.7)
+    found = dropout(torch.ones(300, 333))
+    assert found.unique().tolist() == pytest.approx([0.0, 1 / 0.3])
+    assert float((found == 0).float().mean()) == pytest.approx(0.7, abs=0.01)
+    assert torch.equal(dropout.eval()(torch.ones(3)), torch.ones(3))
+    assert torch.equal(Dropout(0.0)(torch.ones(3)), torch.ones(3))
