@@ -69,6 +69,10 @@ class Feed:
             images = draws.moved(lambda array: _tensor(array).to(self.processes.device)).apply(images)
         return Batch(self._normalized(images), self.labels[where], len(whole))
 
+    def chance(self, epoch: int, step: int) -> int:
+        """What torch's generator is seeded with in a step; the same in every process."""
+        return int(np.random.SeedSequence([self.recipe.seed, epoch, step, 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
     def _normalized(self, images: Tensor) -> Tensor:
         """As :func:`edgeq.data.normalize`, operation for operation."""
         scaled = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)

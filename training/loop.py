@@ -180,6 +180,7 @@ class _Run:
         self._end_epoch(bits)
 
     def _step(self, batch: Batch) -> None:
+        torch.manual_seed(self.feed.chance(self.state.epoch, self.state.step))  # of dropout, and of weights that are tossed
         loss, logits = self._loss(batch)
         share = len(batch.labels) * self.processes.count / batch.whole  # makes the mean over processes that over samples
         total = loss * share if share != 1 else loss

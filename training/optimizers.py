@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import nn
 from edgeq.errors import UsageError
 from edgeq.training.layers import WeightQuantizer
 from edgeq.training.optimization import GROUPS, Group
+from edgeq.training.quantizers.binary_connect import glorot
 from edgeq.training.rmsprop import RMSProp
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def build(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     members: dict[tuple[Group, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         group = next((group for group in recipe.groups if _fits(group, name, kinds[name])), _REST)
-        members[group, _glorot(parameter) if group.glorot else 1.0].append(parameter)
+        members[group, glorot(parameter) if group.glorot and parameter.ndim > 1 else 1.0].append(parameter)
     _check_patterns(recipe, kinds)
     groups = [
         {
@@ -116,11 +116,3 @@ def _check_patterns(recipe: Recipe, names: Mapping[str, str | None]) -> None:
             raise UsageError(
                 f"no parameter is called like {group.of!r}", mend=f"use {', '.join(GROUPS)}, or a pattern of names such as {some}"
             )
-
-
-def _glorot(parameter: nn.Parameter) -> float:
-    """``sqrt(1.5 / (fan in + fan out))``, by which BinaryConnect (Courbariaux et al., 2015) divides a layer's learning rate."""
-    if parameter.ndim < 2:
-        return 1.0
-    field = math.prod(parameter.shape[2:])
-    return math.sqrt(1.5 / ((parameter.shape[0] + parameter.shape[1]) * field))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -65,10 +66,15 @@ def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}", mend="choose another place with -o/--output") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}", mend=_elsewhere(error)) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _elsewhere(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"{'make room there, or ' if full else ''}choose another place with -o/--output"
 
 
 def write_json(path: Path, content: Any, *, overwrite: bool = False) -> None:
@@ -92,7 +98,7 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = Fa
             write_bytes(new / name, content)
         _exchange(path, new, old)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}", mend="choose another place with -o/--output") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}", mend=_elsewhere(error)) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

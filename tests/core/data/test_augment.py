@@ -1,12 +1,15 @@
-"""Crop and flip give one of the 162 images they may give, each as often as the others."""
+"""Crop and flip give one of the 162 images they may give, each as often as the others; warps are what their draws say."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
+import torch
 
 from edgeq.data import crop_flip
+from edgeq.data.augment import ROTATION_DEGREES, SHIFT, ZOOM, Affine, CropFlip
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,3 +54,56 @@ def test_the_generator_decides_and_the_input_stays() -> None:
     assert not np.array_equal(first, other)
     assert np.array_equal(images, before)
     assert (first.dtype, first.shape) == (images.dtype, images.shape)
+
+
+class TestAffine:
+    def test_without_chance_nothing_changes(self) -> None:
+        """No turn, shift, zoom or flip is the identity, exactly."""
+        draws = Affine(np.array([[65536, 0, 0, 0, 65536, 0]]), np.arange(6)[None, :, None], np.arange(5)[None, None, :])
+        images = np.random.default_rng(0).integers(0, 256, (1, 6, 5, 3), dtype=np.uint8)
+        assert np.array_equal(draws.apply(images), images)
+
+    def test_it_is_bilinear_interpolation_of_the_turned_image(self) -> None:
+        """Pixel by pixel in floats, from the published meaning of the draws; 1 of 255 for the eight places of a position."""
+        images = np.random.default_rng(0).integers(0, 256, (6, 9, 7, 2), dtype=np.uint8)
+        found = Affine.draw(images.shape, np.random.default_rng(3)).apply(images)
+        rng = np.random.default_rng(3)
+        angles = np.deg2rad(rng.uniform(-ROTATION_DEGREES, ROTATION_DEGREES, 6))
+        down, right = rng.uniform(-SHIFT, SHIFT, (2, 6)) * ((9,), (7,))
+        zooms = rng.uniform(1 - ZOOM, 1 + ZOOM, 6)
+        flips = np.where(rng.random((2, 6)) < 0.5, -1.0, 1.0)
+        assert len(set(map(tuple, flips.T.tolist()))) > 2, "both flips come"
+        for i, y, x in np.ndindex(6, 9, 7):
+            dy, dx = y - 4 - down[i], x - 3 - right[i]
+            row = 4 + flips[0, i] * (np.cos(angles[i]) * dy + np.sin(angles[i]) * dx) / zooms[i]
+            column = 3 + flips[1, i] * (np.cos(angles[i]) * dx - np.sin(angles[i]) * dy) / zooms[i]
+            assert np.abs(bilinear(images[i], row, column) - found[i, y, x]).max() <= 2.5
+
+    def test_most_pixels_stay_in_sight(self) -> None:
+        images = np.full((200, 32, 32, 1), 255, np.uint8)
+        seen = Affine.draw(images.shape, np.random.default_rng(0)).apply(images) > 0
+        assert 0.85 < seen.mean() < 1.0
+
+
+def bilinear(image: NDArray[np.uint8], row: float, column: float) -> NDArray[np.float64]:
+    top, left = int(np.floor(row)), int(np.floor(column))
+    total = np.zeros(image.shape[2])
+    for y, x in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+        if 0 <= y < image.shape[0] and 0 <= x < image.shape[1]:
+            total += (1 - abs(row - y)) * (1 - abs(column - x)) * image[y, x]
+    return total
+
+
+@pytest.mark.parametrize("kind", [CropFlip, Affine])
+class TestAnywhere:
+    def test_tensors_get_the_same_pixels(self, kind: type[CropFlip | Affine]) -> None:
+        images = np.random.default_rng(0).integers(0, 256, (20, 9, 7, 3), dtype=np.uint8)
+        draws = kind.draw(images.shape, np.random.default_rng(1))
+        moved = draws.moved(torch.from_numpy).apply(torch.from_numpy(images))
+        assert (moved.dtype, np.array_equal(moved.numpy(), draws.apply(images))) == (torch.uint8, True)
+
+    def test_a_part_of_the_batch_is_that_part(self, kind: type[CropFlip | Affine]) -> None:
+        images = np.random.default_rng(0).integers(0, 256, (20, 9, 7, 3), dtype=np.uint8)
+        draws = kind.draw(images.shape, np.random.default_rng(1))
+        assert np.array_equal(draws.take(slice(5, 12)).apply(images[5:12]), draws.apply(images)[5:12])
+        assert np.array_equal(draws.take(slice(7, 8)).apply(images[7:8]), draws.apply(images)[7:8])

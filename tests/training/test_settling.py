@@ -1,0 +1,41 @@
+"""After each step every weight is seen to by its own quantiser, once."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgeq.models import zoo
+from edgeq.training.insertion import quantize
+from edgeq.training.layers import QuantLayer
+from edgeq.training.scheme import Scheme
+from edgeq.training.settling import settle
+
+
+def test_each_weight_once_however_often_it_is_tied() -> None:
+    model = quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4))
+    layers = [layer for layer in model.modules() if isinstance(layer, QuantLayer)]
+    weights = {id(layer.layer.weight) for layer in layers}
+    assert len(weights) < len(layers), "K and its adjoint share one"
+    seen: list[int] = []
+    for layer in layers:
+        layer.quantizer.clip.after_step = lambda weight: seen.append(id(weight))  # type: ignore[method-assign]
+    settle(model)
+    assert sorted(seen) == sorted(weights)
+
+
+def test_in_place_and_without_a_gradient() -> None:
+    model = quantize(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), Scheme(4, 4))
+    (layer,) = (layer for layer in model.modules() if isinstance(layer, QuantLayer))
+    layer.quantizer.clip.after_step = lambda weight: weight.clamp_(-0.1, 0.1)  # type: ignore[assignment, method-assign]
+    settle(model)
+    weight: torch.Tensor = layer.layer.weight
+    assert weight.abs().max() == torch.tensor(0.1)
+    assert weight.requires_grad
+
+
+def test_a_float_network_is_left_alone() -> None:
+    model = nn.Linear(2, 2)
+    before = model.weight.clone()
+    settle(model)
+    assert torch.equal(model.weight, before)
