@@ -175,10 +175,6 @@ class QuantLayer(nn.Module):
         pads = [d * (k - 1) - p for k, p, d in zip(layer.kernel_size, layer.padding, layer.dilation, strict=True)]
         return pads[0], pads[1]
 
-    def after_step(self) -> None:
-        """What the weights' method does after each step of the optimiser."""
-        self.quantizer.clip.after_step(self.layer.weight.data)
-
     @property
     def _amplitude(self) -> float:
         return self._source[0].amplitude if self._source else 1.0
@@ -234,7 +230,7 @@ class QuantLayer(nn.Module):
         folded = self._fold()
         if folded.low < -128 or folded.high > 127:
             what = f"weights from {folded.low} to {folded.high} do not fit int8"
-            raise UsageError(what, mend="leave out the lowest integer (narrow=True)")
+            raise UsageError(what, mend="train them with fewer bits, or with a quantiser that leaves out the lowest integer")
         axis = 0 if folded.scale.ndim else None
         params = QuantParams.of(folded.scale.numpy(), 0, "int8", folded.low, folded.high, axis)
         bias = bias_params = None
@@ -248,18 +244,12 @@ class QuantLayer(nn.Module):
         return IntegerWeights("Conv", weight, params, bias, bias_params, layer.stride, self._padding(), layer.dilation, layer.groups)
 
 
-def after_step(model: nn.Module) -> None:
-    """What the methods of a model's weights do after each step of the optimiser; a training loop calls it."""
-    for module in model.modules():
-        if isinstance(module, QuantLayer):
-            module.after_step()
-
-
 def output_axis(layer: nn.Module) -> int | None:
     """The axis of a weight's output channels; None where they do not lie along one axis."""
-    if isinstance(layer, nn.ConvTranspose2d):
-        return 1 if layer.groups == 1 else None
-    return 0
+    if not isinstance(layer, nn.ConvTranspose2d):
+        return 0
+    depthwise = layer.groups == layer.in_channels == layer.out_channels
+    return 0 if depthwise else 1 if layer.groups == 1 else None
 
 
 def _range(encoded: Encoded, sign: Tensor) -> tuple[int, int]:

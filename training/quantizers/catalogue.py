@@ -128,7 +128,7 @@ METHODS: tuple[Method, ...] = (
         ".apot:for_weight",
         widths=(3, 4, 5, 6, 7),
         exact=(3, 4, 5, 6),
-        refusal="the greatest of its levels is 448 times the least distance of two, and int8 ends at 127",
+        refusal="weights from -448 to 448 do not fit int8",
         normalized=True,
         anneals=False,
     ),
@@ -236,8 +236,7 @@ METHODS: tuple[Method, ...] = (
         ".xnor:for_activation",
         widths=(1,),
         exact=(1,),
-        needs="nothing but layers reading it, BatchNorm in front of it and no ReLU between",
-        signs=(True,),
+        needs="BatchNorm in front of it and no ReLU between; nothing but layers may read it, for to a sum it would be next to nothing",
         anneals=False,
     ),
     Method(

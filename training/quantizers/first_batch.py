@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from edgeq.training import agreement
 from edgeq.training.quantizers.uniform import UniformGrid
 
 if TYPE_CHECKING:
@@ -29,8 +30,12 @@ class FirstBatch(UniformGrid, ABC):
         self.register_buffer("initialized", torch.tensor(initialized))
 
     @abstractmethod
-    def start_from(self, x: Tensor) -> None:
-        """Set the parameters from a batch, float32."""
+    def statistic(self, x: Tensor) -> Tensor:
+        """A mean over a batch, float32, that the parameters start from; shape ()."""
+
+    @abstractmethod
+    def start_from(self, statistic: Tensor) -> None:
+        """Set the parameters."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise; the first training batch gives the step."""
@@ -40,6 +45,9 @@ class FirstBatch(UniformGrid, ABC):
     @torch.no_grad()
     def wait_for(self, x: Tensor) -> None:
         """Initialise from ``x`` if that is still to be done and can be."""
-        if self.training and not self.initialized and x.any() and x.isfinite().all():
-            self.start_from(x.float())
+        if not self.training or self.initialized:
+            return
+        found = agreement.mean(self.statistic(x.detach().float()))
+        if found.isfinite() and found > 0:
+            self.start_from(found)
             self.initialized.fill_(True)

@@ -48,9 +48,13 @@ class Lsq(FirstBatch):
         count = x.numel() / self.scale.numel() if self.of_weights else x[:1].numel()
         return scale_gradient(self.step, (max(count, 1) * self.levels) ** -0.5)
 
-    def start_from(self, x: Tensor) -> None:
+    def statistic(self, x: Tensor) -> Tensor:
+        """The mean magnitude."""
+        return x.abs().mean()
+
+    def start_from(self, statistic: Tensor) -> None:
         """Sec. 2.2, from the first batch of activations."""
-        self.scale.copy_(2 * x.abs().mean() / self.levels_at(self.target_bits) ** 0.5)
+        self.scale.copy_(2 * statistic / self.levels_at(self.target_bits) ** 0.5)
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> Lsq:

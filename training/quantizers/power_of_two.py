@@ -75,9 +75,13 @@ class PowerOfTwo(FirstBatch):
         out: Tensor = _TrainedThreshold.apply(x, log_threshold, step, self.qmin, self.levels, self.rounding)  # type: ignore[no-untyped-call]
         return out
 
-    def start_from(self, x: Tensor) -> None:
+    def statistic(self, x: Tensor) -> Tensor:
+        """The mean square."""
+        return x.square().mean()
+
+    def start_from(self, statistic: Tensor) -> None:
         """Three times the root mean square of the first batch; the paper calibrates by divergence before training."""
-        self.log_threshold.copy_((DEVIATIONS * x.square().mean().sqrt()).log2())
+        self.log_threshold.copy_((DEVIATIONS * statistic.sqrt()).log2())
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> PowerOfTwo:

@@ -79,18 +79,19 @@ class XnorWeights(FixedWidth):
 
 
 class XnorSign(UniformGrid):
-    """The sign of an activation, on the grid ``step * {-1, 0, 1}`` that any integer runtime can hold.
+    """The sign of an activation, on the grid ``step * {-1, 0, 1}`` that any integer runtime can hold; behind a ReLU, 0 and 1 of it.
 
     ``QuantizeLinear`` has no sign, but rounding to a grid of tiny steps and saturating at one of them is a sign for all inputs
     beyond half a step. What is within, zero among it, becomes 0: the third-party reimplementation's ``sign(0)`` too, where the
     paper's is +1. The layer that reads the grid divides by its amplitude, and so computes with -1, 0 and 1.
 
     Args:
+        signed: whether there are negative values.
         step: a power of two, so that dividing by it is exact.
     """
 
-    def __init__(self, *, step: float = SIGN_STEP) -> None:
-        super().__init__(1, signed=True, narrow=True)
+    def __init__(self, *, signed: bool = True, step: float = SIGN_STEP) -> None:
+        super().__init__(1, signed=signed, narrow=True)
         self.amplitude = step
         self.register_buffer("_step", torch.tensor(step), persistent=False)
 
@@ -106,7 +107,7 @@ class XnorSign(UniformGrid):
 
     def forward(self, x: Tensor) -> Tensor:
         """The sign times the step; without rounding, ``clip(x, -1, 1)`` times the step. The gradient passes where ``|x| < 1``."""
-        inside = torch.where(x.abs() < 1, x, x.detach().clamp(-1, 1)) * self.amplitude
+        inside = torch.where((x > self.qmin) & (x < 1), x, x.detach().clamp(self.qmin, 1)) * self.amplitude
         if not self.rounding:
             return inside
         with torch.no_grad():
@@ -127,6 +128,6 @@ def for_centered_weight(bits: int, weight: Tensor, *, axis: int | None, normaliz
 
 
 def for_activation(bits: int, *, signed: bool) -> XnorSign:
-    """For an activation that can be negative."""
-    del bits, signed
-    return XnorSign()
+    """For an activation; the paper has it in front of each convolution, where no ReLU has been."""
+    del bits
+    return XnorSign(signed=signed)
