@@ -10,7 +10,6 @@ from edgeq.placement import FIRST_LAST, LayerWidths, place
 from edgeq.training.layer_rules import resolve
 from edgeq.training.layers import WeightQuantizer, output_axis
 from edgeq.training.quantizers.catalogue import build_activation, build_weight, find
-from edgeq.training.quantizers.tracked_range import TrackedRange
 from edgeq.training.scheme import AUTO, check_method
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from edgeq.training.quantizers.protocol import GridQuantizer
     from edgeq.training.scheme import Scheme
 
-_OBSERVED: Mapping[str, str] = {"weights": "max-abs", "activations": "tracked"}  # for what no paper quantises
-_LEARNED = "learned-clip"
+_LEARNED, _OBSERVED = "learned-clip", "max-abs"  # the second for weights that no paper quantises
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +65,7 @@ class Assignment:
         Raises:
             UsageError: the layers that read it have rules for different methods.
         """
-        method = self.activation_method(spec)
-        if self.is_affine(spec):
-            return TrackedRange(spec.bits)
-        return build_activation(method, spec.bits, signed=spec.signed)
+        return build_activation(self.activation_method(spec), spec.bits, signed=spec.signed)
 
     def check_tied(self, first: str, second: str, modules: tuple[nn.Module, nn.Module]) -> None:
         """Whether two layers of one weight ask for the same integers.
@@ -103,9 +98,9 @@ class Assignment:
         """What quantises a layer's weights: first and last layers that have a width their method lacks follow their range."""
         method, bits = self.schemes[name].weights, self.placement.layers[name]
         if method == AUTO:
-            return _LEARNED if self._may_normalize(name) else _OBSERVED["weights"]
+            return _LEARNED if self._may_normalize(name) else _OBSERVED
         outer = name in self.placement.ends and bits not in find("weights", method).widths
-        return _OBSERVED["weights"] if outer else method
+        return _OBSERVED if outer else method
 
     def activation_method(self, spec: GridSpec) -> str:
         """What quantises a grid: one that no inner layer reads, or that the method of those that do cannot be, follows its range.
@@ -113,7 +108,7 @@ class Assignment:
         Raises:
             UsageError: the layers that read it have rules for different methods.
         """
-        observed = _OBSERVED["activations"]
+        observed = "min-max" if self.scheme.affine and spec.signed else "tracked"
         if not spec.inner:
             return observed
         asked = {self.schemes[name].activations: name for name in spec.readers}
@@ -125,10 +120,6 @@ class Assignment:
             return observed if spec.signed else _LEARNED
         found = find("activations", method)
         return method if spec.signed in found.signs and spec.bits in found.widths else observed
-
-    def is_affine(self, spec: GridSpec) -> bool:
-        """Whether a grid may have its zero anywhere."""
-        return self.scheme.affine and spec.signed and self.activation_method(spec) == _OBSERVED["activations"]
 
     def _may_normalize(self, name: str) -> bool:
         return self.schemes[name].normalize_weights and name in self.normed

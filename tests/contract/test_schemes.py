@@ -95,9 +95,29 @@ class Perceptron(nn.Module):
         return out
 
 
+class DepthwiseAdjoint(nn.Module):
+    """A depthwise convolution and its adjoint on one weight: each channel is output channel of both, so it may have its scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, padding=1)
+        self.k = nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False)
+        self.kt = nn.ConvTranspose2d(6, 6, 3, padding=1, groups=6, bias=False)
+        self.kt.weight = self.k.weight
+        self.norms = nn.ModuleList([nn.BatchNorm2d(6), nn.BatchNorm2d(6)])
+        self.last = nn.Linear(6, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(x))
+        y = torch.relu(self.norms[0](self.k(x)))
+        x = torch.relu(x - 0.1 * self.norms[1](self.kt(y)))
+        out: torch.Tensor = self.last(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return out
+
+
 def float_network(name: str) -> nn.Module:
     torch.manual_seed(0)
-    own = {"bottleneck": Bottleneck, "mlp": Perceptron}
+    own = {"bottleneck": Bottleneck, "mlp": Perceptron, "depthwise-adjoint": DepthwiseAdjoint}
     return own[name]() if name in own else zoo.build(name, classes=5)
 
 
@@ -139,6 +159,12 @@ def hold(model: fx.GraphModule, folder: Path, source: DataSource) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 def test_a_scheme_is_exact_on_both_references(scheme: Scheme, name: str, tmp_path: Path, source: DataSource) -> None:
     hold(network(name, scheme), tmp_path, source)
+
+
+def test_a_depthwise_adjoint_may_have_a_scale_for_each_channel(tmp_path: Path, source: DataSource) -> None:
+    model = network("depthwise-adjoint", SCHEMES["per-channel"])
+    assert [layer.quantizer.clip.axis for layer in (model.k, model.kt)] == [0, 0]  # type: ignore[union-attr]
+    hold(model, tmp_path, source)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
