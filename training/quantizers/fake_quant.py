@@ -4,6 +4,12 @@ The forward pass is, operation for operation, QuantizeLinear followed by Dequant
 same float32 roundings. The gradient by the step is the one of Esser et al., *Learned step size quantization* (2020), Eq. 3,
 without their scaling; with the step ``alpha / P`` the chain rule makes of it Eq. 19 of Ben-Yair, Eliasof, Treister,
 *Quantized convolutional neural networks through the lens of partial differential equations*.
+
+What it costs is passes over memory, and fresh memory most of all. So one new tensor is made forwards, and what is kept for the
+way back is the input, which the operator before it most often keeps anyway. Backwards, masks of bool and ``where`` take most of
+the time; ``hardtanh_backward`` is the same in one pass. PyTorch's own fused fake quantisers are left aside: they multiply by the
+reciprocal of the step, which lands on the other side of some ties than the division of QuantizeLinear does, their gradient
+passes half a step beyond the range, and on a CPU they are slower than these separate passes.
 """
 
 from __future__ import annotations
@@ -17,22 +23,34 @@ from torch import Tensor
 class _FakeQuant(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, low: float, high: float, rounding: bool) -> Tensor:
-        position = x.to(torch.promote_types(x.dtype, step.dtype)) / step
-        ctx.save_for_backward(position, step)
+        ctx.save_for_backward(x, step)
         ctx.options = (low, high, rounding)
-        clipped = position.clamp(low, high)
-        return ((clipped.round_() if rounding else clipped) * step).to(x.dtype)
+        clipped = _position(x, step).clamp_(low, high)
+        return (clipped.round_() if rounding else clipped).mul_(step).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grads
-        position, step = ctx.saved_tensors
+        x, step = ctx.saved_tensors
         low, high, rounding = ctx.options
-        inside = (position > low) & (position < high)
-        clipped = position.clamp(low, high)
-        # d x_q / d step: the clipped level outside, the rounding error inside.
-        error = (clipped.round() if rounding else clipped) - torch.where(inside, position, 0.0)
-        return grad * inside, (grad * error).sum_to_size(step.shape), None, None, None
+        position = _position(x, step)
+        grad = grads[0].to(position.dtype)
+        inside = torch.ops.aten.hardtanh_backward(grad, position, low, high)
+        by_step = _by_step(grad, inside, position.clamp_(low, high), rounding, step.shape) if ctx.needs_input_grad[1] else None
+        return inside.to(x.dtype), by_step, None, None, None
+
+
+def _position(x: Tensor, step: Tensor) -> Tensor:
+    """``x`` in steps, a new tensor, at least as precise as the step."""
+    return x.to(torch.promote_types(x.dtype, step.dtype)) / step
+
+
+def _by_step(grad: Tensor, inside: Tensor, clipped: Tensor, rounding: bool, shape: torch.Size) -> Tensor:
+    """The gradient by the step: each element's by its rounding error inside, by its clipped level outside; eats ``clipped``."""
+    if not rounding:
+        return (grad - inside).mul_(clipped).sum_to_size(shape)
+    level = clipped.round()
+    error = clipped.sub_(level).mul_(inside).sum_to_size(shape)  # the negative of it; zero outside
+    return torch.sub(grad, inside, out=clipped).mul_(level).sum_to_size(shape) - error
 
 
 def fake_quantize(x: Tensor, step: Tensor, low: float, high: float, *, rounding: bool = True) -> Tensor:

@@ -64,6 +64,18 @@ def test_gradients_pass_inside_and_none_reaches_the_bound() -> None:
     assert tracked.alpha.grad is None
 
 
+def test_in_training_the_gradient_of_the_largest_value_passes_too() -> None:
+    x = torch.tensor([0.5, -3.0, 0.0], requires_grad=True)
+    clip(1.0)(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_training_computes_what_evaluation_does() -> None:
+    tracked, x = clip(1.0), torch.linspace(-3, 2, 101)
+    assert torch.equal(tracked(x), tracked.eval()(x))
+
+
 def test_a_tensor_of_zeros_makes_a_grid_all_the_same() -> None:
     tracked = clip()
     assert tracked(torch.zeros(3)).tolist() == [0, 0, 0]
