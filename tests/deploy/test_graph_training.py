@@ -58,7 +58,7 @@ def test_what_means_nothing_is_refused(data: str | None, scheme: dict[str, Any],
 def test_images_and_graphs_are_not_mixed_up(refusal: Callable[..., str], tmp_path: Path) -> None:
     assert "graph" in refusal("train", "pde-gcn-64", "--data", "digits", "-o", tmp_path / "run")
     assert "images are needed" in refusal("train", "resnet8", "--data", "cora", "-o", tmp_path / "run")
-    assert "--start" in refusal("train", "resnet8", "--start", tmp_path / "x.safetensors", "-o", tmp_path / "run")
+    assert "there is no checkpoint" in refusal("train", "resnet8", "--init-from", tmp_path / "x.safetensors", "-o", tmp_path / "run")
 
 
 def test_cora_is_trained_and_listed(data_dir: Path, answer: Callable[..., Any], tmp_path: Path) -> None:
@@ -68,6 +68,6 @@ def test_cora_is_trained_and_listed(data_dir: Path, answer: Callable[..., Any], 
     assert found["test"]["total"] == 1000
     start = tmp_path / "fp32" / "best.safetensors"
     run = ["train", "pde-gcn-64", "--data", "cora", "--data-dir", data_dir, "--epochs", 1, "--threads", 1]
-    assert answer(*run, "--start", start, "-o", tmp_path / "quantised")["recipe"]["scheme"]["weight_bits"] == 4
+    assert answer(*run, "--init-from", start, "-o", tmp_path / "quantised")["recipe"]["scheme"]["weight_bits"] == 4
     (facts,) = answer("data", "cora", "--data-dir", data_dir)["data"]
     assert (facts["edges"], facts["splits"]["test"]) == (10_556, 1000)

@@ -52,7 +52,7 @@ def magnitudes(bits: int) -> tuple[int, ...]:
 def nearest(position: Tensor, bits: int) -> Tensor:
     """The nearest of the magnitudes, ties to the lesser one; ``position`` is not negative and counts the same multiples."""
     levels = torch.tensor(magnitudes(bits), dtype=position.dtype, device=position.device)
-    found = levels[torch.bucketize(position, (levels[1:] + levels[:-1]) / 2)]
+    found = levels[torch.bucketize(position.contiguous(), (levels[1:] + levels[:-1]) / 2)]
     return torch.where(position.isnan(), position, found)
 
 

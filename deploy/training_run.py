@@ -1,0 +1,121 @@
+"""One training run as ``edgeq train`` does it: with a bar or a line an epoch, a log if asked for, and the result told once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from edgeq.deploy import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from edgeq.deploy.console import Advance
+    from edgeq.training.graph_loop import GraphResult
+    from edgeq.training.graph_recipe import GraphRecipe
+    from edgeq.training.loop import Progress, TrainingResult
+    from edgeq.training.recipe import Recipe
+
+
+def run_images(
+    recipe: Recipe,
+    data_dir: Path | None,
+    output: Path,
+    *,
+    log: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+    cpu: bool = False,
+) -> TrainingResult:
+    """Train on images; see :func:`edgeq.training.loop.train`."""
+    from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.tracking import tracked
+    from edgeq.training.loop import train
+
+    with tracked(log if first_process() else None, recipe, output) as report_epoch:
+        source = load_data(recipe.data, data_dir)
+        with _bar(recipe.name) as advance:
+            return train(
+                recipe,
+                source,
+                output,
+                resume=resume,
+                overwrite=overwrite,
+                threads=threads,
+                cpu=cpu,
+                report=_reporter(advance),
+                report_epoch=report_epoch,
+            )
+
+
+def run_graph(
+    recipe: GraphRecipe,
+    data_dir: Path | None,
+    output: Path,
+    *,
+    start: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+) -> GraphResult:
+    """Train on a graph; see :func:`edgeq.training.graph_loop.train_graph`."""
+    from edgeq.data import load_graph
+    from edgeq.training.graph_loop import train_graph
+
+    graph = load_graph(recipe.data, data_dir)
+    with _bar(recipe.name) as advance:
+        report = _reporter(advance)
+        return train_graph(recipe, graph, output, start=start, resume=resume, overwrite=overwrite, threads=threads, report=report)
+
+
+def first_process() -> bool:
+    """Whether this process is the one that speaks for all that a launcher has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _bar(name: str) -> AbstractContextManager[Advance]:
+    return console.progress(name) if first_process() else nullcontext(lambda _done, _total: None)
+
+
+def _reporter(advance: Advance) -> Callable[[Progress], None]:
+    """Moves the bar after each step, and says one line an epoch where no bar is drawn."""
+    quiet = console.animated(sys.stderr)
+
+    def report(at: Progress) -> None:
+        advance(at.epoch * at.steps + at.step, at.epochs * at.steps)
+        if at.step == at.steps and not quiet:
+            before = "" if at.validation is None else f", validation before it {100 * at.validation:.2f} %"
+            console.note(f"epoch {at.epoch + 1} of {at.epochs}: loss {at.loss:.4f}, training {100 * at.accuracy:.2f} %{before}")
+
+    return report
+
+
+def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
+    """Tell what came of a run."""
+    from edgeq.metrics import wilson
+
+    low, high = wilson(result.test_correct, result.test_total)
+    if as_json:
+        console.write_json(
+            "train",
+            {
+                "folder": str(result.folder),
+                "recipe": result.recipe,
+                "best_epoch": result.best_epoch,
+                "validation": result.validation,
+                "test": {"correct": result.test_correct, "total": result.test_total, "low": low, "high": high},
+                "seconds": result.seconds,
+                "history": result.history,
+            },
+        )
+        return
+    share = result.test_correct / result.test_total
+    console.write(
+        f"{result.recipe.name}: test accuracy {100 * share:.2f} % (95 % interval {100 * low:.2f} – {100 * high:.2f}), "
+        f"best epoch {result.best_epoch + 1} with {100 * result.validation:.2f} % on validation, {result.seconds:.0f} s; in {result.folder}"
+    )

@@ -1,0 +1,17 @@
+"""The recipes that come with edgeq, each a TOML file of the package; imports no framework."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent / "recipes"
+
+
+def names() -> list[str]:
+    """Every name, in alphabetical order."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def find(name: str) -> Path:
+    """The file of a recipe that comes with edgeq; any other name is the path of a file."""
+    return _FOLDER / f"{name}.toml" if name in names() else Path(name)
