@@ -204,7 +204,7 @@ class QuantLayer(nn.Module):
         coarse = scale < least
         sign = factor.sign().float()
         weight = integers * _per_channel(sign, integers)
-        if bool(coarse.any()):
+        if _any(coarse):
             ratio = torch.where(coarse, scale / least, 1.0)
             weight = (weight * _per_channel(ratio, weight)).round()
             scale = torch.where(coarse, least, scale)
@@ -252,9 +252,14 @@ def output_axis(layer: nn.Module) -> int | None:
     return 0 if depthwise else 1 if layer.groups == 1 else None
 
 
+def _any(found: Tensor) -> bool:
+    """Whether one is set. A graph that torch compiles or exports has no numbers to ask yet, and computes the general case."""
+    return torch.compiler.is_compiling() or bool(found.any())
+
+
 def _range(encoded: Encoded, sign: Tensor) -> tuple[int, int]:
     """The range of the integers once the channels of a negative factor have changed sign."""
-    if bool((sign < 0).any()):
+    if _any(sign < 0):
         return min(encoded.low, -encoded.high), max(encoded.high, -encoded.low)
     return encoded.low, encoded.high
 

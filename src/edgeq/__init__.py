@@ -1,3 +1,31 @@
-"""edgeq: is what the device computes what was trained, and if not, where, by how much and why?"""
+"""edgeq: is what the device computes what was trained, and if not, where, by how much and why?
+
+For a network and a training loop of one's own: ``quantize`` with a ``Scheme``, ``settle`` behind each step of the optimiser, and
+``export``. They are imported when they are first asked for, since they need torch and ``import edgeq`` does not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ExportOptions": "edgeq.exporter",
+    "Scheme": "edgeq.training.scheme",
+    "export": "edgeq.deploy.own_network",
+    "quantize": "edgeq.training.insertion",
+    "set_bits": "edgeq.training.insertion",
+    "settle": "edgeq.training.settling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgeq' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,10 @@
+"""The types of what ``import edgeq`` gives; each is imported when it is first asked for, which a checker cannot see."""
+
+from edgeq.deploy.own_network import export as export
+from edgeq.exporter import ExportOptions as ExportOptions
+from edgeq.training.insertion import quantize as quantize
+from edgeq.training.insertion import set_bits as set_bits
+from edgeq.training.scheme import Scheme as Scheme
+from edgeq.training.settling import settle as settle
+
+__version__: str

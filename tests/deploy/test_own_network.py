@@ -1,0 +1,161 @@
+"""A network of anybody's, in anybody's loop, as a file: what ``import edgeq`` gives."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from tests.families import FAMILIES
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import edgeq
+from edgeq.errors import EdgeqError, OutputError, UsageError
+from edgeq.training.layers import QuantLayer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import fx
+
+IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 3])
+
+
+def trained(name: str = "mobilenetv3", steps: int = 2, **options: Any) -> fx.GraphModule:
+    torch.manual_seed(0)
+    model = edgeq.quantize(FAMILIES[name](), edgeq.Scheme(4, 8, **options), IMAGES).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(IMAGES), LABELS).backward()
+        optimizer.step()
+        edgeq.settle(model)
+    return model.eval()
+
+
+def run(path: Path, *images: Tensor) -> list[np.ndarray[Any, Any]]:
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    return session.run(None, {name: image.numpy() for name, image in zip(names, images, strict=True)})  # type: ignore[no-any-return]
+
+
+def test_what_is_public_is_there_and_nothing_else() -> None:
+    assert {"quantize", "Scheme", "export", "settle", "set_bits", "ExportOptions"} <= set(dir(edgeq))
+    with pytest.raises(AttributeError, match="'edgeq' has no attribute 'prune'"):
+        edgeq.prune  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "tflite"])
+def test_a_loop_of_ones_own_ends_in_a_file(suffix: str, tmp_path: Path) -> None:
+    model = trained().train()
+    exported = edgeq.export(model, IMAGES, tmp_path / f"net.{suffix}")
+    assert (tmp_path / f"net.{suffix}").read_bytes() == exported.content
+    assert exported.parity.different == ()
+    assert exported.parity.compared > 500
+    assert model.training, "the network is left in its mode"
+
+
+def test_the_file_computes_what_torch_computes(tmp_path: Path) -> None:
+    model = trained()
+    edgeq.export(model, IMAGES, tmp_path / "net.onnx")
+    with torch.no_grad():
+        expected = model(IMAGES)
+    step = np.diff(np.unique(expected.numpy())).min()
+    assert np.abs(run(tmp_path / "net.onnx", IMAGES)[0] - expected.numpy()).max() <= 2.5 * step
+
+
+def test_a_float_network_becomes_a_file_too(tmp_path: Path) -> None:
+    model = FAMILIES["vgg"]()
+    edgeq.export(model, IMAGES, tmp_path / "net.onnx")
+    with torch.no_grad():
+        np.testing.assert_allclose(run(tmp_path / "net.onnx", IMAGES)[0], model.eval()(IMAGES).numpy(), atol=1e-5)
+
+
+class TwoInTwoOut(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1)
+
+    def forward(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        features = torch.relu(self.a(image) + self.b(mask))
+        return {"map": self.last(features), "mean": features.mean((2, 3))}
+
+
+def test_several_inputs_and_outputs(tmp_path: Path) -> None:
+    masks = torch.rand(4, 1, 16, 16)
+    model = edgeq.quantize(TwoInTwoOut(), edgeq.Scheme(), [IMAGES, masks])
+    model.train()(IMAGES, masks)
+    edgeq.export(model.eval(), [IMAGES, masks], tmp_path / "net.onnx")
+    found = run(tmp_path / "net.onnx", IMAGES, masks)
+    with torch.no_grad():
+        expected = model(IMAGES, masks)
+    for array, tensor in zip(found, (expected["map"], expected["mean"]), strict=True):
+        np.testing.assert_allclose(array, tensor.numpy(), atol=0.05)
+
+
+class TestRefusals:
+    def test_an_ending_of_no_format(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"'net.pt' is that of no format") as caught:
+            edgeq.export(trained(steps=1), IMAGES, tmp_path / "net.pt")
+        assert ".tflite" in caught.value.mend
+
+    def test_a_file_that_is_there(self, tmp_path: Path) -> None:
+        (tmp_path / "net.onnx").write_bytes(b"mine")
+        with pytest.raises(OutputError):
+            edgeq.export(trained(steps=1), IMAGES, tmp_path / "net.onnx")
+        assert (tmp_path / "net.onnx").read_bytes() == b"mine"
+
+    def test_a_network_around_a_quantised_one(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="holds a quantised network"):
+            edgeq.export(nn.Sequential(trained(steps=1)), IMAGES, tmp_path / "net.onnx")
+
+    def test_widths_that_are_still_annealed(self, tmp_path: Path) -> None:
+        model = trained(steps=1)
+        edgeq.set_bits(model, 12)
+        with pytest.raises(EdgeqError, match="still"):
+            edgeq.export(model, IMAGES, tmp_path / "net.onnx")
+        edgeq.set_bits(model, None)
+        edgeq.export(model, IMAGES, tmp_path / "net.onnx")
+
+
+class TestWhatTorchDoesToIt:
+    @pytest.mark.parametrize("name", ["mobilenetv3", "densenet", "twice", "shufflenet", "norm-act"])
+    def test_copies_state_and_torch_export(self, name: str, tmp_path: Path) -> None:
+        model = trained(name)
+        with torch.no_grad():
+            expected = model(IMAGES)
+        assert torch.equal(copy.deepcopy(model)(IMAGES), expected)
+        torch.save(model.state_dict(), tmp_path / "state.pt")
+        other = edgeq.quantize(FAMILIES[name](), edgeq.Scheme(4, 8), IMAGES).eval()
+        other.load_state_dict(torch.load(tmp_path / "state.pt"))
+        assert torch.equal(other(IMAGES), expected)
+        program = torch.export.export(model, (IMAGES,))
+        assert torch.equal(program.module()(IMAGES), expected)
+
+    def test_bfloat16_autocast(self) -> None:
+        model = trained("efficientnet", steps=1).train()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.cross_entropy(model(IMAGES).float(), LABELS)
+        loss.backward()
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
+        assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+        model.eval()
+        assert all(layer.integer_weights().weight.any() for layer in model.modules() if isinstance(layer, QuantLayer))
+
+    def test_a_layer_called_twice_keeps_one_weight(self) -> None:
+        model = trained("twice", steps=0).train()
+        before = [parameter.clone() for parameter in model.parameters()]
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        F.cross_entropy(model(IMAGES), LABELS).backward()
+        optimizer.step()
+        calls = [layer for name, layer in model.named_modules() if isinstance(layer, QuantLayer) and ".conv" in name]
+        assert len(calls) == 2
+        assert calls[0].layer.weight is calls[1].layer.weight
+        assert calls[0].quantizer is calls[1].quantizer
+        assert calls[0]._source != calls[1]._source
+        assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
