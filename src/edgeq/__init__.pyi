@@ -1,4 +1,4 @@
-"""The types of what ``import edgeq`` gives; each is imported when it is first asked for, which a checker cannot see."""
+# The types of what `import edgeq` gives; each is imported when it is first asked for, which a checker cannot see.
 
 from edgeq.deploy.own_network import export as export
 from edgeq.exporter import ExportOptions as ExportOptions
