@@ -43,14 +43,15 @@ class RMSProp(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "decay": decay, "momentum": momentum, "epsilon": epsilon, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # edgeq's loop gives no closure
-        """Move every parameter that has a gradient."""
-        if closure is not None:
-            raise NotImplementedError("a closure")
+    def step(self, closure: Any = None) -> Any:
+        """Move every parameter that has a gradient; what a closure computes comes back, as with PyTorch's optimisers."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._move(parameter, parameter.grad, group)
+        return loss
 
     def _move(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]

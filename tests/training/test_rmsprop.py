@@ -44,6 +44,18 @@ def test_epsilon_one_is_not_pytorchs() -> None:
     assert abs(ours.item() - theirs.item()) > 0.05
 
 
+def test_a_closure_computes_the_gradient() -> None:
+    parameter = nn.Parameter(torch.ones(1))
+
+    def closure() -> torch.Tensor:
+        loss = (3 * parameter).sum()
+        loss.backward()
+        return loss
+
+    assert RMSProp([parameter], 0.1).step(closure) == 3.0
+    assert parameter.item() < 1.0
+
+
 def test_without_a_gradient_nothing_moves() -> None:
     parameter = nn.Parameter(torch.ones(2))
     RMSProp([parameter], 0.1, weight_decay=0.5).step()
