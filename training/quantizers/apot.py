@@ -85,7 +85,7 @@ class ApotWeights(FixedWidth):
             clipped = position.clamp(-self.levels, self.levels)
             integers = nearest(clipped.abs(), self.target_bits - 1).copysign(clipped) if self.rounding else clipped
             value = (integers * self.step).to(x.dtype)
-            error = integers - torch.where(position == clipped, position, 0.0)
+            error = integers - torch.where(position.abs() < self.levels, position, 0.0)
         return straight_through(value, (error * self.step + x).to(x.dtype))
 
     def encode(self, x: Tensor) -> Encoded:

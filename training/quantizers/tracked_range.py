@@ -40,7 +40,7 @@ class TrackedRange(UniformGrid):
     @property
     def zero_point(self) -> int:
         """The stored integer that stands for zero, 0 to ``2^b - 1``."""
-        return int((-self.least / self.step).round())
+        return int((-self.least / self.step).round().nan_to_num())  # a run that diverged shows in its values
 
     @property
     def levels(self) -> int:
