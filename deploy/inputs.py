@@ -8,6 +8,7 @@ from edgeq.artefact import resolve
 from edgeq.deploy.chain import chain
 from edgeq.deploy.options import PREPROCESSING
 from edgeq.errors import UnknownName
+from edgeq.factories import is_reference, permit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,9 @@ def find_pairs(artefacts: Sequence[Path], targets: Sequence[str] | None = None) 
 
 
 def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> DataSource:
-    """A data set in the normalisation asked for.
+    """A data set in the normalisation asked for; ``package.module:function`` is one of the user's own.
+
+    The name has to come from the command line, where it permits to run that function.
 
     Raises:
         UnknownName: an unknown data set or normalisation.
@@ -45,7 +48,13 @@ def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> Da
     from edgeq.data import load
     from edgeq.data.statistics import IMAGENET
 
-    source = load(name, folder)
+    if is_reference(name):
+        from edgeq.deploy.own_data import load_own
+
+        permit(name)
+        source = load_own(name)
+    else:
+        source = load(name, folder)
     if preprocess == "imagenet":
         return source.with_normalization(*IMAGENET)
     if preprocess == "raw":

@@ -33,5 +33,14 @@ Targets = Annotated[
 ]
 Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, help="The most threads a runtime may use.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")]
+OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+OwnModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODULE:FUNCTION",
+        help="Your own network: a function that returns it, imported from the current folder or an installed package.",
+    ),
+]

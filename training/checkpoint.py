@@ -16,11 +16,13 @@ from torch import nn
 
 import edgeq
 from edgeq.errors import ArtefactError, UsageError
+from edgeq.factories import is_reference
 from edgeq.files import read_bytes, write_bytes
 from edgeq.loading import LoadedModel
 from edgeq.models import zoo
 from edgeq.training.insertion import quantize, set_rounding
 from edgeq.training.older import accept_older
+from edgeq.training.own_model import build_own
 from edgeq.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "edgeq.checkpoint/1"
+GRAPH_FORMAT = "edgeq.graph-checkpoint/1"
 MODEL, OPTIMIZER = "model/", "optimizer/"
 
 
@@ -110,6 +113,10 @@ def read(path: Path) -> Checkpoint:
     header, tensors = read_file(path)
     try:
         if header["format"] != FORMAT:
+            if header["format"] == GRAPH_FORMAT:
+                raise ArtefactError(
+                    f"{path} holds a graph network, which has no images to read", mend="edgeq export writes it as ONNX or TFLite"
+                )
             raise ArtefactError(
                 f"{path} has the format {header['format']!r}", mend=f"this edgeq reads {FORMAT}; use the edgeq that wrote it"
             )
@@ -133,11 +140,18 @@ def _sizes(found: list[int]) -> tuple[int, ...]:
 
 
 def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The untrained network of a recipe, quantised if the recipe says so."""
+    """The untrained network of a recipe, quantised if the recipe says so.
+
+    Raises:
+        UsageError: it is a network of the user's own that they have not named, or that does not fit.
+    """
+    if is_reference(recipe.model):
+        model = build_own(recipe.model, input_shape, classes)
+        return model if recipe.scheme is None else quantize(model, recipe.scheme, torch.zeros(1, *input_shape))
     if zoo.describe(recipe.model).reads != "images":
         raise UsageError(f"{recipe.model} reads a graph, and {recipe.data} holds images", mend="choose a network that reads images")
     height, width = input_shape[1:]
-    model: nn.Module = zoo.build(recipe.model, classes=classes, in_channels=input_shape[0], image_size=(height, width))
+    model = zoo.build(recipe.model, classes=classes, in_channels=input_shape[0], image_size=(height, width))
     return model if recipe.scheme is None else quantize(model, recipe.scheme)
 
 

@@ -40,7 +40,7 @@ def starting_model(recipe: Recipe, source: DataSource) -> nn.Module:
     if saved.recipe.scheme is None and recipe.scheme is not None:
         model = checkpoints.build_model(saved.recipe, source.shape, len(source.classes))
         checkpoints.restore(model, saved, path)
-        return quantize(model, recipe.scheme)  # after the weights are in: the first bounds come from them
+        return quantize(model, recipe.scheme, torch.zeros(1, *source.shape))  # after the weights are in: the first bounds come from them
     if recipe.scheme is None and saved.recipe.scheme is not None:
         raise UsageError(f"{path} is quantised, and the run is in FP32", mend="start an FP32 run from an FP32 checkpoint, or at random")
     model = checkpoints.build_model(recipe, source.shape, len(source.classes))

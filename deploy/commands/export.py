@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite, Preprocess, Split
+from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite, OwnModel, Preprocess, Split
 from edgeq.errors import GateFailed
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _WEIGHTS = ("int8", "int4")
 def command(
     source: Annotated[Path, typer.Argument(help="A training folder, a checkpoint or an ONNX file.", show_default=False)],
     output: Output,
+    own_model: OwnModel = None,
     to: Annotated[
         list[str] | None,
         typer.Option("--to", metavar="onnx|tflite|vectors", help="A format to write; onnx and tflite where none is named."),
@@ -74,6 +75,7 @@ def command(
     from edgeq.deploy.inputs import choose
     from edgeq.deploy.verify import verifier_for
     from edgeq.exporter import ExportOptions
+    from edgeq.factories import permit
 
     options = ExportOptions(
         carrier=cast("Carrier", choose("dialect", dialect, _CARRIERS)),
@@ -83,6 +85,8 @@ def command(
         requantize=requantize,
         allow_float=allow_float,
     )
+    if own_model is not None:
+        permit(own_model)
     formats = to or ([] if targets else default_formats())
     verifier = verifier_for(verify, data_dir, preprocess, split, limit) if verify is not None else None
     try:

@@ -1,40 +1,41 @@
 """``edgeq train``: quantisation-aware training, or FP32 training, of a network of the zoo."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from edgeq.deploy import scheme_options as quant
 from edgeq.deploy import training_options as opt
-from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite
+from edgeq.deploy.options import AsJson, DataDir, OptionalOutput, Overwrite, OwnModel
 from edgeq.errors import UsageError
-
-if TYPE_CHECKING:
-    from edgeq.training.scheme import Scheme
 
 
 def command(
-    output: Output,
+    output: OptionalOutput = None,
     model: Annotated[
         str | None, typer.Argument(help="A name of `edgeq models`; may stand in the recipe instead.", show_default=False)
     ] = None,
+    own_model: OwnModel = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="NAME", help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz (digits)."),
+        typer.Option(
+            "--data",
+            metavar="NAME",
+            help="Data set: a name of `edgeq data`, a folder with train.npz and test.npz, or your own MODULE:FUNCTION (digits).",
+        ),
     ] = None,
     data_dir: DataDir = None,
     recipe: opt.RecipeFile = None,
-    weight_bits: Annotated[
-        int | None, typer.Option("--weight-bits", metavar="N", help="Bits of inner layers' weights, 2 to 8 (4).")
-    ] = None,
-    act_bits: Annotated[int | None, typer.Option("--act-bits", metavar="N", help="Bits of what inner layers read, 2 to 8 (8).")] = None,
-    placement: Annotated[
-        str | None,
-        typer.Option(
-            "--placement", metavar="integer|paper", help="Quantise all that an integer runtime stores, or as published (integer)."
-        ),
-    ] = None,
+    weight_bits: quant.WeightBits = None,
+    act_bits: quant.ActBits = None,
+    placement: quant.Placement = None,
+    weights: quant.Weights = None,
+    activations: quant.Activations = None,
+    per_channel: quant.PerChannel = None,
+    affine: quant.Affine = None,
+    first_last: quant.FirstLastLayer = None,
+    layers: quant.Layers = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Train without quantisation.")] = False,
     epochs: opt.Epochs = None,
     batch_size: opt.BatchSize = None,
@@ -58,6 +59,7 @@ def command(
         int | None, typer.Option("--threads", metavar="N", min=1, help="Threads; another number may round differently.")
     ] = None,
     cpu: opt.Cpu = False,
+    check: quant.Check = None,
     log: opt.Log = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder, to the same result.")] = False,
     overwrite: Overwrite = False,
@@ -69,43 +71,42 @@ def command(
 
     A graph network (pde-gcn-64 and its kin) trains on a graph, such as cora, by Adam; see the guide.
 
+    With --check nothing is trained: each target named is asked about the untrained network, kind by kind of tensor, and it ends with
+    1 where one cannot hold the scheme exactly, and with 4 where one could only be asked in part.
+
     The numbers in brackets hold where neither a flag nor the recipe says otherwise.
     """
     from edgeq.deploy.graph_training import graph_recipe, reads_graph
+    from edgeq.deploy.own_code import check_named, named_model
     from edgeq.deploy.training_run import first_process, run_graph, run_images, show
     from edgeq.training import shipped
 
     if resume and overwrite:
         raise UsageError("--resume goes on with a run and --overwrite throws it away", mend="give one of them")
+    model = named_model(model, own_model)
     path = None if recipe is None else shipped.find(recipe)
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
     given |= {"optimizer": optimizer, "schedule": schedule, "loss": loss, "augmentation": augmentation, "ema": ema, "teacher": teacher}
     given |= {"distillation": distillation, "temperature": temperature, "consistency": consistency}
     given |= {"precision": precision, "compiled": compiled, "seed": seed}
-    bits = {"weight_bits": weight_bits, "act_bits": act_bits, "placement": placement}
+    scheme = {"weight_bits": weight_bits, "act_bits": act_bits, "placement": placement, "weights": weights, "activations": activations}
+    scheme |= {"per_channel": per_channel, "affine": affine, "first_last": first_last}
     if reads_graph(model, path):
         if log is not None or cpu:
             raise UsageError("--log and --cpu mean nothing for a graph network", mend="leave them out")
-        on_graph = graph_recipe(path, model, data, bits, given, fp32=fp32)
+        on_graph = graph_recipe(path, model, data, quant.on_graphs(scheme, layers, check), given, fp32=fp32)
         start = None if init_from is None else Path(init_from)
-        trained = run_graph(on_graph, data_dir, output, start=start, resume=resume, overwrite=overwrite, threads=threads)
+        trained = run_graph(on_graph, data_dir, quant.required(output), start=start, resume=resume, overwrite=overwrite, threads=threads)
         show(trained, as_json=as_json)
         return
     given["init_from"] = init_from
-    run = opt.recipe_of(path, model, data, given, lambda scheme: _scheme(scheme, bits, fp32=fp32))
-    result = run_images(run, data_dir, output, log=log, resume=resume, overwrite=overwrite, threads=threads, cpu=cpu)
+    run = opt.recipe_of(path, model, data, given, lambda told: quant.scheme_of(told, scheme, layers or (), fp32=fp32))
+    check_named(run.data, data)
+    if check:
+        from edgeq.deploy.scheme_report import check_run
+
+        check_run(run, data_dir, check, as_json=as_json)
+        return
+    result = run_images(run, data_dir, quant.required(output), log=log, resume=resume, overwrite=overwrite, threads=threads, cpu=cpu)
     if first_process():
         show(result, as_json=as_json)
-
-
-def _scheme(scheme: "Scheme | None", flags: dict[str, Any], *, fp32: bool) -> "Scheme | None":
-    from edgeq.training.scheme import Scheme
-
-    given = {name: value for name, value in flags.items() if value is not None}
-    if not fp32:
-        return replace(scheme or Scheme(weight_bits=opt.WEIGHT_BITS), **given) if scheme or given else None
-    if given:
-        raise UsageError(
-            "--fp32 trains without quantisation, and other flags ask for one", mend="leave out --fp32, or the bits and placement"
-        )
-    return None

@@ -1,0 +1,40 @@
+"""Which code of a user's own a command may run: what the command line names, and nothing that only a file does."""
+
+from __future__ import annotations
+
+from edgeq.errors import UsageError
+from edgeq.factories import is_reference, permit
+
+
+def named_model(model: str | None, own: str | None) -> str | None:
+    """The network that a command trains: of the zoo, or the user's own, which is imported.
+
+    Args:
+        model: the argument.
+        own: the value of ``--model``.
+
+    Raises:
+        UsageError: both are given, the argument is code, or its import fails.
+    """
+    if model is not None and is_reference(model):
+        raise UsageError(f"{model} is no name of edgeq models", mend=f"a network of your own goes behind its flag: --model {model}")
+    if own is None:
+        return model
+    if model is not None:
+        raise UsageError(f"two networks are named, {model} and {own}", mend="name one of them")
+    permit(own)
+    return own
+
+
+def check_named(data: str, given: str | None) -> None:
+    """Refuse data of somebody's own that only a recipe names.
+
+    Args:
+        data: what the run is to read.
+        given: the value of ``--data``.
+
+    Raises:
+        UsageError: it is code, and not named on the command line.
+    """
+    if is_reference(data) and data != given:
+        raise UsageError(f"the recipe names code, {data}", mend=f"where you trust it, name it yourself: --data {data}")

@@ -1,0 +1,80 @@
+"""Data of a user's own that a command names as ``package.module:function``.
+
+The function takes nothing and returns either a :class:`edgeq.data.DataSource`, or the samples to train on and those to test with. Each
+of the two is a pair of arrays, images (uint8; n, height, width, channels) and labels (integers; n), or a ``torch`` data set of (image,
+label), where an image is a PIL image, an array of uint8 (height, width, channels), or a tensor (channels, height, width) of uint8 or
+of eight-bit values scaled to 0..1, as ``ToTensor`` makes. A tenth of the training samples validates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.data.source import DataSource, make_split
+from edgeq.data.splitting import hold_out_tenth
+from edgeq.data.statistics import measure
+from edgeq.errors import UsageError
+from edgeq.factories import call
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_CONTRACT = "return a DataSource, or (train, test): each a pair of arrays (images, labels) or a torch data set of (image, label)"
+
+
+def load_own(reference: str) -> DataSource:
+    """The data that a function of the user's returns; see this module.
+
+    Raises:
+        ArtefactError: the arrays are of the wrong type or shape.
+        UsageError: the function was not named, fails, or returns something else.
+    """
+    made = call(reference, flag="--data")
+    if isinstance(made, DataSource):
+        return made
+    if not isinstance(made, tuple | list) or len(made) != 2:
+        raise UsageError(f"{reference}() returns a {type(made).__name__}, which is no data", mend=_CONTRACT)
+    (train_images, train_labels), (test_images, test_labels) = (_arrays(part, reference) for part in made)
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise UsageError(
+            f"{reference}() trains on images of {train_images.shape[1:]} and tests with {test_images.shape[1:]}", mend="resize one of them"
+        )
+    classes = int(max(train_labels.max(initial=0), test_labels.max(initial=0))) + 1
+    train, validation = hold_out_tenth(make_split(train_images, train_labels, classes, f"the training part of {reference}"))
+    test = make_split(test_images, test_labels, classes, f"the test part of {reference}")
+    names = tuple(str(number) for number in range(classes))
+    return DataSource(reference, names, train, validation, test, *measure(train.images), "none")
+
+
+def _arrays(part: Any, reference: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    if isinstance(part, tuple | list) and len(part) == 2 and all(hasattr(each, "shape") for each in part):
+        return np.asarray(part[0]), np.asarray(part[1])
+    if not hasattr(part, "__len__") or not hasattr(part, "__getitem__"):
+        raise UsageError(f"{reference}() returns a {type(part).__name__} for one part of the data", mend=_CONTRACT)
+    samples = [part[index] for index in range(len(part))]
+    if not samples or not all(isinstance(sample, tuple | list) and len(sample) == 2 for sample in samples):
+        raise UsageError(f"a data set of {reference} is empty, or its items are no (image, label)", mend=_CONTRACT)
+    images = [_image(image, reference) for image, _ in samples]
+    if len({image.shape for image in images}) > 1:
+        raise UsageError(f"the images of {reference} differ in size", mend="resize or crop them to one size")
+    return np.stack(images), np.array([int(label) for _, label in samples])
+
+
+def _image(image: Any, reference: str) -> NDArray[np.uint8]:
+    """As (height, width, channels) of uint8."""
+    import torch
+
+    if not isinstance(image, torch.Tensor):
+        array = np.asarray(image)
+        return array if array.ndim == 3 else array[..., np.newaxis]
+    if image.dtype.is_floating_point:
+        levels = image * 255
+        if bool((levels - levels.round()).abs().max() > 1e-2) or bool((levels.min() < 0) | (levels.max() > 255)):
+            raise UsageError(
+                f"the images of {reference} are no eight-bit ones scaled to 0..1", mend="leave normalisation and augmentation to edgeq"
+            )
+        image = levels.round().to(torch.uint8)
+    pixels: NDArray[np.uint8] = image.numpy()
+    return pixels.transpose(1, 2, 0) if pixels.ndim == 3 else pixels[..., np.newaxis]

@@ -1,0 +1,86 @@
+"""Code of the user's own, by name: ``package.module:function``.
+
+Naming it on a command line is what permits to import it, for that one command. A name that only stands in a file, such as a
+checkpoint or a recipe, is never imported: the file may come from somebody else (``docs/decisions/0009``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_permitted: dict[str, Callable[[], Any]] = {}
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name is ``package.module:function``, and not one of edgeq's own or a path."""
+    return _REFERENCE.fullmatch(name) is not None
+
+
+def permit(reference: str) -> None:
+    """Import what the user has named; the current directory is searched first.
+
+    Raises:
+        UsageError: there is no such module or function, or its import fails.
+    """
+    if not is_reference(reference):
+        raise UsageError(f"{reference!r} names no function", mend="write package.module:function")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    module, _, attribute = reference.partition(":")
+    found = _imported(module)
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise UsageError(f"{module} has no {attribute!r}", mend=f"look into {getattr(found, '__file__', None) or module}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise UsageError(f"{reference} is a {type(found).__name__}, which cannot be called", mend="name a function or a class")
+    _permitted[reference] = found
+
+
+def _imported(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"there is no module {error.name!r}", mend="start edgeq in the folder that holds it, or install its package"
+            ) from error
+        raise _failed(f"importing {module}", error) from error
+    except Exception as error:  # whatever a user's module raises
+        raise _failed(f"importing {module}", error) from error
+
+
+def call(reference: str, *, flag: str) -> Any:
+    """What the function returns.
+
+    Args:
+        reference: ``package.module:function``.
+        flag: the option by which a user names it.
+
+    Raises:
+        UsageError: the user has not named it in this command, or it fails.
+    """
+    if reference not in _permitted:
+        raise UsageError(
+            f"{reference} is code of somebody's own, which a file names and you have not",
+            mend=f"where you trust it, name it yourself with {flag} {reference}; where the command has no {flag}, use edgeq export first",
+        )
+    try:
+        return _permitted[reference]()
+    except Exception as error:  # whatever a user's function raises
+        raise _failed(f"{reference}()", error) from error
+
+
+def _failed(what: str, error: Exception) -> UsageError:
+    line = (str(error).strip().splitlines() or [""])[0]
+    return UsageError(f"{what} fails with {type(error).__name__}: {line}", mend="mend it; python -c with the same call shows where")

@@ -1,0 +1,45 @@
+"""The network of a user's own that a recipe names as ``package.module:function``, checked for what it is to be trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgeq.errors import UsageError
+from edgeq.factories import call
+from edgeq.training.tracing import trace
+
+
+def build_own(reference: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Build it.
+
+    Args:
+        reference: the function that returns it, which the user has named in this command.
+        input_shape: (channels, height, width) of a sample.
+        classes: how many its output has to tell apart.
+
+    Returns:
+        The network as a graph of canonical operators.
+
+    Raises:
+        UsageError: it was not named, is no network, cannot be traced, or does not fit the data.
+    """
+    made = call(reference, flag="--model")
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"{reference}() returns a {type(made).__name__}, no torch.nn.Module", mend="return the network")
+    example = torch.zeros(2, *input_shape)
+    try:
+        with torch.no_grad():
+            output = made.eval()(example)
+    except Exception as error:  # whatever a user's forward raises
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"the network of {reference} cannot read images of {input_shape}: {line}", mend="build it for them, or name other data"
+        ) from error
+    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if shape != (2, classes):
+        raise UsageError(
+            f"the network of {reference} gives {shape} for 2 images, and the data has {classes} classes",
+            mend=f"let it return a tensor of (images, {classes})",
+        )
+    return trace(made.train(), example)
