@@ -17,6 +17,7 @@ from edgeq.training import checkpoint as checkpoints
 from edgeq.training import losses, optimizers, watching
 from edgeq.training.agreement import synchronize, together
 from edgeq.training.averaging import WeightAverage
+from edgeq.training.compiling import compiled
 from edgeq.training.consistency import Consistent
 from edgeq.training.feeding import Feed
 from edgeq.training.insertion import set_bits
@@ -136,7 +137,7 @@ class _Run:
         if self.processes.count > 1:
             synchronize(self.model)
         whole = self.processes.prepare(Consistent(self.model) if self.recipe.consistency else self.model)
-        return torch.compile(whole) if self.recipe.compiled else whole
+        return compiled(whole) if self.recipe.compiled else whole
 
     def run(self, *, resume: bool, overwrite: bool) -> TrainingResult:
         last = self.folder / LAST
