@@ -25,6 +25,7 @@ _QUIET = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity"
 _INTEGER_KERNEL = re.compile(r"(QLinear|QGemm$|QAttention$|MatMulInteger|ConvInteger|DynamicQuantize)")
 _LAYOUTS = ("Transpose", "ReorderInput", "ReorderOutput")
 _BLOCKED = "_nchwc"  # what kernels in a blocked layout are called after their output
+_COMPUTED = ("int8", "uint8", "float16", "float", "double")
 MARK = re.compile(r"edgeq(\d+)~")
 """What :func:`marked` calls a node, and what runtimes call what they make of it."""
 
@@ -109,8 +110,8 @@ class _Kernels:
         """By what the kernel is called, or else by the type of what it moves."""
         if _INTEGER_KERNEL.match(kernel.op_type):
             return "integer"
-        kind = self.types.get(kernel.input[0], "") if kernel.input else ""
-        return "integer" if kind in ("int8", "uint8") else "float"
+        kinds = (self.types.get(name, "") for name in (*kernel.input, *kernel.output))  # what an optimiser made has no type of its own
+        return "integer" if next((kind for kind in kinds if kind in _COMPUTED), "") in ("int8", "uint8") else "float"
 
     def transposes(self) -> tuple[int, int]:
         """How many there are, and the bytes that those of known shape write for one sample."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgeq.training.scheme import Scheme
 
 _LEARNED, _OBSERVED = "learned-clip", "max-abs"  # the second for weights that no paper quantises
+_EVERYWHERE = frozenset({"power-of-two"})  # what a machine asks for, and not only a paper: it is of no use beside other scales
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ class Assignment:
             UsageError: the layers that read it have rules for different methods.
         """
         observed = "min-max" if self.scheme.affine and spec.signed else "tracked"
+        if self.scheme.activations in _EVERYWHERE and spec.bits in find("activations", self.scheme.activations).widths:
+            observed = self.scheme.activations
         if not spec.inner:
             return observed
         asked = {self.schemes[name].activations: name for name in spec.readers}

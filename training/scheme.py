@@ -33,8 +33,9 @@ class Scheme:
             variance before they are quantised, where the method is published so.
         weights: the method of weights, a name of :mod:`edgeq.training.quantizers.catalogue`. ``auto`` learns the bound of
             normalised weights, and follows the largest magnitude of all others.
-        activations: the method of what inner layers read; everything else that is stored follows its range. ``auto`` learns
-            the bound of what cannot be negative, and follows the range of what can.
+        activations: the method of what inner layers read; everything else that is stored follows its range, but for
+            ``power-of-two``, which is everywhere. ``auto`` learns the bound of what cannot be negative, and follows the range of
+            what can.
         per_channel: whether each output channel of a layer has a scale of its own.
         affine: whether tensors that can be negative may have their zero anywhere in the range, which is then followed at both
             ends; else it is in the middle.

@@ -36,6 +36,7 @@ class Capabilities:
         summary: one line for people.
         dialect: how files for it are to be written; None for a target that runs checkpoints.
         on_request: whether it runs only where it is named: it is slow, far away, or takes no files but those of its own dialect.
+        power_of_two: whether it only shifts, so that every scale has to be a power of two.
     """
 
     formats: frozenset[Format]
@@ -46,6 +47,7 @@ class Capabilities:
     summary: str
     dialect: Dialect | None = None
     on_request: bool = False
+    power_of_two: bool = False
 
 
 @dataclass(frozen=True, slots=True)

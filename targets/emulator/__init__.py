@@ -109,7 +109,8 @@ def target_of(profile: Profile, name: str) -> EmulatorTarget:
     """
     general = _capabilities(profile.carriers, f"edgeq's emulator: {profile.summary}", per_channel=profile.per_channel)
     latency: LatencyKind = "simulated" if profile.costs is None else "estimated"
-    return EmulatorTarget(replace(general, latency=latency, on_request=True), name)
+    shifts = profile.rounding.startswith("shift")
+    return EmulatorTarget(replace(general, latency=latency, on_request=True, power_of_two=shifts), name)
 
 
 def _capabilities(carriers: frozenset[str], summary: str, *, per_channel: bool) -> Capabilities:

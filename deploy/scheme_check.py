@@ -1,0 +1,164 @@
+"""Whether targets can hold what a scheme asks for, before anything is trained: the untrained network is lowered, exported and planned.
+
+No table of opinions: a refusal is the exporter's own, what runs in integers is the runtime's own answer, and where a target is not
+usable here only its exporter is asked.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.scheme_facts import lower_untrained
+from edgeq.deploy.scheme_judging import exported, finding, refused, unlowered
+from edgeq.dialect import DIALECTS, dialect_for
+from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError, UnknownName
+from edgeq.exporter import EXPORTERS, ExportOptions
+from edgeq.plan import Plan, Planner
+from edgeq.target import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx_ir as ir
+    from torch import fx
+
+    from edgeq.deploy.scheme_facts import Lowered
+    from edgeq.deploy.scheme_judging import Finding
+    from edgeq.dialect import Dialect
+    from edgeq.exporter import Exported
+    from edgeq.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One target.
+
+    Attributes:
+        target: its name.
+        usable: whether it could be asked here what it runs in integers.
+        why_not: what is missing where it could not.
+        mend: how to make it usable.
+        findings: what it makes of each kind of tensor.
+    """
+
+    target: str
+    usable: bool
+    why_not: str
+    mend: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether it can hold all that the scheme asks for."""
+        return all(one.verdict == "exact" for one in self.findings)
+
+
+def target_names(given: Sequence[str]) -> list[str]:
+    """The targets of a repeated flag, each of which may name several with commas; each once.
+
+    Raises:
+        UnknownName: none is called so; offers the nearest.
+    """
+    names = list(dict.fromkeys(name.strip() for text in given for name in text.split(",") if name.strip()))
+    known = TARGETS.names()
+    for name in names:
+        if name not in DIALECTS and name.partition(":")[0] not in known:
+            raise UnknownName("target", name, {*known, *DIALECTS})
+    return names
+
+
+def check_scheme(model: fx.GraphModule, input_shape: tuple[int, ...], targets: Sequence[str]) -> tuple[Checked, ...]:
+    """Ask each target about an untrained network; the network's ranges are set to those of noise.
+
+    Args:
+        model: as :func:`edgeq.training.insertion.quantize` makes it.
+        input_shape: of one sample.
+        targets: names from :func:`target_names`.
+
+    Raises:
+        UsageError: an operation of the network has no ONNX form, or a target does not come in the kind named.
+    """
+    lowered = lower_untrained(model, input_shape)
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        return tuple(_check(name, lowered, Path(folder)) for name in targets)
+
+
+def require(found: Sequence[Checked]) -> None:
+    """Let pass what every target can hold, as far as every one could be asked.
+
+    Raises:
+        GateFailed: one cannot.
+        TargetError: each can as far as its exporter knows, and one could not be asked.
+    """
+    cannot = [checked for checked in found if not checked.exact]
+    if cannot:
+        first = next(one for one in cannot[0].findings if one.verdict in ("approximated", "refused"))
+        names = ", ".join(checked.target for checked in cannot)
+        raise GateFailed(f"{names} cannot hold this scheme exactly; {cannot[0].target}: {first.why}", mend=first.mend)
+    for checked in found:
+        if not checked.usable:
+            raise TargetError(f"only the exporter for {checked.target} was asked: {checked.why_not}", mend=checked.mend)
+
+
+def _check(name: str, lowered: Lowered, folder: Path) -> Checked:
+    target, why_not, mend = _usable(name)
+    return Checked(name, not why_not, why_not, mend, _findings(name, target, lowered, folder, why_not))
+
+
+def _usable(name: str) -> tuple[Target | None, str, str]:
+    """A target, and what keeps it from running here."""
+    if name in DIALECTS and name not in TARGETS.names():
+        return None, "edgeq writes files for it, and runs none", "export with --for, and run the file there"
+    try:
+        target = TARGETS.load(name)
+    except MissingDependency as error:
+        return None, error.what, error.mend
+    state = target.probe()
+    return target, state.why_not, state.mend
+
+
+def _findings(name: str, target: Target | None, lowered: Lowered, folder: Path, why_not: str) -> tuple[Finding, ...]:
+    if target is not None and target.capabilities.dialect is None:
+        why = f"it runs the checkpoint itself: {target.capabilities.summary}"
+        return tuple(finding(one, "exact", "float", why) for one in lowered.asked)
+    if lowered.model is None:
+        return unlowered(lowered.asked)
+    try:
+        dialect = dialect_for(name)
+        written, refusal = _export(lowered.model, dialect)
+        plan = (
+            None
+            if why_not or not isinstance(target, Planner)
+            else _plan(target, written, folder / f"{name.replace(':', '-')}.{dialect.format}")
+        )
+    except EdgeqError as error:
+        return refused(lowered.asked, error)
+    return tuple(exported(one, target, dialect, written, refusal, plan) for one in lowered.asked)
+
+
+def _export(model: ir.Model, dialect: Dialect) -> tuple[Exported, EdgeqError | None]:
+    """A file in a dialect, with no more allowed than has to be, and what refused to do with less.
+
+    Raises:
+        EdgeqError: not even then; says why it was refused at first.
+    """
+    strict = ExportOptions(dialect=dialect)
+    in_float = replace(strict, allow_float=True)
+    refusal: EdgeqError | None = None
+    for options in (strict, in_float):
+        try:
+            return EXPORTERS.load(dialect.format).export(model, options), refusal
+        except EdgeqError as error:
+            refusal = refusal or error
+    try:
+        return EXPORTERS.load(dialect.format).export(model, replace(in_float, requantize=True)), refusal
+    except EdgeqError as error:
+        raise refusal or error from error
+
+
+def _plan(target: Planner, written: Exported, path: Path) -> Plan:
+    path.write_bytes(written.content)
+    return target.plan(path)

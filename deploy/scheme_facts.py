@@ -1,0 +1,173 @@
+"""What a scheme asks of a target, read off the untrained network that it makes: each kind of tensor, and what is left in float."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgeq.errors import EdgeqError
+from edgeq.training.insertion import ASSIGNMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import onnx_ir as ir
+    from torch import fx
+
+    from edgeq.lowering import IntegerLayer
+    from edgeq.placement import GridSpec
+    from edgeq.quant import QuantParams
+    from edgeq.training.assignment import Assignment
+
+Kind = Literal["weights", "first and last", "activations", "float"]
+_BATCHES, _SAMPLES, _SEED = 2, 8, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Tensors of one kind that a scheme treats alike.
+
+    Attributes:
+        kind: weights of inner layers or of the first and last, activations, or what is computed in float.
+        what: how they are quantised, for people.
+        names: the layers' paths, the tensors or the operators.
+        narrow: whether they use less than the 8 bits that they are stored in.
+        per_channel: whether any of them has more than one scale, as a folded BatchNorm makes them too.
+        power_of_two: whether all their scales are powers of two.
+        refusal: why they have no integer form at all; empty where they have one.
+        mend: of the refusal.
+    """
+
+    kind: Kind
+    what: str
+    names: tuple[str, ...]
+    narrow: bool = False
+    per_channel: bool = False
+    power_of_two: bool = False
+    refusal: str = ""
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """An untrained network and what it asks for.
+
+    Attributes:
+        asked: by kind.
+        model: the network in QDQ form; None where something in it has no integer form.
+    """
+
+    asked: tuple[Asked, ...]
+    model: ir.Model | None
+
+
+def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> Lowered:
+    """Lower a quantised network that nobody has trained.
+
+    Ranges that follow the data are taken from a few batches of noise, so that every grid has a step; no weight moves.
+
+    Args:
+        model: as :func:`edgeq.training.insertion.quantize` makes it.
+        input_shape: of one sample.
+
+    Raises:
+        UsageError: an operation of the network has no ONNX form.
+    """
+    from edgeq.exporters.lower import lower
+
+    _observe(model, input_shape)
+    asked = (*_weights(model), *_activations(model))
+    if any(one.refusal for one in asked):
+        return Lowered(asked, None)
+    lowered = lower(model, input_shape)
+    return Lowered((*asked, *_float(lowered)), lowered)
+
+
+def _observe(model: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
+    import torch
+
+    generator = torch.Generator().manual_seed(_SEED)
+    model.train()
+    with torch.no_grad():
+        for _ in range(_BATCHES):
+            model(torch.randn(_SAMPLES, *input_shape, generator=generator))
+    model.eval()
+
+
+def _weights(model: fx.GraphModule) -> Iterable[Asked]:
+    assignment: Assignment = model.meta[ASSIGNMENT]
+    groups = _Groups()
+    for name, bits in assignment.placement.layers.items():
+        path, kind = assignment.paths[name], "first and last" if name in assignment.placement.ends else "weights"
+        layer: Any = model.get_submodule(path)
+        scales = "one scale a channel" if layer.quantizer.clip.axis is not None else "one scale a tensor"
+        what = f"{_bits(bits)}, {assignment.weight_method(name)}, {scales}"
+        groups.add(kind, what, bits, [path], partial(_weight_grid, layer))
+    return sorted(groups.asked(), key=lambda one: one.kind != "weights")
+
+
+def _activations(model: fx.GraphModule) -> Iterable[Asked]:
+    assignment: Assignment = model.meta[ASSIGNMENT]
+    groups = _Groups()
+    for name, spec in assignment.placement.grids.items():
+        quantizer: Any = model.get_submodule(f"quantizers.{name}")
+        tensors = [tensor for tensor, grid in assignment.placement.tensors.items() if grid == name] or [name]
+        what = f"{_bits(spec.bits)}, {assignment.activation_method(spec)}{_zero(spec, quantizer)}"
+        groups.add("activations", what, spec.bits, tensors, quantizer.quant_params)
+    return groups.asked()
+
+
+def _weight_grid(layer: IntegerLayer) -> QuantParams:
+    return layer.integer_weights().weight_params
+
+
+class _Groups:
+    """Tensors that are described alike, and their grids or why they have none."""
+
+    def __init__(self) -> None:
+        self.names: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+        self.grids: dict[tuple[Any, ...], list[QuantParams]] = defaultdict(list)
+
+    def add(self, kind: str, what: str, bits: int, names: list[str], ask: Callable[[], QuantParams]) -> None:
+        try:
+            grid, refusal = ask(), ("", "")
+        except EdgeqError as error:
+            grid, refusal = None, (error.what, error.mend)
+        key = kind, what, bits < 8, *refusal
+        self.names[key] += names
+        self.grids[key] += [] if grid is None else [grid]
+
+    def asked(self) -> list[Asked]:
+        found = []
+        for key, names in self.names.items():
+            kind, what, narrow, refusal, mend = key
+            scales = [grid.scale for grid in self.grids[key]]
+            several, round_ = any(scale.size > 1 for scale in scales), all(_are_powers_of_two(scale) for scale in scales)
+            found.append(Asked(kind, what, tuple(names), narrow, several, round_, refusal, mend))
+        return found
+
+
+def _are_powers_of_two(scale: np.ndarray[Any, np.dtype[np.float32]]) -> bool:
+    return bool((np.frexp(scale)[0] == 0.5).all())  # the mantissa of one
+
+
+def _zero(spec: GridSpec, quantizer: Any) -> str:
+    if not spec.signed:
+        return ", not negative"
+    return ", zero where its range puts it" if hasattr(quantizer, "zero_point") else ", zero in the middle"
+
+
+def _float(model: ir.Model) -> list[Asked]:
+    """What the lowered network computes in float; nothing of it is a mistake of the scheme, but not every runtime can."""
+    from edgeq.qdq import read_qdq
+
+    names = tuple(dict.fromkeys(f"{op.op_type} {op.output.name}" for op in read_qdq(model, islands=True).ops if op.output.real))
+    return [Asked("float", "float32, as the scheme leaves them", names)] if names else []
+
+
+def _bits(bits: int) -> str:
+    return f"{bits} bit{'s' * (bits > 1)}"

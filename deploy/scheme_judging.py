@@ -1,0 +1,139 @@
+"""What one exported file, one refusal and one runtime's plan say about each kind of tensor that a scheme asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from edgeq.deploy.scheme_facts import Asked, Kind
+    from edgeq.dialect import Dialect
+    from edgeq.errors import EdgeqError
+    from edgeq.exporter import Exported
+    from edgeq.plan import Plan, PlannedOp
+    from edgeq.target import Target
+
+Verdict = Literal["exact", "approximated", "refused", "unknown"]
+Runs = Literal["integer", "float", "mixed", ""]
+
+_NARROW = {"clip": "an integer Clip", "saturate": "saturation", "real-clip": "a Clip in front"}
+_SHIFTS = "it multiplies by powers of two only", "train with --weights power-of-two --activations power-of-two, without BatchNorm"
+_ONE_SCALE = (
+    "it has one scale a layer, and a folded BatchNorm or --per-channel makes one for each channel",
+    "train with --per-tensor, without BatchNorm",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a target makes of tensors that a scheme treats alike.
+
+    Attributes:
+        kind: weights of inner layers or of the first and last, activations, what the scheme leaves in float, or the whole network.
+        asked: how the scheme wants them.
+        count: how many there are.
+        stored: how a file for the target holds them.
+        verdict: ``exact`` where that file holds the very numbers; ``unknown`` where something else was refused first.
+        runs: the numbers that the target computes them with; empty where it cannot be asked here.
+        why: the reason, empty where there is nothing to say.
+        mend: what to do about it.
+    """
+
+    kind: Kind | Literal["network"]
+    asked: str
+    count: int
+    stored: str = ""
+    verdict: Verdict = "exact"
+    runs: Runs = ""
+    why: str = ""
+    mend: str = ""
+
+
+def finding(one: Asked, verdict: Verdict, runs: Runs = "", why: str = "", mend: str = "", stored: str = "") -> Finding:
+    """About what was asked."""
+    return Finding(one.kind, one.what, len(one.names), stored, verdict, runs, brief(why), brief(mend))
+
+
+def unlowered(asked: tuple[Asked, ...]) -> tuple[Finding, ...]:
+    """About a network in which something has no integer form anywhere."""
+    waiting = "nothing can be exported as long as another part is refused"
+    return tuple(
+        finding(one, "refused", "", one.refusal, one.mend) if one.refusal else finding(one, "unknown", "", waiting) for one in asked
+    )
+
+
+def refused(asked: tuple[Asked, ...], error: EdgeqError) -> tuple[Finding, ...]:
+    """About a network that an exporter or a runtime refuses: what the refusal names, or the whole network where it names nothing."""
+    blamed = [one for one in asked if any(f"'{name}_" in error.what or f"'{name}." in error.what for name in one.names)]
+    found = tuple(finding(one, "refused", "", error.what, error.mend) if one in blamed[:1] else finding(one, "unknown") for one in asked)
+    return found if blamed else (*found, Finding("network", "", 1, "", "refused", "", brief(error.what), brief(error.mend)))
+
+
+def exported(
+    one: Asked, target: Target | None, dialect: Dialect, written: Exported, refusal: EdgeqError | None, plan: Plan | None
+) -> Finding:
+    """About a file that was written, perhaps with more allowed than was wished.
+
+    Args:
+        one: what was asked.
+        target: None for a runtime that is none here.
+        dialect: how the file is spelt.
+        written: the file.
+        refusal: why no file could be written without allowing more; None where one could.
+        plan: what the runtime makes of the file; None where it was not asked.
+    """
+    ops = _ops(one, plan) if plan is not None else []
+    runs, stored = _runs(ops), _stored(one, dialect)
+    if (beyond := _beyond(one, target)) is not None:
+        return finding(one, "approximated", runs, *beyond, stored)
+    for note in written.approximations:
+        if refusal is not None and any(note.tensor.startswith(name) for name in one.names):
+            why = f"{note.what}, by up to {note.max_error_lsb:.3g} LSB in {note.tensor!r}"
+            return finding(one, "approximated", runs, why, refusal.mend, stored)
+    for line in written.parity.different:
+        if any(name in line for name in one.names):
+            return finding(one, "approximated", runs, line, "please report it: an export is not meant to change a number", stored)
+    if one.kind == "float" and refusal is not None:
+        return finding(one, "exact", "float", "the file may keep them in float only if it is told to", "export with --allow-float", stored)
+    return finding(one, "exact", runs, next((op.why for op in ops if op.arithmetic == "float" and op.why), ""), "", stored)
+
+
+def brief(text: str) -> str:
+    """The first of several lines, and how many there are."""
+    first, *rest = text.splitlines() or [""]
+    return f"{first.removesuffix(':')} (and {len(rest)} lines more)" if rest else first
+
+
+def _beyond(one: Asked, target: Target | None) -> tuple[str, str] | None:
+    """What a target's capabilities rule out, whatever its files can hold, and the mend."""
+    if target is None or one.kind == "float":
+        return None
+    if one.per_channel and not target.capabilities.per_channel:
+        return _ONE_SCALE
+    return _SHIFTS if target.capabilities.power_of_two and not one.power_of_two else None
+
+
+def _stored(one: Asked, dialect: Dialect) -> str:
+    if one.kind == "float":
+        return "float32"
+    if one.kind != "activations":
+        return "int8"
+    return f"{dialect.carrier}, bounded by {_NARROW[dialect.narrow]}" if one.narrow else dialect.carrier
+
+
+def _ops(one: Asked, plan: Plan) -> list[PlannedOp]:
+    """The operators that a kind of tensor is computed by: layers in the order of the network, or the rest."""
+    layers = [op for op in plan.ops if op.macs]
+    ends = [layers[0], layers[-1]] if layers else []
+    if one.kind == "weights":
+        return [op for op in layers if op not in ends]
+    if one.kind == "first and last":
+        return ends
+    return [op for op in plan.ops if not op.macs and op.arithmetic != "none"] if one.kind == "activations" else []
+
+
+def _runs(ops: list[PlannedOp]) -> Runs:
+    found = {op.arithmetic for op in ops}
+    if len(found) > 1:
+        return "mixed"
+    return "" if not found else "float" if "float" in found else "integer"

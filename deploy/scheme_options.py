@@ -1,0 +1,124 @@
+"""The flags that say how a network is quantised, and the scheme that they and a recipe come to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from edgeq.training.scheme import Scheme
+
+_ON_GRAPHS = ("weight_bits", "act_bits", "placement")
+WEIGHT_BITS = 4  # with 8-bit activations the published scheme that loses least; both are flags
+
+WeightBits = Annotated[int | None, typer.Option("--weight-bits", metavar="N", help="Bits of inner layers' weights, 1 to 8 (4).")]
+ActBits = Annotated[int | None, typer.Option("--act-bits", metavar="N", help="Bits of what inner layers read, 1 to 8 (8).")]
+Placement = Annotated[
+    str | None,
+    typer.Option("--placement", metavar="integer|paper", help="Quantise all that an integer runtime stores, or as published (integer)."),
+]
+Weights = Annotated[
+    str | None, typer.Option("--weights", metavar="METHOD", help="How weights are quantised: auto or a method of the guide (auto).")
+]
+Activations = Annotated[
+    str | None, typer.Option("--activations", metavar="METHOD", help="How what inner layers read is: auto or a method of the guide (auto).")
+]
+PerChannel = Annotated[
+    bool | None,
+    typer.Option(
+        "--per-channel/--per-tensor", help="A scale for each output channel of a layer, or one a layer (per tensor).", show_default=False
+    ),
+]
+Affine = Annotated[
+    bool | None,
+    typer.Option(
+        "--affine/--symmetric", help="Zero anywhere in the range of what can be negative, or in the middle (symmetric).", show_default=False
+    ),
+]
+FirstLastLayer = Annotated[
+    str | None,
+    typer.Option("--first-last", metavar="edge|inner|float", help="First and last layer: at 8 bits, like any layer, or in float (edge)."),
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer", metavar="PATTERN=NAME:VALUE,…", help="What is different about some layers: stages.2.*=weight_bits:8,act_bits:8."
+    ),
+]
+Check = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--check", metavar="TARGET", help="Train nothing; tell whether this target can hold the scheme exactly. Repeat, or use commas."
+    ),
+]
+
+
+def required(output: Path | None) -> Path:
+    """The folder that a run needs.
+
+    Raises:
+        UsageError: none is named.
+    """
+    if output is None:
+        raise UsageError("no folder is named for the run", mend="add -o or --output FOLDER")
+    return output
+
+
+def on_graphs(flags: Mapping[str, Any], layers: Sequence[str] | None, check: Sequence[str] | None) -> dict[str, Any]:
+    """The flags that mean something for a graph network.
+
+    Raises:
+        UsageError: another one is given.
+    """
+    others = {"layer": layers, "check": check, **{name: value for name, value in flags.items() if name not in _ON_GRAPHS}}
+    for name, value in others.items():
+        if value is not None and value != []:
+            raise UsageError(f"--{name.replace('_', '-')} means nothing for a graph network", mend="leave it out")
+    return {name: flags[name] for name in _ON_GRAPHS}
+
+
+def scheme_of(scheme: Scheme | None, flags: Mapping[str, Any], layers: Sequence[str], *, fp32: bool) -> Scheme | None:
+    """The scheme of a recipe, with what flags say in its place.
+
+    Args:
+        scheme: the recipe's; None for training in FP32.
+        flags: by the fields of :class:`edgeq.training.scheme.Scheme`; None for one that was not given.
+        layers: rules as they are written on the command line; they go before the recipe's.
+        fp32: whether quantisation is to be left out.
+
+    Raises:
+        UsageError: flags contradict each other, or a value is none that can be.
+    """
+    from edgeq.training.layer_rules import parse_rule
+    from edgeq.training.scheme import Scheme
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    rules = tuple(parse_rule(text) for text in layers)
+    if fp32 and (given or rules):
+        raise UsageError(
+            "--fp32 trains without quantisation, and other flags ask for one", mend="leave out --fp32, or the flags of the scheme"
+        )
+    if fp32 or not (scheme or given or rules):
+        return None
+    base = scheme or Scheme(weight_bits=WEIGHT_BITS)
+    return replace(base, **(_only_widths(given) | given), layers=(*base.layers, *rules))
+
+
+def _only_widths(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The width of a method that comes in one only, where none was given."""
+    from edgeq.training.quantizers.catalogue import methods
+    from edgeq.training.scheme import WIDTHS
+
+    found: dict[str, Any] = {}
+    for role, width in WIDTHS.items():
+        for method in methods(role):
+            if method.name == given.get(role) and len(method.widths) == 1 and width not in given:
+                found[width] = method.widths[0]
+    return found

@@ -1,0 +1,78 @@
+"""``edgeq train --check``: whether targets can hold a run's scheme, as a table for each or one JSON document; trains nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeq.deploy.scheme_check import Checked
+    from edgeq.deploy.scheme_judging import Finding
+    from edgeq.training.recipe import Recipe
+
+_COLUMNS = ("tensors", "number", "as asked for", "in the file", "verdict", "runs in", "why", "mend")
+
+
+def check_run(recipe: Recipe, data_dir: Path | None, targets: Sequence[str], *, as_json: bool = False) -> None:
+    """Ask targets about the untrained network of a run, and show what they say.
+
+    Args:
+        recipe: the run.
+        data_dir: the folder of data sets, whose images give the network its input.
+        targets: names, each of which may be several with commas.
+        as_json: whether one JSON document is printed in place of tables.
+
+    Raises:
+        UsageError: the run is in FP32, a target is unknown, or the network has no ONNX form.
+        GateFailed: a target cannot hold the scheme exactly.
+        TargetError: a target could not be asked here.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.scheme_check import check_scheme, require, target_names
+    from edgeq.training.checkpoint import build_model
+
+    names = target_names(targets)
+    if recipe.scheme is None:
+        raise UsageError("--check asks about a quantisation, and FP32 training has none", mend="leave out --fp32, or give --weight-bits")
+    source = load_data(recipe.data, data_dir)
+    model: Any = build_model(recipe, source.shape, len(source.classes))
+    found = check_scheme(model, source.shape, names)
+    if as_json:
+        console.write_json("check", {"recipe": recipe, "targets": [_record(checked) for checked in found]})
+    else:
+        for checked in found:
+            console.write_table(f"{recipe.name} on {checked.target}: {_title(checked)}", _COLUMNS, _rows(checked), numbers=("number",))
+    require(found)
+
+
+def _record(checked: Checked) -> dict[str, object]:
+    return {
+        "target": checked.target,
+        "exact": checked.exact,
+        "usable": checked.usable,
+        "why_not": checked.why_not,
+        "mend": checked.mend,
+        "findings": checked.findings,
+    }
+
+
+def _title(checked: Checked) -> str:
+    found = "can hold it exactly" if checked.exact else "cannot hold it exactly"
+    return found if checked.usable else f"{found}, as far as its exporter knows: {checked.why_not}"
+
+
+def _rows(checked: Checked) -> list[tuple[str, ...]]:
+    """The findings, with a reason or mend that several share said once."""
+    said: set[str] = set()
+    return [_row(one, said) for one in checked.findings]
+
+
+def _row(one: Finding, said: set[str]) -> tuple[str, ...]:
+    why, mend = ("as above" if text in said and text else text for text in (one.why, one.mend))
+    said |= {one.why, one.mend}
+    return one.kind, str(one.count), one.asked, one.stored, one.verdict, one.runs, why, mend
