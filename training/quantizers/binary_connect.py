@@ -2,8 +2,9 @@
 
 Source: Courbariaux, Bengio, David, *BinaryConnect: training deep neural networks with binary weights during propagations*
 (2015), Eqs. 1-3 and Algorithm 1: the gradient taken at the binary weight is applied to the real one, which is clipped to
-[-H, H] after each step of the optimiser. H is 1 in the released experiments; there, the learning rate of each layer is divided
-by Glorot's coefficient instead, for which :func:`glorot` is here.
+[-H, H] after each step of the optimiser. The released code knows H = 1, with weights drawn from the whole range and a learning
+rate divided by Glorot's coefficient, and H = that coefficient. The catalogue builds the latter, which fits weights as PyTorch
+initialises them: to a coin for H = 1, weights of a few hundredths are all the same, and nothing is learned.
 
 In evaluation the weights are binary and deterministic, the paper's first method of testing. Its second, real weights, which it
 prefers for those trained by coin, is what :func:`edgeq.training.insertion.set_rounding` gives with ``weights=False``.
@@ -72,12 +73,12 @@ def glorot(weight: Tensor) -> float:
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> BinaryConnect:
-    """For a weight; nothing is initialised."""
-    del bits, weight, axis, normalized
-    return BinaryConnect()
+    """For a weight, with H from its shape."""
+    del bits, axis, normalized
+    return BinaryConnect(scale=glorot(weight))
 
 
 def for_weight_by_coin(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> StochasticBinaryConnect:
-    """For a weight; nothing is initialised."""
-    del bits, weight, axis, normalized
-    return StochasticBinaryConnect()
+    """For a weight, with H from its shape."""
+    del bits, axis, normalized
+    return StochasticBinaryConnect(scale=glorot(weight))

@@ -83,6 +83,12 @@ def test_glorots_coefficient_counts_inputs_and_outputs() -> None:
     assert glorot(torch.zeros(8, 4, 3, 3)) == pytest.approx(math.sqrt(1.5 / (12 * 9)))
 
 
+@pytest.mark.parametrize("name", ["binary-connect", "binary-connect-stochastic"])
+def test_by_name_the_scale_fits_the_layer(name: str) -> None:
+    made = build_weight(name, 1, weight(), channels_axis=None, normalized=False)
+    assert made.encode(weight()).step.item() == pytest.approx(glorot(weight()))
+
+
 def test_training_moves_a_sign() -> None:
     """A weight that is pushed across zero changes sign, by steps far smaller than the distance of its two values."""
     w = torch.nn.Parameter(torch.tensor([[0.05, -0.05]]))
