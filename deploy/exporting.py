@@ -84,14 +84,18 @@ class _Job:
         )
 
 
-def canonical(artefact: Path) -> ir.Model:
+def canonical(artefact: Path, *, dense: bool = False) -> ir.Model:
     """The ONNX model of a checkpoint or an ONNX file; BatchNorm is folded into the layers of a float one too.
+
+    Args:
+        artefact: the checkpoint or file.
+        dense: write the graph of a graph network as dense matrices, for formats that cannot add up rows.
 
     Raises:
         ArtefactError: missing, broken, or of a format that nothing can be exported from.
         UsageError: the network holds an operation without an ONNX form.
     """
-    model = _model(artefact)
+    model = _model(artefact, dense=dense)
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         return model
     from edgeq.calibration.quantize import fold_onnx
@@ -101,7 +105,7 @@ def canonical(artefact: Path) -> ir.Model:
         return fold_onnx(model)
 
 
-def _model(artefact: Path) -> ir.Model:
+def _model(artefact: Path, *, dense: bool) -> ir.Model:
     path = resolve(artefact)
     kind = detect(path)
     if kind == "onnx":
@@ -110,8 +114,13 @@ def _model(artefact: Path) -> ir.Model:
         return read(path)
     if kind != "checkpoint":
         raise UsageError(f"{path} is a {kind} file, from which nothing can be exported", mend="name a checkpoint or an ONNX file")
+    from edgeq.exporters.graph_network import lower_graph
     from edgeq.exporters.lower import lower
+    from edgeq.training.graph_description import describe_checkpoint, holds_graph
 
+    if holds_graph(path):
+        network, metadata = describe_checkpoint(path)
+        return lower_graph(network, dense=dense, metadata=metadata)
     loaded = LOADERS.load("checkpoint")(path)
     return lower(loaded.module, loaded.input_shape, metadata=loaded.metadata)
 
@@ -151,13 +160,24 @@ def export(
     jobs = _jobs(formats, targets, folder, stem or default_stem(source), options)
     for job in jobs:
         job.check(source, overwrite=overwrite)
-    model = canonical(source)
-    with blaming(model):
-        done = [(job, job.exporter.export(model, job.options)) for job in jobs]
-    for job, exported in done:
+    done = []
+    for job, model in zip(jobs, _models(source, jobs), strict=True):
+        with blaming(model):
+            done.append((job, model, job.exporter.export(model, job.options)))
+    for job, model, exported in done:
         if check is not None:
             check(job.format, model, exported)
-    return tuple(job.write(exported, overwrite=overwrite) for job, exported in done)
+    return tuple(job.write(exported, overwrite=overwrite) for job, _, exported in done)
+
+
+def _models(source: Path, jobs: Sequence[_Job]) -> list[ir.Model]:
+    """What each file is made from: one model for all of them, or for a graph network the form that its format can hold."""
+    if detect(source) == "checkpoint":
+        from edgeq.training.graph_description import holds_graph
+
+        if holds_graph(source):
+            return [canonical(source, dense=job.format != "onnx") for job in jobs]
+    return [canonical(source)] * len(jobs)
 
 
 def _jobs(formats: Sequence[str], targets: Sequence[str], folder: Path, stem: str, options: ExportOptions) -> list[_Job]:

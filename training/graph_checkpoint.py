@@ -9,7 +9,7 @@ import edgeq
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.models import zoo
 from edgeq.models.pde_gcn import PdeGcn, SparseGradient
-from edgeq.training.checkpoint import read_file, restore_tensors, write_file
+from edgeq.training.checkpoint import GRAPH_FORMAT, read_file, restore_tensors, write_file
 from edgeq.training.graph_quantization import quantize_graph
 from edgeq.training.graph_recipe import GraphRecipe
 from edgeq.training.insertion import set_rounding
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     import torch
 
-FORMAT = "edgeq.graph-checkpoint/1"
 EDGES = "graph/edges"
 
 
@@ -50,7 +49,7 @@ def save(path: Path, checkpoint: GraphCheckpoint) -> None:
         OutputError: it cannot be written.
     """
     header = {
-        "format": FORMAT,
+        "format": GRAPH_FORMAT,
         "edgeq_version": edgeq.__version__,
         "recipe": checkpoint.recipe.to_dict(),
         "shape": list(checkpoint.shape),
@@ -68,7 +67,7 @@ def read(path: Path) -> GraphCheckpoint:
     """
     header, tensors = read_file(path)
     try:
-        if header["format"] != FORMAT:
+        if header["format"] != GRAPH_FORMAT:
             raise ArtefactError(f"{path} has the format {header['format']!r}", mend="name the checkpoint of a graph network")
         shape = _checked_shape(header["shape"], tensors[EDGES])
         recipe = GraphRecipe.from_dict(header["recipe"])

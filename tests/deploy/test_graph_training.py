@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.graphs import two_rings
 
 from edgeq.deploy.graph_training import graph_recipe, reads_graph
 from edgeq.errors import UsageError
+from edgeq.training.graph_loop import train_graph
 from edgeq.training.graph_recipe import GraphRecipe, GraphScheme
 
 if TYPE_CHECKING:
@@ -71,3 +73,15 @@ def test_cora_is_trained_and_listed(data_dir: Path, answer: Callable[..., Any], 
     assert answer(*run, "--init-from", start, "-o", tmp_path / "quantised")["recipe"]["scheme"]["weight_bits"] == 4
     (facts,) = answer("data", "cora", "--data-dir", data_dir)["data"]
     assert (facts["edges"], facts["splits"]["test"]) == (10_556, 1000)
+
+
+def test_a_graph_network_is_exported_in_the_form_that_each_format_holds(
+    answer: Callable[..., Any], refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    recipe = GraphRecipe("stable-pde-gcn-64", "rings", GraphScheme(4, 8, bound=0), epochs=1, dropout=0.0)
+    train_graph(recipe, two_rings(), tmp_path / "run", threads=1)
+    files = answer("export", tmp_path / "run", "--allow-float", "--io-type", "float32", "-o", tmp_path / "out")["files"]
+    assert {file["format"]: file["parity"]["different"] for file in files} == {"onnx": [], "tflite": []}
+    assert "ScatterND" in (tmp_path / "out" / "run.onnx").read_bytes().decode("latin1")
+    assert "no quantiser follows it" in refusal("export", tmp_path / "run", "--to", "tflite", "-o", tmp_path / "integer")
+    assert "holds a graph network" in refusal("compare", tmp_path / "run", "--data", "digits")

@@ -1,0 +1,148 @@
+"""Writes a graph network with its graph as canonical QDQ ONNX.
+
+The rows of the input are the nodes of the graph, all of them, so nothing in the file has a free batch. Differences along edges
+and their sums are float islands: rows are picked by Gather and added up by ScatterND, or, for runtimes that can only multiply,
+both are products with a dense matrix. The products with ``K`` stand directly behind the quantisers and read integers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeq.errors import ArtefactError
+from edgeq.exporters.graph import GraphWriter
+from edgeq.files import MAX_MODEL_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgeq.graph_network import GraphNetwork, Operator, Step
+
+
+def lower_graph(network: GraphNetwork, *, dense: bool = False, metadata: Mapping[str, str] | None = None) -> ir.Model:
+    """The ONNX model of a graph network.
+
+    Args:
+        network: its numbers.
+        dense: products with dense matrices, of (edges, nodes), in place of Gather and ScatterND.
+        metadata: written to the model's ``metadata_props``.
+
+    Returns:
+        A model with float32 input ``input``, (nodes, features), and float32 output ``output``, (nodes, classes).
+
+    Raises:
+        ArtefactError: the dense matrices would not fit a file that stores them wherever they are used, as TFLite's does.
+    """
+    size = 2 * len(network.steps) * len(network.weights) * network.nodes * 4
+    if dense and size > MAX_MODEL_BYTES:
+        raise ArtefactError(
+            f"the dense matrices of {network.nodes} nodes and {len(network.weights)} edges take {size} bytes "
+            f"in {len(network.steps)} steps, more than the {MAX_MODEL_BYTES} of a file",
+            mend="export it to ONNX alone (--to onnx), which picks rows and adds them up",
+        )
+    return _Lowering(network, dense=dense).run(metadata or {})
+
+
+class _RowWriter(GraphWriter):
+    """A writer whose tensors have as many rows as it is told, instead of a free batch."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def input(self, name: str, shape: Sequence[int]) -> ir.Value:
+        value = super().input(name, shape)
+        value.shape = ir.Shape([self.rows, *shape])
+        return value
+
+    def op(self, op_type: str, inputs: Sequence[ir.Value | None], name: str, **options: Any) -> ir.Value:
+        value = super().op(op_type, inputs, name, **options)
+        if value.shape is not None:
+            value.shape = ir.Shape([self.rows, *list(value.shape)[1:]])
+        return value
+
+
+class _Lowering:
+    def __init__(self, network: GraphNetwork, *, dense: bool) -> None:
+        self.network, self.dense = network, dense
+        self.channels = len(network.open)
+        self.writer = _RowWriter(network.nodes)
+
+    def run(self, metadata: Mapping[str, str]) -> ir.Model:
+        writer, network = self.writer, self.network
+        source = writer.input("input", [network.open.shape[1]])
+        opened = self._product(source, writer.constant("open.weight", network.open), "open", self.channels)
+        x = self._op("Relu", [opened], "relu")
+        for number, step in enumerate(network.steps):
+            x = self._step(x, step, f"steps_{number}")
+        output = self._product(x, writer.constant("close.weight", network.close), "close", len(network.close))
+        return writer.model([source], [writer.as_output(output, 1)], metadata)
+
+    def _step(self, x: ir.Value, step: Step, name: str) -> ir.Value:
+        writer = self.writer
+        if step.state is not None:
+            x = writer.quantize(x, f"{name}_state", f"{name}.state", step.state, [self.channels])
+        k1 = self._matrix(step.k1, f"{name}.k1")
+        mapped = self._product(x, k1, f"{name}_k1", self.channels)
+        writer.rows = self.network.edges.shape[1]
+        inner = self._op("Tanh", [self._gradient(mapped, name)], f"{name}_tanh")
+        if step.inner is not None:
+            inner = writer.quantize(inner, f"{name}_inner", f"{name}.inner", step.inner, [self.channels])
+        if step.k2 is None:
+            back = self._product(inner, k1, f"{name}_k2", self.channels, transposed=False)
+        else:
+            back = self._product(inner, self._matrix(step.k2, f"{name}.k2"), f"{name}_k2", self.channels)
+        change = self._adjoint(back, name)
+        size = writer.constant(f"{name}.step_size", np.array(step.step_size, np.float32))
+        return self._op("Sub", [x, self._op("Mul", [change, size], f"{name}_change")], name)
+
+    def _matrix(self, operator: Operator, name: str) -> ir.Value:
+        if operator.params is None:
+            return self.writer.constant(name, operator.weight)
+        return self.writer.dequantized_constant(name, operator.weight, operator.params)
+
+    def _product(self, x: ir.Value, matrix: ir.Value, name: str, channels: int, *, transposed: bool = True) -> ir.Value:
+        return self.writer.op("Gemm", [x, matrix], name, shape=[channels], attributes={"transB": int(transposed)})
+
+    def _gradient(self, x: ir.Value, name: str) -> ir.Value:
+        """``S x``: a row for each edge."""
+        if self.dense:
+            return self._op(
+                "MatMul", [self.writer.constant("graph.gradient", self._differences(self.network.weights)), x], f"{name}_gradient"
+            )
+        ends = [self.writer.constant(f"graph.{end}", self.network.edges[row]) for row, end in enumerate(("from", "to"))]
+        picked = [
+            self.writer.op("Gather", [x, end], f"{name}_{word}", shape=[self.channels], attributes={"axis": 0})
+            for end, word in zip(ends, ("from", "to"), strict=True)
+        ]
+        weights = self.writer.constant("graph.weights", self.network.weights)
+        return self._op("Mul", [weights, self._op("Sub", picked, f"{name}_difference")], f"{name}_gradient")
+
+    def _adjoint(self, g: ir.Value, name: str) -> ir.Value:
+        """``S^T g``: a row for each node."""
+        writer, network = self.writer, self.network
+        if self.dense:
+            writer.rows = network.nodes
+            matrix = np.ascontiguousarray(self._differences(network.back).T)
+            return self._op("MatMul", [writer.constant("graph.adjoint", matrix), g], f"{name}_adjoint")
+        weighted = self._op("Mul", [writer.constant("graph.back", network.back), g], f"{name}_weighted")
+        negative = self._op("Neg", [weighted], f"{name}_negative")
+        writer.rows = network.nodes
+        total = writer.constant("graph.zeros", np.zeros((network.nodes, self.channels), np.float32))
+        for row, (values, word) in enumerate(((weighted, "out"), (negative, "adjoint"))):
+            place = writer.constant(f"graph.place_{row}", network.edges[row][:, None])
+            total = writer.op("ScatterND", [total, place, values], f"{name}_{word}", shape=[self.channels], attributes={"reduction": "add"})
+        return total
+
+    def _differences(self, weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        (begin, end), count = self.network.edges, len(weights)
+        matrix = np.zeros((count, self.network.nodes), np.float32)
+        matrix[np.arange(count), begin] += weights[:, 0]
+        matrix[np.arange(count), end] -= weights[:, 0]
+        return matrix
+
+    def _op(self, op_type: str, inputs: Sequence[ir.Value | None], name: str) -> ir.Value:
+        return self.writer.op(op_type, inputs, name, shape=[self.channels])
