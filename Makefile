@@ -57,6 +57,7 @@ build: $(STAMP) ## sdist and wheel, into dist/
 docs: $(STAMP) ## write again what is generated from the code
 	@$(BIN)/python docs/generate_cli_reference.py
 	@$(BIN)/python docs/generate_operators_reference.py
+	@$(BIN)/python docs/generate_methods_reference.py
 
 clean: ## remove what the other targets wrote, .venv excepted
 	rm -rf dist build demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeq.deploy.scheme_options import WEIGHT_BITS
 from edgeq.errors import UsageError
 from edgeq.training import shipped
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.training.recipe import Recipe
     from edgeq.training.scheme import Scheme
 
-WEIGHT_BITS = 4  # with 8-bit activations the published scheme that loses least; both are flags
+
 _EMBEDDED = "digits"
 
 RecipeFile = Annotated[

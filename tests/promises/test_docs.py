@@ -111,6 +111,11 @@ def test_the_operator_reference_is_current(root: Path) -> None:
     assert (root / "docs" / "reference" / "operators.md").read_text(encoding="utf-8") == page["render"](), "mend: make docs"
 
 
+def test_the_methods_reference_is_current(root: Path) -> None:
+    page = runpy.run_path(str(root / "docs" / "generate_methods_reference.py"))
+    assert (root / "docs" / "reference" / "methods.md").read_text(encoding="utf-8") == page["render"](), "mend: make docs"
+
+
 def test_exit_codes_in_the_docs_are_those_of_the_errors(root: Path) -> None:
     raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EdgeqError)}
     for page in ("README.md", "docs/reference/exit-codes.md"):

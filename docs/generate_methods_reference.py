@@ -1,0 +1,62 @@
+"""Writes docs/reference/methods.md from the catalogue of quantisers, so that the page cannot promise what is not there.
+
+Run it with ``make docs``; a test compares the page with what this module renders.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeq.training.quantizers.catalogue import Method
+
+PAGE = Path(__file__).parent / "reference" / "methods.md"
+HEAD = """# Methods
+
+Written by `make docs` from the catalogue of quantisers; edit that, not this page.
+
+`edgeq train --weights METHOD --activations METHOD` names them, and so do `weights` and `activations` in the table `[scheme]` of a
+recipe. `auto`, the default, is `learned-clip` for normalised weights in front of a BatchNorm and for what cannot be negative, and
+`max-abs` or `tracked` for the rest. A method named for activations is that of what inner layers read, where it takes such a tensor
+and has its width; other tensors that a device stores are `tracked`, or `min-max` with `--affine`.
+
+An export is exact where the last column says so: the file holds the very numbers of training, and a test holds each of these
+methods to it on ONNX Runtime and TFLite. The others train, evaluate and compare in PyTorch, and export refuses them with the reason
+given.
+"""
+TABLES = {
+    "weights": "| method | bits | what it does | one scale a channel | exported | source |\n|---|---|---|---|---|---|\n",
+    "activations": "| method | bits | what it does | exported | source |\n|---|---|---|---|---|\n",
+}
+
+
+def render() -> str:
+    """The whole page."""
+    from edgeq.training.quantizers.catalogue import Role, methods
+
+    roles: tuple[Role, ...] = ("weights", "activations")
+    tables = [f"\n## For {role}\n\n{TABLES[role]}" + "".join(_row(method) for method in methods(role)) for role in roles]
+    return HEAD + "".join(tables)
+
+
+def _row(method: Method) -> str:
+    what = method.summary + (f"; needs {method.needs}" if method.needs else "")
+    signs = "" if len(method.signs) > 1 else "; only where values can be negative" if method.signs[0] else "; only where none is negative"
+    channels = [("yes" if method.per_channel else "no")] if method.role == "weights" else []
+    return f"| {' | '.join([f'`{method.name}`', _listed(method.widths), what + signs, *channels, _exported(method), method.source])} |\n"
+
+
+def _exported(method: Method) -> str:
+    if not method.exact:
+        return f"refused: {method.refusal}"
+    beyond = set(method.widths) - set(method.exact)
+    return "exact" if not beyond else f"exact at {_listed(method.exact)}; else refused: {method.refusal}"
+
+
+def _listed(widths: tuple[int, ...]) -> str:
+    return str(widths[0]) if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
