@@ -59,7 +59,8 @@ class GraphScheme:
 class GraphRecipe:
     """A training run on one graph: full batch, Adam, the epoch of the lowest validation loss (Chen et al., GCNII, 2020).
 
-    The published step sizes and learning rates of Table 3 are not known; these were chosen on the validation nodes of Cora.
+    The step sizes and learning rates of the published Table 3 are not known; ``benchmarks.table3`` holds those that were chosen on the
+    validation nodes of Cora for runs of under a hundred epochs.
 
     Attributes:
         model: a name of the model zoo.
