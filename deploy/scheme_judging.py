@@ -83,7 +83,7 @@ def exported(
         plan: what the runtime makes of the file; None where it was not asked.
     """
     ops = _ops(one, plan) if plan is not None else []
-    runs, stored = _runs(ops), _stored(one, dialect)
+    runs, stored = "float" if one.kind == "float" and plan is not None else _runs(ops), _stored(one, dialect)
     if (beyond := _beyond(one, target)) is not None:
         return finding(one, "approximated", runs, *beyond, stored)
     for note in written.approximations:

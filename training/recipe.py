@@ -143,7 +143,7 @@ class Recipe:
         if self.scheme is None or epoch == self.epochs - 1:
             return None
         bits = self.anneal_from - epoch * 20 // self.epochs
-        return bits if bits > min(self.scheme.weight_bits, self.scheme.act_bits) else None
+        return bits if bits > self.scheme.least_bits else None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
