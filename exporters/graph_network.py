@@ -34,13 +34,13 @@ def lower_graph(network: GraphNetwork, *, dense: bool = False, metadata: Mapping
         A model with float32 input ``input``, (nodes, features), and float32 output ``output``, (nodes, classes).
 
     Raises:
-        ArtefactError: the dense matrices would not fit a file that stores them wherever they are used, as TFLite's does.
+        ArtefactError: the dense matrices are too large for a file.
     """
-    size = 2 * len(network.steps) * len(network.weights) * network.nodes * 4
+    size = 2 * len(network.weights) * network.nodes * 4
     if dense and size > MAX_MODEL_BYTES:
         raise ArtefactError(
-            f"the dense matrices of {network.nodes} nodes and {len(network.weights)} edges take {size} bytes "
-            f"in {len(network.steps)} steps, more than the {MAX_MODEL_BYTES} of a file",
+            f"the dense matrices of {network.nodes} nodes and {len(network.weights)} edges take {size} bytes, "
+            f"more than the {MAX_MODEL_BYTES} of a file",
             mend="export it to ONNX alone (--to onnx), which picks rows and adds them up",
         )
     return _Lowering(network, dense=dense).run(metadata or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ FILE_IDENTIFIER = b"TFL3"
 METADATA_NAME = "edgeq"
 _STRUCTURE = 320  # bytes that a tensor or an operator takes at most, its grid apart
 _BYTES_A_SCALE = 12  # with its zero point
+_LARGE = 1 << 20  # bytes from which on equal constants are stored once, such as the matrices of a graph that every layer reads
 ALIGNMENT = 16  # what runtimes that read weights in place ask of every buffer
 
 TENSOR_TYPES = {
@@ -77,6 +79,7 @@ class Builder:
     _codes: dict[tuple[int, int], int] = field(default_factory=dict)
     _operators: list[Any] = field(default_factory=list)
     _constants: dict[tuple[int, ...], int] = field(default_factory=dict)
+    _large: dict[bytes, int] = field(default_factory=dict)
 
     def activation(self, name: str, shape: Sequence[int], grid: StoredGrid | None, dtype: type[np.generic] = np.int8) -> int:
         """Add a computed tensor; returns its index."""
@@ -95,7 +98,7 @@ class Builder:
             packed: whether to store int8 values of -8..7 as int4, two a byte.
         """
         tensor = self._tensor(name, values.shape, values.dtype, grid)
-        tensor.buffer = self._buffer(two_a_byte(values) if packed else values)
+        tensor.buffer = self._shared_buffer(two_a_byte(values) if packed else values)
         if packed:
             tensor.type = schema.TensorType.INT4
         return len(self._tensors) - 1
@@ -110,6 +113,7 @@ class Builder:
         del self._tensors[tensors:], self._buffers[buffers:], self._operators[operators:]
         self._codes = dict(list(self._codes.items())[:codes])
         self._constants = {key: index for key, index in self._constants.items() if index < tensors}
+        self._large = {key: index for key, index in self._large.items() if index < buffers}
 
     def name(self, index: int) -> str:
         """The name of a tensor."""
@@ -187,6 +191,15 @@ class Builder:
         buffer.data = values  # put in order when it is packed, so that only one tensor is in memory twice
         self._buffers.append(buffer)
         return len(self._buffers) - 1
+
+    def _shared_buffer(self, values: NDArray[np.generic]) -> int:
+        """A buffer of its own for what is small, one for all that is equal and large."""
+        if values.nbytes < _LARGE:
+            return self._buffer(values)
+        key = hashlib.sha256(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data).digest()
+        if key not in self._large:
+            self._large[key] = self._buffer(values)
+        return self._large[key]
 
     def _metadata(self, name: str, content: bytes) -> Any:
         entry = schema.MetadataT()

@@ -177,6 +177,16 @@ def test_the_dense_form_is_exact_as_tflite_in_float_islands(symmetric: bool, wei
     assert np.abs(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]) - expected).max() < 1e-6
 
 
+def test_the_dense_matrices_are_stored_once_for_all_steps() -> None:
+    nodes = 600
+    edges = torch.stack([torch.arange(nodes - 1), torch.arange(1, nodes)])
+    graph = SparseGradient.once(torch.cat([edges, edges.flip(0)], 1), nodes)
+    net = quantize_graph(PdeGcn(4, classes=2, in_channels=3, symmetric=True, layers=4).eval(), GraphScheme(4, 8))
+    exported = tflite.export(lower_graph(describe(net, graph), dense=True), ExportOptions(allow_float=True, io_type="float32"))
+    matrices = 2 * nodes * (nodes - 1) * 4
+    assert matrices < exported.size_bytes < 1.1 * matrices
+
+
 class TestRefusals:
     def test_tflite_cannot_add_up_rows(self) -> None:
         net, graph, _ = trained(True, 4, 8, layers=1)
@@ -195,8 +205,7 @@ class TestRefusals:
         assert net.steps
 
     def test_a_graph_too_large_to_be_dense(self) -> None:
-        edges = torch.stack([torch.arange(39_999), torch.arange(1, 40_000)])
-        large = SparseGradient(edges, 40_000)
+        large = SparseGradient(torch.stack([torch.arange(19_999), torch.arange(1, 20_000)]), 20_000)
         net = PdeGcn(8, classes=2, in_channels=12, symmetric=True, layers=1)
         with pytest.raises(ArtefactError, match="more than the 2147483648 of a file"):
             lower_graph(describe(net, large), dense=True)
