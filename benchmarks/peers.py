@@ -68,6 +68,8 @@ class Peer:
 
 
 LITERT_TORCH = Peer("litert-torch", ("torch==2.13.0", "litert-torch==0.10.0"))
+TORCHAO = Peer("torchao", ("torch==2.13.0", "torchao==0.18.0", "numpy==2.4.6"))
+BREVITAS = Peer("brevitas", ("torch==2.13.0", "brevitas==0.13.4"))
 ONNX2TF = Peer("onnx2tf", ("onnx2tf==1.29.24",))
 
 
