@@ -11,6 +11,8 @@ compute in float:
 - the inputs and output of concatenation and pooling share one grid of ``edge_bits``, or of the widest among them; a tensor
   that already has another grid is brought onto it on the way;
 - a tensor that layers of different widths read has the widest, and is brought onto a narrower grid on the way to the others;
+- what a layer reads at one bit, a sign, is made of a wider grid on the way to it (in ``paper``: of the float tensor) where
+  anything else reads the tensor too, which needs the number;
 - slicing, padding with zeros and reshaping stay on the grid of what they read;
 - functions of one number and products read and write 8-bit grids of their own, unless an inner layer reads the result: a
   function is then a table of 256 entries;
@@ -146,6 +148,9 @@ def _widths(
     return found
 
 
+_FLOAT_BITS = 32  # of a tensor that is not quantised where it is made
+
+
 class _Solver:
     def __init__(self, ops: Sequence[Op], widths: Mapping[str, LayerWidths], edge_bits: int, *, integer: bool) -> None:
         self.ops = {op.name: op for op in ops}
@@ -165,13 +170,14 @@ class _Solver:
 
     def solve(self) -> Placement:
         bits: dict[str, int] = {}
-        for name, op in self.ops.items():
-            if op.kind != "view" and not self._fused(op) and (width := self._bits(name, bits)) is not None:
+        stored = [name for name, op in self.ops.items() if op.kind != "view" and not self._fused(op)]
+        for name in stored:
+            if (width := self._bits(name, bits)) is not None:
                 bits[name] = width
         self.leader = {name: name for name in bits}
         if self.integer:
             self._share_grids(bits)
-        self._narrow_for_layers(bits)
+        self._narrow_for_layers({name: bits.get(name, _FLOAT_BITS) for name in stored})
         tensors = {name: self._find(name) for name in bits}
         edges = {edge: (self.leader.get(grid) and self._find(grid)) or grid for edge, grid in self.edges.items()}
         grids = {name: self._spec(name, bits, tensors) for name in dict.fromkeys([*tensors.values(), *edges.values()])}
@@ -197,13 +203,19 @@ class _Solver:
         asked = self._asked(tensor).values()
         if not self.integer:
             quantized = any(op.kind == "layer" and op.name not in self.floats for op, _ in self._uses(tensor))
-            return max(asked, default=self.edge_bits) if quantized else None
+            return max(asked, default=self.edge_bits) if quantized and not self._is_number_too(tensor) else None
         if self._stays_in_float(tensor):
             return None
         if self.ops[tensor].kind in ("pool", "join"):
             read = [before[self._root(source)] for source in self.ops[tensor].inputs]
             return max(self.edge_bits, self.wanted[tensor], *read)
-        return max(asked, default=max(self.edge_bits, self.wanted[tensor]))
+        usual = max(self.edge_bits, self.wanted[tensor])
+        return usual if self._is_number_too(tensor) else max(asked, default=usual)
+
+    def _is_number_too(self, tensor: str) -> bool:
+        """Whether layers read a sign, the one bit, of something that others read as a number: a sum of signs would be another one."""
+        asked = self._asked(tensor)
+        return 1 in asked.values() and any(op.name not in asked for op, _ in self._uses(tensor))
 
     def _widest_wanted(self) -> dict[str, int]:
         """The widest that layers ask of each tensor, seen through concatenation and pooling too; 0 for none."""

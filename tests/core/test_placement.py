@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from edgeq.placement import FirstLast, LayerWidths, Op, Placement, PlacementName, place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def residual() -> list[Op]:
@@ -238,6 +243,38 @@ class TestMixedWidths:
         assert grid(placement, "x") == (4, False)
         assert {grid(placement, name) for name in ("y", "joined", "pooled")} == {(8, False)}
         assert placement.edges == {("joined", 1): "y"}
+
+
+class TestSigns:
+    """One bit is no number: whoever but a layer reads the tensor gets what it was before its sign was taken."""
+
+    def test_a_sum_reads_the_number_and_the_layer_its_sign(self) -> None:
+        placement = integer(residual(), act_bits=1)
+        assert grid(placement, "stem_relu") == (8, False)
+        sign = placement.grids[placement.edges["first", 0]]
+        assert (sign.bits, sign.signed, sign.inner, sign.readers) == (1, False, True, ("first",))
+        assert ("sum", 1) not in placement.edges
+        assert grid(placement, "first_relu") == (1, False), "which a layer alone reads"
+
+    def test_so_do_pools_and_joins(self) -> None:
+        placement = integer(growing(), act_bits=1)
+        assert grid(placement, "x") == (8, False)
+        assert {edge: placement.grids[name].bits for edge, name in placement.edges.items()} == {("k", 0): 1, ("next", 0): 1}
+
+    def test_on_paper_the_number_is_a_float(self) -> None:
+        placement = place(residual(), placement="paper", weight_bits=1, act_bits=1)
+        assert set(placement.tensors) == {"first_relu"}
+        assert [(edge, placement.grids[name].bits) for edge, name in placement.edges.items()] == [(("first", 0), 1)]
+
+    @pytest.mark.parametrize("graph", [residual, growing])
+    def test_nothing_but_layers_reads_a_sign(self, graph: Callable[[], list[Op]]) -> None:
+        ops = graph()
+        placement = integer(ops, act_bits=1)
+        for op in ops:
+            for index, tensor in enumerate(op.inputs):
+                name = placement.edges.get((op.name, index), placement.tensors.get(tensor))
+                if op.kind in ("add", "join", "pool", "view"):
+                    assert name is None or placement.grids[name].bits == 8
 
 
 class TestFirstAndLast:

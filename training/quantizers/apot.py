@@ -8,7 +8,6 @@ them, and does not. For activations the levels are as many, but QuantizeLinear o
 
 from __future__ import annotations
 
-from functools import cache
 from itertools import product
 from typing import NoReturn
 
@@ -36,7 +35,6 @@ _TERMS: dict[int, tuple[tuple[int, ...], ...]] = {
 }
 
 
-@cache
 def magnitudes(bits: int) -> tuple[int, ...]:
     """The ``2^bits`` magnitudes, from 0, as multiples of the least power of two among their terms.
 
@@ -49,9 +47,9 @@ def magnitudes(bits: int) -> tuple[int, ...]:
     return tuple(sorted({sum(choice) for choice in product(*choices)}))
 
 
-def nearest(position: Tensor, bits: int) -> Tensor:
+def nearest(position: Tensor, among: tuple[int, ...]) -> Tensor:
     """The nearest of the magnitudes, ties to the lesser one; ``position`` is not negative and counts the same multiples."""
-    levels = torch.tensor(magnitudes(bits), dtype=position.dtype, device=position.device)
+    levels = torch.tensor(among, dtype=position.dtype, device=position.device)
     found = levels[torch.bucketize(position.contiguous(), (levels[1:] + levels[:-1]) / 2)]
     return torch.where(position.isnan(), position, found)
 
@@ -66,12 +64,13 @@ class ApotWeights(FixedWidth):
 
     def __init__(self, bits: int, *, bound: float | Tensor) -> None:
         super().__init__(bits)
+        self.magnitudes = magnitudes(bits - 1)
         self.alpha = nn.Parameter(torch.as_tensor(bound, dtype=torch.float32).detach().clone())
 
     @property
     def levels(self) -> int:
         """The greatest integer."""
-        return magnitudes(self.target_bits - 1)[-1]
+        return self.magnitudes[-1]
 
     @property
     def step(self) -> Tensor:
@@ -83,7 +82,7 @@ class ApotWeights(FixedWidth):
         with torch.no_grad():
             position = _position(x, self.step)
             clipped = position.clamp(-self.levels, self.levels)
-            integers = nearest(clipped.abs(), self.target_bits - 1).copysign(clipped) if self.rounding else clipped
+            integers = nearest(clipped.abs(), self.magnitudes).copysign(clipped) if self.rounding else clipped
             value = (integers * self.step).to(x.dtype)
             error = integers - torch.where(position.abs() < self.levels, position, 0.0)
         return straight_through(value, (error * self.step + x).to(x.dtype))
@@ -91,7 +90,7 @@ class ApotWeights(FixedWidth):
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x``, multiples of the step."""
         clipped = _position(x, self.step).detach().clamp(-self.levels, self.levels)
-        integers = nearest(clipped.abs(), self.target_bits - 1).copysign(clipped)
+        integers = nearest(clipped.abs(), self.magnitudes).copysign(clipped)
         return Encoded(integers, self.step, -self.levels, self.levels)
 
 
@@ -107,12 +106,13 @@ class ApotActivations(FixedWidth):
 
     def __init__(self, bits: int, *, bound: float = ACTIVATION_BOUND) -> None:
         super().__init__(bits)
+        self.magnitudes = magnitudes(bits)
         self.alpha = nn.Parameter(torch.tensor(float(bound)))
 
     @property
     def step(self) -> Tensor:
         """The least power of two among the terms, in real units; shape ()."""
-        return self.alpha.clamp(min=SMALLEST_BOUND) / magnitudes(self.target_bits)[-1]
+        return self.alpha.clamp(min=SMALLEST_BOUND) / self.magnitudes[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a tensor of any shape; its dtype is kept."""
@@ -127,8 +127,8 @@ class ApotActivations(FixedWidth):
 
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x``, multiples of the step."""
-        high = magnitudes(self.target_bits)[-1]
-        integers = nearest(_position(x, self.step).detach().clamp(0, high), self.target_bits)
+        high = self.magnitudes[-1]
+        integers = nearest(_position(x, self.step).detach().clamp(0, high), self.magnitudes)
         return Encoded(integers, self.step, 0, high)
 
     def quant_params(self) -> NoReturn:

@@ -236,7 +236,7 @@ METHODS: tuple[Method, ...] = (
         ".xnor:for_activation",
         widths=(1,),
         exact=(1,),
-        needs="BatchNorm in front of it and no ReLU between; nothing but layers may read it, for to a sum it would be next to nothing",
+        needs="BatchNorm in front of it and no ReLU between",
         anneals=False,
     ),
     Method(
