@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from tests.contract import test_exactness as random_networks
 from tests.exactness import check_rows_one_and_two, roughen
 from torch import fx, nn
 
 from edgeq.data import DataSource, Split
 from edgeq.deploy.verify import verify
-from edgeq.errors import EdgeqError
+from edgeq.errors import EdgeqError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter as tflite
@@ -224,3 +227,47 @@ def test_a_method_that_cannot_be_exported_says_why(method: Method, bits: int) ->
 def test_and_is_on_every_network(method: Method, bits: int, per_channel: bool, name: str, tmp_path: Path, source: DataSource) -> None:
     most_error = OF_SIGNS if (method.role, bits) == ("activations", 1) else MOST_ERROR
     hold(network(name, scheme_of(method, bits, per_channel=per_channel)), tmp_path, source, most_error)
+
+
+# -- random schemes on random networks -------------------------------------------------------------------------------------
+
+bits = st.integers(2, 8)
+rules = st.lists(st.builds(LayerRule, st.sampled_from(["0*", "*1*", "*"]), bits, bits), max_size=2).map(tuple)
+schemes = st.builds(
+    Scheme,
+    bits,
+    bits,
+    st.integers(4, 8),
+    weights=st.sampled_from(["auto", "learned-clip", "lsq", "max-abs", "power-of-two"]),
+    activations=st.sampled_from(["auto", "learned-clip", "lsq", "pact", "power-of-two", "tracked", "min-max"]),
+    per_channel=st.booleans(),
+    affine=st.booleans(),
+    first_last=st.sampled_from([None, "inner"]),
+    layers=rules,
+)
+
+
+def hold_random(model: nn.Module, scheme: Scheme, folder: Path) -> None:
+    try:
+        random_networks.hold(model, scheme, folder)
+    except UsageError as refusal:
+        assume("no layer is called" not in refusal.what)  # a rule for a layer that this network has not
+        assume("input axis of the other" not in refusal.what)  # a scale a channel for a layer and its transpose
+        assume("share one weight" not in refusal.what)
+        raise
+
+
+relaxed = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]
+
+
+@settings(max_examples=12, suppress_health_check=relaxed)
+@given(random_networks.networks(), schemes)
+def test_random_schemes_hold_on_random_networks(tmp_path: Path, model: nn.Module, scheme: Scheme) -> None:
+    hold_random(model, scheme, tmp_path)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, suppress_health_check=relaxed)
+@given(random_networks.networks(), schemes)
+def test_many_more_random_schemes_hold_on_random_networks(tmp_path: Path, model: nn.Module, scheme: Scheme) -> None:
+    hold_random(model, scheme, tmp_path)
