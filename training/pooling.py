@@ -24,6 +24,7 @@ _POOLS: dict[Any, tuple[str, Any]] = {
     nn.MaxPool2d: _MAXIMUM,
     F.max_pool2d: _MAXIMUM,
 }
+_KEEP_SIGNS = (torch.cat, F.max_pool2d, F.avg_pool2d, F.pad, operator.getitem, operator.add, operator.mul)
 _ADAPTIVE = (nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d)
 
 
@@ -104,8 +105,10 @@ def not_negative(graph_module: fx.GraphModule, node: Any) -> bool:
     name = function_name(called)
     if name is not None:
         return FUNCTIONS[name].not_negative
-    moves = called in (torch.cat, F.max_pool2d, F.pad, operator.getitem) or isinstance(called, nn.MaxPool2d)
-    return moves and all(not_negative(graph_module, source) for source in node.all_input_nodes)
+    keeps = called in _KEEP_SIGNS or isinstance(called, nn.MaxPool2d | nn.AvgPool2d | nn.Dropout)
+    numbers = [argument for argument in node.args if isinstance(argument, int | float)]
+    positive = called not in (operator.add, operator.mul) or all(number >= 0 for number in numbers)
+    return keeps and positive and all(not_negative(graph_module, source) for source in node.all_input_nodes)
 
 
 def _pair(value: Any) -> tuple[int, int]:

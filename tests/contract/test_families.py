@@ -7,11 +7,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from tests.contract.test_foreign import random_images
 from tests.exactness import check_rows_one_and_two, roughen
-from tests.families import FAMILIES
+from tests.families import (
+    FAMILIES,
+    Bottleneck,
+    Ghost,
+    Inverted,
+    PreActivated,
+    RepVgg,
+    Res2,
+    Shuffle,
+    Spelled,
+    SqueezeExcite,
+    Twice,
+    conv_bn,
+    plain,
+)
+from torch import nn
+from torch.nn import functional as F
 
 from edgeq.deploy.verify import verify
+from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter as tflite
@@ -19,6 +38,7 @@ from edgeq.training.insertion import quantize
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import fx
@@ -47,3 +67,60 @@ def test_a_family_is_exact_on_both_references(name: str, bits: int, tmp_path: Pa
     assert exported.parity.different == ()
     assert exported.in_float is None
     verify(lowered, exported, random_images(SIZE), limit=2).require()
+
+
+# -- random networks ---------------------------------------------------------------------------------------------------
+
+ACTS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Mish, nn.PReLU, nn.Hardtanh, nn.Softsign)
+GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Tanh)
+SPELLINGS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
+    lambda x: x * torch.sigmoid(x),
+    lambda x: x * F.relu6(x + 3) / 6,
+    lambda x: F.relu(x) - 0.5 * x,
+    lambda x: torch.clamp(x * 0.7, -1.0, 2.0),
+    lambda x: x.abs().neg() + x,
+)
+PLAIN = (Bottleneck, PreActivated, RepVgg, Ghost, Shuffle, Res2, Twice)
+
+acts = st.sampled_from(ACTS)
+blocks = st.one_of(
+    st.builds(lambda block: block(8), st.sampled_from(PLAIN)),
+    st.builds(lambda kernel, act: conv_bn(8, 8, kernel, act=act), st.sampled_from([1, 3]), acts),
+    st.builds(lambda act, gate: Inverted(8, act, gate), acts, st.sampled_from(GATES)),
+    st.builds(lambda gate: SqueezeExcite(8, gate), st.sampled_from(GATES)),
+    st.builds(lambda spelling: Spelled(8, spelling), st.sampled_from(SPELLINGS)),
+    st.builds(lambda: nn.BatchNorm2d(8)),
+    st.builds(lambda act: act(), acts),
+    st.builds(lambda: nn.AvgPool2d(2, 1)),
+)
+bits = st.integers(2, 8)
+schemes = st.builds(Scheme, bits, bits, per_channel=st.booleans(), affine=st.booleans())
+relaxed = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+def hold(modules: list[nn.Module], scheme: Scheme, seed: int, folder: Path) -> None:
+    torch.manual_seed(seed)
+    model = roughen(quantize(plain(*modules), scheme, torch.zeros(1, *SHAPE)), SHAPE, seed=seed)
+    images = np.random.default_rng(seed).normal(0, 1, (2, *SHAPE)).astype(np.float32)
+    verdict = check_rows_one_and_two(model, images, folder)
+    assume(verdict.error < MOST_ERROR)  # a dead tensor's step is so small that float error spans its grid: nothing was proven
+    try:
+        exported = tflite.export(lower(model, SHAPE), ExportOptions())
+    except ArtefactError as refusal:
+        assume("kernels would overflow" not in refusal.what)  # a dead branch, whose sum no kernel can hold
+        raise
+    assert exported.parity.different == ()
+    assert exported.in_float is None
+
+
+@settings(max_examples=15, suppress_health_check=relaxed)
+@given(st.lists(blocks, min_size=1, max_size=4), schemes, st.integers(0, 2**31))
+def test_random_networks_hold(tmp_path: Path, modules: list[nn.Module], scheme: Scheme, seed: int) -> None:
+    hold(modules, scheme, seed, tmp_path)
+
+
+@pytest.mark.slow
+@settings(max_examples=500, suppress_health_check=relaxed)
+@given(st.lists(blocks, min_size=1, max_size=6), schemes, st.integers(0, 2**31))
+def test_many_more_random_networks_hold(tmp_path: Path, modules: list[nn.Module], scheme: Scheme, seed: int) -> None:
+    hold(modules, scheme, seed, tmp_path)
