@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.training.insertion import ASSIGNMENT
+from edgeq.training.quantizers.catalogue import find
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,6 +41,7 @@ class Asked:
         power_of_two: whether all their scales are powers of two.
         refusal: why they have no integer form at all; empty where they have one.
         mend: of the refusal.
+        needs: what has to be there for the method to be the published one; empty for nothing.
     """
 
     kind: Kind
@@ -50,6 +52,7 @@ class Asked:
     power_of_two: bool = False
     refusal: str = ""
     mend: str = ""
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,8 @@ def _weights(model: fx.GraphModule) -> Iterable[Asked]:
         path, kind = assignment.paths[name], "first and last" if name in assignment.placement.ends else "weights"
         layer: Any = model.get_submodule(path)
         scales = "one scale a channel" if layer.quantizer.clip.axis is not None else "one scale a tensor"
-        what = f"{_bits(bits)}, {assignment.weight_method(name)}, {scales}"
-        groups.add(kind, what, bits, [path], partial(_weight_grid, layer))
+        method = find("weights", assignment.weight_method(name))
+        groups.add(kind, f"{_bits(bits)}, {method.name}, {scales}", method.needs, bits, [path], partial(_weight_grid, layer))
     return sorted(groups.asked(), key=lambda one: one.kind != "weights")
 
 
@@ -116,8 +119,9 @@ def _activations(model: fx.GraphModule) -> Iterable[Asked]:
     for name, spec in assignment.placement.grids.items():
         quantizer: Any = model.get_submodule(f"quantizers.{name}")
         tensors = [tensor for tensor, grid in assignment.placement.tensors.items() if grid == name] or [name]
-        what = f"{_bits(spec.bits)}, {assignment.activation_method(spec)}{_zero(spec, quantizer)}"
-        groups.add("activations", what, spec.bits, tensors, quantizer.quant_params)
+        method = find("activations", assignment.activation_method(spec))
+        what = f"{_bits(spec.bits)}, {method.name}{_zero(spec, quantizer)}"
+        groups.add("activations", what, method.needs, spec.bits, tensors, quantizer.quant_params)
     return groups.asked()
 
 
@@ -132,22 +136,22 @@ class _Groups:
         self.names: dict[tuple[Any, ...], list[str]] = defaultdict(list)
         self.grids: dict[tuple[Any, ...], list[QuantParams]] = defaultdict(list)
 
-    def add(self, kind: str, what: str, bits: int, names: list[str], ask: Callable[[], QuantParams]) -> None:
+    def add(self, kind: str, what: str, needs: str, bits: int, names: list[str], ask: Callable[[], QuantParams]) -> None:
         try:
             grid, refusal = ask(), ("", "")
         except EdgeqError as error:
             grid, refusal = None, (error.what, error.mend)
-        key = kind, what, bits < 8, *refusal
+        key = kind, what, needs, bits < 8, *refusal
         self.names[key] += names
         self.grids[key] += [] if grid is None else [grid]
 
     def asked(self) -> list[Asked]:
         found = []
         for key, names in self.names.items():
-            kind, what, narrow, refusal, mend = key
+            kind, what, needs, narrow, refusal, mend = key
             scales = [grid.scale for grid in self.grids[key]]
             several, round_ = any(scale.size > 1 for scale in scales), all(_are_powers_of_two(scale) for scale in scales)
-            found.append(Asked(kind, what, tuple(names), narrow, several, round_, refusal, mend))
+            found.append(Asked(kind, what, tuple(names), narrow, several, round_, refusal, mend, needs))
         return found
 
 

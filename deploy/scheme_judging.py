@@ -95,7 +95,8 @@ def exported(
             return finding(one, "approximated", runs, line, "please report it: an export is not meant to change a number", stored)
     if one.kind == "float" and refusal is not None:
         return finding(one, "exact", "float", "the file may keep them in float only if it is told to", "export with --allow-float", stored)
-    return finding(one, "exact", runs, next((op.why for op in ops if op.arithmetic == "float" and op.why), ""), "", stored)
+    why = next((op.why for op in ops if op.arithmetic == "float" and op.why), one.needs and f"as published it needs {one.needs}")
+    return finding(one, "exact", runs, why, "", stored)
 
 
 def brief(text: str) -> str:

@@ -81,7 +81,7 @@ class TestFloatIslands:
     def test_they_are_the_schemes_own_and_need_a_flag_in_tflite(self) -> None:
         found = check(Scheme(4, 4, placement="paper"), "ort-cpu", "tflite-ref")
         (in_onnx,), (in_tflite,) = (of(found[name], "float") for name in ("ort-cpu", "tflite-ref"))
-        assert (in_onnx.verdict, in_onnx.mend) == ("exact", "")
+        assert (in_onnx.verdict, in_onnx.runs, in_onnx.mend) == ("exact", "float", "")
         assert (in_tflite.verdict, in_tflite.mend) == ("exact", "export with --allow-float")
         assert all(checked.exact for checked in found.values())
 
@@ -120,6 +120,12 @@ class TestMethods:
         assert of(found, "weights")[0].asked == "3 bits, lsq, one scale a channel"
         assert any("zero where its range puts it" in one.asked for one in of(found, "activations"))
         assert found.exact
+
+    def test_what_a_method_needs_is_told(self) -> None:
+        found = check(Scheme(1, 8, weights="xnor"), "ort-cpu")["ort-cpu"]
+        (weights,) = of(found, "weights")
+        assert weights.verdict == "exact"
+        assert weights.why.startswith("as published it needs one step for each output channel")
 
     def test_the_weights_do_not_move(self) -> None:
         model = quantize(network(), Scheme(4, 4))
