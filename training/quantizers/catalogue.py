@@ -231,7 +231,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "xnor",
         "activations",
-        "the sign, with a dead zone of a two-thousandth around zero",
+        "the sign, but none within a five-hundredth of zero",
         _RASTEGARI,
         ".xnor:for_activation",
         widths=(1,),

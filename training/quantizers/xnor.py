@@ -22,9 +22,10 @@ from edgeq.training.quantizers.start import channels
 from edgeq.training.quantizers.straight_through import straight_through
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid
 
-SIGN_STEP = 2.0**-10
-"""Inputs within half of it of zero have no sign. A thousandth of what BatchNorm gives; still coarse enough that the factor which
-brings a convolution's sums onto this grid is below 256, the most that TensorFlow Lite's fast kernels take."""
+SIGN_STEP = 2.0**-8
+"""Inputs within half of it of zero have no sign: of what BatchNorm gives, one in six hundred. Were it much finer, the roundings of
+float32 sums would decide some signs, and the factor that brings a convolution's sums onto this grid would exceed 256, the most
+that TensorFlow Lite's fast kernels take."""
 
 
 class _ScaledSigns(torch.autograd.Function):
