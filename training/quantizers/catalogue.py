@@ -79,7 +79,7 @@ _LI = "Li, Dong, Wang, Additive powers-of-two quantization (2020)"
 _COURBARIAUX = "Courbariaux, Bengio, David, BinaryConnect (2015)"
 _RASTEGARI = "Rastegari et al., XNOR-Net (2016)"
 
-_AFTER_STEP = "the loop's after_step, a BatchNorm behind each layer"
+_AFTER_STEP = "`settle` after each step in a loop of your own, and a BatchNorm behind each layer"
 _FINER_SCALE = "no BatchNorm behind the layer, if the exported weight scale has to be a power of two as well"
 
 METHODS: tuple[Method, ...] = (
@@ -143,7 +143,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "binary-connect",
         "weights",
-        "the sign of a weight that is kept within -1 and 1",
+        "the sign of a weight that is kept within -H and H, H from the layer's shape",
         _COURBARIAUX,
         ".binary_connect:for_weight",
         widths=(1,),
@@ -170,7 +170,7 @@ METHODS: tuple[Method, ...] = (
         ".xnor:for_weight",
         widths=(1,),
         exact=(1,),
-        needs="one step for each output channel; tied weights get one a tensor instead",
+        needs="`per_channel`; tied weights have one step a tensor instead",
         per_channel=True,
         anneals=False,
     ),
@@ -182,7 +182,7 @@ METHODS: tuple[Method, ...] = (
         ".xnor:for_centered_weight",
         widths=(1,),
         exact=(1,),
-        needs="the loop's after_step; one step for each output channel",
+        needs="`settle` after each step in a loop of your own, and `per_channel`",
         per_channel=True,
         anneals=False,
     ),
@@ -206,7 +206,7 @@ METHODS: tuple[Method, ...] = (
         "the bound learns from what it clips alone",
         _CHOI,
         ".pact:for_activation",
-        needs="lambda alpha^2 in the loss (penalty), or weight decay on the bounds",
+        needs="`bound_penalty` in the recipe, the paper's lambda, or weight decay on the bounds",
         signs=(False,),
     ),
     Method(
