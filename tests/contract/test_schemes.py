@@ -267,7 +267,8 @@ def test_random_schemes_hold_on_random_networks(tmp_path: Path, model: nn.Module
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, suppress_health_check=relaxed)
+@pytest.mark.timeout(1800)
+@settings(max_examples=400, suppress_health_check=relaxed)
 @given(random_networks.networks(), schemes)
 def test_many_more_random_schemes_hold_on_random_networks(tmp_path: Path, model: nn.Module, scheme: Scheme) -> None:
     hold_random(model, scheme, tmp_path)
