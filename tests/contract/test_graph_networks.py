@@ -177,6 +177,21 @@ def test_the_dense_form_is_exact_as_tflite_in_float_islands(symmetric: bool, wei
     assert np.abs(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]) - expected).max() < 1e-6
 
 
+def test_no_sum_is_lost_on_several_threads() -> None:
+    """ONNX Runtime's ScatterND loses some, now and then; many edges to few nodes show it within some hundred runs."""
+    torch.manual_seed(0)
+    edges = torch.stack([torch.arange(1, 4000), torch.zeros(3999, dtype=torch.int64)])
+    graph = SparseGradient(edges, 4000)
+    net = quantize_graph(PdeGcn(64, classes=2, in_channels=3, symmetric=True, layers=1).eval(), GraphScheme(8, 8, bound=2.0))
+    content = serialize(lower_graph(describe(net, graph)))
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 4
+    runner = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    x = torch.rand(4000, 3).numpy()
+    answers = [np.asarray(runner.run(None, {"input": x})[0]) for _ in range(30)]
+    assert all(np.array_equal(answer, answers[0]) for answer in answers)
+
+
 def test_the_dense_matrices_are_stored_once_for_all_steps() -> None:
     nodes = 600
     edges = torch.stack([torch.arange(nodes - 1), torch.arange(1, nodes)])
@@ -190,7 +205,7 @@ def test_the_dense_matrices_are_stored_once_for_all_steps() -> None:
 class TestRefusals:
     def test_tflite_cannot_add_up_rows(self) -> None:
         net, graph, _ = trained(True, 4, 8, layers=1)
-        with pytest.raises(ArtefactError, match="ScatterND"):
+        with pytest.raises(ArtefactError, match="ScatterElements"):
             tflite.export(lower_graph(describe(net, graph)), ExportOptions(allow_float=True))
 
     def test_tflite_keeps_no_island_unasked(self) -> None:

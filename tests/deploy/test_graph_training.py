@@ -82,6 +82,6 @@ def test_a_graph_network_is_exported_in_the_form_that_each_format_holds(
     train_graph(recipe, two_rings(), tmp_path / "run", threads=1)
     files = answer("export", tmp_path / "run", "--allow-float", "--io-type", "float32", "-o", tmp_path / "out")["files"]
     assert {file["format"]: file["parity"]["different"] for file in files} == {"onnx": [], "tflite": []}
-    assert "ScatterND" in (tmp_path / "out" / "run.onnx").read_bytes().decode("latin1")
+    assert "ScatterElements" in (tmp_path / "out" / "run.onnx").read_bytes().decode("latin1")
     assert "no quantiser follows it" in refusal("export", tmp_path / "run", "--to", "tflite", "-o", tmp_path / "integer")
     assert "holds a graph network" in refusal("compare", tmp_path / "run", "--data", "digits")
