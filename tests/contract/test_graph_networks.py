@@ -15,6 +15,7 @@ import torch
 from tests.graphs import NODES, two_rings
 from torch import Tensor
 
+from edgeq.data import load_graph
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.graph_network import lower_graph
@@ -30,6 +31,7 @@ from edgeq.training.quantizers.learned_clip import LearnedClip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -131,6 +133,24 @@ def test_torch_and_onnx_runtime_agree_in_integers(symmetric: bool, weight_bits: 
         assert len(np.unique(levels)) > 3, "a test of zeros shows nothing"
     optimised = computed(model, x, integers, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
     assert all(np.abs(optimised[name] - plain[name]).max() <= 1 for name in plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_cora_agrees_too(data_dir: Path, symmetric: bool) -> None:
+    data = load_graph("cora", data_dir)
+    torch.manual_seed(0)
+    net = PdeGcn(64, classes=7, in_channels=data.shape[1], symmetric=symmetric).eval()
+    for parameter in net.steps.parameters():
+        parameter.data += torch.randn(64, 64) * 0.05
+    net = quantize_graph(net, GraphScheme(4, 4, bound=0))
+    graph, x = SparseGradient.once(torch.from_numpy(data.edges.copy()), data.nodes), torch.from_numpy(data.normalized())
+    observe_bounds(net, x, graph)
+    integers = on_grids(net, graph, x)
+    found = computed(lower_graph(describe(net, graph)), x, integers, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    different = [np.abs(found[name] - levels) for name, (levels, _) in integers.items()]
+    assert max(int(each.max()) for each in different) <= 1
+    assert sum(int(each.sum()) for each in different) <= 1e-5 * sum(each.size for each in different), "at ties, which are rare"
 
 
 def test_a_scale_off_by_a_hundredth_is_seen() -> None:
