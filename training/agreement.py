@@ -84,8 +84,8 @@ def _normalize(bn: nn.BatchNorm1d | nn.BatchNorm2d, alone: Callable[[Tensor], Te
         return alone(x)
     axes = [axis for axis in range(x.ndim) if axis != 1]
     shape = [1, -1, *[1] * (x.ndim - 2)]
-    wide = x.float()
-    own = torch.tensor([x.numel() // x.shape[1]], dtype=torch.float32, device=x.device)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    own = wide.new_tensor([x.numel() // x.shape[1]])
     sums = _Sum.apply(torch.cat([wide.sum(axes), own]))  # type: ignore[no-untyped-call]
     count = sums[-1].detach()
     mean_ = sums[:-1] / count

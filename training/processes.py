@@ -1,13 +1,14 @@
 """The device that training runs on, and the processes that share its work, as Hugging Face Accelerate sets them up.
 
-Without ``accelerate launch`` and without an accelerator nothing of it is imported, and training is what it is in one process.
-With it each process has a part of every batch. Gradients are averaged so that the step is that of the whole batch; BatchNorm
-and the bounds that follow a batch see the whole batch too (:mod:`edgeq.training.agreement`).
+In one process on a CPU nothing of it is imported, and training is what it is without it. Where ``accelerate launch`` (on GPUs) or
+``torchrun`` (anywhere) started several, each has a part of every batch. Gradients are averaged so that the step is that of the
+whole batch; BatchNorm and the bounds that follow a batch see the whole batch too (:mod:`edgeq.training.agreement`).
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ class Processes:
         """The module whose backward pass averages gradients over the processes."""
         if self.count == 1:
             return module
+        # Kernels of one channel have two layouts that are the same; DDP copies 1 kB for it and says so at length.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         prepared: nn.Module = self.accelerator.prepare_model(module)
         return prepared
 
@@ -72,16 +75,18 @@ def join(recipe: Recipe, *, cpu: bool = False) -> Processes:
     Raises:
         UsageError: the launcher and the recipe disagree.
     """
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if not launched and (cpu or not torch.accelerator.is_available()):
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    cpu = cpu or not torch.accelerator.is_available()
+    if launched == 1 and cpu:
         return Processes(torch.device("cpu"))
     _check_precision(recipe)
     from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
 
-    # Buffers agree by themselves; the recipe and not the launcher says at which precision a step is computed.
-    options: list[Any] = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=options)
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # the recipe says at which precision a step is computed
+    if accelerator.num_processes != launched:
+        raise UsageError(
+            f"the launcher started {launched} processes, and Accelerate found {accelerator.num_processes}", mend="start them with torchrun"
+        )
     return Processes(accelerator.device, accelerator.process_index, accelerator.num_processes, accelerator)
 
 
