@@ -6,6 +6,7 @@ height and width is a global pooling, ``split`` and ``chunk`` are slices, and a 
 
 from __future__ import annotations
 
+import copy
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,13 @@ def canonicalize(graph_module: fx.GraphModule) -> None:
         UsageError: something has no canonical form; names it.
     """
     graph = graph_module.graph
+    in_place = _modules_in_place(graph_module)
     for node in list(graph.nodes):
         if node.op == "call_function" and getattr(node.target, "__name__", "") in _ASSERTIONS:
             graph.erase_node(node)
         elif node.op == "call_module":
-            _module_not_in_place(graph_module, node)
+            if str(node.target) in in_place:
+                _seen_by_later_readers(node)
         else:
             _spell(node)
     lift(graph_module)
@@ -73,11 +76,16 @@ def canonicalize(graph_module: fx.GraphModule) -> None:
     graph_module.recompile()
 
 
-def _module_not_in_place(graph_module: fx.GraphModule, node: fx.Node) -> None:
-    module: Any = graph_module.get_submodule(str(node.target))
-    if getattr(module, "inplace", False) is True and function_name(module) is not None:
-        module.inplace = False
-        _seen_by_later_readers(node)
+def _modules_in_place(graph_module: fx.GraphModule) -> set[str]:
+    """The paths of activations that work in place; they become copies that do not, and the network's own are left as they are."""
+    found = set()
+    for path, module in list(graph_module.named_modules(remove_duplicate=False)):
+        if getattr(module, "inplace", False) is True and function_name(module) is not None:
+            found.add(path)
+            twin: Any = copy.copy(module)
+            twin.inplace = False
+            graph_module.set_submodule(path, twin)
+    return found
 
 
 def _spell(node: fx.Node) -> None:
@@ -95,12 +103,20 @@ def _spell(node: fx.Node) -> None:
         node.op, node.target = "call_function", function
     elif node.op != "call_function":
         return
-    if node.target in _IN_PLACE:
+    target = _IN_PLACE.get(node.target) or _without_underscore(node.target)
+    if target is not None:
         _seen_by_later_readers(node)
-        node.target = _IN_PLACE[node.target]
+        node.target = target
     _drop_in_place_option(node)
     if node.target in _SYNONYMS and _plain_arithmetic(node):
         node.target = _SYNONYMS[node.target]
+
+
+def _without_underscore(target: Any) -> Any:
+    """``torch.relu`` for ``torch.relu_``; None for a function that does not work in place."""
+    name = getattr(target, "__name__", "")
+    homes = [home for home in (torch, F) if name.endswith("_") and getattr(home, name, None) is target]
+    return getattr(homes[0], name.rstrip("_"), None) if homes else None
 
 
 def _functions_of_methods(name: str) -> Any:

@@ -6,6 +6,7 @@ stands in its place takes over, so that training goes on in the very same tensor
 
 from __future__ import annotations
 
+import copy
 import inspect
 import operator
 from typing import TYPE_CHECKING, Any
@@ -94,10 +95,12 @@ class _Lifter:
         if not isinstance(module, nn.Conv2d) or not isinstance(module.padding, str):
             return
         totals = [d * (k - 1) if module.padding == "same" else 0 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        twin = copy.copy(module)  # the network's own is left as it is
+        self.graph_module.set_submodule(str(node.target), twin)
         if not any(total % 2 for total in totals):
-            module.padding = (totals[0] // 2, totals[1] // 2)
+            twin.padding = (totals[0] // 2, totals[1] // 2)
             return
-        module.padding = (0, 0)
+        twin.padding = (0, 0)
         ends = [end for total in reversed(totals) for end in (total // 2, total - total // 2)]
         for call in [each for each in self.graph.nodes if each.op == "call_module" and each.target == node.target]:
             with self.graph.inserting_before(call):

@@ -44,6 +44,8 @@ def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) ->
     modes = [(module, module.training) for module in model.modules()]
     try:
         graph_module = _traced(model.eval(), examples)
+        canonicalize(graph_module)
+        graph_module.train(modes[0][1])
     except UsageError:
         raise
     except Exception as error:  # whatever a user's forward raises under tracing
@@ -51,8 +53,6 @@ def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) ->
     finally:
         for module, mode in modes:
             module.training = mode
-    canonicalize(graph_module)
-    graph_module.train(model.training)
     return graph_module
 
 

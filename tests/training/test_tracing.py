@@ -1,0 +1,232 @@
+"""A network of anybody's becomes a graph of few operators that computes the very same, whatever way it was written in."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from tests.families import CLASSES, FAMILIES, DropPath, NormAct, SamePadded, conv_bn, plain
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from edgeq.errors import UsageError
+from edgeq.training.function_groups import groups_of
+from edgeq.training.tracing import OnlyInTraining, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+IMAGES = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+class Free(nn.Module):
+    """Whatever a test wants."""
+
+    def __init__(self, function: Callable[[Any, Tensor], Any], **modules: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x)
+
+
+def targets(graph_module: fx.GraphModule) -> list[Any]:
+    modules = dict(graph_module.named_modules())
+    called = [node for node in graph_module.graph.nodes if node.op.startswith("call_")]
+    return [type(modules[str(node.target)]) if node.op == "call_module" else node.target for node in called]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_it_computes_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    model = FAMILIES[name]()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+    graph_module = trace(model, IMAGES[:1])
+    assert graph_module.training
+    with torch.no_grad():
+        assert torch.equal(graph_module.eval()(IMAGES), model.eval()(IMAGES))
+    assert not [node for node in graph_module.graph.nodes if node.op in ("call_method", "get_attr")]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_its_parameters_are_the_networks_own(name: str) -> None:
+    model = FAMILIES[name]()
+    before = {id(parameter) for parameter in model.parameters()}
+    after = [id(parameter) for parameter in trace(model, IMAGES).parameters()]
+    assert len(after) == len(set(after))
+    assert set(after) == before if name != "auxiliary" else set(after) < before
+
+
+def test_modes_are_left_alone() -> None:
+    model = FAMILIES["mobilenetv3"]().train()
+    next(model.children()).eval()
+    before = [module.training for module in model.modules()]
+    trace(model, IMAGES)
+    assert [module.training for module in model.modules()] == before
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x: F.relu(x, inplace=True) + x,
+        lambda net, x: x.mul_(2.0) + x,
+        lambda net, x: torch.relu_(x) + x,
+        lambda net, x: net.act(x) + x,
+        lambda net, x: net.act(net.act(x) - (y := x - 1.0)) + net.act(y) * y,
+    ],
+)
+def test_what_works_in_place_is_seen_by_later_readers(function: Callable[[Any, Tensor], Any]) -> None:
+    model = Free(function, act=nn.ReLU(inplace=True))
+    expected = model(IMAGES.clone())
+    given = IMAGES.clone()
+    assert torch.equal(trace(model)(given), expected)
+    assert torch.equal(given, IMAGES), "nothing works in place any more"
+
+
+def test_a_sum_in_place_changes_its_other_name() -> None:
+    def doubled(_: Any, x: Tensor) -> Tensor:
+        y = kept = x * 1.0
+        y += x
+        return kept
+
+    model = Free(doubled)
+    assert torch.equal(trace(model)(IMAGES), 2 * IMAGES)
+
+
+def test_layers_called_as_functions_are_modules_at_their_path() -> None:
+    found = trace(plain(NormAct(8), SamePadded(8, 8, 3, 2)), IMAGES)
+    assert isinstance(found.get_submodule("1.batch_norm"), nn.BatchNorm2d)
+    assert type(found.get_submodule("2")) is nn.Conv2d
+    assert [node.name for node in found.graph.nodes if str(node.target) == "2"] == ["_2"]
+
+
+def test_what_drops_paths_stays_and_is_silent_in_evaluation() -> None:
+    found = trace(Free(lambda net, x: net.drop(x) + x, drop=DropPath(0.5)), IMAGES).train()
+    assert isinstance(found.get_submodule("drop"), OnlyInTraining)
+    torch.manual_seed(0)
+    assert not torch.equal(found(IMAGES), 2 * IMAGES)
+    assert torch.equal(found.eval()(IMAGES), 2 * IMAGES)
+
+
+def test_what_depends_on_the_parity_of_a_size_does_not_pass_for_drop_out() -> None:
+    class Even(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.pad(x, (0, 1)) if x.shape[-1] % 2 else x
+
+    odd = IMAGES[..., :15]
+    assert trace(Free(lambda net, x: net.even(x), even=Even()), odd)(odd).shape[-1] == 16
+
+
+def test_drop_out_as_a_function_drops_in_training_only() -> None:
+    found = trace(Free(lambda net, x: F.dropout(x, 0.5, net.training)), IMAGES)
+    assert targets(found) == [nn.Dropout]
+    assert torch.equal(found.eval()(IMAGES), IMAGES)
+    assert float((found.train()(IMAGES) == 0).float().mean()) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda net, x: x.mean((2, 3)), [F.adaptive_avg_pool2d, torch.flatten]),
+        (lambda net, x: x.mean([-1, -2], keepdim=True), [F.adaptive_avg_pool2d]),
+        (lambda net, x: x.amax((2, 3)), [F.adaptive_max_pool2d, torch.flatten]),
+        (lambda net, x: x.view(x.size(0), -1), [torch.flatten]),
+        (lambda net, x: x.reshape(x.shape[0], 3, 4, 64), [torch.flatten, torch.unflatten]),
+        (lambda net, x: torch.split(x, [1, 2], 1)[1], [operator.getitem]),
+        (lambda net, x: x.chunk(3, dim=1)[-1], [operator.getitem]),
+        (lambda net, x: x.contiguous().clone().detach(), []),
+        (lambda net, x: F.adaptive_avg_pool2d(x, 8), [F.avg_pool2d]),
+        (lambda net, x: F.adaptive_avg_pool2d(x, (16, None)), []),
+        (lambda net, x: F.avg_pool2d(x, 2, ceil_mode=True), [F.avg_pool2d]),
+        (lambda net, x: F.avg_pool2d(x, 3, 1, 1), [F.pad, F.avg_pool2d]),
+        (lambda net, x: F.max_pool2d(x.relu(), 3, 2, ceil_mode=True), [torch.relu, F.pad, F.max_pool2d]),
+        (lambda net, x: F.max_pool2d(x.sigmoid(), 3, 4, 1, ceil_mode=True), [torch.sigmoid, F.pad, F.max_pool2d]),
+    ],
+)
+def test_one_spelling_for_each_meaning(function: Callable[[Any, Tensor], Any], expected: list[Any]) -> None:
+    model = Free(function)
+    found = trace(model, IMAGES)
+    assert targets(found) == expected
+    assert torch.equal(found(IMAGES), model(IMAGES))
+
+
+def test_without_an_example_sizes_are_still_understood_where_they_say_enough() -> None:
+    assert torch.equal(trace(Free(lambda net, x: x.view(x.size(0), -1)))(IMAGES), IMAGES.flatten(1))
+    assert torch.equal(trace(Free(lambda net, x: x.reshape(x.shape[0], -1)))(IMAGES), IMAGES.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("function", "example", "message"),
+    [
+        (lambda net, x: x if x.shape[-1] > 8 else -x, None, "cannot trace Free"),
+        (lambda net, x: x if x.sum() > 0 else -x, IMAGES, "cannot trace Free"),
+        (lambda net, x: x.chunk(3, 1)[0], None, "unknown size"),
+        (lambda net, x: x.reshape(-1), IMAGES, "may mix samples"),
+        (lambda net, x: F.conv2d(x, net.conv.weight * 2), IMAGES, "computes its own weight"),
+        (lambda net, x: x, torch.tensor(1.0), "not a batch"),
+        (lambda net, x: net.nowhere(x), IMAGES, "cannot trace Free"),
+    ],
+)
+def test_what_cannot_be_followed_is_told(function: Callable[[Any, Tensor], Any], example: Tensor | None, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        trace(Free(function, conv=nn.Conv2d(3, 4, 1)), example)
+    assert caught.value.mend
+
+
+class TestFunctionsTogether:
+    @pytest.mark.parametrize(
+        ("function", "members"),
+        [
+            (lambda net, x: x * torch.sigmoid(x), 2),
+            (lambda net, x: x * F.relu6(x + 3) / 6, 4),
+            (lambda net, x: x * torch.tanh(F.softplus(x)), 3),
+            (lambda net, x: torch.sigmoid(x) * torch.tanh(x), 3),
+            (lambda net, x: net.act(x), 1),
+            (lambda net, x: 1 - x, 1),
+        ],
+    )
+    def test_what_depends_on_one_tensor_is_one_function(self, function: Callable[[Any, Tensor], Any], members: int) -> None:
+        groups = groups_of(trace(Free(lambda net, x: function(net, net.conv(x)), conv=nn.Conv2d(3, 4, 1), act=nn.SiLU()), IMAGES))
+        assert [len(group.members) for group in groups.values()] == [members]
+        assert [group.source.name for group in groups.values()] == ["conv"]
+
+    @pytest.mark.parametrize(
+        ("function", "found"),
+        [
+            (lambda net, x: x.relu(), 0),
+            (lambda net, x: torch.sigmoid(x) * net.conv(x), 1),
+            (lambda net, x: [x * (y := torch.sigmoid(x)), y], 1),
+            (lambda net, x: x * 2 + torch.tanh(x), 2),
+        ],
+    )
+    def test_what_others_read_is_stored(self, function: Callable[[Any, Tensor], Any], found: int) -> None:
+        groups = groups_of(trace(Free(function, conv=nn.Conv2d(3, 3, 1)), IMAGES))
+        assert len(groups) == found
+        assert all(len(group.members) == 1 for group in groups.values())
+
+    @pytest.mark.parametrize(
+        ("function", "not_negative"),
+        [
+            (lambda net, x: x.sigmoid() / 2, True),
+            (lambda net, x: F.relu6(x + 3) / 6, True),
+            (lambda net, x: x.sigmoid() - 0.5, False),
+            (lambda net, x: x.sigmoid() * -1, False),
+            (lambda net, x: F.hardtanh(x, 0.5, 2.0), True),
+            (lambda net, x: F.hardtanh(x), False),
+            (lambda net, x: F.silu(x), False),
+            (lambda net, x: x.sigmoid() * x.exp(), True),
+        ],
+    )
+    def test_signs_are_known(self, function: Callable[[Any, Tensor], Any], not_negative: bool) -> None:
+        (group,) = groups_of(trace(Free(function), IMAGES)).values()
+        assert group.not_negative is not_negative
+
+
+def test_the_output_has_the_classes() -> None:
+    assert trace(plain(conv_bn(8, 8)), IMAGES)(IMAGES).shape == (5, CLASSES)
