@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgeq.errors import ArtefactError, UsageError
+from edgeq.training.optimization import Group, Optimizer, Schedule
 from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
 
@@ -88,6 +89,51 @@ class TestToml:
             Recipe.from_toml(tmp_path / "large.toml")
 
 
+FULL = """
+model = "resnet20"
+data = "cifar10"
+loss = "squared-hinge"
+augmentation = "affine"
+init_from = "before/best.safetensors"
+ema = 0.999
+
+[optimizer]
+name = "adam"
+betas = [0.9, 0.99]
+
+[schedule]
+name = "step"
+at = [0.5, 0.75]
+
+[[groups]]
+of = "act-bounds"
+lr = 0.1
+
+[[groups]]
+of = "*weight"
+glorot = true
+"""
+
+
+def test_tables_and_arrays_of_toml(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(FULL)
+    run = Recipe.from_toml(tmp_path / "run.toml")
+    assert run.optimizer == Optimizer("adam", betas=(0.9, 0.99))
+    assert run.schedule == Schedule("step", at=(0.5, 0.75))
+    assert run.groups == (Group("act-bounds", lr=0.1), Group("*weight", glorot=True))
+    assert (run.loss, run.augmentation, run.init_from, run.ema) == ("squared-hinge", "affine", "before/best.safetensors", 0.999)
+    assert Recipe.from_dict(json.loads(json.dumps(run.to_dict()))) == run
+
+
+def test_what_cannot_go_together() -> None:
+    with pytest.raises(UsageError, match="lets nobody"):
+        recipe(consistency=0.1, compiled=True)
+    with pytest.raises(UsageError, match="Adam has none"):
+        recipe(optimizer=Optimizer("adam"), momentum=0.5)
+    with pytest.raises(UsageError, match="FP32 training has none"):
+        recipe(scheme=None, bound_penalty=1e-4)
+
+
 class TestFields:
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -122,12 +168,34 @@ class TestFields:
             ("scheme", {"normalize_weights": "no"}),
             ("lr", True),
             ("learning_rate", 0.1),
+            ("precision", "fp16"),
+            ("compiled", 1),
+            ("optimizer", "adam"),
+            ("optimizer", {"name": "lamb"}),
+            ("optimizer", {"rho": 0.9}),
+            ("schedule", {"at": [0.5]}),
+            ("groups", {"of": "norms"}),
+            ("groups", [3]),
+            ("groups", [{"lr": 0.1}]),
+            ("loss", "l2"),
+            ("augmentation", "mixup"),
+            ("init_from", 3),
+            ("teacher", True),
+            ("ema", 1.0),
+            ("ema", -0.1),
+            ("distillation", 1.5),
+            ("temperature", 0),
+            ("consistency", -1),
+            ("bound_penalty", "strong"),
+            ("bound_penalty", 1e-4),
+            ("consistency", 0.5),
         ],
     )
     def test_what_cannot_be_is_refused_by_name(self, field: str, value: object) -> None:
         with pytest.raises(UsageError) as caught:
             Recipe.from_dict({"model": "resnet8", "data": "digits", field: value})
         named = next(iter(value)) if isinstance(value, dict) else field
+        named = {"of": "groups", "name": "optimizer"}.get(named, named)
         assert named in str(caught.value)
         assert caught.value.mend
 
