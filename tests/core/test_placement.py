@@ -311,3 +311,41 @@ class TestFirstAndLast:
 
     def test_they_are_named(self) -> None:
         assert self.at("inner").ends == {"stem", "logits"}
+
+
+class TestFunctionsAndProducts:
+    OPS = (
+        Op("input", "input"),
+        Op("first", "layer", ("input",)),
+        Op("swish", "function", ("first",)),
+        Op("mean", "pool", ("swish",)),
+        Op("reduce", "layer", ("mean",)),
+        Op("gate", "function", ("reduce",), not_negative=True),
+        Op("gated", "mul", ("swish", "gate")),
+        Op("norm", "norm", ("gated",)),
+        Op("relu", "relu", ("norm",)),
+        Op("inner", "layer", ("relu",)),
+        Op("last", "layer", ("inner",)),
+    )
+
+    def test_each_has_a_grid_of_its_own_and_a_norm_none_before_its_relu(self) -> None:
+        placement = place(self.OPS, placement="integer", weight_bits=4, act_bits=4)
+        assert "norm" not in placement.tensors
+        assert placement.tensors["swish"] == placement.tensors["mean"], "pooling shares its input's"
+        assert len({placement.tensors[name] for name in ("first", "swish", "reduce", "gate", "gated", "relu")}) == 6
+
+    def test_widths_and_signs(self) -> None:
+        placement = place(self.OPS, placement="integer", weight_bits=4, act_bits=4)
+        specs = {name: placement.grids[grid] for name, grid in placement.tensors.items()}
+        assert (specs["swish"].bits, specs["swish"].signed) == (8, True)
+        assert (specs["gate"].bits, specs["gate"].signed) == (8, False)
+        assert (specs["gated"].bits, specs["gated"].signed) == (8, True)
+        assert (specs["relu"].bits, specs["relu"].signed) == (4, False)
+
+    def test_a_norm_is_no_layer(self) -> None:
+        placement = place(self.OPS, placement="integer", weight_bits=4, act_bits=4)
+        assert set(placement.layers) == {"first", "reduce", "inner", "last"}
+
+    def test_the_published_placement_leaves_them_in_float(self) -> None:
+        placement = place(self.OPS, placement="paper", weight_bits=4, act_bits=4)
+        assert set(placement.tensors) == {"mean", "relu"}
