@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from edgeq.data import batches, load
 from edgeq.deploy.exporting import export
@@ -28,6 +29,7 @@ from edgeq.machine import fingerprint
 from edgeq.metrics import wilson
 from edgeq.qdq import read_qdq
 from edgeq.target import TARGETS
+from edgeq.training.checkpoint import load_model
 from edgeq.training.loop import BEST, RUN, train
 from edgeq.training.optimization import Group, Optimizer, Schedule
 from edgeq.training.recipe import Recipe
@@ -188,7 +190,7 @@ def _read(path: Path) -> Row:
 
 def _measure(name: str, source: DataSource, folder: Path, epochs: int, seed: int) -> Row:
     run = json.loads((folder / RUN).read_text())
-    outputs = _outputs("torch", folder / BEST, source, source.test)
+    outputs = _torch_outputs(folder / BEST, source)
     quantized = VARIANTS[name].scheme is not None
     files, refusal = _files(folder, source, outputs) if quantized else ({}, "")
     return Row(
@@ -198,7 +200,7 @@ def _measure(name: str, source: DataSource, folder: Path, epochs: int, seed: int
         run["best_epoch"],
         run["validation"],
         _wrong(outputs, source.test),
-        _wrong(_outputs("torch-fp32", folder / BEST, source, source.test), source.test) if quantized else None,
+        _wrong(_torch_outputs(folder / BEST, source, rounding=False), source.test) if quantized else None,
         len(source.test),
         files,
         refusal,
@@ -221,6 +223,13 @@ def _files(folder: Path, source: DataSource, outputs: NDArray[np.float32]) -> tu
 def _outputs(target: str, path: Path, source: DataSource, split: Split) -> NDArray[np.float32]:
     with TARGETS.load(target).open(path) as session:
         return np.concatenate([session.run(images) for images, _ in batches(split, source, 100)])
+
+
+def _torch_outputs(path: Path, source: DataSource, *, rounding: bool = True) -> NDArray[np.float32]:
+    """In large batches: evaluation makes its binary weights anew for each of them."""
+    module = load_model(path, rounding=rounding).module
+    with torch.inference_mode():
+        return np.concatenate([module(torch.from_numpy(images)).numpy() for images, _ in batches(source.test, source, 1000)])
 
 
 def _wrong(outputs: NDArray[np.float32], split: Split) -> int:
