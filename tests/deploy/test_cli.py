@@ -191,17 +191,25 @@ def test_every_option_of_every_command_is_explained() -> None:
 
 
 def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
-    from edgeq.deploy.commands.train import _base
     from edgeq.deploy.demo import EPOCHS
+    from edgeq.deploy.training_options import recipe_of
+    from edgeq.placement import FIRST_LAST
 
     commands = cli.typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-    recipe = _base(None, "resnet8", None)
+    recipe = recipe_of(None, "resnet8", None, {}, lambda scheme: scheme)
     assert recipe.scheme is not None
-    held = {**recipe.to_dict(), **recipe.scheme.to_dict()}
+    held = {**recipe.to_dict(), **recipe.scheme.to_dict(), "optimizer": recipe.optimizer.name, "schedule": recipe.schedule.name}
+    held |= {"first_last": FIRST_LAST[recipe.scheme.placement]}
+    in_words = {"per_channel": {False: "per tensor"}, "affine": {False: "symmetric"}, "compiled": {False: "no"}}
+    in_words |= {"augmentation": {None: "the data set's"}}
     told = {option.name: option.help.rpartition("(")[2].rstrip(").") for option in commands["train"].params if option.help.endswith(").")}
-    assert set(told) == {"data", "weight_bits", "act_bits", "placement", "epochs", "batch_size", "lr", "momentum", "weight_decay", "seed"}
-    assert told == {name: f"{held[name]:.4f}".rstrip("0") if isinstance(held[name], float) else str(held[name]) for name in told}
+    assert {"data", "weight_bits", "weights", "first_last", "epochs", "lr", "optimizer", "ema", "seed", *in_words} <= set(told)
+    assert told == {name: in_words[name][held[name]] if name in in_words else _as_told(held[name]) for name in told}
     assert f"({EPOCHS})" in next(option.help for option in commands["demo"].params if option.name == "epochs")
+
+
+def _as_told(value: object) -> str:
+    return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def test_the_console_script_and_a_reader_that_leaves() -> None:
