@@ -200,7 +200,11 @@ def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
     assert recipe.scheme is not None
     held = {**recipe.to_dict(), **recipe.scheme.to_dict(), "optimizer": recipe.optimizer.name, "schedule": recipe.schedule.name}
     held |= {"first_last": FIRST_LAST[recipe.scheme.placement]}
-    in_words = {"per_channel": {False: "per tensor"}, "affine": {False: "symmetric"}, "compiled": {False: "no"}}
+    in_words: dict[str, dict[object, str]] = {
+        "per_channel": {False: "per tensor"},
+        "affine": {False: "symmetric"},
+        "compiled": {False: "no"},
+    }
     in_words |= {"augmentation": {None: "the data set's"}}
     told = {option.name: option.help.rpartition("(")[2].rstrip(").") for option in commands["train"].params if option.help.endswith(").")}
     assert {"data", "weight_bits", "weights", "first_last", "epochs", "lr", "optimizer", "ema", "seed", *in_words} <= set(told)
