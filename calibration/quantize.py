@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.calibration.observers import ObserverName
+    from edgeq.calibration.observers import Observer, ObserverName
     from edgeq.placement import Op, Placement
 
 
@@ -49,7 +49,7 @@ def quantize_onnx(
     model: ir.Model,
     batches: Iterable[NDArray[np.float32]],
     *,
-    observer: ObserverName = "minmax",
+    observer: ObserverName | Callable[[], Observer] = "minmax",
     weight_bits: int = 8,
     act_bits: int = 8,
     per_channel: bool = True,
@@ -62,7 +62,7 @@ def quantize_onnx(
     Args:
         model: the float model; left as it is.
         batches: calibration data, each float32, (samples, *sample shape); read once, one at a time.
-        observer: how ranges are found.
+        observer: how ranges are found: a name, or what makes an observer for each grid.
         weight_bits: width of inner layers' weights, 2 to 8; the first and last layer have 8.
         act_bits: width of what inner layers read, 2 to 8; everything else has 8.
         per_channel: one weight scale for each output channel, or one for each layer.
@@ -81,7 +81,8 @@ def quantize_onnx(
     for what, bits in (("weights", weight_bits), ("activations", act_bits)):
         if not 2 <= bits <= 8:
             raise UsageError(f"{what} of {bits} bits cannot be made", mend="choose 2 to 8")
-    make = observer_factory(observer)
+    make = observer if callable(observer) else observer_factory(observer)
+    found_by = type(make()).__name__ if callable(observer) else observer
     quantized = fold_onnx(model)
     ops = classify(quantized.graph)
     placement = place(ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits)
@@ -90,7 +91,7 @@ def quantize_onnx(
     insert(quantized.graph, ops, placement, grids, per_channel=per_channel, affine=affine)
     passes.RemoveUnusedNodesPass()(quantized)
     _describe(
-        quantized, f"{weight_bits}W/{act_bits}A integer{', affine weights' if affine else ''}", f"{data}; {samples} samples; {observer}"
+        quantized, f"{weight_bits}W/{act_bits}A integer{', affine weights' if affine else ''}", f"{data}; {samples} samples; {found_by}"
     )
     return quantized
 

@@ -60,5 +60,5 @@ def test_a_short_schedule_decays_as_far_as_the_first_half_of_the_published_one(e
 
 def test_a_decrease_is_in_percent_of_the_accuracy_that_there_was() -> None:
     nothing = Divergence(0.0, 0.0, 0.0)
-    row = Row("dws-convnet-he", 1, 10, 0, 80, 100, (Draw(60, nothing), Draw(80, nothing)), (), 0)
-    assert row.decreases == [25.0, 0.0]
+    row = Row("dws-convnet-he", 1, 10, 0, 80, 100, {"values": (Draw(60, nothing), Draw(80, nothing))}, (), 0)
+    assert row.decreases("values") == [25.0, 0.0]

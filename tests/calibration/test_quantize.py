@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
+from edgeq.calibration.observers import Percentile
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.exporter import EXPORTERS, ExportOptions
@@ -354,3 +355,10 @@ def test_affine_weights_are_uint8_with_one_grid_a_layer(stable_net: ir.Model, im
     answers = next(iter(run(made, images).values()))
     assert sqnr_db(next(iter(run(stable_net, images).values())), answers) > 25.0
     assert sqnr_db(answers, next(iter(run(made, images, optimized=True).values()))) > 40.0
+
+
+def test_ranges_can_be_found_by_an_observer_of_ones_own(stable_net: ir.Model, images: Images) -> None:
+    clipped, whole = (quantize_onnx(stable_net, [images], observer=lambda percent=p: Percentile(percent)) for p in (95.0, 100.0))
+    steps = [float(scale.numpy()) for made in (clipped, whole) if (scale := made.graph.initializers["x_scale"].const_value) is not None]
+    assert steps[0] < 0.8 * steps[1]
+    assert "Percentile" in clipped.metadata_props["calibration"]
