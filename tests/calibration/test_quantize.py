@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -358,7 +359,7 @@ def test_affine_weights_are_uint8_with_one_grid_a_layer(stable_net: ir.Model, im
 
 
 def test_ranges_can_be_found_by_an_observer_of_ones_own(stable_net: ir.Model, images: Images) -> None:
-    clipped, whole = (quantize_onnx(stable_net, [images], observer=lambda percent=p: Percentile(percent)) for p in (95.0, 100.0))
+    clipped, whole = (quantize_onnx(stable_net, [images], observer=partial(Percentile, p)) for p in (95.0, 100.0))
     steps = [float(scale.numpy()) for made in (clipped, whole) if (scale := made.graph.initializers["x_scale"].const_value) is not None]
     assert steps[0] < 0.8 * steps[1]
     assert "Percentile" in clipped.metadata_props["calibration"]
