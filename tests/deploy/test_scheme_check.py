@@ -15,6 +15,7 @@ from edgeq.deploy.scheme_judging import Finding, brief
 from edgeq.errors import GateFailed, TargetError, UnknownName, UsageError
 from edgeq.training.insertion import quantize
 from edgeq.training.layer_rules import LayerRule
+from edgeq.training.quantizers.catalogue import find
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class TestMethods:
         found = check(Scheme(1, 8, weights="xnor"), "ort-cpu")["ort-cpu"]
         (weights,) = of(found, "weights")
         assert weights.verdict == "exact"
-        assert weights.why.startswith("as published it needs one step for each output channel")
+        assert weights.why == f"as published it needs {find('weights', 'xnor').needs}"
 
     def test_the_weights_do_not_move(self) -> None:
         model = quantize(network(), Scheme(4, 4))
