@@ -45,12 +45,11 @@ def _position(x: Tensor, step: Tensor) -> Tensor:
 
 
 def _by_step(grad: Tensor, inside: Tensor, clipped: Tensor, rounding: bool, shape: torch.Size) -> Tensor:
-    """The gradient by the step: each element's by its rounding error inside, by its clipped level outside; eats ``clipped``."""
-    if not rounding:
-        return (grad - inside).mul_(clipped).sum_to_size(shape)
-    level = clipped.round()
-    error = clipped.sub_(level).mul_(inside).sum_to_size(shape)  # the negative of it; zero outside
-    return torch.sub(grad, inside, out=clipped).mul_(level).sum_to_size(shape) - error
+    """The gradient by the step: each element's by its rounding error inside, by its clipped level outside."""
+    level = clipped.round() if rounding else clipped
+    outside = (grad - inside).mul_(level).sum_to_size(shape)
+    # Not into memory that is at hand by out=, on which torch.compile breaks the graph where the channels are last.
+    return outside + level.sub_(clipped).mul_(inside).sum_to_size(shape) if rounding else outside
 
 
 def fake_quantize(x: Tensor, step: Tensor, low: float, high: float, *, rounding: bool = True) -> Tensor:
