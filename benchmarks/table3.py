@@ -23,17 +23,17 @@ from edgeq.data import load_graph
 from edgeq.files import write_json
 from edgeq.machine import fingerprint
 from edgeq.models.published import PUBLISHED
-from edgeq.training.graph_checkpoint import load_network
-from edgeq.training.graph_loop import features, train_graph
-from edgeq.training.graph_quantization import graph_activation_error
-from edgeq.training.graph_recipe import GraphRecipe, GraphScheme
+from edgeq.training.graph.checkpoint import load_network
+from edgeq.training.graph.loop import features, train_graph
+from edgeq.training.graph.quantization import graph_activation_error
+from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 from edgeq.training.loop import BEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from edgeq.data import GraphData
-    from edgeq.training.graph_loop import GraphResult
+    from edgeq.training.graph.loop import GraphResult
 
 SCHEMES = ("FP32", "4W/8A", "4W/4A")
 
@@ -67,7 +67,7 @@ class Run:
     seconds: float
 
 
-SETTINGS = {"cora": Setting(64, 0.6, 80, 15, 5), "citeseer": Setting(256, 0.7, 16, 5, 3)}
+SETTINGS = {"cora": Setting(64, 0.6, 80, 15, 5), "citeseer": Setting(256, 0.7, 60, 15, 3)}
 PAPER: dict[tuple[str, bool], tuple[float, float, float, float]] = {
     ("cora", False): (82.7, 82.2, 75.7, 6.11),
     ("cora", True): (84.3, 84.0, 79.4, 2.03),

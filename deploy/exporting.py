@@ -116,7 +116,7 @@ def _model(artefact: Path, *, dense: bool) -> ir.Model:
         raise UsageError(f"{path} is a {kind} file, from which nothing can be exported", mend="name a checkpoint or an ONNX file")
     from edgeq.exporters.graph_network import lower_graph
     from edgeq.exporters.lower import lower
-    from edgeq.training.graph_description import describe_checkpoint, holds_graph
+    from edgeq.training.graph.description import describe_checkpoint, holds_graph
 
     if holds_graph(path):
         network, metadata = describe_checkpoint(path)
@@ -173,7 +173,7 @@ def export(
 def _models(source: Path, jobs: Sequence[_Job]) -> list[ir.Model]:
     """What each file is made from: one model for all of them, or for a graph network the form that its format can hold."""
     if detect(source) == "checkpoint":
-        from edgeq.training.graph_description import holds_graph
+        from edgeq.training.graph.description import holds_graph
 
         if holds_graph(source):
             return [canonical(source, dense=job.format != "onnx") for job in jobs]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edgeq.training.graph_recipe import GraphRecipe, GraphScheme
+    from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 
 _FOR_IMAGES = {"batch_size": "trains on the whole graph at once", "momentum": "is trained by Adam"}
 _KNOWN = ("epochs", "lr", "weight_decay", "seed")
@@ -47,7 +47,7 @@ def graph_recipe(
     Raises:
         UsageError: a flag means nothing for a graph network, or what it says is out of range.
     """
-    from edgeq.training.graph_recipe import GraphRecipe, GraphScheme
+    from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 
     given = {name: value for name, value in flags.items() if value is not None}
     for name in given.keys() - set(_KNOWN):
@@ -64,7 +64,7 @@ def graph_recipe(
 
 
 def _scheme(scheme: GraphScheme | None, flags: Mapping[str, Any], *, fp32: bool) -> GraphScheme | None:
-    from edgeq.training.graph_recipe import GraphScheme
+    from edgeq.training.graph.recipe import GraphScheme
 
     given = {name: value for name, value in flags.items() if value is not None}
     if given.pop("placement", "paper") != "paper":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeq.lowering import IntegerLayer
     from edgeq.placement import GridSpec
     from edgeq.quant import QuantParams
-    from edgeq.training.assignment import Assignment
+    from edgeq.training.insertion.assignment import Assignment
 
 Kind = Literal["weights", "first and last", "activations", "float"]
 _BATCHES, _SAMPLES, _SEED = 2, 8, 0

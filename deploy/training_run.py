@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.deploy.console import Advance
-    from edgeq.training.graph_loop import GraphResult
-    from edgeq.training.graph_recipe import GraphRecipe
+    from edgeq.training.graph.loop import GraphResult
+    from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.loop import Progress, TrainingResult
     from edgeq.training.recipe import Recipe
 
@@ -63,9 +63,9 @@ def run_graph(
     overwrite: bool = False,
     threads: int | None = None,
 ) -> GraphResult:
-    """Train on a graph; see :func:`edgeq.training.graph_loop.train_graph`."""
+    """Train on a graph; see :func:`edgeq.training.graph.loop.train_graph`."""
     from edgeq.data import load_graph
-    from edgeq.training.graph_loop import train_graph
+    from edgeq.training.graph.loop import train_graph
 
     graph = load_graph(recipe.data, data_dir)
     with _bar(recipe.name) as advance:

@@ -24,9 +24,9 @@ from edgeq.exporters.onnx import serialize
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn, SparseGradient
 from edgeq.qdq_segments import cut
-from edgeq.training.graph_description import describe
-from edgeq.training.graph_quantization import observe_bounds, quantize_graph
-from edgeq.training.graph_recipe import GraphScheme
+from edgeq.training.graph.description import describe
+from edgeq.training.graph.quantization import observe_bounds, quantize_graph
+from edgeq.training.graph.recipe import GraphScheme
 from edgeq.training.quantizers.learned_clip import LearnedClip
 
 if TYPE_CHECKING:

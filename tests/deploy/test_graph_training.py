@@ -9,8 +9,8 @@ from tests.graphs import two_rings
 
 from edgeq.deploy.graph_training import graph_recipe, reads_graph
 from edgeq.errors import UsageError
-from edgeq.training.graph_loop import train_graph
-from edgeq.training.graph_recipe import GraphRecipe, GraphScheme
+from edgeq.training.graph.loop import train_graph
+from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from edgeq.data import DATASETS, GRAPHS
 from edgeq.models import zoo
 from edgeq.training import optimizers, shipped
 from edgeq.training.checkpoint import build_model
-from edgeq.training.graph_recipe import GraphRecipe
+from edgeq.training.graph.recipe import GraphRecipe
 from edgeq.training.layers import QuantLayer
 from edgeq.training.recipe import Recipe
 

@@ -19,7 +19,7 @@ from torch.fx.node import map_arg
 from torch.fx.proxy import Attribute
 
 from edgeq.errors import UsageError
-from edgeq.training.canonical import canonicalize
+from edgeq.training.insertion.canonical import canonicalize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

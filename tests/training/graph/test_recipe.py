@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgeq.errors import ArtefactError, UsageError
-from edgeq.training.graph_recipe import GraphRecipe, GraphScheme
+from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,10 +14,10 @@ import torch
 from tests.graphs import two_rings
 
 from edgeq.errors import ArtefactError, Interrupted, OutputError, UsageError
-from edgeq.training import graph_checkpoint
-from edgeq.training.graph_checkpoint import load_network
-from edgeq.training.graph_loop import features, train_graph
-from edgeq.training.graph_recipe import GraphRecipe, GraphScheme
+from edgeq.training.graph import checkpoint as graph_checkpoint
+from edgeq.training.graph.checkpoint import load_network
+from edgeq.training.graph.loop import features, train_graph
+from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 
 if TYPE_CHECKING:
     from pathlib import Path

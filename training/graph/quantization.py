@@ -11,7 +11,7 @@ from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter, pooled_mse
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn
 from edgeq.training.activation_error import ActivationError
-from edgeq.training.graph_recipe import FLOAT
+from edgeq.training.graph.recipe import FLOAT
 from edgeq.training.insertion import set_rounding
 from edgeq.training.layers import WeightQuantizer
 from edgeq.training.quantizers.ceiling import CeilingClip
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgeq.models.pde_gcn import GraphGradient
-    from edgeq.training.graph_recipe import GraphScheme
+    from edgeq.training.graph.recipe import GraphScheme
 
 _SHARES = 20  # of the largest magnitude that are tried as a bound
 

@@ -13,7 +13,7 @@ from edgeq.lowering import ActivationQuantizer
 from edgeq.models.pde_gcn import DiffusionStep
 from edgeq.quant import QuantParams
 from edgeq.training.checkpoint import GRAPH_FORMAT, read_file
-from edgeq.training.graph_checkpoint import load_network
+from edgeq.training.graph.checkpoint import load_network
 from edgeq.training.layers import WeightQuantizer
 
 if TYPE_CHECKING:

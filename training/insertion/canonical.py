@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.functions import FUNCTIONS, function_name
-from edgeq.training.lifting import lift
-from edgeq.training.pooling import pool_evenly
-from edgeq.training.reshaping import RESHAPES
+from edgeq.training.insertion.lifting import lift
+from edgeq.training.insertion.pooling import pool_evenly
+from edgeq.training.insertion.reshaping import RESHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from edgeq.errors import UsageError
-from edgeq.training.operators import is_bn, module_of
+from edgeq.training.insertion.operators import is_bn, module_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,12 +13,12 @@ from edgeq.errors import UsageError
 from edgeq.functions import bounds, function_name, function_options
 from edgeq.lowering import POOL_OPTIONS, Inactive, read_pooling
 from edgeq.placement import Kind, Op
-from edgeq.training.function_groups import groups_of
+from edgeq.training.insertion.function_groups import groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeq.training.function_groups import Group
+    from edgeq.training.insertion.function_groups import Group
 
 _MODULES: Mapping[type[nn.Module], Kind] = {
     nn.Conv2d: "layer",

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from edgeq.errors import Interrupted, OutputError, UsageError
 from edgeq.files import check_output, write_json
-from edgeq.training import graph_checkpoint as checkpoints
 from edgeq.training.checkpoint import MODEL, OPTIMIZER, model_state, restore_tensors
-from edgeq.training.graph_quantization import observe_bounds, quantize_graph
+from edgeq.training.graph import checkpoint as checkpoints
+from edgeq.training.graph.quantization import observe_bounds, quantize_graph
 from edgeq.training.loop import BEST, LAST, RUN, SAVE_SECONDS, Progress
 from edgeq.training.stopping import stop_requests
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from edgeq.data import GraphData
     from edgeq.models.pde_gcn import PdeGcn
-    from edgeq.training.graph_recipe import GraphRecipe
+    from edgeq.training.graph.recipe import GraphRecipe
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 

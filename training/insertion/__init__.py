@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from edgeq.training.assignment import assign
-from edgeq.training.certificates import certified_steps, pass_certificates_on
-from edgeq.training.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
+from edgeq.training.insertion.assignment import assign
+from edgeq.training.insertion.certificates import certified_steps, pass_certificates_on
+from edgeq.training.insertion.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
+from edgeq.training.insertion.operators import module_of, operators
+from edgeq.training.insertion.separating import separate_calls
+from edgeq.training.insertion.standalone_norms import insert_norms
+from edgeq.training.insertion.tracing import trace
 from edgeq.training.layers import QuantLayer, WeightQuantizer
-from edgeq.training.operators import module_of, operators
 from edgeq.training.quantizers.protocol import Quantizer
-from edgeq.training.separating import separate_calls
-from edgeq.training.standalone_norms import insert_norms
-from edgeq.training.tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.placement import Op
-    from edgeq.training.assignment import Assignment
+    from edgeq.training.insertion.assignment import Assignment
     from edgeq.training.scheme import Scheme
 
 ASSIGNMENT = "edgeq.assignment"  # the key in a quantised network's ``meta`` of what its scheme came to mean

@@ -12,8 +12,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.function_groups import groups_of
-from edgeq.training.tracing import OnlyInTraining, trace
+from edgeq.training.insertion.function_groups import groups_of
+from edgeq.training.insertion.tracing import OnlyInTraining, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from edgeq.errors import ArtefactError, UsageError
 from edgeq.models import zoo
 from edgeq.models.pde_gcn import PdeGcn, SparseGradient
 from edgeq.training.checkpoint import GRAPH_FORMAT, read_file, restore_tensors, write_file
-from edgeq.training.graph_quantization import quantize_graph
-from edgeq.training.graph_recipe import GraphRecipe
+from edgeq.training.graph.quantization import quantize_graph
+from edgeq.training.graph.recipe import GraphRecipe
 from edgeq.training.insertion import set_rounding
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from edgeq.errors import UsageError
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn, SparseGradient
-from edgeq.training.graph_quantization import graph_activation_error, observe_bounds, quantize_graph
-from edgeq.training.graph_recipe import GraphScheme
+from edgeq.training.graph.quantization import graph_activation_error, observe_bounds, quantize_graph
+from edgeq.training.graph.recipe import GraphScheme
 from edgeq.training.insertion import quantizers, set_rounding
 from edgeq.training.layers import WeightQuantizer
 from edgeq.training.quantizers.learned_clip import LearnedClip
