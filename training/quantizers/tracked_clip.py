@@ -45,7 +45,7 @@ class TrackedClip(UniformGrid):
             return super().forward(x)
         with torch.no_grad():
             # Not aminmax or max, which are many times slower where the channels are last.
-            largest = agreement.largest(torch.maximum(-x.amin(), x.amax()).float())
+            largest = agreement.largest(torch.maximum(-x.amin(), x.amax()).to(self.alpha.dtype))
             self.alpha.copy_(torch.maximum(largest, self.alpha.lerp(largest, self.decay)))
             value = super().forward(x)
         return straight_through(value, x)

@@ -56,7 +56,7 @@ class TrackedRange(UniformGrid):
         """Fake-quantise; in training, follow the batch first."""
         if self.training:
             with torch.no_grad():
-                least, most = agreement.least(x.amin().float()), agreement.largest(x.amax().float())
+                least, most = agreement.least(x.amin().to(self.least.dtype)), agreement.largest(x.amax().to(self.most.dtype))
                 self.least.copy_(torch.minimum(least, self.least.lerp(least, self.decay)).clamp(max=0.0))
                 self.most.copy_(torch.maximum(most, self.most.lerp(most, self.decay)).clamp(min=0.0))
         return super().forward(x)
