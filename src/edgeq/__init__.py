@@ -1,7 +1,8 @@
 """edgeq: is what the device computes what was trained, and if not, where, by how much and why?
 
-For a network and a training loop of one's own: ``quantize`` with a ``Scheme``, ``settle`` behind each step of the optimiser, ``together`` where several processes share its batches, and
-``export``. They are imported when they are first asked for, since they need torch and ``import edgeq`` does not.
+For a network and a training loop of one's own: ``quantize`` with a ``Scheme``, ``settle`` behind each step of the optimiser,
+``together`` where several processes share its batches, and ``export``. They are imported when they are first asked for, since
+they need torch and ``import edgeq`` does not.
 """
 
 from __future__ import annotations
