@@ -31,7 +31,7 @@ from edgeq.qdq import read_qdq
 from edgeq.target import TARGETS
 from edgeq.training.checkpoint import load_model
 from edgeq.training.loop import BEST, RUN, train
-from edgeq.training.optimization import Group, Optimizer, Schedule
+from edgeq.training.optimization import Optimizer, Schedule
 from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
 
@@ -62,11 +62,6 @@ class Variant:
     published: str = ""
     as_trained: bool = False
     model: str = "mlp-3x1024"
-
-    @property
-    def clipped(self) -> bool:
-        """Whether weights live in [-1, 1], so that each layer's learning rate is divided by its Glorot coefficient."""
-        return self.scheme is not None and self.scheme.weights.startswith("binary-connect")
 
 
 VARIANTS = {
@@ -150,7 +145,6 @@ def published_recipe(variant: Variant, epochs: int, seed: int) -> Recipe:
         precision="bf16",  # more than twice as fast on a CPU that multiplies it
         optimizer=Optimizer("adam"),
         schedule=Schedule("exponential", factor=(LAST_LR / FIRST_LR) ** (1 / epochs)),
-        groups=(Group("*.weight", glorot=True),) if variant.clipped else (),
         loss="squared-hinge",
     )
 

@@ -67,7 +67,7 @@ class Run:
     seconds: float
 
 
-SETTINGS = {"cora": Setting(64, 0.6, 80, 15, 5), "citeseer": Setting(256, 0.7, 60, 15, 3)}
+SETTINGS = {"cora": Setting(64, 0.6, 80, 15, 5), "citeseer": Setting(256, 0.7, 30, 10, 3)}
 PAPER: dict[tuple[str, bool], tuple[float, float, float, float]] = {
     ("cora", False): (82.7, 82.2, 75.7, 6.11),
     ("cora", True): (84.3, 84.0, 79.4, 2.03),

@@ -88,13 +88,11 @@ class Group:
             such as ``stem.*``.
         lr: its learning rate in the first epoch; None takes the recipe's.
         weight_decay: None takes the recipe's.
-        glorot: divide each layer's learning rate by its Glorot coefficient, as BinaryConnect does.
     """
 
     of: str
     lr: float | None = None
     weight_decay: float | None = None
-    glorot: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.of, str) or not self.of:
@@ -103,5 +101,3 @@ class Group:
             check_number(f"lr of {self.of}", self.lr, 0)
         if self.weight_decay is not None:
             check_number(f"weight_decay of {self.of}", self.weight_decay, 0)
-        if type(self.glorot) is not bool:
-            raise UsageError(f"glorot of {self.of} is {self.glorot!r}", mend="choose true or false")

@@ -12,7 +12,6 @@ from torch import nn
 from edgeq.errors import UsageError
 from edgeq.training.layers import WeightQuantizer
 from edgeq.training.optimization import GROUPS, Group
-from edgeq.training.quantizers.binary_connect import glorot
 from edgeq.training.rmsprop import RMSProp
 
 if TYPE_CHECKING:
@@ -32,18 +31,18 @@ def build(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
         UsageError: a group's pattern fits no parameter.
     """
     kinds = _kinds(model)
-    members: dict[tuple[Group, float], list[nn.Parameter]] = defaultdict(list)
+    members: dict[Group, list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         group = next((group for group in recipe.groups if _fits(group, name, kinds[name])), _REST)
-        members[group, glorot(parameter) if group.glorot and parameter.ndim > 1 else 1.0].append(parameter)
+        members[group].append(parameter)
     _check_patterns(recipe, kinds)
     groups = [
         {
             "params": parameters,
-            "lr": (recipe.lr if group.lr is None else group.lr) / coefficient,
+            "lr": recipe.lr if group.lr is None else group.lr,
             "weight_decay": recipe.weight_decay if group.weight_decay is None else group.weight_decay,
         }
-        for (group, coefficient), parameters in members.items()
+        for group, parameters in members.items()
     ]
     optimizer = _make(recipe, groups)
     for made in optimizer.param_groups:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeq.errors import UnknownName
+
 _FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -13,5 +15,14 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The file of a recipe that comes with edgeq; any other name is the path of a file."""
-    return _FOLDER / f"{name}.toml" if name in names() else Path(name)
+    """The file of a recipe that comes with edgeq; any other name is the path of a file.
+
+    Raises:
+        UnknownName: it is neither.
+    """
+    if name in names():
+        return _FOLDER / f"{name}.toml"
+    path = Path(name)
+    if path.parent == Path() and not path.suffix and not path.exists():
+        raise UnknownName("recipe", name, names())
+    return path

@@ -51,7 +51,6 @@ class TestSchedules:
         (Group, {"of": ""}, "group"),
         (Group, {"of": "norms", "lr": -1.0}, "lr of norms"),
         (Group, {"of": "norms", "weight_decay": float("nan")}, "weight_decay of norms"),
-        (Group, {"of": "norms", "glorot": 1}, "glorot of norms"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(kind: Any, content: dict[str, Any], named: str) -> None:

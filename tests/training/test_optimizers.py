@@ -69,14 +69,6 @@ class TestGroups:
     def test_a_kind_that_the_network_lacks_is_no_error(self) -> None:
         optimizers.build(recipe(scheme=None, groups=(Group("weight-bounds", lr=0.1),)), nn.Linear(2, 2))
 
-    def test_glorot(self) -> None:
-        """Of 3x3 kernels of 4 to 8 channels: the fans are 36 and 72."""
-        model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Linear(10, 20))
-        found = rates(recipe(lr=1e-3, groups=(Group("*weight", glorot=True),)), model)
-        assert found["0.weight"][0] == pytest.approx(1e-3 / (1.5 / 108) ** 0.5)
-        assert found["1.weight"][0] == pytest.approx(1e-3 / (1.5 / 30) ** 0.5)
-        assert found["0.bias"][0] == found["1.bias"][0] == 1e-3
-
 
 def test_rates_follow_the_schedule_in_every_group() -> None:
     optimizer = optimizers.build(recipe(groups=(Group("norms", lr=0.02),)), network())

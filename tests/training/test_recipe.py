@@ -111,7 +111,7 @@ lr = 0.1
 
 [[groups]]
 of = "*weight"
-glorot = true
+weight_decay = 0
 """
 
 
@@ -120,7 +120,7 @@ def test_tables_and_arrays_of_toml(tmp_path: Path) -> None:
     run = Recipe.from_toml(tmp_path / "run.toml")
     assert run.optimizer == Optimizer("adam", betas=(0.9, 0.99))
     assert run.schedule == Schedule("step", at=(0.5, 0.75))
-    assert run.groups == (Group("act-bounds", lr=0.1), Group("*weight", glorot=True))
+    assert run.groups == (Group("act-bounds", lr=0.1), Group("*weight", weight_decay=0))
     assert (run.loss, run.augmentation, run.init_from, run.ema) == ("squared-hinge", "affine", "before/best.safetensors", 0.999)
     assert Recipe.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgeq.data import DATASETS, GRAPHS
+from edgeq.errors import UnknownName
 from edgeq.models import zoo
 from edgeq.training import optimizers, shipped
 from edgeq.training.checkpoint import build_model
@@ -63,3 +64,8 @@ def test_binary_connect_ends_at_its_last_rate() -> None:
 def test_any_other_name_is_a_file() -> None:
     assert str(shipped.find("mine.toml")) == "mine.toml"
     assert str(shipped.find("folder/bgu-cifar")) == "folder/bgu-cifar"
+
+
+def test_a_name_that_is_neither() -> None:
+    with pytest.raises(UnknownName, match=r"no recipe is called 'bgu-cifa'[\s\S]*'bgu-cifar'"):
+        shipped.find("bgu-cifa")

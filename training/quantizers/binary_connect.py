@@ -3,7 +3,8 @@
 Source: Courbariaux, Bengio, David, *BinaryConnect: training deep neural networks with binary weights during propagations*
 (2015), Eqs. 1-3 and Algorithm 1: the gradient taken at the binary weight is applied to the real one, which is clipped to
 [-H, H] after each step of the optimiser. The released code knows H = 1, with weights drawn from the whole range and a learning
-rate divided by Glorot's coefficient, and H = that coefficient. The catalogue builds the latter, which fits weights as PyTorch
+rate divided by Glorot's coefficient, and H = that coefficient, which under Adam is the same movement against the range. The
+catalogue builds the latter, which fits weights as PyTorch
 initialises them: to a coin for H = 1, weights of a few hundredths are all the same, and nothing is learned.
 
 In evaluation the weights are binary and deterministic, the paper's first method of testing. Its second, real weights, which it
