@@ -42,7 +42,13 @@ def render() -> str:
 
 def _row(method: Method) -> str:
     what = method.summary + (f"; needs {method.needs}" if method.needs else "")
-    signs = {(True,): "; only where values can be negative", (False,): "; only where none is negative"}.get(method.signs, "")
+    signs = (
+        ""
+        if len(set(method.signs)) > 1
+        else "; only where values can be negative"
+        if True in method.signs
+        else "; only where none is negative"
+    )
     channels = [("yes" if method.per_channel else "no")] if method.role == "weights" else []
     return f"| {' | '.join([f'`{method.name}`', _listed(method.widths), what + signs, *channels, _exported(method), method.source])} |\n"
 
