@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from edgeq.errors import UsageError
+from edgeq.errors import ArtefactError, UsageError
+from edgeq.files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 Record = TypeVar("Record")
 
@@ -35,6 +38,18 @@ def check_choice(name: str, value: object, choices: Any) -> None:
     """
     if value not in get_args(choices):
         raise UsageError(f"{name} is {value!r}", mend=f"choose {' or '.join(get_args(choices))}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a recipe's file says.
+
+    Raises:
+        ArtefactError: it is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(read_bytes(path, "recipe", limit=1 << 20).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{path} is no TOML file: {error}", mend="mend the line it names") from error
 
 
 def read_record(kind: type[Record], content: object, what: str) -> Record:

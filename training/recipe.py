@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeq.data import Augmentation
-from edgeq.errors import ArtefactError, UsageError
-from edgeq.files import read_bytes
-from edgeq.training.checks import as_tuples, check_choice, check_number, read_record
+from edgeq.errors import UsageError
+from edgeq.training.checks import as_tuples, check_choice, check_number, read_record, read_toml
 from edgeq.training.optimization import Group, Optimizer, Schedule
 from edgeq.training.scheme import Scheme
 
@@ -180,11 +178,7 @@ class Recipe:
             ArtefactError: the file is missing or no TOML.
             UsageError: its fields are wrong.
         """
-        try:
-            content = tomllib.loads(read_bytes(path, "recipe", limit=1 << 20).decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ArtefactError(f"{path} is no TOML file: {error}", mend="mend the line it names") from error
-        return cls.from_dict(content)
+        return cls.from_dict(read_toml(path))
 
 
 def _groups(content: object) -> tuple[Group, ...]:

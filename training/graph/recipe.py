@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from edgeq.errors import ArtefactError, UsageError
-from edgeq.files import read_bytes
+from edgeq.errors import UsageError
+from edgeq.training.checks import read_record, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,16 +127,9 @@ class GraphRecipe:
         Raises:
             UsageError: a field is unknown, missing, of another type or out of range.
         """
-        _check_names("recipe of a graph network", content, cls)
         scheme = content.get("scheme")
-        if scheme is not None:
-            if not isinstance(scheme, dict):
-                raise UsageError(f"scheme is {scheme!r}", mend="give it as a table")
-            _check_names("scheme of a graph network", scheme, GraphScheme)
-        try:
-            return cls(**{**content, "scheme": None if scheme is None else GraphScheme(**scheme)})
-        except TypeError as error:
-            raise UsageError(f"the recipe cannot be used: {error}", mend="give model and data, numbers as numbers") from error
+        known = None if scheme is None else read_record(GraphScheme, scheme, "scheme")
+        return read_record(cls, {**content, "scheme": known}, "a recipe of a graph network")
 
     @classmethod
     def from_toml(cls, path: Path) -> GraphRecipe:
@@ -147,14 +139,4 @@ class GraphRecipe:
             ArtefactError: the file is missing or no TOML.
             UsageError: its fields are wrong.
         """
-        try:
-            content = tomllib.loads(read_bytes(path, "recipe", limit=1 << 20).decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ArtefactError(f"{path} is no TOML file: {error}", mend="mend the line it names") from error
-        return cls.from_dict(content)
-
-
-def _check_names(what: str, content: Mapping[str, Any], kind: type[GraphRecipe | GraphScheme]) -> None:
-    known = {field.name for field in fields(kind)}
-    if unknown := set(content) - known:
-        raise UsageError(f"a {what} has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(sorted(known))}")
+        return cls.from_dict(read_toml(path))
