@@ -77,6 +77,6 @@ def test_help_lists_the_recipes() -> None:
 
 
 def test_what_cannot_be_combined_on_the_command_line(refusal: Callable[..., str], tmp_path: Path) -> None:
-    assert "no recipe at" in refusal("train", "resnet8", "--recipe", "apot", "-o", tmp_path / "run")
+    assert "no recipe is called" in refusal("train", "resnet8", "--recipe", "apot", "-o", tmp_path / "run")
     assert "there is no checkpoint" in refusal("train", "resnet8", "--teacher", tmp_path / "none", "-o", tmp_path / "run")
     assert "mean nothing for a graph" in refusal("train", "pde-gcn-64", "--data", "cora", "--cpu", "-o", tmp_path / "run")
