@@ -11,7 +11,7 @@ from tests.contract.test_exactness import images, network
 from tests.emulation import differing
 from tests.exporters.tflite.test_random_graphs import CALM, SIZE, Recipe, recipes
 
-from edgeq.errors import ArtefactError
+from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter
@@ -43,7 +43,12 @@ def test_no_answer_of_random_graphs_differs(recipe: Recipe, micro: Target, path:
     assert isinstance(content, bytes)
     path.write_bytes(content)
     batch = np.random.default_rng(0).normal(0, 60, (2, 4, SIZE, SIZE)) * graph.scales["image_dequantized"]
-    with micro.open(path) as real, TARGETS.load("emulator:tflm").open(path) as emulated:
+    try:
+        session = micro.open(path)
+    except TargetError as error:
+        assert "has no kernel for" in str(error)  # noqa: PT017  such as GELU
+        return
+    with session as real, TARGETS.load("emulator:tflm").open(path) as emulated:
         np.testing.assert_array_equal(emulated.run(batch.astype(np.float32)), real.run(batch.astype(np.float32)), recipe.script("tflm"))
 
 
