@@ -1,6 +1,6 @@
 """The device that training runs on, and the processes that share its work, as Hugging Face Accelerate sets them up.
 
-In one process on a CPU nothing of it is imported, and training is what it is without it. Where ``accelerate launch`` (on GPUs) or
+In one process on a CPU nothing of it is imported, and training is what it is without it. Where ``accelerate launch --multi_gpu`` or
 ``torchrun`` (anywhere) started several, each has a part of every batch. Gradients are averaged so that the step is that of the
 whole batch; BatchNorm and the bounds that follow a batch see the whole batch too (:mod:`edgeq.training.agreement`).
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -68,29 +67,33 @@ torch.save({"alone": alone, "together": together_found, "result": (result.valida
 """
 
 
-def start(folder: Path, count: int) -> list[subprocess.Popen[str]]:
-    """The program in so many processes, as torchrun would start it."""
+def launch(folder: Path, count: int) -> subprocess.CompletedProcess[str]:
+    """The program in so many processes. Only with ``--multi_gpu`` does the launcher start several; without a GPU they are on the CPU."""
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    world = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    found = []
-    for rank in range(count):
-        mine = {**world, "RANK": rank, "LOCAL_RANK": rank}
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **{name: str(value) for name, value in mine.items()}}
-        command = [sys.executable, "-c", PROGRAM, str(folder)]
-        found.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    return found
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    launcher = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        str(count),
+        "--main_process_port",
+        "0",
+    ]
+    given = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [*launcher, *given, str(program), str(folder)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any], Path]:
     """What the first of two processes ends with, which computed everything alone before, and the second; and where they wrote."""
     folder = tmp_path_factory.mktemp("processes") / "two"
-    started = start(folder, 2)
-    errors = [process.communicate(timeout=240)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], errors
+    done = launch(folder, 2)
+    assert done.returncode == 0, done.stderr
     first, second = (torch.load(folder / name) for name in ("0.pt", "1.pt"))
     return first, second, folder / "run"
 
