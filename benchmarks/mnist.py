@@ -30,9 +30,10 @@ from edgeq.metrics import wilson
 from edgeq.qdq import read_qdq
 from edgeq.target import TARGETS
 from edgeq.training.checkpoint import load_model
-from edgeq.training.loop import BEST, RUN, train
+from edgeq.training.loop import train
 from edgeq.training.optimization import Optimizer, Schedule
 from edgeq.training.recipe import Recipe
+from edgeq.training.run_folder import BEST, RUN
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

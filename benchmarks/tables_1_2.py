@@ -30,8 +30,9 @@ from edgeq.models.zoo import build
 from edgeq.target import TARGETS
 from edgeq.training.activation_error import activation_error
 from edgeq.training.checkpoint import load_model
-from edgeq.training.loop import BEST, train
+from edgeq.training.loop import train
 from edgeq.training.recipe import Recipe
+from edgeq.training.run_folder import BEST
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

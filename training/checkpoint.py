@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,10 @@ from edgeq.training.own_model import build_own
 from edgeq.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from edgeq.training.run_folder import AnyRecipe
 
 FORMAT = "edgeq.checkpoint/1"
 GRAPH_FORMAT = "edgeq.graph-checkpoint/1"
@@ -64,25 +67,24 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    header = {
-        "format": FORMAT,
-        "edgeq_version": edgeq.__version__,
-        "recipe": checkpoint.recipe.to_dict(),
-        "input_shape": list(checkpoint.input_shape),
-        "classes": list(checkpoint.classes),
-        "progress": dict(checkpoint.progress),
-    }
-    write_file(path, header, checkpoint.tensors)
+    about = header(FORMAT, checkpoint.recipe, checkpoint.classes, checkpoint.progress)
+    write_file(path, about | {"input_shape": list(checkpoint.input_shape)}, checkpoint.tensors)
 
 
-def write_file(path: Path, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+def header(form: str, recipe: AnyRecipe, classes: tuple[str, ...], progress: Mapping[str, Any]) -> dict[str, Any]:
+    """What every checkpoint says of itself, for JSON."""
+    about = {"format": form, "edgeq_version": edgeq.__version__, "recipe": recipe.to_dict()}
+    return about | {"classes": list(classes), "progress": dict(progress)}
+
+
+def write_file(path: Path, about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """Write tensors with the JSON that says what they are, in place of an older file, whole or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
     whole = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    write_bytes(path, safetensors.torch.save(whole, {"edgeq": json.dumps(header)}), overwrite=True)
+    write_bytes(path, safetensors.torch.save(whole, {"edgeq": json.dumps(about)}), overwrite=True)
 
 
 def read_file(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -110,26 +112,32 @@ def read(path: Path) -> Checkpoint:
     Raises:
         ArtefactError: missing, empty, truncated, or a safetensors file that edgeq did not write.
     """
-    header, tensors = read_file(path)
-    try:
-        if header["format"] != FORMAT:
-            if header["format"] == GRAPH_FORMAT:
+    about, tensors = read_file(path)
+    with refusing_others(path):
+        if about["format"] != FORMAT:
+            if about["format"] == GRAPH_FORMAT:
                 raise ArtefactError(
                     f"{path} holds a graph network, which has no images to read", mend="edgeq export writes it as ONNX or TFLite"
                 )
             raise ArtefactError(
-                f"{path} has the format {header['format']!r}", mend=f"this edgeq reads {FORMAT}; use the edgeq that wrote it"
+                f"{path} has the format {about['format']!r}", mend=f"this edgeq reads {FORMAT}; use the edgeq that wrote it"
             )
-        return Checkpoint(
-            Recipe.from_dict(header["recipe"]),
-            _sizes(header["input_shape"]),
-            tuple(str(name) for name in header["classes"]),
-            tensors,
-            header["progress"],
-        )
+        recipe, shape = Recipe.from_dict(about["recipe"]), _sizes(about["input_shape"])
+        return Checkpoint(recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"])
+
+
+@contextmanager
+def refusing_others(path: Path) -> Iterator[None]:
+    """Around the reading of a header, which may hold anything.
+
+    Raises:
+        ArtefactError: edgeq did not write it.
+    """
+    try:
+        yield
+    except ArtefactError:
+        raise
     except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
-        if isinstance(error, ArtefactError):
-            raise
         raise ArtefactError(f"{path} is a safetensors file, but no checkpoint of edgeq", mend="name one that edgeq train wrote") from error
 
 

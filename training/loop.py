@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from edgeq.data import Split, batches
-from edgeq.errors import ArtefactError, Interrupted, OutputError, UsageError
-from edgeq.files import check_output, write_json
+from edgeq.errors import ArtefactError, Interrupted, UsageError
+from edgeq.files import write_json
 from edgeq.training import checkpoint as checkpoints
-from edgeq.training import losses, optimizers, watching
+from edgeq.training import losses, optimizers, run_folder, watching
 from edgeq.training.agreement import synchronize, together
 from edgeq.training.averaging import WeightAverage
 from edgeq.training.compiling import compiled
@@ -23,6 +23,7 @@ from edgeq.training.feeding import Feed
 from edgeq.training.insertion import set_bits
 from edgeq.training.processes import join
 from edgeq.training.records import Epoch, Progress, TrainingResult
+from edgeq.training.run_folder import BEST, LAST, RUN, SAVE_SECONDS
 from edgeq.training.settling import settle
 from edgeq.training.stopping import stop_requests
 from edgeq.training.teaching import load_teacher
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BEST", "LAST", "RUN", "Epoch", "Progress", "TrainingResult", "evaluate", "train"]
 
-LAST, BEST, RUN = "last.safetensors", "best.safetensors", "run.json"
-SAVE_SECONDS = 60.0  # a killed run loses at most this much
 _AVERAGE = "average/"
 
 
@@ -144,21 +143,13 @@ class _Run:
         if resume and last.exists():
             self._resume(last)
         elif self.processes.rank == 0:
-            self._begin(last, overwrite=overwrite)
+            run_folder.begin(self.folder, overwrite=overwrite)
+            self._save()
         self.processes.wait()
         with stop_requests() as stop_requested:
             while self.state.epoch < self.recipe.epochs:
                 self._epoch(stop_requested)
         return self._finish()
-
-    def _begin(self, last: Path, *, overwrite: bool) -> None:
-        if (last.exists() or (self.folder / BEST).exists()) and not overwrite:
-            raise OutputError(
-                f"{self.folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o"
-            )
-        check_output(last, overwrite=True)
-        (self.folder / BEST).unlink(missing_ok=True)
-        self._save()
 
     def _epoch(self, stop_requested: Callable[[], bool]) -> None:
         state, recipe = self.state, self.recipe
@@ -294,12 +285,7 @@ class _Run:
 
     def _resume(self, path: Path) -> None:
         saved = checkpoints.read(path)
-        if saved.recipe != self.recipe:
-            odd = next(name for name, value in self.recipe.to_dict().items() if saved.recipe.to_dict()[name] != value)
-            raise UsageError(
-                f"{path} was trained with another {odd}: {saved.recipe.to_dict()[odd]!r}, not {self.recipe.to_dict()[odd]!r}",
-                mend="resume with the same flags, or choose another -o",
-            )
+        run_folder.check_recipe(path, saved.recipe, self.recipe)
         if not saved.progress:
             raise ArtefactError(f"{path} cannot be gone on from: it is no running state", mend="name the folder of a training run")
         if (saved.input_shape, saved.classes) != (self.source.shape, self.source.classes):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-import edgeq
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.models import zoo
 from edgeq.models.pde_gcn import PdeGcn, SparseGradient
-from edgeq.training.checkpoint import GRAPH_FORMAT, read_file, restore_tensors, write_file
+from edgeq.training.checkpoint import GRAPH_FORMAT, header, read_file, refusing_others, restore_tensors, write_file
 from edgeq.training.graph.quantization import quantize_graph
 from edgeq.training.graph.recipe import GraphRecipe
 from edgeq.training.insertion import set_rounding
@@ -48,15 +47,8 @@ def save(path: Path, checkpoint: GraphCheckpoint) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    header = {
-        "format": GRAPH_FORMAT,
-        "edgeq_version": edgeq.__version__,
-        "recipe": checkpoint.recipe.to_dict(),
-        "shape": list(checkpoint.shape),
-        "classes": list(checkpoint.classes),
-        "progress": dict(checkpoint.progress),
-    }
-    write_file(path, header, checkpoint.tensors)
+    about = header(GRAPH_FORMAT, checkpoint.recipe, checkpoint.classes, checkpoint.progress)
+    write_file(path, about | {"shape": list(checkpoint.shape)}, checkpoint.tensors)
 
 
 def read(path: Path) -> GraphCheckpoint:
@@ -65,17 +57,12 @@ def read(path: Path) -> GraphCheckpoint:
     Raises:
         ArtefactError: missing, truncated, or no checkpoint of a graph network.
     """
-    header, tensors = read_file(path)
-    try:
-        if header["format"] != GRAPH_FORMAT:
-            raise ArtefactError(f"{path} has the format {header['format']!r}", mend="name the checkpoint of a graph network")
-        shape = _checked_shape(header["shape"], tensors[EDGES])
-        recipe = GraphRecipe.from_dict(header["recipe"])
-        return GraphCheckpoint(recipe, shape, tuple(map(str, header["classes"])), tensors, header["progress"])
-    except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
-        if isinstance(error, ArtefactError):
-            raise
-        raise ArtefactError(f"{path} is a safetensors file, but no checkpoint of edgeq", mend="name one that edgeq train wrote") from error
+    about, tensors = read_file(path)
+    with refusing_others(path):
+        if about["format"] != GRAPH_FORMAT:
+            raise ArtefactError(f"{path} has the format {about['format']!r}", mend="name the checkpoint of a graph network")
+        recipe, shape = GraphRecipe.from_dict(about["recipe"]), _checked_shape(about["shape"], tensors[EDGES])
+        return GraphCheckpoint(recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"])
 
 
 def _checked_shape(shape: list[int], edges: torch.Tensor) -> tuple[int, int]:

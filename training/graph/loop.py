@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from edgeq.errors import Interrupted, OutputError, UsageError
-from edgeq.files import check_output, write_json
+from edgeq.errors import Interrupted
+from edgeq.files import write_json
+from edgeq.training import run_folder, watching
 from edgeq.training.checkpoint import MODEL, OPTIMIZER, model_state, restore_tensors
 from edgeq.training.graph import checkpoint as checkpoints
 from edgeq.training.graph.quantization import observe_bounds, quantize_graph
-from edgeq.training.loop import BEST, LAST, RUN, SAVE_SECONDS, Progress
+from edgeq.training.records import Progress
+from edgeq.training.run_folder import BEST, LAST, RUN, SAVE_SECONDS
 from edgeq.training.stopping import stop_requests
 
 if TYPE_CHECKING:
@@ -107,6 +109,7 @@ def train_graph(
         report: called after each epoch.
 
     Raises:
+        Diverged: the loss is no number any more; the last checkpoint is from before.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
         OutputError: ``folder`` holds another run, or cannot be written.
         UsageError: the network reads no graph, or the run to resume has another recipe.
@@ -144,13 +147,8 @@ class _Run:
         last = self.folder / LAST
         if resume and last.exists():
             self._resume(last)
-        elif (last.exists() or (self.folder / BEST).exists()) and not overwrite:
-            raise OutputError(
-                f"{self.folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o"
-            )
         else:
-            check_output(last, overwrite=True)
-            (self.folder / BEST).unlink(missing_ok=True)
+            run_folder.begin(self.folder, overwrite=overwrite)
             self._save()
         with stop_requests() as stop_requested:
             while not self._done:
@@ -193,9 +191,8 @@ class _Run:
         loss = F.cross_entropy(logits, self.labels[where])
         self.optimizer.zero_grad()
         loss.backward()
+        watching.check_loss(loss.item(), self.network, f"epoch {self.state.epoch + 1} of {self.recipe.epochs}")
         self.optimizer.step()
-        if not torch.isfinite(loss):
-            raise UsageError(f"the loss of epoch {self.state.epoch + 1} is {loss.item()}", mend="choose a lower lr or step_size")
         return loss.item(), float((logits.detach().argmax(1) == self.labels[where]).float().mean())
 
     def _answer(self) -> torch.Tensor:
@@ -253,13 +250,7 @@ class _Run:
 
     def _resume(self, path: Path) -> None:
         saved = checkpoints.read(path)
-        if saved.recipe != self.recipe:
-            before, now = saved.recipe.to_dict(), self.recipe.to_dict()
-            odd = next(name for name in now if before[name] != now[name])
-            raise UsageError(
-                f"{path} was trained with another {odd}: {before[odd]!r}, not {now[odd]!r}",
-                mend="resume with the same flags, or choose another -o",
-            )
+        run_folder.check_recipe(path, saved.recipe, self.recipe)
         restore_tensors(self.network, saved.tensors, self.recipe.name, path)
         for name, parameter in self.parameters.items():
             moments = {moment: saved.tensors.get(f"{OPTIMIZER}{name}/{moment}") for moment in _MOMENTS}

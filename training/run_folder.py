@@ -1,0 +1,51 @@
+"""The folder of a training run: the files in it, how a run begins in it, and with what it may go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgeq.errors import OutputError, UsageError
+from edgeq.files import check_output
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+LAST, BEST, RUN = "last.safetensors", "best.safetensors", "run.json"
+SAVE_SECONDS = 60.0  # a killed run loses at most this much
+
+
+class AnyRecipe(Protocol):
+    """A recipe for images or for a graph."""
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Its fields, for JSON."""
+        ...
+
+
+def begin(folder: Path, *, overwrite: bool) -> None:
+    """Make room for a new run.
+
+    Raises:
+        OutputError: ``folder`` holds another run and ``overwrite`` is false, or it cannot be written.
+    """
+    last, best = folder / LAST, folder / BEST
+    if (last.exists() or best.exists()) and not overwrite:
+        raise OutputError(f"{folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o")
+    check_output(last, overwrite=True)
+    best.unlink(missing_ok=True)
+
+
+def check_recipe(path: Path, saved: AnyRecipe, asked: AnyRecipe) -> None:
+    """Refuse to go on with another recipe than a run was begun with.
+
+    Raises:
+        UsageError: names the first field that differs.
+    """
+    before, now = saved.to_dict(), asked.to_dict()
+    odd = next((name for name in now if before[name] != now[name]), None)
+    if odd is not None:
+        raise UsageError(
+            f"{path} was trained with another {odd}: {before[odd]!r}, not {now[odd]!r}",
+            mend="resume with the same flags, or choose another -o",
+        )
