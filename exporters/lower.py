@@ -19,7 +19,7 @@ from edgeq.errors import UsageError
 from edgeq.exporters.functions import write_function
 from edgeq.exporters.graph import GraphWriter
 from edgeq.functions import function_name, function_options
-from edgeq.lowering import POOL_OPTIONS, ActivationQuantizer, Inactive, IntegerLayer, read_pooling
+from edgeq.lowering import POOL_OPTIONS, ActivationQuantizer, Inactive, IntegerLayer, pool_operators, read_pooling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,16 +37,6 @@ _ARITHMETIC: dict[Any, str] = {
     operator.mul: "Mul",
     torch.mul: "Mul",
     operator.truediv: "Div",
-}
-_POOLS: dict[Any, str] = {
-    nn.AvgPool2d: "AveragePool",
-    F.avg_pool2d: "AveragePool",
-    nn.MaxPool2d: "MaxPool",
-    F.max_pool2d: "MaxPool",
-    nn.AdaptiveAvgPool2d: "GlobalAveragePool",
-    F.adaptive_avg_pool2d: "GlobalAveragePool",
-    nn.AdaptiveMaxPool2d: "GlobalMaxPool",
-    F.adaptive_max_pool2d: "GlobalMaxPool",
 }
 _DROPOUT = nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.AlphaDropout
 
@@ -165,8 +155,8 @@ class _Lowering:
             return self._op("BatchNormalization", [source, *self._norm(node, module)], node, epsilon=module.eps)
         if (name := function_name(module)) is not None:
             return write_function(self.writer, name, source, node.name, _shape(node), _options(name, node, module))
-        if type(module) in _POOLS:
-            return self._pool(node, _POOLS[type(module)], vars(module))
+        if type(module) in pool_operators():
+            return self._pool(node, pool_operators()[type(module)], vars(module))
         if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
             return self._view("Flatten", [source], node, axis=1)
         if isinstance(module, _DROPOUT | Inactive):
@@ -195,8 +185,8 @@ class _Lowering:
             return self._slice(node)
         if target is F.pad:
             return self._pad(node)
-        if target in _POOLS:
-            op_type = _POOLS[target]
+        if target in pool_operators():
+            op_type = pool_operators()[target]
             return self._pool(node, op_type, {**dict(zip(POOL_OPTIONS[op_type], node.args[1:], strict=False)), **node.kwargs})
         raise _unsupported(str(getattr(target, "__name__", target)))
 

@@ -7,6 +7,7 @@ exported just as exactly.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from edgeq.errors import UsageError
@@ -82,6 +83,24 @@ POOL_OPTIONS = {
     "GlobalMaxPool": ("output_size", "return_indices"),
 }
 """The parameters of torch's pooling, modules and functions alike, by the ONNX operator that expresses it."""
+
+
+@cache
+def pool_operators() -> Mapping[Any, str]:
+    """Torch's pooling, modules and functions alike, with the ONNX operator that expresses it."""
+    from torch import nn
+    from torch.nn import functional as F
+
+    return {
+        nn.AvgPool2d: "AveragePool",
+        F.avg_pool2d: "AveragePool",
+        nn.MaxPool2d: "MaxPool",
+        F.max_pool2d: "MaxPool",
+        nn.AdaptiveAvgPool2d: "GlobalAveragePool",
+        F.adaptive_avg_pool2d: "GlobalAveragePool",
+        nn.AdaptiveMaxPool2d: "GlobalMaxPool",
+        F.adaptive_max_pool2d: "GlobalMaxPool",
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from edgeq.errors import UsageError
 from edgeq.functions import FUNCTIONS, function_name
 from edgeq.training.insertion.lifting import lift
 from edgeq.training.insertion.pooling import pool_evenly
-from edgeq.training.insertion.reshaping import RESHAPES
+from edgeq.training.insertion.reshaping import RESHAPES, argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -213,11 +213,6 @@ def _starts(node: fx.Node, axis: Any) -> list[int] | None:
 def _size(source: Any, axis: Any) -> int | None:
     shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
     return None if shape is None or not isinstance(axis, int) else int(shape[axis])
-
-
-def argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
-    """An argument of a call, given by position or by name."""
-    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
 
 
 _REWRITES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.functions import bounds, function_name, function_options
-from edgeq.lowering import POOL_OPTIONS, Inactive, read_pooling
+from edgeq.lowering import POOL_OPTIONS, Inactive, pool_operators, read_pooling
 from edgeq.placement import Kind, Op
 from edgeq.training.insertion.function_groups import groups_of
 
@@ -20,46 +20,31 @@ if TYPE_CHECKING:
 
     from edgeq.training.insertion.function_groups import Group
 
-_MODULES: Mapping[type[nn.Module], Kind] = {
+_POOLING: Mapping[Any, Kind] = dict.fromkeys(pool_operators(), "pool")
+_MODULES: Mapping[Any, Kind] = {
+    **{kind: pool for kind, pool in _POOLING.items() if isinstance(kind, type)},
     nn.Conv2d: "layer",
     nn.ConvTranspose2d: "layer",
     nn.Linear: "layer",
     nn.BatchNorm2d: "norm",
     nn.SyncBatchNorm: "norm",
-    nn.AvgPool2d: "pool",
-    nn.MaxPool2d: "pool",
-    nn.AdaptiveAvgPool2d: "pool",
-    nn.AdaptiveMaxPool2d: "pool",
     nn.Flatten: "view",
     nn.Dropout: "view",
     nn.Dropout2d: "view",
 }
 _FUNCTIONS: Mapping[Any, Kind] = {
+    **_POOLING,
     operator.add: "add",
     torch.add: "add",
     operator.sub: "function",
     operator.mul: "mul",
     torch.cat: "join",
-    F.avg_pool2d: "pool",
-    F.max_pool2d: "pool",
-    F.adaptive_avg_pool2d: "pool",
-    F.adaptive_max_pool2d: "pool",
     torch.flatten: "view",
     torch.unflatten: "view",
     torch.transpose: "view",
     torch.permute: "view",
     operator.getitem: "view",
     F.pad: "view",
-}
-_POOLS: Mapping[Any, str] = {
-    nn.AvgPool2d: "AveragePool",
-    F.avg_pool2d: "AveragePool",
-    nn.MaxPool2d: "MaxPool",
-    F.max_pool2d: "MaxPool",
-    nn.AdaptiveAvgPool2d: "GlobalAveragePool",
-    F.adaptive_avg_pool2d: "GlobalAveragePool",
-    nn.AdaptiveMaxPool2d: "GlobalMaxPool",
-    F.adaptive_max_pool2d: "GlobalMaxPool",
 }
 _MENDS: Mapping[str, str] = {
     "layer_norm": "use BatchNorm2d, which becomes part of the layer before it",
@@ -164,7 +149,7 @@ def _title(target: Any) -> str:
 
 def _check_pooling(node: fx.Node, module: nn.Module | None) -> None:
     """Say before training what export could not do."""
-    op = _POOLS[node.target if module is None else type(module)]
+    op = pool_operators()[node.target if module is None else type(module)]
     given = dict(zip(POOL_OPTIONS[op], node.args[1:], strict=False)) | node.kwargs if module is None else vars(module)
     read_pooling(op, str(node.target) if module is not None else node.name, given)
 

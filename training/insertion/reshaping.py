@@ -56,11 +56,11 @@ def _write(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> None:
 
 def _if_needed(graph: fx.Graph, node: fx.Node) -> None:
     """Flattening from axis 1 on is canonical; all else moves axes about, which an example tells the sizes of."""
-    if (argument_of(node, 1, "start_dim"), argument_of(node, 2, "end_dim", -1)) != (1, -1):
+    if (argument(node, 1, "start_dim", 0), argument(node, 2, "end_dim", -1)) != (1, -1):
         _reshape(graph, node)
 
 
-def argument_of(node: fx.Node, index: int, name: str, default: Any = 0) -> Any:
+def argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
     """An argument of a call, given by position or by name."""
     return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
 
