@@ -17,7 +17,7 @@ from edgeq.exporters.int4 import store_int4
 from edgeq.exporters.onnx_parity import compare_models
 from edgeq.exporters.two_bits import widen_two_bits
 from edgeq.exporters.validation import check_graph, first_line, in_order
-from edgeq.files import read_bytes
+from edgeq.files import check_model_size, read_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +56,17 @@ exporter = OnnxExporter()
 
 
 def serialize(model: ir.Model) -> bytes:
-    """A model as the bytes of a file."""
+    """A model as the bytes of a file.
+
+    Raises:
+        ArtefactError: it is larger than a file may be.
+    """
+    check_model_size(sum(_size_bytes(value.const_value) for value in model.graph.initializers.values()), "ONNX file")
     return bytes(ir.serde.serialize_model(model).SerializeToString(deterministic=True))
+
+
+def _size_bytes(tensor: ir.TensorProtocol | None) -> int:
+    return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
 
 
 def parse(content: bytes, what: str) -> ir.Model:

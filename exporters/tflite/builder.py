@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.versions import least_version, oldest_runtime
+from edgeq.files import check_model_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,6 +156,9 @@ class Builder:
             outputs: tensor indices of its outputs.
             description: one line for people.
             metadata: what the file says of its making; must be JSON.
+
+        Raises:
+            ArtefactError: the model is larger than a file may be.
         """
         graph = schema.SubGraphT()
         graph.tensors, graph.operators, graph.name = self._tensors, self._operators, "main"
@@ -167,7 +171,9 @@ class Builder:
             self._metadata(METADATA_NAME, json.dumps(metadata).encode()),
         ]
         model.buffers = self._buffers
-        return _packed(model, self._size())
+        size = self._size()
+        check_model_size(size, "TFLite file")
+        return _packed(model, size)
 
     def _size(self) -> int:
         """A little more than the file will have: one that turns out too small is doubled, old and new in memory at once."""

@@ -45,6 +45,23 @@ def read_bytes(path: Path, what: str, *, limit: int = MAX_MODEL_BYTES) -> bytes:
     return content
 
 
+def check_model_size(size: int, what: str) -> None:
+    """Refuse to build a model file that no runtime could read.
+
+    Args:
+        size: how many bytes its numbers take.
+        what: the kind of file, such as ``"TFLite file"``.
+
+    Raises:
+        ArtefactError: they are more than such a file may have.
+    """
+    if size > MAX_MODEL_BYTES:
+        raise ArtefactError(
+            f"the model's numbers take {size} bytes, more than the {MAX_MODEL_BYTES} of one {what}",
+            mend="quantise its weights, or export it in parts",
+        )
+
+
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
     """Write a file so that a reader sees the old content or all of the new, never a part.
 

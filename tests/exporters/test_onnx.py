@@ -210,3 +210,10 @@ class TestExternalData:
     def test_numbers_that_do_not_fit_the_file_are_refused(self, folder: Path, entries: dict[str, Any]) -> None:
         with pytest.raises(ArtefactError, match="mend: "):
             read(self.saved(folder, "beside", **entries))
+
+
+def test_a_model_that_no_file_could_hold_is_refused_before_it_is_built() -> None:
+    weight = ir.Tensor(np.broadcast_to(np.float32(0), (2**20, 2**10)), name="w")  # which takes no memory
+    graph = ir.Graph([], [], nodes=[], initializers=[ir.Value(name="w", const_value=weight)], opset_imports={"": 21}, name="graph")
+    with pytest.raises(ArtefactError, match="take 4294967296 bytes, more than the 2147483648 of one ONNX file"):
+        serialize(ir.Model(graph, ir_version=10))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.builder import Builder, StoredGrid
 from edgeq.exporters.tflite.schema import schema
 
@@ -59,3 +61,11 @@ def test_an_open_batch_is_marked_on_activations_only() -> None:
 
 def test_the_same_parts_make_the_same_bytes() -> None:
     assert small(Builder()) == small(Builder())
+
+
+def test_a_model_that_no_file_could_hold_is_refused_before_it_is_built() -> None:
+    builder = Builder()
+    for i in range(2101):  # each below the size from which on constants are compared; none of them takes memory
+        builder.constant(f"w{i}", np.broadcast_to(np.int8(1), ((1 << 20) - 1,)))
+    with pytest.raises(ArtefactError, match=r"take 2\d{9} bytes, more than the 2147483648 of one TFLite file"):
+        builder.finish([], [], "too large", {})
