@@ -1,0 +1,58 @@
+"""Does training in bfloat16 cost accuracy?
+
+    python -m benchmarks.precision [--data digits] [--networks resnet8,stable-resnet8] [--seeds 5] [--epochs 30]
+
+The same 4W/4A networks from the same seeds, their training steps in float32 and in bfloat16, on one thread. What is compared is the
+test accuracy of the network as it is deployed, which is evaluated in float32 either way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeq.data import load
+from edgeq.training.loop import train
+from edgeq.training.recipe import Precision, Recipe
+from edgeq.training.scheme import Scheme
+
+if TYPE_CHECKING:
+    from edgeq.data import DataSource
+
+
+def main() -> None:
+    """Train, and print a line a network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--networks", default="resnet8,stable-resnet8")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=30)
+    arguments = parser.parse_args()
+    source = load(arguments.data)
+    print("| network, 4W/4A | seeds | float32 test % | bfloat16 test % | bfloat16 less float32, points |")
+    print("|---|---|---|---|---|")
+    for model in arguments.networks.split(","):
+        full, half = (
+            [_accuracy(model, source, precision, seed, arguments.epochs) for seed in range(arguments.seeds)]
+            for precision in ("fp32", "bf16")
+        )
+        difference = [low - high for low, high in zip(half, full, strict=True)]
+        print(f"| {model} | {arguments.seeds} | {_spread(full)} | {_spread(half)} | {_spread(difference)} |", flush=True)
+
+
+def _accuracy(model: str, source: DataSource, precision: Precision, seed: int, epochs: int) -> float:
+    recipe = Recipe(model, source.name, Scheme(4, 4), epochs=epochs, batch_size=32, seed=seed, precision=precision)
+    with tempfile.TemporaryDirectory() as folder:
+        result = train(recipe, source, Path(folder), overwrite=True, threads=1)
+    return 100 * result.test_correct / result.test_total
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+if __name__ == "__main__":
+    main()
