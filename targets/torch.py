@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.loading import LOADERS
-from edgeq.lowering import ActivationQuantizer, IntegerLayer
+from edgeq.lowering import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
@@ -73,7 +73,7 @@ float_reference = _target("PyTorch CPU, all rounding off: the FP32 reference", r
 
 
 class TorchSession(SampleSession):
-    """A network opened in PyTorch.
+    """A network opened in PyTorch, its layers' weights made once.
 
     Its thread count is set around each call and put back after it, since torch has one for the whole process.
     """
@@ -82,6 +82,8 @@ class TorchSession(SampleSession):
         self._module = model.module
         self._threads = threads
         quantizers = sum(isinstance(module, ActivationQuantizer) for module in model.module.modules())
+        with self._guard():
+            _fix(model.module)
         self.facts = {"rounding": "on" if rounding else "off", "quantisers": str(quantizers), "torch": installed(_RUNTIME)}
         self.grids = {}
         if intermediates:
@@ -138,6 +140,14 @@ class TorchSession(SampleSession):
     def close(self) -> None:
         """Free the session."""
         del self._module
+
+
+def _fix(module: torch.nn.Module) -> None:
+    """Put a fixed layer in the place of each that can give one; one that has several paths is fixed once."""
+    found = [(path, layer) for path, layer in module.named_modules(remove_duplicate=False) if path and isinstance(layer, FixableLayer)]
+    fixed = {layer: layer.with_fixed_weights() for layer in dict.fromkeys(layer for _, layer in found)}
+    for path, layer in found:
+        module.set_submodule(path, fixed[layer])
 
 
 class _Recorder:

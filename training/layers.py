@@ -19,6 +19,7 @@ from edgeq.errors import EdgeqError, UsageError
 from edgeq.lowering import IntegerWeights
 from edgeq.models.step_bound import margin, project
 from edgeq.quant import QuantParams
+from edgeq.training.fixed_layer import FixedLayer
 from edgeq.training.quantizers.normalization import normalize
 
 if TYPE_CHECKING:
@@ -150,17 +151,34 @@ class QuantLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output before any ReLU; NCHW or (n, features), float32."""
-        if self.training or not self.quantizer.clip.rounding:
+        return self.compute(x, *self.constants())
+
+    def with_fixed_weights(self) -> FixedLayer:
+        """What computes the same in evaluation with weights made once; see :class:`edgeq.lowering.FixableLayer`."""
+        return FixedLayer(self)
+
+    def constants(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias that :meth:`compute` takes: quantised, and in evaluation with BatchNorm folded in."""
+        if not self._folds:
             weight = self.quantizer(self.layer.weight)
-            weight = weight if self._amplitude == 1.0 else weight / self._amplitude
-            y = self._compute(x, weight, self.layer.bias, transposed=self._transposed)
-            y = y if self.bn is None else self.bn(y)
-            return y if self.gain == 1.0 else y * self.gain
+            return (weight if self._amplitude == 1.0 else weight / self._amplitude), self.layer.bias
         folded = self._fold()
         bias = None if folded.bias is None or folded.bias_scale is None else folded.bias * folded.bias_scale
-        return self._compute(x, folded.weight * _per_channel(folded.scale, folded.weight), bias, transposed=False)
+        return folded.weight * _per_channel(folded.scale, folded.weight), bias
 
-    def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, transposed: bool) -> Tensor:
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The layer's output from what :meth:`constants` gives in the same mode."""
+        if self._folds:
+            return self._convolve(x, weight, bias, transposed=False)
+        y = self._convolve(x, weight, bias, transposed=self._transposed)
+        y = y if self.bn is None else self.bn(y)
+        return y if self.gain == 1.0 else y * self.gain
+
+    @property
+    def _folds(self) -> bool:
+        return not self.training and self.quantizer.clip.rounding
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, transposed: bool) -> Tensor:
         if isinstance(self.layer, nn.Linear):
             return F.linear(x, weight, bias)
         layer: Any = self.layer

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from edgeq.quant import QuantParams
@@ -54,6 +55,15 @@ class IntegerLayer(Protocol):
 
     def integer_weights(self) -> IntegerWeights:
         """The integers and grids that :meth:`torch.nn.Module.forward` uses in evaluation."""
+        ...
+
+
+@runtime_checkable
+class FixableLayer(Protocol):
+    """A module that makes its weights anew at each call, since training changes them."""
+
+    def with_fixed_weights(self) -> torch.nn.Module:
+        """A module that computes the same in evaluation, bit for bit, with weights that are made once: the present ones."""
         ...
 
 
