@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from edgeq.errors import UsageError
 from edgeq.training.quantizers.catalogue import find
+from edgeq.training.quantizers.fake_quant import in_steps
 from edgeq.training.quantizers.fixed_width import FixedWidth
-from edgeq.training.quantizers.learned_clip import WEIGHT_BOUND
+from edgeq.training.quantizers.learned_clip import weight_bound
 from edgeq.training.quantizers.protocol import Encoded
-from edgeq.training.quantizers.start import spread
 from edgeq.training.quantizers.straight_through import straight_through
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND
 
@@ -80,7 +80,7 @@ class ApotWeights(FixedWidth):
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a weight; its dtype is kept."""
         with torch.no_grad():
-            position = _position(x, self.step)
+            position = in_steps(x, self.step)
             clipped = position.clamp(-self.levels, self.levels)
             integers = nearest(clipped.abs(), self.magnitudes).copysign(clipped) if self.rounding else clipped
             value = (integers * self.step).to(x.dtype)
@@ -89,7 +89,7 @@ class ApotWeights(FixedWidth):
 
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x``, multiples of the step."""
-        clipped = _position(x, self.step).detach().clamp(-self.levels, self.levels)
+        clipped = in_steps(x, self.step).detach().clamp(-self.levels, self.levels)
         integers = nearest(clipped.abs(), self.magnitudes).copysign(clipped)
         return Encoded(integers, self.step, -self.levels, self.levels)
 
@@ -118,7 +118,7 @@ class ApotActivations(FixedWidth):
         """Fake-quantise a tensor of any shape; its dtype is kept."""
         with torch.no_grad():
             encoded = self.encode(x)
-            position = _position(x, encoded.step)
+            position = in_steps(x, encoded.step)
             inside = (position > 0) & (position < encoded.high)
             clipped = encoded.integers if self.rounding else position.clamp(0, encoded.high)
             value = (clipped * encoded.step).to(x.dtype)
@@ -128,7 +128,7 @@ class ApotActivations(FixedWidth):
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x``, multiples of the step."""
         high = self.magnitudes[-1]
-        integers = nearest(_position(x, self.step).detach().clamp(0, high), self.magnitudes)
+        integers = nearest(in_steps(x, self.step).detach().clamp(0, high), self.magnitudes)
         return Encoded(integers, self.step, 0, high)
 
     def quant_params(self) -> NoReturn:
@@ -137,15 +137,9 @@ class ApotActivations(FixedWidth):
         raise UsageError(f"activations of additive powers of two cannot be exported: {why}", mend="train them with learned-clip or lsq")
 
 
-def _position(x: Tensor, step: Tensor) -> Tensor:
-    """``x`` in steps, at least as precise as the step."""
-    return x.to(torch.promote_types(x.dtype, step.dtype)) / step
-
-
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> ApotWeights:
-    """For a weight: three standard deviations wide, which for normalised weights is the published 3.0."""
-    del axis
-    return ApotWeights(bits, bound=WEIGHT_BOUND if normalized else WEIGHT_BOUND * spread(weight, None))
+    """For a weight, normalised or not; the bound starts where that of a learned clip does."""
+    return ApotWeights(bits, bound=weight_bound(weight, axis, normalized=normalized))
 
 
 def for_activation(bits: int, *, signed: bool) -> ApotActivations:

@@ -25,21 +25,21 @@ class _FakeQuant(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, step: Tensor, low: float, high: float, rounding: bool) -> Tensor:
         ctx.save_for_backward(x, step)
         ctx.options = (low, high, rounding)
-        clipped = _position(x, step).clamp_(low, high)
+        clipped = in_steps(x, step).clamp_(low, high)
         return (clipped.round_() if rounding else clipped).mul_(step).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, step = ctx.saved_tensors
         low, high, rounding = ctx.options
-        position = _position(x, step)
+        position = in_steps(x, step)
         grad = grads[0].to(position.dtype)
         inside = torch.ops.aten.hardtanh_backward(grad, position, low, high)
         by_step = _by_step(grad, inside, position.clamp_(low, high), rounding, step.shape) if ctx.needs_input_grad[1] else None
         return inside.to(x.dtype), by_step, None, None, None
 
 
-def _position(x: Tensor, step: Tensor) -> Tensor:
+def in_steps(x: Tensor, step: Tensor) -> Tensor:
     """``x`` in steps, a new tensor, at least as precise as the step."""
     return x.to(torch.promote_types(x.dtype, step.dtype)) / step
 

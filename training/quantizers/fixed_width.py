@@ -1,4 +1,4 @@
-"""What weight quantisers share whose levels are of one width by nature: there is nothing to anneal."""
+"""What quantisers share whose levels are of one width by nature: there is nothing to anneal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class FixedWidth(nn.Module, ABC):
-    """A weight quantiser that is at its target from the start, whatever ``bits`` is set to.
+    """A quantiser that is at its target from the start, whatever ``bits`` is set to.
 
     Args:
         bits: the width.
@@ -28,7 +28,7 @@ class FixedWidth(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Fake-quantise a weight; its dtype is kept."""
+        """Fake-quantise a tensor; its dtype is kept."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Encoded:

@@ -38,10 +38,14 @@ class LearnedClip(UniformGrid):
         return self.alpha.clamp(min=SMALLEST_BOUND) / self.levels
 
 
+def weight_bound(weight: Tensor, axis: int | None, *, normalized: bool) -> float | Tensor:
+    """The first bound of a weight: three standard deviations, which for normalised weights is the published 3.0."""
+    return WEIGHT_BOUND if normalized and axis is None else WEIGHT_BOUND * spread(weight, axis)
+
+
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> LearnedClip:
-    """For a weight: three standard deviations wide, which for normalised weights is the published 3.0."""
-    bound = WEIGHT_BOUND if normalized and axis is None else WEIGHT_BOUND * spread(weight, axis)
-    return LearnedClip(bits, signed=True, narrow=True, bound=bound, axis=axis)
+    """For a weight, normalised or not; the bound starts at :func:`weight_bound`."""
+    return LearnedClip(bits, signed=True, narrow=True, bound=weight_bound(weight, axis, normalized=normalized), axis=axis)
 
 
 def for_activation(bits: int, *, signed: bool) -> LearnedClip:

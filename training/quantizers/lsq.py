@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from edgeq.training.quantizers.first_batch import FirstBatch
 from edgeq.training.quantizers.start import magnitude
 from edgeq.training.quantizers.straight_through import scale_gradient
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND
-
-CARRIER_BITS = 8
+from edgeq.training.quantizers.uniform import CARRIER_BITS, SMALLEST_BOUND
 
 
 class Lsq(FirstBatch):

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeq.training.quantizers.fake_quant import in_steps
 from edgeq.training.quantizers.first_batch import FirstBatch
 from edgeq.training.quantizers.protocol import along
 from edgeq.training.quantizers.start import spread
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND
+from edgeq.training.quantizers.uniform import CARRIER_BITS, SMALLEST_BOUND
 
 DEVIATIONS = 3.0  # the threshold starts at so many standard deviations, as published for weights
-CARRIER_BITS = 8
 
 
 class _TrainedThreshold(torch.autograd.Function):
@@ -30,14 +30,14 @@ class _TrainedThreshold(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, log_threshold: Tensor, step: Tensor, low: int, high: int, rounding: bool) -> Tensor:
         ctx.save_for_backward(x, log_threshold, step)
         ctx.options = (low, high, rounding)
-        clipped = (x.to(torch.promote_types(x.dtype, step.dtype)) / step).clamp_(low, high)
+        clipped = in_steps(x, step).clamp_(low, high)
         return (clipped.round_() if rounding else clipped).mul_(step).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, log_threshold, step = ctx.saved_tensors
         low, high, rounding = ctx.options
-        position = x.to(torch.promote_types(x.dtype, step.dtype)) / step
+        position = in_steps(x, step)
         level = position.round() if rounding else position
         inside = (level >= low) & (level <= high)
         error = torch.where(inside, level - position, level.clamp(low, high))

@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.training.quantizers.fake_quant import fake_quantize
-from edgeq.training.quantizers.learned_clip import WEIGHT_BOUND, LearnedClip
+from edgeq.training.quantizers.learned_clip import LearnedClip, weight_bound
 from edgeq.training.quantizers.protocol import along
-from edgeq.training.quantizers.start import spread
 from edgeq.training.quantizers.straight_through import straight_through
 
 if TYPE_CHECKING:
@@ -30,6 +29,5 @@ class Ternary(LearnedClip):
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> Ternary:
-    """For a weight: three standard deviations wide, which for normalised weights is the published 3.0."""
-    bound = WEIGHT_BOUND if normalized and axis is None else WEIGHT_BOUND * spread(weight, axis)
-    return Ternary(bits, signed=True, narrow=True, bound=bound, axis=axis)
+    """For a weight, normalised or not; the bound starts where that of a learned clip does."""
+    return Ternary(bits, signed=True, narrow=True, bound=weight_bound(weight, axis, normalized=normalized), axis=axis)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
 from edgeq.errors import EdgeqError
 from edgeq.quant import QuantParams
-from edgeq.training.quantizers.fake_quant import fake_quantize
+from edgeq.training.quantizers.fake_quant import fake_quantize, in_steps
 from edgeq.training.quantizers.protocol import Encoded, along
 
+CARRIER_BITS = 8  # of what integer runtimes store
 SMALLEST_BOUND = 1e-6  # a bound may not reach zero, where the step would vanish
 
 
@@ -62,8 +62,7 @@ class UniformQuantizer(nn.Module, ABC):
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x`` on the grid, and the grid."""
         step = self.step_of(x)
-        precise = x.to(torch.promote_types(x.dtype, step.dtype))
-        integers = (precise / along(step, x, self.axis)).clamp(self.qmin, self.levels).round()
+        integers = in_steps(x, along(step, x, self.axis)).clamp(self.qmin, self.levels).round()
         return Encoded(integers, step, self.qmin, self.levels, self.axis)
 
     def after_step(self, weight: Tensor) -> None:
@@ -107,5 +106,5 @@ def require_target(quantizer: UniformQuantizer) -> None:
     Raises:
         EdgeqError: the quantiser is still being annealed.
     """
-    if quantizer.bits > 8:
+    if quantizer.bits > CARRIER_BITS:
         raise EdgeqError(f"a quantiser is still at {quantizer.bits} bits", mend="set the target widths before export")
