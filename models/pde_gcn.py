@@ -6,8 +6,7 @@ differential equations" (2022), Table 3: ``x - h S^T K2 tanh(K1 S x)`` with the 
 on the channels. In the symmetric network ``K2`` is ``K1^T``, and the step does not expand while
 ``h ||K1||^2 ||S||^2 <= 2``; ``||S||^2`` is at most 9/8 with the weights of :func:`edge_weights`.
 
-``S`` maps nodes to edges: ``(S x)_e = w_e (x_i - x_j)`` for the directed edge e from i to j. Both of its forms here, a sparse one by
-indices and a dense matrix for runtimes that can only multiply, have their exact adjoint.
+``S`` maps nodes to edges: ``(S x)_e = w_e (x_i - x_j)`` for the directed edge e from i to j.
 
 An edge and its reverse answer alike: ``S`` changes sign, and so does every odd function behind it. So a graph may hold each pair
 of nodes once and count it twice on the way back, at half the work and with the same result; not with a quantiser that has no level
@@ -15,8 +14,6 @@ at zero, which is not odd.
 """
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -38,20 +35,8 @@ def edge_weights(edges: Tensor, nodes: int) -> Tensor:
     return (degree[edges[0]] * degree[edges[1]]).rsqrt()
 
 
-class GraphGradient(nn.Module, ABC):
-    """The operator ``S`` of one graph."""
-
-    @abstractmethod
-    def gradient(self, x: Tensor) -> Tensor:
-        """``S x``: (nodes, channels) to (edges, channels)."""
-
-    @abstractmethod
-    def adjoint(self, g: Tensor) -> Tensor:
-        """``S^T g``: (edges, channels) to (nodes, channels); twice that where each edge stands for its reverse too."""
-
-
-class SparseGradient(GraphGradient):
-    """By gathering and adding up rows.
+class SparseGradient(nn.Module):
+    """The operator ``S`` of one graph and its adjoint, by gathering and adding up rows.
 
     Args:
         edges: (2, edges), int64; from row 0 to row 1.
@@ -85,39 +70,6 @@ class SparseGradient(GraphGradient):
         weighted = self.directions * self.weights * g
         zero = torch.zeros(self.nodes, g.shape[1], dtype=g.dtype, device=g.device)
         return zero.index_add(0, self.edges[0], weighted).index_add(0, self.edges[1], weighted, alpha=-1)
-
-    def dense(self) -> DenseGradient:
-        """The same operator as a matrix."""
-        rows = torch.arange(self.edges.shape[1], device=self.edges.device)
-        matrix = torch.zeros(len(rows), self.nodes, dtype=self.weights.dtype, device=self.edges.device)
-        matrix[rows, self.edges[0]] += self.weights[:, 0]
-        matrix[rows, self.edges[1]] -= self.weights[:, 0]
-        return DenseGradient(matrix, directions=self.directions)
-
-
-class DenseGradient(GraphGradient):
-    """By matrix products.
-
-    Args:
-        matrix: ``S``, (edges, nodes).
-        directions: 2 where each edge stands for its reverse too.
-    """
-
-    matrix: Tensor
-    back: Tensor
-
-    def __init__(self, matrix: Tensor, *, directions: int = 1) -> None:
-        super().__init__()
-        self.register_buffer("matrix", matrix, persistent=False)
-        self.register_buffer("back", directions * matrix.T, persistent=False)
-
-    def gradient(self, x: Tensor) -> Tensor:
-        """``S x``: (nodes, channels) to (edges, channels)."""
-        return self.matrix @ x
-
-    def adjoint(self, g: Tensor) -> Tensor:
-        """``S^T g``: (edges, channels) to (nodes, channels); twice that where each edge stands for its reverse too."""
-        return self.back @ g
 
 
 class Dropout(nn.Module):
@@ -164,7 +116,7 @@ class DiffusionStep(nn.Module):
         self.quantize_k1: nn.Module = nn.Identity()
         self.quantize_k2: nn.Module = nn.Identity()
 
-    def forward(self, x: Tensor, graph: GraphGradient) -> Tensor:
+    def forward(self, x: Tensor, graph: SparseGradient) -> Tensor:
         """(nodes, width) to (nodes, width).
 
         Operators on channels and on nodes commute. Evaluation multiplies by ``K1`` and ``K2`` where their other factor lies on
@@ -213,7 +165,7 @@ class PdeGcn(nn.Module):
         nn.init.xavier_uniform_(self.open.weight)
         nn.init.xavier_uniform_(self.close.weight)
 
-    def forward(self, x: Tensor, graph: GraphGradient) -> Tensor:
+    def forward(self, x: Tensor, graph: SparseGradient) -> Tensor:
         """Features (nodes, in_channels), also as a sparse COO tensor, to logits (nodes, classes)."""
         x = self.dropout(self.relu(self._embed(x)))
         for step in self.steps:
@@ -234,22 +186,3 @@ class PdeGcn(nn.Module):
         width = self.open.out_features
         step = 2 * edges * width * width + 2 * edges * width
         return nodes * (self.open.weight.numel() + self.close.weight.numel()) + len(self.steps) * step
-
-
-class OnGraph(nn.Module):
-    """A network with its graph: one input, as targets and exporters want it.
-
-    Args:
-        network: whose ``forward`` takes features and a graph.
-        graph: the graph.
-    """
-
-    def __init__(self, network: nn.Module, graph: GraphGradient) -> None:
-        super().__init__()
-        self.network = network
-        self.graph = graph
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (nodes, in_channels) to logits (nodes, classes)."""
-        logits: Tensor = self.network(x, self.graph)
-        return logits

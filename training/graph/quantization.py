@@ -20,7 +20,7 @@ from edgeq.training.quantizers.learned_clip import LearnedClip
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgeq.models.pde_gcn import GraphGradient
+    from edgeq.models.pde_gcn import SparseGradient
     from edgeq.training.graph.recipe import GraphScheme
 
 _SHARES = 20  # of the largest magnitude that are tried as a bound
@@ -59,7 +59,7 @@ def _weights(operator: Tensor, bits: int) -> WeightQuantizer:
 
 
 @torch.no_grad()
-def observe_bounds(model: PdeGcn, x: Tensor, graph: GraphGradient) -> None:
+def observe_bounds(model: PdeGcn, x: Tensor, graph: SparseGradient) -> None:
     """Give each activation quantiser whose bound is still zero the one with the least squared error on what it meets in one pass.
 
     Few of a graph's values are large: at 4 bits a bound at the largest magnitude would round most of them to zero.
@@ -97,7 +97,7 @@ def _best_bound(clip: LearnedClip, x: Tensor) -> float:
 
 
 @torch.inference_mode()
-def graph_activation_error(model: PdeGcn, x: Tensor, graph: GraphGradient, labels: Tensor, where: Tensor) -> ActivationError:
+def graph_activation_error(model: PdeGcn, x: Tensor, graph: SparseGradient, labels: Tensor, where: Tensor) -> ActivationError:
     """The MSE "4A -> 32A" of Table 3: over the states of all steps behind their quantisers, stacked, on all nodes.
 
     The reference clips at the same bounds and does not round; weights are the same.
@@ -130,7 +130,7 @@ def graph_activation_error(model: PdeGcn, x: Tensor, graph: GraphGradient, label
     return ActivationError(mse, mse**0.5, blocks, right, len(labels))
 
 
-def _states(model: PdeGcn, x: Tensor, graph: GraphGradient) -> tuple[list[Tensor], Tensor]:
+def _states(model: PdeGcn, x: Tensor, graph: SparseGradient) -> tuple[list[Tensor], Tensor]:
     found: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, out: Tensor) -> None:
