@@ -7,7 +7,7 @@ pixels: the same code runs on both.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -26,26 +26,12 @@ _ONE = 1 << _POINT
 Array = Any
 
 
-class Augmenter(Protocol):
-    """What was drawn for one batch."""
-
-    def apply(self, images: Array) -> Array:
-        """Another batch: uint8, (n, height, width, channels), on the device of ``images``."""
-        ...
+@dataclass(frozen=True, slots=True, eq=False)
+class _Draws:
+    """What was drawn for one batch, an array a field."""
 
     def moved(self, move: Callable[[NDArray[np.int64]], Array]) -> Self:
         """The same draws with each array passed through ``move``, such as onto a device."""
-        ...
-
-    def take(self, where: slice) -> Self:
-        """The draws of a part of the batch."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Draws:
-    def moved(self, move: Callable[[NDArray[np.int64]], Array]) -> Self:
-        """The same draws, elsewhere."""
         return type(self)(*(move(getattr(self, field.name)) for field in fields(self)))
 
     def take(self, where: slice) -> Self:
@@ -75,7 +61,7 @@ class CropFlip(_Draws):
         return cls(top[:, np.newaxis] + np.arange(height), left[:, np.newaxis] + across)
 
     def apply(self, images: Array) -> Array:
-        """Crop and mirror."""
+        """Crop and mirror: another batch, uint8, (n, height, width, channels), on the device of ``images``."""
         return _pick(images, self.rows[:, :, None], self.columns[:, None, :])
 
 
@@ -111,7 +97,7 @@ class Affine(_Draws):
         return cls(np.rint(matrix * _ONE * _ONE).astype(np.int64), np.arange(height)[None, :, None], np.arange(width)[None, None, :])
 
     def apply(self, images: Array) -> Array:
-        """Warp."""
+        """Warp: another batch, uint8, (n, height, width, channels), on the device of ``images``."""
         m = [self.matrix[:, i, None, None] for i in range(6)]
         row, column = ((m[i] * self.y + m[i + 1] * self.x + m[i + 2]) >> _POINT for i in (0, 3))
         top, left = row >> _POINT, column >> _POINT
