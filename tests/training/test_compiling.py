@@ -12,6 +12,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from edgeq.training.compiling import compiled
 from edgeq.training.insertion import quantize, set_bits
+from edgeq.training.quantizers.tracked_range import TrackedRange
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -78,6 +79,18 @@ def test_annealing_compiles_twice_and_breaks_no_graph(network: nn.Module) -> Non
         step(network, run)
         graphs.append(counter.frame_count)
     assert graphs == [1] + [2] * (len(WIDTHS) - 1)
+
+
+def test_a_zero_anywhere_in_the_range_breaks_no_graph_either() -> None:
+    """Its zero point moves with every batch."""
+    network = quantize(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 4)), Scheme(4, 6, affine=True)).train()
+    assert any(isinstance(module, TrackedRange) for module in network.modules())
+    counter = CompileCounterWithBackend("aot_eager")
+    run = compiled(network, backend=counter)
+    for bits in (16, 15, 9, None):
+        set_bits(network, bits)
+        step(network, run)
+    assert counter.frame_count == 2
 
 
 def test_it_computes_what_the_network_does(network: nn.Module) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from edgeq.quant import QuantParams
 from edgeq.training import agreement
+from edgeq.training.quantizers.fake_quant import in_steps
+from edgeq.training.quantizers.straight_through import straight_through
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid, require_target
 
 
@@ -40,7 +42,7 @@ class TrackedRange(UniformGrid):
     @property
     def zero_point(self) -> int:
         """The stored integer that stands for zero, 0 to ``2^b - 1``."""
-        return int((-self.least / self.step).round().nan_to_num())  # a run that diverged shows in its values
+        return int(self._zero)
 
     @property
     def levels(self) -> int:
@@ -53,18 +55,30 @@ class TrackedRange(UniformGrid):
         return -self.zero_point
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fake-quantise; in training, follow the batch first."""
+        """Fake-quantise; in training, follow the batch first. The gradient passes strictly inside the range."""
         if self.training:
             with torch.no_grad():
                 least, most = agreement.least(x.amin().to(self.least.dtype)), agreement.largest(x.amax().to(self.most.dtype))
                 self.least.copy_(torch.minimum(least, self.least.lerp(least, self.decay)).clamp(max=0.0))
                 self.most.copy_(torch.maximum(most, self.most.lerp(most, self.decay)).clamp(min=0.0))
-        return super().forward(x)
+        with torch.no_grad():
+            zero, step = self._zero, self.step
+            low, high = 0 - zero, self._highest - zero
+            position = in_steps(x, step)
+            inside = (position > low) & (position < high)
+            clipped = position.clamp_(low, high)
+            value = (clipped.round_() if self.rounding else clipped).mul_(step).to(x.dtype)
+        return straight_through(value, torch.where(inside, x, x.detach()))
 
     def quant_params(self) -> QuantParams:
         """The grid in uint8, with its own zero point."""
         require_target(self)
         return QuantParams.of(self.step.detach().cpu().numpy(), self.zero_point, "uint8", 0, self._highest)
+
+    @property
+    def _zero(self) -> Tensor:
+        """The zero point, still a tensor: taking the number out of one breaks a compiled graph."""
+        return (-self.least / self.step).round().nan_to_num()  # a run that diverged shows in its values
 
     @property
     def _highest(self) -> int:

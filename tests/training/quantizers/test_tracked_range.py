@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeq.training.quantizers.fake_quant import fake_quantize
 from edgeq.training.quantizers.tracked_range import TrackedRange, for_activation
 
 ends = st.floats(-100, 100, width=32)
@@ -69,3 +70,20 @@ def test_gradients_pass_inside() -> None:
     made(x).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [0, 1, 1, 1, 0]
+
+
+@given(st.lists(ends, min_size=1, max_size=8), st.integers(2, 16), st.booleans())
+def test_values_and_gradients_are_those_of_the_fake_quantiser_of_the_grid(batch: list[float], bits: int, rounding: bool) -> None:
+    """Which takes the ends of the range as numbers, where training keeps them in tensors."""
+    made = trained(bits, batch)
+    made.rounding = rounding
+    beyond = torch.tensor([*batch, *(1.5 * value for value in batch), 0.0])
+    x, expected_x = beyond.clone().requires_grad_(), beyond.clone().requires_grad_()
+    value = made(x)
+    expected = fake_quantize(expected_x, made.step, made.qmin, made.levels, rounding=rounding)
+    assert value.tolist() == expected.tolist()
+    value.sum().backward()
+    expected.sum().backward()
+    assert x.grad is not None
+    assert expected_x.grad is not None
+    assert x.grad.tolist() == expected_x.grad.tolist()
