@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.scheme_facts import lower_untrained
+from edgeq.deploy.scheme_facts import in_float, lower_untrained
 from edgeq.deploy.scheme_judging import exported, finding, refused, unlowered
 from edgeq.dialect import DIALECTS, dialect_for
 from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError, UnknownName
@@ -71,7 +71,7 @@ def target_names(given: Sequence[str]) -> list[str]:
 
 
 def check_scheme(model: fx.GraphModule, input_shape: tuple[int, ...], targets: Sequence[str]) -> tuple[Checked, ...]:
-    """Ask each target about an untrained network; the network's ranges are set to those of noise.
+    """Ask each target about an untrained network of images; the network's ranges are set to those of noise.
 
     Args:
         model: as :func:`edgeq.training.insertion.quantize` makes it.
@@ -81,7 +81,19 @@ def check_scheme(model: fx.GraphModule, input_shape: tuple[int, ...], targets: S
     Raises:
         UsageError: an operation of the network has no ONNX form, or a target does not come in the kind named.
     """
-    lowered = lower_untrained(model, input_shape)
+    return check_lowered(lower_untrained(model, input_shape), targets)
+
+
+def check_lowered(lowered: Lowered, targets: Sequence[str]) -> tuple[Checked, ...]:
+    """Ask each target about a network and what it asks for.
+
+    Args:
+        lowered: the network.
+        targets: names from :func:`target_names`.
+
+    Raises:
+        UsageError: a target does not come in the kind named.
+    """
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
         return tuple(_check(name, lowered, Path(folder)) for name in targets)
 
@@ -122,21 +134,32 @@ def _usable(name: str) -> tuple[Target | None, str, str]:
 
 def _findings(name: str, target: Target | None, lowered: Lowered, folder: Path, why_not: str) -> tuple[Finding, ...]:
     if target is not None and target.capabilities.dialect is None:
-        why = f"it runs the checkpoint itself: {target.capabilities.summary}"
-        return tuple(finding(one, "exact", "float", why) for one in lowered.asked)
+        return _of_checkpoint(target, lowered)
     if lowered.model is None:
         return unlowered(lowered.asked)
+    asked = lowered.asked
     try:
         dialect = dialect_for(name)
-        written, refusal = _export(lowered.model, dialect)
+        model = lowered.model(dialect.format)
+        asked = (*asked, *in_float(model))
+        written, refusal = _export(model, dialect)
         plan = (
             None
             if why_not or not isinstance(target, Planner)
             else _plan(target, written, folder / f"{name.replace(':', '-')}.{dialect.format}")
         )
     except EdgeqError as error:
-        return refused(lowered.asked, error)
-    return tuple(exported(one, target, dialect, written, refusal, plan) for one in lowered.asked)
+        return refused(asked, error)
+    return tuple(exported(one, target, dialect, written, refusal, plan) for one in asked)
+
+
+def _of_checkpoint(target: Target, lowered: Lowered) -> tuple[Finding, ...]:
+    """What a target makes of the network that needs no file but the checkpoint."""
+    if lowered.unopened is not None:
+        return refused(lowered.asked, lowered.unopened)
+    asked = lowered.asked if lowered.model is None else (*lowered.asked, *in_float(lowered.model("onnx")))
+    why = f"it runs the checkpoint itself: {target.capabilities.summary}"
+    return tuple(finding(one, "exact", "float", why) for one in asked)
 
 
 def _export(model: ir.Model, dialect: Dialect) -> tuple[Exported, EdgeqError | None]:

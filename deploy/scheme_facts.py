@@ -42,6 +42,7 @@ class Asked:
         refusal: why they have no integer form at all; empty where they have one.
         mend: of the refusal.
         needs: what has to be there for the method to be the published one; empty for nothing.
+        ops: the operators that compute with them; empty where the kind and the order of layers tell.
     """
 
     kind: Kind
@@ -53,6 +54,7 @@ class Asked:
     refusal: str = ""
     mend: str = ""
     needs: str = ""
+    ops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,14 @@ class Lowered:
     """An untrained network and what it asks for.
 
     Attributes:
-        asked: by kind.
-        model: the network in QDQ form; None where something in it has no integer form.
+        asked: by kind, what is computed in float left out.
+        model: the network in QDQ form, for a format; None where something in it has no integer form.
+        unopened: why targets of checkpoints do not open the network's; None where they do.
     """
 
     asked: tuple[Asked, ...]
-    model: ir.Model | None
+    model: Callable[[str], ir.Model] | None
+    unopened: EdgeqError | None = None
 
 
 def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> Lowered:
@@ -87,7 +91,7 @@ def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> Lowe
     if any(one.refusal for one in asked):
         return Lowered(asked, None)
     lowered = lower(model, input_shape)
-    return Lowered((*asked, *_float(lowered)), lowered)
+    return Lowered(asked, lambda _format: lowered)
 
 
 def _observe(model: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
@@ -109,7 +113,7 @@ def _weights(model: fx.GraphModule) -> Iterable[Asked]:
         layer: Any = model.get_submodule(path)
         scales = "one scale a channel" if layer.quantizer.clip.axis is not None else "one scale a tensor"
         method = find("weights", assignment.weight_method(name))
-        groups.add(kind, f"{_bits(bits)}, {method.name}, {scales}", method.needs, bits, [path], partial(_weight_grid, layer))
+        groups.add(kind, f"{counted_bits(bits)}, {method.name}, {scales}", method.needs, bits, [path], partial(_weight_grid, layer))
     return sorted(groups.asked(), key=lambda one: one.kind != "weights")
 
 
@@ -120,7 +124,7 @@ def _activations(model: fx.GraphModule) -> Iterable[Asked]:
         quantizer: Any = model.get_submodule(f"quantizers.{name}")
         tensors = [tensor for tensor, grid in assignment.placement.tensors.items() if grid == name] or [name]
         method = find("activations", assignment.activation_method(spec))
-        what = f"{_bits(spec.bits)}, {method.name}{_zero(spec, quantizer)}"
+        what = f"{counted_bits(spec.bits)}, {method.name}{_zero(spec, quantizer)}"
         groups.add("activations", what, method.needs, spec.bits, tensors, quantizer.quant_params)
     return groups.asked()
 
@@ -150,12 +154,13 @@ class _Groups:
         for key, names in self.names.items():
             kind, what, needs, narrow, refusal, mend = key
             scales = [grid.scale for grid in self.grids[key]]
-            several, round_ = any(scale.size > 1 for scale in scales), all(_are_powers_of_two(scale) for scale in scales)
+            several, round_ = any(scale.size > 1 for scale in scales), all(are_powers_of_two(scale) for scale in scales)
             found.append(Asked(kind, what, tuple(names), narrow, several, round_, refusal, mend, needs))
         return found
 
 
-def _are_powers_of_two(scale: np.ndarray[Any, np.dtype[np.float32]]) -> bool:
+def are_powers_of_two(scale: np.ndarray[Any, np.dtype[np.float32]]) -> bool:
+    """Whether each of some scales is one."""
     return bool((np.frexp(scale)[0] == 0.5).all())  # the mantissa of one
 
 
@@ -165,7 +170,7 @@ def _zero(spec: GridSpec, quantizer: Any) -> str:
     return ", zero where its range puts it" if hasattr(quantizer, "zero_point") else ", zero in the middle"
 
 
-def _float(model: ir.Model) -> list[Asked]:
+def in_float(model: ir.Model) -> list[Asked]:
     """What the lowered network computes in float; nothing of it is a mistake of the scheme, but not every runtime can."""
     from edgeq.qdq import read_qdq
 
@@ -173,5 +178,6 @@ def _float(model: ir.Model) -> list[Asked]:
     return [Asked("float", "float32, as the scheme leaves them", names)] if names else []
 
 
-def _bits(bits: int) -> str:
+def counted_bits(bits: int) -> str:
+    """A width, for people."""
     return f"{bits} bit{'s' * (bits > 1)}"

@@ -123,7 +123,9 @@ def _stored(one: Asked, dialect: Dialect) -> str:
 
 
 def _ops(one: Asked, plan: Plan) -> list[PlannedOp]:
-    """The operators that a kind of tensor is computed by: layers in the order of the network, or the rest."""
+    """The operators that a kind of tensor is computed by: those named, else layers in the order of the network, or the rest."""
+    if one.ops:
+        return [op for op in plan.ops if op.name.partition("/")[0] in one.ops]  # in ONNX its kind stands behind
     layers = [op for op in plan.ops if op.macs]
     ends = [layers[0], layers[-1]] if layers else []
     if one.kind == "weights":

@@ -71,13 +71,13 @@ def required(output: Path | None) -> Path:
     return output
 
 
-def on_graphs(flags: Mapping[str, Any], layers: Sequence[str] | None, check: Sequence[str] | None) -> dict[str, Any]:
+def on_graphs(flags: Mapping[str, Any], layers: Sequence[str] | None) -> dict[str, Any]:
     """The flags that mean something for a graph network.
 
     Raises:
         UsageError: another one is given.
     """
-    others = {"layer": layers, "check": check, **{name: value for name, value in flags.items() if name not in _ON_GRAPHS}}
+    others = {"layer": layers, **{name: value for name, value in flags.items() if name not in _ON_GRAPHS}}
     for name, value in others.items():
         if value is not None and value != []:
             raise UsageError(f"--{name.replace('_', '-')} means nothing for a graph network", mend="leave it out")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from edgeq.deploy.scheme_check import Checked
     from edgeq.deploy.scheme_judging import Finding
+    from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.recipe import Recipe
 
 _COLUMNS = ("tensors", "number", "as asked for", "in the file", "verdict", "runs in", "why", "mend")
@@ -31,17 +32,46 @@ def check_run(recipe: Recipe, data_dir: Path | None, targets: Sequence[str], *, 
         GateFailed: a target cannot hold the scheme exactly.
         TargetError: a target could not be asked here.
     """
-    from edgeq.deploy import console
     from edgeq.deploy.inputs import load_data
-    from edgeq.deploy.scheme_check import check_scheme, require, target_names
+    from edgeq.deploy.scheme_check import check_scheme
     from edgeq.training.checkpoint import build_model
+
+    names = _asked(recipe, targets)
+    source = load_data(recipe.data, data_dir)
+    model: Any = build_model(recipe, source.shape, len(source.classes))
+    _show(recipe, check_scheme(model, source.shape, names), as_json=as_json)
+
+
+def check_graph_run(recipe: GraphRecipe, data_dir: Path | None, targets: Sequence[str], *, as_json: bool = False) -> None:
+    """The same for a network that reads a graph, which goes into the file with it.
+
+    Raises:
+        UsageError: the run is in FP32, or a target is unknown.
+        GateFailed: a target cannot hold the scheme exactly.
+        TargetError: a target could not be asked here.
+    """
+    from edgeq.data import load_graph
+    from edgeq.deploy.scheme_check import check_lowered
+    from edgeq.deploy.scheme_graph import lower_untrained_graph
+
+    names = _asked(recipe, targets)
+    lowered = lower_untrained_graph(recipe, load_graph(recipe.data, data_dir))
+    _show(recipe, check_lowered(lowered, names), as_json=as_json)
+
+
+def _asked(recipe: Recipe | GraphRecipe, targets: Sequence[str]) -> list[str]:
+    from edgeq.deploy.scheme_check import target_names
 
     names = target_names(targets)
     if recipe.scheme is None:
         raise UsageError("--check asks about a quantisation, and FP32 training has none", mend="leave out --fp32, or give --weight-bits")
-    source = load_data(recipe.data, data_dir)
-    model: Any = build_model(recipe, source.shape, len(source.classes))
-    found = check_scheme(model, source.shape, names)
+    return names
+
+
+def _show(recipe: Recipe | GraphRecipe, found: Sequence[Checked], *, as_json: bool) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.scheme_check import require
+
     if as_json:
         console.write_json("check", {"recipe": recipe, "targets": [_record(checked) for checked in found]})
     else:

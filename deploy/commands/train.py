@@ -94,7 +94,12 @@ def command(
     if reads_graph(model, path):
         if log is not None or cpu:
             raise UsageError("--log and --cpu mean nothing for a graph network", mend="leave them out")
-        on_graph = graph_recipe(path, model, data, quant.on_graphs(scheme, layers, check), given, fp32=fp32)
+        on_graph = graph_recipe(path, model, data, quant.on_graphs(scheme, layers), given, fp32=fp32)
+        if check:
+            from edgeq.deploy.scheme_report import check_graph_run
+
+            check_graph_run(on_graph, data_dir, check, as_json=as_json)
+            return
         start = None if init_from is None else Path(init_from)
         trained = run_graph(on_graph, data_dir, quant.required(output), start=start, resume=resume, overwrite=overwrite, threads=threads)
         show(trained, as_json=as_json)

@@ -47,8 +47,8 @@ class TestSchemeOf:
 
 def test_a_graph_network_knows_widths_and_placement_only() -> None:
     flags = {"weight_bits": 4, "act_bits": None, "placement": None, "per_channel": None}
-    assert on_graphs(flags, None, None) == {"weight_bits": 4, "act_bits": None, "placement": None}
-    for others in ((flags | {"per_channel": True}, None, None), (flags, ["a=weight_bits:2"], None), (flags, None, ["ort-cpu"])):
+    assert on_graphs(flags, None) == {"weight_bits": 4, "act_bits": None, "placement": None}
+    for others in ((flags | {"per_channel": True}, None), (flags, ["a=weight_bits:2"])):
         with pytest.raises(UsageError, match="means nothing for a graph network"):
             on_graphs(*others)
 
