@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from edgeq.errors import ArtefactError, UsageError
@@ -14,7 +14,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-Record = TypeVar("Record")
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
+
+
+def check_text(name: str, value: object) -> None:
+    """Refuse what is no text.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(value, str):
+        raise UsageError(f"{name} is {value!r}", mend="give its name in quotes")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if type(value) is not bool:
+        raise UsageError(f"{name} is {value!r}", mend="choose true or false")
+
+
+def check_count(name: str, value: object, least: int) -> None:
+    """Refuse what is no whole number from ``least`` on.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if type(value) is not int or value < least:
+        raise UsageError(f"{name} is {value!r}", mend=f"choose a whole number, at least {least}")
 
 
 def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf) -> None:
@@ -58,11 +90,9 @@ def read_record(kind: type[Record], content: object, what: str) -> Record:
     Raises:
         UsageError: it is no table, or a field is unknown, missing or of another type.
     """
-    if isinstance(content, kind):
-        return content
-    if not isinstance(content, dict) or not is_dataclass(kind):
-        raise UsageError(f"{what} is {content!r}", mend=f"give a table, such as [{what}]")
     known = [field.name for field in fields(kind)]
+    if not isinstance(content, dict):
+        raise UsageError(f"{what} is {content!r}", mend=f"give a table of {', '.join(known)}")
     if unknown := set(content) - set(known):
         raise UsageError(f"{what} has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(known)}")
     try:

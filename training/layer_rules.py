@@ -8,9 +8,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError
+from edgeq.training.checks import check_flag, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 _BITS = ("weight_bits", "act_bits")
 _METHODS = ("weights", "activations")
@@ -46,8 +47,8 @@ class LayerRule:
         for name in _METHODS:
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name} of the layers {self.match!r} is {getattr(self, name)!r}", mend="give a method's name in quotes")
-        if self.per_channel is not None and type(self.per_channel) is not bool:
-            raise UsageError(f"per_channel of the layers {self.match!r} is {self.per_channel!r}", mend="choose true or false")
+        if self.per_channel is not None:
+            check_flag(f"per_channel of the layers {self.match!r}", self.per_channel)
         if not self.changes():
             raise UsageError(f"the rule for the layers {self.match!r} says nothing", mend=f"give {', '.join(CHANGES)}")
 
@@ -56,18 +57,15 @@ class LayerRule:
         return {name: value for name, value in asdict(self).items() if name != "match" and value is not None}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> LayerRule:
+    def from_dict(cls, content: object) -> LayerRule:
         """A rule from a table of a recipe.
 
         Raises:
-            UsageError: a field is unknown, missing, or out of range.
+            UsageError: it is no table, or a field is unknown, missing, or out of range.
         """
-        known = [field.name for field in fields(cls)]
-        if unknown := set(content) - set(known):
-            raise UsageError(f"a rule for layers has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(known)}")
-        if "match" not in content:
+        if isinstance(content, dict) and "match" not in content:
             raise UsageError("a rule for layers does not say which", mend='name them, as in match = "stages.2.*"')
-        return cls(**content)
+        return read_record(cls, content, "a rule for layers")
 
 
 CHANGES = tuple(field.name for field in fields(LayerRule) if field.name != "match")

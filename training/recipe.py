@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from edgeq.data import Augmentation
 from edgeq.errors import UsageError
-from edgeq.training.checks import as_tuples, check_choice, check_number, read_record, read_toml
+from edgeq.training.any_recipe import AnyRecipe
+from edgeq.training.checks import check_choice, check_count, check_flag, check_number, check_text, read_record
 from edgeq.training.optimization import Group, Optimizer, Schedule
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
+    from collections.abc import Callable, Mapping
 
 MOST_BITS = 24
 _MOMENTUM = 0.9
@@ -35,7 +34,7 @@ Loss = Literal["cross-entropy", "squared-hinge"]
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(AnyRecipe):
     """A training run. The defaults are the published ones of Ben-Yair et al. for CIFAR: SGD, cosine, bits annealed from 16.
 
     Attributes:
@@ -66,8 +65,6 @@ class Recipe:
         consistency: weight of the mean squared difference between block outputs with and without rounded activations.
     """
 
-    model: str
-    data: str
     scheme: Scheme | None = None
     epochs: int = 200
     batch_size: int = 128
@@ -93,13 +90,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("model", "data", "init_from", "teacher"):
-            value = getattr(self, name)
-            if not isinstance(value, str) and (value is not None or name in ("model", "data")):
-                raise UsageError(f"{name} is {value!r}", mend="give its name in quotes")
+            if name in ("model", "data") or getattr(self, name) is not None:
+                check_text(name, getattr(self, name))
         for name, least in (("epochs", 1), ("batch_size", 2), ("anneal_from", 2), ("seed", 0)):
-            number = getattr(self, name)
-            if type(number) is not int or number < least:
-                raise UsageError(f"{name} is {number!r}", mend=f"choose a whole number, at least {least}")
+            check_count(name, getattr(self, name), least)
         if self.anneal_from > MOST_BITS:
             raise UsageError(f"anneal_from is {self.anneal_from}", mend=f"choose at most {MOST_BITS}: float32 has no more levels")
         for name, most in _SHARES.items():
@@ -115,8 +109,7 @@ class Recipe:
         check_choice("loss", self.loss, Loss)
         if self.augmentation is not None:
             check_choice("augmentation", self.augmentation, Augmentation)
-        if type(self.compiled) is not bool:
-            raise UsageError(f"compiled is {self.compiled!r}", mend="choose true or false")
+        check_flag("compiled", self.compiled)
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -126,11 +119,6 @@ class Recipe:
             raise UsageError("consistency looks inside the network, where torch.compile lets nobody", mend="leave out one of them")
         if self.optimizer.name == "adam" and self.momentum != _MOMENTUM:
             raise UsageError(f"momentum is {self.momentum}, and Adam has none", mend="give betas in [optimizer]")
-
-    @property
-    def name(self) -> str:
-        """``model scheme``, for tables."""
-        return f"{self.model} {'FP32' if self.scheme is None else self.scheme.name}"
 
     def bits(self, epoch: int) -> int | None:
         """The width that holds in an epoch, or None where every quantiser is at its target.
@@ -143,45 +131,30 @@ class Recipe:
         bits = self.anneal_from - epoch * 20 // self.epochs
         return bits if bits > self.scheme.least_bits else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, for JSON."""
-        return asdict(self)
-
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Recipe:
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`.
 
         Raises:
             UsageError: a field is unknown, missing, of another type or out of range.
         """
-        known = {field.name for field in fields(cls)}
-        if unknown := set(content) - known:
-            raise UsageError(f"a recipe has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(sorted(known))}")
-        values = as_tuples(content)
-        if (scheme := values.get("scheme")) is not None:
-            values["scheme"] = Scheme.from_dict(scheme)
-        for name, kind in (("optimizer", Optimizer), ("schedule", Schedule)):
+        values = dict(content)
+        for name, read in _TABLES.items():
             if name in values:
-                values[name] = read_record(kind, values[name], name)
-        if "groups" in values:
-            values["groups"] = _groups(values["groups"])
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise UsageError(f"the recipe cannot be used: {error}", mend="give model and data, numbers as numbers") from error
-
-    @classmethod
-    def from_toml(cls, path: Path) -> Recipe:
-        """Read a recipe; the table ``[scheme]`` holds the quantisation, without it training is FP32.
-
-        Raises:
-            ArtefactError: the file is missing or no TOML.
-            UsageError: its fields are wrong.
-        """
-        return cls.from_dict(read_toml(path))
+                values[name] = read(values[name])
+        return read_record(cls, values, "a recipe")
 
 
 def _groups(content: object) -> tuple[Group, ...]:
-    if not isinstance(content, tuple):
+    if not isinstance(content, list | tuple):
         raise UsageError(f"groups is {content!r}", mend="give each group as a table [[groups]]")
     return tuple(read_record(Group, group, "groups") for group in content)
+
+
+_TABLES: Mapping[str, Callable[[Any], Any]] = {
+    "scheme": lambda content: None if content is None else Scheme.from_dict(content),
+    "optimizer": lambda content: read_record(Optimizer, content, "optimizer"),
+    "schedule": lambda content: read_record(Schedule, content, "schedule"),
+    "groups": _groups,
+}
+"""What becomes of the tables of a file."""

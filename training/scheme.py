@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UnknownName, UsageError
 from edgeq.placement import FIRST_LAST, FirstLast, PlacementName
+from edgeq.training.checks import check_choice, check_flag, read_record
 from edgeq.training.layer_rules import LayerRule
 from edgeq.training.quantizers.catalogue import Role, find, methods
 
@@ -63,11 +64,10 @@ class Scheme:
             if type(bits) is not int or not least <= bits <= 8:
                 raise UsageError(f"{name} is {bits}", mend="choose a width from 2 to 8 bits")
         for name in _FLAGS:
-            if type(getattr(self, name)) is not bool:
-                raise UsageError(f"{name} is {getattr(self, name)!r}", mend="choose true or false")
-        _check_choice("placement", self.placement, get_args(PlacementName))
+            check_flag(name, getattr(self, name))
+        check_choice("placement", self.placement, PlacementName)
         if self.first_last is not None:
-            _check_choice("first_last", self.first_last, get_args(FirstLast))
+            check_choice("first_last", self.first_last, FirstLast)
         self._check_methods()
 
     def _check_methods(self) -> None:
@@ -102,19 +102,21 @@ class Scheme:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Scheme:
+    def from_dict(cls, content: object) -> Scheme:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            UsageError: a field is unknown, or out of range.
+            UsageError: it is no table, or a field is unknown, or out of range.
         """
-        known = cls.__dataclass_fields__
-        if unknown := set(fields) - set(known):
-            raise UsageError(f"a scheme has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(known)}")
-        rules = fields.get("layers", ())
-        if not isinstance(rules, list | tuple):
-            raise UsageError(f"layers is {rules!r}", mend="give each rule as a table [[scheme.layers]]")
-        return cls(**{**fields, "layers": tuple(LayerRule.from_dict(rule) for rule in rules)})
+        if isinstance(content, dict) and "layers" in content:
+            content = {**content, "layers": _rules(content["layers"])}
+        return read_record(cls, content, "scheme")
+
+
+def _rules(content: object) -> tuple[LayerRule, ...]:
+    if not isinstance(content, list | tuple):
+        raise UsageError(f"layers is {content!r}", mend="give each rule as a table [[scheme.layers]]")
+    return tuple(LayerRule.from_dict(rule) for rule in content)
 
 
 def check_method(role: Role, name: str, bits: int, where: str = "") -> None:
@@ -139,8 +141,3 @@ def check_method(role: Role, name: str, bits: int, where: str = "") -> None:
 def _binary(role: Role) -> str:
     found = [method.name for method in methods(role) if 1 in method.widths]
     return f"choose 2 to 8 bits{', or a method with one bit: ' + ', '.join(found) if found else ''}"
-
-
-def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"no {name} is called {value!r}", mend=f"choose one of {', '.join(known)}")

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from edgeq.errors import UsageError
-from edgeq.training.checks import check_choice, check_number, read_record
+from edgeq.training.checks import check_choice, check_count, check_number, read_record
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class Size:
 
 def test_records_from_tables() -> None:
     assert read_record(Size, {"width": 3, "marks": [1.0, 2.0]}, "size") == Size(3, (1.0, 2.0))
-    assert read_record(Size, Size(4), "size") == Size(4)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +43,13 @@ def test_limits() -> None:
         check_number("x", -0.1, 0, 1)
     with pytest.raises(UsageError, match=r"x is 2\n  mend: choose at most 1"):
         check_number("x", 2, most=1)
+
+
+@pytest.mark.parametrize("value", ["1", True, None, 2.0, 0])
+def test_what_is_no_count(value: object) -> None:
+    check_count("x", 1, 1)
+    with pytest.raises(UsageError, match=r"x is .*\n  mend: choose a whole number, at least 1"):
+        check_count("x", value, 1)
 
 
 def test_choices() -> None:

@@ -159,6 +159,7 @@ class TestFields:
             ("model", 3),
             ("data", None),
             ("scheme", "4W/4A"),
+            ("scheme", 4),
             ("scheme", {"weight_bits": 9}),
             ("scheme", {"weight_bits": 4.5}),
             ("scheme", {"act_bits": 1}),

@@ -76,6 +76,7 @@ class TestRefusals:
             {"first_last": "first"},
             {"layers": "fc"},
             {"layers": [{"match": "fc"}]},
+            {"layers": [3]},
             {"bits": 4},
         ],
     )

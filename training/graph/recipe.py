@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from edgeq.errors import UsageError
-from edgeq.training.checks import read_record, read_toml
+from edgeq.training.any_recipe import AnyRecipe
+from edgeq.training.checks import check_choice, check_count, check_flag, check_number, check_text, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 FLOAT = 32
 ActivationQuantizer = Literal["signed", "released"]
@@ -40,13 +39,8 @@ class GraphScheme:
             if type(bits) is not int or not (2 <= bits <= 8 or bits == widest):
                 more = ", or 32 for float" if widest == FLOAT else ""
                 raise UsageError(f"{name} is {bits}", mend=f"choose a width from 2 to 8 bits{more}")
-        if self.activations not in get_args(ActivationQuantizer):
-            raise UsageError(
-                f"no activation quantiser is called {self.activations!r}", mend=f"choose {' or '.join(get_args(ActivationQuantizer))}"
-            )
-
-        if type(self.bound) not in (int, float) or not math.isfinite(self.bound) or self.bound < 0:
-            raise UsageError(f"bound is {self.bound!r}", mend="give a number that is not negative")
+        check_choice("activations", self.activations, ActivationQuantizer)
+        check_number("bound", self.bound, 0)
 
     @property
     def name(self) -> str:
@@ -55,7 +49,7 @@ class GraphScheme:
 
 
 @dataclass(frozen=True, slots=True)
-class GraphRecipe:
+class GraphRecipe(AnyRecipe):
     """A training run on one graph: full batch, Adam, the epoch of the lowest validation loss (Chen et al., GCNII, 2020).
 
     The step sizes and learning rates of the published Table 3 are not known; ``benchmarks.table3`` holds those that were chosen on the
@@ -77,8 +71,6 @@ class GraphRecipe:
         track_test: record the test accuracy of every epoch, for comparison with figures that were selected by it; nothing is chosen by it.
     """
 
-    model: str
-    data: str
     scheme: GraphScheme | None = None
     epochs: int = 1500
     patience: int = 100
@@ -93,35 +85,20 @@ class GraphRecipe:
 
     def __post_init__(self) -> None:
         for name in ("model", "data"):
-            if not isinstance(getattr(self, name), str):
-                raise UsageError(f"{name} is {getattr(self, name)!r}", mend="give its name in quotes")
+            check_text(name, getattr(self, name))
         for name, least in (("epochs", 1), ("patience", 1), ("seed", 0)):
-            number = getattr(self, name)
-            if type(number) is not int or number < least:
-                raise UsageError(f"{name} is {number!r}", mend=f"choose a whole number, at least {least}")
+            check_count(name, getattr(self, name), least)
         for name in ("lr", "weight_decay", "lr_operators", "lr_bounds", "step_size", "dropout"):
-            number = getattr(self, name)
-            if type(number) not in (int, float) or not math.isfinite(number) or number < 0:
-                raise UsageError(f"{name} is {number!r}", mend="give a number that is not negative, without quotes")
+            check_number(name, getattr(self, name), 0)
         if self.dropout >= 1 or not self.lr or not self.step_size:
             raise UsageError(
                 f"dropout {self.dropout}, lr {self.lr} or step_size {self.step_size} is out of range",
                 mend="choose dropout < 1 and the others above zero",
             )
-        if type(self.track_test) is not bool:
-            raise UsageError(f"track_test is {self.track_test!r}", mend="choose true or false")
-
-    @property
-    def name(self) -> str:
-        """``model scheme``, for tables."""
-        return f"{self.model} {'FP32' if self.scheme is None else self.scheme.name}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, for JSON."""
-        return asdict(self)
+        check_flag("track_test", self.track_test)
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> GraphRecipe:
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`.
 
         Raises:
@@ -130,13 +107,3 @@ class GraphRecipe:
         scheme = content.get("scheme")
         known = None if scheme is None else read_record(GraphScheme, scheme, "scheme")
         return read_record(cls, {**content, "scheme": known}, "a recipe of a graph network")
-
-    @classmethod
-    def from_toml(cls, path: Path) -> GraphRecipe:
-        """Read a recipe; the table ``[scheme]`` holds the quantisation, without it training is FP32.
-
-        Raises:
-            ArtefactError: the file is missing or no TOML.
-            UsageError: its fields are wrong.
-        """
-        return cls.from_dict(read_toml(path))
