@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from edgeq.data import GraphData
-    from edgeq.training.graph.loop import GraphResult
+    from edgeq.training.graph.records import GraphResult
 
 SCHEMES = ("FP32", "4W/8A", "4W/4A")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from edgeq.training.run_folder import AnyRecipe
+    from edgeq.training.any_recipe import AnyRecipe
 
 FORMAT = "edgeq.checkpoint/1"
 GRAPH_FORMAT = "edgeq.graph-checkpoint/1"
@@ -59,6 +59,16 @@ class Checkpoint:
 def model_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter and buffer, each once however often it is tied, by its first name."""
     return {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+
+
+def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors by the names that they have in a checkpoint."""
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The inverse of :func:`under`: those of a checkpoint's tensors that have the prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -178,7 +188,7 @@ def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], name:
     Raises:
         ArtefactError: the tensors are not this network's.
     """
-    found = {key.removeprefix(MODEL): tensor for key, tensor in tensors.items() if key.startswith(MODEL)}
+    found = below(MODEL, tensors)
     accept_older(model, found)
     wanted = model_state(model)
     odd = sorted(wanted.keys() ^ found.keys()) or [key for key in wanted if wanted[key].shape != found[key].shape]

@@ -12,17 +12,17 @@ from torch import nn
 
 from edgeq.data import Split, batches
 from edgeq.errors import ArtefactError, Interrupted, UsageError
-from edgeq.files import write_json
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training import losses, optimizers, run_folder, watching
 from edgeq.training.agreement import synchronize, together
 from edgeq.training.averaging import WeightAverage
+from edgeq.training.checkpoint import below, under
 from edgeq.training.compiling import compiled
 from edgeq.training.consistency import Consistent
 from edgeq.training.feeding import Feed
 from edgeq.training.insertion import set_bits
 from edgeq.training.processes import join
-from edgeq.training.records import Epoch, Progress, TrainingResult
+from edgeq.training.records import Epoch, Progress, TrainingResult, seconds_left
 from edgeq.training.run_folder import BEST, LAST, RUN, SAVE_SECONDS
 from edgeq.training.settling import settle
 from edgeq.training.stopping import stop_requests
@@ -210,7 +210,7 @@ class _Run:
             validation = self._evaluate(self.source.validation) / len(self.source.validation)
             epoch = Epoch(state.epoch, state.loss_sum / state.seen, state.correct / state.seen, validation, bits)
             better = bits is None and validation >= state.best
-            best = self._checkpoint(checkpoints.MODEL) if better else None
+            best = self._checkpoint(resumable=False) if better else None
         state.history.append(asdict(epoch))
         if better:
             state.best, state.best_epoch = validation, state.epoch
@@ -241,17 +241,13 @@ class _Run:
             time.monotonic() - self.started,
             history,
         )
-        summary = {"recipe": self.recipe.to_dict(), "best_epoch": result.best_epoch, "validation": result.validation}
-        summary |= {"test_correct": correct, "test_total": result.test_total, "history": self.state.history}
         if self.processes.rank == 0:
-            write_json(self.folder / RUN, summary, overwrite=True)
+            run_folder.write_summary(result)
         return result
 
     def _progress(self, bits: int | None) -> Progress:
         state, recipe = self.state, self.recipe
-        done = state.epoch * self.steps + state.step
-        first = self.resumed_at
-        speed = (done - first) / max(time.monotonic() - self.started, 1e-9)
+        done, total = state.epoch * self.steps + state.step, recipe.epochs * self.steps
         return Progress(
             state.epoch,
             recipe.epochs,
@@ -261,26 +257,24 @@ class _Run:
             state.correct / state.seen,
             state.history[-1]["validation"] if state.history else None,
             bits,
-            (recipe.epochs * self.steps - done) / speed,
+            seconds_left(done, total, self.resumed_at, self.started),
         )
 
     # -- saving and resuming -----------------------------------------------------------------------------------------
 
-    def _checkpoint(self, *prefixes: str) -> checkpoints.Checkpoint:
-        """The network now; with the optimiser's state, everything that a run needs to go on."""
-        tensors = {checkpoints.MODEL + name: tensor.clone() for name, tensor in checkpoints.model_state(self.model).items()}
-        progress: dict[str, Any] = {}
-        if checkpoints.OPTIMIZER in prefixes:
-            slots = optimizers.state(self.optimizer, self.parameters)
-            tensors |= {checkpoints.OPTIMIZER + name: tensor for name, tensor in slots.items()}
-            tensors |= {_AVERAGE + name: tensor for name, tensor in (self.average.tensors if self.average else {}).items()}
-            progress = asdict(self.state)
+    def _checkpoint(self, *, resumable: bool) -> checkpoints.Checkpoint:
+        """The network now, a copy; with everything that a run needs to go on, if asked for."""
+        tensors = under(checkpoints.MODEL, {name: tensor.clone() for name, tensor in checkpoints.model_state(self.model).items()})
+        if resumable:
+            tensors |= under(checkpoints.OPTIMIZER, optimizers.state(self.optimizer, self.parameters))
+            tensors |= under(_AVERAGE, self.average.tensors if self.average else {})
+        progress = asdict(self.state) if resumable else {}
         return checkpoints.Checkpoint(self.recipe, self.source.shape, self.source.classes, tensors, progress)
 
     def _save(self) -> None:
         if self.processes.rank == 0:
             watching.check_finite(self.model, self._where(self.state.step))
-            checkpoints.save(self.folder / LAST, self._checkpoint(checkpoints.MODEL, checkpoints.OPTIMIZER))
+            checkpoints.save(self.folder / LAST, self._checkpoint(resumable=True))
         self.saved = time.monotonic()
 
     def _resume(self, path: Path) -> None:
@@ -291,15 +285,11 @@ class _Run:
         if (saved.input_shape, saved.classes) != (self.source.shape, self.source.classes):
             raise UsageError(f"{path} was trained on other data than {self.source.name} is now", mend="resume with the same data")
         checkpoints.restore(self.model, saved, path)
-        optimizers.restore(self.optimizer, self.parameters, _below(saved, checkpoints.OPTIMIZER))
+        optimizers.restore(self.optimizer, self.parameters, below(checkpoints.OPTIMIZER, saved.tensors))
         if self.average is not None:
-            self.average.restore(_below(saved, _AVERAGE))
+            self.average.restore(below(_AVERAGE, saved.tensors))
         self.state = _State(**saved.progress)
         self.resumed_at = self.state.epoch * self.steps + self.state.step
-
-
-def _below(saved: checkpoints.Checkpoint, prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in saved.tensors.items() if name.startswith(prefix)}
 
 
 def _steps(recipe: Recipe, source: DataSource, processes: int) -> int:

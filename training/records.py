@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,19 @@ class Progress:
     validation: float | None
     bits: int | None
     eta_s: float
+
+
+def seconds_left(done: int, total: int, first: int, started: float) -> float:
+    """At the pace of this call.
+
+    Args:
+        done: steps, at least one of them in this call.
+        total: steps of the run.
+        first: steps that were done before this call.
+        started: when this call began, by ``time.monotonic``.
+    """
+    speed = (done - first) / max(time.monotonic() - started, 1e-9)
+    return (total - done) / speed
 
 
 @dataclass(frozen=True, slots=True)

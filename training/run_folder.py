@@ -1,26 +1,22 @@
-"""The folder of a training run: the files in it, how a run begins in it, and with what it may go on."""
+"""The folder of a training run: the files in it, how a run begins in it, with what it may go on, and what it leaves."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from edgeq.errors import OutputError, UsageError
-from edgeq.files import check_output
+from edgeq.files import check_output, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
+
+    from edgeq.training.any_recipe import AnyRecipe
+    from edgeq.training.graph.records import GraphResult
+    from edgeq.training.records import TrainingResult
 
 LAST, BEST, RUN = "last.safetensors", "best.safetensors", "run.json"
 SAVE_SECONDS = 60.0  # a killed run loses at most this much
-
-
-class AnyRecipe(Protocol):
-    """A recipe for images or for a graph."""
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """Its fields, for JSON."""
-        ...
 
 
 def begin(folder: Path, *, overwrite: bool) -> None:
@@ -49,3 +45,14 @@ def check_recipe(path: Path, saved: AnyRecipe, asked: AnyRecipe) -> None:
             f"{path} was trained with another {odd}: {before[odd]!r}, not {now[odd]!r}",
             mend="resume with the same flags, or choose another -o",
         )
+
+
+def write_summary(result: TrainingResult | GraphResult) -> None:
+    """Write what came of a run into its folder; how long it took is of no use where it was resumed.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    fields = asdict(result)
+    del fields["folder"], fields["seconds"]
+    write_json(result.folder / RUN, fields, overwrite=True)

@@ -15,13 +15,13 @@ import torch
 from torch.nn import functional as F
 
 from edgeq.errors import Interrupted
-from edgeq.files import write_json
-from edgeq.training import run_folder, watching
-from edgeq.training.checkpoint import MODEL, OPTIMIZER, model_state, restore_tensors
+from edgeq.training import optimizers, run_folder, watching
+from edgeq.training.checkpoint import MODEL, OPTIMIZER, below, model_state, restore_tensors, under
 from edgeq.training.graph import checkpoint as checkpoints
 from edgeq.training.graph.quantization import observe_bounds, quantize_graph
-from edgeq.training.records import Progress
-from edgeq.training.run_folder import BEST, LAST, RUN, SAVE_SECONDS
+from edgeq.training.graph.records import GraphEpoch, GraphResult
+from edgeq.training.records import Progress, seconds_left
+from edgeq.training.run_folder import BEST, LAST, SAVE_SECONDS
 from edgeq.training.stopping import stop_requests
 
 if TYPE_CHECKING:
@@ -31,48 +31,6 @@ if TYPE_CHECKING:
     from edgeq.data import GraphData
     from edgeq.models.pde_gcn import PdeGcn
     from edgeq.training.graph.recipe import GraphRecipe
-
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-
-
-@dataclass(frozen=True, slots=True)
-class GraphEpoch:
-    """One line of a run's history; accuracies are fractions, ``test`` is None unless the recipe asks for it."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    validation_loss: float
-    validation: float
-    test: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class GraphResult:
-    """A finished run.
-
-    Attributes:
-        recipe: what was run.
-        folder: holds ``best.safetensors``, ``last.safetensors`` and ``run.json``.
-        best_epoch: the epoch of the lowest validation loss, whose checkpoint is kept.
-        validation: its accuracy on the validation nodes, a fraction.
-        test_correct: test nodes that it classifies right.
-        test_total: test nodes.
-        test_selected: the highest test accuracy of any epoch, a fraction: no honest figure, and only to be compared with published
-            ones that were selected so. None unless the recipe asks for it.
-        seconds: of this call.
-        history: one record an epoch.
-    """
-
-    recipe: GraphRecipe
-    folder: Path
-    best_epoch: int
-    validation: float
-    test_correct: int
-    test_total: int
-    test_selected: float | None
-    seconds: float
-    history: tuple[GraphEpoch, ...]
 
 
 @dataclass(slots=True)
@@ -178,7 +136,7 @@ class _Run:
         state.history.append(asdict(GraphEpoch(state.epoch, loss, accuracy, validation_loss, validation, test)))
         if validation_loss < state.best_loss:
             state.best_loss, state.best_epoch = validation_loss, state.epoch
-            self.best = {MODEL + name: tensor.clone() for name, tensor in model_state(self.network).items()}
+            self.best = under(MODEL, {name: tensor.clone() for name, tensor in model_state(self.network).items()})
         state.epoch += 1
         self.report(self._progress(loss, accuracy, before))
         if time.monotonic() - self.saved > SAVE_SECONDS:
@@ -209,8 +167,8 @@ class _Run:
 
     def _progress(self, loss: float, accuracy: float, validation: float | None) -> Progress:
         done, epochs = self.state.epoch, self.recipe.epochs
-        speed = (done - self.resumed_at) / max(time.monotonic() - self.started, 1e-9)
-        return Progress(done - 1, epochs, 1, 1, loss, accuracy, validation, None, (epochs - done) / speed)
+        left_s = seconds_left(done, epochs, self.resumed_at, self.started)
+        return Progress(done - 1, epochs, 1, 1, loss, accuracy, validation, None, left_s)
 
     def _finish(self) -> GraphResult:
         saved = checkpoints.read(self.folder / BEST)
@@ -224,9 +182,7 @@ class _Run:
         selected = max(tracked, default=None)
         total = len(self.data.test)
         result = GraphResult(self.recipe, self.folder, best.epoch, best.validation, correct, total, selected, seconds, history)
-        summary = {"recipe": self.recipe.to_dict(), "best_epoch": best.epoch, "validation": best.validation}
-        summary |= {"test_correct": correct, "test_total": total, "test_selected": selected, "history": self.state.history}
-        write_json(self.folder / RUN, summary, overwrite=True)
+        run_folder.write_summary(result)
         return result
 
     # -- saving and resuming -----------------------------------------------------------------------------------------
@@ -236,11 +192,8 @@ class _Run:
         if self.best is not None:
             self._write(BEST, self.best, {})
             self.best = None
-        tensors = {MODEL + name: tensor for name, tensor in model_state(self.network).items()}
-        for name, parameter in self.parameters.items():
-            for moment, value in self.optimizer.state[parameter].items():
-                tensors[f"{OPTIMIZER}{name}/{moment}"] = value
-        self._write(LAST, tensors, asdict(self.state))
+        moments = under(OPTIMIZER, optimizers.state(self.optimizer, self.parameters))
+        self._write(LAST, under(MODEL, model_state(self.network)) | moments, asdict(self.state))
         self.saved = time.monotonic()
 
     def _write(self, name: str, tensors: dict[str, torch.Tensor], progress: dict[str, Any]) -> None:
@@ -252,10 +205,7 @@ class _Run:
         saved = checkpoints.read(path)
         run_folder.check_recipe(path, saved.recipe, self.recipe)
         restore_tensors(self.network, saved.tensors, self.recipe.name, path)
-        for name, parameter in self.parameters.items():
-            moments = {moment: saved.tensors.get(f"{OPTIMIZER}{name}/{moment}") for moment in _MOMENTS}
-            if all(value is not None for value in moments.values()):
-                self.optimizer.state[parameter] = moments
+        optimizers.restore(self.optimizer, self.parameters, below(OPTIMIZER, saved.tensors))
         self.state = _State(**saved.progress)
         self.resumed_at = self.state.epoch
 
