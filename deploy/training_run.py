@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from edgeq.deploy import console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from edgeq.deploy.console import Advance
-    from edgeq.training.graph.loop import GraphResult
     from edgeq.training.graph.recipe import GraphRecipe
+    from edgeq.training.graph.records import GraphResult
     from edgeq.training.loop import Progress, TrainingResult
     from edgeq.training.recipe import Recipe
 
@@ -39,7 +37,7 @@ def run_images(
 
     with tracked(log if first_process() else None, recipe, output) as report_epoch:
         source = load_data(recipe.data, data_dir)
-        with _bar(recipe.name) as advance:
+        with _progress(recipe.name) as report:
             return train(
                 recipe,
                 source,
@@ -48,7 +46,7 @@ def run_images(
                 overwrite=overwrite,
                 threads=threads,
                 cpu=cpu,
-                report=_reporter(advance),
+                report=report,
                 report_epoch=report_epoch,
             )
 
@@ -68,8 +66,7 @@ def run_graph(
     from edgeq.training.graph.loop import train_graph
 
     graph = load_graph(recipe.data, data_dir)
-    with _bar(recipe.name) as advance:
-        report = _reporter(advance)
+    with _progress(recipe.name) as report:
         return train_graph(recipe, graph, output, start=start, resume=resume, overwrite=overwrite, threads=threads, report=report)
 
 
@@ -78,21 +75,19 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _bar(name: str) -> AbstractContextManager[Advance]:
-    return console.progress(name) if first_process() else nullcontext(lambda _done, _total: None)
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[Progress], None]]:
+    """What it yields moves a bar after each step; where none is drawn, it says one line an epoch."""
+    with console.progress(name) if first_process() else nullcontext(lambda _done, _total: None) as advance:
+        quiet = console.animated(sys.stderr)
 
+        def report(at: Progress) -> None:
+            advance(at.epoch * at.steps + at.step, at.epochs * at.steps)
+            if at.step == at.steps and not quiet:
+                before = "" if at.validation is None else f", validation before it {100 * at.validation:.2f} %"
+                console.note(f"epoch {at.epoch + 1} of {at.epochs}: loss {at.loss:.4f}, training {100 * at.accuracy:.2f} %{before}")
 
-def _reporter(advance: Advance) -> Callable[[Progress], None]:
-    """Moves the bar after each step, and says one line an epoch where no bar is drawn."""
-    quiet = console.animated(sys.stderr)
-
-    def report(at: Progress) -> None:
-        advance(at.epoch * at.steps + at.step, at.epochs * at.steps)
-        if at.step == at.steps and not quiet:
-            before = "" if at.validation is None else f", validation before it {100 * at.validation:.2f} %"
-            console.note(f"epoch {at.epoch + 1} of {at.epochs}: loss {at.loss:.4f}, training {100 * at.accuracy:.2f} %{before}")
-
-    return report
+        yield report
 
 
 def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
