@@ -10,6 +10,7 @@ where two edges end at one node (its issue 18048; still so in 1.31).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,9 +114,7 @@ class _Lowering:
     def _gradient(self, x: ir.Value, name: str) -> ir.Value:
         """``S x``: a row for each edge."""
         if self.dense:
-            return self._op(
-                "MatMul", [self.writer.constant("graph.gradient", self._differences(self.network.weights)), x], f"{name}_gradient"
-            )
+            return self._op("MatMul", [self._gradient_matrix, x], f"{name}_gradient")
         ends = [self.writer.constant(f"graph.{end}", self.network.edges[row]) for row, end in enumerate(("from", "to"))]
         picked = [
             self.writer.op("Gather", [x, end], f"{name}_{word}", shape=[self.channels], attributes={"axis": 0})
@@ -129,8 +128,7 @@ class _Lowering:
         writer, network = self.writer, self.network
         if self.dense:
             writer.rows = network.nodes
-            matrix = np.ascontiguousarray(self._differences(network.back).T)
-            return self._op("MatMul", [writer.constant("graph.adjoint", matrix), g], f"{name}_adjoint")
+            return self._op("MatMul", [self._adjoint_matrix, g], f"{name}_adjoint")
         weighted = self._op("Mul", [writer.constant("graph.back", network.back), g], f"{name}_weighted")
         negative = self._op("Neg", [weighted], f"{name}_negative")
         writer.rows = network.nodes
@@ -138,17 +136,30 @@ class _Lowering:
         for row, (values, word) in enumerate(((weighted, "out"), (negative, "adjoint"))):
             total = writer.op(
                 "ScatterElements",
-                [total, self._places(row), values],
+                [total, self._places[row], values],
                 f"{name}_{word}",
                 shape=[self.channels],
                 attributes={"axis": 0, "reduction": "add"},
             )
         return total
 
-    def _places(self, row: int) -> ir.Value:
-        """For each number of each edge the node it is added to: int32, (edges, channels)."""
-        ends = np.repeat(self.network.edges[row][:, None], self.channels, 1)
-        return self.writer.constant(f"graph.place_{row}", ends.astype(np.int32))
+    # What all steps share is made once: at the size of a real graph a matrix takes tens of megabytes.
+
+    @cached_property
+    def _places(self) -> list[ir.Value]:
+        """For each number of each edge the nodes it is taken from and added to: int32, (edges, channels) each."""
+        ends = (np.repeat(row[:, None], self.channels, 1).astype(np.int32) for row in self.network.edges)
+        return [self.writer.constant(f"graph.place_{number}", end) for number, end in enumerate(ends)]
+
+    @cached_property
+    def _gradient_matrix(self) -> ir.Value:
+        """``S``, (edges, nodes)."""
+        return self.writer.constant("graph.gradient", self._differences(self.network.weights))
+
+    @cached_property
+    def _adjoint_matrix(self) -> ir.Value:
+        """``S^T``, (nodes, edges), with each edge counted as often as it stands for a direction."""
+        return self.writer.constant("graph.adjoint", np.ascontiguousarray(self._differences(self.network.back).T))
 
     def _differences(self, weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         (begin, end), count = self.network.edges, len(weights)
