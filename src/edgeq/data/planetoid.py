@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,18 +126,9 @@ def _test_index(path: Path) -> NDArray[np.int64]:
         return np.array([int(line) for line in content.split()], np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class _Published:
-    name: str
-    classes: tuple[str, ...]
-
-    def __call__(self, paths: tuple[Path, ...]) -> GraphData:
-        return read_graph(self.name, self.classes, paths)
-
-
 def _dataset(name: str, title: str, classes: int, nodes: int, features: int) -> GraphDataset:
     summary = f"{title}, a citation graph: {20 * classes} nodes to train, 500 to validate, 1,000 to test"
-    read = _Published(name, tuple(str(label) for label in range(classes)))
+    read = partial(read_graph, name, tuple(str(label) for label in range(classes)))
     files = tuple(f"planetoid/ind.{name}.{part}" for part in PARTS)
     return GraphDataset(name, summary, classes, (nodes, features), read, (files,), f"put the eight files planetoid/ind.{name}.*")
 
