@@ -67,7 +67,8 @@ class TestGroups:
             optimizers.build(recipe(groups=(Group("stemm.*"),)), network())
 
     def test_a_kind_that_the_network_lacks_is_no_error(self) -> None:
-        optimizers.build(recipe(scheme=None, groups=(Group("weight-bounds", lr=0.1),)), nn.Linear(2, 2))
+        optimizer = optimizers.build(recipe(scheme=None, groups=(Group("weight-bounds", lr=0.5),)), nn.Linear(2, 2))
+        assert [group["lr"] for group in optimizer.param_groups] == [0.1]
 
 
 def test_rates_follow_the_schedule_in_every_group() -> None:
