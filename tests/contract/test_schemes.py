@@ -39,7 +39,8 @@ SHAPE = (3, 8, 8)
 MOST_FLIPS = 1e-3  # a share of all integers; at ties, which are rare
 MOST_ERROR = 0.25  # LSB; half a step would allow anything
 OF_SIGNS = 1.0  # the grid of a sign has steps of a thousandth, so that float error shows next to zero, where the sign is 0
-NETWORKS = ("resnet8", "stable-resnet8", "bottleneck", "mlp")
+SMALL = "bottleneck"  # holds one of each kind of tensor
+NETWORKS = (SMALL, "resnet8", "stable-resnet8", "mlp")
 MIXED = (LayerRule("*1*", weight_bits=8, act_bits=6), LayerRule("*2*", weight_bits=3, act_bits=2))
 NO_TIES = (LayerRule("stages.*", per_channel=False),)
 
@@ -58,6 +59,14 @@ IN_FLOAT = {
     "paper-inner": Scheme(4, 4, placement="paper", first_last="inner"),
     "paper-mixed": Scheme(4, 4, placement="paper", layers=MIXED),
 }
+
+
+def cases(schemes: dict[str, Scheme], everywhere: str) -> Iterator[Any]:
+    """Each scheme on the small network, and the one that changes most on every network; the others there are slow."""
+    for tag, scheme in schemes.items():
+        for name in NETWORKS:
+            marks = () if name == SMALL or tag == everywhere else pytest.mark.slow
+            yield pytest.param(scheme, name, id=f"{tag}-{name}", marks=marks)
 
 
 class Bottleneck(nn.Module):
@@ -121,7 +130,7 @@ class DepthwiseAdjoint(nn.Module):
 
 def float_network(name: str) -> nn.Module:
     torch.manual_seed(0)
-    own = {"bottleneck": Bottleneck, "mlp": Perceptron, "depthwise-adjoint": DepthwiseAdjoint}
+    own = {SMALL: Bottleneck, "mlp": Perceptron, "depthwise-adjoint": DepthwiseAdjoint}
     return own[name]() if name in own else zoo.build(name, classes=5)
 
 
@@ -159,8 +168,7 @@ def hold(model: fx.GraphModule, folder: Path, source: DataSource, most_error: fl
     verify(lowered, exported, source, limit=3).require()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+@pytest.mark.parametrize(("scheme", "name"), cases(SCHEMES, "all-at-once"))
 def test_a_scheme_is_exact_on_both_references(scheme: Scheme, name: str, tmp_path: Path, source: DataSource) -> None:
     hold(network(name, scheme), tmp_path, source)
 
@@ -171,8 +179,7 @@ def test_a_depthwise_adjoint_may_have_a_scale_for_each_channel(tmp_path: Path, s
     hold(model, tmp_path, source)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("scheme", IN_FLOAT.values(), ids=IN_FLOAT)
+@pytest.mark.parametrize(("scheme", "name"), cases(IN_FLOAT, "paper-mixed"))
 def test_a_scheme_with_parts_in_float_is_exact_in_its_integers(scheme: Scheme, name: str, tmp_path: Path) -> None:
     model = network(name, scheme)
     hold_rows_one_and_two(model, tmp_path)
@@ -190,12 +197,13 @@ def scheme_of(method: Method, bits: int, *, per_channel: bool = False) -> Scheme
 
 
 def exact_cases() -> Iterator[Any]:
+    """The least and the greatest width of each method, where ranges have their limits; four bits between them are slow."""
     for method in METHODS:
-        chosen = {method.exact[0], method.exact[-1], *({4} & set(method.exact))} if method.exact else set()
-        for bits in sorted(chosen):
+        ends = {method.exact[0], method.exact[-1]} if method.exact else set()
+        for bits in sorted(ends | {4} & set(method.exact)):
             for per_channel in {False, method.per_channel}:
-                tag = "-per-channel" if per_channel else ""
-                yield pytest.param(method, bits, per_channel, id=f"{method.role}-{method.name}-{bits}{tag}")
+                tag, marks = "-per-channel" if per_channel else "", () if bits in ends else pytest.mark.slow
+                yield pytest.param(method, bits, per_channel, id=f"{method.role}-{method.name}-{bits}{tag}", marks=marks)
 
 
 def refused_cases() -> Iterator[Any]:
@@ -209,12 +217,12 @@ EXACT, REFUSED = tuple(exact_cases()), tuple(refused_cases())
 
 @pytest.mark.parametrize(("method", "bits", "per_channel"), EXACT)
 def test_a_method_that_claims_to_be_exact_is(method: Method, bits: int, per_channel: bool, tmp_path: Path, source: DataSource) -> None:
-    hold(network("bottleneck", scheme_of(method, bits, per_channel=per_channel)), tmp_path, source)
+    hold(network(SMALL, scheme_of(method, bits, per_channel=per_channel)), tmp_path, source)
 
 
 @pytest.mark.parametrize(("method", "bits"), REFUSED)
 def test_a_method_that_cannot_be_exported_says_why(method: Method, bits: int) -> None:
-    model = network("bottleneck", scheme_of(method, bits))
+    model = network(SMALL, scheme_of(method, bits))
     assert torch.isfinite(model(torch.from_numpy(images()))).all(), "it trains and evaluates all the same"
     with pytest.raises(EdgeqError) as caught:
         lower(model, SHAPE)
@@ -222,9 +230,9 @@ def test_a_method_that_cannot_be_exported_says_why(method: Method, bits: int) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS[1:])
 @pytest.mark.parametrize(("method", "bits", "per_channel"), EXACT)
-def test_and_is_on_every_network(method: Method, bits: int, per_channel: bool, name: str, tmp_path: Path, source: DataSource) -> None:
+def test_and_is_on_every_other_network(method: Method, bits: int, per_channel: bool, name: str, tmp_path: Path, source: DataSource) -> None:
     most_error = OF_SIGNS if (method.role, bits) == ("activations", 1) else MOST_ERROR
     hold(network(name, scheme_of(method, bits, per_channel=per_channel)), tmp_path, source, most_error)
 
