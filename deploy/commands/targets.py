@@ -59,7 +59,7 @@ def show(
     """Show one target and try it.
 
     A tiny network is run on it in each format that it opens, and its integers are checked; this takes some seconds. It ends
-    with 4 if they are wrong. `show` may be left out.
+    with 4 if they are wrong, or if the target is not usable here. `show` may be left out.
     """
     from edgeq.deploy import console
     from edgeq.deploy.listing import list_targets
@@ -73,6 +73,8 @@ def show(
         console.write_json("targets", {"targets": [row], "self_tests": tests})
     else:
         console.write_table(row.name, ("", ""), [*_details(row), *((f"self-test, {test.format}", _told(test)) for test in tests)])
+    if not row.usable:
+        raise TargetError(f"{name} is not usable here: {row.why_not}", mend=row.mend)
     failed = [test for test in tests if not test.passed]
     if failed:
         mend = failed[0].mend or "try another version of its runtime, or another target of its format"

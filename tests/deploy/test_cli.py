@@ -255,8 +255,18 @@ def test_listings(
     assert [row["name"] for row in answer("targets", "tflite")["targets"]] == ["tflite"]
     assert "digits" in {row["name"] for row in answer("data")["data"]}
     assert answer("data", "digits")["data"][0]["splits"]["test"] > 0
-    assert run(["targets"]) == run(["targets", "a-board"]) == run(["data"]) == run(["data", "digits"]) == 0
+    assert run(["targets"]) == run(["data"]) == run(["data", "digits"]) == 0
     assert "no runtime; install one" in capsys.readouterr().out
+
+
+def test_a_target_that_cannot_be_tried_is_shown_and_has_not_passed(
+    fakes: dict[str, fake_targets.FakeTarget], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes["a-board"].usable = False
+    assert run(["targets", "a-board"]) == 4
+    told = capsys.readouterr()
+    assert "no runtime" in told.out
+    assert told.err == "edgeq: a-board is not usable here: no runtime\n  mend: install one\n"
 
 
 def test_the_networks(answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
