@@ -7,6 +7,8 @@ from module paths, and no step of the way can drop a range or requantise a weigh
 from __future__ import annotations
 
 import operator
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
-from edgeq.errors import UsageError
+from edgeq.errors import EdgeqError, UsageError
 from edgeq.exporters.functions import write_function
 from edgeq.exporters.graph import GraphWriter
 from edgeq.functions import function_name, function_options
@@ -56,14 +58,26 @@ def lower(
         names of the network's parameters, further outputs are ``output_2`` and so on.
 
     Raises:
-        UsageError: an operation has no ONNX form here; names it.
+        UsageError: an operation has no ONNX form here, and is named; or the network cannot read such samples.
     """
     module.eval()
     graph_module = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
     shapes = _shapes(input_shape)
-    with torch.no_grad():
-        ShapeProp(graph_module).propagate(*(torch.zeros(1, *shape) for shape in shapes))
+    _propagate(graph_module, shapes)
     return _Lowering(graph_module).run(shapes, metadata or {})
+
+
+def _propagate(graph_module: fx.GraphModule, shapes: Sequence[Sequence[int]]) -> None:
+    """Find out the shape of every tensor."""
+    try:
+        with torch.no_grad(), redirect_stderr(StringIO()):  # it prints a traceback of its own
+            ShapeProp(graph_module).propagate(*(torch.zeros(1, *shape) for shape in shapes))
+    except Exception as error:  # whatever the operators of a network raise
+        if isinstance(error.__cause__, EdgeqError):
+            raise error.__cause__ from None
+        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+        named = " and ".join(str(tuple(shape)) for shape in shapes)
+        raise UsageError(f"the network cannot read samples of {named}: {reason}", mend="give an example as its forward takes it") from error
 
 
 def _shapes(given: Sequence[int] | Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
@@ -115,7 +129,7 @@ class _Lowering:
         if integers.bias is not None and integers.bias_params is not None:
             inputs.append(self.writer.dequantized_constant(f"{path}.bias", integers.bias, integers.bias_params))
         if integers.op == "Gemm":
-            return self._op("Gemm", inputs, node, transB=1)
+            return self._gemm(inputs, node)
         return self._op(
             "Conv", inputs, node, **_conv(integers.weight.shape[2:], integers.stride, integers.padding, integers.dilation, integers.groups)
         )
@@ -150,7 +164,7 @@ class _Lowering:
             attributes = _conv(module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
             return self._op("ConvTranspose", inputs, node, **attributes, output_padding=list(module.output_padding))
         if isinstance(module, nn.Linear):
-            return self._op("Gemm", [source, *self._parameters(node, module, "weight", "bias")], node, transB=1)
+            return self._gemm([source, *self._parameters(node, module, "weight", "bias")], node)
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             return self._op("BatchNormalization", [source, *self._norm(node, module)], node, epsilon=module.eps)
         if (name := function_name(module)) is not None:
@@ -185,6 +199,8 @@ class _Lowering:
             return self._slice(node)
         if target is F.pad:
             return self._pad(node)
+        if target is F.interpolate:
+            return self._resize(node)
         if target in pool_operators():
             op_type = pool_operators()[target]
             return self._pool(node, op_type, {**dict(zip(POOL_OPTIONS[op_type], node.args[1:], strict=False)), **node.kwargs})
@@ -235,6 +251,14 @@ class _Lowering:
             ends[:, rank - 1 - axis] = before, after
         return self._view("Pad", [self._source(node), self.writer.constant(f"{node.name}_pads", ends.ravel())], node)
 
+    def _resize(self, node: fx.Node) -> ir.Value:
+        factors, mode = _argument(node, 2, "scale_factor"), _argument(node, 3, "mode", "nearest")
+        if mode != "nearest" or not isinstance(factors, tuple) or not all(float(factor).is_integer() for factor in factors):
+            raise _unsupported(f"{node.name}: resizing by anything else than the nearest pixels and two whole factors")
+        scales = self.writer.constant(f"{node.name}_scales", np.array([1, 1, *factors], np.float32))
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self._view("Resize", [self._source(node), None, scales], node, **how)
+
     # -- help ------------------------------------------------------------------------------------------------------
 
     def _op(self, op_type: str, inputs: Sequence[ir.Value | None], node: fx.Node, **attributes: Any) -> ir.Value:
@@ -242,6 +266,11 @@ class _Lowering:
 
     def _source(self, node: fx.Node) -> ir.Value:
         return self.values[node.all_input_nodes[0]]
+
+    def _gemm(self, inputs: Sequence[ir.Value], node: fx.Node) -> ir.Value:
+        if len(_shape(node)) != 1:
+            raise _unsupported(f"{node.target}: a Linear on more axes than batch and features")
+        return self._op("Gemm", inputs, node, transB=1)
 
     def _operand(self, node: fx.Node, argument: Any, index: int) -> ir.Value:
         if isinstance(argument, fx.Node):

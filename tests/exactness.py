@@ -185,6 +185,9 @@ class Referee:
         if node.op_type == "Clip":
             low, high = (end.value if end is not None else torch.tensor(way * inf) for end, way in zip(optional[:2], (-1, 1), strict=True))
             return _Bounded(source.value.clamp(low, high), source.error)
+        if node.op_type == "Resize":
+            factors = [float(factor) for factor in constant_of(cast("ir.Value", node.inputs[2]))[2:]]  # type: ignore[index]
+            return source.map(lambda x: F.interpolate(x, scale_factor=factors))
         if node.op_type == "Reshape":
             sizes = [int(size) for size in constant_of(cast("ir.Value", node.inputs[1]))]  # type: ignore[union-attr]
             return source.map(lambda x: x.reshape(x.shape[0], *sizes[1:]))

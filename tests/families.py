@@ -239,6 +239,34 @@ class Spelled(nn.Module):
         return self.function(self.conv(x))
 
 
+class Unet(nn.Module):
+    """U-Net's: what was made smaller is made larger again, by a module and by a size, and joined with what was not."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.down, self.deep = conv_bn(channels, channels, stride=2), conv_bn(channels, channels, stride=2)
+        self.up, self.join, self.last = nn.Upsample(scale_factor=2), conv_bn(2 * channels, channels), conv_bn(2 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.down(x)
+        y = self.join(torch.cat([half, self.up(self.deep(half))], 1))
+        out: Tensor = self.last(torch.cat([x, F.interpolate(y, size=x.shape[2:])], 1))
+        return out
+
+
+class Indexed(nn.Module):
+    """Axes added, dropped and moved by number; zeros on two sides; the channels of each pixel last for a while."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pad, self.conv, self.fc = nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, channels, 2), nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(self.pad(x)) * torch.sigmoid(self.fc(x[..., 1:].mean((2, 3))))[:, :, None, None]
+        out: Tensor = y.permute(0, 2, 3, 1)[:, 1:-1].permute(0, 3, 1, 2) + y[:, :, 0].unsqueeze(2)
+        return out
+
+
 class Vgg(nn.Module):
     """Convolutions with biases, adaptive pooling to more than a pixel, drop-out as a function, and reshape."""
 
@@ -295,6 +323,8 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "twice": lambda: plain(Twice(8)),
     "ceil": lambda: plain(nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2, 2, ceil_mode=True)),
     "auxiliary": Auxiliary,
+    "unet": lambda: plain(Unet(8)),
+    "indexed": lambda: plain(Indexed(8)),
     "gelu": lambda: plain(conv_bn(8, 8, act=nn.GELU), conv_bn(8, 8, act=nn.Tanh)),
     "elu": lambda: plain(conv_bn(8, 8, act=nn.ELU), conv_bn(8, 8, act=nn.PReLU), conv_bn(8, 8, act=nn.Softplus)),
     "mish": lambda: plain(conv_bn(8, 8, act=nn.Mish), conv_bn(8, 8, act=nn.Hardtanh), conv_bn(8, 8, act=nn.CELU)),

@@ -45,12 +45,14 @@ class Op:
             of two tensors; ``function`` is one of single numbers, or a difference; ``join`` is concatenation; ``view`` moves values only.
         inputs: the activation tensors it reads.
         not_negative: a function whose results cannot be.
+        shares: the first layer that has a layer's weights, where that is another one.
     """
 
     name: str
     kind: Kind
     inputs: tuple[str, ...] = ()
     not_negative: bool = False
+    shares: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +133,10 @@ def place(
 
 
 def ends_of(ops: Sequence[Op]) -> frozenset[str]:
-    """The first and the last layer."""
-    layers = [op.name for op in ops if op.kind == "layer"]
-    return frozenset({layers[0], layers[-1]}) if layers else frozenset()
+    """The first and the last layer, and those that share their weights."""
+    weights = {op.name: op.shares or op.name for op in ops if op.kind == "layer"}
+    ends = set([*weights.values()][:1] + [*weights.values()][-1:])
+    return frozenset(name for name, shared in weights.items() if shared in ends)
 
 
 def _widths(

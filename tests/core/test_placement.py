@@ -312,6 +312,19 @@ class TestFirstAndLast:
     def test_they_are_named(self) -> None:
         assert self.at("inner").ends == {"stem", "logits"}
 
+    def test_a_layer_on_the_weights_of_the_first_is_an_end_too(self) -> None:
+        ops = (
+            Op("left", "input"),
+            Op("right", "input"),
+            Op("stem", "layer", ("left",)),
+            Op("stem_call2", "layer", ("right",), shares="stem"),
+            Op("difference", "function", ("stem", "stem_call2")),
+            Op("inner", "layer", ("difference",)),
+            Op("logits", "layer", ("inner",)),
+        )
+        placement = place(ops, placement="integer", weight_bits=4, act_bits=4)
+        assert placement.layers == {"stem": 8, "stem_call2": 8, "inner": 4, "logits": 8}
+
 
 class TestFunctionsAndProducts:
     OPS = (

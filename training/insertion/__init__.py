@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from edgeq.training.insertion.arguments import check_arguments
 from edgeq.training.insertion.assignment import assign
 from edgeq.training.insertion.certificates import certified_steps, pass_certificates_on
 from edgeq.training.insertion.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
@@ -33,7 +34,8 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
     """A copy of a float network with quantisers in it, ready to train with any loop.
 
     Weights, names and tied weights are kept. Activation quantisers live under ``quantizers``; the tensor that one puts
-    onto its grid is the graph node ``<tensor>_quantized``.
+    onto its grid is the graph node ``<tensor>_quantized``. Bounds that follow their data come from the batches it meets in
+    training mode: before the first of them it computes zeros.
 
     Args:
         model: a float network that ``torch.fx`` can trace.
@@ -42,8 +44,9 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
             asks for sizes.
 
     Raises:
-        UsageError: the network cannot be traced, or holds something that cannot be quantised; names it.
+        UsageError: the network cannot be traced, holds something that cannot be quantised, which is named, or is quantised.
     """
+    check_arguments(model, scheme)
     steps = certified_steps(model)
     graph_module = trace(copy.deepcopy(model), example)
     drop_inactive(graph_module)

@@ -1,7 +1,7 @@
 """Brings a traced graph into few spellings, so that nobody behind has to know the many that torch has.
 
 Afterwards: methods are functions, nothing works in place, layers and BatchNorms called as functions are modules, a mean over
-height and width is a global pooling, ``split`` and ``chunk`` are slices, and a reshape keeps the batch's axis. All of it is exact.
+height and width is a global pooling, ``split``, ``chunk`` and indices are slices, and a reshape keeps the batch's axis. All of it is exact.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.functions import FUNCTIONS, function_name
+from edgeq.training.insertion.indexing import axes_in_one, slice_and_reshape
 from edgeq.training.insertion.lifting import lift
 from edgeq.training.insertion.pooling import pool_evenly
 from edgeq.training.insertion.reshaping import RESHAPES, argument
+from edgeq.training.insertion.upsampling import repeat_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,6 +46,13 @@ _SYNONYMS: Mapping[Any, Any] = {
     torch.divide: operator.truediv,
     torch.true_divide: operator.truediv,
 }
+_RESIZED = {"size": "size", "scale_factor": "scale_factor", "mode": "mode"}
+_FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
+    nn.ZeroPad2d: (F.pad, {"pad": "padding"}),
+    nn.Unflatten: (torch.unflatten, {"dim": "dim", "sizes": "unflattened_size"}),
+    nn.Upsample: (F.interpolate, _RESIZED),
+    nn.UpsamplingNearest2d: (F.interpolate, _RESIZED),
+}
 _NOTHING = frozenset(("contiguous", "clone", "detach", "float", "requires_grad_"))
 _ASSERTIONS = frozenset(("_assert", "_assert_async", "_assert_is_none"))
 
@@ -62,6 +71,7 @@ def canonicalize(graph_module: fx.GraphModule) -> None:
         elif node.op == "call_module":
             if str(node.target) in in_place:
                 _seen_by_later_readers(node)
+            _as_function(node, graph_module.get_submodule(str(node.target)))
         else:
             _spell(node)
     lift(graph_module)
@@ -86,6 +96,14 @@ def _modules_in_place(graph_module: fx.GraphModule) -> set[str]:
             twin.inplace = False
             graph_module.set_submodule(path, twin)
     return found
+
+
+def _as_function(node: fx.Node, module: Any) -> None:
+    """Modules that hold no more than the options of a function."""
+    spelled = _FUNCTIONS_OF_MODULES.get(type(module))
+    if spelled is not None:
+        node.op, node.target = "call_function", spelled[0]
+        node.args, node.kwargs = (node.args[0],), {name: getattr(module, attribute) for name, attribute in spelled[1].items()}
 
 
 def _spell(node: fx.Node) -> None:
@@ -220,5 +238,9 @@ _REWRITES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {
     torch.amax: _amax,
     torch.split: _split,
     torch.chunk: _split,
+    torch.permute: axes_in_one,
+    operator.getitem: slice_and_reshape,
+    F.interpolate: repeat_pixels,
+    F.upsample: repeat_pixels,
     **RESHAPES,
 }

@@ -18,6 +18,8 @@ from edgeq.training.insertion.function_groups import groups_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor
+
     from edgeq.training.insertion.function_groups import Group
 
 _POOLING: Mapping[Any, Kind] = dict.fromkeys(pool_operators(), "pool")
@@ -45,6 +47,7 @@ _FUNCTIONS: Mapping[Any, Kind] = {
     torch.permute: "view",
     operator.getitem: "view",
     F.pad: "view",
+    F.interpolate: "view",
 }
 _MENDS: Mapping[str, str] = {
     "layer_norm": "use BatchNorm2d, which becomes part of the layer before it",
@@ -88,6 +91,7 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
     inside = {node for group in groups.values() for node in group.members} - groups.keys()
     layers = {norm: layer for layer, norm in norms.items()}
     ops: list[Op] = []
+    owners: dict[Tensor, str] = {}
     nodes: list[fx.Node] = list(graph_module.graph.nodes)
     for node in nodes:
         if node.op == "placeholder":
@@ -96,12 +100,25 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
             ops.append(_function(node, groups[node]))
         elif node.op != "output" and node not in norms and node not in inside:
             source = layers.get(node, node)
-            ops.append(Op(node.name, _kind(graph_module, source), tuple(n.name for n in source.all_input_nodes)))
+            kind, inputs = _kind(graph_module, source), tuple(n.name for n in source.all_input_nodes)
+            owner = owners.setdefault(_weight_of(graph_module, source), node.name) if kind == "layer" else node.name
+            ops.append(Op(node.name, kind, inputs, shares=owner if owner != node.name else None))
     return ops
 
 
 def _function(node: fx.Node, group: Group) -> Op:
     return Op(node.name, "function", (group.source.name,), not_negative=group.not_negative)
+
+
+def _weight_of(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
+    layer: Any = module_of(graph_module, node)
+    if isinstance(layer, nn.Linear) and len(node.meta.get("shape", (0, 0))) != 2:
+        raise UsageError(
+            f"{node.target} (Linear) reads a tensor of more axes than batch and features",
+            mend="flatten it before, or let a Conv2d with a kernel of 1 compute the same for each place of an image",
+        )
+    weight: Tensor = layer.weight
+    return weight
 
 
 def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
@@ -157,4 +174,10 @@ def _check_pooling(node: fx.Node, module: nn.Module | None) -> None:
 def _check_slice(node: fx.Node) -> None:
     index: Any = node.args[1]
     if not all(isinstance(item, slice) for item in (index if isinstance(index, tuple) else (index,))):
-        raise UsageError(f"{node.name} takes a part by number, which drops an axis", mend="slice: x[:, 0:1]")
+        raise UsageError(
+            f"{node.name} takes parts by number, which has a form only where an example tells the sizes",
+            mend="slice, x[:, 0:1], or give an example of the input to edgeq.quantize; to reorder channels, concatenate slices",
+        )
+    first = index[0] if isinstance(index, tuple) else index
+    if first != slice(None):
+        raise UsageError(f"{node.name} takes a part of the batch", mend="take it before the network, or behind it")

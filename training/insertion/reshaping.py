@@ -21,9 +21,9 @@ def _reshape(graph: fx.Graph, node: fx.Node) -> None:
     have = source.meta.get("shape") if isinstance(source, fx.Node) else None
     made = node.meta.get("shape")
     if have is not None and made is not None and len(made) > 1 and made[0] == have[0]:
-        _write(graph, node, tuple(made[1:]))
+        write_reshape(graph, node, tuple(made[1:]))
     elif len(wanted) > 1 and _is_batch(wanted[0]) and all(isinstance(size, int) for size in wanted[1:]):
-        _write(graph, node, wanted[1:])
+        write_reshape(graph, node, wanted[1:])
     else:
         raise UsageError(
             f"{node.name} reshapes in a way that may mix samples",
@@ -45,7 +45,8 @@ def _is_batch(size: Any) -> bool:
     return size.target is operator.getitem and bool(size.args[1:] == (0,)) and "shape" in str(size.all_input_nodes[0].args)
 
 
-def _write(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> None:
+def write_reshape(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> None:
+    """Let a node give the tensor that is its first argument so many numbers along each axis behind the batch's."""
     if len(sizes) == 1:
         node.target, node.args, node.kwargs = torch.flatten, (node.args[0], 1), {}
         return

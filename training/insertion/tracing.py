@@ -40,7 +40,7 @@ def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) ->
     Raises:
         UsageError: ``torch.fx`` cannot follow it.
     """
-    examples = None if example is None else [_batch(each) for each in ([example] if isinstance(example, Tensor) else example)]
+    examples = None if example is None else [as_batch(each) for each in ([example] if isinstance(example, Tensor) else example)]
     modes = [(module, module.training) for module in model.modules()]
     try:
         graph_module = _traced(model.eval(), examples)
@@ -49,7 +49,7 @@ def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) ->
     except UsageError:
         raise
     except Exception as error:  # whatever a user's forward raises under tracing
-        raise UsageError(f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}", mend=_mend(example is None)) from error
+        raise _untraceable(model, examples, error) from error
     finally:
         for module, mode in modes:
             module.training = mode
@@ -67,7 +67,7 @@ def _traced(model: nn.Module, examples: list[Tensor] | None) -> fx.GraphModule:
     return graph_module
 
 
-def _batch(example: Tensor) -> Tensor:
+def as_batch(example: Tensor) -> Tensor:
     """Some samples of the example's shape; the numbers do not matter."""
     if not isinstance(example, Tensor) or not example.ndim:
         raise UsageError(f"the example is a {type(example).__name__}, not a batch", mend="give a tensor with a batch dimension")
@@ -82,6 +82,27 @@ def _defaults(model: nn.Module, inputs: int) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _untraceable(model: nn.Module, examples: list[Tensor] | None, error: Exception) -> UsageError:
+    reason = None if examples is None else _why_unreadable(model, examples)
+    if examples is not None and reason is not None:
+        shapes = " and ".join(f"({', '.join(['batch', *map(str, each.shape[1:])])})" for each in examples)
+        return UsageError(
+            f"{type(model).__name__} cannot read an example of {shapes}: {reason}",
+            mend="give it as the network's forward takes it, a batch in front, and one for each input",
+        )
+    return UsageError(f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}", mend=_mend(examples is None))
+
+
+def _why_unreadable(model: nn.Module, examples: list[Tensor]) -> str | None:
+    """What goes wrong without any tracing; None where nothing does."""
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model)(*examples)
+    except Exception as error:  # noqa: BLE001  # whatever a user's forward raises
+        return _first_line(error)
+    return None
 
 
 def _mend(without_example: bool) -> str:
@@ -164,7 +185,7 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, leaves: frozenset[str], examples: list[Tensor] | None) -> None:
+    def __init__(self, leaves: frozenset[str] = frozenset(), examples: list[Tensor] | None = None) -> None:  # unpickling gives none
         super().__init__()
         self._leaves = leaves
         self._examples = None if examples is None else list(examples)

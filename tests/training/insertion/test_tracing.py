@@ -140,6 +140,15 @@ def test_drop_out_as_a_function_drops_in_training_only() -> None:
         (lambda net, x: x.reshape(x.shape[0], 3, 4, 64), [torch.flatten, torch.unflatten]),
         (lambda net, x: torch.split(x, [1, 2], 1)[1], [operator.getitem]),
         (lambda net, x: x.chunk(3, dim=1)[-1], [operator.getitem]),
+        (lambda net, x: x[..., 1:-1], [operator.getitem]),
+        (lambda net, x: x[:, 1], [operator.getitem, torch.flatten, torch.unflatten]),
+        (lambda net, x: x[:, -1, ..., 2], [operator.getitem, torch.flatten]),
+        (lambda net, x: x[:, :, None, ::2], [operator.getitem, torch.flatten, torch.unflatten]),
+        (lambda net, x: x.mean((2, 3))[:, :, None, None], [F.adaptive_avg_pool2d, torch.flatten, torch.flatten, torch.unflatten]),
+        (lambda net, x: x.permute(0, 2, 3, 1), [torch.permute]),
+        (lambda net, x: torch.permute(x, (0, -1, 1, 2)), [torch.permute]),
+        (lambda net, x: F.interpolate(x, scale_factor=(2, 3)), [F.interpolate]),
+        (lambda net, x: F.interpolate(x, (32, 16), mode="nearest-exact"), [F.interpolate]),
         (lambda net, x: x.contiguous().clone().detach(), []),
         (lambda net, x: F.adaptive_avg_pool2d(x, 8), [F.avg_pool2d]),
         (lambda net, x: F.adaptive_avg_pool2d(x, (16, None)), []),
@@ -156,6 +165,21 @@ def test_one_spelling_for_each_meaning(function: Callable[[Any, Tensor], Any], e
     assert torch.equal(found(IMAGES), model(IMAGES))
 
 
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        (nn.ZeroPad2d((1, 0, 2, 3)), F.pad),
+        (nn.Unflatten(2, (4, 4)), torch.unflatten),
+        (nn.Upsample(size=(32, 48)), F.interpolate),
+        (nn.UpsamplingNearest2d(scale_factor=2), F.interpolate),
+    ],
+)
+def test_modules_that_hold_options_only_are_functions(module: nn.Module, function: Any) -> None:
+    found = trace(Free(lambda net, x: net.module(x), module=module), IMAGES)
+    assert targets(found)[-1] is function
+    assert torch.equal(found(IMAGES), module(IMAGES))
+
+
 def test_without_an_example_sizes_are_still_understood_where_they_say_enough() -> None:
     assert torch.equal(trace(Free(lambda net, x: x.view(x.size(0), -1)))(IMAGES), IMAGES.flatten(1))
     assert torch.equal(trace(Free(lambda net, x: x.reshape(x.shape[0], -1)))(IMAGES), IMAGES.flatten(1))
@@ -169,8 +193,12 @@ def test_without_an_example_sizes_are_still_understood_where_they_say_enough() -
         (lambda net, x: x.chunk(3, 1)[0], None, "unknown size"),
         (lambda net, x: x.reshape(-1), IMAGES, "may mix samples"),
         (lambda net, x: F.conv2d(x, net.conv.weight * 2), IMAGES, "computes its own weight"),
+        (lambda net, x: F.interpolate(x, scale_factor=2, mode="bilinear"), IMAGES, "by mode bilinear, which cannot be quantised"),
+        (lambda net, x: F.interpolate(x, 24), IMAGES, "resizes to 24, which is no known whole multiple"),
+        (lambda net, x: F.interpolate(x, 32), None, "resizes to 32, which is no known whole multiple"),
         (lambda net, x: x, torch.tensor(1.0), "not a batch"),
-        (lambda net, x: net.nowhere(x), IMAGES, "cannot trace Free"),
+        (lambda net, x: net.nowhere(x), IMAGES, r"Free cannot read an example of \(batch, 3, 16, 16\): .* no attribute 'nowhere'"),
+        (lambda net, x: net.conv(x), IMAGES[:, :2], r"Free cannot read an example of \(batch, 2, 16, 16\): Given groups=1"),
     ],
 )
 def test_what_cannot_be_followed_is_told(function: Callable[[Any, Tensor], Any], example: Tensor | None, message: str) -> None:
