@@ -33,7 +33,8 @@ def export(
     The network is left as it is, in the mode that it is in. What is written is what it computes in evaluation.
 
     Args:
-        model: what ``edgeq.quantize`` returned, trained, perhaps inside of DistributedDataParallel; or a float network.
+        model: what ``edgeq.quantize`` returned, trained, perhaps inside of DistributedDataParallel or AveragedModel; or a float
+            network.
         example: of the input, or of each input, with a batch dimension: only its shape counts.
         path: ends in ``.onnx`` or ``.tflite``.
         options: how the file is written.
@@ -46,7 +47,8 @@ def export(
         ArtefactError: the format has no exact form for something in the network; names it.
         GateFailed: a number would differ; nothing is written.
         OutputError: the file exists, or cannot be written.
-        UsageError: the ending is that of no format, or the network was wrapped after it was quantised.
+        UsageError: the ending is that of no format, or the network was wrapped after it was quantised, has seen no batch in training,
+            holds what is no number or no float32, or cannot read the example.
     """
     path = Path(path)
     exporter = EXPORTERS.load(_format(path))
@@ -72,12 +74,17 @@ def _format(path: Path) -> str:
 
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The network inside of what torch puts around one."""
-    from torch.nn.parallel import DistributedDataParallel
+    from torch import nn
+    from torch.nn.parallel import DataParallel, DistributedDataParallel
+    from torch.optim.swa_utils import AveragedModel
 
     inner: Any = model
-    while isinstance(inner, DistributedDataParallel) or hasattr(inner, "_orig_mod"):
-        inner = inner.module if isinstance(inner, DistributedDataParallel) else inner._orig_mod
-    return inner  # type: ignore[no-any-return]
+    around: tuple[type[nn.Module], ...] = (DataParallel, DistributedDataParallel, AveragedModel)
+    while isinstance(inner, around) or hasattr(inner, "_orig_mod"):
+        inner = inner.module if isinstance(inner, around) else inner._orig_mod
+    if not isinstance(inner, nn.Module):
+        raise UsageError(f"the network is a {type(inner).__name__}, no torch.nn.Module", mend="give the network itself")
+    return inner
 
 
 def _lowered(model: nn.Module, example: torch.Tensor | Sequence[torch.Tensor]) -> ir.Model:
@@ -87,14 +94,36 @@ def _lowered(model: nn.Module, example: torch.Tensor | Sequence[torch.Tensor]) -
     from edgeq.calibration.quantize import fold_onnx
     from edgeq.exporters.lower import lower
     from edgeq.lowering import IntegerLayer
-    from edgeq.training.insertion.tracing import trace
+    from edgeq.training.insertion.tracing import as_batch, trace
 
     quantized = any(isinstance(module, IntegerLayer) for module in model.modules())
     if quantized and not isinstance(model, fx.GraphModule):
         raise UsageError(
             f"a {type(model).__name__} holds a quantised network, but is none itself", mend="export what edgeq.quantize returned"
         )
-    examples = [example] if isinstance(example, torch.Tensor) else list(example)
+    _check_state(model)
+    examples = [as_batch(each) for each in ([example] if isinstance(example, torch.Tensor) else example)]
     shapes = [tuple(each.shape[1:]) for each in examples]
     twin = copy.deepcopy(model).cpu()
     return lower(twin, shapes) if quantized else fold_onnx(lower(trace(twin, examples), shapes))
+
+
+def _check_state(model: nn.Module) -> None:
+    """Refuse what would be a file without a mistake in it that answers nonsense."""
+    import torch
+
+    from edgeq.training.quantizers.protocol import Following
+    from edgeq.training.watching import first_odd
+
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            mend = "export model.float(); to train in fewer bits, leave the network in float32 and use torch.autocast"
+            raise UsageError(f"{name} is in {tensor.dtype}, and edgeq computes in float32", mend=mend)
+    if (odd := first_odd(model)) is not None:
+        raise UsageError(f"{odd} holds what is no number", mend="go back to a state from before, and train on with a smaller step")
+    grids = [
+        (name, module.waits) for name, module in model.named_modules() if name.startswith("quantizers.") and isinstance(module, Following)
+    ]
+    if grids and all(waits for _, waits in grids):
+        what = f"no batch has gone through the network in training, so that {grids[0][0]} has no bound, and neither have the others"
+        raise UsageError(what, mend="train it, or run some batches through it before: model.train(), then model(images)")

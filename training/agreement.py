@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, distributed, nn
 
+from edgeq.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -21,8 +23,18 @@ _processes = 1  # of the module: statistics are taken deep inside a network, whi
 
 @contextmanager
 def together(processes: int) -> Iterator[None]:
-    """While it holds, statistics are those of so many processes, which all run the same steps."""
+    """While it holds, statistics are those of so many processes, which all run the same steps.
+
+    Raises:
+        UsageError: torch's process group has not so many.
+    """
     global _processes
+    found = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    if processes not in (1, found):
+        raise UsageError(
+            f"together({processes}) is asked for, and torch.distributed has {found}",
+            mend="call torch.distributed.init_process_group before, and give its get_world_size()",
+        )
     before, _processes = _processes, processes
     try:
         yield

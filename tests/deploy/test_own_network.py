@@ -18,6 +18,7 @@ from edgeq.errors import EdgeqError, OutputError, UsageError
 from edgeq.training.layers import QuantLayer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import fx
@@ -122,8 +123,72 @@ class TestRefusals:
         edgeq.set_bits(model, None)
         edgeq.export(model, IMAGES, tmp_path / "net.onnx")
 
+    @pytest.mark.parametrize("options", [{}, {"affine": True}, {"weights": "lsq", "activations": "lsq", "placement": "paper"}])
+    def test_a_network_that_saw_no_batch(self, options: dict[str, Any], tmp_path: Path) -> None:
+        model = trained(steps=0, **options)
+        with pytest.raises(UsageError, match=r"no batch has gone through the network in training, so that quantizers\.\S+ has no bound"):
+            edgeq.export(model, IMAGES, tmp_path / "net.onnx")
+        with torch.no_grad():
+            model.train()(IMAGES)
+        edgeq.export(model, IMAGES, tmp_path / "net.onnx")
+
+    def test_a_tensor_that_was_always_zero_is_none_that_saw_no_batch(self, tmp_path: Path) -> None:
+        model = edgeq.quantize(TwoInTwoOut(), edgeq.Scheme(), [IMAGES, IMAGES[:, :1]])
+        model.train()(IMAGES, 0 * IMAGES[:, :1])
+        edgeq.export(model, [IMAGES, IMAGES[:, :1]], tmp_path / "net.onnx")
+
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda model: model.half(), r"is in torch\.float16"),
+            (lambda model: model.bfloat16(), r"is in torch\.bfloat16"),
+            (lambda model: model.double(), r"is in torch\.float64"),
+            (lambda model: next(model.parameters()).data.fill_(float("nan")), "holds what is no number"),
+        ],
+    )
+    def test_numbers_that_no_file_can_hold(self, spoil: Callable[[fx.GraphModule], Any], message: str, tmp_path: Path) -> None:
+        model = trained("vgg", steps=1)
+        spoil(model)
+        with pytest.raises(UsageError, match=message):
+            edgeq.export(model, IMAGES, tmp_path / "net.onnx")
+        assert not (tmp_path / "net.onnx").exists()
+
+    @pytest.mark.parametrize(
+        ("example", "message"),
+        [
+            (IMAGES[:, :2], r"cannot read samples of \(2, 16, 16\): Given groups=1"),
+            (IMAGES[0], r"cannot read samples of \(16, 16\)"),
+            (IMAGES.numpy(), "the example is a ndarray, not a batch"),
+            ((1, 3, 16, 16), "the example is a int, not a batch"),
+        ],
+    )
+    def test_an_example_that_is_none(self, example: Any, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(UsageError, match=message):
+            edgeq.export(trained("vgg", steps=1), example, tmp_path / "net.onnx")
+        assert capfd.readouterr().err == "", "no traceback of torch's own"
+
+    @pytest.mark.parametrize("wrong", ["net.pt", lambda x: x])
+    def test_what_is_no_network(self, wrong: Any, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"the network is a \w+, no torch.nn.Module"):
+            edgeq.export(wrong, IMAGES, tmp_path / "net.onnx")
+
 
 class TestWhatTorchDoesToIt:
+    def test_what_averages_or_shares_it_is_seen_through(self, tmp_path: Path) -> None:
+        model = trained("vgg")
+        averaged = torch.optim.swa_utils.AveragedModel(nn.DataParallel(model), use_buffers=True)
+        averaged.update_parameters(nn.DataParallel(model))
+        found = edgeq.export(averaged, IMAGES, tmp_path / "averaged.onnx")
+        assert found.content == edgeq.export(model, IMAGES, tmp_path / "net.onnx").content
+
+    def test_the_whole_of_it_passes_through_pickle(self, tmp_path: Path) -> None:
+        model = trained("mobilenetv3")
+        torch.save(model, tmp_path / "whole.pt")
+        again = torch.load(tmp_path / "whole.pt", weights_only=False)
+        with torch.no_grad():
+            assert torch.equal(again(IMAGES), model(IMAGES))
+        edgeq.export(again, IMAGES, tmp_path / "net.onnx")
+
     @pytest.mark.parametrize("name", ["mobilenetv3", "densenet", "twice", "shufflenet", "norm-act"])
     def test_copies_state_and_torch_export(self, name: str, tmp_path: Path) -> None:
         model = trained(name)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import distributed, nn
 
+from edgeq.errors import UsageError
 from edgeq.training import agreement
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if op == distributed.ReduceOp.SUM:
             tensor.mul_(2)
 
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(distributed, "all_reduce", all_reduce)
     with agreement.together(2):
         yield
@@ -70,3 +73,8 @@ def test_alone_nothing_is_asked() -> None:
     x = torch.randn(4, 3, 2, 2)
     assert torch.equal(bn(x), twin(x))
     assert torch.equal(bn.running_var, twin.running_var)  # type: ignore[arg-type]
+
+
+def test_a_number_of_processes_that_torch_does_not_have_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"together\(2\) is asked for, and torch.distributed has 1"), agreement.together(2):
+        pass

@@ -29,6 +29,11 @@ class FirstBatch(UniformGrid, ABC):
         super().__init__(bits, **options)
         self.register_buffer("initialized", torch.tensor(initialized))
 
+    @property
+    def waits(self) -> bool:
+        """Whether that batch is still to come."""
+        return not bool(self.initialized)
+
     @abstractmethod
     def statistic(self, x: Tensor) -> Tensor:
         """A mean over a batch, float32, that the parameters start from; shape ()."""

@@ -107,6 +107,16 @@ class GridQuantizer(Quantizer, Protocol):
 
 
 @runtime_checkable
+class Following(Protocol):
+    """A quantiser whose bound comes from the batches that it meets in training."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether there was none yet that says something."""
+        ...
+
+
+@runtime_checkable
 class Penalized(Protocol):
     """A quantiser whose method adds a term to the loss."""
 

@@ -39,6 +39,11 @@ class TrackedClip(UniformGrid):
         """1 LSB in real units; shape ()."""
         return self.alpha.clamp(min=SMALLEST_BOUND) / self.levels
 
+    @property
+    def waits(self) -> bool:
+        """Whether the first batch that says something is still to come."""
+        return not bool(self.alpha)
+
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise; in training, follow the batch first, which then lies within the bound: its gradient passes as it is."""
         if not self.training:

@@ -45,6 +45,11 @@ class TrackedRange(UniformGrid):
         return int(self._zero)
 
     @property
+    def waits(self) -> bool:
+        """Whether the first batch that says something is still to come."""
+        return bool(self.least == self.most)
+
+    @property
     def levels(self) -> int:
         """The greatest integer, the zero point taken off."""
         return self._highest - self.zero_point
