@@ -8,14 +8,15 @@ of eight-bit values scaled to 0..1, as ``ToTensor`` makes. A tenth of the traini
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.data.source import DataSource, make_split
+from edgeq.data.source import DataSource, Split, make_split
 from edgeq.data.splitting import hold_out_tenth
 from edgeq.data.statistics import measure
-from edgeq.errors import UsageError
+from edgeq.errors import ArtefactError, UsageError
 from edgeq.factories import call
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ def load_own(reference: str) -> DataSource:
     """The data that a function of the user's returns; see this module.
 
     Raises:
-        ArtefactError: the arrays are of the wrong type or shape.
-        UsageError: the function was not named, fails, or returns something else.
+        UsageError: the function was not named, fails, or returns something else; or the arrays are of the wrong type or shape.
     """
     made = call(reference, flag="--data")
     if isinstance(made, DataSource):
@@ -41,11 +41,25 @@ def load_own(reference: str) -> DataSource:
         raise UsageError(
             f"{reference}() trains on images of {train_images.shape[1:]} and tests with {test_images.shape[1:]}", mend="resize one of them"
         )
+    for part, labels in (("training", train_labels), ("test", test_labels)):
+        if labels.dtype.kind not in "iu":
+            raise UsageError(
+                f"the labels of the {part} part of {reference} are {labels.dtype}, not integers", mend="number the classes from 0"
+            )
     classes = int(max(train_labels.max(initial=0), test_labels.max(initial=0))) + 1
-    train, validation = hold_out_tenth(make_split(train_images, train_labels, classes, f"the training part of {reference}"))
-    test = make_split(test_images, test_labels, classes, f"the test part of {reference}")
+    train, validation = hold_out_tenth(_split(train_images, train_labels, classes, f"the training part of {reference}"))
+    test = _split(test_images, test_labels, classes, f"the test part of {reference}")
     names = tuple(str(number) for number in range(classes))
     return DataSource(reference, names, train, validation, test, *measure(train.images), "none")
+
+
+def _split(images: NDArray[Any], labels: NDArray[Any], classes: int, where: str) -> Split:
+    if not len(images):
+        raise UsageError(f"{where} is empty", mend=_CONTRACT)
+    try:
+        return make_split(images, labels, classes, where)
+    except ArtefactError as error:  # whose mend is for files
+        raise UsageError(error.what, mend=_CONTRACT) from error
 
 
 def _arrays(part: Any, reference: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -53,13 +67,29 @@ def _arrays(part: Any, reference: str) -> tuple[NDArray[Any], NDArray[Any]]:
         return np.asarray(part[0]), np.asarray(part[1])
     if not hasattr(part, "__len__") or not hasattr(part, "__getitem__"):
         raise UsageError(f"{reference}() returns a {type(part).__name__} for one part of the data", mend=_CONTRACT)
-    samples = [part[index] for index in range(len(part))]
+    samples = [_sample(part, index, reference) for index in range(len(part))]
     if not samples or not all(isinstance(sample, tuple | list) and len(sample) == 2 for sample in samples):
         raise UsageError(f"a data set of {reference} is empty, or its items are no (image, label)", mend=_CONTRACT)
     images = [_image(image, reference) for image, _ in samples]
     if len({image.shape for image in images}) > 1:
         raise UsageError(f"the images of {reference} differ in size", mend="resize or crop them to one size")
-    return np.stack(images), np.array([int(label) for _, label in samples])
+    return np.stack(images), np.array([_number(label, reference) for _, label in samples])
+
+
+def _sample(part: Any, index: int, reference: str) -> Any:
+    try:
+        return part[index]
+    except Exception as error:  # whatever a user's data set raises
+        raise UsageError(
+            f"a data set of {reference} has {len(part)} samples, and fails at {index} with {error!r}", mend="mend it"
+        ) from error
+
+
+def _number(label: Any, reference: str) -> int:
+    try:
+        return operator.index(label)
+    except TypeError as error:
+        raise UsageError(f"a data set of {reference} has the label {label!r}, no integer", mend="number the classes from 0") from error
 
 
 def _image(image: Any, reference: str) -> NDArray[np.uint8]:
@@ -71,7 +101,7 @@ def _image(image: Any, reference: str) -> NDArray[np.uint8]:
         return array if array.ndim == 3 else array[..., np.newaxis]
     if image.dtype.is_floating_point:
         levels = image * 255
-        if bool((levels - levels.round()).abs().max() > 1e-2) or bool((levels.min() < 0) | (levels.max() > 255)):
+        if not bool(((levels - levels.round()).abs() <= 1e-2).all() and (levels >= 0).all() and (levels <= 255).all()):  # nor NaN
             raise UsageError(
                 f"the images of {reference} are no eight-bit ones scaled to 0..1", mend="leave normalisation and augmentation to edgeq"
             )

@@ -40,6 +40,24 @@ def normalised():
     images = torch.randn(20, 1, 8, 8)
     return [TensorDataset(images, torch.arange(20) % 4)] * 2
 
+def with_nan():
+    images = torch.zeros(20, 1, 8, 8)
+    images[0] = float("nan")
+    return [TensorDataset(images, torch.arange(20) % 4)] * 2
+
+def named_classes():
+    images, labels = data()[0]
+    return [(images, np.array(["cat", "dog"] * 40))] * 2
+
+def float_images(): return [(part[0] / 255, part[1]) for part in data()]
+def no_images(): return [(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, int))] * 2
+def half_classes(): return [TensorDataset(torch.zeros(20, 1, 8, 8), torch.arange(20) / 2)] * 2
+
+class Torn(list):
+    def __getitem__(self, index): raise OSError("cannot read image")
+
+def torn(): return [Torn([1]), Torn([1])]
+
 class Holder:
     net = staticmethod(net)
 
@@ -128,11 +146,17 @@ def test_what_only_a_recipe_names_is_not_imported(package: str, tmp_path: Path, 
         (("{name}:net",), "--model"),
         (("--model", "{name}:net", "--data", "{name}:of_three"), "returns a int, which is no data"),
         (("--model", "{name}:net", "--data", "{name}:normalised"), "no eight-bit ones"),
+        (("--model", "{name}:net", "--data", "{name}:with_nan"), "no eight-bit ones"),
+        (("--model", "{name}:net", "--data", "{name}:named_classes"), "the labels of the training part of {name}:named_classes are <U3"),
+        (("--model", "{name}:net", "--data", "{name}:half_classes"), "has the label tensor(0.), no integer"),
+        (("--model", "{name}:net", "--data", "{name}:no_images"), "the training part of {name}:no_images is empty"),
+        (("--model", "{name}:net", "--data", "{name}:float_images"), "its images are float64, not uint8\n  mend: return a DataSource"),
+        (("--model", "{name}:net", "--data", "{name}:torn"), "has 1 samples, and fails at 0 with OSError('cannot read image')"),
     ],
 )
 def test_mistakes_are_named(arguments: tuple[str, ...], words: str, package: str, refusal: Callable[..., str]) -> None:
     line = [each.format(name=package) for each in (*TRAIN, *arguments)]
-    assert words in refusal(*line)
+    assert words.format(name=package) in refusal(*line)
 
 
 def test_a_module_that_fails_is_named(package: str, tmp_path: Path, refusal: Callable[..., str]) -> None:
