@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from edgeq.data.augment import Affine, CropFlip
+from edgeq.training.chance import chance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,7 @@ class Feed:
 
     def chance(self, epoch: int, step: int) -> int:
         """What torch's generator is seeded with in a step; the same in every process."""
-        return int(np.random.SeedSequence([self.recipe.seed, epoch, step, 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        return chance(self.recipe.seed, epoch, step, 1)
 
     def _normalized(self, images: Tensor) -> Tensor:
         """As :func:`edgeq.data.normalize`, operation for operation."""

@@ -10,12 +10,12 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
 from edgeq.errors import Interrupted
 from edgeq.training import optimizers, run_folder, watching
+from edgeq.training.chance import chance
 from edgeq.training.checkpoint import MODEL, OPTIMIZER, below, model_state, restore_tensors, under
 from edgeq.training.graph import checkpoint as checkpoints
 from edgeq.training.graph.quantization import observe_bounds, quantize_graph
@@ -27,6 +27,9 @@ from edgeq.training.stopping import stop_requests
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from edgeq.data import GraphData
     from edgeq.models.pde_gcn import PdeGcn
@@ -127,7 +130,7 @@ class _Run:
 
     def _epoch(self) -> None:
         state = self.state
-        torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, state.epoch]).generate_state(1, np.uint64)[0]) >> 1)
+        torch.manual_seed(chance(self.recipe.seed, state.epoch))
         before = state.history[-1]["validation"] if state.history else None
         loss, accuracy = self._step()
         logits = self._answer()
@@ -159,7 +162,7 @@ class _Run:
             logits: torch.Tensor = self.network(self.x, self.graph)
         return logits
 
-    def _score(self, logits: torch.Tensor, nodes: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, float]:
+    def _score(self, logits: torch.Tensor, nodes: NDArray[np.int64]) -> tuple[float, float]:
         """Mean cross-entropy and accuracy on these nodes."""
         where = torch.from_numpy(nodes)
         right = logits[where].argmax(1) == self.labels[where]
