@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import fx, nn
+from torch.fx.node import map_arg
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
@@ -101,9 +102,19 @@ class _Lowering:
                 inputs.append(self.values[node])
             elif node.op != "output":
                 self.values[node] = self._node(node)
-        returned = list(dict.fromkeys(self.nodes[-1].all_input_nodes))
-        outputs = [self.writer.as_output(self.values[node], number) for number, node in enumerate(returned, 1)]
-        return self.writer.model(inputs, outputs, metadata)
+        return self.writer.model(inputs, self._outputs(), metadata)
+
+    def _outputs(self) -> list[ir.Value]:
+        """In the order in which the network returns them; what it returns twice is there twice."""
+        returned: list[fx.Node] = []
+        map_arg(self.nodes[-1].args, lambda node: (returned.append(node), node)[1])
+        found: list[ir.Value] = []
+        for number, node in enumerate(returned, 1):
+            value = self.values[node]
+            if node in returned[: number - 1]:
+                value = self.writer.op("Identity", [value], f"{node.name}_again", shape=_shape(node))
+            found.append(self.writer.as_output(value, number))
+        return found
 
     def _node(self, node: fx.Node) -> ir.Value:
         module = self.modules[str(node.target)] if node.op == "call_module" else None

@@ -99,6 +99,24 @@ def test_several_inputs_and_outputs(tmp_path: Path) -> None:
         np.testing.assert_allclose(array, tensor.numpy(), atol=0.05)
 
 
+class TheSameTwice(TwoInTwoOut):
+    def forward(self, image: Tensor, mask: Tensor) -> Any:
+        features = torch.relu(self.a(image) + self.b(mask))
+        return features, self.last(features), features
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "tflite"])
+def test_what_is_returned_twice_is_there_twice(suffix: str, tmp_path: Path) -> None:
+    masks = torch.rand(4, 1, 16, 16)
+    model = edgeq.quantize(TheSameTwice(), edgeq.Scheme(), [IMAGES, masks])
+    model.train()(IMAGES, masks)
+    assert edgeq.export(model, [IMAGES, masks], tmp_path / f"net.{suffix}").parity.different == ()
+    if suffix == "onnx":
+        found = run(tmp_path / "net.onnx", IMAGES, masks)
+        assert [array.shape[1] for array in found] == [4, 4, 4]
+        np.testing.assert_array_equal(found[0], found[2])
+
+
 class TestRefusals:
     def test_an_ending_of_no_format(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"'net.pt' is that of no format") as caught:

@@ -21,8 +21,10 @@ def check_arguments(model: object, scheme: object) -> None:
         raise UsageError(f"the network is a {type(model).__name__}, no torch.nn.Module", mend="give the network itself")
     if not isinstance(scheme, Scheme):
         raise UsageError(f"the scheme is {scheme!r}", mend="give an edgeq.Scheme, such as edgeq.Scheme(weight_bits=4, act_bits=8)")
-    if isinstance(model, DataParallel | DistributedDataParallel):
-        raise UsageError(f"the network is inside of a {type(model).__name__}", mend="quantise its module, and wrap what that returns")
+    if isinstance(model, DataParallel | DistributedDataParallel) or hasattr(model, "_orig_mod"):
+        raise UsageError(
+            f"the network is inside of a {type(model).__name__}", mend="quantise the network itself, and wrap what that returns"
+        )
     if any(isinstance(module, Quantizer) for module in model.modules()):
         raise UsageError("the network is quantised already", mend="quantise the float network; edgeq.set_bits changes widths for a while")
     if any(is_lazy(parameter) for parameter in model.parameters()):

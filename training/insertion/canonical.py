@@ -182,9 +182,30 @@ def _drop_unused(graph: fx.Graph) -> None:
 def _mean(graph: fx.Graph, node: fx.Node) -> None:
     """A mean over height and width, and nothing else, is a global pooling."""
     axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
+    if (image := _image_behind(node, axes)) is not None and not keep:
+        node.args = (image,)
+        _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=False)
+        return
     if not isinstance(axes, tuple | list) or {axis % 4 for axis in axes if isinstance(axis, int)} != {2, 3}:
         return
     _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=bool(keep))
+
+
+def _image_behind(node: fx.Node, axes: Any) -> fx.Node | None:
+    """The image whose mean is spelled ``x.mean(3).mean(2)`` or ``x.flatten(2).mean(2)``; None for any other."""
+    row: Any = node.args[0]
+    shape = row.meta.get("shape")
+    axis = axes[0] if isinstance(axes, tuple | list) and len(axes) == 1 else axes
+    if shape is None or len(shape) != 3 or axis not in (2, -1):
+        return None
+    if row.target is torch.unflatten:  # what flattening height and width has become
+        image = row.args[0].args[0]
+    elif row.target is torch.mean and argument(row, 1, "dim") in (2, 3, -1, -2, [2], [3], [-1], [-2], (2,), (3,), (-1,), (-2,)):
+        image = row.args[0]
+    else:
+        return None
+    before = image.meta.get("shape", ())
+    return image if len(before) == 4 and tuple(before[:2]) == tuple(shape[:2]) else None
 
 
 def _amax(graph: fx.Graph, node: fx.Node) -> None:

@@ -32,7 +32,9 @@ _MODULES: Mapping[Any, Kind] = {
     nn.SyncBatchNorm: "norm",
     nn.Flatten: "view",
     nn.Dropout: "view",
+    nn.Dropout1d: "view",
     nn.Dropout2d: "view",
+    nn.AlphaDropout: "view",
 }
 _FUNCTIONS: Mapping[Any, Kind] = {
     **_POOLING,
@@ -156,6 +158,8 @@ def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
         return UsageError(
             f"{reader.name} ({_title(reader.target)}) computes with the constant {node.target!r}, which has no grid", mend=mend
         )
+    if isinstance(node.target, type):
+        return UsageError(f"the network makes a {title}", mend="return a tensor, or a tuple, list or dict of tensors")
     known = ", ".join(sorted(kind.__name__ for kind in _MODULES))
     return UsageError(f"{what} cannot be quantised", mend=_MENDS.get(title, f"use {known}, functions of one number, +, *, cat and slices"))
 

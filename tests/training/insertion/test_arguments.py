@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import torch
@@ -23,6 +23,19 @@ def network(*first: nn.Module) -> nn.Sequential:
     return nn.Sequential(*first, nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
 
 
+class Answer(NamedTuple):
+    logits: Any
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = network()
+
+    def forward(self, x: Tensor) -> Answer:
+        return Answer(self.body(x))
+
+
 class NamedAsOurs(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +51,9 @@ class NamedAsOurs(nn.Module):
         (lambda: torch.relu, "the network is a builtin_function_or_method, no torch.nn.Module"),
         (lambda: edgeq.quantize(network(), SCHEME, IMAGES), "quantised already"),
         (lambda: nn.DataParallel(network()), "inside of a DataParallel"),
+        (lambda: torch.compile(network(), backend="eager"), "inside of a OptimizedModule"),
         (lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten()), "lazy layers"),
+        (Named, "the network makes a Answer"),
         (NamedAsOurs, "a module 'quantizers'"),
         (lambda: network(nn.utils.weight_norm(nn.Conv2d(3, 3, 1))), "0 computes its own weight, as weight normalisation"),
         (lambda: network(spectral_norm(nn.Conv2d(3, 3, 1))), "0 computes its own weight, as weight normalisation"),

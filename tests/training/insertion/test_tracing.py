@@ -135,6 +135,8 @@ def test_drop_out_as_a_function_drops_in_training_only() -> None:
     [
         (lambda net, x: x.mean((2, 3)), [F.adaptive_avg_pool2d, torch.flatten]),
         (lambda net, x: x.mean([-1, -2], keepdim=True), [F.adaptive_avg_pool2d]),
+        (lambda net, x: x.flatten(2).mean(-1), [F.adaptive_avg_pool2d, torch.flatten]),
+        (lambda net, x: x.view(x.size(0), 3, -1).mean([2]), [F.adaptive_avg_pool2d, torch.flatten]),
         (lambda net, x: x.amax((2, 3)), [F.adaptive_max_pool2d, torch.flatten]),
         (lambda net, x: x.view(x.size(0), -1), [torch.flatten]),
         (lambda net, x: x.reshape(x.shape[0], 3, 4, 64), [torch.flatten, torch.unflatten]),
@@ -163,6 +165,13 @@ def test_one_spelling_for_each_meaning(function: Callable[[Any, Tensor], Any], e
     found = trace(model, IMAGES)
     assert targets(found) == expected
     assert torch.equal(found(IMAGES), model(IMAGES))
+
+
+def test_a_mean_of_means_is_the_mean_of_the_image() -> None:
+    model = Free(lambda net, x: x.mean(3).mean(2))
+    found = trace(model, IMAGES)
+    assert targets(found) == [F.adaptive_avg_pool2d, torch.flatten]
+    torch.testing.assert_close(found(IMAGES), model(IMAGES))
 
 
 @pytest.mark.parametrize(
