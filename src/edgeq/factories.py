@@ -71,8 +71,9 @@ def call(reference: str, *, flag: str) -> Any:
         UsageError: the user has not named it in this command, or it fails.
     """
     if reference not in _permitted:
+        named = f" (but {', '.join(_permitted)})" if _permitted else ""
         raise UsageError(
-            f"{reference} is code of somebody's own, which a file names and you have not",
+            f"{reference} is code of somebody's own, which a file names and you have not{named}",
             mend=f"where you trust it, name it yourself with {flag} {reference}; where the command has no {flag}, use edgeq export first",
         )
     try:

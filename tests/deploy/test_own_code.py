@@ -173,6 +173,12 @@ def test_torch_data_sets_and_arrays_become_the_same_kind_of_data(package: str) -
     assert other.test.images.max() > 200, "values of 0..1 are eight-bit ones again"
 
 
+def test_code_that_is_not_what_the_file_names_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factories, "_permitted", {"nets:other": object})
+    with pytest.raises(UsageError, match=r"which a file names and you have not \(but nets:other\)"):
+        factories.call("nets:net", flag="--model")
+
+
 def test_code_that_nobody_has_named_is_not_called() -> None:
     with pytest.raises(UsageError, match="somebody's own") as caught:
         factories.call("os:getcwd", flag="--model")
