@@ -168,7 +168,7 @@ def hold(model: fx.GraphModule, folder: Path, source: DataSource, most_error: fl
     verify(lowered, exported, source, limit=3).require()
 
 
-@pytest.mark.parametrize(("scheme", "name"), cases(SCHEMES, "all-at-once"))
+@pytest.mark.parametrize(("scheme", "name"), tuple(cases(SCHEMES, "all-at-once")))
 def test_a_scheme_is_exact_on_both_references(scheme: Scheme, name: str, tmp_path: Path, source: DataSource) -> None:
     hold(network(name, scheme), tmp_path, source)
 
@@ -179,7 +179,7 @@ def test_a_depthwise_adjoint_may_have_a_scale_for_each_channel(tmp_path: Path, s
     hold(model, tmp_path, source)
 
 
-@pytest.mark.parametrize(("scheme", "name"), cases(IN_FLOAT, "paper-mixed"))
+@pytest.mark.parametrize(("scheme", "name"), tuple(cases(IN_FLOAT, "paper-mixed")))
 def test_a_scheme_with_parts_in_float_is_exact_in_its_integers(scheme: Scheme, name: str, tmp_path: Path) -> None:
     model = network(name, scheme)
     hold_rows_one_and_two(model, tmp_path)
