@@ -107,7 +107,12 @@ class _Lowering:
     def _outputs(self) -> list[ir.Value]:
         """In the order in which the network returns them; what it returns twice is there twice."""
         returned: list[fx.Node] = []
-        map_arg(self.nodes[-1].args, lambda node: (returned.append(node), node)[1])
+
+        def keep(node: fx.Node) -> fx.Node:
+            returned.append(node)
+            return node
+
+        map_arg(self.nodes[-1].args, keep)
         found: list[ir.Value] = []
         for number, node in enumerate(returned, 1):
             value = self.values[node]
