@@ -20,7 +20,6 @@ FULLY_CONNECTED_PER_CHANNEL = 12
 """Older kernels take the first scale for all rows without a word; LiteRT's table knows this only for float activations."""
 
 _WITH_INT4_WEIGHTS: Mapping[int, int] = {Op.CONV_2D: 7, Op.DEPTHWISE_CONV_2D: 7, Op.FULLY_CONNECTED: 10}
-INT4_WEIGHTS = frozenset(_WITH_INT4_WEIGHTS)
 """Operators whose kernels read int4 weights, with int8 activations."""
 
 _WITH_INT16: Mapping[int, int] = {

@@ -19,6 +19,7 @@ from torch.fx.node import map_arg
 from torch.fx.proxy import Attribute
 
 from edgeq.errors import UsageError
+from edgeq.lowering import IntegerLayer
 from edgeq.training.insertion.canonical import canonicalize
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ class _Tracer(fx.Tracer):
         self._evaluating = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, IntegerLayer):  # whatever its forward is, integers are its own affair
+            return True
         return module_qualified_name in self._leaves or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:

@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.lowering import IntegerLayer
+from edgeq.training.insertion import quantize
 from edgeq.training.quantizers.xnor_map import XnorConv2d, magnitude_map
+from edgeq.training.scheme import Scheme
 
 
 def layer(**options: Any) -> XnorConv2d:
@@ -57,6 +59,12 @@ def test_it_is_not_exported() -> None:
     assert isinstance(made, IntegerLayer), "so that an exporter asks, and does not take it for a plain convolution"
     with pytest.raises(UsageError, match="each pixel"):
         made.integer_weights()
+
+
+def test_quantising_a_network_that_has_one_names_it() -> None:
+    network = torch.nn.Sequential(layer(), torch.nn.ReLU())
+    with pytest.raises(UsageError, match=r"0 \(XnorConv2d\) cannot be quantised"):
+        quantize(network, Scheme(), torch.zeros(1, 4, 7, 7))
 
 
 def test_groups_are_refused() -> None:
