@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,6 +89,7 @@ class Row:
         correct: right answers among the test images, of the network as it is deployed.
         total: test images.
         mse: of block outputs, between rounded and unrounded activations; None in FP32.
+        sqnr_db: of the same, the median over the blocks; None in FP32.
         unrounded: test accuracy with activations that are only clipped, a fraction; None in FP32.
         differing: test images that the exported ONNX file answers otherwise than torch.
     """
@@ -103,6 +105,7 @@ class Row:
     correct: int
     total: int
     mse: float | None
+    sqnr_db: float | None
     unrounded: float | None
     differing: int
 
@@ -154,6 +157,7 @@ def _run(run: Recipe, scheme: str, source: DataSource, folder: Path) -> None:
         result.test_correct,
         result.test_total,
         None if error is None else error.mse,
+        None if error is None else statistics.median(block.sqnr_db for block in error.blocks),
         None if error is None else error.accuracy_unrounded,
         _differing(model, place, source),
     )
@@ -177,9 +181,9 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
     """The table, and for each pair of networks which of them rounding disturbs less."""
     yield (
         "| data | network | params, M | scheme | epoch | validation % | test %, 95 % | published | without rounding % | published "
-        f"| MSE 4A → 32A | its root | published | answers that {TARGET} gives otherwise |"
+        f"| MSE 4A → 32A | its root | published | SQNR, median block, dB | answers that {TARGET} gives otherwise |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     order = {scheme: place for place, scheme in enumerate(SCHEMES)}
     for row in sorted(rows, key=lambda row: (row.data, row.model, row.seed, order[row.scheme])):
         yield _line(row)
@@ -205,6 +209,7 @@ def _line(row: Row) -> str:
         "–" if row.mse is None else f"{row.mse:.2e}",
         "–" if row.mse is None else f"{row.mse**0.5:.3f}",
         f"{paper.mse:.3f}" if paper is not None and four else "–",
+        "–" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
         f"{row.differing} of {row.total}",
     ]
     return f"| {' | '.join(cells)} |"
