@@ -32,12 +32,13 @@ def lower_untrained_graph(recipe: GraphRecipe, data: GraphData) -> Lowered:
     from edgeq.exporters.graph_network import lower_graph
     from edgeq.training.graph.checkpoint import build_gradient, build_network
     from edgeq.training.graph.description import describe
+    from edgeq.training.graph.loop import features
     from edgeq.training.graph.quantization import observe_bounds
 
     scheme: Any = recipe.scheme
     network = build_network(recipe, data.shape[1], len(data.classes))
     graph = build_gradient(recipe, torch.from_numpy(data.edges.copy()), data.nodes)
-    observe_bounds(network, torch.from_numpy(data.normalized()), graph)
+    observe_bounds(network, features(data), graph)
     unopened = ArtefactError("it reads images, and a graph network has none", mend="ask a target of ONNX or TFLite files")
     weights, activations = _weights(scheme, network), _activations(scheme, network)
     try:
