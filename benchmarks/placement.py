@@ -9,11 +9,11 @@ Networks of the demo on ``digits``. The error is the MSE between rounded and mer
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.spread import spread
 from edgeq.data import batches, load
 from edgeq.deploy.fleet import train_all
 from edgeq.training.activation_error import activation_error
@@ -54,11 +54,7 @@ def main() -> None:
         paths = [path for path in runs if path.name.startswith(f"{i}-")]
         accuracy = [100 * results[path].test_correct / results[path].test_total for path in paths]
         mse = [errors[path].mse for path in paths]
-        print(f"{model:15s} {widths[0]}W/{widths[1]}A {placement:8s} accuracy {_spread(accuracy, '.2f')} %   MSE {_spread(mse, '.2e')}")
-
-
-def _spread(values: list[float], form: str) -> str:
-    return f"{statistics.mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+        print(f"{model:15s} {widths[0]}W/{widths[1]}A {placement:8s} accuracy {spread(accuracy, '.2f')} %   MSE {spread(mse, '.2e')}")
 
 
 if __name__ == "__main__":

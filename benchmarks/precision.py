@@ -9,11 +9,11 @@ test accuracy of the network as it is deployed, which is evaluated in float32 ei
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.spread import spread
 from edgeq.data import load
 from edgeq.training.loop import train
 from edgeq.training.recipe import Precision, Recipe
@@ -40,7 +40,7 @@ def main() -> None:
             for precision in ("fp32", "bf16")
         )
         difference = [low - high for low, high in zip(half, full, strict=True)]
-        print(f"| {model} | {arguments.seeds} | {_spread(full)} | {_spread(half)} | {_spread(difference)} |", flush=True)
+        print(f"| {model} | {arguments.seeds} | {spread(full, '.2f')} | {spread(half, '.2f')} | {spread(difference, '.2f')} |", flush=True)
 
 
 def _accuracy(model: str, source: DataSource, precision: Precision, seed: int, epochs: int) -> float:
@@ -48,10 +48,6 @@ def _accuracy(model: str, source: DataSource, precision: Precision, seed: int, e
     with tempfile.TemporaryDirectory() as folder:
         result = train(recipe, source, Path(folder), overwrite=True, threads=1)
     return 100 * result.test_correct / result.test_total
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from benchmarks.spread import spread
 from edgeq.data import load_graph
 from edgeq.files import write_json
 from edgeq.machine import fingerprint
@@ -186,10 +186,10 @@ def _row(runs: Sequence[Run], column: int) -> str:
         f"{_parameters(first) / 1e6:.2f}",
         first.scheme,
         str(len(runs)),
-        _spread((100 * run.test for run in runs), ".1f"),
+        spread((100 * run.test for run in runs), ".1f"),
         f"{paper[column]:.1f}",
-        _spread((100 * run.test_selected for run in runs), ".1f"),
-        _spread(errors, ".2e") if errors else "–",
+        spread((100 * run.test_selected for run in runs), ".1f"),
+        spread(errors, ".2e") if errors else "–",
         f"{paper[3]:.2f}" if column == 2 else "–",
     ]
     return f"| {' | '.join(cells)} |"
@@ -210,11 +210,6 @@ def _orderings(runs: Iterable[Run]) -> Iterator[str]:
         whole = [(symmetric, free) for symmetric, free in pairs if symmetric is not None and free is not None]
         smaller = sum(symmetric < free for symmetric, free in whole)
         yield f"{data} {scheme}: the symmetric network has the smaller MSE with {smaller} of {len(whole)} seeds"
-
-
-def _spread(values: Iterable[float], form: str) -> str:
-    found = list(values)
-    return f"{statistics.mean(found):{form}} ({min(found):{form}} to {max(found):{form}})"
 
 
 if __name__ == "__main__":
