@@ -186,7 +186,7 @@ def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], name:
     """Put the tensors below ``model/`` into a network.
 
     Raises:
-        ArtefactError: the tensors are not this network's.
+        ArtefactError: the tensors are not this network's, or one holds what is no number.
     """
     found = below(MODEL, tensors)
     accept_older(model, found)
@@ -194,6 +194,9 @@ def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], name:
     odd = sorted(wanted.keys() ^ found.keys()) or [key for key in wanted if wanted[key].shape != found[key].shape]
     if odd:
         raise ArtefactError(f"{path} does not fit {name}: {odd[0]!r} differs", mend="was it written by another version of edgeq?")
+    broken = [key for key in wanted if found[key].is_floating_point() and not bool(torch.isfinite(found[key]).all())]
+    if broken:
+        raise ArtefactError(f"{path} is damaged: {broken[0]!r} holds NaN or infinity", mend="take another copy of it, or train it again")
     with torch.no_grad():
         for key, tensor in wanted.items():
             tensor.copy_(found[key])

@@ -92,7 +92,9 @@ def lower_all(graph: QdqGraph, scene: Scene, islands: IslandScene | None = None)
         if errors:  # so that what reads it can be judged too
             scene.place(op.output, 0, natural(len(op.output.shape)))
     if errors:
-        raise together(errors)
+        error = together(errors)
+        in_vain = islands is not None or not graph.blockers
+        raise error if in_vain else ArtefactError(error.what, mend=f"{error.mend}; or keep what has no grid in float, with --allow-float")
     return tuple(in_float)
 
 

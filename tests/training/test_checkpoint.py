@@ -103,6 +103,13 @@ class TestRoundTrip:
 
 
 class TestBrokenFiles:
+    def test_a_weight_that_is_no_number(self, tmp_path: Path) -> None:
+        _, checkpoint = made()
+        checkpoint.tensors["model/classifier.layer.weight"][0, 0] = torch.nan
+        checkpoints.save(tmp_path / "a.safetensors", checkpoint)
+        with pytest.raises(ArtefactError, match=r"'classifier\.layer\.weight' holds NaN"):
+            checkpoints.load_model(tmp_path / "a.safetensors")
+
     @pytest.mark.parametrize("part", [*np.linspace(0, 0.999, 25).tolist(), "8", "9", "one byte"])
     def test_truncated_anywhere(self, saved: Path, part: float | str) -> None:
         content = saved.read_bytes()

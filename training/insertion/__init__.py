@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from edgeq.errors import UsageError
 from edgeq.training.insertion.arguments import check_arguments
 from edgeq.training.insertion.assignment import assign
 from edgeq.training.insertion.certificates import certified_steps, pass_certificates_on
@@ -73,7 +74,13 @@ def quantizers(model: nn.Module) -> list[Quantizer]:
 
 
 def set_bits(model: nn.Module, bits: int | None) -> None:
-    """Anneal: hold every quantiser at ``bits`` where its target is lower; None sets all targets."""
+    """Anneal: hold every quantiser at ``bits`` where its target is lower; None sets all targets.
+
+    Raises:
+        UsageError: ``bits`` is no width.
+    """
+    if bits is not None and (type(bits) is not int or bits < 1):
+        raise UsageError(f"the width is {bits!r}", mend="give a whole number of bits, or None for the widths of the scheme")
     for quantizer in quantizers(model):
         quantizer.bits = quantizer.target_bits if bits is None else max(bits, quantizer.target_bits)
 

@@ -195,6 +195,7 @@ def test_without_the_option_every_operator_in_the_way_is_named_with_its_line() -
     assert "Conv 'c/Conv' stays in float: no quantiser follows it (from File \"net.py\", line 41, in forward)" in text
     assert "CumSum 'z/CumSum'" in text
     assert "net.py, line 44" in text
+    assert text.endswith("; or keep what has no grid in float, with --allow-float")
     with pytest.raises(ArtefactError, match="CumSum"):  # TFLite has no operator for it in float either
         exporter.export(model, FLOAT)
 

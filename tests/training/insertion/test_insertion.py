@@ -243,6 +243,11 @@ class TestQuantisers:
         set_bits(model, None)
         assert {id(quantizer): quantizer.bits for quantizer in quantizers(model)} == targets
 
+    @pytest.mark.parametrize("bits", ["8", 0, -1, 4.0, True])
+    def test_set_bits_takes_widths_only(self, bits: Any) -> None:
+        with pytest.raises(UsageError, match="the width is"):
+            set_bits(small(), bits)
+
     def test_set_rounding_tells_weights_from_activations(self) -> None:
         model = small()
         of_weights = {module.clip for module in model.modules() if isinstance(module, WeightQuantizer)}
