@@ -21,6 +21,7 @@ import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from benchmarks.command import run
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.exporting import export
 from edgeq.exporter import ExportOptions
@@ -126,4 +127,4 @@ def _evaluator(qdq: Path, image: NDArray[np.float32]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.command import run
 from benchmarks.networks import Network, build
 from benchmarks.peers import LITERT_TORCH, ONNX2TF, PeerError
 from edgeq.calibration.quantize import quantize_onnx
@@ -142,4 +143,4 @@ def _closeness(output: Path, network: Network, expected: NDArray[np.float32]) ->
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

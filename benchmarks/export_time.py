@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.command import run
 from benchmarks.networks import build
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.exporters.onnx import serialize
@@ -114,4 +115,4 @@ def main(model: str = "resnet56") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main, *sys.argv[1:])

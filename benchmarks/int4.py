@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from benchmarks.command import run
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.chain import Pair
 from edgeq.deploy.exporting import export
@@ -97,4 +98,4 @@ def _row(model: str, target: str, eight: Profile, four: Profile, differing: str)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

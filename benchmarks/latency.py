@@ -21,6 +21,7 @@ import onnx
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from benchmarks.command import run
 from benchmarks.networks import Network, build
 from benchmarks.peers import LITERT_TORCH, PeerError
 from edgeq.calibration.quantize import quantize_onnx
@@ -111,4 +112,4 @@ def _litert_torch(network: Network, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

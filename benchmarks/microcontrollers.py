@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.command import run
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter
@@ -62,4 +63,4 @@ def _tell(name: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

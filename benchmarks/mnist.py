@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from benchmarks.command import run
 from edgeq.data import batches, load
 from edgeq.deploy.exporting import export
 from edgeq.errors import EdgeqError
@@ -184,7 +185,7 @@ def _read(path: Path) -> Row:
 
 
 def _measure(name: str, source: DataSource, folder: Path, epochs: int, seed: int) -> Row:
-    run = json.loads((folder / RUN).read_text())
+    summary = json.loads((folder / RUN).read_text())
     outputs = _torch_outputs(folder / BEST, source)
     quantized = VARIANTS[name].scheme is not None
     files, refusal = _files(folder, source, outputs) if quantized else ({}, "")
@@ -192,8 +193,8 @@ def _measure(name: str, source: DataSource, folder: Path, epochs: int, seed: int
         name,
         epochs,
         seed,
-        run["best_epoch"],
-        run["validation"],
+        summary["best_epoch"],
+        summary["validation"],
         _wrong(outputs, source.test),
         _wrong(_torch_outputs(folder / BEST, source, rounding=False), source.test) if quantized else None,
         len(source.test),
@@ -266,4 +267,4 @@ def _agreement(found: Agreement | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from benchmarks.command import run
 from edgeq.data import load, normalize
 from edgeq.deploy.exporting import export
 from edgeq.exporter import ExportOptions
@@ -102,4 +103,4 @@ def _changed(line: str, left: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from benchmarks.command import run
 from benchmarks.networks import build
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.exporting import export
@@ -93,4 +94,4 @@ def _instructions(path: Path, target: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.command import run
 from benchmarks.spread import spread
 from edgeq.data import load
 from edgeq.training.loop import train
@@ -51,4 +52,4 @@ def _accuracy(model: str, source: DataSource, precision: Precision, seed: int, e
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from benchmarks.command import run
 from benchmarks.peers import BREVITAS, TORCHAO, Peer, PeerError
 from benchmarks.workers import stepping
 from edgeq.machine import fingerprint
@@ -184,4 +185,4 @@ def _peer(peer: Peer, arguments: argparse.Namespace) -> tuple[list[Row], list[st
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

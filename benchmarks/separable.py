@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.command import run
 from edgeq.calibration.observers import Percentile
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import batches, load, normalize
@@ -311,4 +312,4 @@ def _spread(values: Sequence[float], form: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

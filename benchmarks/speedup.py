@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.command import run
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.deploy.chain import Pair
 from edgeq.deploy.exporting import export
@@ -65,4 +66,4 @@ def _files(model: str, folder: Path) -> dict[tuple[str, str], Path]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.command import run
+
 RUNS = 11
 
 
@@ -27,4 +29,4 @@ def _seconds(arguments: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

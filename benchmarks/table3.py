@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from benchmarks.command import run
 from benchmarks.spread import spread
 from edgeq.data import load_graph
 from edgeq.files import write_json
@@ -213,4 +214,4 @@ def _orderings(runs: Iterable[Run]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from benchmarks.command import run
 from edgeq.data import batches, load
 from edgeq.deploy.exporting import export
 from edgeq.exporter import ExportOptions
@@ -224,4 +225,4 @@ def _orderings(rows: Sequence[Row]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,0 +1,22 @@
+"""A benchmark is a command: what stops it is told in words, with edgeq's exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from edgeq.errors import EdgeqError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def run(main: Callable[..., None], *arguments: str) -> None:
+    """Call a benchmark's ``main``; an error of edgeq's, or Ctrl-C, ends the process without a traceback."""
+    try:
+        main(*arguments)
+    except EdgeqError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(Interrupted.exit_code)
