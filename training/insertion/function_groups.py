@@ -43,6 +43,13 @@ def groups_of(graph_module: fx.GraphModule) -> dict[fx.Node, Group]:
     return {node: group for node, group in finder.groups.items() if len(group.members) > 1 or not finder.clips_at_zero(node)}
 
 
+def is_relu(called: Any, node: fx.Node) -> bool:
+    """Whether what a node calls, a module or a function, is a ReLU of any kind: it clips, at zero below, and does no more."""
+    name = function_name(called)
+    limits = None if name is None else bounds(name, function_options(name, called, node.args[1:], node.kwargs))
+    return limits is not None and limits[0] == 0
+
+
 class _Finder:
     def __init__(self, graph_module: fx.GraphModule) -> None:
         self._graph_module = graph_module
@@ -59,9 +66,7 @@ class _Finder:
 
     def clips_at_zero(self, node: fx.Node) -> bool:
         """Whether a node is a ReLU of any kind."""
-        name = function_name(self._called(node)) if node.op.startswith("call_") else None
-        limits = None if name is None else bounds(name, self._options(node, name))
-        return limits is not None and limits[0] == 0
+        return node.op.startswith("call_") and is_relu(self._called(node), node)
 
     def _called(self, node: fx.Node) -> Any:
         return self._graph_module.get_submodule(str(node.target)) if node.op == "call_module" else node.target

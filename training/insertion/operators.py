@@ -10,10 +10,9 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.functions import bounds, function_name, function_options
 from edgeq.lowering import POOL_OPTIONS, Inactive, pool_operators, read_pooling
 from edgeq.placement import Kind, Op
-from edgeq.training.insertion.function_groups import groups_of
+from edgeq.training.insertion.function_groups import groups_of, is_relu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +128,7 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
     if isinstance(module, Inactive):
         return "view"
     kind = _FUNCTIONS.get(node.target) if module is None else _MODULES.get(type(module))
-    if kind is None and _is_relu(module if module is not None else node.target, node):
+    if kind is None and is_relu(module if module is not None else node.target, node):
         kind = "relu"
     if kind is None:
         raise _refused(node, module)
@@ -142,12 +141,6 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
     if node.target is operator.getitem:
         _check_slice(node)
     return kind
-
-
-def _is_relu(target: Any, node: fx.Node) -> bool:
-    name = function_name(target)
-    limits = None if name is None else bounds(name, function_options(name, target, node.args[1:], node.kwargs))
-    return limits is not None and limits[0] == 0
 
 
 def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
