@@ -267,6 +267,38 @@ class Indexed(nn.Module):
         return out
 
 
+class Normalizing(nn.Module):
+    """Images that are normalised inside, by buffers, as others do outside."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("mean", torch.tensor([0.4, -0.5, 0.6]))
+        self.register_buffer("std", torch.tensor([0.2, 0.3, 0.25]).view(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner((x / 2 - self.mean[None, :, None, None]) / self.std)
+        return out
+
+
+class LayerScale(nn.Module):
+    """A residual branch whose channels are scaled by a parameter and moved by another, as FastViT's; CaiT was first."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(channels, channels, 3, padding=1), conv_bn(channels, channels, act=None)
+        self.gamma, self.shift = nn.Parameter(torch.linspace(-0.3, 0.5, channels)), nn.Parameter(torch.ones(channels, 1, 1) / 8)
+        self.scale = nn.Parameter(torch.linspace(0.5, 1, channels).reshape(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.conv(x) * self.gamma.view(1, -1, 1, 1) + self.shift
+        out: Tensor = x + self.norm(x).mul(self.scale)
+        return out
+
+
 class Vgg(nn.Module):
     """Convolutions with biases, adaptive pooling to more than a pixel, drop-out as a function, and reshape."""
 
@@ -324,6 +356,11 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "ceil": lambda: plain(nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2, 2, ceil_mode=True)),
     "auxiliary": Auxiliary,
     "unet": lambda: plain(Unet(8)),
+    "normalizing": lambda: Normalizing(plain()),
+    "layer scale": lambda: plain(LayerScale(8), nn.ReLU()),
+    "norms of features": lambda: nn.Sequential(
+        *(nn.Flatten(), nn.BatchNorm1d(768), nn.Linear(768, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 5), nn.BatchNorm1d(5))
+    ),
     "indexed": lambda: plain(Indexed(8)),
     "gelu": lambda: plain(conv_bn(8, 8, act=nn.GELU), conv_bn(8, 8, act=nn.Tanh)),
     "elu": lambda: plain(conv_bn(8, 8, act=nn.ELU), conv_bn(8, 8, act=nn.PReLU), conv_bn(8, 8, act=nn.Softplus)),

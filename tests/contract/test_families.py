@@ -16,6 +16,7 @@ from tests.families import (
     Bottleneck,
     Ghost,
     Inverted,
+    LayerScale,
     PreActivated,
     RepVgg,
     Res2,
@@ -80,7 +81,7 @@ SPELLINGS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
     lambda x: torch.clamp(x * 0.7, -1.0, 2.0),
     lambda x: x.abs().neg() + x,
 )
-PLAIN = (Bottleneck, PreActivated, RepVgg, Ghost, Shuffle, Res2, Twice)
+PLAIN = (Bottleneck, PreActivated, RepVgg, Ghost, Shuffle, Res2, Twice, LayerScale)
 
 acts = st.sampled_from(ACTS)
 blocks = st.one_of(

@@ -31,12 +31,11 @@ FAMILIES = (
     *("densenet121", "dla34", "ese_vovnet19b_dw", "selecsls42b", "darknet53"),
     *("mobilenetv2_050", "mobilenetv3_small_050", "mobilenetv4_conv_small", "mnasnet_small", "lcnet_035", "tinynet_e", "hardcorenas_a"),
     *("efficientnet_lite0", "efficientnet_b0", "tf_efficientnet_b0", "rexnet_100", "ghostnet_050", "repghostnet_050", "fbnetc_100"),
-    *("repvgg_a0", "mobileone_s0", "starnet_s1"),
+    *("repvgg_a0", "mobileone_s0", "starnet_s1", "fastvit_t8", "repvit_m0_9"),
 )
 LARGER = {"vgg11": 224, "vgg11_bn": 224, "inception_v3": 96, "inception_v4": 96, "xception41": 96}
 REFUSED = {
     "convnext_atto": "layer_norm",
-    "fastvit_t8": "layer_scale.gamma",
     "nf_resnet26": "computes its own weight",
     "ecaresnet26t": "Conv1d",
     "resnest14d": "sum",

@@ -11,6 +11,7 @@ from edgeq.errors import UsageError
 from edgeq.training.insertion.arguments import check_arguments
 from edgeq.training.insertion.assignment import assign
 from edgeq.training.insertion.certificates import certified_steps, pass_certificates_on
+from edgeq.training.insertion.channel_constants import ChannelAffine
 from edgeq.training.insertion.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
 from edgeq.training.insertion.operators import module_of, operators
 from edgeq.training.insertion.separating import separate_calls
@@ -55,7 +56,8 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
     gains = absorb_constants(graph_module)
     norms = norms_behind_layers(graph_module)
     ops = operators(graph_module, norms)
-    assignment = assign(ops, _layer_paths(graph_module, ops, norms), (norm.name for norm in norms.values()), scheme)
+    normed = (norm.name for norm in norms.values() if not isinstance(module_of(graph_module, norm), ChannelAffine))
+    assignment = assign(ops, _layer_paths(graph_module, ops, norms), normed, scheme)
     placement = assignment.placement
     layers = insert_norms(graph_module, ops, placement, gains) if scheme.placement == "integer" else {}
     layers |= _insert_layers(graph_module, assignment, norms, gains)

@@ -1,7 +1,8 @@
 """Brings a traced graph into few spellings, so that nobody behind has to know the many that torch has.
 
-Afterwards: methods are functions, nothing works in place, layers and BatchNorms called as functions are modules, a mean over
-height and width is a global pooling, ``split``, ``chunk`` and indices are slices, and a reshape keeps the batch's axis. All of it is exact.
+Afterwards: methods are functions, nothing works in place, layers and BatchNorms called as functions are modules, constants of
+channels are BatchNorms with fixed statistics, a mean over height and width is a global pooling, ``split``, ``chunk`` and indices are
+slices, and a reshape keeps the batch's axis. All of it is exact, but for the rounding inside of a chain of constants.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.functions import FUNCTIONS, function_name
+from edgeq.training.insertion.channel_constants import name_channel_constants
 from edgeq.training.insertion.indexing import axes_in_one, slice_and_reshape
 from edgeq.training.insertion.lifting import lift
 from edgeq.training.insertion.pooling import pool_evenly
@@ -74,6 +76,7 @@ def canonicalize(graph_module: fx.GraphModule) -> None:
             _as_function(node, graph_module.get_submodule(str(node.target)))
         else:
             _spell(node)
+    name_channel_constants(graph_module)
     lift(graph_module)
     pool_evenly(graph_module)
     for node in list(graph.nodes):

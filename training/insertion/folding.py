@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 
-from edgeq.errors import UsageError
 from edgeq.training.insertion.operators import is_bn, module_of
 
 if TYPE_CHECKING:
@@ -68,18 +67,29 @@ def keep_gain(graph_module: fx.GraphModule, node: fx.Node, gains: Mapping[fx.Nod
 
 
 def norms_behind_layers(graph_module: fx.GraphModule) -> dict[fx.Node, fx.Node]:
-    """Layer node to the BatchNorm node that alone reads it; a BatchNorm of images may stand elsewhere too.
-
-    Raises:
-        UsageError: a BatchNorm of features stands elsewhere; names it.
-    """
+    """Layer node to the BatchNorm node that alone reads it; a BatchNorm may stand elsewhere too, then it is one of images."""
     found: dict[fx.Node, fx.Node] = {}
-    for node in graph_module.graph.nodes:
+    for node in list(graph_module.graph.nodes):
         if not is_bn(graph_module, node):
             continue
         layer = node.args[0]
         if _ends_layer(graph_module, layer) and not is_bn(graph_module, layer) and len(layer.users) == 1:
             found[layer] = node
         elif isinstance(module_of(graph_module, node), nn.BatchNorm1d):
-            raise UsageError(f"the BatchNorm {node.target!r} does not stand right behind one layer", mend="move it there, or remove it")
+            _normalize_as_image(graph_module, node)
     return found
+
+
+def _normalize_as_image(graph_module: fx.GraphModule, node: fx.Node) -> None:
+    """A BatchNorm of features computes the same on images of one pixel, which can be a layer of its own."""
+    features: Any = module_of(graph_module, node)
+    norm: Any = nn.BatchNorm2d(features.num_features, features.eps, features.momentum, device="meta")
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):  # they stay the network's own
+        setattr(norm, name, getattr(features, name))
+    graph_module.set_submodule(str(node.target), norm.train(features.training))
+    graph, source = graph_module.graph, node.args[0]
+    with graph.inserting_before(node):
+        node.args = (graph.call_function(torch.unflatten, (source, 1, (features.num_features, 1, 1))),)
+    with graph.inserting_after(node):
+        flat = graph.call_function(torch.flatten, (node, 1))
+    node.replace_all_uses_with(flat, delete_user_cb=lambda user: user is not flat)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.lowering import POOL_OPTIONS, Inactive, pool_operators, read_pooling
 from edgeq.placement import Kind, Op
+from edgeq.training.insertion.channel_constants import ChannelAffine
 from edgeq.training.insertion.function_groups import groups_of, is_relu
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _MODULES: Mapping[Any, Kind] = {
     nn.ConvTranspose2d: "layer",
     nn.Linear: "layer",
     nn.BatchNorm2d: "norm",
+    ChannelAffine: "norm",
     nn.SyncBatchNorm: "norm",
     nn.Flatten: "view",
     nn.Dropout: "view",
@@ -154,7 +156,7 @@ def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
         )
     if isinstance(node.target, type):
         return UsageError(f"the network makes a {title}", mend="return a tensor, or a tuple, list or dict of tensors")
-    known = ", ".join(sorted(kind.__name__ for kind in _MODULES))
+    known = ", ".join(sorted(kind.__name__ for kind in _MODULES.keys() - {ChannelAffine}))
     return UsageError(f"{what} cannot be quantised", mend=_MENDS.get(title, f"use {known}, functions of one number, +, *, cat and slices"))
 
 

@@ -63,3 +63,17 @@ def test_a_factor_behind_it_goes_into_it() -> None:
 
     (norm,) = [m for m in quantize(Scaled(), Scheme(), IMAGES).modules() if isinstance(m, QuantLayer) and isinstance(m.bn, nn.BatchNorm2d)]
     assert norm.gain == -0.5
+
+
+def test_one_of_features_normalises_images_of_one_pixel_and_stays_the_networks_own() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(768, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 5))
+    model = quantize(network, Scheme(8, 8), IMAGES).train()
+    layer = model.get_submodule("3")
+    assert isinstance(layer, QuantLayer)
+    assert isinstance(layer.bn, nn.BatchNorm2d)
+    assert {name for name, _ in model.named_parameters() if name.startswith("3.")} == {"3.layer.weight", "3.bn.weight", "3.bn.bias"}
+    for _ in range(100):
+        model(IMAGES)
+        network(IMAGES)
+    torch.testing.assert_close(layer.bn.running_mean, network[3].running_mean, rtol=0.05, atol=0.02)
+    torch.testing.assert_close(model.eval()(IMAGES), network.eval()(IMAGES), rtol=0.1, atol=0.1)

@@ -50,7 +50,11 @@ def test_it_computes_the_same(name: str) -> None:
     graph_module = trace(model, IMAGES[:1])
     assert graph_module.training
     with torch.no_grad():
-        assert torch.equal(graph_module.eval()(IMAGES), model.eval()(IMAGES))
+        found, expected = graph_module.eval()(IMAGES), model.eval()(IMAGES)
+    if name == "normalizing":  # three roundings in a row have become two
+        torch.testing.assert_close(found, expected)
+    else:
+        assert torch.equal(found, expected)
     assert not [node for node in graph_module.graph.nodes if node.op in ("call_method", "get_attr")]
 
 
@@ -60,7 +64,12 @@ def test_its_parameters_are_the_networks_own(name: str) -> None:
     before = {id(parameter) for parameter in model.parameters()}
     after = [id(parameter) for parameter in trace(model, IMAGES).parameters()]
     assert len(after) == len(set(after))
-    assert set(after) == before if name != "auxiliary" else set(after) < before
+    if name == "auxiliary":
+        assert set(after) < before
+    elif name == "layer scale":  # two of its three have other axes now
+        assert len(set(after) - before) == 2
+    else:
+        assert set(after) == before
 
 
 def test_modes_are_left_alone() -> None:

@@ -1,0 +1,156 @@
+"""Constants of channels become normalisations that take no statistics, and compute what the network's author wrote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tests.families import Head, LayerScale, Normalizing, plain
+from torch import Tensor, nn
+
+from edgeq.errors import UsageError
+from edgeq.exporters.lower import lower
+from edgeq.exporters.onnx import serialize
+from edgeq.training.insertion import quantize
+from edgeq.training.insertion.channel_constants import ChannelAffine
+from edgeq.training.insertion.tracing import trace
+from edgeq.training.layers import QuantLayer
+from edgeq.training.scheme import Scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+class Around(nn.Module):
+    """Arithmetic with buffers and parameters in front of a convolution."""
+
+    def __init__(self, arithmetic: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.arithmetic, self.conv, self.head = arithmetic, nn.Conv2d(3, 8, 3), Head(8)
+        self.register_buffer("three", torch.tensor([0.5, -2.0, 4.0]).view(3, 1, 1))
+        self.register_buffer("one", torch.tensor([0.25]))
+        self.register_buffer("whole", torch.tensor([[[[3]], [[1]], [[2]]]]))
+        self.register_buffer("flat", torch.tensor([1.0, 2.0, 3.0]))
+        self.trained = nn.Parameter(torch.tensor([1.0, -0.5, 0.25]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.conv(self.arithmetic(self, x)))
+        return out
+
+
+def affines(model: nn.Module) -> list[ChannelAffine]:
+    return [module for module in model.modules() if isinstance(module, ChannelAffine)]
+
+
+@pytest.mark.parametrize(
+    "arithmetic",
+    [
+        lambda net, x: (x / 255.0 - net.three) / net.whole,
+        lambda net, x: (net.three - x) * 2,
+        lambda net, x: 3 * (1 + net.whole * x) - 0.5,
+        lambda net, x: x.sub_(net.flat[None, :, None, None]).div_(net.flat.sqrt().reshape(1, 3, 1, 1)),
+        lambda net, x: torch.add(x, net.three).mul(net.one),
+        lambda net, x: x - net.flat.unsqueeze(-1).unsqueeze(-1),
+        lambda net, x: x * (1 / net.three) + 2 * net.three,
+    ],
+)
+def test_a_chain_is_one_normalisation(arithmetic: Callable[[Any, Any], Any]) -> None:
+    torch.manual_seed(0)
+    network = Around(arithmetic).eval()
+    traced = trace(network, IMAGES)
+    assert len(affines(traced)) == 1
+    assert not [node for node in traced.graph.nodes if node.op == "get_attr"]
+    torch.testing.assert_close(traced(IMAGES.clone()), network(IMAGES.clone()))
+    assert not affines(traced)[0].weight.requires_grad
+
+
+def test_a_buffer_of_one_element_is_a_number() -> None:
+    network = Around(lambda net, x: x * net.one)
+    traced = trace(network, IMAGES)
+    assert affines(traced) == []
+    assert any(0.25 in node.args for node in traced.graph.nodes)
+    torch.testing.assert_close(traced(IMAGES), network(IMAGES))
+
+
+def test_what_others_read_ends_a_chain() -> None:
+    def twice(net: Any, x: Tensor) -> Tensor:
+        centred: Tensor = x - net.three
+        out: Tensor = centred / net.whole + centred
+        return out
+
+    network = Around(twice)
+    traced = trace(network, IMAGES)
+    assert len(affines(traced)) == 2
+    torch.testing.assert_close(traced(IMAGES), network(IMAGES))
+
+
+def test_a_parameter_is_trained_on() -> None:
+    network = LayerScale(8)
+    traced = trace(plain(network), IMAGES).train()
+    scale, moved, reshaped = affines(traced)
+    assert torch.equal(scale.weight, network.gamma)
+    assert torch.equal(moved.bias, network.shift.reshape(-1))
+    assert torch.equal(reshaped.weight, network.scale.reshape(-1))
+    names = dict(traced.named_parameters())
+    assert not any(name.endswith(("gamma", "shift", "scale")) for name in names)
+    traced(IMAGES).sum().backward()
+    for parameter in (scale.weight, moved.bias, reshaped.weight):
+        assert parameter.requires_grad
+        assert parameter.grad is not None
+
+
+def test_scale_and_shift_after_each_other_are_one() -> None:
+    network = Around(lambda net, x: x * net.trained.view(1, -1, 1, 1))
+    network.shift = nn.Parameter(torch.ones(3, 1, 1))
+    network.arithmetic = lambda net, x: x * net.trained.view(1, -1, 1, 1) + net.shift
+    traced = trace(network, IMAGES)
+    (affine,) = affines(traced)
+    assert affine.weight.requires_grad
+    assert affine.bias.requires_grad
+    torch.testing.assert_close(traced(IMAGES), network(IMAGES))
+
+
+@pytest.mark.parametrize(
+    "arithmetic",
+    [
+        lambda net, x: net.three / (x + 10),
+        lambda net, x: x * net.trained.view(1, -1, 1, 1) - net.trained.view(1, -1, 1, 1),
+        lambda net, x: x / net.trained.view(1, -1, 1, 1),
+        lambda net, x: x * net.trained.abs().view(1, -1, 1, 1),
+        lambda net, x: x[:, :1] * net.three,
+    ],
+)
+def test_what_is_no_normalisation_is_named(arithmetic: Callable[[Any, Any], Any]) -> None:
+    with pytest.raises(UsageError, match="the constant"):
+        quantize(Around(arithmetic), Scheme(), IMAGES)
+
+
+def test_it_takes_no_statistics() -> None:
+    model = quantize(Normalizing(plain()), Scheme(), IMAGES).train()
+    (affine,) = affines(model)
+    before = {name: tensor.clone() for name, tensor in affine.state_dict().items()}
+    model(IMAGES)
+    model(10 * IMAGES)
+    assert not affine.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in affine.state_dict().items())
+
+
+def test_a_layer_before_it_takes_it_in_and_keeps_the_size_of_its_weights() -> None:
+    model = quantize(plain(LayerScale(8)), Scheme(4, 4), IMAGES)
+    layer = model.get_submodule("1.conv")
+    assert isinstance(layer, QuantLayer)
+    assert isinstance(layer.bn, ChannelAffine)
+    assert not layer.quantizer.normalize  # no statistics of a batch would give the size back
+
+
+@pytest.mark.parametrize("network", [Normalizing(plain()), plain(LayerScale(8), nn.ReLU())])
+def test_in_float_onnx_runtime_computes_the_same(network: nn.Module) -> None:
+    traced = trace(network.eval(), IMAGES)
+    session = onnxruntime.InferenceSession(serialize(lower(traced, (3, 16, 16))), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"input": IMAGES.numpy()})
+    np.testing.assert_allclose(found, network(IMAGES).detach().numpy(), rtol=1e-4, atol=1e-5)

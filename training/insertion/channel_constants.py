@@ -1,0 +1,181 @@
+"""Arithmetic with a constant for each channel, such as ``(x - self.mean) / self.std``, as a normalisation with fixed statistics.
+
+So it goes where a BatchNorm goes: into the layer before it, or into a layer of its own whose only rounding is that of its bias.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+
+_ARITHMETIC = (operator.add, operator.sub, operator.mul, operator.truediv)
+_AXES_ONLY = (torch.reshape, torch.unsqueeze, operator.getitem)
+
+
+class ChannelAffine(nn.BatchNorm2d):
+    """``weight * x + bias``, one of each for a channel: a BatchNorm of mean 0 and variance 1, also in training.
+
+    Args:
+        weight: float32, (channels,); trained where it is a parameter.
+        bias: float32, (channels,); trained where it is a parameter.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__(len(weight), eps=0.0, affine=False)
+        self.affine = True
+        del self.weight, self.bias
+        for name, values in (("weight", weight), ("bias", bias)):
+            if isinstance(values, nn.Parameter):
+                self.register_parameter(name, values)
+            else:
+                self.register_buffer(name, values)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
+        """It takes no statistics of a batch, whatever the mode."""
+        return super().train(False)
+
+
+def name_channel_constants(graph_module: fx.GraphModule) -> None:
+    """Put a :class:`ChannelAffine` in the place of each chain of sums and products with constants of channels.
+
+    Numbers in such a chain go into it too. A parameter that scales, or is added, is trained on as weight or bias. A buffer of one
+    element becomes a number. Anything else is left as it is.
+
+    Args:
+        graph_module: methods are functions already; changed in place.
+    """
+    _Finder(graph_module).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """``weight * source + bias``, float64, of shape () or (channels,)."""
+
+    source: fx.Node
+    weight: Tensor
+    bias: Tensor
+
+
+class _Finder:
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        self.graph_module, self.graph = graph_module, graph_module.graph
+        self.values: dict[fx.Node, Tensor] = {}
+        self.trained: dict[fx.Node, fx.Node] = {}  # a parameter with other axes, or as it is, to the node that reads it
+        self.chains: dict[fx.Node, _Chain] = {}
+        self.extended: set[fx.Node] = set()
+        self.taken_over: list[str] = []
+
+    def run(self) -> None:
+        for node in list(self.graph.nodes):
+            if not self._evaluate(node) and node.target in _ARITHMETIC and len(node.args) == 2 and not node.kwargs:
+                self._visit(node)
+        for node, chain in self.chains.items():
+            if node not in self.extended and chain.weight.ndim + chain.bias.ndim:
+                weight, bias = torch.broadcast_tensors(chain.weight, chain.bias)
+                self._place(node, chain.source, weight.float().clone(), bias.float().clone())
+        self.graph.eliminate_dead_code()
+        for path in self.taken_over:
+            owner, _, name = path.rpartition(".")
+            delattr(self.graph_module.get_submodule(owner), name)
+
+    # -- constants -------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, node: fx.Node) -> bool:
+        """Whether a node is a constant; what comes of a parameter is one only where that gets other axes."""
+        inputs = node.all_input_nodes
+        if node.op == "get_attr":
+            value = operator.attrgetter(str(node.target))(self.graph_module)
+            root = node if isinstance(value, nn.Parameter) else None
+        elif node.op == "call_function" and inputs and all(each in self.values for each in inputs):
+            root = next((self.trained[each] for each in inputs if each in self.trained), None)
+            if root is not None and node.target not in _AXES_ONLY:
+                return False
+            args, kwargs = map_arg((node.args, node.kwargs), self.values.__getitem__)
+            value = _method(node.target)(*args, **kwargs)
+        else:
+            return False
+        if not isinstance(value, Tensor):
+            return False
+        self.values[node] = value.detach()
+        if root is not None:
+            self.trained[node] = root
+        return True
+
+    def _constant(self, argument: Any) -> Tensor | None:
+        """A number, or one for each channel of an image: float64, of shape () or (channels,)."""
+        if isinstance(argument, int | float):
+            return torch.tensor(float(argument), dtype=torch.float64)
+        value = self.values.get(argument) if isinstance(argument, fx.Node) else None
+        if value is None or (value.numel() > 1 and (value.ndim not in (3, 4) or value.shape[-3] != value.numel())):
+            return None
+        return value.double().reshape(-1 if value.numel() > 1 else ())
+
+    # -- chains ----------------------------------------------------------------------------------------------------
+
+    def _visit(self, node: fx.Node) -> None:
+        constants = [self._constant(argument) for argument in node.args]
+        at = 1 if constants[0] is None else 0
+        argument, source, constant = node.args[at], node.args[1 - at], constants[at]
+        if constant is None or not isinstance(source, fx.Node) or source in self.values or not _fits(source, constant):
+            return
+        if isinstance(argument, fx.Node) and argument in self.trained:
+            self._train_on(node, source, argument, constant)
+            return
+        if not constant.ndim:
+            node.update_arg(at, argument if isinstance(argument, int | float) else constant.item())
+        if (step := _step(node.target, constant, behind=at == 1)) is None:
+            return
+        before = _Chain(source, torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))
+        if source in self.chains and len(source.users) == 1:
+            before = self.chains[source]
+            self.extended.add(source)
+        self.chains[node] = _Chain(before.source, step[0] * before.weight, step[0] * before.bias + step[1])
+
+    def _train_on(self, node: fx.Node, source: fx.Node, argument: fx.Node, constant: Tensor) -> None:
+        """A parameter that scales, or is added, becomes the weight or the bias; one of a single element, or read twice, is left."""
+        root = self.trained[argument]
+        if node.target not in (operator.mul, operator.add) or not constant.ndim or {len(root.users), len(argument.users)} != {1}:
+            return
+        own: nn.Parameter = operator.attrgetter(str(root.target))(self.graph_module)
+        parameter = own if own.ndim == 1 else nn.Parameter(own.detach().reshape(-1), requires_grad=own.requires_grad)
+        self.taken_over.append(str(root.target))
+        before = self.graph_module.get_submodule(str(source.target)) if source.op == "call_module" else None
+        if node.target is operator.mul:
+            self._place(node, source, parameter, torch.zeros_like(parameter.detach()))
+        elif isinstance(before, ChannelAffine) and not isinstance(before.bias, nn.Parameter) and len(source.users) == 1:
+            before.bias = parameter
+            node.replace_all_uses_with(source)
+        else:
+            self._place(node, source, torch.ones_like(parameter.detach()), parameter)
+
+    def _place(self, node: fx.Node, source: fx.Node, weight: Tensor, bias: Tensor) -> None:
+        path = f"{node.name}_affine"
+        self.graph_module.add_submodule(path, ChannelAffine(weight, bias))
+        node.op, node.target, node.args, node.kwargs = "call_module", path, (source,), {}
+
+
+def _method(target: Any) -> Any:
+    """A function that was a method, ``x.view(1, -1, 1, 1)``, takes what that takes."""
+    return getattr(Tensor, target.__name__, target)
+
+
+def _step(target: Any, constant: Tensor, *, behind: bool) -> tuple[Tensor, Tensor] | None:
+    """Weight and bias of arithmetic with a constant, which stands behind the operator or in front of it; None for what is not linear."""
+    one, zero = torch.ones_like(constant), torch.zeros_like(constant)
+    if target is operator.truediv:
+        return (1 / constant, zero) if behind and bool((constant != 0).all()) else None
+    if target is operator.sub:
+        return (one, -constant) if behind else (-one, constant)
+    return (one, constant) if target is operator.add else (constant, zero)
+
+
+def _fits(source: fx.Node, constant: Tensor) -> bool:
+    """Whether a constant has a number for each channel that a tensor has, as far as that is known."""
+    shape = source.meta.get("shape")
+    return not constant.ndim or shape is None or (len(shape) == 4 and shape[1] == len(constant))
