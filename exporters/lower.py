@@ -285,7 +285,8 @@ class _Lowering:
 
     def _gemm(self, inputs: Sequence[ir.Value], node: fx.Node) -> ir.Value:
         if len(_shape(node)) != 1:
-            raise _unsupported(f"{node.target}: a Linear on more axes than batch and features")
+            what = f"{node.target} (Linear) reads a tensor of more axes than batch and features"
+            raise UsageError(what, mend="give an example of the input to edgeq.quantize, which makes a convolution of it")
         return self._op("Gemm", inputs, node, transB=1)
 
     def _operand(self, node: fx.Node, argument: Any, index: int) -> ir.Value:

@@ -299,6 +299,23 @@ class LayerScale(nn.Module):
         return out
 
 
+class Mixer(nn.Module):
+    """Fully connected layers on the pixels of an image, as ConvNeXt's, and on tokens and across them, as MLP-Mixer's."""
+
+    def __init__(self, channels: int, places: int) -> None:
+        super().__init__()
+        self.wide, self.narrow, self.drop = nn.Linear(channels, 16), nn.Linear(16, channels), nn.Dropout(0.1)
+        self.across = nn.Linear(places, places, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.narrow(self.drop(F.gelu(self.wide(x.permute(0, 2, 3, 1))))).permute(0, 3, 1, 2)
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = tokens + self.narrow(torch.relu(self.wide(tokens)))
+        tokens = tokens + self.across(tokens.transpose(1, 2)).transpose(1, 2)
+        out: Tensor = tokens.transpose(1, 2).reshape(x.shape)
+        return out
+
+
 class Vgg(nn.Module):
     """Convolutions with biases, adaptive pooling to more than a pixel, drop-out as a function, and reshape."""
 
@@ -358,6 +375,7 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "unet": lambda: plain(Unet(8)),
     "normalizing": lambda: Normalizing(plain()),
     "layer scale": lambda: plain(LayerScale(8), nn.ReLU()),
+    "mixer": lambda: plain(Mixer(8, 64)),
     "norms of features": lambda: nn.Sequential(
         *(nn.Flatten(), nn.BatchNorm1d(768), nn.Linear(768, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 5), nn.BatchNorm1d(5))
     ),

@@ -1,8 +1,9 @@
 """Brings a traced graph into few spellings, so that nobody behind has to know the many that torch has.
 
 Afterwards: methods are functions, nothing works in place, layers and BatchNorms called as functions are modules, constants of
-channels are BatchNorms with fixed statistics, a mean over height and width is a global pooling, ``split``, ``chunk`` and indices are
-slices, and a reshape keeps the batch's axis. All of it is exact, but for the rounding inside of a chain of constants.
+channels are BatchNorms with fixed statistics, a fully connected layer reads features only, a mean over height and width is a global
+pooling, ``split``, ``chunk`` and indices are slices, and a reshape keeps the batch's axis. All of it is exact, but for the rounding
+inside of a chain of constants, and that of a fully connected layer that has become a convolution.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.functions import FUNCTIONS, function_name
 from edgeq.training.insertion.channel_constants import name_channel_constants
-from edgeq.training.insertion.indexing import axes_in_one, slice_and_reshape
+from edgeq.training.insertion.indexing import axes_in_one, slice_and_reshape, two_axes_as_all
 from edgeq.training.insertion.lifting import lift
 from edgeq.training.insertion.pooling import pool_evenly
 from edgeq.training.insertion.reshaping import RESHAPES, argument
+from edgeq.training.insertion.tokens import convolve_tokens
 from edgeq.training.insertion.upsampling import repeat_pixels
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ def canonicalize(graph_module: fx.GraphModule) -> None:
         rewrite = _REWRITES.get(node.target) if node.op == "call_function" else None
         if rewrite is not None:
             rewrite(graph, node)
+    convolve_tokens(graph_module)
     _drop_unused(graph)
     graph_module.delete_all_unused_submodules()
     graph.lint()
@@ -263,6 +266,7 @@ _REWRITES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {
     torch.split: _split,
     torch.chunk: _split,
     torch.permute: axes_in_one,
+    torch.transpose: two_axes_as_all,
     operator.getitem: slice_and_reshape,
     F.interpolate: repeat_pixels,
     F.upsample: repeat_pixels,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edgeq.training.insertion.reshaping import write_reshape
+from edgeq.training.insertion.reshaping import argument, write_reshape
 
 if TYPE_CHECKING:
     from torch import fx
@@ -58,3 +58,14 @@ def axes_in_one(_: fx.Graph, node: fx.Node) -> None:
     source, *axes = node.args
     if axes and all(isinstance(axis, int) for axis in axes):
         node.args = (source, tuple(axes))
+
+
+def two_axes_as_all(_: fx.Graph, node: fx.Node) -> None:
+    """``x.transpose(1, 2)`` is a permutation, of as many axes as an example tells."""
+    shape = _shape(node)
+    if shape is None:
+        return
+    one, other = (argument(node, place, f"dim{place - 1}") for place in (1, 2))
+    axes = list(range(len(shape)))
+    axes[one], axes[other] = axes[other], axes[one]
+    node.target, node.args, node.kwargs = torch.permute, (node.args[0], tuple(axes)), {}

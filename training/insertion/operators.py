@@ -118,8 +118,8 @@ def _weight_of(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
     layer: Any = module_of(graph_module, node)
     if isinstance(layer, nn.Linear) and len(node.meta.get("shape", (0, 0))) != 2:
         raise UsageError(
-            f"{node.target} (Linear) reads a tensor of more axes than batch and features",
-            mend="flatten it before, or let a Conv2d with a kernel of 1 compute the same for each place of an image",
+            f"{node.target} (Linear) reads a tensor of more axes than batch and features, and its weight is no convolution's",
+            mend="let all that have this weight read (batch, tokens, features) or (batch, height, width, features), or flatten before",
         )
     weight: Tensor = layer.weight
     return weight

@@ -45,6 +45,17 @@ class NamedAsOurs(nn.Module):
         return self.quantizers(x)
 
 
+class TwoShapes(nn.Module):
+    """One weight would have to be that of a convolution and that of a fully connected layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(self.layer(x).mean((1, 2)))
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -57,7 +68,7 @@ class NamedAsOurs(nn.Module):
         (NamedAsOurs, "a module 'quantizers'"),
         (lambda: network(nn.utils.weight_norm(nn.Conv2d(3, 3, 1))), "0 computes its own weight, as weight normalisation"),
         (lambda: network(spectral_norm(nn.Conv2d(3, 3, 1))), "0 computes its own weight, as weight normalisation"),
-        (lambda: network(nn.Linear(8, 8)), r"0 \(Linear\) reads a tensor of more axes"),
+        (TwoShapes, r"layer \(Linear\) reads a tensor of more axes"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning", "ignore:Lazy modules are a new feature:UserWarning")

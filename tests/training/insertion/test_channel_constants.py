@@ -152,5 +152,5 @@ def test_a_layer_before_it_takes_it_in_and_keeps_the_size_of_its_weights() -> No
 def test_in_float_onnx_runtime_computes_the_same(network: nn.Module) -> None:
     traced = trace(network.eval(), IMAGES)
     session = onnxruntime.InferenceSession(serialize(lower(traced, (3, 16, 16))), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"input": IMAGES.numpy()})
+    found: Any = session.run(None, {"input": IMAGES.numpy()})[0]
     np.testing.assert_allclose(found, network(IMAGES).detach().numpy(), rtol=1e-4, atol=1e-5)
