@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.scheme_facts import in_float, lower_untrained
+from edgeq.deploy.scheme_facts import in_float, kept_in_float, lower_untrained
 from edgeq.deploy.scheme_judging import exported, finding, refused, unlowered
 from edgeq.dialect import DIALECTS, dialect_for
 from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError, UnknownName
@@ -143,6 +143,8 @@ def _findings(name: str, target: Target | None, lowered: Lowered, folder: Path, 
         model = lowered.model(dialect.format)
         asked = (*asked, *in_float(model))
         written, refusal = _export(model, dialect)
+        if asked == lowered.asked:
+            asked = (*asked, *kept_in_float(written))
         plan = (
             None
             if why_not or not isinstance(target, Planner)

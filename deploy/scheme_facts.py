@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import fx
 
+    from edgeq.exporter import Exported
     from edgeq.lowering import IntegerLayer
     from edgeq.placement import GridSpec
     from edgeq.quant import QuantParams
@@ -176,6 +177,12 @@ def in_float(model: ir.Model) -> list[Asked]:
 
     names = tuple(dict.fromkeys(f"{op.op_type} {op.output.name}" for op in read_qdq(model, islands=True).ops if op.output.real))
     return [Asked("float", "float32, as the scheme leaves them", names)] if names else []
+
+
+def kept_in_float(written: Exported) -> list[Asked]:
+    """What a file computes in float between integers, since its runtime has no kernel that does it in integers."""
+    names = written.in_float.operators if written.in_float is not None else ()
+    return [Asked("float", "between integers", names)] if names else []
 
 
 def counted_bits(bits: int) -> str:

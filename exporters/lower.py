@@ -183,6 +183,11 @@ class _Lowering:
             return self._gemm([source, *self._parameters(node, module, "weight", "bias")], node)
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             return self._op("BatchNormalization", [source, *self._norm(node, module)], node, epsilon=module.eps)
+        if isinstance(module, nn.LayerNorm):
+            weight = torch.ones(module.normalized_shape) if module.weight is None else module.weight
+            scale = self.writer.constant(f"{node.target}.weight", weight.detach().numpy())
+            inputs = [source, scale, *self._parameters(node, module, "bias")]
+            return self._op("LayerNormalization", inputs, node, axis=-len(module.normalized_shape), epsilon=module.eps)
         if (name := function_name(module)) is not None:
             return write_function(self.writer, name, source, node.name, _shape(node), _options(name, node, module))
         if type(module) in pool_operators():

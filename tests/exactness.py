@@ -170,6 +170,8 @@ class Referee:
             return _arithmetic(node.op_type, source, optional[0])
         if node.op_type == "BatchNormalization":
             return _norm(source, [one for one in optional if one is not None], attributes["epsilon"])
+        if node.op_type == "LayerNormalization":
+            return _layer_norm(source, [one.value for one in optional if one is not None], attributes)
         if node.op_type == "Concat":
             parts = [self._of(node, i) for i in range(len(node.inputs))]
             return _Bounded(*(torch.cat([getattr(part, end) for part in parts], attributes["axis"]) for end in ("value", "error")))
@@ -289,6 +291,23 @@ def _norm(x: _Bounded, parameters: Sequence[_Bounded], epsilon: float) -> _Bound
     value = (x.value - mean) * factor + beta
     # Either (x - mean) * factor + beta or x * factor + (beta - mean * factor), in some order, at most eight roundings deep.
     return _Bounded(value, x.error * factor.abs() + 8 * U * ((x.most + mean.abs()) * factor.abs() + beta.abs()))
+
+
+def _layer_norm(x: _Bounded, parameters: Sequence[Tensor], attributes: Mapping[str, Any]) -> _Bounded:
+    """Whether the variance is the mean of squared differences, as torch computes it, or the difference of two means, as others do."""
+    axes = tuple(range(int(attributes["axis"]) % x.value.ndim, x.value.ndim))
+    terms = x.value[(0,) * axes[0]].numel() + 4
+    mean = x.value.mean(axes, keepdim=True)
+    mean_error = x.error.mean(axes, keepdim=True) + terms * U * x.most.mean(axes, keepdim=True)
+    away, away_error = x.value - mean, x.error + mean_error + U * x.most
+    variance = away.square().mean(axes, keepdim=True) + attributes["epsilon"]
+    spread = 4 * (x.most * (x.error + mean_error)).mean(axes, keepdim=True) + 2 * terms * U * x.most.square().mean(axes, keepdim=True)
+    assert (spread < variance / 10).all(), "a variance that float error hides"
+    root = variance.sqrt()
+    gain, *shift = (parameter.abs() for parameter in parameters)
+    error = gain / root * (away_error + (away.abs() + away_error) * (0.6 * spread / variance + 8 * U)) + sum(8 * U * each for each in shift)
+    value = away / root * parameters[0] + (parameters[1] if shift else 0)
+    return _Bounded(value, error)
 
 
 def _averaged(x: _Bounded, kernel: tuple[int, ...], stride: tuple[int, ...]) -> _Bounded:

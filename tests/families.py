@@ -316,6 +316,21 @@ class Mixer(nn.Module):
         return out
 
 
+class ConvNext(nn.Module):
+    """ConvNeXt's block, its channels last between the permutations, and scaled there."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(channels, channels, 7, padding=3, groups=channels), nn.LayerNorm(channels, eps=1e-6)
+        self.wide, self.narrow = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
+        self.gamma = nn.Parameter(torch.linspace(0.1, 1, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x).permute(0, 2, 3, 1))
+        out: Tensor = x + (self.gamma * self.narrow(F.gelu(self.wide(y)))).permute(0, 3, 1, 2)
+        return out
+
+
 class Vgg(nn.Module):
     """Convolutions with biases, adaptive pooling to more than a pixel, drop-out as a function, and reshape."""
 
@@ -389,3 +404,6 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "halved": lambda: plain(Spelled(8, lambda x: (x.relu() * 0.5).clamp(0, 1.5))),
 }
 """A network for each family or spelling; all read (3, 16, 16)."""
+
+PARTLY_FLOAT: dict[str, Callable[[], nn.Module]] = {"convnext": lambda: plain(ConvNext(8), ConvNext(8))}
+"""Networks that hold what no integer kernel computes; all read (3, 16, 16)."""

@@ -15,7 +15,7 @@ compute in float:
   anything else reads the tensor too, which needs the number;
 - slicing, padding with zeros and reshaping stay on the grid of what they read;
 - functions of one number and products read and write 8-bit grids of their own, unless an inner layer reads the result: a
-  function is then a table of 256 entries;
+  function is then a table of 256 entries; LayerNorm does so too, and computes in float between them;
 - nothing stands between a layer, a sum or a normalisation and its ReLU.
 """
 
@@ -42,7 +42,8 @@ class Op:
     Attributes:
         name: the output tensor.
         kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs to none; ``mul`` is a product
-            of two tensors; ``function`` is one of single numbers, or a difference; ``join`` is concatenation; ``view`` moves values only.
+            of two tensors; ``function`` is one of single numbers, a difference, or a LayerNorm; ``join`` is concatenation; ``view``
+            moves values only.
         inputs: the activation tensors it reads.
         not_negative: a function whose results cannot be.
         shares: the first layer that has a layer's weights, where that is another one.

@@ -13,6 +13,7 @@ from tests.contract.test_foreign import random_images
 from tests.exactness import check_rows_one_and_two, roughen
 from tests.families import (
     FAMILIES,
+    PARTLY_FLOAT,
     Bottleneck,
     Ghost,
     Inverted,
@@ -52,7 +53,7 @@ MOST_ERROR = 0.25  # LSB
 
 def network(name: str, scheme: Scheme) -> fx.GraphModule:
     torch.manual_seed(0)
-    return roughen(quantize(FAMILIES[name](), scheme, torch.zeros(1, *SHAPE)), SHAPE)
+    return roughen(quantize((FAMILIES | PARTLY_FLOAT)[name](), scheme, torch.zeros(1, *SHAPE)), SHAPE)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -67,6 +68,24 @@ def test_a_family_is_exact_on_both_references(name: str, bits: int, tmp_path: Pa
     exported = tflite.export(lowered, ExportOptions())
     assert exported.parity.different == ()
     assert exported.in_float is None
+    verify(lowered, exported, random_images(SIZE), limit=2).require()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("name", PARTLY_FLOAT)
+def test_what_stays_in_float_is_named_and_the_rest_is_exact(name: str, bits: int, tmp_path: Path) -> None:
+    model = network(name, Scheme(bits, bits))
+    images = np.random.default_rng(1).normal(0, 1, (2, *SHAPE)).astype(np.float32)
+    verdict = check_rows_one_and_two(model, images, tmp_path)
+    assert verdict.error < MOST_ERROR
+    assert verdict.flips <= MOST_FLIPS * verdict.compared
+    lowered = lower(model, SHAPE)
+    with pytest.raises(ArtefactError, match=r"(?s)LayerNormalization.*--allow-float"):
+        tflite.export(lowered, ExportOptions())
+    exported = tflite.export(lowered, ExportOptions(allow_float=True))
+    assert exported.parity.different == ()
+    assert exported.in_float is not None
+    assert all(operator.startswith("LayerNormalization") for operator in exported.in_float.operators)
     verify(lowered, exported, random_images(SIZE), limit=2).require()
 
 

@@ -46,6 +46,15 @@ def found() -> dict[str, Checked]:
     return check(Scheme(4, 4), "ort-cpu", "ort-cpu-ref", "tflite-ref", "torch", "tensorrt")
 
 
+def test_what_no_kernel_computes_in_integers_is_told_with_the_flag() -> None:
+    model = quantize(nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 7, 7]), nn.Flatten(), nn.Linear(196, 5)), Scheme(8, 8))
+    found = {one.target: one for one in check_scheme(model, SHAPE, ["tflite-ref", "ort-cpu"])}
+    (kept,) = of(found["tflite-ref"], "float")
+    assert (kept.verdict, kept.runs, kept.count, kept.mend) == ("exact", "float", 1, "export with --allow-float")
+    assert not of(found["ort-cpu"], "float")
+    assert any("LayerNormalization" in one.why for one in of(found["ort-cpu"], "activations"))
+
+
 class TestIntegerScheme:
     def test_what_runs_in_integers_is_the_runtimes_own_answer(self, found: dict[str, Checked]) -> None:
         assert {one.runs for one in found["ort-cpu"].findings} == {"integer"}

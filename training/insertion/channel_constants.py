@@ -6,12 +6,14 @@ So it goes where a BatchNorm goes: into the layer before it, or into a layer of 
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
+
+from edgeq.training.insertion.tokens import move_channels
 
 _ARITHMETIC = (operator.add, operator.sub, operator.mul, operator.truediv)
 _AXES_ONLY = (torch.reshape, torch.unsqueeze, operator.getitem)
@@ -54,12 +56,28 @@ def name_channel_constants(graph_module: fx.GraphModule) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Constant:
+    """A number, or one for each channel: float64, of shape () or (channels,), and the axis that they lie along, 1 or -1; 0 for a number."""
+
+    values: Tensor
+    axis: int = 0
+
+    def fits(self, source: fx.Node) -> bool:
+        """Whether there is a number for each channel that a tensor has; for images that is taken for granted where nothing is known."""
+        shape = source.meta.get("shape")
+        if not self.axis or shape is None:
+            return self.axis >= 0
+        return (len(shape) == 4 or (self.axis < 0 and len(shape) in (2, 3))) and shape[self.axis] == len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
 class _Chain:
     """``weight * source + bias``, float64, of shape () or (channels,)."""
 
     source: fx.Node
     weight: Tensor
     bias: Tensor
+    axis: int
 
 
 class _Finder:
@@ -76,9 +94,9 @@ class _Finder:
             if not self._evaluate(node) and node.target in _ARITHMETIC and len(node.args) == 2 and not node.kwargs:
                 self._visit(node)
         for node, chain in self.chains.items():
-            if node not in self.extended and chain.weight.ndim + chain.bias.ndim:
-                weight, bias = torch.broadcast_tensors(chain.weight, chain.bias)
-                self._place(node, chain.source, weight.float().clone(), bias.float().clone())
+            if node not in self.extended and chain.axis:
+                weight, bias = (each.float().clone() for each in torch.broadcast_tensors(chain.weight, chain.bias))
+                self._place(node, replace(chain, weight=weight, bias=bias))
         self.graph.eliminate_dead_code()
         for path in self.taken_over:
             owner, _, name = path.rpartition(".")
@@ -107,14 +125,16 @@ class _Finder:
             self.trained[node] = root
         return True
 
-    def _constant(self, argument: Any) -> Tensor | None:
-        """A number, or one for each channel of an image: float64, of shape () or (channels,)."""
+    def _constant(self, argument: Any) -> _Constant | None:
         if isinstance(argument, int | float):
-            return torch.tensor(float(argument), dtype=torch.float64)
+            return _Constant(torch.tensor(float(argument), dtype=torch.float64))
         value = self.values.get(argument) if isinstance(argument, fx.Node) else None
-        if value is None or (value.numel() > 1 and (value.ndim not in (3, 4) or value.shape[-3] != value.numel())):
-            return None
-        return value.double().reshape(-1 if value.numel() > 1 else ())
+        if value is None or value.numel() == 1:
+            return None if value is None else _Constant(value.double().reshape(()))
+        if value.shape[-1] == value.numel():
+            return _Constant(value.double().reshape(-1), -1)
+        of_images = value.ndim in (3, 4) and value.shape[-3] == value.numel()
+        return _Constant(value.double().reshape(-1), 1) if of_images else None
 
     # -- chains ----------------------------------------------------------------------------------------------------
 
@@ -122,42 +142,45 @@ class _Finder:
         constants = [self._constant(argument) for argument in node.args]
         at = 1 if constants[0] is None else 0
         argument, source, constant = node.args[at], node.args[1 - at], constants[at]
-        if constant is None or not isinstance(source, fx.Node) or source in self.values or not _fits(source, constant):
+        if constant is None or not isinstance(source, fx.Node) or source in self.values or not constant.fits(source):
             return
         if isinstance(argument, fx.Node) and argument in self.trained:
-            self._train_on(node, source, argument, constant)
+            self._train_on(node, source, argument, constant.axis)
             return
-        if not constant.ndim:
-            node.update_arg(at, argument if isinstance(argument, int | float) else constant.item())
-        if (step := _step(node.target, constant, behind=at == 1)) is None:
+        if not constant.axis:
+            node.update_arg(at, argument if isinstance(argument, int | float) else constant.values.item())
+        if (step := _step(node.target, constant.values, behind=at == 1)) is None:
             return
-        before = _Chain(source, torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))
-        if source in self.chains and len(source.users) == 1:
-            before = self.chains[source]
+        chain = _Chain(source, *step, constant.axis)
+        before = self.chains.get(source)
+        if before is not None and len(source.users) == 1 and (not before.axis or before.axis == chain.axis or not chain.axis):
+            chain = _Chain(before.source, step[0] * before.weight, step[0] * before.bias + step[1], chain.axis or before.axis)
             self.extended.add(source)
-        self.chains[node] = _Chain(before.source, step[0] * before.weight, step[0] * before.bias + step[1])
+        self.chains[node] = chain
 
-    def _train_on(self, node: fx.Node, source: fx.Node, argument: fx.Node, constant: Tensor) -> None:
+    def _train_on(self, node: fx.Node, source: fx.Node, argument: fx.Node, axis: int) -> None:
         """A parameter that scales, or is added, becomes the weight or the bias; one of a single element, or read twice, is left."""
         root = self.trained[argument]
-        if node.target not in (operator.mul, operator.add) or not constant.ndim or {len(root.users), len(argument.users)} != {1}:
+        if node.target not in (operator.mul, operator.add) or not axis or {len(root.users), len(argument.users)} != {1}:
             return
         own: nn.Parameter = operator.attrgetter(str(root.target))(self.graph_module)
         parameter = own if own.ndim == 1 else nn.Parameter(own.detach().reshape(-1), requires_grad=own.requires_grad)
         self.taken_over.append(str(root.target))
         before = self.graph_module.get_submodule(str(source.target)) if source.op == "call_module" else None
         if node.target is operator.mul:
-            self._place(node, source, parameter, torch.zeros_like(parameter.detach()))
+            self._place(node, _Chain(source, parameter, torch.zeros_like(parameter.detach()), axis))
         elif isinstance(before, ChannelAffine) and not isinstance(before.bias, nn.Parameter) and len(source.users) == 1:
             before.bias = parameter
             node.replace_all_uses_with(source)
         else:
-            self._place(node, source, torch.ones_like(parameter.detach()), parameter)
+            self._place(node, _Chain(source, torch.ones_like(parameter.detach()), parameter, axis))
 
-    def _place(self, node: fx.Node, source: fx.Node, weight: Tensor, bias: Tensor) -> None:
+    def _place(self, node: fx.Node, chain: _Chain) -> None:
         path = f"{node.name}_affine"
-        self.graph_module.add_submodule(path, ChannelAffine(weight, bias))
-        node.op, node.target, node.args, node.kwargs = "call_module", path, (source,), {}
+        self.graph_module.add_submodule(path, ChannelAffine(chain.weight, chain.bias))
+        node.op, node.target, node.args, node.kwargs = "call_module", path, (chain.source,), {}
+        if chain.axis < 0:
+            move_channels(self.graph, node)
 
 
 def _method(target: Any) -> Any:
@@ -173,9 +196,3 @@ def _step(target: Any, constant: Tensor, *, behind: bool) -> tuple[Tensor, Tenso
     if target is operator.sub:
         return (one, -constant) if behind else (-one, constant)
     return (one, constant) if target is operator.add else (constant, zero)
-
-
-def _fits(source: fx.Node, constant: Tensor) -> bool:
-    """Whether a constant has a number for each channel that a tensor has, as far as that is known."""
-    shape = source.meta.get("shape")
-    return not constant.ndim or shape is None or (len(shape) == 4 and shape[1] == len(constant))

@@ -1,4 +1,4 @@
-"""Layers, BatchNorms and drop-out that a network calls as functions, as the modules that they are.
+"""Layers, normalisations and drop-out that a network calls as functions, as the modules that they are.
 
 A subclass of a layer is traced into its functions; what it reads are still the parameters of the network, which the module that
 stands in its place takes over, so that training goes on in the very same tensors.
@@ -145,6 +145,12 @@ def _batch_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Mo
     return norm  # type: ignore[no-any-return]
 
 
+def _layer_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
+    norm: Any = nn.LayerNorm(given["normalized_shape"], given.get("eps", 1e-5), elementwise_affine=False)
+    norm.weight, norm.bias = tensor(given.get("weight")), tensor(given.get("bias"))
+    return norm  # type: ignore[no-any-return]
+
+
 def _dropout(given: Mapping[str, Any], _: Callable[[Any], Any]) -> nn.Module:
     return nn.Dropout(given.get("p", 0.5))
 
@@ -157,6 +163,7 @@ _BUILDERS: Mapping[Any, Callable[[Mapping[str, Any], Callable[[Any], Any]], nn.M
     F.conv2d: _conv2d,
     F.linear: _linear,
     F.batch_norm: _batch_norm,
+    F.layer_norm: _layer_norm,
     F.dropout: _dropout,
     F.dropout2d: _dropout_of_channels,
 }

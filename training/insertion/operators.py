@@ -31,6 +31,7 @@ _MODULES: Mapping[Any, Kind] = {
     nn.BatchNorm2d: "norm",
     ChannelAffine: "norm",
     nn.SyncBatchNorm: "norm",
+    nn.LayerNorm: "function",
     nn.Flatten: "view",
     nn.Dropout: "view",
     nn.Dropout1d: "view",
@@ -53,9 +54,7 @@ _FUNCTIONS: Mapping[Any, Kind] = {
     F.interpolate: "view",
 }
 _MENDS: Mapping[str, str] = {
-    "layer_norm": "use BatchNorm2d, which becomes part of the layer before it",
     "group_norm": "use BatchNorm2d, which becomes part of the layer before it",
-    "LayerNorm": "use BatchNorm2d, which becomes part of the layer before it",
     "GroupNorm": "use BatchNorm2d, which becomes part of the layer before it",
     "InstanceNorm2d": "use BatchNorm2d, which becomes part of the layer before it",
     "Conv1d": "use a Conv2d with a kernel of height 1",

@@ -56,9 +56,11 @@ def write_reshape(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> Non
     if len(sizes) == 1:
         node.target, node.args, node.kwargs = torch.flatten, (node.args[0], 1), {}
         return
-    with graph.inserting_before(node):
-        flat = graph.call_function(torch.flatten, (node.args[0], 1))
-    node.target, node.args, node.kwargs = torch.unflatten, (flat, 1, sizes), {}
+    source: Any = node.args[0]
+    if len(source.meta.get("shape", ())) != 2:
+        with graph.inserting_before(node):
+            source = graph.call_function(torch.flatten, (source, 1))
+    node.target, node.args, node.kwargs = torch.unflatten, (source, 1, sizes), {}
 
 
 def _if_needed(graph: fx.Graph, node: fx.Node) -> None:

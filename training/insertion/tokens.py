@@ -5,6 +5,7 @@ Integer runtimes and file formats know that convolution with all that belongs to
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def convolve_tokens(graph_module: fx.GraphModule) -> None:
         for path, module in modules.items():
             graph_module.set_submodule(path, _convolution(module, kernel))
         for node in nodes:
-            _move_channels(graph_module.graph, node)
+            move_channels(graph_module.graph, node)
     for move in (torch.permute, torch.unflatten):
         for node in list(graph_module.graph.nodes):
             if node.target is move:
@@ -56,35 +57,39 @@ def _convolution(layer: Any, kernel: nn.Parameter) -> nn.Conv2d:
     return twin.train(layer.training)
 
 
-def _move_channels(graph: fx.Graph, node: fx.Node) -> None:
-    """Bring the last axis, that of the channels, to where a convolution has it, and back; tokens are the pixels of one row."""
+def move_channels(graph: fx.Graph, node: fx.Node) -> None:
+    """Bring the last axis, that of the channels, to where a node that reads images has it, and back.
+
+    Tokens become the pixels of one row, and features those of an image of one pixel.
+
+    Args:
+        graph: the graph.
+        node: reads a tensor of 2 to 4 axes that an example has told; in front of its only input and behind it something is inserted.
+    """
     source: Any = node.args[0]
-    readers, (batch, *places, outs) = list(node.users), node.meta["shape"]
-    ins = source.meta["shape"][-1]
+    readers, (batch, *places, outs), ins = list(node.users), node.meta["shape"], source.meta["shape"][-1]
+    row, last = (1,) * (2 - len(places)), len(places) + 1
     with graph.inserting_before(node):
-        if len(places) == 1:
-            moved = _call(graph, torch.permute, source, (0, 2, 1), shape=(batch, ins, *places))
-            node.args = (_reshaped(graph, moved, (batch, ins, 1, *places)),)
-        else:
-            node.args = (_call(graph, torch.permute, source, (0, 3, 1, 2), shape=(batch, ins, *places)),)
-    with graph.inserting_after(node):
-        back = _call(graph, torch.permute, node, (0, 2, 1) if len(places) == 1 else (0, 2, 3, 1), shape=(batch, *places, outs))
-    if len(places) == 1:
-        with graph.inserting_before(back):
-            back.replace_input_with(node, _reshaped(graph, node, (batch, outs, *places)))
-    node.meta["shape"] = (batch, outs, *[1][: 2 - len(places)], *places)
+        if places:
+            source = _call(graph, torch.permute, source, (0, last, *range(1, last)), shape=(batch, ins, *places))
+        node.args = (_reshaped(graph, source, (batch, ins, *row, *places)) if row else source,)
+    node.meta["shape"] = (batch, outs, *row, *places)
+    with graph.inserting_before(node.next):
+        end = _reshaped(graph, node, (batch, outs, *places)) if row else node
+        if places:
+            end = _call(graph, torch.permute, end, (0, *range(2, last + 1), 1), shape=(batch, *places, outs))
     for reader in readers:
-        reader.replace_input_with(node, back)
+        reader.replace_input_with(node, end)
 
 
 def _reshaped(graph: fx.Graph, source: fx.Node, shape: tuple[int, ...]) -> fx.Node:
-    return _call(graph, torch.unflatten, _call(graph, torch.flatten, source, 1), 1, shape[1:], shape=shape)
+    flat = source if len(source.meta["shape"]) == 2 else _call(graph, torch.flatten, source, 1, shape=(shape[0], math.prod(shape[1:])))
+    return _call(graph, torch.unflatten, flat, 1, shape[1:], shape=shape) if len(shape) > 2 else flat
 
 
-def _call(graph: fx.Graph, function: Any, *arguments: Any, shape: tuple[int, ...] | None = None) -> fx.Node:
+def _call(graph: fx.Graph, function: Any, *arguments: Any, shape: tuple[int, ...]) -> fx.Node:
     node = graph.call_function(function, arguments)
-    if shape is not None:
-        node.meta["shape"] = shape
+    node.meta["shape"] = shape
     return node
 
 

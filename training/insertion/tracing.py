@@ -19,8 +19,9 @@ from torch.fx.node import map_arg
 from torch.fx.proxy import Attribute
 
 from edgeq.errors import UsageError
-from edgeq.lowering import IntegerLayer
+from edgeq.lowering import Inactive, IntegerLayer
 from edgeq.training.insertion.canonical import canonicalize
+from edgeq.training.insertion.channel_constants import ChannelAffine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -194,7 +195,7 @@ class _Tracer(fx.Tracer):
         self._evaluating = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, IntegerLayer):  # whatever its forward is, integers are its own affair
+        if isinstance(m, IntegerLayer | Inactive | ChannelAffine):  # whatever its forward is, its numbers are its own affair
             return True
         return module_qualified_name in self._leaves or super().is_leaf_module(m, module_qualified_name)
 

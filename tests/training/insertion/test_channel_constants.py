@@ -130,6 +130,34 @@ def test_what_is_no_normalisation_is_named(arithmetic: Callable[[Any, Any], Any]
         quantize(Around(arithmetic), Scheme(), IMAGES)
 
 
+class Along(nn.Module):
+    """Arithmetic along the last axis of features, tokens or an image whose channels are last."""
+
+    def __init__(self, shape: tuple[int, ...], *, trained: bool) -> None:
+        super().__init__()
+        values = torch.linspace(0.5, 2, shape[-1])
+        self.shape = shape
+        if trained:
+            self.scale = nn.Parameter(values)
+        else:
+            self.register_buffer("scale", values.reshape(1, *[1] * (len(shape) - 1), -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = 2 * (x.reshape(-1, *self.shape) * self.scale)
+        return out
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("shape", [(768,), (256, 3), (3, 256), (16, 16, 3)])
+def test_it_may_lie_along_the_last_axis(shape: tuple[int, ...], trained: bool) -> None:
+    network = Along(shape, trained=trained)
+    traced = trace(network, IMAGES)
+    (affine,) = affines(traced)
+    assert affine.weight.requires_grad == trained
+    assert torch.equal(traced(IMAGES), network(IMAGES))
+    assert quantize(network, Scheme(), IMAGES).train()(IMAGES).shape == (4, *shape)
+
+
 def test_it_takes_no_statistics() -> None:
     model = quantize(Normalizing(plain()), Scheme(), IMAGES).train()
     (affine,) = affines(model)
