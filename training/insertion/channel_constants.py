@@ -159,11 +159,13 @@ class _Finder:
         self.chains[node] = chain
 
     def _train_on(self, node: fx.Node, source: fx.Node, argument: fx.Node, axis: int) -> None:
-        """A parameter that scales, or is added, becomes the weight or the bias; one of a single element, or read twice, is left."""
+        """A parameter that scales, or is added, becomes the weight or the bias; one of a single element, or that others read, is left."""
         root = self.trained[argument]
         if node.target not in (operator.mul, operator.add) or not axis or {len(root.users), len(argument.users)} != {1}:
             return
         own: nn.Parameter = operator.attrgetter(str(root.target))(self.graph_module)
+        if self._is_tied(own):
+            return
         parameter = own if own.ndim == 1 else nn.Parameter(own.detach().reshape(-1), requires_grad=own.requires_grad)
         self.taken_over.append(str(root.target))
         before = self.graph_module.get_submodule(str(source.target)) if source.op == "call_module" else None
@@ -174,6 +176,12 @@ class _Finder:
             node.replace_all_uses_with(source)
         else:
             self._place(node, _Chain(source, torch.ones_like(parameter.detach()), parameter, axis))
+
+    def _is_tied(self, parameter: nn.Parameter) -> bool:
+        """Whether it goes by another name too, or belongs to a module that is called."""
+        names = [name for name, each in self.graph_module.named_parameters(remove_duplicate=False) if each is parameter]
+        called = {str(node.target) for node in self.graph.nodes if node.op == "call_module"}
+        return len(names) > 1 or names[0].rpartition(".")[0] in called
 
     def _place(self, node: fx.Node, chain: _Chain) -> None:
         path = f"{node.name}_affine"

@@ -32,6 +32,7 @@ class Around(nn.Module):
     def __init__(self, arithmetic: Callable[[Any, Any], Any]) -> None:
         super().__init__()
         self.arithmetic, self.conv, self.head = arithmetic, nn.Conv2d(3, 8, 3), Head(8)
+        self.inner = nn.Conv2d(3, 3, 1)
         self.register_buffer("three", torch.tensor([0.5, -2.0, 4.0]).view(3, 1, 1))
         self.register_buffer("one", torch.tensor([0.25]))
         self.register_buffer("whole", torch.tensor([[[[3]], [[1]], [[2]]]]))
@@ -123,6 +124,7 @@ def test_scale_and_shift_after_each_other_are_one() -> None:
         lambda net, x: x / net.trained.view(1, -1, 1, 1),
         lambda net, x: x * net.trained.abs().view(1, -1, 1, 1),
         lambda net, x: x[:, :1] * net.three,
+        lambda net, x: net.inner(x) + net.inner.bias.view(-1, 1, 1),
     ],
 )
 def test_what_is_no_normalisation_is_named(arithmetic: Callable[[Any, Any], Any]) -> None:
