@@ -312,7 +312,7 @@ class Mixer(nn.Module):
         tokens = x.flatten(2).transpose(1, 2)
         tokens = tokens + self.narrow(torch.relu(self.wide(tokens)))
         tokens = tokens + self.across(tokens.transpose(1, 2)).transpose(1, 2)
-        out: Tensor = tokens.transpose(1, 2).reshape(x.shape)
+        out: Tensor = tokens.transpose(1, 2).reshape(x.shape) * tokens.mean(1)[:, :, None, None]
         return out
 
 

@@ -23,7 +23,7 @@ from edgeq.training.insertion.indexing import axes_in_one, slice_and_reshape, tw
 from edgeq.training.insertion.lifting import lift
 from edgeq.training.insertion.pooling import pool_evenly
 from edgeq.training.insertion.reshaping import RESHAPES, argument
-from edgeq.training.insertion.tokens import convolve_tokens
+from edgeq.training.insertion.tokens import as_image, convolve_tokens
 from edgeq.training.insertion.upsampling import repeat_pixels
 
 if TYPE_CHECKING:
@@ -186,15 +186,27 @@ def _drop_unused(graph: fx.Graph) -> None:
 
 
 def _mean(graph: fx.Graph, node: fx.Node) -> None:
-    """A mean over height and width, and nothing else, is a global pooling."""
+    """A mean over height and width, or over tokens, is a global pooling; no other is."""
     axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
     if (image := _image_behind(node, axes)) is not None and not keep:
         node.args = (image,)
         _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=False)
         return
+    if _over_places(node, axes) and not keep:
+        with graph.inserting_before(node):
+            node.args = (as_image(graph, node.args[0]),)
+        _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=False)
+        return
     if not isinstance(axes, tuple | list) or {axis % 4 for axis in axes if isinstance(axis, int)} != {2, 3}:
         return
     _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=bool(keep))
+
+
+def _over_places(node: fx.Node, axes: Any) -> bool:
+    """Whether the mean is over all tokens, or over height and width where channels are last."""
+    rank = len(node.args[0].meta.get("shape", ()))  # type: ignore[union-attr]
+    given = axes if isinstance(axes, tuple | list) else (axes,)
+    return rank in (3, 4) and all(isinstance(axis, int) for axis in given) and {axis % rank for axis in given} == set(range(1, rank - 1))
 
 
 def _image_behind(node: fx.Node, axes: Any) -> fx.Node | None:

@@ -66,20 +66,26 @@ def move_channels(graph: fx.Graph, node: fx.Node) -> None:
         graph: the graph.
         node: reads a tensor of 2 to 4 axes that an example has told; in front of its only input and behind it something is inserted.
     """
-    source: Any = node.args[0]
-    readers, (batch, *places, outs), ins = list(node.users), node.meta["shape"], source.meta["shape"][-1]
+    readers, (batch, *places, channels) = list(node.users), node.meta["shape"]
     row, last = (1,) * (2 - len(places)), len(places) + 1
     with graph.inserting_before(node):
-        if places:
-            source = _call(graph, torch.permute, source, (0, last, *range(1, last)), shape=(batch, ins, *places))
-        node.args = (_reshaped(graph, source, (batch, ins, *row, *places)) if row else source,)
-    node.meta["shape"] = (batch, outs, *row, *places)
+        node.args = (as_image(graph, node.args[0]),)
+    node.meta["shape"] = (batch, channels, *row, *places)
     with graph.inserting_before(node.next):
-        end = _reshaped(graph, node, (batch, outs, *places)) if row else node
+        end = _reshaped(graph, node, (batch, channels, *places)) if row else node
         if places:
-            end = _call(graph, torch.permute, end, (0, *range(2, last + 1), 1), shape=(batch, *places, outs))
+            end = _call(graph, torch.permute, end, (0, *range(2, last + 1), 1), shape=(batch, *places, channels))
     for reader in readers:
         reader.replace_input_with(node, end)
+
+
+def as_image(graph: fx.Graph, source: Any) -> fx.Node:
+    """A tensor of 2 to 4 axes that an example has told, the last one that of the channels, as (n, channels, height, width)."""
+    batch, *places, channels = source.meta["shape"]
+    last = len(places) + 1
+    if places:
+        source = _call(graph, torch.permute, source, (0, last, *range(1, last)), shape=(batch, channels, *places))
+    return source if len(places) == 2 else _reshaped(graph, source, (batch, channels, *(1,) * (2 - len(places)), *places))
 
 
 def _reshaped(graph: fx.Graph, source: fx.Node, shape: tuple[int, ...]) -> fx.Node:

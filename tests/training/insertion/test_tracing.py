@@ -18,6 +18,7 @@ from edgeq.training.insertion.tracing import OnlyInTraining, trace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FLAT_TWICE = (torch.flatten, torch.unflatten) * 2
 NETWORKS = FAMILIES | PARTLY_FLOAT
 IMAGES = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -160,6 +161,11 @@ def test_drop_out_as_a_function_drops_in_training_only() -> None:
         (lambda net, x: x.mean([-1, -2], keepdim=True), [F.adaptive_avg_pool2d]),
         (lambda net, x: x.flatten(2).mean(-1), [F.adaptive_avg_pool2d, torch.flatten]),
         (lambda net, x: x.view(x.size(0), 3, -1).mean([2]), [F.adaptive_avg_pool2d, torch.flatten]),
+        (lambda net, x: x.permute(0, 2, 3, 1).mean((1, 2)), [F.adaptive_avg_pool2d, torch.flatten]),
+        (
+            lambda net, x: x.flatten(2).transpose(1, 2).mean(1),
+            [*(torch.flatten, torch.unflatten) * 2, F.adaptive_avg_pool2d, torch.flatten],
+        ),
         (lambda net, x: x.amax((2, 3)), [F.adaptive_max_pool2d, torch.flatten]),
         (lambda net, x: x.view(x.size(0), -1), [torch.flatten]),
         (lambda net, x: x.reshape(x.shape[0], 3, 4, 64), [torch.flatten, torch.unflatten]),
