@@ -189,7 +189,9 @@ class Referee:
             return _Bounded(source.value.clamp(low, high), source.error)
         if node.op_type == "Resize":
             factors = [float(factor) for factor in constant_of(cast("ir.Value", node.inputs[2]))[2:]]  # type: ignore[index]
-            return source.map(lambda x: F.interpolate(x, scale_factor=factors))
+            if attributes["mode"] == "nearest":
+                return source.map(lambda x: F.interpolate(x, scale_factor=factors))
+            return _interpolated(source, factors, corners=attributes["coordinate_transformation_mode"] == "align_corners")
         if node.op_type == "Reshape":
             sizes = [int(size) for size in constant_of(cast("ir.Value", node.inputs[1]))]  # type: ignore[union-attr]
             return source.map(lambda x: x.reshape(x.shape[0], *sizes[1:]))
@@ -313,6 +315,15 @@ def _layer_norm(x: _Bounded, parameters: Sequence[Tensor], attributes: Mapping[s
 def _averaged(x: _Bounded, kernel: tuple[int, ...], stride: tuple[int, ...]) -> _Bounded:
     mean = [F.avg_pool2d(part, kernel, stride) for part in (x.value, x.error, x.most)]
     return _Bounded(mean[0], mean[1] + (kernel[0] * kernel[1] + 2) * U * mean[2])
+
+
+def _interpolated(x: _Bounded, factors: list[float], *, corners: bool) -> _Bounded:
+    """Where float32 places a sample is off by a few roundings of its position, and the result by that share of what lies around it."""
+    value, error, most = (
+        F.interpolate(part, scale_factor=factors, mode="bilinear", align_corners=corners) for part in (x.value, x.error, x.most)
+    )
+    around = F.interpolate(F.max_pool2d(x.most, 3, 1, 1), scale_factor=factors)
+    return _Bounded(value, error + 8 * U * most + 16 * U * max(x.value.shape[2:]) * around)
 
 
 def _moved(op_type: str, x: Tensor, attributes: Mapping[str, Any]) -> Tensor:

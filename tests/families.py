@@ -254,6 +254,20 @@ class Unet(nn.Module):
         return out
 
 
+class Interpolating(nn.Module):
+    """A segmenting network's end: what was made smaller is interpolated, with corners and without."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.down, self.last = conv_bn(channels, channels, stride=2), conv_bn(channels, channels)
+        self.up = nn.UpsamplingBilinear2d(scale_factor=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(x)
+        out: Tensor = self.last(x + F.interpolate(y, size=x.shape[2:], mode="bilinear") + self.up(self.down(x)))
+        return out
+
+
 class Indexed(nn.Module):
     """Axes added, dropped and moved by number; zeros on two sides; the channels of each pixel last for a while."""
 
@@ -388,6 +402,7 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "ceil": lambda: plain(nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2, 2, ceil_mode=True)),
     "auxiliary": Auxiliary,
     "unet": lambda: plain(Unet(8)),
+    "interpolating": lambda: plain(Interpolating(8)),
     "normalizing": lambda: Normalizing(plain()),
     "layer scale": lambda: plain(LayerScale(8), nn.ReLU()),
     "mixer": lambda: plain(Mixer(8, 64)),

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 SIZE = 16
 SHAPE = (3, SIZE, SIZE)
 MOST_FLIPS = 1e-3  # a share of all integers; a tie of a table is met by every pixel of that value
+MOST_FLIPS_OF = {"interpolating": 5e-3}  # between pixels lie sixteenths of steps, so that one value in sixteen is a tie
 MOST_ERROR = 0.25  # LSB
 
 
@@ -63,7 +64,7 @@ def test_a_family_is_exact_on_both_references(name: str, bits: int, tmp_path: Pa
     images = np.random.default_rng(1).normal(0, 1, (2, *SHAPE)).astype(np.float32)
     verdict = check_rows_one_and_two(model, images, tmp_path)
     assert verdict.error < MOST_ERROR
-    assert verdict.flips <= MOST_FLIPS * verdict.compared
+    assert verdict.flips <= MOST_FLIPS_OF.get(name, MOST_FLIPS) * verdict.compared
     lowered = lower(model, SHAPE)
     exported = tflite.export(lowered, ExportOptions())
     assert exported.parity.different == ()

@@ -24,7 +24,7 @@ from edgeq.training.insertion.lifting import lift
 from edgeq.training.insertion.pooling import pool_evenly
 from edgeq.training.insertion.reshaping import RESHAPES, argument
 from edgeq.training.insertion.tokens import as_image, convolve_tokens
-from edgeq.training.insertion.upsampling import repeat_pixels
+from edgeq.training.insertion.upsampling import resize_by_factors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,12 +50,13 @@ _SYNONYMS: Mapping[Any, Any] = {
     torch.divide: operator.truediv,
     torch.true_divide: operator.truediv,
 }
-_RESIZED = {"size": "size", "scale_factor": "scale_factor", "mode": "mode"}
+_RESIZED = {"size": "size", "scale_factor": "scale_factor", "mode": "mode", "align_corners": "align_corners"}
 _FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
     nn.ZeroPad2d: (F.pad, {"pad": "padding"}),
     nn.Unflatten: (torch.unflatten, {"dim": "dim", "sizes": "unflattened_size"}),
     nn.Upsample: (F.interpolate, _RESIZED),
     nn.UpsamplingNearest2d: (F.interpolate, _RESIZED),
+    nn.UpsamplingBilinear2d: (F.interpolate, _RESIZED),
 }
 _NOTHING = frozenset(("contiguous", "clone", "detach", "float", "requires_grad_"))
 _ASSERTIONS = frozenset(("_assert", "_assert_async", "_assert_is_none"))
@@ -280,7 +281,7 @@ _REWRITES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {
     torch.permute: axes_in_one,
     torch.transpose: two_axes_as_all,
     operator.getitem: slice_and_reshape,
-    F.interpolate: repeat_pixels,
-    F.upsample: repeat_pixels,
+    F.interpolate: resize_by_factors,
+    F.upsample: resize_by_factors,
     **RESHAPES,
 }

@@ -14,6 +14,7 @@ from edgeq.lowering import POOL_OPTIONS, Inactive, pool_operators, read_pooling
 from edgeq.placement import Kind, Op
 from edgeq.training.insertion.channel_constants import ChannelAffine
 from edgeq.training.insertion.function_groups import groups_of, is_relu
+from edgeq.training.insertion.upsampling import LINEAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,6 +138,8 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
         raise UsageError(
             f"{node.name} adds with {', '.join(node.kwargs)}", mend="multiply the layer before the sum by a number: a + 0.1 * layer(a)"
         )
+    if node.target is F.interpolate and node.kwargs["mode"] == LINEAR:
+        return "pool"  # a mean, on the grid of what it reads
     if kind == "pool":
         _check_pooling(node, module)
     if node.target is operator.getitem:

@@ -1,4 +1,4 @@
-"""Images made larger by repeating pixels: one call, by whole factors, which moves values only and so needs no grid of its own."""
+"""Images made larger: one call, by whole factors. Repeating pixels moves values only; between pixels lie weighted means of four."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ if TYPE_CHECKING:
 
     from torch import fx
 
-_OPTIONS = ("size", "scale_factor", "mode")
+LINEAR = "bilinear"
+_OPTIONS = ("size", "scale_factor", "mode", "align_corners")
 _NEAREST = ("nearest", "nearest-exact")  # the same for whole factors
 _MOST = 16  # up to here the inverse in float32, which torch and others sample by, reaches every pixel
 
 
-def repeat_pixels(_: fx.Graph, node: fx.Node) -> None:
-    """``F.interpolate`` by its nearest pixels gets its factors along height and width, by name.
+def resize_by_factors(_: fx.Graph, node: fx.Node) -> None:
+    """``F.interpolate`` gets its factors along height and width, by name.
 
     Raises:
-        UsageError: it interpolates between pixels, or its factors are not whole or not known.
+        UsageError: its mode is another than the nearest pixels or bilinear, or its factors are not whole or not known.
     """
-    size, factor, mode = (argument(node, at, name) for at, name in enumerate(_OPTIONS, 1))
-    if (mode or "nearest") not in _NEAREST:
-        raise UsageError(f"{node.name} resizes by mode {mode}, which cannot be quantised", mend='use mode="nearest", by a whole factor')
+    size, factor, mode, corners = (argument(node, at, name) for at, name in enumerate(_OPTIONS, 1))
+    if (mode or "nearest") not in (*_NEAREST, LINEAR):
+        raise UsageError(
+            f"{node.name} resizes by mode {mode}, which cannot be quantised", mend='use mode="nearest" or "bilinear", by a whole factor'
+        )
     found = _from_sizes(node) or _from(factor)
     if found is None:
         raise UsageError(
             f"{node.name} resizes to {size if factor is None else factor}, which is no known whole multiple of each side",
             mend=f"resize by a whole factor up to {_MOST}; where it is one of sizes, give an example of the input to edgeq.quantize",
         )
-    node.args, node.kwargs = (node.args[0],), {"scale_factor": tuple(float(each) for each in found), "mode": "nearest"}
+    how: dict[str, Any] = {"mode": LINEAR, "align_corners": bool(corners)} if mode == LINEAR else {"mode": "nearest"}
+    node.args, node.kwargs = (node.args[0],), {"scale_factor": tuple(float(each) for each in found), **how}
     node.target = F.interpolate
 
 

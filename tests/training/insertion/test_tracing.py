@@ -210,6 +210,8 @@ def test_a_mean_of_means_is_the_mean_of_the_image() -> None:
         (nn.Unflatten(2, (4, 4)), torch.unflatten),
         (nn.Upsample(size=(32, 48)), F.interpolate),
         (nn.UpsamplingNearest2d(scale_factor=2), F.interpolate),
+        (nn.UpsamplingBilinear2d(scale_factor=2), F.interpolate),
+        (nn.Upsample(scale_factor=(2, 4), mode="bilinear"), F.interpolate),
     ],
 )
 def test_modules_that_hold_options_only_are_functions(module: nn.Module, function: Any) -> None:
@@ -231,7 +233,8 @@ def test_without_an_example_sizes_are_still_understood_where_they_say_enough() -
         (lambda net, x: x.chunk(3, 1)[0], None, "unknown size"),
         (lambda net, x: x.reshape(-1), IMAGES, "may mix samples"),
         (lambda net, x: F.conv2d(x, net.conv.weight * 2), IMAGES, "computes its own weight"),
-        (lambda net, x: F.interpolate(x, scale_factor=2, mode="bilinear"), IMAGES, "by mode bilinear, which cannot be quantised"),
+        (lambda net, x: F.interpolate(x, scale_factor=2, mode="bicubic"), IMAGES, "by mode bicubic, which cannot be quantised"),
+        (lambda net, x: F.interpolate(x, scale_factor=1.5, mode="bilinear"), IMAGES, "no known whole multiple"),
         (lambda net, x: F.interpolate(x, 24), IMAGES, "resizes to 24, which is no known whole multiple"),
         (lambda net, x: F.interpolate(x, 32), None, "resizes to 32, which is no known whole multiple"),
         (lambda net, x: x, torch.tensor(1.0), "not a batch"),
