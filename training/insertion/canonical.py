@@ -53,6 +53,7 @@ _SYNONYMS: Mapping[Any, Any] = {
 _RESIZED = {"size": "size", "scale_factor": "scale_factor", "mode": "mode", "align_corners": "align_corners"}
 _FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
     nn.ZeroPad2d: (F.pad, {"pad": "padding"}),
+    nn.Flatten: (torch.flatten, {"start_dim": "start_dim", "end_dim": "end_dim"}),
     nn.Unflatten: (torch.unflatten, {"dim": "dim", "sizes": "unflattened_size"}),
     nn.Upsample: (F.interpolate, _RESIZED),
     nn.UpsamplingNearest2d: (F.interpolate, _RESIZED),
@@ -108,7 +109,7 @@ def _modules_in_place(graph_module: fx.GraphModule) -> set[str]:
 def _as_function(node: fx.Node, module: Any) -> None:
     """Modules that hold no more than the options of a function."""
     spelled = _FUNCTIONS_OF_MODULES.get(type(module))
-    if spelled is not None:
+    if spelled is not None and not (isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)):
         node.op, node.target = "call_function", spelled[0]
         node.args, node.kwargs = (node.args[0],), {name: getattr(module, attribute) for name, attribute in spelled[1].items()}
 
@@ -217,7 +218,7 @@ def _image_behind(node: fx.Node, axes: Any) -> fx.Node | None:
     axis = axes[0] if isinstance(axes, tuple | list) and len(axes) == 1 else axes
     if shape is None or len(shape) != 3 or axis not in (2, -1):
         return None
-    if row.target is torch.unflatten:  # what flattening height and width has become
+    if row.target is torch.unflatten and row.args[0].target is torch.flatten:  # what flattening height and width has become
         image = row.args[0].args[0]
     elif row.target is torch.mean and argument(row, 1, "dim") in (2, 3, -1, -2, [2], [3], [-1], [-2], (2,), (3,), (-1,), (-2,)):
         image = row.args[0]

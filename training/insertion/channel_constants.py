@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
+from edgeq.training.insertion.function_groups import ARITHMETIC
+from edgeq.training.insertion.lifting import unused_path
 from edgeq.training.insertion.tokens import move_channels
 
-_ARITHMETIC = (operator.add, operator.sub, operator.mul, operator.truediv)
-_AXES_ONLY = (torch.reshape, torch.unsqueeze, operator.getitem)
+_TRAINED = (operator.mul, operator.add)
 
 
 class ChannelAffine(nn.BatchNorm2d):
@@ -57,17 +58,24 @@ def name_channel_constants(graph_module: fx.GraphModule) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Constant:
-    """A number, or one for each channel: float64, of shape () or (channels,), and the axis that they lie along, 1 or -1; 0 for a number."""
+    """A number, or one for each channel.
+
+    Attributes:
+        values: float64, of shape () or (channels,).
+        axis: that they lie along, 1 or -1; 0 for a number.
+        rank: how many axes they have in the network.
+    """
 
     values: Tensor
     axis: int = 0
+    rank: int = 0
 
     def fits(self, source: fx.Node) -> bool:
         """Whether there is a number for each channel that a tensor has; for images that is taken for granted where nothing is known."""
         shape = source.meta.get("shape")
-        if not self.axis or shape is None:
-            return self.axis >= 0
-        return (len(shape) == 4 or (self.axis < 0 and len(shape) in (2, 3))) and shape[self.axis] == len(self.values)
+        if shape is None or self.rank > len(shape):
+            return shape is None and self.axis >= 0
+        return not self.axis or ((len(shape) == 4 or (self.axis < 0 and len(shape) in (2, 3))) and shape[self.axis] == len(self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +95,12 @@ class _Finder:
         self.trained: dict[fx.Node, fx.Node] = {}  # a parameter with other axes, or as it is, to the node that reads it
         self.chains: dict[fx.Node, _Chain] = {}
         self.extended: set[fx.Node] = set()
+        self.scaled: dict[fx.Node, tuple[ChannelAffine, int]] = {}  # what a parameter has scaled, and none has moved yet; its axis
         self.taken_over: list[str] = []
 
     def run(self) -> None:
         for node in list(self.graph.nodes):
-            if not self._evaluate(node) and node.target in _ARITHMETIC and len(node.args) == 2 and not node.kwargs:
+            if not self._evaluate(node) and node.target in ARITHMETIC and len(node.args) == 2 and not node.kwargs:
                 self._visit(node)
         for node, chain in self.chains.items():
             if node not in self.extended and chain.axis:
@@ -105,36 +114,31 @@ class _Finder:
     # -- constants -------------------------------------------------------------------------------------------------
 
     def _evaluate(self, node: fx.Node) -> bool:
-        """Whether a node is a constant; what comes of a parameter is one only where that gets other axes."""
-        inputs = node.all_input_nodes
+        """Whether a node is a buffer, a parameter, or a parameter with other axes; functions of buffers are buffers in a trace."""
         if node.op == "get_attr":
             value = operator.attrgetter(str(node.target))(self.graph_module)
-            root = node if isinstance(value, nn.Parameter) else None
-        elif node.op == "call_function" and inputs and all(each in self.values for each in inputs):
-            root = next((self.trained[each] for each in inputs if each in self.trained), None)
-            if root is not None and node.target not in _AXES_ONLY:
-                return False
+            if isinstance(value, nn.Parameter):
+                self.trained[node] = node
+        elif len(node.all_input_nodes) == 1 and node.all_input_nodes[0] in self.trained and _moves_axes(node):
             args, kwargs = map_arg((node.args, node.kwargs), self.values.__getitem__)
-            value = _method(node.target)(*args, **kwargs)
+            value = getattr(Tensor, node.target.__name__, node.target)(*args, **kwargs)  # type: ignore[union-attr, operator]
+            self.trained[node] = self.trained[node.all_input_nodes[0]]
         else:
             return False
-        if not isinstance(value, Tensor):
-            return False
-        self.values[node] = value.detach()
-        if root is not None:
-            self.trained[node] = root
-        return True
+        if isinstance(value, Tensor):
+            self.values[node] = value.detach()
+        return node in self.values
 
     def _constant(self, argument: Any) -> _Constant | None:
         if isinstance(argument, int | float):
             return _Constant(torch.tensor(float(argument), dtype=torch.float64))
         value = self.values.get(argument) if isinstance(argument, fx.Node) else None
         if value is None or value.numel() == 1:
-            return None if value is None else _Constant(value.double().reshape(()))
+            return None if value is None else _Constant(value.double().reshape(()), rank=value.ndim)
         if value.shape[-1] == value.numel():
-            return _Constant(value.double().reshape(-1), -1)
+            return _Constant(value.double().reshape(-1), -1, value.ndim)
         of_images = value.ndim in (3, 4) and value.shape[-3] == value.numel()
-        return _Constant(value.double().reshape(-1), 1) if of_images else None
+        return _Constant(value.double().reshape(-1), 1, value.ndim) if of_images else None
 
     # -- chains ----------------------------------------------------------------------------------------------------
 
@@ -144,7 +148,7 @@ class _Finder:
         argument, source, constant = node.args[at], node.args[1 - at], constants[at]
         if constant is None or not isinstance(source, fx.Node) or source in self.values or not constant.fits(source):
             return
-        if isinstance(argument, fx.Node) and argument in self.trained:
+        if isinstance(argument, fx.Node) and argument in self.trained and (node.target in _TRAINED or self._requires_grad(argument)):
             self._train_on(node, source, argument, constant.axis)
             return
         if not constant.axis:
@@ -161,18 +165,20 @@ class _Finder:
     def _train_on(self, node: fx.Node, source: fx.Node, argument: fx.Node, axis: int) -> None:
         """A parameter that scales, or is added, becomes the weight or the bias; one of a single element, or that others read, is left."""
         root = self.trained[argument]
-        if node.target not in (operator.mul, operator.add) or not axis or {len(root.users), len(argument.users)} != {1}:
+        if node.target not in _TRAINED or not axis or {len(root.users), len(argument.users)} != {1}:
             return
         own: nn.Parameter = operator.attrgetter(str(root.target))(self.graph_module)
         if self._is_tied(own):
             return
         parameter = own if own.ndim == 1 else nn.Parameter(own.detach().reshape(-1), requires_grad=own.requires_grad)
         self.taken_over.append(str(root.target))
-        before = self.graph_module.get_submodule(str(source.target)) if source.op == "call_module" else None
+        scaled, scaled_axis = self.scaled.get(source, (None, 0))
         if node.target is operator.mul:
-            self._place(node, _Chain(source, parameter, torch.zeros_like(parameter.detach()), axis))
-        elif isinstance(before, ChannelAffine) and not isinstance(before.bias, nn.Parameter) and len(source.users) == 1:
-            before.bias = parameter
+            made, end = self._place(node, _Chain(source, parameter, torch.zeros_like(parameter.detach()), axis))
+            self.scaled[end] = made, axis
+        elif scaled is not None and scaled_axis == axis and len(source.users) == 1:
+            scaled.bias = parameter
+            del self.scaled[source]
             node.replace_all_uses_with(source)
         else:
             self._place(node, _Chain(source, torch.ones_like(parameter.detach()), parameter, axis))
@@ -183,17 +189,23 @@ class _Finder:
         called = {str(node.target) for node in self.graph.nodes if node.op == "call_module"}
         return len(names) > 1 or names[0].rpartition(".")[0] in called
 
-    def _place(self, node: fx.Node, chain: _Chain) -> None:
-        path = f"{node.name}_affine"
-        self.graph_module.add_submodule(path, ChannelAffine(chain.weight, chain.bias))
+    def _requires_grad(self, argument: fx.Node) -> bool:
+        return bool(operator.attrgetter(str(self.trained[argument].target))(self.graph_module).requires_grad)
+
+    def _place(self, node: fx.Node, chain: _Chain) -> tuple[ChannelAffine, fx.Node]:
+        """The module in the place of a node, and the node that ends what it computes."""
+        path, made = unused_path(self.graph_module, f"{node.name}_affine"), ChannelAffine(chain.weight, chain.bias)
+        self.graph_module.add_submodule(path, made)
         node.op, node.target, node.args, node.kwargs = "call_module", path, (chain.source,), {}
-        if chain.axis < 0:
-            move_channels(self.graph, node)
+        return made, move_channels(self.graph, node) if chain.axis < 0 else node
 
 
-def _method(target: Any) -> Any:
-    """A function that was a method, ``x.view(1, -1, 1, 1)``, takes what that takes."""
-    return getattr(Tensor, target.__name__, target)
+def _moves_axes(node: fx.Node) -> bool:
+    """Whether a node gives all numbers of a tensor other axes, in their order."""
+    if node.target is not operator.getitem:
+        return node.target in (torch.reshape, torch.unsqueeze)
+    index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
+    return all(item is None or item is Ellipsis or item == slice(None) for item in index)
 
 
 def _step(target: Any, constant: Tensor, *, behind: bool) -> tuple[Tensor, Tensor] | None:

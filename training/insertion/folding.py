@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
+from edgeq.errors import UsageError
 from edgeq.training.insertion.operators import is_bn, module_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_OPTIONS = ("eps", "momentum", "affine", "track_running_stats")
 
 
 def drop_inactive(graph_module: fx.GraphModule) -> None:
@@ -67,7 +70,11 @@ def keep_gain(graph_module: fx.GraphModule, node: fx.Node, gains: Mapping[fx.Nod
 
 
 def norms_behind_layers(graph_module: fx.GraphModule) -> dict[fx.Node, fx.Node]:
-    """Layer node to the BatchNorm node that alone reads it; a BatchNorm may stand elsewhere too, then it is one of images."""
+    """Layer node to the BatchNorm node that alone reads it; a BatchNorm may stand elsewhere too, then it is one of images.
+
+    Raises:
+        UsageError: a BatchNorm of features stands elsewhere, and what it reads is not known.
+    """
     found: dict[fx.Node, fx.Node] = {}
     for node in list(graph_module.graph.nodes):
         if not is_bn(graph_module, node):
@@ -81,15 +88,26 @@ def norms_behind_layers(graph_module: fx.GraphModule) -> dict[fx.Node, fx.Node]:
 
 
 def _normalize_as_image(graph_module: fx.GraphModule, node: fx.Node) -> None:
-    """A BatchNorm of features computes the same on images of one pixel, which can be a layer of its own."""
+    """A BatchNorm of features computes the same on images of one pixel, or one row, which can be a layer of its own."""
     features: Any = module_of(graph_module, node)
-    norm: Any = nn.BatchNorm2d(features.num_features, features.eps, features.momentum, device="meta")
+    shape = node.meta.get("shape")
+    if shape is None:
+        raise UsageError(
+            f"the BatchNorm {node.target!r} does not stand right behind one layer, and reads a tensor of unknown size",
+            mend="give an example of the input to edgeq.quantize",
+        )
+    options = {name: getattr(features, name) for name in _OPTIONS}
+    norm: Any = nn.BatchNorm2d(features.num_features, device="meta", **options)
     for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):  # they stay the network's own
         setattr(norm, name, getattr(features, name))
     graph_module.set_submodule(str(node.target), norm.train(features.training))
-    graph, source = graph_module.graph, node.args[0]
+    graph, flat = graph_module.graph, node.args[0]
     with graph.inserting_before(node):
-        node.args = (graph.call_function(torch.unflatten, (source, 1, (features.num_features, 1, 1))),)
-    with graph.inserting_after(node):
-        flat = graph.call_function(torch.flatten, (node, 1))
-    node.replace_all_uses_with(flat, delete_user_cb=lambda user: user is not flat)
+        if len(shape) > 2:
+            flat = graph.call_function(torch.flatten, (flat, 1))
+        node.args = (graph.call_function(torch.unflatten, (flat, 1, (shape[1], 1, *(shape[2:] or (1,))))),)
+    with graph.inserting_before(node.next):
+        end = first = graph.call_function(torch.flatten, (node, 1))
+        if len(shape) > 2:
+            end = graph.call_function(torch.unflatten, (first, 1, shape[1:]))
+    node.replace_all_uses_with(end, delete_user_cb=lambda user: user is not first)

@@ -17,7 +17,7 @@ from edgeq.functions import FUNCTIONS, bounds, function_name, function_options
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_ARITHMETIC = (operator.add, operator.sub, operator.mul, operator.truediv)
+ARITHMETIC = (operator.add, operator.sub, operator.mul, operator.truediv)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class _Finder:
 
     def _with_a_number(self, node: fx.Node) -> bool:
         numbers = [argument for argument in node.args if isinstance(argument, int | float)]
-        return node.target in _ARITHMETIC and len(node.args) == 2 and len(numbers) == 1 and not node.kwargs
+        return node.target in ARITHMETIC and len(node.args) == 2 and len(numbers) == 1 and not node.kwargs
 
     def _add_to_one(self, node: fx.Node, source: fx.Node, name: str | None) -> None:
         before = self.groups.get(source)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from edgeq.errors import UsageError
 from edgeq.training.insertion.reshaping import argument, write_reshape
 
 if TYPE_CHECKING:
@@ -55,17 +56,29 @@ def _sliced(graph: fx.Graph, node: fx.Node, slices: tuple[slice, ...], have: tup
 
 def axes_in_one(_: fx.Graph, node: fx.Node) -> None:
     """``x.permute(0, 2, 3, 1)`` names its axes as ``torch.permute(x, (0, 2, 3, 1))`` does."""
-    source, *axes = node.args
-    if axes and all(isinstance(axis, int) for axis in axes):
-        node.args = (source, tuple(axes))
+    source, *given = node.args
+    axes: Any = given if given and isinstance(given[0], int) else argument(node, 1, "dims")
+    if axes[0] not in (0, -len(axes)):
+        raise _moves_batch(node)
+    node.args, node.kwargs = (source, tuple(axes)), {}
 
 
 def two_axes_as_all(_: fx.Graph, node: fx.Node) -> None:
     """``x.transpose(1, 2)`` is a permutation, of as many axes as an example tells."""
     shape = _shape(node)
+    one, other = (argument(node, place, f"dim{place - 1}") for place in (1, 2))
+    if 0 in (one, other) and one != other:
+        raise _moves_batch(node)
     if shape is None:
         return
-    one, other = (argument(node, place, f"dim{place - 1}") for place in (1, 2))
     axes = list(range(len(shape)))
     axes[one], axes[other] = axes[other], axes[one]
+    if axes[0]:
+        raise _moves_batch(node)
     node.target, node.args, node.kwargs = torch.permute, (node.args[0], tuple(axes)), {}
+
+
+def _moves_batch(node: fx.Node) -> UsageError:
+    return UsageError(
+        f"{node.name} moves the batch's axis", mend="keep the samples of a batch along the first axis, (batch, tokens, features)"
+    )

@@ -34,6 +34,15 @@ def lift(graph_module: fx.GraphModule) -> None:
     _Lifter(graph_module).run()
 
 
+def unused_path(graph_module: fx.GraphModule, wanted: str) -> str:
+    """A path for a new module: the one wanted, or that with a number where the network has something of that name."""
+    owner, _, name = wanted.rpartition(".")
+    holder, unused, number = graph_module.get_submodule(owner), name, 2
+    while hasattr(holder, unused):
+        unused, number = f"{name}_{number}", number + 1
+    return f"{owner}.{unused}".lstrip(".")
+
+
 class _Lifter:
     def __init__(self, graph_module: fx.GraphModule) -> None:
         self.graph_module, self.graph = graph_module, graph_module.graph
@@ -82,8 +91,10 @@ class _Lifter:
     def _place(self, module: nn.Module, node: fx.Node, tensors: list[fx.Node]) -> str:
         """At the path of the module that owns its tensors, or under it where that one has parts of its own."""
         owner = str(tensors[0].target).rpartition(".")[0] if tensors else ""
-        free = owner and not any(True for _ in self.graph_module.get_submodule(owner).children())
-        path = owner if free else f"{owner}.{node.name}".lstrip(".")
+        names = {str(tensor.target).rpartition(".")[2] for tensor in tensors}
+        holder = self.graph_module.get_submodule(owner)
+        free = owner and not any(True for _ in holder.children()) and dict(holder.named_parameters()).keys() <= names
+        path = owner if free else unused_path(self.graph_module, f"{owner}.{node.name}".lstrip("."))
         self.graph_module.add_submodule(path, module)
         if not free:
             self.taken_over |= {str(tensor.target) for tensor in tensors}
@@ -147,7 +158,9 @@ def _batch_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Mo
 
 def _layer_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
     norm: Any = nn.LayerNorm(given["normalized_shape"], given.get("eps", 1e-5), elementwise_affine=False)
-    norm.weight, norm.bias = tensor(given.get("weight")), tensor(given.get("bias"))
+    for name in ("weight", "bias"):
+        values = tensor(given.get(name))
+        setattr(norm, name, values if values is None or isinstance(values, nn.Parameter) else nn.Parameter(values, requires_grad=False))
     return norm  # type: ignore[no-any-return]
 
 

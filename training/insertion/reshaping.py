@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def _reshape(graph: fx.Graph, node: fx.Node) -> None:
     source, wanted = node.args[0], _wanted(node)
     if isinstance(source, fx.Node) and _is_constant(source):
+        if node.target is torch.reshape:
+            node.args, node.kwargs = (source, wanted), {}
         return  # what reads it says that it is a constant
     have = source.meta.get("shape") if isinstance(source, fx.Node) else None
     made = node.meta.get("shape")

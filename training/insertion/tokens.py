@@ -14,7 +14,7 @@ from torch import fx, nn
 from edgeq.functions import function_name
 
 _RANKS = (3, 4)
-_DROPOUT = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.AlphaDropout
+_POINTWISE = nn.Dropout | nn.AlphaDropout | nn.Identity  # those that drop whole channels know which axis that is
 
 
 def convolve_tokens(graph_module: fx.GraphModule) -> None:
@@ -57,7 +57,7 @@ def _convolution(layer: Any, kernel: nn.Parameter) -> nn.Conv2d:
     return twin.train(layer.training)
 
 
-def move_channels(graph: fx.Graph, node: fx.Node) -> None:
+def move_channels(graph: fx.Graph, node: fx.Node) -> fx.Node:
     """Bring the last axis, that of the channels, to where a node that reads images has it, and back.
 
     Tokens become the pixels of one row, and features those of an image of one pixel.
@@ -65,6 +65,9 @@ def move_channels(graph: fx.Graph, node: fx.Node) -> None:
     Args:
         graph: the graph.
         node: reads a tensor of 2 to 4 axes that an example has told; in front of its only input and behind it something is inserted.
+
+    Returns:
+        The node that has its result with the channels last.
     """
     readers, (batch, *places, channels) = list(node.users), node.meta["shape"]
     row, last = (1,) * (2 - len(places)), len(places) + 1
@@ -77,6 +80,7 @@ def move_channels(graph: fx.Graph, node: fx.Node) -> None:
             end = _call(graph, torch.permute, end, (0, *range(2, last + 1), 1), shape=(batch, *places, channels))
     for reader in readers:
         reader.replace_input_with(node, end)
+    return end
 
 
 def as_image(graph: fx.Graph, source: Any) -> fx.Node:
@@ -137,4 +141,4 @@ def _ignores_axes(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     called = graph_module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
     if isinstance(called, nn.PReLU):
         return called.num_parameters == 1
-    return isinstance(called, _DROPOUT) or function_name(called) is not None
+    return isinstance(called, _POINTWISE) or function_name(called) is not None

@@ -37,7 +37,7 @@ class Around(nn.Module):
         self.register_buffer("one", torch.tensor([0.25]))
         self.register_buffer("whole", torch.tensor([[[[3]], [[1]], [[2]]]]))
         self.register_buffer("flat", torch.tensor([1.0, 2.0, 3.0]))
-        self.trained = nn.Parameter(torch.tensor([1.0, -0.5, 0.25]))
+        self.trained, self.six = nn.Parameter(torch.tensor([1.0, -0.5, 0.25])), nn.Parameter(torch.rand(6))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.conv(self.arithmetic(self, x)))
@@ -116,6 +116,38 @@ def test_scale_and_shift_after_each_other_are_one() -> None:
     torch.testing.assert_close(traced(IMAGES), network(IMAGES))
 
 
+def test_a_shift_along_another_axis_is_another_normalisation() -> None:
+    network = Around(lambda net, x: x * net.trained.view(1, -1, 1, 1))
+    network.width = nn.Parameter(torch.linspace(-1, 1, 16))
+    network.arithmetic = lambda net, x: x * net.trained.view(1, -1, 1, 1) + net.width
+    traced = trace(network, IMAGES)
+    assert len(affines(traced)) == 2
+    torch.testing.assert_close(traced(IMAGES), network(IMAGES))
+
+
+def test_a_shift_is_not_put_in_the_place_of_one_that_is_there() -> None:
+    first = trace(Normalizing(nn.Identity()), IMAGES)
+    network = Around(lambda net, x: net.first(x) + net.trained.view(1, -1, 1, 1))
+    network.first = first
+    torch.testing.assert_close(trace(network, IMAGES)(IMAGES), network(IMAGES))
+
+
+def test_a_parameter_that_is_not_trained_is_a_constant() -> None:
+    network = Around(lambda net, x: (x - net.trained.view(1, -1, 1, 1)) / net.three)
+    network.trained.requires_grad_(False)
+    traced = trace(network, IMAGES)
+    assert len(affines(traced)) == 1
+    torch.testing.assert_close(traced(IMAGES), network(IMAGES))
+
+
+def test_a_module_of_the_networks_own_keeps_its_name() -> None:
+    network = Around(lambda net, x: net.mul_affine(x * net.trained.view(1, -1, 1, 1)))
+    network.mul_affine = nn.Conv2d(3, 3, 1)
+    traced = trace(network, IMAGES)
+    torch.testing.assert_close(traced(IMAGES), network(IMAGES))
+    assert traced.get_submodule("mul_affine") is network.mul_affine
+
+
 @pytest.mark.parametrize(
     "arithmetic",
     [
@@ -125,6 +157,10 @@ def test_scale_and_shift_after_each_other_are_one() -> None:
         lambda net, x: x * net.trained.abs().view(1, -1, 1, 1),
         lambda net, x: x[:, :1] * net.three,
         lambda net, x: net.inner(x) + net.inner.bias.view(-1, 1, 1),
+        lambda net, x: x * net.trained[[2, 0, 1]].view(1, -1, 1, 1),
+        lambda net, x: x * net.six[:3].view(1, -1, 1, 1),
+        lambda net, x: x * net.six.view(2, 3)[0].view(1, -1, 1, 1),
+        lambda net, x: x + (x.mean((2, 3)) * net.flat.view(1, 1, 3)).reshape(-1, 3, 1, 1),
     ],
 )
 def test_what_is_no_normalisation_is_named(arithmetic: Callable[[Any, Any], Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from tests.families import Head, PreActivated, plain
 from torch import nn
 
+from edgeq.errors import UsageError
 from edgeq.training.insertion import quantize
 from edgeq.training.layers import QuantLayer
 from edgeq.training.scheme import Scheme
@@ -77,3 +79,17 @@ def test_one_of_features_normalises_images_of_one_pixel_and_stays_the_networks_o
         network(IMAGES)
     torch.testing.assert_close(layer.bn.running_mean, network[3].running_mean, rtol=0.05, atol=0.02)
     torch.testing.assert_close(model.eval()(IMAGES), network.eval()(IMAGES), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_one_of_tokens_too(affine: bool) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 6, 4, 4), nn.Flatten(2), nn.BatchNorm1d(6, affine=affine), nn.Linear(16, 5)).eval()
+    model = quantize(network, Scheme(8, 8), IMAGES).train()
+    model(IMAGES)
+    assert model.eval()(IMAGES[:1]).shape == (1, 6, 5)
+
+
+def test_one_of_an_unknown_tensor_asks_for_an_example() -> None:
+    with pytest.raises(UsageError, match="of unknown size") as caught:
+        quantize(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(768), nn.Linear(768, 5)), Scheme())
+    assert "example" in caught.value.mend

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeq.errors import UsageError
 from edgeq.training.insertion import quantize
 from edgeq.training.insertion.tracing import trace
 from edgeq.training.scheme import Scheme
@@ -85,3 +86,16 @@ def test_tied_layers_stay_tied() -> None:
 
 def test_a_layer_of_features_is_left_as_it_is() -> None:
     assert isinstance(trace(Two(torch.relu), PIXELS[:, 0, 0]).get_submodule("first"), nn.Linear)
+
+
+def test_a_dropout_of_whole_channels_keeps_its_axis() -> None:
+    network = nn.Sequential(nn.Linear(8, 12), nn.GELU(), nn.Dropout1d(0.1), nn.Linear(12, 8))
+    traced = trace(network, TOKENS)
+    assert len(moves(traced)) == 12
+    torch.testing.assert_close(traced.eval()(TOKENS), network.eval()(TOKENS))
+
+
+@pytest.mark.parametrize("move", [lambda x: x.transpose(0, 1), lambda x: x.permute(1, 0, 2), lambda x: x.permute(dims=(2, 0, 1))])
+def test_the_axis_of_the_batch_stays_where_it_is(move: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(UsageError, match="moves the batch's axis"):
+        trace(Two(torch.relu, before=lambda x: move(x)[..., :8]), TOKENS)

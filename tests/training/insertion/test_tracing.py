@@ -87,6 +87,23 @@ def test_a_traced_network_can_be_traced_again(name: str) -> None:
     assert {id(parameter) for parameter in again.parameters()} == {id(parameter) for parameter in once.parameters()}
 
 
+def test_layers_called_as_functions_leave_other_modules_alone() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer_norm, self.gain, self.shift = nn.LayerNorm(16), nn.Parameter(torch.rand(16)), nn.Parameter(torch.rand(16))
+            self.weight = nn.Parameter(torch.rand(5, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.layer_norm(F.layer_norm(x, (16,)))
+            return F.linear(F.layer_norm(x, (16,), self.gain, self.shift), self.weight)
+
+    network = Own()
+    traced = trace(network, IMAGES)
+    torch.testing.assert_close(traced(IMAGES), network(IMAGES))
+    assert len(list(traced.parameters())) == len(list(network.parameters()))
+
+
 def test_modes_are_left_alone() -> None:
     model = FAMILIES["mobilenetv3"]().train()
     next(model.children()).eval()
@@ -208,6 +225,7 @@ def test_a_mean_of_means_is_the_mean_of_the_image() -> None:
     [
         (nn.ZeroPad2d((1, 0, 2, 3)), F.pad),
         (nn.Unflatten(2, (4, 4)), torch.unflatten),
+        (nn.Flatten(2), torch.unflatten),
         (nn.Upsample(size=(32, 48)), F.interpolate),
         (nn.UpsamplingNearest2d(scale_factor=2), F.interpolate),
         (nn.UpsamplingBilinear2d(scale_factor=2), F.interpolate),
