@@ -141,9 +141,10 @@ def _findings(name: str, target: Target | None, lowered: Lowered, folder: Path, 
     try:
         dialect = dialect_for(name)
         model = lowered.model(dialect.format)
-        asked = (*asked, *in_float(model))
+        left_in_float = in_float(model)
+        asked = (*asked, *left_in_float)
         written, refusal = _export(model, dialect)
-        if asked == lowered.asked:
+        if not left_in_float:
             asked = (*asked, *kept_in_float(written))
         plan = (
             None

@@ -42,9 +42,12 @@ _ARITHMETIC: dict[Any, str] = {
     operator.truediv: "Div",
 }
 _SAMPLING = {
-    "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
-    "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    ("nearest", False): {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    ("bilinear", False): {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    ("bilinear", True): {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
 }
+"""How ONNX says what torch's mode, and whether it aligns the corners, say."""
+
 _DROPOUT = nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.AlphaDropout
 
 
@@ -278,14 +281,12 @@ class _Lowering:
 
     def _resize(self, node: fx.Node) -> ir.Value:
         factors, mode = _argument(node, 2, "scale_factor"), _argument(node, 3, "mode", "nearest")
-        if mode not in _SAMPLING or not isinstance(factors, tuple) or not all(float(factor).is_integer() for factor in factors):
+        sampling = _SAMPLING.get((mode, bool(_argument(node, 4, "align_corners"))))
+        if sampling is None or not isinstance(factors, tuple) or not all(float(factor).is_integer() for factor in factors):
             raise _unsupported(f"{node.name}: resizing by anything else than the nearest pixels or bilinear, and two whole factors")
         scales = self.writer.constant(f"{node.name}_scales", np.array([1, 1, *factors], np.float32))
-        how: dict[str, str] = dict(_SAMPLING[mode])
-        if node.kwargs.get("align_corners"):
-            how["coordinate_transformation_mode"] = "align_corners"
         write = self._view if mode == "nearest" else self._op
-        return write("Resize", [self._source(node), None, scales], node, **how)
+        return write("Resize", [self._source(node), None, scales], node, **sampling)
 
     # -- help ------------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,11 @@ def model_state(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
 
 
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """The names of those that hold NaN or infinity."""
+    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
+
+
 def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors by the names that they have in a checkpoint."""
     return {prefix + name: tensor for name, tensor in tensors.items()}
@@ -194,8 +199,7 @@ def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], name:
     odd = sorted(wanted.keys() ^ found.keys()) or [key for key in wanted if wanted[key].shape != found[key].shape]
     if odd:
         raise ArtefactError(f"{path} does not fit {name}: {odd[0]!r} differs", mend="was it written by another version of edgeq?")
-    broken = [key for key in wanted if found[key].is_floating_point() and not bool(torch.isfinite(found[key]).all())]
-    if broken:
+    if broken := not_finite(found):
         raise ArtefactError(f"{path} is damaged: {broken[0]!r} holds NaN or infinity", mend="take another copy of it, or train it again")
     with torch.no_grad():
         for key, tensor in wanted.items():

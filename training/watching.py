@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.errors import Diverged
-from edgeq.training.checkpoint import model_state
+from edgeq.training.checkpoint import model_state, not_finite
 from edgeq.training.insertion import quantizers
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND
 
@@ -39,8 +39,7 @@ def check_loss(loss: float, model: nn.Module, where: str) -> None:
 
 def first_odd(model: nn.Module) -> str | None:
     """The name of the first parameter or buffer that is not finite everywhere; bounds go first."""
-    odd = [name for name, tensor in model_state(model).items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
-    return min(odd, key=lambda name: "quantizer" not in name, default=None)
+    return min(not_finite(model_state(model)), key=lambda name: "quantizer" not in name, default=None)
 
 
 def check_finite(model: nn.Module, where: str) -> None:

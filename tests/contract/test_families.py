@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import onnx_ir as ir
     from torch import fx
 
 SIZE = 16
@@ -57,15 +58,20 @@ def network(name: str, scheme: Scheme) -> fx.GraphModule:
     return roughen(quantize((FAMILIES | PARTLY_FLOAT)[name](), scheme, torch.zeros(1, *SHAPE)), SHAPE)
 
 
+def lowered_as_torch_computes(name: str, bits: int, folder: Path) -> ir.Model:
+    """The ONNX model of a family, which gives torch's integers in ONNX Runtime."""
+    model = network(name, Scheme(bits, bits))
+    images = np.random.default_rng(1).normal(0, 1, (2, *SHAPE)).astype(np.float32)
+    verdict = check_rows_one_and_two(model, images, folder)
+    assert verdict.error < MOST_ERROR
+    assert verdict.flips <= MOST_FLIPS_OF.get(name, MOST_FLIPS) * verdict.compared
+    return lower(model, SHAPE)
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_exact_on_both_references(name: str, bits: int, tmp_path: Path) -> None:
-    model = network(name, Scheme(bits, bits))
-    images = np.random.default_rng(1).normal(0, 1, (2, *SHAPE)).astype(np.float32)
-    verdict = check_rows_one_and_two(model, images, tmp_path)
-    assert verdict.error < MOST_ERROR
-    assert verdict.flips <= MOST_FLIPS_OF.get(name, MOST_FLIPS) * verdict.compared
-    lowered = lower(model, SHAPE)
+    lowered = lowered_as_torch_computes(name, bits, tmp_path)
     exported = tflite.export(lowered, ExportOptions())
     assert exported.parity.different == ()
     assert exported.in_float is None
@@ -75,12 +81,7 @@ def test_a_family_is_exact_on_both_references(name: str, bits: int, tmp_path: Pa
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("name", PARTLY_FLOAT)
 def test_what_stays_in_float_is_named_and_the_rest_is_exact(name: str, bits: int, tmp_path: Path) -> None:
-    model = network(name, Scheme(bits, bits))
-    images = np.random.default_rng(1).normal(0, 1, (2, *SHAPE)).astype(np.float32)
-    verdict = check_rows_one_and_two(model, images, tmp_path)
-    assert verdict.error < MOST_ERROR
-    assert verdict.flips <= MOST_FLIPS * verdict.compared
-    lowered = lower(model, SHAPE)
+    lowered = lowered_as_torch_computes(name, bits, tmp_path)
     with pytest.raises(ArtefactError, match=r"(?s)LayerNormalization.*--allow-float"):
         tflite.export(lowered, ExportOptions())
     exported = tflite.export(lowered, ExportOptions(allow_float=True))

@@ -190,13 +190,9 @@ def _drop_unused(graph: fx.Graph) -> None:
 def _mean(graph: fx.Graph, node: fx.Node) -> None:
     """A mean over height and width, or over tokens, is a global pooling; no other is."""
     axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
-    if (image := _image_behind(node, axes)) is not None and not keep:
+    image = None if keep else _image_behind(node, axes) or _image_of_places(graph, node, axes)
+    if image is not None:
         node.args = (image,)
-        _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=False)
-        return
-    if _over_places(node, axes) and not keep:
-        with graph.inserting_before(node):
-            node.args = (as_image(graph, node.args[0]),)
         _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=False)
         return
     if not isinstance(axes, tuple | list) or {axis % 4 for axis in axes if isinstance(axis, int)} != {2, 3}:
@@ -204,11 +200,14 @@ def _mean(graph: fx.Graph, node: fx.Node) -> None:
     _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=bool(keep))
 
 
-def _over_places(node: fx.Node, axes: Any) -> bool:
-    """Whether the mean is over all tokens, or over height and width where channels are last."""
+def _image_of_places(graph: fx.Graph, node: fx.Node, axes: Any) -> fx.Node | None:
+    """What a mean over all tokens, or over height and width where channels are last, reads, as an image; None for any other mean."""
     rank = len(node.args[0].meta.get("shape", ()))  # type: ignore[union-attr]
     given = axes if isinstance(axes, tuple | list) else (axes,)
-    return rank in (3, 4) and all(isinstance(axis, int) for axis in given) and {axis % rank for axis in given} == set(range(1, rank - 1))
+    if rank not in (3, 4) or not all(isinstance(axis, int) for axis in given) or {axis % rank for axis in given} != set(range(1, rank - 1)):
+        return None
+    with graph.inserting_before(node):
+        return as_image(graph, node.args[0])
 
 
 def _image_behind(node: fx.Node, axes: Any) -> fx.Node | None:

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from edgeq.training.insertion.function_groups import ARITHMETIC
-from edgeq.training.insertion.lifting import unused_path
+from edgeq.training.insertion.lifting import hand_over, unused_path
 from edgeq.training.insertion.tokens import move_channels
 
 _TRAINED = (operator.mul, operator.add)
@@ -107,9 +107,7 @@ class _Finder:
                 weight, bias = (each.float().clone() for each in torch.broadcast_tensors(chain.weight, chain.bias))
                 self._place(node, replace(chain, weight=weight, bias=bias))
         self.graph.eliminate_dead_code()
-        for path in self.taken_over:
-            owner, _, name = path.rpartition(".")
-            delattr(self.graph_module.get_submodule(owner), name)
+        hand_over(self.graph_module, self.taken_over)
 
     # -- constants -------------------------------------------------------------------------------------------------
 

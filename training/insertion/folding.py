@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from edgeq.errors import UsageError
 from edgeq.training.insertion.operators import is_bn, module_of
+from edgeq.training.insertion.reshaping import reshaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,13 +102,12 @@ def _normalize_as_image(graph_module: fx.GraphModule, node: fx.Node) -> None:
     for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):  # they stay the network's own
         setattr(norm, name, getattr(features, name))
     graph_module.set_submodule(str(node.target), norm.train(features.training))
-    graph, flat = graph_module.graph, node.args[0]
+    graph, source, readers = graph_module.graph, node.all_input_nodes[0], list(node.users)
+    source.meta["shape"] = shape  # it is the same in front of a normalisation
+    node.meta["shape"] = (*shape[:2], 1, *(shape[2:] or (1,)))
     with graph.inserting_before(node):
-        if len(shape) > 2:
-            flat = graph.call_function(torch.flatten, (flat, 1))
-        node.args = (graph.call_function(torch.unflatten, (flat, 1, (shape[1], 1, *(shape[2:] or (1,))))),)
+        node.args = (reshaped(graph, source, node.meta["shape"]),)
     with graph.inserting_before(node.next):
-        end = first = graph.call_function(torch.flatten, (node, 1))
-        if len(shape) > 2:
-            end = graph.call_function(torch.unflatten, (first, 1, shape[1:]))
-    node.replace_all_uses_with(end, delete_user_cb=lambda user: user is not first)
+        end = reshaped(graph, node, shape)
+    for reader in readers:
+        reader.replace_input_with(node, end)

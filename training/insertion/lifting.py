@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _PARAMETERS: Mapping[Any, tuple[str, ...]] = {
     F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
@@ -32,6 +32,13 @@ def lift(graph_module: fx.GraphModule) -> None:
         UsageError: a layer computes its own weights.
     """
     _Lifter(graph_module).run()
+
+
+def hand_over(graph_module: fx.GraphModule, paths: Iterable[str]) -> None:
+    """Take parameters from the modules that had them, as others have them now."""
+    for path in paths:
+        owner, _, name = path.rpartition(".")
+        delattr(graph_module.get_submodule(owner), name)
 
 
 def unused_path(graph_module: fx.GraphModule, wanted: str) -> str:
@@ -54,9 +61,7 @@ class _Lifter:
             build = _BUILDERS.get(node.target) if node.op == "call_function" else None
             if build is not None:
                 self._lift(node, build)
-        for path in self.taken_over:
-            owner, _, name = path.rpartition(".")
-            delattr(self.graph_module.get_submodule(owner), name)
+        hand_over(self.graph_module, self.taken_over)
         for node in list(self.graph.nodes):
             if node.op == "call_module":
                 self._pad_in_numbers(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,20 @@ def write_reshape(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> Non
         with graph.inserting_before(node):
             source = graph.call_function(torch.flatten, (source, 1))
     node.target, node.args, node.kwargs = torch.unflatten, (source, 1, sizes), {}
+
+
+def reshaped(graph: fx.Graph, source: fx.Node, shape: tuple[int, ...]) -> fx.Node:
+    """A node that gives a tensor other axes behind the batch's; ``shape`` has the batch in front."""
+    rank = len(source.meta.get("shape", ()))
+    flat = source if rank == 2 else call_shaped(graph, torch.flatten, source, 1, shape=(shape[0], math.prod(shape[1:])))
+    return call_shaped(graph, torch.unflatten, flat, 1, shape[1:], shape=shape) if len(shape) > 2 else flat
+
+
+def call_shaped(graph: fx.Graph, function: Any, *arguments: Any, shape: tuple[int, ...]) -> fx.Node:
+    """A call, with the shape of what it gives, as tracing with an example notes it."""
+    node = graph.call_function(function, arguments)
+    node.meta["shape"] = shape
+    return node
 
 
 def _if_needed(graph: fx.Graph, node: fx.Node) -> None:

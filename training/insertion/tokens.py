@@ -5,13 +5,13 @@ Integer runtimes and file formats know that convolution with all that belongs to
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from edgeq.functions import function_name
+from edgeq.training.insertion.reshaping import call_shaped, reshaped
 
 _RANKS = (3, 4)
 _POINTWISE = nn.Dropout | nn.AlphaDropout | nn.Identity  # those that drop whole channels know which axis that is
@@ -75,9 +75,9 @@ def move_channels(graph: fx.Graph, node: fx.Node) -> fx.Node:
         node.args = (as_image(graph, node.args[0]),)
     node.meta["shape"] = (batch, channels, *row, *places)
     with graph.inserting_before(node.next):
-        end = _reshaped(graph, node, (batch, channels, *places)) if row else node
+        end = reshaped(graph, node, (batch, channels, *places)) if row else node
         if places:
-            end = _call(graph, torch.permute, end, (0, *range(2, last + 1), 1), shape=(batch, *places, channels))
+            end = call_shaped(graph, torch.permute, end, (0, *range(2, last + 1), 1), shape=(batch, *places, channels))
     for reader in readers:
         reader.replace_input_with(node, end)
     return end
@@ -88,19 +88,8 @@ def as_image(graph: fx.Graph, source: Any) -> fx.Node:
     batch, *places, channels = source.meta["shape"]
     last = len(places) + 1
     if places:
-        source = _call(graph, torch.permute, source, (0, last, *range(1, last)), shape=(batch, channels, *places))
-    return source if len(places) == 2 else _reshaped(graph, source, (batch, channels, *(1,) * (2 - len(places)), *places))
-
-
-def _reshaped(graph: fx.Graph, source: fx.Node, shape: tuple[int, ...]) -> fx.Node:
-    flat = source if len(source.meta["shape"]) == 2 else _call(graph, torch.flatten, source, 1, shape=(shape[0], math.prod(shape[1:])))
-    return _call(graph, torch.unflatten, flat, 1, shape[1:], shape=shape) if len(shape) > 2 else flat
-
-
-def _call(graph: fx.Graph, function: Any, *arguments: Any, shape: tuple[int, ...]) -> fx.Node:
-    node = graph.call_function(function, arguments)
-    node.meta["shape"] = shape
-    return node
+        source = call_shaped(graph, torch.permute, source, (0, last, *range(1, last)), shape=(batch, channels, *places))
+    return source if len(places) == 2 else reshaped(graph, source, (batch, channels, *(1,) * (2 - len(places)), *places))
 
 
 def _leave_out(graph_module: fx.GraphModule, node: fx.Node) -> None:
