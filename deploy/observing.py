@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.data import batches
-from edgeq.errors import ArtefactError, TargetError, UnknownName, UsageError
+from edgeq.deploy.output_axes import Output, in_order, order_like
+from edgeq.errors import TargetError, UnknownName, UsageError
 from edgeq.results import Failure
 from edgeq.target import TARGETS
 
@@ -50,7 +51,7 @@ class Seen:
     """What one stage computes for one batch.
 
     Attributes:
-        output: float32, (samples, ...).
+        output: float32, (samples, ...); the dimensions in the order that the first stage has them in.
         tensors: its inner tensors by name, in graph order; None where they are not read.
     """
 
@@ -109,16 +110,17 @@ def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor
         What each stage computed, in the order given.
 
     Raises:
-        ArtefactError: the samples do not fit an artefact, or two stages answer with another number of values.
+        ArtefactError: the samples do not fit an artefact, or two stages answer with what cannot be matched value by value.
         StageFailed: a runtime failed.
     """
-    done = 0
+    done, orders = 0, None
     for images, _ in batches(part, source, BATCH):
         read = done < tensor_samples
         seen = [_see(stage, images, read=read) for stage in opened]
-        for stage, one in zip(opened, seen, strict=True):
-            _check_output(stage, one.output, opened[0], seen[0].output)
-        yield seen
+        if orders is None:
+            outputs = [Output(stage.pair.artefact, one.output.shape[1:]) for stage, one in zip(opened, seen, strict=True)]
+            orders = [order_like(outputs[0], output) for output in outputs]
+        yield [replace(one, output=in_order(one.output, order)) for one, order in zip(seen, orders, strict=True)]
         done += len(images)
 
 
@@ -146,11 +148,3 @@ def _see(stage: Opened, images: NDArray[np.float32], *, read: bool) -> Seen:
 
 def _inner(stage: Opened, images: NDArray[np.float32]) -> Tensors | None:
     return stage.session.tensors(images) if stage.intermediates else None
-
-
-def _check_output(stage: Opened, output: NDArray[np.float32], first: Opened, expected: NDArray[np.float32]) -> None:
-    if output[0].size != expected[0].size:
-        raise ArtefactError(
-            f"{stage.pair.artefact} answers with {output[0].size} values a sample, {first.pair.artefact} with {expected[0].size}",
-            mend="compare artefacts of the same task",
-        )

@@ -18,6 +18,7 @@ from edgeq.data import batches
 from edgeq.deploy.chain import Pair, require_targets, usable_targets
 from edgeq.deploy.exporting import canonical, default_stem, export
 from edgeq.deploy.observing import select
+from edgeq.deploy.output_axes import Output, in_order, order_like
 from edgeq.deploy.profiling import Profiled, profile_each
 from edgeq.errors import ArtefactError, EdgeqError, TargetError, UsageError
 from edgeq.exporter import ExportOptions
@@ -105,6 +106,11 @@ class _Ran:
     outputs: NDArray[np.float32]
     facts: Mapping[str, str]
 
+    def like(self, other: _Ran) -> _Ran:
+        """The same with its outputs in the order of axes of another's; see :func:`edgeq.deploy.output_axes.order_like`."""
+        first, mine = (Output(ran.pair.artefact, ran.outputs.shape[1:]) for ran in (other, self))
+        return replace(self, outputs=in_order(self.outputs, order_like(first, mine)).reshape(other.outputs.shape))
+
 
 def survey(
     networks: Sequence[Path],
@@ -174,7 +180,10 @@ class _Network:
             return error
 
     def reference_for(self, one: _Ran, reference: str, part: Split, source: DataSource) -> _Ran | None:
-        """What the reference answers for the same file, or for its own; None for itself, or where it cannot."""
+        """What the reference answers for the same file, or for its own, in the order of axes of ``one``.
+
+        None for itself, and where it cannot answer or nothing tells which axis is which.
+        """
         if one.pair.target == reference or reference not in self.names(reference):
             return None
         try:
@@ -182,7 +191,7 @@ class _Network:
             path = one.pair.artefact if same else self._file(reference)
             if path not in self.beside:
                 self.beside[path] = self._run(Pair(path, reference), part, source)
-            return self.beside[path]
+            return self.beside[path].like(one)
         except EdgeqError:
             return None
 
@@ -253,7 +262,7 @@ def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split, c
 
 def _steps(first: _Ran, one: _Ran, grid: QuantParams | None) -> Mapping[int, int]:
     """How many outputs are how many steps of the output's grid away from the reference's."""
-    if grid is None or first.outputs.shape != one.outputs.shape:
+    if grid is None:
         return {}
     meter = DriftMeter("output")
     meter.update(QuantizedTensor(grid.quantize(first.outputs), grid), QuantizedTensor(grid.quantize(one.outputs), grid))
@@ -261,6 +270,5 @@ def _steps(first: _Ran, one: _Ran, grid: QuantParams | None) -> Mapping[int, int
 
 
 def _answers(session: Session, part: Split, source: DataSource) -> NDArray[np.float32]:
-    """The output for every sample, (samples, values)."""
-    outputs = [session.run(images) for images, _ in batches(part, source, BATCH)]
-    return np.concatenate([output.reshape(len(output), -1) for output in outputs])
+    """The output for every sample, (samples, ...)."""
+    return np.concatenate([session.run(images) for images, _ in batches(part, source, BATCH)])

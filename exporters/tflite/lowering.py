@@ -21,9 +21,9 @@ from edgeq.qdq_nodes import together
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.exporter import ExportOptions, IoType, StoredTensor
+    from edgeq.exporter import ExportOptions, IoLayout, IoType, StoredTensor
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import Blocker, QdqGraph, QdqOp
+    from edgeq.qdq import Blocker, QdqGraph, QdqOp, QdqOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,15 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     layouts = {name: onnx_order(len(layout)) for name, layout in inside.items()} if options.io_layout == "nchw" else inside
     in_float = lower_all(graph, scene, islands if options.allow_float else None)
     outputs = [add_output(home[output.tensor.name], output, options.io_type, options.io_layout) for output in graph.outputs]
-    layouts |= {output.name: output_layout(home[output.tensor.name], output.tensor, options.io_layout) for output in graph.outputs}
+    layouts |= {output.name: _outer_layout(home[output.tensor.name], output, options.io_layout) for output in graph.outputs}
     return replace(finish(graph, scene, inputs, outputs, layouts, options.io_type), in_float=in_float)
+
+
+def _outer_layout(scene: Scene, output: QdqOutput, io_layout: IoLayout) -> Layout:
+    """The order of axes of an output of the file; classes are left as in ONNX, see :func:`edgeq.exporters.tflite.heads.add_head`."""
+    if output.head == "argmax":
+        return onnx_order(len(output.tensor.shape) - (not output.keepdims))
+    return output_layout(scene, output.tensor, io_layout)
 
 
 def lower_all(graph: QdqGraph, scene: Scene, islands: IslandScene | None = None) -> tuple[QdqOp, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -93,6 +94,14 @@ def graph_of(content: bytes) -> FileGraph:
     tensors = [_tensor(model, i, tensor) for i, tensor in enumerate(graph.tensors)]
     operators = (_operator(model, operator, tensors) for operator in graph.operators)
     return FileGraph(tuple(operators), tuple(tensors[i] for i in graph.inputs), tuple(tensors[i] for i in graph.outputs))
+
+
+def notes_of(content: bytes) -> Mapping[str, Any] | None:
+    """What edgeq noted of the making of a TFLite file; None for a file of another tool."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    notes = [model.buffers[entry.buffer].data for entry in model.metadata or () if entry.name in (b"edgeq", "edgeq")]
+    found: Mapping[str, Any] | None = json.loads(bytes(notes[0])) if notes else None
+    return found
 
 
 def operators_of(content: bytes) -> tuple[FileOperator, ...]:
