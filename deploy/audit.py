@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 from edgeq.artefact import resolve
 from edgeq.deploy.chain import require_targets
+from edgeq.deploy.pair_saturation import layers_at_risk, with_counts
 from edgeq.errors import GateFailed, Inconclusive, UsageError
 from edgeq.plan import Planner, called
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeq.data import DataSource
+    from edgeq.deploy.pair_saturation import LayerSaturation
     from edgeq.plan import PlannedOp
 
 State = Literal["integer", "float", "delegated", "fallback", "removed"]
@@ -49,6 +52,7 @@ class Audit:
         integer_share: their share; None where nothing multiplies.
         transposes: operators that only change the order of axes.
         transposed_bytes: what they write for one sample.
+        saturating: layers that lose sums where this target runs on an x86 processor without VNNI.
     """
 
     artefact: str
@@ -59,31 +63,51 @@ class Audit:
     integer_share: float | None
     transposes: int
     transposed_bytes: int
+    saturating: tuple[LayerSaturation, ...] = ()
 
 
-def audit(artefact: Path, target: str, *, threads: int = 1) -> Audit:
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Data to count on.
+
+    Attributes:
+        source: the data set.
+        split: which part of it.
+        limit: how many samples, from the first; None for all.
+    """
+
+    source: DataSource
+    split: str
+    limit: int | None
+
+
+def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | None = None) -> Audit:
     """Ask a target what it does with each operator of an artefact.
 
     Args:
         artefact: an ONNX or TFLite file, of this or any other tool.
         target: the target's name.
         threads: the most threads the runtime may use.
+        samples: data on which to count the sums that saturate; None to tell only which can.
 
     Raises:
-        ArtefactError: the file is missing, broken or of a format that the target does not open.
+        ArtefactError: the file is missing, broken or of a format that the target does not open, or does not fit the data.
         UsageError: the target cannot tell.
         TargetError: the runtime is absent or refuses the file.
         UnknownName: no target has this name.
     """
-    planner = require_targets([target])[target]
-    if not isinstance(planner, Planner):
+    runtime = require_targets([target])[target]
+    if not isinstance(runtime, Planner):
         raise UsageError(f"the target {target!r} cannot tell what it does with an operator", mend="audit the exported file on its runtime")
     path = resolve(artefact)
-    plan = planner.plan(path, threads=threads)
+    plan = runtime.plan(path, threads=threads)
     ops = tuple(_audited(op) for op in plan.ops)
     macs, integers = sum(op.macs for op in ops), sum(op.macs for op in ops if op.integer)
     share = integers / macs if macs else None
-    return Audit(path.name, target, ops, macs, integers, share, plan.transposes, plan.transposed_bytes)
+    risky = layers_at_risk(path, runtime.capabilities)
+    if samples is not None:
+        risky = with_counts(risky, path, samples.source, samples.split, samples.limit, threads=threads)
+    return Audit(path.name, target, ops, macs, integers, share, plan.transposes, plan.transposed_bytes, risky)
 
 
 def _audited(op: PlannedOp) -> AuditedOp:

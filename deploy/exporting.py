@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.exporter import Approximation, Exported, Exporter, ExportOptions, FloatShare, ParityReport, Transposes
+    from edgeq.saturation import PairSums
 
     Check = Callable[[str, ir.Model, Exported], None]
 
@@ -36,6 +37,8 @@ class ExportedFile:
         approximations: what is not exact in it; none unless that was allowed.
         transposes: changes of layout that remain in it; None for a format that keeps the model's layout.
         in_float: what it computes in float; None where nothing is.
+        saturating: the layers that could saturate on x86 without VNNI with int8 weights; None where that cannot be told.
+        unsigned: whether these layers are stored with uint8 weights, which are exact there.
     """
 
     format: str
@@ -46,6 +49,8 @@ class ExportedFile:
     approximations: tuple[Approximation, ...] = ()
     transposes: Transposes | None = None
     in_float: FloatShare | None = None
+    saturating: tuple[PairSums, ...] | None = ()
+    unsigned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class _Job:
             exported.approximations,
             exported.transposes,
             exported.in_float,
+            exported.saturating,
+            self.options.dialect is None or self.options.dialect.weights != "int8",
         )
 
 
@@ -190,7 +197,7 @@ def _jobs(formats: Sequence[str], targets: Sequence[str], folder: Path, stem: st
     for target in targets:
         dialect = dialect_for(target)
         exporter = EXPORTERS.load(dialect.format)
-        own = f".{target}" if dialect.format == "onnx" else ""  # TFLite is one dialect wherever it runs
+        own = f".{target.replace(':', '-')}" if dialect.format == "onnx" else ""  # TFLite is one dialect wherever it runs
         path = folder / f"{stem}{own}{exporter.suffix}"
         jobs.setdefault(path, _Job(dialect.format, exporter, replace(options, dialect=dialect), path, target))
     if Path(stem).name != stem:

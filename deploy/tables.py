@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeq.deploy.pair_saturation import LayerSaturation
     from edgeq.deploy.verify import Checked, Verification
     from edgeq.results import Failure
 
@@ -35,6 +36,34 @@ def show_failures(failures: Sequence[Failure]) -> None:
     if failures:
         rows = [(failure.name, failure.what, failure.mend) for failure in failures]
         console.write_table("Did not run", ("stage", "why", "mend"), rows)
+
+
+def show_saturating(layers: Sequence[LayerSaturation]) -> None:
+    """The layers that lose sums on x86 without VNNI, worst first, where there are any; then what to do about it."""
+    from edgeq.deploy import console
+    from edgeq.deploy.pair_saturation import HINT, INSTRUCTION_SETS
+    from edgeq.deploy.report.values import count
+
+    if not layers:
+        return
+    ranked = sorted(layers, key=lambda layer: (-layer.wrong_sums, -layer.saturated_pairs, -abs(layer.extreme)))
+    title = f"{len(layers)} layers add pairs of products that can leave 16 bits (-32,768 to 32,767) on x86 with {INSTRUCTION_SETS}"
+    if len(ranked) > MAX_ROWS:
+        title += f"; the {MAX_ROWS} worst"
+    counted = any(layer.sums for layer in layers)
+    columns = ("layer", "type", "greatest sum of a pair", "pairs of weights", *(("sums", "wrong sums") if counted else ()))
+    rows = [
+        (
+            short(layer.layer),
+            layer.op_type,
+            f"{layer.extreme:,}",
+            f"{layer.pairs:,} of {layer.total:,}",
+            *((count(layer.sums), count(layer.wrong_sums)) if counted else ()),
+        )
+        for layer in ranked[:MAX_ROWS]
+    ]
+    console.write_table(title, columns, rows, numbers=columns[2:])
+    console.write(f"{HINT}.")
 
 
 def _cells(checked: Checked) -> tuple[str, ...]:

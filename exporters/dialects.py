@@ -1,8 +1,8 @@
 """Lossless rewrites of a QDQ model for the runtime that will read it.
 
 uint8 with zero point z and int8 with zero point z - 128 are the same numbers, but not the same speed: ONNX Runtime on x86
-has fast kernels for uint8 activations, Arm cores and TFLite want int8. A range narrower than its carrier is spelt in three
-ways (:class:`edgeq.dialect.Dialect`), because each runtime fuses another of them.
+has fast kernels for uint8 activations, Arm cores and TFLite want int8. For weights see :mod:`edgeq.exporters.portable`. A
+range narrower than its carrier is spelt in three ways (:class:`edgeq.dialect.Dialect`), because each runtime fuses another.
 
 In the int8 carrier with Clips, a narrow range needs no Clip where its lower bound is seen to: the zero point moves up until
 the greatest integer sits on 127, so that saturation is the upper bound (a 4-bit unsigned activation is 112..127 with zero
@@ -22,19 +22,21 @@ from edgeq.errors import ArtefactError
 from edgeq.exporters.explicit import add_kernel_shapes, check_channel_axes, float_biases, give_views_their_grid, own_grids, with_zero_points
 from edgeq.exporters.narrow import bound_between, bound_reals, reads_integers
 from edgeq.exporters.opsets import to_opset
+from edgeq.exporters.portable import saturating_layers, store_int8, store_uint8
 from edgeq.exporters.ranges import bounded_below, carrier_of, moved_from, range_of, zero_of
 from edgeq.qdq_nodes import constant_of, title
 from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
     from edgeq.exporter import Carrier
+    from edgeq.saturation import PairSums
 
 _BYTES = ("int8", "uint8")
 
 
 def to_carrier(model: ir.Model, carrier: Carrier) -> ir.Model:
     """A copy of a QDQ model whose 8-bit activations are held in ``carrier``; weights and biases stay as they are."""
-    return to_dialect(model, Dialect(carrier=carrier))
+    return to_dialect(model, Dialect(carrier=carrier, weights="int8"))
 
 
 def to_dialect(model: ir.Model, dialect: Dialect) -> ir.Model:
@@ -43,7 +45,16 @@ def to_dialect(model: ir.Model, dialect: Dialect) -> ir.Model:
     Raises:
         ArtefactError: the dialect has no exact form for a tensor or an operator; names it.
     """
+    return in_dialect(model, dialect)[0]
+
+
+def in_dialect(model: ir.Model, dialect: Dialect) -> tuple[ir.Model, tuple[PairSums, ...] | None]:
+    """The same, with the layers that would saturate on x86 without VNNI if their weights were int8; see :mod:`edgeq.saturation`."""
     copy = with_zero_points(model)
+    store_int8(copy)
+    layers = saturating_layers(copy, any_order=dialect.weights == "portable-any-order")
+    if dialect.weights != "int8":
+        store_uint8(copy, layers)
     check_channel_axes(copy.graph)
     quantizers = [node for node in copy.graph if node.op_type == "QuantizeLinear" and _is_activation(node)]
     sources = {node: source for node in quantizers if (source := moved_from(node)) is not None}
@@ -58,7 +69,7 @@ def to_dialect(model: ir.Model, dialect: Dialect) -> ir.Model:
     if dialect.own_grids:
         own_grids(copy.graph)
     _forget_unused(copy.graph)
-    return to_opset(copy, dialect.opset)
+    return to_opset(copy, dialect.opset), layers
 
 
 def _is_activation(quantizer: ir.Node) -> bool:

@@ -11,7 +11,7 @@ from edgeq.artefact import detect
 from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported
-from edgeq.exporters.dialects import to_dialect
+from edgeq.exporters.dialects import in_dialect
 from edgeq.exporters.explicit import with_zero_points
 from edgeq.exporters.int4 import store_int4
 from edgeq.exporters.onnx_parity import compare_models
@@ -45,11 +45,11 @@ class OnnxExporter:
         """
         plain = with_zero_points(model)
         widen_two_bits(plain)
-        spelled = to_dialect(plain, options.dialect or Dialect(carrier=options.carrier))
+        spelled, saturating = in_dialect(plain, options.dialect or Dialect(carrier=options.carrier))
         if options.weight_storage == "int4":
             store_int4(spelled)
         content = serialize(spelled)
-        return Exported(content, compare_models(plain, parse(content, "the written file")))
+        return Exported(content, compare_models(plain, parse(content, "the written file")), saturating=saturating)
 
 
 exporter = OnnxExporter()

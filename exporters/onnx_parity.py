@@ -15,6 +15,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import ParityReport
 from edgeq.exporters.ranges import maker_of, span
 from edgeq.qdq_nodes import constant_of, grid_of, title
+from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -78,9 +79,10 @@ class _Comparison:
             self.scales, self.zero_points = self.scales + _array(node, 1).size, self.zero_points + _array(node, 2).size
             self._equal(f"{name}: numbers", _bits(grid_of(node).dequantize(integers)), _bits(found.constants.get(name)))
             return
-        self._equal(f"{_stored(node)}: integers", integers, _array(other, 0))
+        shift = CARRIER_RANGE[grid_of(other).dtype][0] - CARRIER_RANGE[grid_of(node).dtype][0] if _in_bytes(node, other) else 0
+        self._equal(f"{_stored(node)}: integers", integers + shift, _array(other, 0))
         self._grid(node, other)
-        self._equal(f"{title(node)} zero point", _array(node, 2), _array(other, 2))
+        self._equal(f"{title(node)} zero point", _array(node, 2) + shift, _array(other, 2))
 
     def activation(self, node: ir.Node, found: _Found, seen: set[ir.Node]) -> None:
         """A dequantiser, and with the first of several the quantiser that made its integers."""
@@ -114,6 +116,11 @@ class _Comparison:
         if wrong.any():
             first = f"expected {np.atleast_1d(expected)[wrong][0]}, found {np.atleast_1d(found)[wrong][0]}"
             self.different.append(f"{what}: {int(wrong.sum())} of {expected.size} differ; {first}")
+
+
+def _in_bytes(node: ir.Node, other: ir.Node) -> bool:
+    """Whether two spellings of stored weights hold 8 bits each, int8 or uint8."""
+    return {grid_of(node).dtype, grid_of(other).dtype} <= {"int8", "uint8"}
 
 
 def _bits(numbers: NDArray[Any] | None) -> Any:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from edgeq.dialect import CANONICAL
-from edgeq.errors import ArtefactError, TargetError
+from edgeq.dialect import CANONICAL, VNNI
+from edgeq.errors import ArtefactError, TargetError, UsageError
+from edgeq.machine import adds_pairs, fingerprint
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._onnx_graph import QdqView, Readable, count_operators, load, only_input, sample_shape
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _RUNTIME = Runtime("onnxruntime", "onnxruntime")
 _PROVIDER = "CPUExecutionProvider"
 _LAYOUT_OPERATORS = {"Transpose", "ReorderInput", "ReorderOutput"}  # move numbers, and change none
+_VNNI = "vnni"
 _ERRORS_ONLY = 3  # severity; what ONNX Runtime warns of on stderr (its optimised graph is not portable, …) needs no reader
 
 
@@ -69,7 +71,38 @@ class OrtTarget:
         return plan_of(model, running, optimize=self.optimize)
 
 
-cpu = OrtTarget(
+@dataclass(frozen=True, slots=True)
+class OrtCpu(OrtTarget):
+    """The optimised provider, which comes in one more kind: ``ort-cpu:vnni`` for processors whose dot product adds in 32 bits."""
+
+    def variants(self) -> tuple[str, ...]:
+        """The kinds beside the plain one."""
+        return (_VNNI,)
+
+    def variant(self, kind: str) -> OrtTarget:
+        """The kind for a processor.
+
+        Raises:
+            UsageError: there is none such.
+        """
+        if kind != _VNNI:
+            raise UsageError(f"the target 'ort-cpu' has no kind {kind!r}", mend=f"name it ort-cpu or ort-cpu:{_VNNI}")
+        summary = "ONNX Runtime CPU on x86 with VNNI: int8 weights in every layer"
+        return OrtVnni(replace(self.capabilities, summary=summary, dialect=VNNI, saturating_pairs="never"), self.optimize)
+
+
+@dataclass(frozen=True, slots=True)
+class OrtVnni(OrtTarget):
+    """The optimised provider where the processor has VNNI."""
+
+    def probe(self) -> Availability:
+        """Whether onnxruntime can be imported and the processor has VNNI."""
+        if adds_pairs(machine := fingerprint()):
+            return Availability(usable=False, why_not=f"this processor, {machine.cpu}, has no VNNI", mend="use ort-cpu")
+        return OrtTarget.probe(self)
+
+
+cpu = OrtCpu(
     Capabilities(
         formats=frozenset({"onnx"}),
         carriers=frozenset({"uint8", "int8"}),
@@ -78,6 +111,7 @@ cpu = OrtTarget(
         latency="measured",
         summary="ONNX Runtime CPU, all graph optimisation on",
         dialect=CANONICAL,
+        saturating_pairs="neighbours",
     ),
     optimize=True,
 )

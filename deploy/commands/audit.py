@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeq.deploy.options import AsJson, Threads
+from edgeq.deploy.options import AsJson, DataDir, Preprocess, Split, Threads
 
 if TYPE_CHECKING:
     from edgeq.deploy.audit import Audit, AuditedOp
@@ -17,19 +17,29 @@ def command(
     min_integer_macs: Annotated[
         str | None, typer.Option("--min-integer-macs", metavar="SHARE", help="Fail when a smaller share of the MACs is in integers: 95%.")
     ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DATA", help="Count the sums that saturate on this data; see `edgeq data`.")
+    ] = None,
+    data_dir: DataDir = None,
+    preprocess: Preprocess = "dataset",
+    split: Split = "test",
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Count on the first N samples.")] = 64,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
     """Tell what really runs in integers.
 
     For each operator: whether the target computes it in integers or in float, or leaves it to other kernels, and what keeps it
-    there. Read from the runtime itself, after its own optimisation and delegation; no data is needed.
+    there. Read from the runtime itself, after its own optimisation and delegation; no data is needed. Layers whose pairs of
+    products can saturate on an x86 processor without VNNI are named with the greatest sum of a pair.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.audit import audit, read_share, require_share
+    from edgeq.deploy.audit import Samples, audit, read_share, require_share
+    from edgeq.deploy.inputs import load_data
 
     least = read_share(min_integer_macs) if min_integer_macs is not None else None
-    found = audit(artefact, target, threads=threads)
+    samples = Samples(load_data(data, data_dir, preprocess), split, limit) if data is not None else None
+    found = audit(artefact, target, threads=threads, samples=samples)
     if as_json:
         console.write_json("audit", {"audit": found})
     else:
@@ -41,6 +51,7 @@ def command(
 def _show(found: "Audit") -> None:
     from edgeq.deploy import console
     from edgeq.deploy.report.values import count
+    from edgeq.deploy.tables import show_saturating
 
     share = (
         "nothing multiplies"
@@ -50,6 +61,7 @@ def _show(found: "Audit") -> None:
     title = f"{found.artefact} on {found.target}: {share}; {found.transposes} transposes, {count(found.transposed_bytes)} bytes"
     columns = ("operator", "type", "runs as", "state", "MACs", "why")
     console.write_table(title, columns, [_cells(op) for op in found.ops], numbers=("MACs",))
+    show_saturating(found.saturating)
 
 
 def _cells(op: "AuditedOp") -> tuple[str, ...]:

@@ -101,6 +101,7 @@ def command(
         console.write_table("Numbers compared with the source's", columns, [_cells(each) for each in written], numbers=columns[1:])
         _show_approximations(written)
         _show_islands(written)
+        _show_saturating(written)
         _show(verifier, as_json=False)
     _check_parity(written)
 
@@ -114,6 +115,8 @@ def _record(each: "ExportedFile") -> dict[str, object]:
         "approximations": each.approximations,
         "transposes": each.transposes,
         "in_float": each.in_float,
+        "saturating": each.saturating,
+        "unsigned_weights": each.unsigned,
     }
 
 
@@ -132,6 +135,25 @@ def _show_islands(written: "tuple[ExportedFile, ...]") -> None:
         if (share := each.in_float) is not None:
             title = f"In float: {100 * share.share:.1f} % of {share.total_macs:,} multiplications in {each.path}"
             console.write_table(title, ("operator",), [(line,) for line in share.operators])
+
+
+def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
+    """How layers are stored that int8 kernels of x86 without VNNI would compute wrongly."""
+    from edgeq.deploy import console
+    from edgeq.deploy.pair_saturation import LayerSaturation
+    from edgeq.deploy.tables import show_saturating
+
+    for each in written:
+        if each.saturating is None:
+            console.write(f"{each.path}: the graph cannot be read as integers, so all of its weights are uint8, exact on every processor")
+        elif each.saturating and each.unsigned:
+            console.write(
+                f"{each.path}: {len(each.saturating)} layers have uint8 weights, since pairs of products could saturate on x86 without "
+                "VNNI; the numbers are the same. Where every x86 has VNNI, --for ort-cpu:vnni keeps int8 weights."
+            )
+        elif each.saturating:
+            console.write(f"{each.path}:")
+            show_saturating([LayerSaturation.of(sums) for sums in each.saturating])
 
 
 def _verification(verifier: "Verifier | None") -> dict[str, object]:

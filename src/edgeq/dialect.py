@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeq.exporter import Carrier
 
 Narrow = Literal["clip", "saturate", "real-clip"]
+Weights = Literal["portable", "portable-any-order", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class Dialect:
         float_biases: whether biases have to be float32 constants, because int32 cannot be dequantised there.
         kernel_shape: whether every convolution has to say its kernel's shape.
         own_grids: whether every tensor has to have scale and zero point in constants of its own.
+        weights: how 8-bit weights are stored. ``portable``: int8, but uint8 with zero point 128 in the layers whose pairs of
+            products could saturate on an x86 processor without VNNI; the numbers are the same. ``portable-any-order``: the same
+            for a runtime whose order of products is not known. ``int8``: int8 everywhere.
     """
 
     format: Literal["onnx", "tflite"] = "onnx"
@@ -44,21 +48,25 @@ class Dialect:
     float_biases: bool = False
     kernel_shape: bool = False
     own_grids: bool = False
+    weights: Weights = "portable"
 
 
 CANONICAL = Dialect()
-"""uint8 activations with integer Clips: what ONNX Runtime's CPU kernels are fast on."""
+"""uint8 activations with integer Clips: what ONNX Runtime's CPU kernels are fast on; exact on every processor."""
+
+VNNI = Dialect(weights="int8")
+"""The same with int8 weights everywhere, for x86 processors whose dot product adds in 32 bits."""
 
 TFLITE = Dialect(format="tflite", carrier="int8", narrow="saturate")
 """int8 whose saturation is the upper bound, a fused ReLU the lower one."""
 
-SATURATING = Dialect(narrow="saturate")
+SATURATING = Dialect(narrow="saturate", weights="int8")
 """For graph compilers that take a QDQ group whole and know no Clip on integers."""
 
-OPENVINO = Dialect(own_grids=True)
+OPENVINO = Dialect(own_grids=True, weights="portable-any-order")
 """OpenVINO fuses integer Clips in uint8, faster than saturation; it moves a padded tensor's zero point in place, in a constant."""
 
-TENSORRT = Dialect(carrier="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True)
+TENSORRT = Dialect(carrier="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True, weights="int8")
 """int8 with zero point 0, as TensorRT's parser wants it: it dequantises int8 only, and asserts that zero points are zero."""
 
 DIALECTS: Mapping[str, Dialect] = {"tensorrt": TENSORRT}

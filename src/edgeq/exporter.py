@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.dialect import Dialect
+    from edgeq.saturation import PairSums
 
 Carrier = Literal["uint8", "int8"]
 IoType = Literal["float32", "int8", "uint8"]
@@ -144,6 +145,8 @@ class Exported:
         stored: where the model's quantised tensors stand in it, in graph order; empty where the format keeps their names.
         files: the content of a folder by file name, for a format that is one.
         in_float: what it computes in float; None where nothing is.
+        saturating: the layers whose pairs of products could saturate on an x86 processor without VNNI if their weights were
+            stored as int8; empty for a format that no such kernel reads, None where that cannot be told.
     """
 
     content: bytes
@@ -153,6 +156,7 @@ class Exported:
     stored: tuple[StoredTensor, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     in_float: FloatShare | None = None
+    saturating: tuple[PairSums, ...] | None = ()
 
     @property
     def size_bytes(self) -> int:

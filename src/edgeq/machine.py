@@ -50,6 +50,14 @@ class Machine:
     runtimes: Mapping[str, str]
 
 
+_DOT_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"))
+
+
+def adds_pairs(machine: Machine) -> bool:
+    """Whether int8 kernels add pairs of products in 16 bits on a machine: x86 without a dot product; see :mod:`edgeq.saturation`."""
+    return machine.architecture in ("x86_64", "AMD64") and not _DOT_PRODUCTS.intersection(machine.isa)
+
+
 def fingerprint() -> Machine:
     """This machine, now; imports no runtime."""
     cpu, flags = parse_cpuinfo(_read(Path("/proc/cpuinfo")))

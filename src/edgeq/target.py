@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Format = Literal["checkpoint", "onnx", "tflite"]
 LatencyKind = Literal["measured", "simulated", "estimated"]
+SaturatingPairs = Literal["never", "neighbours", "any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Capabilities:
         dialect: how files for it are to be written; None for a target that runs checkpoints.
         on_request: whether it runs only where it is named: it is slow, far away, or takes no files but those of its own dialect.
         power_of_two: whether it only shifts, so that every scale has to be a power of two.
+        saturating_pairs: which products of int8 weights its kernels add in 16 bits where the processor is an x86 without VNNI:
+            none, ``neighbours`` in the order of :mod:`edgeq.saturation`, or ``any`` two where the order is not known.
     """
 
     formats: frozenset[Format]
@@ -48,6 +51,7 @@ class Capabilities:
     dialect: Dialect | None = None
     on_request: bool = False
     power_of_two: bool = False
+    saturating_pairs: SaturatingPairs = "never"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,107 @@
+"""Weights as int8, or as uint8 with zero point 128: the same numbers, of which no x86 kernel adds the latter in 16 bits.
+
+Kernels without VNNI add pairs of uint8 by int8 products with saturation, and uint8 by uint8 products without; see
+:mod:`edgeq.saturation`. Only the layers whose weights and inputs allow such a pair are changed, since uint8 weights are slower.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeq.errors import ArtefactError
+from edgeq.exporters.ranges import VIEWS
+from edgeq.qdq import read_qdq
+from edgeq.qdq_nodes import constant_of, stripped
+from edgeq.saturation import pair_sums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeq.saturation import PairSums
+
+_LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_SHIFT = 128
+
+
+def saturating_layers(model: ir.Model, *, any_order: bool = False) -> tuple[PairSums, ...] | None:
+    """The layers of a QDQ model that can saturate on x86 without VNNI; None where its graph cannot be read."""
+    try:
+        graph = read_qdq(model, islands=True)
+    except ArtefactError:
+        return None
+    return tuple(sums for sums in pair_sums(graph, any_order=any_order) if sums.can_saturate)
+
+
+def store_int8(model: ir.Model) -> None:
+    """Store weights that are uint8 with zero point 128 as int8 with zero point 0; ``model`` is changed."""
+    nodes = [node for node in _weights(model.graph, ir.DataType.UINT8) if (_constant(node.inputs[2]) == _SHIFT).all()]
+    _shift(model.graph, nodes, ir.DataType.INT8, -_SHIFT)
+
+
+def store_uint8(model: ir.Model, layers: tuple[PairSums, ...] | None) -> None:
+    """Store the int8 weights of some layers as uint8 with zero point 128; ``model`` is changed.
+
+    Args:
+        model: a QDQ model whose zero points are initialisers.
+        layers: whose weights; None for those of all layers.
+    """
+    wanted = None if layers is None else {layer.weight for layer in layers}
+    nodes = _weights(model.graph, ir.DataType.INT8)
+    _shift(model.graph, [node for node in nodes if wanted is None or _stored_name(node) in wanted], ir.DataType.UINT8, _SHIFT)
+
+
+def _weights(graph: ir.Graph, dtype: ir.DataType) -> list[ir.Node]:
+    """The dequantisers of stored integers of a type that some operator takes as its weights."""
+    return [node for node in graph if node.op_type == "DequantizeLinear" and _stored_as(node, dtype) and _is_weight(node)]
+
+
+def _stored_as(dequantizer: ir.Node, dtype: ir.DataType) -> bool:
+    tensor = None if dequantizer.inputs[0] is None else dequantizer.inputs[0].const_value
+    return tensor is not None and tensor.dtype == dtype
+
+
+def _stored_name(dequantizer: ir.Node) -> str:
+    value = dequantizer.inputs[0]
+    return "" if value is None else stripped(value.name or "")
+
+
+def _is_weight(node: ir.Node) -> bool:
+    uses = list(node.outputs[0].uses())
+    return any((reader.op_type in _LAYERS and index == 1) or (reader.op_type in VIEWS and _is_weight(reader)) for reader, index in uses)
+
+
+def _shift(graph: ir.Graph, dequantizers: list[ir.Node], dtype: ir.DataType, shift: int) -> None:
+    """Add to the stored integers and to the zero points; a constant that others read too stays, and gets a copy."""
+    chosen = set(dequantizers)
+    for index in (0, 2):
+        for value in dict.fromkeys(node.inputs[index] for node in dequantizers):
+            if value is None:
+                continue
+            numbers = (_constant(value).astype(np.int16) + shift).astype(dtype.numpy())
+            uses = list(value.uses())
+            if all(reader in chosen and at == index for reader, at in uses) and value.is_initializer():
+                value.const_value, value.dtype = ir.tensor(numbers, name=value.name), dtype
+                continue
+            copy = _initializer(graph, f"{value.name}_{dtype.name.lower()}", numbers)
+            for reader, at in uses:
+                if reader in chosen and at == index:
+                    reader.replace_input_with(at, copy)
+
+
+def _initializer(graph: ir.Graph, name: str, numbers: NDArray[np.generic]) -> ir.Value:
+    while name in graph.initializers:
+        name += "_"
+    tensor = ir.tensor(numbers, name=name)
+    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(numbers.shape), const_value=tensor)
+    graph.initializers[name] = value
+    return value
+
+
+def _constant(value: ir.Value | None) -> NDArray[np.generic]:
+    numbers = None if value is None else constant_of(value)
+    if numbers is None:
+        raise ArtefactError("a DequantizeLinear of stored weights has no constant zero point", mend="write it as an initialiser")
+    return numbers

@@ -1,0 +1,167 @@
+"""Pairs of products that saturate: which layers of a file can lose sums on an x86 processor without VNNI.
+
+``vpmaddubsw``, the instruction that int8 kernels use where the processor has no dot product of its own, multiplies unsigned
+by signed bytes and adds two neighbours with saturation at 16 bits (Intel SDM, PMADDUBSW). Two products of 8-bit numbers can
+come to 64,770, and 16 bits hold 32,767. ONNX Runtime pairs neighbours along the inner dimension of its matrix product: for a
+convolution rows, columns and input channels of a filter, channels innermost, group by group. Activations enter as unsigned
+bytes (int8 ones with 128 added). Weights that are stored as uint8 take another instruction, which adds in 32 bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.qdq import QdqConstant, QdqTensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeq.qdq import QdqGraph, QdqOp
+
+PAIR_RANGE = (-(2**15), 2**15 - 1)
+"""What 16 bits hold."""
+
+BYTE = 255
+"""The greatest activation as an unsigned byte."""
+
+_BYTES = {"uint8": 0, "int8": 128}  # what is added to an activation to make it an unsigned byte
+
+
+@dataclass(frozen=True, slots=True)
+class PairSums:
+    """What pairs of products of one layer can come to.
+
+    Attributes:
+        layer: the layer's name in the file.
+        tensor: the name of its result.
+        op_type: the ONNX operator.
+        weight: the name of the stored weights, without the suffix ``_quantized``.
+        least: the least sum of a pair that weights and the range of the input allow.
+        greatest: the greatest.
+        pairs: pairs of weights whose sum can leave 16 bits.
+        total: all pairs of weights of the layer.
+    """
+
+    layer: str
+    tensor: str
+    op_type: str
+    weight: str
+    least: int
+    greatest: int
+    pairs: int
+    total: int
+
+    @property
+    def can_saturate(self) -> bool:
+        """Whether there is an input for which a pair leaves 16 bits."""
+        return self.pairs > 0
+
+    @property
+    def extreme(self) -> int:
+        """The sum that is farthest from zero."""
+        return self.greatest if self.greatest >= -self.least else self.least
+
+
+def pair_sums(graph: QdqGraph, *, any_order: bool = False) -> tuple[PairSums, ...]:
+    """The layers of a graph whose products a kernel without VNNI adds in pairs, in graph order.
+
+    Left out is what other kernels compute exactly: uint8 weights, depthwise and transposed convolutions, products of two
+    activations, wider types.
+
+    Args:
+        graph: the integer view of a file.
+        any_order: whether any two weights of an output channel may meet, as in a kernel whose order is not known; each of the
+            pairs that are counted is then one weight with the worst partner that it can have.
+    """
+    found = (_of(op, any_order) for op in graph.ops)
+    return tuple(sums for sums in found if sums is not None)
+
+
+def pair_limit(largest: int) -> int | None:
+    """The greatest magnitude that the positive, or the negative, weights of a pair may add up to.
+
+    Args:
+        largest: the greatest activation as an unsigned byte.
+
+    Returns:
+        128 for activations that fill 8 bits; None where no pair of 8-bit weights can saturate.
+    """
+    limit = PAIR_RANGE[1] // max(largest, 1)
+    return limit if limit < 2 * 127 else None
+
+
+def neighbours(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the second of each two columns, (rows, pairs); an odd last column stands beside zeros."""
+    full = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
+    return full[:, ::2], full[:, 1::2]
+
+
+def in_kernel_order(weights: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Weights of a convolution, (out, in / groups, ...), as rows in the order in which kernels meet them: channels innermost."""
+    return np.moveaxis(weights, 1, -1).reshape(len(weights), -1).astype(np.int64)
+
+
+def _of(op: QdqOp, any_order: bool) -> PairSums | None:
+    data = op.inputs[0] if op.inputs else None
+    if op.op_type not in ("Conv", "Gemm", "MatMul") or not isinstance(data, QdqTensor) or not _in_bytes(data):
+        return None
+    second = op.inputs[1]
+    if not isinstance(second, QdqConstant) or second.params is None or second.params.dtype != "int8":
+        return None
+    rows = _rows(op, second.values)
+    if rows is None:
+        return None
+    low, high = _unsigned(data)
+    ends = np.stack([rows * low, rows * high])
+    sums = _with_worst_partner if any_order else _with_neighbour
+    least, most = sums(ends.min(0)), -sums(-ends.max(0))
+    beyond = (most > PAIR_RANGE[1]) | (least < PAIR_RANGE[0])
+    return PairSums(
+        layer=op.name,
+        tensor=op.output.name,
+        op_type=op.op_type,
+        weight=second.name,
+        least=int(least.min(initial=0)),
+        greatest=int(most.max(initial=0)),
+        pairs=int(beyond.sum()),
+        total=beyond.size,
+    )
+
+
+def _with_neighbour(products: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of each pair of neighbours, (rows, pairs)."""
+    first, second = neighbours(products)
+    return first + second
+
+
+def _with_worst_partner(products: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each product with the least that can stand beside it, (rows, products)."""
+    if products.shape[1] < 2:
+        return products
+    two = np.partition(products, 1, axis=1)[:, :2]
+    own = products == two[:, :1]
+    partner = np.where(own, two[:, 1:], two[:, :1])
+    return products + np.minimum(partner, 0)
+
+
+def _in_bytes(tensor: QdqTensor) -> bool:
+    return not tensor.real and tensor.per_tensor and tensor.params.dtype in _BYTES
+
+
+def _unsigned(tensor: QdqTensor) -> tuple[int, int]:
+    """The least and the greatest unsigned byte that stands for the tensor, padding with zeros among them."""
+    shift = _BYTES[tensor.params.dtype]
+    return min(tensor.low, tensor.zero_point) + shift, max(tensor.high, tensor.zero_point) + shift
+
+
+def _rows(op: QdqOp, values: NDArray[np.generic]) -> NDArray[np.int64] | None:
+    """The stored weights of each output channel in the order of the kernel; None where the kernel does not add pairs."""
+    if op.op_type == "Conv":
+        depthwise = values.shape[1] == 1 and op.attributes.get("group", 1) == values.shape[0]
+        return None if depthwise else in_kernel_order(values)
+    if op.op_type == "Gemm" and op.attributes.get("transB", 0):
+        return values.astype(np.int64)
+    return np.swapaxes(values, -1, -2).reshape(-1, values.shape[-2]).astype(np.int64) if values.ndim > 1 else None

@@ -1,0 +1,167 @@
+"""Which layers can saturate in pairs: by weights, order and the range of the input, and by the kernels of the runtime itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeq.machine import adds_pairs, fingerprint
+from edgeq.qdq import read_qdq
+from edgeq.saturation import PAIR_RANGE, pair_limit, pair_sums
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+    from edgeq.saturation import PairSums
+
+
+def layer(
+    weights: NDArray[np.generic],
+    *,
+    carrier: str = "uint8",
+    zero: int = 0,
+    op: str = "Conv",
+    relu: bool = False,
+    high: int | None = None,
+    **attributes: int,
+) -> onnx.ModelProto:
+    """One layer between quantisers; ``high`` is the greatest activation that an integer Clip lets through."""
+    constants = {
+        "xs": np.float32(0.02),
+        "xz": np.array(zero, carrier),
+        "low": np.array(0, carrier),
+        "high": np.array(high or 0, carrier),
+        "w": weights,
+        "ws": np.float32(0.01),
+        "wz": np.array(128 if weights.dtype == np.uint8 else 0, weights.dtype),
+        "ys": np.float32(0.5),
+        "yz": np.array(128, np.uint8),
+    }
+    shape = {
+        "Conv": [1, weights.shape[1] * attributes.get("group", 1), *([5] * (weights.ndim - 2))],
+        "Gemm": [1, weights.shape[attributes.get("transB", 0)]],
+    }
+    nodes = [
+        *([helper.make_node("Relu", ["x"], ["r"])] if relu else []),
+        helper.make_node("QuantizeLinear", ["r" if relu else "x", "xs", "xz"], ["xq"]),
+        *([helper.make_node("Clip", ["xq", "low", "high"], ["xc"])] if high is not None else []),
+        helper.make_node("DequantizeLinear", ["xc" if high is not None else "xq", "xs", "xz"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
+        helper.make_node(op, ["xd", "wd"], ["c"], name="layer", **attributes),
+        helper.make_node("QuantizeLinear", ["c", "ys", "yz"], ["cq"]),
+        helper.make_node("DequantizeLinear", ["cq", "ys", "yz"], ["y"]),
+    ]
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape[op])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def sums_of(model: onnx.ModelProto, *, any_order: bool = False) -> PairSums | None:
+    found = pair_sums(read_qdq(ir.from_proto(model)), any_order=any_order)
+    return found[0] if found else None
+
+
+def conv(*taps: int, channels: int = 4) -> NDArray[np.int8]:
+    """A filter, (1, channels, taps / channels), given channels innermost."""
+    return np.array(taps, np.int8).reshape(1, -1, channels).transpose(0, 2, 1)
+
+
+class TestTheBound:
+    def test_neighbours_are_channels_of_one_position(self) -> None:
+        assert sums_of(layer(conv(127, 0, 127, 0))).greatest == 127 * 255  # type: ignore[union-attr]
+        found = sums_of(layer(conv(127, 127, 0, 0)))
+        assert found is not None
+        assert (found.greatest, found.least, found.pairs, found.total) == (2 * 127 * 255, 0, 1, 2)
+        assert found.can_saturate
+
+    def test_an_odd_number_of_channels_pairs_across_positions(self) -> None:
+        assert sums_of(layer(conv(0, 0, 127, 127, 0, 0, channels=3))).can_saturate  # type: ignore[union-attr]
+        assert not sums_of(layer(conv(0, 127, 0, 0, 127, 0, 0, 0, 127, channels=3))).can_saturate  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize(
+        ("pair", "saturates"), [((64, 64), False), ((64, 65), True), ((-64, -64), False), ((-64, -65), True), ((127, -127), False)]
+    )
+    def test_128_weights_are_the_limit_for_full_activations(self, pair: tuple[int, int], saturates: bool) -> None:
+        assert sums_of(layer(conv(*pair, 0, 0))).can_saturate is saturates  # type: ignore[union-attr]
+
+    def test_the_range_of_the_input_counts(self) -> None:
+        weights = conv(127, 127, 0, 0)
+        assert not sums_of(layer(weights, high=127)).can_saturate  # type: ignore[union-attr]
+        assert sums_of(layer(weights, high=130)).can_saturate  # type: ignore[union-attr]
+
+    def test_int8_activations_enter_with_128_added(self) -> None:
+        found = sums_of(layer(conv(127, 127, 0, 0), carrier="int8"))
+        assert found is not None
+        assert found.greatest == 2 * 127 * 255
+        halved = sums_of(layer(conv(127, 127, 0, 0), carrier="int8", relu=True))
+        assert halved is not None
+        assert halved.greatest == 2 * 127 * 255, "0 is stored as 128, and what is greater goes up to 255"
+
+    def test_uint8_weights_and_depthwise_layers_do_not_pair(self) -> None:
+        assert sums_of(layer(np.full((1, 4, 3), 255, np.uint8))) is None
+        assert sums_of(layer(np.full((4, 1, 3), 127, np.int8), group=4)) is None
+        assert sums_of(layer(np.full((8, 1, 3), 127, np.int8), group=4)).can_saturate  # type: ignore[union-attr]
+
+    def test_rows_of_a_fully_connected_layer_follow_its_orientation(self) -> None:
+        weights = np.zeros((4, 2), np.int8)
+        weights[:2, 0] = 127
+        assert sums_of(layer(weights, op="Gemm")).can_saturate  # type: ignore[union-attr]
+        assert not sums_of(layer(np.array([[127, 0, 127, 0]] * 2, np.int8), op="Gemm", transB=1)).can_saturate  # type: ignore[union-attr]
+
+    @settings(deadline=None, max_examples=60)
+    @given(data=st.data())
+    def test_any_order_is_the_worst_of_all_orders(self, data: st.DataObject) -> None:
+        taps = data.draw(st.lists(st.integers(-127, 127), min_size=2, max_size=7))
+        high = data.draw(st.sampled_from([15, 100, 200, 255]))
+        found = sums_of(layer(conv(*taps, channels=len(taps)), high=high), any_order=True)
+        ends = [0, high]
+        pairs = [(a, b) for i, a in enumerate(taps) for b in taps[i + 1 :]]
+        assert found is not None
+        assert found.greatest == max(max(p * a + q * b for p in ends for q in ends) for a, b in pairs)
+        assert found.least == min(min(p * a + q * b for p in ends for q in ends) for a, b in pairs)
+
+    def test_the_limit_for_a_pair_of_weights(self) -> None:
+        assert pair_limit(255) == 128
+        assert pair_limit(130) == 252
+        assert pair_limit(127) is None
+        assert pair_limit(15) is None
+
+
+class TestTheRuntime:
+    """The bound against the kernels of ONNX Runtime, where the processor has those that add pairs."""
+
+    @pytest.mark.skipif(not adds_pairs(fingerprint()), reason="this processor has a dot product that adds in 32 bits")
+    @settings(deadline=None, max_examples=40)
+    @given(data=st.data())
+    def test_a_pair_that_can_saturate_does_where_its_input_comes(self, data: st.DataObject) -> None:
+        import onnxruntime as ort
+
+        channels, positions = data.draw(st.integers(2, 5)), data.draw(st.integers(1, 3))
+        total = channels * positions
+        taps = np.zeros(total, np.int64)
+        first, second = data.draw(st.lists(st.integers(0, total - 1), min_size=2, max_size=2, unique=True))
+        taps[[first, second]] = 127
+        weights = conv(*taps.tolist(), channels=channels)
+        model = layer(weights)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {"x": np.full((1, channels, 5), 255 * 0.02, np.float32)})
+        exact = min(round(2 * 127 * 255 * 0.02 * 0.01 / 0.5), 127)
+        cut = min(round(PAIR_RANGE[1] * 0.02 * 0.01 / 0.5), 127)
+        assert exact != cut
+        saturates = sums_of(model).can_saturate  # type: ignore[union-attr]
+        assert set(np.unique(np.rint(found / 0.5))) == {cut if saturates else exact}
