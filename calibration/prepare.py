@@ -14,6 +14,7 @@ import onnx_ir.passes.common as passes
 from edgeq.calibration._nodes import argument, constant, free_name, name_of, output, refuse
 from edgeq.calibration.reshape import dynamic_batch_reshapes
 from edgeq.errors import ArtefactError
+from edgeq.qdq_qoperators import DYNAMIC, QOPERATORS
 
 OPSET = 21
 IR_VERSION = 10
@@ -52,8 +53,10 @@ def _check_operators(model: ir.Model) -> None:
     if not len(model.graph):
         raise ArtefactError("the model has no operators", mend="export the network itself, not only its parameters")
     for node in model.graph:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"):
+        if node.op_type in {"QuantizeLinear", "DequantizeLinear"} | QOPERATORS:
             raise refuse(node, "is quantised already", "calibrate the float model, or use this file as the quantised artefact it is")
+        if node.op_type in DYNAMIC:
+            raise refuse(node, "is quantised already, with scales that are found as it runs", "calibrate the float model it was made from")
         if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
             raise refuse(node, "holds a graph of its own", "export the model without control flow")
 

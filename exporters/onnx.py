@@ -18,6 +18,8 @@ from edgeq.exporters.onnx_parity import compare_models
 from edgeq.exporters.two_bits import widen_two_bits
 from edgeq.exporters.validation import check_graph, first_line, in_order
 from edgeq.files import check_model_size, read_bytes
+from edgeq.qdq_from_qoperator import as_qdq
+from edgeq.qdq_qoperators import require_static
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,8 +83,10 @@ def parse(content: bytes, what: str) -> ir.Model:
 def read(path: Path) -> ir.Model:
     """Read an ONNX file; external data is read only from inside its folder, and is in memory afterwards.
 
+    A QOperator file comes out in its QDQ form.
+
     Raises:
-        ArtefactError: missing, empty, broken, of another kind, or with external data outside its folder.
+        ArtefactError: missing, empty, broken, of another kind, with external data outside its folder, or quantised dynamically.
     """
     import onnx  # protobuf parsing only
 
@@ -100,7 +104,9 @@ def read(path: Path) -> ir.Model:
     model = _deserialize(proto, str(path))
     if not in_order(proto.graph):
         model.graph.sort()
-    return model
+    quantized = as_qdq(model)
+    require_static(quantized.graph)
+    return quantized
 
 
 def _proto(content: bytes, what: str) -> onnx.ModelProto:

@@ -52,6 +52,18 @@ def load(artefact: Path) -> onnx.ModelProto:
         raise ArtefactError(f"{artefact} cannot be read as ONNX: {what}", mend="export it again; it may be truncated") from error
 
 
+def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A QOperator file in its QDQ form, for runtimes without kernels for it; any other file as it is."""
+    import onnx_ir as ir
+
+    from edgeq.qdq_from_qoperator import as_qdq
+    from edgeq.qdq_qoperators import QOPERATORS
+
+    if not any(node.op_type in QOPERATORS for node in model.graph.node):
+        return model
+    return ir.to_proto(as_qdq(ir.from_proto(model)))
+
+
 def count_operators(model: onnx.ModelProto) -> str:
     """The operators of a graph with how often each stands there, most frequent first: ``"Conv 9, Add 3"``."""
     counts = Counter(node.op_type for node in model.graph.node)
@@ -101,7 +113,9 @@ class QdqView:
     def __init__(self, model: onnx.ModelProto) -> None:
         import onnx_ir as ir
 
-        self._graph = ir.from_proto(model).graph
+        from edgeq.qdq_from_qoperator import as_qdq
+
+        self._graph = as_qdq(ir.from_proto(model)).graph
 
     def input_params(self, name: str) -> QuantParams | None:
         """The grid of an integer input: that of the DequantizeLinear that reads it."""

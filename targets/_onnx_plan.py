@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
 from edgeq.plan import Plan, PlannedOp
+from edgeq.qdq_from_qoperator import as_qdq
 from edgeq.qdq_nodes import Shapes, constant_of, title
+from edgeq.qdq_qoperators import factors_of
 from edgeq.targets._onnx_blocks import why_float
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _QUIET = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity"))
 _INTEGER_KERNEL = re.compile(r"(QLinear|QGemm$|QAttention$|MatMulInteger|ConvInteger|DynamicQuantize)")
+_GIVES_FLOAT = ("DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention")
+_QGEMM_SCALE = 7  # the position of its result's scale, without which it gives real numbers
 _LAYOUTS = ("Transpose", "ReorderInput", "ReorderOutput")
 _BLOCKED = "_nchwc"  # what kernels in a blocked layout are called after their output
 _COMPUTED = ("int8", "uint8", "float16", "float", "double")
@@ -54,7 +58,7 @@ def plan_of(model: onnx.ModelProto, running: onnx.ModelProto, *, optimize: bool)
     import onnx_ir as ir
 
     graph = ir.serde.deserialize_model(model)
-    shapes = Shapes(graph)
+    shapes = Shapes(as_qdq(graph))
     kernels = _Kernels(graph.graph, running, shapes)
     ops = []
     for node in graph.graph:
@@ -110,8 +114,20 @@ class _Kernels:
         """By what the kernel is called, or else by the type of what it moves."""
         if _INTEGER_KERNEL.match(kernel.op_type):
             return "integer"
-        kinds = (self.types.get(name, "") for name in (*kernel.input, *kernel.output))  # what an optimiser made has no type of its own
+        kinds = (self._kind(name) for name in (*kernel.input, *kernel.output))
         return "integer" if next((kind for kind in kinds if kind in _COMPUTED), "") in ("int8", "uint8") else "float"
+
+    def _kind(self, name: str) -> str:
+        """The element type of a value: as the graph says, or, of what an optimiser made or a foreign operator gives, as it was made."""
+        known = self.types.get(name, "")
+        maker = self.by_value.get(name)
+        if known in _COMPUTED or maker is None:
+            return known
+        if maker.op_type in _GIVES_FLOAT or (maker.op_type == "QGemm" and len(maker.input) <= _QGEMM_SCALE):
+            return "float"
+        if maker.op_type == "QuantizeLinear" or _INTEGER_KERNEL.match(maker.op_type):
+            return "uint8"
+        return self._kind(maker.input[0]) if maker.input else ""
 
     def transposes(self) -> tuple[int, int]:
         """How many there are, and the bytes that those of known shape write for one sample."""
@@ -150,16 +166,18 @@ def _described(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, int]]:
 
 
 def macs_of(node: ir.Node, shapes: Shapes) -> int:
-    """Multiplications with addition of a node for one sample; 0 for other operators than the four that multiply matrices."""
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(node.inputs) < 2:
+    """Multiplications with addition of a node for one sample; 0 for operators that multiply no matrices."""
+    factors = factors_of(node)
+    if factors is None:
         return 0
+    kind, places = factors
     try:
-        data, weights, result = shapes.of(node.inputs[0]), shapes.of(node.inputs[1]), shapes.of(node.outputs[0])
+        data, weights, result = (shapes.of(value) for value in (*(node.inputs[place] for place in places), node.outputs[0]))
     except ArtefactError:
         return 0
-    if node.op_type == "Conv":
+    if kind == "Conv":
         return math.prod(result) * math.prod(weights[1:])
-    if node.op_type == "ConvTranspose":
+    if kind == "ConvTranspose":
         return math.prod(data) * math.prod(weights[1:])
-    transposed = node.op_type == "Gemm" and "transA" in node.attributes and node.attributes["transA"].as_int()
+    transposed = kind == "Gemm" and "transA" in node.attributes and node.attributes["transA"].as_int()
     return math.prod(result) * data[0 if transposed else -1]

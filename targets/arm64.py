@@ -86,7 +86,7 @@ class Arm64Target(WorkerTarget):
 
         require_format(artefact, self.capabilities)
         options = {**self.options, "threads": 1, "intermediates": False}
-        return instructions(self._emulated(), self.engine, read(artefact), options, self.limits)
+        return instructions(self._emulated(), self.engine, read(artefact, qoperator=self.capabilities.qoperator), options, self.limits)
 
     def _emulated(self) -> Qemu:
         try:
@@ -105,6 +105,7 @@ ort = Arm64Target(
         latency="simulated",
         summary=f"ONNX Runtime's aarch64 build on a {CPU} under QEMU, whose time says nothing of the device",
         dialect=CANONICAL,
+        qoperator=True,
         on_request=True,
     ),
     engine="ort",

@@ -54,11 +54,11 @@ class OpenVinoTarget(WorkerTarget):
         """
         import onnx_ir as ir
 
-        from edgeq.targets._onnx_graph import load
+        from edgeq.targets._onnx_graph import in_qdq, load
         from edgeq.targets._onnx_traps import foreign_carrier, shared_pad_grid
 
         require_format(artefact, self.capabilities)
-        model = load(artefact)
+        model = in_qdq(load(artefact))
         graph = ir.from_proto(model).graph
         found = foreign_carrier(graph, self.capabilities.carriers) or shared_pad_grid(graph)
         if found:

@@ -18,6 +18,7 @@ from edgeq.dialect import CANONICAL, VNNI
 from edgeq.errors import ArtefactError, TargetError, UsageError
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.target import Availability, Capabilities, TensorSpec
+from edgeq.targets._onnx_exact import exact_form
 from edgeq.targets._onnx_graph import QdqView, Readable, count_operators, load, only_input, sample_shape
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
@@ -58,7 +59,7 @@ class OrtTarget:
         """Load an ONNX model; see :meth:`edgeq.target.Target.open`."""
         require_format(artefact, self.capabilities)
         find([_RUNTIME])
-        return OrtSession(artefact, _Engine(artefact, threads, self.optimize), intermediates=intermediates)
+        return OrtSession(_Engine(artefact, threads, self.optimize), intermediates=intermediates)
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`."""
@@ -66,8 +67,9 @@ class OrtTarget:
 
         require_format(artefact, self.capabilities)
         find([_RUNTIME])
-        model = load(artefact)
-        _, running = _Engine(artefact, threads, self.optimize).start(marked(model))
+        engine = _Engine(artefact, threads, self.optimize)
+        model = engine.load()
+        _, running = engine.start(marked(model))
         return plan_of(model, running, optimize=self.optimize)
 
 
@@ -111,7 +113,11 @@ cpu = OrtCpu(
         latency="measured",
         summary="ONNX Runtime CPU, all graph optimisation on",
         dialect=CANONICAL,
+<<<<<<< HEAD
         saturating_pairs="neighbours",
+=======
+        qoperator=True,
+>>>>>>> 315e820 (Read QOperator files as the QDQ files that they mean, and run the reference on those)
     ),
     optimize=True,
 )
@@ -136,6 +142,11 @@ class _Engine:
     artefact: Path
     threads: int
     optimize: bool
+
+    def load(self) -> onnx.ModelProto:
+        """The model that is run: as the file has it, or, for the reference, in operators that are exact on every processor."""
+        model = load(self.artefact)
+        return model if self.optimize else exact_form(model)
 
     def start(self, model: onnx.ModelProto) -> tuple[onnxruntime.InferenceSession, onnx.ModelProto]:
         """A session, and the graph that it really runs."""
@@ -182,8 +193,8 @@ class _Engine:
 class OrtSession(SampleSession):
     """An ONNX model opened in ONNX Runtime."""
 
-    def __init__(self, artefact: Path, engine: _Engine, *, intermediates: bool) -> None:
-        model = load(artefact)
+    def __init__(self, engine: _Engine, *, intermediates: bool) -> None:
+        model = engine.load()
         entrance = only_input(model)
         self._session, running = engine.start(model)
         view = QdqView(model)

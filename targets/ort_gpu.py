@@ -54,13 +54,13 @@ class CudaTarget(GpuTarget):
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`."""
         from dataclasses import replace
 
-        from edgeq.targets._onnx_graph import load
+        from edgeq.targets._onnx_graph import in_qdq, load
         from edgeq.targets._onnx_plan import marked
         from edgeq.targets._ort_gpu_plan import plan_of
         from edgeq.targets.workers.boundary import read
 
         require_format(artefact, self.capabilities)
-        model = load(artefact)
+        model = in_qdq(load(artefact))
         sent = replace(read(artefact), content=marked(model).SerializeToString())
         with self.start(sent, threads=threads) as session:
             return plan_of(model, session.layers)

@@ -53,11 +53,11 @@ class QnnTarget(WorkerTarget):
         """
         import onnx_ir as ir
 
-        from edgeq.targets._onnx_graph import load
+        from edgeq.targets._onnx_graph import in_qdq, load
         from edgeq.targets._onnx_traps import integer_clip, large_bias, one_sided_clip
 
         require_format(artefact, self.capabilities)
-        model = load(artefact)
+        model = in_qdq(load(artefact))
         graph = ir.from_proto(model).graph
         if found := integer_clip(graph):
             raise TargetError(f"the HTP knows no such operator: {found}", mend=f"edgeq export {artefact} --for {self.name}")

@@ -207,7 +207,7 @@ def reach(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams)
 
 
 def read_qdq(model: ir.Model, *, islands: bool = False) -> QdqGraph:
-    """Read a QDQ ONNX model, from this or any other tool, opset 13 to 25; ``model`` is left as it is.
+    """Read a QDQ or QOperator ONNX model, from this or any other tool, opset 13 to 25; ``model`` is left as it is.
 
     Args:
         model: the model.
@@ -216,6 +216,10 @@ def read_qdq(model: ir.Model, *, islands: bool = False) -> QdqGraph:
     Raises:
         ArtefactError: parts of the graph stay in float, all of which it names; or it is not valid ONNX, has a cycle or unknown shapes.
     """
+    from edgeq.qdq_from_qoperator import as_qdq
+    from edgeq.qdq_qoperators import require_static
     from edgeq.qdq_reader import Reader
 
-    return Reader(model, islands).read()
+    quantized = as_qdq(model)
+    require_static(quantized.graph)
+    return Reader(quantized, islands).read()

@@ -40,6 +40,7 @@ class Capabilities:
         power_of_two: whether it only shifts, so that every scale has to be a power of two.
         saturating_pairs: which products of int8 weights its kernels add in 16 bits where the processor is an x86 without VNNI:
             none, ``neighbours`` in the order of :mod:`edgeq.saturation`, or ``any`` two where the order is not known.
+        qoperator: whether it has kernels for QLinearConv and the like; others are given QOperator files in their QDQ form.
     """
 
     formats: frozenset[Format]
@@ -52,6 +53,7 @@ class Capabilities:
     on_request: bool = False
     power_of_two: bool = False
     saturating_pairs: SaturatingPairs = "never"
+    qoperator: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,9 @@ class _Compiler:
             return source
         shape, kernel = onnx_operators.head_of(output)
         self.slots.append(Slot(output.name, shape, None))
-        size = math.prod(tensor.shape)
-        work = Work(output.name, output.head or "DequantizeLinear", "float", 0, size, 0, math.prod(shape), 0, tensor.params.bits, 32)
+        size, kind = math.prod(tensor.shape), output.head or "DequantizeLinear"
+        name = f"{output.name}/{kind}" if output.name in self.places else output.name  # what is counted is told apart by name
+        work = Work(name, kind, "float", 0, size, 0, math.prod(shape), 0, tensor.params.bits, 32)
         self.steps.append(Step((source,), len(self.slots) - 1, kernel, work))
         return len(self.slots) - 1
 

@@ -40,13 +40,17 @@ class Sendable:
     channels_last: bool = False
 
 
-def read(artefact: Path) -> Sendable:
+def read(artefact: Path, *, qoperator: bool = False) -> Sendable:
     """Look through an ONNX or TFLite file.
+
+    Args:
+        artefact: the file.
+        qoperator: whether the runtime has kernels for QOperator files; else their QDQ form is sent.
 
     Raises:
         ArtefactError: missing, damaged, or not a model that edgeq can feed.
     """
-    return _read_onnx(artefact) if artefact.suffix == ".onnx" else _read_tflite(artefact)
+    return _read_onnx(artefact, qoperator=qoperator) if artefact.suffix == ".onnx" else _read_tflite(artefact)
 
 
 def _read_tflite(artefact: Path) -> Sendable:
@@ -57,10 +61,10 @@ def _read_tflite(artefact: Path) -> Sendable:
     return Sendable(content, axes=axes_in(content), channels_last=True)
 
 
-def _read_onnx(artefact: Path) -> Sendable:
-    from edgeq.targets._onnx_graph import QdqView, load, only_input, sample_shape
+def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
+    from edgeq.targets._onnx_graph import QdqView, in_qdq, load, only_input, sample_shape
 
-    model = load(artefact)
+    model = load(artefact) if qoperator else in_qdq(load(artefact))
     entrance = only_input(model)
     if not model.graph.output:
         raise ArtefactError(f"{artefact} has no output", mend="export it again; it may be truncated")

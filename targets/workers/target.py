@@ -63,7 +63,7 @@ class WorkerTarget:
         from edgeq.targets.workers.boundary import read
 
         require_format(artefact, self.capabilities)
-        return self.start(read(artefact), threads=threads, intermediates=intermediates)
+        return self.start(read(artefact, qoperator=self.capabilities.qoperator), threads=threads, intermediates=intermediates)
 
     def start(self, model: Sendable, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
         """Load what was read of an artefact in a new worker.
