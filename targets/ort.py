@@ -113,11 +113,8 @@ cpu = OrtCpu(
         latency="measured",
         summary="ONNX Runtime CPU, all graph optimisation on",
         dialect=CANONICAL,
-<<<<<<< HEAD
         saturating_pairs="neighbours",
-=======
         qoperator=True,
->>>>>>> 315e820 (Read QOperator files as the QDQ files that they mean, and run the reference on those)
     ),
     optimize=True,
 )
