@@ -15,8 +15,9 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Approximation
-from edgeq.exporters.tflite.biases import accumulator_scale, on_accumulator_grid
+from edgeq.exporters.tflite.biases import WAY_OUT, accumulator_scale, on_accumulator_grid
 from edgeq.exporters.tflite.carriers import refused, weight_levels
+from edgeq.exporters.tflite.crowded import Layer, Spread, spread
 from edgeq.qdq import QdqConstant, QdqOp, QdqTensor, same_grid
 from edgeq.quant import QuantParams
 
@@ -29,6 +30,7 @@ _MOST = 127  # symmetric int8
 _BIAS_MOST = 2**31 - 1
 _Number = TypeVar("_Number", np.int64, np.float64)
 _BINARY = frozenset(("Add", "Sub", "Mul"))
+_WIDE = frozenset(("int16", "uint16"))
 
 
 def expressible(graph: QdqGraph, *, approximate: bool) -> tuple[QdqGraph, tuple[Approximation, ...]]:
@@ -74,9 +76,29 @@ class _Rewriting:
             return op
         if self.approximate and _is_refused(op, weights, axis):
             weights = self._weights(weights, axis, per_channel=op.op_type.startswith("Conv"))
-        if isinstance(bias, QdqConstant) and weights.params is not None:
+        spread = self._spread(op, source, weights, bias, axis)
+        if spread is not None:
+            weights, bias = spread.weights, spread.bias
+        elif isinstance(bias, QdqConstant) and weights.params is not None:
             bias = self._bias(op, bias, source, weights)
         return replace(op, inputs=(source, weights, bias, *op.inputs[3:])[: max(len(op.inputs), 2)])
+
+    def _spread(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, bias: Operand | None, axis: int) -> Spread | None:
+        """The layer with room in its accumulators, where it lacks that."""
+        if weights.params is None or not (bias is None or isinstance(bias, QdqConstant)) or source.params.dtype in _WIDE:
+            return None
+        if _is_refused(op, weights, axis):
+            return None
+        channels = weights.values.shape[axis]
+        if bias is not None and (bias.values.size not in (1, channels) or not np.isfinite(_real(bias)).all()):
+            return None
+        reals = None if bias is None else np.broadcast_to(_real(bias).reshape(-1), channels)
+        scale = np.broadcast_to(weights.params.scale.astype(np.float64).reshape(-1), channels)
+        layer = Layer(source, _levels(weights), scale, reals, op.output, axis)
+        found = spread(layer, weights, bias, approximate=self.approximate)
+        if found is not None and found.error:
+            self._note("channels whose sums do not fit 32 bits got a larger weight scale", weights.name, found.error)
+        return found
 
     def _weights(self, weights: QdqConstant, axis: int, *, per_channel: bool) -> QdqConstant:
         """Symmetric int8, each channel on its own grid where that fits, else scaled to 127."""
@@ -103,7 +125,7 @@ class _Rewriting:
         real = _real(bias).reshape(-1)
         integers = np.rint(real / product)
         if not np.all(np.abs(integers) <= _BIAS_MOST):  # not a number is not in range either
-            raise refused(op, f"its bias {bias.name!r} does not fit 32 bits on the accumulator's grid", "use a larger weight scale")
+            raise refused(op, f"its bias {bias.name!r} does not fit 32 bits on the accumulator's grid", WAY_OUT)
         scale = product.astype(np.float32)
         same = np.array_equal((integers.astype(np.float32) * scale).astype(np.float32), real.astype(np.float32))
         if not same and not self.approximate:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from edgeq.exporters.tflite.builder import Builder
     from edgeq.qdq import QdqOp, QdqTensor
 
-_SCALE_TOLERANCE = 2.0**-21  # of the scale: 4 units in the last place of float32
-_ACCUMULATOR_MAX = 2**31 - 1
+SCALE_TOLERANCE = 2.0**-21  # of the scale: 4 units in the last place of float32
+ACCUMULATOR_MAX = 2**31 - 1
 _WIDE_ACCUMULATOR_MAX = 2**47 - 1  # kernels multiply the 64-bit sum by 15 bits of multiplier
-_LARGEST_INPUT = 255  # of |q - zero point|
+LARGEST_INPUT = 255  # of |q - zero point|
 _LARGEST_WIDE_INPUT = 2**15
+WAY_OUT = "quantise the weights of that channel with a larger scale, or approximate with --requantize"
 
 
 def add_bias(
@@ -67,7 +68,7 @@ def on_accumulator_grid(bias: QdqConstant, product: NDArray[np.float64]) -> bool
     if params is None or params.dtype != "int32" or np.any(params.zero_point):
         return False
     scale = np.atleast_1d(params.scale)
-    return scale.size in (1, product.size) and not np.any(np.abs(scale / product - 1) > _SCALE_TOLERANCE)
+    return scale.size in (1, product.size) and not np.any(np.abs(scale / product - 1) > SCALE_TOLERANCE)
 
 
 def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -96,7 +97,7 @@ def _check_accumulator(
     op: QdqOp, levels: NDArray[np.generic], bias: NDArray[np.int32], product: NDArray[np.float64], *, wide: bool
 ) -> None:
     """See that sums fit the accumulator, also after the shift to the left by which 32-bit kernels begin to scale up."""
-    largest, most = (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (_LARGEST_INPUT, _ACCUMULATOR_MAX)
+    largest, most = (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (LARGEST_INPUT, ACCUMULATOR_MAX)
     rows = levels.reshape(levels.shape[0], -1)
     magnitudes = [int(np.abs(row.astype(np.int16)).sum(dtype=np.int64)) for row in rows]  # row by row: a copy of all would be large
     sums = np.array(magnitudes, np.int64) * largest + np.abs(bias.astype(np.int64))
@@ -105,5 +106,5 @@ def _check_accumulator(
         raise refused(
             op,
             f"its sums may not fit {most.bit_length() + 1} bits, which float arithmetic would not have noticed",
-            "use a larger weight scale",
+            WAY_OUT,
         )

@@ -1,0 +1,147 @@
+"""Channels whose sums would not fit 32 bits: the same integers said otherwise where they give but one, else refused or approximated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.qdq_models import KERNELS, Graph, Grid, onnx_integers, operators, tflite_outputs
+
+from edgeq.errors import ArtefactError
+from edgeq.exporter import ExportOptions
+from edgeq.exporters.tflite import exporter
+from edgeq.exporters.tflite.carriers import choose_carriers
+from edgeq.qdq import QdqConstant, read_qdq
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+IN, OUT = Grid(0.02, 100), Grid(0.05, 110)
+DEAD = 3
+LOWEST = -(2**31)
+
+
+def layer(
+    op: str,
+    *,
+    scale: Any,
+    bias: Any,
+    small: int = 8,
+    relu: bool = False,
+    out: Grid = OUT,
+    terms: int = 3,
+) -> Graph:
+    """A layer of 8 channels, of which one has small weights and whatever scale and int32 bias are given for it."""
+    rng, graph = np.random.default_rng(0), Graph()
+    image, kernel = op != "Gemm", {"Conv": (8, terms, 3, 3), "ConvTranspose": (terms, 8, 3, 3), "Gemm": (8, terms)}[op]
+    axis = 1 if op == "ConvTranspose" else 0
+    weights = rng.integers(-127, 128, kernel).astype(np.int8)
+    np.moveaxis(weights, axis, 0)[DEAD] = rng.integers(-small, small + 1, np.moveaxis(weights, axis, 0)[DEAD].shape)
+    steps, biases = np.full(8, 1e-3, np.float32), rng.integers(-500, 500, 8).astype(np.int32)
+    steps[DEAD], biases[DEAD] = scale, bias
+    x = graph.input("x", ["N", terms, 5, 5] if image else ["N", terms], IN)
+    inputs = [x, graph.stored("w", weights, steps, axis), graph.stored("b", biases, np.float32(IN.scale) * steps)]
+    attributes: dict[str, Any] = {"kernel_shape": [3, 3]} if image else {"transB": 1}
+    graph.op(op, inputs, "y", out, relu=relu, **attributes)
+    return graph
+
+
+def difference(graph: Graph, content: bytes, kernels: str) -> NDArray[np.int64]:
+    """The file's integers less ONNX Runtime's, channels first, on the same random inputs."""
+    view = read_qdq(graph.output())
+    carriers, shape = choose_carriers(view), (4, *view.inputs[0].shape[1:])
+    images = np.random.default_rng(1).uniform(-2, 3.1, shape).astype(np.float32)
+    integers = onnx_integers(graph.proto(graph.nodes[-1].output[0]), {"x": images}, ["x_quantized", "y_quantized"])
+    fed, wanted = ((integers[f"{name}_quantized"].astype(int) + carriers[name].shift).astype(np.int8) for name in ("x", "y"))
+    found = tflite_outputs(content, [np.moveaxis(fed, 1, -1)], kernels)[0]
+    return np.moveaxis(found, -1, 1).astype(np.int64) - wanted
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "nothing": {"scale": 5.4e-13, "bias": LOWEST},
+    "saturated below": {"scale": 1e-6, "bias": LOWEST},
+    "saturated above": {"scale": 1e-6, "bias": 2**31 - 1},
+    "one integer within": {"scale": 5e-9, "bias": LOWEST, "small": 0},
+    "cut off by a relu": {"scale": 3e-8, "bias": LOWEST, "relu": True},
+    "a narrow range": {"scale": 1e-6, "bias": 2**31 - 1, "out": Grid(0.3, 128, clip=(120, 135))},
+}
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "Gemm"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_channel_that_gives_one_integer_is_said_otherwise_exactly(case: str, op: str) -> None:
+    graph = layer(op, **CASES[case])
+    exported = exporter.export(graph.output(), ExportOptions())
+    assert exported.approximations == ()
+    assert exported.parity.different == ()
+    assert exported.in_float is None
+    for kernels in KERNELS:
+        moved = difference(graph, exported.content, kernels)
+        assert np.abs(moved).max() <= 1
+        assert not moved[:, DEAD].any()
+
+
+def test_other_channels_keep_every_integer() -> None:
+    from edgeq.exporters.tflite.approximating import expressible
+
+    before = read_qdq(layer("Conv", **CASES["nothing"]).output())
+    after, told = expressible(before, approximate=False)
+    assert told == ()
+    for index in (1, 2):
+        old, new = before.ops[0].inputs[index], after.ops[0].inputs[index]
+        assert isinstance(old, QdqConstant)
+        assert isinstance(new, QdqConstant)
+        assert np.array_equal(np.delete(old.values, DEAD, 0), np.delete(new.values, DEAD, 0))
+        assert not new.values[DEAD].any() or index == 2
+
+
+def alive(**options: Any) -> Graph:
+    """So many products that they and a large bias do not fit, and yet the result is no single integer."""
+    return layer("Gemm", scale=3e-8, bias=2**31 - 2**20, small=127, terms=20_000, out=Grid(0.02, 0), **options)
+
+
+def test_a_channel_that_gives_several_is_refused_with_a_way_out_that_works() -> None:
+    with pytest.raises(ArtefactError, match="may not fit 32 bits") as caught:
+        exporter.export(alive().output(), ExportOptions())
+    assert "--requantize" in caught.value.mend
+    exported = exporter.export(alive().output(), ExportOptions(requantize=True))
+    (told,) = exported.approximations
+    assert told.what == "channels whose sums do not fit 32 bits got a larger weight scale"
+    assert told.max_error_lsb == 0.5 * 2  # a scale twice as large
+    assert np.abs(difference(alive(), exported.content, "reference")[:, DEAD]).max() <= 1
+
+
+def test_a_float_bias_of_a_dead_channel_finds_a_grid() -> None:
+    graph = Graph()
+    weights = np.random.default_rng(0).integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
+    weights[DEAD] = 0
+    steps = np.full(8, 1e-3, np.float32)
+    steps[DEAD] = 1e-20
+    bias = np.full(8, 2e-5 * 500, np.float32)
+    bias[DEAD] = 0.7
+    inputs = [graph.input("x", ["N", 3, 5, 5], IN), graph.stored("w", weights, steps), graph.constant("b", bias)]
+    graph.op("Conv", inputs, "y", OUT, kernel_shape=[3, 3])
+    exported = exporter.export(graph.output(), ExportOptions(requantize=True))
+    assert operators(exported.content) == ["CONV_2D"]
+    assert not difference(graph, exported.content, "reference")[:, DEAD].any()
+
+
+@settings(max_examples=60)
+@given(
+    op=st.sampled_from(["Conv", "ConvTranspose", "Gemm"]),
+    scale=st.floats(-20, -2).map(lambda e: 10.0**e),
+    bias=st.sampled_from([LOWEST, 2**31 - 1, -(2**30), 2**29, 12345]),
+    small=st.sampled_from([0, 1, 8, 127]),
+    relu=st.booleans(),
+)
+def test_no_scale_and_bias_give_another_integer(op: str, scale: float, bias: int, small: int, relu: bool) -> None:
+    graph = layer(op, scale=scale, bias=bias, small=small, relu=relu)
+    try:
+        exported = exporter.export(graph.output(), ExportOptions())
+    except ArtefactError as refusal:
+        assert "--requantize" in refusal.mend  # noqa: PT017
+        exported = exporter.export(graph.output(), ExportOptions(requantize=True))
+    assert np.abs(difference(graph, exported.content, "reference")).max() <= 1
