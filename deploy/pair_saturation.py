@@ -73,12 +73,17 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
     """
     if capabilities.saturating_pairs == "never" or detect(artefact) != "onnx":
         return ()
-    from edgeq.exporters.onnx import read
+    from edgeq.exporters.onnx import read_as_written
     from edgeq.qdq import read_qdq
+    from edgeq.qdq_x86 import on_x86
     from edgeq.saturation import pair_sums
 
-    found = pair_sums(read_qdq(read(artefact), islands=True), any_order=capabilities.saturating_pairs == "any")
-    return tuple(LayerSaturation.of(sums) for sums in found if sums.can_saturate)
+    any_order = capabilities.saturating_pairs == "any"
+    source = read_as_written(artefact)
+    graph = read_qdq(source, islands=True)
+    exact = frozenset[str]() if any_order else on_x86(source, graph).exact(graph)
+    found = pair_sums(graph, any_order=any_order)
+    return tuple(LayerSaturation.of(sums) for sums in found if sums.can_saturate and sums.tensor not in exact)
 
 
 def with_counts(

@@ -81,12 +81,21 @@ def parse(content: bytes, what: str) -> ir.Model:
 
 
 def read(path: Path) -> ir.Model:
-    """Read an ONNX file; external data is read only from inside its folder, and is in memory afterwards.
-
-    A QOperator file comes out in its QDQ form.
+    """Read an ONNX file; a QOperator file comes out in its QDQ form.
 
     Raises:
-        ArtefactError: missing, empty, broken, of another kind, with external data outside its folder, or quantised dynamically.
+        ArtefactError: see :func:`read_as_written`; or it is quantised dynamically.
+    """
+    quantized = as_qdq(read_as_written(path))
+    require_static(quantized.graph)
+    return quantized
+
+
+def read_as_written(path: Path) -> ir.Model:
+    """Read an ONNX file; external data is read only from inside its folder, and is in memory afterwards.
+
+    Raises:
+        ArtefactError: missing, empty, broken, of another kind, or with external data outside its folder.
     """
     import onnx  # protobuf parsing only
 
@@ -104,9 +113,7 @@ def read(path: Path) -> ir.Model:
     model = _deserialize(proto, str(path))
     if not in_order(proto.graph):
         model.graph.sort()
-    quantized = as_qdq(model)
-    require_static(quantized.graph)
-    return quantized
+    return model
 
 
 def _proto(content: bytes, what: str) -> onnx.ModelProto:

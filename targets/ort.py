@@ -224,7 +224,7 @@ class OrtSession(SampleSession):
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
         self.set_sample(sample)
-        values = self._run([tensor.value for tensor in self._readable])
+        values = self._run([tensor.value for tensor in self._readable]) if self._readable else []  # no names would mean all outputs
         return {tensor.name: value for tensor, value in zip(self._readable, values, strict=True)}
 
     def _run(self, names: Sequence[str]) -> list[NDArray[np.generic]]:

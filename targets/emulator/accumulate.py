@@ -6,8 +6,8 @@ Almost all of them are still added by matrix products: a block of taps is only w
 or its negative products alone could carry out of range.
 
 ``vpmaddubsw``, which AVX2 has in place of a dot product, multiplies unsigned by signed bytes and adds neighbours with
-saturation at 16 bits; the results then go to 32-bit accumulators (Intel SDM, PMADDUBSW). It sees activations as they are
-stored, so their zero point is not taken off before but after: out of the bias.
+saturation at 16 bits; the results then go to 32-bit accumulators (Intel SDM, PMADDUBSW). It sees activations
+and weights as they are stored, so their zero points are not taken off before but after: out of the bias, by sums of rows and columns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ _WALKED = 1 << 20  # products of sums that are walked through at once
 _FLOAT32 = 2**24
 
 
-def accumulate(rows: Tensor, weights: Tensor, start: Tensor | None, profile: Profile, zero_point: int = 0) -> tuple[Tensor, Tally]:
+def accumulate(
+    rows: Tensor,
+    weights: Tensor,
+    start: Tensor | None,
+    profile: Profile,
+    zero_point: int = 0,
+    weight_zero: tuple[int, ...] = (0,),
+) -> tuple[Tensor, Tally]:
     """``start + rows @ weights.T`` as a machine adds; see :class:`edgeq.targets.emulator.numerics.Accumulate`.
 
     Args:
@@ -40,9 +47,10 @@ def accumulate(rows: Tensor, weights: Tensor, start: Tensor | None, profile: Pro
         start: what the accumulators hold at first, (channels,) or None for zeros.
         profile: width, overflow and pairing.
         zero_point: of the stored activations, which pairs are made of.
+        weight_zero: of the stored weights likewise: one, or one of each channel.
     """
     if profile.products == "pairs-int16":
-        sums, tally = _in_pairs(rows, weights, start, zero_point)
+        sums, tally = _in_pairs(rows, weights, start, zero_point, weight_zero)
         wrapped, beyond = wrap(sums, profile)
         return wrapped, Tally(tally.sums, tally.steps, beyond.overflowed, tally.pairs, tally.wrong + beyond.wrong)
     if profile.overflow == "wrap":
@@ -140,11 +148,11 @@ def _walk(held: Tensor, hit: Tensor, products: Tensor, bounds: tuple[int, int]) 
 # ---- pairs of products that saturate ----------------------------------------------------------------------------------
 
 
-def _in_pairs(rows: Tensor, weights: Tensor, start: Tensor | None, zero_point: int) -> tuple[Tensor, Tally]:
+def _in_pairs(rows: Tensor, weights: Tensor, start: Tensor | None, zero_point: int, weight_zero: tuple[int, ...]) -> tuple[Tensor, Tally]:
     stored = rows + zero_point
     largest = int(stored.amax()) if stored.numel() else 0
     sums = exact(rows, weights, start)
-    even, odd = _neighbours(weights)
+    even, odd = _neighbours(weights + torch.tensor(weight_zero, dtype=weights.dtype).reshape(-1, 1))
     before, after = (each.contiguous() for each in _neighbours(stored))
     lost = torch.zeros(sums.shape, dtype=torch.int64)
     pairs = 0

@@ -12,6 +12,7 @@ import torch
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.qdq import QdqConstant, QdqTensor, read_qdq
 from edgeq.qdq_macs import macs_of
+from edgeq.qdq_x86 import on_x86
 from edgeq.targets._onnx_graph import QdqView, only_input
 from edgeq.targets.emulator import onnx_operators
 from edgeq.targets.emulator.onnx_op import OnnxOp, levels_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.qdq import Operand, QdqGraph, QdqOutput
+    from edgeq.qdq_x86 import X86Kernels
     from edgeq.targets._onnx_graph import Readable
     from edgeq.targets.emulator.numerics import Profile
     from edgeq.targets.emulator.program import WorkKind
@@ -41,14 +43,16 @@ def read_onnx(model: onnx.ModelProto, path: Path, profile: Profile) -> Program:
     """
     import onnx_ir as ir
 
-    graph = read_qdq(ir.from_proto(model))
+    source = ir.from_proto(model)
+    graph = read_qdq(source)
     if len(graph.inputs) != 1 or not graph.outputs:
         raise ArtefactError(
             f"{path} has {len(graph.inputs)} quantised inputs, and edgeq runs models with one", mend="make the others constants"
         )
     kind = only_input(model).type.tensor_type.elem_type
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
-    return _Compiler(graph, profile, kind != ir.DataType.FLOAT, QdqView(model).quantized(), opset).program()
+    x86 = on_x86(source, graph) if profile.kernels == "ort" else None
+    return _Compiler(graph, profile, kind != ir.DataType.FLOAT, QdqView(model).quantized(), opset, x86).program()
 
 
 @dataclass(slots=True)
@@ -58,6 +62,7 @@ class _Compiler:
     integer_input: bool
     readable: Sequence[Readable]
     opset: int
+    x86: X86Kernels | None
     slots: list[Slot] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
     constants: dict[int, Tensor] = field(default_factory=dict)
@@ -73,7 +78,7 @@ class _Compiler:
         errors = []
         for view in self.graph.ops:
             try:
-                self._add(OnnxOp(view, self.profile, self.opset))
+                self._add(OnnxOp(view, self.profile, self.opset, self.x86))
             except TargetError as error:
                 errors.append(error)
                 self._slot(view.output)
@@ -142,4 +147,5 @@ def _work(op: OnnxOp, kind: WorkKind, data: tuple[int, ...]) -> Work:
 def _bits(constant: QdqConstant) -> int:
     """The width that a constant's levels need."""
     levels = levels_of(constant)
-    return int(max(levels.max(initial=0), -levels.min(initial=0) - 1)).bit_length() + 1
+    needed = int(max(levels.max(initial=0), -levels.min(initial=0) - 1)).bit_length() + 1
+    return needed if constant.params is None else min(needed, constant.params.bits)

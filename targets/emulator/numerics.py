@@ -57,7 +57,8 @@ class Profile:
         weight_bits: the least and the greatest width of weights.
         activation_bits: the least and the greatest width of activations.
         per_channel: whether weights may have a scale for each channel.
-        kernels: whose integer kernels compute softmax and the like.
+        kernels: whose integer kernels compute softmax and the like; with ``ort`` what ONNX Runtime's optimiser makes of a QDQ file
+            for x86 counts too.
         binary: whether sums of one-bit products are counted by XNOR and popcount.
         beyond: what becomes of a layer with wider operands: the file is refused, or the layer is left to a ``host`` that
             computes it in 32 bits.
@@ -77,7 +78,7 @@ class Profile:
     activation_bits: tuple[int, int] = (1, 16)
     per_channel: bool = True
     binary: bool = False
-    kernels: Literal["litert", "tflm"] = "litert"
+    kernels: Literal["litert", "tflm", "ort"] = "litert"
     beyond: Literal["refuse", "host"] = "refuse"
     source: str = ""
     costs: Costs | None = None

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 
+from edgeq.errors import TargetError
 from edgeq.qdq import QdqConstant
 from edgeq.qdq_norm import NORMALIZATION, UNFOLDED_BIAS, UNFOLDED_SCALE
+from edgeq.targets.emulator import ort_kernels
 from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window
 from edgeq.targets.emulator.float_order import Nested, order_of
 from edgeq.targets.emulator.numerics import Factors
@@ -61,6 +63,8 @@ def conv(op: OnnxOp) -> Built:
     levels = constants.levels if constants.levels.ndim == 4 else constants.levels[:, :, None]
     if levels.ndim != 4:
         raise op.refused(f"its weights have {constants.levels.ndim} dimensions")
+    if op.left_in_float:
+        raise _in_float(op)
     window = window_of(op, constants.levels.shape[2:], int(op.number("group", 1)))
     return (0,), on_lines(op, _convolution(op, constants, levels, window)), "dot"
 
@@ -77,8 +81,10 @@ def _convolution(op: OnnxOp, constants: _Weights, levels: NDArray[np.float32], w
 def _integers(op: OnnxOp, constants: _Weights, levels: NDArray[np.float32], window: Window) -> Convolution:
     weights = torch.from_numpy(np.ascontiguousarray(levels))
     start = _start(op, constants)
-    depthwise = window.groups > 1 and weights.shape[1] == 1 and weights.shape[0] == window.groups
+    depthwise = weights.shape[1] == 1 and weights.shape[0] == window.groups
     operands = _operands(op, weights.permute(0, 2, 3, 1).flatten(1), depthwise=depthwise)
+    if op.on_ort and operands is not None and len(operands.weight_zero) > 1:
+        raise op.refused("its weights have several zero points, with which ONNX Runtime stops")
     accumulator = Accumulator.of(op.name, op.profile, largest_sum(weights, start, op.range(0).largest), operands)
     return Convolution(
         weights.to(accumulator.dtype).contiguous(memory_format=torch.channels_last),
@@ -157,7 +163,10 @@ def _rows(op: OnnxOp, constants: _Weights, *, transposed: bool) -> Built:
 
 def _product(op: OnnxOp) -> Built:
     taps, (rows, columns) = op.shape(0)[-1], op.view.output.shape[-2:]
-    accumulator = Accumulator.of(op.name, op.profile, taps * op.range(0).largest * op.range(1).largest)
+    ends = torch.tensor([[float(end)] * 2 for end in (op.range(1).low, op.range(1).high)])
+    zeros = (op.stored_zero(1),)
+    operands = Operands(ends, op.range(0), op.stored_zero(0), op.carrier(0), False, zeros, op.carrier(1)) if op.on_ort else None
+    accumulator = Accumulator.of(op.name, op.profile, taps * op.range(0).largest * op.range(1).largest, operands)
     scale = np.asarray(op.grid(1).scale, np.float32)
     if not op.is_real:
         return (0, 1), Product((False, False), accumulator, _finish(op, scale, op.profile.rounding), op.view.output.shape), "dot"
@@ -291,9 +300,26 @@ def _bias(op: OnnxOp, channels: int, scale: NDArray[np.float32]) -> tuple[NDArra
     return wide, steps
 
 
-def _operands(op: OnnxOp, weights: Tensor, *, depthwise: bool = False) -> Operands:
-    grid = op.grid(0)
-    return Operands(weights, op.range(0), int(grid.zero_point), grid.dtype, depthwise)
+def _operands(op: OnnxOp, weights: Tensor, *, depthwise: bool = False) -> Operands | None:
+    """What a layer multiplies; None for one that ONNX Runtime leaves in float."""
+    if op.left_in_float:
+        return None
+    if op.x86 is None:  # weights are signed and have no zero point
+        return Operands(weights, op.range(0), op.stored_zero(0), op.carrier(0), depthwise)
+    params = op.operand(1).params
+    zeros = (0,) if params is None else tuple(int(zero) for zero in params.zero_point.reshape(-1))
+    zeros = zeros[:1] if len(set(zeros)) == 1 else zeros
+    return Operands(weights, op.range(0), op.stored_zero(0), op.carrier(0), depthwise, zeros, op.carrier(1))
+
+
+def _in_float(op: OnnxOp) -> TargetError:
+    """A convolution in float is blocked for vectors, and added up in an order of its own."""
+    what = f"ONNX Runtime computes {op.view.op_type} {op.view.name!r} in float on this machine: {op.left_in_float}"
+    return TargetError(
+        f"{what}; the emulator does not go through that",
+        mend=f"edgeq export FILE --for emulator:{op.profile.name} makes int8 activations uint8, which it computes in integers; "
+        "edgeq audit FILE --target ort-cpu tells what else keeps layers in float",
+    )
 
 
 def _start(op: OnnxOp, constants: _Weights) -> Tensor | None:
@@ -307,6 +333,8 @@ def _start(op: OnnxOp, constants: _Weights) -> Tensor | None:
 
 def _finish(op: OnnxOp, scale: NDArray[np.float32], rounding: str) -> Finish:
     real = float(op.grid(0).scale) * scale.astype(np.float64) / float(op.output_grid.scale)
+    if op.on_ort:
+        real = ort_kernels.factor(op, scale)
     return Finish(Factors.of(real), op.landing, rounding)  # type: ignore[arg-type]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.qdq import Operand, QdqOp
+    from edgeq.qdq_x86 import X86Kernels
     from edgeq.quant import QuantParams
     from edgeq.targets.emulator.numerics import Profile
 
@@ -28,11 +29,13 @@ class OnnxOp:
         view: what it is.
         profile: the machine.
         opset: ONNX's operator set, which decides how some are computed.
+        x86: what ONNX Runtime on x86 makes of the file; None for a machine that is none.
     """
 
     view: QdqOp
     profile: Profile
     opset: int
+    x86: X86Kernels | None = None
 
     @property
     def name(self) -> str:
@@ -42,7 +45,17 @@ class OnnxOp:
     @property
     def is_real(self) -> bool:
         """Whether the machine computes in float between integers, as ONNX says."""
-        return self.profile.rounding == "half-even"
+        return self.profile.rounding == "half-even" or bool(self.left_in_float)
+
+    @property
+    def left_in_float(self) -> str:
+        """Why ONNX Runtime on x86 computes it in float; empty where it does not, and on other machines."""
+        return "" if self.x86 is None else self.x86.in_float.get(self.view.output.name, "")
+
+    @property
+    def on_ort(self) -> bool:
+        """Whether ONNX Runtime's integer kernels compute it."""
+        return self.profile.kernels == "ort" and not self.is_real
 
     def operand(self, position: int) -> Operand:
         """An operand that has to be there.
@@ -95,6 +108,26 @@ class OnnxOp:
         """The bounds of the result's levels."""
         zero = int(self.output_grid.zero_point)
         return Landing(0, self.view.output.low - zero, self.view.output.high - zero)
+
+    @property
+    def stored_landing(self) -> tuple[int, int, int]:
+        """Zero point, least and greatest integer of the result as the machine holds it."""
+        output = self.view.output
+        shift = 0 if self.x86 is None else self.x86.shift_of(output)
+        return int(self.output_grid.zero_point) + shift, output.low + shift, output.high + shift
+
+    def stored_zero(self, position: int) -> int:
+        """The zero point of an operand as the machine holds it."""
+        operand = self.operand(position)
+        shift = self.x86.shift_of(operand) if self.x86 is not None and isinstance(operand, QdqTensor) else 0
+        return int(self.grid(position).zero_point) + shift
+
+    def carrier(self, position: int) -> str:
+        """The type of an operand as the machine holds it; empty for a constant in float."""
+        operand = self.operand(position)
+        if self.x86 is not None and isinstance(operand, QdqTensor):
+            return self.x86.held[operand.name]
+        return "" if operand.params is None else operand.params.dtype
 
     def numbers(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """An attribute that is a list of whole numbers."""

@@ -13,7 +13,7 @@ from edgeq.multipliers import mean_multiplier
 from edgeq.pointwise import UNARY, evaluate
 from edgeq.qdq import MOVES, QdqConstant, QdqTensor
 from edgeq.quant import CARRIER_RANGE
-from edgeq.targets.emulator import formulas, moves, onnx_dot, real_pools
+from edgeq.targets.emulator import formulas, moves, onnx_dot, ort_kernels, real_pools
 from edgeq.targets.emulator.dot import Finish
 from edgeq.targets.emulator.elementwise import elementwise
 from edgeq.targets.emulator.moves import Move
@@ -99,6 +99,8 @@ def _binary(op: OnnxOp) -> Built:
     grids = [op.grid(0), op.grid(1)]
     if op.is_real:
         formula = formulas.in_float(lambda a, b: _computed(kind, a, b), grids, op.output_grid, landing)
+    elif op.on_ort:
+        formula = ort_kernels.product(op) if kind == "Mul" else ort_kernels.total(op)
     elif kind == "PRelu":
         formula = formulas.prelu(grids[0], grids[1], op.output_grid, landing, rounding)
     elif kind == "Mul":
@@ -142,6 +144,8 @@ def _function(op: OnnxOp) -> Kernel:
 
 
 def _softmax(op: OnnxOp) -> Built:
+    if op.on_ort:
+        return (0,), ort_kernels.softmax(op, int(op.number("axis", -1))), "elementwise"
     if not op.is_real:
         raise op.refused("machines compute it each in their own way")
     axis, logarithm = int(op.number("axis", -1)) + 1, op.view.op_type == "LogSoftmax"
@@ -184,8 +188,9 @@ def _average_pool(op: OnnxOp) -> Built:
     counted = bool(op.number("count_include_pad", 0))
     if op.number("ceil_mode", 0):
         raise op.refused("it rounds its size up")
-    if op.is_real or op.profile.rounding == "half-even-float32":
-        pooled: Kernel = real_pools.average_pool(kernel, window, op, counted=counted)
+    if op.is_real or op.on_ort:
+        average = ort_kernels.average_pool if op.on_ort else real_pools.average_pool
+        pooled: Kernel = average(kernel, window, op, counted=counted)
         return (0,), onnx_dot.on_lines(op, pooled), "pool"
     if kernel == op.shape(0)[2:] and not any(window.padding):
         return _mean_over(op, (2, 3))
@@ -201,6 +206,9 @@ def _average_pool(op: OnnxOp) -> Built:
 def _mean(op: OnnxOp) -> Built:
     whole = op.view.op_type == "GlobalAveragePool"
     axes = tuple(range(2, len(op.shape(0)))) if whole else op.numbers("axes")
+    if op.on_ort:
+        finish = Finish(ort_kernels.mean_factor(op, math.prod(op.shape(0)[axis] for axis in axes)), op.landing, op.profile.rounding)
+        return (0,), moves.mean(axes, op.view.output.shape, finish), "pool"
     if not op.is_real:
         return _mean_over(op, axes)
     return (0,), real_pools.mean(axes, op, pooled=whole), "pool"

@@ -49,16 +49,16 @@ def average_pool(kernel: tuple[int, int], window: Window, op: OnnxOp, *, counted
     def pooled(x: Tensor) -> Tensor:
         images = window.pad(as_images(_real(op, x), channels_last=False))
         count = window.pad(torch.ones(1, 1, *op.shape(0)[2:]))
-        taps = _taps(images, kernel, window)
+        taps = taps_of(images, kernel, window)
         columns = [sum_of(column) for column in zip(*taps, strict=True)] if in_vectors else [tap for row in taps for tap in row]
         total = sum_of(columns)
-        divisor = math.prod(kernel) if counted else sum_of([sum_of(row) for row in _taps(count, kernel, window)])
+        divisor = math.prod(kernel) if counted else sum_of([sum_of(row) for row in taps_of(count, kernel, window)])
         return _landed(op, (total / divisor).reshape(x.shape[0], -1))
 
     return Move(pooled)
 
 
-def _taps(images: Tensor, kernel: tuple[int, int], window: Window) -> list[list[Tensor]]:
+def taps_of(images: Tensor, kernel: tuple[int, int], window: Window) -> list[list[Tensor]]:
     """The image as each tap of the window sees it, row by row."""
     spans = [(size - 1) * dilation for size, dilation in zip(kernel, window.dilation, strict=True)]
     high, wide = images.shape[2] - spans[0], images.shape[3] - spans[1]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from edgeq.targets.emulator.program import Log
 
 _FLOAT32_BITS = 24
-_UNSIGNED_BYTE = "uint8"
+_UNSIGNED_BYTE, _SIGNED_BYTE = "uint8", "int8"
+_BYTES, _BYTE_BITS = (_SIGNED_BYTE, _UNSIGNED_BYTE), 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +34,8 @@ class Operands:
         zero_point: of the input as stored.
         carrier: the type in which the input is stored.
         depthwise: whether each channel has one filter of its own and meets no other channel.
+        weight_zero: the zero point of the weights as stored, or one of each channel.
+        weight_carrier: the type in which the weights are stored; empty for levels without a zero point.
     """
 
     weights: Tensor
@@ -40,6 +43,8 @@ class Operands:
     zero_point: int = 0
     carrier: str = ""
     depthwise: bool = False
+    weight_zero: tuple[int, ...] = (0,)
+    weight_carrier: str = ""
 
     @property
     def weight_bits(self) -> int:
@@ -47,7 +52,8 @@ class Operands:
         if bool((self.weights.abs() == 1).all()):
             return 1
         least, greatest = (int(each) for each in torch.aminmax(self.weights)) if self.weights.numel() else (0, 0)
-        return max(greatest, -least - 1).bit_length() + 1
+        needed = max(greatest, -least - 1).bit_length() + 1
+        return min(needed, _BYTE_BITS) if self.weight_carrier in _BYTES else needed  # a zero point makes levels of 9 bits of bytes
 
     @property
     def input_bits(self) -> int:
@@ -58,10 +64,13 @@ class Operands:
     def in_pairs(self) -> bool:
         """Whether a machine that adds pairs does so here, and a pair can saturate.
 
-        Signed activations and channels by themselves take other kernels, which widen to 16 bits before they multiply.
+        Only uint8 activations and int8 weights meet in pairs; other types, and channels by themselves, take kernels that widen
+        to 16 bits before they multiply.
         """
-        unsigned = self.carrier == _UNSIGNED_BYTE and not self.depthwise
-        return unsigned and pairs_can_saturate(self.weights, self.inputs.high + self.zero_point)
+        if self.carrier != _UNSIGNED_BYTE or self.weight_carrier == _UNSIGNED_BYTE or self.depthwise:
+            return False
+        zeros = torch.tensor(self.weight_zero, dtype=self.weights.dtype).reshape(-1, 1)
+        return pairs_can_saturate(self.weights + zeros, self.inputs.high + self.zero_point)
 
     @property
     def binary(self) -> bool:
@@ -80,6 +89,7 @@ class Accumulator:
         fits: whether no sum can leave the machine's accumulator and no product is lost; then only the result matters.
         zero_point: of the input as stored.
         binary: whether the machine counts bits in this layer.
+        weight_zero: the zero point of the weights as stored, or one of each channel.
     """
 
     name: str
@@ -88,6 +98,7 @@ class Accumulator:
     fits: bool
     zero_point: int = 0
     binary: bool = False
+    weight_zero: tuple[int, ...] = (0,)
 
     @classmethod
     def of(cls, name: str, profile: Profile, largest: float, operands: Operands | None = None) -> Accumulator:
@@ -102,7 +113,9 @@ class Accumulator:
         fits = not pairs and largest < 2.0 ** (profile.accumulator_bits - 1)
         binary = fits and profile.binary and operands is not None and operands.binary
         machine = profile if pairs else replace(profile, products="exact")
-        return cls(name, machine, largest, fits and not binary, 0 if operands is None else operands.zero_point, binary)
+        if operands is None:
+            return cls(name, machine, largest, fits)
+        return cls(name, machine, largest, fits and not binary, operands.zero_point, binary, operands.weight_zero)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -119,7 +132,7 @@ class Accumulator:
         if self.binary:
             counted = binary_sums(rows, weights)
             return self.exact(counted if start is None else counted + start.to(torch.int64), rows.shape[1], log)
-        sums, tally = accumulate(rows, weights, start, self.profile, self.zero_point)
+        sums, tally = accumulate(rows, weights, start, self.profile, self.zero_point, self.weight_zero)
         log.add(self.name, tally)
         return sums
 

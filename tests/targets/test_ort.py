@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests import onnx_models
+from tests import onnx_models, x86_graphs
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor, QuantParams
@@ -76,6 +76,17 @@ def test_reading_optimised_tensors_leaves_operators_and_answers_alone(tmp_path: 
         shown = reading.tensors(images)
         assert reading.facts["readable"] == f"{len(shown)} of 5 tensors"
         assert len(shown) == (5 if carrier == "uint8" else 1)
+
+
+def test_a_graph_of_which_nothing_can_be_read_shows_nothing(tmp_path: Path) -> None:
+    """In int8, asking for any tensor keeps operators from being fused: seen where an x86 processor runs it."""
+    graph = x86_graphs.chain("int8")
+    path = tmp_path / "model.onnx"
+    onnx.save(graph.proto(graph.nodes[-1].output[0], opset=17), path)
+    images = np.zeros((2, 4, 8, 8), np.float32)
+    with cpu.open(path, intermediates=True) as session, cpu.open(path) as plain:
+        assert set(session.tensors(images)) == set(session.grids)
+        assert np.array_equal(session.run(images), plain.run(images))
 
 
 def test_a_float_model_shows_every_float_tensor_of_the_reference(tmp_path: Path) -> None:

@@ -181,6 +181,25 @@ def test_pairs_saturate_at_16_bits(seed: int, taps: int, zero_point: int) -> Non
     assert tally.steps == 6 * 5 * ((taps + 1) // 2)
 
 
+def test_pairs_are_made_of_weights_as_they_are_stored() -> None:
+    """Zero points of both sides change no pair, and come off the sums afterwards; a zero point for each channel too."""
+    random = np.random.default_rng(4)
+    stored, weights = random.integers(0, 256, (6, 9)), random.integers(-128, 128, (3, 9))
+    zeros = np.array([-3, 0, 100])
+    found, tally = accumulate(
+        torch.from_numpy(stored - 17).float(),
+        torch.from_numpy(weights - zeros[:, None]).float(),
+        None,
+        machine(products="pairs-int16"),
+        17,
+        tuple(zeros.tolist()),
+    )
+    cut, pairs = pairs_written_out(stored, weights)
+    lost = cut - stored @ weights.T
+    assert np.array_equal(found.numpy(), (stored - 17) @ (weights - zeros[:, None]).T + lost)
+    assert tally.pairs == pairs > 0
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64" or "avx2" not in Path("/proc/cpuinfo").read_text(), reason="needs AVX2 itself")
 def test_pairs_are_those_of_the_instruction(tmp_path: Path) -> None:
     (tmp_path / "dot.c").write_text(AVX2)
