@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import edgeq
+from edgeq.deploy.answers import require_accuracy
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes, write_json
 from edgeq.machine import fingerprint
@@ -70,7 +71,12 @@ class Baseline:
 
     @classmethod
     def of(cls, observed: Observed, split: str) -> Baseline:
-        """The baseline that a run makes."""
+        """The baseline that a run makes.
+
+        Raises:
+            UsageError: a stage of it has no accuracy.
+        """
+        require_accuracy(observed.answering.items())
         comparison = observed.comparison
         stages = {stage.name: Entry(observed.answers[stage.name] == observed.labels, stage.size_bytes) for stage in comparison.stages}
         return cls(comparison.data, split, comparison.samples, hash_ids(observed.ids), comparison.reference, stages, _context())

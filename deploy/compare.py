@@ -6,12 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from edgeq.deploy.answers import agreement, answering, joined, remarks
 from edgeq.deploy.chain import cause
 from edgeq.deploy.observing import StageFailed, observe, open_all, select
 from edgeq.errors import UsageError
-from edgeq.metrics import DriftMeter, accuracy, top1
+from edgeq.metrics import DriftMeter
 from edgeq.quant import QuantizedTensor
 from edgeq.results import Comparison, Hop, Stage
 
@@ -19,12 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
+    from edgeq.deploy.answers import Answering
     from edgeq.deploy.chain import Pair
     from edgeq.deploy.observing import Opened, Seen
-    from edgeq.results import Accuracy, Drift, Failure
+    from edgeq.results import Drift, Failure
 
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on this many samples, the first ones: millions of values each, at a bearable price."""
@@ -39,13 +40,15 @@ class Observed:
         comparison: the summary.
         ids: the samples' ids, int64, (samples,).
         labels: the true classes, int64, (samples,).
-        answers: stage name to the class it answers, int64, (samples,).
+        answers: stage name to the class it answers, int64, (samples,), of stages that have an accuracy.
+        answering: stage name to how its outputs are read.
     """
 
     comparison: Comparison
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     answers: Mapping[str, NDArray[np.int64]]
+    answering: Mapping[str, Answering]
 
 
 def compare(
@@ -107,11 +110,11 @@ def examine(
         try:
             with ExitStack() as stack:
                 opened = open_all(pairs, stack, threads=threads, tensors=tensors)
-                run = _Run(opened, names)
+                run = _Run(opened, names, source)
                 for seen in observe(opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0):
                     run.add(seen)
                     progress(run.samples, len(part))
-                return run.finish(source, part, failures)
+                return run.finish(part, failures)
         except StageFailed as failed:
             pairs.remove(failed.pair)
             if not pairs or failed.pair == reference:
@@ -164,49 +167,57 @@ def _shape(tensor: QuantizedTensor | NDArray[np.float32]) -> tuple[int, ...]:
 class _Run:
     """Accumulates one comparison."""
 
-    def __init__(self, opened: Sequence[Opened], names: Mapping[Path, str]) -> None:
-        self.opened, self.names = opened, names
+    def __init__(self, opened: Sequence[Opened], names: Mapping[Path, str], source: DataSource) -> None:
+        self.opened, self.names, self.source = opened, names, source
         self.hops = [_HopMeter(i, i + 1) for i in range(len(opened) - 1)]
         self.from_first = [self.hops[i - 1] if i == 1 else _HopMeter(0, i) for i in range(1, len(opened))]
-        self.answers: list[list[NDArray[np.int64]]] = [[] for _ in opened]
+        self.answering: list[Answering] = []
+        self.answers: list[list[NDArray[np.int64] | None]] = [[] for _ in opened]
         self.samples = 0
 
     def add(self, seen: Sequence[Seen]) -> None:
         for meter in {id(meter): meter for meter in (*self.hops, *self.from_first)}.values():
             meter.add(seen)
-        for answers, one in zip(self.answers, seen, strict=True):
-            answers.append(top1(one.output))
+        if not self.answering:
+            described = ((stage.pair.artefact, stage.session.output) for stage in self.opened)
+            self.answering = [answering(*each, one.output.shape[1:], self.source) for each, one in zip(described, seen, strict=True)]
+        for kept, how, one in zip(self.answers, self.answering, seen, strict=True):
+            kept.append(how.of(one.output))
         self.samples += len(seen[0].output)
-        self.values = seen[0].output[0].size
 
-    def finish(self, source: DataSource, part: Split, failures: Sequence[Failure]) -> Observed:
-        answers = [np.concatenate(parts) for parts in self.answers]
-        labelled = self.values == len(source.classes)
+    def finish(self, part: Split, failures: Sequence[Failure]) -> Observed:
+        answers = [joined(parts) for parts in self.answers]
         stages = tuple(
-            self._stage(opened, mine, answers[0], part, accuracy(mine == part.labels) if labelled else None)
-            for opened, mine in zip(self.opened, answers, strict=True)
+            self._stage(opened, how, mine, answers[0], part) for opened, how, mine in zip(self.opened, self.answering, answers, strict=True)
         )
+        scored = [(stage.name, how, stage.accuracy) for stage, how in zip(stages, self.answering, strict=True)]
         comparison = Comparison(
-            data=source.name,
+            data=self.source.name,
             samples=self.samples,
             reference=stages[0].name,
             stages=stages,
             hops=tuple(self._hop(meter, stages) for meter in self.hops),
             from_reference=tuple(self._hop(meter, stages) for meter in self.from_first),
             failures=tuple(failures),
+            remarks=remarks(scored, self.source),
         )
-        return Observed(comparison, part.ids, part.labels, {stage.name: mine for stage, mine in zip(stages, answers, strict=True)})
+        classes = {stage.name: mine[:, 0] for stage, mine in zip(stages, answers, strict=True) if stage.accuracy and mine is not None}
+        return Observed(comparison, part.ids, part.labels, classes, {name: how for name, how, _ in scored})
 
-    def _stage(self, opened: Opened, mine: NDArray[np.int64], reference: NDArray[np.int64], part: Split, scored: Accuracy | None) -> Stage:
-        differs = mine != reference
+    def _stage(
+        self, opened: Opened, how: Answering, mine: NDArray[np.int64] | None, reference: NDArray[np.int64] | None, part: Split
+    ) -> Stage:
+        share, differs = agreement(mine, reference)
         return Stage(
             artefact=self.names[opened.pair.artefact],
             target=opened.pair.target,
             size_bytes=opened.pair.artefact.stat().st_size,
-            accuracy=scored,
-            agreement=1 - float(differs.mean()),
-            flipped=tuple(int(sample) for sample in part.ids[differs][:MAX_FLIPPED]),
+            accuracy=how.accuracy(mine, part.labels),
+            agreement=share,
+            changed=None if differs is None else int(differs.sum()),
+            flipped=() if differs is None else tuple(int(sample) for sample in part.ids[differs][:MAX_FLIPPED]),
             facts=dict(opened.session.facts),
+            answers=how.kind,
         )
 
     def _hop(self, meter: _HopMeter, stages: Sequence[Stage]) -> Hop:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from edgeq.deploy.answers import require_accuracy
 from edgeq.deploy.baseline import hash_ids
-from edgeq.errors import ArtefactError, EdgeqError, GateFailed, Inconclusive, TargetError
+from edgeq.errors import EdgeqError, GateFailed, Inconclusive, TargetError
 from edgeq.metrics import mcnemar
 from edgeq.target import TARGETS
 
@@ -74,8 +75,9 @@ def judge(observed: Observed, split: str, baseline: Baseline, max_drop: float) -
 
     Raises:
         Inconclusive: the run and the baseline are not about the same samples.
-        ArtefactError: the artefacts answer with something else than one value a class, so that nothing can be judged.
+        UsageError: a stage has no accuracy; see :func:`edgeq.deploy.answers.require_accuracy`.
     """
+    require_accuracy(observed.answering.items())
     _check_samples(observed, split, baseline)
     stages = observed.comparison.stages
     reference = _correct(observed, stages[0]).mean()
@@ -115,10 +117,6 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
 
 def _check_samples(observed: Observed, split: str, baseline: Baseline) -> None:
     comparison = observed.comparison
-    if any(stage.accuracy is None for stage in comparison.stages):
-        raise ArtefactError(
-            f"the artefacts do not answer with one value for each class of {comparison.data}", mend="choose the data they were made for"
-        )
     then, now = (baseline.data, baseline.split, baseline.samples), (comparison.data, split, comparison.samples)
     if then != now:
         raise Inconclusive(

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-import numpy as np
-
 from edgeq.artefact import resolve
 from edgeq.data import batches
+from edgeq.deploy.answers import agreement, answering, joined, remarks
 from edgeq.deploy.observing import select
-from edgeq.metrics import accuracy, top1
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
@@ -58,16 +57,18 @@ class Answers:
     Attributes:
         data: the data set's name.
         samples: how many were run.
-        accuracy: of the machine's answers.
-        exact: of the answers of the reference arithmetic of the artefact's format.
-        changed: samples that the two answer differently.
+        accuracy: of the machine's answers; None where they have none.
+        exact: of the answers of the reference arithmetic of the artefact's format, likewise.
+        changed: samples that the two answer differently; None for one value a sample that is no class.
+        remarks: what a reader of the accuracies has to know, a sentence each.
     """
 
     data: str
     samples: int
-    accuracy: Accuracy
-    exact: Accuracy
-    changed: int
+    accuracy: Accuracy | None
+    exact: Accuracy | None
+    changed: int | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def predict(
         answers = None
         if source is not None:
             with TARGETS.load(EMULATOR).open(path, threads=threads) as exact:
-                answers = _compare(session, exact, select(source, split, limit), source, progress)
+                answers = _compare(path, session, exact, select(source, split, limit), source, progress)
         profile, layers = session.profile, tuple(_layer(report, session.profile) for report in session.layers())
     return Prediction(
         artefact=path.name,
@@ -157,14 +158,29 @@ def assumed_figures(profile: Profile) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name, figure in figures if figure.assumed))
 
 
-def _compare(machine: Session, exact: Session, part: Split, source: DataSource, progress: Callable[[int, int], None]) -> Answers:
-    found: list[NDArray[np.int64]] = []
-    for images, labels in batches(part, source, BATCH):
-        found.append(np.stack([top1(machine.run(images)), top1(exact.run(images)), labels]))
-        progress(sum(each.shape[1] for each in found), len(part))
-    answers, reference, labels = np.concatenate(found, 1)
-    changed = int((answers != reference).sum())
-    return Answers(source.name, len(part), accuracy(answers == labels), accuracy(reference == labels), changed)
+def _compare(
+    path: Path, machine: Session, exact: Session, part: Split, source: DataSource, progress: Callable[[int, int], None]
+) -> Answers:
+    read = answering(path, machine.output, machine.output.shape, source)
+    given: list[NDArray[np.int64] | None] = []
+    wanted: list[NDArray[np.int64] | None] = []
+    done = 0
+    for images, _ in batches(part, source, BATCH):
+        given.append(read.of(machine.run(images)))
+        wanted.append(read.of(exact.run(images)))
+        done += len(images)
+        progress(done, len(part))
+    mine, reference = joined(given), joined(wanted)
+    _, differs = agreement(mine, reference)
+    scored = read.accuracy(mine, part.labels)
+    return Answers(
+        source.name,
+        len(part),
+        scored,
+        read.accuracy(reference, part.labels),
+        None if differs is None else int(differs.sum()),
+        remarks([(path.name, read, scored)], source),
+    )
 
 
 def _layer(report: LayerReport, profile: Profile) -> LayerPrediction:

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgeq.artefact import detect, resolve
 from edgeq.data import batches
+from edgeq.deploy.answers import agreement, answering, remarks
 from edgeq.deploy.chain import Pair, require_targets, usable_targets
 from edgeq.deploy.exporting import canonical, default_stem, export
 from edgeq.deploy.observing import select
@@ -22,7 +23,7 @@ from edgeq.deploy.output_axes import Output, in_order, order_like
 from edgeq.deploy.profiling import Profiled, profile_each
 from edgeq.errors import ArtefactError, EdgeqError, TargetError, UsageError
 from edgeq.exporter import ExportOptions
-from edgeq.metrics import DriftMeter, accuracy, top1
+from edgeq.metrics import DriftMeter
 from edgeq.quant import QuantizedTensor
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
+    from edgeq.deploy.answers import Answering
     from edgeq.dialect import Dialect
     from edgeq.quant import QuantParams
     from edgeq.results import Accuracy, Profile
@@ -49,8 +51,8 @@ class SurveyRow:
         target: the target's name.
         artefact: name of the file that ran there.
         size_bytes: its size.
-        accuracy: on the data; None where there are no labels to compare with.
-        flipped: samples whose top-1 answer differs from the reference's; None for the reference itself.
+        accuracy: on the data; None where what it answers has none.
+        flipped: samples whose answer differs from the reference's; None for the reference itself.
         lsb: difference from the reference in steps of the output's grid to number of values; empty where the output has no grid.
         profile: its latency; None where it was not asked for.
         facts: what the session says about itself.
@@ -78,12 +80,14 @@ class Survey:
         samples: how many samples were used.
         reference: the target that the others are compared with.
         rows: network by network, in the order given, targets by name.
+        remarks: what a reader of the accuracies has to know, a sentence each.
     """
 
     data: str
     samples: int
     reference: str
     rows: tuple[SurveyRow, ...]
+    remarks: tuple[str, ...] = ()
 
     def require_all(self) -> None:
         """Refuse a survey with gaps.
@@ -104,6 +108,7 @@ class _Ran:
 
     pair: Pair
     outputs: NDArray[np.float32]
+    answering: Answering
     facts: Mapping[str, str]
 
     def like(self, other: _Ran) -> _Ran:
@@ -149,13 +154,16 @@ def survey(
     table = require_targets([reference]) | (require_targets(targets) if targets else usable_targets(on_request=True))
     part = select(source, split, limit)
     rows: list[SurveyRow] = []
+    told: list[tuple[str, Answering, Accuracy | None]] = []
     with TemporaryDirectory(prefix="edgeq-survey-") as folder:
         found = [_Network(resolve(path), table, Path(folder) / str(i), threads) for i, path in enumerate(networks)]
         total = sum(len(network.names(reference)) for network in found)
         done = itertools.count(1)
         for network in found:
-            rows += _rows(network, part, source, reference, seconds, lambda: progress(next(done), total))
-    return Survey(source.name, len(part), reference, tuple(rows))
+            found_rows, read = _rows(network, part, source, reference, seconds, lambda: progress(next(done), total))
+            rows += found_rows
+            told += [(f"{row.network} on {row.target}", read[row.target], row.accuracy) for row in found_rows if row.target in read]
+    return Survey(source.name, len(part), reference, tuple(rows), remarks(told, source))
 
 
 class _Network:
@@ -197,7 +205,9 @@ class _Network:
 
     def _run(self, pair: Pair, part: Split, source: DataSource) -> _Ran:
         with self.table[pair.target].open(pair.artefact, threads=self.threads) as session:
-            return _Ran(pair, _answers(session, part, source), dict(session.facts))
+            outputs = _answers(session, part, source)
+            read = answering(pair.artefact, session.output, outputs.shape[1:], source)
+            return _Ran(pair, outputs, read, dict(session.facts))
 
     def output_grid(self) -> QuantParams | None:
         """Where the network's answer lies; None for one that ends in float, or that targets can run and we cannot read."""
@@ -224,7 +234,7 @@ class _Network:
 
 def _rows(
     network: _Network, part: Split, source: DataSource, reference: str, seconds: float | None, ran: Callable[[], None]
-) -> list[SurveyRow]:
+) -> tuple[list[SurveyRow], dict[str, Answering]]:
     answers: dict[str, _Ran | EdgeqError] = {}
     for name in network.names(reference):
         answers[name] = network.try_on(name, part, source)
@@ -237,24 +247,26 @@ def _rows(
     latency = {taken.target: taken for taken in timed.profiles}
     failed = {failure.target: f"{failure.what}; {failure.mend}" for failure in timed.failures}
     rows = {
-        name: _row(one, network.reference_for(one, reference, part, source), grid, part, len(source.classes))
+        name: _row(one, network.reference_for(one, reference, part, source), grid, part)
         if isinstance(one, _Ran)
         else SurveyRow(failure=f"{one.what}; {one.mend}")
         for name, one in answers.items()
     }
-    return [
+    named = [
         replace(row, network=network.name, target=name, profile=latency.get(name), failure=failed.get(name, row.failure))
         for name, row in rows.items()
     ]
+    return named, {name: one.answering for name, one in answers.items() if isinstance(one, _Ran)}
 
 
-def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split, classes: int) -> SurveyRow:
-    answer = top1(one.outputs)
+def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split) -> SurveyRow:
+    answers = one.answering.of(one.outputs)
+    _, differs = agreement(answers, other.answering.of(other.outputs)) if other else (None, None)
     return SurveyRow(
         artefact=one.pair.artefact.name,
         size_bytes=one.pair.artefact.stat().st_size,
-        accuracy=accuracy(answer == part.labels) if one.outputs[0].size == classes else None,
-        flipped=int((answer != top1(other.outputs)).sum()) if other else None,
+        accuracy=one.answering.accuracy(answers, part.labels),
+        flipped=None if differs is None else int(differs.sum()),
         lsb=_steps(other, one, grid) if other else {},
         facts=one.facts,
     )

@@ -29,6 +29,14 @@ def show_verification(found: Verification) -> None:
     console.write_table(title, columns, [_cells(checked) for checked in ranked[:MAX_ROWS]], numbers=columns[2:6])
 
 
+def show_remarks(remarks: Sequence[str]) -> None:
+    """What a reader of the table above has to know, on standard error."""
+    from edgeq.deploy import console
+
+    for remark in remarks:
+        console.note(f"edgeq: {remark}")
+
+
 def show_failures(failures: Sequence[Failure]) -> None:
     """The stages that could not run, where there are any."""
     from edgeq.deploy import console

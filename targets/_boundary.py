@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from edgeq.target import TensorSpec
 
+WHOLE_NUMBERS = ("int32", "int64")
+"""The types of an output without a grid that stands for itself, such as the number of a class."""
+
 
 def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
     """The batch in the layout that an artefact's input has.

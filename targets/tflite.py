@@ -19,6 +19,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
 from edgeq.quant import CARRIER_RANGE, QuantParams
 from edgeq.target import Availability, Capabilities, TensorSpec
+from edgeq.targets._boundary import WHOLE_NUMBERS
 from edgeq.targets._flatbuffer import axes_in, check_model
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
@@ -164,7 +165,7 @@ class TfliteSession(SampleSession):
             raise ArtefactError(
                 f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one", mend="make the others constants"
             )
-        self.input, self.output = _spec(inputs[0], artefact), _spec(outputs[0], artefact)
+        self.input, self.output = _spec(inputs[0], artefact), _spec(outputs[0], artefact, counts=True)
         self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
         operators = interpreter._get_ops_details()  # the only way to learn what runs
         self.facts = {**_facts(operators, target, artefact), **version}
@@ -206,14 +207,15 @@ class TfliteSession(SampleSession):
         del self._interpreter
 
 
-def _spec(detail: Mapping[str, Any], artefact: Path) -> TensorSpec:
+def _spec(detail: Mapping[str, Any], artefact: Path, *, counts: bool = False) -> TensorSpec:
+    """One end of a file; an output may be whole numbers without a grid (``counts``), such as the classes that an ARG_MAX gives."""
     shape, kind = tuple(int(d) for d in detail["shape"]), np.dtype(detail["dtype"]).name
     if not shape or shape[0] != 1:
         raise ArtefactError(
             f"{artefact}: the tensor {detail['name']!r} has the shape {shape}, not a batch of one", mend="export it with batch 1"
         )
     params = _params(detail)
-    if kind != "float32" and params is None:
+    if kind != "float32" and params is None and not (counts and kind in WHOLE_NUMBERS):
         raise ArtefactError(
             f"{artefact}: {detail['name']!r} is {kind} without a scale, and edgeq feeds real numbers", mend="export with a scale"
         )

@@ -39,6 +39,8 @@ class TflmTarget(WorkerTarget):
         except TargetError as error:
             if "needs an arena" in error.what:
                 raise TargetError(error.what, mend="give it a larger one (tflm:BYTES), or make the model smaller") from error
+            if "ARG_MAX" in error.what and "INT64" in error.what:
+                raise TargetError(error.what, mend="put a Cast to int32 behind the ArgMax, and export it again") from error
             raise
 
     def variants(self) -> tuple[str, ...]:

@@ -56,18 +56,19 @@ def command(
 
 def _show(found: "Comparison", split: str) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.tables import show_failures
+    from edgeq.deploy.tables import show_failures, show_remarks
 
     columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
     title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
-    console.write_table(title, columns, [_stage_cells(stage, found.samples) for stage in found.stages], numbers=columns[1:])
+    console.write_table(title, columns, [_stage_cells(stage) for stage in found.stages], numbers=columns[1:])
+    show_remarks(found.remarks)
     show_failures(found.failures)
     if not found.hops:
         return
     hop_columns = ("from", "to", "cause", "SQNR dB", "RMSE", "largest", "worst tensor", "its SQNR dB", "off by LSB")
-    console.write_table(
-        "Drift, hop by hop", hop_columns, [_hop_cells(hop) for hop in found.hops], numbers=("SQNR dB", "RMSE", "largest", "its SQNR dB")
-    )
+    named = {stage.name for stage in found.stages if stage.answers == "classes"}  # numbers of classes are no quantities
+    rows = [_hop_cells(hop, quantities=hop.stage not in named) for hop in found.hops]
+    console.write_table("Drift, hop by hop", hop_columns, rows, numbers=("SQNR dB", "RMSE", "largest", "its SQNR dB"))
     for hop in found.hops:
         _show_tensors(hop)
 
@@ -87,33 +88,31 @@ def _show_tensors(hop: "Hop") -> None:
     console.write_table(title, columns, [_tensor_cells(drift) for drift in shown], numbers=columns[:1] + columns[2:6])
 
 
-def _stage_cells(stage: "Stage", samples: int) -> tuple[str, ...]:
+def _stage_cells(stage: "Stage") -> tuple[str, ...]:
     from edgeq.deploy.report.values import MISSING, kilobytes, percent
 
     scored = stage.accuracy
     interval = MISSING if scored is None else f"{percent(scored.low)} – {percent(scored.high)}"
-    flipped = round((1 - stage.agreement) * samples)
     return (
         stage.name,
         percent(scored.fraction if scored else None),
         interval,
         percent(stage.agreement),
-        str(flipped),
+        MISSING if stage.changed is None else str(stage.changed),
         kilobytes(stage.size_bytes),
     )
 
 
-def _hop_cells(hop: "Hop") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import decibels, general
+def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
+    from edgeq.deploy.report.values import MISSING, decibels, general
 
+    output = (decibels(hop.output.sqnr_db), general(hop.output.rmse), general(hop.output.max_abs)) if quantities else (MISSING,) * 3
     worst = min(hop.tensors, key=lambda drift: drift.sqnr_db, default=None)
     return (
         hop.source,
         hop.stage,
         hop.cause,
-        decibels(hop.output.sqnr_db),
-        general(hop.output.rmse),
-        general(hop.output.max_abs),
+        *output,
         _short(worst.tensor) if worst else "",
         decibels(worst.sqnr_db) if worst else "",
         _steps(*hop.tensors),

@@ -45,14 +45,19 @@ def command(
 def _show(found: "Prediction") -> None:
     from edgeq.deploy import console
     from edgeq.deploy.report.values import count, percent
+    from edgeq.deploy.tables import show_remarks
 
     console.write(f"{found.artefact} on {found.machine}: {found.summary}")
     if found.answers is not None:
         answers = found.answers
-        console.write(
-            f"{answers.data}, {count(answers.samples)} samples: {percent(answers.accuracy.fraction)} % right, "
-            f"{percent(answers.exact.fraction)} % in exact arithmetic; {count(answers.changed)} answered differently"
+        right = (
+            f"{percent(answers.accuracy.fraction)} % right, {percent(answers.exact.fraction)} % in exact arithmetic; "
+            if answers.accuracy is not None and answers.exact is not None
+            else ""
         )
+        changed = "no answers to compare" if answers.changed is None else f"{count(answers.changed)} answered differently"
+        console.write(f"{answers.data}, {count(answers.samples)} samples: {right}{changed}")
+        show_remarks(answers.remarks)
     columns = ("layer", "type", "place", "MACs", "sums", "overflowed", "pairs cut", "wrong", "clipped", "cycles", "bound by", "kB", "nJ")
     title = "Layers; sums and what happened to them over all samples, costs of one sample"
     console.write_table(title, columns, [*map(_cells, found.layers), _total(found)], numbers=columns[3:10] + columns[11:])

@@ -47,6 +47,17 @@ def accuracy(correct: NDArray[np.bool_]) -> Accuracy:
     return Accuracy(right, len(correct), *wilson(right, len(correct)))
 
 
+def near_chance(scored: Accuracy, classes: int) -> bool:
+    """Whether an accuracy is one that guessing may reach: its interval reaches it, or it is little better.
+
+    Little is at most twice as often right as guessing, and at most a twentieth of the way from guessing to certainty.
+    """
+    if classes < 2:
+        return False
+    chance = 1 / classes
+    return scored.low <= chance or scored.fraction <= min(2 * chance, chance + (1 - chance) / 20)
+
+
 def top1(output: NDArray[np.float32]) -> NDArray[np.int64]:
     """The answer for each sample of a batch, (samples, ...): the index of its largest value, the first of equals."""
     best: NDArray[np.int64] = output.reshape(len(output), -1).argmax(axis=1)

@@ -71,19 +71,24 @@ class Stage:
         artefact: the file's name, without its folder.
         target: the target's name.
         size_bytes: of the file.
-        accuracy: on the data, None where there are no labels to compare with.
-        agreement: share of samples with the same top-1 answer as the reference stage.
-        flipped: ids of the samples whose top-1 answer differs from the reference's, at most 100.
+        accuracy: on the data, None where what it answers has none.
+        agreement: share of samples with the same answer as the reference stage: the place of the largest value, or the class
+            itself; of answers of many classes a sample, the share of those. None for one value a sample that is no class.
+        flipped: ids of the samples whose answer differs from the reference's, at most 100.
         facts: what the session says about itself.
+        answers: what the output is: ``scores`` of classes, ``classes``, or other ``values``.
+        changed: how many samples have another answer than at the reference stage; None as for ``agreement``.
     """
 
     artefact: str
     target: str
     size_bytes: int
     accuracy: Accuracy | None
-    agreement: float
+    agreement: float | None
     flipped: tuple[int, ...]
     facts: Mapping[str, str]
+    answers: str = "scores"
+    changed: int | None = None
 
     @property
     def name(self) -> str:
@@ -154,6 +159,7 @@ class Comparison:
         hops: from each stage to the next.
         from_reference: from the reference to each other stage.
         failures: stages that could not run; they are in none of the above.
+        remarks: what a reader of the accuracies has to know, a sentence each.
     """
 
     data: str
@@ -163,6 +169,7 @@ class Comparison:
     hops: tuple[Hop, ...]
     from_reference: tuple[Hop, ...]
     failures: tuple[Failure, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

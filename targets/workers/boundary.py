@@ -11,6 +11,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
 from edgeq.quant import CARRIER_RANGE, QuantParams
 from edgeq.target import TensorSpec
+from edgeq.targets._boundary import WHOLE_NUMBERS
 from edgeq.targets.workers.wire import DTYPES
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
     return Sendable(model.SerializeToString(), grids={name: params for name, params in found.items() if params is not None})
 
 
-def spec_of(described: Any, grids: Mapping[str, QuantParams]) -> TensorSpec:
-    """One end of a model, as a worker describes it.
+def spec_of(described: Any, grids: Mapping[str, QuantParams], *, counts: bool = False) -> TensorSpec:
+    """One end of a model, as a worker describes it; an output may be whole numbers without a grid (``counts``).
 
     Raises:
         ArtefactError: it is none that edgeq can feed or read.
@@ -85,7 +86,8 @@ def spec_of(described: Any, grids: Mapping[str, QuantParams]) -> TensorSpec:
     if not shape or shape[0] != 1:
         raise ArtefactError(f"the tensor {name!r} has the shape {shape}, not a batch of one", mend="export it with batch 1")
     params = None if dtype == "float32" else grids.get(name) or grid_of(described, dtype)
-    if dtype != "float32" and params is None and dtype in CARRIER_RANGE:
+    no_grid = dtype != "float32" and params is None
+    if no_grid and (not counts or (dtype in CARRIER_RANGE and dtype not in WHOLE_NUMBERS)):
         raise ArtefactError(f"{name!r} is {dtype} without a scale, and edgeq feeds real numbers", mend="export with a scale")
     return TensorSpec(name, shape[1:], dtype, params)
 

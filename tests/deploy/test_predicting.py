@@ -63,6 +63,8 @@ def test_wide_sums_are_exact_and_narrow_ones_saturate(network: Path, digits: Dat
     assert wide.answers is not None
     assert narrow.answers is not None
     assert narrow.answers.exact == wide.answers.exact
+    assert wide.answers.changed is not None
+    assert narrow.answers.changed is not None
     assert wide.answers.changed < narrow.answers.changed
 
 
@@ -76,6 +78,7 @@ def test_the_counts_are_those_of_the_samples_and_the_answers_those_of_the_target
         answers, reference = machine.run(images).argmax(1), exact.run(images).argmax(1)
     assert found.answers is not None
     assert found.answers.changed == int((answers != reference).sum())
+    assert found.answers.accuracy is not None
     assert found.answers.accuracy.correct == int((answers == digits.test.labels[:SAMPLES]).sum())
 
 
