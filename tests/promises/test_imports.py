@@ -12,7 +12,7 @@ import sys
 import pytest
 
 FRAMEWORKS = {"accelerate", "ai_edge_litert", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "torch"}
-HEAVY = FRAMEWORKS | {"jinja2", "numpy", "PIL", "plotly", "scipy", "sklearn"}
+HEAVY = FRAMEWORKS | {"jinja2", "numpy", "PIL", "plotly"}
 REPORT = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
 RUN = "import sys; from edgeq.deploy.cli import main; sys.argv = ['edgeq', *{arguments!r}]\ntry: main()\nfinally: {report}"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_LINES = 600
-HOLDS_PYTHON = {"src", "tests", "benchmarks", "docs"}  # beside the rooms
+HOLDS_PYTHON = {"src", "tests", "benchmarks", "docs", "requirements"}  # beside the rooms
 
 
 def test_each_room_is_a_link_to_its_root_folder(root: Path, rooms: tuple[str, ...]) -> None:
