@@ -134,7 +134,7 @@ def test_files_that_end_in_classes_are_timed_and_predicted(tmp_path: Path, kind:
     pairs = [Pair(path, "ort-cpu"), Pair(tflite, "tflite"), Pair(tflite, "tflite-ref")]
     assert [row.target for row in profile(pairs, seconds=0.01)] == ["ort-cpu", "tflite", "tflite-ref"]
     for file in (path, tflite):
-        answers = predict(file, "avx2", source=_source()).answers
+        answers = predict(file, "tflm", source=_source()).answers
         assert answers is not None
         assert answers.accuracy is not None
 
