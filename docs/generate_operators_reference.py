@@ -17,6 +17,9 @@ its optimised kernels and XNNPACK; those that only move integers are equal. An o
 model does not meet, is named with its node and, where the file tells it, its source line. `edgeq export --allow-float` keeps it
 in float between DEQUANTIZE and QUANTIZE instead, and says what share of the multiplications that is.
 
+A QOperator file is read as the QDQ file that it means (QLinearConv as Conv, QGemm as Gemm, QLinearAdd as Add, and so on), so the
+table holds for it too.
+
 A function of one number that TFLite has no operator for, or none for the grids of the model, is written as a table: CAST and ADD
 make indices of the integers, GATHER looks up the 256 results. That is exact, and costs three operators instead of one.
 

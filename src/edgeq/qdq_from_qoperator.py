@@ -66,7 +66,7 @@ class _Rewriter:
             inputs.append(self._bias(node, bias))
         dropped = (*_OWN_ATTRIBUTES, "alpha") if node.op_type == "QGemm" else _OWN_ATTRIBUTES
         attributes = {name: each for name, each in node.attributes.items() if name not in dropped}
-        inner = ir.node(form.op_type, inputs, attributes, name=node.name, doc_string=node.doc_string)
+        inner = ir.node(form.op_type, inputs, attributes, name=title(node), doc_string=node.doc_string)
         inner.metadata_props.update(node.metadata_props)
         self._graph.insert_before(node, inner)
         self._finish(node, inner.outputs[0], *(operand(node, position) for position in form.result))
@@ -80,7 +80,7 @@ class _Rewriter:
             base = stripped(name)
             real.name = self._unique(base if base != name else f"{name}_real")
             zero = zero or self._constant(f"{name}_zero_point", np.zeros(_stored(scale).shape, _kind(old, node.inputs[0]).numpy()))
-            quantizer = ir.node("QuantizeLinear", [real, scale, zero], domain=self._domain, name=f"{node.name or name}/QuantizeLinear")
+            quantizer = ir.node("QuantizeLinear", [real, scale, zero], domain=self._domain, name=f"{title(node)}/QuantizeLinear")
             self._graph.insert_before(node, quantizer)
             new = quantizer.outputs[0]
             new.type, new.shape = ir.TensorType(_kind(zero, node.inputs[0])), old.shape

@@ -321,6 +321,13 @@ def test_one_tensor_read_twice_has_one_dequantiser(tmp_path: Path) -> None:
     assert len(set(sources)) == len(sources)
 
 
+def test_an_operator_without_a_name_is_called_after_its_result() -> None:
+    x = full("uint8")[None]
+    model = one_operator("QLinearSigmoid", [("x", None), *grid("uint8", "x", 0.04, 100), *grid("uint8", "y", 1 / 256, 0)], {"x": x})
+    model.graph.node[0].name = ""
+    assert [op.name for op in read_qdq(ir.from_proto(model)).ops] == ["y"]
+
+
 def test_older_operator_sets_have_their_form_too() -> None:
     """Opset 12 has no scales for channels in ONNX's own DequantizeLinear; the reference runs such files all the same."""
     rng = np.random.default_rng(2)
