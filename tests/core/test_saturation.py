@@ -54,7 +54,7 @@ def layer(
         *([helper.make_node("Clip", ["xq", "low", "high"], ["xc"])] if high is not None else []),
         helper.make_node("DequantizeLinear", ["xc" if high is not None else "xq", "xs", "xz"], ["xd"]),
         helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
-        helper.make_node(op, ["xd", "wd"], ["c"], name="layer", **attributes),
+        helper.make_node(op, ["xd", "wd"], ["c"], name="layer", **attributes),  # type: ignore[arg-type]  # of the operator
         helper.make_node("QuantizeLinear", ["c", "ys", "yz"], ["cq"]),
         helper.make_node("DequantizeLinear", ["cq", "ys", "yz"], ["y"]),
     ]
