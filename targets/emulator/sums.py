@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from edgeq.brief import brief
 from edgeq.targets.emulator.accumulate import accumulate, pairs_can_saturate
 from edgeq.targets.emulator.binary import binary_sums, is_binary
 from edgeq.targets.emulator.numerics import Tally
@@ -40,6 +41,8 @@ class Operands:
     zero_point: int = 0
     carrier: str = ""
     depthwise: bool = False
+
+    __repr__ = brief
 
     @property
     def weight_bits(self) -> int:
