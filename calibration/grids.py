@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.errors import ArtefactError
 from edgeq.quant import QuantizedTensor, QuantParams
 
@@ -35,6 +36,8 @@ class IntegerParameters:
 
     weight: QuantizedTensor
     bias: QuantizedTensor | None
+
+    __repr__ = brief
 
 
 def activation_grid(spec: GridSpec, low: float, high: float) -> QuantParams:

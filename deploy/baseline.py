@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import edgeq
+from edgeq.brief import brief
 from edgeq.deploy.answers import require_accuracy
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes, write_json
@@ -41,6 +42,8 @@ class Entry:
     correct: NDArray[np.bool_]
     size_bytes: int
 
+    __repr__ = brief
+
     @property
     def accuracy(self) -> float:
         """The share of samples answered right."""
@@ -68,6 +71,8 @@ class Baseline:
     reference: str
     stages: Mapping[str, Entry]
     context: Mapping[str, str]
+
+    __repr__ = brief
 
     @classmethod
     def of(cls, observed: Observed, split: str) -> Baseline:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgeq.brief import brief
 from edgeq.deploy.answers import agreement, answering, joined, remarks
 from edgeq.deploy.chain import cause
 from edgeq.deploy.observing import StageFailed, observe, open_all, select
@@ -49,6 +50,8 @@ class Observed:
     labels: NDArray[np.int64]
     answers: Mapping[str, NDArray[np.int64]]
     answering: Mapping[str, Answering]
+
+    __repr__ = brief
 
 
 def compare(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.data import batches
 from edgeq.deploy.output_axes import Output, in_order, order_like
 from edgeq.errors import TargetError, UnknownName, UsageError
@@ -57,6 +58,8 @@ class Seen:
 
     output: NDArray[np.float32]
     tensors: Tensors | None
+
+    __repr__ = brief
 
 
 def open_all(pairs: Sequence[Pair], stack: ExitStack, *, threads: int, tensors: bool) -> list[Opened]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def export(
             mend="nothing was written; please report the network, for this is not meant to happen",
         )
     write_bytes(path, exported.content, overwrite=overwrite)
-    return exported
+    return replace(exported, path=path)
 
 
 def _format(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.exporter import ParityReport
 from edgeq.qdq import QdqConstant, QdqTensor
 
@@ -45,6 +46,8 @@ class Numbers:
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
     levels: NDArray[np.generic] | None = None
+
+    __repr__ = brief
 
 
 def numbers_of(graph: QdqGraph) -> list[Numbers]:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.brief import brief
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,6 +33,8 @@ class Compiled:
     graph: FileGraph
     left: Mapping[int, str]
     summary: Mapping[str, str]
+
+    __repr__ = brief
 
     @property
     def estimated_ms(self) -> float:

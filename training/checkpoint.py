@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import edgeq
+from edgeq.brief import brief
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.factories import is_reference
 from edgeq.files import read_bytes, write_bytes
@@ -54,6 +55,8 @@ class Checkpoint:
     classes: tuple[str, ...]
     tensors: Mapping[str, torch.Tensor]
     progress: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = brief
 
 
 def model_state(model: nn.Module) -> dict[str, torch.Tensor]:

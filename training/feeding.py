@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgeq.brief import brief
 from edgeq.data.augment import Affine, CropFlip
 from edgeq.training.chance import chance
 
@@ -38,6 +39,8 @@ class Batch:
     images: Tensor
     labels: Tensor
     whole: int
+
+    __repr__ = brief
 
 
 class Feed:

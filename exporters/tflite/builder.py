@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import flatbuffers
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.versions import least_version, oldest_runtime
 from edgeq.files import check_model_size
@@ -59,6 +60,8 @@ class StoredGrid:
     zero_point: NDArray[np.int64]
     axis: int = 0
 
+    __repr__ = brief
+
     @classmethod
     def of(cls, scale: float | np.floating | NDArray[np.float32], zero_point: int = 0, axis: int = 0) -> StoredGrid:
         """A grid from plain numbers, one zero point for all scales."""
@@ -81,6 +84,8 @@ class Builder:
     _operators: list[Any] = field(default_factory=list)
     _constants: dict[tuple[int, ...], int] = field(default_factory=dict)
     _large: dict[bytes, int] = field(default_factory=dict)
+
+    __repr__ = brief
 
     def activation(self, name: str, shape: Sequence[int], grid: StoredGrid | None, dtype: type[np.generic] = np.int8) -> int:
         """Add a computed tensor; returns its index."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.exporters.tflite.biases import ACCUMULATOR_MAX, LARGEST_INPUT, SCALE_TOLERANCE, accumulator_scale
 from edgeq.qdq import QdqConstant
 from edgeq.quant import QuantParams
@@ -45,6 +46,8 @@ class Layer:
     bias: NDArray[np.float64] | None
     output: QdqTensor
     axis: int
+
+    __repr__ = brief
 
     def sums(self) -> NDArray[np.float64]:
         """The sum of the magnitudes of each channel's weights."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import edgeq
+from edgeq.brief import brief
 from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.boundary import add_input, add_output, input_layout, output_layout
 from edgeq.exporters.tflite.builder import Builder
@@ -41,6 +42,8 @@ class Written:
     transposes: int
     stored: tuple[StoredTensor, ...] = ()
     in_float: tuple[QdqOp, ...] = ()
+
+    __repr__ = brief
 
 
 def write(graph: QdqGraph, options: ExportOptions) -> Written:

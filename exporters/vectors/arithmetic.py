@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.vectors.rounding import dense_rounds_once
 from edgeq.multipliers import (
@@ -56,6 +57,8 @@ class Arithmetic:
     settings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: tuple[Multiplier, ...] = ()
     output: Multiplier | None = None
+
+    __repr__ = brief
 
 
 def arithmetic_of(operator: FileOperator) -> Arithmetic | None:

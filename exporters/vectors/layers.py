@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.errors import ArtefactError
 from edgeq.exporters.vectors.arithmetic import arithmetic_of
 from edgeq.tflite_file import operators_of
@@ -38,6 +39,8 @@ class Recorded:
     values: NDArray[Any]
     scale: float
     zero_point: int
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from edgeq.brief import brief
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import onnx_ir as ir
 
@@ -147,6 +149,7 @@ class Exported:
         in_float: what it computes in float; None where nothing is.
         saturating: the layers whose pairs of products could saturate on an x86 processor without VNNI if their weights were
             stored as int8; empty for a format that no such kernel reads, None where that cannot be told.
+        path: where it was written; None while it is in memory only.
     """
 
     content: bytes
@@ -157,6 +160,9 @@ class Exported:
     files: Mapping[str, bytes] = field(default_factory=dict)
     in_float: FloatShare | None = None
     saturating: tuple[PairSums, ...] | None = ()
+    path: Path | None = None
+
+    __repr__ = brief
 
     @property
     def size_bytes(self) -> int:

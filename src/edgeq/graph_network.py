@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeq.brief import brief
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -26,6 +28,8 @@ class Operator:
 
     weight: NDArray[Any]
     params: QuantParams | None
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,3 +72,5 @@ class GraphNetwork:
     open: NDArray[Any]
     steps: tuple[Step, ...]
     close: NDArray[Any]
+
+    __repr__ = brief

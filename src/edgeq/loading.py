@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from edgeq.brief import brief
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class LoadedModel:
     input_shape: tuple[int, ...]
     quantized: bool
     metadata: Mapping[str, str]
+
+    __repr__ = brief
 
 
 class Loader(Protocol):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from edgeq.brief import brief
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class IntegerWeights:
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+
+    __repr__ = brief
 
 
 @runtime_checkable

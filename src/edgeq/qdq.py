@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from edgeq.brief import brief
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -92,6 +94,8 @@ class QdqConstant:
     values: NDArray[np.generic]
     params: QuantParams | None
 
+    __repr__ = brief
+
 
 Operand: TypeAlias = QdqTensor | QdqConstant
 
@@ -122,6 +126,8 @@ class QdqOp:
     activation: Activation = ""
     source: str = ""
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QdqOutput:
@@ -142,6 +148,8 @@ class QdqOutput:
     axis: int = -1
     keepdims: bool = True
     dtype: Literal["int32", "int64"] = "int64"
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +186,8 @@ class QdqGraph:
     metadata: Mapping[str, str]
     integers: Mapping[str, str] = field(default_factory=dict)
     blockers: tuple[Blocker, ...] = ()
+
+    __repr__ = brief
 
     def tensors(self) -> dict[str, QdqTensor]:
         """Every quantised tensor by name, inputs first, then in graph order."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from edgeq.brief import brief
 from edgeq.qdq_nodes import bounds_of, constant_of, grid_of, stripped
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Segments:
 
     model: ir.Model
     cuts: tuple[Cut, ...]
+
+    __repr__ = brief
 
 
 def cut(model: ir.Model, *, at: Container[str] | None = None) -> Segments:

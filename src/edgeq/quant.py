@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -42,6 +44,8 @@ class QuantParams:
     qmin: int
     qmax: int
     axis: int | None = None
+
+    __repr__ = brief
 
     @classmethod
     def of(
@@ -123,6 +127,8 @@ class QuantizedTensor:
 
     values: NDArray[np.integer]
     params: QuantParams
+
+    __repr__ = brief
 
     def levels(self) -> NDArray[np.int32]:
         """The integers with the zero point taken off: equal in every carrier, so comparable in LSB."""

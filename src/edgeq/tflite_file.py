@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ai_edge_litert import schema_py_generated
 
+from edgeq.brief import brief
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -52,6 +54,8 @@ class FileTensor:
     axis: int
     data: NDArray[Any] | None
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileOperator:
@@ -71,6 +75,8 @@ class FileOperator:
     output: FileTensor
     outputs: tuple[FileTensor, ...]
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileGraph:
@@ -85,6 +91,8 @@ class FileGraph:
     operators: tuple[FileOperator, ...]
     inputs: tuple[FileTensor, ...]
     outputs: tuple[FileTensor, ...]
+
+    __repr__ = brief
 
 
 def graph_of(content: bytes) -> FileGraph:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from edgeq.brief import brief
 from edgeq.targets.emulator.numerics import Tally
 from edgeq.targets.emulator.requantize import requantize, requantize_and_count
 
@@ -86,6 +87,8 @@ class Convolution:
     channels_last: bool
     accumulator: Accumulator
     finish: Finish
+
+    __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
         """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
@@ -185,6 +188,8 @@ class Dense:
     accumulator: Accumulator
     finish: Finish
     shape: tuple[int, ...]
+
+    __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
         """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""

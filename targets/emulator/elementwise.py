@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from edgeq.brief import brief
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -83,6 +85,8 @@ class Table:
     values: Tensor
     low: int
 
+    __repr__ = brief
+
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
         """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
         return self.values.take(operands[0].to(torch.int64).sub_(self.low))
@@ -103,6 +107,8 @@ class Pairs:
     first: int
     second: int
     width: int
+
+    __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
         """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.multipliers import quantize_multiplier
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class Factors:
     real: NDArray[np.float64]
     mantissa: NDArray[np.int64]
     shift: NDArray[np.int64]
+
+    __repr__ = brief
 
     @classmethod
     def of(cls, real: float | NDArray[np.float64]) -> Factors:

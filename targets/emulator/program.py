@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from edgeq.brief import brief
 from edgeq.targets.emulator.numerics import Tally
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ class Program:
     constants: Mapping[int, Tensor]
     entrance: int
     exit: int
+
+    __repr__ = brief
 
     def last_uses(self) -> tuple[tuple[int, ...], ...]:
         """For each step, the slots that nothing reads after it."""

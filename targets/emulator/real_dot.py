@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from edgeq.brief import brief
 from edgeq.targets.emulator.dot import as_images
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class RealFinish:
     landing: Landing
     gain: Tensor | None = None
     shift: Tensor | None = None
+
+    __repr__ = brief
 
     def decided(self, sums: Tensor, magnitudes: Tensor, taps: int, axis: int) -> tuple[Tensor, Tensor]:
         """The levels of the output, and which of them float error might change.
@@ -123,6 +126,8 @@ class RealConvolution:
     finish: RealFinish
     order: Order
     taps: Tensor
+
+    __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
         """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""

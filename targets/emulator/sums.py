@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from edgeq.brief import brief
 from edgeq.targets.emulator.accumulate import accumulate, pairs_can_saturate
 from edgeq.targets.emulator.binary import binary_sums, is_binary
 from edgeq.targets.emulator.numerics import Tally
@@ -45,6 +46,8 @@ class Operands:
     depthwise: bool = False
     weight_zero: tuple[int, ...] = (0,)
     weight_carrier: str = ""
+
+    __repr__ = brief
 
     @property
     def weight_bits(self) -> int:

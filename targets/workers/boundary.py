@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
 from edgeq.quant import CARRIER_RANGE, QuantParams
@@ -39,6 +40,8 @@ class Sendable:
     grids: Mapping[str, QuantParams] = field(default_factory=dict)
     axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     channels_last: bool = False
+
+    __repr__ = brief
 
 
 def read(artefact: Path, *, qoperator: bool = False) -> Sendable:

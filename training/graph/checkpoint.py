@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from edgeq.brief import brief
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.models import zoo
 from edgeq.models.pde_gcn import PdeGcn, SparseGradient
@@ -39,6 +40,8 @@ class GraphCheckpoint:
     classes: tuple[str, ...]
     tensors: Mapping[str, torch.Tensor]
     progress: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = brief
 
 
 def save(path: Path, checkpoint: GraphCheckpoint) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from edgeq.brief import brief
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -32,6 +34,8 @@ class Encoded:
     low: int
     high: int
     axis: int | None = None
+
+    __repr__ = brief
 
     @property
     def value(self) -> Tensor:

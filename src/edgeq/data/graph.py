@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class GraphData:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+
+    __repr__ = brief
 
     @property
     def nodes(self) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Split:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,6 +71,8 @@ class DataSource:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augmentation: Augmentation
+
+    __repr__ = brief
 
     @property
     def shape(self) -> tuple[int, int, int]:
