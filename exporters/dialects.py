@@ -24,6 +24,7 @@ from edgeq.exporters.narrow import bound_between, bound_reals, reads_integers
 from edgeq.exporters.opsets import to_opset
 from edgeq.exporters.portable import saturating_layers, store_int8, store_uint8
 from edgeq.exporters.ranges import bounded_below, carrier_of, moved_from, range_of, zero_of
+from edgeq.graph_editor import GraphEditor
 from edgeq.qdq_nodes import constant_of, title
 from edgeq.quant import CARRIER_RANGE
 
@@ -58,8 +59,9 @@ def in_dialect(model: ir.Model, dialect: Dialect) -> tuple[ir.Model, tuple[PairS
     check_channel_axes(copy.graph)
     quantizers = [node for node in copy.graph if node.op_type == "QuantizeLinear" and _is_activation(node)]
     sources = {node: source for node in quantizers if (source := moved_from(node)) is not None}
+    editor = GraphEditor(copy.graph)
     for node in quantizers:
-        _rewrite(copy.graph, node, dialect, sources.get(node))
+        _rewrite(editor, node, dialect, sources.get(node))
     if dialect.carrier == "int8":
         give_views_their_grid(copy.graph)
     if dialect.float_biases:
@@ -83,21 +85,21 @@ def _forget_unused(graph: ir.Graph) -> None:
         del graph.initializers[name]
 
 
-def _rewrite(graph: ir.Graph, quantizer: ir.Node, dialect: Dialect, source: ir.Node | None) -> None:
+def _rewrite(editor: GraphEditor, quantizer: ir.Node, dialect: Dialect, source: ir.Node | None) -> None:
     if source is not None:  # wherever the grid of what it reads has gone
-        _shift(graph, quantizer, zero_of(source.inputs[2]) - zero_of(quantizer.inputs[2]), dialect.carrier)
+        _shift(editor, quantizer, zero_of(source.inputs[2]) - zero_of(quantizer.inputs[2]), dialect.carrier)
     elif dialect.symmetric:
-        _center(graph, quantizer, dialect)
+        _center(editor, quantizer, dialect)
     elif range_of(quantizer).clip is None:
-        _shift(graph, quantizer, _between(quantizer, dialect.carrier), dialect.carrier)
+        _shift(editor, quantizer, _between(quantizer, dialect.carrier), dialect.carrier)
         if dialect.carrier == "int8":
-            _drop_relu(graph, quantizer)
+            _drop_relu(editor.graph, quantizer)
         if dialect.narrow == "saturate":
-            _part_relu(graph, quantizer, dialect.carrier)
+            _part_relu(editor, quantizer, dialect.carrier)
     elif dialect.narrow == "saturate":
-        _saturate(graph, quantizer, dialect.carrier)
+        _saturate(editor, quantizer, dialect.carrier)
     else:
-        _clip(graph, quantizer, dialect.carrier)
+        _clip(editor, quantizer, dialect.carrier)
 
 
 def _between(quantizer: ir.Node, carrier: Carrier) -> int:
@@ -105,7 +107,7 @@ def _between(quantizer: ir.Node, carrier: Carrier) -> int:
     return CARRIER_RANGE[carrier][0] - CARRIER_RANGE[carrier_of(quantizer)][0]
 
 
-def _clip(graph: ir.Graph, quantizer: ir.Node, carrier: Carrier) -> None:
+def _clip(editor: GraphEditor, quantizer: ir.Node, carrier: Carrier) -> None:
     """Keep the integer Clip, or let int8 saturation replace it where nothing lies below the range.
 
     Behind a DequantizeLinear the Clip stays: ONNX Runtime merges two Q/DQ pairs that follow each other into one with a grid of
@@ -114,24 +116,24 @@ def _clip(graph: ir.Graph, quantizer: ir.Node, carrier: Carrier) -> None:
     used = range_of(quantizer)
     if carrier == "int8" != carrier_of(quantizer) and bounded_below(quantizer, used.low) and not reads_integers(quantizer.inputs[0]):
         shift = CARRIER_RANGE[carrier][1] - used.high
-        _remove_clip(graph, quantizer)
+        _remove_clip(editor.graph, quantizer)
     else:
         shift = _between(quantizer, carrier)
-    _shift(graph, quantizer, shift, carrier)
+    _shift(editor, quantizer, shift, carrier)
 
 
-def _saturate(graph: ir.Graph, quantizer: ir.Node, carrier: Carrier) -> None:
+def _saturate(editor: GraphEditor, quantizer: ir.Node, carrier: Carrier) -> None:
     """Put the greatest integer on the carrier's own, and the lower bound between two equal pairs."""
     used, zero = range_of(quantizer), zero_of(quantizer.inputs[2])
     least, most = CARRIER_RANGE[carrier]
     shift = most - used.high
-    _remove_clip(graph, quantizer)
-    _shift(graph, quantizer, shift, carrier)
+    _remove_clip(editor.graph, quantizer)
+    _shift(editor, quantizer, shift, carrier)
     if used.low + shift > least:
-        bound_between(graph, quantizer, used.low - zero)
+        bound_between(editor, quantizer, used.low - zero)
 
 
-def _center(graph: ir.Graph, quantizer: ir.Node, dialect: Dialect) -> None:
+def _center(editor: GraphEditor, quantizer: ir.Node, dialect: Dialect) -> None:
     """Move the zero point to 0; real numbers are clipped to a narrow range before they are quantised.
 
     Raises:
@@ -146,10 +148,10 @@ def _center(graph: ir.Graph, quantizer: ir.Node, dialect: Dialect) -> None:
             mend="quantise activations symmetrically (signed), or to 7 bits where they are not negative",
         )
     if used.clip is not None:
-        _remove_clip(graph, quantizer)
-    _shift(graph, quantizer, -zero, dialect.carrier)
+        _remove_clip(editor.graph, quantizer)
+    _shift(editor, quantizer, -zero, dialect.carrier)
     if (used.low - zero, used.high - zero) != (least, most):
-        bound_reals(graph, quantizer, used.low - zero, used.high - zero)
+        bound_reals(editor, quantizer, used.low - zero, used.high - zero)
 
 
 def _remove_clip(graph: ir.Graph, quantizer: ir.Node) -> None:
@@ -174,51 +176,48 @@ def _drop_relu(graph: ir.Graph, quantizer: ir.Node) -> None:
         graph.remove(relu, safe=True)
 
 
-def _part_relu(graph: ir.Graph, quantizer: ir.Node, carrier: Carrier) -> None:
+def _part_relu(editor: GraphEditor, quantizer: ir.Node, carrier: Carrier) -> None:
     """Quantise in front of a ReLU too, unless the carrier saturates where it would: a graph compiler fuses no other."""
     source = quantizer.inputs[0]
     relu = source.producer() if source is not None else None
     if relu is None or relu.op_type != "Relu" or zero_of(quantizer.inputs[2]) == CARRIER_RANGE[carrier][0]:
         return
     if not reads_integers(relu.inputs[0]):
-        bound_between(graph, quantizer, 0)
+        bound_between(editor, quantizer, 0)
 
 
-def _shift(graph: ir.Graph, quantizer: ir.Node, shift: int, carrier: Carrier) -> None:
+def _shift(editor: GraphEditor, quantizer: ir.Node, shift: int, carrier: Carrier) -> None:
     """Add to the integers of a quantiser, of the Clip behind it, and of all that reads them."""
     if shift == 0 and carrier_of(quantizer) == carrier:
         return
     clip = range_of(quantizer).clip
     kind = ir.DataType[carrier.upper()]
-    quantizer.replace_input_with(2, _constant(graph, quantizer.inputs[2], shift, carrier))
+    quantizer.replace_input_with(2, _constant(editor, quantizer.inputs[2], shift, carrier))
     quantizer.outputs[0].dtype = kind
     if "output_dtype" in quantizer.attributes:
         quantizer.attributes.add(ir.AttrInt64("output_dtype", kind.value))
     if clip is not None:
         for index, bound in enumerate(clip.inputs[1:], start=1):
             if bound is not None:
-                clip.replace_input_with(index, _constant(graph, bound, shift, carrier))
+                clip.replace_input_with(index, _constant(editor, bound, shift, carrier))
         clip.outputs[0].dtype = kind
-    _follow(graph, quantizer.outputs[0] if clip is None else clip.outputs[0], shift, carrier)
+    _follow(editor, quantizer.outputs[0] if clip is None else clip.outputs[0], shift, carrier)
 
 
-def _follow(graph: ir.Graph, integers: ir.Value, shift: int, carrier: Carrier) -> None:
+def _follow(editor: GraphEditor, integers: ir.Value, shift: int, carrier: Carrier) -> None:
     """Carry the new type on through operators that move integers, to every DequantizeLinear."""
     for node, _ in list(integers.uses()):
         if node.op_type == "DequantizeLinear":
-            node.replace_input_with(2, _constant(graph, node.inputs[2], shift, carrier))
+            node.replace_input_with(2, _constant(editor, node.inputs[2], shift, carrier))
         else:
             node.outputs[0].dtype = ir.DataType[carrier.upper()]
-            _follow(graph, node.outputs[0], shift, carrier)
+            _follow(editor, node.outputs[0], shift, carrier)
 
 
-def _constant(graph: ir.Graph, value: ir.Value | None, shift: int, carrier: Carrier) -> ir.Value:
+def _constant(editor: GraphEditor, value: ir.Value | None, shift: int, carrier: Carrier) -> ir.Value:
     """The shifted integer constant, made once for each old one and shift."""
     if value is None or value.const_value is None:
         raise ArtefactError("a DequantizeLinear or Clip has no constant zero point or bound", mend="write it as an initialiser")
     name = f"{value.name}_{carrier}" if shift in (-128, 128) else f"{value.name}_{carrier}_{shift}"
-    if name not in graph.initializers:
-        shifted = np.asarray(value.const_value.numpy(), np.int32) + shift
-        tensor = ir.tensor(shifted.astype(carrier), name=name)
-        graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(shifted.shape), const_value=tensor)
-    return graph.initializers[name]
+    shifted = (np.asarray(value.const_value.numpy(), np.int32) + shift).astype(carrier)
+    return editor.constant(name, shifted, key=(value, carrier, shift))

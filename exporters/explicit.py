@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.ranges import PROPAGATED
+from edgeq.graph_editor import GraphEditor
 from edgeq.qdq_nodes import constant_of, grid_of, title
 
 _Q_DQ = ("QuantizeLinear", "DequantizeLinear")
@@ -18,38 +19,32 @@ _Q_DQ = ("QuantizeLinear", "DequantizeLinear")
 def with_zero_points(model: ir.Model) -> ir.Model:
     """A copy of a model whose every quantiser and dequantiser has a zero point; one left out means uint8 zero to most tools."""
     copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    editor = GraphEditor(copy.graph)
     for node in copy.graph:
         if node.op_type in _Q_DQ and (len(node.inputs) < 3 or node.inputs[2] is None):
-            _add_zero_point(copy.graph, node)
+            _add_zero_point(editor, node)
         elif node.op_type in _Q_DQ and node.inputs[2].const_value is None:  # type: ignore[union-attr]  # excluded above
-            _as_initializer(copy.graph, node, 2)
+            _as_initializer(editor, node, 2)
     return copy
 
 
-def _add_zero_point(graph: ir.Graph, node: ir.Node) -> None:
+def _add_zero_point(editor: GraphEditor, node: ir.Node) -> None:
     grid = grid_of(node)
     kind = ir.DataType[grid.dtype.upper()]
-    zeros = np.zeros(grid.zero_point.shape, np.int32)
-    name = f"{node.outputs[0].name}_no_offset"
-    tensor = ir.tensor(zeros.astype(kind.numpy()), dtype=kind, name=name)
-    value = ir.Value(name=name, type=ir.TensorType(kind), shape=ir.Shape(zeros.shape), const_value=tensor)
-    graph.initializers[name] = value
+    zeros = np.zeros(grid.zero_point.shape, np.int32).astype(kind.numpy())
+    value = editor.constant(f"{node.outputs[0].name}_no_offset", zeros, dtype=kind)
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     node.replace_input_with(2, value)
 
 
-def _as_initializer(graph: ir.Graph, node: ir.Node, index: int) -> None:
+def _as_initializer(editor: GraphEditor, node: ir.Node, index: int) -> None:
     """Constants of Constant nodes become initialisers, which is where rewrites look for numbers."""
     value = node.inputs[index]
     numbers = constant_of(value) if value is not None else None
     if value is None or numbers is None or value.name is None:
         return
-    name = f"{value.name}_stored"
-    if name not in graph.initializers:
-        tensor = ir.tensor(np.asarray(numbers), name=name)
-        graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(numbers.shape), const_value=tensor)
-    node.replace_input_with(index, graph.initializers[name])
+    node.replace_input_with(index, editor.constant(f"{value.name}_stored", np.asarray(numbers), key=value))
 
 
 def check_channel_axes(graph: ir.Graph) -> None:
@@ -78,6 +73,7 @@ def give_views_their_grid(graph: ir.Graph) -> None:
 
     ONNX Runtime 1.31 adds that pair itself, types it uint8 in one place and int8 in another, and then cannot load the model.
     """
+    editor = GraphEditor(graph)
     for node in list(graph):
         dequantizer = _dequantizer_before(node)
         if dequantizer is None:
@@ -85,7 +81,7 @@ def give_views_their_grid(graph: ir.Graph) -> None:
         moved = node.outputs[0]
         readers = [(reader, index) for reader, index in moved.uses() if reader.op_type != "QuantizeLinear"]
         if readers or moved.is_graph_output():
-            _repeat_grid(graph, node, dequantizer)
+            _repeat_grid(editor, node, dequantizer)
 
 
 def _dequantizer_before(node: ir.Node) -> ir.Node | None:
@@ -99,13 +95,13 @@ def _dequantizer_before(node: ir.Node) -> ir.Node | None:
     return producer if grid.axis is None and grid.dtype == "int8" else None
 
 
-def _repeat_grid(graph: ir.Graph, view: ir.Node, dequantizer: ir.Node) -> None:
-    moved, grid = view.outputs[0], list(dequantizer.inputs[1:])
+def _repeat_grid(editor: GraphEditor, view: ir.Node, dequantizer: ir.Node) -> None:
+    graph, moved, grid = editor.graph, view.outputs[0], list(dequantizer.inputs[1:])
     name = moved.name or "view"
-    quantize = ir.node("QuantizeLinear", [moved, *grid], name=f"{name}_repeated/QuantizeLinear")
-    dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], *grid], name=f"{name}_repeated/DequantizeLinear")
+    quantize = editor.node("QuantizeLinear", [moved, *grid], f"{name}_repeated_quantized")
+    dequantize = editor.node("DequantizeLinear", [quantize.outputs[0], *grid], f"{name}_repeated")
     integers, real = quantize.outputs[0], dequantize.outputs[0]
-    integers.name, integers.dtype, integers.shape = f"{name}_repeated_quantized", ir.DataType.INT8, moved.shape
+    integers.dtype, integers.shape = ir.DataType.INT8, moved.shape
     real.dtype, real.shape = ir.DataType.FLOAT, moved.shape
     readers = [(reader, index) for reader, index in moved.uses() if reader is not quantize]
     graph.insert_after(view, [quantize, dequantize])
@@ -115,9 +111,7 @@ def _repeat_grid(graph: ir.Graph, view: ir.Node, dequantizer: ir.Node) -> None:
         outputs = [real if value is moved else value for value in graph.outputs]
         graph.outputs.clear()
         graph.outputs.extend(outputs)
-        moved.name, real.name = f"{name}_moved", name
-    else:
-        real.name = f"{name}_repeated"
+        moved.name, real.name = editor.values.fresh(f"{name}_moved"), name
 
 
 def float_biases(graph: ir.Graph) -> None:
@@ -134,7 +128,7 @@ def float_biases(graph: ir.Graph) -> None:
         value = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(numbers.shape), const_value=tensor)
         real.replace_all_uses_with(value)
         graph.remove(node, safe=True)
-        graph.initializers[name] = value
+        graph.initializers[name] = value  # under the name of what is gone
 
 
 def add_kernel_shapes(graph: ir.Graph) -> None:
@@ -156,12 +150,15 @@ def own_grids(graph: ir.Graph) -> None:
     too, and refuses the model over a shape that does not fit, or computes it up to 76 LSB off.
     """
     owners: dict[ir.Value, ir.Value | None] = {}
+    editor = GraphEditor(graph)
     for node in [node for node in graph if node.op_type in _Q_DQ]:
         tensor = _tensor_of(node)
         for index, value in enumerate(node.inputs[1:3], start=1):
             if value is None or value.const_value is None or owners.setdefault(value, tensor) is tensor:
                 continue
-            node.replace_input_with(index, _copied(graph, value, tensor))
+            name = f"{value.name}_of_{tensor.name if tensor is not None else 'none'}"
+            copied = editor.constant(name, value.const_value.numpy(), key=(value, tensor), dtype=value.const_value.dtype)
+            node.replace_input_with(index, copied)
 
 
 def _tensor_of(quantizer: ir.Node) -> ir.Value | None:
@@ -171,12 +168,3 @@ def _tensor_of(quantizer: ir.Node) -> ir.Value | None:
     value = quantizer.inputs[0]
     producer = value.producer() if value is not None else None
     return producer.inputs[0] if producer is not None and producer.op_type == "Clip" else value
-
-
-def _copied(graph: ir.Graph, value: ir.Value, tensor: ir.Value | None) -> ir.Value:
-    """A constant's copy for one tensor, made once."""
-    name = f"{value.name}_of_{tensor.name if tensor is not None else 'none'}"
-    if name not in graph.initializers and value.const_value is not None:
-        constant = ir.tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=name)
-        graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(constant.dtype), shape=value.shape, const_value=constant)
-    return graph.initializers[name]

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 import edgeq
+from edgeq.graph_editor import Names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,16 +34,16 @@ class GraphWriter:
     def __init__(self) -> None:
         self._nodes: list[ir.Node] = []
         self._initializers: dict[str, ir.Value] = {}
-        self._taken = {OUTPUT}
+        self._names = Names([OUTPUT])
 
     def input(self, name: str, shape: Sequence[int]) -> ir.Value:
         """The graph's float input with a free batch dimension; ``shape`` is without the batch."""
-        return ir.Value(name=self._unique(name), type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["N", *shape]))
+        return ir.Value(name=self._names.fresh(name), type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["N", *shape]))
 
     def constant(self, name: str, array: NDArray[Any]) -> ir.Value:
         """An initialiser; the same name again is the same initialiser."""
         if name not in self._initializers:
-            unique = self._unique(name)
+            unique = self._names.fresh(name)
             tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
             self._initializers[name] = ir.Value(
                 name=unique, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor
@@ -60,7 +61,7 @@ class GraphWriter:
         attributes: Mapping[str, Any] | None = None,
     ) -> ir.Value:
         """Append a node with one output called ``name``; ``shape`` is without the batch."""
-        unique = self._unique(name)
+        unique = self._names.fresh(name)
         node = ir.node(op_type, inputs, dict(attributes or {}), name=f"{unique}/{op_type}")
         output = node.outputs[0]
         output.name, output.dtype = unique, dtype
@@ -73,7 +74,7 @@ class GraphWriter:
         """A value under the name of the graph's output of a number, from 1; a Q/DQ graph's inputs and outputs are never one value."""
         if value.producer() is None:
             value = self.op("Identity", [value], f"{value.name}_output", shape=[int(str(size)) for size in list(value.shape or ())[1:]])
-        value.name = OUTPUT if number == 1 else self._unique(f"{OUTPUT}_{number}")
+        value.name = OUTPUT if number == 1 else self._names.fresh(f"{OUTPUT}_{number}")
         return value
 
     def quantize(
@@ -107,19 +108,12 @@ class GraphWriter:
         """Stored integers behind a DequantizeLinear."""
         scale, zero_point = self._grid(name, params)
         stored = self.constant(f"{name}_quantized", integers.astype(params.dtype))
+        unique = self._names.fresh(f"{name}_dequantized")
         node = ir.node("DequantizeLinear", [stored, scale, zero_point], {"axis": params.axis or 0}, name=f"{name}/DequantizeLinear")
         output = node.outputs[0]
-        output.name, output.dtype, output.shape = f"{name}_dequantized", ir.DataType.FLOAT, ir.Shape(integers.shape)
+        output.name, output.dtype, output.shape = unique, ir.DataType.FLOAT, ir.Shape(integers.shape)
         self._nodes.append(node)
         return output
-
-    def _unique(self, name: str) -> str:
-        """The name, numbered where a module of the network happens to be called like one of our tensors."""
-        unique, number = name, 2
-        while unique in self._taken:
-            unique, number = f"{name}_{number}", number + 1
-        self._taken.add(unique)
-        return unique
 
     def _grid(self, stem: str, params: QuantParams) -> tuple[ir.Value, ir.Value]:
         return self.constant(f"{stem}_scale", params.scale), self.constant(f"{stem}_zero_point", params.zero_point.astype(params.dtype))

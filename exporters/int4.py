@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
+from edgeq.graph_editor import GraphEditor
 from edgeq.qdq_nodes import constant_of
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ def store_int4(model: ir.Model) -> None:
         raise ArtefactError(
             f"ONNX opset {opset} has no int4 weights", mend=f"use opset {FIRST_OPSET} or later, or leave the weights in int8"
         )
+    editor = GraphEditor(model.graph)
     for node in narrow:
         for index in (0, 2):
-            node.replace_input_with(index, _narrowed(model.graph, node.inputs[index]))
+            node.replace_input_with(index, _narrowed(editor, node.inputs[index]))
     for name in [name for name, value in model.graph.initializers.items() if not value.uses() and not value.is_graph_output()]:
         del model.graph.initializers[name]
 
@@ -67,13 +69,7 @@ def _int8(value: ir.Value | None) -> NDArray[np.generic] | None:
     return constant_of(value)
 
 
-def _narrowed(graph: ir.Graph, value: ir.Value | None) -> ir.Value:
+def _narrowed(editor: GraphEditor, value: ir.Value | None) -> ir.Value:
     """The int4 initializer that stands for an int8 one; made once."""
     name = f"{value.name if value is not None else ''}_int4"
-    if name not in graph.initializers:
-        integers = _int8(value)
-        tensor = ir.tensor(np.asarray(integers), dtype=ir.DataType.INT4, name=name)
-        graph.initializers[name] = ir.Value(
-            name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.numpy().shape), const_value=tensor
-        )
-    return graph.initializers[name]
+    return editor.constant(name, np.asarray(_int8(value)), key=value, dtype=ir.DataType.INT4)

@@ -14,6 +14,8 @@ from edgeq.qdq_nodes import constant_of, title
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeq.graph_editor import GraphEditor
+
 
 def reads_integers(value: ir.Value | None) -> bool:
     """Whether a real tensor comes from a DequantizeLinear with nothing but moved data in between."""
@@ -24,7 +26,7 @@ def reads_integers(value: ir.Value | None) -> bool:
     return producer is not None and producer.op_type == "DequantizeLinear"
 
 
-def bound_between(graph: ir.Graph, quantizer: ir.Node, low: int) -> None:
+def bound_between(editor: GraphEditor, quantizer: ir.Node, low: int) -> None:
     """Bound a tensor between two equal Q/DQ pairs, so that the operator in front still ends at a quantiser.
 
     ``Conv → Relu → Q`` becomes ``Conv → Q → DQ → Relu → Q``: the first pair saturates above, the Relu, or a Max where the
@@ -32,7 +34,7 @@ def bound_between(graph: ir.Graph, quantizer: ir.Node, low: int) -> None:
     the bound alone is put in front.
 
     Args:
-        graph: the graph.
+        editor: of the graph.
         quantizer: the quantiser of the tensor, its zero point moved already.
         low: the least step from zero.
     """
@@ -41,22 +43,22 @@ def bound_between(graph: ir.Graph, quantizer: ir.Node, low: int) -> None:
         raise ArtefactError(f"QuantizeLinear {title(quantizer)!r} reads nothing", mend="write the model again from its source")
     direct = reads_integers(source)
     low = low if source is quantizer.inputs[0] else max(low, 0)
-    _detach_relu(graph, quantizer, source)
+    _detach_relu(editor.graph, quantizer, source)
     name = quantizer.outputs[0].name or "tensor"
-    value = source if direct else _pair(graph, quantizer, source, name)
-    quantizer.replace_input_with(0, _bounded(graph, quantizer, value, f"{name}_bounded", low))
+    value = source if direct else _pair(editor, quantizer, source, name)
+    quantizer.replace_input_with(0, _bounded(editor, quantizer, value, f"{name}_bounded", low))
 
 
-def bound_reals(graph: ir.Graph, quantizer: ir.Node, low: int, high: int) -> None:
+def bound_reals(editor: GraphEditor, quantizer: ir.Node, low: int, high: int) -> None:
     """Clip the real numbers that a quantiser reads to ``low .. high`` steps from zero; a Relu there becomes part of it."""
     source = _before_relu(quantizer)
     if source is None:
         raise ArtefactError(f"QuantizeLinear {title(quantizer)!r} reads nothing", mend="write the model again from its source")
     if low == 0:
-        _detach_relu(graph, quantizer, source)
+        _detach_relu(editor.graph, quantizer, source)
     else:
         source = quantizer.inputs[0] or source
-    clipped = _clip(graph, quantizer, source, f"{quantizer.outputs[0].name}_bounded", low, high)
+    clipped = _clip(editor, quantizer, source, f"{quantizer.outputs[0].name}_bounded", low, high)
     quantizer.replace_input_with(0, clipped)
 
 
@@ -77,58 +79,51 @@ def _detach_relu(graph: ir.Graph, quantizer: ir.Node, source: ir.Value) -> None:
         graph.remove(relu, safe=True)
 
 
-def _pair(graph: ir.Graph, quantizer: ir.Node, source: ir.Value, name: str) -> ir.Value:
+def _pair(editor: GraphEditor, quantizer: ir.Node, source: ir.Value, name: str) -> ir.Value:
     """A Q/DQ pair on the grid of a quantiser, in front of it."""
     grid = list(quantizer.inputs[1:])
-    integers = _insert(graph, quantizer, "QuantizeLinear", [source, *grid], f"{name}_unbounded", *quantizer.attributes.values())
+    integers = _insert(editor, quantizer, "QuantizeLinear", [source, *grid], f"{name}_unbounded", *quantizer.attributes.values())
     if quantizer.outputs[0].dtype is not None:
         integers.dtype = quantizer.outputs[0].dtype
-    real = _insert(graph, quantizer, "DequantizeLinear", [integers, *grid], f"{name}_unbounded_dequantized")
+    real = _insert(editor, quantizer, "DequantizeLinear", [integers, *grid], f"{name}_unbounded_dequantized")
     integers.shape = real.shape = source.shape
     return real
 
 
-def _bounded(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, name: str, low: int) -> ir.Value:
+def _bounded(editor: GraphEditor, quantizer: ir.Node, value: ir.Value, name: str, low: int) -> ir.Value:
     if low == 0:
-        bounded = _insert(graph, quantizer, "Relu", [value], name)
+        bounded = _insert(editor, quantizer, "Relu", [value], name)
         bounded.shape, bounded.dtype = value.shape, ir.DataType.FLOAT
         return bounded
-    return _maximum(graph, quantizer, value, name, low)
+    return _maximum(editor, quantizer, value, name, low)
 
 
-def _maximum(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, name: str, low: int) -> ir.Value:
+def _maximum(editor: GraphEditor, quantizer: ir.Node, value: ir.Value, name: str, low: int) -> ir.Value:
     """The greater of a tensor and a constant on its grid.
 
     A Clip says the same, but Qualcomm's HTP computes one that starts below zero wrongly (seen with QNN 2.7: 81 LSB off).
     """
     scale, zero_point = quantizer.inputs[1:3]
     zero = zero_point.const_value.numpy() if zero_point is not None and zero_point.const_value is not None else np.zeros((), np.uint8)
-    tensor = ir.tensor((zero.astype(np.int32) + low).astype(zero.dtype), name=f"{name}_least_quantized")
-    stored = ir.Value(name=tensor.name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(zero.shape), const_value=tensor)
-    graph.initializers[tensor.name or ""] = stored
-    least = _insert(graph, quantizer, "DequantizeLinear", [stored, scale, zero_point], f"{name}_least")
-    greater = _insert(graph, quantizer, "Max", [value, least], name)
+    stored = editor.constant(f"{name}_least_quantized", (zero.astype(np.int32) + low).astype(zero.dtype))
+    least = _insert(editor, quantizer, "DequantizeLinear", [stored, scale, zero_point], f"{name}_least")
+    greater = _insert(editor, quantizer, "Max", [value, least], name)
     greater.shape, greater.dtype = value.shape, ir.DataType.FLOAT
     return greater
 
 
-def _clip(graph: ir.Graph, quantizer: ir.Node, value: ir.Value, name: str, low: int, high: int) -> ir.Value:
+def _clip(editor: GraphEditor, quantizer: ir.Node, value: ir.Value, name: str, low: int, high: int) -> ir.Value:
     scale = constant_of(quantizer.inputs[1])  # type: ignore[arg-type]  # a quantiser always has a scale
-    bounds = []
-    for end, steps in (("least", low), ("most", high)):
-        tensor = ir.tensor(np.asarray(np.float32(steps) * np.asarray(scale, np.float32).reshape(())), name=f"{name}_{end}")
-        bound = ir.Value(name=tensor.name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(()), const_value=tensor)
-        graph.initializers[tensor.name or ""] = bound
-        bounds.append(bound)
-    clipped = _insert(graph, quantizer, "Clip", [value, *bounds], name)
+    step = np.asarray(scale, np.float32).reshape(())
+    bounds = [editor.constant(f"{name}_{end}", np.asarray(np.float32(steps) * step)) for end, steps in (("least", low), ("most", high))]
+    clipped = _insert(editor, quantizer, "Clip", [value, *bounds], name)
     clipped.shape, clipped.dtype = value.shape, ir.DataType.FLOAT
     return clipped
 
 
-def _insert(graph: ir.Graph, before: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], name: str, *attributes: ir.Attr) -> ir.Value:
-    node = ir.node(op_type, inputs, name=f"{name}/{op_type}")
-    for attribute in attributes:
-        node.attributes.add(attribute)
-    node.outputs[0].name = name
-    graph.insert_before(before, node)
+def _insert(
+    editor: GraphEditor, before: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], name: str, *attributes: ir.Attr
+) -> ir.Value:
+    node = editor.node(op_type, inputs, name, attributes)
+    editor.graph.insert_before(before, node)
     return node.outputs[0]

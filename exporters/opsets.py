@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
+from edgeq.graph_editor import GraphEditor
 from edgeq.qdq_nodes import Shapes, constant_of, title
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def to_opset(model: ir.Model, opset: int) -> ir.Model:
 
     if opset < OLDEST:
         raise ArtefactError(f"opset {opset} has no scales by channel", mend=f"write {OLDEST} or newer")
-    scene = _Scene(model.graph, Shapes(model.clone()), written, opset)
+    scene = _Scene(GraphEditor(model.graph), Shapes(model.clone()), written, opset)
     for node in list(model.graph):
         if node.domain in ("", "ai.onnx"):
             _convert(scene, node)
@@ -60,9 +61,9 @@ def to_opset(model: ir.Model, opset: int) -> ir.Model:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scene:
-    """One conversion: the graph, its shapes, the operator set that it is written in and the one wanted."""
+    """One conversion: the editor of the graph, its shapes, the operator set that it is written in and the one wanted."""
 
-    graph: ir.Graph
+    editor: GraphEditor
     shapes: Shapes
     written: int
     opset: int
@@ -133,7 +134,7 @@ def _pads_of_all_axes(scene: _Scene, node: ir.Node) -> None:
     rank = len(scene.shapes.of(node.inputs[0], node.outputs[0]))
     ends = np.zeros((2, rank), np.int64)
     ends[:, axes.reshape(-1).astype(np.int64) % rank] = pads.reshape(2, -1)
-    node.replace_input_with(1, _vector(scene.graph, f"{node.outputs[0].name}_all_pads", ends.reshape(-1)))
+    node.replace_input_with(1, scene.editor.constant(f"{node.outputs[0].name}_all_pads", ends.reshape(-1)))
     node.resize_inputs(3)
 
 
@@ -145,18 +146,12 @@ def _parts_of_split(scene: _Scene, node: ir.Node) -> None:
     node.attributes.pop("num_outputs")
     if len(node.inputs) < 2:
         node.resize_inputs(2)
-    node.replace_input_with(1, _vector(scene.graph, f"{node.outputs[0].name}_sizes", np.array(sizes, np.int64)))
+    node.replace_input_with(1, scene.editor.constant(f"{node.outputs[0].name}_sizes", np.array(sizes, np.int64)))
 
 
 def _window(scene: _Scene, node: ir.Node) -> None:
     if scene.opset < 19 and "ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int():
         raise _no_form(node, scene.opset, "windows that stand out over the edge were averaged otherwise")
-
-
-def _vector(graph: ir.Graph, name: str, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> ir.Value:
-    tensor = ir.tensor(numbers, name=name)
-    graph.initializers[name] = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(numbers.shape), const_value=tensor)
-    return graph.initializers[name]
 
 
 _ADAPTERS: Mapping[str, Callable[[_Scene, ir.Node], None]] = {

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.ranges import VIEWS
+from edgeq.graph_editor import GraphEditor
 from edgeq.qdq import read_qdq
 from edgeq.qdq_nodes import constant_of, stripped
 from edgeq.saturation import pair_sums
@@ -75,7 +76,7 @@ def _is_weight(node: ir.Node) -> bool:
 
 def _shift(graph: ir.Graph, dequantizers: list[ir.Node], dtype: ir.DataType, shift: int) -> None:
     """Add to the stored integers and to the zero points; a constant that others read too stays, and gets a copy."""
-    chosen = set(dequantizers)
+    chosen, editor = set(dequantizers), GraphEditor(graph)
     for index in (0, 2):
         for value in dict.fromkeys(node.inputs[index] for node in dequantizers):
             if value is None:
@@ -85,19 +86,10 @@ def _shift(graph: ir.Graph, dequantizers: list[ir.Node], dtype: ir.DataType, shi
             if all(reader in chosen and at == index for reader, at in uses) and value.is_initializer():
                 value.const_value, value.dtype = ir.tensor(numbers, name=value.name), dtype
                 continue
-            copy = _initializer(graph, f"{value.name}_{dtype.name.lower()}", numbers)
+            copy = editor.constant(f"{value.name}_{dtype.name.lower()}", numbers)
             for reader, at in uses:
                 if reader in chosen and at == index:
                     reader.replace_input_with(at, copy)
-
-
-def _initializer(graph: ir.Graph, name: str, numbers: NDArray[np.generic]) -> ir.Value:
-    while name in graph.initializers:
-        name += "_"
-    tensor = ir.tensor(numbers, name=name)
-    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(numbers.shape), const_value=tensor)
-    graph.initializers[name] = value
-    return value
 
 
 def _constant(value: ir.Value | None) -> NDArray[np.generic]:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from edgeq.brief import brief
+from edgeq.graph_editor import GraphEditor
 from edgeq.qdq_nodes import bounds_of, constant_of, grid_of, stripped
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def cut(model: ir.Model, *, at: Container[str] | None = None) -> Segments:
     quantizers = [node for node in copy.graph if node.op_type == "QuantizeLinear" and not _of_constant(node)]
     if at is not None:
         quantizers = [node for node in quantizers if (_stored(node)[0].name or "") in at]
-    return Segments(copy, tuple(_cut_at(copy.graph, node) for node in quantizers))
+    editor = GraphEditor(copy.graph)
+    return Segments(copy, tuple(_cut_at(editor, node) for node in quantizers))
 
 
 def _of_constant(quantizer: ir.Node) -> bool:
@@ -77,7 +79,8 @@ def _of_constant(quantizer: ir.Node) -> bool:
     return source is not None and constant_of(source) is not None
 
 
-def _cut_at(graph: ir.Graph, quantizer: ir.Node) -> Cut:
+def _cut_at(editor: GraphEditor, quantizer: ir.Node) -> Cut:
+    graph = editor.graph
     integers, params = _stored(quantizer)
     source = quantizer.inputs[0]
     producer = source.producer() if source is not None else None
@@ -85,7 +88,7 @@ def _cut_at(graph: ir.Graph, quantizer: ir.Node) -> Cut:
     readers = list(integers.uses())
     feed = None
     if readers:
-        fed = ir.Value(name=f"{name}_fed", type=ir.TensorType(ir.DataType[params.dtype.upper()]), shape=integers.shape)
+        fed = ir.Value(name=editor.values.fresh(f"{name}_fed"), type=ir.TensorType(ir.DataType[params.dtype.upper()]), shape=integers.shape)
         for node, index in readers:
             node.replace_input_with(index, fed)
         graph.inputs.append(fed)
