@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.pair_saturation import LayerSaturation
     from edgeq.plan import PlannedOp
 
-State = Literal["integer", "float", "delegated", "fallback", "removed"]
+State = Literal["integer", "hybrid", "float", "delegated", "fallback", "removed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,9 @@ class AuditedOp:
 
     Attributes:
         state: delegated or fallen back where a delegate was asked for, else the numbers it computes with.
-        integer: whether those are integers, wherever it runs.
+        integer: whether its products are of integers, wherever it runs; those of hybrid kernels are.
+        hybrid: whether it quantises activations in float as it runs.
+        macs: None where the artefact does not tell how many there are.
     """
 
     name: str
@@ -35,7 +37,8 @@ class AuditedOp:
     kernel: str
     state: State
     integer: bool
-    macs: int
+    hybrid: bool
+    macs: int | None
     why: str
 
 
@@ -47,9 +50,10 @@ class Audit:
         artefact: the file's name.
         target: the target's name.
         ops: its operators, quantisers left out, in its own order.
-        macs: multiplications with addition for one sample.
-        integer_macs: those computed in integers.
-        integer_share: their share; None where nothing multiplies.
+        macs: multiplications with addition for one sample; of operators that tell them.
+        integer_macs: those computed in integers, in hybrid kernels too.
+        hybrid_macs: those of hybrid kernels.
+        integer_share: the share in integers; None where nothing multiplies, or an operator does not tell how often it does.
         transposes: operators that only change the order of axes.
         transposed_bytes: what they write for one sample.
         saturating: layers that lose sums where this target runs on an x86 processor without VNNI.
@@ -60,6 +64,7 @@ class Audit:
     ops: tuple[AuditedOp, ...]
     macs: int
     integer_macs: int
+    hybrid_macs: int
     integer_share: float | None
     transposes: int
     transposed_bytes: int
@@ -102,16 +107,18 @@ def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | N
     path = resolve(artefact)
     plan = runtime.plan(path, threads=threads)
     ops = tuple(_audited(op) for op in plan.ops)
-    macs, integers = sum(op.macs for op in ops), sum(op.macs for op in ops if op.integer)
-    share = integers / macs if macs else None
+    macs, integers = sum(op.macs or 0 for op in ops), sum(op.macs or 0 for op in ops if op.integer)
+    hybrid = sum(op.macs or 0 for op in ops if op.hybrid)
+    share = integers / macs if macs and not any(op.macs is None for op in ops) else None
     risky = layers_at_risk(path, runtime.capabilities)
     if samples is not None:
         risky = with_counts(risky, path, samples.source, samples.split, samples.limit, threads=threads)
-    return Audit(path.name, target, ops, macs, integers, share, plan.transposes, plan.transposed_bytes, risky)
+    return Audit(path.name, target, ops, macs, integers, hybrid, share, plan.transposes, plan.transposed_bytes, risky)
 
 
 def _audited(op: PlannedOp) -> AuditedOp:
-    return AuditedOp(op.name, op.op_type, op.kernel, _state(op), op.arithmetic == "integer", op.macs, op.why)
+    integer, hybrid = op.arithmetic in ("integer", "hybrid"), op.arithmetic == "hybrid"
+    return AuditedOp(op.name, op.op_type, op.kernel, _state(op), integer, hybrid, op.macs, op.why)
 
 
 def _state(op: PlannedOp) -> State:
@@ -142,13 +149,20 @@ def require_share(found: Audit, least: float) -> None:
 
     Raises:
         GateFailed: it is not; names the operator that costs most.
-        Inconclusive: nothing in the artefact multiplies.
+        Inconclusive: nothing in the artefact multiplies, or it does not tell how often something does.
     """
+    unknown = next((op for op in found.ops if op.macs is None), None)
+    if unknown is not None:
+        raise Inconclusive(
+            f"{unknown.op_type} {called(unknown.name)} may multiply, and {found.artefact} does not tell how often, "
+            "so no share of its MACs can be told",
+            mend="export it without this operator, or leave --min-integer-macs out",
+        )
     if found.integer_share is None:
         raise Inconclusive(f"nothing in {found.artefact} multiplies, so no share of it is in integers", mend="leave --min-integer-macs out")
     if found.integer_share >= least:
         return
-    worst = max((op for op in found.ops if not op.integer), key=lambda op: op.macs)
+    worst = max((op for op in found.ops if not op.integer), key=lambda op: op.macs or 0)
     raise GateFailed(
         f"{100 * found.integer_share:.2f} % of the MACs of {found.artefact} are in integers on {found.target}, "
         f"and {100 * least:g} % are asked for; most is lost in {worst.op_type} {called(worst.name)}: {worst.why}",

@@ -1,8 +1,8 @@
 """A TFLite file is looked through before an interpreter sees it.
 
 LiteRT checks the structure of the FlatBuffer itself, and well. What it takes on trust are the graph's own outputs and the
-grids: a missing, zero or negative scale of an activation ends in an abort of the whole process, which no caller can
-catch. Both are checked here, and, by walking there, the structure on the way.
+grids: a zero or negative scale of an activation, or a missing one where a kernel needs it, ends in an abort of the whole
+process, which no caller can catch. Both are checked here, and, by walking there, the structure on the way.
 """
 
 from __future__ import annotations
@@ -55,17 +55,36 @@ def axes_in(content: bytes) -> dict[str, tuple[int, ...]]:
     Args:
         content: a file that :func:`check_model` passed.
     """
+    try:
+        stated = json.loads(_notes(content) or b"{}").get("axes", {})
+        return {str(name): tuple(axes) for name, axes in stated.items() if sorted(axes) == list(range(len(axes)))}
+    except BROKEN:  # another tool's notes: then the usual layouts are all there is to go by
+        return {}
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether edgeq wrote a file, so that an interpreter is known to live through it.
+
+    Files of other tools can end the process that opens them, valid ones too.
+
+    Args:
+        content: a file that :func:`check_model` passed.
+    """
+    return _notes(content) is not None
+
+
+def _notes(content: bytes) -> bytes | None:
+    """What edgeq noted in a file that it wrote; None in others."""
     schema = _schema()
     if schema is None:
-        return {}
+        return None
     try:
         model = schema.Model.GetRootAs(content, 0)
         entries = [model.Metadata(i) for i in range(model.MetadataLength())]
         notes = [model.Buffers(entry.Buffer()).DataAsNumpy().tobytes() for entry in entries if entry.Name() == b"edgeq"]
-        stated = json.loads(notes[0])["axes"] if notes else {}
-        return {str(name): tuple(axes) for name, axes in stated.items() if sorted(axes) == list(range(len(axes)))}
-    except BROKEN:  # another tool's notes, or none: then the usual layouts are all there is to go by
-        return {}
+        return notes[0] if notes else None
+    except BROKEN:
+        return None
 
 
 def _schema() -> Any:
@@ -78,7 +97,7 @@ def _schema() -> Any:
 
 
 def _problems(schema: Any, content: bytes) -> Iterator[str]:
-    model = schema.Model.GetRootAs(content, 0)
+    model, ours = schema.Model.GetRootAs(content, 0), is_ours(content)
     types = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
     if model.SubgraphsLength() == 0:
         yield "it holds no graph"
@@ -87,10 +106,10 @@ def _problems(schema: Any, content: bytes) -> Iterator[str]:
         for name, indices in (("input", graph.InputsAsNumpy()), ("output", graph.OutputsAsNumpy())):
             yield from _out_of_range(f"the graph's {name}", indices, count, least=0)
         for i in range(graph.OperatorsLength()):
-            yield from _operator_problems(model, graph, i, types)
+            yield from _operator_problems(model, graph, i, types, ours=ours)
 
 
-def _operator_problems(model: Any, graph: Any, i: int, types: dict[int, str]) -> Iterator[str]:
+def _operator_problems(model: Any, graph: Any, i: int, types: dict[int, str], *, ours: bool) -> Iterator[str]:
     operator = graph.Operators(i)
     if operator.OpcodeIndex() >= model.OperatorCodesLength():
         yield f"operator {i} is of a kind that the file does not define"
@@ -100,19 +119,20 @@ def _operator_problems(model: Any, graph: Any, i: int, types: dict[int, str]) ->
     for index in np.atleast_1d(outputs):
         tensor = graph.Tensors(int(index))
         if types[tensor.Type()] in _QUANTIZED:
-            yield from _grid_problems(tensor)
+            yield from _grid_problems(tensor, ours=ours)
 
 
-def _grid_problems(tensor: Any) -> Iterator[str]:
-    name = (tensor.Name() or b"").decode()
+def _grid_problems(tensor: Any, *, ours: bool) -> Iterator[str]:
+    name = (tensor.Name() or b"").decode(errors="replace")
     grid = tensor.Quantization()
     if grid is None or grid.ScaleLength() == 0:
-        yield f"the integer tensor {name!r} has no scale"
+        if ours:  # others may mean plain integers
+            yield f"the integer tensor {name!r} has no scale"
         return
     scales = grid.ScaleAsNumpy()
     if not (np.isfinite(scales).all() and (scales > 0).all()):
         yield f"the integer tensor {name!r} has the scale {scales}"
-    if grid.ZeroPointLength() not in (0, grid.ScaleLength()):
+    if grid.ZeroPointLength() not in (0, 1, grid.ScaleLength()):
         yield f"the integer tensor {name!r} has {grid.ScaleLength()} scales and {grid.ZeroPointLength()} zero points"
 
 

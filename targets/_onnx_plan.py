@@ -11,11 +11,11 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.plan import Plan, PlannedOp
+from edgeq.plan import HYBRID_WHY, Plan, PlannedOp
 from edgeq.qdq_from_qoperator import as_qdq
 from edgeq.qdq_nodes import Shapes, constant_of, title
-from edgeq.qdq_qoperators import factors_of
 from edgeq.targets._onnx_blocks import why_float
+from edgeq.targets._onnx_macs import macs_of
 
 if TYPE_CHECKING:
     import onnx
@@ -27,6 +27,7 @@ _QUIET = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity"
 _INTEGER_KERNEL = re.compile(r"(QLinear|QGemm$|QAttention$|MatMulInteger|ConvInteger|DynamicQuantize)")
 _GIVES_FLOAT = ("DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention")
 _QGEMM_SCALE = 7  # the position of its result's scale, without which it gives real numbers
+_HYBRID = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM")  # kernels that quantise their activations as they run
 _LAYOUTS = ("Transpose", "ReorderInput", "ReorderOutput")
 _BLOCKED = "_nchwc"  # what kernels in a blocked layout are called after their output
 _COMPUTED = ("int8", "uint8", "float16", "float", "double")
@@ -65,7 +66,7 @@ def plan_of(model: onnx.ModelProto, running: onnx.ModelProto, *, optimize: bool)
         if not is_computed(node):
             continue
         kernel, arithmetic = kernels.of(node)
-        why = why_float(node, optimize=optimize) if arithmetic == "float" else ""
+        why = why_float(node, optimize=optimize) if arithmetic == "float" else HYBRID_WHY if arithmetic == "hybrid" else ""
         ops.append(PlannedOp(title(node), node.op_type, kernel, arithmetic, "target", macs_of(node, shapes), why))
     return Plan(tuple(ops), *kernels.transposes())
 
@@ -112,6 +113,8 @@ class _Kernels:
 
     def arithmetic(self, kernel: onnx.NodeProto) -> Arithmetic:
         """By what the kernel is called, or else by the type of what it moves."""
+        if kernel.op_type in _HYBRID:
+            return "hybrid"
         if _INTEGER_KERNEL.match(kernel.op_type):
             return "integer"
         kinds = (self._kind(name) for name in (*kernel.input, *kernel.output))
@@ -163,21 +166,3 @@ def _described(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, int]]:
         dims = [dim.dim_value or (1 if i == 0 else 0) for i, dim in enumerate(tensor.shape.dim)]
         sizes[info.name] = math.prod(dims) * _BYTES.get(types[info.name], 0)
     return types, sizes
-
-
-def macs_of(node: ir.Node, shapes: Shapes) -> int:
-    """Multiplications with addition of a node for one sample; 0 for operators that multiply no matrices."""
-    factors = factors_of(node)
-    if factors is None:
-        return 0
-    kind, places = factors
-    try:
-        data, weights, result = (shapes.of(value) for value in (*(node.inputs[place] for place in places), node.outputs[0]))
-    except ArtefactError:
-        return 0
-    if kind == "Conv":
-        return math.prod(result) * math.prod(weights[1:])
-    if kind == "ConvTranspose":
-        return math.prod(data) * math.prod(weights[1:])
-    transposed = kind == "Gemm" and "transA" in node.attributes and node.attributes["transA"].as_int()
-    return math.prod(result) * data[0 if transposed else -1]

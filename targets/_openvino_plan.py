@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from edgeq.plan import Plan, PlannedOp
 from edgeq.qdq_nodes import Shapes, grid_of, title
 from edgeq.targets._onnx_blocks import float_input, float_weights
-from edgeq.targets._onnx_plan import MARK, is_computed, macs_of
+from edgeq.targets._onnx_macs import macs_of
+from edgeq.targets._onnx_plan import MARK, is_computed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ def _by_position(layers: Sequence[Layer], leaving: Mapping[str, int]) -> dict[in
     return found
 
 
-def _planned(node: ir.Node, layers: Sequence[Layer], macs: int) -> PlannedOp:
+def _planned(node: ir.Node, layers: Sequence[Layer], macs: int | None) -> PlannedOp:
     if not layers:
         return PlannedOp(title(node), node.op_type, "removed", "none", "target", macs)
     layer = layers[0]

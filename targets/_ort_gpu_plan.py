@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.plan import Plan, PlannedOp
 from edgeq.qdq_nodes import Shapes, title
-from edgeq.targets._onnx_plan import MARK, is_computed, macs_of
+from edgeq.targets._onnx_macs import macs_of
+from edgeq.targets._onnx_plan import MARK, is_computed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def _by_position(layers: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, 
     return found
 
 
-def _planned(node: ir.Node, layer: Mapping[str, Any] | None, macs: int) -> PlannedOp:
+def _planned(node: ir.Node, layer: Mapping[str, Any] | None, macs: int | None) -> PlannedOp:
     if layer is None:
         return PlannedOp(title(node), node.op_type, "fused into another", "none", "target", macs)
     arithmetic: Arithmetic = "integer" if layer["type"] in _INTEGERS else "float"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from edgeq.plan import Plan, PlannedOp
 from edgeq.qdq_nodes import Shapes, title
 from edgeq.targets._onnx_blocks import float_input, float_weights
-from edgeq.targets._onnx_plan import is_computed, macs_of
+from edgeq.targets._onnx_macs import macs_of
+from edgeq.targets._onnx_plan import is_computed
 
 if TYPE_CHECKING:
     import onnx
@@ -24,6 +25,6 @@ def plan_of(model: onnx.ModelProto) -> Plan:
     return Plan(tuple(ops), sum(op.op_type == "Transpose" for op in ops), 0)
 
 
-def _planned(node: ir.Node, macs: int) -> PlannedOp:
+def _planned(node: ir.Node, macs: int | None) -> PlannedOp:
     why = float_input(node) or float_weights(node)
     return PlannedOp(title(node), node.op_type, f"HTP {node.op_type}", "float" if why else "integer", "target", macs, why)

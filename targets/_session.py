@@ -45,7 +45,7 @@ class SampleSession(ABC):
 
     @abstractmethod
     def set_sample(self, sample: NDArray[np.generic]) -> None:
-        """Give the runtime its input, (1, *input.shape), of the input's type."""
+        """Give the runtime its input, (1, *input.shape), of the input's type, and reset what a model keeps between inferences."""
 
     @abstractmethod
     def invoke(self) -> None:

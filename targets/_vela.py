@@ -50,7 +50,7 @@ class Compiled:
     def facts(self) -> dict[str, str]:
         """For reports: the settings, where the operators run, cycles, memories."""
         told, count = self.summary, len(self.graph.operators)
-        left = [f"{self.graph.operators[i].name} {self.graph.operators[i].output.name}" for i in self.left]
+        left = [f"{self.graph.operators[i].name} {self.graph.operators[i].title}" for i in self.left]
         more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
         memories = {f"{kind}_bytes": round(1024 * float(told[f"{kind}_memory_used"])) for kind in _MEMORIES}
         return {
@@ -74,11 +74,11 @@ def compiled_of(graph: FileGraph, after: FileGraph, summary: Mapping[str, str], 
         summary: Vela's summary.
         said: what Vela wrote while it compiled.
     """
-    kept = {operator.output.name for operator in after.operators if operator.name != _ON_NPU}
+    kept = {operator.output.name for operator in after.operators if operator.name != _ON_NPU and operator.outputs}
     reasons = dict(_REFUSAL.findall(said))
     left = {
-        i: reasons.get(name) or reasons.get(name + _FUSED) or "Vela leaves it on the CPU"
-        for i, name in enumerate(operator.output.name for operator in graph.operators)
-        if name in kept
+        i: reasons.get(operator.title) or reasons.get(operator.title + _FUSED) or "Vela leaves it on the CPU"
+        for i, operator in enumerate(graph.operators)
+        if not operator.outputs or operator.output.name in kept
     }
     return Compiled(graph, left, summary)

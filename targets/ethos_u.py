@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgeq.plan import Plan
     from edgeq.targets._vela import Compiled
     from edgeq.targets.tflite import TfliteSession
+    from edgeq.targets.workers.session import WorkerSession
     from edgeq.tflite_file import FileGraph
 
 _SETTINGS = ("system_config", "memory_mode")
@@ -93,11 +94,13 @@ class EthosUTarget(WorkerTarget):
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators Vela puts on the NPU; see :meth:`edgeq.plan.Planner.plan`."""
-        from edgeq.targets._tflite_file_plan import delegated_plan
+        from edgeq.targets._tflite_plan import compiled_plan
+        from edgeq.tflite_file import graphs_of
 
         tflite.reference.open(artefact, threads=threads).close()  # refuses what is no sound TFLite file
         compiled = self.compile(artefact)
-        return delegated_plan(compiled.graph, compiled.left, kernel=compiled.summary["accelerator_configuration"])
+        graphs = graphs_of(read_bytes(artefact, "TFLite model"))
+        return compiled_plan(graphs, compiled.left, kernel=compiled.summary["accelerator_configuration"])
 
     def compile(self, artefact: Path) -> Compiled:
         """Run Vela.
@@ -149,7 +152,7 @@ class EthosUSession(SampleSession):
         estimate_note: what the estimate rests on, and what it leaves out.
     """
 
-    def __init__(self, numbers: TfliteSession, compiled: Compiled) -> None:
+    def __init__(self, numbers: TfliteSession | WorkerSession, compiled: Compiled) -> None:
         self._numbers = numbers
         self.input, self.output = numbers.input, numbers.output
         self.grids, self.unreadable = numbers.grids, numbers.unreadable

@@ -1,6 +1,9 @@
 """TFLite models on the CPU through LiteRT, with each of its three kernel sets: XNNPACK, optimised, reference.
 
 The three differ, by design, in the last bit of a requantisation; that is what comparing them is for.
+
+A file that edgeq wrote runs in this process. Any other runs in a worker: there are valid files that crash LiteRT, and others
+whose state has to be reset by starting an interpreter again.
 """
 
 from __future__ import annotations
@@ -20,10 +23,14 @@ from edgeq.files import read_bytes
 from edgeq.quant import CARRIER_RANGE, QuantParams
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._boundary import WHOLE_NUMBERS
-from edgeq.targets._flatbuffer import axes_in, check_model
+from edgeq.targets._flatbuffer import axes_in, check_model, is_ours
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
-from edgeq.targets.workers.engines.tflite import counted, shown, taken
+from edgeq.targets.workers.boundary import Sendable
+from edgeq.targets.workers.engines.tflite import RESOLVERS, delegated, running, shown
+from edgeq.targets.workers.launchers import Here
+from edgeq.targets.workers.target import WorkerTarget
+from edgeq.targets.workers.wire import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.plan import Plan
+    from edgeq.targets.workers.session import WorkerSession
 
 _RUNTIMES = (
     Runtime("ai-edge-litert", "ai_edge_litert.interpreter"),
@@ -48,45 +56,49 @@ class TfliteTarget:
 
     Attributes:
         capabilities: what it can run.
-        resolver: the member of LiteRT's ``OpResolverType`` that stands for the kernel set.
+        kernels: the kernel set, by its name in :data:`edgeq.targets.workers.engines.tflite.RESOLVERS`.
         delegate: whether XNNPACK is to take the graph.
     """
 
     capabilities: Capabilities
-    resolver: str
+    kernels: str
     delegate: bool
 
     def probe(self) -> Availability:
         """Whether one of the packages that hold the interpreter can be imported."""
         return probe(_RUNTIMES)
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> TfliteSession:
+    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> TfliteSession | WorkerSession:
         """Load a TFLite model; see :meth:`edgeq.target.Target.open`. ``intermediates`` needs a target that can show them."""
         require_format(artefact, self.capabilities)
         content = read_bytes(artefact, "TFLite model")
         runtime, module = find(_RUNTIMES)
         check_model(content, artefact)
+        if not is_ours(content):
+            return self._in_worker(content, module.__name__, threads, intermediates=intermediates)
         keep = intermediates and self.capabilities.intermediates
-        interpreter = _start(module, content, artefact, self.resolver, threads, keep=keep)
+        interpreter = _start(module, content, artefact, RESOLVERS[self.kernels], threads, keep=keep)
         axes = axes_in(content) if keep else {}
         return TfliteSession(interpreter, artefact, self, keep=keep, version={runtime.distribution: installed(runtime)}, axes=axes)
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers, and which XNNPACK took; see :meth:`edgeq.plan.Planner.plan`."""
         from edgeq.targets._tflite_plan import plan_of
+        from edgeq.tflite_file import graphs_of
 
-        require_format(artefact, self.capabilities)
-        content = read_bytes(artefact, "TFLite model")
-        _, module = find(_RUNTIMES)
-        check_model(content, artefact)
-        interpreter = _start(module, content, artefact, self.resolver, threads, keep=False)
-        operators = interpreter._get_ops_details()  # the only way to learn what runs
-        own = [op for op in operators if op["op_name"] != "DELEGATE"]
-        inside = taken(own, [op for op in operators if op["op_name"] == "DELEGATE"])
-        return plan_of(operators, interpreter.get_tensor_details(), inside, delegate=self.delegate)
+        with self.open(artefact, threads=threads) as session:
+            inside = [layer["index"] for layer in session.layers]
+        return plan_of(graphs_of(read_bytes(artefact, "TFLite model")), inside, delegate=self.delegate)
+
+    def _in_worker(self, content: bytes, module: str, threads: int, *, intermediates: bool) -> WorkerSession:
+        options = {"kernels": self.kernels, "module": module}
+        apart = WorkerTarget("tflite", self.capabilities, "tflite", options=options, launcher=Here())
+        session = apart.start(Sendable(content, channels_last=True), threads=threads, intermediates=intermediates)
+        session.facts = {**session.facts, "kernels": self.capabilities.summary}
+        return session
 
 
-def _target(kernels: str, resolver: str, *, delegate: bool) -> TfliteTarget:
+def _target(name: str, kernels: str, *, delegate: bool) -> TfliteTarget:
     return TfliteTarget(
         Capabilities(
             formats=frozenset({"tflite"}),
@@ -94,17 +106,17 @@ def _target(kernels: str, resolver: str, *, delegate: bool) -> TfliteTarget:
             per_channel=True,
             intermediates=not delegate,  # a delegate keeps what lies inside its partition to itself
             latency="measured",
-            summary=f"LiteRT CPU, {kernels} kernels",
+            summary=f"LiteRT CPU, {name} kernels",
             dialect=TFLITE,
         ),
-        resolver,
+        kernels,
         delegate,
     )
 
 
-xnnpack = _target("XNNPACK", "AUTO", delegate=True)
-builtin = _target("optimised built-in", "BUILTIN_WITHOUT_DEFAULT_DELEGATES", delegate=False)
-reference = _target("reference", "BUILTIN_REF", delegate=False)
+xnnpack = _target("XNNPACK", "xnnpack", delegate=True)
+builtin = _target("optimised built-in", "builtin", delegate=False)
+reference = _target("reference", "reference", delegate=False)
 
 
 @contextmanager
@@ -147,7 +159,11 @@ def _start(module: Any, content: bytes, artefact: Path, resolver: str, threads: 
 
 
 class TfliteSession(SampleSession):
-    """A TFLite model opened in LiteRT."""
+    """A TFLite model opened in LiteRT.
+
+    Attributes:
+        layers: the numbers of the operators that a delegate took, as a worker tells them.
+    """
 
     def __init__(
         self,
@@ -169,6 +185,7 @@ class TfliteSession(SampleSession):
         self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
         operators = interpreter._get_ops_details()  # the only way to learn what runs
         self.facts = {**_facts(operators, target, artefact), **version}
+        self.layers = [{"index": index} for index in sorted(delegated(operators))]
         self._shown = shown(interpreter, operators, self._entrance) if keep else {}
         self._axes = axes
         self.grids = _grids(self._shown, axes)
@@ -238,17 +255,12 @@ def _facts(operators: Sequence[Mapping[str, Any]], target: TfliteTarget, artefac
     Raises:
         TargetError: XNNPACK was asked for and took nothing, so other kernels would run in its place.
     """
-    own = [op for op in operators if op["op_name"] != "DELEGATE"]
-    facts = {"kernels": target.capabilities.summary, "operators": counted(op["op_name"] for op in own)}
-    if not target.delegate:
-        return facts
-    partitions = [op for op in operators if op["op_name"] == "DELEGATE"]
-    if not partitions:
-        raise TargetError(f"XNNPACK takes no operator of {artefact}", mend="use tflite-builtin, the kernels that would run in its place")
-    inside = taken(own, partitions)
-    left = counted(op["op_name"] for op in own if op["index"] not in inside)
-    facts["delegate"] = f"XNNPACK took {len(inside)} of {len(own)} operators in {len(partitions)} partitions; left: {left or 'none'}"
-    return facts
+    try:
+        told = running(operators, delegate=target.delegate)
+    except Refused as error:
+        mend = "use tflite-builtin, the kernels that would run in its place"
+        raise TargetError(f"XNNPACK takes no operator of {artefact}", mend=mend) from error
+    return {"kernels": target.capabilities.summary, **told}
 
 
 def _grids(shown: Mapping[str, Mapping[str, Any]], axes: Mapping[str, tuple[int, ...]]) -> dict[str, QuantParams]:

@@ -62,11 +62,11 @@ class TflmTarget(WorkerTarget):
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`. There is one kernel an operator and no delegate."""
-        from edgeq.targets._tflite_file_plan import plain_plan
-        from edgeq.tflite_file import graph_of
+        from edgeq.targets._tflite_plan import plan_of
+        from edgeq.tflite_file import graphs_of
 
         self.open(artefact, threads=threads).close()  # every operator runs once there, so that what has no kernel is refused
-        return plain_plan(graph_of(read_bytes(artefact, "TFLite model")))
+        return plan_of(graphs_of(read_bytes(artefact, "TFLite model")), (), delegate=False)
 
 
 tflm = TflmTarget(

@@ -53,20 +53,28 @@ def _show(found: "Audit") -> None:
     from edgeq.deploy.report.values import count
     from edgeq.deploy.tables import show_saturating
 
-    share = (
-        "nothing multiplies"
-        if found.integer_share is None
-        else f"{100 * found.integer_share:.2f} % of {count(found.macs)} MACs in integers"
-    )
-    title = f"{found.artefact} on {found.target}: {share}; {found.transposes} transposes, {count(found.transposed_bytes)} bytes"
+    title = f"{found.artefact} on {found.target}: {_share(found)}; {found.transposes} transposes, {count(found.transposed_bytes)} bytes"
     columns = ("operator", "type", "runs as", "state", "MACs", "why")
     console.write_table(title, columns, [_cells(op) for op in found.ops], numbers=("MACs",))
     show_saturating(found.saturating)
+
+
+def _share(found: "Audit") -> str:
+    from edgeq.deploy.report.values import count
+
+    if any(op.macs is None for op in found.ops):
+        return f"at least {count(found.macs)} MACs, {count(found.integer_macs)} of them in integers; operators with ? do not tell theirs"
+    if found.integer_share is None:
+        return "nothing multiplies"
+    hybrid = f", {100 * found.hybrid_macs / found.macs:.2f} % by hybrid kernels" if found.hybrid_macs else ""
+    return f"{100 * found.integer_share:.2f} % of {count(found.macs)} MACs in integers{hybrid}"
 
 
 def _cells(op: "AuditedOp") -> tuple[str, ...]:
     from edgeq.deploy.report.values import count
     from edgeq.deploy.tables import short
 
-    state = op.state if op.state in ("integer", "float", "removed") else f"{op.state}, {'integer' if op.integer else 'float'}"
-    return short(op.name), op.op_type, op.kernel, state, count(op.macs) if op.macs else "", op.why
+    numbers = "hybrid" if op.hybrid else "integer" if op.integer else "float"
+    state = f"{op.state}, {numbers}" if op.state in ("delegated", "fallback") else op.state
+    macs = "?" if op.macs is None else count(op.macs) if op.macs else ""
+    return short(op.name), op.op_type, op.kernel, state, macs, op.why

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from pathlib import Path
 
-Arithmetic = Literal["integer", "float", "none"]
+Arithmetic = Literal["integer", "hybrid", "float", "none"]
 Place = Literal["target", "delegate", "fallback"]
+HYBRID_WHY = "it quantises its activations as it runs, sums in integers, and scales the sums in float"
+"""What keeps a hybrid kernel out of pure integers."""
+
 _MAX_NAME = 48
 
 
@@ -21,9 +24,11 @@ class PlannedOp:
         name: its name in the artefact, or its output's where it has none.
         op_type: what it is there.
         kernel: what computes it; that of the operator it was fused into where it was.
-        arithmetic: the numbers that the kernel computes with; ``none`` for an operator that was found to do nothing.
+        arithmetic: the numbers that the kernel computes with; ``hybrid`` where it quantises activations in float as it runs and sums
+            products of integers; ``none`` for an operator that was found to do nothing.
         place: the target's own kernels, a delegate's, or what takes over where the delegate left it.
-        macs: multiplications with addition for one sample; 0 for operators that have none to speak of.
+        macs: multiplications with addition for one sample; 0 for operators that have none to speak of, None where the artefact does
+            not tell how many there are.
         why: what keeps it out of integers or of the delegate; empty where nothing does.
     """
 
@@ -32,7 +37,7 @@ class PlannedOp:
     kernel: str
     arithmetic: Arithmetic
     place: Place
-    macs: int
+    macs: int | None
     why: str = ""
 
 

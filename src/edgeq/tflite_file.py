@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,10 @@ ELEMENTS: dict[int, Any] = {
     schema.TensorType.INT16: np.int16,
     schema.TensorType.INT32: np.int32,
     schema.TensorType.INT64: np.int64,
+    schema.TensorType.FLOAT16: np.float16,
     schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT64: np.float64,
+    schema.TensorType.BOOL: np.bool_,
 }
 """The element types of tensors that hold whole bytes, by member of ``TensorType``."""
 
@@ -40,9 +44,11 @@ class FileTensor:
         kind: the member of ``TensorType``, such as ``INT8``.
         shape: as stored.
         scale: its steps; empty for a tensor without a grid.
-        zero_point: the shape of ``scale``.
+        zero_point: the shape of ``scale``; files may write one for all scales.
         axis: the dimension that several scales go along.
-        data: the content of a constant, int4 widened to int8; None for what is computed.
+        data: the content of a constant, int4 widened to int8; None for what is computed, or of a kind that is not decoded.
+        variable: whether its content stays from one inference to the next.
+        sparse: whether it is stored without its zeros; ``data`` is None then.
     """
 
     index: int
@@ -53,6 +59,8 @@ class FileTensor:
     zero_point: NDArray[np.int64]
     axis: int
     data: NDArray[Any] | None
+    variable: bool = False
+    sparse: bool = False
 
     __repr__ = brief
 
@@ -62,25 +70,35 @@ class FileOperator:
     """An operator of the file.
 
     Attributes:
+        index: its place in the order of execution.
         name: the member of ``BuiltinOperator``, such as ``CONV_2D``.
         options: an object of the generated options classes, or None.
         inputs: its operands; None for one left out.
-        output: its first result.
-        outputs: all of them.
+        outputs: its results; some operators, such as ``ASSIGN_VARIABLE``, have none.
     """
 
+    index: int
     name: str
     options: Any
     inputs: tuple[FileTensor | None, ...]
-    output: FileTensor
     outputs: tuple[FileTensor, ...]
 
     __repr__ = brief
 
+    @property
+    def output(self) -> FileTensor:
+        """Its first result; only for operators that have one."""
+        return self.outputs[0]
+
+    @property
+    def title(self) -> str:
+        """What to call it: by the name of its result, or by its number where it has none."""
+        return self.outputs[0].name if self.outputs else f"operator {self.index}"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileGraph:
-    """The first subgraph of a file.
+    """A subgraph of a file.
 
     Attributes:
         operators: in order of execution.
@@ -95,13 +113,16 @@ class FileGraph:
     __repr__ = brief
 
 
+def graphs_of(content: bytes) -> tuple[FileGraph, ...]:
+    """The subgraphs of a TFLite file: the main one, then those that its control flow runs."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    return tuple(_graph(model, graph) for graph in model.subgraphs)
+
+
 def graph_of(content: bytes) -> FileGraph:
     """The first subgraph of a TFLite file."""
     model = schema.ModelT.InitFromPackedBuf(content)
-    graph = model.subgraphs[0]
-    tensors = [_tensor(model, i, tensor) for i, tensor in enumerate(graph.tensors)]
-    operators = (_operator(model, operator, tensors) for operator in graph.operators)
-    return FileGraph(tuple(operators), tuple(tensors[i] for i in graph.inputs), tuple(tensors[i] for i in graph.outputs))
+    return _graph(model, model.subgraphs[0])
 
 
 def notes_of(content: bytes) -> Mapping[str, Any] | None:
@@ -117,11 +138,21 @@ def operators_of(content: bytes) -> tuple[FileOperator, ...]:
     return graph_of(content).operators
 
 
-def _operator(model: Any, operator: Any, tensors: Sequence[FileTensor]) -> FileOperator:
-    inputs = () if operator.inputs is None else operator.inputs
-    outputs = tuple(tensors[i] for i in operator.outputs)
-    name = _name(model.operatorCodes[operator.opcodeIndex])
-    return FileOperator(name, operator.builtinOptions, tuple(tensors[i] if i >= 0 else None for i in inputs), outputs[0], outputs)
+def _graph(model: Any, graph: Any) -> FileGraph:
+    tensors = [_tensor(model, i, tensor) for i, tensor in enumerate(graph.tensors)]
+    operators = tuple(_operator(model, i, operator, tensors) for i, operator in enumerate(_listed(graph.operators)))
+    return FileGraph(operators, *(tuple(tensors[i] for i in _listed(ends)) for ends in (graph.inputs, graph.outputs)))
+
+
+def _operator(model: Any, index: int, operator: Any, tensors: Sequence[FileTensor]) -> FileOperator:
+    inputs = tuple(tensors[i] if i >= 0 else None for i in _listed(operator.inputs))
+    outputs = tuple(tensors[i] for i in _listed(operator.outputs))
+    return FileOperator(index, _name(model.operatorCodes[operator.opcodeIndex]), operator.builtinOptions, inputs, outputs)
+
+
+def _listed(values: Any) -> Any:
+    """What the generated classes hold of a vector, which is None where the file has none."""
+    return () if values is None else values
 
 
 def _name(code: Any) -> str:
@@ -130,22 +161,27 @@ def _name(code: Any) -> str:
 
 def _tensor(model: Any, index: int, tensor: Any) -> FileTensor:
     grid = tensor.quantization
-    scale, zero_point = ([], []) if grid is None or grid.scale is None else (grid.scale, grid.zeroPoint)
-    shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+    scale = np.array([] if grid is None else _listed(grid.scale), np.float32)
+    zero_point = np.array([0] if grid is None or not len(_listed(grid.zeroPoint)) else grid.zeroPoint, np.int64)
+    shape = tuple(int(size) for size in _listed(tensor.shape))
+    sparse = tensor.sparsity is not None
     return FileTensor(
         index,
-        tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name),
+        tensor.name.decode(errors="replace") if isinstance(tensor.name, bytes) else str(tensor.name or ""),
         _KINDS[int(tensor.type)],
         shape,
-        np.array(scale, np.float32),
-        np.array(zero_point, np.int64),
+        scale,
+        np.broadcast_to(zero_point, scale.shape) if zero_point.size == 1 else zero_point,
         0 if grid is None else int(grid.quantizedDimension),
-        _data(model.buffers[tensor.buffer].data, tensor.type, shape),
+        None if sparse else _data(model.buffers[tensor.buffer].data, tensor.type, shape),
+        bool(tensor.isVariable),
+        sparse,
     )
 
 
 def _data(stored: Any, kind: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
-    if stored is None or kind not in (*ELEMENTS, schema.TensorType.INT4):
+    """The content of a buffer; runtimes take one of no bytes as none, so that its tensor is computed unless it is empty itself."""
+    if stored is None or kind not in (*ELEMENTS, schema.TensorType.INT4) or (len(stored) == 0 and math.prod(shape)):
         return None
     octets = np.asarray(stored, np.uint8)
     if kind == schema.TensorType.INT4:  # two to a byte, the low half first

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeq.tflite_file import FileGraph, FileOperator, FileTensor
 
 _NHWC = (0, 2, 3, 1)
+_NAMED = 12  # operators in one message
 _BITS = {"INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "INT32": 32, "INT64": 64, "FLOAT32": 32, "BOOL": 8}
 
 
@@ -34,7 +35,7 @@ def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
 
     Raises:
         ArtefactError: the graph has not exactly one input, or no output; or the file is damaged.
-        TargetError: operators that the emulator does not know; names them all.
+        TargetError: operators that the emulator does not know; names the first of them.
     """
     try:
         return _Compiler(_graph(content, path), profile, axes_in(content)).program()
@@ -71,18 +72,28 @@ class _Compiler:
                 steps.append(self._step(operator))
             except TargetError as error:
                 errors.append(error)
-                self._slot(operator.output, shown=False)
         if errors:
-            raise TargetError("\n  ".join(dict.fromkeys(error.what for error in errors)), mend=errors[0].mend)
+            told = list(dict.fromkeys(error.what for error in errors))
+            more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
+            raise TargetError("\n  ".join([*told[:_NAMED], *more]), mend=errors[0].mend)
         exit_ = self._slot(self.graph.outputs[0], shown=False)
+        known = {entrance, *self.constants, *(step.result for step in steps)}
+        for place in (*(operand for step in steps for operand in step.operands), exit_):
+            if place not in known:
+                raise ArtefactError(f"nothing computes the tensor {self.slots[place].name!r}", mend="export the model again")
         return Program(tuple(self.slots), tuple(steps), self.constants, entrance, exit_)
 
     def _step(self, operator: FileOperator) -> Step:
         op = TfliteOp(operator, self.profile)
+        kept = [tensor for tensor in operator.inputs if tensor is not None and (tensor.variable or tensor.kind == "RESOURCE")]
+        if kept or not operator.outputs:
+            raise op.refused("it keeps something from one inference to the next")
         if operator.name not in KERNELS:
             raise op.refused("it is not among those it knows")
         lowered = KERNELS[operator.name](op)
         tensors = [op.operand(i) for i in lowered.data]
+        for position in (i for i in lowered.data if op.operand(i).sparse):
+            op.numbers(position)
         operands = tuple(self._slot(tensor, shown=False) for tensor in tensors)
         return Step(operands, self._slot(operator.output, shown=True), lowered.kernel, _work(op, lowered, tensors))
 

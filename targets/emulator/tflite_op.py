@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError
+from edgeq.plan import called
 from edgeq.quant import CARRIER_RANGE, QuantParams
 from edgeq.targets.emulator.elementwise import Range
 from edgeq.targets.emulator.numerics import Landing
@@ -61,8 +62,8 @@ class TfliteOp:
 
     @property
     def name(self) -> str:
-        """The name of its result."""
-        return self.file.output.name
+        """What to call it."""
+        return self.file.title
 
     def operand(self, position: int) -> FileTensor:
         """An operand that has to be there.
@@ -81,10 +82,21 @@ class TfliteOp:
         Raises:
             TargetError: it is computed.
         """
-        data = self.operand(position).data
-        if data is None:
-            raise self.refused(f"operand {position} is computed at run time")
-        return data
+        tensor = self.operand(position)
+        if tensor.sparse:
+            raise self.refused(f"its operand {called(tensor.name)} is stored without its zeros")
+        if tensor.data is None:
+            raise self.refused(f"its operand {called(tensor.name)} is computed at run time")
+        return tensor.data
+
+    def levels(self, position: int) -> NDArray[Any]:
+        """The levels of a constant operand; see :func:`levels_of`.
+
+        Raises:
+            TargetError: it is computed.
+        """
+        self.numbers(position)
+        return levels_of(self.operand(position))
 
     def grid(self, position: int) -> QuantParams:
         """The grid of an operand."""
@@ -98,7 +110,7 @@ class TfliteOp:
     def _grid(self, tensor: FileTensor) -> QuantParams:
         params = params_of(tensor)
         if params is None or params.axis is not None:
-            raise self.refused(f"{tensor.name!r} is {tensor.kind} without one scale")
+            raise self.refused(f"{called(tensor.name)} is {tensor.kind} without one scale")
         return params
 
     def range(self, position: int) -> Range:
@@ -117,7 +129,8 @@ class TfliteOp:
 
     def refused(self, why: str) -> TargetError:
         """An error that names the operator."""
-        return TargetError(f"the emulator has no arithmetic for {self.file.name} {self.name!r}: {why}", mend="run it on tflite-ref")
+        what = f"the emulator has no arithmetic for {self.file.name} {called(self.name)}: {why}"
+        return TargetError(what, mend="run it on tflite-ref")
 
 
 def params_of(tensor: FileTensor) -> QuantParams | None:
@@ -142,7 +155,7 @@ def levels_of(tensor: FileTensor) -> NDArray[Any]:
     zero = params.zero_point
     if params.axis is not None:
         zero = zero.reshape([-1 if i == params.axis else 1 for i in range(tensor.data.ndim)])
-    return (tensor.data.astype(np.int64) - zero).astype(np.float32)
+    return np.asarray(tensor.data.astype(np.int64) - zero, np.float32)  # numpy makes numbers of arrays without dimensions
 
 
 def landing_of(op: TfliteOp) -> Landing:

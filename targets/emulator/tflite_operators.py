@@ -52,7 +52,7 @@ def _weighted(
 def _conv(op: TfliteOp) -> Lowered:
     depthwise = op.file.name == "DEPTHWISE_CONV_2D"
     filters = op.operand(1)
-    levels = levels_of(filters).transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
+    levels = op.levels(1).transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
     factors = convolution_multipliers(step_of(op.grid(0)), filters.scale, step_of(op.output_grid))
     weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.rounding, 0, 2)
     options, (_, height, width, channels) = op.file.options, op.operand(0).shape
@@ -79,7 +79,7 @@ def _window(op: TfliteOp, size: tuple[int, int], kernel: tuple[int, int], dilati
 
 def _transposed(op: TfliteOp) -> Lowered:
     filters, options = op.operand(1), op.file.options
-    levels = levels_of(filters).transpose(0, 3, 1, 2)[:, :, ::-1, ::-1]
+    levels = op.levels(1).transpose(0, 3, 1, 2)[:, :, ::-1, ::-1]
     factors = convolution_multipliers(step_of(op.grid(2)), filters.scale, step_of(op.output_grid))
     weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.rounding, 2, 3)
     stride = (int(options.strideH), int(options.strideW))
@@ -97,7 +97,7 @@ def _transposed(op: TfliteOp) -> Lowered:
 
 def _dense(op: TfliteOp) -> Lowered:
     filters = op.operand(1)
-    levels = levels_of(filters)
+    levels = op.levels(1)
     factors = dense_multipliers(step_of(op.grid(0)), filters.scale, step_of(op.output_grid))
     weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.dense_rounding, 0, 2)
     shape = op.file.output.shape
@@ -179,7 +179,7 @@ def _transpose(op: TfliteOp) -> Lowered:
 
 def _pad(op: TfliteOp) -> Lowered:
     amounts = [(int(before), int(after)) for before, after in op.numbers(1)]
-    value = float(levels_of(op.operand(2)).item()) if op.file.name == "PADV2" else 0.0
+    value = float(op.levels(2).item()) if op.file.name == "PADV2" else 0.0
     return Lowered((0,), moves.pad(amounts, value), "move")
 
 

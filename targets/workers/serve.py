@@ -46,7 +46,7 @@ class Engine(Protocol):
     facts: dict[str, str]
 
     def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input, with its batch of one."""
+        """Keep the input, with its batch of one. It begins a new sample: what a model keeps between inferences is reset."""
 
     def invoke(self) -> None:
         """Run once."""

@@ -26,7 +26,7 @@ ALL = pytest.mark.parametrize("target", [xnnpack, builtin, reference], ids=["xnn
 
 def saved(tmp_path: Path, content: bytes | None = None) -> Path:
     path = tmp_path / "model.tflite"
-    path.write_bytes(tflite_models.int8_model() if content is None else content)
+    path.write_bytes(tflite_models.int8_model(ours=True) if content is None else content)
     return path
 
 
@@ -93,7 +93,7 @@ def test_facts_tell_the_kernels_and_what_the_delegate_took(tmp_path: Path) -> No
 
 
 def test_a_graph_that_xnnpack_does_not_take_is_no_result_of_xnnpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without = module.TfliteTarget(xnnpack.capabilities, builtin.resolver, delegate=True)
+    without = module.TfliteTarget(xnnpack.capabilities, builtin.kernels, delegate=True)
     with pytest.raises(TargetError, match="XNNPACK takes no operator"):
         without.open(saved(tmp_path))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,13 @@ _PACKAGES = {  # module → what pip calls it, in order of preference
     "tflite_runtime.interpreter": "tflite-runtime",
     "tensorflow.lite.python.interpreter": "tensorflow",
 }
+_DELEGATE = "DELEGATE"
 _INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32)
 _UNKNOWN = "Didn't find op for builtin opcode"
+_KEEPING = frozenset(  # operators whose state nothing but a new interpreter resets, and those that may hide one in a subgraph
+    ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "CALL", "IF", "WHILE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE")
+    + ("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL", "HASHTABLE", "HASHTABLE_IMPORT")
+)
 RESOLVERS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 """Kernel set → member of the interpreter's ``OpResolverType``."""
 
@@ -40,7 +46,7 @@ def versions(module: str = "") -> dict[str, str]:
 
 
 class Engine:
-    """One model in an interpreter.
+    """One model in an interpreter. What the model keeps from one inference to the next is reset for every sample.
 
     Args:
         model: the TFLite file.
@@ -51,17 +57,25 @@ class Engine:
     def __init__(self, model: bytes, options: dict[str, Any]) -> None:
         kernels, keep = str(options.get("kernels", "xnnpack")), bool(options["intermediates"])
         name, module = _find(str(options.get("module", "")))
-        self._interpreter = _start(module, model, kernels, int(options["threads"]), keep=keep)
+        self._new = partial(_start, module, model, kernels, int(options["threads"]), keep=keep)
+        self._interpreter = self._new()
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
         self.inputs, self.outputs = [described(one) for one in inputs], [described(one) for one in outputs]
         operators = self._interpreter._get_ops_details()  # the only way to learn what runs
+        _refuse_corrupting(operators, self._interpreter.get_tensor_details())
+        self._keeps = any(op["op_name"] in _KEEPING for op in operators)
         self.facts = {"interpreter": _PACKAGES[name], "kernels": kernels, **running(operators, delegate=kernels == "xnnpack")}
+        self.layers = [{"index": index} for index in sorted(delegated(operators))]
         self._shown = shown(self._interpreter, operators, self._entrance) if keep else {}
         self.grids = {key: described(detail) for key, detail in self._shown.items()}
 
     def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input."""
+        """Keep the input, and forget what came before it."""
+        if self._keeps:
+            self._interpreter = self._new()
+        else:
+            self._interpreter.reset_all_variables()
         self._interpreter.set_tensor(self._entrance, sample)
 
     def invoke(self) -> None:
@@ -97,34 +111,49 @@ def running(operators: Any, *, delegate: bool) -> dict[str, str]:
     Raises:
         Refused: XNNPACK was asked for and took nothing, so other kernels would run in its place.
     """
-    own = [op for op in operators if op["op_name"] != "DELEGATE"]
+    own = [op for op in operators if op["op_name"] != _DELEGATE]
     facts = {"operators": counted(op["op_name"] for op in own)}
     if not delegate:
         return facts
-    partitions = [op for op in operators if op["op_name"] == "DELEGATE"]
+    partitions = len(operators) - len(own)
     if not partitions:
         raise Refused("XNNPACK takes no operator of it")
-    inside = taken(own, partitions)
+    inside = delegated(operators)
     left = counted(op["op_name"] for op in own if op["index"] not in inside)
-    facts["delegate"] = f"XNNPACK took {len(inside)} of {len(own)} operators in {len(partitions)} partitions; left: {left or 'none'}"
+    facts["delegate"] = f"XNNPACK took {len(inside)} of {len(own)} operators in {partitions} partitions; left: {left or 'none'}"
     return facts
 
 
-def taken(own: Any, partitions: Any) -> set[int]:
-    """The operators inside the partitions: those on the way back from a partition's outputs to its inputs."""
-    maker = {int(tensor): op for op in own for tensor in op["outputs"]}
-    inside: set[int] = set()
-    for partition in partitions:
-        stop = {int(tensor) for tensor in partition["inputs"]}
-        pending = [int(tensor) for tensor in partition["outputs"]]
-        while pending:
-            tensor = pending.pop()
-            op = maker.get(tensor)
-            if tensor in stop or op is None or op["index"] in inside:
-                continue
-            inside.add(op["index"])
-            pending.extend(int(source) for source in op["inputs"])
-    return inside
+def delegated(operators: Any) -> set[int]:
+    """The operators inside the partitions of a delegate, told by what each partition reads and what others read of it."""
+    own = [op for op in operators if op["op_name"] != _DELEGATE]
+    partitions = [op for op in operators if op["op_name"] == _DELEGATE]
+    return {index for partition in partitions for index in _inside(own, _numbers(partition["inputs"]), _numbers(partition["outputs"]))}
+
+
+def _inside(own: Any, entering: set[int], leaving: set[int]) -> set[int]:
+    """The operators of one partition, given the tensors that enter it, constants among them, and those that leave it."""
+    known, found = set(entering), {}
+    for op in own:
+        makes = _numbers(op["outputs"])
+        starts = not _numbers(op["inputs"]) and (not makes or makes & entering)  # what reads nothing may be anywhere else
+        if _numbers(op["inputs"]) <= known and not starts and not makes & entering:
+            found[op["index"]] = op
+            known |= makes
+    while True:
+        readers = [_numbers(op["inputs"]) for op in own if op["index"] not in found]
+        inner = set().union(*(_numbers(op["inputs"]) for op in found.values()))
+        outside = set().union(*readers)
+        wrong = [i for i, op in found.items() if any(t in outside or t not in inner for t in _numbers(op["outputs"]) - leaving)]
+        if not wrong:
+            return set(found)
+        for index in wrong:
+            del found[index]
+
+
+def _numbers(tensors: Any) -> set[int]:
+    """The tensors of a list, those left out not among them."""
+    return {int(tensor) for tensor in tensors if tensor >= 0}
 
 
 def shown(interpreter: Any, operators: Any, entrance: int) -> dict[str, Any]:
@@ -143,6 +172,15 @@ def shown(interpreter: Any, operators: Any, entrance: int) -> dict[str, Any]:
 def counted(names: Any) -> str:
     """Operators with how often each stands there, most frequent first."""
     return ", ".join(f"{name} {n}" for name, n in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _refuse_corrupting(operators: Any, details: Any) -> None:
+    """Refuse what this interpreter computes beyond the memory that it gave to a tensor: a crash then or later, or wrong numbers."""
+    kinds = {detail["index"]: np.dtype(detail["dtype"]) for detail in details}
+    for op in operators:
+        x, state = (kinds.get(int(op["inputs"][i])) for i in (0, 4)) if op["op_name"] == "SVDF" and len(op["inputs"]) > 4 else (None, None)
+        if x == np.int8 and state != np.int16:
+            raise Refused(f"SVDF, its operator {op['index']}, keeps its state in {state}, and the kernel writes int16 there")
 
 
 def _find(wanted: str) -> tuple[str, Any]:

@@ -67,7 +67,8 @@ class Engine:
         self.outputs = [_described(name, self._interpreter.get_output_details(i)) for i, name in enumerate(graph.outputs)]
 
     def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input, with its batch of one."""
+        """Keep the input, with its batch of one, and forget what came before it."""
+        self._interpreter.reset()  # variables and resource variables
         self._interpreter.set_input(np.ascontiguousarray(sample), 0)
 
     def invoke(self) -> None:
@@ -166,16 +167,29 @@ class _Graph:
     def __init__(self, model: bytes) -> None:
         schema: Any = import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated")  # generated and half typed
         try:
-            graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0)).subgraphs[0]
+            whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+            graph = whole.subgraphs[0]
+            operators = [] if graph.operators is None else graph.operators
+            codes = [whole.operatorCodes[operator.opcodeIndex].builtinCode for operator in operators]
         except (struct.error, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise Damaged(f"{type(error).__name__} while reading its tables") from error
         self._kinds = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
         self._tensors = graph.tensors
+        for number in (i for i, code in enumerate(codes) if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM):
+            self._refuse_misread(number, operators[number])
         self.inputs, self.outputs = [self._name(index) for index in graph.inputs], [self._name(index) for index in graph.outputs]
         self.shown: dict[str, int] = {}
         self.grids: dict[str, dict[str, Any]] = {}
-        for index in (*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)):
+        for index in (*graph.inputs, *(index for operator in operators for index in _list(operator.outputs))):
             self._show(int(index))
+
+    def _refuse_misread(self, number: int, lstm: Any) -> None:
+        """Refuse what the kernel takes and reads as something else: integer weights of a cell in float."""
+        x, weights = (self._kinds[self._tensors[lstm.inputs[i]].type] for i in (0, 2))
+        if x == "float32" and weights != x:
+            raise Refused(
+                f"UNIDIRECTIONAL_SEQUENCE_LSTM, its operator {number}: Input type: {x} with weights of type: {weights} not supported."
+            )
 
     def _show(self, index: int) -> None:
         tensor, name = self._tensors[index], self._name(index)
