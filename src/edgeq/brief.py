@@ -11,10 +11,10 @@ MOST_ITEMS = 3  # of a collection that is written out
 MOST_NUMBERS = 4  # of an array that is written out
 
 
-def brief(record: Any, /) -> str:
+def brief(self: Any) -> str:
     """A record in few words; a class takes it as its ``__repr__``. Fields that hold their default are left out."""
-    told = [f"{each.name}={_told(getattr(record, each.name))}" for each in fields(record) if each.repr and not _is_default(record, each)]
-    return f"{type(record).__qualname__}({', '.join(told)})"
+    told = [f"{each.name}={_told(getattr(self, each.name))}" for each in fields(self) if each.repr and not _is_default(self, each)]
+    return f"{type(self).__qualname__}({', '.join(told)})"
 
 
 def _is_default(record: Any, field: Any) -> bool:
