@@ -33,7 +33,7 @@ class ModelBuilder:
 
     def subgraph(self) -> Any:
         """A further graph, for control flow; what is added from now on is added to it. Set ``graph`` to go back."""
-        self.graph = graph = schema.SubGraphT()  # type: ignore[no-untyped-call]
+        self.graph = graph = schema.SubGraphT()
         graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [], []
         self.model.subgraphs.append(graph)
         return graph

@@ -181,7 +181,7 @@ def _tensor(model: Any, index: int, tensor: Any) -> FileTensor:
 
 def _data(stored: Any, kind: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
     """The content of a buffer; runtimes take one of no bytes as none, so that its tensor is computed unless it is empty itself."""
-    if stored is None or kind not in (*ELEMENTS, schema.TensorType.INT4) or (len(stored) == 0 and math.prod(shape)):
+    if stored is None or kind not in (*ELEMENTS, schema.TensorType.INT4) or (len(stored) == 0 and math.prod(shape) != 0):
         return None
     octets = np.asarray(stored, np.uint8)
     if kind == schema.TensorType.INT4:  # two to a byte, the low half first

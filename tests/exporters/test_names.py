@@ -24,7 +24,8 @@ DIALECTS = {
 
 
 def _proto(content: bytes) -> onnx.ModelProto:
-    return onnx.ModelProto.FromString(content)
+    found: onnx.ModelProto = onnx.ModelProto.FromString(content)
+    return found
 
 
 def model() -> onnx.ModelProto:
