@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.answers import Answering
     from edgeq.dialect import Dialect
     from edgeq.quant import QuantParams
-    from edgeq.results import Accuracy, Profile
+    from edgeq.results import Accuracy, Drift, Profile
     from edgeq.target import Session, Target
 
 REFERENCE = "emulator"
@@ -53,7 +53,9 @@ class SurveyRow:
         size_bytes: its size.
         accuracy: on the data; None where what it answers has none.
         flipped: samples whose answer differs from the reference's; None for the reference itself.
-        lsb: difference from the reference in steps of the output's grid to number of values; empty where the output has no grid.
+        lsb: difference from the reference in steps of the output's grid to number of values, those beyond +-8 counted at +-8;
+            empty where the output has no grid.
+        max_lsb: the largest of those differences, as large as it is; None where there are none.
         profile: its latency; None where it was not asked for.
         facts: what the session says about itself.
         failure: why there are no figures, with the mend; empty where it ran.
@@ -66,6 +68,7 @@ class SurveyRow:
     accuracy: Accuracy | None = None
     flipped: int | None = None
     lsb: Mapping[int, int] = field(default_factory=dict)
+    max_lsb: int | None = None
     profile: Profile | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     failure: str = ""
@@ -261,24 +264,26 @@ def _rows(
 
 def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split) -> SurveyRow:
     answers = one.answering.of(one.outputs)
+    drift = _drift(other, one, grid) if other else None
     _, differs = agreement(answers, other.answering.of(other.outputs)) if other else (None, None)
     return SurveyRow(
         artefact=one.pair.artefact.name,
         size_bytes=one.pair.artefact.stat().st_size,
         accuracy=one.answering.accuracy(answers, part.labels),
         flipped=None if differs is None else int(differs.sum()),
-        lsb=_steps(other, one, grid) if other else {},
+        lsb=drift.lsb if drift else {},
+        max_lsb=drift.max_lsb if drift else None,
         facts=one.facts,
     )
 
 
-def _steps(first: _Ran, one: _Ran, grid: QuantParams | None) -> Mapping[int, int]:
-    """How many outputs are how many steps of the output's grid away from the reference's."""
+def _drift(first: _Ran, one: _Ran, grid: QuantParams | None) -> Drift | None:
+    """How far outputs are from the reference's, in steps of the output's grid; None where it has none."""
     if grid is None:
-        return {}
+        return None
     meter = DriftMeter("output")
     meter.update(QuantizedTensor(grid.quantize(first.outputs), grid), QuantizedTensor(grid.quantize(one.outputs), grid))
-    return meter.result().lsb
+    return meter.result()
 
 
 def _answers(session: Session, part: Split, source: DataSource) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from edgeq.deploy.pair_saturation import LayerSaturation
     from edgeq.deploy.verify import Checked, Verification
@@ -75,17 +75,12 @@ def show_saturating(layers: Sequence[LayerSaturation]) -> None:
 
 
 def _cells(checked: Checked) -> tuple[str, ...]:
-    from edgeq.deploy.report.values import count
+    from edgeq.deploy.report.values import count, steps
 
     numbers = (checked.depth, checked.compared, checked.different, checked.worst)
-    return short(checked.tensor), short(checked.operator), *map(count, numbers), steps(checked.lsb)
+    return short(checked.tensor), short(checked.operator), *map(count, numbers), steps(checked.lsb, checked.worst)
 
 
 def short(name: str) -> str:
     """Some tools write whole histories into a name; its end is what tells it from others."""
     return name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"
-
-
-def steps(lsb: Mapping[int, int]) -> str:
-    """A histogram of differences in one line, zero left out: ``-1: 12, +1: 40``."""
-    return ", ".join(f"{step:+d}: {number:,}" for step, number in sorted(lsb.items()) if step)

@@ -8,7 +8,6 @@ an operator answers for its own rounding only and the first wrong one is found, 
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy as np
 from edgeq.data import batches
 from edgeq.deploy.observing import select
 from edgeq.errors import ArtefactError, GateFailed, UsageError
+from edgeq.metrics import StepMeter
 from edgeq.target import TARGETS, TensorSpec
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Checked:
         compared: integers compared.
         different: how many of them differ.
         worst: the largest difference, in LSB.
-        lsb: difference, the file's less the model's, to number of integers.
+        lsb: difference, the file's less the model's, to number of integers; those beyond +-8 are counted at +-8.
     """
 
     tensor: str
@@ -196,7 +196,7 @@ class _Pieces:
     shown: Mapping[str, tuple[int, ...]]
     segments: Segments
     runtime: onnxruntime.InferenceSession
-    counts: dict[str, Counter[int]]
+    meters: dict[str, StepMeter]
 
     @classmethod
     def of(cls, model: ir.Model, graph: QdqGraph, exported: Exported) -> _Pieces:
@@ -206,8 +206,8 @@ class _Pieces:
 
         places = {place.name: place for place in exported.stored}
         segments = cut(model, at={value for value, name in graph.integers.items() if name in places})
-        counts = {graph.integers[piece.output]: Counter[int]() for piece in segments.cuts}
-        return cls(graph, places, axes_in(exported.content), segments, _reference(serialize(segments.model)), counts)
+        meters = {graph.integers[piece.output]: StepMeter() for piece in segments.cuts}
+        return cls(graph, places, axes_in(exported.content), segments, _reference(serialize(segments.model)), meters)
 
     def add(self, images: NDArray[np.float32], session: Session) -> None:
         """Count the differences of one sample."""
@@ -217,8 +217,7 @@ class _Pieces:
         outputs = [cut.output for cut in self.segments.cuts]
         for cut, expected in zip(self.segments.cuts, self.runtime.run(outputs, feeds), strict=True):
             name = self._name(cut)
-            steps, counts = np.unique(found[name].astype(np.int64) - np.asarray(expected, np.int64), return_counts=True)
-            self.counts[name].update(dict(zip(steps.tolist(), counts.tolist(), strict=True)))
+            self.meters[name].update(found[name].astype(np.int64) - np.asarray(expected, np.int64))
 
     def _integers(self, seen: Mapping[str, QuantizedTensor | NDArray[np.float32]]) -> Iterator[tuple[str, Integers]]:
         """The file's integers as the model would hold them: in its carrier and its order of axes, by the model's names."""
@@ -250,14 +249,14 @@ class _Pieces:
     def checked(self) -> tuple[Checked, ...]:
         """The result, in graph order."""
         makers = {op.output.name: f"{op.op_type} {op.name!r}" for op in self.graph.ops}
-        order = [name for name in self.graph.tensors() if name in self.counts]
-        return tuple(_checked(name, makers.get(name, "the input's quantiser"), i, self.counts[name]) for i, name in enumerate(order))
+        order = [name for name in self.graph.tensors() if name in self.meters]
+        return tuple(_checked(name, makers.get(name, "the input's quantiser"), i, self.meters[name]) for i, name in enumerate(order))
 
 
-def _checked(tensor: str, operator: str, depth: int, counts: Counter[int]) -> Checked:
-    worst = max((abs(step) for step in counts), default=0)
-    total = sum(counts.values())
-    return Checked(tensor, operator, depth, total, total - counts[0], worst, dict(sorted(counts.items())))
+def _checked(tensor: str, operator: str, depth: int, meter: StepMeter) -> Checked:
+    lsb = meter.histogram
+    total = sum(lsb.values())
+    return Checked(tensor, operator, depth, total, total - lsb.get(0, 0), meter.largest, lsb)
 
 
 def _as_in_model(

@@ -1,5 +1,6 @@
 """``edgeq compare``: accuracy and drift, stage by stage and layer by layer."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,6 @@ import typer
 
 from edgeq.deploy.options import Artefacts, AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
 
-MAX_NAME = 48
 MAX_TENSORS = 25  # lines of a table; --json has all
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def _stage_cells(stage: "Stage") -> tuple[str, ...]:
 
 def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
     from edgeq.deploy.report.values import MISSING, decibels, general
+    from edgeq.deploy.tables import short
 
     output = (decibels(hop.output.sqnr_db), general(hop.output.rmse), general(hop.output.max_abs)) if quantities else (MISSING,) * 3
     worst = min(hop.tensors, key=lambda drift: drift.sqnr_db, default=None)
@@ -113,7 +114,7 @@ def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
         hop.stage,
         hop.cause,
         *output,
-        _short(worst.tensor) if worst else "",
+        short(worst.tensor) if worst else "",
         decibels(worst.sqnr_db) if worst else "",
         _steps(*hop.tensors),
     )
@@ -121,10 +122,11 @@ def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
 
 def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
     from edgeq.deploy.report.values import decibels, general
+    from edgeq.deploy.tables import short
 
     return (
         str(drift.depth),
-        _short(drift.tensor),
+        short(drift.tensor),
         decibels(drift.sqnr_db),
         general(drift.mse),
         general(drift.rmse),
@@ -133,20 +135,11 @@ def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
     )
 
 
-def _short(name: str) -> str:
-    """Some tools write whole histories into a tensor's name; its end is what tells it from others."""
-    return name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"
-
-
 def _steps(*drifts: "Drift") -> str:
-    """How many values are off by how many steps: ``±1: 12 of 4,096``; ``0 of 4,096`` where all are equal."""
-    counted = [drift.lsb for drift in drifts if drift.lsb]
-    if not counted:
-        return ""
-    total = sum(sum(lsb.values()) for lsb in counted)
-    off: dict[int, int] = {}
-    for lsb in counted:
-        for step, count in lsb.items():
-            if step:
-                off[abs(step)] = off.get(abs(step), 0) + count
-    return (", ".join(f"±{step}: {off[step]:,}" for step in sorted(off)) or "0") + f" of {total:,}"
+    """How many values of some tensors are off by how many steps; nothing where none has a common grid."""
+    from edgeq.deploy.report.values import steps
+
+    total: Counter[int] = Counter()
+    for drift in drifts:
+        total.update(drift.lsb)
+    return steps(total, max((drift.max_lsb for drift in drifts if drift.max_lsb is not None), default=None))

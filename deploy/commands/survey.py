@@ -8,8 +8,6 @@ import typer
 from edgeq.deploy.options import AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgeq.deploy.survey import Survey, SurveyRow
     from edgeq.results import Profile
 
@@ -71,22 +69,13 @@ def _show(found: "Survey", split: str) -> None:
 
 
 def _cells(row: "SurveyRow") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import kilobytes, percent
+    from edgeq.deploy.report.values import kilobytes, percent, steps
 
     if row.failure:
         return row.network, row.target, *[""] * 6, row.failure
     scored = percent(row.accuracy.fraction if row.accuracy else None)
-    off = f"{_steps(row.lsb) or 0} of {sum(row.lsb.values()):,}" if row.lsb else ""
     flipped = "" if row.flipped is None else str(row.flipped)
-    return row.network, row.target, scored, flipped, off, *_latency(row.profile), kilobytes(row.size_bytes), ""
-
-
-def _steps(lsb: "Mapping[int, int]") -> str:
-    """How many outputs are off by how many steps, either way: ``±1: 12, ±2: 3``."""
-    from edgeq.metrics import LSB_LIMIT
-
-    off = {step: lsb.get(step, 0) + lsb.get(-step, 0) for step in range(1, LSB_LIMIT + 1)}
-    return ", ".join(f"±{step}{' or more' if step == LSB_LIMIT else ''}: {count:,}" for step, count in off.items() if count)
+    return row.network, row.target, scored, flipped, steps(row.lsb, row.max_lsb), *_latency(row.profile), kilobytes(row.size_bytes), ""
 
 
 def _latency(profile: "Profile | None") -> tuple[str, str]:

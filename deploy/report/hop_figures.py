@@ -34,6 +34,11 @@ def lsb_counts(hop: Hop) -> Counter[int]:
     return total
 
 
+def lsb_largest(hop: Hop) -> int | None:
+    """The largest difference in quantisation steps, over all tensors of a hop that have a common grid."""
+    return max((drift.max_lsb for drift in all_drifts(hop) if drift.max_lsb is not None), default=None)
+
+
 def comparison_figures(key: str, comparison: Comparison) -> tuple[Figure, ...]:
     """Drift by layer, and the LSB histogram where a hop has a common grid.
 
@@ -95,9 +100,11 @@ def _lsb_figure(key: str, gridded: tuple[tuple[int, Hop, Counter[int]], ...]) ->
     make_log(layout, "yaxis")
     axis_of(layout, "xaxis").update(_step_ticks(gridded))
     words = (f"{hop_name(number, hop)}: {percent(counts[0] / counts.total())} % equal." for number, hop, counts in gridded)
+    largest = max((lsb_largest(hop) or 0 for _, hop, _ in gridded), default=0)
+    beyond = f"; the largest is ±{largest:,}" if largest > LSB_LIMIT else ""
     return Figure(
         key=f"{key}-lsb",
-        caption=f"How many steps values on a common grid moved, by hop. Moves beyond {LSB_LIMIT} steps are counted at {LSB_LIMIT}.",
+        caption=f"How many steps values on a common grid moved, by hop. Moves beyond {LSB_LIMIT} steps are counted at {LSB_LIMIT}{beyond}.",
         alt="Histogram of differences in quantisation steps. " + " ".join(words),
         traces=[_lsb_trace(number, hop, counts) for number, hop, counts in gridded],
         layout=layout,

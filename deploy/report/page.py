@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.report import values
 from edgeq.deploy.report.figures import Figure, curve_figure, scatter_figure
-from edgeq.deploy.report.hop_figures import all_drifts, comparison_figures, hop_name, lsb_counts
+from edgeq.deploy.report.hop_figures import all_drifts, comparison_figures, hop_name, lsb_counts, lsb_largest
+from edgeq.deploy.report.values import lsb_words
 from edgeq.metrics import pooled_mse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from jinja2 import Environment
 
     from edgeq.deploy.report.content import Report
@@ -93,16 +92,6 @@ def latency_lines(report: Report) -> list[LatencyLine]:
     return [LatencyLine(row.name, target, "measured", None, None, None, latency) for row, target, latency in rest] + lines
 
 
-def lsb_words(steps: Mapping[int, int]) -> str:
-    """A histogram in words: how many values are equal, one step off and farther; a dash where there is no common grid."""
-    total = sum(steps.values())
-    if not total:
-        return values.MISSING
-    near = steps.get(-1, 0) + steps.get(1, 0)
-    equal = steps.get(0, 0)
-    return f"{equal:,} equal · {near:,} ±1 · {total - equal - near:,} farther"
-
-
 def _environment() -> Environment:
     from jinja2 import Environment, StrictUndefined
 
@@ -110,7 +99,8 @@ def _environment() -> Environment:
     environment.policies["json.dumps_function"] = _dumps
     shown = (values.general, values.percent, values.decibels, values.milliseconds, values.count, values.kilobytes, values.share)
     environment.filters.update({function.__name__: function for function in (*shown, pooled_mse, lsb_words)})
-    environment.globals.update(hop_name=hop_name, all_drifts=all_drifts, lsb_counts=lsb_counts, missing=values.MISSING)
+    environment.globals.update(hop_name=hop_name, all_drifts=all_drifts, missing=values.MISSING)
+    environment.globals.update(lsb_counts=lsb_counts, lsb_largest=lsb_largest)
     return environment
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from edgeq.metrics import LSB_LIMIT
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeq.results import Accuracy
 
 MISSING = "–"
@@ -47,6 +51,43 @@ def count(value: int | None) -> str:
 def kilobytes(size_bytes: int | None) -> str:
     """Thousands of bytes, one decimal."""
     return MISSING if size_bytes is None else f"{size_bytes / 1000:,.1f}"
+
+
+def steps(lsb: Mapping[int, int], largest: int | None) -> str:
+    """How many values are off by how many steps, either way: ``±1: 12, ±8 or more: 3 (up to ±44) of 4,096``.
+
+    Args:
+        lsb: difference in steps to number of values; those beyond ``LSB_LIMIT`` are counted there.
+        largest: the largest difference; None where it is not known.
+
+    Returns:
+        ``0 of 4,096`` where all are equal; nothing for no values.
+    """
+    total = sum(lsb.values())
+    off = {step: lsb.get(step, 0) + lsb.get(-step, 0) for step in range(1, LSB_LIMIT + 1)}
+    told = [f"±{step}: {number:,}" for step, number in off.items() if number and step < LSB_LIMIT]
+    if off[LSB_LIMIT]:
+        told.append(f"{_last(largest)}: {off[LSB_LIMIT]:,}{_up_to(largest)}")
+    return f"{', '.join(told) or 0} of {total:,}" if total else ""
+
+
+def lsb_words(lsb: Mapping[int, int], largest: int | None = None) -> str:
+    """A histogram in words: how many values are equal, one step off and farther; a dash where there is no common grid."""
+    total = sum(lsb.values())
+    if not total:
+        return MISSING
+    near, equal = lsb.get(-1, 0) + lsb.get(1, 0), lsb.get(0, 0)
+    farther = total - equal - near
+    return f"{equal:,} equal · {near:,} ±1 · {farther:,} farther{f' (up to ±{largest:,})' if farther and largest else ''}"
+
+
+def _last(largest: int | None) -> str:
+    """What the end of a histogram stands for."""
+    return f"±{LSB_LIMIT}" if largest == LSB_LIMIT else f"±{LSB_LIMIT} or more"
+
+
+def _up_to(largest: int | None) -> str:
+    return f" (up to ±{largest:,})" if largest is not None and largest > LSB_LIMIT else ""
 
 
 def _special(value: float | None) -> str:

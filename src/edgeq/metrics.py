@@ -96,6 +96,25 @@ def pooled_mse(drifts: Iterable[Drift]) -> float:
     return math.fsum(mse * count for mse, count in parts) / elements if elements else 0.0
 
 
+class StepMeter:
+    """Counts differences in quantisation steps: a histogram that ends at ``LSB_LIMIT``, and the largest, as large as it is."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(2 * LSB_LIMIT + 1, np.int64)
+        self.largest = 0
+
+    def update(self, steps: NDArray[np.integer]) -> None:
+        """Add differences, of any shape."""
+        steps = steps.astype(np.int64, copy=False)
+        self.largest = max(self.largest, int(np.abs(steps).max(initial=0)))
+        self._counts += np.bincount(np.clip(steps, -LSB_LIMIT, LSB_LIMIT).ravel() + LSB_LIMIT, minlength=len(self._counts))
+
+    @property
+    def histogram(self) -> dict[int, int]:
+        """Difference to number of values; those beyond ``LSB_LIMIT`` are counted there."""
+        return {step - LSB_LIMIT: int(count) for step, count in enumerate(self._counts) if count}
+
+
 class DriftMeter:
     """Accumulates the difference between one tensor of two stages.
 
@@ -109,7 +128,7 @@ class DriftMeter:
         self.depth = depth
         self._elements = 0
         self._difference = self._signal = self._other = self._product = self._largest = 0.0
-        self._lsb = np.zeros(2 * LSB_LIMIT + 1, np.int64)
+        self._steps = StepMeter()
         self._common_grid = True
 
     def update(self, reference: Tensor, other: Tensor) -> None:
@@ -140,8 +159,7 @@ class DriftMeter:
     def _count_steps(self, reference: Tensor, other: Tensor) -> None:
         self._common_grid = self._common_grid and _same_grid(reference, other)
         if self._common_grid and isinstance(reference, QuantizedTensor) and isinstance(other, QuantizedTensor):
-            steps = np.clip(other.levels() - reference.levels(), -LSB_LIMIT, LSB_LIMIT)
-            self._lsb += np.bincount(steps.ravel() + LSB_LIMIT, minlength=len(self._lsb))
+            self._steps.update(other.levels() - reference.levels())
 
     def result(self) -> Drift:
         """The drift of all batches so far."""
@@ -155,7 +173,8 @@ class DriftMeter:
             sqnr_db=_decibel(self._signal, self._difference),
             cosine=self._cosine(),
             max_abs=self._largest,
-            lsb=self._histogram(),
+            lsb=self._steps.histogram if self._common_grid else {},
+            max_lsb=self._steps.largest if self._common_grid and self._elements else None,
         )
 
     def _cosine(self) -> float:
@@ -163,11 +182,6 @@ class DriftMeter:
             return 1.0
         length = math.sqrt(self._signal) * math.sqrt(self._other)
         return self._product / length if length else 0.0
-
-    def _histogram(self) -> dict[int, int]:
-        if not self._common_grid:
-            return {}
-        return {step - LSB_LIMIT: int(count) for step, count in enumerate(self._lsb) if count}
 
 
 def _real(tensor: Tensor) -> NDArray[np.float64]:

@@ -50,6 +50,7 @@ class Drift:
         max_abs: the largest difference, in real units.
         lsb: difference in quantisation steps to number of values, where both stages have the tensor on the same grid;
             steps beyond +-8 are counted at +-8. Empty where the tensor has no common grid.
+        max_lsb: the largest difference in quantisation steps, as large as it is; None where the tensor has no common grid.
     """
 
     tensor: str
@@ -61,6 +62,7 @@ class Drift:
     cosine: float
     max_abs: float
     lsb: Mapping[int, int] = field(default_factory=dict)
+    max_lsb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

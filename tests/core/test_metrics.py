@@ -109,6 +109,7 @@ def test_steps_are_counted_across_carriers_and_capped() -> None:
     meter.update(tensor([0, 1, 2, 3], 0, "uint8"), tensor([0, 2, 1, 50], -128, "int8"))
     meter.update(tensor([7], 0, "uint8"), tensor([7], -128, "int8"))
     assert meter.result().lsb == {0: 2, 1: 1, -1: 1, LSB_LIMIT: 1}
+    assert meter.result().max_lsb == 47
 
 
 def test_no_steps_without_a_common_grid() -> None:

@@ -205,3 +205,5 @@ def test_measured_latencies_come_first_and_none_twice(report: Report) -> None:
 def test_a_histogram_in_words() -> None:
     assert lsb_words({}) == "–"
     assert lsb_words({0: 1000, -1: 3, 1: 4, 8: 2}) == "1,000 equal · 7 ±1 · 2 farther"
+    assert lsb_words({0: 1000, 8: 2}, 1044) == "1,000 equal · 0 ±1 · 2 farther (up to ±1,044)"
+    assert lsb_words({0: 1000}, 0) == "1,000 equal · 0 ±1 · 0 farther"

@@ -39,3 +39,19 @@ def test_an_accuracy_without_samples_has_no_share() -> None:
     assert values.share(Accuracy(0, 0, 0.0, 1.0)) is None
     assert values.share(None) is None
     assert values.share(Accuracy(3, 4, 0.3, 0.95)) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("lsb", "largest", "told"),
+    [
+        ({}, None, ""),
+        ({0: 4096}, 0, "0 of 4,096"),
+        ({0: 90, 1: 4, -1: 5, 3: 1}, 3, "±1: 9, ±3: 1 of 100"),
+        ({0: 90, 8: 6, -8: 4}, 44, "±8 or more: 10 (up to ±44) of 100"),
+        ({0: 90, 8: 6, -8: 4}, 8, "±8: 10 of 100"),
+        ({0: 90, 8: 6, -8: 4}, None, "±8 or more: 10 of 100"),
+        ({7: 2, 8: 1}, 1234, "±7: 2, ±8 or more: 1 (up to ±1,234) of 3"),
+    ],
+)
+def test_the_end_of_a_histogram_is_told(lsb: dict[int, int], largest: int | None, told: str) -> None:
+    assert values.steps(lsb, largest) == told
