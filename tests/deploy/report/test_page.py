@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.deploy.report import render_html, values
-from edgeq.deploy.report.page import latency_lines, lsb_words
+from edgeq.deploy.report.page import latency_lines
+from edgeq.deploy.report.values import lsb_words
 
 if TYPE_CHECKING:
     from edgeq.deploy.report import Report
