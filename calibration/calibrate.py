@@ -32,6 +32,7 @@ def calibrate(
     act_bits: int = 8,
     per_channel: bool = True,
     affine: bool = False,
+    pair_safe: bool = True,
     data: str = "not named",
     progress: Callable[[int], None] | None = None,
 ) -> ir.Model:
@@ -51,6 +52,7 @@ def calibrate(
         act_bits=act_bits,
         per_channel=per_channel,
         affine=affine,
+        pair_safe=pair_safe,
         data=data,
         progress=progress,
     )

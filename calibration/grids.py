@@ -14,6 +14,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.errors import ArtefactError
 from edgeq.quant import QuantizedTensor, QuantParams
+from edgeq.saturation import in_kernel_order, pair_safe_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,6 +67,7 @@ def integer_parameters(
     bits: int,
     per_channel: bool,
     layer: str,
+    pair_limit: int | None = None,
 ) -> IntegerParameters:
     """Quantise a layer's weights symmetrically, round half to even, and its bias at the product of the two scales.
 
@@ -78,6 +80,8 @@ def integer_parameters(
         bits: width of the weights, -(2^(bits-1) - 1) to 2^(bits-1) - 1.
         per_channel: whether each output channel has its own scale.
         layer: its name, for messages.
+        pair_limit: what a pair of weights may add up to, so that no x86 kernel saturates; see :mod:`edgeq.saturation`. None
+            for any sum.
 
     Raises:
         ArtefactError: the bias has no scale in float32.
@@ -85,6 +89,8 @@ def integer_parameters(
     qmax = 2 ** (bits - 1) - 1
     magnitudes = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).max(axis=1)
     scale = _weight_scale(magnitudes, _magnitudes(bias, len(weight)), float(input_scale), qmax, per_channel)
+    if pair_limit is not None:
+        scale = pair_safe_scale(in_kernel_order(weight), scale, pair_limit)
     params = QuantParams.of(scale, 0, "int8", -qmax, qmax, 0 if per_channel else None)
     return IntegerParameters(QuantizedTensor(params.quantize(weight), params), _integer_bias(bias, input_scale, params, layer))
 

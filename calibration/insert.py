@@ -16,6 +16,7 @@ from edgeq.calibration._nodes import LAYERS, constant, name_of, output
 from edgeq.calibration.graph import upper_bound
 from edgeq.calibration.grids import affine_parameters, integer_parameters
 from edgeq.calibration.layers import replace
+from edgeq.saturation import pair_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,7 @@ def insert(
     *,
     per_channel: bool,
     affine: bool = False,
+    pair_safe: bool = False,
 ) -> None:
     """Turn a float graph into a QDQ graph, in place.
 
@@ -44,16 +46,24 @@ def insert(
         grids: the grid of each quantiser of ``placement``.
         per_channel: whether each output channel of a layer has its own weight scale.
         affine: one scale and zero point for the weights of a layer, whatever ``per_channel`` says.
+        pair_safe: whether weight scales grow until no pair of products can saturate on x86 without VNNI.
     """
-    _Inserter(graph, ops, placement, grids, per_channel, affine).run()
+    _Inserter(graph, ops, placement, grids, per_channel, affine, pair_safe).run()
 
 
 class _Inserter:
     def __init__(
-        self, graph: ir.Graph, ops: tuple[Op, ...], placement: Placement, grids: Mapping[str, QuantParams], per_channel: bool, affine: bool
+        self,
+        graph: ir.Graph,
+        ops: tuple[Op, ...],
+        placement: Placement,
+        grids: Mapping[str, QuantParams],
+        per_channel: bool,
+        affine: bool,
+        pair_safe: bool,
     ) -> None:
         self.graph, self.ops, self.placement, self.grids = graph, ops, placement, grids
-        self.per_channel, self.affine = per_channel, affine
+        self.per_channel, self.affine, self.pair_safe = per_channel, affine, pair_safe
         self.behind = dict(placement.tensors)  # tensor -> the grid it lies on; views join in as they are met
 
     def run(self) -> None:
@@ -124,7 +134,8 @@ class _Inserter:
         if self.affine:
             integers = affine_parameters(weight, bias, scale, bits=bits, layer=layer)
         else:
-            integers = integer_parameters(weight, bias, scale, bits=bits, per_channel=self.per_channel, layer=layer)
+            limit = pair_limit(self.grids[grid].qmax) if self.pair_safe and not _without_pairs(node, weight) else None
+            integers = integer_parameters(weight, bias, scale, bits=bits, per_channel=self.per_channel, layer=layer, pair_limit=limit)
         node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", integers.weight))
         if integers.bias is not None:
             node.replace_input_with(2, self._dequantized(node, f"{node.name}.bias", integers.bias))
@@ -155,6 +166,12 @@ class _Inserter:
             tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
             self.graph.register_initializer(ir.val(name, const_value=tensor))
         return self.graph.initializers[name]
+
+
+def _without_pairs(node: ir.Node, weight: NDArray[np.float32]) -> bool:
+    """Whether kernels compute a layer without adding pairs of products: depthwise and transposed convolutions."""
+    group = node.attributes["group"].as_int() if "group" in node.attributes else 1
+    return node.op_type == "ConvTranspose" or (node.op_type == "Conv" and weight.shape[1] == 1 and group == len(weight))
 
 
 def _float(node: ir.Node, index: int) -> NDArray[np.float32]:

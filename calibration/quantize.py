@@ -54,6 +54,7 @@ def quantize_onnx(
     act_bits: int = 8,
     per_channel: bool = True,
     affine: bool = False,
+    pair_safe: bool = True,
     data: str = "not named",
     progress: Callable[[int], None] | None = None,
 ) -> ir.Model:
@@ -68,6 +69,8 @@ def quantize_onnx(
         per_channel: one weight scale for each output channel, or one for each layer.
         affine: one uint8 weight scale and zero point for each layer, from its least to its greatest weight (TensorFlow's
             ``MIN_FIRST``), whatever ``per_channel`` says.
+        pair_safe: whether weight scales grow, where they have to, until no pair of products can saturate on x86 without VNNI;
+            has no effect on affine weights, which no kernel adds in pairs.
         data: what the batches are, for the model's metadata.
         progress: called after each batch with its number of samples.
 
@@ -88,7 +91,7 @@ def quantize_onnx(
     placement = place(ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits)
     observers, samples = observe(quantized, batches, _taps(ops, placement), make, progress)
     grids = {name: activation_grid(spec, *observers[name].range()) for name, spec in placement.grids.items()}
-    insert(quantized.graph, ops, placement, grids, per_channel=per_channel, affine=affine)
+    insert(quantized.graph, ops, placement, grids, per_channel=per_channel, affine=affine, pair_safe=pair_safe)
     passes.RemoveUnusedNodesPass()(quantized)
     _describe(
         quantized, f"{weight_bits}W/{act_bits}A integer{', affine weights' if affine else ''}", f"{data}; {samples} samples; {found_by}"

@@ -50,6 +50,7 @@ def calibrate(
     act_bits: int = 8,
     per_channel: bool = True,
     affine: bool = False,
+    pair_safe: bool = True,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Calibrated:
@@ -65,6 +66,7 @@ def calibrate(
         act_bits: width of what inner layers read.
         per_channel: one weight scale a channel, or one a layer.
         affine: weights with a zero point, one range a layer.
+        pair_safe: weight scales with which no pair of products can saturate on x86 without VNNI.
         overwrite: replace ``output``.
         progress: called with the samples done and the samples in all.
 
@@ -75,6 +77,8 @@ def calibrate(
     """
     from edgeq.calibration.observers import observer_factory
     from edgeq.calibration.quantize import quantize_onnx
+    from edgeq.dialect import CANONICAL
+    from edgeq.exporters.dialects import to_dialect
     from edgeq.exporters.onnx import serialize
 
     observer_factory(cast("ObserverName", observer))
@@ -97,10 +101,11 @@ def calibrate(
         act_bits=act_bits,
         per_channel=per_channel,
         affine=affine,
+        pair_safe=pair_safe,
         data=source.name,
         progress=count,
     )
-    content = serialize(model)
+    content = serialize(to_dialect(model, CANONICAL))
     write_bytes(output, content, overwrite=overwrite)
     return Calibrated(len(content), len(chosen))
 

@@ -27,6 +27,13 @@ def command(
     affine: Annotated[
         bool, typer.Option("--affine", help="uint8 weights with a zero point: one range a layer, from its least to its greatest weight.")
     ] = False,
+    pair_safe: Annotated[
+        bool,
+        typer.Option(
+            "--pair-safe/--no-pair-safe",
+            help="Choose weight scales with which no pair of products saturates on x86 without VNNI; else such layers get uint8 weights.",
+        ),
+    ] = True,
     preprocess: Preprocess = "dataset",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -58,6 +65,7 @@ def command(
             act_bits=act_bits,
             per_channel=not per_tensor,
             affine=affine,
+            pair_safe=pair_safe,
             overwrite=overwrite,
             progress=advance,
         )

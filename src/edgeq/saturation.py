@@ -10,7 +10,7 @@ bytes (int8 ones with 128 added). Weights that are stored as uint8 take another 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ PAIR_RANGE = (-(2**15), 2**15 - 1)
 BYTE = 255
 """The greatest activation as an unsigned byte."""
 
+_FINER = 1 + 2.0**-9  # by which a scale grows until its integers are safe
 _BYTES = {"uint8": 0, "int8": 128}  # what is added to an activation to make it an unsigned byte
 
 
@@ -93,15 +94,44 @@ def pair_limit(largest: int) -> int | None:
     return limit if limit < 2 * 127 else None
 
 
-def neighbours(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def pair_safe_scale(rows: NDArray[np.float32], scale: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
+    """The scales with which no pair of rounded weights exceeds a limit: larger only where one would.
+
+    Args:
+        rows: float weights in the order of the kernel, (out, taps).
+        scale: float32, (out,) or () for all rows.
+        limit: the greatest magnitude of the positive, or the negative, weights of a pair; see :func:`pair_limit`.
+
+    Returns:
+        float32, of the shape of ``scale``.
+    """
+    found = np.atleast_1d(scale).astype(np.float32).copy()
+    groups = rows[None] if scale.ndim == 0 else rows[:, None]
+    for i, group in enumerate(groups):
+        if _greatest_pair(group, found[i]) <= limit:
+            continue
+        found[i] = max(found[i], _greatest_pair(group, None) / (limit + 1))
+        while _greatest_pair(group, found[i]) > limit:
+            found[i] *= np.float32(_FINER)
+    return found.reshape(scale.shape)
+
+
+def _greatest_pair(rows: NDArray[np.float32], scale: np.float32 | None) -> float:
+    """The greatest magnitude that the positive or the negative numbers of a pair add up to: rounded on a scale, or as they are."""
+    values = rows if scale is None else np.rint(rows / scale)
+    ends = [sum(neighbours(part)) for part in (np.maximum(values, 0), np.maximum(-values, 0))]
+    return float(max(end.max(initial=0) for end in ends))
+
+
+def neighbours(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The first and the second of each two columns, (rows, pairs); an odd last column stands beside zeros."""
     full = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
     return full[:, ::2], full[:, 1::2]
 
 
-def in_kernel_order(weights: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Weights of a convolution, (out, in / groups, ...), as rows in the order in which kernels meet them: channels innermost."""
-    return np.moveaxis(weights, 1, -1).reshape(len(weights), -1).astype(np.int64)
+def in_kernel_order(weights: NDArray[Any]) -> NDArray[Any]:
+    """Weights, (out, in / groups, ...), as rows in the order in which kernels meet them: channels innermost."""
+    return np.moveaxis(weights, 1, -1).reshape(len(weights), -1)
 
 
 def _of(op: QdqOp, any_order: bool) -> PairSums | None:
@@ -161,7 +191,7 @@ def _rows(op: QdqOp, values: NDArray[np.generic]) -> NDArray[np.int64] | None:
     """The stored weights of each output channel in the order of the kernel; None where the kernel does not add pairs."""
     if op.op_type == "Conv":
         depthwise = values.shape[1] == 1 and op.attributes.get("group", 1) == values.shape[0]
-        return None if depthwise else in_kernel_order(values)
+        return None if depthwise else in_kernel_order(values).astype(np.int64)
     if op.op_type == "Gemm" and op.attributes.get("transB", 0):
         return values.astype(np.int64)
     return np.swapaxes(values, -1, -2).reshape(-1, values.shape[-2]).astype(np.int64) if values.ndim > 1 else None

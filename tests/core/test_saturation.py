@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq import read_qdq
-from edgeq.saturation import PAIR_RANGE, pair_limit, pair_sums
+from edgeq.saturation import PAIR_RANGE, neighbours, pair_limit, pair_safe_scale, pair_sums
 
 if TYPE_CHECKING:
     import onnx
@@ -165,3 +165,22 @@ class TestTheRuntime:
         assert exact != cut
         saturates = sums_of(model).can_saturate  # type: ignore[union-attr]
         assert set(np.unique(np.rint(found / 0.5))) == {cut if saturates else exact}
+
+
+class TestPairSafeScales:
+    @settings(deadline=None, max_examples=80)
+    @given(seed=st.integers(0, 2**32 - 1), per_tensor=st.booleans(), power=st.sampled_from([1, 3, 5]), taps=st.integers(1, 9))
+    def test_no_pair_exceeds_the_limit_and_safe_rows_keep_their_scale(self, seed: int, per_tensor: bool, power: int, taps: int) -> None:
+        rows = (np.random.default_rng(seed).standard_normal((6, taps)) ** power).astype(np.float32)
+        largest = np.abs(rows).max(1)
+        scale = np.maximum(np.asarray(largest.max() if per_tensor else largest, np.float32) / 127, np.float32(1e-6))
+        found = pair_safe_scale(rows, scale, 128)
+        assert found.shape == scale.shape
+        first, second = neighbours(np.rint(rows / found.reshape(-1, 1)).astype(np.int64))
+        for sign in (1, -1):
+            assert (np.maximum(sign * first, 0) + np.maximum(sign * second, 0)).max() <= 128
+        before = neighbours(np.rint(rows / scale.reshape(-1, 1)).astype(np.int64))
+        safe = np.maximum(*(sum(np.maximum(sign * each, 0) for each in before).max(1) for sign in (1, -1))) <= 128
+        if not per_tensor:
+            assert np.array_equal(found[safe], scale[safe])
+        assert (found <= 2 * scale).all(), "less than a bit is lost"
