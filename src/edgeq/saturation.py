@@ -119,8 +119,8 @@ def pair_safe_scale(rows: NDArray[np.float32], scale: NDArray[np.float32], limit
 def _greatest_pair(rows: NDArray[np.float32], scale: np.float32 | None) -> float:
     """The greatest magnitude that the positive or the negative numbers of a pair add up to: rounded on a scale, or as they are."""
     values = rows if scale is None else np.rint(rows / scale)
-    ends = [sum(neighbours(part)) for part in (np.maximum(values, 0), np.maximum(-values, 0))]
-    return float(max(end.max(initial=0) for end in ends))
+    sums = [np.add(*neighbours(np.maximum(sign * values, 0))) for sign in (1, -1)]
+    return float(max(each.max(initial=0) for each in sums))
 
 
 def neighbours(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -163,8 +163,8 @@ def _of(op: QdqOp, any_order: bool) -> PairSums | None:
 
 def _with_neighbour(products: NDArray[np.int64]) -> NDArray[np.int64]:
     """The sum of each pair of neighbours, (rows, pairs)."""
-    first, second = neighbours(products)
-    return first + second
+    sums: NDArray[np.int64] = np.add(*neighbours(products))
+    return sums
 
 
 def _with_worst_partner(products: NDArray[np.int64]) -> NDArray[np.int64]:
