@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeq.artefact import detect
-from edgeq.errors import MissingDependency, TargetError, UsageError
-from edgeq.target import TARGETS
+from edgeq.errors import EdgeqError, TargetError, UsageError
+from edgeq.target import TARGETS, Availability
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,13 +63,14 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] = ()) -> tuple[Pair,
         ArtefactError: a file is missing, broken or foreign.
         UsageError: no artefact at all; an artefact that no target given opens, or a target given that opens none.
         UnknownName: a target is not registered.
-        TargetError: a target given, or every target of a format, is not usable here.
+        TargetError: every target given, or every target of a format, is not usable here. One among others that are is left in:
+            what runs the stages tells of it, and of the others their results.
     """
     formats: dict[Path, Format] = {path: detect(path) for path in artefacts}
     if not formats:
         raise UsageError("no artefact is named", mend="name a checkpoint, an ONNX file or a TFLite file")
-    table = require_targets(targets) if targets else usable_targets()
-    pairs = [Pair(path, name) for path in formats for name in table if formats[path] in table[name].capabilities.formats]
+    table = asked_for(targets) if targets else {name: Asked(target, None) for name, target in usable_targets().items()}
+    pairs = [Pair(path, name) for path in formats for name in table if formats[path] in table[name].formats]
     _check_cover(pairs, formats, targets)
     order = {path: number for number, path in enumerate(formats)}
     return tuple(sorted(pairs, key=lambda pair: (_FORMATS.index(formats[pair.artefact]), order[pair.artefact], _rank(pair), pair.target)))
@@ -94,12 +95,80 @@ def usable_targets(*, on_request: bool = False) -> dict[str, Target]:
     found: dict[str, Target] = {}
     for name in TARGETS.names():
         try:
-            target = TARGETS.load(name)
-        except MissingDependency:
+            target = load_target(name)
+        except TargetError:
             continue
-        if (on_request or not target.capabilities.on_request) and target.probe().usable:
+        if (on_request or not target.capabilities.on_request) and availability(target).usable:
             found[name] = target
     return found
+
+
+class Asked(NamedTuple):
+    """A target that was named.
+
+    Attributes:
+        target: the target; None where it cannot be loaded here.
+        problem: why it is not usable here; None where it is.
+    """
+
+    target: Target | None
+    problem: TargetError | None
+
+    @property
+    def formats(self) -> frozenset[Format]:
+        """What it opens; anything, of one that cannot be loaded, so that whoever tries tells of it."""
+        return frozenset(_FORMATS) if self.target is None else self.target.capabilities.formats
+
+
+def load_target(name: str) -> Target:
+    """A registered target.
+
+    Raises:
+        UnknownName: there is none such.
+        UsageError: the user's own description of it is wrong.
+        TargetError: a package that it needs is not installed, or it fails as it is imported.
+    """
+    try:
+        return TARGETS.load(name)
+    except EdgeqError:
+        raise
+    except Exception as error:  # a target may be anybody's
+        raise TargetError(
+            f"the target {name!r} cannot be loaded: {type(error).__name__}: {error}",
+            mend="update or uninstall the package that it comes from",
+        ) from error
+
+
+def availability(target: Target) -> Availability:
+    """Whether a target works here; one whose own probe fails does not."""
+    try:
+        return target.probe()
+    except Exception as error:  # noqa: BLE001  a target may be anybody's
+        return Availability(usable=False, why_not=f"its probe fails: {type(error).__name__}: {error}", mend="report it to its makers")
+
+
+def asked_for(names: Sequence[str]) -> dict[str, Asked]:
+    """The named targets, each once; what is not usable here is told with it.
+
+    Raises:
+        UnknownName: one is not registered.
+        TargetError: not one of them is usable here.
+    """
+    found = {name: _asked_for(name) for name in names}
+    problems = [asked.problem for asked in found.values() if asked.problem is not None]
+    if problems and len(problems) == len(found):
+        raise problems[0]
+    return found
+
+
+def _asked_for(name: str) -> Asked:
+    target = None
+    try:
+        target = load_target(name)
+        require_targets([name])
+    except TargetError as error:
+        return Asked(target, error)
+    return Asked(target, None)
 
 
 def require_targets(names: Sequence[str]) -> dict[str, Target]:
@@ -109,9 +178,9 @@ def require_targets(names: Sequence[str]) -> dict[str, Target]:
         UnknownName: one is not registered.
         TargetError: one is not usable here.
     """
-    found = {name: TARGETS.load(name) for name in names}
+    found = {name: load_target(name) for name in names}
     for name, target in found.items():
-        state = target.probe()
+        state = availability(target)
         if not state.usable:
             raise TargetError(f"the target {name!r} is not usable here: {state.why_not}", mend=state.mend)
     return found

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from edgeq.brief import brief
 from edgeq.deploy.answers import agreement, answering, joined, remarks
 from edgeq.deploy.chain import cause
-from edgeq.deploy.observing import StageFailed, observe, open_all, select
+from edgeq.deploy.failing import Left, StagesFailed
+from edgeq.deploy.observing import observe, open_all, select
 from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter
 from edgeq.quant import QuantizedTensor
@@ -79,7 +80,7 @@ def compare(
 
     Raises:
         UsageError: no stage, an unknown split, or no samples.
-        ArtefactError: an artefact is broken, or does not fit the data or the others.
+        ArtefactError: no artefact is whole or fits the data, or they do not fit each other.
         TargetError: the runtime of the reference that is named, or of every stage, is absent or failed.
     """
     return examine(
@@ -100,29 +101,25 @@ def examine(
 ) -> Observed:
     """What :func:`compare` does, with the answers for each sample.
 
-    A stage whose runtime fails is left out and recorded, and the others start again, since every figure is about stages side
-    by side.
+    A stage that fails is left out and recorded, and the others start again, since every figure is about stages side by side.
     """
     first = reference or (stages[0] if stages else None)
     if first is None:
         raise UsageError("there is nothing to compare", mend="name at least one artefact")
     pairs = [first, *(pair for pair in dict.fromkeys(stages) if pair != first)]
     names, part = shorten([pair.artefact for pair in pairs]), select(source, split, limit)
-    failures: list[Failure] = []
+    left = Left(pairs, names, needed=reference)
     while True:
         try:
             with ExitStack() as stack:
-                opened = open_all(pairs, stack, threads=threads, tensors=tensors)
+                opened = open_all(left.pairs, stack, threads=threads, tensors=tensors)
                 run = _Run(opened, names, source)
                 for seen in observe(opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0):
                     run.add(seen)
                     progress(run.samples, len(part))
-                return run.finish(part, failures)
-        except StageFailed as failed:
-            pairs.remove(failed.pair)
-            if not pairs or failed.pair == reference:
-                raise
-            failures.append(failed.record(names[failed.pair.artefact]))
+                return run.finish(part, left.failures)
+        except StagesFailed as failed:
+            left.drop(failed)
 
 
 def shorten(paths: Sequence[Path]) -> dict[Path, str]:

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from edgeq.errors import MissingDependency, UsageError
+from edgeq.deploy.chain import availability, load_target
+from edgeq.errors import TargetError, UsageError
 from edgeq.target import TARGETS, Varied
 
 if TYPE_CHECKING:
@@ -92,18 +93,18 @@ def set_up(name: str, *, force: bool, say: Callable[[str], None]) -> Path:
 
 def _kinds(name: str) -> list[str]:
     try:
-        target = TARGETS.load(name)
-    except MissingDependency:
+        target = load_target(name)
+    except TargetError:
         return [name]
     return [name, *(f"{name}:{kind}" for kind in target.variants())] if isinstance(target, Varied) else [name]
 
 
 def _row(name: str) -> TargetRow:
     try:
-        target = TARGETS.load(name)
-    except MissingDependency as error:
+        target = load_target(name)
+    except TargetError as error:
         return TargetRow(name, usable=False, why_not=error.what, mend=error.mend)
-    can, state = target.capabilities, target.probe()
+    can, state = target.capabilities, availability(target)
     return TargetRow(
         name=name,
         usable=state.usable,

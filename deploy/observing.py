@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,10 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data import batches
+from edgeq.deploy.chain import require_targets
+from edgeq.deploy.failing import Failing
 from edgeq.deploy.output_axes import Output, in_order, order_like
-from edgeq.errors import TargetError, UnknownName, UsageError
-from edgeq.results import Failure
-from edgeq.target import TARGETS
+from edgeq.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,38 +65,18 @@ def open_all(pairs: Sequence[Pair], stack: ExitStack, *, threads: int, tensors: 
     """Load every artefact; the sessions are closed with ``stack``.
 
     Raises:
-        ArtefactError: a file is broken or does not suit its target.
-        StageFailed: a runtime is absent or refuses a file.
+        StagesFailed: some could not be opened; holds all of those.
     """
+    failing = Failing()
     opened = []
     for pair in pairs:
-        target = TARGETS.load(pair.target)
-        readable = tensors and target.capabilities.intermediates
-        with blaming(pair):
+        with failing.noted(pair):
+            target = require_targets([pair.target])[pair.target]
+            readable = tensors and target.capabilities.intermediates
             session = stack.enter_context(target.open(pair.artefact, threads=threads, intermediates=readable))
-        opened.append(Opened(pair, session, readable))
+            opened.append(Opened(pair, session, readable))
+    failing.stop()
     return opened
-
-
-class StageFailed(TargetError):
-    """A target's error, with the stage that it happened to."""
-
-    def __init__(self, pair: Pair, error: TargetError) -> None:
-        super().__init__(error.what, mend=error.mend)
-        self.pair = pair
-
-    def record(self, name: str) -> Failure:
-        """What to keep of it; ``name`` is the artefact's for people."""
-        return Failure(name, self.pair.target, self.what, self.mend)
-
-
-@contextmanager
-def blaming(pair: Pair) -> Iterator[None]:
-    """Say of a target's error which stage it happened to."""
-    try:
-        yield
-    except TargetError as error:
-        raise StageFailed(pair, error) from error
 
 
 def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int) -> Iterator[list[Seen]]:
@@ -113,13 +92,13 @@ def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor
         What each stage computed, in the order given.
 
     Raises:
-        ArtefactError: the samples do not fit an artefact, or two stages answer with what cannot be matched value by value.
-        StageFailed: a runtime failed.
+        ArtefactError: two stages answer with what cannot be matched value by value.
+        StagesFailed: some could not compute a batch; holds all of those.
     """
     done, orders = 0, None
     for images, _ in batches(part, source, BATCH):
         read = done < tensor_samples
-        seen = [_see(stage, images, read=read) for stage in opened]
+        seen = _see(opened, images, read=read)
         if orders is None:
             outputs = [Output(stage.pair.artefact, one.output.shape[1:]) for stage, one in zip(opened, seen, strict=True)]
             orders = [order_like(outputs[0], output) for output in outputs]
@@ -144,9 +123,14 @@ def select(source: DataSource, split: str, limit: int | None) -> Split:
     return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
 
 
-def _see(stage: Opened, images: NDArray[np.float32], *, read: bool) -> Seen:
-    with blaming(stage.pair):
-        return Seen(stage.session.run(images), _inner(stage, images) if read else None)
+def _see(opened: Sequence[Opened], images: NDArray[np.float32], *, read: bool) -> list[Seen]:
+    failing = Failing()
+    seen = []
+    for stage in opened:
+        with failing.noted(stage.pair):
+            seen.append(Seen(stage.session.run(images), _inner(stage, images) if read else None))
+    failing.stop()
+    return seen
 
 
 def _inner(stage: Opened, images: NDArray[np.float32]) -> Tensors | None:

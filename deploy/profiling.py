@@ -10,9 +10,10 @@ import numpy as np
 
 from edgeq.data import normalize
 from edgeq.deploy.compare import shorten
-from edgeq.deploy.observing import StageFailed, blaming, open_all
+from edgeq.deploy.failing import Failing, Left, StagesFailed
+from edgeq.deploy.observing import open_all
 from edgeq.errors import UsageError
-from edgeq.results import Failure, Profile, require_all
+from edgeq.results import Profile, require_all
 from edgeq.target import TARGETS, Counting
 from edgeq.timing import Estimating, SessionFailed, estimated, measure
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource
     from edgeq.deploy.chain import Pair
+    from edgeq.results import Failure
     from edgeq.target import Session, TensorSpec
     from edgeq.timing import Latency
 
@@ -64,7 +66,7 @@ def profile(pairs: Sequence[Pair], *, source: DataSource | None = None, threads:
 def profile_each(
     pairs: Sequence[Pair], *, source: DataSource | None = None, threads: int = 1, seconds: float = 3.0, count: bool = False
 ) -> Profiled:
-    """What :func:`profile` does; where a runtime fails, the others are timed without it.
+    """What :func:`profile` does; where a stage fails, the others are timed without it.
 
     Args:
         pairs: what to run where.
@@ -75,52 +77,55 @@ def profile_each(
 
     Raises:
         UsageError: no pair, or fewer than one thread.
-        ArtefactError: an artefact is broken, or does not fit the sample.
+        EdgeqError: what happened to all of them; see :meth:`edgeq.deploy.failing.Left.drop`.
     """
     if not pairs:
         raise UsageError("there is nothing to profile", mend="name at least one artefact")
     if threads < 1:
         raise UsageError(f"{threads} threads cannot run anything", mend="give 1 or more")
     names = shorten([pair.artefact for pair in pairs])
-    running, failures = list(pairs), list[Failure]()
-    taken: list[tuple[Latency, Mapping[str, str]]] = []
-    counted: list[Mapping[str, str]] = []
-    while running:
+    left = Left(pairs, names)
+    while True:
         try:
-            taken = _taken(running, source, threads, seconds)
-            counted = [_counted(pair) if count else {} for pair in running]
+            taken = _taken(left.pairs, source, threads, seconds)
+            counted = _counted(left.pairs) if count else [{}] * len(left.pairs)
             break
-        except StageFailed as failed:
-            running = [pair for pair in running if pair != failed.pair]
-            failures.append(failed.record(names[failed.pair.artefact]))
+        except StagesFailed as failed:
+            left.drop(failed)
     profiles = [
         _record(pair, names[pair.artefact], threads, latency, {**facts, **instructions})
-        for pair, (latency, facts), instructions in zip(running, taken, counted, strict=True)
+        for pair, (latency, facts), instructions in zip(left.pairs, taken, counted, strict=True)
     ]
-    return Profiled(tuple(profiles), tuple(failures))
+    return Profiled(tuple(profiles), tuple(left.failures))
 
 
 def _taken(pairs: Sequence[Pair], source: DataSource | None, threads: int, seconds: float) -> list[tuple[Latency, Mapping[str, str]]]:
     """The latency of each pair, and what its session says about itself."""
     with ExitStack() as stack:
         opened = open_all(pairs, stack, threads=threads, tensors=False)
+        failing = Failing()
         for stage in opened:
-            with blaming(stage.pair):
+            with failing.noted(stage.pair):
                 stage.session.prepare(_sample(source, stage.session.input))
+        failing.stop()
         try:
             taken = _latencies({str(i): stage.session for i, stage in enumerate(opened)}, seconds)
         except SessionFailed as failed:
-            raise StageFailed(pairs[int(failed.session)], failed) from failed
+            raise StagesFailed({pairs[int(failed.session)]: failed.error}) from failed
         return [(taken[str(i)], stage.session.facts) for i, stage in enumerate(opened)]
 
 
-def _counted(pair: Pair) -> Mapping[str, str]:
-    """The instructions of one sample, where the target can count them."""
-    target = TARGETS.load(pair.target)
-    if not isinstance(target, Counting):
-        return {}
-    with blaming(pair):
-        return {"instructions": f"{target.instructions(pair.artefact):,} for one sample"}
+def _counted(pairs: Sequence[Pair]) -> list[Mapping[str, str]]:
+    """The instructions of one sample, where a target can count them."""
+    failing = Failing()
+    found: list[Mapping[str, str]] = []
+    for pair in pairs:
+        with failing.noted(pair):
+            target = TARGETS.load(pair.target)
+            counted = {"instructions": f"{target.instructions(pair.artefact):,} for one sample"} if isinstance(target, Counting) else {}
+            found.append(counted)
+    failing.stop()
+    return found
 
 
 def _record(pair: Pair, name: str, threads: int, latency: Latency, facts: Mapping[str, str]) -> Profile:

@@ -16,12 +16,13 @@ import numpy as np
 from edgeq.artefact import detect, resolve
 from edgeq.data import batches
 from edgeq.deploy.answers import agreement, answering, remarks
-from edgeq.deploy.chain import Pair, require_targets, usable_targets
+from edgeq.deploy.chain import Pair, asked_for, require_targets, usable_targets
 from edgeq.deploy.exporting import canonical, default_stem, export
+from edgeq.deploy.failing import told
 from edgeq.deploy.observing import select
 from edgeq.deploy.output_axes import Output, in_order, order_like
 from edgeq.deploy.profiling import Profiled, profile_each
-from edgeq.errors import ArtefactError, EdgeqError, TargetError, UsageError
+from edgeq.errors import EdgeqError, GateFailed, TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.metrics import DriftMeter
 from edgeq.quant import QuantizedTensor
@@ -150,14 +151,17 @@ def survey(
     Raises:
         UsageError: no network, no samples, an unknown split.
         ArtefactError: a network is missing or broken.
-        TargetError: a target that was named, or the reference, is not usable here.
+        TargetError: the reference, or every target that was named, is not usable here.
     """
     if not networks:
         raise UsageError("there is nothing to survey", mend="name at least one training folder, checkpoint or QDQ ONNX file")
-    table = require_targets([reference]) | (require_targets(targets) if targets else usable_targets(on_request=True))
+    asked = asked_for(targets) if targets else {}
+    usable = {name: each.target for name, each in asked.items() if each.target is not None and each.problem is None}
+    table = require_targets([reference]) | (usable if targets else usable_targets(on_request=True))
+    problems = {name: each.problem for name, each in asked.items() if each.problem is not None}
     part = select(source, split, limit)
     rows: list[SurveyRow] = []
-    told: list[tuple[str, Answering, Accuracy | None]] = []
+    scored: list[tuple[str, Answering, Accuracy | None]] = []
     with TemporaryDirectory(prefix="edgeq-survey-") as folder:
         found = [_Network(resolve(path), table, Path(folder) / str(i), threads) for i, path in enumerate(networks)]
         total = sum(len(network.names(reference)) for network in found)
@@ -165,8 +169,9 @@ def survey(
         for network in found:
             found_rows, read = _rows(network, part, source, reference, seconds, lambda: progress(next(done), total))
             rows += found_rows
-            told += [(f"{row.network} on {row.target}", read[row.target], row.accuracy) for row in found_rows if row.target in read]
-    return Survey(source.name, len(part), reference, tuple(rows), remarks(told, source))
+            rows += [SurveyRow(network.name, name, failure=f"{error.what}; {error.mend}") for name, error in problems.items()]
+            scored += [(f"{row.network} on {row.target}", read[row.target], row.accuracy) for row in found_rows if row.target in read]
+    return Survey(source.name, len(part), reference, tuple(rows), remarks(scored, source))
 
 
 class _Network:
@@ -187,8 +192,8 @@ class _Network:
         """What a target answers, or why it does not."""
         try:
             return self._run(Pair(self._file(name), name), part, source)
-        except EdgeqError as error:
-            return error
+        except Exception as error:  # noqa: BLE001  a target may be anybody's
+            return told(error)
 
     def reference_for(self, one: _Ran, reference: str, part: Split, source: DataSource) -> _Ran | None:
         """What the reference answers for the same file, or for its own, in the order of axes of ``one``.
@@ -218,7 +223,7 @@ class _Network:
 
         try:
             last = read_qdq(canonical(self.source), islands=True).outputs[0]
-        except ArtefactError:
+        except EdgeqError:
             return None
         return None if last.head or last.tensor.real else last.tensor.params
 
@@ -231,6 +236,11 @@ class _Network:
             folder = self.folder / str(len(self.files))
             folder.mkdir(parents=True, exist_ok=True)
             (written,) = export(self.source, [], folder, ExportOptions(), stem=self.name, overwrite=True, targets=[name])
+            if written.parity.different:
+                raise GateFailed(
+                    f"{len(written.parity.different)} numbers would differ from the network's: {written.parity.different[0]}",
+                    mend="please report the network, for this is not meant to happen",
+                )
             self.files[dialect] = written.path
         return self.files[dialect]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from edgeq.errors import Inconclusive, TargetError, UsageError
+from edgeq.errors import EdgeqError, Inconclusive, TargetError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,11 +35,11 @@ RESAMPLES = 2000
 
 
 class SessionFailed(TargetError):
-    """A session's error, with the name that the session was measured under."""
+    """A session's ``error``, with the name that the ``session`` was measured under."""
 
-    def __init__(self, session: str, error: TargetError) -> None:
+    def __init__(self, session: str, error: EdgeqError) -> None:
         super().__init__(error.what, mend=error.mend)
-        self.session = session
+        self.session, self.error = session, error
 
 
 class Invocable(Protocol):
@@ -217,7 +217,7 @@ def _load_average() -> float:
 def _blaming(session: str) -> Iterator[None]:
     try:
         yield
-    except TargetError as error:
+    except EdgeqError as error:
         raise SessionFailed(session, error) from error
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from tests import fake_targets, onnx_models
 
-from edgeq.deploy.chain import Pair
+from edgeq.deploy.chain import Pair, chain
 from edgeq.deploy.cli import run
 from edgeq.deploy.compare import compare, examine
+from edgeq.deploy.listing import list_targets
 from edgeq.deploy.profiling import profile, profile_each
-from edgeq.errors import ArtefactError, TargetError
+from edgeq.errors import ArtefactError, MissingDependency, TargetError, UsageError
+from edgeq.target import TARGETS, Availability
 from edgeq.targets import ort
 from edgeq.targets.workers.launchers import Here
 from edgeq.targets.workers.target import WorkerTarget
@@ -83,10 +85,117 @@ def test_where_all_fail_the_last_error_is_raised(pairs: list[Pair], break_on: Ca
         compare(pairs[3:], fake_targets.source())
 
 
-def test_a_broken_file_still_ends_it_all(pairs: list[Pair], break_on: Callable[..., None]) -> None:
-    break_on("a-board", error=ArtefactError("broken", mend="none"))
-    with pytest.raises(ArtefactError, match="broken"):
+@pytest.mark.parametrize("error", [ArtefactError("broken", mend="none"), UsageError("no such mode", mend="none"), ZeroDivisionError("oh")])
+def test_whatever_one_target_raises_is_its_own_failure(pairs: list[Pair], break_on: Callable[..., None], error: Exception) -> None:
+    break_on("a-board", error=error)
+    found = compare(pairs, fake_targets.source())
+    assert [stage.target for stage in found.stages] == ["ort-cpu-ref", "ort-cpu", "tflite-ref"]
+    (failure,) = found.failures
+    assert (failure.target, str(error).split("\n")[0] in failure.what) == ("a-board", True)
+
+
+@pytest.mark.parametrize("error", [ArtefactError("broken", mend="none"), ZeroDivisionError("oh")])
+def test_what_happens_to_all_is_raised_as_it_is(pairs: list[Pair], fakes: Fakes, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(fake_targets.FakeSession, "run", fail)
+    with pytest.raises(type(error), match=str(error).split("\n")[0]):
         compare(pairs, fake_targets.source())
+    assert sum(len(target.sessions) for target in fakes.values()) == len(pairs)
+    assert {target.open_sessions for target in fakes.values()} == {0}
+
+
+def test_what_happens_to_each_is_told_of_each(pairs: list[Pair], fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: fake_targets.FakeSession, _batch: object) -> None:
+        raise TargetError(f"no kernel in {self.target.noise}", mend="look")
+
+    monkeypatch.setattr(fake_targets.FakeSession, "run", fail)
+    with pytest.raises(TargetError, match=r"net\.onnx @ ort-cpu-ref: no kernel in 0\.1; net\.onnx @ ort-cpu: no kernel in 0\.2; "):
+        compare(pairs, fake_targets.source())
+
+
+@pytest.mark.parametrize("command", ["compare", "profile", "survey"])
+def test_a_target_that_is_asked_for_and_not_usable_leaves_the_others_theirs(
+    pairs: list[Pair], fakes: Fakes, answer: Callable[..., Any], refusal: Callable[..., str], command: str
+) -> None:
+    rest: dict[str, list[object]] = {
+        "compare": ["--data", "fake"],
+        "profile": ["--seconds", 0.01],
+        "survey": ["--data", "fake", "--seconds", 0, "--against", "ort-cpu-ref"],
+    }
+    fakes["ort-cpu"].usable = False
+    arguments = [command, pairs[0].artefact, *rest[command], "-t", "ort-cpu-ref", "-t", "ort-cpu"]
+    found = answer(*arguments, code=4)
+    if command == "survey":
+        assert [(row["target"], bool(row["failure"])) for row in found["survey"]["rows"]] == [("ort-cpu-ref", False), ("ort-cpu", True)]
+        assert "'ort-cpu' is not usable here: no runtime; install one" in found["survey"]["rows"][1]["failure"]
+    else:
+        done = found.get("comparison", found)
+        assert [stage["target"] for stage in done.get("stages", done.get("profiles"))] == ["ort-cpu-ref"]
+        (failure,) = done["failures"]
+        assert failure["what"] == "the target 'ort-cpu' is not usable here: no runtime"
+        assert failure["mend"] == "install one"
+    assert "ort-cpu" in refusal(*arguments, code=4)
+
+
+def test_a_target_that_cannot_be_loaded_leaves_the_others_theirs(
+    pairs: list[Pair], answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = TARGETS.load
+
+    def absent(name: str) -> Any:
+        if name == "ort-cpu":
+            raise MissingDependency("target", name, "onnxruntime")
+        return load(name)
+
+    monkeypatch.setattr(TARGETS, "load", absent)
+    found = answer("compare", pairs[0].artefact, "--data", "fake", "-t", "ort-cpu-ref", "-t", "ort-cpu", code=4)["comparison"]
+    assert [stage["target"] for stage in found["stages"]] == ["ort-cpu-ref"]
+    assert "pip install onnxruntime" in found["failures"][0]["mend"]
+
+
+def test_a_probe_that_fails_is_a_target_that_does_not_work(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def probe(self: fake_targets.FakeTarget) -> Availability:
+        if self is fakes["ort-cpu"]:
+            raise RuntimeError("no bus")
+        return Availability(usable=True)
+
+    monkeypatch.setattr(fake_targets.FakeTarget, "probe", probe)
+    path = fake_targets.artefact(tmp_path, "onnx")
+    assert [pair.target for pair in chain([path])] == ["ort-cpu-ref"]
+    assert {row.name: row.why_not for row in list_targets()}["ort-cpu"] == "its probe fails: RuntimeError: no bus"
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_plug_in_that_cannot_be_imported_is_a_target_that_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = TARGETS.load
+
+    def broken(name: str) -> Any:
+        if name == "ort-cpu":
+            raise SyntaxError("of a package of somebody's")
+        return load(name)
+
+    monkeypatch.setattr(TARGETS, "load", broken)
+    path = fake_targets.artefact(tmp_path, "onnx")
+    assert [pair.target for pair in chain([path])] == ["ort-cpu-ref"]
+    assert "cannot be loaded: SyntaxError" in {row.name: row.why_not for row in list_targets()}["ort-cpu"]
+    with pytest.raises(TargetError, match="'ort-cpu' cannot be loaded: SyntaxError"):
+        chain([path], ["ort-cpu"])
+
+
+def test_a_broken_file_beside_a_whole_one(pairs: list[Pair], answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = fake_targets.FakeTarget.open
+
+    def open_whole(self: fake_targets.FakeTarget, artefact: Path, **named: Any) -> fake_targets.FakeSession:
+        if artefact.suffix == ".tflite":
+            raise ArtefactError(f"{artefact.name} is damaged", mend="write it again")
+        return opened(self, artefact, **named)
+
+    monkeypatch.setattr(fake_targets.FakeTarget, "open", open_whole)
+    found = answer("compare", pairs[0].artefact, pairs[2].artefact, "--data", "fake", code=4)["comparison"]
+    assert [stage["target"] for stage in found["stages"]] == ["ort-cpu-ref", "ort-cpu"]
+    assert {failure["what"] for failure in found["failures"]} == {"net.tflite is damaged"}
 
 
 @pytest.mark.parametrize("method", ["prepare", "invoke"])
