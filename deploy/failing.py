@@ -68,7 +68,7 @@ class Left:
         """
         self._errors |= failed.errors
         self.pairs = [pair for pair in self.pairs if pair not in failed.errors]
-        if self._needed in failed.errors:
+        if self._needed is not None and self._needed in failed.errors:
             raise failed.errors[self._needed]
         if not self.pairs:
             raise self._all_in_one()
