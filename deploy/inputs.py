@@ -30,8 +30,16 @@ def choose(kind: str, value: str, known: Sequence[str]) -> str:
 
 
 def find_pairs(artefacts: Sequence[Path], targets: Sequence[str] | None = None) -> tuple[Pair, ...]:
-    """Files and folders as the user names them, on the targets named or on all that are usable; see :func:`chain`."""
-    return chain([resolve(path) for path in artefacts], targets or ())
+    """Files and folders as the user names them, each file once, on the targets named or on all that are usable; see :func:`chain`."""
+    return chain(each_once([resolve(path) for path in artefacts]), targets or ())
+
+
+def each_once(paths: Sequence[Path]) -> list[Path]:
+    """The files, in the order given; one that is named twice, in whatever way, counts once."""
+    files: dict[Path, Path] = {}
+    for path in paths:
+        files.setdefault(path.resolve(), path)
+    return list(files.values())
 
 
 def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> DataSource:

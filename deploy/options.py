@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from edgeq.deploy import names
+
 PREPROCESSING = ("dataset", "imagenet", "raw")
 
 Artefacts = Annotated[
@@ -29,7 +31,13 @@ Split = Annotated[str, typer.Option("--split", metavar="train|validation|test", 
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Use the first N samples only.")]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", metavar="NAME", help="Run there; all targets that are usable here where none is named."),
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="NAME",
+        callback=names.targets,
+        help="Run there; repeat, or use commas. All targets that are usable here where none is named.",
+    ),
 ]
 Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, help="The most threads a runtime may use.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")]

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.names import one_by_one
 from edgeq.deploy.scheme_facts import in_float, kept_in_float, lower_untrained
 from edgeq.deploy.scheme_judging import exported, finding, refused, unlowered
 from edgeq.dialect import DIALECTS, dialect_for
-from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError, UnknownName
+from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError
 from edgeq.exporter import EXPORTERS, ExportOptions
 from edgeq.plan import Plan, Planner
 from edgeq.target import TARGETS
@@ -62,12 +63,7 @@ def target_names(given: Sequence[str]) -> list[str]:
     Raises:
         UnknownName: none is called so; offers the nearest.
     """
-    names = list(dict.fromkeys(name.strip() for text in given for name in text.split(",") if name.strip()))
-    known = TARGETS.names()
-    for name in names:
-        if name not in DIALECTS and name.partition(":")[0] not in known:
-            raise UnknownName("target", name, {*known, *DIALECTS})
-    return names
+    return one_by_one("target", given, {*TARGETS.names(), *DIALECTS})
 
 
 def check_scheme(model: fx.GraphModule, input_shape: tuple[int, ...], targets: Sequence[str]) -> tuple[Checked, ...]:

@@ -19,6 +19,7 @@ from edgeq.deploy.answers import agreement, answering, remarks
 from edgeq.deploy.chain import Pair, asked_for, require_targets, usable_targets
 from edgeq.deploy.exporting import canonical, default_stem, export
 from edgeq.deploy.failing import told
+from edgeq.deploy.inputs import each_once
 from edgeq.deploy.observing import select
 from edgeq.deploy.output_axes import Output, in_order, order_like
 from edgeq.deploy.profiling import Profiled, profile_each
@@ -163,7 +164,8 @@ def survey(
     rows: list[SurveyRow] = []
     scored: list[tuple[str, Answering, Accuracy | None]] = []
     with TemporaryDirectory(prefix="edgeq-survey-") as folder:
-        found = [_Network(resolve(path), table, Path(folder) / str(i), threads) for i, path in enumerate(networks)]
+        files = each_once([resolve(path) for path in networks])
+        found = [_Network(path, table, Path(folder) / str(i), threads) for i, path in enumerate(files)]
         total = sum(len(network.names(reference)) for network in found)
         done = itertools.count(1)
         for network in found:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from edgeq.deploy import names
 from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite, OwnModel, Preprocess, Split
 from edgeq.errors import GateFailed
 
@@ -25,7 +26,12 @@ def command(
     own_model: OwnModel = None,
     to: Annotated[
         list[str] | None,
-        typer.Option("--to", metavar="onnx|tflite|vectors", help="A format to write; onnx and tflite where none is named."),
+        typer.Option(
+            "--to",
+            metavar="onnx|tflite|vectors",
+            callback=names.formats,
+            help="A format to write; repeat, or use commas. onnx and tflite where none is named.",
+        ),
     ] = None,
     dialect: Annotated[
         str, typer.Option("--dialect", metavar="|".join(_CARRIERS), help="Integers of ONNX activations: uint8 is fast on x86, int8 on Arm.")
@@ -50,7 +56,12 @@ def command(
     ] = None,
     targets: Annotated[
         list[str] | None,
-        typer.Option("--for", metavar="TARGET", help="Write a file in this target's dialect: ort-cpu, tensorrt …"),
+        typer.Option(
+            "--for",
+            metavar="TARGET",
+            callback=names.dialects,
+            help="Write a file in this target's dialect: ort-cpu, tensorrt …; repeat, or use commas.",
+        ),
     ] = None,
     verify: Annotated[
         str | None,
