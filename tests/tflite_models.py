@@ -25,7 +25,7 @@ class ModelBuilder:
         self.model.buffers = [schema.BufferT()]
         self.model.operatorCodes = []
         self.model.subgraphs = []
-        self.graph = self.subgraph()
+        self.graph: Any = self.subgraph()
         if ours:
             entry: Any = schema.MetadataT()
             entry.name, entry.buffer = "edgeq", self._buffer(b"{}")
@@ -33,7 +33,8 @@ class ModelBuilder:
 
     def subgraph(self) -> Any:
         """A further graph, for control flow; what is added from now on is added to it. Set ``graph`` to go back."""
-        self.graph = graph = schema.SubGraphT()
+        graph: Any = schema.SubGraphT()
+        self.graph = graph
         graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [], []
         self.model.subgraphs.append(graph)
         return graph

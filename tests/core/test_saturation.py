@@ -173,14 +173,16 @@ class TestPairSafeScales:
     def test_no_pair_exceeds_the_limit_and_safe_rows_keep_their_scale(self, seed: int, per_tensor: bool, power: int, taps: int) -> None:
         rows = (np.random.default_rng(seed).standard_normal((6, taps)) ** power).astype(np.float32)
         largest = np.abs(rows).max(1)
-        scale = np.maximum(np.asarray(largest.max() if per_tensor else largest, np.float32) / 127, np.float32(1e-6))
+        ends: NDArray[np.float32] = np.asarray(largest.max() if per_tensor else largest, np.float32)
+        scale = np.asarray(np.maximum(ends / 127, np.float32(1e-6)), np.float32)
         found = pair_safe_scale(rows, scale, 128)
         assert found.shape == scale.shape
         first, second = neighbours(np.rint(rows / found.reshape(-1, 1)).astype(np.int64))
         for sign in (1, -1):
             assert (np.maximum(sign * first, 0) + np.maximum(sign * second, 0)).max() <= 128
         before = neighbours(np.rint(rows / scale.reshape(-1, 1)).astype(np.int64))
-        safe = np.maximum(*(sum(np.maximum(sign * each, 0) for each in before).max(1) for sign in (1, -1))) <= 128
+        sums = [np.maximum(sign * before[0], 0) + np.maximum(sign * before[1], 0) for sign in (1, -1)]
+        safe = np.maximum(*sums).max(1) <= 128
         if not per_tensor:
             assert np.array_equal(found[safe], scale[safe])
         assert (found <= 2 * scale).all(), "less than a bit is lost"
