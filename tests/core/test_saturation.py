@@ -173,8 +173,8 @@ class TestPairSafeScales:
     def test_no_pair_exceeds_the_limit_and_safe_rows_keep_their_scale(self, seed: int, per_tensor: bool, power: int, taps: int) -> None:
         rows = (np.random.default_rng(seed).standard_normal((6, taps)) ** power).astype(np.float32)
         largest = np.abs(rows).max(1)
-        ends: NDArray[np.float32] = np.asarray(largest.max() if per_tensor else largest, np.float32)
-        scale = np.asarray(np.maximum(ends / 127, np.float32(1e-6)), np.float32)
+        ends = largest.max(keepdims=True) if per_tensor else largest
+        scale = np.maximum(ends / np.float32(127), np.float32(1e-6)).reshape(() if per_tensor else -1)
         found = pair_safe_scale(rows, scale, 128)
         assert found.shape == scale.shape
         first, second = neighbours(np.rint(rows / found.reshape(-1, 1)).astype(np.int64))
