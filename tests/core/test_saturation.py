@@ -164,7 +164,7 @@ class TestTheRuntime:
         cut = min(round(PAIR_RANGE[1] * 0.02 * 0.01 / 0.5), 127)
         assert exact != cut
         saturates = sums_of(model).can_saturate  # type: ignore[union-attr]
-        assert set(np.unique(np.rint(found / 0.5))) == {cut if saturates else exact}
+        assert set(np.unique(np.rint(np.asarray(found) / 0.5))) == {cut if saturates else exact}
 
 
 class TestPairSafeScales:
