@@ -23,24 +23,9 @@ _PACKAGES = {  # module → what pip calls it, in order of preference
 _DELEGATE = "DELEGATE"
 _INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32)
 _UNKNOWN = "Didn't find op for builtin opcode"
-_KEEPING = frozenset(  # operators whose state nothing but a new interpreter resets, and those that may hide one in a subgraph
-    (
-        "VAR_HANDLE",
-        "READ_VARIABLE",
-        "ASSIGN_VARIABLE",
-        "CALL_ONCE",
-        "CALL",
-        "IF",
-        "WHILE",
-        "STABLEHLO_COMPOSITE",
-        "STABLEHLO_WHILE",
-        "RANDOM_STANDARD_NORMAL",
-        "RANDOM_UNIFORM",
-        "MULTINOMIAL",
-        "HASHTABLE",
-        "HASHTABLE_IMPORT",
-    )
-)
+_WITH_STATE = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL", "HASHTABLE")
+_WITH_SUBGRAPHS = ("CALL_ONCE", "CALL", "IF", "WHILE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE")
+_KEEPING = frozenset((*_WITH_STATE, *_WITH_SUBGRAPHS))  # what nothing but a new interpreter resets, or may hide such in a subgraph
 RESOLVERS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 """Kernel set → member of the interpreter's ``OpResolverType``."""
 
