@@ -19,9 +19,10 @@ from tests.exactness import check_rows_one_and_two, roughen
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.dialects import to_carrier
+from edgeq.exporters.dialects import to_carrier, to_dialect
 from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.models import zoo
@@ -103,6 +104,15 @@ def test_the_int8_dialect_holds_to_the_same_rows(name: str, tmp_path: Path) -> N
     other = tflite.export(to_carrier(lowered, "int8"), ExportOptions())
     assert other.parity.different == ()
     assert other.content == tflite.export(lowered, ExportOptions()).content, "one model in two carriers, two TFLite files"
+
+
+@pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])
+def test_uint8_weights_make_the_same_tflite_file(name: str) -> None:
+    lowered = lower(network(name, Scheme(8, 8)), SHAPE)
+    portable = to_dialect(lowered, CANONICAL)
+    stored = [value.dtype for value in portable.graph.initializers.values()]
+    assert stored.count(ir.DataType.UINT8) > [value.dtype for value in lowered.graph.initializers.values()].count(ir.DataType.UINT8)
+    assert tflite.export(portable, ExportOptions()).content == tflite.export(lowered, ExportOptions()).content
 
 
 class TestNegativeControls:
