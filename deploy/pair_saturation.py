@@ -78,11 +78,11 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
     from edgeq.qdq_x86 import on_x86
     from edgeq.saturation import pair_sums
 
-    any_order = capabilities.saturating_pairs == "any"
+    order = capabilities.saturating_pairs
     source = read_as_written(artefact)
     graph = read_qdq(source, islands=True)
-    exact = frozenset[str]() if any_order else on_x86(source, graph).exact(graph)
-    found = pair_sums(graph, any_order=any_order)
+    exact = on_x86(source, graph).exact(graph) if order == "across" else frozenset[str]()  # ONNX Runtime's own choice of kernels
+    found = pair_sums(graph, order)
     return tuple(LayerSaturation.of(sums) for sums in found if sums.can_saturate and sums.tensor not in exact)
 
 

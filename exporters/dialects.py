@@ -53,7 +53,7 @@ def in_dialect(model: ir.Model, dialect: Dialect) -> tuple[ir.Model, tuple[PairS
     """The same, with the layers that would saturate on x86 without VNNI if their weights were int8; see :mod:`edgeq.saturation`."""
     copy = with_zero_points(model)
     store_int8(copy)
-    layers = saturating_layers(copy, any_order=dialect.weights == "portable-any-order")
+    layers = saturating_layers(copy)
     if dialect.weights != "int8":
         store_uint8(copy, layers)
     check_channel_axes(copy.graph)

@@ -27,13 +27,13 @@ _LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _SHIFT = 128
 
 
-def saturating_layers(model: ir.Model, *, any_order: bool = False) -> tuple[PairSums, ...] | None:
+def saturating_layers(model: ir.Model) -> tuple[PairSums, ...] | None:
     """The layers of a QDQ model that can saturate on x86 without VNNI; None where its graph cannot be read."""
     try:
         graph = read_qdq(model, islands=True)
     except ArtefactError:
         return None
-    return tuple(sums for sums in pair_sums(graph, any_order=any_order) if sums.can_saturate)
+    return tuple(sums for sums in pair_sums(graph) if sums.can_saturate)
 
 
 def store_int8(model: ir.Model) -> None:

@@ -76,7 +76,7 @@ cpu = OpenVinoTarget(
         latency="measured",
         summary="OpenVINO's CPU plug-in, no bfloat16",
         dialect=OPENVINO,
-        saturating_pairs="any",
+        saturating_pairs="within",
         on_request=True,  # it takes no files but those of its dialect
     ),
     engine="openvino",

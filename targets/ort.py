@@ -113,7 +113,7 @@ cpu = OrtCpu(
         latency="measured",
         summary="ONNX Runtime CPU, all graph optimisation on",
         dialect=CANONICAL,
-        saturating_pairs="neighbours",
+        saturating_pairs="across",
         qoperator=True,
     ),
     optimize=True,

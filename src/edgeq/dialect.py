@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeq.exporter import Carrier
 
 Narrow = Literal["clip", "saturate", "real-clip"]
-Weights = Literal["portable", "portable-any-order", "int8"]
+Weights = Literal["portable", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,7 @@ class Dialect:
         kernel_shape: whether every convolution has to say its kernel's shape.
         own_grids: whether every tensor has to have scale and zero point in constants of its own.
         weights: how 8-bit weights are stored. ``portable``: int8, but uint8 with zero point 128 in the layers whose pairs of
-            products could saturate on an x86 processor without VNNI; the numbers are the same. ``portable-any-order``: the same
-            for a runtime whose order of products is not known. ``int8``: int8 everywhere.
+            products could saturate on an x86 processor without VNNI; the numbers are the same. ``int8``: int8 everywhere.
     """
 
     format: Literal["onnx", "tflite"] = "onnx"
@@ -63,7 +62,7 @@ TFLITE = Dialect(format="tflite", carrier="int8", narrow="saturate")
 SATURATING = Dialect(narrow="saturate", weights="int8")
 """For graph compilers that take a QDQ group whole and know no Clip on integers."""
 
-OPENVINO = Dialect(own_grids=True, weights="portable-any-order")
+OPENVINO = Dialect(own_grids=True)
 """OpenVINO fuses integer Clips in uint8, faster than saturation; it moves a padded tensor's zero point in place, in a constant."""
 
 TENSORRT = Dialect(carrier="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True, weights="int8")

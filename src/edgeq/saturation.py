@@ -2,15 +2,16 @@
 
 ``vpmaddubsw``, the instruction that int8 kernels use where the processor has no dot product of its own, multiplies unsigned
 by signed bytes and adds two neighbours with saturation at 16 bits (Intel SDM, PMADDUBSW). Two products of 8-bit numbers can
-come to 64,770, and 16 bits hold 32,767. ONNX Runtime pairs neighbours along the inner dimension of its matrix product: for a
-convolution rows, columns and input channels of a filter, channels innermost, group by group. Activations enter as unsigned
-bytes (int8 ones with 128 added). Weights that are stored as uint8 take another instruction, which adds in 32 bits.
+come to 64,770, and 16 bits hold 32,767. Pairs are neighbours among a filter's rows, columns and input channels, channels
+innermost, group by group. Where the channels are odd in number there are two orders: ONNX Runtime pairs across the positions
+of a filter, and OpenVINO within each (both seen pair by pair, on AVX2). Activations enter as unsigned bytes (int8 ones with
+128 added). Weights that are stored as uint8 take another instruction, which adds in 32 bits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
     from edgeq.qdq import QdqGraph, QdqOp
 
+Order = Literal["across", "within", "either"]
+"""Where pairs begin: anew at each position of a filter (within), or not (across); either stands for the pairs of both."""
+
 PAIR_RANGE = (-(2**15), 2**15 - 1)
 """What 16 bits hold."""
-
-BYTE = 255
-"""The greatest activation as an unsigned byte."""
 
 _FINER = 1 + 2.0**-9  # by which a scale grows until its integers are safe
 _BYTES = {"uint8": 0, "int8": 128}  # what is added to an activation to make it an unsigned byte
@@ -66,18 +67,13 @@ class PairSums:
         return self.greatest if self.greatest >= -self.least else self.least
 
 
-def pair_sums(graph: QdqGraph, *, any_order: bool = False) -> tuple[PairSums, ...]:
+def pair_sums(graph: QdqGraph, order: Order = "either") -> tuple[PairSums, ...]:
     """The layers of a graph whose products a kernel without VNNI adds in pairs, in graph order.
 
     Left out is what other kernels compute exactly: uint8 weights, depthwise and transposed convolutions, products of two
     activations, wider types.
-
-    Args:
-        graph: the integer view of a file.
-        any_order: whether any two weights of an output channel may meet, as in a kernel whose order is not known; each of the
-            pairs that are counted is then one weight with the worst partner that it can have.
     """
-    found = (_of(op, any_order) for op in graph.ops)
+    found = (_of(op, order) for op in graph.ops)
     return tuple(sums for sums in found if sums is not None)
 
 
@@ -129,25 +125,31 @@ def neighbours(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     return full[:, ::2], full[:, 1::2]
 
 
-def in_kernel_order(weights: NDArray[Any]) -> NDArray[Any]:
-    """Weights, (out, in / groups, ...), as rows in the order in which kernels meet them: channels innermost."""
-    return np.moveaxis(weights, 1, -1).reshape(len(weights), -1)
+def in_kernel_order(weights: NDArray[Any], order: Order = "either") -> NDArray[Any]:
+    """Weights, (out, in / groups, ...), as rows whose neighbours kernels add, channels innermost; zeros stand where a pair has one."""
+    channels_last = np.moveaxis(weights, 1, -1)
+    across = channels_last.reshape(len(weights), -1)
+    if order == "across" or weights.shape[1] % 2 == 0 or across.shape[1] == weights.shape[1]:
+        return across
+    within = np.pad(channels_last, [*[(0, 0)] * (weights.ndim - 1), (0, 1)]).reshape(len(weights), -1)
+    if order == "within":
+        return within
+    return np.concatenate([np.pad(across, ((0, 0), (0, across.shape[1] % 2))), within], axis=1)
 
 
-def _of(op: QdqOp, any_order: bool) -> PairSums | None:
+def _of(op: QdqOp, order: Order) -> PairSums | None:
     data = op.inputs[0] if op.inputs else None
     if op.op_type not in ("Conv", "Gemm", "MatMul") or not isinstance(data, QdqTensor) or not _in_bytes(data):
         return None
     second = op.inputs[1]
     if not isinstance(second, QdqConstant) or second.params is None or second.params.dtype != "int8":
         return None
-    rows = _rows(op, second.values)
+    rows = _rows(op, second.values, order)
     if rows is None:
         return None
     low, high = _unsigned(data)
     ends = np.stack([rows * low, rows * high])
-    sums = _with_worst_partner if any_order else _with_neighbour
-    least, most = sums(ends.min(0)), -sums(-ends.max(0))
+    least, most = np.add(*neighbours(ends.min(0))), np.add(*neighbours(ends.max(0)))
     beyond = (most > PAIR_RANGE[1]) | (least < PAIR_RANGE[0])
     return PairSums(
         layer=op.name,
@@ -161,22 +163,6 @@ def _of(op: QdqOp, any_order: bool) -> PairSums | None:
     )
 
 
-def _with_neighbour(products: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sum of each pair of neighbours, (rows, pairs)."""
-    sums: NDArray[np.int64] = np.add(*neighbours(products))
-    return sums
-
-
-def _with_worst_partner(products: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each product with the least that can stand beside it, (rows, products)."""
-    if products.shape[1] < 2:
-        return products
-    two = np.partition(products, 1, axis=1)[:, :2]
-    own = products == two[:, :1]
-    partner = np.where(own, two[:, 1:], two[:, :1])
-    return products + np.minimum(partner, 0)
-
-
 def _in_bytes(tensor: QdqTensor) -> bool:
     return not tensor.real and tensor.per_tensor and tensor.params.dtype in _BYTES
 
@@ -187,11 +173,11 @@ def _unsigned(tensor: QdqTensor) -> tuple[int, int]:
     return min(tensor.low, tensor.zero_point) + shift, max(tensor.high, tensor.zero_point) + shift
 
 
-def _rows(op: QdqOp, values: NDArray[np.generic]) -> NDArray[np.int64] | None:
+def _rows(op: QdqOp, values: NDArray[np.generic], order: Order) -> NDArray[np.int64] | None:
     """The stored weights of each output channel in the order of the kernel; None where the kernel does not add pairs."""
     if op.op_type == "Conv":
         depthwise = values.shape[1] == 1 and op.attributes.get("group", 1) == values.shape[0]
-        return None if depthwise else in_kernel_order(values).astype(np.int64)
+        return None if depthwise else in_kernel_order(values, order).astype(np.int64)
     if op.op_type == "Gemm" and op.attributes.get("transB", 0):
         return values.astype(np.int64)
     return np.swapaxes(values, -1, -2).reshape(-1, values.shape[-2]).astype(np.int64) if values.ndim > 1 else None

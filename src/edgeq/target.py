@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Format = Literal["checkpoint", "onnx", "tflite"]
 LatencyKind = Literal["measured", "simulated", "estimated"]
-SaturatingPairs = Literal["never", "neighbours", "any"]
+SaturatingPairs = Literal["never", "across", "within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,7 @@ class Capabilities:
         on_request: whether it runs only where it is named: it is slow, far away, or takes no files but those of its own dialect.
         power_of_two: whether it only shifts, so that every scale has to be a power of two.
         saturating_pairs: which products of int8 weights its kernels add in 16 bits where the processor is an x86 without VNNI:
-            none, ``neighbours`` in the order of :mod:`edgeq.saturation`, or ``any`` two where the order is not known.
-        qoperator: whether it has kernels for QLinearConv and the like; others are given QOperator files in their QDQ form.
+            none, or neighbours ``across`` or ``within`` the positions of a filter; see :mod:`edgeq.saturation`.
     """
 
     formats: frozenset[Format]

@@ -14,16 +14,19 @@ from tests.pair_models import layer
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq import read_qdq
 from edgeq.saturation import PAIR_RANGE, neighbours, pair_limit, pair_safe_scale, pair_sums
+from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx
     from numpy.typing import NDArray
 
-    from edgeq.saturation import PairSums
+    from edgeq.saturation import Order, PairSums
 
 
-def sums_of(model: onnx.ModelProto, *, any_order: bool = False) -> PairSums | None:
-    found = pair_sums(read_qdq(ir.from_proto(model)), any_order=any_order)
+def sums_of(model: onnx.ModelProto, order: Order = "across") -> PairSums | None:
+    found = pair_sums(read_qdq(ir.from_proto(model)), order)
     return found[0] if found else None
 
 
@@ -74,17 +77,16 @@ class TestTheBound:
         assert sums_of(layer(weights, op="Gemm")).can_saturate  # type: ignore[union-attr]
         assert not sums_of(layer(np.array([[127, 0, 127, 0]] * 2, np.int8), op="Gemm", transB=1)).can_saturate  # type: ignore[union-attr]
 
-    @settings(deadline=None, max_examples=60)
-    @given(data=st.data())
-    def test_any_order_is_the_worst_of_all_orders(self, data: st.DataObject) -> None:
-        taps = data.draw(st.lists(st.integers(-127, 127), min_size=2, max_size=7))
-        high = data.draw(st.sampled_from([15, 100, 200, 255]))
-        found = sums_of(layer(conv(*taps, channels=len(taps)), high=high), any_order=True)
-        ends = [0, high]
-        pairs = [(a, b) for i, a in enumerate(taps) for b in taps[i + 1 :]]
-        assert found is not None
-        assert found.greatest == max(max(p * a + q * b for p in ends for q in ends) for a, b in pairs)
-        assert found.least == min(min(p * a + q * b for p in ends for q in ends) for a, b in pairs)
+    @pytest.mark.parametrize(
+        ("taps", "across", "within"), [((0, 1), True, True), ((2, 3), True, False), ((3, 4), False, True), ((1, 2), False, False)]
+    )
+    def test_odd_channels_have_two_orders(self, taps: tuple[int, int], across: bool, within: bool) -> None:
+        weights = np.zeros(6, np.int64)
+        weights[list(taps)] = 127
+        model = layer(conv(*weights.tolist(), channels=3))
+        assert sums_of(model, "across").can_saturate is across  # type: ignore[union-attr]
+        assert sums_of(model, "within").can_saturate is within  # type: ignore[union-attr]
+        assert sums_of(model, "either").can_saturate is (across or within)  # type: ignore[union-attr]
 
     def test_the_limit_for_a_pair_of_weights(self) -> None:
         assert pair_limit(255) == 128
@@ -118,6 +120,22 @@ class TestTheRuntime:
         assert exact != cut
         saturates = sums_of(model).can_saturate  # type: ignore[union-attr]
         assert set(np.unique(np.rint(np.asarray(found) / 0.5))) == {cut if saturates else exact}
+
+    @pytest.mark.skipif(not adds_pairs(fingerprint()), reason="this processor has a dot product that adds in 32 bits")
+    @pytest.mark.parametrize("taps", [(0, 1), (2, 3), (3, 4), (1, 2)])
+    def test_openvino_pairs_within_positions(self, taps: tuple[int, int], tmp_path: Path) -> None:
+        target = TARGETS.load("openvino")
+        if not target.probe().usable:
+            pytest.skip("OpenVINO is not installed")
+        weights = np.zeros(6, np.int64)
+        weights[list(taps)] = 127
+        model = layer(np.repeat(conv(*weights.tolist(), channels=3)[..., None], 8, 0))
+        path = tmp_path / "pairs.onnx"
+        path.write_bytes(model.SerializeToString())
+        with target.open(path) as session:
+            found = session.run(np.full((1, 3, 5, 5), 255 * 0.02, np.float32))
+        cut, exact = (round(total * 0.02 * 0.01 / 0.5) for total in (PAIR_RANGE[1], 2 * 127 * 255))
+        assert set(np.unique(np.rint(found / 0.5))) == {cut if sums_of(model, "within").can_saturate else exact}  # type: ignore[union-attr]
 
 
 class TestPairSafeScales:
