@@ -41,7 +41,11 @@ def cases() -> dict[str, Case]:
             weights = random.integers(-127, 128, shape).astype(np.int8)
             attributes = {"group": 2} if name == "grouped" else {}
             model = layer(
-                weights, carrier=carrier, zero=0 if carrier == "uint8" else -128, op="Gemm" if name == "dense" else "Conv", **attributes
+                weights,
+                carrier=carrier,
+                zero=0 if carrier == "uint8" else -128,
+                op="Gemm" if name == "dense" else "Conv",
+                **attributes,  # type: ignore[arg-type]  # of the operator
             )
             size = [each.dim_value for each in model.graph.input[0].type.tensor_type.shape.dim][1:]
             found[f"{name} {carrier}"] = model, random.uniform(0, 5.1, (3, *size)).astype(np.float32)
