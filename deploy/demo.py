@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.chain import chain, usable_targets
-from edgeq.deploy.compare import compare
+from edgeq.deploy.compare import examine
+from edgeq.deploy.demo_verdict import Trained, verdict
 from edgeq.deploy.exporting import export
-from edgeq.deploy.fleet import train_all
+from edgeq.deploy.fleet import finished, fleet
 from edgeq.deploy.profiling import profile
 from edgeq.deploy.report import LayerCurve, ModelRow, Report, write_report
 from edgeq.errors import OutputError
@@ -20,40 +21,21 @@ from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from edgeq.data import DataSource
-    from edgeq.results import Comparison, Profile
-    from edgeq.training.activation_error import ActivationError
+    from edgeq.deploy.console import Advance
+    from edgeq.results import Profile
+    from edgeq.training.loop import TrainingResult
     from edgeq.training.recipe import Recipe
 
 MODELS = ("stable-resnet8", "resnet8")
 WIDTHS = (None, (4, 8), (4, 4))
-EPOCHS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """One network of the demo and what was measured on it.
-
-    Attributes:
-        recipe: how it was trained.
-        parameters: how many it has.
-        artefacts: its checkpoint and the files exported from it, by format.
-        error: of rounding its activations; None for FP32.
-        comparison: its accuracy and drift on every target.
-    """
-
-    recipe: Recipe
-    parameters: int
-    artefacts: dict[str, Path]
-    error: ActivationError | None
-    comparison: Comparison
-
-    @property
-    def stable(self) -> bool:
-        """Whether the network is of the symmetric kind."""
-        return self.recipe.model.startswith("stable-")
+EPOCHS = 20  # with these batches and rates, enough for 99 % in less than a minute on two cores
+BATCH = 64
+RATE = 0.3
+SECONDS = 0.3  # and a warm-up, for each file on each target: thirty of them make a quarter of a minute
 
 
 def run(
@@ -63,9 +45,9 @@ def run(
     epochs: int = EPOCHS,
     seed: int = 0,
     overwrite: bool = False,
-    seconds: float = 1.0,
+    seconds: float = SECONDS,
     say: Callable[[str], None] = lambda _: None,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Callable[[str], AbstractContextManager[Advance]] = lambda _what: nullcontext(lambda _done, _total: None),
 ) -> Report:
     """Train the stable and the baseline ResNet-8 in three schemes, export them, run them on every usable target.
 
@@ -74,10 +56,10 @@ def run(
         data: a data set's name.
         epochs: of each training.
         seed: of each training.
-        overwrite: replace an earlier demo.
+        overwrite: replace an earlier demo, but for networks that it trained by the same recipe.
         seconds: how long each artefact is timed on each target.
         say: called with a line for people as each part is done.
-        progress: called with the training steps done and in all.
+        progress: gives what to call with the work done and the work in all, of each part by its name.
 
     Raises:
         OutputError: ``folder`` holds an earlier demo, or cannot be written.
@@ -89,14 +71,27 @@ def run(
         raise OutputError(f"{folder} holds a demo already", mend="add --overwrite, or choose another place with -o/--output")
     source = load(data)
     runs = {folder / recipe.name.replace(" ", "-").replace("/", ""): recipe for recipe in _recipes(data, epochs, seed)}
-    for path, result in train_all(runs, source, overwrite=overwrite, progress=progress).items():
-        say(f"{runs[path].name}: {result.test_correct} of {result.test_total} right after {result.seconds:.0f} s of training")
-    say("exporting every network and running it on every target")
-    nets = [_one(recipe, source, path) for path, recipe in runs.items()]
-    say("timing every file on every target, interleaved")
+    kept = {path for path, recipe in runs.items() if finished(path, recipe)}
+    if kept:
+        say(f"{len(kept)} of {len(runs)} networks are kept as an earlier demo trained them; to train them again, remove {folder}")
+
+    def tell(path: Path, result: TrainingResult) -> None:
+        if path not in kept:
+            say(f"{runs[path].name}: {result.test_correct} of {result.test_total} right after {result.seconds:.0f} s of training")
+
+    with fleet(len(runs)) as workers:
+        if len(kept) < len(runs):
+            say(f"training {len(runs) - len(kept)} networks, {epochs} epochs each")
+        with progress("training") as advance:
+            workers.train(runs, source, overwrite=overwrite, progress=advance, done=tell)
+        say("exporting every network to ONNX and TFLite, and running it on every target")
+        with progress("exporting and comparing") as advance:
+            nets = workers.each(examined, [(recipe, source, path) for path, recipe in runs.items()], advance)
     pairs = [pair for net in nets for pair in chain([path for kind, path in net.artefacts.items() if kind != "checkpoint"])]
     failed = {failure.name for net in nets for failure in net.comparison.failures}
-    profiles = profile([pair for pair in pairs if f"{pair.artefact.name} @ {pair.target}" not in failed], source=source, seconds=seconds)
+    pairs = [pair for pair in pairs if f"{pair.artefact.name} @ {pair.target}" not in failed]
+    say(f"timing {len(pairs)} pairs of file and target, {seconds:g} s each, interleaved")
+    profiles = profile(pairs, source=source, seconds=seconds)
     command = shlex.join(["edgeq", "demo", "-o", str(folder), "--epochs", str(epochs), "--seed", str(seed)])
     report = _report(nets, profiles, source, command)
     for name in ("report.html", "report.json"):
@@ -109,11 +104,11 @@ def _recipes(data: str, epochs: int, seed: int) -> list[Recipe]:
     from edgeq.training.scheme import Scheme
 
     schemes = [None if widths is None else Scheme(*widths) for widths in WIDTHS]
-    return [Recipe(model, data, scheme, epochs=epochs, batch_size=32, seed=seed) for model in MODELS for scheme in schemes]
+    return [Recipe(model, data, scheme, epochs, BATCH, RATE, seed=seed) for model in MODELS for scheme in schemes]
 
 
-def _one(recipe: Recipe, source: DataSource, run: Path) -> Trained:
-    """Export and compare one trained network."""
+def examined(recipe: Recipe, source: DataSource, run: Path) -> Trained:
+    """Export and compare one trained network; the fleet does so in its processes."""
     from edgeq.data import batches
     from edgeq.models.macs import count_parameters
     from edgeq.models.zoo import build
@@ -124,13 +119,16 @@ def _one(recipe: Recipe, source: DataSource, run: Path) -> Trained:
     exported = export(checkpoint, ("onnx", "tflite"), run.parent, ExportOptions(), stem=run.name, overwrite=True)
     artefacts = {"checkpoint": checkpoint, **{file.format: file.path for file in exported}}
     error = None if recipe.scheme is None else activation_error(load_model(checkpoint).module, batches(source.test, source, 128))
-    comparison = compare(chain(list(artefacts.values())), source)
+    found = examine(chain(list(artefacts.values())), source)
+    answers = {stage.target: found.answers[stage.name] for stage in found.comparison.stages}
+    changed = {name: int((mine != answers["torch"]).sum()) for name, mine in answers.items() if not name.startswith("torch")}
     parameters = count_parameters(build(recipe.model, classes=len(source.classes), in_channels=source.shape[0]))
-    return Trained(recipe, parameters, artefacts, error, comparison)
+    return Trained(recipe, parameters, artefacts, tuple(file.parity for file in exported), error, found.comparison, changed)
 
 
 def _report(nets: Sequence[Trained], profiles: Sequence[Profile], source: DataSource, command: str) -> Report:
-    missing = [name for name in TARGETS.names() if name not in usable_targets()]
+    usable = usable_targets()
+    missing = [name for name in TARGETS.names() if name not in usable]
     notes = [f"Not usable on this machine, or run only where named, so left out: {', '.join(missing)}."] if missing else []
     notes += [f"{failure.name} did not run: {failure.what}" for net in nets for failure in net.comparison.failures]
     return Report(
@@ -141,15 +139,12 @@ def _report(nets: Sequence[Trained], profiles: Sequence[Profile], source: DataSo
         samples=len(source.test),
         machine=fingerprint(),
         rows=tuple(_row(net, profiles) for net in nets),
-        curves=tuple(LayerCurve(net.recipe.model, _scheme(net), net.stable, net.error.blocks) for net in nets if net.error is not None),
+        curves=tuple(LayerCurve(net.recipe.model, net.scheme, net.stable, net.error.blocks) for net in nets if net.error is not None),
         comparisons=tuple((net.recipe.name, net.comparison) for net in nets),
         profiles=tuple(profiles),
         notes=tuple(notes),
+        verdict=verdict(nets),
     )
-
-
-def _scheme(net: Trained) -> str:
-    return "FP32" if net.recipe.scheme is None else net.recipe.scheme.name
 
 
 def _row(net: Trained, profiles: Sequence[Profile]) -> ModelRow:
@@ -158,7 +153,7 @@ def _row(net: Trained, profiles: Sequence[Profile]) -> ModelRow:
     stages = [stage for stage in net.comparison.stages if stage.accuracy is not None]
     return ModelRow(
         net.recipe.model,
-        _scheme(net),
+        net.scheme,
         net.stable,
         net.parameters,
         accuracy={stage.target: stage.accuracy for stage in stages if stage.accuracy is not None},

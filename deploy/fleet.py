@@ -1,4 +1,4 @@
-"""Several small trainings at once, one a core: a network of this size keeps no second thread busy.
+"""Work on several small networks at once, one a core: a network of this size keeps no second thread busy.
 
 Each run has a process and a thread of its own, so its result is the same however many run beside it.
 """
@@ -9,12 +9,13 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeq.errors import Interrupted
+from edgeq.errors import EdgeqError, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
@@ -22,58 +23,121 @@ if TYPE_CHECKING:
     from edgeq.training.loop import Progress, TrainingResult
     from edgeq.training.recipe import Recipe
 
+    Advance = Callable[[int, int], None]
+
+T = TypeVar("T")
+
 POLL_SECONDS = 0.2
 _STOP: list[Event] = []  # in a worker: the one event that asks all of them to stop
 
 
-def train_all(
-    runs: Mapping[Path, Recipe], source: DataSource, *, overwrite: bool, progress: Callable[[int, int], None]
-) -> dict[Path, TrainingResult]:
-    """Train networks side by side, as many as there are cores.
+class Fleet:
+    """Processes that wait for work, as :func:`fleet` starts them."""
 
-    Args:
-        runs: folder to recipe.
-        source: the data of all of them.
-        overwrite: start each run anew; else those that were stopped go on.
-        progress: called with the share done, in steps, and the steps of all runs.
+    def __init__(self, pool: ProcessPoolExecutor, stop: Event, steps: MutableMapping[str, float]) -> None:
+        self._pool, self._stop, self._steps = pool, stop, steps
 
-    Returns:
-        Folder to result, in the order of ``runs``.
+    def train(
+        self,
+        runs: Mapping[Path, Recipe],
+        source: DataSource,
+        *,
+        overwrite: bool,
+        progress: Advance = lambda _done, _total: None,
+        done: Callable[[Path, TrainingResult], None] = lambda _path, _result: None,
+    ) -> dict[Path, TrainingResult]:
+        """Train networks side by side. A run of the same recipe goes on from where it stands.
 
-    Raises:
-        Interrupted: Ctrl-C; every run has saved where it stands.
-        EdgeqError: whatever the first run that failed raised.
-    """
+        Args:
+            runs: folder to recipe.
+            source: the data of all of them.
+            overwrite: start a run of another recipe anew.
+            progress: called with the share done, in hundredths of epochs, and the share of all runs.
+            done: called with each run that is done.
+
+        Returns:
+            Folder to result, in the order of ``runs``.
+
+        Raises:
+            Interrupted: Ctrl-C; every run has saved where it stands.
+            EdgeqError: whatever the first run that failed raised.
+        """
+        futures = {self._pool.submit(_train, recipe, source, path, overwrite, self._steps): path for path, recipe in runs.items()}
+        total = sum(recipe.epochs for recipe in runs.values())
+        self._watch(
+            list(futures),
+            lambda: progress(round(100 * sum(self._steps.values())), 100 * total),
+            lambda future: done(futures[future], future.result()),
+        )
+        return {path: future.result() for future, path in futures.items()}
+
+    def each(self, function: Callable[..., T], work: Sequence[tuple[Any, ...]], progress: Advance) -> list[T]:
+        """What a function, one of a module's own, returns for each tuple of arguments, in their order.
+
+        Args:
+            function: what to do.
+            work: its arguments.
+            progress: called with how many are done, and how many there are.
+
+        Raises:
+            Interrupted: Ctrl-C.
+        """
+        futures = [self._pool.submit(function, *arguments) for arguments in work]
+        self._watch(futures, lambda: progress(sum(future.done() for future in futures), len(futures)), lambda _future: None)
+        return [future.result() for future in futures]
+
+    def _watch(self, futures: Sequence[Future[Any]], report: Callable[[], None], done: Callable[[Future[Any]], None]) -> None:
+        """Report until all are done; the first failure ends the wait, and the work of the others."""
+        waiting = set(futures)
+        try:
+            while waiting:
+                ended, waiting = wait(waiting, POLL_SECONDS, FIRST_EXCEPTION)
+                for future in ended:
+                    future.result()
+                    done(future)
+                report()
+        except KeyboardInterrupt:
+            self._stop.set()
+            self._pool.shutdown(cancel_futures=True)
+            raise Interrupted("stopped; all trainings are saved", mend="the same command goes on from there") from None
+        except BaseException:
+            self._stop.set()
+            raise
+
+
+@contextmanager
+def fleet(most: int) -> Iterator[Fleet]:
+    """Start processes, as many as there are cores but at most so many, and end them."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    with context.Manager() as manager:
-        steps = manager.dict()
-        workers = min(len(runs), len(os.sched_getaffinity(0)))
-        with ProcessPoolExecutor(workers, context, _enter, (stop,)) as pool:
-            futures = {path: pool.submit(_train, recipe, source, path, overwrite, steps) for path, recipe in runs.items()}
-            try:
-                _watch(list(futures.values()), steps, sum(recipe.epochs for recipe in runs.values()), progress)
-            except KeyboardInterrupt:
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise Interrupted("training was stopped; all runs are saved", mend="the same command goes on from there") from None
-            except BaseException:
-                stop.set()
-                raise
-            return {path: future.result() for path, future in futures.items()}
+    workers = min(most, len(os.sched_getaffinity(0)))
+    with context.Manager() as manager, ProcessPoolExecutor(workers, context, _enter, (stop,)) as pool:
+        yield Fleet(pool, stop, manager.dict())
 
 
-def _watch(futures: Sequence[Future[Any]], steps: Mapping[str, float], total: int, progress: Callable[[int, int], None]) -> None:
-    """Report until all are done; the first failure ends the wait."""
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, POLL_SECONDS, FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-        progress(round(100 * sum(steps.values())), 100 * total)
+def finished(folder: Path, recipe: Recipe) -> bool:
+    """Whether a folder holds a whole run of this very recipe."""
+    progress = _progress(folder, recipe)
+    return progress is not None and progress.get("epoch") == recipe.epochs
+
+
+def _progress(folder: Path, recipe: Recipe) -> Mapping[str, Any] | None:
+    """How far a run of this very recipe is; None where there is none."""
+    from edgeq.training.checkpoint import read
+    from edgeq.training.run_folder import LAST
+
+    try:
+        saved = read(folder / LAST)
+    except EdgeqError:
+        return None
+    return saved.progress if saved.recipe == recipe else None
 
 
 def _enter(stop: Event) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop; a training listens for itself
     _STOP.append(stop)
 
 
@@ -86,4 +150,7 @@ def _train(recipe: Recipe, source: DataSource, folder: Path, overwrite: bool, st
         if _STOP[0].is_set():
             signal.raise_signal(signal.SIGINT)  # which the training meets by saving
 
-    return train(recipe, source, folder, resume=not overwrite, overwrite=overwrite, threads=1, report=report)
+    goes_on = not overwrite or _progress(folder, recipe) is not None
+    result = train(recipe, source, folder, resume=goes_on, overwrite=overwrite, threads=1, report=report)
+    steps[str(folder)] = recipe.epochs
+    return result

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._dynamo import config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +24,8 @@ def compiled(module: nn.Module, *, backend: Any = "inductor") -> Callable[..., A
         module: shares its parameters and buffers with the result; evaluate the module itself.
         backend: what ``torch.compile`` takes.
     """
+    from torch._dynamo import config  # as slow to import as torch itself, and of use to whoever compiles
+
     program = torch.compile(module, backend=backend)
 
     def run(*args: Any, **kwargs: Any) -> Any:

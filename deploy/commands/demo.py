@@ -4,16 +4,18 @@ from typing import Annotated
 
 import typer
 
-from edgeq.deploy.options import AsJson, Output, Overwrite
+from edgeq.deploy.options import AsJson, Output
 
 
 def command(
     output: Output,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", min=1, help="Passes over the training split, for each network (60).")
+        int | None, typer.Option("--epochs", metavar="N", min=1, help="Passes over the training split, for each network (20).")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of every training.")] = 0,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier demo, but for networks that it trained by the same recipe.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the whole pipeline on embedded data.
@@ -25,10 +27,10 @@ def command(
     from edgeq.deploy.demo import EPOCHS, run
     from edgeq.deploy.report import render_text
 
-    with console.progress("demo") as advance:
-        report = run(output, epochs=epochs or EPOCHS, seed=seed, overwrite=overwrite, say=console.note, progress=advance)
+    report = run(output, epochs=epochs or EPOCHS, seed=seed, overwrite=overwrite, say=console.note, progress=console.progress)
     if as_json:
         console.write_json("demo", {"folder": str(output), "report": report})
         return
     console.write_rendered(render_text(report))
-    console.write(f"The whole report: {output / 'report.html'}")
+    for line in (*report.verdict, f"The page: {(output / 'report.html').absolute()}"):
+        console.write(line)

@@ -90,6 +90,7 @@ class Report:
         comparisons: a label and the stages compared under it.
         profiles: latencies of every kind, artefact by artefact.
         notes: sentences the reader has to know, such as what was left out and why.
+        verdict: what was found, in a few plain lines.
     """
 
     title: str
@@ -103,6 +104,7 @@ class Report:
     comparisons: tuple[tuple[str, Comparison], ...] = ()
     profiles: tuple[Profile, ...] = ()
     notes: tuple[str, ...] = ()
+    verdict: tuple[str, ...] = ()
 
     @property
     def accuracy_targets(self) -> tuple[str, ...]:

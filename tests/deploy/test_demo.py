@@ -49,6 +49,26 @@ def test_the_report_tells_what_the_table_promises(folder: Path) -> None:
     assert len(report["comparisons"]) == 6
 
 
+def test_the_verdict_counts_what_the_files_and_answers_are(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_bytes())
+    files, runtimes, accuracy = report["verdict"]
+    assert "4 quantised networks were read back from 8 files, and none differs" in files
+    assert f"{360 * 4 * (len(usable_targets()) - 2):,} test images" in runtimes
+    assert accuracy.startswith("Accuracy on ort-cpu: stable-resnet8 ")
+    assert all(f"{100 * row['accuracy']['ort-cpu']['correct'] / 360:.1f} % ({row['scheme']})" in accuracy for row in report["rows"])
+    page = (folder / "report.html").read_text()
+    assert page.index("Files: ") < page.index('id="summary"')
+
+
+def test_an_earlier_demo_keeps_its_networks(folder: Path) -> None:
+    checkpoints = {path: path.stat().st_mtime_ns for path in folder.glob("*/best.safetensors")}
+    said: list[str] = []
+    run(folder, epochs=2, seconds=0.02, overwrite=True, say=said.append)
+    assert len(checkpoints) == 6
+    assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
+    assert said[0].startswith("6 of 6 networks are kept")
+
+
 def test_an_earlier_demo_is_not_replaced_unasked(folder: Path) -> None:
     before = (folder / "report.json").read_bytes()
     with pytest.raises(OutputError, match="holds a demo already"):

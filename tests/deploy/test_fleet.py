@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from edgeq.data import load
-from edgeq.deploy.fleet import train_all
+from edgeq.deploy.fleet import finished, fleet
 from edgeq.errors import OutputError
 from edgeq.training.loop import train
 from edgeq.training.recipe import Recipe
@@ -26,20 +27,47 @@ def test_side_by_side_is_the_same_as_alone(tmp_path: Path) -> None:
     recipes = [Recipe("resnet8", "digits", Scheme(4, 8), epochs=1), Recipe("stable-resnet8", "digits", epochs=1)]
     source = load("digits")
     seen: list[tuple[int, int]] = []
-    together = train_all(
-        {tmp_path / str(i): r for i, r in enumerate(recipes)}, source, overwrite=False, progress=lambda *at: seen.append(at)
-    )
+    runs = {tmp_path / str(i): recipe for i, recipe in enumerate(recipes)}
+    done: list[Path] = []
+    with fleet(2) as workers:
+        together = workers.train(
+            runs, source, overwrite=False, progress=lambda *at: seen.append(at), done=lambda path, _result: done.append(path)
+        )
     alone = train(recipes[0], source, tmp_path / "alone", threads=1)
     assert [result.recipe for result in together.values()] == recipes
     assert (tmp_path / "0" / "best.safetensors").read_bytes() == (tmp_path / "alone" / "best.safetensors").read_bytes()
     assert together[tmp_path / "0"].test_correct == alone.test_correct
     assert seen[-1] == (200, 200)
+    assert set(done) == set(runs)
 
 
 def test_a_failure_is_the_callers(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where a folder has to be")
-    with pytest.raises(OutputError, match="taken"):
-        train_all({tmp_path / "taken": Recipe("resnet8", "digits", epochs=1)}, load("digits"), overwrite=False, progress=lambda *_: None)
+    with pytest.raises(OutputError, match="taken"), fleet(1) as workers:
+        workers.train({tmp_path / "taken": Recipe("resnet8", "digits", epochs=1)}, load("digits"), overwrite=False)
+
+
+def test_a_run_of_the_same_recipe_is_kept_and_one_of_another_starts_anew(tmp_path: Path) -> None:
+    recipe = Recipe("resnet8", "digits", epochs=1)
+    source, folder = load("digits"), tmp_path / "run"
+    assert not finished(folder, recipe)
+    train(recipe, source, folder, threads=1)
+    assert finished(folder, recipe)
+    assert not finished(folder, replace(recipe, seed=1))
+    best = (folder / "best.safetensors").stat().st_mtime_ns
+    with fleet(1) as workers:
+        workers.train({folder: recipe}, source, overwrite=True)
+        assert (folder / "best.safetensors").stat().st_mtime_ns == best
+        workers.train({folder: replace(recipe, seed=1)}, source, overwrite=True)
+    assert (folder / "best.safetensors").stat().st_mtime_ns != best
+    assert finished(folder, replace(recipe, seed=1))
+
+
+def test_other_work_is_shared_in_its_order(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    with fleet(2) as workers:
+        assert workers.each(divmod, [(7, 2), (9, 4), (5, 5)], lambda *at: seen.append(at)) == [(3, 1), (2, 1), (1, 0)]
+    assert seen[-1] == (3, 3)
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:

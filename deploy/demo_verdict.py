@@ -1,0 +1,103 @@
+"""What the demo finds of each network, and of all in three lines: are the files what was trained, do runtimes compute it, how good is it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeq.exporter import ParityReport
+    from edgeq.results import Comparison
+    from edgeq.training.activation_error import ActivationError
+    from edgeq.training.recipe import Recipe
+
+SHOWN = ("ort-cpu", "tflite")
+"""Targets whose accuracy is told, in order of preference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One network of the demo and what was measured on it.
+
+    Attributes:
+        recipe: how it was trained.
+        parameters: how many it has.
+        artefacts: its checkpoint and the files exported from it, by format.
+        parity: each file's numbers against the trained network's.
+        error: of rounding its activations; None for FP32.
+        comparison: its accuracy and drift on every target.
+        changed: target to how many test images it answers otherwise than the network does in PyTorch.
+    """
+
+    recipe: Recipe
+    parameters: int
+    artefacts: dict[str, Path]
+    parity: tuple[ParityReport, ...]
+    error: ActivationError | None
+    comparison: Comparison
+    changed: dict[str, int]
+
+    @property
+    def stable(self) -> bool:
+        """Whether the network is of the symmetric kind."""
+        return self.recipe.model.startswith("stable-")
+
+    @property
+    def scheme(self) -> str:
+        """Its widths, such as ``4W/8A``; ``FP32``."""
+        return "FP32" if self.recipe.scheme is None else self.recipe.scheme.name
+
+
+def verdict(nets: Sequence[Trained]) -> tuple[str, str, str]:
+    """The three lines, each true of whatever was found.
+
+    Args:
+        nets: every network of the demo, those in FP32 too.
+    """
+    quantized = [net for net in nets if net.error is not None]
+    return _files(quantized), _answers(quantized), _accuracy(nets)
+
+
+def _files(nets: Sequence[Trained]) -> str:
+    reports = [report for net in nets for report in net.parity]
+    compared, different = sum(report.compared for report in reports), sum(len(report.different) for report in reports)
+    return (
+        f"Files: {compared:,} integers, scales and zero points of {len(nets)} quantised networks were read back from {len(reports)} "
+        f"files, and {different or 'none'} {'differ' if different > 1 else 'differs'} from what was trained."
+    )
+
+
+def _answers(nets: Sequence[Trained]) -> str:
+    changed: Counter[str] = Counter()
+    for net in nets:
+        changed.update(net.changed)
+    total = sum(net.comparison.samples * len(net.changed) for net in nets)
+    where = f"{', '.join(sorted(changed))} answer {total:,} test images"
+    if not changed.total():
+        return f"Runtimes: {where} as the networks did in training, every one of them."
+    worst, most = changed.most_common(1)[0]
+    return f"Runtimes: {where}, {changed.total():,} of them otherwise than the networks did in training, most on {worst} ({most})."
+
+
+def _accuracy(nets: Sequence[Trained]) -> str:
+    scored = [{stage.target: stage.accuracy for stage in net.comparison.stages if stage.accuracy is not None} for net in nets]
+    target = next((name for name in SHOWN if all(name in accuracies for accuracies in scored)), "torch")
+    parts = []
+    for model in dict.fromkeys(net.recipe.model for net in nets):
+        mine = [(net.scheme, accuracies[target]) for net, accuracies in zip(nets, scored, strict=True) if net.recipe.model == model]
+        parts.append(f"{model} " + ", ".join(f"{100 * accuracy.fraction:.1f} % ({scheme})" for scheme, accuracy in mine))
+    return f"Accuracy on {target}: {'; '.join(parts)}.{_stability(nets)}"
+
+
+def _stability(nets: Sequence[Trained]) -> str:
+    """How far rounding moves the two kinds at the fewest bits, where both were trained."""
+    errors = {net.stable: net.error.mse for net in nets if net.error is not None}  # of each kind, the last: the fewest bits
+    if set(errors) != {True, False} or not all(errors.values()):
+        return ""
+    ratio = errors[False] / errors[True]
+    said = f"{ratio:.1f} times smaller" if ratio >= 1 else f"{1 / ratio:.1f} times greater"
+    return f" The stable network's error of rounding activations is {said}."
