@@ -1,4 +1,4 @@
-"""What the demo finds of each network, and of all in three lines: are the files what was trained, do runtimes compute it, how good is it."""
+"""What the demo finds of each network, and of all in three lines: files as trained, runtimes as the files say, and how good it is."""
 
 from __future__ import annotations
 

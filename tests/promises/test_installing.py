@@ -84,14 +84,20 @@ def test_what_is_set_for_uv_itself_goes_before(install: Any) -> None:
 
 @pytest.fixture
 def linux(install: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script on Linux without a GPU and without torch, where uv notes what it is asked to do."""
+    """The script on Linux without a GPU, torch and uv: what uv is asked to do is noted, and it finds no build for the CPU."""
     install.asked = []
     monkeypatch.setattr(install.platform, "system", lambda: "Linux")
     monkeypatch.delenv("UV_TORCH_BACKEND", raising=False)
     install.has_gpu = lambda: False
     install._installed = lambda _package: ""
     install.uv = lambda *arguments: install.asked.append(arguments)
+    install._refused = lambda _flags: "there is none"
+    monkeypatch.setattr(install.subprocess, "run", no_program)
     return install
+
+
+def no_program(*_arguments: Any, **_settings: Any) -> None:
+    raise AssertionError("these tests run no program: whether uv is here, and what it finds, is the machine's")
 
 
 def test_a_cpu_build_that_pip_would_find_is_taken(linux: Any) -> None:
