@@ -14,9 +14,9 @@ from edgeq.plan import Planner, called
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.data import DataSource
-    from edgeq.deploy.pair_saturation import LayerSaturation
+    from edgeq.deploy.pair_saturation import Samples
     from edgeq.plan import PlannedOp
+    from edgeq.results import LayerSaturation
 
 State = Literal["integer", "hybrid", "float", "delegated", "fallback", "removed"]
 
@@ -71,21 +71,6 @@ class Audit:
     saturating: tuple[LayerSaturation, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Data to count on.
-
-    Attributes:
-        source: the data set.
-        split: which part of it.
-        limit: how many samples, from the first; None for all.
-    """
-
-    source: DataSource
-    split: str
-    limit: int | None
-
-
 def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | None = None) -> Audit:
     """Ask a target what it does with each operator of an artefact.
 
@@ -112,7 +97,7 @@ def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | N
     share = integers / macs if macs and not any(op.macs is None for op in ops) else None
     risky = layers_at_risk(path, runtime.capabilities)
     if samples is not None:
-        risky = with_counts(risky, path, samples.source, samples.split, samples.limit, threads=threads)
+        risky = with_counts(risky, path, samples, threads=threads)
     return Audit(path.name, target, ops, macs, integers, hybrid, share, plan.transposes, plan.transposed_bytes, risky)
 
 

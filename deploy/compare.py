@@ -11,6 +11,7 @@ from edgeq.deploy.answers import agreement, answering, joined, remarks
 from edgeq.deploy.chain import cause
 from edgeq.deploy.failing import Left, StagesFailed
 from edgeq.deploy.observing import observe, open_all, select
+from edgeq.deploy.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter
 from edgeq.quant import QuantizedTensor
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.answers import Answering
     from edgeq.deploy.chain import Pair
     from edgeq.deploy.observing import Opened, Seen
-    from edgeq.results import Drift, Failure
+    from edgeq.results import Drift, Failure, PairSaturation
 
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on this many samples, the first ones: millions of values each, at a bearable price."""
@@ -117,7 +118,7 @@ def examine(
                 for seen in observe(opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0):
                     run.add(seen)
                     progress(run.samples, len(part))
-                return run.finish(part, left.failures)
+                return run.finish(part, left.failures, threads)
         except StagesFailed as failed:
             left.drop(failed)
 
@@ -185,7 +186,9 @@ class _Run:
             kept.append(how.of(one.output))
         self.samples += len(seen[0].output)
 
-    def finish(self, part: Split, failures: Sequence[Failure]) -> Observed:
+    def finish(self, part: Split, failures: Sequence[Failure], threads: int) -> Observed:
+        samples, pairs = Samples(self.source, part), [stage.pair for stage in self.opened]
+        lost = {pair: saturation_here(pair, self.names[pair.artefact], samples=samples, threads=threads) for pair in pairs}
         answers = [joined(parts) for parts in self.answers]
         stages = tuple(
             self._stage(opened, how, mine, answers[0], part) for opened, how, mine in zip(self.opened, self.answering, answers, strict=True)
@@ -196,10 +199,11 @@ class _Run:
             samples=self.samples,
             reference=stages[0].name,
             stages=stages,
-            hops=tuple(self._hop(meter, stages) for meter in self.hops),
-            from_reference=tuple(self._hop(meter, stages) for meter in self.from_first),
+            hops=tuple(self._hop(meter, stages, lost) for meter in self.hops),
+            from_reference=tuple(self._hop(meter, stages, lost) for meter in self.from_first),
             failures=tuple(failures),
             remarks=remarks(scored, self.source),
+            saturating=tuple(found for found in lost.values() if found is not None),
         )
         classes = {stage.name: mine[:, 0] for stage, mine in zip(stages, answers, strict=True) if stage.accuracy and mine is not None}
         return Observed(comparison, part.ids, part.labels, classes, {name: how for name, how, _ in scored})
@@ -220,7 +224,10 @@ class _Run:
             answers=how.kind,
         )
 
-    def _hop(self, meter: _HopMeter, stages: Sequence[Stage]) -> Hop:
+    def _hop(self, meter: _HopMeter, stages: Sequence[Stage], lost: Mapping[Pair, PairSaturation | None]) -> Hop:
         output, tensors = meter.drifts()
-        why = cause(self.opened[meter.source].pair, self.opened[meter.stage].pair)
+        ends = self.opened[meter.source].pair, self.opened[meter.stage].pair
+        why = cause(*ends)
+        if any(drift.mse > 0 for drift in (output, *tensors)):
+            why = named_cause(why, [(pair, lost[pair]) for pair in ends])
         return Hop(stages[meter.source].name, stages[meter.stage].name, why, output, tensors)

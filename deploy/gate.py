@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.compare import Observed
     from edgeq.results import Failure, Stage
 
+_LOOK = "look for the cause with edgeq compare; if the change is wanted, accept it with --update"
 State = Literal["passed", "failed", "new", "missing", "unavailable"]
 _ROUNDING = 1e-9  # points: a drop of exactly what is allowed passes, whatever the last bit of a division says
 
@@ -45,8 +46,8 @@ class Verdict:
         p_value: of the exact paired test.
         size_bytes: of the artefact now.
         size_change: its growth, a fraction of the baseline's.
-        why: what went wrong where the stage was to run and could not.
-        mend: what to do where the stage could not be judged.
+        why: what went wrong where the stage was to run and could not; what is known to make its answers wrong where it was judged.
+        mend: what to do about it.
     """
 
     stage: str
@@ -100,7 +101,7 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
     if by_state["failed"]:
         raise GateFailed(
             "; ".join(_complaint(verdict, max_drop) for verdict in by_state["failed"]),
-            mend="look for the cause with edgeq compare; if the change is wanted, accept it with --update",
+            mend=next((verdict.mend for verdict in by_state["failed"] if verdict.mend), _LOOK),
         )
     kinds: tuple[tuple[State, type[EdgeqError], str], ...] = (
         ("unavailable", TargetError, "cannot run here"),
@@ -141,6 +142,7 @@ def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference
         return Verdict(stage.name, "new", now=now, gap_points=gap, size_bytes=stage.size_bytes, mend="accept it with --update")
     lost, gained = int((then.correct & ~correct).sum()), int((~then.correct & correct).sum())
     drop = 100 * (lost - gained) / len(correct)
+    known = next((found for found in observed.comparison.saturating if found.name == stage.name), None)
     return Verdict(
         stage.name,
         "failed" if drop > max_drop + _ROUNDING else "passed",
@@ -153,6 +155,8 @@ def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference
         p_value=mcnemar(lost, gained),
         size_bytes=stage.size_bytes,
         size_change=stage.size_bytes / then.size_bytes - 1 if then.size_bytes else None,
+        why=known.what if known else "",
+        mend=known.mend if known else "",
     )
 
 
@@ -175,5 +179,5 @@ def _complaint(verdict: Verdict, max_drop: float) -> str:
     return (
         f"{verdict.stage} lost {verdict.drop_points:.2f} points of accuracy, {max_drop:g} are allowed: "
         f"{100 * (verdict.baseline or 0):.2f} % in the baseline, {100 * (verdict.now or 0):.2f} % now "
-        f"({verdict.lost} samples lost, {verdict.gained} gained, p = {verdict.p_value:.2g})"
+        f"({verdict.lost} samples lost, {verdict.gained} gained, p = {verdict.p_value:.2g})" + (f"; {verdict.why}" if verdict.why else "")
     )

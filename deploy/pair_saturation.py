@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from edgeq.artefact import detect
 from edgeq.data import batches
-from edgeq.deploy.observing import select
+from edgeq.dialect import CANONICAL
+from edgeq.errors import EdgeqError
 from edgeq.machine import adds_pairs, fingerprint
+from edgeq.results import LayerSaturation, PairSaturation
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edgeq.data import DataSource
+    from edgeq.data import DataSource, Split
+    from edgeq.deploy.chain import Pair
     from edgeq.machine import Machine
-    from edgeq.saturation import PairSums
     from edgeq.target import Capabilities
     from edgeq.targets.emulator.numerics import Tally
     from edgeq.targets.emulator.session import EmulatorSession
@@ -25,44 +31,32 @@ if TYPE_CHECKING:
 INSTRUCTION_SETS = "SSE4.1, AVX2 and AVX-512 without VNNI"
 EMULATED = "emulator:avx2"
 HINT = "edgeq export writes these layers with uint8 weights, which are the same numbers and exact on every processor"
+COUNTED = 16
+"""Sums are counted on this many samples, the first ones, where a file is found to saturate as it is compared: a second or some."""
 _BATCH = 64
+_EMULATED_ORDER = "across"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerSaturation:
-    """One layer whose pairs of products can saturate.
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Data to count on.
 
     Attributes:
-        layer: its name in the file.
-        tensor: the name of its result.
-        op_type: the ONNX operator.
-        extreme: the pair sum farthest from zero that weights and input allow; 16 bits hold -32,768 to 32,767.
-        pairs: pairs of weights that can leave 16 bits.
-        total: all its pairs of weights.
-        sums: sums of products computed on the data; 0 without data.
-        saturated_pairs: pairs of products among them that did saturate.
-        wrong_sums: sums that came out wrong.
+        source: the data set.
+        part: those of it to count on.
     """
 
-    layer: str
-    tensor: str
-    op_type: str
-    extreme: int
-    pairs: int
-    total: int
-    sums: int = 0
-    saturated_pairs: int = 0
-    wrong_sums: int = 0
+    source: DataSource
+    part: Split
 
-    @classmethod
-    def of(cls, sums: PairSums) -> LayerSaturation:
-        """A layer without data."""
-        return cls(sums.layer, sums.tensor, sums.op_type, sums.extreme, sums.pairs, sums.total)
+    def first(self, most: int) -> Samples:
+        """At most so many of them."""
+        return self if len(self.part) <= most else Samples(self.source, self.part.take(np.arange(most)))
 
 
 def saturates_here(capabilities: Capabilities, machine: Machine | None = None) -> bool:
-    """Whether a target adds pairs in 16 bits on a machine; this one where none is given."""
-    return capabilities.saturating_pairs != "never" and adds_pairs(machine or fingerprint())
+    """Whether a target adds pairs in 16 bits on a machine, this one where none is given; an emulator of such a processor does on any."""
+    return capabilities.saturating_pairs != "never" and (capabilities.emulates_pairs or adds_pairs(machine or fingerprint()))
 
 
 def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSaturation, ...]:
@@ -86,20 +80,87 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
     return tuple(LayerSaturation.of(sums) for sums in found if sums.can_saturate and sums.tensor not in exact)
 
 
-def with_counts(
-    layers: tuple[LayerSaturation, ...], artefact: Path, source: DataSource, split: str, limit: int | None, *, threads: int = 1
-) -> tuple[LayerSaturation, ...]:
+def with_counts(layers: tuple[LayerSaturation, ...], artefact: Path, samples: Samples, *, threads: int = 1) -> tuple[LayerSaturation, ...]:
     """The layers with what happened to their sums on samples, by the emulator of such a processor.
 
     Raises:
         ArtefactError: the artefact does not fit the data.
         TargetError: the emulator has no arithmetic for an operator of it.
-        UsageError: an unknown split, or no samples.
     """
     if not layers:
         return ()
-    counted = _counts(artefact, source, split, limit, threads)
+    counted = _counts(artefact, samples, threads)
     return tuple(_counted(layer, counted.get(layer.tensor)) for layer in layers)
+
+
+def saturation_here(
+    pair: Pair, name: str, *, samples: Samples | None = None, threads: int = 1, file: Path | None = None
+) -> PairSaturation | None:
+    """What a file loses on a target on this machine; None where nothing, or where its graph cannot be read.
+
+    Args:
+        pair: the file and the target.
+        name: what to call the file.
+        samples: data to count on, the first ``COUNTED`` of it, where the emulator knows the target's order; None for not at all.
+        threads: the most threads the emulator may use.
+        file: what the user has to export again; the file itself where it is None.
+    """
+    capabilities = TARGETS.load(pair.target).capabilities
+    if not saturates_here(capabilities):
+        return None
+    try:
+        layers = layers_at_risk(pair.artefact, capabilities)
+    except Exception:  # noqa: BLE001  its own runtime has opened it; what else it is, is not for this question to refuse
+        return None
+    if not layers:
+        return None
+    if samples is not None and capabilities.saturating_pairs == _EMULATED_ORDER:
+        samples = samples.first(COUNTED)
+        with suppress(EdgeqError):  # what the emulator refuses is told without counts
+            layers = with_counts(layers, pair.artefact, samples, threads=threads)
+    return PairSaturation(name, pair.target, layers, sentence(layers), _mend(file or pair.artefact, pair.target, capabilities))
+
+
+def named_cause(cause: str, ends: Sequence[tuple[Pair, PairSaturation | None]]) -> str:
+    """A hop's cause, with the saturation at either of its ends in front.
+
+    Two ends that saturate alike, the same file with its pairs in the same order, differ by something else; and where sums were counted
+    and none was wrong, saturation is no cause.
+    """
+    hit = [(pair, found) for pair, found in ends if found is not None and (found.wrong or not found.counted)]
+    alike = {(pair.artefact, TARGETS.load(pair.target).capabilities.saturating_pairs) for pair, _ in hit}
+    if not hit or len(alike) < len(hit):
+        return cause
+    where = " and ".join(dict.fromkeys(pair.target for pair, _ in hit))
+    seen = "pair saturation" if any(found.wrong for _, found in hit) else "possible pair saturation"
+    return f"{seen} on {where}" + (f" + {cause}" if cause != "nothing" else "")
+
+
+def sentence(layers: tuple[LayerSaturation, ...]) -> str:
+    """What is the matter, in a sentence; names the layer that is hit worst."""
+    wrong, sums = [layer for layer in layers if layer.wrong_sums], sum(layer.sums for layer in layers)
+    worst = max(layers, key=lambda layer: (layer.wrong_sums, layer.saturated_pairs, abs(layer.extreme)))
+    where = f"at 16 bits, as on x86 without VNNI, in {_many(len(wrong) or len(layers))}"
+    if wrong:
+        return (
+            f"pairs of products saturate {where}, worst in {worst.op_type} {worst.layer!r}, "
+            f"where {worst.wrong_sums:,} of {worst.sums:,} sums are wrong on the first samples"
+        )
+    farthest = f"farthest in {worst.op_type} {worst.layer!r}, where a pair can come to {worst.extreme:,}"
+    possible = f"pairs of products can saturate {where}, {farthest}"
+    return f"{possible}; none of {sums:,} sums is wrong on the first samples" if sums else possible
+
+
+def _many(count: int) -> str:
+    return f"{count} layers" if count > 1 else "1 layer"
+
+
+def _mend(file: Path, target: str, capabilities: Capabilities) -> str:
+    """In the target's own dialect where it has one."""
+    own = capabilities.dialect if capabilities.dialect is not None and capabilities.dialect.weights == "portable" else CANONICAL
+    how = "--to onnx" if own == CANONICAL else f"--for {target}"
+    command = f"edgeq export {shlex.quote(str(file))} {how} -o portable"
+    return f"{command} stores these weights as uint8: the same numbers, exact on every processor"
 
 
 def _counted(layer: LayerSaturation, tally: Tally | None) -> LayerSaturation:
@@ -108,18 +169,8 @@ def _counted(layer: LayerSaturation, tally: Tally | None) -> LayerSaturation:
     return replace(layer, sums=tally.sums, saturated_pairs=tally.pairs, wrong_sums=tally.wrong)
 
 
-def _counts(artefact: Path, source: DataSource, split: str, limit: int | None, threads: int) -> Mapping[str, Tally]:
+def _counts(artefact: Path, samples: Samples, threads: int) -> Mapping[str, Tally]:
     with cast("EmulatorSession", TARGETS.load(EMULATED).open(artefact, threads=threads)) as session:
-        for images, _ in batches(select(source, split, limit), source, _BATCH):
+        for images, _ in batches(samples.part, samples.source, _BATCH):
             session.run(images)
         return {report.work.name: report.tally for report in session.layers()}
-
-
-def sentence(layers: tuple[LayerSaturation, ...]) -> str:
-    """What is the matter, in a sentence; names the layer that is hit worst."""
-    worst = max(layers, key=lambda layer: (layer.wrong_sums, layer.saturated_pairs, abs(layer.extreme)))
-    many = f"{len(layers)} layers" if len(layers) > 1 else "1 layer"
-    what = f"pairs of products saturate at 16 bits in {many}, worst in {worst.op_type} {worst.layer!r}"
-    if worst.sums:
-        return f"{what}: {worst.wrong_sums:,} of {worst.sums:,} sums are wrong"
-    return f"{what}: a pair can come to {worst.extreme:,}"

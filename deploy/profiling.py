@@ -12,6 +12,7 @@ from edgeq.data import normalize
 from edgeq.deploy.compare import shorten
 from edgeq.deploy.failing import Failing, Left, StagesFailed
 from edgeq.deploy.observing import open_all
+from edgeq.deploy.pair_saturation import saturation_here
 from edgeq.errors import UsageError
 from edgeq.results import Profile, require_all
 from edgeq.target import TARGETS, Counting
@@ -130,7 +131,8 @@ def _counted(pairs: Sequence[Pair]) -> list[Mapping[str, str]]:
 
 def _record(pair: Pair, name: str, threads: int, latency: Latency, facts: Mapping[str, str]) -> Profile:
     kind = TARGETS.load(pair.target).capabilities.latency
-    return Profile(name, pair.target, threads, 1, kind, latency, pair.artefact.stat().st_size, dict(facts))
+    lost = saturation_here(pair, name)
+    return Profile(name, pair.target, threads, 1, kind, latency, pair.artefact.stat().st_size, dict(facts), lost)
 
 
 def _latencies(sessions: Mapping[str, Session], seconds: float) -> dict[str, Latency]:

@@ -22,6 +22,7 @@ from edgeq.deploy.failing import told
 from edgeq.deploy.inputs import each_once
 from edgeq.deploy.observing import select
 from edgeq.deploy.output_axes import Output, in_order, order_like
+from edgeq.deploy.pair_saturation import Samples, saturation_here
 from edgeq.deploy.profiling import Profiled, profile_each
 from edgeq.errors import EdgeqError, GateFailed, TargetError, UsageError
 from edgeq.exporter import ExportOptions
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.answers import Answering
     from edgeq.dialect import Dialect
     from edgeq.quant import QuantParams
-    from edgeq.results import Accuracy, Drift, Profile
+    from edgeq.results import Accuracy, Drift, PairSaturation, Profile
     from edgeq.target import Session, Target
 
 REFERENCE = "emulator"
@@ -61,6 +62,7 @@ class SurveyRow:
         profile: its latency; None where it was not asked for.
         facts: what the session says about itself.
         failure: why there are no figures, with the mend; empty where it ran.
+        saturating: the layers whose pairs of products can saturate there; None where none can.
     """
 
     network: str = ""
@@ -74,6 +76,7 @@ class SurveyRow:
     profile: Profile | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     failure: str = ""
+    saturating: PairSaturation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,10 @@ class _Network:
             read = answering(pair.artefact, session.output, outputs.shape[1:], source)
             return _Ran(pair, outputs, read, dict(session.facts))
 
+    def saturation(self, one: _Ran, part: Split, source: DataSource) -> PairSaturation | None:
+        """What the file that ran there loses on this machine."""
+        return saturation_here(one.pair, one.pair.artefact.name, samples=Samples(source, part), threads=self.threads, file=self.source)
+
     def output_grid(self) -> QuantParams | None:
         """Where the network's answer lies; None for one that ends in float, or that targets can run and we cannot read."""
         from edgeq.qdq import read_qdq
@@ -262,7 +269,9 @@ def _rows(
     latency = {taken.target: taken for taken in timed.profiles}
     failed = {failure.target: f"{failure.what}; {failure.mend}" for failure in timed.failures}
     rows = {
-        name: _row(one, network.reference_for(one, reference, part, source), grid, part)
+        name: replace(
+            _row(one, network.reference_for(one, reference, part, source), grid, part), saturating=network.saturation(one, part, source)
+        )
         if isinstance(one, _Ran)
         else SurveyRow(failure=f"{one.what}; {one.mend}")
         for name, one in answers.items()

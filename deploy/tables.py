@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from edgeq.deploy.pair_saturation import LayerSaturation
     from edgeq.deploy.verify import Checked, Verification
-    from edgeq.results import Failure
+    from edgeq.results import Failure, LayerSaturation, PairSaturation
 
 MAX_ROWS = 25  # lines of a table; --json has all
 MAX_NAME = 48
@@ -44,6 +43,15 @@ def show_failures(failures: Sequence[Failure]) -> None:
     if failures:
         rows = [(failure.name, failure.what, failure.mend) for failure in failures]
         console.write_table("Did not run", ("stage", "why", "mend"), rows)
+
+
+def show_saturation(found: Iterable[PairSaturation | None]) -> None:
+    """What is lost on this machine and what to do about it, each file on each target; nothing where nothing is."""
+    from edgeq.deploy import console
+
+    for each in found:
+        if each is not None:
+            console.write(f"{each.name}: {each.what}\n  mend: {each.mend}\n")
 
 
 def show_saturating(layers: Sequence[LayerSaturation]) -> None:

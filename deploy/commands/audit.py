@@ -34,11 +34,16 @@ def command(
     products can saturate on an x86 processor without VNNI are named with the greatest sum of a pair.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.audit import Samples, audit, read_share, require_share
+    from edgeq.deploy.audit import audit, read_share, require_share
     from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.observing import select
+    from edgeq.deploy.pair_saturation import Samples
 
     least = read_share(min_integer_macs) if min_integer_macs is not None else None
-    samples = Samples(load_data(data, data_dir, preprocess), split, limit) if data is not None else None
+    samples = None
+    if data is not None:
+        source = load_data(data, data_dir, preprocess)
+        samples = Samples(source, select(source, split, limit))
     found = audit(artefact, target, threads=threads, samples=samples)
     if as_json:
         console.write_json("audit", {"audit": found})

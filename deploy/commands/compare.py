@@ -56,7 +56,7 @@ def command(
 
 def _show(found: "Comparison", split: str) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.tables import show_failures, show_remarks
+    from edgeq.deploy.tables import show_failures, show_remarks, show_saturation
 
     columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
     title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
@@ -64,11 +64,13 @@ def _show(found: "Comparison", split: str) -> None:
     show_remarks(found.remarks)
     show_failures(found.failures)
     if not found.hops:
+        show_saturation(found.saturating)
         return
     hop_columns = ("from", "to", "cause", "SQNR dB", "RMSE", "largest", "worst tensor", "its SQNR dB", "off by LSB")
     named = {stage.name for stage in found.stages if stage.answers == "classes"}  # numbers of classes are no quantities
     rows = [_hop_cells(hop, quantities=hop.stage not in named) for hop in found.hops]
     console.write_table("Drift, hop by hop", hop_columns, rows, numbers=("SQNR dB", "RMSE", "largest", "its SQNR dB"))
+    show_saturation(found.saturating)
     for hop in found.hops:
         _show_tensors(hop)
 

@@ -151,8 +151,8 @@ def _show_islands(written: "tuple[ExportedFile, ...]") -> None:
 def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
     """How layers are stored that int8 kernels of x86 without VNNI would compute wrongly."""
     from edgeq.deploy import console
-    from edgeq.deploy.pair_saturation import LayerSaturation
     from edgeq.deploy.tables import show_saturating
+    from edgeq.results import LayerSaturation
 
     for each in written:
         if each.saturating is None:

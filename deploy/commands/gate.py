@@ -41,7 +41,7 @@ def command(
     from edgeq.deploy.baseline import Baseline
     from edgeq.deploy.compare import examine
     from edgeq.deploy.inputs import find_pairs, load_data
-    from edgeq.deploy.tables import show_remarks
+    from edgeq.deploy.tables import show_remarks, show_saturation
     from edgeq.errors import UsageError
     from edgeq.files import check_output
     from edgeq.results import require_all
@@ -56,6 +56,8 @@ def command(
     with console.progress("gate") as advance:
         observed = examine(pairs, source, split=split, limit=limit, threads=threads, tensors=False, progress=advance)
     show_remarks(observed.comparison.remarks)
+    if not as_json:
+        show_saturation(observed.comparison.saturating)
     if before is None:
         require_all(observed.comparison.failures)
         _accept(observed, split, baseline, as_json=as_json)

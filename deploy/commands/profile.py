@@ -36,7 +36,7 @@ def command(
     from edgeq.deploy import console
     from edgeq.deploy.inputs import find_pairs, load_data
     from edgeq.deploy.profiling import profile_each
-    from edgeq.deploy.tables import show_failures
+    from edgeq.deploy.tables import show_failures, show_saturation
     from edgeq.machine import fingerprint
     from edgeq.results import require_all
 
@@ -54,6 +54,7 @@ def command(
             if row.kind != "measured":
                 console.write_table(f"{row.artefact} on {row.target}: what the {row.kind} latency is of", ("", ""), list(row.facts.items()))
         show_failures(found.failures)
+        show_saturation(row.saturating for row in found.profiles)
     require_all(found.failures)
 
 

@@ -60,12 +60,13 @@ def command(
 
 def _show(found: "Survey", split: str) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.tables import show_remarks
+    from edgeq.deploy.tables import show_remarks, show_saturation
 
     columns = ("network", "target", "accuracy %", "flipped", "outputs off by LSB", "p50 ms", "latency is", "kB", "why it did not run")
     title = f"{found.data} {split}, {found.samples:,} samples; flipped and LSB against {found.reference}"
     console.write_table(title, columns, [_cells(row) for row in found.rows], numbers=("accuracy %", "flipped", "p50 ms", "kB"))
     show_remarks(found.remarks)
+    show_saturation(row.saturating for row in found.rows)
 
 
 def _cells(row: "SurveyRow") -> tuple[str, ...]:

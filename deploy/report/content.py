@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeq.machine import Machine
-    from edgeq.results import Accuracy, Comparison, Drift, Profile
+    from edgeq.results import Accuracy, Comparison, Drift, PairSaturation, Profile
     from edgeq.timing import Latency
 
 
@@ -105,6 +105,13 @@ class Report:
     profiles: tuple[Profile, ...] = ()
     notes: tuple[str, ...] = ()
     verdict: tuple[str, ...] = ()
+
+    @property
+    def saturating(self) -> tuple[PairSaturation, ...]:
+        """Files whose pairs of products saturate on a target of this machine, each once; as compared, else as timed."""
+        compared = {found.name: found for _, comparison in self.comparisons for found in comparison.saturating}
+        timed = {found.name: found for profile in self.profiles if (found := profile.saturating) is not None}
+        return tuple((timed | compared).values())
 
     @property
     def accuracy_targets(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from edgeq.errors import TargetError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeq.saturation import PairSums
     from edgeq.timing import Latency
 
 
@@ -105,7 +106,7 @@ class Hop:
     Attributes:
         source: name of the stage taken as true.
         stage: name of the stage compared with it.
-        cause: what lies between them: quantisation, graph optimisation, conversion, kernel rounding.
+        cause: what lies between them: quantisation, graph optimisation, conversion, kernel rounding, pairs of products that saturate.
         output: drift of the network's result.
         tensors: drift of each tensor both stages show, in graph order; empty where one shows none.
     """
@@ -150,6 +151,72 @@ def require_all(failures: Sequence[Failure]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerSaturation:
+    """One layer whose pairs of products can saturate on an x86 processor without VNNI; see :mod:`edgeq.saturation`.
+
+    Attributes:
+        layer: its name in the file.
+        tensor: the name of its result.
+        op_type: the ONNX operator.
+        extreme: the pair sum farthest from zero that weights and input allow; 16 bits hold -32,768 to 32,767.
+        pairs: pairs of weights that can leave 16 bits.
+        total: all its pairs of weights.
+        sums: sums of products computed on the data; 0 without data.
+        saturated_pairs: pairs of products among them that did saturate.
+        wrong_sums: sums that came out wrong.
+    """
+
+    layer: str
+    tensor: str
+    op_type: str
+    extreme: int
+    pairs: int
+    total: int
+    sums: int = 0
+    saturated_pairs: int = 0
+    wrong_sums: int = 0
+
+    @classmethod
+    def of(cls, sums: PairSums) -> LayerSaturation:
+        """A layer without data."""
+        return cls(sums.layer, sums.tensor, sums.op_type, sums.extreme, sums.pairs, sums.total)
+
+
+@dataclass(frozen=True, slots=True)
+class PairSaturation:
+    """A file that loses sums on a target here, since the processor is an x86 without VNNI, or the target emulates one.
+
+    Attributes:
+        artefact: the file's name.
+        target: the target's name.
+        layers: the layers whose pairs of products can saturate, in graph order.
+        what: what is the matter, in a sentence that names the layer that is hit worst.
+        mend: the command that writes the same numbers so that none can.
+    """
+
+    artefact: str
+    target: str
+    layers: tuple[LayerSaturation, ...]
+    what: str
+    mend: str
+
+    @property
+    def name(self) -> str:
+        """``artefact @ target``."""
+        return f"{self.artefact} @ {self.target}"
+
+    @property
+    def counted(self) -> bool:
+        """Whether it was looked at on samples what happens to the sums."""
+        return any(layer.sums for layer in self.layers)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether sums were seen to come out wrong there."""
+        return any(layer.wrong_sums for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Several stages on the same samples.
 
@@ -162,6 +229,7 @@ class Comparison:
         from_reference: from the reference to each other stage.
         failures: stages that could not run; they are in none of the above.
         remarks: what a reader of the accuracies has to know, a sentence each.
+        saturating: stages whose sums are or may be wrong because pairs of products saturate.
     """
 
     data: str
@@ -172,6 +240,7 @@ class Comparison:
     from_reference: tuple[Hop, ...]
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
+    saturating: tuple[PairSaturation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +256,7 @@ class Profile:
         latency: the figures.
         size_bytes: of the file.
         facts: what the session says about itself.
+        saturating: the layers whose pairs of products can saturate there; None where none can.
     """
 
     artefact: str
@@ -197,3 +267,4 @@ class Profile:
     latency: Latency
     size_bytes: int
     facts: Mapping[str, str] = field(default_factory=dict)
+    saturating: PairSaturation | None = None

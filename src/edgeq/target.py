@@ -40,6 +40,8 @@ class Capabilities:
         power_of_two: whether it only shifts, so that every scale has to be a power of two.
         saturating_pairs: which products of int8 weights its kernels add in 16 bits where the processor is an x86 without VNNI:
             none, or neighbours ``across`` or ``within`` the positions of a filter; see :mod:`edgeq.saturation`.
+        emulates_pairs: whether it adds pairs so on every machine, as the emulator of such a processor does.
+        qoperator: whether it has kernels for QLinearConv and the like; others are given QOperator files in their QDQ form.
     """
 
     formats: frozenset[Format]
@@ -52,6 +54,7 @@ class Capabilities:
     on_request: bool = False
     power_of_two: bool = False
     saturating_pairs: SaturatingPairs = "never"
+    emulates_pairs: bool = False
     qoperator: bool = False
 
 

@@ -110,7 +110,16 @@ def target_of(profile: Profile, name: str) -> EmulatorTarget:
     general = _capabilities(profile.carriers, f"edgeq's emulator: {profile.summary}", per_channel=profile.per_channel)
     latency: LatencyKind = "simulated" if profile.costs is None else "estimated"
     shifts = profile.rounding.startswith("shift")
-    return EmulatorTarget(replace(general, latency=latency, on_request=True, power_of_two=shifts), name)
+    in_pairs = profile.products == "pairs-int16"
+    own = replace(
+        general,
+        latency=latency,
+        on_request=True,
+        power_of_two=shifts,
+        saturating_pairs="across" if in_pairs else "never",
+        emulates_pairs=in_pairs,
+    )
+    return EmulatorTarget(own, name)
 
 
 def _capabilities(carriers: frozenset[str], summary: str, *, per_channel: bool) -> Capabilities:
