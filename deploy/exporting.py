@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.exporter import Approximation, Exported, Exporter, ExportOptions, FloatShare, ParityReport, Transposes
+    from edgeq.exporter import Approximation, Exported, Exporter, ExportOptions, FileEnd, FloatShare, ParityReport, Transposes
     from edgeq.saturation import PairSums
 
     Check = Callable[[str, ir.Model, Exported], None]
@@ -37,6 +37,7 @@ class ExportedFile:
         approximations: what is not exact in it; none unless that was allowed.
         transposes: changes of layout that remain in it; None for a format that keeps the model's layout.
         in_float: what it computes in float; None where nothing is.
+        ends: its inputs and outputs, for a format that may hold their axes in another order than the model.
         saturating: the layers that could saturate on x86 without VNNI with int8 weights; None where that cannot be told.
         unsigned: whether these layers are stored with uint8 weights, which are exact there.
     """
@@ -49,6 +50,7 @@ class ExportedFile:
     approximations: tuple[Approximation, ...] = ()
     transposes: Transposes | None = None
     in_float: FloatShare | None = None
+    ends: tuple[FileEnd, ...] = ()
     saturating: tuple[PairSums, ...] | None = ()
     unsigned: bool = True
 
@@ -86,6 +88,7 @@ class _Job:
             exported.approximations,
             exported.transposes,
             exported.in_float,
+            exported.ends,
             exported.saturating,
             self.options.dialect is None or self.options.dialect.weights != "int8",
         )

@@ -40,7 +40,7 @@ def command(
         str, typer.Option("--io-type", metavar="|".join(_IO_TYPES), help="Type of a TFLite file's input and output.")
     ] = "int8",
     io_layout: Annotated[
-        str, typer.Option("--io-layout", metavar="|".join(_IO_LAYOUTS), help="Order of the axes of a TFLite file's images.")
+        str, typer.Option("--io-layout", metavar="|".join(_IO_LAYOUTS), help="Order of the axes of a TFLite file's images; all else is as in the model.")
     ] = "nhwc",
     weights: Annotated[
         str, typer.Option("--weights", metavar="|".join(_WEIGHTS), help="int4 stores weights that fit 4 bits in half the bytes.")
@@ -110,6 +110,7 @@ def command(
     else:
         columns = ("file", "kB", "weights", "biases", "scales", "zero points", "different", "transposes")
         console.write_table("Numbers compared with the source's", columns, [_cells(each) for each in written], numbers=columns[1:])
+        _show_ends(written)
         _show_approximations(written)
         _show_islands(written)
         _show_saturating(written)
@@ -126,9 +127,20 @@ def _record(each: "ExportedFile") -> dict[str, object]:
         "approximations": each.approximations,
         "transposes": each.transposes,
         "in_float": each.in_float,
+        "ends": each.ends,
         "saturating": each.saturating,
         "unsigned_weights": each.unsigned,
     }
+
+
+def _show_ends(written: "tuple[ExportedFile, ...]") -> None:
+    """What each file takes and gives, and in which order of axes."""
+    from edgeq.deploy import console
+
+    for each in written:
+        if each.ends:
+            rows = [(end.kind, end.name, " x ".join(map(str, end.shape)), end.order) for end in each.ends]
+            console.write_table(f"Inputs and outputs of {each.path}", ("", "name", "shape", "axes"), rows)
 
 
 def _show_approximations(written: "tuple[ExportedFile, ...]") -> None:

@@ -38,7 +38,7 @@ class TfliteExporter:
         from edgeq.qdq import read_qdq
 
         if is_float(model):
-            return export_float(model, options.io_layout)
+            return export_float(model, options)
         graph, approximations = expressible(read_qdq(model, islands=True), approximate=options.requantize)
         written = write(graph, options)
         file = unpacked(written.content)
@@ -53,6 +53,7 @@ class TfliteExporter:
             transposes,
             stored=written.stored,
             in_float=_share(graph, written.in_float),
+            ends=written.ends,
         )
 
 

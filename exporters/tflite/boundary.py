@@ -12,29 +12,28 @@ from edgeq.exporters.tflite.heads import add_head
 from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
+from edgeq.qdq_axes import CHANNELS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeq.exporter import IoLayout, IoType
     from edgeq.exporters.tflite.layouts import Layout
     from edgeq.exporters.tflite.scene import Scene
-    from edgeq.qdq import QdqGraph, QdqOutput, QdqTensor
+    from edgeq.qdq import QdqOutput, QdqTensor
 
 _UINT8_SHIFT = 128
-_FROM_NHWC = (0, 3, 1, 2)
 
 
-def input_layout(graph: QdqGraph, tensor: QdqTensor) -> Layout:
-    """The layout inside of an input: NHWC for images, as in ONNX where the graph itself begins by turning NHWC into NCHW."""
-    readers = [op for op in graph.ops if any(operand is tensor for operand in op.inputs)]
-    if readers and all(op.op_type == "Transpose" and op.attributes["perm"] == _FROM_NHWC for op in readers):
-        return onnx_order(len(tensor.shape))
-    return natural(len(tensor.shape))
+def end_layout(tensor: QdqTensor, channels: Mapping[str, int]) -> Layout:
+    """NHWC for what the graph takes for images in NCHW; as in ONNX for all else, images that are NHWC there among them.
 
-
-def output_layout(scene: Scene, tensor: QdqTensor, io_layout: IoLayout = "nhwc") -> Layout:
-    """NHWC for images; as in ONNX where that is asked for, or the graph itself ends by turning NCHW into NHWC."""
+    Args:
+        tensor: an input or output.
+        channels: see :func:`edgeq.qdq_axes.channel_axes`.
+    """
     rank = len(tensor.shape)
-    return onnx_order(rank) if io_layout == "nchw" or scene.layout(tensor) == onnx_order(rank) else natural(rank)
+    return natural(rank) if channels.get(tensor.name) == CHANNELS else onnx_order(rank)
 
 
 def add_input(scene: Scene, tensor: QdqTensor, inner_layout: Layout, io_type: IoType, io_layout: IoLayout = "nhwc") -> int:
@@ -62,10 +61,9 @@ def add_input(scene: Scene, tensor: QdqTensor, inner_layout: Layout, io_type: Io
     return outer
 
 
-def add_output(scene: Scene, output: QdqOutput, io_type: IoType, io_layout: IoLayout = "nhwc") -> int:
-    """Add one output of the file; returns its index. A softmax at the end is computed in float, as in the graph."""
+def add_output(scene: Scene, output: QdqOutput, io_type: IoType, layout: Layout) -> int:
+    """Add one output of the file in a layout; returns its index. A softmax at the end is computed in float, as in the graph."""
     tensor = output.tensor
-    layout = output_layout(scene, tensor, io_layout)
     index = scene.read(tensor, layout)
     if output.head:
         return add_head(scene, output, index, layout)

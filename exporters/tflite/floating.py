@@ -6,18 +6,20 @@ functions writes both. BatchNorm must be folded before.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported, ParityReport
+from edgeq.exporters.tflite.boundary import end_layout
 from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.float_scene import FloatScene
-from edgeq.exporters.tflite.layouts import natural, onnx_order
-from edgeq.exporters.tflite.lowering import finish, lower_all
+from edgeq.exporters.tflite.lowering import finish, lower_all, outer_layout
 from edgeq.exporters.tflite.reading import stored_floats, transposes_in, unpacked
 from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
+from edgeq.qdq_axes import channel_axes
 from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, title
 from edgeq.quant import QuantParams
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.exporter import IoLayout
+    from edgeq.exporter import ExportOptions
     from edgeq.exporters.tflite.layouts import Layout
     from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import Activation, Operand
@@ -39,26 +41,26 @@ def is_float(model: ir.Model) -> bool:
     return not any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph)
 
 
-def export_float(model: ir.Model, io_layout: IoLayout = "nhwc") -> Exported:
-    """Write a float model; its inputs and outputs are float32, images in the order of ``io_layout``.
+def export_float(model: ir.Model, options: ExportOptions) -> Exported:
+    """Write a float model; its inputs and outputs are float32, images in the order of ``options.io_layout``.
 
     Raises:
         ArtefactError: an operator without a TFLite form, BatchNormalization that is not folded among them; names it.
     """
     graph = _view(model)
     scene = FloatScene(Builder(graph.dynamic_batch), {})
-    ends = (*graph.inputs, *(output.tensor for output in graph.outputs))
-    outer = onnx_order if io_layout == "nchw" else natural
-    layouts = {tensor.name: outer(len(tensor.shape)) for tensor in ends}
-    inputs = [_input(scene, tensor, layouts[tensor.name]) for tensor in graph.inputs]
+    channels = channel_axes(graph)
+    layouts = {tensor.name: outer_layout(tensor, channels, options.io_layout) for tensor in graph.tensors().values()}
+    inputs = [_input(scene, tensor, layouts[tensor.name], end_layout(tensor, channels)) for tensor in graph.inputs]
     lower_all(graph, scene)
     outputs = [scene.read(output.tensor, layouts[output.tensor.name]) for output in graph.outputs]
-    content = finish(graph, scene, inputs, outputs, layouts, "float32").content
-    return Exported(content, _parity(graph, stored_floats(content)), transposes=transposes_in(unpacked(content)))
+    written = finish(graph, scene, inputs, outputs, channels, options, "float32")
+    parity = _parity(graph, stored_floats(written.content))
+    return Exported(written.content, parity, transposes=transposes_in(unpacked(written.content)), ends=written.ends)
 
 
-def _input(scene: Scene, tensor: QdqTensor, layout: Layout) -> int:
-    index, inner = scene.tensor(tensor, layout), natural(len(tensor.shape))
+def _input(scene: Scene, tensor: QdqTensor, layout: Layout, inner: Layout) -> int:
+    index = scene.tensor(tensor, layout)
     scene.place(tensor, index, layout)
     scene.place(tensor, scene.read(tensor, inner), inner)
     return index
@@ -77,7 +79,7 @@ def _view(model: ir.Model) -> QdqGraph:
             continue
         ops.append(_op(node, tensors, shapes))
     outputs = tuple(QdqOutput(value.name or "", tensors[value]) for value in model.graph.outputs)
-    inputs = tuple(tensors[value] for value in model.graph.inputs)
+    inputs = tuple(replace(tensors[value], graph_input=value.name or "") for value in model.graph.inputs)
     dynamic = any(value.shape is not None and not isinstance(value.shape[0], int) for value in model.graph.inputs)
     return QdqGraph(tuple(ops), inputs, outputs, dynamic, dict(model.metadata_props))
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import edgeq
 from edgeq.brief import brief
 from edgeq.errors import ArtefactError
-from edgeq.exporters.tflite.boundary import add_input, add_output, input_layout, output_layout
+from edgeq.exporter import FileEnd
+from edgeq.exporters.tflite.boundary import add_input, add_output, end_layout
 from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.carriers import choose_carriers, refused
 from edgeq.exporters.tflite.float_scene import IslandScene
-from edgeq.exporters.tflite.layouts import natural, onnx_order
+from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.operators import LOWERINGS
 from edgeq.exporters.tflite.scene import Scene
 from edgeq.exporters.tflite.transposed import fixes_batch
 from edgeq.qdq import QdqTensor
+from edgeq.qdq_axes import IMAGE_RANK, channel_axes
 from edgeq.qdq_nodes import together
 
 if TYPE_CHECKING:
@@ -36,12 +38,14 @@ class Written:
         transposes: how many TRANSPOSE operators it needed; 0 for a convolutional net.
         stored: where each tensor of the view stands in it.
         in_float: the operators that it computes in float.
+        ends: its inputs and outputs.
     """
 
     content: bytes
     transposes: int
     stored: tuple[StoredTensor, ...] = ()
     in_float: tuple[QdqOp, ...] = ()
+    ends: tuple[FileEnd, ...] = ()
 
     __repr__ = brief
 
@@ -57,22 +61,19 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     scene = Scene(Builder(graph.dynamic_batch and not fixes_batch(graph)), choose_carriers(graph), options.weight_storage == "int4")
     islands = IslandScene(scene)
     home = {tensor.name: islands if tensor.real else scene for tensor in graph.tensors().values()}
+    channels = channel_axes(graph)
     inputs = [
-        add_input(home[tensor.name], tensor, input_layout(graph, tensor), options.io_type, options.io_layout) for tensor in graph.inputs
+        add_input(home[tensor.name], tensor, end_layout(tensor, channels), options.io_type, options.io_layout) for tensor in graph.inputs
     ]
-    inside = {tensor.graph_input: home[tensor.name].layout(tensor) for tensor in graph.inputs}
-    layouts = {name: onnx_order(len(layout)) for name, layout in inside.items()} if options.io_layout == "nchw" else inside
     in_float = lower_all(graph, scene, islands if options.allow_float else None)
-    outputs = [add_output(home[output.tensor.name], output, options.io_type, options.io_layout) for output in graph.outputs]
-    layouts |= {output.name: _outer_layout(home[output.tensor.name], output, options.io_layout) for output in graph.outputs}
-    return replace(finish(graph, scene, inputs, outputs, layouts, options.io_type), in_float=in_float)
+    outer = {tensor.name: outer_layout(tensor, channels, options.io_layout) for tensor in graph.tensors().values()}
+    outputs = [add_output(home[output.tensor.name], output, options.io_type, outer[output.tensor.name]) for output in graph.outputs]
+    return replace(finish(graph, scene, inputs, outputs, channels, options), in_float=in_float)
 
 
-def _outer_layout(scene: Scene, output: QdqOutput, io_layout: IoLayout) -> Layout:
-    """The order of axes of an output of the file; classes are left as in ONNX, see :func:`edgeq.exporters.tflite.heads.add_head`."""
-    if output.head == "argmax":
-        return onnx_order(len(output.tensor.shape) - (not output.keepdims))
-    return output_layout(scene, output.tensor, io_layout)
+def outer_layout(tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLayout) -> Layout:
+    """The order of the axes of an input or output of the file; see :func:`end_layout` for ``channels``."""
+    return onnx_order(len(tensor.shape)) if io_layout == "nchw" else end_layout(tensor, channels)
 
 
 def lower_all(graph: QdqGraph, scene: Scene, islands: IslandScene | None = None) -> tuple[QdqOp, ...]:
@@ -125,14 +126,46 @@ def _attempt(op: QdqOp, scene: Scene) -> ArtefactError | None:
 
 
 def finish(
-    graph: QdqGraph, scene: Scene, inputs: Sequence[int], outputs: Sequence[int], layouts: Mapping[str, Layout], io_type: IoType
+    graph: QdqGraph,
+    scene: Scene,
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    channels: Mapping[str, int],
+    options: ExportOptions,
+    io_type: IoType | None = None,
 ) -> Written:
     """The file of a scene that holds all operators, with a note of how it was made."""
+    ends = _ends(graph, channels, options.io_layout)
     metadata = {
         "edgeq": edgeq.__version__,
         "source": dict(graph.metadata),
-        "io": {"type": io_type, "axes": {name: list(layout) for name, layout in layouts.items()}},
+        "io": {
+            "type": io_type or options.io_type,
+            "axes": {end.name: list(end.axes) for end in ends},
+            "channels_last": [end.name for end in ends if end.channels_last],
+        },
         "transposes": scene.transposes,
         "axes": {name: list(layout) for name, layout in scene.axes.items()},
     }
-    return Written(scene.builder.finish(inputs, outputs, "written by edgeq", metadata), scene.transposes, scene.stored())
+    return Written(scene.builder.finish(inputs, outputs, "written by edgeq", metadata), scene.transposes, scene.stored(), ends=ends)
+
+
+def _ends(graph: QdqGraph, channels: Mapping[str, int], io_layout: IoLayout) -> tuple[FileEnd, ...]:
+    """The inputs and outputs of a file."""
+    found = [_end("input", tensor.graph_input, tensor, channels, io_layout) for tensor in graph.inputs]
+    for output in graph.outputs:
+        found.append(_classes(output) if output.head == "argmax" else _end("output", output.name, output.tensor, channels, io_layout))
+    return tuple(found)
+
+
+def _end(kind: Literal["input", "output"], name: str, tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLayout) -> FileEnd:
+    layout = outer_layout(tensor, channels, io_layout)
+    channels_last = len(layout) == IMAGE_RANK and channels.get(tensor.name) == layout[-1]
+    return FileEnd(kind, name, stored_shape(tensor.shape, layout), layout, channels_last)
+
+
+def _classes(output: QdqOutput) -> FileEnd:
+    """An output of classes, left as in ONNX; see :func:`edgeq.exporters.tflite.heads.add_head`."""
+    sizes = [1 if axis == output.axis else size for axis, size in enumerate(output.tensor.shape)]
+    shape = tuple(sizes if output.keepdims else sizes[: output.axis] + sizes[output.axis + 1 :])
+    return FileEnd("output", output.name, shape, onnx_order(len(shape)))

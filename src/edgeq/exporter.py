@@ -31,7 +31,8 @@ class ExportOptions:
         carrier: integer type of ONNX activations: uint8 is fast on x86, int8 is what Arm and TFLite want.
         io_type: element type at a TFLite file's boundary; int8 are the integers inside, which are int16 where activations
             have 16 bits.
-        io_layout: order of the axes of images at a TFLite file's boundary; nchw costs a TRANSPOSE at each.
+        io_layout: order of the axes at a TFLite file's boundary: nhwc turns what the model takes for images in NCHW and leaves all
+            else as in the model; nchw leaves everything so, which costs a TRANSPOSE of each image.
         weight_storage: int4 stores weights that fit 4 bits in half the bytes; all others stay in int8.
         allow_float: keep operators in float that a format has no integer form for, where they would be refused otherwise.
         requantize: approximate what a format cannot express exactly, and list it, where it would be refused otherwise.
@@ -116,6 +117,32 @@ class StoredTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class FileEnd:
+    """An input or output of a written file.
+
+    Attributes:
+        kind: which of both.
+        name: its name in the model.
+        shape: its dimensions in the file; an open batch counts as 1.
+        axes: for each of them, the axis of the model that stands there.
+        channels_last: whether it holds images with the channels in the last dimension, as far as the model tells.
+    """
+
+    kind: Literal["input", "output"]
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    channels_last: bool = False
+
+    @property
+    def order(self) -> str:
+        """The order of its axes, for people."""
+        if list(self.axes) == sorted(self.axes):
+            return "as in the model"
+        return "NHWC, in the model NCHW" if self.channels_last else f"axes {self.axes} of the model"
+
+
+@dataclass(frozen=True, slots=True)
 class FloatShare:
     """What a file computes in float.
 
@@ -147,6 +174,7 @@ class Exported:
         stored: where the model's quantised tensors stand in it, in graph order; empty where the format keeps their names.
         files: the content of a folder by file name, for a format that is one.
         in_float: what it computes in float; None where nothing is.
+        ends: its inputs and outputs, for a format that may hold their axes in another order than the model.
         saturating: the layers whose pairs of products could saturate on an x86 processor without VNNI if their weights were
             stored as int8; empty for a format that no such kernel reads, None where that cannot be told.
         path: where it was written; None while it is in memory only.
@@ -159,6 +187,7 @@ class Exported:
     stored: tuple[StoredTensor, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     in_float: FloatShare | None = None
+    ends: tuple[FileEnd, ...] = ()
     saturating: tuple[PairSums, ...] | None = ()
     path: Path | None = None
 
