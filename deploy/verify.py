@@ -192,6 +192,7 @@ class _Pieces:
     """A model cut at its quantised tensors, and the differences counted so far."""
 
     graph: QdqGraph
+    channels: Mapping[str, int]
     stored: Mapping[str, StoredTensor]
     shown: Mapping[str, tuple[int, ...]]
     segments: Segments
@@ -201,13 +202,14 @@ class _Pieces:
     @classmethod
     def of(cls, model: ir.Model, graph: QdqGraph, exported: Exported) -> _Pieces:
         from edgeq.exporters.onnx import serialize
+        from edgeq.qdq_axes import channel_axes
         from edgeq.qdq_segments import cut
         from edgeq.targets._flatbuffer import axes_in
 
         places = {place.name: place for place in exported.stored}
         segments = cut(model, at={value for value, name in graph.integers.items() if name in places})
         meters = {graph.integers[piece.output]: StepMeter() for piece in segments.cuts}
-        return cls(graph, places, axes_in(exported.content), segments, _reference(serialize(segments.model)), meters)
+        return cls(graph, channel_axes(graph), places, axes_in(exported.content), segments, _reference(serialize(segments.model)), meters)
 
     def add(self, images: NDArray[np.float32], session: Session) -> None:
         """Count the differences of one sample."""
@@ -232,6 +234,7 @@ class _Pieces:
 
     def _inputs(self, images: NDArray[np.float32], found: Mapping[str, Integers]) -> Iterator[tuple[str, NDArray[Any]]]:
         """The graph's own inputs: the sample, or its integers where the graph begins with a DequantizeLinear."""
+        from edgeq.qdq_axes import CHANNELS_LAST
         from edgeq.targets._boundary import fit
 
         fed = {cut.feed for cut in self.segments.cuts}
@@ -242,7 +245,8 @@ class _Pieces:
                 continue
             if value.dtype is not None and value.dtype.name == "FLOAT":
                 shape = whole[name].shape[1:] if name in whole else images.shape[1:]
-                yield name, fit(images, TensorSpec(name, shape, "float32"))
+                channels_last = name in whole and self.channels.get(whole[name].name) == CHANNELS_LAST
+                yield name, fit(images, TensorSpec(name, shape, "float32", channels_last=channels_last))
             else:
                 yield name, found[whole[name].name]
 

@@ -24,7 +24,7 @@ def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
 
     Args:
         batch: float32, (samples, *spec.shape), or images in NCHW where ``spec`` is (height, width, channels). A batch that
-            fits ``spec`` as it is stays as it is.
+            fits ``spec`` as it is stays as it is, unless it fits in both ways: then it is NCHW, as all data of edgeq are.
         spec: the input.
 
     Raises:
@@ -34,7 +34,8 @@ def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
     if batch.ndim == 0 or len(batch) == 0:
         raise ArtefactError("the batch holds no samples", mend="give at least one")
     sample = batch.shape[1:]
-    if sample == spec.shape:
+    in_both = spec.channels_last and len(sample) == 3 and len(set(sample)) == 1
+    if sample == spec.shape and not in_both:
         return batch
     if len(sample) == 3 and (sample[1], sample[2], sample[0]) == spec.shape:
         return batch.transpose(0, 2, 3, 1)

@@ -62,6 +62,19 @@ def axes_in(content: bytes) -> dict[str, tuple[int, ...]]:
         return {}
 
 
+def channels_last(content: bytes) -> bool:
+    """Whether a file's input takes images with their channels last: as a file of ours notes, else as TFLite's own operators want them.
+
+    Args:
+        content: a file that :func:`check_model` passed.
+    """
+    try:
+        ends = json.loads(_notes(content) or b"{}")["io"]
+        return next(iter(ends["axes"])) in ends["channels_last"]
+    except (*BROKEN, StopIteration):
+        return True
+
+
 def is_ours(content: bytes) -> bool:
     """Whether edgeq wrote a file, so that an interpreter is known to live through it.
 

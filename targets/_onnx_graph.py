@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from edgeq.quant import QuantParams
 
+_FROM_NHWC = [0, 3, 1, 2]
+_SAME_AXES = frozenset(("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Clip", "Relu", "Add", "Sub", "Mul", "Div"))
+
 
 @dataclass(frozen=True, slots=True)
 class Readable:
@@ -105,6 +108,24 @@ def sample_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
             mend="fix it: python -m onnxruntime.tools.make_dynamic_shape_fixed",
         )
     return tuple(d for d in dims[1:] if d is not None)
+
+
+def channels_last(model: onnx.ModelProto, name: str) -> bool:
+    """Whether a graph begins by turning its input from NHWC to NCHW, so that it takes images with their channels last."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for value in node.input[:1]:
+            readers.setdefault(value, []).append(node)
+    waiting, turned = [name], False
+    while waiting:
+        for node in readers.get(waiting.pop(), ()):
+            if node.op_type == "Transpose" and list(node.attribute[0].ints if node.attribute else ()) == _FROM_NHWC:
+                turned = True
+            elif node.op_type in _SAME_AXES:
+                waiting += node.output[:1]
+            else:
+                return False
+    return turned
 
 
 class QdqView:

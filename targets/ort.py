@@ -19,7 +19,7 @@ from edgeq.errors import ArtefactError, TargetError, UsageError
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._onnx_exact import exact_form
-from edgeq.targets._onnx_graph import QdqView, Readable, count_operators, load, only_input, sample_shape
+from edgeq.targets._onnx_graph import QdqView, Readable, channels_last, count_operators, load, only_input, sample_shape
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
 
@@ -203,7 +203,7 @@ class OrtSession(SampleSession):
             self.facts["readable"] = f"{len(self._readable)} of {len(wanted)} tensors"
             self.unreadable = None
         self.grids = {tensor.name: tensor.params for tensor in self._readable if tensor.params is not None}
-        self.input = _input_spec(entrance, self._session, view)
+        self.input = replace(_input_spec(entrance, self._session, view), channels_last=channels_last(model, entrance.name))
         self._exit = self._session.get_outputs()[0].name
         self.set_sample(np.zeros((1, *self.input.shape), self.input.dtype))
         self.invoke()

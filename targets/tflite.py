@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from edgeq.files import read_bytes
 from edgeq.quant import CARRIER_RANGE, QuantParams
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._boundary import WHOLE_NUMBERS
-from edgeq.targets._flatbuffer import axes_in, check_model, is_ours
+from edgeq.targets._flatbuffer import axes_in, channels_last, check_model, is_ours
 from edgeq.targets._probe import Runtime, find, installed, probe, require_format
 from edgeq.targets._session import SampleSession
 from edgeq.targets.workers.boundary import Sendable
@@ -79,7 +79,9 @@ class TfliteTarget:
         keep = intermediates and self.capabilities.intermediates
         interpreter = _start(module, content, artefact, RESOLVERS[self.kernels], threads, keep=keep)
         axes = axes_in(content) if keep else {}
-        return TfliteSession(interpreter, artefact, self, keep=keep, version={runtime.distribution: installed(runtime)}, axes=axes)
+        session = TfliteSession(interpreter, artefact, self, keep=keep, version={runtime.distribution: installed(runtime)}, axes=axes)
+        session.input = replace(session.input, channels_last=channels_last(content))
+        return session
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers, and which XNNPACK took; see :meth:`edgeq.plan.Planner.plan`."""
@@ -93,7 +95,7 @@ class TfliteTarget:
     def _in_worker(self, content: bytes, module: str, threads: int, *, intermediates: bool) -> WorkerSession:
         options = {"kernels": self.kernels, "module": module}
         apart = WorkerTarget("tflite", self.capabilities, "tflite", options=options, launcher=Here())
-        session = apart.start(Sendable(content, channels_last=True), threads=threads, intermediates=intermediates)
+        session = apart.start(Sendable(content, channels_last=True, takes_channels_last=True), threads=threads, intermediates=intermediates)
         session.facts = {**session.facts, "kernels": self.capabilities.summary}
         return session
 

@@ -40,7 +40,8 @@ def command(
         str, typer.Option("--io-type", metavar="|".join(_IO_TYPES), help="Type of a TFLite file's input and output.")
     ] = "int8",
     io_layout: Annotated[
-        str, typer.Option("--io-layout", metavar="|".join(_IO_LAYOUTS), help="Order of the axes of a TFLite file's images; all else is as in the model.")
+        str,
+        typer.Option("--io-layout", metavar="|".join(_IO_LAYOUTS), help="Order of the axes of a TFLite file's images."),
     ] = "nhwc",
     weights: Annotated[
         str, typer.Option("--weights", metavar="|".join(_WEIGHTS), help="int4 stores weights that fit 4 bits in half the bytes.")

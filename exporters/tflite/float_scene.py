@@ -83,7 +83,7 @@ class IslandScene(FloatScene):
     """
 
     def __init__(self, outer: Scene) -> None:
-        super().__init__(outer.builder, outer.carriers)
+        super().__init__(outer.builder, outer.carriers, outer.channels)
         self._outer = outer
         self._dequantized: dict[tuple[str, Layout], int] = {}
 

@@ -48,13 +48,13 @@ def export_float(model: ir.Model, options: ExportOptions) -> Exported:
         ArtefactError: an operator without a TFLite form, BatchNormalization that is not folded among them; names it.
     """
     graph = _view(model)
-    scene = FloatScene(Builder(graph.dynamic_batch), {})
     channels = channel_axes(graph)
+    scene = FloatScene(Builder(graph.dynamic_batch), {}, channels)
     layouts = {tensor.name: outer_layout(tensor, channels, options.io_layout) for tensor in graph.tensors().values()}
     inputs = [_input(scene, tensor, layouts[tensor.name], end_layout(tensor, channels)) for tensor in graph.inputs]
     lower_all(graph, scene)
     outputs = [scene.read(output.tensor, layouts[output.tensor.name]) for output in graph.outputs]
-    written = finish(graph, scene, inputs, outputs, channels, options, "float32")
+    written = finish(graph, scene, inputs, outputs, options, "float32")
     parity = _parity(graph, stored_floats(written.content))
     return Exported(written.content, parity, transposes=transposes_in(unpacked(written.content)), ends=written.ends)
 

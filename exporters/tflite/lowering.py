@@ -58,17 +58,18 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     """
     if not graph.inputs or not graph.outputs:
         raise ArtefactError("the model has no quantised input or no output", mend="quantise the model, its input too")
-    scene = Scene(Builder(graph.dynamic_batch and not fixes_batch(graph)), choose_carriers(graph), options.weight_storage == "int4")
+    channels = channel_axes(graph)
+    builder = Builder(graph.dynamic_batch and not fixes_batch(graph))
+    scene = Scene(builder, choose_carriers(graph), channels, options.weight_storage == "int4")
     islands = IslandScene(scene)
     home = {tensor.name: islands if tensor.real else scene for tensor in graph.tensors().values()}
-    channels = channel_axes(graph)
     inputs = [
         add_input(home[tensor.name], tensor, end_layout(tensor, channels), options.io_type, options.io_layout) for tensor in graph.inputs
     ]
     in_float = lower_all(graph, scene, islands if options.allow_float else None)
     outer = {tensor.name: outer_layout(tensor, channels, options.io_layout) for tensor in graph.tensors().values()}
     outputs = [add_output(home[output.tensor.name], output, options.io_type, outer[output.tensor.name]) for output in graph.outputs]
-    return replace(finish(graph, scene, inputs, outputs, channels, options), in_float=in_float)
+    return replace(finish(graph, scene, inputs, outputs, options), in_float=in_float)
 
 
 def outer_layout(tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLayout) -> Layout:
@@ -130,12 +131,11 @@ def finish(
     scene: Scene,
     inputs: Sequence[int],
     outputs: Sequence[int],
-    channels: Mapping[str, int],
     options: ExportOptions,
     io_type: IoType | None = None,
 ) -> Written:
     """The file of a scene that holds all operators, with a note of how it was made."""
-    ends = _ends(graph, channels, options.io_layout)
+    ends = _ends(graph, scene.channels, options.io_layout)
     metadata = {
         "edgeq": edgeq.__version__,
         "source": dict(graph.metadata),
@@ -153,8 +153,10 @@ def finish(
 def _ends(graph: QdqGraph, channels: Mapping[str, int], io_layout: IoLayout) -> tuple[FileEnd, ...]:
     """The inputs and outputs of a file."""
     found = [_end("input", tensor.graph_input, tensor, channels, io_layout) for tensor in graph.inputs]
-    for output in graph.outputs:
-        found.append(_classes(output) if output.head == "argmax" else _end("output", output.name, output.tensor, channels, io_layout))
+    found += [
+        _classes(output) if output.head == "argmax" else _end("output", output.name, output.tensor, channels, io_layout)
+        for output in graph.outputs
+    ]
     return tuple(found)
 
 

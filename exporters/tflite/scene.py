@@ -18,7 +18,7 @@ from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant, QdqOp, QdqTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,6 +43,7 @@ class Scene:
     Attributes:
         builder: the file.
         carriers: the carrier of each tensor of the view.
+        channels: the axis of the channels of each tensor that the graph takes for images, by name.
         int4_weights: whether weights that fit are stored as int4.
         transposes: how many TRANSPOSE operators had to be inserted.
         axes: layouts of tensors of the file that are not in their natural one, by name.
@@ -53,6 +54,7 @@ class Scene:
 
     builder: Builder
     carriers: dict[str, Carrier]
+    channels: Mapping[str, int]
     int4_weights: bool = False
     transposes: int = 0
     axes: dict[str, Layout] = field(default_factory=dict)

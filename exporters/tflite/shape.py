@@ -10,6 +10,7 @@ from edgeq.exporters.tflite.layouts import natural, onnx_order, renamed, same_or
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.windows import pad
+from edgeq.qdq_axes import CHANNELS
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.scene import Scene
@@ -39,7 +40,8 @@ def lower_reshape(op: QdqOp, scene: Scene) -> None:
     if not same_order(source.shape, layout, ordered):
         layout = ordered
     rank = len(op.output.shape)
-    wanted = natural(rank) if same_order(op.output.shape, natural(rank), onnx_order(rank)) else onnx_order(rank)
+    is_image = scene.channels.get(op.output.name) == CHANNELS
+    wanted = natural(rank) if is_image and same_order(op.output.shape, natural(rank), onnx_order(rank)) else onnx_order(rank)
     with scene.writing(op, wanted) as (target, _):
         scene.reshape(scene.read(source, layout), target, stored_shape(op.output.shape, wanted))
 

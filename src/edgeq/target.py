@@ -84,12 +84,15 @@ class TensorSpec:
         shape: the dimensions without the batch, in the artefact's own layout.
         dtype: numpy's name for the element type at the artefact's boundary.
         params: its grid, when it is quantised at the boundary.
+        channels_last: of an input, whether it takes images with their channels in the last dimension, as far as the artefact tells;
+            sizes alone do not, of an image as wide and as high as it has channels.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     params: QuantParams | None = None
+    channels_last: bool = False
 
 
 class Session(Protocol):

@@ -11,6 +11,7 @@ import torch
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.qdq import QdqConstant, QdqTensor, read_qdq
+from edgeq.qdq_axes import CHANNELS_LAST, channel_axes
 from edgeq.qdq_macs import macs_of
 from edgeq.qdq_x86 import on_x86
 from edgeq.targets._onnx_graph import QdqView, only_input
@@ -85,7 +86,8 @@ class _Compiler:
         if errors:
             raise TargetError("\n  ".join(dict.fromkeys(error.what for error in errors)), mend=errors[0].mend)
         end = self._head(self.graph.outputs[0])
-        return Program(tuple(self.slots), tuple(self.steps), self.constants, entrance, end)
+        channels_last = channel_axes(self.graph).get(tensor.name) == CHANNELS_LAST
+        return Program(tuple(self.slots), tuple(self.steps), self.constants, entrance, end, channels_last)
 
     def _slot(self, tensor: QdqTensor) -> int:
         self.places[tensor.name] = len(self.slots)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.targets._flatbuffer import BROKEN, axes_in
+from edgeq.targets._flatbuffer import BROKEN, axes_in, channels_last
 from edgeq.targets.emulator.program import Program, Slot, Step, Work
 from edgeq.targets.emulator.tflite_op import PLAIN, TfliteOp, levels_of, params_of
 from edgeq.targets.emulator.tflite_operators import KERNELS
@@ -38,7 +38,8 @@ def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
         TargetError: operators that the emulator does not know; names the first of them.
     """
     try:
-        return _Compiler(_graph(content, path), profile, axes_in(content)).program()
+        program = _Compiler(_graph(content, path), profile, axes_in(content)).program()
+        return replace(program, channels_last=channels_last(content))
     except (*BROKEN, ZeroDivisionError, RuntimeError) as error:
         raise ArtefactError(
             f"{path} is no sound TFLite model: {type(error).__name__} while setting it up",

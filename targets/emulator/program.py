@@ -122,6 +122,7 @@ class Program:
         constants: levels of constant operands by slot, (1, *shape).
         entrance: the slot of the input.
         exit: the slot of the first output.
+        channels_last: whether the input takes images with their channels last.
     """
 
     slots: tuple[Slot, ...]
@@ -129,6 +130,7 @@ class Program:
     constants: Mapping[int, Tensor]
     entrance: int
     exit: int
+    channels_last: bool = False
 
     __repr__ = brief
 

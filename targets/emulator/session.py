@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -61,7 +61,8 @@ class EmulatorSession:
         self._log = Log()
         self._prepared: Tensor | None = None
         self.profile = profile
-        self.input, self.output = (_spec(program.slots[i]) for i in (program.entrance, program.exit))
+        self.input = replace(_spec(program.slots[program.entrance]), channels_last=program.channels_last)
+        self.output = _spec(program.slots[program.exit])
         self.facts: Mapping[str, str] = {"profile": profile.name, "arithmetic": profile.summary, "torch": torch.__version__}
         largest = max(math.prod(slot.shape) for slot in program.slots)
         self._at_once = max(1, _ELEMENTS_AT_ONCE // largest)
@@ -127,7 +128,7 @@ class EmulatorSession:
 
     def _entered(self, part: NDArray[np.float32]) -> Tensor:
         """The levels of the input, (samples, 1, …), the file's own batch behind the samples."""
-        values = enter(part, self.input)
+        values = enter(part, replace(self.input, channels_last=False))  # turned already where it has to be
         if self.input.params is not None:
             values = values.astype(np.float32) - np.float32(int(self.input.params.zero_point))
         return torch.from_numpy(values.reshape(len(part), *self._program.slots[self._program.entrance].shape))

@@ -34,12 +34,14 @@ class Sendable:
         grids: of its input and output, by name, where the file says them and the runtime does not.
         axes: for tensors that are not stored in the usual layout, the axis of the model at each dimension.
         channels_last: whether images inside are stored with their channels last.
+        takes_channels_last: whether the input takes images so.
     """
 
     content: bytes
     grids: Mapping[str, QuantParams] = field(default_factory=dict)
     axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     channels_last: bool = False
+    takes_channels_last: bool = False
 
     __repr__ = brief
 
@@ -58,15 +60,15 @@ def read(artefact: Path, *, qoperator: bool = False) -> Sendable:
 
 
 def _read_tflite(artefact: Path) -> Sendable:
-    from edgeq.targets._flatbuffer import axes_in, check_model
+    from edgeq.targets._flatbuffer import axes_in, channels_last, check_model
 
     content = read_bytes(artefact, "TFLite model")
     check_model(content, artefact)
-    return Sendable(content, axes=axes_in(content), channels_last=True)
+    return Sendable(content, axes=axes_in(content), channels_last=True, takes_channels_last=channels_last(content))
 
 
 def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
-    from edgeq.targets._onnx_graph import QdqView, in_qdq, load, only_input, sample_shape
+    from edgeq.targets._onnx_graph import QdqView, channels_last, in_qdq, load, only_input, sample_shape
 
     model = load(artefact) if qoperator else in_qdq(load(artefact))
     entrance = only_input(model)
@@ -75,7 +77,8 @@ def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
     sample_shape(entrance)
     view, exit_name = QdqView(model), model.graph.output[0].name
     found = {entrance.name: view.input_params(entrance.name), exit_name: view.output_params(exit_name)}
-    return Sendable(model.SerializeToString(), grids={name: params for name, params in found.items() if params is not None})
+    grids = {name: params for name, params in found.items() if params is not None}
+    return Sendable(model.SerializeToString(), grids=grids, takes_channels_last=channels_last(model, entrance.name))
 
 
 def spec_of(described: Any, grids: Mapping[str, QuantParams], *, counts: bool = False) -> TensorSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -61,7 +62,8 @@ class WorkerSession(SampleSession):
             raise TargetError(
                 "the worker's model has not one input and at least one output", mend="edgeq runs models with exactly one input"
             )
-        return spec_of(inputs[0], self._artefact.grids), spec_of(outputs[0], self._artefact.grids, counts=True)
+        entrance = replace(spec_of(inputs[0], self._artefact.grids), channels_last=self._artefact.takes_channels_last)
+        return entrance, spec_of(outputs[0], self._artefact.grids, counts=True)
 
     def _inner_grids(self, told: Any) -> dict[str, Any]:
         found = {str(name): grid_in_model_axes(str(name), each, self._artefact) for name, each in dict(told or {}).items()}

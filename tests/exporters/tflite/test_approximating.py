@@ -54,8 +54,8 @@ def distance(graph: Graph, exported: Exported, kernels: str = "builtin") -> floa
     images = (np.random.default_rng(1).normal(0.5, 1, shape) * 60 * scale).astype(np.float32)
     integers = onnx_integers(graph.proto(graph.nodes[-1].output[0]), {"x": images}, ["x_quantized", "y_quantized"])
     shift = np.int32(-128 if integers["x_quantized"].dtype == np.uint8 else 0)
-    fed = (integers["x_quantized"] + shift).astype(np.int8).transpose(0, 2, 3, 1)
-    found = tflite_outputs(exported.content, [fed], kernels)[0].transpose(0, 3, 1, 2)
+    fed = (integers["x_quantized"] + shift).astype(np.int8).transpose(exported.ends[0].axes)
+    found = tflite_outputs(exported.content, [fed], kernels)[0].transpose(np.argsort(exported.ends[1].axes))
     return float(np.abs(found.astype(int) - (integers["y_quantized"].astype(int) - 128)).max())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, onnx_integers, operators, tflite_outputs
 
-from edgeq.exporter import ExportOptions, IoType
+from edgeq.exporter import ExportOptions, FileEnd, IoType
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.schema import schema
 
@@ -111,13 +111,15 @@ def test_a_softmax_at_the_end_may_stand_over_any_axis(op: str, axis: int) -> Non
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_an_argmax_at_the_end_is_that_of_the_integers(kernels: str, keepdims: int) -> None:
     graph = Graph()
-    x = graph.input("x", [1, 6, 5, 5], S8)
+    x = graph.op("MaxPool", [graph.input("x", [1, 6, 5, 5], S8)], "pooled", S8, kernel_shape=[1, 1])
     graph.node("Cast", [graph.node("ArgMax", [x], "place", axis=1, keepdims=keepdims)], "label", to=6)
     image = graph.rng.normal(0, 1, (1, 6, 5, 5)).astype(np.float32)
     known = onnx_integers(graph.proto(), {"x": image}, ["x_quantized", "label"])
     fed = (known["x_quantized"].astype(int) - 128).astype(np.int8).transpose(0, 2, 3, 1)
-    found = tflite_outputs(exporter.export(graph.output(), ExportOptions()).content, [fed], kernels)[0]
+    exported = exporter.export(graph.output(), ExportOptions())
+    found = tflite_outputs(exported.content, [fed], kernels)[0]
     assert found.dtype == np.int32
+    assert exported.ends[1] == FileEnd("output", "label", found.shape, tuple(range(found.ndim)))
     np.testing.assert_array_equal(found, known["label"])
 
 
@@ -129,4 +131,8 @@ def test_the_file_says_where_its_numbers_come_from() -> None:
     assert bytes(buffers[b"min_runtime_version"]).rstrip(b"\0") == b"1.14.0"
     content = json.loads(bytes(buffers[b"edgeq"]))
     assert content["source"] == {"edgeq.scheme": "w4a4"}
-    assert content["io"] == {"type": "int8", "axes": {"x": [0, 2, 3, 1], "y_dequantized": [0, 2, 3, 1]}}
+    assert content["io"] == {
+        "type": "int8",
+        "axes": {"x": [0, 2, 3, 1], "y_dequantized": [0, 2, 3, 1]},
+        "channels_last": ["x", "y_dequantized"],
+    }

@@ -61,7 +61,16 @@ def padded(graph: Graph) -> str:
     return graph.op("Pad", [x, ints(graph, "pads", 0, 2, 1, 0, 0, 3, 0, 4)], "y", Q)
 
 
+def image(graph: Graph, *shape: int) -> str:
+    """An input that a pooling tells to be an image; it changes nothing."""
+    return graph.op("MaxPool", [graph.input("x", ["N", *shape], Q)], "image", Q, kernel_shape=[1, 1])
+
+
 def flattened(graph: Graph) -> str:
+    return graph.op("Flatten", [image(graph, 4, 6, 8)], "y", Q)
+
+
+def flattened_rows(graph: Graph) -> str:
     return graph.op("Flatten", [graph.input("x", ["N", 4, 6, 8], Q)], "y", Q)
 
 
@@ -83,6 +92,10 @@ def unsqueezed(graph: Graph) -> str:
 
 
 def transposed(graph: Graph) -> str:
+    return graph.op("Transpose", [image(graph, 4, 6, 8)], "y", Q, perm=[0, 2, 3, 1])
+
+
+def transposed_rows(graph: Graph) -> str:
     return graph.op("Transpose", [graph.input("x", ["N", 4, 6, 8], Q)], "y", Q, perm=[0, 2, 3, 1])
 
 
@@ -91,7 +104,13 @@ def swapped(graph: Graph) -> str:
 
 
 def transposed_input(graph: Graph) -> str:
-    return graph.op("Transpose", [graph.input("x", ["N", 6, 8, 4], Q)], "y", Q, perm=[0, 3, 1, 2])
+    x = graph.op("Transpose", [graph.input("x", ["N", 6, 8, 4], Q)], "turned", Q, perm=[0, 3, 1, 2])
+    return graph.op("MaxPool", [x], "y", Q, kernel_shape=[1, 1])
+
+
+def reshaped_input(graph: Graph) -> str:
+    x = graph.op("Reshape", [graph.input("x", ["N", 6, 8, 1], Q), ints(graph, "shape", -1, 1, 6, 8)], "row", Q)
+    return graph.op("MaxPool", [x], "y", Q, kernel_shape=[1, 1])
 
 
 def split(graph: Graph) -> str:
@@ -107,14 +126,17 @@ CASES: dict[str, tuple[Callable[[Graph], str], list[str]]] = {
     "strided slice": (strided, ["STRIDED_SLICE"]),
     "reversed": (reversed_, ["STRIDED_SLICE"]),
     "pad": (padded, ["PAD"]),
-    "flatten of an image": (flattened, ["TRANSPOSE", "RESHAPE"]),
+    "flatten of an image": (flattened, ["MAX_POOL_2D", "TRANSPOSE", "RESHAPE"]),
+    "flatten of what is no image": (flattened_rows, ["RESHAPE"]),
     "flatten of a pixel": (flattened_pixel, ["RESHAPE"]),
     "reshape to a pixel": (reshaped, ["RESHAPE"]),
     "squeeze": (squeezed, ["RESHAPE"]),
     "unsqueeze": (unsqueezed, ["RESHAPE"]),
-    "transpose to an NHWC output": (transposed, []),
+    "transpose to an NHWC output": (transposed, ["MAX_POOL_2D"]),
+    "transpose of what is no image": (transposed_rows, ["TRANSPOSE"]),
     "transpose of its own": (swapped, ["TRANSPOSE"]),
-    "transpose of an NHWC input": (transposed_input, []),
+    "transpose of an NHWC input": (transposed_input, ["MAX_POOL_2D"]),
+    "reshape of an NHWC input": (reshaped_input, ["RESHAPE", "MAX_POOL_2D"]),
     "split": (split, ["SLICE", "SLICE", "CONCATENATION"]),
 }
 
