@@ -88,9 +88,17 @@ class TfliteTarget:
         from edgeq.targets._tflite_plan import plan_of
         from edgeq.tflite_file import graphs_of
 
-        with self.open(artefact, threads=threads) as session:
-            inside = [layer["index"] for layer in session.layers]
-        return plan_of(graphs_of(read_bytes(artefact, "TFLite model")), inside, delegate=self.delegate)
+        require_format(artefact, self.capabilities)
+        content = read_bytes(artefact, "TFLite model")
+        _, module = find(_RUNTIMES)
+        check_model(content, artefact)
+        if is_ours(content):
+            interpreter = _start(module, content, artefact, RESOLVERS[self.kernels], threads, keep=False)
+            inside = sorted(delegated(interpreter._get_ops_details()))  # the public API lists no operators
+        else:
+            with self._in_worker(content, module.__name__, threads, intermediates=False) as session:
+                inside = [layer["index"] for layer in session.layers]
+        return plan_of(graphs_of(content), inside, delegate=self.delegate)
 
     def _in_worker(self, content: bytes, module: str, threads: int, *, intermediates: bool) -> WorkerSession:
         options = {"kernels": self.kernels, "module": module}

@@ -16,8 +16,10 @@ from tests.graphs import NODES, two_rings
 from torch import Tensor
 
 from edgeq.data import load_graph
+from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.exporter import ExportOptions
+from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.graph_network import lower_graph
 from edgeq.exporters.onnx import exporter as onnx
 from edgeq.exporters.onnx import serialize
@@ -122,7 +124,7 @@ def test_torch_and_onnx_runtime_agree_in_integers(symmetric: bool, weight_bits: 
     net, graph, x = trained(symmetric, weight_bits, act_bits)
     integers = on_grids(net, graph, x)
     exact = positions(net, graph, x, integers)
-    model = lower_graph(describe(net, graph), dense=dense)
+    model = to_dialect(lower_graph(describe(net, graph), dense=dense), CANONICAL)
     plain = computed(model, x, integers, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
     for name, (levels, clip) in integers.items():
         tie = np.abs(np.abs(exact[name] - np.floor(exact[name])) - 0.5) < NEAR_A_TIE
