@@ -94,7 +94,7 @@ class _Rewriting:
             return None
         reals = None if bias is None else np.broadcast_to(_real(bias).reshape(-1), channels)
         scale = np.broadcast_to(weights.params.scale.astype(np.float64).reshape(-1), channels)
-        layer = Layer(source, _levels(weights), scale, reals, op.output, axis)
+        layer = Layer(source, _levels(weights).astype(np.int16), scale, reals, op.output, axis)
         found = spread(layer, weights, bias, approximate=self.approximate)
         if found is not None and found.error:
             self._note("channels whose sums do not fit 32 bits got a larger weight scale", weights.name, found.error)

@@ -41,7 +41,7 @@ class Layer:
     """
 
     source: QdqTensor
-    levels: NDArray[np.int64]
+    levels: NDArray[np.int16]
     scale: NDArray[np.float64]
     bias: NDArray[np.float64] | None
     output: QdqTensor
@@ -52,7 +52,7 @@ class Layer:
     def sums(self) -> NDArray[np.float64]:
         """The sum of the magnitudes of each channel's weights."""
         others = tuple(axis for axis in range(self.levels.ndim) if axis != self.axis)
-        sums: NDArray[np.float64] = np.abs(self.levels).sum(axis=others).astype(np.float64)
+        sums: NDArray[np.float64] = np.abs(self.levels).sum(axis=others, dtype=np.int64).astype(np.float64)
         return sums
 
     def crowded(self) -> NDArray[np.bool_]:
@@ -133,7 +133,7 @@ def _coarser(layer: Layer, channels: NDArray[np.bool_]) -> NDArray[np.int64] | N
     for _ in range(_COARSEST):
         scale = layer.scale * 2.0**doubled
         halved = np.rint(layer.levels / 2.0 ** doubled.reshape([-1 if axis == layer.axis else 1 for axis in range(layer.levels.ndim)]))
-        now = Layer(layer.source, halved.astype(np.int64), scale, layer.bias, layer.output, layer.axis)
+        now = Layer(layer.source, halved.astype(np.int16), scale, layer.bias, layer.output, layer.axis)
         wanting = now.crowded() & channels
         if not wanting.any():
             return doubled
