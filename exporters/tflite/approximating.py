@@ -87,14 +87,16 @@ class _Rewriting:
         """The layer with room in its accumulators, where it lacks that."""
         if weights.params is None or not (bias is None or isinstance(bias, QdqConstant)) or source.params.dtype in _WIDE:
             return None
-        if _is_refused(op, weights, axis):
+        try:
+            levels = weight_levels(op, weights, axis).astype(np.int16)
+        except ArtefactError:
             return None
         channels = weights.values.shape[axis]
         if bias is not None and (bias.values.size not in (1, channels) or not np.isfinite(_real(bias)).all()):
             return None
         reals = None if bias is None else np.broadcast_to(_real(bias).reshape(-1), channels)
         scale = np.broadcast_to(weights.params.scale.astype(np.float64).reshape(-1), channels)
-        layer = Layer(source, _levels(weights).astype(np.int16), scale, reals, op.output, axis)
+        layer = Layer(source, levels, scale, reals, op.output, axis)
         found = spread(layer, weights, bias, approximate=self.approximate)
         if found is not None and found.error:
             self._note("channels whose sums do not fit 32 bits got a larger weight scale", weights.name, found.error)
