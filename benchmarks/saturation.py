@@ -41,10 +41,10 @@ from edgeq.target import TARGETS
 from edgeq.timing import measure, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import onnx_ir as ir
     from numpy.typing import NDArray
+
+    from edgeq.target import Session
 
 NETWORKS = ("resnet20-a", "resnet56-a", "mobilenetv2-32", "resnet8")
 CALIBRATION, OPERATORS = 200, 4  # samples for ranges, and for single operators
@@ -125,18 +125,9 @@ def _print_rows(case: Case, seconds: float | None) -> None:
             files[name] = Path(folder) / f"{name.replace(' ', '-')}.onnx"
             files[name].write_bytes(serialize(model))
         sessions = {name: stack.enter_context(optimised.open(path)) for name, path in files.items()}
-        times: Callable[[str], str] = lambda _name: ""  # noqa: E731  # replaced where there is latency
-        if seconds is not None:
-            for session in sessions.values():
-                session.prepare(case.images[:1])
-            taken = measure(sessions, seconds=seconds)
-
-            def times(name: str) -> str:
-                found = ratio(taken["FP32"], taken[name])
-                return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}), {taken[name].p50_ms:.3f} ms"
-
+        times = dict.fromkeys(sessions, "") if seconds is None else _times(sessions, case.images[:1], seconds)
         expected = sessions["FP32"].run(case.images)
-        print(f"{'FP32':12s} {'':12s} {_accuracy(expected, case.labels):>9s} {'':8s} {'':10s} {'':8s}  {times('FP32')}")
+        print(f"{'FP32':12s} {'':12s} {_accuracy(expected, case.labels):>9s} {'':8s} {'':10s} {'':8s}  {times['FP32']}")
         for name, model in variants.items():
             found = sessions[name].run(case.images)
             with plain.open(files[name]) as session:
@@ -145,7 +136,15 @@ def _print_rows(case: Case, seconds: float | None) -> None:
             worst = _worst_operator(model, files[name], case.images[:OPERATORS], Path(folder))
             noise = 10 * np.log10((expected**2).sum() / ((found - expected) ** 2).sum())
             cells = f"{name:12s} {_unsigned_layers(model):>12s} {_accuracy(found, case.labels):>9s} {changed:8d} {worst:10d}"
-            print(f"{cells} {noise:8.1f}  {times(name)}")
+            print(f"{cells} {noise:8.1f}  {times[name]}")
+
+
+def _times(sessions: dict[str, Session], image: NDArray[np.float32], seconds: float) -> dict[str, str]:
+    for session in sessions.values():
+        session.prepare(image)
+    taken = measure(sessions, seconds=seconds)
+    ratios = {name: ratio(taken["FP32"], latency) for name, latency in taken.items()}
+    return {name: f"{each.value:.2f} ({each.low:.2f} to {each.high:.2f}), {taken[name].p50_ms:.3f} ms" for name, each in ratios.items()}
 
 
 def _accuracy(outputs: NDArray[np.float32], labels: NDArray[np.int64] | None) -> str:
