@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.2
+SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _STOP: list[Event] = []  # in a worker: the one event that asks all of them to stop
 
 
@@ -111,8 +112,23 @@ def fleet(most: int) -> Iterator[Fleet]:
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     workers = min(most, len(os.sched_getaffinity(0)))
-    with context.Manager() as manager, ProcessPoolExecutor(workers, context, _enter, (stop,)) as pool:
+    with _single_threads(), context.Manager() as manager, ProcessPoolExecutor(workers, context, _enter, (stop,)) as pool:
         yield Fleet(pool, stop, manager.dict())
+
+
+@contextmanager
+def _single_threads() -> Iterator[None]:
+    """NumPy's library of algebra counts its threads as it is loaded; one that waits for a core slows a dot product down many times over."""
+    before = {name: os.environ.get(name) for name in SINGLE}
+    os.environ.update(dict.fromkeys(SINGLE, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def finished(folder: Path, recipe: Recipe) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.data import load
-from edgeq.deploy.fleet import finished, fleet
+from edgeq.deploy.fleet import SINGLE, finished, fleet
 from edgeq.errors import OutputError
 from edgeq.training.loop import train
 from edgeq.training.recipe import Recipe
@@ -68,6 +68,14 @@ def test_other_work_is_shared_in_its_order(tmp_path: Path) -> None:
     with fleet(2) as workers:
         assert workers.each(divmod, [(7, 2), (9, 4), (5, 5)], lambda *at: seen.append(at)) == [(3, 1), (2, 1), (1, 0)]
     assert seen[-1] == (3, 3)
+
+
+def test_no_library_has_a_second_thread_there_and_ours_keep_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with fleet(1) as workers:
+        assert workers.each(os.getenv, [(name,) for name in SINGLE], lambda *_: None) == ["1"] * len(SINGLE)
+    assert (os.environ["OMP_NUM_THREADS"], os.environ.get("OPENBLAS_NUM_THREADS")) == ("7", None)
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
