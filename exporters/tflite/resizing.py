@@ -6,7 +6,6 @@ the convention is taken whose points are the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from edgeq.exporters.tflite.layouts import NHWC
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import same_grid
-from edgeq.sampling import is_plain, mode_of, nearest, points_of
+from edgeq.sampling import BEARABLE, CONVENTIONS, FRACTION_BITS, Convention, convention_of, is_plain, mode_of, nearest, points_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,20 +27,6 @@ if TYPE_CHECKING:
     from edgeq.qdq import QdqOp
 
 _SPATIAL = (2, 3)
-_FRACTION_BITS = 10
-_LARGEST_STEP = 255
-_BEARABLE = 0.45  # of a step of the input: what sampling beside the point may cost, so that rounding adds no more than one
-
-
-@dataclass(frozen=True, slots=True)
-class _Convention:
-    """One of TFLite's ways to place the samples."""
-
-    align_corners: bool
-    half_pixel: bool
-
-
-_CONVENTIONS = (_Convention(False, False), _Convention(False, True), _Convention(True, False))
 
 
 def lower_resize_nearest(op: QdqOp, scene: Scene) -> None:
@@ -52,7 +37,7 @@ def lower_resize_nearest(op: QdqOp, scene: Scene) -> None:
     wanted = [np.clip(indices, 0, source.shape[axis] - 1) for axis, indices in enumerate(wanted)]
     if len(source.shape) == 4 and _whole(wanted[0], source.shape[0]) and _whole(wanted[1], source.shape[1]):
         sizes = [(source.shape[axis], op.output.shape[axis]) for axis in _SPATIAL]
-        for convention in _CONVENTIONS:
+        for convention in CONVENTIONS:
             if all(np.array_equal(wanted[axis], _tflite_nearest(convention, *size)) for axis, size in zip(_SPATIAL, sizes, strict=True)):
                 _write(op, scene, Op.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT(), convention)
                 return
@@ -73,15 +58,10 @@ def lower_resize(op: QdqOp, scene: Scene) -> None:
             f"its input {source.name!r} and output {op.output.name!r} have different grids",
             "give it the grid of its input on both sides",
         )
-    points = {axis: np.clip(_points(op, axis), 0, source.shape[axis] - 1) for axis in _SPATIAL}
-    for convention in _CONVENTIONS:
-        errors = [
-            np.abs(points[axis] - _tflite_linear(convention, source.shape[axis], op.output.shape[axis])).max() * (source.shape[axis] > 1)
-            for axis in _SPATIAL
-        ]
-        if sum(errors) * _LARGEST_STEP <= _BEARABLE or (scene.is_float and sum(errors) < 2.0**-_FRACTION_BITS):
-            _write(op, scene, Op.RESIZE_BILINEAR, schema.ResizeBilinearOptionsT(), convention)
-            return
+    axes = [(_points(op, axis), source.shape[axis], op.output.shape[axis]) for axis in _SPATIAL]
+    if (found := convention_of(axes, 2.0**-FRACTION_BITS if scene.is_float else BEARABLE)) is not None:
+        _write(op, scene, Op.RESIZE_BILINEAR, schema.ResizeBilinearOptionsT(), found)
+        return
     raise refused(
         op,
         f"TFLite samples {source.shape[2:]} to {op.output.shape[2:]} beside the points of {mode_of(op.attributes)}, "
@@ -108,7 +88,7 @@ def _whole(indices: Sequence[int] | NDArray[np.int64], size: int) -> bool:
     return np.array_equal(indices, np.arange(size))
 
 
-def _tflite_nearest(convention: _Convention, before: int, after: int) -> NDArray[np.int64]:
+def _tflite_nearest(convention: Convention, before: int, after: int) -> NDArray[np.int64]:
     """The pixels that RESIZE_NEAREST_NEIGHBOR picks, as its kernel computes them in float32."""
     corners = convention.align_corners and after > 1
     scale = np.float32(before - 1) / np.float32(after - 1) if corners else np.float32(before) / np.float32(after)
@@ -119,19 +99,7 @@ def _tflite_nearest(convention: _Convention, before: int, after: int) -> NDArray
     return clipped
 
 
-def _tflite_linear(convention: _Convention, before: int, after: int) -> NDArray[np.float64]:
-    """The points that RESIZE_BILINEAR samples, as its integer kernel computes them, in pixels."""
-    one = 1 << _FRACTION_BITS
-    if convention.align_corners and after > 1:
-        step = (one * (before - 1) + (after - 1) // 2) // (after - 1)
-    else:
-        step = (one * before + after // 2) // after
-    points = np.arange(after) * step + ((step // 2 - one // 2) if convention.half_pixel else 0)
-    clipped: NDArray[np.float64] = np.clip(points / one, 0, before - 1)
-    return clipped
-
-
-def _write(op: QdqOp, scene: Scene, builtin: int, options: Any, convention: _Convention) -> None:
+def _write(op: QdqOp, scene: Scene, builtin: int, options: Any, convention: Convention) -> None:
     options.alignCorners, options.halfPixelCenters = convention.align_corners, convention.half_pixel
     sizes = scene.builder.numbers(op.output.shape[2:])
     index = scene.read(scene.operand(op), NHWC)

@@ -1,17 +1,36 @@
-"""Where ONNX's Resize samples its input: in float32, as runtimes compute it, which decides what is half-way."""
+"""Where ONNX's Resize samples its input: in float32, as runtimes compute it, which decides what is half-way.
+
+And where integer kernels do, in positions of 10 bits, so that it can be told which of them sample at the same points.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from edgeq.qdq import AttributeValue
+
+FRACTION_BITS = 10
+BEARABLE = 0.45 / 255
+"""Of a pixel: what sampling beside the point may amount to, so that rounding adds no more than one step of 8 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """One of the ways of integer kernels to place the samples."""
+
+    align_corners: bool
+    half_pixel: bool
+
+
+CONVENTIONS = (Convention(False, False), Convention(False, True), Convention(True, False))
 
 
 def is_plain(attributes: Mapping[str, AttributeValue]) -> bool:
@@ -63,3 +82,32 @@ def nearest(attributes: Mapping[str, AttributeValue], points: NDArray[np.float32
         case _:
             picked = np.ceil(points - 0.5)
     return picked.astype(np.int64)
+
+
+def convention_of(axes: Sequence[tuple[NDArray[np.float32], int, int]], most: float = BEARABLE) -> Convention | None:
+    """The convention by which integer kernels interpolate at the points that ONNX means; None where none does.
+
+    Args:
+        axes: for each axis the points, the input's size and the output's.
+        most: how far beside the points samples may be, in pixels, both axes together.
+    """
+    for convention in CONVENTIONS:
+        errors = [
+            np.abs(np.clip(points, 0, before - 1) - _fixed_points(convention, before, after)).max() * (before > 1)
+            for points, before, after in axes
+        ]
+        if sum(errors) <= most:
+            return convention
+    return None
+
+
+def _fixed_points(convention: Convention, before: int, after: int) -> NDArray[np.float64]:
+    """The points at which the integer kernels of interpolation sample, in pixels."""
+    one = 1 << FRACTION_BITS
+    if convention.align_corners and after > 1:
+        step = (one * (before - 1) + (after - 1) // 2) // (after - 1)
+    else:
+        step = (one * before + after // 2) // after
+    points = np.arange(after) * step + ((step // 2 - one // 2) if convention.half_pixel else 0)
+    clipped: NDArray[np.float64] = np.clip(points / one, 0, before - 1)
+    return clipped
