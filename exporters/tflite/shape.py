@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.layouts import natural, onnx_order, renamed, same_order, stored_shape
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
@@ -35,6 +37,9 @@ def lower_identity(op: QdqOp, scene: Scene) -> None:
 def lower_reshape(op: QdqOp, scene: Scene) -> None:
     """Append a Reshape, Flatten, Squeeze or Unsqueeze; a TRANSPOSE comes first only where channels and pixels mix."""
     source = scene.operand(op)
+    if math.prod(source.shape) != math.prod(op.output.shape):
+        why = "it merges the batch with other dimensions, and the file does not tell how"
+        raise refused(op, why, "export the model with its batch fixed")
     layout = scene.layout(source)
     ordered = onnx_order(len(source.shape))
     if not same_order(source.shape, layout, ordered):

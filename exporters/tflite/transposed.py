@@ -34,8 +34,9 @@ def lower_conv_transpose(op: QdqOp, scene: Scene) -> None:
 
 
 def fixes_batch(graph: QdqGraph) -> bool:
-    """Whether a graph holds a TRANSPOSE_CONV, which states the size of its output, batch and all."""
-    return any(op.op_type == "ConvTranspose" and set(_numbers(op, "strides", (1,))) != {1} for op in graph.ops)
+    """Whether a graph states sizes, batch and all: a TRANSPOSE_CONV that of its output, a batch that was merged with channels its own."""
+    merged = any(tensor.shape and tensor.shape[0] != 1 for tensor in graph.tensors().values())
+    return merged or any(op.op_type == "ConvTranspose" and set(_numbers(op, "strides", (1,))) != {1} for op in graph.ops)
 
 
 def as_conv(op: QdqOp) -> QdqOp:

@@ -199,32 +199,46 @@ class Shapes:
     def __init__(self, model: ir.Model) -> None:
         self._model = model
         self._inferred: Mapping[str, ir.Shape] | None = None
+        self._batches = {_name_of_batch(value.shape) for value in model.graph.inputs}
 
     def of(self, *values: ir.Value | None) -> tuple[int, ...]:
         """The shape of the first value that states one; all are known to have the same. A dynamic batch counts as 1.
+
+        What is first is not always the batch: a view may merge it with channels. Where a name does not tell, the sizes for a batch
+        of 1 are inferred.
 
         Raises:
             ArtefactError: no shape, or a dynamic dimension other than the batch.
         """
         known = [value for value in values if value is not None]
         for value in known:
-            if (found := _static(value.shape)) is not None:
+            if (found := _static(value.shape)) is not None and self._is_told(value.shape):
                 return found
         if self._inferred is None:
             self._inferred = _infer(self._model)
-        for value in known:
-            if (found := _static(self._inferred.get(value.name or ""))) is not None:
+        for shape in [*(self._inferred.get(value.name or "") for value in known), *(value.shape for value in known)]:
+            if (found := _static(shape)) is not None:
                 return found
         raise ArtefactError(
             f"the shape of {known[0].name!r} cannot be inferred",
             mend="export the model with fixed dimensions, only the batch may be dynamic; onnx.checker tells whether it is valid",
         )
 
+    def _is_told(self, shape: ir.Shape | None) -> bool:
+        """Whether the first dimension is a number, the batch of an input, or a multiple of one."""
+        first = shape[0] if shape else 1
+        return isinstance(first, int) or first.value in self._batches or "*" in (first.value or "")
+
+
+def _name_of_batch(shape: ir.Shape | None) -> str | None:
+    first = shape[0] if shape else None
+    return first.value if isinstance(first, ir.SymbolicDim) else None
+
 
 def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
     if shape is None:
         return None
-    sizes = tuple(size if isinstance(size, int) else 1 for size in shape)
+    sizes = tuple(size if isinstance(size, int) else _per_sample(size) for size in shape)
     if any(not isinstance(size, int) for size in shape[1:]):
         return None
     if not 0 < math.prod(sizes) <= _MOST_ELEMENTS or min(sizes, default=1) < 1:
@@ -232,9 +246,21 @@ def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
     return sizes
 
 
+def _per_sample(size: ir.SymbolicDim) -> int:
+    """What a dimension that depends on the batch is for a batch of 1: ``3*N`` is one that was merged with three channels."""
+    times, star, _ = (size.value or "").partition("*")
+    return int(times) if star and times.isdecimal() else 1
+
+
 def _infer(model: ir.Model) -> dict[str, ir.Shape]:
     copy = model.clone()
+    for value in copy.graph.inputs:
+        if value.shape is not None and len(value.shape) and not isinstance(value.shape[0], int):
+            value.shape = ir.Shape([1, *value.shape[1:]])
     for node in copy.graph:
+        for value in node.outputs:
+            if value.shape is not None and not all(isinstance(size, int) for size in value.shape):
+                value.shape = None
         if node.domain == _ORT_DOMAIN and node.op_type in _CASTS:  # onnx knows nothing of these
             kind = _CASTS[node.op_type]
             node.domain, node.op_type = "", "Cast"
