@@ -14,9 +14,10 @@ compute in float:
 - what a layer reads at one bit, a sign, is made of a wider grid on the way to it (in ``paper``: of the float tensor) where
   anything else reads the tensor too, which needs the number;
 - slicing, padding with zeros and reshaping stay on the grid of what they read;
+- a mean over many numbers, which are mostly larger than it, has a grid of its own where the one who asks says ``mean``;
 - functions of one number and products read and write 8-bit grids of their own, unless an inner layer reads the result: a
   function is then a table of 256 entries; LayerNorm does so too, and computes in float between them;
-- nothing stands between a layer, a sum or a normalisation and its ReLU.
+- nothing stands between a layer, a sum or a normalisation and its ReLU or other clip.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Kind = Literal["input", "layer", "norm", "relu", "add", "mul", "function", "join", "pool", "view"]
+Kind = Literal["input", "layer", "norm", "relu", "clip", "add", "mul", "function", "join", "pool", "mean", "view"]
 PlacementName = Literal["integer", "paper"]
 FirstLast = Literal["edge", "inner", "float"]
 
@@ -41,9 +42,9 @@ class Op:
 
     Attributes:
         name: the output tensor.
-        kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs to none; ``mul`` is a product
-            of two tensors; ``function`` is one of single numbers, a difference, or a LayerNorm; ``join`` is concatenation; ``view``
-            moves values only.
+        kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs to none; ``relu`` clips at zero or
+            above, ``clip`` elsewhere; ``mul`` is a product of two tensors; ``function`` is one of single numbers, a difference, or a
+            LayerNorm; ``join`` is concatenation; ``pool`` keeps the grid that it reads, ``mean`` has its own; ``view`` moves values only.
         inputs: the activation tensors it reads.
         not_negative: a function whose results cannot be.
         shares: the first layer that has a layer's weights, where that is another one.
@@ -189,8 +190,8 @@ class _Solver:
         return Placement(grids, tensors, edges, layers, self.ends)
 
     def _fused(self, op: Op) -> bool:
-        """A layer, normalisation or sum whose only reader is a ReLU is stored after it, not before."""
-        return op.kind in ("layer", "norm", "add") and [reader.kind for reader, _ in self.readers[op.name]] == ["relu"]
+        """A layer, normalisation or sum whose only reader clips it is stored after that, not before."""
+        return op.kind in ("layer", "norm", "add") and [reader.kind for reader, _ in self.readers[op.name]] in (["relu"], ["clip"])
 
     def _uses(self, tensor: str) -> list[tuple[Op, int]]:
         """Who reads a tensor, seen through views."""
@@ -236,7 +237,7 @@ class _Solver:
 
     def _made_in_float(self, tensor: str) -> bool:
         op = self.ops[tensor]
-        if op.kind in ("relu", "view"):
+        if op.kind in ("relu", "clip", "view"):
             return self._made_in_float(op.inputs[0])
         return tensor in self.floats or (op.kind == "input" and bool(self.floats))
 
