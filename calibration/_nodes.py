@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from collections.abc import Container
-
     import numpy as np
+    import onnx_ir as ir
     from numpy.typing import NDArray
 
-LAYERS = ("Conv", "Gemm")  # what is left of layers once a graph is prepared
+LAYERS = ("Conv", "ConvTranspose", "Gemm")  # what is left of layers once a graph is prepared
 
 
 def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
@@ -58,27 +55,6 @@ def required(node: ir.Node, index: int, what: str) -> NDArray[np.float64]:
     return array
 
 
-def set_constant(node: ir.Node, index: int, name: str, array: NDArray[np.generic]) -> None:
-    """Give a node a constant of its own as one of its inputs, under ``name`` or, where that is taken, the next free name."""
-    graph = node.graph
-    if graph is None:  # a node that was taken out of its graph: a mistake of ours
-        raise ValueError(f"{node.op_type} belongs to no graph")
-    unique = free_name(name, graph.initializers)
-    value = ir.val(unique, const_value=ir.tensor(array, name=unique))
-    graph.initializers[unique] = value
-    if index >= len(node.inputs):
-        node.resize_inputs(index + 1)
-    node.replace_input_with(index, value)
-
-
-def free_name(name: str, taken: Container[str]) -> str:
-    """``name``, or with the least number behind it that makes it new."""
-    number, candidate = 1, name
-    while candidate in taken:
-        number, candidate = number + 1, f"{name}_{number}"
-    return candidate
-
-
 def output(node: ir.Node) -> ir.Value:
     """The first output of a node."""
     return node.outputs[0]
@@ -96,9 +72,17 @@ def sole_reader(value: ir.Value) -> ir.Node | None:
 
 
 def private_layer(value: ir.Value | None) -> ir.Node | None:
-    """The layer that makes a value which nobody but one node reads, else None."""
+    """The layer of constant weights that makes a value which nobody but one node reads, else None."""
     node = value.producer() if value is not None else None
-    return node if value is not None and node is not None and node.op_type in LAYERS and sole_reader(value) is not None else None
+    if value is None or node is None or node.domain != "" or node.op_type not in LAYERS or sole_reader(value) is None:
+        return None
+    computed = any(argument(node, index) is not None and constant(argument(node, index)) is None for index in (1, 2))
+    return None if computed else node
+
+
+def channel_axis(layer: ir.Node) -> int:
+    """The axis of the output channels in a layer's weights."""
+    return 1 if layer.op_type == "ConvTranspose" else 0
 
 
 def ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
@@ -130,11 +114,82 @@ def rank(value: ir.Value | None) -> int | None:
     return None if value is None or value.shape is None else len(value.shape)
 
 
+_ORIGIN = "edgeq.origin"  # a key of what onnx_ir remembers of a node while it is in memory
+
+
+_HELPER = "edgeq.helper"
+
+
+def remember(node: ir.Node, op_type: str, label: str) -> None:
+    """Note what a node was in the user's file: its operator, and its name or that of what it makes."""
+    node.meta[_ORIGIN] = op_type, label
+
+
+def inherit(node: ir.Node, from_node: ir.Node) -> None:
+    """Let a node that a rewrite made be called, in messages, what it was made from."""
+    if _ORIGIN in from_node.meta:
+        node.meta[_ORIGIN] = from_node.meta[_ORIGIN]
+
+
+def help_only(value: ir.Value) -> None:
+    """Note that what makes a value computes with weights that the network does not have: it is neither its first nor its last layer."""
+    node = value.producer()
+    if node is not None:
+        node.meta[_HELPER] = True
+
+
+def is_helper(node: ir.Node) -> bool:
+    """Whether a node computes with weights that a rewrite came up with."""
+    return _HELPER in node.meta
+
+
 def describe(node: ir.Node) -> str:
-    """A node as a person finds it in a graph viewer."""
-    return f"{node.op_type} node {node.name or name_of(output(node))!r}"
+    """A node as a person finds it in the file that was given."""
+    op_type, label = node.meta.get(_ORIGIN, (node.op_type, node.name or name_of(output(node))))
+    return f"{op_type} node {label!r}"
 
 
 def refuse(node: ir.Node, why: str, mend: str) -> ArtefactError:
     """The error for a node that cannot be quantised."""
     return ArtefactError(f"{describe(node)} {why}", mend=mend)
+
+
+def shape_of(value: ir.Value | None) -> tuple[int | None, ...] | None:
+    """The dimensions, None for one that varies; None where not even their number is known."""
+    if value is None or value.shape is None:
+        return None
+    return tuple(size if isinstance(size, int) else None for size in value.shape)
+
+
+def number(value: ir.Value | None) -> float | None:
+    """The one number that a constant holds, whatever its shape; None for anything else."""
+    array = constant(value)
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 and array.dtype.kind == "f" else None
+
+
+def not_negative(value: ir.Value | None) -> bool:
+    """Whether it can be seen from the graph that a tensor holds nothing below zero."""
+    node = value.producer() if value is not None else None
+    if node is None or value is None:
+        return False
+    if node.op_type == "Clip":
+        low = floats(node, 1)
+        return low is not None and low.size == 1 and float(low.item()) >= 0
+    if node.op_type in _KEEP_SIGN:
+        sources = node.inputs if node.op_type in ("Concat", "Add", "Mul") else node.inputs[:1]
+        return all(not_negative(source) or _positive(source) for source in sources)
+    return node.op_type in _NOT_NEGATIVE
+
+
+def _positive(value: ir.Value | None) -> bool:
+    array = constant(value)
+    return array is not None and bool((array >= 0).all())  # type: ignore[operator]  # an array of numbers
+
+
+_NOT_NEGATIVE = frozenset(("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"))
+_KEEP_SIGN = frozenset(
+    (
+        *("Concat", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceSum"),
+        *("Slice", "Pad", "Gather", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity"),
+    )
+)

@@ -1,60 +1,52 @@
-"""Reads a prepared float graph as the operators that the placement rules know, and refuses what they do not."""
+"""Reads a prepared float graph as the operators that the placement rules know, and refuses what they do not, all of it at once."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgeq.calibration._nodes import (
-    argument,
-    constant,
-    describe,
-    floats,
-    integer,
-    name_of,
-    output,
-    rank,
-    refuse,
-    required,
-    sole_reader,
-    text,
-)
+from edgeq.calibration._nodes import constant, floats, is_helper, name_of, output, sole_reader, text
+from edgeq.calibration.functions import CLIPS, Function, functions_of, is_clip
+from edgeq.calibration.operators import KINDS, check
+from edgeq.calibration.statics import static_nodes
 from edgeq.errors import ArtefactError
 from edgeq.placement import Op
+from edgeq.qdq_nodes import together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Sequence
 
     import onnx_ir as ir
 
     from edgeq.placement import Kind
 
-HEADS = ("Softmax", "LogSoftmax")
-"""What may stay in float between the last grid and the output of the graph."""
+HEADS = ("Softmax", "LogSoftmax", "ArgMax")
+"""What may stay in float, or give places, between the last grid and an output of the graph."""
 
-_SUPPORTED = (
-    "Conv, ConvTranspose of stride 1, Gemm, MatMul with constant weights, BatchNormalization and constant factors behind them, "
-    "Relu, Clip from 0, Add, Sub of a layer, Concat, MaxPool, AveragePool, GlobalAveragePool, ReduceMean over height and width, "
-    "Flatten, Reshape, Squeeze, Unsqueeze, Slice, Transpose, Pad with zeros, Identity, Dropout, Softmax at the end"
-)
+_NOT_NEGATIVE = frozenset(("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"))
+_TAKE_CLIPS = frozenset(("Add", "Sub", "Mul", "MatMul", "PRelu", "ReduceSum"))
 
 
-def classify(graph: ir.Graph) -> tuple[Op, ...]:
-    """The operators in the order in which they run, the input first, heads left out.
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """A graph in the words of the placement rules.
+
+    Attributes:
+        ops: the operators in the order in which they run, the input first, heads left out.
+        makers: the node that makes each operator's result.
+    """
+
+    ops: tuple[Op, ...]
+    makers: dict[str, ir.Node]
+
+
+def classify(graph: ir.Graph) -> Classified:
+    """The operators of a graph.
 
     Raises:
-        ArtefactError: an operator that no integer runtime of ours has a form for; names the node.
+        ArtefactError: operators that no integer runtime of ours has a form for; names all of them.
     """
-    ops = [Op(name_of(graph.inputs[0]), "input")]
-    for node in graph:
-        if node.op_type in HEADS and node.domain == "":
-            _check_head(node)
-        else:
-            kind = _kind(node)
-            ops.append(Op(name_of(output(node)), kind, _activations(node, kind)))
-    if all(op.kind != "layer" for op in ops):
-        raise ArtefactError("the model has no layer with weights, so there is nothing to quantise", mend="is it the right file?")
-    _check_outputs(graph)
-    return tuple(ops)
+    return _Classifier(graph).run()
 
 
 def upper_bound(node: ir.Node) -> float:
@@ -63,86 +55,121 @@ def upper_bound(node: ir.Node) -> float:
     return float("inf") if bound is None else float(bound.item())
 
 
-def _kind(node: ir.Node) -> Kind:
-    decide = _KINDS.get(node.op_type) if node.domain == "" else None
-    if decide is None:
-        raise refuse(node, "has no integer form", f"replace it; supported are {_SUPPORTED}")
-    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
-        raise refuse(node, "has a second output that is read", "export the model without it")
-    return decide(node)
+def lower_bound(node: ir.Node) -> float:
+    """Where a Relu or Clip begins; minus infinity for none."""
+    if node.op_type == "Relu":
+        return 0.0
+    bound = floats(node, 1)
+    return float("-inf") if bound is None else float(bound.item())
 
 
-def _activations(node: ir.Node, kind: Kind) -> tuple[str, ...]:
-    wanted = len(node.inputs) if kind in ("add", "join") else 1
-    values = node.inputs[:wanted]
-    if any(value is None or constant(value) is not None for value in values):
-        raise refuse(
-            node, "reads a constant that is not part of a layer", "only factors and shifts behind a layer can be folded; move it there"
-        )
-    for index in range(wanted, len(node.inputs)):
-        if argument(node, index) is not None:
-            required(node, index, "parameter")
-    return tuple(name_of(value) for value in values if value is not None)
+@dataclass(slots=True)
+class _Classifier:
+    graph: ir.Graph
+    errors: list[ArtefactError] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
+    makers: dict[str, ir.Node] = field(default_factory=dict)
+    done: set[ir.Node] = field(default_factory=set)
+
+    def run(self) -> Classified:
+        self._input()
+        functions = functions_of(self.graph)
+        inside = {node for function in functions.values() for node in function.nodes} - functions.keys()
+        static = static_nodes(self.graph)
+        for node in self.graph:
+            if node in static or node in inside or node in self.done:
+                continue
+            try:
+                self._visit(node, functions.get(node))
+            except ArtefactError as error:
+                self.errors.append(error)
+        self._outputs(static)
+        if self.errors:
+            raise together(self.errors)
+        if all(op.kind != "layer" for op in self.ops):
+            raise ArtefactError("the model has no layer with weights, so there is nothing to quantise", mend="is it the right file?")
+        return Classified(tuple(self.ops), self.makers)
+
+    def _input(self) -> None:
+        names = ", ".join(name_of(value) for value in self.graph.inputs) or "none"
+        if len(self.graph.inputs) != 1:
+            what = f"the model has {len(self.graph.inputs)} inputs ({names}), and one is wanted"
+            self.errors.append(ArtefactError(what, mend="make the others constants"))
+            return
+        (value,) = self.graph.inputs
+        if value.shape is None or len(value.shape) < 2:
+            what = f"the input {names} has no shape with a batch dimension"
+            self.errors.append(ArtefactError(what, mend="export the model with the shape of its input"))
+        self.ops.append(Op(name_of(value), "input"))
+
+    def _visit(self, node: ir.Node, function: Function | None) -> None:
+        if function is not None:
+            self._add(node, "function", [function.source], not_negative=_is_not_negative(node))
+        elif node.domain == "" and node.op_type in HEADS and _is_head(node):
+            check(node)
+        elif node.domain == "" and node.op_type == "Cast" and _of_argmax(node):
+            return
+        elif node.domain == "" and node.op_type in CLIPS and is_clip(node):
+            self._clip(node)
+        else:
+            self._operator(node)
+
+    def _clip(self, node: ir.Node) -> None:
+        source = node.inputs[0]
+        alone = source is not None and source.is_graph_output() and len(source.uses()) == 1  # which is stored, too
+        kind: Kind = "function" if alone else "relu" if lower_bound(node) >= 0 else "clip"
+        self._add(node, kind, [source], not_negative=lower_bound(node) >= 0)
+
+    def _operator(self, node: ir.Node) -> None:
+        check(node)
+        kind = KINDS[node.op_type]
+        if node.op_type == "Resize" and text(node, "mode", "nearest") == "nearest":
+            kind = "view"
+        activations = [value for value in node.inputs if value is not None and constant(value) is None]
+        if kind in ("view", "pool", "mean", "layer"):
+            activations = activations[:1]
+        if kind == "layer" and is_helper(node):
+            kind = "norm"
+        if kind in ("add", "mul") and len(activations) < 2:
+            kind = "function"  # whose sign the constant decides
+        last = node
+        if (
+            kind in ("mul", "function")
+            and node.op_type in _TAKE_CLIPS
+            and is_clip(reader := sole_reader(output(node)))
+            and reader is not None
+        ):
+            last, kind = reader, "function"
+            self.done.add(reader)
+        self._add(last, kind, activations, not_negative=_is_not_negative(last))
+
+    def _add(self, node: ir.Node, kind: Kind, inputs: Sequence[ir.Value | None], *, not_negative: bool) -> None:
+        name = name_of(output(node))
+        self.ops.append(Op(name, kind, tuple(name_of(value) for value in inputs if value is not None), not_negative=not_negative))
+        self.makers[name] = node
+
+    def _outputs(self, static: dict[ir.Node, bool]) -> None:
+        for value in self.graph.outputs:
+            node = value.producer()
+            if node is None or node in static:
+                what = f"the output {name_of(value)!r} is computed by no operator"
+                self.errors.append(ArtefactError(what, mend="export the model with its layers"))
 
 
-def _layer(node: ir.Node) -> Kind:
-    required(node, 1, "weight")
-    return "layer"
+def _is_not_negative(node: ir.Node) -> bool:
+    return node.op_type in _NOT_NEGATIVE or (node.op_type == "Clip" and lower_bound(node) >= 0)
 
 
-def _clip(node: ir.Node) -> Kind:
-    low, high = floats(node, 1), floats(node, 2)
-    from_zero = low is not None and low.size == 1 and low.item() == 0.0
-    bounded = argument(node, 2) is None or (high is not None and high.size == 1 and high.item() > 0.0)
-    if not (from_zero and bounded):
-        raise refuse(node, "does not clip from 0 to a positive constant", "replace it by Relu or Relu6")
-    return "relu"
+def _is_head(node: ir.Node) -> bool:
+    made = output(node)
+    if node.op_type != "ArgMax":
+        return made.is_graph_output() and not made.uses()
+    readers = [user for user, _ in made.uses()]
+    return (made.is_graph_output() and not readers) or (len(readers) == 1 and readers[0].op_type == "Cast" and _of_argmax(readers[0]))
 
 
-def _pad(node: ir.Node) -> Kind:
-    value = constant(argument(node, 2))
-    if text(node, "mode", "constant") != "constant" or (value is not None and value.any()):
-        raise refuse(node, "pads with something other than zeros", "pad with zeros")
-    return "view"
-
-
-def _concat(node: ir.Node) -> Kind:
-    dimensions = rank(output(node))
-    if integer(node, "axis", 0) in (0, -(dimensions or 0)):
-        raise refuse(node, "concatenates along the batch", "concatenate channels, height or width")
-    return "join"
-
-
-def _always(kind: Kind) -> Callable[[ir.Node], Kind]:
-    return lambda _: kind
-
-
-_KINDS: Mapping[str, Callable[[ir.Node], Kind]] = {
-    "Conv": _layer,
-    "Gemm": _layer,
-    "Relu": _always("relu"),
-    "Clip": _clip,
-    "Add": _always("add"),
-    "Concat": _concat,
-    "Pad": _pad,
-    **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool"), _always("pool")),
-    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Transpose"), _always("view")),
-}
-
-
-def _check_head(node: ir.Node) -> None:
-    if output(node).uses() or not output(node).is_graph_output():
-        raise refuse(node, "is not at the end of the model", "an integer form exists only for the classifier's own softmax; remove it")
-
-
-def _check_outputs(graph: ir.Graph) -> None:
-    for value in graph.outputs:
-        node = value.producer()
-        if node is None:
-            raise ArtefactError(f"the output {name_of(value)!r} is computed by no operator", mend="export the model with its layers")
-        readers = [user.op_type for user, _ in value.uses()]
-        if node.op_type in ("Conv", "Gemm", "Add") and readers in (["Relu"], ["Clip"]) and sole_reader(value) is None:
-            raise ArtefactError(
-                f"{describe(node)} is an output of the model and has an activation behind it, so no integer runtime stores it",
-                mend="export the model without this output",
-            )
+def _of_argmax(cast: ir.Node) -> bool:
+    """Whether a Cast says in which type the places of an ArgMax are given."""
+    maker = cast.inputs[0].producer() if cast.inputs[0] is not None else None
+    to = cast.attributes["to"].as_int()
+    return maker is not None and maker.op_type == "ArgMax" and to in (6, 7) and output(cast).is_graph_output() and not output(cast).uses()

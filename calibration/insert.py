@@ -2,34 +2,46 @@
 
 A float tensor ``t`` is ``t_quantized`` as integers and ``t_dequantized`` after; where the range is narrower than its
 carrier an integer Clip stands between, and what goes into it is ``t_unclipped``. What is quantised on one edge only is
-``<t>_to_<reader>``. The tensors of one grid share its scale and zero point. Outputs of the graph keep their names.
+``<t>_to_<reader>``. The tensors of one grid share its scale and zero point. Outputs of the graph keep their names. Where a
+tensor of the model has such a name already, a number is put behind it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.calibration._nodes import LAYERS, constant, name_of, output
-from edgeq.calibration.graph import upper_bound
+from edgeq.calibration._nodes import LAYERS, channel_axis, constant, is_helper, name_of, output
+from edgeq.calibration.fixed import constant_grid
+from edgeq.calibration.graph import lower_bound, upper_bound
 from edgeq.calibration.grids import affine_parameters, integer_parameters
 from edgeq.calibration.layers import replace
+from edgeq.quant import QuantizedTensor
 from edgeq.saturation import pair_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from numpy.typing import NDArray
 
+    from edgeq.calibration.draft import Draft
+    from edgeq.calibration.graph import Classified
     from edgeq.placement import Op, Placement
-    from edgeq.quant import QuantizedTensor, QuantParams
+    from edgeq.quant import QuantParams
+
+
+_HELPER_BITS = 8  # of weights that no network has learnt, whatever the width of the layers around them
+
+_STORED_OPERANDS = frozenset(("Add", "Sub", "Mul", "MatMul", "PRelu"))
+"""Operators whose constant operands are stored as integers; one number beside an activation is part of a function instead."""
 
 
 def insert(
-    graph: ir.Graph,
-    ops: tuple[Op, ...],
+    draft: Draft,
+    classified: Classified,
     placement: Placement,
     grids: Mapping[str, QuantParams],
     *,
@@ -40,39 +52,42 @@ def insert(
     """Turn a float graph into a QDQ graph, in place.
 
     Args:
-        graph: the graph that ``ops`` were read from.
-        ops: its operators.
+        draft: the graph.
+        classified: its operators.
         placement: where grids stand.
         grids: the grid of each quantiser of ``placement``.
         per_channel: whether each output channel of a layer has its own weight scale.
         affine: one scale and zero point for the weights of a layer, whatever ``per_channel`` says.
         pair_safe: whether weight scales grow until no pair of products can saturate on x86 without VNNI.
     """
-    _Inserter(graph, ops, placement, grids, per_channel, affine, pair_safe).run()
+    _Inserter(draft, classified, placement, grids, per_channel, affine, pair_safe).run()
 
 
 class _Inserter:
     def __init__(
         self,
-        graph: ir.Graph,
-        ops: tuple[Op, ...],
+        draft: Draft,
+        classified: Classified,
         placement: Placement,
         grids: Mapping[str, QuantParams],
         per_channel: bool,
         affine: bool,
         pair_safe: bool,
     ) -> None:
-        self.graph, self.ops, self.placement, self.grids = graph, ops, placement, grids
+        self.draft, self.graph, self.classified = draft, draft.graph, classified
+        self.placement, self.grids = placement, grids
         self.per_channel, self.affine, self.pair_safe = per_channel, affine, pair_safe
         self.behind = dict(placement.tensors)  # tensor -> the grid it lies on; views join in as they are met
 
     def run(self) -> None:
-        nodes = {name_of(output(node)): node for node in self.graph}
-        for op in self.ops:
+        for node in tuple(self.graph):
+            if node.domain == "" and node.op_type in _STORED_OPERANDS:
+                self._store_operands(node)
+        for op in self.classified.ops:
             if op.kind == "input":
                 self._store(self.graph.inputs[0], op.name, moved=False)
                 continue
-            node = nodes[op.name]
+            node = self.classified.makers[op.name]
             self._requantize_inputs(op, node)
             if node.op_type in LAYERS:
                 self._store_parameters(op, node)
@@ -93,12 +108,12 @@ class _Inserter:
             if promised is value:
                 self.graph.outputs[index] = result
                 result.shape = value.shape
-                value.name, result.name = f"{name}_float", name
+                value.name, result.name = self.draft.values.fresh(f"{name}_float"), name
 
     def _requantize_inputs(self, op: Op, node: ir.Node) -> None:
         for index, tensor in enumerate(op.inputs):
             grid = self.placement.edges.get((op.name, index))
-            source = node.inputs[index]
+            source = None if grid is None else node.inputs[index]
             if grid is not None and source is not None:
                 node.replace_input_with(index, self._pair(source, f"{tensor}_to_{op.name}", grid, clip=True))
 
@@ -113,9 +128,9 @@ class _Inserter:
         steps.append(("DequantizeLinear", [scale, zero_point], "dequantized"))
         place, result = value.producer(), value
         for op_type, parameters, suffix in steps:
-            node = ir.node(op_type, [result, *parameters], name=f"{name}/{op_type}")
+            node = self.draft.node(op_type, [result, *parameters], f"{name}_{suffix}", name=f"{name}/{op_type}")
             result = output(node)
-            result.name, result.shape = f"{name}_{suffix}", value.shape
+            result.shape = value.shape
             result.type = ir.TensorType(ir.DataType.FLOAT if suffix == "dequantized" else ir.DataType[params.dtype.upper()])
             self._insert_behind(place, node)
             place = node
@@ -130,22 +145,38 @@ class _Inserter:
     def _store_parameters(self, op: Op, node: ir.Node) -> None:
         grid = self.placement.edges.get((op.name, 0)) or self.behind[op.inputs[0]]
         weight, bias = _float(node, 1), _float(node, 2) if len(node.inputs) > 2 else None
-        bits, scale, layer = self.placement.layers[op.name], self.grids[grid].scale, node.name or op.name
-        if self.affine:
-            integers = affine_parameters(weight, bias, scale, bits=bits, layer=layer)
+        axis = channel_axis(node)
+        rows = np.moveaxis(weight, axis, 0)
+        scale, layer, helps = self.grids[grid].scale, node.name or op.name, is_helper(node)
+        bits = _HELPER_BITS if helps else self.placement.layers[op.name]
+        if self.affine and not helps:
+            integers = affine_parameters(rows, bias, scale, bits=bits, layer=layer)
         else:
+            per_channel = self.per_channel or helps
             limit = pair_limit(self.grids[grid].qmax) if self.pair_safe and not _without_pairs(node, weight) else None
-            integers = integer_parameters(weight, bias, scale, bits=bits, per_channel=self.per_channel, layer=layer, pair_limit=limit)
-        node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", integers.weight))
+            integers = integer_parameters(rows, bias, scale, bits=bits, per_channel=per_channel, layer=layer, pair_limit=limit)
+        stored = _turned(integers.weight, axis)
+        node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", stored))
         if integers.bias is not None:
             node.replace_input_with(2, self._dequantized(node, f"{node.name}.bias", integers.bias))
 
+    def _store_operands(self, node: ir.Node) -> None:
+        """Put constant operands on a grid of their own."""
+        for index, value in enumerate(node.inputs):
+            array = constant(value)
+            if value is None or array is None or (array.size == 1 and node.op_type not in ("MatMul", "PRelu")):
+                continue
+            params = constant_grid(array)
+            integers = QuantizedTensor(params.quantize(array.astype(np.float32)), params)
+            node.replace_input_with(index, self._dequantized(node, name_of(value), integers))
+
     def _dequantized(self, node: ir.Node, name: str, tensor: QuantizedTensor) -> ir.Value:
-        stored = self._constant(f"{name}_quantized", tensor.values)
-        attributes = {} if tensor.params.axis is None else {"axis": tensor.params.axis}
-        reader = ir.node("DequantizeLinear", [stored, *self._grid(name, tensor.params)], attributes, name=f"{name}/DequantizeLinear")
+        stored = self.draft.constant(f"{name}_quantized", tensor.values)
+        attributes = [] if tensor.params.axis is None else [ir.AttrInt64("axis", tensor.params.axis)]
+        grid = self._grid(name, tensor.params, key=stored)
+        reader = self.draft.node("DequantizeLinear", [stored, *grid], f"{name}_dequantized", attributes, name=f"{name}/DequantizeLinear")
         result = output(reader)
-        result.name, result.type, result.shape = f"{name}_dequantized", ir.TensorType(ir.DataType.FLOAT), ir.Shape(tensor.values.shape)
+        result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(tensor.values.shape)
         self.graph.insert_before(node, reader)
         return result
 
@@ -153,19 +184,25 @@ class _Inserter:
         """Where the grid ends at or below the upper bound of a Clip, saturation is that bound, and Relu is enough."""
         params = self.grids[self.behind[op.name]]
         steps = np.rint(np.float32(upper_bound(node)) / params.scale) + params.zero_point
-        if node.op_type == "Relu" or steps < params.qmax:
+        if node.op_type == "Relu" or lower_bound(node) != 0 or steps < params.qmax:
             return node
-        return replace(self.graph, node, "Relu", [node.inputs[0]], {})
+        return replace(self.draft, node, "Relu", [node.inputs[0]], {})
 
-    def _grid(self, stem: str, params: QuantParams) -> tuple[ir.Value, ir.Value]:
-        return self._constant(f"{stem}_scale", params.scale), self._constant(f"{stem}_zero_point", params.zero_point.astype(params.dtype))
+    def _grid(self, stem: str, params: QuantParams, *, key: Hashable = None) -> tuple[ir.Value, ir.Value]:
+        scale, zero_point = params.scale, params.zero_point.astype(params.dtype)
+        return self._constant(f"{stem}_scale", scale, key), self._constant(f"{stem}_zero_point", zero_point, key)
 
-    def _constant(self, name: str, array: NDArray[np.generic]) -> ir.Value:
-        """An initialiser; the same name again is the same initialiser."""
-        if name not in self.graph.initializers:
-            tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
-            self.graph.register_initializer(ir.val(name, const_value=tensor))
-        return self.graph.initializers[name]
+    def _constant(self, name: str, array: NDArray[np.generic], key: Hashable = None) -> ir.Value:
+        """An initialiser, made once for each name and owner."""
+        return self.draft.constant(name, array, key=(name, key))
+
+
+def _turned(tensor: QuantizedTensor, axis: int) -> QuantizedTensor:
+    """Weights whose output channels are along the first axis, with these along another."""
+    if axis == 0:
+        return tensor
+    params = tensor.params if tensor.params.axis is None else dataclasses.replace(tensor.params, axis=axis)
+    return QuantizedTensor(np.ascontiguousarray(np.moveaxis(tensor.values, 0, axis)), params)
 
 
 def _without_pairs(node: ir.Node, weight: NDArray[np.float32]) -> bool:

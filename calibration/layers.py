@@ -1,7 +1,7 @@
-"""Brings layers and pooling into the two operators and the attributes that integer kernels have.
+"""Brings layers into the operators and attributes that integer kernels have.
 
-MatMul becomes Gemm, Gemm has its weight as (out, in) and no factors, a ConvTranspose of stride 1 becomes the Conv that it
-is, implicit padding becomes explicit, and a mean over height and width becomes GlobalAveragePool. All of it is exact.
+MatMul of a matrix becomes Gemm, Gemm has its weight as (out, in) and no factors, a ConvTranspose of stride 1 becomes the Conv
+that it is and any other has neither groups nor dilation, and implicit padding becomes explicit. All of it is exact.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from edgeq.calibration._nodes import (
     argument,
     constant,
     floats,
+    inherit,
     integer,
     ints,
     name_of,
@@ -22,8 +23,7 @@ from edgeq.calibration._nodes import (
     rank,
     real,
     refuse,
-    required,
-    set_constant,
+    shape_of,
     sole_reader,
     text,
 )
@@ -33,60 +33,67 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.calibration.draft import Draft
+
 _STATIC = "export the model with the size of its image fixed"
 
 
-def canonical_layers(model: ir.Model) -> None:
-    """Rewrite every node that has a canonical form, in place.
+def canonical_layers(draft: Draft) -> None:
+    """Rewrite every node that has a canonical form, in place; what has none stays, to be refused by its name.
 
     Raises:
-        ArtefactError: a layer's weights are not constant, or its attributes have no integer kernel; names the node.
+        ArtefactError: a layer's weights are not finite; names the node.
     """
-    graph = model.graph
-    _name_layers(graph)
-    for node in tuple(graph):
+    _name_layers(draft)
+    for node in tuple(draft.graph):
         rewrite = _REWRITES.get(node.op_type) if node.domain == "" else None
         if rewrite is not None:
-            rewrite(graph, node)
+            rewrite(draft, node)
 
 
-def replace(
-    graph: ir.Graph, old: ir.Node, op_type: str, inputs: list[ir.Value | None], attributes: Mapping[str, int | list[int]]
-) -> ir.Node:
+def replace(draft: Draft, old: ir.Node, op_type: str, inputs: list[ir.Value | None], attributes: Mapping[str, int | list[int]]) -> ir.Node:
     """Put another operator in the place of a node; its output keeps name, type and shape."""
     new = ir.node(op_type, inputs, dict(attributes), name=old.name)
+    inherit(new, old)
     was, now = output(old), output(new)
     name, now.type, now.shape = was.name, was.type, was.shape
-    graph.insert_before(old, new)
+    draft.graph.insert_before(old, new)
     was.replace_all_uses_with(now, replace_graph_outputs=True)
-    graph.remove(old, safe=True)
+    draft.graph.remove(old, safe=True)
     now.name = name
     return new
 
 
-def _name_layers(graph: ir.Graph) -> None:
+def _name_layers(draft: Draft) -> None:
     """A layer is called after its weight where that has the name of a module's parameter, so that names survive exporters."""
-    taken = {node.name for node in graph}
-    for node in graph:
+    for node in draft.graph:
         if node.op_type not in _WEIGHTED or len(node.inputs) < 2 or node.inputs[1] is None:
             continue
         module, _, parameter = name_of(node.inputs[1]).rpartition(".")
-        if module and parameter == "weight" and module not in taken:
-            taken.add(module)
-            node.name = module
+        if module and parameter == "weight" and module not in draft.nodes:
+            node.name = draft.nodes.fresh(module)
 
 
-def _conv(_: ir.Graph, node: ir.Node) -> None:
-    weight = required(node, 1, "weight")
-    own_constants(node, weight, floats(node, 2) if argument(node, 2) is None else required(node, 2, "bias"))
+def _constants(node: ir.Node) -> tuple[NDArray[np.float64], NDArray[np.float64] | None] | None:
+    """Weights and bias; None where the graph computes one of them."""
+    weight, bias = floats(node, 1), floats(node, 2)
+    return None if weight is None or (argument(node, 2) is not None and bias is None) else (weight, bias)
+
+
+def _conv(draft: Draft, node: ir.Node) -> None:
+    found = _constants(node)
+    if found is None:
+        return
+    weight, bias = found
     kernel = list(weight.shape[2:])
     strides, dilations = ints(node, "strides", [1] * len(kernel)), ints(node, "dilations", [1] * len(kernel))
-    pads = _explicit_pads(node, kernel, strides, dilations)
+    pads = explicit_pads(node, kernel, strides, dilations)
+    own_constants(draft, node, weight, bias)
     node.attributes.pop("auto_pad", None)
-    _write(node, {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads, "group": integer(node, "group", 1)})
+    write(node, {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads, "group": integer(node, "group", 1)})
 
 
-def own_constants(node: ir.Node, weight: NDArray[np.float64], bias: NDArray[np.float64] | None) -> None:
+def own_constants(draft: Draft, node: ir.Node, weight: NDArray[np.float64], bias: NDArray[np.float64] | None) -> None:
     """Weights and bias under the layer's own name, in float32: tied weights part here, since each layer gets its own scales.
 
     Raises:
@@ -101,15 +108,21 @@ def own_constants(node: ir.Node, weight: NDArray[np.float64], bias: NDArray[np.f
             raise refuse(
                 node, f"has a {what} that is not finite, or not once what follows is folded in", "look at the float model: it is broken"
             )
-        set_constant(node, index, f"{node.name}.{what}", single)
+        draft.set_constant(node, index, f"{node.name}.{what}", single)
 
 
-def _write(node: ir.Node, attributes: Mapping[str, int | list[int]]) -> None:
+def write(node: ir.Node, attributes: Mapping[str, int | list[int]]) -> None:
+    """Set attributes that are whole numbers or lists of them."""
     for name, value in attributes.items():
         node.attributes[name] = ir.AttrInt64s(name, value) if isinstance(value, list) else ir.AttrInt64(name, value)
 
 
-def _explicit_pads(node: ir.Node, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+def explicit_pads(node: ir.Node, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+    """The padding of a window operator in numbers, all that is before first.
+
+    Raises:
+        ArtefactError: it follows from the size of an image that is not known.
+    """
     mode = text(node, "auto_pad", "NOTSET")
     if mode == "NOTSET":
         return ints(node, "pads", [0] * (2 * len(kernel)))
@@ -127,80 +140,99 @@ def _explicit_pads(node: ir.Node, kernel: list[int], strides: list[int], dilatio
     return halves + rests if mode == "SAME_UPPER" else rests + halves
 
 
-def _pool(_: ir.Graph, node: ir.Node) -> None:
-    kernel = ints(node, "kernel_shape", [])
-    ones = [1] * len(kernel)
-    pads = _explicit_pads(node, kernel, ints(node, "strides", ones), ints(node, "dilations", ones))
-    node.attributes.pop("auto_pad", None)
-    _write(node, {"pads": pads})
-
-
-def _conv_transpose(graph: ir.Graph, node: ir.Node) -> None:
+def _conv_transpose(draft: Draft, node: ir.Node) -> None:
     """``ConvTranspose(u, K, pad p)`` of stride 1 is ``Conv(u, K', pad d (k - 1) - p)``, K' with channels swapped and kernel flipped."""
-    weight = required(node, 1, "weight")  # (in, out / group, ...)
+    found = _constants(node)
+    if found is None:
+        return
+    weight, bias = found  # (in, out / group, ...)
     kernel, group = list(weight.shape[2:]), integer(node, "group", 1)
     dilations = ints(node, "dilations", [1] * len(kernel))
     pads = [d * (k - 1) - p for p, k, d in zip(ints(node, "pads", [0] * 2 * len(kernel)), kernel * 2, dilations * 2, strict=True)]
     plain = text(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID") and "output_shape" not in node.attributes
     if set(ints(node, "strides", [1])) != {1} or any(ints(node, "output_padding", [0])) or not plain or min(pads) < 0:
-        raise refuse(node, "is no plain transposed convolution of stride 1, so no Conv computes it", "resize, then convolve")
+        _strided(draft, node, weight, bias)
+        return
     grouped = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:]).swapaxes(1, 2)
     flipped = np.flip(grouped.reshape(-1, *grouped.shape[2:]), axis=tuple(range(2, weight.ndim)))
-    conv = replace(graph, node, "Conv", list(node.inputs), {"dilations": dilations, "pads": pads, "group": group})
-    set_constant(conv, 1, f"{node.name}.weight", np.ascontiguousarray(flipped, np.float32))
-    _conv(graph, conv)
+    conv = replace(draft, node, "Conv", list(node.inputs), {"dilations": dilations, "pads": pads, "group": group})
+    draft.set_constant(conv, 1, f"{node.name}.weight", np.ascontiguousarray(flipped, np.float32))
+    _conv(draft, conv)
 
 
-def _gemm(_: ir.Graph, node: ir.Node) -> None:
-    if integer(node, "transA", 0):
-        raise refuse(node, "transposes its input", "export the model with a Transpose before it")
-    weight = required(node, 1, "weight")
+def _strided(draft: Draft, node: ir.Node, weight: NDArray[np.float64], bias: NDArray[np.float64] | None) -> None:
+    """Without groups and dilation, which no integer kernel has here: zeros stand between groups and between taps."""
+    group, taps = integer(node, "group", 1), weight.shape[2:]
+    dilations = ints(node, "dilations", [1] * len(taps))
+    if group > 1:
+        rows, columns = weight.shape[0] // group, weight.shape[1]
+        whole = np.zeros((weight.shape[0], columns * group, *taps))
+        for index in range(group):
+            own = slice(index * rows, (index + 1) * rows)
+            whole[own, index * columns : (index + 1) * columns] = weight[own]
+        weight = whole
+    spread = np.zeros((*weight.shape[:2], *((k - 1) * d + 1 for k, d in zip(taps, dilations, strict=True))))
+    taps_at = tuple(slice(None, None, step) for step in dilations)
+    spread[(slice(None), slice(None), *taps_at)] = weight
+    own_constants(draft, node, spread, bias)
+    write(node, {"kernel_shape": list(spread.shape[2:]), "group": 1, "dilations": [1] * len(taps)})
+
+
+def _gemm(draft: Draft, node: ir.Node) -> None:
+    if integer(node, "transA", 0) or constant(argument(node, 0)) is not None:
+        return
+    found = _constants(node)
+    if found is None:
+        _split_gemm(draft, node)
+        return
+    weight, bias = found
     weight = (weight if integer(node, "transB", 0) else weight.T) * real(node, "alpha", 1.0)
-    bias = None
-    if argument(node, 2) is not None:
-        bias = np.broadcast_to((required(node, 2, "bias") * real(node, "beta", 1.0)).reshape(-1), len(weight))
-    own_constants(node, weight, bias)
+    if bias is not None:
+        bias = bias * real(node, "beta", 1.0)
+        if bias.ndim == 2 and bias.shape[0] > 1:  # one for each sample
+            _split_gemm(draft, node)
+            return
+        bias = np.broadcast_to(bias.reshape(-1), len(weight))
+    own_constants(draft, node, weight, bias)
     node.attributes.clear()
-    _write(node, {"transB": 1})
+    write(node, {"transB": 1})
 
 
-def _matmul(graph: ir.Graph, node: ir.Node) -> None:
-    weight = required(node, 1, "second factor")
-    if weight.ndim != 2 or rank(node.inputs[0]) != 2:
-        raise refuse(node, "is no fully connected layer: its input has to be (samples, features)", "flatten its input first")
-    gemm = replace(graph, node, "Gemm", list(node.inputs), {})
-    _gemm(graph, gemm)
+def _split_gemm(draft: Draft, node: ir.Node) -> None:
+    """A product of two activations, or a sum with one: MatMul and Add."""
+    first, second, third = node.inputs[0], node.inputs[1], argument(node, 2)
+    if first is None or second is None:
+        return
+    if integer(node, "transB", 0):
+        shape, weight = shape_of(second), floats(node, 1)
+        if weight is not None:
+            second = draft.reals(node, "weight", weight.T)
+        else:
+            turned = None if shape is None else shape[::-1]
+            second = draft.add("Transpose", [second], node, "turned", shape=turned, attributes={"perm": [1, 0]})
+    result = draft.add("MatMul", [first, second], node, "product")
+    product = result.producer()
+    alpha, beta = real(node, "alpha", 1.0), real(node, "beta", 1.0)
+    if alpha != 1.0:
+        result = draft.add("Mul", [result, draft.reals(node, "alpha", np.array(alpha))], node, "scaled")
+    if third is not None:
+        if beta != 1.0:
+            third = draft.add("Mul", [third, draft.reals(node, "beta", np.array(beta))], node, "addend", shape=shape_of(third))
+        result = draft.add("Add", [result, third], node, "sum")
+    draft.finish(node, result)
+    if product is not None:
+        _matmul(draft, product)
 
 
-def _reduce_mean(graph: ir.Graph, node: ir.Node) -> None:
-    axes = constant(argument(node, 1))
-    dimensions = rank(node.inputs[0])
-    wanted = [] if axes is None or dimensions is None else sorted(int(axis) % dimensions for axis in axes.reshape(-1))
-    if dimensions is None or dimensions < 3 or wanted != list(range(2, dimensions)):
-        raise refuse(node, "does not average over height and width", "average over all spatial dimensions, or not at all")
-    keep = bool(integer(node, "keepdims", 1))
-    pooled = replace(graph, node, "GlobalAveragePool", [node.inputs[0]], {})
-    if not keep:
-        _flatten_behind(graph, pooled)
+def _matmul(draft: Draft, node: ir.Node) -> None:
+    weight = floats(node, 1)
+    if weight is None or weight.ndim != 2 or rank(node.inputs[0]) != 2 or constant(argument(node, 0)) is not None:
+        return
+    gemm = replace(draft, node, "Gemm", list(node.inputs), {})
+    _gemm(draft, gemm)
 
 
-def _flatten_behind(graph: ir.Graph, pooled: ir.Node) -> None:
-    value = output(pooled)
-    flatten = ir.node("Flatten", [value], {"axis": 1}, name=f"{pooled.name}_flatten")
-    flat = output(flatten)
-    flat.type, flat.shape, name = value.type, value.shape, name_of(value)
-    value.shape = None
-    graph.insert_after(pooled, flatten)
-    for user, index in tuple(value.uses()):
-        if user is not flatten:
-            user.replace_input_with(index, flat)
-    for index, result in enumerate(graph.outputs):
-        if result is value:
-            graph.outputs[index] = flat
-    value.name, flat.name = f"{name}_pooled", name
-
-
-def _pad(graph: ir.Graph, node: ir.Node) -> None:
+def _pad(draft: Draft, node: ir.Node) -> None:
     """Padding of height and width with zeros belongs to the convolution behind it, where integer kernels have it."""
     conv = sole_reader(output(node))
     pads, value = constant(argument(node, 1)), constant(argument(node, 2))
@@ -213,19 +245,16 @@ def _pad(graph: ir.Graph, node: ir.Node) -> None:
         return
     own = ints(conv, "pads", [0] * (2 * (len(begin) - 2)))
     conv.attributes.pop("auto_pad", None)
-    _write(conv, {"pads": [int(more) + less for more, less in zip([*begin[2:], *end[2:]], own, strict=True)]})
+    write(conv, {"pads": [int(more) + less for more, less in zip([*begin[2:], *end[2:]], own, strict=True)]})
     conv.replace_input_with(0, node.inputs[0])
-    graph.remove(node, safe=True)
+    draft.graph.remove(node, safe=True)
 
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_REWRITES: Mapping[str, Callable[[ir.Graph, ir.Node], None]] = {
+_REWRITES: Mapping[str, Callable[[Draft, ir.Node], None]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,
     "MatMul": _matmul,
-    "ReduceMean": _reduce_mean,
-    "AveragePool": _pool,
-    "MaxPool": _pool,
     "Pad": _pad,
 }

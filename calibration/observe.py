@@ -47,13 +47,13 @@ def observe(
     """
     value = model.graph.inputs[0]
     wanted = sorted({tensor for tensors in taps.values() for tensor in tensors} - {name_of(value)})
-    session = _session(_with_outputs(model, wanted))
+    session = session_of(_with_outputs(model, wanted))
     observers = {grid: make() for grid in taps}
     samples = 0
     for batch in batches:
         check_batch(batch, value)
-        for part in _parts(batch, value):
-            made = _run(session, wanted, name_of(value), part)
+        for part in parts(batch, value):
+            made = run(session, wanted, name_of(value), part)
             for grid, tensors in taps.items():
                 for tensor in tensors:
                     observers[grid].update(_finite(tensor, made[tensor]))
@@ -83,7 +83,7 @@ def check_batch(batch: NDArray[np.float32], value: ir.Value) -> None:
         raise ArtefactError(f"a calibration batch is {batch.dtype}, not float32", mend="convert it, scaled as in training")
 
 
-def _parts(batch: NDArray[np.float32], value: ir.Value) -> Iterator[NDArray[np.float32]]:
+def parts(batch: NDArray[np.float32], value: ir.Value) -> Iterator[NDArray[np.float32]]:
     """A batch as the model takes it: whole, or, where the model fixes the batch, in pieces, the last one filled up with repetitions."""
     size = value.shape[0] if value.shape is not None else None
     if not isinstance(size, int):
@@ -104,7 +104,12 @@ def _with_outputs(model: ir.Model, wanted: Sequence[str]) -> ir.Model:
     return copy
 
 
-def _session(model: ir.Model) -> onnxruntime.InferenceSession:
+def session_of(model: ir.Model) -> onnxruntime.InferenceSession:
+    """A float model in ONNX Runtime.
+
+    Raises:
+        ArtefactError: it cannot be loaded.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -115,9 +120,14 @@ def _session(model: ir.Model) -> onnxruntime.InferenceSession:
         raise ArtefactError(f"ONNX Runtime cannot load the float model: {error}", mend="export it again") from error
 
 
-def _run(
+def run(
     session: onnxruntime.InferenceSession, wanted: Sequence[str], name: str, part: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:
+    """Some tensors of a model, and what it was given, by name.
+
+    Raises:
+        ArtefactError: the model cannot be run.
+    """
     try:
         made = [np.asarray(values, np.float32) for values in session.run(list(wanted), {name: np.ascontiguousarray(part)})]
     except Exception as error:  # the runtime's errors share no class of their own

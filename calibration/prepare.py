@@ -1,8 +1,8 @@
 """Brings any float ONNX model into the one form the other passes know.
 
 Tools write the same network in many ways: old opsets, constants as nodes, Dropout and Identity left in, initialisers
-listed among the inputs. What comes out has the opset of the canonical form, initialisers for constants, a name for every
-value and node, known shapes, and one input.
+listed among the inputs, sizes that the graph computes. What comes out has the opset of the canonical form, initialisers
+for constants, a name for every value and node, and known shapes. Each node remembers what it was in the user's file.
 """
 
 from __future__ import annotations
@@ -11,35 +11,42 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from edgeq.calibration._nodes import argument, constant, free_name, name_of, output, refuse
-from edgeq.calibration.reshape import dynamic_batch_reshapes
+from edgeq.calibration._nodes import argument, constant, inherit, name_of, output, refuse, remember
+from edgeq.calibration.draft import Draft
+from edgeq.calibration.statics import settle
+from edgeq.calibration.upsample import keep_sampling
 from edgeq.errors import ArtefactError
+from edgeq.qdq_nodes import together
 from edgeq.qdq_qoperators import DYNAMIC, QOPERATORS
 
 OPSET = 21
 IR_VERSION = 10
+_IDLE = frozenset(("Identity", "Dropout", "Cast"))
 
 
 def prepare(model: ir.Model) -> ir.Model:
     """A new model that computes the same numbers, in the form described above.
 
     Raises:
-        ArtefactError: it has no operators or more than one input, is quantised already, or is too old to be converted.
+        ArtefactError: it has no operators, is quantised already, or is too old to be converted.
     """
     _check_operators(model)
-    prepared = ir.from_proto(_convert(_to_proto(_without_initializer_inputs(model))))
-    graph = prepared.graph
+    given = _without_initializer_inputs(model)
+    prepared = ir.from_proto(_convert(_to_proto(given)))
+    keep_sampling(prepared.graph, given.graph)
     passes.InlinePass()(prepared)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(prepared)
-    for node in tuple(graph):
-        if node.op_type == "Dropout":
+    for node in tuple(prepared.graph):
+        if node.domain == "" and node.op_type == "Dropout":
             _drop(node)
     passes.IdentityEliminationPass()(prepared)
     passes.RemoveUnusedNodesPass()(prepared)
-    dynamic_batch_reshapes(prepared)
-    passes.NameFixPass()(prepared)
-    _check_boundary(graph)
-    return _with_shapes(prepared)
+    prepared = _with_shapes(prepared)
+    _label(prepared.graph, given.graph)
+    _name_nodes(prepared.graph, given.graph)
+    settle(prepared, Draft(prepared.graph))
+    passes.RemoveUnusedNodesPass()(prepared)
+    return prepared
 
 
 def _without_initializer_inputs(model: ir.Model) -> ir.Model:
@@ -52,13 +59,20 @@ def _without_initializer_inputs(model: ir.Model) -> ir.Model:
 def _check_operators(model: ir.Model) -> None:
     if not len(model.graph):
         raise ArtefactError("the model has no operators", mend="export the network itself, not only its parameters")
+    for value in model.graph.inputs:
+        if not value.is_initializer() and value.dtype not in (None, ir.DataType.FLOAT):
+            what = f"the input {name_of(value)!r} is {value.dtype}, not float32"
+            raise ArtefactError(what, mend="export the model with float32 inputs")
+    errors = []
     for node in model.graph:
         if node.op_type in {"QuantizeLinear", "DequantizeLinear"} | QOPERATORS:
             raise refuse(node, "is quantised already", "calibrate the float model, or use this file as the quantised artefact it is")
         if node.op_type in DYNAMIC:
             raise refuse(node, "is quantised already, with scales that are found as it runs", "calibrate the float model it was made from")
         if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
-            raise refuse(node, "holds a graph of its own", "export the model without control flow")
+            errors.append(refuse(node, "holds a graph of its own", "export the model without control flow"))
+    if errors:
+        raise together(errors)
 
 
 def _to_proto(model: ir.Model) -> onnx.ModelProto:
@@ -99,6 +113,46 @@ def _with_shapes(model: ir.Model) -> ir.Model:
     return inferred
 
 
+def _label(graph: ir.Graph, given: ir.Graph) -> None:
+    """Let each node remember the node of the file that it is, or that it helps to compute where a conversion made it."""
+    owners = {name_of(value): _owner(node) for node in given for value in node.outputs}
+    for node in graph:
+        owner = next((owners[name_of(value)] for value in node.outputs if name_of(value) in owners), None)
+        if owner is not None:
+            remember(node, owner.op_type, owner.name or name_of(output(owner)))
+    for node in reversed(tuple(graph)):
+        if not any(name_of(value) in owners for value in node.outputs):
+            reader = next((user for value in node.outputs for user, _ in value.uses()), None)
+            if reader is not None:
+                inherit(node, reader)
+
+
+def _owner(node: ir.Node) -> ir.Node:
+    """The node itself, or what computes in its place where it does nothing in inference."""
+    while node.op_type in _IDLE and node.inputs and node.inputs[0] is not None and (source := node.inputs[0].producer()) is not None:
+        node = source
+    return node
+
+
+def _name_nodes(graph: ir.Graph, given: ir.Graph) -> None:
+    """Give each node the name that it has in the file, or that of what it makes; values that a conversion made are called after it.
+
+    Names of layers become names of weights, so no two may be equal.
+    """
+    names = {name_of(value): _owner(node).name for node in given for value in node.outputs}
+    for node in graph:
+        node.name = ""
+    draft = Draft(graph)
+    for node in reversed(tuple(graph)):
+        made = output(node)
+        if name_of(made) not in names:
+            reader = next((user for user, _ in made.uses()), node)
+            made.name = draft.values.fresh(f"{name_of(output(reader))}_{node.op_type.lower()}")
+    for node in graph:
+        made = output(node)
+        node.name = draft.nodes.fresh(names.get(name_of(made)) or name_of(made))
+
+
 def _drop(node: ir.Node) -> None:
     """Turn a Dropout, which does nothing in inference, into the Identity that it is."""
     training = constant(argument(node, 2))
@@ -116,17 +170,3 @@ def _drop(node: ir.Node) -> None:
     result.replace_all_uses_with(new, replace_graph_outputs=True)
     node.graph.remove(node, safe=True)
     new.name = name
-
-
-def _check_boundary(graph: ir.Graph) -> None:
-    names = ", ".join(name_of(value) for value in graph.inputs) or "none"
-    if len(graph.inputs) != 1:
-        raise ArtefactError(f"the model has {len(graph.inputs)} inputs ({names}), and one is wanted", mend="make the others constants")
-    if graph.inputs[0].dtype != ir.DataType.FLOAT:
-        raise ArtefactError(f"the input {names} is {graph.inputs[0].dtype}, not float32", mend="export the model with a float32 input")
-    if graph.inputs[0].shape is None or len(graph.inputs[0].shape) < 2:
-        raise ArtefactError(f"the input {names} has no shape with a batch dimension", mend="export the model with the shape of its input")
-    taken: set[str] = set()
-    for node in graph:  # names of layers become names of weights, so no two may be equal
-        node.name = free_name(node.name or name_of(output(node)), taken)
-        taken.add(node.name)

@@ -7,16 +7,28 @@ from typing import TYPE_CHECKING
 import onnx_ir.passes.common as passes
 
 import edgeq
-from edgeq.calibration.fold import fold
+from edgeq.calibration.affine import affine_layers
+from edgeq.calibration.arithmetic import plain_arithmetic, plain_clips
+from edgeq.calibration.averages import averages_as_layers
+from edgeq.calibration.draft import Draft
+from edgeq.calibration.fixed import prescribe
+from edgeq.calibration.fold import AFFINE, fold
+from edgeq.calibration.functions import functions_of
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import activation_grid
 from edgeq.calibration.insert import insert
 from edgeq.calibration.layers import canonical_layers
+from edgeq.calibration.moves import plain_moves
 from edgeq.calibration.observe import observe
 from edgeq.calibration.observers import observer_factory
+from edgeq.calibration.pools import plain_pools
 from edgeq.calibration.prepare import prepare
+from edgeq.calibration.resizing import plain_resizes, resizes_as_products
+from edgeq.calibration.same import checked
+from edgeq.calibration.tokens import tokens_as_images
 from edgeq.errors import UsageError
 from edgeq.placement import place
+from edgeq.qdq import read_qdq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,19 +42,42 @@ if TYPE_CHECKING:
 
 
 def fold_onnx(model: ir.Model) -> ir.Model:
-    """The float model as it is quantised: canonical layers, everything folded that integer kernels have no operator for.
+    """The float model in canonical operators, everything folded that integer kernels have no operator for.
 
     Args:
         model: any float model; left as it is.
 
     Raises:
-        ArtefactError: it cannot be brought to the canonical form.
+        ArtefactError: it is broken, quantised already, or too old to be converted.
     """
     folded = prepare(model)
-    canonical_layers(folded)
-    fold(folded)
+    _fold(Draft(folded.graph))
     passes.RemoveUnusedNodesPass()(folded)
     return folded
+
+
+def _fold(draft: Draft) -> None:
+    plain_moves(draft)
+    plain_clips(draft)
+    plain_pools(draft)
+    plain_resizes(draft)
+    canonical_layers(draft)
+    fold(draft)
+
+
+def _integer_form(draft: Draft) -> None:
+    """What needs other operators in integers than in float."""
+    averages_as_layers(draft)
+    resizes_as_products(draft)
+    tokens_as_images(draft)
+    plain_arithmetic(draft, _together(draft.graph))
+    affine_layers(draft, _together(draft.graph))
+
+
+def _together(graph: ir.Graph) -> set[ir.Node]:
+    """The nodes of functions of one tensor that are more than factors and shifts."""
+    functions = functions_of(graph).values()
+    return {node for each in functions if any(node.op_type not in AFFINE for node in each.nodes) for node in each.nodes}
 
 
 def quantize_onnx(
@@ -87,12 +122,17 @@ def quantize_onnx(
     make = observer if callable(observer) else observer_factory(observer)
     found_by = type(make()).__name__ if callable(observer) else observer
     quantized = fold_onnx(model)
-    ops = classify(quantized.graph)
-    placement = place(ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits)
-    observers, samples = observe(quantized, batches, _taps(ops, placement), make, progress)
-    grids = {name: activation_grid(spec, *observers[name].range()) for name, spec in placement.grids.items()}
-    insert(quantized.graph, ops, placement, grids, per_channel=per_channel, affine=affine, pair_safe=pair_safe)
+    draft = Draft(quantized.graph)
+    _integer_form(draft)
     passes.RemoveUnusedNodesPass()(quantized)
+    classified = classify(quantized.graph)
+    placement = place(classified.ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits)
+    observers, samples = observe(quantized, checked(model, quantized, batches), _taps(classified.ops, placement), make, progress)
+    grids = {name: activation_grid(spec, *observers[name].range()) for name, spec in placement.grids.items()}
+    prescribe(grids, placement, classified.makers)
+    insert(draft, classified, placement, grids, per_channel=per_channel, affine=affine, pair_safe=pair_safe)
+    passes.RemoveUnusedNodesPass()(quantized)
+    read_qdq(quantized)  # as an exporter will: what it does not take for integers is told now
     _describe(
         quantized, f"{weight_bits}W/{act_bits}A integer{', affine weights' if affine else ''}", f"{data}; {samples} samples; {found_by}"
     )

@@ -26,11 +26,13 @@ def raw_images(data_dir: Path, split: str) -> tuple[NDArray[np.float32], NDArray
         return content["images"].transpose(0, 3, 1, 2).astype(np.float32), content["labels"]
 
 
-def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """The exact two-sided p-value that the two answer right equally often, from the samples on which only one does."""
+def loses(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """The exact p-value that the second answers right as often as the first, from the samples on which only one does.
+
+    It counts losses only: a calibrated model that happens to answer more of them right has kept its accuracy.
+    """
     lost, won = int((first & ~second).sum()), int((~first & second).sum())
-    tail = sum(comb(lost + won, k) for k in range(min(lost, won) + 1)) / float(2 ** (lost + won))
-    return min(1.0, 2.0 * tail)
+    return sum(comb(lost + won, k) for k in range(lost, lost + won + 1)) / float(2 ** (lost + won))
 
 
 @pytest.mark.parametrize("observer", ["minmax", "percentile", "minmax-percentile"])
@@ -43,7 +45,7 @@ def test_resnet8_keeps_its_accuracy(observer: Any, data_dir: Path, run: Run) -> 
     float_model = load_float(path)
     right = [_answers(model, images, name) == labels for model in (float_model, made)]
     assert right[0].mean() == pytest.approx(0.878)
-    assert mcnemar(*right) > 0.05
+    assert loses(*right) > 0.025
     assert abs(right[0].mean() - right[1].mean()) <= 0.02
 
 
@@ -61,12 +63,13 @@ def _answers(model: ir.Model, images: NDArray[np.float32], name: str) -> NDArray
     return answers
 
 
-def test_mcnemar_counts_only_the_pairs_that_differ() -> None:
+def test_only_losses_count() -> None:
     agree = np.ones(400, bool)
     half = np.arange(400) % 2 == 0
-    assert mcnemar(agree, agree) == 1.0
-    assert mcnemar(agree, half) < 1e-20
-    assert mcnemar(half, ~half) == 1.0
+    assert loses(agree, agree) == 1.0
+    assert loses(agree, half) < 1e-20
+    assert loses(half, agree) == 1.0
+    assert 0.4 < loses(half, ~half) < 0.6
 
 
 def test_a_file_is_calibrated(stable_net: ir.Model, images: NDArray[np.float32], tmp_path: Path, run: Run) -> None:

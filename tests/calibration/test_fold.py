@@ -172,21 +172,6 @@ def test_a_factor_on_a_tensor_that_others_read_is_not_folded(build: Build, run: 
     assert_same(run, model, folded, rng.normal(size=(2, 3, 4, 4)).astype(np.float32))
 
 
-@pytest.mark.parametrize(
-    ("op", "attributes", "message"),
-    [
-        ("ConvTranspose", {"strides": [2, 2]}, "no plain transposed convolution"),
-        ("ReduceMean", {"keepdims": 1}, "does not average over height and width"),
-    ],
-)
-def test_what_has_no_exact_form_is_refused_by_name(op: str, attributes: dict[str, Any], message: str, build: Build) -> None:
-    inputs = ["x", "w"] if op == "ConvTranspose" else ["x"]
-    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node(op, ["r", *inputs[1:]], ["y"], name="culprit", **attributes)]
-    model = build(nodes, {"w": np.ones((3, 3, 2, 2), np.float32)}, ["n", 3, 8, 8])
-    with pytest.raises(ArtefactError, match=f"culprit.*{message}"):
-        fold_onnx(model)
-
-
 def test_a_fold_that_leaves_float32_is_refused(build: Build) -> None:
     norm = {name: np.full(3, value, np.float32) for name, value in (("g", 1.0), ("b", 0.0), ("m", 0.0), ("v", -1.0))}
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("BatchNormalization", ["c", *norm], ["y"])]
