@@ -105,7 +105,7 @@ def _variants(case: Case) -> dict[str, ir.Model]:
 
     plain = calibrated()
     unsigned = to_dialect(plain, VNNI)
-    store_uint8(unsigned, None)
+    store_uint8(unsigned)
     return {
         "int8": to_dialect(plain, VNNI),
         "portable": to_dialect(plain, CANONICAL),

@@ -12,7 +12,7 @@ import numpy as np
 from edgeq.artefact import detect
 from edgeq.data import batches
 from edgeq.dialect import CANONICAL
-from edgeq.errors import EdgeqError
+from edgeq.errors import ArtefactError, EdgeqError
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.results import LayerSaturation, PairSaturation
 from edgeq.target import TARGETS
@@ -62,20 +62,29 @@ def saturates_here(capabilities: Capabilities, machine: Machine | None = None) -
 def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSaturation, ...]:
     """The layers of a file that could saturate on a target where it runs on x86 without VNNI; none for formats other than ONNX.
 
+    Where the graph cannot be read as a whole, each layer is judged by itself, by the whole range of its input's type.
+
     Raises:
-        ArtefactError: the file is missing or broken, or its graph cannot be read.
+        ArtefactError: the file is missing or broken.
     """
     if capabilities.saturating_pairs == "never" or detect(artefact) != "onnx":
         return ()
     from edgeq.exporters.onnx import read_as_written
     from edgeq.qdq import read_qdq
+    from edgeq.qdq_from_qoperator import as_qdq
+    from edgeq.qdq_layers import layers_of
     from edgeq.qdq_x86 import on_x86
     from edgeq.saturation import pair_sums
 
     order = capabilities.saturating_pairs
     source = read_as_written(artefact)
-    graph = read_qdq(source, islands=True)
-    exact = on_x86(source, graph).exact(graph) if order == "across" else frozenset[str]()  # ONNX Runtime's own choice of kernels
+    exact = frozenset[str]()
+    try:
+        graph = read_qdq(source, islands=True)
+    except ArtefactError:
+        graph = layers_of(as_qdq(source))
+    else:
+        exact = on_x86(source, graph).exact(graph) if order == "across" else exact  # ONNX Runtime's own choice of kernels
     found = pair_sums(graph, order)
     return tuple(LayerSaturation.of(sums) for sums in found if sums.can_saturate and sums.tensor not in exact)
 

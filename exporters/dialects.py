@@ -22,7 +22,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporters.explicit import add_kernel_shapes, check_channel_axes, float_biases, give_views_their_grid, own_grids, with_zero_points
 from edgeq.exporters.narrow import bound_between, bound_reals, reads_integers
 from edgeq.exporters.opsets import to_opset
-from edgeq.exporters.portable import saturating_layers, store_int8, store_uint8
+from edgeq.exporters.portable import saturating_layers, store_int8, store_portable
 from edgeq.exporters.ranges import bounded_below, carrier_of, moved_from, range_of, zero_of
 from edgeq.graph_editor import GraphEditor
 from edgeq.qdq_nodes import constant_of, title
@@ -55,7 +55,7 @@ def in_dialect(model: ir.Model, dialect: Dialect) -> tuple[ir.Model, tuple[PairS
     store_int8(copy)
     layers = saturating_layers(copy)
     if dialect.weights != "int8":
-        store_uint8(copy, layers)
+        store_portable(copy, layers)
     check_channel_axes(copy.graph)
     quantizers = [node for node in copy.graph if node.op_type == "QuantizeLinear" and _is_activation(node)]
     sources = {node: source for node in quantizers if (source := moved_from(node)) is not None}

@@ -15,8 +15,9 @@ from edgeq.errors import ArtefactError
 from edgeq.exporters.ranges import VIEWS
 from edgeq.graph_editor import GraphEditor
 from edgeq.qdq import read_qdq
+from edgeq.qdq_layers import layer_of
 from edgeq.qdq_nodes import constant_of, stripped
-from edgeq.saturation import pair_sums
+from edgeq.saturation import pair_sums, pair_sums_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,16 +43,27 @@ def store_int8(model: ir.Model) -> None:
     _shift(model.graph, nodes, ir.DataType.INT8, -_SHIFT)
 
 
-def store_uint8(model: ir.Model, layers: tuple[PairSums, ...] | None) -> None:
-    """Store the int8 weights of some layers as uint8 with zero point 128; ``model`` is changed.
+def store_uint8(model: ir.Model) -> None:
+    """Store all int8 weights as uint8 with zero point 128; ``model`` is changed.
 
     Args:
         model: a QDQ model whose zero points are initialisers.
-        layers: whose weights; None for those of all layers.
     """
-    wanted = None if layers is None else {layer.weight for layer in layers}
+    _shift(model.graph, _weights(model.graph, ir.DataType.INT8), ir.DataType.UINT8, _SHIFT)
+
+
+def store_portable(model: ir.Model, layers: tuple[PairSums, ...] | None) -> None:
+    """Store the int8 weights that can saturate as uint8 with zero point 128; ``model`` is changed.
+
+    Args:
+        model: a QDQ model whose zero points are initialisers.
+        layers: whose weights those are, as :func:`saturating_layers` tells; where it cannot, the weights keep int8 of which all
+            readers can be told to be safe by themselves.
+    """
+    risky = None if layers is None else {layer.weight for layer in layers}
     nodes = _weights(model.graph, ir.DataType.INT8)
-    _shift(model.graph, [node for node in nodes if wanted is None or _stored_name(node) in wanted], ir.DataType.UINT8, _SHIFT)
+    chosen = [node for node in nodes if (not _is_safe(node) if risky is None else _stored_name(node) in risky)]
+    _shift(model.graph, chosen, ir.DataType.UINT8, _SHIFT)
 
 
 def _weights(graph: ir.Graph, dtype: ir.DataType) -> list[ir.Node]:
@@ -67,6 +79,12 @@ def _stored_as(dequantizer: ir.Node, dtype: ir.DataType) -> bool:
 def _stored_name(dequantizer: ir.Node) -> str:
     value = dequantizer.inputs[0]
     return "" if value is None else stripped(value.name or "")
+
+
+def _is_safe(dequantizer: ir.Node) -> bool:
+    """Whether no input of the layers that read stored weights can make a pair of their products saturate."""
+    layers = [layer_of(reader) if index == 1 else None for reader, index in dequantizer.outputs[0].uses()]
+    return all(layer is not None and ((sums := pair_sums_of(layer)) is None or not sums.can_saturate) for layer in layers)
 
 
 def _is_weight(node: ir.Node) -> bool:

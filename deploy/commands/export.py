@@ -169,7 +169,10 @@ def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
 
     for each in written:
         if each.saturating is None:
-            console.write(f"{each.path}: the graph cannot be read as integers, so all of its weights are uint8, exact on every processor")
+            console.write(
+                f"{each.path}: the graph cannot be read as integers as a whole, so weights are uint8, exact on every processor, "
+                "except in layers that cannot saturate whatever they read"
+            )
         elif each.saturating and each.unsigned:
             console.write(
                 f"{each.path}: {len(each.saturating)} layers have uint8 weights, since pairs of products could saturate on x86 without "

@@ -73,8 +73,35 @@ def pair_sums(graph: QdqGraph, order: Order = "either") -> tuple[PairSums, ...]:
     Left out is what other kernels compute exactly: uint8 weights, depthwise and transposed convolutions, products of two
     activations, wider types.
     """
-    found = (_of(op, order) for op in graph.ops)
+    found = (pair_sums_of(op, order) for op in graph.ops)
     return tuple(sums for sums in found if sums is not None)
+
+
+def pair_sums_of(op: QdqOp, order: Order = "either") -> PairSums | None:
+    """What pairs of one layer can come to; None for what is left out of :func:`pair_sums`."""
+    data = op.inputs[0] if op.inputs else None
+    if op.op_type not in ("Conv", "Gemm", "MatMul") or not isinstance(data, QdqTensor) or not _in_bytes(data):
+        return None
+    second = op.inputs[1]
+    if not isinstance(second, QdqConstant) or second.params is None or second.params.dtype != "int8":
+        return None
+    rows = _rows(op, second.values, order)
+    if rows is None:
+        return None
+    low, high = _unsigned(data)
+    ends = np.stack([rows * low, rows * high])
+    least, most = np.add(*neighbours(ends.min(0))), np.add(*neighbours(ends.max(0)))
+    beyond = (most > PAIR_RANGE[1]) | (least < PAIR_RANGE[0])
+    return PairSums(
+        layer=op.name,
+        tensor=op.output.name,
+        op_type=op.op_type,
+        weight=second.name,
+        least=int(least.min(initial=0)),
+        greatest=int(most.max(initial=0)),
+        pairs=int(beyond.sum()),
+        total=beyond.size,
+    )
 
 
 def pair_limit(largest: int) -> int | None:
@@ -135,32 +162,6 @@ def in_kernel_order(weights: NDArray[Any], order: Order = "either") -> NDArray[A
     if order == "within":
         return within
     return np.concatenate([np.pad(across, ((0, 0), (0, across.shape[1] % 2))), within], axis=1)
-
-
-def _of(op: QdqOp, order: Order) -> PairSums | None:
-    data = op.inputs[0] if op.inputs else None
-    if op.op_type not in ("Conv", "Gemm", "MatMul") or not isinstance(data, QdqTensor) or not _in_bytes(data):
-        return None
-    second = op.inputs[1]
-    if not isinstance(second, QdqConstant) or second.params is None or second.params.dtype != "int8":
-        return None
-    rows = _rows(op, second.values, order)
-    if rows is None:
-        return None
-    low, high = _unsigned(data)
-    ends = np.stack([rows * low, rows * high])
-    least, most = np.add(*neighbours(ends.min(0))), np.add(*neighbours(ends.max(0)))
-    beyond = (most > PAIR_RANGE[1]) | (least < PAIR_RANGE[0])
-    return PairSums(
-        layer=op.name,
-        tensor=op.output.name,
-        op_type=op.op_type,
-        weight=second.name,
-        least=int(least.min(initial=0)),
-        greatest=int(most.max(initial=0)),
-        pairs=int(beyond.sum()),
-        total=beyond.size,
-    )
 
 
 def _in_bytes(tensor: QdqTensor) -> bool:

@@ -1,0 +1,56 @@
+"""The layers of a QDQ model one by one, for a model whose graph cannot be read as a whole.
+
+What a layer reads is known from the dequantiser in front of it, whatever the rest of the graph is. Less is known than
+:func:`edgeq.qdq.read_qdq` finds: the range of an input is that of its type, and nothing has a shape.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.errors import ArtefactError
+from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqTensor
+from edgeq.qdq_nodes import attributes_of, constant_of, grid_of, stripped, title
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_KEEPS_RANGE = (MOVES - {"Concat", "ResizeNearest"}) | {"Identity", "Relu", "Clip"}
+
+
+def layers_of(model: ir.Model) -> QdqGraph:
+    """The layers that can be read by themselves, in the order of the file; neither what is between them nor inputs and outputs."""
+    found = (layer_of(node) for node in model.graph)
+    return QdqGraph(tuple(op for op in found if op is not None), (), (), dynamic_batch=False, metadata={})
+
+
+def layer_of(node: ir.Node) -> QdqOp | None:
+    """A node as a layer of stored weights that reads a quantised tensor; None where it cannot be told to be one.
+
+    The output of the operator is its input's tensor under another name: nothing is known of it.
+    """
+    if node.domain != "" or node.op_type not in _LAYERS or len(node.inputs) < 2:
+        return None
+    data, weights = _dequantizer(node.inputs[0]), _dequantizer(node.inputs[1])
+    stored = None if weights is None or weights.inputs[0] is None else weights.inputs[0]
+    if data is None or weights is None or stored is None or weights.outputs[0] is not node.inputs[1]:
+        return None
+    try:
+        grid, values = grid_of(data), constant_of(stored)
+        if values is None:
+            return None
+        read, made = (QdqTensor(stripped(value.name or ""), (), grid, grid.qmin, grid.qmax) for value in (data.outputs[0], node.outputs[0]))
+        constant = QdqConstant(stripped(stored.name or ""), values, grid_of(weights))
+        return QdqOp(node.op_type, title(node), (read, constant), made, attributes_of(node, ()))
+    except ArtefactError:
+        return None
+
+
+def _dequantizer(value: ir.Value | None) -> ir.Node | None:
+    """The DequantizeLinear whose numbers a value holds, moved or clipped at most."""
+    while value is not None and (node := value.producer()) is not None:
+        if node.op_type == "DequantizeLinear":
+            return node
+        value = node.inputs[0] if node.domain == "" and node.op_type in _KEEPS_RANGE else None
+    return None
