@@ -87,7 +87,8 @@ def test_weights_with_a_reader_of_which_nothing_is_known_are_uint8() -> None:
     for index, reader in enumerate(("Gemm", "Mul")):
         model = unreadable()
         constant = next(node for node in model.graph.node if "dense.weight" in node.output)
-        extra = helper.make_node(reader, ["raw", constant.output[0]], ["more"], **({"transB": 1} if reader == "Gemm" else {}))
+        attributes: dict[str, Any] = {"transB": 1} if reader == "Gemm" else {}
+        extra = helper.make_node(reader, ["raw", constant.output[0]], ["more"], **attributes)
         model.graph.node.append(extra)
         model.graph.input.append(helper.make_tensor_value_info("raw", TensorProto.FLOAT, [5, 64]))
         model.graph.output.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, None))
