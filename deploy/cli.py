@@ -4,6 +4,7 @@ Nothing heavy is imported here or in the command modules, so that help answers a
 """
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -32,10 +33,9 @@ from edgeq.deploy.commands import (
     targets,
     train,
 )
-from edgeq.errors import EdgeqError
+from edgeq.errors import EdgeqError, Interrupted
 
 _REFUSED = cast("type[Exception]", typer.BadParameter.__base__)  # what typer raises for a wrong flag, command or value
-_INTERRUPTED = 130
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = typer.main.get_command(app).main(list(arguments), prog_name="edgeq", standalone_mode=False, obj=state)
     except (KeyboardInterrupt, typer.Abort):
-        code = _INTERRUPTED
+        code = Interrupted.exit_code
     except EdgeqError as error:
         _trace(state)
         console.note(f"edgeq: {error}")
@@ -102,14 +102,16 @@ def run(arguments: Sequence[str]) -> int:
         _trace(state)
         console.note(_bug(error))
         return EdgeqError.exit_code
-    if code == _INTERRUPTED:
-        console.note("edgeq: interrupted\n  mend: give the same command again")
+    if code == Interrupted.exit_code:
+        console.note(f"edgeq: {Interrupted()}")
     return code if isinstance(code, int) else 0
 
 
 def main() -> None:
-    """The console script ``edgeq``."""
-    sys.exit(run(sys.argv[1:]))
+    """What ``edgeq`` runs once it is imported."""
+    code = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said; runtimes that are taken down have nothing to add
+    sys.exit(code)
 
 
 def _trace(state: State) -> None:

@@ -1,6 +1,8 @@
 """Work on several small networks at once, one a core: a network of this size keeps no second thread busy.
 
-Each run has a process and a thread of its own, so its result is the same however many run beside it.
+Each run has a process and a thread of its own, so its result is the same however many run beside it. A terminal sends Ctrl-C to all
+processes at once; those of a fleet never hear it, and the one that started them asks them to stop: whatever they are at,
+importing as well, nothing is half done and nothing is said twice.
 """
 
 from __future__ import annotations
@@ -9,13 +11,13 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeq.errors import EdgeqError, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
@@ -35,8 +37,8 @@ _STOP: list[Event] = []  # in a worker: the one event that asks all of them to s
 class Fleet:
     """Processes that wait for work, as :func:`fleet` starts them."""
 
-    def __init__(self, pool: ProcessPoolExecutor, stop: Event, steps: MutableMapping[str, float]) -> None:
-        self._pool, self._stop, self._steps = pool, stop, steps
+    def __init__(self, pool: ProcessPoolExecutor, steps: MutableMapping[str, float]) -> None:
+        self._pool, self._steps = pool, steps
 
     def train(
         self,
@@ -60,10 +62,10 @@ class Fleet:
             Folder to result, in the order of ``runs``.
 
         Raises:
-            Interrupted: Ctrl-C; every run has saved where it stands.
             EdgeqError: whatever the first run that failed raised.
         """
-        futures = {self._pool.submit(_train, recipe, source, path, overwrite, self._steps): path for path, recipe in runs.items()}
+        work = [(recipe, source, path, overwrite, self._steps) for path, recipe in runs.items()]
+        futures = dict(zip(self._submit(_train, work), runs, strict=True))
         total = sum(recipe.epochs for recipe in runs.values())
         self._watch(
             list(futures),
@@ -79,41 +81,64 @@ class Fleet:
             function: what to do.
             work: its arguments.
             progress: called with how many are done, and how many there are.
-
-        Raises:
-            Interrupted: Ctrl-C.
         """
-        futures = [self._pool.submit(function, *arguments) for arguments in work]
+        futures = self._submit(function, work)
         self._watch(futures, lambda: progress(sum(future.done() for future in futures), len(futures)), lambda _future: None)
         return [future.result() for future in futures]
 
     def _watch(self, futures: Sequence[Future[Any]], report: Callable[[], None], done: Callable[[Future[Any]], None]) -> None:
-        """Report until all are done; the first failure ends the wait, and the work of the others."""
+        """Report until all are done; the first failure ends the wait."""
         waiting = set(futures)
-        try:
-            while waiting:
-                ended, waiting = wait(waiting, POLL_SECONDS, FIRST_EXCEPTION)
-                for future in ended:
-                    future.result()
-                    done(future)
-                report()
-        except KeyboardInterrupt:
-            self._stop.set()
-            self._pool.shutdown(cancel_futures=True)
-            raise Interrupted("stopped; all trainings are saved", mend="the same command goes on from there") from None
-        except BaseException:
-            self._stop.set()
-            raise
+        while waiting:
+            ended, waiting = wait(waiting, POLL_SECONDS, FIRST_EXCEPTION)
+            for future in ended:
+                future.result()
+                done(future)
+            report()
+
+    def _submit(self, function: Callable[..., T], work: Iterable[tuple[Any, ...]]) -> list[Future[T]]:
+        with _not_heard():  # processes are started as work comes in
+            return [self._pool.submit(_stoppable, function, arguments) for arguments in work]
 
 
 @contextmanager
 def fleet(most: int) -> Iterator[Fleet]:
-    """Start processes, as many as there are cores but at most so many, and end them."""
+    """Start processes, as many as there are cores but at most so many, and end them.
+
+    Where the work is left by an exception, theirs is ended too.
+
+    Raises:
+        Interrupted: Ctrl-C; every training has saved where it stands.
+    """
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     workers = min(most, len(os.sched_getaffinity(0)))
-    with _single_threads(), context.Manager() as manager, ProcessPoolExecutor(workers, context, _enter, (stop,)) as pool:
-        yield Fleet(pool, stop, manager.dict())
+    with ExitStack() as stack:
+        stack.enter_context(_single_threads())
+        with _not_heard():
+            manager = stack.enter_context(context.Manager())
+        others = set(multiprocessing.active_children())
+        pool = stack.enter_context(ProcessPoolExecutor(workers, context, _enter, (stop,)))
+        try:
+            yield Fleet(pool, manager.dict())
+        except BaseException as error:
+            stop.set()
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()  # which a training meets by saving
+            pool.shutdown(cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted("stopped; what was trained is saved", mend="the same command goes on from there") from None
+            raise
+
+
+@contextmanager
+def _not_heard() -> Iterator[None]:
+    """Ctrl-C waits until the end of this; processes that are started in it never hear one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -153,8 +178,18 @@ def _enter(stop: Event) -> None:
     import torch
 
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop; a training listens for itself
     _STOP.append(stop)
+
+
+def _stoppable(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    """In the worker: a piece of work, which a request to stop ends as Ctrl-C would; none is begun after one."""
+    if _STOP[0].is_set():
+        raise KeyboardInterrupt
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return function(*arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _train(recipe: Recipe, source: DataSource, folder: Path, overwrite: bool, steps: MutableMapping[str, float]) -> TrainingResult:
@@ -163,8 +198,6 @@ def _train(recipe: Recipe, source: DataSource, folder: Path, overwrite: bool, st
 
     def report(at: Progress) -> None:
         steps[str(folder)] = at.epoch + at.step / at.steps
-        if _STOP[0].is_set():
-            signal.raise_signal(signal.SIGINT)  # which the training meets by saving
 
     goes_on = not overwrite or _progress(folder, recipe) is not None
     result = train(recipe, source, folder, resume=goes_on, overwrite=overwrite, threads=1, report=report)

@@ -1,6 +1,21 @@
-"""``python -m edgeq`` is the command ``edgeq``."""
+"""The command ``edgeq``, and ``python -m edgeq``: from its first import on, Ctrl-C ends it in a line."""
 
-from edgeq.deploy.cli import main
+import sys
+
+
+def main() -> None:
+    """Import the command line and run it."""
+    try:
+        from edgeq.deploy.cli import main as run
+
+        run()
+    except KeyboardInterrupt:  # while the command line was imported; from then on it says so itself
+        from edgeq.errors import Interrupted
+
+        if sys.stderr is not None:
+            sys.stderr.write(f"edgeq: {Interrupted()}\n")
+        sys.exit(Interrupted.exit_code)
+
 
 if __name__ == "__main__":
     main()

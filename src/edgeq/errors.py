@@ -107,3 +107,6 @@ class Interrupted(EdgeqError):
     """The user pressed Ctrl-C; the message says how to go on."""
 
     exit_code = 130
+
+    def __init__(self, what: str = "interrupted", *, mend: str = "give the same command again") -> None:
+        super().__init__(what, mend=mend)
