@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.artefact import detect
+from edgeq.deploy.guessing import like_guessing, next_step
 from edgeq.errors import UsageError
-from edgeq.metrics import accuracy, near_chance, top1
+from edgeq.metrics import accuracy, top1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,22 +99,21 @@ def agreement(mine: NDArray[np.int64] | None, reference: NDArray[np.int64] | Non
 
 
 def remarks(found: Iterable[tuple[str, Answering, Accuracy | None]], source: DataSource) -> tuple[str, ...]:
-    """What a reader of accuracies has to know, a sentence each: where there is none and why, and where it is that of guessing.
+    """What a reader of accuracies has to know, a sentence or some each: where there is none and why, and where it is that of guessing.
 
     Args:
         found: name of a stage, how its outputs are read, and its accuracy.
         source: the data.
     """
-    from edgeq.deploy.report.values import percent
-
+    stages, classes = list(found), len(source.classes)
+    known = [(name, scored) for name, answers, scored in stages if scored is not None and not answers.unscored]
     told: dict[str, list[str]] = {}
-    for name, answers, scored in found:
+    for name, answers, scored in stages:
         if answers.unscored:
             text = f"no accuracy, for it {answers.unscored}; drift and agreement tell how far stages are apart"
             told.setdefault(text, []).append(name)
-        elif scored is not None and near_chance(scored, len(source.classes)):
-            text = f"{percent(scored.fraction)} % is near chance for {len(source.classes)} classes: is the preprocessing right?"
-            told.setdefault(text, []).append(name)
+        elif scored is not None and (what := like_guessing(scored, classes)):
+            told.setdefault(f"{what}. {next_step(scored, classes, known, source)}", []).append(name)
     return tuple(f"{', '.join(names)}: {text}" for text, names in told.items())
 
 

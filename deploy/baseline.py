@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 import edgeq
 from edgeq.brief import brief
 from edgeq.deploy.answers import require_accuracy
+from edgeq.deploy.evaluation_data import EvaluationData
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes, write_json
 from edgeq.machine import fingerprint
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from edgeq.deploy.compare import Observed
 
-SCHEMA = "edgeq.baseline/1"
+SCHEMA = "edgeq.baseline/2"
+METRIC = "top-1 accuracy"
 MAX_BYTES = 64 * 2**20
 
 
@@ -55,19 +56,15 @@ class Baseline:
     """What was measured when the numbers were last accepted.
 
     Attributes:
-        data: the data set's name.
-        split: the part of it.
-        samples: how many.
-        ids_sha256: of the sample ids, int64, little-endian, in order.
+        data: the samples, and how they are fed.
+        metric: what was measured of each stage.
         reference: the name of the stage that the gap is counted from.
         stages: by name, ``artefact @ target``.
         context: what the answers may depend on: versions of runtimes by package, and the processor's integer instructions.
     """
 
-    data: str
-    split: str
-    samples: int
-    ids_sha256: str
+    data: EvaluationData
+    metric: str
     reference: str
     stages: Mapping[str, Entry]
     context: Mapping[str, str]
@@ -75,7 +72,7 @@ class Baseline:
     __repr__ = brief
 
     @classmethod
-    def of(cls, observed: Observed, split: str) -> Baseline:
+    def of(cls, observed: Observed) -> Baseline:
         """The baseline that a run makes.
 
         Raises:
@@ -83,8 +80,8 @@ class Baseline:
         """
         require_accuracy(observed.answering.items())
         comparison = observed.comparison
-        stages = {stage.name: Entry(observed.answers[stage.name] == observed.labels, stage.size_bytes) for stage in comparison.stages}
-        return cls(comparison.data, split, comparison.samples, hash_ids(observed.ids), comparison.reference, stages, _context())
+        stages = {stage.name: Entry(observed.correct(stage), stage.size_bytes) for stage in comparison.stages}
+        return cls(observed.data, METRIC, comparison.reference, stages, _context())
 
     def write(self, path: Path) -> None:
         """Write or replace the file, whole or not at all.
@@ -96,10 +93,8 @@ class Baseline:
         content = {
             "schema": SCHEMA,
             "edgeq_version": edgeq.__version__,
-            "data": self.data,
-            "split": self.split,
-            "samples": self.samples,
-            "ids_sha256": self.ids_sha256,
+            "metric": self.metric,
+            **asdict(self.data),
             "reference": self.reference,
             "context": dict(self.context),
             "stages": {
@@ -141,27 +136,14 @@ def _context() -> dict[str, str]:
     return {**machine.runtimes, "instructions": f"{machine.architecture} {' '.join(machine.isa)}"}
 
 
-def hash_ids(ids: NDArray[np.int64]) -> str:
-    """What pins a choice of samples and their order."""
-    return hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()
-
-
 def _parse(content: Any) -> Baseline:
     if content["schema"] != SCHEMA:
         raise ValueError(f"its schema is {content['schema']!r}, not {SCHEMA!r}")
-    samples = int(content["samples"])
-    stages = {str(name): _entry(entry, samples) for name, entry in content["stages"].items()}
+    data = EvaluationData.read(content)
+    stages = {str(name): _entry(entry, data.samples) for name, entry in content["stages"].items()}
     if content["reference"] not in stages:
         raise ValueError("its reference is none of its stages")
-    return Baseline(
-        str(content["data"]),
-        str(content["split"]),
-        samples,
-        str(content["ids_sha256"]),
-        str(content["reference"]),
-        stages,
-        _texts(content["context"]),
-    )
+    return Baseline(data, str(content["metric"]), str(content["reference"]), stages, _texts(content["context"]))
 
 
 def _texts(content: Any) -> dict[str, str]:

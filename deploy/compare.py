@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgeq.brief import brief
 from edgeq.deploy.answers import agreement, answering, joined, remarks
 from edgeq.deploy.chain import cause
+from edgeq.deploy.evaluation_data import EvaluationData
 from edgeq.deploy.failing import Left, StagesFailed
 from edgeq.deploy.observing import observe, open_all, select
 from edgeq.deploy.pair_saturation import Samples, named_cause, saturation_here
@@ -41,19 +42,24 @@ class Observed:
 
     Attributes:
         comparison: the summary.
-        ids: the samples' ids, int64, (samples,).
+        data: what the stages were given.
         labels: the true classes, int64, (samples,).
         answers: stage name to the class it answers, int64, (samples,), of stages that have an accuracy.
         answering: stage name to how its outputs are read.
     """
 
     comparison: Comparison
-    ids: NDArray[np.int64]
+    data: EvaluationData
     labels: NDArray[np.int64]
     answers: Mapping[str, NDArray[np.int64]]
     answering: Mapping[str, Answering]
 
     __repr__ = brief
+
+    def correct(self, stage: Stage) -> NDArray[np.bool_]:
+        """Whether a stage that has an accuracy answers each sample right: bool, (samples,)."""
+        right: NDArray[np.bool_] = self.answers[stage.name] == self.labels
+        return right
 
 
 def compare(
@@ -118,7 +124,7 @@ def examine(
                 for seen in observe(opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0):
                     run.add(seen)
                     progress(run.samples, len(part))
-                return run.finish(part, left.failures, threads)
+                return run.finish(EvaluationData.of(source, split, part), part, left.failures, threads)
         except StagesFailed as failed:
             left.drop(failed)
 
@@ -186,7 +192,7 @@ class _Run:
             kept.append(how.of(one.output))
         self.samples += len(seen[0].output)
 
-    def finish(self, part: Split, failures: Sequence[Failure], threads: int) -> Observed:
+    def finish(self, data: EvaluationData, part: Split, failures: Sequence[Failure], threads: int) -> Observed:
         samples, pairs = Samples(self.source, part), [stage.pair for stage in self.opened]
         lost = {pair: saturation_here(pair, self.names[pair.artefact], samples=samples, threads=threads) for pair in pairs}
         answers = [joined(parts) for parts in self.answers]
@@ -206,7 +212,7 @@ class _Run:
             saturating=tuple(found for found in lost.values() if found is not None),
         )
         classes = {stage.name: mine[:, 0] for stage, mine in zip(stages, answers, strict=True) if stage.accuracy and mine is not None}
-        return Observed(comparison, part.ids, part.labels, classes, {name: how for name, how, _ in scored})
+        return Observed(comparison, data, part.labels, classes, {name: how for name, how, _ in scored})
 
     def _stage(
         self, opened: Opened, how: Answering, mine: NDArray[np.int64] | None, reference: NDArray[np.int64] | None, part: Split

@@ -143,7 +143,7 @@ def _report(nets: Sequence[Trained], profiles: Sequence[Profile], source: DataSo
         comparisons=tuple((net.recipe.name, net.comparison) for net in nets),
         profiles=tuple(profiles),
         notes=tuple(notes),
-        verdict=verdict(nets),
+        verdict=verdict(nets, len(source.classes)),
     )
 
 

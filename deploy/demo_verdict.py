@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.metrics import near_chance
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -52,14 +54,15 @@ class Trained:
         return "FP32" if self.recipe.scheme is None else self.recipe.scheme.name
 
 
-def verdict(nets: Sequence[Trained]) -> tuple[str, str, str]:
+def verdict(nets: Sequence[Trained], classes: int) -> tuple[str, str, str]:
     """The three lines, each true of whatever was found.
 
     Args:
         nets: every network of the demo, those in FP32 too.
+        classes: how many the data have.
     """
     quantized = [net for net in nets if net.error is not None]
-    return _files(quantized), _answers(quantized), _accuracy(nets)
+    return _files(quantized), _answers(quantized), _accuracy(nets, classes)
 
 
 def _files(nets: Sequence[Trained]) -> str:
@@ -83,14 +86,16 @@ def _answers(nets: Sequence[Trained]) -> str:
     return f"Runtimes: {where}, {changed.total():,} of them otherwise than the networks did in training, most on {worst} ({most})."
 
 
-def _accuracy(nets: Sequence[Trained]) -> str:
+def _accuracy(nets: Sequence[Trained], classes: int) -> str:
     scored = [{stage.target: stage.accuracy for stage in net.comparison.stages if stage.accuracy is not None} for net in nets]
     target = next((name for name in SHOWN if all(name in accuracies for accuracies in scored)), "torch")
     parts = []
     for model in dict.fromkeys(net.recipe.model for net in nets):
         mine = [(net.scheme, accuracies[target]) for net, accuracies in zip(nets, scored, strict=True) if net.recipe.model == model]
         parts.append(f"{model} " + ", ".join(f"{100 * accuracy.fraction:.1f} % ({scheme})" for scheme, accuracy in mine))
-    return f"Accuracy on {target}: {'; '.join(parts)}.{_stability(nets)}"
+    guessing = sum(near_chance(accuracies[target], classes) for accuracies in scored)
+    untrained = f" {guessing} of {len(nets)} are hardly better than guessing: more --epochs train for longer." if guessing else ""
+    return f"Accuracy on {target}: {'; '.join(parts)}.{untrained}{_stability(nets)}"
 
 
 def _stability(nets: Sequence[Trained]) -> str:

@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from edgeq.deploy.answers import require_accuracy
-from edgeq.deploy.baseline import hash_ids
+from edgeq.deploy.baseline import METRIC
 from edgeq.errors import EdgeqError, GateFailed, Inconclusive, TargetError
 from edgeq.metrics import mcnemar
 from edgeq.target import TARGETS
@@ -65,23 +63,22 @@ class Verdict:
     mend: str = ""
 
 
-def judge(observed: Observed, split: str, baseline: Baseline, max_drop: float) -> tuple[Verdict, ...]:
+def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[Verdict, ...]:
     """One verdict for each stage that was run or is in the baseline.
 
     Args:
         observed: the run.
-        split: the part of the data that it used.
         baseline: what to compare with.
         max_drop: how many percentage points of accuracy a stage may lose.
 
     Raises:
-        Inconclusive: the run and the baseline are not about the same samples.
+        Inconclusive: the run and the baseline are not about the same samples, fed alike, and the same measure.
         UsageError: a stage has no accuracy; see :func:`edgeq.deploy.answers.require_accuracy`.
     """
     require_accuracy(observed.answering.items())
-    _check_samples(observed, split, baseline)
+    _check_measured(observed, baseline)
     stages = observed.comparison.stages
-    reference = _correct(observed, stages[0]).mean()
+    reference = observed.correct(stages[0]).mean()
     run = [_judge_stage(observed, stage, baseline.stages.get(stage.name), float(reference), max_drop) for stage in stages]
     failed = {failure.name: failure for failure in observed.comparison.failures}
     lost = [_lost(failure, baseline.stages.get(name)) for name, failure in failed.items()]
@@ -116,26 +113,18 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
             )
 
 
-def _check_samples(observed: Observed, split: str, baseline: Baseline) -> None:
-    comparison = observed.comparison
-    then, now = (baseline.data, baseline.split, baseline.samples), (comparison.data, split, comparison.samples)
-    if then != now:
+def _check_measured(observed: Observed, baseline: Baseline) -> None:
+    if baseline.metric != METRIC:
         raise Inconclusive(
-            "the baseline is about {} {}, {} samples, and this run about {} {}, {} samples".format(*then, *now),
-            mend="run on the same samples, or accept the new ones with --update",
+            f"the baseline holds {baseline.metric}, and this run measures {METRIC}", mend="accept the new measure with --update"
         )
-    if baseline.ids_sha256 != hash_ids(observed.ids):
-        raise Inconclusive(
-            "the baseline is about other samples of the same data set", mend="use the same files, or accept the new ones with --update"
-        )
-
-
-def _correct(observed: Observed, stage: Stage) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.asarray(observed.answers[stage.name] == observed.labels)
+    if (found := observed.data.differs(baseline.data)) is not None:
+        what, mend = found
+        raise Inconclusive(what, mend=f"{mend}, or accept what is new with --update")
 
 
 def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference: float, max_drop: float) -> Verdict:
-    correct = _correct(observed, stage)
+    correct = observed.correct(stage)
     now = float(correct.mean())
     gap = 100 * (reference - now)
     if then is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource
+    from edgeq.data.statistics import Normalization
     from edgeq.deploy.chain import Pair
 
 
@@ -54,7 +55,6 @@ def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> Da
     """
     choose("preprocessing", preprocess, PREPROCESSING)
     from edgeq.data import load
-    from edgeq.data.statistics import IMAGENET
 
     if is_reference(name):
         from edgeq.deploy.own_data import load_own
@@ -63,9 +63,12 @@ def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> Da
         source = load_own(name)
     else:
         source = load(name, folder)
-    if preprocess == "imagenet":
-        return source.with_normalization(*IMAGENET)
-    if preprocess == "raw":
-        channels = source.shape[0]
-        return source.with_normalization((0.0,) * channels, (1 / 255,) * channels)
-    return source
+    return source if preprocess == "dataset" else source.with_normalization(*normalizations(source)[preprocess])
+
+
+def normalizations(source: DataSource) -> dict[str, Normalization]:
+    """Those that are no data set's own, by the name that ``--preprocess`` knows them by."""
+    from edgeq.data.statistics import IMAGENET
+
+    channels = source.shape[0]
+    return {"imagenet": IMAGENET, "raw": ((0.0,) * channels, (1 / 255,) * channels)}

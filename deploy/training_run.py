@@ -38,7 +38,7 @@ def run_images(
     with tracked(log if first_process() else None, recipe, output) as report_epoch:
         source = load_data(recipe.data, data_dir)
         with _progress(recipe.name) as report:
-            return train(
+            result = train(
                 recipe,
                 source,
                 output,
@@ -49,6 +49,8 @@ def run_images(
                 report=report,
                 report_epoch=report_epoch,
             )
+    _tell_guessing(result, len(source.classes))
+    return result
 
 
 def run_graph(
@@ -67,7 +69,19 @@ def run_graph(
 
     graph = load_graph(recipe.data, data_dir)
     with _progress(recipe.name) as report:
-        return train_graph(recipe, graph, output, start=start, resume=resume, overwrite=overwrite, threads=threads, report=report)
+        result = train_graph(recipe, graph, output, start=start, resume=resume, overwrite=overwrite, threads=threads, report=report)
+    _tell_guessing(result, len(graph.classes))
+    return result
+
+
+def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
+    """Say so where the network answers no better than by guessing."""
+    from edgeq.deploy.guessing import like_guessing, next_training
+    from edgeq.metrics import share_right
+
+    what = like_guessing(share_right(result.test_correct, result.test_total), classes)
+    if what and first_process():
+        console.note(f"edgeq: {result.recipe.name}: {what}. {next_training(quantized=result.recipe.scheme is not None)}")
 
 
 def first_process() -> bool:

@@ -25,7 +25,7 @@ from edgeq.training.processes import join
 from edgeq.training.records import Epoch, Progress, TrainingResult, seconds_left
 from edgeq.training.run_folder import BEST, LAST, RUN, SAVE_SECONDS
 from edgeq.training.settling import settle
-from edgeq.training.stopping import stop_requests
+from edgeq.training.stopping import Stopped, going_on, stop_requests
 from edgeq.training.teaching import load_teacher
 from edgeq.training.warm_start import starting_model
 
@@ -101,19 +101,33 @@ def train(
         return run.run(resume=resume, overwrite=overwrite)
 
 
-def evaluate(model: nn.Module, split: Split, source: DataSource, batch_size: int = 256) -> int:
-    """How many samples of a split a network in evaluation mode classifies right, on the device that it is on."""
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    source: DataSource,
+    batch_size: int = 256,
+    *,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> int:
+    """How many samples of a split a network in evaluation mode classifies right, on the device that it is on.
+
+    Raises:
+        Stopped: that was asked for between two batches.
+    """
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    right = 0
     with torch.inference_mode():
-        return sum(
-            int((model(torch.from_numpy(images).to(device)).argmax(1).cpu().numpy() == labels).sum())
-            for images, labels in batches(split, source, batch_size)
-        )
+        for images, labels in batches(split, source, batch_size):
+            if stop_requested():
+                raise Stopped
+            right += int((model(torch.from_numpy(images).to(device)).argmax(1).cpu().numpy() == labels).sum())
+    return right
 
 
 class _Run:
     report: Callable[[Progress], None] = staticmethod(lambda _: None)
     report_epoch: Callable[[Epoch], None] = staticmethod(lambda _: None)
+    stop_requested: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(self, recipe: Recipe, source: DataSource, folder: Path, processes: Processes) -> None:
         self.recipe, self.source, self.folder, self.processes = recipe, source, folder, processes
@@ -146,12 +160,17 @@ class _Run:
             run_folder.begin(self.folder, overwrite=overwrite)
             self._save()
         self.processes.wait()
-        with stop_requests() as stop_requested:
-            while self.state.epoch < self.recipe.epochs:
-                self._epoch(stop_requested)
-        return self._finish()
+        with stop_requests() as self.stop_requested:
+            try:
+                while self.state.epoch < self.recipe.epochs:
+                    self._epoch()
+                return self._finish()
+            except Stopped:
+                self._save()
+                where = self._where(self.state.step) if self.state.epoch < self.recipe.epochs else "its test"
+                raise Interrupted(f"training stopped in {where}; it is saved", mend=going_on(resume=resume, overwrite=overwrite)) from None
 
-    def _epoch(self, stop_requested: Callable[[], bool]) -> None:
+    def _epoch(self) -> None:
         state, recipe = self.state, self.recipe
         bits = recipe.bits(state.epoch)
         set_bits(self.model, bits)
@@ -161,12 +180,8 @@ class _Run:
             self._step(self.feed.batch(state.epoch, state.step))
             state.step += 1
             self.report(self._progress(bits))
-            if any(self.processes.totals(stop_requested())):
-                self._save()
-                raise Interrupted(
-                    f"training stopped in epoch {state.epoch + 1} of {recipe.epochs}, step {state.step} of {self.steps}; it is saved",
-                    mend="the same command with --resume goes on from there",
-                )
+            if any(self.processes.totals(self.stop_requested())):
+                raise Stopped
             if time.monotonic() - self.saved > SAVE_SECONDS:
                 self._save()
         self._end_epoch(bits)
@@ -224,7 +239,9 @@ class _Run:
         """Samples that a network classifies right, each process on its part."""
         where = self.processes.share(len(split))
         part = split if self.processes.count == 1 else Split(split.images[where], split.labels[where], split.ids[where])
-        return int(self.processes.totals(evaluate(self.model if model is None else model, part, self.source))[0])
+        stop = self.stop_requested if self.processes.count == 1 else lambda: False  # which all have to do at the same time
+        right = evaluate(self.model if model is None else model, part, self.source, stop_requested=stop)
+        return int(self.processes.totals(right)[0])
 
     def _finish(self) -> TrainingResult:
         self.processes.wait()  # until the best checkpoint is there

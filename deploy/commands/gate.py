@@ -34,8 +34,8 @@ def command(
     """Pass or fail against a baseline.
 
     Accuracy is compared with a committed baseline, sample by sample. The same stages are run as by `edgeq compare`; it ends
-    with 0 (passed), 1 (failed) or 3 (inconclusive). A stage that the baseline lacks, one that it has and that was not run, or
-    other samples leave it undecided; a target of the baseline that cannot run here ends with 4.
+    with 0 (passed), 1 (failed) or 3 (inconclusive). A stage that the baseline lacks, one that it has and that was not run,
+    other samples or another normalisation leave it undecided; a target of the baseline that cannot run here ends with 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.baseline import Baseline
@@ -60,17 +60,17 @@ def command(
         show_saturation(observed.comparison.saturating)
     if before is None:
         require_all(observed.comparison.failures)
-        _accept(observed, split, baseline, as_json=as_json)
+        _accept(observed, baseline, as_json=as_json)
     else:
-        _judge(observed, split, before, max_drop, as_json=as_json)
+        _judge(observed, before, max_drop, as_json=as_json)
 
 
-def _accept(observed: "Observed", split: str, path: Path, *, as_json: bool) -> None:
+def _accept(observed: "Observed", path: Path, *, as_json: bool) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.baseline import Baseline
     from edgeq.deploy.report.values import percent
 
-    made = Baseline.of(observed, split)
+    made = Baseline.of(observed)
     made.write(path)
     if as_json:
         console.write_json("gate", {"outcome": "updated", "baseline": str(path), "verdicts": [], "stages": observed.comparison.stages})
@@ -79,7 +79,7 @@ def _accept(observed: "Observed", split: str, path: Path, *, as_json: bool) -> N
     console.write_table(f"Accepted as the baseline {path}", ("stage", "accuracy %"), rows, numbers=("accuracy %",))
 
 
-def _judge(observed: "Observed", split: str, before: "Baseline", max_drop: float, *, as_json: bool) -> None:
+def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json: bool) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.baseline import changes
     from edgeq.deploy.gate import conclude, judge
@@ -88,7 +88,7 @@ def _judge(observed: "Observed", split: str, before: "Baseline", max_drop: float
     verdicts: tuple[Verdict, ...] = ()
     problem: EdgeqError | None = None
     try:
-        verdicts = judge(observed, split, before, max_drop)
+        verdicts = judge(observed, before, max_drop)
         conclude(verdicts, max_drop)
     except EdgeqError as error:
         problem = error

@@ -43,19 +43,23 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
 
 def accuracy(correct: NDArray[np.bool_]) -> Accuracy:
     """Top-1 accuracy of samples answered right or wrong, (samples,)."""
-    right = int(correct.sum())
-    return Accuracy(right, len(correct), *wilson(right, len(correct)))
+    return share_right(int(correct.sum()), len(correct))
+
+
+def share_right(right: int, total: int) -> Accuracy:
+    """The accuracy of so many right answers among so many."""
+    return Accuracy(right, total, *wilson(right, total))
 
 
 def near_chance(scored: Accuracy, classes: int) -> bool:
-    """Whether an accuracy is one that guessing may reach: its interval reaches it, or it is little better.
+    """Whether an accuracy is one that guessing may reach: its interval reaches it, or it is hardly better."""
+    return classes > 1 and (scored.low <= 1 / classes or hardly_better(scored, classes))
 
-    Little is at most twice as often right as guessing, and at most a twentieth of the way from guessing to certainty.
-    """
-    if classes < 2:
-        return False
+
+def hardly_better(scored: Accuracy, classes: int) -> bool:
+    """Whether it is at most twice as often right as guessing, and at most a twentieth of the way from guessing to certainty."""
     chance = 1 / classes
-    return scored.low <= chance or scored.fraction <= min(2 * chance, chance + (1 - chance) / 20)
+    return scored.fraction <= min(2 * chance, chance + (1 - chance) / 20)
 
 
 def top1(output: NDArray[np.float32]) -> NDArray[np.int64]:

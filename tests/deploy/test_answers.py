@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from tests import fake_targets
 from tests.qdq_models import Graph, Grid
 
+import edgeq.data
 from edgeq.data import DataSource, Split
-from edgeq.deploy.answers import answering, remarks, require_accuracy
+from edgeq.data.statistics import IMAGENET
+from edgeq.deploy.answers import Answering, answering, remarks, require_accuracy
 from edgeq.deploy.chain import Pair
 from edgeq.deploy.cli import run
 from edgeq.deploy.compare import compare
@@ -22,7 +25,7 @@ from edgeq.deploy.profiling import profile
 from edgeq.deploy.survey import survey
 from edgeq.errors import TargetError, UsageError
 from edgeq.exporter import ExportOptions
-from edgeq.metrics import accuracy
+from edgeq.metrics import accuracy, share_right
 from edgeq.target import TensorSpec
 
 if TYPE_CHECKING:
@@ -216,18 +219,43 @@ def test_what_guessing_reaches_is_told(tmp_path: Path, right: int, of: int, clas
     told = remarks([("net", read, accuracy(np.arange(of) < right))], source)
     assert bool(told) is near
     if (right, of) == (69, 500):
-        assert told == ("net: 13.80 % is near chance for 10 classes: is the preprocessing right?",)
+        assert told[0].startswith("net: 13.80 % is hardly better than guessing among 10 classes (10.00 %). Likely causes: ")
 
 
 def test_commands_tell_it(fakes: dict[str, fake_targets.FakeTarget], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path, baseline = fake_targets.artefact(tmp_path, "onnx", wrong=40), tmp_path / "base.json"
-    words = "net.onnx @ ort-cpu: 0.00 % is near chance for 4 classes: is the preprocessing right?"
+    words = "net.onnx @ ort-cpu: 0.00 % is worse than guessing among 4 classes (25.00 %). Likely causes: images that are normalised "
     assert run(["compare", str(path), "--data", "fake", "-t", "ort-cpu"]) == 0
     assert words in capsys.readouterr().err
     assert run(["gate", str(path), "--data", "fake", "-t", "ort-cpu", "--baseline", str(baseline), "--update"]) == 0
     assert words in capsys.readouterr().err
     assert run(["compare", str(path), "--data", "fake", "-t", "ort-cpu", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["comparison"]["remarks"] == [words]
+    (told,) = json.loads(capsys.readouterr().out)["comparison"]["remarks"]
+    assert told.startswith(words)
+    assert told.endswith("Next: the same command with --preprocess dataset"), "it is raw already, and one channel is not ImageNet's"
+
+
+def test_a_stage_that_is_right_clears_the_data() -> None:
+    source = _source()
+    read = Answering("scores")
+    good, bad, few = share_right(90, 100), share_right(20, 100), share_right(2, 3)
+    (told,) = remarks([("a", read, good), ("b", read, bad)], source)
+    assert told.startswith("b: 20.00 % is no better than guessing among 5 classes (20.00 %). a reaches 90.00 % on the same samples")
+    (lucky,) = remarks([("c", read, few)], replace(source, classes=("x", "y")))
+    assert lucky == "c: 66.67 % of 3 samples may be luck, for guessing among 2 classes reaches 50.00 %. Use more samples"
+
+
+def test_the_normalisation_in_use_is_not_proposed() -> None:
+    source = edgeq.data.load("digits")
+    colours = replace(source.test, images=source.test.images.repeat(3, axis=-1))
+    source = replace(source, test=colours, mean=(0.3,) * 3, std=(0.4,) * 3)
+    for given, ends in [
+        (source, "with --preprocess imagenet or --preprocess raw"),
+        (source.with_normalization(*IMAGENET), "with --preprocess dataset or --preprocess raw"),
+        (source.with_normalization((0.0,) * 3, (1 / 255,) * 3), "with --preprocess dataset or --preprocess imagenet"),
+    ]:
+        (told,) = remarks([("net", Answering("scores"), share_right(10, 100))], given)
+        assert told.endswith(ends)
 
 
 def test_a_gate_needs_every_stage_to_have_one(tmp_path: Path) -> None:

@@ -144,6 +144,27 @@ def test_exit_codes(
     assert (captured.out, "Traceback" in captured.err) == ("", False)
 
 
+INTERRUPTED_IMPORT = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+sys.argv = ["edgeq", "compare", {file!r}, "--data", "digits"]
+from edgeq.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "edgeq.deploy.commands.train", "numpy", "edgeq.deploy.compare", "edgeq.data.digits"])
+def test_ctrl_c_while_it_imports_is_a_line(tmp_path: Path, module: str) -> None:
+    program = INTERRUPTED_IMPORT.format(name=module, file=str(fake_targets.artefact(tmp_path, "onnx")))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "edgeq: interrupted\n  mend: give the same command again\n"
+
+
 def test_a_bug_leaves_its_traceback_in_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     _raise_in_targets(monkeypatch, ZeroDivisionError("oh"))

@@ -14,7 +14,7 @@ import pytest
 
 from edgeq.data import load
 from edgeq.deploy.fleet import SINGLE, finished, fleet
-from edgeq.errors import OutputError
+from edgeq.errors import Interrupted, OutputError
 from edgeq.training.loop import train
 from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
@@ -76,6 +76,20 @@ def test_no_library_has_a_second_thread_there_and_ours_keep_theirs(monkeypatch: 
     with fleet(1) as workers:
         assert workers.each(os.getenv, [(name,) for name in SINGLE], lambda *_: None) == ["1"] * len(SINGLE)
     assert (os.environ["OMP_NUM_THREADS"], os.environ.get("OPENBLAS_NUM_THREADS")) == ("7", None)
+
+
+@pytest.mark.parametrize("polls", [1, 40])
+def test_ctrl_c_ends_all_that_is_under_way_and_nothing_else_is_said(capfd: pytest.CaptureFixture[str], polls: int) -> None:
+    """While the processes start, and while they work."""
+    seen = iter(range(1, 1000))
+
+    def press(*_: int) -> None:
+        if next(seen) == polls:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="goes on from there"), fleet(2) as workers:
+        workers.each(time.sleep, [(600,)] * 4, press)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from tests import fake_targets
 
 from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation_data import EvaluationData
+from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +102,58 @@ def test_other_ids_are_inconclusive(
 
 
 @pytest.mark.usefixtures("accepted")
+def test_another_normalisation_is_inconclusive(
+    gate: Callable[..., list[object]], refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers that happen to be the same, as those of the fakes here, do not make it pass."""
+    source = fake_targets.source()
+    monkeypatch.setattr("edgeq.data.load", lambda *_: source.with_normalization((0.001,), (1 / 255,)))
+    told = refusal(*gate(2), code=3)
+    assert "normalised by mean (0) and deviation (0.003922), and this run's by mean (0.001)" in told
+    assert "--preprocess" in told
+
+
+@pytest.mark.usefixtures("accepted")
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_other_pixels_or_labels_under_the_same_ids_are_inconclusive(
+    gate: Callable[..., list[object]], refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    source = fake_targets.source()
+    monkeypatch.setattr("edgeq.data.load", lambda *_: source)
+    getattr(source.test, part)[-1:] = 3 - getattr(source.test, part)[-1:]
+    assert "other pixels or labels" in refusal(*gate(2), code=3)
+
+
+@pytest.mark.usefixtures("accepted")
+def test_other_classes_are_inconclusive(
+    gate: Callable[..., list[object]], refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeq.data.load", lambda *_: replace(fake_targets.source(), classes=("a",)))
+    refusal(*gate(2), code=2)
+    wider = replace(fake_targets.source(), classes=tuple("abcde"))
+    data = [EvaluationData.of(source, "test", source.test) for source in (fake_targets.source(), wider)]
+    assert data[1].differs(data[0]) == ("the baseline is about 4 classes, and this run about 5", "use the same files")
+
+
+def test_another_measure_is_inconclusive(accepted: Path, gate: Callable[..., list[object]], refusal: Callable[..., str]) -> None:
+    content = json.loads(accepted.read_text())
+    assert content["metric"] == "top-1 accuracy"
+    accepted.write_text(json.dumps({**content, "metric": "mean IoU"}))
+    assert "the baseline holds mean IoU, and this run measures top-1 accuracy" in refusal(*gate(2), code=3)
+
+
+@pytest.mark.usefixtures("accepted")
+def test_data_that_are_gone_are_no_pass(
+    gate: Callable[..., list[object]], refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise ArtefactError("the files are missing", mend="fetch them")
+
+    monkeypatch.setattr("edgeq.data.load", gone)
+    refusal(*gate(2), code=2)
+
+
+@pytest.mark.usefixtures("accepted")
 def test_a_new_stage_is_inconclusive(gate: Callable[..., list[object]], answer: Callable[..., Any], tmp_path: Path) -> None:
     found = answer(*gate(2, fake_targets.artefact(tmp_path, "tflite")), code=3)
     assert [verdict["state"] for verdict in found["verdicts"]].count("new") == 3
@@ -157,6 +212,9 @@ def test_a_drop_that_is_no_number_is_refused(gate: Callable[..., list[object]], 
         lambda content: json.dumps({**content, "reference": "nobody"}).encode(),
         lambda content: json.dumps({**content, "stages": {"a @ b": {"correct": "***", "size_bytes": 1}}, "reference": "a @ b"}).encode(),
         lambda content: json.dumps({key: value for key, value in content.items() if key != "ids_sha256"}).encode(),
+        lambda content: json.dumps({**content, "mean": ["a"]}).encode(),
+        lambda content: json.dumps({**content, "std": 3}).encode(),
+        lambda content: json.dumps({**content, "std": [float("nan")]}).encode(),
         lambda _: b"\xff\xfe",
     ],
 )

@@ -193,6 +193,38 @@ class TestSignals:
         assert "Traceback" not in errors
         assert read(tmp_path / loop.LAST).recipe.model == "stable-resnet8"
 
+    @pytest.mark.parametrize("at", [1, 2, 3, 4])
+    def test_it_stops_while_it_evaluates_too(
+        self, finished: tuple[Path, loop.TrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    ) -> None:
+        """In the validation of each epoch, and in the test at the end, which is the fourth."""
+        evaluate, calls = loop.evaluate, iter(range(1, 100))
+
+        def interrupted(*arguments: Any, **options: Any) -> int:
+            if next(calls) == at:
+                signal.raise_signal(signal.SIGINT)
+            return evaluate(*arguments, **options)
+
+        monkeypatch.setattr(loop, "evaluate", interrupted)
+        with pytest.raises(Interrupted, match=f"epoch {at} of 3, step 5 of 5" if at < 4 else "its test"):
+            loop.train(RECIPE, source(), tmp_path, threads=1)
+        result = loop.train(RECIPE, source(), tmp_path, threads=1, resume=True)
+        assert weights(tmp_path) == weights(finished[0])
+        assert result.test_correct == finished[1].test_correct
+
+    @pytest.mark.parametrize(
+        ("given", "mend"),
+        [
+            ({}, "the same command with --resume goes on"),
+            ({"overwrite": True}, "the same command with --resume instead of --overwrite goes on"),
+            ({"resume": True}, "the same command goes on"),
+        ],
+    )
+    def test_how_to_go_on_fits_what_was_given(self, tmp_path: Path, given: dict[str, Any], mend: str) -> None:
+        with pytest.raises(Interrupted) as stopped:
+            loop.train(RECIPE, source(), tmp_path, threads=1, report=stop_after(1), **given)
+        assert stopped.value.mend.startswith(mend)
+
     def test_handlers_are_as_they_were(self, tmp_path: Path) -> None:
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         with pytest.raises(Interrupted):
@@ -309,9 +341,9 @@ def test_the_test_split_is_untouched_until_the_end(tmp_path: Path, monkeypatch: 
     data, looked_at = source(), []
     evaluate = loop.evaluate
 
-    def spy(model: Any, part: Split, *rest: Any) -> int:
+    def spy(model: Any, part: Split, *rest: Any, **options: Any) -> int:
         looked_at.append("test" if part is data.test else "validation" if part is data.validation else "other")
-        return evaluate(model, part, *rest)
+        return evaluate(model, part, *rest, **options)
 
     class Watched(np.ndarray):
         def __getitem__(self, key: Any) -> Any:

@@ -22,7 +22,7 @@ from edgeq.training.graph.quantization import observe_bounds, quantize_graph
 from edgeq.training.graph.records import GraphEpoch, GraphResult
 from edgeq.training.records import Progress, seconds_left
 from edgeq.training.run_folder import BEST, LAST, SAVE_SECONDS
-from edgeq.training.stopping import stop_requests
+from edgeq.training.stopping import going_on, stop_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,7 @@ class _Run:
                     self._save()
                     raise Interrupted(
                         f"training stopped after epoch {self.state.epoch} of {self.recipe.epochs}; it is saved",
-                        mend="the same command with --resume goes on from there",
+                        mend=going_on(resume=resume, overwrite=overwrite),
                     )
         self._save()
         return self._finish()

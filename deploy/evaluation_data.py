@@ -1,0 +1,103 @@
+"""What the networks of a run are given: which samples, with which pixels and labels, and how these are normalised."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from edgeq.data import DataSource, Split
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationData:
+    """What the networks are given.
+
+    Attributes:
+        data: the data set's name.
+        split: the part of it.
+        samples: how many.
+        classes: how many there are.
+        mean: per channel, of images scaled to 0..1, which is subtracted.
+        std: per channel, by which that is divided.
+        ids_sha256: of the sample ids, int64, little-endian, in order.
+        content_sha256: of the pixels and labels, in the same order.
+    """
+
+    data: str
+    split: str
+    samples: int
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    ids_sha256: str
+    content_sha256: str
+
+    @classmethod
+    def of(cls, source: DataSource, split: str, part: Split) -> EvaluationData:
+        """What a part of a data set comes to.
+
+        Args:
+            source: the data set, in the normalisation that is used.
+            split: the name of the part.
+            part: the samples of it that are used.
+        """
+        mean, std = (tuple(float(value) for value in values) for values in (source.mean, source.std))
+        ids, content = _sha256(part.ids.astype("<i8")), _sha256(part.images, part.labels.astype("<i8"))
+        return cls(source.name, split, len(part), len(source.classes), mean, std, ids, content)
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> EvaluationData:
+        """What was written of it, with other things beside it.
+
+        Raises:
+            ValueError: a number is none.
+            TypeError: likewise.
+            KeyError: something is missing.
+        """
+        mean, std = (tuple(float(value) for value in content[name]) for name in ("mean", "std"))
+        if not all(math.isfinite(value) for value in (*mean, *std)):
+            raise ValueError("its normalisation is not finite")
+        data, split, ids, pixels = (str(content[name]) for name in ("data", "split", "ids_sha256", "content_sha256"))
+        return cls(data, split, int(content["samples"]), int(content["classes"]), mean, std, ids, pixels)
+
+    def differs(self, then: EvaluationData) -> tuple[str, str] | None:
+        """The first thing that is different now, in words, and what to do about it; None where nothing is."""
+        if (self.data, self.split, self.samples) != (then.data, then.split, then.samples):
+            what = "the baseline is about {} {}, {} samples, and this run about {} {}, {} samples"
+            return what.format(then.data, then.split, then.samples, self.data, self.split, self.samples), "run on the same samples"
+        if self.ids_sha256 != then.ids_sha256:
+            return "the baseline is about other samples of the same data set", "use the same files"
+        if self.classes != then.classes:
+            return f"the baseline is about {then.classes} classes, and this run about {self.classes}", "use the same files"
+        if self.content_sha256 != then.content_sha256:
+            return "the samples have other pixels or labels than the baseline's", "use the same files, read by the same decoder"
+        if not (_close(self.mean, then.mean) and _close(self.std, then.std)):
+            was, now = _normalization(then), _normalization(self)
+            return f"the baseline's images are normalised by {was}, and this run's by {now}", "feed them as they were then, by --preprocess"
+        return None
+
+
+def _close(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether they are equal but for the rounding of sums that another processor adds in another order."""
+    return len(one) == len(other) and all(math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-12) for pair in zip(one, other, strict=True))
+
+
+def _normalization(data: EvaluationData) -> str:
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
+    return f"mean ({mean}) and deviation ({std})"
+
+
+def _sha256(*arrays: NDArray[Any]) -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
