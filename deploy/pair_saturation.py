@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.artefact import detect
-from edgeq.data import batches
+from edgeq.deploy.pair_counting import pair_tallies
 from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, EdgeqError
 from edgeq.machine import adds_pairs, fingerprint
@@ -18,7 +18,7 @@ from edgeq.results import LayerSaturation, PairSaturation
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeq.data import DataSource, Split
@@ -26,14 +26,11 @@ if TYPE_CHECKING:
     from edgeq.machine import Machine
     from edgeq.target import Capabilities
     from edgeq.targets.emulator.numerics import Tally
-    from edgeq.targets.emulator.session import EmulatorSession
 
 INSTRUCTION_SETS = "SSE4.1, AVX2 and AVX-512 without VNNI"
-EMULATED = "emulator:avx2"
 HINT = "edgeq export writes these layers with uint8 weights, which are the same numbers and exact on every processor"
 COUNTED = 16
 """Sums are counted on this many samples, the first ones, where a file is found to saturate as it is compared: a second or some."""
-_BATCH = 64
 _EMULATED_ORDER = "across"
 
 
@@ -90,15 +87,15 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
 
 
 def with_counts(layers: tuple[LayerSaturation, ...], artefact: Path, samples: Samples, *, threads: int = 1) -> tuple[LayerSaturation, ...]:
-    """The layers with what happened to their sums on samples, by the emulator of such a processor.
+    """The layers with what happened to their sums on samples; see :func:`edgeq.deploy.pair_counting.pair_tallies`.
 
     Raises:
-        ArtefactError: the artefact does not fit the data.
-        TargetError: the emulator has no arithmetic for an operator of it.
+        ArtefactError: the artefact does not fit the data, or its graph cannot be read.
+        TargetError: a runtime refuses the file.
     """
     if not layers:
         return ()
-    counted = _counts(artefact, samples, threads)
+    counted = pair_tallies(artefact, {layer.tensor for layer in layers}, samples.source, samples.part, threads=threads)
     return tuple(_counted(layer, counted.get(layer.tensor)) for layer in layers)
 
 
@@ -176,10 +173,3 @@ def _counted(layer: LayerSaturation, tally: Tally | None) -> LayerSaturation:
     if tally is None:
         return layer
     return replace(layer, sums=tally.sums, saturated_pairs=tally.pairs, wrong_sums=tally.wrong)
-
-
-def _counts(artefact: Path, samples: Samples, threads: int) -> Mapping[str, Tally]:
-    with cast("EmulatorSession", TARGETS.load(EMULATED).open(artefact, threads=threads)) as session:
-        for images, _ in batches(samples.part, samples.source, _BATCH):
-            session.run(images)
-        return {report.work.name: report.tally for report in session.layers()}

@@ -74,7 +74,7 @@ def show_saturating(layers: Sequence[LayerSaturation]) -> None:
             layer.op_type,
             f"{layer.extreme:,}",
             f"{layer.pairs:,} of {layer.total:,}",
-            *((count(layer.sums), count(layer.wrong_sums)) if counted else ()),
+            *(((count(layer.sums), count(layer.wrong_sums)) if layer.sums else ("?", "?")) if counted else ()),
         )
         for layer in ranked[:MAX_ROWS]
     ]
