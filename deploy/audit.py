@@ -95,7 +95,10 @@ def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | N
     macs, integers = sum(op.macs or 0 for op in ops), sum(op.macs or 0 for op in ops if op.integer)
     hybrid = sum(op.macs or 0 for op in ops if op.hybrid)
     share = integers / macs if macs and not any(op.macs is None for op in ops) else None
-    risky = layers_at_risk(path, runtime.capabilities)
+    in_integers, in_float = ({op.name for op in ops if op.integer is integer} for integer in (True, False))
+    risky = tuple(
+        layer for layer in layers_at_risk(path, runtime.capabilities) if layer.layer in in_integers or layer.layer not in in_float
+    )
     if samples is not None:
         risky = with_counts(risky, path, samples, threads=threads)
     return Audit(path.name, target, ops, macs, integers, hybrid, share, plan.transposes, plan.transposed_bytes, risky)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -128,11 +128,12 @@ def _alone(op: QdqOp) -> onnx.ModelProto:
         constants["w_zero_point"] = np.asarray(stored.zero_point, np.int8)
         constants["w_scale"] = np.ones(np.shape(stored.zero_point), np.float32)
     node = helper.make_node
+    attributes: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in op.attributes.items()}
     nodes = [
         node("QuantizeLinear", ["x", "x_scale", "x_zero_point"], ["x_quantized"]),
         node("DequantizeLinear", ["x_quantized", "x_scale", "x_zero_point"], ["x_dequantized"]),
         node("DequantizeLinear", ["w_quantized", "w_scale", "w_zero_point"], ["w"], axis=channels),
-        node(op.op_type, ["x_dequantized", "w"], ["y"], **{name: _listed(value) for name, value in op.attributes.items()}),
+        node(op.op_type, ["x_dequantized", "w"], ["y"], **attributes),
         node("QuantizeLinear", ["y", "y_scale", "y_zero_point"], ["y_quantized"]),
         node("DequantizeLinear", ["y_quantized", "y_scale", "y_zero_point"], ["y_dequantized"]),
     ]
@@ -141,7 +142,3 @@ def _alone(op: QdqOp) -> onnx.ModelProto:
     stored_constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "layer", ends[:1], ends[1:], stored_constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-
-
-def _listed(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

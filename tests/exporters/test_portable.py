@@ -13,6 +13,7 @@ from tests.avx2 import PROCESSORS, answers
 from tests.devices import reference
 from tests.qdq_models import Graph, Grid
 
+from edgeq.deploy.audit import audit
 from edgeq.deploy.pair_saturation import layers_at_risk
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
@@ -109,5 +110,6 @@ def test_an_audit_names_the_layers_of_such_a_file(tmp_path: Path) -> None:
     capabilities = TARGETS.load("ort-cpu").capabilities
     risky = {layer.layer for layer in layers_at_risk(tmp_path / "net.onnx", capabilities)}
     assert risky == {"risky_sum/Conv", "wide/Gemm", "kept/Gemm"}
+    assert [layer.layer for layer in audit(tmp_path / "net.onnx", "ort-cpu").saturating] == ["risky_sum/Conv"], "the others run in float"
     onnx.save(portable(unreadable()), tmp_path / "portable.onnx")
     assert layers_at_risk(tmp_path / "portable.onnx", capabilities) == ()
