@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.artefact import detect, resolve
 from edgeq.dialect import dialect_for
-from edgeq.errors import UsageError
+from edgeq.errors import GateFailed, UsageError
 from edgeq.exporter import EXPORTERS
 from edgeq.files import check_folder, check_output, write_bytes, write_folder
 from edgeq.loading import LOADERS
@@ -160,6 +160,7 @@ def export(
 
     Raises:
         ArtefactError: the artefact is missing or broken, or holds something that a format cannot express exactly.
+        GateFailed: a number would differ in one of the files.
         OutputError: a file exists or cannot be written.
         UnknownName: a format or target is not known.
         UsageError: no format is named, or the stem holds a folder.
@@ -174,10 +175,21 @@ def export(
     for job, model in zip(jobs, _models(source, jobs), strict=True):
         with blaming(model):
             done.append((job, model, job.exporter.export(model, job.options)))
+    _require_parity(done)
     for job, model, exported in done:
         if check is not None:
             check(job.format, model, exported)
     return tuple(job.write(exported, overwrite=overwrite) for job, _, exported in done)
+
+
+def _require_parity(done: Sequence[tuple[_Job, ir.Model, Exported]]) -> None:
+    different = [f"{job.path}: {line}" for job, _, exported in done for line in exported.parity.different]
+    if different:
+        compared = sum(exported.parity.compared for _, _, exported in done)
+        raise GateFailed(
+            "\n  ".join([f"{len(different)} of {compared:,} numbers would change on the way:", *different]),
+            mend="nothing was written; please report the model, for this is not meant to happen",
+        )
 
 
 def _models(source: Path, jobs: Sequence[_Job]) -> list[ir.Model]:

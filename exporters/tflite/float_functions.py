@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqOp
 
-PLAIN_FUNCTIONS = {"Abs": Op.ABS, "Neg": Op.NEG, "Exp": Op.EXP, "Log": Op.LOG, "Sqrt": Op.SQRT, "Floor": Op.FLOOR, "Ceil": Op.CEIL}
+PLAIN_FUNCTIONS = {
+    "Abs": Op.ABS,
+    "Ceil": Op.CEIL,
+    "Cos": Op.COS,
+    "Exp": Op.EXP,
+    "Floor": Op.FLOOR,
+    "Log": Op.LOG,
+    "Neg": Op.NEG,
+    "Round": Op.ROUND,
+    "Sign": Op.SIGN,
+    "Sin": Op.SIN,
+    "Sqrt": Op.SQRT,
+}
 """Functions of one number with a float operator that takes no options."""
 
 _ALLOWED = "keep it in float with --allow-float"

@@ -38,6 +38,9 @@ class FloatScene(Scene):
     def constant(self, op: QdqOp, constant: QdqConstant, layout: Layout) -> int:
         return self.builder.constant(constant.name, aligned(reals_of(constant), layout))
 
+    def least(self, tensor: QdqTensor) -> int:
+        return self.builder.constant(f"{tensor.name}~lowest", np.array(np.finfo(np.float32).min, np.float32))
+
     def alias(self, tensor: QdqTensor, of: QdqTensor) -> None:
         """Nothing: float tensors have no carriers."""
 

@@ -20,7 +20,8 @@ from edgeq.exporters.tflite.lowering import finish, lower_all, outer_layout
 from edgeq.exporters.tflite.reading import stored_floats, transposes_in, unpacked
 from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
 from edgeq.qdq_axes import channel_axes
-from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, title
+from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, kind_of, picked, title
+from edgeq.qdq_picks import PICK
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
@@ -87,15 +88,17 @@ def _view(model: ir.Model) -> QdqGraph:
 def _op(node: ir.Node, tensors: dict[ir.Value, QdqTensor], shapes: Shapes) -> QdqOp:
     if node.op_type == "BatchNormalization":
         raise ArtefactError(f"BatchNormalization {title(node)!r} is not folded", mend="fold it into the layer before it")
-    values = node.inputs[:1] if node.op_type in MOVES - {"Concat"} | {"Relu", "Clip"} else node.inputs
+    kind, first = kind_of(node), node.inputs[0]
+    values = node.inputs[:1] if kind in MOVES - {"Concat"} | {"Relu", "Clip"} else node.inputs
     inputs = tuple(None if value is None else _operand(value, tensors) for value in values)
     activation = _activation(node) if node.op_type in ("Relu", "Clip") else ""
     result, fused = node.outputs[0], _fusible_relu(node)
     if fused is not None:
         result, activation = fused.outputs[0], _activation(fused)
     output = tensors[node.outputs[0]] = _tensor(result, shapes)
-    op_type = "Relu" if node.op_type == "Clip" else node.op_type
-    return QdqOp(op_type, title(node), inputs, output, attributes_of(node, shapes.of(node.inputs[0])), activation)
+    op_type = "Relu" if kind == "Clip" else kind
+    attributes = picked(node, shapes.of(first), shapes.of(node.outputs[0])) if kind == PICK else attributes_of(node, shapes.of(first))
+    return QdqOp(op_type, title(node), inputs, output, attributes, activation)
 
 
 def _operand(value: ir.Value, tensors: dict[ir.Value, QdqTensor]) -> Operand:

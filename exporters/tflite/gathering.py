@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgeq.exporters.tflite.products import multiply
 from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant
+from edgeq.qdq_picks import picks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +41,21 @@ def lower_gather(op: QdqOp, scene: Scene) -> None:
     indices = scene.builder.constant(f"{op.output.name}~indices", np.array(picked, np.int32).reshape(shape))
     with scene.writing(op, onnx_order(len(op.output.shape))) as (target, _):
         _append(scene, index, indices, target, axis)
+
+
+def lower_pick(op: QdqOp, scene: Scene) -> None:
+    """Append a Tile, an Expand or a Pad by what is there already: a GATHER along each axis that it changes."""
+    source = scene.operand(op)
+    rank = len(op.output.shape)
+    if len(source.shape) == rank:
+        gather(op, scene, picks_of(op.attributes))
+        return
+    raised = replace(source, name=f"{source.name}~raised_for_{op.output.name}", shape=(*(1,) * (rank - len(source.shape)), *source.shape))
+    scene.alias(raised, source)
+    target = scene.tensor(raised, onnx_order(rank))
+    scene.reshape(scene.read(source, onnx_order(len(source.shape))), target, raised.shape)
+    scene.place(raised, target, onnx_order(rank))
+    gather(replace(op, inputs=(raised,)), scene, picks_of(op.attributes))
 
 
 def gather(op: QdqOp, scene: Scene, picks: Mapping[int, tuple[int, ...]]) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.exporters.tflite.blocks import lower_depth_to_space, lower_space_to_depth
 from edgeq.exporters.tflite.convolution import lower_conv
 from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
 from edgeq.exporters.tflite.elementwise import lower_add, lower_clip, lower_mul, lower_prelu, lower_relu, lower_requantize, lower_sub
 from edgeq.exporters.tflite.flat import with_lines
 from edgeq.exporters.tflite.float_functions import lower_batch_normalization, lower_layer_normalization
-from edgeq.exporters.tflite.gathering import lower_gather, lower_scatter
+from edgeq.exporters.tflite.gathering import lower_gather, lower_pick, lower_scatter
 from edgeq.exporters.tflite.normalizing import lower_log_softmax, lower_softmax
 from edgeq.exporters.tflite.pointwise import FUNCTIONS, KERNELS, lower_lookup, lower_pointwise
 from edgeq.exporters.tflite.pooling import (
@@ -66,11 +67,13 @@ _READ = {
     "Cast": ("nothing", "between floats of 32 bits; to int32 or int64 behind an ArgMax"),
     "Clip": ("part of the operator before it, MAXIMUM, MINIMUM", "constant bounds"),
     "Dropout": ("nothing", _ANY),
+    "Expand": ("GATHER", _ANY),
     "GatherND": ("GATHER", "rows of the first axis by constant indices, as torch writes x[index]"),
     "Identity": ("nothing", _ANY),
     "LayerNormalization": ("MEAN, SUB, MUL, ADD, RSQRT", "in float only, with --allow-float; constant scale and bias"),
     "Relu": ("part of the operator before it, RELU", _ANY),
     "Split": ("SLICE", "constant sizes"),
+    "Tile": ("GATHER", "constant repeats; not of an open batch"),
     **dict.fromkeys(
         ("Div", "Max", "Min", "Pow"),
         (_TABLE, "with a constant number, or between functions of one tensor of 8 bits: the whole as one table"),
@@ -88,6 +91,7 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, Scene], None], str, str]] = {
         "CONV_2D, DEPTHWISE_CONV_2D; TRANSPOSE_CONV, SLICE where it strides",
         f"{_WINDOWS}; with strides neither groups nor dilation, and the file's batch stays as exported",
     ),
+    "DepthToSpace": (lower_depth_to_space, "DEPTH_TO_SPACE; GATHER before it for mode CRD", _ANY),
     "Flatten": (lower_reshape, "RESHAPE", _ANY),
     "Gather": (lower_gather, "GATHER", "constant indices"),
     "Gemm": (lower_gemm, "FULLY_CONNECTED", "alpha = beta = 1, transA = 0, constant weights"),
@@ -95,10 +99,10 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, Scene], None], str, str]] = {
     "GlobalMaxPool": (lower_global_max_pool, "REDUCE_MAX", _ANY),
     "LogSoftmax": (lower_log_softmax, "LOG_SOFTMAX, QUANTIZE", "scale 1/16 or greater, nothing below -16; any as an output in float"),
     "MatMul": (lower_matmul, "FULLY_CONNECTED, BATCH_MATMUL", "two activations, or one and a constant; 2 to 5 dimensions"),
-    "MaxPool": (with_lines(lower_max_pool), "MAX_POOL_2D", "padding that of SAME_UPPER, or after a ReLU; no dilation"),
+    "MaxPool": (with_lines(lower_max_pool), "MAX_POOL_2D; PAD, PADV2 before it for padding other than SAME", "no dilation"),
     "Mul": (lower_mul, "MUL", "constants quantised with one scale"),
     "PRelu": (lower_prelu, "PRELU", "slopes quantised with one scale"),
-    "Pad": (lower_pad, "PAD", "with zeros"),
+    "Pad": (lower_pad, "PAD, SLICE; GATHER where it reflects", "with zeros, or by reflect, edge or wrap; negative padding crops"),
     "ReduceMax": (lower_reduce_max, "REDUCE_MAX", _ANY),
     "ReduceMean": (lower_reduce_mean, "MEAN", _ANY),
     "ReduceSum": (lower_reduce_sum, "BATCH_MATMUL", "TFLite's SUM is wrong in its reference kernel, so the sum is a product with ones"),
@@ -112,6 +116,7 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, Scene], None], str, str]] = {
     "ScatterElements": (lower_scatter, "BATCH_MATMUL", 'reduction="add" of whole rows onto constant zeros, constant indices'),
     "Slice": (lower_slice, "SLICE, STRIDED_SLICE", "constant bounds"),
     "Softmax": (lower_softmax, "SOFTMAX, QUANTIZE", "scale 1/8192 or greater; any as an output in float"),
+    "SpaceToDepth": (lower_space_to_depth, "SPACE_TO_DEPTH", _ANY),
     "Squeeze": (lower_reshape, "RESHAPE", _ANY),
     "Sub": (lower_sub, "SUB", "constants quantised with one scale"),
     "Transpose": (lower_transpose, "nothing, TRANSPOSE", _ANY),
@@ -124,6 +129,7 @@ _INTERNAL: Mapping[str, Callable[[QdqOp, Scene], None]] = {
     "Identity": lower_identity,
     "LayerNormalization": lower_layer_normalization,
     "Lookup": lower_lookup,
+    "Pick": lower_pick,
     "Relu": lower_relu,
     "Requantize": lower_requantize,
 }

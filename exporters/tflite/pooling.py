@@ -31,6 +31,8 @@ def lower_average_pool(op: QdqOp, scene: Scene) -> None:
             "give a pooling the grid of its input on both sides, or approximate with --requantize",
         )
     counts_padding = bool(op.attributes.get("count_include_pad", 0))
+    if counts_padding and op.attributes.get("ceil_mode", 0) and window.pads != op.attributes.get("pads", (0, 0, 0, 0)):
+        raise refused(op, "it counts its padding, and rounds its size up", "set count_include_pad=0, or ceil_mode=0")
     index, padding = padded(scene, op, source, window, words=not counts_padding)
     if any(window.pads) and padding != SAME and not counts_padding:
         raise refused(op, "it leaves its padding out of its means, which TFLite does for SAME padding only", "set count_include_pad=1")
@@ -38,14 +40,10 @@ def lower_average_pool(op: QdqOp, scene: Scene) -> None:
 
 
 def lower_max_pool(op: QdqOp, scene: Scene) -> None:
-    """Append a MaxPool. Padding with zero changes no maximum of numbers that are not negative."""
+    """Append a MaxPool. Padding with zero changes no maximum of numbers that are not negative, with the least number none at all."""
     source = scene.operand(op)
     window = _window(op, scene)
-    index, padding = padded(scene, op, source, window)
-    if any(window.pads) and padding != SAME and source.low < source.zero_point:
-        raise refused(
-            op, "it pads as TFLite cannot, and its input may be negative", "place it after a ReLU, or use the padding of SAME_UPPER"
-        )
+    index, padding = padded(scene, op, source, window, least=scene.is_float or source.low < source.zero_point)
     _pool(op, scene, Op.MAX_POOL_2D, index, padding, window)
 
 

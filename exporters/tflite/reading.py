@@ -74,7 +74,9 @@ def expected_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier], in_float:
         else:
             expected.append(
                 _weights_in_onnx_order(
-                    as_written(op, numbers), transposed=op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB"))
+                    as_written(op, numbers),
+                    op.output.shape[1 if op.op_type.startswith("Conv") else -1],
+                    transposed=op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB")),
                 )
             )
     return expected
@@ -117,11 +119,11 @@ def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
         yield Numbers(f"{op.output.name}/2", "bias", scale, np.zeros(scale.shape, np.int64), zeros)
 
 
-def _weights_in_onnx_order(numbers: Numbers, *, transposed: bool) -> Numbers:
-    """Weights with the output channels first; biases as one vector."""
+def _weights_in_onnx_order(numbers: Numbers, channels: int, *, transposed: bool) -> Numbers:
+    """Weights with the output channels first; biases as one vector, one for all of them said for each."""
     levels = numbers.levels
     if levels is not None and numbers.kind == "bias":
-        levels = levels.reshape(-1)
+        levels = np.broadcast_to(levels.reshape(-1), channels) if levels.size == 1 else levels.reshape(-1)
     elif levels is not None and transposed:
         levels = levels.T
     return replace(numbers, zero_point=np.zeros_like(numbers.zero_point), levels=levels)

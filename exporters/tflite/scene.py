@@ -131,6 +131,11 @@ class Scene:
         self.note_axes(constant.name, layout)
         return self.builder.constant(constant.name, aligned(values, layout).astype(element), grid)
 
+    def least(self, tensor: QdqTensor) -> int:
+        """Add the least number that a tensor can hold as a constant; returns its index."""
+        value = np.array(self.carriers[tensor.name].low, self.element(tensor))
+        return self.builder.constant(f"{tensor.name}~lowest", value, self.grid(tensor))
+
     def element(self, tensor: QdqTensor) -> type[np.generic]:
         """The element type in which a tensor is stored."""
         return np.int16 if self.carriers[tensor.name].dtype == "int16" else np.int8

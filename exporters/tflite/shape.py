@@ -15,6 +15,8 @@ from edgeq.exporters.tflite.windows import pad
 from edgeq.qdq_axes import CHANNELS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqOp
 
@@ -73,9 +75,7 @@ def lower_slice(op: QdqOp, scene: Scene) -> None:
     index, numbers = scene.read(source, layout), scene.builder.numbers
     with scene.writing(op, layout) as (target, _):
         if steps == [1] * len(layout):
-            open_batch = scene.builder.dynamic_batch and first[0] == 0 and last[0] == 1
-            sizes = [-1 if i == 0 and open_batch else e - b for i, (b, e) in enumerate(zip(first, last, strict=True))]
-            scene.builder.operator(Op.SLICE, 2, [index, numbers(first), numbers(sizes)], [target], schema.SliceOptionsT())
+            _cut(scene, index, target, first, last)
         else:
             options = schema.StridedSliceOptionsT()
             options.beginMask = sum(1 << i for i, axis in enumerate(layout) if begins[axis] == 0 and steps[axis] == 1)
@@ -84,13 +84,33 @@ def lower_slice(op: QdqOp, scene: Scene) -> None:
 
 
 def lower_pad(op: QdqOp, scene: Scene) -> None:
-    """Append a Pad with zeros."""
+    """Append a Pad with zeros; where it takes away at an end, a SLICE comes first."""
     source = scene.operand(op)
     layout = scene.layout(source)
-    pads = _ints(op, "pads")
-    rank = len(layout)
+    pads, rank = _ints(op, "pads"), len(layout)
+    ends = [(pads[axis], pads[axis + rank]) for axis in layout]
+    begins = [max(-before, 0) for before, _ in ends]
+    stops = [source.shape[axis] - max(-after, 0) for axis, (_, after) in zip(layout, ends, strict=True)]
+    if any(stop <= begin for begin, stop in zip(begins, stops, strict=True)):
+        raise refused(op, "it takes away more than there is", "pad what is left directly")
+    cuts, grows = any(min(pair) < 0 for pair in ends), any(max(pair) > 0 for pair in ends)
+    index = scene.read(source, layout)
     with scene.writing(op, layout) as (target, _):
-        pad(scene, scene.read(source, layout), target, tuple((pads[axis], pads[axis + rank]) for axis in layout))
+        if cuts:
+            sizes = [stops[layout.index(axis)] - begins[layout.index(axis)] for axis in range(rank)]
+            reached = scene.tensor(op.output, layout, "~cut", sizes) if grows else target
+            _cut(scene, index, reached, begins, stops)
+            index = reached
+        if grows or not cuts:
+            pad(scene, index, target, tuple((max(before, 0), max(after, 0)) for before, after in ends))
+
+
+def _cut(scene: Scene, source: int, target: int, begins: Sequence[int], ends: Sequence[int]) -> None:
+    """Append a SLICE; an open batch stays open."""
+    open_batch = scene.builder.dynamic_batch and begins[0] == 0 and ends[0] == 1
+    sizes = [-1 if i == 0 and open_batch else end - begin for i, (begin, end) in enumerate(zip(begins, ends, strict=True))]
+    numbers = scene.builder.numbers
+    scene.builder.operator(Op.SLICE, 2, [source, numbers(begins), numbers(sizes)], [target], schema.SliceOptionsT())
 
 
 def _to_the_end(end: int, size: int, step: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,8 @@ from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqOp, QdqTensor
 
@@ -43,6 +45,12 @@ class Window:
         """How many windows fit, padding included, rounded down."""
         return (size + self.pads[axis] + self.pads[axis + 2] - self.extent(axis)) // self.stride[axis] + 1
 
+    def reaching(self, results: Sequence[int], sizes: Sequence[int]) -> Window:
+        """The window that gives ``results``, a size rounded up: with as much behind the image as the last one reaches beyond it."""
+        top, left, *ends = self.pads
+        reach = [(results[axis] - 1) * self.stride[axis] + self.extent(axis) - sizes[axis] - self.pads[axis] for axis in (0, 1)]
+        return replace(self, pads=(top, left, max(reach[0], ends[0]), max(reach[1], ends[1])))
+
     def is_same(self, height: int, width: int) -> bool:
         """Whether TFLite's SAME pads exactly so: ceil(size / stride) windows, the odd pixel at the end."""
         return all(self._same_pads(axis, size) == (self.pads[axis], self.pads[axis + 2]) for axis, size in enumerate((height, width)))
@@ -71,17 +79,17 @@ def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> Window:
         same = [window._same_pads(axis, size) for axis, size in enumerate((height, width))]
         ends = [pair if mode == "SAME_UPPER" else pair[::-1] for pair in same]
         window = Window(kernel, stride, dilation, (ends[0][0], ends[1][0], ends[0][1], ends[1][1]))
+    if op.attributes.get("ceil_mode", 0):
+        window = window.reaching(op.output.shape[2:], (height, width))
     expected = (window.steps(0, height), window.steps(1, width))
     if min(window.pads) < 0 or op.output.shape[2:] != expected:
         raise refused(
-            op,
-            f"its windows do not fit: {op.output.shape[2:]} stated, {expected} from its padding",
-            "use ceil_mode=0 and padding of zero or more",
+            op, f"its windows do not fit: {op.output.shape[2:]} stated, {expected} from its padding", "use padding of zero or more"
         )
     return window
 
 
-def padded(scene: Scene, op: QdqOp, tensor: QdqTensor, window: Window, *, words: bool = True) -> tuple[int, int]:
+def padded(scene: Scene, op: QdqOp, tensor: QdqTensor, window: Window, *, words: bool = True, least: bool = False) -> tuple[int, int]:
     """The input of a window operator in NHWC, and TFLite's word for its padding.
 
     Args:
@@ -90,6 +98,7 @@ def padded(scene: Scene, op: QdqOp, tensor: QdqTensor, window: Window, *, words:
         tensor: its input.
         window: its window.
         words: whether SAME may be used; else, and where it says something else, a PAD writes zeros.
+        least: whether it writes the least number that there is rather than zeros.
     """
     index = scene.read(tensor, NHWC)
     if not any(window.pads):
@@ -100,14 +109,17 @@ def padded(scene: Scene, op: QdqOp, tensor: QdqTensor, window: Window, *, words:
     batch, channels, height, width = tensor.shape
     shape = (batch, channels, height + top + bottom, width + left + right)
     target = scene.tensor(tensor, NHWC, f"~padded_for_{op.output.name}", shape)
-    pad(scene, index, target, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    pad(scene, index, target, ((0, 0), (top, bottom), (left, right), (0, 0)), scene.least(tensor) if least else None)
     return target, VALID
 
 
-def pad(scene: Scene, source: int, target: int, pads: tuple[tuple[int, int], ...]) -> None:
-    """Append a PAD, which pads int8 tensors with their zero point."""
+def pad(scene: Scene, source: int, target: int, pads: tuple[tuple[int, int], ...], value: int | None = None) -> None:
+    """Append a PAD, which pads int8 tensors with their zero point, or a PADV2 with the constant at the index ``value``."""
     constant = scene.builder.constant(f"~pads{target}", np.array(pads, np.int32))
-    scene.builder.operator(Op.PAD, 2, [source, constant], [target], schema.PadOptionsT())
+    if value is None:
+        scene.builder.operator(Op.PAD, 2, [source, constant], [target], schema.PadOptionsT())
+    else:
+        scene.builder.operator(Op.PADV2, 2, [source, constant, value], [target], schema.PadV2OptionsT())
 
 
 def _pair(op: QdqOp, name: str) -> tuple[int, int]:

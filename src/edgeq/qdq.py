@@ -28,7 +28,7 @@ AttributeValue: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, .
 MOVES = frozenset(
     (
         *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Pad"),
-        *("MaxPool", "GlobalMaxPool", "ReduceMax", "Gather", "ResizeNearest"),
+        *("MaxPool", "GlobalMaxPool", "ReduceMax", "Gather", "ResizeNearest", "Pick", "DepthToSpace", "SpaceToDepth"),
     )
 )
 """Operators that only choose among the integers they read, so that they commute with quantisation."""
@@ -106,8 +106,9 @@ class QdqOp:
 
     Attributes:
         op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range, ``ResizeNearest`` for a
-            Resize that only repeats and drops, ``Lookup`` for a function of one number that several nodes spell in float:
-            input 1 then holds its value for each integer of input 0, from the least of that carrier on.
+            Resize that only repeats and drops, ``Pick`` for others that only do so (:mod:`edgeq.qdq_picks`), ``Lookup`` for a
+            function of one number that several nodes spell in float: input 1 then holds its value for each integer of
+            input 0, from the least of that carrier on.
         name: the source node's name, or its output's where it has none.
         inputs: data operands; None for an optional one left out.
         output: what it computes.

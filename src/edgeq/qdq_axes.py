@@ -31,7 +31,7 @@ _REDUCES = frozenset(("ReduceMean", "ReduceMax", "ReduceSum"))
 _SIDES = (2, 3)
 _SAME = frozenset(
     (
-        *("Add", "Sub", "Mul", "PRelu", "Relu", "Clip", "Identity", "Requantize", "Lookup", "Concat", "Slice", "Pad", "Tile", "Expand"),
+        *("Add", "Sub", "Mul", "PRelu", "Relu", "Clip", "Identity", "Requantize", "Lookup", "Concat", "Slice", "Pad", "Pick"),
         *("Softmax", "LogSoftmax"),
         *UNARY,
     )

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from edgeq.errors import ArtefactError
+from edgeq.qdq_picks import PICK, expanded, padded, tiled
 from edgeq.quant import CARRIER_RANGE, QuantParams
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def kind_of(node: ir.Node) -> str:
     mode = node.attributes.get("mode")
     if node.op_type == "Resize" and (mode is None or mode.as_string() == "nearest"):
         return "ResizeNearest"
+    if node.op_type in ("Tile", "Expand") or (node.op_type == "Pad" and mode is not None and mode.as_string() != "constant"):
+        return PICK
     return "Gather" if node.op_type == "GatherND" and _picks_rows(node) else node.op_type
 
 
@@ -273,7 +276,7 @@ def _infer(model: ir.Model) -> dict[str, ir.Shape]:
 
 
 def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeValue]:
-    """A node's attributes with its constant inputs among them, axes made non-negative.
+    """A node's attributes with its constant inputs among them, axes made non-negative; those of a Pick are :func:`picked`.
 
     Args:
         node: the node.
@@ -306,6 +309,25 @@ def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeVal
     elif node.op_type == "Resize" and len(node.inputs) > 2 and node.inputs[2] is not None:
         found["scales"] = tuple(float(scale) for scale in np.asarray(constant_of(node.inputs[2])).reshape(-1))
     return found
+
+
+def picked(node: ir.Node, shape: Sequence[int], result: Sequence[int]) -> dict[str, AttributeValue]:
+    """The attributes of a node that is a Pick in the view; see :mod:`edgeq.qdq_picks`.
+
+    Args:
+        node: the node.
+        shape: the dimensions of its first input.
+        result: those of its output.
+
+    Raises:
+        ArtefactError: a parameter that is computed at run time, or dimensions that do not go together.
+    """
+    if node.op_type == "Tile":
+        return tiled(title(node), shape, result, _listed(node, 1))
+    if node.op_type == "Expand":
+        return expanded(title(node), shape, result)
+    pads: tuple[int, ...] = _pad(node, len(shape))["pads"]  # type: ignore[assignment]
+    return padded(title(node), shape, pads, node.attributes["mode"].as_string())
 
 
 def _gathered(node: ir.Node, size: int) -> dict[str, AttributeValue]:

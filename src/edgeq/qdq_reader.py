@@ -14,6 +14,7 @@ import numpy as np
 from edgeq import qdq_norm
 from edgeq.errors import ArtefactError
 from edgeq.qdq import MOVES, Blocker, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, reach, same_grid
+from edgeq.qdq_constants import moved_constant
 from edgeq.qdq_lookup import joined
 from edgeq.qdq_meanings import Input, Key, Landing, Meaning, Opaque, Pending, Real, Stored
 from edgeq.qdq_nodes import (
@@ -24,17 +25,20 @@ from edgeq.qdq_nodes import (
     grid_of,
     in_order,
     kind_of,
+    picked,
     source_line,
     stripped,
     title,
     together,
 )
+from edgeq.qdq_picks import PICK
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx_ir as ir
+    from numpy.typing import NDArray
 
     from edgeq.qdq import Activation, AttributeValue
 
@@ -44,7 +48,7 @@ _ACTIVATIONS = frozenset(("Relu", "Clip"))
 _HEADS: Mapping[str, Literal["softmax", "log_softmax"]] = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}
 _INTEGERS = {6: "int32", 7: "int64"}  # by ONNX's number of the type
 _FLOAT32 = 1
-_READS_SHAPES = MOVES | {"Resize", "GatherND"}
+_READS_SHAPES = MOVES | {"Resize", "GatherND", "Expand", "Tile"}
 _WAITS = frozenset(("QuantizeLinear", "DequantizeLinear", "Split", "Cast")) | _READS_SHAPES | _TRANSPARENT | _SHAPE_OF | _ACTIVATIONS
 _NO_GRID = QuantParams.of(1.0)
 _MEND = "put a QuantizeLinear/DequantizeLinear pair after it, or quantise with the integer placement"
@@ -187,17 +191,26 @@ class Reader:
 
     def _computed(self, node: ir.Node, operands: tuple[Meaning | None, ...]) -> Meaning:
         value = node.outputs[0]
-        if node.op_type == "Transpose" and isinstance(operands[0], QdqConstant):
-            return _transposed(node, operands[0])
         source = operands[0] if operands else None
-        shape = source.tensor.shape if isinstance(source, (Stored, Real)) else self._shapes.of(node.inputs[0]) if operands else ()
-        attributes, op_type = attributes_of(node, shape), kind_of(node)
+        shape = self._shape_of(node, source) if operands else ()
+        op_type = kind_of(node)
+        attributes = picked(node, shape, self._shapes.of(value)) if op_type == PICK else attributes_of(node, shape)
+        if isinstance(source, QdqConstant) and op_type in MOVES:
+            constant = moved_constant(op_type, source, attributes, self._shapes.of(value))
+            if constant is not None:
+                return constant
         if op_type not in MOVES:
             return self._arithmetic(node, operands, attributes)
         data = operands if op_type == "Concat" else operands[:1]
         if len({type(o) for o in data}) == 1 and (moved := self._moved(node, value, data, attributes, op_type)) is not None:
             return moved
         return Pending(node, value, op_type, data, attributes)
+
+    def _shape_of(self, node: ir.Node, operand: Meaning | None) -> tuple[int, ...]:
+        """The dimensions of a node's first input."""
+        if isinstance(operand, (Stored, Real)):
+            return operand.tensor.shape
+        return operand.values.shape if isinstance(operand, QdqConstant) else self._shapes.of(node.inputs[0])
 
     def _arithmetic(self, node: ir.Node, operands: tuple[Meaning | None, ...], attributes: dict[str, AttributeValue]) -> Pending:
         if node.op_type == "BatchNormalization":
@@ -319,7 +332,8 @@ class Reader:
     def _quantize(self, node: ir.Node, operand: Meaning | None) -> None:
         params, value = grid_of(node), node.outputs[0]
         if isinstance(operand, QdqConstant):
-            self._meanings[value] = QdqConstant(operand.name, params.quantize(operand.values.astype(np.float32)), params)
+            on_grid = operand.params is not None and same_grid(operand.params, params)
+            self._meanings[value] = operand if on_grid else QdqConstant(operand.name, params.quantize(_reals(operand)), params)
             return
         if operand is None or isinstance(operand, (Stored, Opaque)):
             raise ArtefactError(f"QuantizeLinear {title(node)!r} reads no floats", mend="write the model again from its source")
@@ -427,6 +441,11 @@ class Reader:
         return None
 
 
+def _reals(constant: QdqConstant) -> NDArray[np.float32]:
+    params = constant.params
+    return constant.values.astype(np.float32) if params is None else params.dequantize(constant.values.astype(np.int32))
+
+
 def _all_opaque(operands: tuple[Meaning | None, ...]) -> bool:
     return bool(operands) and all(
         isinstance(o, Opaque) or (isinstance(o, QdqConstant) and o.values.dtype == np.int64) for o in operands if o is not None
@@ -474,16 +493,8 @@ def _key(pending: Pending, grid: Landing) -> Key:
 
 
 def _check_padding(node: ir.Node, attributes: Mapping[str, AttributeValue], zero: int) -> None:
-    if node.op_type == "Pad" and (attributes["value"] != zero or attributes.get("mode", "constant") != "constant"):
+    if "value" in attributes and node.op_type == "Pad" and attributes["value"] != zero:
         raise ArtefactError(f"Pad {title(node)!r} does not pad with zeros", mend="only padding with zeros keeps the integers exact")
-
-
-def _transposed(node: ir.Node, constant: QdqConstant) -> QdqConstant:
-    perm = tuple(int(axis) for axis in attributes_of(node, constant.values.shape)["perm"])  # type: ignore[union-attr]
-    params = constant.params
-    if params is not None and params.axis is not None:
-        params = replace(params, axis=perm.index(params.axis % len(perm)))
-    return QdqConstant(constant.name, constant.values.transpose(perm), params)
 
 
 def _in_float(pending: Pending) -> ArtefactError:

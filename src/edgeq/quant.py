@@ -92,11 +92,11 @@ class QuantParams:
         return (self.qmin, self.qmax) != CARRIER_RANGE[self.dtype]
 
     def quantize(self, x: NDArray[np.floating]) -> NDArray[np.integer]:
-        """Round half to even onto the grid and saturate, in float32, as ONNX QuantizeLinear does."""
+        """Round half to even onto the grid and saturate, in float32, as ONNX QuantizeLinear does; NaN gives the least integer, as there."""
         scale, zero = self._broadcast(x.ndim)
         with np.errstate(over="ignore"):  # a value beyond float32 / scale saturates as it should
             q = np.rint(x.astype(np.float32) / scale) + zero
-        stored: NDArray[np.integer] = np.clip(q, self.qmin, self.qmax).astype(_storage(self.dtype))
+        stored: NDArray[np.integer] = np.fmin(np.fmax(q, self.qmin), self.qmax).astype(_storage(self.dtype))
         return stored
 
     def dequantize(self, q: NDArray[np.integer]) -> NDArray[np.float32]:

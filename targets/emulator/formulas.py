@@ -76,5 +76,6 @@ def in_float(function: Callable[..., NDArray[np.float32]], grids: list[QuantPara
 
 def quantized(values: NDArray[np.float32], output: QuantParams, landing: Landing) -> NDArray[np.float32]:
     """The levels of real numbers: QuantizeLinear, its zero point taken off again."""
-    levels: NDArray[np.float32] = np.clip(np.rint(values / np.float32(output.scale)), landing.low, landing.high).astype(np.float32)
+    stepped = np.fmax(np.rint(values / np.float32(output.scale)), landing.low)  # NaN gives the least, as in ONNX Runtime
+    levels: NDArray[np.float32] = np.minimum(stepped, landing.high).astype(np.float32)
     return levels

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from edgeq.targets.emulator.dot import Finish, as_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -85,6 +85,53 @@ def gather(indices: Tensor, axis: int) -> Move:
         return found.reshape(*x.shape[: axis + 1], *indices.shape, *x.shape[axis + 2 :])
 
     return Move(picked)
+
+
+def picked(picks: Mapping[int, Sequence[int]], rank: int) -> Move:
+    """Places along some axes of a tensor that has ``rank`` dimensions, new ones of one place in front."""
+    indices = {axis: torch.tensor(places, dtype=torch.int64) for axis, places in picks.items()}
+
+    def taken(x: Tensor) -> Tensor:
+        x = x.reshape(x.shape[0], *(1,) * (rank + 1 - x.ndim), *x.shape[1:])
+        for axis, places in indices.items():
+            x = x.index_select(axis + 1, places)
+        return x
+
+    return Move(taken)
+
+
+def depth_to_space(block: int, *, channels_last: bool, columns_first: bool = False) -> Move:
+    """Channels into squares of pixels; ``columns_first`` is ONNX's mode CRD."""
+
+    def spread(x: Tensor) -> Tensor:
+        images = as_images(x, channels_last=channels_last)
+        batch, depth, height, width = images.shape
+        small = depth // block**2
+        if columns_first:
+            parts = images.reshape(batch, small, block, block, height, width).permute(0, 1, 4, 2, 5, 3)
+        else:
+            parts = images.reshape(batch, block, block, small, height, width).permute(0, 3, 4, 1, 5, 2)
+        return _like(x, parts.reshape(batch, small, height * block, width * block), channels_last=channels_last)
+
+    return Move(spread)
+
+
+def space_to_depth(block: int, *, channels_last: bool) -> Move:
+    """Squares of pixels into channels."""
+
+    def gathered(x: Tensor) -> Tensor:
+        images = as_images(x, channels_last=channels_last)
+        batch, depth, height, width = images.shape
+        parts = images.reshape(batch, depth, height // block, block, width // block, block).permute(0, 3, 5, 1, 2, 4)
+        return _like(x, parts.reshape(batch, depth * block**2, height // block, width // block), channels_last=channels_last)
+
+    return Move(gathered)
+
+
+def _like(x: Tensor, images: Tensor, *, channels_last: bool) -> Tensor:
+    """Images as (samples, 1, …) in their layout."""
+    found = images.permute(0, 2, 3, 1) if channels_last else images
+    return found.reshape(x.shape[0], found.shape[0] // x.shape[0], *found.shape[1:])
 
 
 def greatest(axes: Sequence[int], shape: Sequence[int]) -> Move:

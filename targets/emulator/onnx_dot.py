@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -237,6 +237,18 @@ def window_of(op: OnnxOp, kernel: tuple[int, ...], groups: int = 1) -> Window:
         ends = [_same(before[i], kernel[i], stride[i], dilation[i], upper=mode == "SAME_UPPER") for i in (0, 1)]
         pads = (ends[0][0], ends[1][0], ends[0][1], ends[1][1])
     return Window((stride[0], stride[1]), (dilation[0], dilation[1]), cast("tuple[int, int, int, int]", pads), groups)
+
+
+def pooling_window(op: OnnxOp, kernel: tuple[int, int]) -> Window:
+    """The window of a pooling, with as much behind the image as its last windows reach beyond it where the size is rounded up."""
+    window = window_of(op, op.numbers("kernel_shape"))
+    if not op.number("ceil_mode", 0):
+        return window
+    sizes, results = ((1, *shape)[-2:] for shape in (op.shape(0)[2:], op.view.output.shape[2:]))
+    top, left, bottom, right = window.padding
+    reach = [(results[i] - 1) * window.stride[i] + (kernel[i] - 1) * window.dilation[i] + 1 for i in (0, 1)]
+    more = (max(reach[0] - sizes[0] - top, bottom), max(reach[1] - sizes[1] - left, right))
+    return replace(window, padding=(top, left, *more))
 
 
 def _same(size: int, taps: int, stride: int, dilation: int, *, upper: bool) -> tuple[int, int]:

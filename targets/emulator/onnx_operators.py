@@ -12,6 +12,7 @@ from edgeq.errors import ArtefactError
 from edgeq.multipliers import mean_multiplier
 from edgeq.pointwise import UNARY, evaluate
 from edgeq.qdq import MOVES, QdqConstant, QdqTensor
+from edgeq.qdq_picks import picks_of
 from edgeq.quant import CARRIER_RANGE
 from edgeq.targets.emulator import formulas, moves, onnx_dot, ort_kernels, real_pools
 from edgeq.targets.emulator.dot import Finish
@@ -174,7 +175,7 @@ def _max_pool(op: OnnxOp) -> Built:
     kernel, landing = _flat_kernel(op), op.landing
     pooled = moves.max_pool(
         kernel,
-        onnx_dot.window_of(op, op.numbers("kernel_shape")),
+        onnx_dot.pooling_window(op, kernel),
         op.view.output.shape,
         channels_last=False,
         low=landing.low,
@@ -184,10 +185,11 @@ def _max_pool(op: OnnxOp) -> Built:
 
 
 def _average_pool(op: OnnxOp) -> Built:
-    kernel, window, landing = _flat_kernel(op), onnx_dot.window_of(op, op.numbers("kernel_shape")), op.landing
+    kernel, landing = _flat_kernel(op), op.landing
+    window = onnx_dot.pooling_window(op, kernel)
     counted = bool(op.number("count_include_pad", 0))
-    if op.number("ceil_mode", 0):
-        raise op.refused("it rounds its size up")
+    if counted and window != onnx_dot.window_of(op, op.numbers("kernel_shape")):
+        raise op.refused("it counts its padding, and rounds its size up")
     if op.is_real or op.on_ort:
         average = ort_kernels.average_pool if op.on_ort else real_pools.average_pool
         pooled: Kernel = average(kernel, window, op, counted=counted)
@@ -263,6 +265,19 @@ def _gather(op: OnnxOp) -> Built:
     return (0,), moves.gather(indices, int(op.number("axis", 0))), "move"
 
 
+def _pick(op: OnnxOp) -> Built:
+    return (0,), moves.picked(picks_of(op.view.attributes), len(op.view.output.shape)), "move"
+
+
+def _depth_to_space(op: OnnxOp) -> Built:
+    columns_first = op.view.attributes.get("mode", "DCR") == "CRD"
+    return (0,), moves.depth_to_space(int(op.number("blocksize", 1)), channels_last=False, columns_first=columns_first), "move"
+
+
+def _space_to_depth(op: OnnxOp) -> Built:
+    return (0,), moves.space_to_depth(int(op.number("blocksize", 1)), channels_last=False), "move"
+
+
 def _nearest(op: OnnxOp) -> Built:
     picks = [torch.from_numpy(real_pools.nearest_of(op, axis)) for axis in range(len(op.shape(0)))]
 
@@ -280,6 +295,7 @@ _TABLE: Mapping[str, Callable[[OnnxOp], Built]] = {
     "Concat": _concat,
     "Conv": onnx_dot.conv,
     "ConvTranspose": onnx_dot.conv_transpose,
+    "DepthToSpace": _depth_to_space,
     "Flatten": _reshape,
     "Gather": _gather,
     "Gemm": onnx_dot.dense,
@@ -292,6 +308,7 @@ _TABLE: Mapping[str, Callable[[OnnxOp], Built]] = {
     "Mul": _binary,
     "PRelu": _binary,
     "Pad": _pad,
+    "Pick": _pick,
     "ReduceMax": _greatest,
     "ReduceMean": _mean,
     "ReduceSum": onnx_dot.reduce_sum,
@@ -301,6 +318,7 @@ _TABLE: Mapping[str, Callable[[OnnxOp], Built]] = {
     "ResizeNearest": _nearest,
     "Slice": _slice,
     "Softmax": _softmax,
+    "SpaceToDepth": _space_to_depth,
     "Squeeze": _reshape,
     "Sub": _binary,
     "Transpose": _transpose,

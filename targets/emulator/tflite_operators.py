@@ -264,6 +264,14 @@ def _of(function: Callable[[TfliteOp], Kernel], kind: Any = "elementwise", data:
     return lambda op: Lowered(data, function(op), kind)
 
 
+def _depth_to_space(op: TfliteOp) -> Lowered:
+    return Lowered((0,), moves.depth_to_space(int(op.file.options.blockSize), channels_last=True), "move")
+
+
+def _space_to_depth(op: TfliteOp) -> Lowered:
+    return Lowered((0,), moves.space_to_depth(int(op.file.options.blockSize), channels_last=True), "move")
+
+
 KERNELS: Mapping[str, Callable[[TfliteOp], Lowered]] = {
     "ADD": _of(tflite_elementwise.total, data=(0, 1)),
     "ARG_MAX": _argmax,
@@ -273,6 +281,7 @@ KERNELS: Mapping[str, Callable[[TfliteOp], Lowered]] = {
     "CONCATENATION": _concatenation,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _conv,
+    "DEPTH_TO_SPACE": _depth_to_space,
     "DEQUANTIZE": _of(tflite_elementwise.dequantize, "float"),
     "EXPAND_DIMS": _reshape,
     "FULLY_CONNECTED": _dense,
@@ -299,6 +308,7 @@ KERNELS: Mapping[str, Callable[[TfliteOp], Lowered]] = {
     "RESIZE_NEAREST_NEIGHBOR": _nearest,
     "SLICE": _slice,
     "SOFTMAX": _of(tflite_elementwise.softmax),
+    "SPACE_TO_DEPTH": _space_to_depth,
     "SQUEEZE": _reshape,
     "STRIDED_SLICE": _strided_slice,
     "SUB": _of(tflite_elementwise.total, data=(0, 1)),

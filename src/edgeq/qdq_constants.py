@@ -1,0 +1,75 @@
+"""Constants that a graph moves before it uses them: the same integers on the same grid, in other places."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from edgeq.qdq import QdqConstant
+from edgeq.qdq_picks import PICK, picks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgeq.qdq import AttributeValue
+    from edgeq.quant import QuantParams
+
+    Attributes: TypeAlias = Mapping[str, AttributeValue]
+
+_RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
+
+
+def moved_constant(op_type: str, constant: QdqConstant, attributes: Attributes, shape: Sequence[int]) -> QdqConstant | None:
+    """A constant behind an operator that only moves data; None where that is no such operator, or scales would not follow.
+
+    Args:
+        op_type: the operator, of the view.
+        constant: what it reads.
+        attributes: its attributes, as those of the view.
+        shape: the dimensions of its result.
+    """
+    places: NDArray[np.int64] = np.arange(constant.values.size).reshape(constant.values.shape)
+    moved = _moved(op_type, places, attributes, shape)
+    if moved is None or moved.shape != tuple(shape):
+        return None
+    params = constant.params
+    if params is not None and params.axis is not None and (params := _followed(params, constant.values.shape, moved)) is None:
+        return None
+    return QdqConstant(constant.name, constant.values.reshape(-1)[moved], params)
+
+
+def _moved(op_type: str, places: NDArray[np.int64], attributes: Attributes, shape: Sequence[int]) -> NDArray[np.int64] | None:
+    """Which number of the input stands at each place of the result."""
+    if op_type in _RESHAPES:
+        return places.reshape(shape) if math.prod(shape) == places.size else None
+    if op_type == "Transpose":
+        return places.transpose(attributes["perm"])  # type: ignore[arg-type]
+    if op_type == "Slice":
+        parts = [slice(None)] * places.ndim
+        for axis, start, end, step in zip(*(attributes[name] for name in ("axes", "starts", "ends", "steps")), strict=True):  # type: ignore[arg-type]
+            parts[axis] = slice(start, None if end < 0 else end, step)
+        return places[tuple(parts)]
+    if op_type == "Gather":
+        indices = np.array(attributes["indices"], np.int64).reshape(attributes["indices_shape"])  # type: ignore[arg-type]
+        return places.take(indices, int(attributes["axis"]))  # type: ignore[arg-type]
+    if op_type == PICK:
+        places = places.reshape((1,) * (len(shape) - places.ndim) + places.shape)
+        for axis, picks in picks_of(attributes).items():
+            places = places.take(picks, axis)
+        return places
+    return None
+
+
+def _followed(params: QuantParams, before: Sequence[int], moved: NDArray[np.int64]) -> QuantParams | None:
+    """The grid with its scales along the axis of the result where each number keeps the scale that it had; None where there is none."""
+    channels = np.unravel_index(moved, before)[params.axis % len(before)]  # type: ignore[operator]
+    for axis, size in enumerate(moved.shape):
+        lines = np.moveaxis(channels, axis, 0).reshape(size, -1)
+        if size > 1 and (lines == lines[:, :1]).all():
+            return replace(params, scale=params.scale[lines[:, 0]], zero_point=params.zero_point[lines[:, 0]], axis=axis)
+    return None
