@@ -40,7 +40,7 @@ def lower_space_to_depth(op: QdqOp, scene: Scene) -> None:
 def _append(op: QdqOp, scene: Scene, builtin: int, index: int, options: Any, block: int) -> None:
     options.blockSize = block
     with scene.writing(op, NHWC) as (target, _):
-        scene.builder.operator(builtin, 2, [index], [target], options)
+        scene.builder.operator(builtin, 1, [index], [target], options)
 
 
 def _block(op: QdqOp) -> int:

@@ -34,6 +34,14 @@ CASES = {
     "maximum of 4 bits": (pooled("MaxPool", U4, **TWO), ["MAXIMUM", "MAX_POOL_2D"]),
     "maximum, padded": (pooled("MaxPool", S8, **THREE), ["MAX_POOL_2D"]),
     "maximum, padded with zeros": (pooled("MaxPool", U8, size=8, **THREE), ["PAD", "MAX_POOL_2D"]),
+    "maximum, padded below zero": (pooled("MaxPool", S8, size=8, **THREE), ["PADV2", "MAX_POOL_2D"]),
+    "maximum, rounded up": (pooled("MaxPool", S8, ceil_mode=1, **TWO), ["MAX_POOL_2D"]),
+    "maximum, rounded up and padded": (pooled("MaxPool", S8, size=8, ceil_mode=1, **THREE), ["PADV2", "MAX_POOL_2D"]),
+    "maximum of a ReLU, rounded up": (
+        pooled("MaxPool", U8, size=10, ceil_mode=1, kernel_shape=[3, 3], strides=[2, 2]),
+        ["MAX_POOL_2D"],
+    ),
+    "average, rounded up": (pooled("AveragePool", S8, ceil_mode=1, **TWO), ["AVERAGE_POOL_2D"]),
     "mean": (pooled("GlobalAveragePool", S8), ["MEAN"]),
     "mean of 4 bits": (pooled("GlobalAveragePool", U4), ["MAXIMUM", "MEAN"]),
     "mean to a finer grid": (pooled("GlobalAveragePool", S8, Grid(0.004, 120)), ["MEAN"]),
@@ -67,8 +75,7 @@ def test_each_operator_is_written_number_by_number(case: str) -> None:
     [
         (pooled("AveragePool", S8, Grid(0.01, 128), **TWO), "'x' and output 'y' have different grids"),
         (pooled("AveragePool", S8, size=8, **THREE), "leaves its padding out"),
-        (pooled("MaxPool", S8, size=8, **THREE), "its input may be negative"),
-        (pooled("MaxPool", S8, size=8, ceil_mode=1, kernel_shape=[3, 3], strides=[2, 2]), "windows do not fit"),
+        (pooled("AveragePool", S8, size=8, ceil_mode=1, count_include_pad=1, **THREE), "counts its padding, and rounds its size up"),
         (pooled("MaxPool", S8, kernel_shape=[2, 2], dilations=[2, 2]), "dilated"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,9 +17,11 @@ from edgeq.exporters.tflite.carriers import choose_carriers
 from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqTensor, read_qdq
+from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 Q = Grid(0.02, 128)
 
@@ -119,6 +121,25 @@ def split(graph: Graph) -> str:
     return graph.op("Concat", ["right", "left"], "y", Q, axis=1)
 
 
+def padded_by(pads: Sequence[int], mode: str) -> Callable[[Graph], str]:
+    def build(graph: Graph) -> str:
+        return graph.op("Pad", [graph.input("x", ["N", 4, 6, 8], Q), ints(graph, "pads", *pads)], "y", Q, mode=mode)
+
+    return build
+
+
+def tiled(repeats: Sequence[int]) -> Callable[[Graph], str]:
+    return lambda graph: graph.op("Tile", [graph.input("x", ["N", 4, 6, 8], Q), ints(graph, "repeats", *repeats)], "y", Q)
+
+
+def expanded(shape: Sequence[int], wanted: Sequence[int]) -> Callable[[Graph], str]:
+    return lambda graph: graph.op("Expand", [graph.input("x", shape, Q), ints(graph, "wanted", *wanted)], "y", Q)
+
+
+def blocks(op: str, channels: int, **attributes: Any) -> Callable[[Graph], str]:
+    return lambda graph: graph.op(op, [graph.input("x", ["N", channels, 4, 6], Q)], "y", Q, blocksize=2, **attributes)
+
+
 CASES: dict[str, tuple[Callable[[Graph], str], list[str]]] = {
     "concat": (concat, ["CONCATENATION"]),
     "concat of other grids": (concat_regridded, ["MAXIMUM", "QUANTIZE", "CONCATENATION"]),
@@ -137,6 +158,19 @@ CASES: dict[str, tuple[Callable[[Graph], str], list[str]]] = {
     "transpose of its own": (swapped, ["TRANSPOSE"]),
     "transpose of an NHWC input": (transposed_input, ["MAX_POOL_2D"]),
     "reshape of an NHWC input": (reshaped_input, ["RESHAPE", "MAX_POOL_2D"]),
+    "cropped": (padded_by([0, 0, -1, -2, 0, 0, -1, 0], "constant"), ["SLICE"]),
+    "cropped and padded": (padded_by([0, -1, 2, -1, 0, 0, -3, 1], "constant"), ["SLICE", "PAD"]),
+    "reflected": (padded_by([0, 0, 2, 1, 0, 0, 3, 0], "reflect"), ["GATHER", "GATHER"]),
+    "reflected and cropped": (padded_by([0, 0, 2, -1, 0, 0, -1, 3], "reflect"), ["GATHER", "GATHER"]),
+    "padded by the edge": (padded_by([0, 1, 0, 9, 0, 0, 0, 2], "edge"), ["GATHER", "GATHER"]),
+    "padded all the way round": (padded_by([0, 0, 6, 0, 0, 0, 2, 0], "wrap"), ["GATHER"]),
+    "tile": (tiled([1, 2, 1, 3]), ["GATHER", "GATHER"]),
+    "tile of nothing": (tiled([1, 1, 1, 1]), ["RESHAPE"]),
+    "expand": (expanded(["N", 1, 6, 1], [1, 4, 6, 8]), ["GATHER", "GATHER"]),
+    "expand to more axes": (expanded([3, 1], [2, 3, 4]), ["RESHAPE", "GATHER", "GATHER"]),
+    "depth to space": (blocks("DepthToSpace", 12), ["DEPTH_TO_SPACE"]),
+    "depth to space, columns first": (blocks("DepthToSpace", 12, mode="CRD"), ["GATHER", "DEPTH_TO_SPACE"]),
+    "space to depth": (blocks("SpaceToDepth", 3), ["SPACE_TO_DEPTH"]),
     "split": (split, ["SLICE", "SLICE", "CONCATENATION"]),
 }
 
@@ -160,8 +194,8 @@ def built(case: str) -> Graph:
 def test_moved_integers_are_equal(case: str, kernels: str) -> None:
     graph = built(case)
     view = read_qdq(graph.output())
-    samples = 3
-    feeds = {t.graph_input: graph.rng.normal(0, 1, (samples, *t.shape[1:])).astype(np.float32) for t in view.inputs}
+    shapes = {t.graph_input: (3, *t.shape[1:]) if view.dynamic_batch else t.shape for t in view.inputs}
+    feeds = {name: graph.rng.normal(0, 1, shape).astype(np.float32) for name, shape in shapes.items()}
     names = ["y_quantized", *(f"{t.name}_quantized" for t in view.inputs)]
     integers = onnx_integers(graph.proto("y_dequantized"), feeds, names)
     carriers, content = choose_carriers(view), write(view, ExportOptions()).content
@@ -179,6 +213,22 @@ def test_moved_integers_are_equal(case: str, kernels: str) -> None:
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("concat", "concat of other grids", "expand to more axes")])
+def test_the_emulator_moves_alike(case: str, kind: str, tmp_path: Path) -> None:
+    graph = built(case)
+    view = read_qdq(graph.output())
+    image = graph.rng.normal(0, 1, (1, *view.inputs[0].shape[1:])).astype(np.float32)
+    proto = graph.proto("y_dequantized")
+    wanted = onnx_integers(proto, {"x": image}, ["y_quantized"])["y_quantized"].astype(int)
+    content = exporter.export(graph.output(), ExportOptions()).content
+    path = tmp_path / f"net.{kind}"
+    path.write_bytes(proto.SerializeToString() if kind == "onnx" else content)
+    with TARGETS.load("emulator").open(path) as session:
+        found = np.rint(session.run(image) / np.float32(Q.scale)).astype(int) + Q.zero
+    np.testing.assert_array_equal(found if kind == "onnx" else found.transpose(np.argsort(axes_of(content)["y_dequantized"])), wanted)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_data_is_moved_only_where_it_has_to_be(case: str) -> None:
     exported = exporter.export(built(case).output(), ExportOptions())
@@ -191,10 +241,24 @@ def test_transposes_are_counted() -> None:
     assert write(read_qdq(built("concat").output()), ExportOptions()).transposes == 0
 
 
-@pytest.mark.parametrize(("value", "mode"), [(1.0, "constant"), (0.0, "reflect")])
-def test_padding_with_anything_but_zero_is_refused(value: float, mode: str) -> None:
+def test_padding_with_another_number_than_zero_is_refused() -> None:
     graph = Graph()
     x = graph.input("x", [1, 4, 6, 8], S8)
-    graph.op("Pad", [x, ints(graph, "pads", 0, 0, 1, 1, 0, 0, 1, 1), graph.constant("v", np.float32(value))], "y", S8, mode=mode)
+    graph.op("Pad", [x, ints(graph, "pads", 0, 0, 1, 1, 0, 0, 1, 1), graph.constant("v", np.float32(1))], "y", S8)
     with pytest.raises(ArtefactError, match="does not pad with zeros"):
         exporter.export(graph.output(), ExportOptions())
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (padded_by([0, 0, 0, -8, 0, 0, 0, 3], "constant"), "takes away more than there is"),
+        (padded_by([0, 0, 0, 8, 0, 0, 0, 0], "reflect"), "pads an axis of 8 by 8 and 0"),
+        (tiled([2, 1, 1, 1]), "repeats an open batch"),
+    ],
+)
+def test_what_cannot_be_moved_is_refused_by_name(graph: Callable[[Graph], str], message: str) -> None:
+    built = Graph()
+    graph(built)
+    with pytest.raises(ArtefactError, match=message):
+        exporter.export(built.output(), ExportOptions())
