@@ -61,6 +61,10 @@ class Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attributes))
         return output
 
+    def several(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        """A node of several results."""
+        self.nodes.append(helper.make_node(op, list(inputs), list(outputs), name=f"{outputs[0]}/{op}", **attributes))
+
     def quantize(self, name: str, grid: Grid) -> str:
         """``name`` → Q (→ integer Clip) → DQ; returns the dequantised name."""
         params = [
@@ -131,6 +135,17 @@ class Graph:
 
     def ints(self, name: str, values: Sequence[int]) -> str:
         return self.constant(name, np.array(values, np.int64))
+
+    def array(self, name: str, values: Sequence[int], shape: Sequence[int]) -> str:
+        return self.constant(name, np.array(values, np.int64).reshape(shape))
+
+    def zeros(self, name: str, shape: Sequence[int]) -> str:
+        return self.constant(name, np.zeros(shape, np.float32))
+
+    def rows(self, name: str, values: Sequence[int], shape: Sequence[int], axis: int) -> str:
+        """One index a place of an axis, repeated along the others."""
+        line = np.array(values, np.int64).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        return self.constant(name, np.broadcast_to(line, shape).copy())
 
     def scales_of(self, name: str, values: Sequence[float]) -> str:
         return self.constant(name, np.array(values, np.float32))

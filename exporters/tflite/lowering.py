@@ -118,7 +118,11 @@ def is_island(op: QdqOp) -> bool:
 def _attempt(op: QdqOp, scene: Scene) -> ArtefactError | None:
     try:
         if op.op_type not in LOWERINGS:
-            raise refused(op, "no exact TFLite operator is known for it", "see edgeq operators, or keep it in float with --allow-float")
+            raise refused(
+                op,
+                "it has no TFLite operator, in float neither",
+                "build it from operators that edgeq operators lists, or compute it outside",
+            )
         with scene.undone_on_error():
             LOWERINGS[op.op_type](op, scene)
     except ArtefactError as error:

@@ -51,7 +51,7 @@ def _moved(op_type: str, places: NDArray[np.int64], attributes: Attributes, shap
         return places.transpose(attributes["perm"])  # type: ignore[arg-type]
     if op_type == "Slice":
         parts = [slice(None)] * places.ndim
-        for axis, start, end, step in zip(*(attributes[name] for name in ("axes", "starts", "ends", "steps")), strict=True):  # type: ignore[arg-type]
+        for axis, start, end, step in zip(*(attributes[name] for name in ("axes", "starts", "ends", "steps")), strict=True):
             parts[axis] = slice(start, None if end < 0 else end, step)
         return places[tuple(parts)]
     if op_type == "Gather":

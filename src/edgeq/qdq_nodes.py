@@ -25,6 +25,7 @@ OPSETS = range(13, 26)
 _FULL_RANGE = 2**31 - 1
 _MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
 _DEFAULT_AXIS = {"Concat": -1, "Softmax": -1, "LogSoftmax": -1, "Split": 0, "ArgMax": 0, "Gather": 0, "ScatterElements": 0}
+_REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum")
 _ORT_DOMAIN = "com.microsoft"
 _CASTS = {"QuantizeLinear": ir.DataType.INT8, "DequantizeLinear": ir.DataType.FLOAT}  # what they are to shapes
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
@@ -55,6 +56,34 @@ def kind_of(node: ir.Node) -> str:
     if node.op_type in ("Tile", "Expand") or (node.op_type == "Pad" and mode is not None and mode.as_string() != "constant"):
         return PICK
     return "Gather" if node.op_type == "GatherND" and _picks_rows(node) else node.op_type
+
+
+def check_pooling(node: ir.Node, shape: Sequence[int], result: Sequence[int]) -> None:
+    """See that no window of a pooling that rounds its size up begins behind the image and its padding in front.
+
+    ONNX's shape inference counted such windows up to operator set 21; runtimes do not compute them.
+
+    Raises:
+        ArtefactError: one does.
+    """
+    if not _integer(node, "ceil_mode", 0):
+        return
+    images = range(len(shape) - 2)
+    pads, strides = (
+        node.attributes[name].as_ints() if name in node.attributes else (default,) * (2 * len(images))
+        for name, default in (("pads", 0), ("strides", 1))
+    )
+    if any((result[axis + 2] - 1) * strides[axis] >= shape[axis + 2] + pads[axis] for axis in images):
+        raise ArtefactError(
+            f"{node.op_type} {title(node)!r} has windows that begin behind its input: its result is stated as {tuple(result)}",
+            mend="use ceil_mode=0, or state the size that the runtime computes",
+        )
+
+
+def reduces_nothing(node: ir.Node) -> bool:
+    """Whether a node is a reduction over no axis at all, which leaves its input as it is."""
+    asked = node.op_type in _REDUCTIONS and bool(_integer(node, "noop_with_empty_axes", 0))
+    return asked and not _listed(node, 1) and "axes" not in node.attributes
 
 
 def _picks_rows(node: ir.Node) -> bool:
@@ -293,7 +322,7 @@ def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeVal
         found |= _slice(node, shape)
     elif node.op_type == "Pad":
         found |= _pad(node, rank)
-    elif node.op_type in ("ReduceMean", "ReduceMax", "ReduceSum"):
+    elif node.op_type in _REDUCTIONS:
         axes = _listed(node, 1) or tuple(found.get("axes", ())) or tuple(range(rank))  # type: ignore[arg-type]
         found["axes"] = tuple(int(axis) % rank for axis in axes)
     elif node.op_type == "Transpose":

@@ -75,8 +75,9 @@ def padded(title: str, shape: Sequence[int], pads: Sequence[int], mode: str) -> 
 def picks_of(attributes: Attributes) -> dict[int, tuple[int, ...]]:
     """The places picked along each axis of the result of a ``Pick`` that does not keep all of them as they are."""
     counts: tuple[int, ...] = attributes["counts"]  # type: ignore[assignment]
-    places = iter(attributes["picks"])  # type: ignore[arg-type]
-    return {axis: tuple(int(place) for place in itertools.islice(places, count)) for axis, count in enumerate(counts) if count}
+    picks: tuple[int, ...] = attributes["picks"]  # type: ignore[assignment]
+    places = iter(picks)
+    return {axis: tuple(itertools.islice(places, count)) for axis, count in enumerate(counts) if count}
 
 
 def _attributes(picks: Sequence[np.ndarray | None]) -> dict[str, AttributeValue]:

@@ -21,11 +21,13 @@ from edgeq.qdq_nodes import (
     Shapes,
     attributes_of,
     bounds_of,
+    check_pooling,
     constant_of,
     grid_of,
     in_order,
     kind_of,
     picked,
+    reduces_nothing,
     source_line,
     stripped,
     title,
@@ -131,7 +133,7 @@ class Reader:
             self._quantize(node, operands[0])
         elif node.op_type == "DequantizeLinear":
             self._meanings[node.outputs[0]] = self._dequantized(node, operands[0])
-        elif node.op_type in _TRANSPARENT and operands[0] is not None:
+        elif (node.op_type in _TRANSPARENT or reduces_nothing(node)) and operands[0] is not None:
             self._meanings[node.outputs[0]] = operands[0]
         elif node.op_type in _ACTIVATIONS:
             self._meanings[node.outputs[0]] = self._activation(node, operands[0])
@@ -195,6 +197,8 @@ class Reader:
         shape = self._shape_of(node, source) if operands else ()
         op_type = kind_of(node)
         attributes = picked(node, shape, self._shapes.of(value)) if op_type == PICK else attributes_of(node, shape)
+        if op_type in ("MaxPool", "AveragePool"):
+            check_pooling(node, shape, self._shapes.of(value))
         if isinstance(source, QdqConstant) and op_type in MOVES:
             constant = moved_constant(op_type, source, attributes, self._shapes.of(value))
             if constant is not None:

@@ -124,24 +124,8 @@ def _product16(a: Levels, b: int) -> Levels:
 # ---- normalisations: over the last axis -------------------------------------------------------------------------------
 
 
-def softmax_by_table(source: QuantParams, output: QuantParams, beta: float) -> Function:
-    """LiteRT's SOFTMAX on 8 bits: exponentials from a float32 table, added one after the other."""
-    step = -np.float32(np.float32(source.scale) * np.float32(beta))
-    table = np.exp((step * np.arange(256, dtype=np.float32)).astype(np.float64)).astype(np.float32)
-    zero = int(output.zero_point)
-
-    def levels(x: Levels) -> Levels:
-        powers = table[x.max(-1, keepdims=True) - x]
-        total = np.cumsum(powers, -1, dtype=np.float32)[..., -1:]
-        inverse = np.float32(1) / (total * output.scale)
-        found: Levels = np.rint(powers * inverse).astype(np.int64)
-        return np.clip(found, output.qmin - zero, output.qmax - zero)
-
-    return levels
-
-
-def softmax_fixed(source: QuantParams, beta: float) -> Function:
-    """The SOFTMAX of TensorFlow Lite Micro: gemmlowp throughout."""
+def softmax(source: QuantParams, output: QuantParams, beta: float) -> Function:
+    """SOFTMAX of 8 bits to 8 or 16: gemmlowp throughout, where the optimised kernels look exponentials up in float32."""
     real = min(beta * float(source.scale) * 2.0 ** (31 - _SCALED_DIFF_BITS), 2.0**31 - 1)
     radius = fp.input_radius(_SCALED_DIFF_BITS, math.frexp(real)[1])
 
@@ -152,7 +136,7 @@ def softmax_fixed(source: QuantParams, beta: float) -> Function:
         total = np.where(counts, fp.divided(powers, _SUM_BITS), 0).sum(-1, keepdims=True)
         headroom = fp.leading_zeros(total)
         reciprocal = fp.one_over_one_plus((total << headroom) - (1 << 31))
-        found = fp.divided(fp.product(reciprocal, powers), _SUM_BITS - headroom + 31 - 8)
-        return np.where(counts, np.minimum(found, 255), 0)
+        found = fp.divided(fp.product(reciprocal, powers), _SUM_BITS - headroom + 31 - output.bits)
+        return np.where(counts, np.minimum(found, 2**output.bits - 1), 0)
 
     return levels

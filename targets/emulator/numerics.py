@@ -58,7 +58,8 @@ class Profile:
         weight_bits: the least and the greatest width of weights.
         activation_bits: the least and the greatest width of activations.
         per_channel: whether weights may have a scale for each channel.
-        kernels: whose integer kernels compute softmax and the like; with ``ort`` what ONNX Runtime's optimiser makes of a QDQ file
+        kernels: whose integer kernels compute softmax and the like: those of ``litert``, which are TensorFlow Lite Micro's and CMSIS-NN's
+            too; with ``ort`` what ONNX Runtime's optimiser makes of a QDQ file
             for x86 counts too.
         binary: whether sums of one-bit products are counted by XNOR and popcount.
         beyond: what becomes of a layer with wider operands: the file is refused, or the layer is left to a ``host`` that
@@ -79,7 +80,7 @@ class Profile:
     activation_bits: tuple[int, int] = (1, 16)
     per_channel: bool = True
     binary: bool = False
-    kernels: Literal["litert", "tflm", "ort"] = "litert"
+    kernels: Literal["litert", "ort"] = "litert"
     beyond: Literal["refuse", "host"] = "refuse"
     source: str = ""
     costs: Costs | None = None

@@ -102,7 +102,7 @@ def conv_transpose(op: OnnxOp) -> Built:
     constants = _weights(op, channel_axis=1, groups=groups)
     if constants.levels.ndim != 4:
         raise op.refused(f"its weights have {constants.levels.ndim} dimensions")
-    levels = constants.levels[:, :, ::-1, ::-1]
+    levels = constants.levels[:, :, ::-1, ::-1].copy()  # torch takes no negative stride, not even of one tap
     stride, dilation = op.numbers("strides", (1, 1)), op.numbers("dilations", (1, 1))
     before, after = op.shape(0)[2:], op.view.output.shape[2:]
     given = op.numbers("pads", (0, 0, 0, 0))

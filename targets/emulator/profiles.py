@@ -90,7 +90,7 @@ def _profile(name: str, summary: str, arithmetic: Table, costs: Table | None) ->
         weight_bits=arithmetic.span("weight_bits"),
         activation_bits=arithmetic.span("activation_bits"),
         per_channel=arithmetic.flag("per_channel", default=True),
-        kernels=arithmetic.word("kernels", Literal["litert", "tflm", "ort"], "litert"),
+        kernels=arithmetic.word("kernels", Literal["litert", "ort"], "litert"),
         binary=arithmetic.flag("binary", default=False),
         beyond=arithmetic.word("beyond", Literal["refuse", "host"], "refuse"),
         source=arithmetic.text("source"),

@@ -129,14 +129,13 @@ def gelu(op: TfliteOp) -> Kernel:
 
 
 def softmax(op: TfliteOp) -> Kernel:
-    """SOFTMAX of integers by the kernel of the machine, of real numbers in float."""
+    """SOFTMAX of integers, or of real numbers in float."""
     beta = float(op.file.options.beta)
     if op.operand(0).kind == "FLOAT32":
         return Move(lambda x: torch.softmax(x * beta, -1))
-    if op.is_wide():
-        raise op.refused("it has 16 bits")
-    fixed = op.profile.kernels == "tflm"
-    function = functions.softmax_fixed(op.grid(0), beta) if fixed else functions.softmax_by_table(op.grid(0), op.output_grid, beta)
+    if op.operand(0).kind == "INT16":
+        raise op.refused("it is of 16 bits")
+    function = functions.softmax(op.grid(0), op.output_grid, beta)
     return Move(lambda x: torch.from_numpy(function(x.to(torch.int64).numpy()).astype(np.float32)))
 
 

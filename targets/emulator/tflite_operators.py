@@ -79,7 +79,7 @@ def _window(op: TfliteOp, size: tuple[int, int], kernel: tuple[int, int], dilati
 
 def _transposed(op: TfliteOp) -> Lowered:
     filters, options = op.operand(1), op.file.options
-    levels = op.levels(1).transpose(0, 3, 1, 2)[:, :, ::-1, ::-1]
+    levels = op.levels(1).transpose(0, 3, 1, 2)[:, :, ::-1, ::-1].copy()
     factors = convolution_multipliers(step_of(op.grid(2)), filters.scale, step_of(op.output_grid))
     weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.rounding, 2, 3)
     stride = (int(options.strideH), int(options.strideW))

@@ -420,3 +420,28 @@ def test_a_clip_of_stored_weights_is_done_at_once() -> None:
     assert isinstance(constant, QdqConstant)
     assert constant.values.dtype == np.int8
     assert constant.values.tolist() == [[-127, -127, 5], [100, 3, 0]]
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceSum"])
+@pytest.mark.parametrize("noop", [0, 1])
+def test_a_reduction_over_no_axes_is_over_all_or_none(op: str, noop: int) -> None:
+    graph = Graph()
+    graph.op(op, [graph.input("x", SHAPE, S8), graph.ints("axes", [])], "y", Grid(0.5, 3), noop_with_empty_axes=noop)
+    last = read(graph).ops[-1]
+    assert (last.op_type == "Requantize") == (noop or op == "ReduceMax")
+    assert last.output.shape == ((1, 4, 6, 6) if noop else (1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_windows_that_begin_behind_the_input_are_refused(op: str) -> None:
+    """ONNX's shape inference of operator set 21 gives three rows; ONNX Runtime computes two."""
+    graph = Graph()
+    graph.op(op, [graph.input("x", ["N", 1, 4, 4], S8)], "y", S8, kernel_shape=[1, 1], strides=[3, 3], pads=[0, 0, 0, 0], ceil_mode=1)
+    assert read(graph).ops[0].output.shape == (1, 1, 2, 2)
+    graph = Graph()
+    graph.op(op, [graph.input("x", ["N", 1, 3, 4], S8)], "y", S8, kernel_shape=[1, 1], strides=[2, 3], ceil_mode=1)
+    assert read(graph).ops[0].output.shape == (1, 1, 2, 2)
+    graph = Graph()
+    graph.op(op, [graph.input("x", ["N", 1, 2, 4], S8)], "y", S8, kernel_shape=[1, 1], strides=[2, 3], ceil_mode=1)
+    with pytest.raises(ArtefactError, match="windows that begin behind its input"):
+        read(graph)

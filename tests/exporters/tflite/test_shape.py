@@ -132,7 +132,7 @@ def tiled(repeats: Sequence[int]) -> Callable[[Graph], str]:
     return lambda graph: graph.op("Tile", [graph.input("x", ["N", 4, 6, 8], Q), ints(graph, "repeats", *repeats)], "y", Q)
 
 
-def expanded(shape: Sequence[int], wanted: Sequence[int]) -> Callable[[Graph], str]:
+def expanded(shape: Sequence[Any], wanted: Sequence[int]) -> Callable[[Graph], str]:
     return lambda graph: graph.op("Expand", [graph.input("x", shape, Q), ints(graph, "wanted", *wanted)], "y", Q)
 
 
