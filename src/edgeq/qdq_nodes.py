@@ -352,11 +352,28 @@ def picked(node: ir.Node, shape: Sequence[int], result: Sequence[int]) -> dict[s
         ArtefactError: a parameter that is computed at run time, or dimensions that do not go together.
     """
     if node.op_type == "Tile":
-        return tiled(title(node), shape, result, _listed(node, 1))
-    if node.op_type == "Expand":
-        return expanded(title(node), shape, result)
-    pads: tuple[int, ...] = _pad(node, len(shape))["pads"]  # type: ignore[assignment]
-    return padded(title(node), shape, pads, node.attributes["mode"].as_string())
+        found = tiled(title(node), shape, result, _listed(node, 1))
+    elif node.op_type == "Expand":
+        found = expanded(title(node), shape, result)
+    else:
+        pads: tuple[int, ...] = _pad(node, len(shape))["pads"]  # type: ignore[assignment]
+        found = padded(title(node), shape, pads, node.attributes["mode"].as_string())
+    if len(shape) == len(result) and _at_first_axis(found) and _has_open_batch(node):
+        raise ArtefactError(
+            f"{node.op_type} {title(node)!r} repeats an open batch", mend="export the model with a fixed batch, or repeat other axes only"
+        )
+    return found
+
+
+def _at_first_axis(attributes: Mapping[str, AttributeValue]) -> bool:
+    counts = attributes["counts"]
+    return isinstance(counts, tuple) and counts[:1] != (0,)
+
+
+def _has_open_batch(node: ir.Node) -> bool:
+    """Whether the graph of a node leaves the batch of an input open."""
+    inputs = node.graph.inputs if isinstance(node.graph, ir.Graph) else ()
+    return any(value.shape is not None and len(value.shape) > 0 and not isinstance(value.shape[0], int) for value in inputs)
 
 
 def _gathered(node: ir.Node, size: int) -> dict[str, AttributeValue]:

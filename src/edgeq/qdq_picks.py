@@ -35,10 +35,10 @@ def tiled(title: str, shape: Sequence[int], wanted: Sequence[int], repeats: Sequ
         repeats: how often each axis is repeated.
 
     Raises:
-        ArtefactError: the shapes do not go together, as where an open batch is repeated.
+        ArtefactError: the shapes do not go together.
     """
     if tuple(size * times for size, times in zip(shape, repeats, strict=True)) != tuple(wanted):
-        raise ArtefactError(f"Tile {title!r} repeats an open batch", mend="export the model with a fixed batch, or repeat other axes only")
+        raise ArtefactError(f"Tile {title!r} makes {tuple(wanted)} of {tuple(shape)}", mend="export the model with fixed dimensions")
     return _attributes([np.arange(after) % before if after != before else None for before, after in zip(shape, wanted, strict=True)])
 
 
