@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgeq.artefact import resolve
 from edgeq.deploy.chain import require_targets
-from edgeq.deploy.pair_saturation import layers_at_risk, with_counts
+from edgeq.deploy.pair_saturation import layers_at_risk, remedy, with_counts
 from edgeq.errors import GateFailed, Inconclusive, UsageError
 from edgeq.plan import Planner, called
 
@@ -57,6 +57,7 @@ class Audit:
         transposes: operators that only change the order of axes.
         transposed_bytes: what they write for one sample.
         saturating: layers that lose sums where this target runs on an x86 processor without VNNI.
+        remedy: the command that cures these; empty where there are none.
     """
 
     artefact: str
@@ -69,6 +70,7 @@ class Audit:
     transposes: int
     transposed_bytes: int
     saturating: tuple[LayerSaturation, ...] = ()
+    remedy: str = ""
 
 
 def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | None = None) -> Audit:
@@ -101,7 +103,8 @@ def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | N
     )
     if samples is not None:
         risky = with_counts(risky, path, samples, threads=threads)
-    return Audit(path.name, target, ops, macs, integers, hybrid, share, plan.transposes, plan.transposed_bytes, risky)
+    cure = remedy(path, target, runtime.capabilities) if risky else ""
+    return Audit(path.name, target, ops, macs, integers, hybrid, share, plan.transposes, plan.transposed_bytes, risky, cure)
 
 
 def _audited(op: PlannedOp) -> AuditedOp:

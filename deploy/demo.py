@@ -16,6 +16,7 @@ from edgeq.deploy.profiling import profile
 from edgeq.deploy.report import LayerCurve, ModelRow, Report, write_report
 from edgeq.errors import OutputError
 from edgeq.exporter import ExportOptions
+from edgeq.files import check_output
 from edgeq.machine import fingerprint
 from edgeq.target import TARGETS
 
@@ -69,6 +70,7 @@ def run(
 
     if (folder / "report.html").exists() and not overwrite:
         raise OutputError(f"{folder} holds a demo already", mend="add --overwrite, or choose another place with -o/--output")
+    check_output(folder / "report.html", overwrite=True)
     source = load(data)
     runs = {folder / recipe.name.replace(" ", "-").replace("/", ""): recipe for recipe in _recipes(data, epochs, seed)}
     kept = {path for path, recipe in runs.items() if finished(path, recipe)}

@@ -62,6 +62,8 @@ class TargetRow:
     versions: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     details: tuple[tuple[str, str], ...] = ()
+    saturating_pairs: str = "never"
+    uint8_weight_cost: float | None = None
 
 
 def list_targets(name: str | None = None) -> list[TargetRow]:
@@ -120,4 +122,6 @@ def _row(name: str) -> TargetRow:
         versions=dict(state.versions),
         faults=tuple(target.faults()) if isinstance(target, Faulty) else (),
         details=tuple(target.details()) if isinstance(target, Described) else (),
+        saturating_pairs=can.saturating_pairs,
+        uint8_weight_cost=can.uint8_weight_cost,
     )

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.artefact import detect
+from edgeq.deploy.chain import load_target
 from edgeq.deploy.pair_counting import pair_tallies
+from edgeq.deploy.tables import short
 from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, EdgeqError
 from edgeq.machine import adds_pairs, fingerprint
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.chain import Pair
+    from edgeq.dialect import Dialect
     from edgeq.machine import Machine
     from edgeq.target import Capabilities
     from edgeq.targets.emulator.numerics import Tally
 
 INSTRUCTION_SETS = "SSE4.1, AVX2 and AVX-512 without VNNI"
-HINT = "edgeq export writes these layers with uint8 weights, which are the same numbers and exact on every processor"
 COUNTED = 16
 """Sums are counted on this many samples, the first ones, where a file is found to saturate as it is compared: a second or some."""
 _EMULATED_ORDER = "across"
@@ -124,7 +126,7 @@ def saturation_here(
         samples = samples.first(COUNTED)
         with suppress(EdgeqError):  # what the emulator refuses is told without counts
             layers = with_counts(layers, pair.artefact, samples, threads=threads)
-    return PairSaturation(name, pair.target, layers, sentence(layers), _mend(file or pair.artefact, pair.target, capabilities))
+    return PairSaturation(name, pair.target, layers, sentence(layers), remedy(file or pair.artefact, pair.target, capabilities))
 
 
 def named_cause(cause: str, ends: Sequence[tuple[Pair, PairSaturation | None]]) -> str:
@@ -146,27 +148,46 @@ def sentence(layers: tuple[LayerSaturation, ...]) -> str:
     """What is the matter, in a sentence; names the layer that is hit worst."""
     wrong, sums = [layer for layer in layers if layer.wrong_sums], sum(layer.sums for layer in layers)
     worst = max(layers, key=lambda layer: (layer.wrong_sums, layer.saturated_pairs, abs(layer.extreme)))
-    where = f"at 16 bits, as on x86 without VNNI, in {_many(len(wrong) or len(layers))}"
+    where = f"at 16 bits, as on x86 without VNNI, in {many(len(wrong) or len(layers))}"
     if wrong:
         return (
-            f"pairs of products saturate {where}, worst in {worst.op_type} {worst.layer!r}, "
+            f"pairs of products saturate {where}, worst in {worst.op_type} {short(worst.layer)!r}, "
             f"where {worst.wrong_sums:,} of {worst.sums:,} sums are wrong on the first samples"
         )
-    farthest = f"farthest in {worst.op_type} {worst.layer!r}, where a pair can come to {worst.extreme:,}"
+    farthest = f"farthest in {worst.op_type} {short(worst.layer)!r}, where a pair can come to {worst.extreme:,}"
     possible = f"pairs of products can saturate {where}, {farthest}"
     return f"{possible}; none of {sums:,} sums is wrong on the first samples" if sums else possible
 
 
-def _many(count: int) -> str:
-    return f"{count} layers" if count > 1 else "1 layer"
-
-
-def _mend(file: Path, target: str, capabilities: Capabilities) -> str:
-    """In the target's own dialect where it has one."""
+def remedy(file: Path, target: str, capabilities: Capabilities) -> str:
+    """The command that cures a file, in the target's own dialect where it has one, and what it costs."""
     own = capabilities.dialect if capabilities.dialect is not None and capabilities.dialect.weights == "portable" else CANONICAL
     how = "--to onnx" if own == CANONICAL else f"--for {target}"
     command = f"edgeq export {shlex.quote(str(file))} {how} -o portable"
-    return f"{command} stores these weights as uint8: the same numbers, exact on every processor"
+    cost = capabilities.uint8_weight_cost
+    slower = "" if cost is None else f", and {cost_told(cost)}"
+    return f"{command} stores these weights as uint8: the same numbers, exact on every processor{slower}"
+
+
+def cost_told(cost: float) -> str:
+    """What uint8 weights cost, see :class:`edgeq.target.Capabilities`, in words that follow them."""
+    return f"about {cost:.1f} times the time of int8 weights on AVX2 (all layers of a ResNet-20, measured)"
+
+
+def costs_of(dialect: Dialect) -> dict[str, float]:
+    """What uint8 weights cost on the targets of a dialect, by name, where it was measured."""
+    found = {}
+    for name in TARGETS.names():
+        with suppress(EdgeqError):  # not installed, or wrongly described: no news here
+            can = load_target(name).capabilities
+            if can.dialect == dialect and can.uint8_weight_cost is not None:
+                found[name] = can.uint8_weight_cost
+    return found
+
+
+def many(count: int) -> str:
+    """So many layers."""
+    return f"{count:,} layers" if count != 1 else "1 layer"
 
 
 def _counted(layer: LayerSaturation, tally: Tally | None) -> LayerSaturation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -82,6 +83,8 @@ def profile_each(
     """
     if not pairs:
         raise UsageError("there is nothing to profile", mend="name at least one artefact")
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"nothing can be timed for {seconds:g} seconds", mend="give more than 0 seconds")
     if threads < 1:
         raise UsageError(f"{threads} threads cannot run anything", mend="give 1 or more")
     names = shorten([pair.artefact for pair in pairs])

@@ -54,16 +54,16 @@ def show_saturation(found: Iterable[PairSaturation | None]) -> None:
             console.write(f"{each.name}: {each.what}\n  mend: {each.mend}\n")
 
 
-def show_saturating(layers: Sequence[LayerSaturation]) -> None:
+def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
     """The layers that lose sums on x86 without VNNI, worst first, where there are any; then what to do about it."""
     from edgeq.deploy import console
-    from edgeq.deploy.pair_saturation import HINT, INSTRUCTION_SETS
+    from edgeq.deploy.pair_saturation import INSTRUCTION_SETS, many
     from edgeq.deploy.report.values import count
 
     if not layers:
         return
     ranked = sorted(layers, key=lambda layer: (-layer.wrong_sums, -layer.saturated_pairs, -abs(layer.extreme)))
-    title = f"{len(layers)} layers add pairs of products that can leave 16 bits (-32,768 to 32,767) on x86 with {INSTRUCTION_SETS}"
+    title = f"Pairs of products can leave 16 bits (-32,768 to 32,767) in {many(len(layers))} on x86 with {INSTRUCTION_SETS}"
     if len(ranked) > MAX_ROWS:
         title += f"; the {MAX_ROWS} worst"
     counted = any(layer.sums for layer in layers)
@@ -79,7 +79,7 @@ def show_saturating(layers: Sequence[LayerSaturation]) -> None:
         for layer in ranked[:MAX_ROWS]
     ]
     console.write_table(title, columns, rows, numbers=columns[2:])
-    console.write(f"{HINT}.")
+    console.write(f"mend: {remedy}")
 
 
 def _cells(checked: Checked) -> tuple[str, ...]:

@@ -77,6 +77,7 @@ cpu = OpenVinoTarget(
         summary="OpenVINO's CPU plug-in, no bfloat16",
         dialect=OPENVINO,
         saturating_pairs="within",
+        uint8_weight_cost=4.44,
         on_request=True,  # it takes no files but those of its dialect
     ),
     engine="openvino",

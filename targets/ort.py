@@ -90,7 +90,8 @@ class OrtCpu(OrtTarget):
         if kind != _VNNI:
             raise UsageError(f"the target 'ort-cpu' has no kind {kind!r}", mend=f"name it ort-cpu or ort-cpu:{_VNNI}")
         summary = "ONNX Runtime CPU on x86 with VNNI: int8 weights in every layer"
-        return OrtVnni(replace(self.capabilities, summary=summary, dialect=VNNI, saturating_pairs="never"), self.optimize)
+        own = replace(self.capabilities, summary=summary, dialect=VNNI, saturating_pairs="never", uint8_weight_cost=None)
+        return OrtVnni(own, self.optimize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ cpu = OrtCpu(
         summary="ONNX Runtime CPU, all graph optimisation on",
         dialect=CANONICAL,
         saturating_pairs="across",
+        uint8_weight_cost=1.57,
         qoperator=True,
     ),
     optimize=True,

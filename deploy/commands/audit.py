@@ -61,7 +61,7 @@ def _show(found: "Audit") -> None:
     title = f"{found.artefact} on {found.target}: {_share(found)}; {found.transposes} transposes, {count(found.transposed_bytes)} bytes"
     columns = ("operator", "type", "runs as", "state", "MACs", "why")
     console.write_table(title, columns, [_cells(op) for op in found.ops], numbers=("MACs",))
-    show_saturating(found.saturating)
+    show_saturating(found.saturating, found.remedy)
 
 
 def _share(found: "Audit") -> str:

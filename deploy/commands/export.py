@@ -163,8 +163,10 @@ def _show_islands(written: "tuple[ExportedFile, ...]") -> None:
 def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
     """How layers are stored that int8 kernels of x86 without VNNI would compute wrongly."""
     from edgeq.deploy import console
+    from edgeq.deploy.pair_saturation import remedy
     from edgeq.deploy.tables import show_saturating
     from edgeq.results import LayerSaturation
+    from edgeq.target import TARGETS
 
     for each in written:
         if each.saturating is None:
@@ -173,13 +175,23 @@ def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
                 "except in layers that cannot saturate whatever they read"
             )
         elif each.saturating and each.unsigned:
-            console.write(
-                f"{each.path}: {len(each.saturating)} layers have uint8 weights, since pairs of products could saturate on x86 without "
-                "VNNI; the numbers are the same. Where every x86 has VNNI, --for ort-cpu:vnni keeps int8 weights."
-            )
+            console.write(f"{each.path}: {_told_unsigned(each)}")
         elif each.saturating:
             console.write(f"{each.path}:")
-            show_saturating([LayerSaturation.of(sums) for sums in each.saturating])
+            cure = remedy(each.path, each.target, TARGETS.load(each.target).capabilities)
+            show_saturating([LayerSaturation.of(sums) for sums in each.saturating], cure)
+
+
+def _told_unsigned(each: "ExportedFile") -> str:
+    from edgeq.deploy.pair_saturation import cost_told, costs_of, many
+    from edgeq.dialect import CANONICAL, INT8_WEIGHTS, dialect_for
+
+    dialect = dialect_for(each.target) if each.target else CANONICAL
+    layers = many(len(each.saturating or ()))
+    told = f"{layers} with uint8 weights, since pairs of products could saturate on x86 without VNNI; the numbers are the same."
+    costs = "".join(f" On {name} uint8 weights take {cost_told(cost)}." for name, cost in costs_of(dialect).items())
+    keeps = f" Where every x86 has VNNI, --for {INT8_WEIGHTS[dialect]} keeps int8 weights." if dialect in INT8_WEIGHTS else ""
+    return f"{told}{costs}{keeps}"
 
 
 def _verification(verifier: "Verifier | None") -> dict[str, object]:

@@ -51,6 +51,10 @@ def command(
         title = f"Latency of one sample, at most {threads} thread{'s' if threads > 1 else ''}, on {machine.cpu}"
         console.write_table(title, columns, [_cells(row) for row in found.profiles], numbers=columns[3:8])
         for row in found.profiles:
+            if row.latency.why:
+                measured = "not to be trusted: " if row.kind == "measured" else ""
+                console.write(f"{row.artefact} on {row.target}: {measured}{row.latency.why}\n")
+        for row in found.profiles:
             if row.kind != "measured":
                 console.write_table(f"{row.artefact} on {row.target}: what the {row.kind} latency is of", ("", ""), list(row.facts.items()))
         show_failures(found.failures)
@@ -65,4 +69,4 @@ def _cells(row: "Profile") -> tuple[str, ...]:
     figures = [milliseconds(latency.p50_ms), milliseconds(latency.p90_ms), milliseconds(latency.p99_ms), percent(latency.spread)]
     if latency.runs == 0:
         figures[1:] = [MISSING] * 3
-    return row.artefact, row.target, row.kind, *figures, kilobytes(row.size_bytes), latency.why or "yes"
+    return row.artefact, row.target, row.kind, *figures, kilobytes(row.size_bytes), "no" if latency.why else "yes"

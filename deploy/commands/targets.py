@@ -119,12 +119,19 @@ def _details(row: "TargetRow") -> list[tuple[str, str]]:
         ("opens", ", ".join(row.formats)),
         ("computes in", ", ".join(row.carriers) or "float"),
         ("one scale a channel", "yes" if row.per_channel else "no"),
+        *([] if row.saturating_pairs == "never" else [("uint8 weights take", _cost(row))]),
         ("inner tensors", "readable" if row.intermediates else "hidden"),
         ("its latency is", row.latency),
         *((package, version) for package, version in row.versions.items()),
         *row.details,
         *(("clash", fault) for fault in row.faults),
     ]
+
+
+def _cost(row: "TargetRow") -> str:
+    from edgeq.deploy.pair_saturation import cost_told
+
+    return "not measured" if row.uint8_weight_cost is None else cost_told(row.uint8_weight_cost)
 
 
 def _told(test: "SelfTest") -> str:

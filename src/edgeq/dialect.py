@@ -68,6 +68,9 @@ OPENVINO = Dialect(own_grids=True)
 TENSORRT = Dialect(carrier="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True, weights="int8")
 """int8 with zero point 0, as TensorRT's parser wants it: it dequantises int8 only, and asserts that zero points are zero."""
 
+INT8_WEIGHTS: Mapping[Dialect, str] = {CANONICAL: "ort-cpu:vnni"}
+"""Where the same dialect with int8 weights everywhere is there to be asked for: by which target's name."""
+
 DIALECTS: Mapping[str, Dialect] = {"tensorrt": TENSORRT}
 """Dialects of runtimes by the name that users type, where no target of that name is registered."""
 

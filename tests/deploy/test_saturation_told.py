@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,16 +20,16 @@ from edgeq.deploy.chain import Pair
 from edgeq.deploy.cli import run
 from edgeq.deploy.compare import compare
 from edgeq.deploy.exporting import export
-from edgeq.deploy.pair_saturation import saturation_here, sentence
+from edgeq.deploy.pair_saturation import remedy, saturation_here, sentence
 from edgeq.deploy.survey import survey
 from edgeq.errors import TargetError
 from edgeq.exporter import ExportOptions
 from edgeq.machine import Machine, fingerprint
 from edgeq.results import LayerSaturation, PairSaturation
+from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 CLASSES = 5
 
@@ -153,6 +154,54 @@ class TestWhere:
     def test_nothing_is_read_where_nothing_can_saturate(self, tmp_path: Path, on: Callable[..., None]) -> None:
         on("avx2", "avx_vnni")
         assert saturation_here(Pair(tmp_path / "not-there.onnx", "ort-cpu"), "net") is None
+
+
+class TestWhatUint8WeightsCost:
+    """What was measured is told as such wherever such weights are proposed or written; nothing is said of the rest."""
+
+    def test_it_is_data_of_the_target(self) -> None:
+        costs = {name: TARGETS.load(name).capabilities.uint8_weight_cost for name in ("ort-cpu", "openvino")}
+        assert all(cost is not None and cost > 1 for cost in costs.values())
+        for name in ("ort-cpu-ref", "ort-cpu:vnni", "emulator:avx2", "tflite"):
+            assert TARGETS.load(name).capabilities.uint8_weight_cost is None
+
+    @pytest.mark.parametrize(
+        ("cost", "told"), [(1.57, "processor, and about 1.6 times the time of int8 weights on AVX2"), (None, "processor")]
+    )
+    def test_the_remedy_tells_it(self, cost: float | None, told: str) -> None:
+        can = replace(TARGETS.load("ort-cpu").capabilities, uint8_weight_cost=cost)
+        said = remedy(Path("a net.onnx"), "ort-cpu", can)
+        assert said.startswith("edgeq export 'a net.onnx' --to onnx -o portable stores")
+        assert said.partition("every ")[2].startswith(told)
+        assert ("AVX2" in said) is (cost is not None)
+
+    def test_export_tells_it_of_the_dialect_that_it_writes(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["export", str(file), "--for", "openvino", "--to", "onnx", "-o", str(file.parent / "out")]) == 0
+        told = {line.partition(": ")[0]: line for line in capsys.readouterr().out.splitlines() if "uint8 weights" in line}
+        canonical, openvino = told[str(file.parent / "out" / "net.onnx")], told[str(file.parent / "out" / "net.openvino.onnx")]
+        assert ("On ort-cpu uint8 weights take about 1." in canonical, "--for ort-cpu:vnni keeps int8" in canonical) == (True, True)
+        assert ("On openvino uint8 weights take about" in openvino, "vnni" in openvino) == (True, False)
+
+    def test_a_file_with_int8_weights_comes_with_the_command_that_cures_it(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["export", str(file), "--for", "ort-cpu:vnni", "-o", str(file.parent / "out")]) == 0
+        out = capsys.readouterr().out
+        assert "in 1 layer on x86" in out
+        assert f"mend: edgeq export {file.parent / 'out' / 'net.ort-cpu-vnni.onnx'} --to onnx -o portable stores" in out
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "emulator:avx2"])
+def test_what_audit_proposes_leaves_no_layer_at_risk(
+    file: Path, target: str, answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer("audit", file, "-t", target)["audit"]
+    assert [layer["op_type"] for layer in found["saturating"]] == ["Conv"]
+    program, *arguments = shlex.split(found["remedy"].partition(" stores")[0])
+    assert program == "edgeq"
+    monkeypatch.chdir(file.parent)
+    assert run(arguments) == 0
+    capsys.readouterr()
+    cured = answer("audit", file.parent / "portable" / "net.onnx", "-t", target)["audit"]
+    assert (cured["saturating"], cured["remedy"]) == ([], "")
 
 
 def test_what_is_said() -> None:
