@@ -115,6 +115,7 @@ def test_output_that_cannot_be_written(refusal: Callable[..., str], tmp_path: Pa
     (tmp_path / "file").write_bytes(b"x")
     assert "cannot be written" in refusal("export", tmp_path / "a.onnx", "-o", tmp_path / "file" / "below")
     assert "cannot be written" in refusal("calibrate", tmp_path / "a.onnx", "--data", "digits", "-o", tmp_path / "file" / "x.onnx")
+    assert "cannot be written" in refusal("demo", "-o", tmp_path / "file" / "demo")
 
 
 def test_an_export_never_replaces_its_source(refusal: Callable[..., str], tmp_path: Path) -> None:

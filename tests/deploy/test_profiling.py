@@ -72,8 +72,9 @@ def test_bad_requests(tmp_path: Path) -> None:
         profile([])
     with pytest.raises(UsageError, match="0 threads"):
         profile([pair], threads=0)
-    with pytest.raises(UsageError):
-        profile([pair], seconds=0)
+    for seconds in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="seconds"):
+            profile([pair], seconds=seconds)
 
 
 @pytest.mark.usefixtures("fakes")
