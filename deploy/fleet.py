@@ -166,12 +166,13 @@ def _progress(folder: Path, recipe: Recipe) -> Mapping[str, Any] | None:
     """How far a run of this very recipe is; None where there is none."""
     from edgeq.training.checkpoint import read
     from edgeq.training.run_folder import LAST
+    from edgeq.training.warm_start import settled
 
     try:
-        saved = read(folder / LAST)
+        saved, asked = read(folder / LAST), settled(recipe)
     except EdgeqError:
         return None
-    return saved.progress if saved.recipe == recipe else None
+    return saved.progress if saved.recipe == asked else None
 
 
 def _enter(stop: Event) -> None:

@@ -33,13 +33,33 @@ Activations = Annotated[
 PerChannel = Annotated[
     bool | None,
     typer.Option(
-        "--per-channel/--per-tensor", help="A scale for each output channel of a layer, or one a layer (per tensor).", show_default=False
+        "--per-channel/--per-tensor",
+        help="A scale for each output channel of a layer, or one a layer (per tensor from scratch, else per channel).",
+        show_default=False,
     ),
 ]
 Affine = Annotated[
     bool | None,
     typer.Option(
-        "--affine/--symmetric", help="Zero anywhere in the range of what can be negative, or in the middle (symmetric).", show_default=False
+        "--affine/--symmetric",
+        help="Zero anywhere in the range of what can be negative, or in the middle (symmetric from scratch, else affine).",
+        show_default=False,
+    ),
+]
+NormalizeWeights = Annotated[
+    bool | None,
+    typer.Option(
+        "--normalize-weights/--no-normalize-weights",
+        help="Bring weights in front of a BatchNorm to zero mean and unit variance, as published (from scratch only).",
+        show_default=False,
+    ),
+]
+PairSafe = Annotated[
+    bool | None,
+    typer.Option(
+        "--pair-safe/--no-pair-safe",
+        help="Weight scales with which no pair of products saturates on x86 without VNNI (yes).",
+        show_default=False,
     ),
 ]
 FirstLastLayer = Annotated[

@@ -35,9 +35,11 @@ def check_run(recipe: Recipe, data_dir: Path | None, targets: Sequence[str], *, 
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.scheme_check import check_scheme
     from edgeq.training.checkpoint import build_model
+    from edgeq.training.warm_start import settled
 
     names = _asked(recipe, targets)
     source = load_data(recipe.data, data_dir)
+    recipe = settled(recipe)
     model: Any = build_model(recipe, source.shape, len(source.classes))
     _show(recipe, check_scheme(model, source.shape, names), as_json=as_json)
 

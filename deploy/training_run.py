@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeq.deploy import console
+from edgeq.errors import FunctionChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +39,7 @@ def run_images(
 
     with tracked(log if first_process() else None, recipe, output) as report_epoch:
         source = load_data(recipe.data, data_dir)
-        with _progress(recipe.name) as report:
+        with _progress(recipe.name) as report, _changes_told():
             result = train(
                 recipe,
                 source,
@@ -128,3 +130,20 @@ def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
         f"{result.recipe.name}: test accuracy {100 * share:.2f} % (95 % interval {100 * low:.2f} – {100 * high:.2f}), "
         f"best epoch {result.best_epoch + 1} with {100 * result.validation:.2f} % on validation, {result.seconds:.0f} s; in {result.folder}"
     )
+
+
+@contextmanager
+def _changes_told() -> Iterator[None]:
+    """While it holds, a scheme that changes what a network computes is told as all else on the command line is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FunctionChanged)
+        plain = warnings.showwarning
+
+        def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, FunctionChanged):
+                plain(message, category, *place, **more)
+            elif first_process():
+                console.note(f"edgeq: {message}")
+
+        warnings.showwarning = show_warning
+        yield

@@ -23,7 +23,7 @@ from edgeq.files import read_bytes, write_bytes
 from edgeq.loading import LoadedModel
 from edgeq.models import zoo
 from edgeq.training.insertion import quantize, set_rounding
-from edgeq.training.older import accept_older
+from edgeq.training.older import accept_older, complete_older
 from edgeq.training.own_model import build_own
 from edgeq.training.recipe import Recipe
 
@@ -140,7 +140,7 @@ def read(path: Path) -> Checkpoint:
             raise ArtefactError(
                 f"{path} has the format {about['format']!r}", mend=f"this edgeq reads {FORMAT}; use the edgeq that wrote it"
             )
-        recipe, shape = Recipe.from_dict(about["recipe"]), _sizes(about["input_shape"])
+        recipe, shape = Recipe.from_dict(complete_older(about["recipe"])), _sizes(about["input_shape"])
         return Checkpoint(recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"])
 
 

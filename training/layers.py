@@ -21,6 +21,7 @@ from edgeq.models.step_bound import margin, project
 from edgeq.quant import QuantParams
 from edgeq.training.fixed_layer import FixedLayer
 from edgeq.training.quantizers.normalization import normalize
+from edgeq.training.quantizers.straight_through import straight_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,16 +71,24 @@ class _Folded:
 
 
 class QuantLayer(nn.Module):
-    """``gain * bn(layer(x))`` with quantised weights.
+    """``gain * bn(inner_gain * layer(x))`` with quantised weights.
 
     Args:
         layer: Conv2d, ConvTranspose2d of stride 1, or Linear; its parameters are used, not copied.
         bn: the BatchNorm behind it, if any.
         quantizer: of the weights; shared between layers that share their weights.
         gain: a constant factor behind it, such as the ``-h`` of ``x - h K^T u``; goes into scale and sign.
+        inner_gain: one between the layer and its BatchNorm; 1 without a BatchNorm.
     """
 
-    def __init__(self, layer: nn.Module, bn: nn.BatchNorm1d | nn.BatchNorm2d | None, quantizer: WeightQuantizer, gain: float = 1.0) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        bn: nn.BatchNorm1d | nn.BatchNorm2d | None,
+        quantizer: WeightQuantizer,
+        gain: float = 1.0,
+        inner_gain: float = 1.0,
+    ) -> None:
         super().__init__()
         if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             raise UsageError(f"a {type(layer).__name__} cannot be quantised", mend="quantise Conv2d, ConvTranspose2d and Linear layers")
@@ -97,6 +106,7 @@ class QuantLayer(nn.Module):
         self.bn = bn
         self.quantizer = quantizer
         self.gain = gain
+        self.inner_gain = inner_gain
         self._source: tuple[GridQuantizer, ...] = ()  # in a tuple, so that it is no submodule of this layer too
         self.certified = False
         self._before: tuple[QuantLayer, ...] = ()
@@ -105,6 +115,11 @@ class QuantLayer(nn.Module):
     def read_from(self, source: GridQuantizer) -> None:
         """Say which quantiser's grid the input lies on: the bias is rounded to steps of that grid times the weights'."""
         self._source = (source,)
+
+    @property
+    def source(self) -> GridQuantizer | None:
+        """The quantiser of its input."""
+        return self._source[0] if self._source else None
 
     def promise(self, before: Iterable[QuantLayer], step_size: float) -> None:
         """Keep the step ``x - h K^T ReLU(bn(K x))`` from expanding, on the weights as they are quantised.
@@ -163,14 +178,25 @@ class QuantLayer(nn.Module):
             weight = self.quantizer(self.layer.weight)
             return (weight if self._amplitude == 1.0 else weight / self._amplitude), self.layer.bias
         folded = self._fold()
+        weight = folded.weight * _per_channel(folded.scale, folded.weight)
         bias = None if folded.bias is None or folded.bias_scale is None else folded.bias * folded.bias_scale
-        return folded.weight * _per_channel(folded.scale, folded.weight), bias
+        return self._with_gradients(weight, bias) if torch.is_grad_enabled() else (weight, bias)
+
+    def _with_gradients(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`_fold` gives, with the gradients of training: evaluation fixes statistics, as PyTorch's does, and no weight."""
+        factor, shift = self._affine()
+        plain = self.quantizer(self.layer.weight) / self._amplitude
+        if self._transposed:
+            plain = _as_convolution(plain, self.layer.groups)  # type: ignore[arg-type]
+        trained = straight_through(weight.detach(), plain * _per_channel(factor.to(plain.dtype), plain))
+        return trained, None if bias is None else straight_through(bias.detach(), shift.to(bias.dtype).expand_as(bias))
 
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The layer's output from what :meth:`constants` gives in the same mode."""
         if self._folds:
             return self._convolve(x, weight, bias, transposed=False)
         y = self._convolve(x, weight, bias, transposed=self._transposed)
+        y = y if self.inner_gain == 1.0 else y * self.inner_gain
         y = y if self.bn is None else self.bn(y)
         return y if self.gain == 1.0 else y * self.gain
 
@@ -230,7 +256,7 @@ class QuantLayer(nn.Module):
         return _Folded(weight, *_range(encoded, sign), scale, (shift / bias_scale.double()).round().float(), bias_scale)
 
     def _affine(self) -> tuple[Tensor, Tensor]:
-        """``gain * bn(y + bias) = factor * y + shift``, float64; shape () where it is the same for all channels."""
+        """``gain * bn(inner_gain * (y + bias)) = factor * y + shift``, float64; shape () where it is the same for all channels."""
         own_bias = self.layer.bias
         bias = torch.zeros((), dtype=torch.float64) if own_bias is None else own_bias.double()
         if self.bn is None:
@@ -238,7 +264,7 @@ class QuantLayer(nn.Module):
         norm: Any = self.bn
         gamma, beta = (1.0, 0.0) if norm.weight is None else (norm.weight.double(), norm.bias.double())
         factor = self.gain * gamma / (norm.running_var.double() + norm.eps).sqrt()
-        return factor, factor * (bias - norm.running_mean.double()) + self.gain * beta
+        return factor * self.inner_gain, factor * (self.inner_gain * bias - norm.running_mean.double()) + self.gain * beta
 
     @torch.no_grad()
     def integer_weights(self) -> IntegerWeights:

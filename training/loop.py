@@ -27,7 +27,7 @@ from edgeq.training.run_folder import BEST, LAST, RUN, SAVE_SECONDS
 from edgeq.training.settling import settle
 from edgeq.training.stopping import Stopped, going_on, stop_requests
 from edgeq.training.teaching import load_teacher
-from edgeq.training.warm_start import starting_model
+from edgeq.training.warm_start import settled, starting_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +93,7 @@ def train(
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    recipe = settled(recipe)
     processes = join(recipe, cpu=cpu)
     run = _Run(recipe, source, folder, processes)
     if processes.rank == 0:

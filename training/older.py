@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeq.training.layers import WeightQuantizer
 from edgeq.training.quantizers.max_abs import MaxAbs
 from edgeq.training.quantizers.tracked_clip import TrackedClip
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from torch import nn
 
 _BOUND = ".clip.alpha"
+_DEFAULTS = {"normalize_weights": True, "per_channel": False, "affine": False, "pair_safe": False}
+"""Of a scheme, before it could leave them open."""
+
+
+def complete_older(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a checkpoint, with what its scheme did not have to say when it was written."""
+    scheme = recipe["scheme"]
+    return {**recipe, "scheme": scheme if scheme is None else {**_DEFAULTS, **scheme}}
 
 
 def accept_older(model: nn.Module, names: Collection[str]) -> None:

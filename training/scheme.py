@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 WIDTHS: Mapping[Role, str] = {"weights": "weight_bits", "activations": "act_bits"}
 """The field of a scheme that holds the width of a method, by what the method is for."""
-_FLAGS = ("normalize_weights", "per_channel", "affine")
+_OPEN = ("normalize_weights", "per_channel", "affine")  # None leaves each to what training starts from
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,22 @@ class Scheme:
         edge_bits: width of everything else that the ``integer`` placement stores: input, first and last layer,
             residual branches, concatenation and pooling; 2 to 8.
         placement: ``integer`` (an integer runtime can run all of it) or ``paper`` (the published quantisers only).
-        normalize_weights: Eq. 20 of Ben-Yair et al.: weights of layers with BatchNorm are brought to zero mean and unit
-            variance before they are quantised, where the method is published so.
-        weights: the method of weights, a name of :mod:`edgeq.training.quantizers.catalogue`. ``auto`` learns the bound of
-            normalised weights, and follows the largest magnitude of all others.
+        normalize_weights: the scheme of Ben-Yair et al., which trains from scratch. By Eq. 20 weights of layers with BatchNorm are
+            brought to zero mean and unit variance before they are quantised, where the method is published so: a network that is
+            trained already then computes something else. Without it, the scheme keeps what such a network computes. None for a
+            recipe that starts a network of the zoo at random, and for nothing else.
+        weights: the method of weights, a name of :mod:`edgeq.training.quantizers.catalogue`. ``auto`` follows the largest
+            magnitude; it learns the bound of normalised weights.
         activations: the method of what inner layers read; everything else that is stored follows its range, but for
-            ``power-of-two``, which is everywhere. ``auto`` learns the bound of what cannot be negative, and follows the range of
-            what can.
-        per_channel: whether each output channel of a layer has a scale of its own.
+            ``power-of-two``, which is everywhere. ``auto`` follows the range of what has 8 bits and of what can be negative; below 8
+            bits it learns the step of what cannot, from where it rounds the first training batch best; where weights are normalised it
+            learns a bound that starts at 6.0, as published.
+        per_channel: whether each output channel of a layer has a scale of its own; None for each that can, and for one scale a
+            layer where weights are normalised or their steps powers of two, as published.
         affine: whether tensors that can be negative may have their zero anywhere in the range, which is then followed at both
-            ends; else it is in the middle.
+            ends; else it is in the middle. None for anywhere, and for the middle where weights are normalised, as published.
+        pair_safe: whether steps of weights grow until no pair of products leaves 16 bits, which is how int8 kernels on x86 without
+            VNNI add them; see :mod:`edgeq.saturation`. No width and no range of an activation changes.
         first_last: what becomes of the first and the last layer. ``edge`` gives them ``edge_bits``, ``inner`` treats them like
             any layer, ``float`` leaves them in float as published; None for ``edge`` in the ``integer`` placement and
             ``float`` in ``paper``.
@@ -50,11 +56,12 @@ class Scheme:
     act_bits: int = 8
     edge_bits: int = 8
     placement: PlacementName = "integer"
-    normalize_weights: bool = True
+    normalize_weights: bool | None = None
     weights: str = AUTO
     activations: str = AUTO
-    per_channel: bool = False
-    affine: bool = False
+    per_channel: bool | None = None
+    affine: bool | None = None
+    pair_safe: bool = True
     first_last: FirstLast | None = None
     layers: tuple[LayerRule, ...] = ()
 
@@ -63,8 +70,9 @@ class Scheme:
             bits = getattr(self, name)
             if type(bits) is not int or not least <= bits <= 8:
                 raise UsageError(f"{name} is {bits}", mend="choose a width from 2 to 8 bits")
-        for name in _FLAGS:
-            check_flag(name, getattr(self, name))
+        for name in (*_OPEN, "pair_safe"):
+            if name not in _OPEN or getattr(self, name) is not None:
+                check_flag(name, getattr(self, name))
         check_choice("placement", self.placement, PlacementName)
         if self.first_last is not None:
             check_choice("first_last", self.first_last, FirstLast)
@@ -92,6 +100,17 @@ class Scheme:
         """The least width of any weight or activation of inner layers, rules included."""
         changed = [bits for rule in self.layers for bits in (rule.weight_bits, rule.act_bits) if bits is not None]
         return min(self.weight_bits, self.act_bits, *changed)
+
+    def settled(self, *, normalize_weights: bool) -> Scheme:
+        """With what it leaves open about normalised weights in words, and then all that is published with them.
+
+        Args:
+            normalize_weights: what holds where it does not say.
+        """
+        if self.normalize_weights is None:
+            return replace(self, normalize_weights=normalize_weights).settled(normalize_weights=normalize_weights)
+        published: dict[str, Any] = {name: False for name in _OPEN if getattr(self, name) is None}
+        return replace(self, **published) if self.normalize_weights else self
 
     def under(self, changes: Mapping[str, Any]) -> Scheme:
         """What holds for layers that a rule changes this about."""

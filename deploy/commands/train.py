@@ -34,6 +34,8 @@ def command(
     activations: quant.Activations = None,
     per_channel: quant.PerChannel = None,
     affine: quant.Affine = None,
+    normalize_weights: quant.NormalizeWeights = None,
+    pair_safe: quant.PairSafe = None,
     first_last: quant.FirstLastLayer = None,
     layers: quant.Layers = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Train without quantisation.")] = False,
@@ -91,6 +93,7 @@ def command(
     given |= {"precision": precision, "compiled": compiled, "seed": seed}
     scheme = {"weight_bits": weight_bits, "act_bits": act_bits, "placement": placement, "weights": weights, "activations": activations}
     scheme |= {"per_channel": per_channel, "affine": affine, "first_last": first_last}
+    scheme |= {"normalize_weights": normalize_weights, "pair_safe": pair_safe}
     if reads_graph(model, path):
         if log is not None or cpu:
             raise UsageError("--log and --cpu mean nothing for a graph network", mend="leave them out")

@@ -16,7 +16,7 @@ _HOMES = {
     "ExportOptions": "edgeq.exporter",
     "Scheme": "edgeq.training.scheme",
     "export": "edgeq.deploy.own_network",
-    "quantize": "edgeq.training.insertion",
+    "quantize": "edgeq.training.kept_function",
     "set_bits": "edgeq.training.insertion",
     "settle": "edgeq.training.settling",
     "together": "edgeq.training.agreement",

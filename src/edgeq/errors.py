@@ -110,3 +110,12 @@ class Interrupted(EdgeqError):
 
     def __init__(self, what: str = "interrupted", *, mend: str = "give the same command again") -> None:
         super().__init__(what, mend=mend)
+
+
+class FunctionChanged(UserWarning):
+    """A scheme changes what a trained network computes, and not by few bits only: it says by how much, and what to give instead."""
+
+    def __init__(self, what: str, *, mend: str) -> None:
+        super().__init__(f"{what}\n  mend: {mend}")
+        self.what = what
+        self.mend = mend

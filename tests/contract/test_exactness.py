@@ -108,7 +108,7 @@ def test_the_int8_dialect_holds_to_the_same_rows(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])
 def test_uint8_weights_make_the_same_tflite_file(name: str) -> None:
-    lowered = lower(network(name, Scheme(8, 8)), SHAPE)
+    lowered = lower(network(name, Scheme(8, 8, pair_safe=False)), SHAPE)
     portable = to_dialect(lowered, CANONICAL)
     stored = [value.dtype for value in portable.graph.initializers.values()]
     assert stored.count(ir.DataType.UINT8) > [value.dtype for value in lowered.graph.initializers.values()].count(ir.DataType.UINT8)
@@ -120,7 +120,7 @@ class TestNegativeControls:
 
     @pytest.fixture
     def model(self) -> fx.GraphModule:
-        return network("stable-resnet8", Scheme(4, 4))
+        return network("stable-resnet8", Scheme(4, 4, normalize_weights=True))
 
     def broken(self, model: fx.GraphModule, tmp_path: Path, ending: str, change: Any) -> str:
         lowered = lower(model, SHAPE)

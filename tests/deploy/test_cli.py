@@ -223,8 +223,10 @@ def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
     held = {**recipe.to_dict(), **recipe.scheme.to_dict(), "optimizer": recipe.optimizer.name, "schedule": recipe.schedule.name}
     held |= {"first_last": FIRST_LAST[recipe.scheme.placement]}
     in_words: dict[str, dict[object, str]] = {
-        "per_channel": {False: "per tensor"},
-        "affine": {False: "symmetric"},
+        "per_channel": {None: "per tensor from scratch, else per channel"},
+        "affine": {None: "symmetric from scratch, else affine"},
+        "normalize_weights": {None: "from scratch only"},
+        "pair_safe": {True: "yes"},
         "compiled": {False: "no"},
     }
     in_words |= {"augmentation": {None: "the data set's"}}

@@ -22,7 +22,7 @@ class TestSchemeOf:
 
     def test_flags_go_before_a_recipes(self) -> None:
         flags = NONE | {"per_channel": False, "weight_bits": 2}
-        assert scheme_of(Scheme(3, 5, per_channel=True), flags, (), fp32=False) == Scheme(2, 5)
+        assert scheme_of(Scheme(3, 5, per_channel=True), flags, (), fp32=False) == Scheme(2, 5, per_channel=False)
 
     def test_a_flag_alone_asks_for_quantisation(self) -> None:
         assert scheme_of(None, NONE | {"per_channel": True}, (), fp32=False) == Scheme(4, per_channel=True)

@@ -124,7 +124,7 @@ class TestCanonicalForm:
         assert not any(node.op_type == "ConvTranspose" for node in lowered.graph)
 
     def test_the_step_is_an_add_with_the_step_size_in_the_scale(self, network: Make) -> None:
-        model = network("stable-resnet8")
+        model = network("stable-resnet8", Scheme(4, 4, normalize_weights=True))
         lowered = lower(model, SHAPE)
         counts = Counter(node.op_type for node in lowered.graph)
         assert counts["Add"] == 3

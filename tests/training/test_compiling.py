@@ -47,7 +47,7 @@ class Block(nn.Module):
 @pytest.fixture
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return quantize(nn.Sequential(Block(), nn.Flatten(), nn.Linear(192, 4)), Scheme(4, 6)).train()
+    return quantize(nn.Sequential(Block(), nn.Flatten(), nn.Linear(192, 4)), Scheme(4, 6, normalize_weights=True)).train()
 
 
 @pytest.fixture(autouse=True)

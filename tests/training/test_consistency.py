@@ -17,7 +17,7 @@ from edgeq.training.scheme import Scheme
 @pytest.fixture
 def network() -> torch.fx.GraphModule:
     torch.manual_seed(0)
-    return quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4))
+    return quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4, normalize_weights=True))
 
 
 def test_it_is_the_mean_over_blocks_of_the_mean_squared_difference(network: torch.fx.GraphModule) -> None:

@@ -18,7 +18,7 @@ from edgeq.training.scheme import Scheme
 
 
 def network() -> nn.Module:
-    return quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4))
+    return quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4, normalize_weights=True))
 
 
 def recipe(**fields: Any) -> Recipe:

@@ -41,7 +41,10 @@ start, normalized = loop.starting_model, feeding.Feed._normalized
 def computed(alone):
     found = {}
     for name, scheme in {
-        "tracked": Scheme(4, 4), "affine": Scheme(4, 4, affine=True), "lsq": Scheme(4, 4, weights="lsq", activations="lsq")
+        "tracked": Scheme(4, 4, normalize_weights=True),
+        "affine": Scheme(4, 4, normalize_weights=True, affine=True),
+        "lsq": Scheme(4, 4, weights="lsq", activations="lsq"),
+        "fitted": Scheme(4, 4),
     }.items():
         recipe = Recipe("stable-resnet8", "digits", scheme, batch_size=64, anneal_from=2, consistency=0.1 if name == "tracked" else 0.0)
         processes = Processes(torch.device("cpu")) if alone else join(recipe)
@@ -100,7 +103,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
 
 def test_the_gradients_and_statistics_are_those_of_one_process(runs: tuple[Any, ...]) -> None:
     first, second, _ = runs
-    assert {name.partition(" ")[0] for name in first["alone"]} == {"tracked", "affine", "lsq"}
+    assert {name.partition(" ")[0] for name in first["alone"]} == {"tracked", "affine", "lsq", "fitted"}
     for name, wanted in first["alone"].items():
         for other in (first, second):
             difference = (other["together"][name].double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp(min=1e-6)

@@ -43,9 +43,15 @@ class TestRoundTrip:
         expected = Scheme(4, per_channel=True, layers=(LayerRule("stages.2.*", weight_bits=8, act_bits=2),))
         assert Scheme.from_dict(tomllib.loads(text)) == expected
 
-    def test_a_scheme_of_an_older_version_is_todays_default(self) -> None:
+    def test_a_scheme_of_an_older_version_is_the_published_one(self) -> None:
         old = {"weight_bits": 4, "act_bits": 4, "edge_bits": 8, "placement": "paper", "normalize_weights": True}
-        assert Scheme.from_dict(old) == Scheme(4, 4, placement="paper")
+        assert Scheme.from_dict(old) == Scheme(4, 4, placement="paper", normalize_weights=True)
+
+    def test_what_is_left_open_is_settled_as_published_or_stays_open(self) -> None:
+        published = Scheme(4, 4).settled(normalize_weights=True)
+        assert published == Scheme(4, 4, normalize_weights=True, per_channel=False, affine=False)
+        assert Scheme(4, 4).settled(normalize_weights=False) == Scheme(4, 4, normalize_weights=False)
+        assert Scheme(4, 4, normalize_weights=True, affine=True).settled(normalize_weights=False).affine is True
 
 
 class TestName:

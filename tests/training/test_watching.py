@@ -19,7 +19,7 @@ WHERE = "epoch 3 of 9, step 2 of 5"
 
 @pytest.fixture
 def network() -> nn.Module:
-    return quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4))
+    return quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4, normalize_weights=True))
 
 
 def learned(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

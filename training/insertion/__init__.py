@@ -14,6 +14,7 @@ from edgeq.training.insertion.certificates import certified_steps, pass_certific
 from edgeq.training.insertion.channel_constants import ChannelAffine
 from edgeq.training.insertion.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
 from edgeq.training.insertion.operators import module_of, operators
+from edgeq.training.insertion.pair_limits import limit_pairs
 from edgeq.training.insertion.separating import separate_calls
 from edgeq.training.insertion.standalone_norms import insert_norms
 from edgeq.training.insertion.tracing import trace
@@ -33,21 +34,7 @@ ASSIGNMENT = "edgeq.assignment"  # the key in a quantised network's ``meta`` of 
 
 
 def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor] | None = None) -> fx.GraphModule:
-    """A copy of a float network with quantisers in it, ready to train with any loop.
-
-    Weights, names and tied weights are kept. Activation quantisers live under ``quantizers``; the tensor that one puts
-    onto its grid is the graph node ``<tensor>_quantized``. Bounds that follow their data come from the batches it meets in
-    training mode: before the first of them it computes zeros.
-
-    Args:
-        model: a float network that ``torch.fx`` can trace.
-        scheme: widths and placement.
-        example: of the input, or of each input, with a batch dimension: only its shape counts. Needed where the network's forward
-            asks for sizes.
-
-    Raises:
-        UsageError: the network cannot be traced, holds something that cannot be quantised, which is named, or is quantised.
-    """
+    """What :func:`edgeq.quantize` returns, of which :mod:`edgeq.training.kept_function` says more; without a word on what it changes."""
     check_arguments(model, scheme)
     steps = certified_steps(model)
     graph_module = trace(copy.deepcopy(model), example)
@@ -62,6 +49,8 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
     layers = insert_norms(graph_module, ops, placement, gains) if scheme.placement == "integer" else {}
     layers |= _insert_layers(graph_module, assignment, norms, gains)
     _insert_quantizers(graph_module, assignment, layers)
+    if scheme.pair_safe:
+        limit_pairs(layers.values())
     graph_module.meta[ASSIGNMENT] = assignment
     pass_certificates_on(graph_module, steps)
     graph_module.delete_all_unused_submodules()
@@ -107,9 +96,10 @@ def _insert_layers(
 ) -> dict[str, QuantLayer]:
     """Put a QuantLayer in the place of each layer with its BatchNorm; returns them by tensor name."""
     layers: dict[str, QuantLayer] = {}
-    owners: dict[nn.Parameter, str] = {}
+    owners: dict[Tensor, str] = {}
     norm_nodes = set(norms.values())
     nodes: list[fx.Node] = list(graph_module.graph.nodes)
+    sharing = _modules_by_weight(graph_module, assignment, norms)
     for node in nodes:
         last = norms.get(node, node)
         if last.name not in assignment.placement.layers:
@@ -121,17 +111,31 @@ def _insert_layers(
         bn: Any = module_of(graph_module, last) if node in norms else None
         owner = owners.setdefault(module.weight, last.name)
         if owner == last.name:
-            quantizer = assignment.weight_quantizer(owner, module)
+            quantizer = assignment.weight_quantizer(owner, sharing[module.weight])
         else:
             assignment.check_tied(owner, last.name, (layers[owner].layer, module))
             quantizer = layers[owner].quantizer
-        layers[last.name] = layer = QuantLayer(module, bn, quantizer, gains.get(last, 1.0))
+        inner_gain = gains.get(node, 1.0) if node in norms else 1.0
+        layers[last.name] = layer = QuantLayer(module, bn, quantizer, gains.get(last, 1.0), inner_gain)
         graph_module.add_submodule(str(node.target), layer)
         if node in norms:
             graph_module.delete_submodule(str(last.target))  # it belongs to its layer now
             last.target, last.args = node.target, node.args
             graph_module.graph.erase_node(node)
     return layers
+
+
+def _modules_by_weight(
+    graph_module: fx.GraphModule, assignment: Assignment, norms: dict[fx.Node, fx.Node]
+) -> dict[Tensor, list[nn.Module]]:
+    """The quantised layers that have each weight, in their order."""
+    found: dict[Tensor, list[nn.Module]] = {}
+    nodes: list[fx.Node] = list(graph_module.graph.nodes)
+    for node in nodes:
+        if norms.get(node, node).name in assignment.placement.layers and node not in norms.values():
+            module: Any = module_of(graph_module, node)
+            found.setdefault(module.weight, []).append(module)
+    return found
 
 
 def _insert_quantizers(graph_module: fx.GraphModule, assignment: Assignment, layers: dict[str, QuantLayer]) -> None:

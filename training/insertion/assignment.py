@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from edgeq.training.quantizers.protocol import GridQuantizer
     from edgeq.training.scheme import Scheme
 
-_LEARNED, _OBSERVED = "learned-clip", "max-abs"  # the second for weights that no paper quantises
+_LEARNED, _OBSERVED = "learned-clip", "max-abs"  # the second for weights of a trained network, and those that no paper quantises
+_FITTED, _TRACKED, _AFFINE = "fitted", "tracked", "min-max"
+_EDGE_BITS = 8  # from here on a range that clips nothing has levels to spare
 _EVERYWHERE = frozenset({"power-of-two"})  # what a machine asks for, and not only a paper: it is of no use beside other scales
 
 
@@ -43,20 +45,20 @@ class Assignment:
     paths: Mapping[str, str]
     normed: frozenset[str]
 
-    def weight_quantizer(self, name: str, module: nn.Module) -> WeightQuantizer:
+    def weight_quantizer(self, name: str, modules: Sequence[nn.Module]) -> WeightQuantizer:
         """The quantiser of a layer's weights.
 
         Args:
             name: the layer's tensor.
-            module: Conv2d, ConvTranspose2d or Linear.
+            modules: the Conv2d, ConvTranspose2d or Linear, and all others that have its weight.
 
         Raises:
-            UsageError: its output channels cannot have a scale each.
+            UsageError: its output channels cannot have a scale each, and are asked to.
         """
         method = self.weight_method(name)
         normalize = self._may_normalize(name) and find("weights", method).normalized
-        axis = self._channels_axis(name, module) if self.schemes[name].per_channel else None
-        weight: Any = module.weight
+        axis = self._channels_axis(name, modules)
+        weight: Any = modules[0].weight
         quantizer = build_weight(method, self.placement.layers[name], weight, channels_axis=axis, normalized=normalize)
         return WeightQuantizer(quantizer, normalize=normalize)
 
@@ -109,7 +111,8 @@ class Assignment:
         Raises:
             UsageError: the layers that read it have rules for different methods.
         """
-        observed = "min-max" if self.scheme.affine and spec.signed else "tracked"
+        affine = not self.scheme.normalize_weights if self.scheme.affine is None else self.scheme.affine
+        observed = _AFFINE if affine and spec.signed else _TRACKED
         if self.scheme.activations in _EVERYWHERE and spec.bits in find("activations", self.scheme.activations).widths:
             observed = self.scheme.activations
         if not spec.inner:
@@ -119,22 +122,31 @@ class Assignment:
             layers = " and ".join(f"{self.paths[name]} ({method})" for method, name in asked.items())
             raise UsageError(f"{layers} read one tensor with different methods", mend="give the layers that read it the same method")
         method = next(iter(asked), AUTO if self.scheme.activations == AUTO else observed)
+        if method == AUTO and not spec.signed:
+            from_data = observed if spec.bits >= _EDGE_BITS else _FITTED
+            return _LEARNED if self.scheme.normalize_weights else from_data
         if method == AUTO:
-            return observed if spec.signed else _LEARNED
+            return observed
         found = find("activations", method)
         return method if spec.signed in found.signs and spec.bits in found.widths else observed
 
     def _may_normalize(self, name: str) -> bool:
-        return self.schemes[name].normalize_weights and name in self.normed
+        return bool(self.schemes[name].normalize_weights) and name in self.normed
 
-    def _channels_axis(self, name: str, module: nn.Module) -> int:
-        axis = output_axis(module)
-        if axis is None:
+    def _channels_axis(self, name: str, modules: Sequence[nn.Module]) -> int | None:
+        """The axis that has a scale for each of its channels; None for one scale."""
+        asked, axes = self.schemes[name].per_channel, {output_axis(module) for module in modules}
+        if asked is None:
+            method = find("weights", self.weight_method(name))
+            able = method.per_channel and method.name not in _EVERYWHERE and not self.scheme.normalize_weights
+            return axes.pop() if able and len(axes) == 1 else None
+        axis = output_axis(modules[0])
+        if asked and axis is None:
             raise UsageError(
                 f"the output channels of {self.paths[name]} lie along two axes of its weight, so that no format has a scale for each",
                 mend=f'leave out per_channel, or add a rule with match = "{self.paths[name]}" and per_channel = false',
             )
-        return axis
+        return axis if asked else None
 
 
 def assign(ops: Sequence[Op], paths: Mapping[str, str], normed: Iterable[str], scheme: Scheme) -> Assignment:

@@ -8,7 +8,6 @@ inside of a chain of constants, and that of a fully connected layer that has bec
 
 from __future__ import annotations
 
-import copy
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.functions import FUNCTIONS, function_name
 from edgeq.training.insertion.channel_constants import name_channel_constants
 from edgeq.training.insertion.indexing import axes_in_one, slice_and_reshape, two_axes_as_all
 from edgeq.training.insertion.lifting import lift
@@ -29,12 +27,6 @@ from edgeq.training.insertion.upsampling import resize_by_factors
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_IN_PLACE: Mapping[Any, Any] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-}
 _SYNONYMS: Mapping[Any, Any] = {
     torch.mul: operator.mul,
     torch.multiply: operator.mul,
@@ -59,7 +51,7 @@ _FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
     nn.UpsamplingNearest2d: (F.interpolate, _RESIZED),
     nn.UpsamplingBilinear2d: (F.interpolate, _RESIZED),
 }
-_NOTHING = frozenset(("contiguous", "clone", "detach", "float", "requires_grad_"))
+_NOTHING = frozenset(("contiguous", "clone", "float", "requires_grad_"))
 _ASSERTIONS = frozenset(("_assert", "_assert_async", "_assert_is_none"))
 
 
@@ -70,13 +62,10 @@ def canonicalize(graph_module: fx.GraphModule) -> None:
         UsageError: something has no canonical form; names it.
     """
     graph = graph_module.graph
-    in_place = _modules_in_place(graph_module)
     for node in list(graph.nodes):
         if node.op == "call_function" and getattr(node.target, "__name__", "") in _ASSERTIONS:
             graph.erase_node(node)
         elif node.op == "call_module":
-            if str(node.target) in in_place:
-                _seen_by_later_readers(node)
             _as_function(node, graph_module.get_submodule(str(node.target)))
         else:
             _spell(node)
@@ -94,18 +83,6 @@ def canonicalize(graph_module: fx.GraphModule) -> None:
     graph_module.recompile()
 
 
-def _modules_in_place(graph_module: fx.GraphModule) -> set[str]:
-    """The paths of activations that work in place; they become copies that do not, and the network's own are left as they are."""
-    found = set()
-    for path, module in list(graph_module.named_modules(remove_duplicate=False)):
-        if getattr(module, "inplace", False) is True and function_name(module) is not None:
-            found.add(path)
-            twin: Any = copy.copy(module)
-            twin.inplace = False
-            graph_module.set_submodule(path, twin)
-    return found
-
-
 def _as_function(node: fx.Node, module: Any) -> None:
     """Modules that hold no more than the options of a function."""
     spelled = _FUNCTIONS_OF_MODULES.get(type(module))
@@ -115,34 +92,20 @@ def _as_function(node: fx.Node, module: Any) -> None:
 
 
 def _spell(node: fx.Node) -> None:
-    """A method as a function, and an operation in place as one that is not."""
+    """A method as a function, and a function by one of its names."""
     if node.op == "call_method":
         name = str(node.target)
         if name in _NOTHING:
             node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
             return
-        if name.endswith("_") and not name.endswith("__"):
-            _seen_by_later_readers(node)
-        function = _functions_of_methods(name.rstrip("_"))
+        function = _functions_of_methods(name)
         if function is None:
             return
         node.op, node.target = "call_function", function
     elif node.op != "call_function":
         return
-    target = _IN_PLACE.get(node.target) or _without_underscore(node.target)
-    if target is not None:
-        _seen_by_later_readers(node)
-        node.target = target
-    _drop_in_place_option(node)
     if node.target in _SYNONYMS and _plain_arithmetic(node):
         node.target = _SYNONYMS[node.target]
-
-
-def _without_underscore(target: Any) -> Any:
-    """``torch.relu`` for ``torch.relu_``; None for a function that does not work in place."""
-    name = getattr(target, "__name__", "")
-    homes = [home for home in (torch, F) if name.endswith("_") and getattr(home, name, None) is target]
-    return getattr(homes[0], name.rstrip("_"), None) if homes else None
 
 
 def _functions_of_methods(name: str) -> Any:
@@ -153,28 +116,6 @@ def _plain_arithmetic(node: fx.Node) -> bool:
     if "other" in node.kwargs:
         node.args, node.kwargs = (*node.args, node.kwargs["other"]), {k: v for k, v in node.kwargs.items() if k != "other"}
     return node.target is torch.clip or not node.kwargs or _SYNONYMS[node.target] is torch.cat
-
-
-def _drop_in_place_option(node: fx.Node) -> None:
-    """``F.relu(x, inplace=True)`` is ``F.relu(x)`` whose result all later readers of ``x`` see."""
-    name = function_name(node.target)
-    if name is None:
-        return
-    place = 1 + len(FUNCTIONS[name].options)
-    if node.kwargs.get("inplace") or (len(node.args) > place and node.args[place]):
-        _seen_by_later_readers(node)
-    node.args = node.args[:place]
-    node.kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
-
-
-def _seen_by_later_readers(node: fx.Node) -> None:
-    """Who reads the operand after an operation in place reads its result."""
-    source = node.args[0]
-    later = node.next
-    while isinstance(source, fx.Node) and later.op != "root":
-        if source in later.all_input_nodes:
-            later.replace_input_with(source, node)
-        later = later.next
 
 
 def _drop_unused(graph: fx.Graph) -> None:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from edgeq.training.insertion.function_groups import ARITHMETIC
-from edgeq.training.insertion.lifting import hand_over, unused_path
+from edgeq.training.insertion.lifting import HeldNorm, hand_over, unused_path
 from edgeq.training.insertion.tokens import move_channels
 
 _TRAINED = (operator.mul, operator.add)
 
 
-class ChannelAffine(nn.BatchNorm2d):
+class ChannelAffine(HeldNorm):
     """``weight * x + bias``, one of each for a channel: a BatchNorm of mean 0 and variance 1, also in training.
 
     Args:
@@ -38,10 +38,6 @@ class ChannelAffine(nn.BatchNorm2d):
             else:
                 self.register_buffer(name, values)
         self.train(False)
-
-    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
-        """It takes no statistics of a batch, whatever the mode."""
-        return super().train(False)
 
 
 def name_channel_constants(graph_module: fx.GraphModule) -> None:

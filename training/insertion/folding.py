@@ -31,8 +31,8 @@ def absorb_constants(graph_module: fx.GraphModule) -> dict[fx.Node, float]:
     graph = graph_module.graph
     gains: dict[fx.Node, float] = {}
     for node in list(graph.nodes):
-        if node.target is operator.mul and _constant_factor(node) is not None:
-            source, factor = _constant_factor(node) or (node, 1.0)
+        if (found := _constant_factor(node)) is not None:
+            source, factor = found
             if len(source.users) == 1 and _ends_layer(graph_module, source):
                 gains[source] = gains.get(source, 1.0) * factor
                 node.replace_all_uses_with(source)
@@ -46,10 +46,17 @@ def absorb_constants(graph_module: fx.GraphModule) -> dict[fx.Node, float]:
 
 
 def _constant_factor(node: fx.Node) -> tuple[fx.Node, float] | None:
+    """What a node multiplies with a number, or divides by one, and the factor."""
+    if node.target is torch.neg and isinstance(node.args[0], fx.Node):
+        return node.args[0], -1.0
+    if node.target not in (operator.mul, operator.truediv):
+        return None
     a, b = node.args
     if isinstance(a, fx.Node) and isinstance(b, int | float):
-        return a, float(b)
-    return (b, float(a)) if isinstance(b, fx.Node) and isinstance(a, int | float) else None
+        divides = node.target is operator.truediv
+        return None if divides and not b else (a, 1 / b if divides else float(b))
+    multiplies = node.target is operator.mul
+    return (b, float(a)) if multiplies and isinstance(b, fx.Node) and isinstance(a, int | float) else None
 
 
 def _ends_layer(graph_module: fx.GraphModule, node: fx.Node) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
@@ -145,20 +146,41 @@ def _linear(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module
     return _with(nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta"), weight, tensor(given.get("bias")))
 
 
-def _with(layer: Any, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Module:
-    layer.weight, layer.bias = weight, bias
+def _with(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    _own(layer, "weight", weight)
+    _own(layer, "bias", bias)
     return layer  # type: ignore[no-any-return]
+
+
+def _own(module: nn.Module, name: str, values: Tensor | None) -> None:
+    """Let a module have a tensor, which it trains only where it is a parameter."""
+    delattr(module, name)
+    if values is None or isinstance(values, nn.Parameter):
+        module.register_parameter(name, values)
+    else:
+        module.register_buffer(name, values)
 
 
 def _batch_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
     mean, variance = tensor(given.get("running_mean")), tensor(given.get("running_var"))
     if mean is None or variance is None:
         raise UsageError("a BatchNorm without running statistics cannot be folded", mend="use track_running_stats=True")
-    norm: Any = nn.BatchNorm2d(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1), affine=given.get("weight") is not None)
+    weight, bias = tensor(given.get("weight")), tensor(given.get("bias"))
+    kind = nn.BatchNorm2d if given.get("training") else HeldNorm
+    norm: Any = kind(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1), affine=weight is not None)
     norm.running_mean, norm.running_var = mean, variance
-    if given.get("weight") is not None:
-        norm.weight, norm.bias = tensor(given["weight"]), tensor(given["bias"])
+    if weight is not None:
+        _own(norm, "weight", weight)
+        _own(norm, "bias", torch.zeros_like(weight) if bias is None else bias)
     return norm  # type: ignore[no-any-return]
+
+
+class HeldNorm(nn.BatchNorm2d):
+    """A BatchNorm whose statistics are fixed, also in training."""
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
+        """It takes no statistics of a batch, whatever the mode."""
+        return super().train(False)
 
 
 def _layer_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:

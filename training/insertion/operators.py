@@ -14,6 +14,7 @@ from edgeq.lowering import POOL_OPTIONS, Inactive, pool_operators, read_pooling
 from edgeq.placement import Kind, Op
 from edgeq.training.insertion.channel_constants import ChannelAffine
 from edgeq.training.insertion.function_groups import groups_of, is_relu
+from edgeq.training.insertion.lifting import HeldNorm
 from edgeq.training.insertion.upsampling import LINEAR
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _MODULES: Mapping[Any, Kind] = {
     nn.Linear: "layer",
     nn.BatchNorm2d: "norm",
     ChannelAffine: "norm",
+    HeldNorm: "norm",
     nn.SyncBatchNorm: "norm",
     nn.LayerNorm: "function",
     nn.Flatten: "view",
@@ -158,7 +160,7 @@ def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
         )
     if isinstance(node.target, type):
         return UsageError(f"the network makes a {title}", mend="return a tensor, or a tuple, list or dict of tensors")
-    known = ", ".join(sorted(kind.__name__ for kind in _MODULES.keys() - {ChannelAffine}))
+    known = ", ".join(sorted(kind.__name__ for kind in _MODULES.keys() - {ChannelAffine, HeldNorm}))
     return UsageError(f"{what} cannot be quantised", mend=_MENDS.get(title, f"use {known}, functions of one number, +, *, cat and slices"))
 
 

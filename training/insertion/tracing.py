@@ -11,6 +11,7 @@ import copy
 import inspect
 import operator
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,10 +23,16 @@ from edgeq.errors import UsageError
 from edgeq.lowering import Inactive, IntegerLayer
 from edgeq.training.insertion.canonical import canonicalize
 from edgeq.training.insertion.channel_constants import ChannelAffine
+from edgeq.training.insertion.in_place import nothing_in_place
+from edgeq.training.insertion.in_training import settle_by_training
+from edgeq.training.insertion.lifting import HeldNorm
+from edgeq.training.insertion.only_in_training import OnlyInTraining, only_in_training
+from edgeq.training.insertion.stopping import stop_gradients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+_DIVIDING = ("chunk", "split", "unbind", "tensor_split", torch.chunk, torch.split, torch.unbind, torch.tensor_split)
 BATCH = 3  # samples while tracing; a size that equals it is taken for the batch's only where the batch stands
 
 
@@ -43,30 +50,64 @@ def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) ->
         UsageError: ``torch.fx`` cannot follow it.
     """
     examples = None if example is None else [as_batch(each) for each in ([example] if isinstance(example, Tensor) else example)]
-    modes = [(module, module.training) for module in model.modules()]
+    modes = {path: module.training for path, module in model.named_modules(remove_duplicate=False)}
     try:
-        graph_module = _traced(model.eval(), examples)
+        graph_module, held = _traced(model.eval(), examples)
+        held = settle_by_training(graph_module, held, model, lambda twin: _traced(twin, examples))
+        nothing_in_place(graph_module, held)
+        stop_gradients(graph_module, held)
         canonicalize(graph_module)
-        graph_module.train(modes[0][1])
+        _set_modes(graph_module, modes)
     except UsageError:
         raise
     except Exception as error:  # whatever a user's forward raises under tracing
         raise _untraceable(model, examples, error) from error
     finally:
-        for module, mode in modes:
-            module.training = mode
+        _set_modes(model, modes)
     return graph_module
 
 
-def _traced(model: nn.Module, examples: list[Tensor] | None) -> fx.GraphModule:
-    inactive = {path: OnlyInTraining(module) for path, module in model.named_modules() if path and _computes_in_training_only(module)}
+def _set_modes(model: nn.Module, modes: Mapping[str, bool]) -> None:
+    """Each module is in the mode that its path had, or else that of the module around it."""
+    for path, module in model.named_modules(remove_duplicate=False):
+        around = path
+        while around not in modes:
+            around = around.rpartition(".")[0]
+        if not isinstance(module, HeldNorm):
+            module.training = modes[around]
+
+
+def _traced(model: nn.Module, examples: list[Tensor] | None) -> tuple[fx.GraphModule, set[fx.Node]]:
+    """The graph as torch.fx finds it, and the nodes that it found while gradients were switched off."""
+    inactive = only_in_training(model)
     tracer = _Tracer(frozenset(inactive), examples)
-    graph = tracer.trace(model, concrete_args=_defaults(model, 1 if examples is None else len(examples)))
+    with torch.enable_grad(), _refusing_own_gradients():
+        graph = tracer.trace(model, concrete_args=_defaults(model, 1 if examples is None else len(examples)))
     graph_module = fx.GraphModule(tracer.root, graph, type(model).__name__)
     used = {str(node.target) for node in graph.nodes if node.op == "call_module"}
     for path in used & inactive.keys():
-        graph_module.set_submodule(path, inactive[path])
-    return graph_module
+        graph_module.set_submodule(path, OnlyInTraining(model.get_submodule(path), in_place=inactive[path]))
+    return graph_module, tracer.held
+
+
+@contextmanager
+def _refusing_own_gradients() -> Iterator[None]:
+    """A trace follows what an autograd.Function computes, and would lose the gradient that it has instead."""
+    own = torch.autograd.Function.__dict__["apply"]
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(argument, fx.Proxy) for argument in (*args, *kwargs.values())):
+            raise UsageError(
+                f"the network computes {cls.__name__}, which has a gradient of its own, and that would be lost",
+                mend="compute it of torch's functions; x.detach() stops a gradient here as everywhere",
+            )
+        return own.__get__(None, cls)(*args, **kwargs)
+
+    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = own  # type: ignore[method-assign]
 
 
 def as_batch(example: Tensor) -> Tensor:
@@ -112,43 +153,6 @@ def _mend(without_example: bool) -> str:
     return f"{advice}; where it depends on sizes, give an example of the input too" if without_example else advice
 
 
-class OnlyInTraining(nn.Module):
-    """A module that passes its input on in evaluation, such as one that drops whole paths.
-
-    Args:
-        inner: it.
-    """
-
-    inactive_in_evaluation = True
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of the shape of ``x``."""
-        out: Tensor = self.inner(x) if self.training else x
-        return out
-
-
-def _computes_in_training_only(module: nn.Module) -> bool:
-    """Whether a module without parameters hands back its very input in evaluation and something else in training."""
-    if type(module).__module__.startswith("torch.nn") or any(True for _ in _state(module)):
-        return False
-    twin, probe = copy.deepcopy(module), torch.rand(4, 4, 8, 8)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            return twin.eval()(probe) is probe and twin.train()(probe) is not probe
-    except Exception:  # noqa: BLE001  # it wants something else than one image; then it is none of these
-        return False
-
-
-def _state(module: nn.Module) -> Iterator[Any]:
-    yield from module.parameters()
-    yield from module.buffers()
-    yield from module.children()
-
-
 class _Proxy(fx.Proxy):
     """Stands for a tensor; where the tracer knows an example, sizes are numbers."""
 
@@ -169,6 +173,10 @@ class _Proxy(fx.Proxy):
     def dim(self) -> Any:
         value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
         return value.ndim if isinstance(value, Tensor) else self.tracer.create_proxy("call_method", "dim", (self,), {})
+
+    def __len__(self) -> int:
+        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        return len(value) if isinstance(value, Tensor | tuple | list) else super().__len__()
 
     def __iadd__(self, other: Any) -> Any:
         return self._in_place(operator.iadd, other)
@@ -193,6 +201,7 @@ class _Tracer(fx.Tracer):
         self._examples = None if examples is None else list(examples)
         self._values: dict[fx.Node, Any] = {}
         self._evaluating = False
+        self.held: set[fx.Node] = set()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, IntegerLayer | Inactive | ChannelAffine):  # whatever its forward is, its numbers are its own affair
@@ -206,8 +215,24 @@ class _Tracer(fx.Tracer):
         """What a node is for the example; None without one."""
         return self._values.get(node)
 
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """The parts of what was divided, where the example tells how many there are."""
+        value = self.value_of(obj.node)
+        if isinstance(value, tuple | list):
+            whole: Any = obj
+            return (whole[part] for part in range(len(value)))
+        if isinstance(value, Tensor):
+            raise UsageError(f"the network takes {obj.node.name} apart, sample by sample", mend="compute with the batch as a whole")
+        if obj.node.target in _DIVIDING:
+            raise UsageError(
+                f"the network asks {obj.node.name} how many parts it has", mend="give an example of the input to edgeq.quantize"
+            )
+        return super().iter(obj)
+
     def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
         proxy = super().create_proxy(*args, **kwargs)
+        if isinstance(proxy, fx.Proxy) and not torch.is_grad_enabled():
+            self.held.add(proxy.node)
         if self._examples is not None and isinstance(proxy, fx.Proxy):
             self._evaluate(proxy.node)
         return proxy

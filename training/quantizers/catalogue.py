@@ -73,6 +73,7 @@ _KRISHNAMOORTHI = "Krishnamoorthi, Quantizing deep convolutional networks for ef
 _BEN_YAIR = "Ben-Yair, Eliasof, Treister, Quantized convolutional neural networks through the lens of PDEs (2021), Eqs. 17-20"
 _JACOB = "Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference (2018)"
 _ESSER = "Esser et al., Learned step size quantization (2020)"
+_BHALGAT = "Bhalgat, Lee, Nagel, Blankevoort, Kwak, LSQ+: improving low-bit quantization (2020), the start; " + _ESSER
 _JAIN = "Jain et al., Trained quantization thresholds for accurate and efficient fixed-point inference of deep neural networks (2019)"
 _CHOI = "Choi et al., PACT: parameterized clipping activation for quantized neural networks (2018)"
 _LI = "Li, Dong, Wang, Additive powers-of-two quantization (2020)"
@@ -199,6 +200,13 @@ METHODS: tuple[Method, ...] = (
         "the step is learned; the first training batch starts it",
         _ESSER,
         ".lsq:for_activation",
+    ),
+    Method(
+        "fitted",
+        "activations",
+        "one bound a tensor, learned as lsq learns; it starts where it rounds the first training batch best",
+        _BHALGAT,
+        ".fitted:for_activation",
     ),
     Method(
         "pact",

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from edgeq.errors import EdgeqError
 from edgeq.quant import QuantParams
 from edgeq.training.quantizers.fake_quant import fake_quantize, in_steps
+from edgeq.training.quantizers.pair_safe import raised
 from edgeq.training.quantizers.protocol import Encoded, along
+from edgeq.training.quantizers.straight_through import straight_through
 
 CARRIER_BITS = 8  # of what integer runtimes store
 SMALLEST_BOUND = 1e-6  # a bound may not reach zero, where the step would vanish
@@ -36,6 +38,7 @@ class UniformQuantizer(nn.Module, ABC):
         self.narrow = narrow
         self.axis = axis
         self.rounding = True
+        self.pair_limit: int | None = None  # of neighbouring integers of a weight; see pair_safe.py
 
     @abstractmethod
     def step_of(self, x: Tensor) -> Tensor:
@@ -57,13 +60,21 @@ class UniformQuantizer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a tensor of any shape; its dtype is kept."""
-        return fake_quantize(x, along(self.step_of(x), x, self.axis), self.qmin, self.levels, rounding=self.rounding)
+        return fake_quantize(x, along(self._pair_safe_step(x), x, self.axis), self.qmin, self.levels, rounding=self.rounding)
 
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x`` on the grid, and the grid."""
-        step = self.step_of(x)
+        step = self._pair_safe_step(x)
         integers = in_steps(x, along(step, x, self.axis)).clamp(self.qmin, self.levels).round()
         return Encoded(integers, step, self.qmin, self.levels, self.axis)
+
+    def _pair_safe_step(self, x: Tensor) -> Tensor:
+        """The step, raised where pairs of a weight ask for it; a learned one is trained as if it were not."""
+        step = self.step_of(x)
+        if self.pair_limit is None:
+            return step
+        limit = self.pair_limit * self.levels // self.levels_at(self.target_bits)  # the same range while the width is annealed
+        return straight_through(raised(step.detach(), x, self.levels, limit), step)
 
     def after_step(self, weight: Tensor) -> None:
         """Nothing: a step of the optimiser is all there is to it."""

@@ -12,6 +12,7 @@ from edgeq.errors import UsageError
 from edgeq.training.insertion import ASSIGNMENT, quantize
 from edgeq.training.layer_rules import LayerRule
 from edgeq.training.layers import QuantLayer
+from edgeq.training.quantizers.fitted import Fitted
 from edgeq.training.quantizers.learned_clip import LearnedClip
 from edgeq.training.quantizers.lsq import Lsq
 from edgeq.training.quantizers.max_abs import MaxAbs
@@ -57,25 +58,36 @@ def grid(model: nn.Module, name: str) -> Any:
 
 
 class TestMethods:
-    def test_auto_learns_what_is_normalised_or_not_negative_and_follows_the_rest(self) -> None:
+    def test_auto_follows_what_it_meets_and_learns_only_few_levels(self) -> None:
         model = quantized(Scheme(4, 4))
+        assert {type(weight(model, path)) for path in ("stem", "left", "right", "after", "last")} == {MaxAbs}
+        assert type(grid(model, "relu")) is Fitted
+        assert {type(grid(model, name)) for name in ("x", "add")} == {TrackedRange}
+        assert type(grid(quantized(Scheme(8, 8)), "relu")) is TrackedClip
+        assert [weight(model, path).axis for path in ("stem", "left", "right", "last")] == [0, 0, 1, 0]
+        assert weight(quantized(Scheme(4, 4), tied=True), "left").axis is None, "the output channels of one are the inputs of the other"
+        assert weight(quantized(Scheme(4, 4), groups=2), "right").axis is None, "they lie along two axes"
+
+    def test_published_it_learns_what_is_normalised_or_not_negative_and_follows_the_rest(self) -> None:
+        model = quantized(Scheme(4, 4, normalize_weights=True))
+        assert {weight(model, path).axis for path in ("stem", "left", "last")} == {None}
         assert [type(weight(model, path)) for path in ("stem", "left", "last")] == [LearnedClip, MaxAbs, MaxAbs]
         assert type(grid(model, "relu")) is LearnedClip
         assert type(grid(model, "add")) is TrackedClip, "signed, though an inner layer reads it"
 
     def test_a_named_method_is_that_of_all_weights_and_of_what_inner_layers_read(self) -> None:
-        model = quantized(Scheme(4, 4, weights="lsq", activations="lsq"))
+        model = quantized(Scheme(4, 4, weights="lsq", activations="lsq", affine=False))
         assert {type(weight(model, path)) for path in ("stem", "left", "right", "after", "last")} == {Lsq}
         assert [type(grid(model, name)) for name in ("relu", "add", "x", "last")] == [Lsq, Lsq, TrackedClip, TrackedClip]
         assert grid(model, "add").signed
 
     def test_what_a_method_cannot_be_follows_its_range(self) -> None:
-        model = quantized(Scheme(1, 4, weights="xnor", activations="pact"))
+        model = quantized(Scheme(1, 4, weights="xnor", activations="pact", affine=False))
         assert type(weight(model, "last")) is MaxAbs, "8 bits, which a binary method has not"
         assert type(grid(model, "add")) is TrackedClip, "signed, which PACT is not"
 
     def test_affine_ranges_are_those_of_what_can_be_negative(self) -> None:
-        model = quantized(Scheme(4, 4, affine=True))
+        model = quantized(Scheme(4, 4, affine=True, normalize_weights=True))
         assert [type(grid(model, name)) for name in ("x", "add", "relu")] == [TrackedRange, TrackedRange, LearnedClip]
 
     def test_powers_of_two_are_everywhere(self) -> None:
@@ -105,7 +117,7 @@ class TestRules:
     def test_but_not_where_each_has_a_grid_of_its_own(self) -> None:
         model = quantized(Scheme(4, 4, layers=(LayerRule("left", activations="lsq", act_bits=6),)))
         assert type(grid(model, "relu")) is Lsq
-        assert type(grid(model, "relu_narrowed")) is LearnedClip
+        assert type(grid(model, "relu_narrowed")) is Fitted
 
     def test_a_rule_for_a_layer_in_float_needs_its_bits(self) -> None:
         with pytest.raises(UsageError, match="last, which stays in float"):

@@ -75,7 +75,7 @@ class TestZoo:
 
     def test_the_papers_count_of_bounds(self) -> None:
         """Stable ResNet-56: 27 operators, each with a bound for its weights, and two activations."""
-        model = quantize(zoo.build("stable-resnet56", classes=10), Scheme(4, 4, placement="paper"))
+        model = quantize(zoo.build("stable-resnet56", classes=10), Scheme(4, 4, placement="paper", normalize_weights=True))
         assert sum(isinstance(quantizer, LearnedClip) for quantizer in quantizers(model)) == 81
 
     @pytest.mark.parametrize("name", ["resnet8", "resnet8-a", "stable-resnet8"])
@@ -83,7 +83,7 @@ class TestZoo:
         """Nothing but quantisers was put in: the graph computes what the network computes."""
         torch.manual_seed(0)
         model = zoo.build(name, classes=10).eval()
-        quantized = quantize(model, Scheme(8, 8, normalize_weights=False)).eval()
+        quantized = quantize(model, Scheme(8, 8, affine=False)).eval()
         for quantizer in quantizers(quantized):
             quantizer.rounding = False
         for bound in bounds(quantized):
@@ -183,7 +183,7 @@ class TestCopies:
         assert not torch.equal(before, twin(IMAGE))
 
     def test_the_copys_biases_follow_the_copys_grids(self) -> None:
-        twin = copy.deepcopy(small())
+        twin = copy.deepcopy(small(scheme=Scheme(4, 4, normalize_weights=True)))
         layer = twin.get_submodule("stages.0.0.conv")
         assert isinstance(layer, QuantLayer)
         before = layer.integer_weights().bias_params
@@ -206,7 +206,7 @@ class TestCopies:
 
 class TestQuantisers:
     def test_published_bounds_and_kinds(self) -> None:
-        model = quantize(zoo.build("resnet8", classes=10), Scheme(4, 4))
+        model = quantize(zoo.build("resnet8", classes=10), Scheme(4, 4, normalize_weights=True))
         weights = [module for module in model.modules() if isinstance(module, WeightQuantizer)]
         inner = [module.clip for module in weights if module.normalize]
         found = {(clip.alpha.item(), clip.narrow, clip.signed) for clip in inner if isinstance(clip, LearnedClip)}

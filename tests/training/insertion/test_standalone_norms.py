@@ -70,7 +70,7 @@ def test_a_factor_behind_it_goes_into_it() -> None:
 def test_one_of_features_normalises_images_of_one_pixel_and_stays_the_networks_own() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(768, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 5))
-    model = quantize(network, Scheme(8, 8), IMAGES).train()
+    model = quantize(network, Scheme(8, 8, pair_safe=False), IMAGES).train()
     layer = model.get_submodule("3")
     assert isinstance(layer, QuantLayer)
     assert isinstance(layer.bn, nn.BatchNorm2d)

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.training.insertion.function_groups import groups_of
-from edgeq.training.insertion.tracing import OnlyInTraining, trace
+from edgeq.training.insertion.only_in_training import OnlyInTraining
+from edgeq.training.insertion.tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
