@@ -20,6 +20,7 @@ from edgeq.exporters.validation import check_graph, first_line, in_order
 from edgeq.files import check_model_size, read_bytes
 from edgeq.qdq_from_qoperator import as_qdq
 from edgeq.qdq_qoperators import require_static
+from edgeq.qdq_softmax import check_softmax
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,13 +44,15 @@ class OnnxExporter:
         """Write a QDQ model in the dialect, else the carrier, that ``options`` ask for, and prove that no number changed.
 
         Raises:
-            ArtefactError: the dialect has no exact form for something in the model, names it; or its opset has no int4.
+            ArtefactError: the dialect has no exact form for something in the model, names it; its opset has no int4; or a Softmax
+                overflows in ONNX Runtime's integer kernel.
         """
         plain = with_zero_points(model)
         widen_two_bits(plain)
         spelled, saturating = in_dialect(plain, options.dialect or Dialect(carrier=options.carrier))
         if options.weight_storage == "int4":
             store_int4(spelled)
+        check_softmax(spelled)
         content = serialize(spelled)
         return Exported(content, compare_models(plain, parse(content, "the written file")), saturating=saturating)
 

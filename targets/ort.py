@@ -17,6 +17,8 @@ import numpy as np
 from edgeq.dialect import CANONICAL, VNNI
 from edgeq.errors import ArtefactError, TargetError, UsageError
 from edgeq.machine import adds_pairs, fingerprint
+from edgeq.qdq_from_qoperator import as_qdq
+from edgeq.qdq_softmax import check_softmax
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._onnx_exact import exact_form
 from edgeq.targets._onnx_graph import QdqView, Readable, channels_last, count_operators, load, only_input, sample_shape
@@ -148,7 +150,12 @@ class _Engine:
         return model if self.optimize else exact_form(model)
 
     def start(self, model: onnx.ModelProto) -> tuple[onnxruntime.InferenceSession, onnx.ModelProto]:
-        """A session, and the graph that it really runs."""
+        """A session, and the graph that it really runs.
+
+        Raises:
+            ArtefactError: it does not load, or has a Softmax whose integer kernel overflows.
+            TargetError: the runtime has no kernel for it.
+        """
         if not self.optimize:
             return self._create(model, self._options()), model
         import onnx
@@ -157,7 +164,12 @@ class _Engine:
             options = self._options()
             options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
             session = self._create(model, options)
-            return session, onnx.load(options.optimized_model_filepath)
+            running = onnx.load(options.optimized_model_filepath)
+        if any(node.op_type == "QLinearSoftmax" for node in running.graph.node):
+            import onnx_ir as ir
+
+            check_softmax(as_qdq(ir.from_proto(load(self.artefact))))  # under the names of the file
+        return session, running
 
     def _options(self) -> onnxruntime.SessionOptions:
         import onnxruntime as ort

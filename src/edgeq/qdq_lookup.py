@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.errors import ArtefactError
 from edgeq.pointwise import BINARY, UNARY, evaluate
 from edgeq.qdq import QdqConstant, QdqTensor
 from edgeq.qdq_meanings import Pending, Real
+from edgeq.qdq_nodes import title
 from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
@@ -50,6 +52,28 @@ def joined(node: ir.Node, operands: Sequence[Meaning | None], attributes: dict[s
     values = np.broadcast_to(evaluate(node.op_type, known, attributes), integers_of(source).shape)
     table = QdqConstant(f"{node.outputs[0].name}~values", np.ascontiguousarray(values), None)
     return Pending(node, node.outputs[0], "Lookup", (Real(source), table), {})
+
+
+def check_numbers(pending: Pending) -> None:
+    """See that a function with bounds after it has a value for every integer of its input: processors bound NaN differently.
+
+    Raises:
+        ArtefactError: it has none for one of them.
+    """
+    operand = pending.operands[0] if pending.operands else None
+    if not isinstance(operand, Real) or not operand.tensor.per_tensor or (pending.op_type not in UNARY and pending.op_type != "Lookup"):
+        return
+    source = operand.tensor
+    values = None if source.real else _unclipped(pending, source)
+    if values is None:
+        return
+    integers = integers_of(source)
+    if np.isnan(values[(integers >= source.low) & (integers <= source.high)]).any():
+        raise ArtefactError(
+            f"{pending.node.op_type} {title(pending.node)!r} has no value for some of its input, and a bound follows: "
+            "processors bound NaN differently",
+            mend="bound its input to where it is a number, or take away the Relu or Clip after it",
+        )
 
 
 def _spelled_out(node: ir.Node, operands: Sequence[Meaning | None]) -> bool:

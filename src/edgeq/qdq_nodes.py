@@ -26,6 +26,7 @@ _FULL_RANGE = 2**31 - 1
 _MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
 _DEFAULT_AXIS = {"Concat": -1, "Softmax": -1, "LogSoftmax": -1, "Split": 0, "ArgMax": 0, "Gather": 0, "ScatterElements": 0}
 _REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum")
+_ALONG = ("Softmax", "LogSoftmax", "ArgMax")
 _ORT_DOMAIN = "com.microsoft"
 _CASTS = {"QuantizeLinear": ir.DataType.INT8, "DequantizeLinear": ir.DataType.FLOAT}  # what they are to shapes
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
@@ -293,6 +294,8 @@ def _infer(model: ir.Model) -> dict[str, ir.Shape]:
         for value in node.outputs:
             if value.shape is not None and not all(isinstance(size, int) for size in value.shape):
                 value.shape = None
+        if node.op_type == "Squeeze" and _lists_nothing(node):  # onnx takes an empty list for no axis, ONNX Runtime for every one
+            node.resize_inputs(1)
         if node.domain == _ORT_DOMAIN and node.op_type in _CASTS:  # onnx knows nothing of these
             kind = _CASTS[node.op_type]
             node.domain, node.op_type = "", "Cast"
@@ -374,6 +377,38 @@ def _has_open_batch(node: ir.Node) -> bool:
     """Whether the graph of a node leaves the batch of an input open."""
     inputs = node.graph.inputs if isinstance(node.graph, ir.Graph) else ()
     return any(value.shape is not None and len(value.shape) > 0 and not isinstance(value.shape[0], int) for value in inputs)
+
+
+def check_samples(node: ir.Node, shape: Sequence[int], attributes: Mapping[str, AttributeValue]) -> None:
+    """See that a node works on each sample of an open batch by itself.
+
+    Args:
+        node: the node.
+        shape: the dimensions of its first input, which no constant is.
+        attributes: as :func:`attributes_of` gives them.
+
+    Raises:
+        ArtefactError: it reduces, or compares along, the batch, or takes that axis away where the batch is 1.
+    """
+    first = node.inputs[0].shape if node.inputs and node.inputs[0] is not None else None
+    if shape[:1] != (1,) or (first is not None and len(first) > 0 and isinstance(first[0], int)) or not _has_open_batch(node):
+        return
+    if node.op_type == "Squeeze" and 0 in [axis % len(shape) for axis in _listed(node, 1) or (0,)]:
+        raise ArtefactError(
+            f"Squeeze {title(node)!r} takes away the axis of an open batch where the batch is 1",
+            mend="name the other axes that it takes away, or export the model with a fixed batch of 1",
+        )
+    along = attributes.get("axes") if node.op_type in _REDUCTIONS else (attributes.get("axis"),) if node.op_type in _ALONG else ()
+    if isinstance(along, tuple) and 0 in along:
+        raise ArtefactError(
+            f"{node.op_type} {title(node)!r} mixes the samples of an open batch",
+            mend="export the model with a fixed batch of 1, or leave the first axis out",
+        )
+
+
+def _lists_nothing(node: ir.Node) -> bool:
+    numbers = constant_of(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    return numbers is not None and numbers.size == 0
 
 
 def _gathered(node: ir.Node, size: int) -> dict[str, AttributeValue]:

@@ -15,13 +15,14 @@ from edgeq import qdq_norm
 from edgeq.errors import ArtefactError
 from edgeq.qdq import MOVES, Blocker, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, reach, same_grid
 from edgeq.qdq_constants import moved_constant
-from edgeq.qdq_lookup import joined
+from edgeq.qdq_lookup import check_numbers, joined
 from edgeq.qdq_meanings import Input, Key, Landing, Meaning, Opaque, Pending, Real, Stored
 from edgeq.qdq_nodes import (
     Shapes,
     attributes_of,
     bounds_of,
     check_pooling,
+    check_samples,
     constant_of,
     grid_of,
     in_order,
@@ -285,6 +286,7 @@ class Reader:
     ) -> QdqTensor:
         if op_type == "Requantize" and not isinstance(operands[0], QdqConstant):
             op_type = "Identity"  # the clip after it is the whole of it
+        _check_samples(pending.node, operands, attributes)
         tensor = QdqTensor(self._unique(name), self._shapes.of(pending.value), _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, real=True)
         self._ops.append(QdqOp(op_type, title(pending.node), operands, tensor, attributes, source=source_line(pending.node)))
         return tensor
@@ -359,6 +361,8 @@ class Reader:
             return self._input(meaning.value, grid, name)
         if not isinstance(meaning, Pending):
             raise ArtefactError(f"{node.op_type} {title(node)!r} mixes constants with activations", mend="fold constants before exporting")
+        if (meaning.low, meaning.high) != (float("-inf"), float("inf")):
+            check_numbers(meaning)
         grid = _clipped(grid, meaning.low, meaning.high, meaning.node)
         key = _key(meaning, grid)
         if key not in self._made:
@@ -404,6 +408,7 @@ class Reader:
         shape: tuple[int, ...],
         activation: Activation = "",
     ) -> QdqTensor:
+        _check_samples(node, operands, attributes)
         low, high = reach(op_type, operands, grid.params)
         low, high = max(low, grid.low), min(high, grid.high)
         if low > high:
@@ -436,6 +441,7 @@ class Reader:
         source = pending.operands[0] if pending.operands else None
         if not isinstance(source, Real) or source.tensor.real or pending.activation:
             return None
+        _check_samples(pending.node, (source.tensor,), pending.attributes)
         if pending.op_type in _HEADS:
             return QdqOutput(name, source.tensor, _HEADS[pending.op_type], int(pending.attributes["axis"]))  # type: ignore[arg-type]
         if pending.op_type == "ArgMax" and not pending.attributes.get("select_last_index", 0):
@@ -499,6 +505,12 @@ def _key(pending: Pending, grid: Landing) -> Key:
 def _check_padding(node: ir.Node, attributes: Mapping[str, AttributeValue], zero: int) -> None:
     if "value" in attributes and node.op_type == "Pad" and attributes["value"] != zero:
         raise ArtefactError(f"Pad {title(node)!r} does not pad with zeros", mend="only padding with zeros keeps the integers exact")
+
+
+def _check_samples(node: ir.Node, operands: tuple[Operand | None, ...], attributes: Mapping[str, AttributeValue]) -> None:
+    source = operands[0] if operands else None
+    if isinstance(source, QdqTensor):
+        check_samples(node, source.shape, attributes)
 
 
 def _in_float(pending: Pending) -> ArtefactError:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgeq.qdq_softmax import overflows
 from edgeq.targets.emulator.dot import as_images
 from edgeq.targets.emulator.moves import Move
 from edgeq.targets.emulator.numerics import Factors, step_of
-from edgeq.targets.emulator.real_pools import sum_of, taps_of
+from edgeq.targets.emulator.real_pools import images_shape, sum_of, taps_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +95,7 @@ def average_pool(kernel: tuple[int, int], window: Window, op: OnnxOp, *, counted
 
     def mean(x: Tensor) -> Tensor:
         images = window.pad(as_images(x * steps[0], channels_last=False))
-        inside = window.pad(torch.ones(1, 1, *op.shape(0)[2:]))
+        inside = window.pad(torch.ones(1, *images_shape(op)))
         sums, counts = (sum_of(tap for row in taps_of(each, kernel, window) for tap in row) for each in (images, inside))
         stored = ((sums / (math.prod(kernel) if counted else counts)) / steps[1] + zero).round_()
         return (stored.clamp_(low, high) - zero).reshape(x.shape[0], *op.view.output.shape)
@@ -109,6 +110,8 @@ def softmax(op: OnnxOp, axis: int) -> Move:
     """
     step, axis = float(step_of(op.grid(0))), axis % len(op.shape(0))
     count = op.shape(0)[axis]
+    if overflows(float(op.output_grid.scale), count):
+        raise op.refused("its kernel overflows: the scale of its result is too small")
     shift = max(0.0, math.log(float(np.finfo(np.float32).max) / count) - _RESERVED) / step
     table = torch.from_numpy(np.exp((np.arange(256, dtype=np.float64) - _EXPONENTS + shift) * step).astype(np.float32))
     steps = torch.tensor(math.floor(float(np.float32(1.0) / step_of(op.output_grid))), dtype=torch.float32)

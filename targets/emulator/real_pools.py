@@ -48,7 +48,7 @@ def average_pool(kernel: tuple[int, int], window: Window, op: OnnxOp, *, counted
 
     def pooled(x: Tensor) -> Tensor:
         images = window.pad(as_images(_real(op, x), channels_last=False))
-        count = window.pad(torch.ones(1, 1, *op.shape(0)[2:]))
+        count = window.pad(torch.ones(1, *images_shape(op)))
         taps = taps_of(images, kernel, window)
         columns = [sum_of(column) for column in zip(*taps, strict=True)] if in_vectors else [tap for row in taps for tap in row]
         total = sum_of(columns)
@@ -56,6 +56,11 @@ def average_pool(kernel: tuple[int, int], window: Window, op: OnnxOp, *, counted
         return _landed(op, (total / divisor).reshape(x.shape[0], -1))
 
     return Move(pooled)
+
+
+def images_shape(op: OnnxOp) -> tuple[int, ...]:
+    """The channel, height and width of one plane of a pooling's input; a line is one pixel high."""
+    return (1,) * (5 - len(op.shape(0))) + op.shape(0)[2:]
 
 
 def taps_of(images: Tensor, kernel: tuple[int, int], window: Window) -> list[list[Tensor]]:

@@ -426,7 +426,7 @@ def test_a_clip_of_stored_weights_is_done_at_once() -> None:
 @pytest.mark.parametrize("noop", [0, 1])
 def test_a_reduction_over_no_axes_is_over_all_or_none(op: str, noop: int) -> None:
     graph = Graph()
-    graph.op(op, [graph.input("x", SHAPE, S8), graph.ints("axes", [])], "y", Grid(0.5, 3), noop_with_empty_axes=noop)
+    graph.op(op, [graph.input("x", [1, 4, 6, 6], S8), graph.ints("axes", [])], "y", Grid(0.5, 3), noop_with_empty_axes=noop)
     last = read(graph).ops[-1]
     assert (last.op_type == "Requantize") == (noop or op == "ReduceMax")
     assert last.output.shape == ((1, 4, 6, 6) if noop else (1, 1, 1, 1))
