@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -rs
 # The first interpreter that is new enough; with PYTHON=/path/to/python3, that one or none.
 FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3 python); do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; exit 0; }; done; \
-	echo "edgeq needs Python 3.11 or newer. Mend: install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1
+	echo "edgeq needs Python 3.11 or newer. Hint: install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1
 
 ENVIRONMENTS := openvino qnn-htp tflm ethos-u55 arm64-ort arm64-tflite tflite-runtime tensorflow ort-cuda
 

@@ -25,7 +25,7 @@ def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
     try:
         array: NDArray[np.generic] = value.const_value.numpy()
     except (ValueError, TypeError) as error:
-        raise ArtefactError(f"the constant {value.name!r} is broken: {error}", mend="export the model again") from error
+        raise ArtefactError(f"the constant {value.name!r} is broken: {error}", hint="export the model again") from error
     return array
 
 
@@ -50,7 +50,7 @@ def required(node: ir.Node, index: int, what: str) -> NDArray[np.float64]:
     if array is None:
         raise ArtefactError(
             f"{describe(node)} has a {what} that the graph computes",
-            mend="only constants can be quantised ahead of time: fold the constants of the model first, for example when exporting it",
+            hint="only constants can be quantised ahead of time: fold the constants of the model first, for example when exporting it",
         )
     return array
 
@@ -149,9 +149,9 @@ def describe(node: ir.Node) -> str:
     return f"{op_type} node {label!r}"
 
 
-def refuse(node: ir.Node, why: str, mend: str) -> ArtefactError:
+def refuse(node: ir.Node, why: str, hint: str) -> ArtefactError:
     """The error for a node that cannot be quantised."""
-    return ArtefactError(f"{describe(node)} {why}", mend=mend)
+    return ArtefactError(f"{describe(node)} {why}", hint=hint)
 
 
 def shape_of(value: ir.Value | None) -> tuple[int | None, ...] | None:

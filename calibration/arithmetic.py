@@ -100,7 +100,7 @@ def _divide(draft: Draft, node: ir.Node) -> None:
     elif divisor.size == 1 and constant(first) is None:
         return
     elif not divisor.all():
-        raise refuse(node, "divides by zero", "mend the constant in the model")
+        raise refuse(node, "divides by zero", "fix the constant in the model")
     else:
         inverse = draft.reals(node, "reciprocal", 1.0 / divisor)
     draft.finish(node, draft.add("Mul", [first, inverse], node, "product"))

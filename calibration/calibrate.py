@@ -68,7 +68,7 @@ def load_float(path: Path) -> ir.Model:
         ArtefactError: missing, broken, foreign or too large, or external weights that are missing or elsewhere.
     """
     if detect(path) != "onnx":
-        raise ArtefactError(f"{path} is no ONNX file", mend="calibrate a float ONNX file; edgeq export makes one of a checkpoint")
+        raise ArtefactError(f"{path} is no ONNX file", hint="calibrate a float ONNX file; edgeq export makes one of a checkpoint")
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(read_bytes(path, "ONNX file"))
         _check_external(proto, path.parent)
@@ -78,7 +78,7 @@ def load_float(path: Path) -> ir.Model:
     except ArtefactError:
         raise
     except (DecodeError, onnx.checker.ValidationError, ir.serde.SerdeError, ValueError, TypeError, OSError) as error:
-        raise ArtefactError(f"{path} is no valid ONNX file: {error}", mend="is it truncated? export it again") from error
+        raise ArtefactError(f"{path} is no valid ONNX file: {error}", hint="is it truncated? export it again") from error
 
 
 def _check_external(proto: onnx.ModelProto, folder: Path) -> None:
@@ -90,13 +90,13 @@ def _check_external(proto: onnx.ModelProto, folder: Path) -> None:
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         file = (home / location).resolve()
         if not location or home not in file.parents:
-            raise ArtefactError(f"the weight {tensor.name!r} lies outside the model's folder: {location!r}", mend="put it beside the model")
+            raise ArtefactError(f"the weight {tensor.name!r} lies outside the model's folder: {location!r}", hint="put it beside the model")
         if not file.is_file():
-            raise ArtefactError(f"the weight {tensor.name!r} is missing: there is no file {file}", mend="copy the model with its data")
+            raise ArtefactError(f"the weight {tensor.name!r} is missing: there is no file {file}", hint="copy the model with its data")
         files.add(file)
     size = sum(file.stat().st_size for file in files)
     if size > MAX_MODEL_BYTES:
-        raise ArtefactError(f"the weights beside the model have {size} bytes, more than a model may have", mend="is it the right file?")
+        raise ArtefactError(f"the weights beside the model have {size} bytes, more than a model may have", hint="is it the right file?")
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -107,7 +107,7 @@ def _divided(node: ir.Node, channels: int, index: int, axis: int) -> Affine | No
     if divisor is None:
         return None
     if not divisor.all():
-        raise refuse(node, "divides by zero", "mend the constant in the model")
+        raise refuse(node, "divides by zero", "fix the constant in the model")
     return 1.0 / divisor, np.zeros(channels)
 
 

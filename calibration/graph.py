@@ -87,19 +87,19 @@ class _Classifier:
         if self.errors:
             raise together(self.errors)
         if all(op.kind != "layer" for op in self.ops):
-            raise ArtefactError("the model has no layer with weights, so there is nothing to quantise", mend="is it the right file?")
+            raise ArtefactError("the model has no layer with weights, so there is nothing to quantise", hint="is it the right file?")
         return Classified(tuple(self.ops), self.makers)
 
     def _input(self) -> None:
         names = ", ".join(name_of(value) for value in self.graph.inputs) or "none"
         if len(self.graph.inputs) != 1:
             what = f"the model has {len(self.graph.inputs)} inputs ({names}), and one is wanted"
-            self.errors.append(ArtefactError(what, mend="make the others constants"))
+            self.errors.append(ArtefactError(what, hint="make the others constants"))
             return
         (value,) = self.graph.inputs
         if value.shape is None or len(value.shape) < 2:
             what = f"the input {names} has no shape with a batch dimension"
-            self.errors.append(ArtefactError(what, mend="export the model with the shape of its input"))
+            self.errors.append(ArtefactError(what, hint="export the model with the shape of its input"))
         self.ops.append(Op(name_of(value), "input"))
 
     def _visit(self, node: ir.Node, function: Function | None) -> None:
@@ -153,7 +153,7 @@ class _Classifier:
             node = value.producer()
             if node is None or node in static:
                 what = f"the output {name_of(value)!r} is computed by no operator"
-                self.errors.append(ArtefactError(what, mend="export the model with its layers"))
+                self.errors.append(ArtefactError(what, hint="export the model with its layers"))
 
 
 def _is_not_negative(node: ir.Node) -> bool:

@@ -140,7 +140,7 @@ def _integer_bias(
     with np.errstate(over="ignore"):
         product = np.asarray(np.float32(input_scale) * weight.scale, np.float32)
     if not np.isfinite(product).all():
-        raise ArtefactError(f"the layer {layer!r} computes beyond float32", mend="look at the float model and the data: one is broken")
+        raise ArtefactError(f"the layer {layer!r} computes beyond float32", hint="look at the float model and the data: one is broken")
     params = QuantParams.of(product, 0, "int32", axis=weight.axis)
     steps = np.rint(bias.astype(np.float64) / params.scale.astype(np.float64)).astype(np.int32)
     return QuantizedTensor(steps, params)

@@ -61,7 +61,7 @@ def observe(
         if progress is not None:
             progress(len(batch))
     if samples == 0:
-        raise ArtefactError("there are no calibration samples", mend="give at least one; some hundreds are usual")
+        raise ArtefactError("there are no calibration samples", hint="give at least one; some hundreds are usual")
     return observers, samples
 
 
@@ -77,10 +77,10 @@ def check_batch(batch: NDArray[np.float32], value: ir.Value) -> None:
         wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
         raise ArtefactError(
             f"a calibration batch has the shape {batch.shape}, and the model's input {name_of(value)!r} wants samples of ({wanted})",
-            mend="choose the data set that the model was made for, or arrange the axes as the model has them",
+            hint="choose the data set that the model was made for, or arrange the axes as the model has them",
         )
     if batch.dtype != np.float32:
-        raise ArtefactError(f"a calibration batch is {batch.dtype}, not float32", mend="convert it, scaled as in training")
+        raise ArtefactError(f"a calibration batch is {batch.dtype}, not float32", hint="convert it, scaled as in training")
 
 
 def parts(batch: NDArray[np.float32], value: ir.Value) -> Iterator[NDArray[np.float32]]:
@@ -117,7 +117,7 @@ def session_of(model: ir.Model) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors share no class of their own
-        raise ArtefactError(f"ONNX Runtime cannot load the float model: {error}", mend="export it again") from error
+        raise ArtefactError(f"ONNX Runtime cannot load the float model: {error}", hint="export it again") from error
 
 
 def run(
@@ -131,13 +131,13 @@ def run(
     try:
         made = [np.asarray(values, np.float32) for values in session.run(list(wanted), {name: np.ascontiguousarray(part)})]
     except Exception as error:  # the runtime's errors share no class of their own
-        raise ArtefactError(f"ONNX Runtime cannot run the float model: {error}", mend="try it on the same data") from error
+        raise ArtefactError(f"ONNX Runtime cannot run the float model: {error}", hint="try it on the same data") from error
     return {name: part, **dict(zip(wanted, made, strict=True))}
 
 
 def _finite(tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         raise ArtefactError(
-            f"the tensor {tensor!r} holds NaN or infinity in calibration", mend="look at the data and the float model: one is broken"
+            f"the tensor {tensor!r} holds NaN or infinity in calibration", hint="look at the data and the float model: one is broken"
         )
     return values

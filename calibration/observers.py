@@ -66,7 +66,7 @@ class Percentile:
 
     def __init__(self, percent: float = 99.99) -> None:
         if not 50.0 < percent <= 100.0:
-            raise UsageError(f"a percentile of {percent} is no upper end of a range", mend="choose more than 50 and at most 100")
+            raise UsageError(f"a percentile of {percent} is no upper end of a range", hint="choose more than 50 and at most 100")
         self.percent = percent
         self._extremes = MinMax()
         self._counts = np.zeros(2 * HALF_BINS, np.int64)
@@ -123,7 +123,7 @@ class MinMaxPercentile:
 
     def __init__(self, tail: float = 0.05, granularity: Granularity = "image") -> None:
         if not 0.0 <= tail < 0.5:
-            raise UsageError(f"a tail of {tail} leaves no range", mend="choose at least 0 and less than 0.5")
+            raise UsageError(f"a tail of {tail} leaves no range", hint="choose at least 0 and less than 0.5")
         self.tail = tail
         self.granularity = granularity
         self._minima: list[float] = []

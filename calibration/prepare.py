@@ -58,11 +58,11 @@ def _without_initializer_inputs(model: ir.Model) -> ir.Model:
 
 def _check_operators(model: ir.Model) -> None:
     if not len(model.graph):
-        raise ArtefactError("the model has no operators", mend="export the network itself, not only its parameters")
+        raise ArtefactError("the model has no operators", hint="export the network itself, not only its parameters")
     for value in model.graph.inputs:
         if not value.is_initializer() and value.dtype not in (None, ir.DataType.FLOAT):
             what = f"the input {name_of(value)!r} is {value.dtype}, not float32"
-            raise ArtefactError(what, mend="export the model with float32 inputs")
+            raise ArtefactError(what, hint="export the model with float32 inputs")
     errors = []
     for node in model.graph:
         if node.op_type in {"QuantizeLinear", "DequantizeLinear"} | QOPERATORS:
@@ -79,20 +79,20 @@ def _to_proto(model: ir.Model) -> onnx.ModelProto:
     try:
         return ir.to_proto(model)
     except ir.serde.SerdeError as error:
-        raise ArtefactError(f"the model cannot be read: {error.__cause__ or error}", mend="export it again") from error
+        raise ArtefactError(f"the model cannot be read: {error.__cause__ or error}", hint="export it again") from error
 
 
 def _convert(proto: onnx.ModelProto) -> onnx.ModelProto:
     version = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
     if version is None:
-        raise ArtefactError("the model does not say which version of the ONNX operators it uses", mend="export it again")
+        raise ArtefactError("the model does not say which version of the ONNX operators it uses", hint="export it again")
     if version >= OPSET:  # QuantizeLinear and DequantizeLinear mean the same for uint8, int8 and int32 ever since
         return proto
     try:
         converted = onnx.version_converter.convert_version(proto, OPSET)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         raise ArtefactError(
-            f"the model of opset {version} cannot be brought to opset {OPSET}: {error}", mend=f"export it at opset {OPSET}"
+            f"the model of opset {version} cannot be brought to opset {OPSET}: {error}", hint=f"export it at opset {OPSET}"
         ) from error
     converted.ir_version = max(converted.ir_version, IR_VERSION)
     return converted
@@ -107,7 +107,7 @@ def _with_shapes(model: ir.Model) -> ir.Model:
     try:
         inferred = ir.from_proto(onnx.shape_inference.infer_shapes(_to_proto(model), strict_mode=True, data_prop=True))
     except onnx.shape_inference.InferenceError as error:
-        raise ArtefactError(f"the shapes in the model do not fit each other: {error}", mend="export it again") from error
+        raise ArtefactError(f"the shapes in the model do not fit each other: {error}", hint="export it again") from error
     for value in inferred.graph.outputs:
         value.shape = value.shape or stated[name_of(value)]
     return inferred

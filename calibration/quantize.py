@@ -118,7 +118,7 @@ def quantize_onnx(
     """
     for what, bits in (("weights", weight_bits), ("activations", act_bits)):
         if not 2 <= bits <= 8:
-            raise UsageError(f"{what} of {bits} bits cannot be made", mend="choose 2 to 8")
+            raise UsageError(f"{what} of {bits} bits cannot be made", hint="choose 2 to 8")
     make = observer if callable(observer) else observer_factory(observer)
     found_by = type(make()).__name__ if callable(observer) else observer
     quantized = fold_onnx(model)

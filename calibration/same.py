@@ -57,5 +57,5 @@ def _compare(given: ir.Model, rewritten: ir.Model, samples: NDArray[np.float32])
 
 def _changed(name: str, how: str) -> EdgeqError:
     return EdgeqError(
-        f"bringing the model to its canonical form changed its output {name!r}: {how}", mend="nothing was written; please report the model"
+        f"bringing the model to its canonical form changed its output {name!r}: {how}", hint="nothing was written; please report the model"
     )

@@ -171,7 +171,7 @@ def _run(content: bytes, feeds: Mapping[str, NDArray[np.generic]], names: Sequen
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         return dict(zip(names, (np.asarray(found) for found in session.run(list(names), dict(feeds))), strict=True))
     except Exception as error:  # the runtime's errors share no class of their own
-        raise ArtefactError(f"ONNX Runtime cannot run the float model: {error}", mend="export it again") from error
+        raise ArtefactError(f"ONNX Runtime cannot run the float model: {error}", hint="export it again") from error
 
 
 def _fold(draft: Draft, static: Mapping[ir.Node, bool], measured: _Measured) -> None:
@@ -227,7 +227,7 @@ def _without_sizes(draft: Draft, node: ir.Node, runs: Runs) -> None:
     if len(varying) > 1:
         raise ArtefactError(
             f"{describe(node)} makes {len(varying)} dimensions of the size of the batch",
-            mend="export the model with its batch fixed, or write that shape with one dimension for the batch",
+            hint="export the model with its batch fixed, or write that shape with one dimension for the batch",
         )
     before = _shapes_before(source, runs)
     target = [_entry(axis, after, before) if axis in varying else after[0][axis] for axis in range(len(after[0]))]

@@ -127,7 +127,7 @@ def require_accuracy(found: Iterable[tuple[str, Answering]]) -> None:
         if answers.unscored:
             raise UsageError(
                 f"{name} has no accuracy to judge: it {answers.unscored}",
-                mend="choose the data that it was made for, or see its drift and agreement with edgeq compare",
+                hint="choose the data that it was made for, or see its drift and agreement with edgeq compare",
             )
 
 

@@ -90,7 +90,7 @@ def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | N
     """
     runtime = require_targets([target])[target]
     if not isinstance(runtime, Planner):
-        raise UsageError(f"the target {target!r} cannot tell what it does with an operator", mend="audit the exported file on its runtime")
+        raise UsageError(f"the target {target!r} cannot tell what it does with an operator", hint="audit the exported file on its runtime")
     path = resolve(artefact)
     plan = runtime.plan(path, threads=threads)
     ops = tuple(_audited(op) for op in plan.ops)
@@ -131,7 +131,7 @@ def read_share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise UsageError(f"{text!r} is no share of the MACs", mend="write --min-integer-macs 95% or 0.95")
+        raise UsageError(f"{text!r} is no share of the MACs", hint="write --min-integer-macs 95% or 0.95")
     return share
 
 
@@ -147,15 +147,15 @@ def require_share(found: Audit, least: float) -> None:
         raise Inconclusive(
             f"{unknown.op_type} {called(unknown.name)} may multiply, and {found.artefact} does not tell how often, "
             "so no share of its MACs can be told",
-            mend="export it without this operator, or leave --min-integer-macs out",
+            hint="export it without this operator, or leave --min-integer-macs out",
         )
     if found.integer_share is None:
-        raise Inconclusive(f"nothing in {found.artefact} multiplies, so no share of it is in integers", mend="leave --min-integer-macs out")
+        raise Inconclusive(f"nothing in {found.artefact} multiplies, so no share of it is in integers", hint="leave --min-integer-macs out")
     if found.integer_share >= least:
         return
     worst = max((op for op in found.ops if not op.integer), key=lambda op: op.macs or 0)
     raise GateFailed(
         f"{100 * found.integer_share:.2f} % of the MACs of {found.artefact} are in integers on {found.target}, "
         f"and {100 * least:g} % are asked for; most is lost in {worst.op_type} {called(worst.name)}: {worst.why}",
-        mend="see the last column of the table; edgeq export --for writes the dialect that a target computes in integers",
+        hint="see the last column of the table; edgeq export --for writes the dialect that a target computes in integers",
     )

@@ -117,11 +117,11 @@ class Baseline:
             ArtefactError: missing, or no baseline.
         """
         if not path.exists():
-            raise ArtefactError(f"there is no baseline at {path}", mend="make it with --update, look at it, and commit it")
+            raise ArtefactError(f"there is no baseline at {path}", hint="make it with --update, look at it, and commit it")
         try:
             return _parse(json.loads(read_bytes(path, "baseline", limit=MAX_BYTES)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ArtefactError(f"{path} is no usable baseline: {error}", mend="write it again with --update") from error
+            raise ArtefactError(f"{path} is no usable baseline: {error}", hint="write it again with --update") from error
 
 
 def changes(before: Baseline) -> list[str]:

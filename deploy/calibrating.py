@@ -84,7 +84,7 @@ def calibrate(
     observer_factory(cast("ObserverName", observer))
     found = resolve(path)
     if output.resolve() == found.resolve():
-        raise OutputError(f"{output} is what is being calibrated", mend="choose another place with -o/--output")
+        raise OutputError(f"{output} is what is being calibrated", hint="choose another place with -o/--output")
     chosen = _spread(len(source.train), samples)
     done = 0
 
@@ -120,7 +120,7 @@ def _float_model(path: Path) -> ir.Model:
     loaded = LOADERS.load("checkpoint")(path)
     if loaded.quantized:
         raise ArtefactError(
-            f"{path} is quantised already", mend="edgeq export writes it as QDQ ONNX; calibrate a network trained with --fp32"
+            f"{path} is quantised already", hint="edgeq export writes it as QDQ ONNX; calibrate a network trained with --fp32"
         )
     return lower(loaded.module, loaded.input_shape, metadata=loaded.metadata)
 
@@ -128,7 +128,7 @@ def _float_model(path: Path) -> ir.Model:
 def _spread(available: int, wanted: int) -> NDArray[np.int64]:
     """Which samples to use: evenly spread over the split, whose files may be sorted by class."""
     if available == 0 or wanted < 1:
-        raise UsageError("there are no samples to calibrate on", mend="choose data with a training split, and 1 sample or more")
+        raise UsageError("there are no samples to calibrate on", hint="choose data with a training split, and 1 sample or more")
     return np.linspace(0, available - 1, min(wanted, available)).astype(np.int64)
 
 

@@ -68,7 +68,7 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] = ()) -> tuple[Pair,
     """
     formats: dict[Path, Format] = {path: detect(path) for path in artefacts}
     if not formats:
-        raise UsageError("no artefact is named", mend="name a checkpoint, an ONNX file or a TFLite file")
+        raise UsageError("no artefact is named", hint="name a checkpoint, an ONNX file or a TFLite file")
     table = asked_for(targets) if targets else {name: Asked(target, None) for name, target in usable_targets().items()}
     pairs = [Pair(path, name) for path in formats for name in table if formats[path] in table[name].formats]
     _check_cover(pairs, formats, targets)
@@ -135,7 +135,7 @@ def load_target(name: str) -> Target:
     except Exception as error:  # a target may be anybody's
         raise TargetError(
             f"the target {name!r} cannot be loaded: {type(error).__name__}: {error}",
-            mend="update or uninstall the package that it comes from",
+            hint="update or uninstall the package that it comes from",
         ) from error
 
 
@@ -144,7 +144,7 @@ def availability(target: Target) -> Availability:
     try:
         return target.probe()
     except Exception as error:  # noqa: BLE001  a target may be anybody's
-        return Availability(usable=False, why_not=f"its probe fails: {type(error).__name__}: {error}", mend="report it to its makers")
+        return Availability(usable=False, why_not=f"its probe fails: {type(error).__name__}: {error}", hint="report it to its makers")
 
 
 def asked_for(names: Sequence[str]) -> dict[str, Asked]:
@@ -182,7 +182,7 @@ def require_targets(names: Sequence[str]) -> dict[str, Target]:
     for name, target in found.items():
         state = availability(target)
         if not state.usable:
-            raise TargetError(f"the target {name!r} is not usable here: {state.why_not}", mend=state.mend)
+            raise TargetError(f"the target {name!r} is not usable here: {state.why_not}", hint=state.hint)
     return found
 
 
@@ -191,11 +191,11 @@ def _check_cover(pairs: Sequence[Pair], formats: dict[Path, Format], targets: Se
         if any(pair.artefact == path for pair in pairs):
             continue
         if targets:
-            raise UsageError(f"none of the targets {', '.join(targets)} opens {path}, which is a {kind} file", mend="see edgeq targets")
-        raise TargetError(f"no target that is usable here opens {path}, which is a {kind} file", mend="edgeq targets says how to mend each")
+            raise UsageError(f"none of the targets {', '.join(targets)} opens {path}, which is a {kind} file", hint="see edgeq targets")
+        raise TargetError(f"no target that is usable here opens {path}, which is a {kind} file", hint="edgeq targets says how to fix each")
     for name in targets:
         if not any(pair.target == name for pair in pairs):
-            raise UsageError(f"the target {name!r} opens none of the artefacts", mend="see edgeq targets for the formats that it opens")
+            raise UsageError(f"the target {name!r} opens none of the artefacts", hint="see edgeq targets for the formats that it opens")
 
 
 def _place(pair: Pair) -> int | None:

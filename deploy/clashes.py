@@ -18,12 +18,12 @@ def clashes(versions: Mapping[str, str]) -> tuple[str, ...]:
     if {"onnxruntime", "onnxruntime-gpu"} <= versions.keys():
         found.append(
             "onnxruntime and onnxruntime-gpu are both installed, and fill the same folder: which one runs is left to chance; "
-            "mend: pip uninstall both, install onnxruntime, and edgeq targets setup ort-cuda"
+            "hint: pip uninstall both, install onnxruntime, and edgeq targets setup ort-cuda"
         )
     if "tflite-runtime" in versions and _major(versions.get("numpy", "")) >= 2:
         found.append(
             f"tflite-runtime {versions['tflite-runtime']} was built for numpy 1 and fails with numpy {versions['numpy']}; "
-            "mend: pip install ai-edge-litert in its place, or give it an environment of its own"
+            "hint: pip install ai-edge-litert in its place, or give it an environment of its own"
         )
     return tuple(found)
 

@@ -123,7 +123,7 @@ def _refusal(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "edgeq"
     what = getattr(error, "format_message", error.__str__)()
-    return f"edgeq: {what}\n  mend: see {command} --help"
+    return f"edgeq: {what}\n  hint: see {command} --help"
 
 
 def _bug(error: Exception) -> str:
@@ -132,5 +132,5 @@ def _bug(error: Exception) -> str:
         with tempfile.NamedTemporaryFile("w", prefix="edgeq-bug-", suffix=".txt", delete=False, encoding="utf-8") as file:
             file.write(f"edgeq {edgeq.__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
     except OSError:
-        return f"{what}\n  mend: please report it with what --debug shows"
-    return f"{what}\n  mend: please report it with {file.name}, which holds the traceback"
+        return f"{what}\n  hint: please report it with what --debug shows"
+    return f"{what}\n  hint: please report it with {file.name}, which holds the traceback"

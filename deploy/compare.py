@@ -112,7 +112,7 @@ def examine(
     """
     first = reference or (stages[0] if stages else None)
     if first is None:
-        raise UsageError("there is nothing to compare", mend="name at least one artefact")
+        raise UsageError("there is nothing to compare", hint="name at least one artefact")
     pairs = [first, *(pair for pair in dict.fromkeys(stages) if pair != first)]
     names, part = shorten([pair.artefact for pair in pairs]), select(source, split, limit)
     left = Left(pairs, names, needed=reference)

@@ -123,5 +123,5 @@ def _emit(stream: TextIO | None, text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still buffered must not fail again at the end
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
             raise OutputError(
-                f"standard output cannot be written: {error.strerror}", mend="make room there, or send it elsewhere"
+                f"standard output cannot be written: {error.strerror}", hint="make room there, or send it elsewhere"
             ) from error

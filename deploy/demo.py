@@ -69,7 +69,7 @@ def run(
     from edgeq.data import load
 
     if (folder / "report.html").exists() and not overwrite:
-        raise OutputError(f"{folder} holds a demo already", mend="add --overwrite, or choose another place with -o/--output")
+        raise OutputError(f"{folder} holds a demo already", hint="add --overwrite, or choose another place with -o/--output")
     check_output(folder / "report.html", overwrite=True)
     source = load(data)
     runs = {folder / recipe.name.replace(" ", "-").replace("/", ""): recipe for recipe in _recipes(data, epochs, seed)}

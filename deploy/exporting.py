@@ -70,7 +70,7 @@ class _Job:
         (check_output if self.exporter.suffix.startswith(".") else check_folder)(self.path, overwrite=overwrite)
         if self.path.exists() and self.path.samefile(source):
             raise UsageError(
-                f"{self.path} would replace the file it is made from", mend="choose another name or another place with -o/--output"
+                f"{self.path} would replace the file it is made from", hint="choose another name or another place with -o/--output"
             )
 
     def write(self, exported: Exported, *, overwrite: bool) -> ExportedFile:
@@ -123,7 +123,7 @@ def _model(artefact: Path, *, dense: bool) -> ir.Model:
 
         return read(path)
     if kind != "checkpoint":
-        raise UsageError(f"{path} is a {kind} file, from which nothing can be exported", mend="name a checkpoint or an ONNX file")
+        raise UsageError(f"{path} is a {kind} file, from which nothing can be exported", hint="name a checkpoint or an ONNX file")
     from edgeq.exporters.graph_network import lower_graph
     from edgeq.exporters.lower import lower
     from edgeq.training.graph.description import describe_checkpoint, holds_graph
@@ -188,7 +188,7 @@ def _require_parity(done: Sequence[tuple[_Job, ir.Model, Exported]]) -> None:
         compared = sum(exported.parity.compared for _, _, exported in done)
         raise GateFailed(
             "\n  ".join([f"{len(different)} of {compared:,} numbers would change on the way:", *different]),
-            mend="nothing was written; please report the model, for this is not meant to happen",
+            hint="nothing was written; please report the model, for this is not meant to happen",
         )
 
 
@@ -216,9 +216,9 @@ def _jobs(formats: Sequence[str], targets: Sequence[str], folder: Path, stem: st
         path = folder / f"{stem}{own}{exporter.suffix}"
         jobs.setdefault(path, _Job(dialect.format, exporter, replace(options, dialect=dialect), path, target))
     if Path(stem).name != stem:
-        raise UsageError(f"the name {stem!r} holds a folder", mend="name the folder with -o/--output, and only the files with --name")
+        raise UsageError(f"the name {stem!r} holds a folder", hint="name the folder with -o/--output, and only the files with --name")
     if not jobs:
-        raise UsageError("no format is named", mend=f"add --to with one of {', '.join(EXPORTERS.names())}")
+        raise UsageError("no format is named", hint=f"add --to with one of {', '.join(EXPORTERS.names())}")
     return list(jobs.values())
 
 

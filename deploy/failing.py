@@ -79,7 +79,7 @@ class Left:
         return [self._record(pair, told(error)) for pair, error in self._errors.items()]
 
     def _record(self, pair: Pair, error: EdgeqError) -> Failure:
-        return Failure(self._names[pair.artefact], pair.target, error.what, error.mend)
+        return Failure(self._names[pair.artefact], pair.target, error.what, error.hint)
 
     def _all_in_one(self) -> Exception:
         first = next(iter(self._errors.values()))
@@ -87,7 +87,7 @@ class Left:
             return first
         kind = TargetError if any(isinstance(error, TargetError) for error in self._errors.values()) else type(first)
         told_all = kind.__new__(kind)
-        EdgeqError.__init__(told_all, "; ".join(f"{each.name}: {each.what}" for each in self.failures), mend=first.mend)
+        EdgeqError.__init__(told_all, "; ".join(f"{each.name}: {each.what}" for each in self.failures), hint=first.hint)
         return told_all
 
 
@@ -97,5 +97,5 @@ def told(error: Exception) -> EdgeqError:
         return error
     return TargetError(
         f"a bug, of the target's or of edgeq's: {type(error).__name__}: {error}",
-        mend="please report it; naming this target alone keeps the traceback in a file",
+        hint="please report it; naming this target alone keeps the traceback in a file",
     )

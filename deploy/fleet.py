@@ -127,7 +127,7 @@ def fleet(most: int) -> Iterator[Fleet]:
                 process.terminate()  # which a training meets by saving
             pool.shutdown(cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
-                raise Interrupted("stopped; what was trained is saved", mend="the same command goes on from there") from None
+                raise Interrupted("stopped; what was trained is saved", hint="the same command goes on from there") from None
             raise
 
 

@@ -45,7 +45,7 @@ class Verdict:
         size_bytes: of the artefact now.
         size_change: its growth, a fraction of the baseline's.
         why: what went wrong where the stage was to run and could not; what is known to make its answers wrong where it was judged.
-        mend: what to do about it.
+        hint: what to do about it.
     """
 
     stage: str
@@ -60,7 +60,7 @@ class Verdict:
     size_bytes: int | None = None
     size_change: float | None = None
     why: str = ""
-    mend: str = ""
+    hint: str = ""
 
 
 def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[Verdict, ...]:
@@ -98,7 +98,7 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
     if by_state["failed"]:
         raise GateFailed(
             "; ".join(_complaint(verdict, max_drop) for verdict in by_state["failed"]),
-            mend=next((verdict.mend for verdict in by_state["failed"] if verdict.mend), _LOOK),
+            hint=next((verdict.hint for verdict in by_state["failed"] if verdict.hint), _LOOK),
         )
     kinds: tuple[tuple[State, type[EdgeqError], str], ...] = (
         ("unavailable", TargetError, "cannot run here"),
@@ -109,18 +109,18 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
         if by_state[state]:
             raise error(
                 "; ".join(f"{verdict.stage} {what}{f': {verdict.why}' if verdict.why else ''}" for verdict in by_state[state]),
-                mend=by_state[state][0].mend,
+                hint=by_state[state][0].hint,
             )
 
 
 def _check_measured(observed: Observed, baseline: Baseline) -> None:
     if baseline.metric != METRIC:
         raise Inconclusive(
-            f"the baseline holds {baseline.metric}, and this run measures {METRIC}", mend="accept the new measure with --update"
+            f"the baseline holds {baseline.metric}, and this run measures {METRIC}", hint="accept the new measure with --update"
         )
     if (found := observed.data.differs(baseline.data)) is not None:
-        what, mend = found
-        raise Inconclusive(what, mend=f"{mend}, or accept what is new with --update")
+        what, hint = found
+        raise Inconclusive(what, hint=f"{hint}, or accept what is new with --update")
 
 
 def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference: float, max_drop: float) -> Verdict:
@@ -128,7 +128,7 @@ def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference
     now = float(correct.mean())
     gap = 100 * (reference - now)
     if then is None:
-        return Verdict(stage.name, "new", now=now, gap_points=gap, size_bytes=stage.size_bytes, mend="accept it with --update")
+        return Verdict(stage.name, "new", now=now, gap_points=gap, size_bytes=stage.size_bytes, hint="accept it with --update")
     lost, gained = int((then.correct & ~correct).sum()), int((~then.correct & correct).sum())
     drop = 100 * (lost - gained) / len(correct)
     known = next((found for found in observed.comparison.saturating if found.name == stage.name), None)
@@ -145,12 +145,12 @@ def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference
         size_bytes=stage.size_bytes,
         size_change=stage.size_bytes / then.size_bytes - 1 if then.size_bytes else None,
         why=known.what if known else "",
-        mend=known.mend if known else "",
+        hint=known.hint if known else "",
     )
 
 
 def _lost(failure: Failure, then: Entry | None) -> Verdict:
-    return Verdict(failure.name, "unavailable", baseline=then.accuracy if then else None, why=failure.what, mend=failure.mend)
+    return Verdict(failure.name, "unavailable", baseline=then.accuracy if then else None, why=failure.what, hint=failure.hint)
 
 
 def _absent(name: str, then: Entry) -> Verdict:
@@ -158,10 +158,10 @@ def _absent(name: str, then: Entry) -> Verdict:
     try:
         state = TARGETS.load(target).probe()
     except EdgeqError as error:
-        return Verdict(name, "unavailable", baseline=then.accuracy, mend=error.mend)
+        return Verdict(name, "unavailable", baseline=then.accuracy, hint=error.hint)
     if not state.usable:
-        return Verdict(name, "unavailable", baseline=then.accuracy, mend=state.mend)
-    return Verdict(name, "missing", baseline=then.accuracy, mend="name its artefact and its target too, or forget it with --update")
+        return Verdict(name, "unavailable", baseline=then.accuracy, hint=state.hint)
+    return Verdict(name, "missing", baseline=then.accuracy, hint="name its artefact and its target too, or forget it with --update")
 
 
 def _complaint(verdict: Verdict, max_drop: float) -> str:

@@ -52,12 +52,12 @@ def graph_recipe(
     given = {name: value for name, value in flags.items() if value is not None}
     for name in given.keys() - set(_KNOWN):
         why = _FOR_IMAGES.get(name, "takes no such option")
-        raise UsageError(f"--{name.replace('_', '-')} means nothing here: a graph network {why}", mend="leave it out")
+        raise UsageError(f"--{name.replace('_', '-')} means nothing here: a graph network {why}", hint="leave it out")
     if path is not None:
         told = GraphRecipe.from_toml(path)
         run = replace(told, model=model or told.model, data=data or told.data)
     elif model is None or data is None:
-        raise UsageError("a graph network needs a graph", mend="add --data with one of the graphs of edgeq data")
+        raise UsageError("a graph network needs a graph", hint="add --data with one of the graphs of edgeq data")
     else:
         run = GraphRecipe(model, data, GraphScheme())
     return replace(run, scheme=_scheme(run.scheme, scheme, fp32=fp32), **given)
@@ -70,10 +70,10 @@ def _scheme(scheme: GraphScheme | None, flags: Mapping[str, Any], *, fp32: bool)
     if given.pop("placement", "paper") != "paper":
         raise UsageError(
             "a graph network cannot be integer from end to end: differences along edges and their sums are in float",
-            mend="use --placement paper, or leave it out",
+            hint="use --placement paper, or leave it out",
         )
     if fp32 and given:
-        raise UsageError("--fp32 trains without quantisation, and other flags ask for one", mend="leave out --fp32, or the bits")
+        raise UsageError("--fp32 trains without quantisation, and other flags ask for one", hint="leave out --fp32, or the bits")
     if fp32 or (scheme is None and not given):
         return None
     return replace(scheme or GraphScheme(), **given)

@@ -52,7 +52,7 @@ class TargetRow:
     usable: bool
     summary: str = ""
     why_not: str = ""
-    mend: str = ""
+    hint: str = ""
     formats: tuple[str, ...] = ()
     carriers: tuple[str, ...] = ()
     per_channel: bool = False
@@ -89,7 +89,7 @@ def set_up(name: str, *, force: bool, say: Callable[[str], None]) -> Path:
     """
     target = TARGETS.load(name)
     if not isinstance(target, Preparable):
-        raise UsageError(f"the target {name!r} has no environment to set up", mend=f"see edgeq targets {name}")
+        raise UsageError(f"the target {name!r} has no environment to set up", hint=f"see edgeq targets {name}")
     return target.setup(force=force, say=say)
 
 
@@ -105,14 +105,14 @@ def _row(name: str) -> TargetRow:
     try:
         target = load_target(name)
     except TargetError as error:
-        return TargetRow(name, usable=False, why_not=error.what, mend=error.mend)
+        return TargetRow(name, usable=False, why_not=error.what, hint=error.hint)
     can, state = target.capabilities, availability(target)
     return TargetRow(
         name=name,
         usable=state.usable,
         summary=can.summary,
         why_not=state.why_not,
-        mend=state.mend,
+        hint=state.hint,
         formats=tuple(sorted(can.formats)),
         carriers=tuple(sorted(can.carriers)),
         per_channel=can.per_channel,

@@ -29,7 +29,7 @@ def one_by_one(kind: str, given: Sequence[str], known: Collection[str]) -> list[
     for text in given:
         pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
         if not pieces:
-            raise UsageError(f"a {kind} is asked for and not named", mend=f"name one of {', '.join(sorted(known))}")
+            raise UsageError(f"a {kind} is asked for and not named", hint=f"name one of {', '.join(sorted(known))}")
         for i, piece in enumerate(pieces):
             if i and _whole(piece) not in known and ":" in names[-1]:
                 names[-1] += f",{piece}"

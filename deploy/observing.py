@@ -117,9 +117,9 @@ def select(source: DataSource, split: str, limit: int | None) -> Split:
         raise UnknownName("split", split, SPLITS)
     part: Split = getattr(source, split)
     if limit is not None and limit < 1:
-        raise UsageError(f"a limit of {limit} leaves no samples", mend="give 1 or more")
+        raise UsageError(f"a limit of {limit} leaves no samples", hint="give 1 or more")
     if len(part) == 0:
-        raise UsageError(f"the {split} split of {source.name} is empty", mend=f"choose another of {', '.join(SPLITS)}")
+        raise UsageError(f"the {split} split of {source.name} is empty", hint=f"choose another of {', '.join(SPLITS)}")
     return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
 
 

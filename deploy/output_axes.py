@@ -61,7 +61,7 @@ def order_like(first: Output, other: Output) -> tuple[int, ...]:
     if math.prod(first.shape) != math.prod(other.shape):
         raise ArtefactError(
             f"{other.artefact} answers with {math.prod(other.shape)} values a sample, {first.artefact} with {math.prod(first.shape)}",
-            mend="compare artefacts of the same task",
+            hint="compare artefacts of the same task",
         )
     as_it_is = tuple(range(len(other.shape)))
     if first.artefact == other.artefact or max(len(first.kept), len(other.kept)) < 2:
@@ -119,7 +119,7 @@ def _turns(other: Output) -> Iterator[Axes]:
 def _unknown(first: Output, other: Output) -> ArtefactError:
     return ArtefactError(
         f"{first.artefact} answers with {first.shape} a sample, {other.artefact} with {other.shape}, and neither tells which axis is which",
-        mend="write both with edgeq export, which notes the order of axes, or compare files of one format",
+        hint="write both with edgeq export, which notes the order of axes, or compare files of one format",
     )
 
 

@@ -17,11 +17,11 @@ def named_model(model: str | None, own: str | None) -> str | None:
         UsageError: both are given, the argument is code, or its import fails.
     """
     if model is not None and is_reference(model):
-        raise UsageError(f"{model} is no name of edgeq models", mend=f"a network of your own goes behind its flag: --model {model}")
+        raise UsageError(f"{model} is no name of edgeq models", hint=f"a network of your own goes behind its flag: --model {model}")
     if own is None:
         return model
     if model is not None:
-        raise UsageError(f"two networks are named, {model} and {own}", mend="name one of them")
+        raise UsageError(f"two networks are named, {model} and {own}", hint="name one of them")
     permit(own)
     return own
 
@@ -37,4 +37,4 @@ def check_named(data: str, given: str | None) -> None:
         UsageError: it is code, and not named on the command line.
     """
     if is_reference(data) and data != given:
-        raise UsageError(f"the recipe names code, {data}", mend=f"where you trust it, name it yourself: --data {data}")
+        raise UsageError(f"the recipe names code, {data}", hint=f"where you trust it, name it yourself: --data {data}")

@@ -35,16 +35,16 @@ def load_own(reference: str) -> DataSource:
     if isinstance(made, DataSource):
         return made
     if not isinstance(made, tuple | list) or len(made) != 2:
-        raise UsageError(f"{reference}() returns a {type(made).__name__}, which is no data", mend=_CONTRACT)
+        raise UsageError(f"{reference}() returns a {type(made).__name__}, which is no data", hint=_CONTRACT)
     (train_images, train_labels), (test_images, test_labels) = (_arrays(part, reference) for part in made)
     if train_images.shape[1:] != test_images.shape[1:]:
         raise UsageError(
-            f"{reference}() trains on images of {train_images.shape[1:]} and tests with {test_images.shape[1:]}", mend="resize one of them"
+            f"{reference}() trains on images of {train_images.shape[1:]} and tests with {test_images.shape[1:]}", hint="resize one of them"
         )
     for part, labels in (("training", train_labels), ("test", test_labels)):
         if labels.dtype.kind not in "iu":
             raise UsageError(
-                f"the labels of the {part} part of {reference} are {labels.dtype}, not integers", mend="number the classes from 0"
+                f"the labels of the {part} part of {reference} are {labels.dtype}, not integers", hint="number the classes from 0"
             )
     classes = int(max(train_labels.max(initial=0), test_labels.max(initial=0))) + 1
     train, validation = hold_out_tenth(_split(train_images, train_labels, classes, f"the training part of {reference}"))
@@ -55,24 +55,24 @@ def load_own(reference: str) -> DataSource:
 
 def _split(images: NDArray[Any], labels: NDArray[Any], classes: int, where: str) -> Split:
     if not len(images):
-        raise UsageError(f"{where} is empty", mend=_CONTRACT)
+        raise UsageError(f"{where} is empty", hint=_CONTRACT)
     try:
         return make_split(images, labels, classes, where)
-    except ArtefactError as error:  # whose mend is for files
-        raise UsageError(error.what, mend=_CONTRACT) from error
+    except ArtefactError as error:  # whose hint is for files
+        raise UsageError(error.what, hint=_CONTRACT) from error
 
 
 def _arrays(part: Any, reference: str) -> tuple[NDArray[Any], NDArray[Any]]:
     if isinstance(part, tuple | list) and len(part) == 2 and all(hasattr(each, "shape") for each in part):
         return np.asarray(part[0]), np.asarray(part[1])
     if not hasattr(part, "__len__") or not hasattr(part, "__getitem__"):
-        raise UsageError(f"{reference}() returns a {type(part).__name__} for one part of the data", mend=_CONTRACT)
+        raise UsageError(f"{reference}() returns a {type(part).__name__} for one part of the data", hint=_CONTRACT)
     samples = [_sample(part, index, reference) for index in range(len(part))]
     if not samples or not all(isinstance(sample, tuple | list) and len(sample) == 2 for sample in samples):
-        raise UsageError(f"a data set of {reference} is empty, or its items are no (image, label)", mend=_CONTRACT)
+        raise UsageError(f"a data set of {reference} is empty, or its items are no (image, label)", hint=_CONTRACT)
     images = [_image(image, reference) for image, _ in samples]
     if len({image.shape for image in images}) > 1:
-        raise UsageError(f"the images of {reference} differ in size", mend="resize or crop them to one size")
+        raise UsageError(f"the images of {reference} differ in size", hint="resize or crop them to one size")
     return np.stack(images), np.array([_number(label, reference) for _, label in samples])
 
 
@@ -81,7 +81,7 @@ def _sample(part: Any, index: int, reference: str) -> Any:
         return part[index]
     except Exception as error:  # whatever a user's data set raises
         raise UsageError(
-            f"a data set of {reference} has {len(part)} samples, and fails at {index} with {error!r}", mend="mend it"
+            f"a data set of {reference} has {len(part)} samples, and fails at {index} with {error!r}", hint="fix it"
         ) from error
 
 
@@ -89,7 +89,7 @@ def _number(label: Any, reference: str) -> int:
     try:
         return operator.index(label)
     except TypeError as error:
-        raise UsageError(f"a data set of {reference} has the label {label!r}, no integer", mend="number the classes from 0") from error
+        raise UsageError(f"a data set of {reference} has the label {label!r}, no integer", hint="number the classes from 0") from error
 
 
 def _image(image: Any, reference: str) -> NDArray[np.uint8]:
@@ -103,7 +103,7 @@ def _image(image: Any, reference: str) -> NDArray[np.uint8]:
         levels = image * 255
         if not bool(((levels - levels.round()).abs() <= 1e-2).all() and (levels >= 0).all() and (levels <= 255).all()):  # nor NaN
             raise UsageError(
-                f"the images of {reference} are no eight-bit ones scaled to 0..1", mend="leave normalisation and augmentation to edgeq"
+                f"the images of {reference} are no eight-bit ones scaled to 0..1", hint="leave normalisation and augmentation to edgeq"
             )
         image = levels.round().to(torch.uint8)
     pixels: NDArray[np.uint8] = image.numpy()

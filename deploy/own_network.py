@@ -58,7 +58,7 @@ def export(
     if exported.parity.different:
         raise GateFailed(
             "\n  ".join([f"{len(exported.parity.different)} of {exported.parity.compared:,} numbers changed:", *exported.parity.different]),
-            mend="nothing was written; please report the network, for this is not meant to happen",
+            hint="nothing was written; please report the network, for this is not meant to happen",
         )
     write_bytes(path, exported.content, overwrite=overwrite)
     return replace(exported, path=path)
@@ -69,7 +69,7 @@ def _format(path: Path) -> str:
     suffix = next((each for each in by_suffix if each.startswith(".") and path.name.endswith(each)), None)
     if suffix is None:
         known = ", ".join(sorted(each for each in by_suffix if each.startswith(".")))
-        raise UsageError(f"the ending of {path.name!r} is that of no format", mend=f"end the name in one of {known}")
+        raise UsageError(f"the ending of {path.name!r} is that of no format", hint=f"end the name in one of {known}")
     return by_suffix[suffix]
 
 
@@ -84,7 +84,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     while isinstance(inner, around) or hasattr(inner, "_orig_mod"):
         inner = inner.module if isinstance(inner, around) else inner._orig_mod
     if not isinstance(inner, nn.Module):
-        raise UsageError(f"the network is a {type(inner).__name__}, no torch.nn.Module", mend="give the network itself")
+        raise UsageError(f"the network is a {type(inner).__name__}, no torch.nn.Module", hint="give the network itself")
     return inner
 
 
@@ -100,7 +100,7 @@ def _lowered(model: nn.Module, example: torch.Tensor | Sequence[torch.Tensor]) -
     quantized = any(isinstance(module, IntegerLayer) for module in model.modules())
     if quantized and not isinstance(model, fx.GraphModule):
         raise UsageError(
-            f"a {type(model).__name__} holds a quantised network, but is none itself", mend="export what edgeq.quantize returned"
+            f"a {type(model).__name__} holds a quantised network, but is none itself", hint="export what edgeq.quantize returned"
         )
     _check_state(model)
     examples = [as_batch(each) for each in ([example] if isinstance(example, torch.Tensor) else example)]
@@ -118,13 +118,13 @@ def _check_state(model: nn.Module) -> None:
 
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            mend = "export model.float(); to train in fewer bits, leave the network in float32 and use torch.autocast"
-            raise UsageError(f"{name} is in {tensor.dtype}, and edgeq computes in float32", mend=mend)
+            hint = "export model.float(); to train in fewer bits, leave the network in float32 and use torch.autocast"
+            raise UsageError(f"{name} is in {tensor.dtype}, and edgeq computes in float32", hint=hint)
     if (odd := first_odd(model)) is not None:
-        raise UsageError(f"{odd} holds what is no number", mend="go back to a state from before, and train on with a smaller step")
+        raise UsageError(f"{odd} holds what is no number", hint="go back to a state from before, and train on with a smaller step")
     grids = [
         (name, module.waits) for name, module in model.named_modules() if name.startswith("quantizers.") and isinstance(module, Following)
     ]
     if grids and all(waits for _, waits in grids):
         what = f"no batch has gone through the network in training, so that {grids[0][0]} has no bound, and neither have the others"
-        raise UsageError(what, mend="train it, or run some batches through it before: model.train(), then model(images)")
+        raise UsageError(what, hint="train it, or run some batches through it before: model.train(), then model(images)")

@@ -82,11 +82,11 @@ def profile_each(
         EdgeqError: what happened to all of them; see :meth:`edgeq.deploy.failing.Left.drop`.
     """
     if not pairs:
-        raise UsageError("there is nothing to profile", mend="name at least one artefact")
+        raise UsageError("there is nothing to profile", hint="name at least one artefact")
     if not 0 < seconds < math.inf:
-        raise UsageError(f"nothing can be timed for {seconds:g} seconds", mend="give more than 0 seconds")
+        raise UsageError(f"nothing can be timed for {seconds:g} seconds", hint="give more than 0 seconds")
     if threads < 1:
-        raise UsageError(f"{threads} threads cannot run anything", mend="give 1 or more")
+        raise UsageError(f"{threads} threads cannot run anything", hint="give 1 or more")
     names = shorten([pair.artefact for pair in pairs])
     left = Left(pairs, names)
     while True:

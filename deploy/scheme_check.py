@@ -41,14 +41,14 @@ class Checked:
         target: its name.
         usable: whether it could be asked here what it runs in integers.
         why_not: what is missing where it could not.
-        mend: how to make it usable.
+        hint: how to make it usable.
         findings: what it makes of each kind of tensor.
     """
 
     target: str
     usable: bool
     why_not: str
-    mend: str
+    hint: str
     findings: tuple[Finding, ...]
 
     @property
@@ -105,15 +105,15 @@ def require(found: Sequence[Checked]) -> None:
     if cannot:
         first = next(one for one in cannot[0].findings if one.verdict in ("approximated", "refused"))
         names = ", ".join(checked.target for checked in cannot)
-        raise GateFailed(f"{names} cannot hold this scheme exactly; {cannot[0].target}: {first.why}", mend=first.mend)
+        raise GateFailed(f"{names} cannot hold this scheme exactly; {cannot[0].target}: {first.why}", hint=first.hint)
     for checked in found:
         if not checked.usable:
-            raise TargetError(f"only the exporter for {checked.target} was asked: {checked.why_not}", mend=checked.mend)
+            raise TargetError(f"only the exporter for {checked.target} was asked: {checked.why_not}", hint=checked.hint)
 
 
 def _check(name: str, lowered: Lowered, folder: Path) -> Checked:
-    target, why_not, mend = _usable(name)
-    return Checked(name, not why_not, why_not, mend, _findings(name, target, lowered, folder, why_not))
+    target, why_not, hint = _usable(name)
+    return Checked(name, not why_not, why_not, hint, _findings(name, target, lowered, folder, why_not))
 
 
 def _usable(name: str) -> tuple[Target | None, str, str]:
@@ -123,9 +123,9 @@ def _usable(name: str) -> tuple[Target | None, str, str]:
     try:
         target = TARGETS.load(name)
     except MissingDependency as error:
-        return None, error.what, error.mend
+        return None, error.what, error.hint
     state = target.probe()
-    return target, state.why_not, state.mend
+    return target, state.why_not, state.hint
 
 
 def _findings(name: str, target: Target | None, lowered: Lowered, folder: Path, why_not: str) -> tuple[Finding, ...]:

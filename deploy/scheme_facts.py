@@ -41,7 +41,7 @@ class Asked:
         per_channel: whether any of them has more than one scale, as a folded BatchNorm makes them too.
         power_of_two: whether all their scales are powers of two.
         refusal: why they have no integer form at all; empty where they have one.
-        mend: of the refusal.
+        hint: of the refusal.
         needs: what has to be there for the method to be the published one; empty for nothing.
         ops: the operators that compute with them; empty where the kind and the order of layers tell.
     """
@@ -53,7 +53,7 @@ class Asked:
     per_channel: bool = False
     power_of_two: bool = False
     refusal: str = ""
-    mend: str = ""
+    hint: str = ""
     needs: str = ""
     ops: tuple[str, ...] = ()
 
@@ -145,7 +145,7 @@ class _Groups:
         try:
             grid, refusal = ask(), ("", "")
         except EdgeqError as error:
-            grid, refusal = None, (error.what, error.mend)
+            grid, refusal = None, (error.what, error.hint)
         key = kind, what, needs, bits < 8, *refusal
         self.names[key] += names
         self.grids[key] += [] if grid is None else [grid]
@@ -153,10 +153,10 @@ class _Groups:
     def asked(self) -> list[Asked]:
         found = []
         for key, names in self.names.items():
-            kind, what, needs, narrow, refusal, mend = key
+            kind, what, needs, narrow, refusal, hint = key
             scales = [grid.scale for grid in self.grids[key]]
             several, round_ = any(scale.size > 1 for scale in scales), all(are_powers_of_two(scale) for scale in scales)
-            found.append(Asked(kind, what, tuple(names), narrow, several, round_, refusal, mend, needs))
+            found.append(Asked(kind, what, tuple(names), narrow, several, round_, refusal, hint, needs))
         return found
 
 

@@ -39,12 +39,12 @@ def lower_untrained_graph(recipe: GraphRecipe, data: GraphData) -> Lowered:
     network = build_network(recipe, data.shape[1], len(data.classes))
     graph = build_gradient(recipe, torch.from_numpy(data.edges.copy()), data.nodes)
     observe_bounds(network, features(data), graph)
-    unopened = ArtefactError("it reads images, and a graph network has none", mend="ask a target of ONNX or TFLite files")
+    unopened = ArtefactError("it reads images, and a graph network has none", hint="ask a target of ONNX or TFLite files")
     weights, activations = _weights(scheme, network), _activations(scheme, network)
     try:
         found = describe(network.eval(), graph)
     except EdgeqError as error:  # the quantiser of activations has no grid
-        return Lowered((*weights, replace(activations, refusal=error.what, mend=error.mend)), None, unopened)
+        return Lowered((*weights, replace(activations, refusal=error.what, hint=error.hint)), None, unopened)
     operators = [operator.params for step in found.steps for operator in (step.k1, step.k2) if operator is not None]
     weights = [replace(one, power_of_two=_powers_of_two(operators)) for one in weights]
     activations = replace(activations, power_of_two=_powers_of_two(grid for step in found.steps for grid in (step.state, step.inner)))

@@ -36,7 +36,7 @@ class Finding:
         verdict: ``exact`` where that file holds the very numbers; ``unknown`` where something else was refused first.
         runs: the numbers that the target computes them with; empty where it cannot be asked here.
         why: the reason, empty where there is nothing to say.
-        mend: what to do about it.
+        hint: what to do about it.
     """
 
     kind: Kind | Literal["network"]
@@ -46,27 +46,27 @@ class Finding:
     verdict: Verdict = "exact"
     runs: Runs = ""
     why: str = ""
-    mend: str = ""
+    hint: str = ""
 
 
-def finding(one: Asked, verdict: Verdict, runs: Runs = "", why: str = "", mend: str = "", stored: str = "") -> Finding:
+def finding(one: Asked, verdict: Verdict, runs: Runs = "", why: str = "", hint: str = "", stored: str = "") -> Finding:
     """About what was asked."""
-    return Finding(one.kind, one.what, len(one.names), stored, verdict, runs, brief(why), brief(mend))
+    return Finding(one.kind, one.what, len(one.names), stored, verdict, runs, brief(why), brief(hint))
 
 
 def unlowered(asked: tuple[Asked, ...]) -> tuple[Finding, ...]:
     """About a network in which something has no integer form anywhere."""
     waiting = "nothing can be exported as long as another part is refused"
     return tuple(
-        finding(one, "refused", "", one.refusal, one.mend) if one.refusal else finding(one, "unknown", "", waiting) for one in asked
+        finding(one, "refused", "", one.refusal, one.hint) if one.refusal else finding(one, "unknown", "", waiting) for one in asked
     )
 
 
 def refused(asked: tuple[Asked, ...], error: EdgeqError) -> tuple[Finding, ...]:
     """About a network that an exporter or a runtime refuses: what the refusal names, or the whole network where it names nothing."""
     blamed = [one for one in asked if any(f"'{name}_" in error.what or f"'{name}." in error.what for name in one.names)]
-    found = tuple(finding(one, "refused", "", error.what, error.mend) if one in blamed[:1] else finding(one, "unknown") for one in asked)
-    return found if blamed else (*found, Finding("network", "", 1, "", "refused", "", brief(error.what), brief(error.mend)))
+    found = tuple(finding(one, "refused", "", error.what, error.hint) if one in blamed[:1] else finding(one, "unknown") for one in asked)
+    return found if blamed else (*found, Finding("network", "", 1, "", "refused", "", brief(error.what), brief(error.hint)))
 
 
 def exported(
@@ -89,7 +89,7 @@ def exported(
     for note in written.approximations:
         if refusal is not None and any(note.tensor.startswith(name) for name in one.names):
             why = f"{note.what}, by up to {note.max_error_lsb:.3g} LSB in {note.tensor!r}"
-            return finding(one, "approximated", runs, why, refusal.mend, stored)
+            return finding(one, "approximated", runs, why, refusal.hint, stored)
     for line in written.parity.different:
         if any(name in line for name in one.names):
             return finding(one, "approximated", runs, line, "please report it: an export is not meant to change a number", stored)
@@ -106,7 +106,7 @@ def brief(text: str) -> str:
 
 
 def _beyond(one: Asked, target: Target | None) -> tuple[str, str] | None:
-    """What a target's capabilities rule out, whatever its files can hold, and the mend."""
+    """What a target's capabilities rule out, whatever its files can hold, and the hint."""
     if target is None or one.kind == "float":
         return None
     if one.per_channel and not target.capabilities.per_channel:

@@ -87,7 +87,7 @@ def required(output: Path | None) -> Path:
         UsageError: none is named.
     """
     if output is None:
-        raise UsageError("no folder is named for the run", mend="add -o or --output FOLDER")
+        raise UsageError("no folder is named for the run", hint="add -o or --output FOLDER")
     return output
 
 
@@ -100,7 +100,7 @@ def on_graphs(flags: Mapping[str, Any], layers: Sequence[str] | None) -> dict[st
     others = {"layer": layers, **{name: value for name, value in flags.items() if name not in _ON_GRAPHS}}
     for name, value in others.items():
         if value is not None and value != []:
-            raise UsageError(f"--{name.replace('_', '-')} means nothing for a graph network", mend="leave it out")
+            raise UsageError(f"--{name.replace('_', '-')} means nothing for a graph network", hint="leave it out")
     return {name: flags[name] for name in _ON_GRAPHS}
 
 
@@ -123,7 +123,7 @@ def scheme_of(scheme: Scheme | None, flags: Mapping[str, Any], layers: Sequence[
     rules = tuple(parse_rule(text) for text in layers)
     if fp32 and (given or rules):
         raise UsageError(
-            "--fp32 trains without quantisation, and other flags ask for one", mend="leave out --fp32, or the flags of the scheme"
+            "--fp32 trains without quantisation, and other flags ask for one", hint="leave out --fp32, or the flags of the scheme"
         )
     if fp32 or not (scheme or given or rules):
         return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.recipe import Recipe
 
-_COLUMNS = ("tensors", "number", "as asked for", "in the file", "verdict", "runs in", "why", "mend")
+_COLUMNS = ("tensors", "number", "as asked for", "in the file", "verdict", "runs in", "why", "hint")
 
 
 def check_run(recipe: Recipe, data_dir: Path | None, targets: Sequence[str], *, as_json: bool = False) -> None:
@@ -66,7 +66,7 @@ def _asked(recipe: Recipe | GraphRecipe, targets: Sequence[str]) -> list[str]:
 
     names = target_names(targets)
     if recipe.scheme is None:
-        raise UsageError("--check asks about a quantisation, and FP32 training has none", mend="leave out --fp32, or give --weight-bits")
+        raise UsageError("--check asks about a quantisation, and FP32 training has none", hint="leave out --fp32, or give --weight-bits")
     return names
 
 
@@ -88,7 +88,7 @@ def _record(checked: Checked) -> dict[str, object]:
         "exact": checked.exact,
         "usable": checked.usable,
         "why_not": checked.why_not,
-        "mend": checked.mend,
+        "hint": checked.hint,
         "findings": checked.findings,
     }
 
@@ -99,12 +99,12 @@ def _title(checked: Checked) -> str:
 
 
 def _rows(checked: Checked) -> list[tuple[str, ...]]:
-    """The findings, with a reason or mend that several share said once."""
+    """The findings, with a reason or hint that several share said once."""
     said: set[str] = set()
     return [_row(one, said) for one in checked.findings]
 
 
 def _row(one: Finding, said: set[str]) -> tuple[str, ...]:
-    why, mend = ("as above" if text in said and text else text for text in (one.why, one.mend))
-    said |= {one.why, one.mend}
-    return one.kind, str(one.count), one.asked, one.stored, one.verdict, one.runs, why, mend
+    why, hint = ("as above" if text in said and text else text for text in (one.why, one.hint))
+    said |= {one.why, one.hint}
+    return one.kind, str(one.count), one.asked, one.stored, one.verdict, one.runs, why, hint

@@ -43,7 +43,7 @@ class SelfTest:
         what: how many integers were right, or what went wrong.
         p50_ms: the median of what a run took; None where it did not get there.
         seconds: what the test took.
-        mend: how to mend what went wrong, where the target says so.
+        hint: how to fix what went wrong, where the target says so.
     """
 
     format: str
@@ -51,7 +51,7 @@ class SelfTest:
     what: str
     p50_ms: float | None
     seconds: float
-    mend: str = ""
+    hint: str = ""
 
 
 def self_test(target: Target) -> tuple[SelfTest, ...]:
@@ -63,13 +63,13 @@ def self_test(target: Target) -> tuple[SelfTest, ...]:
 def _tested(target: Target, kind: Format, seconds: float) -> SelfTest:
     began = time.monotonic()
     p50_ms: float | None = None
-    mend = ""
+    hint = ""
     try:
         with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
             passed, what, p50_ms = _run(target, _artefact(target, kind, Path(folder)), began + seconds)
     except EdgeqError as error:
-        passed, what, mend = False, error.what, error.mend
-    return SelfTest(kind, passed, what, p50_ms, time.monotonic() - began, mend)
+        passed, what, hint = False, error.what, error.hint
+    return SelfTest(kind, passed, what, p50_ms, time.monotonic() - began, hint)
 
 
 def _run(target: Target, artefact: Path, deadline: float) -> tuple[bool, str, float | None]:

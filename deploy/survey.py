@@ -61,7 +61,7 @@ class SurveyRow:
         max_lsb: the largest of those differences, as large as it is; None where there are none.
         profile: its latency; None where it was not asked for.
         facts: what the session says about itself.
-        failure: why there are no figures, with the mend; empty where it ran.
+        failure: why there are no figures, with the hint; empty where it ran.
         saturating: the layers whose pairs of products can saturate there; None where none can.
     """
 
@@ -106,7 +106,7 @@ class Survey:
         failed = [f"{row.network} on {row.target}" for row in self.rows if row.failure]
         if failed:
             raise TargetError(
-                f"{len(failed)} of {len(self.rows)} did not run: {', '.join(failed)}", mend="each row says why and what to do"
+                f"{len(failed)} of {len(self.rows)} did not run: {', '.join(failed)}", hint="each row says why and what to do"
             )
 
 
@@ -158,7 +158,7 @@ def survey(
         TargetError: the reference, or every target that was named, is not usable here.
     """
     if not networks:
-        raise UsageError("there is nothing to survey", mend="name at least one training folder, checkpoint or QDQ ONNX file")
+        raise UsageError("there is nothing to survey", hint="name at least one training folder, checkpoint or QDQ ONNX file")
     asked = asked_for(targets) if targets else {}
     usable = {name: each.target for name, each in asked.items() if each.target is not None and each.problem is None}
     table = require_targets([reference]) | (usable if targets else usable_targets(on_request=True))
@@ -174,7 +174,7 @@ def survey(
         for network in found:
             found_rows, read = _rows(network, part, source, reference, seconds, lambda: progress(next(done), total))
             rows += found_rows
-            rows += [SurveyRow(network.name, name, failure=f"{error.what}; {error.mend}") for name, error in problems.items()]
+            rows += [SurveyRow(network.name, name, failure=f"{error.what}; {error.hint}") for name, error in problems.items()]
             scored += [(f"{row.network} on {row.target}", read[row.target], row.accuracy) for row in found_rows if row.target in read]
     return Survey(source.name, len(part), reference, tuple(rows), remarks(scored, source))
 
@@ -248,7 +248,7 @@ class _Network:
             if written.parity.different:
                 raise GateFailed(
                     f"{len(written.parity.different)} numbers would differ from the network's: {written.parity.different[0]}",
-                    mend="please report the network, for this is not meant to happen",
+                    hint="please report the network, for this is not meant to happen",
                 )
             self.files[dialect] = written.path
         return self.files[dialect]
@@ -267,13 +267,13 @@ def _rows(
     if seconds is not None and pairs:
         timed = profile_each(pairs, source=source, threads=network.threads, seconds=seconds)
     latency = {taken.target: taken for taken in timed.profiles}
-    failed = {failure.target: f"{failure.what}; {failure.mend}" for failure in timed.failures}
+    failed = {failure.target: f"{failure.what}; {failure.hint}" for failure in timed.failures}
     rows = {
         name: replace(
             _row(one, network.reference_for(one, reference, part, source), grid, part), saturating=network.saturation(one, part, source)
         )
         if isinstance(one, _Ran)
-        else SurveyRow(failure=f"{one.what}; {one.mend}")
+        else SurveyRow(failure=f"{one.what}; {one.hint}")
         for name, one in answers.items()
     }
     named = [

@@ -41,8 +41,8 @@ def show_failures(failures: Sequence[Failure]) -> None:
     from edgeq.deploy import console
 
     if failures:
-        rows = [(failure.name, failure.what, failure.mend) for failure in failures]
-        console.write_table("Did not run", ("stage", "why", "mend"), rows)
+        rows = [(failure.name, failure.what, failure.hint) for failure in failures]
+        console.write_table("Did not run", ("stage", "why", "hint"), rows)
 
 
 def show_saturation(found: Iterable[PairSaturation | None]) -> None:
@@ -51,7 +51,7 @@ def show_saturation(found: Iterable[PairSaturation | None]) -> None:
 
     for each in found:
         if each is not None:
-            console.write(f"{each.name}: {each.what}\n  mend: {each.mend}\n")
+            console.write(f"{each.name}: {each.what}\n  hint: {each.hint}\n")
 
 
 def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
@@ -79,7 +79,7 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
         for layer in ranked[:MAX_ROWS]
     ]
     console.write_table(title, columns, rows, numbers=columns[2:])
-    console.write(f"mend: {remedy}")
+    console.write(f"hint: {remedy}")
 
 
 def _cells(checked: Checked) -> tuple[str, ...]:

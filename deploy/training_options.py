@@ -95,7 +95,7 @@ def recipe_of(
     given = {name: value for name, value in {"model": model, "data": data, **flags}.items() if value is not None}
     if path is None and model is None:
         raise UsageError(
-            "no model is named", mend="name one of edgeq models, one of your own with --model package.module:function, or give --recipe"
+            "no model is named", hint="name one of edgeq models, one of your own with --model package.module:function, or give --recipe"
         )
     base = Recipe.from_toml(path) if path is not None else Recipe(str(model), data or _EMBEDDED, Scheme(weight_bits=WEIGHT_BITS))
     for name, held, kind in (("optimizer", base.optimizer, Optimizer), ("schedule", base.schedule, Schedule)):

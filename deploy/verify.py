@@ -99,7 +99,7 @@ class Verification:
             count = sum(checked.worst > MAX_LSB for checked in self.tensors)
             raise GateFailed(
                 f"given equal inputs, {wrong.operator} differs by {wrong.worst} LSB in {wrong.tensor!r}: the first of {count} such tensors",
-                mend="nothing was written; please report the model, for the file would compute something else than it",
+                hint="nothing was written; please report the model, for the file would compute something else than it",
             )
 
 
@@ -160,7 +160,7 @@ def verify(
 
     graph = read_qdq(model, islands=True)
     if not graph.integers:
-        raise UsageError("nothing in the model is quantised, so there are no integers to verify", mend="leave --verify out")
+        raise UsageError("nothing in the model is quantised, so there are no integers to verify", hint="leave --verify out")
     part = select(source, split, limit)
     target = TARGETS.load(REFERENCE)
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
@@ -270,7 +270,7 @@ def _as_in_model(
     from edgeq.quant import QuantizedTensor
 
     if not isinstance(seen, QuantizedTensor):
-        raise ArtefactError(f"the file shows no integers for {tensor.name!r}", mend="please report the model")
+        raise ArtefactError(f"the file shows no integers for {tensor.name!r}", hint="please report the model")
     levels = seen.levels()
     levels = levels.reshape(levels.shape[-len(order) :]).transpose(order)
     in_file = levels.reshape([tensor.shape[axis] for axis in place.axes])
@@ -289,4 +289,4 @@ def _reference(content: bytes) -> onnxruntime.InferenceSession:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
         what = str(error).strip().split("\n", 1)[0]
-        raise ArtefactError(f"ONNX Runtime cannot load the model cut at its quantised tensors: {what}", mend="is it valid ONNX?") from error
+        raise ArtefactError(f"ONNX Runtime cannot load the model cut at its quantised tensors: {what}", hint="is it valid ONNX?") from error

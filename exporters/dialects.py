@@ -145,7 +145,7 @@ def _center(editor: GraphEditor, quantizer: ir.Node, dialect: Dialect) -> None:
         raise ArtefactError(
             f"the tensor quantised by {title(quantizer)!r} has the zero point {zero} in {carrier_of(quantizer)}, "
             f"and this dialect holds tensors in {dialect.carrier} with zero point 0 only",
-            mend="quantise activations symmetrically (signed), or to 7 bits where they are not negative",
+            hint="quantise activations symmetrically (signed), or to 7 bits where they are not negative",
         )
     if used.clip is not None:
         _remove_clip(editor.graph, quantizer)
@@ -217,7 +217,7 @@ def _follow(editor: GraphEditor, integers: ir.Value, shift: int, carrier: Carrie
 def _constant(editor: GraphEditor, value: ir.Value | None, shift: int, carrier: Carrier) -> ir.Value:
     """The shifted integer constant, made once for each old one and shift."""
     if value is None or value.const_value is None:
-        raise ArtefactError("a DequantizeLinear or Clip has no constant zero point or bound", mend="write it as an initialiser")
+        raise ArtefactError("a DequantizeLinear or Clip has no constant zero point or bound", hint="write it as an initialiser")
     name = f"{value.name}_{carrier}" if shift in (-128, 128) else f"{value.name}_{carrier}_{shift}"
     shifted = (np.asarray(value.const_value.numpy(), np.int32) + shift).astype(carrier)
     return editor.constant(name, shifted, key=(value, carrier, shift))

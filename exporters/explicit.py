@@ -64,7 +64,7 @@ def check_channel_axes(graph: ir.Graph) -> None:
         if grid.axis is not None and grid.axis % 4 != 0 and grid.scale.size > 1:
             raise ArtefactError(
                 f"the weights of Conv {title(node)!r} have a scale for each input channel, which runtimes misread",
-                mend="use one scale a tensor or an output channel",
+                hint="use one scale a tensor or an output channel",
             )
 
 

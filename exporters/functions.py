@@ -65,7 +65,7 @@ def write_function(
     if name == "hardsigmoid":
         return writer.op("HardSigmoid", [source], tensor, shape=shape, attributes={"alpha": float(np.float32(1 / 6)), "beta": 0.5})
     if name == "softplus" and options.get("beta", 1.0) != 1.0:
-        raise UsageError(f"{tensor} is a softplus with beta {options['beta']}, which ONNX does not have", mend="use beta=1")
+        raise UsageError(f"{tensor} is a softplus with beta {options['beta']}, which ONNX does not have", hint="use beta=1")
     operator, attributes = _OPERATORS[name]
     given = {attributes[option]: value for option, value in options.items() if option in attributes}
     return writer.op(operator, [source], tensor, shape=shape, attributes=given)

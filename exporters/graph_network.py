@@ -45,7 +45,7 @@ def lower_graph(network: GraphNetwork, *, dense: bool = False, metadata: Mapping
         raise ArtefactError(
             f"the dense matrices of {network.nodes} nodes and {len(network.weights)} edges take {size} bytes, "
             f"more than the {MAX_MODEL_BYTES} of a file",
-            mend="export it to ONNX alone (--to onnx), which picks rows and adds them up",
+            hint="export it to ONNX alone (--to onnx), which picks rows and adds them up",
         )
     return _Lowering(network, dense=dense).run(metadata or {})
 

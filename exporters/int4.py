@@ -33,7 +33,7 @@ def store_int4(model: ir.Model) -> None:
     narrow = [node for node in model.graph if node.op_type == "DequantizeLinear" and _is_weight(node) and _fits(node)]
     if narrow and opset < FIRST_OPSET:
         raise ArtefactError(
-            f"ONNX opset {opset} has no int4 weights", mend=f"use opset {FIRST_OPSET} or later, or leave the weights in int8"
+            f"ONNX opset {opset} has no int4 weights", hint=f"use opset {FIRST_OPSET} or later, or leave the weights in int8"
         )
     editor = GraphEditor(model.graph)
     for node in narrow:

@@ -85,7 +85,7 @@ def _propagate(graph_module: fx.GraphModule, shapes: Sequence[Sequence[int]]) ->
             raise error.__cause__ from None
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         named = " and ".join(str(tuple(shape)) for shape in shapes)
-        raise UsageError(f"the network cannot read samples of {named}: {reason}", mend="give an example as its forward takes it") from error
+        raise UsageError(f"the network cannot read samples of {named}: {reason}", hint="give an example as its forward takes it") from error
 
 
 def _shapes(given: Sequence[int] | Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
@@ -299,7 +299,7 @@ class _Lowering:
     def _gemm(self, inputs: Sequence[ir.Value], node: fx.Node) -> ir.Value:
         if len(_shape(node)) != 1:
             what = f"{node.target} (Linear) reads a tensor of more axes than batch and features"
-            raise UsageError(what, mend="give an example of the input to edgeq.quantize, which makes a convolution of it")
+            raise UsageError(what, hint="give an example of the input to edgeq.quantize, which makes a convolution of it")
         return self._op("Gemm", inputs, node, transB=1)
 
     def _operand(self, node: fx.Node, argument: Any, index: int) -> ir.Value:
@@ -351,5 +351,5 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
 def _unsupported(what: str) -> UsageError:
     return UsageError(
         f"{what} has no ONNX form in edgeq",
-        mend="use layers, BatchNorm, functions of one number, +, *, cat, slices, zero padding and pooling",
+        hint="use layers, BatchNorm, functions of one number, +, *, cat, slices, zero padding and pooling",
     )

@@ -40,7 +40,7 @@ def bound_between(editor: GraphEditor, quantizer: ir.Node, low: int) -> None:
     """
     source = _before_relu(quantizer)
     if source is None:
-        raise ArtefactError(f"QuantizeLinear {title(quantizer)!r} reads nothing", mend="write the model again from its source")
+        raise ArtefactError(f"QuantizeLinear {title(quantizer)!r} reads nothing", hint="write the model again from its source")
     direct = reads_integers(source)
     low = low if source is quantizer.inputs[0] else max(low, 0)
     _detach_relu(editor.graph, quantizer, source)
@@ -53,7 +53,7 @@ def bound_reals(editor: GraphEditor, quantizer: ir.Node, low: int, high: int) ->
     """Clip the real numbers that a quantiser reads to ``low .. high`` steps from zero; a Relu there becomes part of it."""
     source = _before_relu(quantizer)
     if source is None:
-        raise ArtefactError(f"QuantizeLinear {title(quantizer)!r} reads nothing", mend="write the model again from its source")
+        raise ArtefactError(f"QuantizeLinear {title(quantizer)!r} reads nothing", hint="write the model again from its source")
     if low == 0:
         _detach_relu(editor.graph, quantizer, source)
     else:

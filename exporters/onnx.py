@@ -103,14 +103,14 @@ def read_as_written(path: Path) -> ir.Model:
     import onnx  # protobuf parsing only
 
     if detect(path) != "onnx":
-        raise ArtefactError(f"{path} is not an ONNX file", mend="name an .onnx file")
+        raise ArtefactError(f"{path} is not an ONNX file", hint="name an .onnx file")
     proto = _proto(read_bytes(path, "ONNX model"), str(path))
     try:
         onnx.load_external_data_for_model(proto, str(path.resolve().parent))
     except Exception as error:  # onnx raises many kinds: a path outside the folder, a link, a missing or short file
         raise ArtefactError(
             f"{path} keeps tensors in other files that cannot be read: {first_line(error)}",
-            mend="put them beside the model, under their own names",
+            hint="put them beside the model, under their own names",
         ) from error
     check_graph(proto, str(path))
     model = _deserialize(proto, str(path))
@@ -149,4 +149,4 @@ def _owned(tensor: ir.TensorProtocol, shape: ir.Shape | None) -> ir.TensorProtoc
 
 
 def _broken(what: str, error: Exception) -> ArtefactError:
-    return ArtefactError(f"{what} is no ONNX model: {first_line(error)}", mend="is it truncated, or another kind of file?")
+    return ArtefactError(f"{what} is no ONNX model: {first_line(error)}", hint="is it truncated, or another kind of file?")

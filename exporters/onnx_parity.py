@@ -141,5 +141,5 @@ def _array(node: ir.Node, index: int) -> NDArray[Any]:
     array = constant_of(value) if value is not None else None
     if array is None:
         what = ("input", "scale", "zero point")[index]
-        raise ArtefactError(f"{title(node)} has no constant {what}", mend=f"write the {what} as an initialiser")
+        raise ArtefactError(f"{title(node)} has no constant {what}", hint=f"write the {what} as an initialiser")
     return array if array.dtype == np.float32 else array.astype(np.int32)

@@ -49,7 +49,7 @@ def to_opset(model: ir.Model, opset: int) -> ir.Model:
     from onnx import helper
 
     if opset < OLDEST:
-        raise ArtefactError(f"opset {opset} has no scales by channel", mend=f"write {OLDEST} or newer")
+        raise ArtefactError(f"opset {opset} has no scales by channel", hint=f"write {OLDEST} or newer")
     scene = _Scene(GraphEditor(model.graph), Shapes(model.clone()), written, opset)
     for node in list(model.graph):
         if node.domain in ("", "ai.onnx"):
@@ -102,7 +102,7 @@ def _says_nothing(node: ir.Node, name: str) -> bool:
 
 def _no_form(node: ir.Node, opset: int, why: str) -> ArtefactError:
     return ArtefactError(
-        f"{node.op_type} {title(node)!r} has no exact form in ONNX opset {opset}: {why}", mend="export for a runtime that reads a newer one"
+        f"{node.op_type} {title(node)!r} has no exact form in ONNX opset {opset}: {why}", hint="export for a runtime that reads a newer one"
     )
 
 

@@ -113,5 +113,5 @@ def _shift(graph: ir.Graph, dequantizers: list[ir.Node], dtype: ir.DataType, shi
 def _constant(value: ir.Value | None) -> NDArray[np.generic]:
     numbers = None if value is None else constant_of(value)
     if numbers is None:
-        raise ArtefactError("a DequantizeLinear of stored weights has no constant zero point", mend="write it as an initialiser")
+        raise ArtefactError("a DequantizeLinear of stored weights has no constant zero point", hint="write it as an initialiser")
     return numbers

@@ -45,7 +45,7 @@ def zero_of(value: ir.Value | None) -> int:
         ArtefactError: it is left out, or computed.
     """
     if value is None or value.const_value is None:
-        raise ArtefactError("a DequantizeLinear has no constant zero point", mend="write it as an initialiser")
+        raise ArtefactError("a DequantizeLinear has no constant zero point", hint="write it as an initialiser")
     return int(value.const_value.numpy())
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-_MEND = "it is damaged, or the tool that wrote it is at fault; write it again from its source"
+_HINT = "it is damaged, or the tool that wrote it is at fault; write it again from its source"
 _MOST = 2**31 - 1  # of a version, and of the elements of a tensor
 _LONGEST = 200  # characters of a foreign text in a message
 
@@ -37,7 +37,7 @@ def check_graph(proto: onnx.ModelProto, what: str) -> None:
             beyond what any runtime allocates; names the node.
     """
     for problem in _problems(proto):
-        raise ArtefactError(f"{what} is no ONNX model: {problem}", mend=_MEND)
+        raise ArtefactError(f"{what} is no ONNX model: {problem}", hint=_HINT)
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def blaming(model: ir.Model) -> Iterator[None]:
         problem = _refusal(model)
         if problem is None:
             raise
-        raise ArtefactError(f"the model contradicts itself: {problem}", mend=_MEND) from error
+        raise ArtefactError(f"the model contradicts itself: {problem}", hint=_HINT) from error
 
 
 def _refusal(model: ir.Model) -> str | None:

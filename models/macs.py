@@ -50,7 +50,7 @@ def count_macs(module: nn.Module, input_shape: tuple[int, ...]) -> Mapping[str, 
         with torch.no_grad():
             network(torch.empty(1, *input_shape, device="meta"))
     except RuntimeError as error:
-        raise UsageError(f"the network cannot take an input of {input_shape}: {error}", mend="give channels, height and width") from error
+        raise UsageError(f"the network cannot take an input of {input_shape}: {error}", hint="give channels, height and width") from error
     return macs
 
 

@@ -61,7 +61,7 @@ def _check_names(wanted: set[str], found: set[str], path: Path) -> None:
             few = ", ".join(sorted(names)[:3])
             raise ArtefactError(
                 f"{path} does not fit the network: it {what} {few}{', …' if len(names) > 3 else ''} ({len(names)} in all)",
-                mend="choose the network that the file was saved from",
+                hint="choose the network that the file was saved from",
             )
 
 
@@ -70,7 +70,7 @@ def _check_content(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, N
         array = arrays[name]
         if array.shape != shape:
             raise ArtefactError(
-                f"{path}: {name} has the shape {array.shape}, not {shape}", mend="choose the network that the file was saved from"
+                f"{path}: {name} has the shape {array.shape}, not {shape}", hint="choose the network that the file was saved from"
             )
         if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ArtefactError(f"{path}: {name} holds values that are no finite floats", mend="save the file again")
+            raise ArtefactError(f"{path}: {name} holds values that are no finite floats", hint="save the file again")

@@ -60,11 +60,11 @@ def build(name: str, *, classes: int, in_channels: int = 3, image_size: tuple[in
     """
     entry = describe(name)
     if classes < 1 or in_channels < 1:
-        raise UsageError(f"{name} cannot have {classes} classes and {in_channels} input channels", mend="give 1 or more of each")
+        raise UsageError(f"{name} cannot have {classes} classes and {in_channels} input channels", hint="give 1 or more of each")
     if image_size is not None and min(image_size) < entry.least_size:
         raise UsageError(
             f"{name} cannot take images of {image_size[0]} x {image_size[1]} pixels",
-            mend=f"use images of at least {entry.least_size} pixels a side, or another network",
+            hint=f"use images of at least {entry.least_size} pixels a side, or another network",
         )
     module, _, function = entry.factory.partition(":")
     size = {"image_size": image_size or _DEFAULT_SIZE} if entry.sized else {}

@@ -32,7 +32,7 @@ LAUNCHERS: Mapping[str, type[Any] | None] = {
 _LIMITS = ("open_seconds", "run_seconds", "memory_mb")
 _OWN = ("launcher", "engine", "options", "summary", "requirements", *_LIMITS)
 _FILES = ("config",)  # options of engines that are files of this machine
-_MEND = "docs/reference/targets.md lists what may stand there"
+_HINT = "docs/reference/targets.md lists what may stand there"
 
 
 class Table:
@@ -67,9 +67,9 @@ class Table:
         self._refuse_others(_LIMITS)
         return replace(target, limits=self._limits(target.limits))
 
-    def wrong(self, what: str, mend: str = _MEND) -> UsageError:
+    def wrong(self, what: str, hint: str = _HINT) -> UsageError:
         """The error that names this table."""
-        return UsageError(f"{self.path}: {self.name} {what}", mend=mend)
+        return UsageError(f"{self.path}: {self.name} {what}", hint=hint)
 
     def _refuse_others(self, known: tuple[str, ...]) -> None:
         strangers = sorted(set(self.content) - set(known))
@@ -127,8 +127,8 @@ class Table:
     def _refuse_options(self, options: Mapping[str, Any], known: Iterable[str]) -> None:
         strangers = sorted(set(options) - set(known))
         if strangers:
-            mend = f"known: {', '.join(known)}" if known else "leave it out; this engine has no options"
-            raise self.wrong(f"has the option {strangers[0]!r}, which its engine does not know", mend)
+            hint = f"known: {', '.join(known)}" if known else "leave it out; this engine has no options"
+            raise self.wrong(f"has the option {strangers[0]!r}, which its engine does not know", hint)
 
     def _refuse_values(self, options: Mapping[str, Any], choices: Mapping[str, tuple[object, ...]]) -> None:
         for key, value in options.items():
@@ -151,7 +151,7 @@ class Table:
             if field.name in self.content:
                 given[field.name] = self._converted(field.name, str(field.type))
             elif field.default is MISSING:
-                raise self.wrong(f"lacks the key {field.name!r}", f"a launcher of this kind needs it; {_MEND}")
+                raise self.wrong(f"lacks the key {field.name!r}", f"a launcher of this kind needs it; {_HINT}")
         launcher: Launcher = kind(**given)
         return launcher
 

@@ -32,7 +32,7 @@ def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
     """
     batch = np.asarray(batch, np.float32)
     if batch.ndim == 0 or len(batch) == 0:
-        raise ArtefactError("the batch holds no samples", mend="give at least one")
+        raise ArtefactError("the batch holds no samples", hint="give at least one")
     sample = batch.shape[1:]
     in_both = spec.channels_last and len(sample) == 3 and len(set(sample)) == 1
     if sample == spec.shape and not in_both:
@@ -41,7 +41,7 @@ def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
         return batch.transpose(0, 2, 3, 1)
     raise ArtefactError(
         f"the model wants samples of shape {spec.shape} at its input {spec.name!r}, the data gives {sample}",
-        mend="use the data set that the model was made for, or resize the samples",
+        hint="use the data set that the model was made for, or resize the samples",
     )
 
 
@@ -56,7 +56,7 @@ def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
         return values
     if np.isnan(values).any():
         raise ArtefactError(
-            "the batch holds NaN, which no integer input can take", mend="look for the NaN in the data or its normalisation"
+            "the batch holds NaN, which no integer input can take", hint="look for the NaN in the data or its normalisation"
         )
     return spec.params.quantize(values)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 _QUANTIZED = {"UINT8", "INT8", "INT16"}
-_MEND = "export it again; it is truncated or damaged"
+_HINT = "export it again; it is truncated or damaged"
 BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)  # what reading out of bounds raises
 
 
@@ -44,9 +44,9 @@ def check_model(content: bytes, path: Path) -> None:
     try:
         problem = next(_problems(schema, content), None)
     except BROKEN as error:
-        raise ArtefactError(f"{path} is no whole TFLite model: {type(error).__name__} while reading its tables", mend=_MEND) from error
+        raise ArtefactError(f"{path} is no whole TFLite model: {type(error).__name__} while reading its tables", hint=_HINT) from error
     if problem is not None:
-        raise ArtefactError(f"{path} is no sound TFLite model: {problem}", mend=_MEND)
+        raise ArtefactError(f"{path} is no sound TFLite model: {problem}", hint=_HINT)
 
 
 def axes_in(content: bytes) -> dict[str, tuple[int, ...]]:

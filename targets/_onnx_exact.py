@@ -66,7 +66,7 @@ def _widen(graph: ir.Graph, node: ir.Node, weights: int, zero_point: int) -> Non
         raise TargetError(
             f"{node.op_type} {title(node)!r} multiplies uint8 by int8 numbers that are computed at run time, which is not exact on "
             "processors without integer dot products",
-            mend="quantise that operand to uint8, or run the file on ort-cpu, which computes as the processor does",
+            hint="quantise that operand to uint8, or run the file on ort-cpu, which computes as the processor does",
         )
     if zero_point >= len(node.inputs):
         node.resize_inputs(zero_point + 1)

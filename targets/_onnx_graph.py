@@ -52,7 +52,7 @@ def load(artefact: Path) -> onnx.ModelProto:
         return onnx.load(artefact)
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         what = str(error).strip().split("\n", 1)[0]
-        raise ArtefactError(f"{artefact} cannot be read as ONNX: {what}", mend="export it again; it may be truncated") from error
+        raise ArtefactError(f"{artefact} cannot be read as ONNX: {what}", hint="export it again; it may be truncated") from error
 
 
 def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -84,7 +84,7 @@ def only_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
         raise ArtefactError(
-            f"the graph has {len(inputs)} inputs ({names}), and edgeq runs models with exactly one", mend="make the others constants"
+            f"the graph has {len(inputs)} inputs ({names}), and edgeq runs models with exactly one", hint="make the others constants"
         )
     entrance: onnx.ValueInfoProto = inputs[0]
     return entrance
@@ -99,13 +99,13 @@ def sample_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     dims = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
     if not dims or dims[0] not in (1, None):
         raise ArtefactError(
-            f"the input {value.name!r} has the shape {dims}, not a batch of one or of any size", mend="export with batch 1 or a free batch"
+            f"the input {value.name!r} has the shape {dims}, not a batch of one or of any size", hint="export with batch 1 or a free batch"
         )
     free = [d for d in dims[1:] if d is None]
     if free:
         raise ArtefactError(
             f"the input {value.name!r} has the shape {dims}, free beyond the batch",
-            mend="fix it: python -m onnxruntime.tools.make_dynamic_shape_fixed",
+            hint="fix it: python -m onnxruntime.tools.make_dynamic_shape_fixed",
         )
     return tuple(d for d in dims[1:] if d is not None)
 

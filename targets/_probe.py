@@ -42,7 +42,7 @@ def find(runtimes: Sequence[Runtime]) -> tuple[Runtime, ModuleType]:
             return runtime, import_module(runtime.module)
         except Exception as error:  # noqa: BLE001  a broken native library raises anything at import
             first = first or f"{runtime.module} cannot be imported: {error}"
-    raise TargetError(first, mend=f"pip install {runtimes[0].distribution}")
+    raise TargetError(first, hint=f"pip install {runtimes[0].distribution}")
 
 
 def installed(runtime: Runtime) -> str:
@@ -58,7 +58,7 @@ def probe(runtimes: Sequence[Runtime]) -> Availability:
     try:
         runtime, _ = find(runtimes)
     except TargetError as error:
-        return Availability(usable=False, why_not=error.what, mend=error.mend)
+        return Availability(usable=False, why_not=error.what, hint=error.hint)
     return Availability(usable=True, versions={runtime.distribution: installed(runtime)})
 
 
@@ -72,5 +72,5 @@ def require_format(artefact: Path, capabilities: Capabilities) -> None:
     if found not in capabilities.formats:
         wanted = ", ".join(sorted(capabilities.formats))
         raise ArtefactError(
-            f"{artefact} is in the format {found}, and this target opens {wanted}", mend="edgeq export writes the other formats"
+            f"{artefact} is in the format {found}, and this target opens {wanted}", hint="edgeq export writes the other formats"
         )

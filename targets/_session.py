@@ -33,7 +33,7 @@ class SampleSession(ABC):
         input: the one input.
         output: the first output.
         facts: what really runs.
-        unreadable: why :meth:`tensors` cannot answer, and the mend; None when it can.
+        unreadable: why :meth:`tensors` cannot answer, and the hint; None when it can.
         grids: the grid of each readable quantised tensor, by name.
     """
 
@@ -75,8 +75,8 @@ class SampleSession(ABC):
     def tensors(self, batch: NDArray[np.float32]) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
         """Every readable tensor for a batch; see :meth:`edgeq.target.Session.tensors`."""
         if self.unreadable is not None:
-            what, mend = self.unreadable
-            raise TargetError(what, mend=mend)
+            what, hint = self.unreadable
+            raise TargetError(what, hint=hint)
         seen = [self.inspect(sample[None]) for sample in enter(batch, self.input)]
         return {name: self._with_grid(name, join([one[name] for one in seen])) for name in seen[0]}
 
@@ -92,7 +92,7 @@ class SampleSession(ABC):
             ArtefactError: the batch does not fit, or holds more than one sample.
         """
         if len(batch) != 1:
-            raise ArtefactError(f"latency is taken one sample at a time, and the batch holds {len(batch)}", mend="give a batch of one")
+            raise ArtefactError(f"latency is taken one sample at a time, and the batch holds {len(batch)}", hint="give a batch of one")
         self.set_sample(enter(batch, self.input))
 
     def __enter__(self) -> Self:

@@ -52,7 +52,7 @@ class Arm64Target(WorkerTarget):
         try:
             self.place()
         except TargetError as error:
-            return Availability(usable=False, why_not=error.what, mend=error.mend)
+            return Availability(usable=False, why_not=error.what, hint=error.hint)
         return Availability(usable=True, versions=arm64.versions(self.requirements))
 
     def faults(self) -> Sequence[str]:
@@ -92,7 +92,7 @@ class Arm64Target(WorkerTarget):
         try:
             return arm64.place(self.requirements, self.cpu)
         except TargetError as error:
-            raise TargetError(error.what, mend=f"edgeq targets setup {self.name.partition(':')[0]}") from error
+            raise TargetError(error.what, hint=f"edgeq targets setup {self.name.partition(':')[0]}") from error
 
 
 ort = Arm64Target(

@@ -32,7 +32,7 @@ def files() -> list[Path]:
     named = os.environ.get(VARIABLE)
     if named:
         if not Path(named).is_file():
-            raise UsageError(f"{VARIABLE} names {named}, and no file is there", mend="correct or unset it")
+            raise UsageError(f"{VARIABLE} names {named}, and no file is there", hint="correct or unset it")
         return [Path(named)]
     config = os.environ.get("XDG_CONFIG_HOME")
     places = (Path(config) if config else Path.home() / ".config") / "edgeq", Path.cwd()
@@ -81,9 +81,9 @@ source = Boards()
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} has more than {MAX_BYTES} bytes", mend="is it the right file?")
+            raise UsageError(f"{path} has more than {MAX_BYTES} bytes", hint="is it the right file?")
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", mend="check its permissions") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is no TOML: {error}", mend="correct it there") from error
+        raise UsageError(f"{path} is no TOML: {error}", hint="correct it there") from error

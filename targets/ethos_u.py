@@ -69,7 +69,7 @@ class EthosUTarget(WorkerTarget):
         if size not in self.sizes or len(settings) > len(_SETTINGS):
             raise UsageError(
                 f"{kind!r} is no setting of {self.name}",
-                mend=f"write MACS[,SYSTEM_CONFIG[,MEMORY_MODE]] with one of {', '.join(self.sizes)} MACs a cycle",
+                hint=f"write MACS[,SYSTEM_CONFIG[,MEMORY_MODE]] with one of {', '.join(self.sizes)} MACs a cycle",
             )
         series = str(self.options["accelerator"]).rpartition("-")[0]
         chosen = {name: setting or None for name, setting in zip(_SETTINGS, settings, strict=False)}
@@ -124,7 +124,7 @@ class EthosUTarget(WorkerTarget):
         if len(compiled.left) == len(graph.operators):
             raise TargetError(
                 f"Vela puts no operator of {artefact} on the NPU: {next(iter(compiled.left.values()), 'there are none')}",
-                mend="export it in integers: edgeq export --to tflite",
+                hint="export it in integers: edgeq export --to tflite",
             )
         return compiled
 
@@ -183,12 +183,12 @@ class EthosUSession(SampleSession):
 def _explained(error: TargetError, graph: FileGraph) -> UsageError | TargetError:
     """What to do about a failure of Vela's."""
     if any(words in error.what for words in _WRONG_SETTING):
-        return UsageError(error.what, mend="name an accelerator, a system configuration and a memory mode that Vela knows")
+        return UsageError(error.what, hint="name an accelerator, a system configuration and a memory mode that Vela knows")
     tensors = (tensor for operator in graph.operators for tensor in operator.inputs if tensor is not None)
     if any(tensor.kind == "INT4" for tensor in tensors):
         return TargetError(
             f"{error.what}; the file stores weights in int4",
-            mend="edgeq export --weights int8 stores the same integers in whole bytes, which Vela packs itself",
+            hint="edgeq export --weights int8 stores the same integers in whole bytes, which Vela packs itself",
         )
     return error
 
@@ -197,7 +197,7 @@ def _text(config: Path) -> str:
     try:
         return config.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the Vela configuration file {config} cannot be read: {error}", mend="check the option config") from error
+        raise UsageError(f"the Vela configuration file {config} cannot be read: {error}", hint="check the option config") from error
 
 
 def _target(series: str, *sizes: str, default: str) -> EthosUTarget:

@@ -62,7 +62,7 @@ class OpenVinoTarget(WorkerTarget):
         graph = ir.from_proto(model).graph
         found = foreign_carrier(graph, self.capabilities.carriers) or shared_pad_grid(graph)
         if found:
-            raise TargetError(f"OpenVINO may compute {artefact.name} wrongly: {found}", mend=f"edgeq export {artefact} --for {self.name}")
+            raise TargetError(f"OpenVINO may compute {artefact.name} wrongly: {found}", hint=f"edgeq export {artefact} --for {self.name}")
         return model
 
 

@@ -90,7 +90,7 @@ class OrtCpu(OrtTarget):
             UsageError: there is none such.
         """
         if kind != _VNNI:
-            raise UsageError(f"the target 'ort-cpu' has no kind {kind!r}", mend=f"name it ort-cpu or ort-cpu:{_VNNI}")
+            raise UsageError(f"the target 'ort-cpu' has no kind {kind!r}", hint=f"name it ort-cpu or ort-cpu:{_VNNI}")
         summary = "ONNX Runtime CPU on x86 with VNNI: int8 weights in every layer"
         own = replace(self.capabilities, summary=summary, dialect=VNNI, saturating_pairs="never", uint8_weight_cost=None)
         return OrtVnni(own, self.optimize)
@@ -103,7 +103,7 @@ class OrtVnni(OrtTarget):
     def probe(self) -> Availability:
         """Whether onnxruntime can be imported and the processor has VNNI."""
         if adds_pairs(machine := fingerprint()):
-            return Availability(usable=False, why_not=f"this processor, {machine.cpu}, has no VNNI", mend="use ort-cpu")
+            return Availability(usable=False, why_not=f"this processor, {machine.cpu}, has no VNNI", hint="use ort-cpu")
         return OrtTarget.probe(self)
 
 
@@ -191,13 +191,13 @@ class _Engine:
             session = ort.InferenceSession(model.SerializeToString(), options, providers=[_PROVIDER], enable_fallback=0)
         except NoKernel as error:
             raise TargetError(
-                f"ONNX Runtime {ort.__version__} has no CPU kernel for {self.artefact}: {_first_line(error)}", mend="choose another target"
+                f"ONNX Runtime {ort.__version__} has no CPU kernel for {self.artefact}: {_first_line(error)}", hint="choose another target"
             ) from error
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-            raise ArtefactError(f"ONNX Runtime cannot load {self.artefact}: {_first_line(error)}", mend="export the model again") from error
+            raise ArtefactError(f"ONNX Runtime cannot load {self.artefact}: {_first_line(error)}", hint="export the model again") from error
         used = session.get_providers()[0]
         if used != _PROVIDER:
-            raise TargetError(f"ONNX Runtime runs {self.artefact} on {used}, not on {_PROVIDER}", mend="install onnxruntime's CPU package")
+            raise TargetError(f"ONNX Runtime runs {self.artefact} on {used}, not on {_PROVIDER}", hint="install onnxruntime's CPU package")
         return session
 
 
@@ -246,7 +246,7 @@ class OrtSession(SampleSession):
             return cast("list[NDArray[np.generic]]", self._session.run(names, self._feed))
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise TargetError(
-                f"ONNX Runtime failed while running: {_first_line(error)}", mend="try ort-cpu-ref, or another version"
+                f"ONNX Runtime failed while running: {_first_line(error)}", hint="try ort-cpu-ref, or another version"
             ) from error
 
     def close(self) -> None:
@@ -307,7 +307,7 @@ def _input_spec(value: onnx.ValueInfoProto, session: onnxruntime.InferenceSessio
     if dtype is None or (dtype != "float32" and params is None):
         raise ArtefactError(
             f"the input {value.name!r} is a {kind} without a scale, and edgeq feeds real numbers",
-            mend="export with a float input, or with a DequantizeLinear behind an integer one",
+            hint="export with a float input, or with a DequantizeLinear behind an integer one",
         )
     return TensorSpec(value.name, sample_shape(value), dtype, None if dtype == "float32" else params)
 
@@ -315,7 +315,7 @@ def _input_spec(value: onnx.ValueInfoProto, session: onnxruntime.InferenceSessio
 def _output_spec(name: str, values: NDArray[Any], view: QdqView) -> TensorSpec:
     if values.ndim == 0 or values.shape[0] != 1:
         raise ArtefactError(
-            f"the output {name!r} has the shape {values.shape} for a batch of one", mend="give the output a batch dimension"
+            f"the output {name!r} has the shape {values.shape} for a batch of one", hint="give the output a batch dimension"
         )
     return TensorSpec(name, values.shape[1:], str(values.dtype), view.output_params(name))
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"), Path("/dev/dxg"))  # the last is Windows' Linux
 _NO_GPU = "there is no NVIDIA GPU on this machine, or its driver is not loaded"
-_MEND = "run it where there is one; a board's table in edgeq-targets.toml names another machine by ssh"
+_HINT = "run it where there is one; a board's table in edgeq-targets.toml names another machine by ssh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class GpuTarget(WorkerTarget):
         """Whether its environment was made, and there is a GPU."""
         found = WorkerTarget.probe(self)
         if found.usable and self.launcher is None and not _driver():
-            return Availability(usable=False, why_not=_NO_GPU, mend=_MEND)
+            return Availability(usable=False, why_not=_NO_GPU, hint=_HINT)
         return found
 
     def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
@@ -42,7 +42,7 @@ class GpuTarget(WorkerTarget):
         require_format(artefact, self.capabilities)
         self.place()
         if self.launcher is None and not _driver():
-            raise TargetError(_NO_GPU, mend=_MEND)
+            raise TargetError(_NO_GPU, hint=_HINT)
         return WorkerTarget.open(self, artefact, threads=threads, intermediates=intermediates)
 
 

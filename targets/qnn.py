@@ -60,15 +60,15 @@ class QnnTarget(WorkerTarget):
         model = in_qdq(load(artefact))
         graph = ir.from_proto(model).graph
         if found := integer_clip(graph):
-            raise TargetError(f"the HTP knows no such operator: {found}", mend=f"edgeq export {artefact} --for {self.name}")
+            raise TargetError(f"the HTP knows no such operator: {found}", hint=f"edgeq export {artefact} --for {self.name}")
         if found := one_sided_clip(graph):
             raise TargetError(
-                f"the HTP would leave out what bounds a tensor: {found}", mend="write it as Relu, or as Max or Min with a constant"
+                f"the HTP would leave out what bounds a tensor: {found}", hint="write it as Relu, or as Max or Min with a constant"
             )
         if found := large_bias(graph, _BIAS_BITS):
             raise TargetError(
                 f"the HTP lets biases of more than {_BIAS_BITS} bits wrap around: {found}",
-                mend="the scale of that layer's weights is far too small: train or calibrate it again",
+                hint="the scale of that layer's weights is far too small: train or calibrate it again",
             )
         return model
 

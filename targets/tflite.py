@@ -162,9 +162,9 @@ def _start(module: Any, content: bytes, artefact: Path, resolver: str, threads: 
             )
             interpreter.allocate_tensors()
     except ValueError as error:
-        raise ArtefactError(f"LiteRT cannot load {artefact}: {_first_line(error)}", mend="export it again; it may be damaged") from error
+        raise ArtefactError(f"LiteRT cannot load {artefact}: {_first_line(error)}", hint="export it again; it may be damaged") from error
     except RuntimeError as error:
-        raise TargetError(f"LiteRT refuses {artefact}: {_first_line(error)}", mend="another kernel set may take it") from error
+        raise TargetError(f"LiteRT refuses {artefact}: {_first_line(error)}", hint="another kernel set may take it") from error
     return interpreter
 
 
@@ -189,7 +189,7 @@ class TfliteSession(SampleSession):
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if len(inputs) != 1 or not outputs:
             raise ArtefactError(
-                f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one", mend="make the others constants"
+                f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one", hint="make the others constants"
             )
         self.input, self.output = _spec(inputs[0], artefact), _spec(outputs[0], artefact, counts=True)
         self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
@@ -213,7 +213,7 @@ class TfliteSession(SampleSession):
         try:
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
-            raise TargetError(f"LiteRT failed while running: {_first_line(error)}", mend="another kernel set may run it") from error
+            raise TargetError(f"LiteRT failed while running: {_first_line(error)}", hint="another kernel set may run it") from error
 
     def get_output(self) -> NDArray[np.generic]:
         """The first output of the last run."""
@@ -239,12 +239,12 @@ def _spec(detail: Mapping[str, Any], artefact: Path, *, counts: bool = False) ->
     shape, kind = tuple(int(d) for d in detail["shape"]), np.dtype(detail["dtype"]).name
     if not shape or shape[0] != 1:
         raise ArtefactError(
-            f"{artefact}: the tensor {detail['name']!r} has the shape {shape}, not a batch of one", mend="export it with batch 1"
+            f"{artefact}: the tensor {detail['name']!r} has the shape {shape}, not a batch of one", hint="export it with batch 1"
         )
     params = _params(detail)
     if kind != "float32" and params is None and not (counts and kind in WHOLE_NUMBERS):
         raise ArtefactError(
-            f"{artefact}: {detail['name']!r} is {kind} without a scale, and edgeq feeds real numbers", mend="export with a scale"
+            f"{artefact}: {detail['name']!r} is {kind} without a scale, and edgeq feeds real numbers", hint="export with a scale"
         )
     return TensorSpec(detail["name"], shape[1:], kind, params)
 
@@ -268,8 +268,8 @@ def _facts(operators: Sequence[Mapping[str, Any]], target: TfliteTarget, artefac
     try:
         told = running(operators, delegate=target.delegate)
     except Refused as error:
-        mend = "use tflite-builtin, the kernels that would run in its place"
-        raise TargetError(f"XNNPACK takes no operator of {artefact}", mend=mend) from error
+        hint = "use tflite-builtin, the kernels that would run in its place"
+        raise TargetError(f"XNNPACK takes no operator of {artefact}", hint=hint) from error
     return {"kernels": target.capabilities.summary, **told}
 
 

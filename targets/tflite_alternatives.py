@@ -33,7 +33,7 @@ class InterpreterTarget(WorkerTarget):
             UsageError: there is none such.
         """
         if kind not in _KERNELS:
-            raise UsageError(f"{self.name} has no kernel set {kind!r}", mend=f"choose one of {', '.join(_KERNELS)}")
+            raise UsageError(f"{self.name} has no kernel set {kind!r}", hint=f"choose one of {', '.join(_KERNELS)}")
         summary = self.capabilities.summary.replace(_KERNELS[str(self.options["kernels"])], _KERNELS[kind])
         capabilities = replace(self.capabilities, summary=summary, intermediates=kind != "xnnpack")
         return replace(self, name=f"{self.name}:{kind}", capabilities=capabilities, options={**self.options, "kernels": kind})

@@ -38,9 +38,9 @@ class TflmTarget(WorkerTarget):
             return WorkerTarget.open(self, artefact, threads=threads, intermediates=intermediates)
         except TargetError as error:
             if "needs an arena" in error.what:
-                raise TargetError(error.what, mend="give it a larger one (tflm:BYTES), or make the model smaller") from error
+                raise TargetError(error.what, hint="give it a larger one (tflm:BYTES), or make the model smaller") from error
             if "ARG_MAX" in error.what and "INT64" in error.what:
-                raise TargetError(error.what, mend="put a Cast to int32 behind the ArgMax, and export it again") from error
+                raise TargetError(error.what, hint="put a Cast to int32 behind the ArgMax, and export it again") from error
             raise
 
     def variants(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class TflmTarget(WorkerTarget):
             UsageError: it is no size.
         """
         if not kind.isdecimal() or not 0 < int(kind) < _MOST:
-            raise UsageError(f"{kind!r} is no size of an arena", mend=f"write the bytes that the device has for it, {self.name}:65536")
+            raise UsageError(f"{kind!r} is no size of an arena", hint=f"write the bytes that the device has for it, {self.name}:65536")
         return replace(self, name=f"{self.name}:{kind}", options={**self.options, "arena_bytes": int(kind)})
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:

@@ -96,7 +96,7 @@ class TorchSession(SampleSession):
         values = self.get_output()
         if values.ndim == 0 or values.shape[0] != 1:
             raise ArtefactError(
-                f"the network's output has the shape {values.shape} for a batch of one", mend="give the output a batch dimension"
+                f"the network's output has the shape {values.shape} for a batch of one", hint="give the output a batch dimension"
             )
         self.output = TensorSpec("output", values.shape[1:], "float32")
 
@@ -133,7 +133,7 @@ class TorchSession(SampleSession):
                 yield
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             what = str(error).strip().split("\n", 1)[0]
-            raise TargetError(f"the network failed in PyTorch: {what}", mend="does it fit the checkpoint's input shape?") from error
+            raise TargetError(f"the network failed in PyTorch: {what}", hint="does it fit the checkpoint's input shape?") from error
         finally:
             torch.set_num_threads(before)
 
@@ -197,7 +197,7 @@ def _trace(module: torch.nn.Module) -> torch.fx.GraphModule:
     except Exception as error:  # tracing runs the network's own code
         what = str(error).strip().split("\n", 1)[0]
         raise TargetError(
-            f"the network cannot be traced, so its tensors have no names: {what}", mend="keep control flow out of forward"
+            f"the network cannot be traced, so its tensors have no names: {what}", hint="keep control flow out of forward"
         ) from error
 
 

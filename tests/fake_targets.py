@@ -58,7 +58,7 @@ class FakeSession:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         if batch.shape[1:] != (1, 1, 2):
-            raise ArtefactError(f"samples of shape {batch.shape[1:]} do not fit", mend="use fake data")
+            raise ArtefactError(f"samples of shape {batch.shape[1:]} do not fit", hint="use fake data")
         self.largest_batch = max(self.largest_batch, len(batch))
         pixels = np.rint(batch.reshape(-1, 2)).astype(int)
         answers = np.where(pixels[:, 1] < self.wrong, pixels[:, 0] + 1, pixels[:, 0]) % CLASSES
@@ -105,7 +105,7 @@ class FakeTarget:
     def probe(self) -> Availability:
         if self.usable:
             return Availability(usable=True, versions={"fake": "1"})
-        return Availability(usable=False, why_not="no runtime", mend="install one")
+        return Availability(usable=False, why_not="no runtime", hint="install one")
 
     def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> FakeSession:
         self.open_sessions += 1

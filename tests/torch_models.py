@@ -77,7 +77,7 @@ def loader(build: Callable[[bool], nn.Module], shape: tuple[int, ...] = SHAPE) -
 
     def load(path: Path, *, rounding: bool = True) -> LoadedModel:
         if path.read_bytes() != checkpoint_content():
-            raise ArtefactError(f"{path} is no whole checkpoint", mend="train again")
+            raise ArtefactError(f"{path} is no whole checkpoint", hint="train again")
         return LoadedModel(build(rounding).eval(), shape, quantized=True, metadata={})
 
     return load

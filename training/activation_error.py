@@ -57,10 +57,10 @@ def activation_error(model: nn.Module, batches: Iterable[tuple[NDArray[np.float3
         UsageError: the network carries no quantisers or has no blocks, or there is no sample.
     """
     if not isinstance(model, fx.GraphModule):
-        raise UsageError("a network without quantisers rounds no activations", mend="measure a quantised one")
+        raise UsageError("a network without quantisers rounds no activations", hint="measure a quantised one")
     outputs = block_outputs(model)
     if not outputs:
-        raise UsageError("the network has no residual blocks", mend="compare its layers with edgeq compare")
+        raise UsageError("the network has no residual blocks", hint="compare its layers with edgeq compare")
     meters = {node.name: DriftMeter(node.name, depth) for depth, node in enumerate(outputs)}
     right = seen = 0
     try:
@@ -70,7 +70,7 @@ def activation_error(model: nn.Module, batches: Iterable[tuple[NDArray[np.float3
     finally:
         set_rounding(model, weights=True, activations=True)
     if not seen:
-        raise UsageError("there is no sample to measure the network on", mend="give at least one")
+        raise UsageError("there is no sample to measure the network on", hint="give at least one")
     blocks = tuple(meter.result() for meter in meters.values())
     mse = pooled_mse(blocks)
     return ActivationError(mse, mse**0.5, blocks, right / seen, seen)

@@ -33,7 +33,7 @@ def together(processes: int) -> Iterator[None]:
     if processes not in (1, found):
         raise UsageError(
             f"together({processes}) is asked for, and torch.distributed has {found}",
-            mend="call torch.distributed.init_process_group before, and give its get_world_size()",
+            hint="call torch.distributed.init_process_group before, and give its get_world_size()",
         )
     before, _processes = _processes, processes
     try:

@@ -117,7 +117,7 @@ def read_file(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         tensors = safetensors.torch.load(content)
     except (struct.error, ValueError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
-        raise ArtefactError(f"{path} is no checkpoint: {error}", mend="is it truncated, or another kind of file?") from error
+        raise ArtefactError(f"{path} is no checkpoint: {error}", hint="is it truncated, or another kind of file?") from error
     try:
         return json.loads(metadata["edgeq"]), tensors
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -135,10 +135,10 @@ def read(path: Path) -> Checkpoint:
         if about["format"] != FORMAT:
             if about["format"] == GRAPH_FORMAT:
                 raise ArtefactError(
-                    f"{path} holds a graph network, which has no images to read", mend="edgeq export writes it as ONNX or TFLite"
+                    f"{path} holds a graph network, which has no images to read", hint="edgeq export writes it as ONNX or TFLite"
                 )
             raise ArtefactError(
-                f"{path} has the format {about['format']!r}", mend=f"this edgeq reads {FORMAT}; use the edgeq that wrote it"
+                f"{path} has the format {about['format']!r}", hint=f"this edgeq reads {FORMAT}; use the edgeq that wrote it"
             )
         recipe, shape = Recipe.from_dict(complete_older(about["recipe"])), _sizes(about["input_shape"])
         return Checkpoint(recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"])
@@ -156,7 +156,7 @@ def refusing_others(path: Path) -> Iterator[None]:
     except ArtefactError:
         raise
     except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
-        raise ArtefactError(f"{path} is a safetensors file, but no checkpoint of edgeq", mend="name one that edgeq train wrote") from error
+        raise ArtefactError(f"{path} is a safetensors file, but no checkpoint of edgeq", hint="name one that edgeq train wrote") from error
 
 
 def _sizes(found: list[int]) -> tuple[int, ...]:
@@ -175,7 +175,7 @@ def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> n
         model = build_own(recipe.model, input_shape, classes)
         return model if recipe.scheme is None else quantize(model, recipe.scheme, torch.zeros(1, *input_shape))
     if zoo.describe(recipe.model).reads != "images":
-        raise UsageError(f"{recipe.model} reads a graph, and {recipe.data} holds images", mend="choose a network that reads images")
+        raise UsageError(f"{recipe.model} reads a graph, and {recipe.data} holds images", hint="choose a network that reads images")
     height, width = input_shape[1:]
     model = zoo.build(recipe.model, classes=classes, in_channels=input_shape[0], image_size=(height, width))
     return model if recipe.scheme is None else quantize(model, recipe.scheme)
@@ -201,9 +201,9 @@ def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], name:
     wanted = model_state(model)
     odd = sorted(wanted.keys() ^ found.keys()) or [key for key in wanted if wanted[key].shape != found[key].shape]
     if odd:
-        raise ArtefactError(f"{path} does not fit {name}: {odd[0]!r} differs", mend="was it written by another version of edgeq?")
+        raise ArtefactError(f"{path} does not fit {name}: {odd[0]!r} differs", hint="was it written by another version of edgeq?")
     if broken := not_finite(found):
-        raise ArtefactError(f"{path} is damaged: {broken[0]!r} holds NaN or infinity", mend="take another copy of it, or train it again")
+        raise ArtefactError(f"{path} is damaged: {broken[0]!r} holds NaN or infinity", hint="take another copy of it, or train it again")
     with torch.no_grad():
         for key, tensor in wanted.items():
             tensor.copy_(found[key])

@@ -1,4 +1,4 @@
-"""Checks of fields that come from a file or a flag, with a message that names the field and the mend."""
+"""Checks of fields that come from a file or a flag, with a message that names the field and the hint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_text(name: str, value: object) -> None:
         UsageError: it is none.
     """
     if not isinstance(value, str):
-        raise UsageError(f"{name} is {value!r}", mend="give its name in quotes")
+        raise UsageError(f"{name} is {value!r}", hint="give its name in quotes")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -36,7 +36,7 @@ def check_flag(name: str, value: object) -> None:
         UsageError: it is neither.
     """
     if type(value) is not bool:
-        raise UsageError(f"{name} is {value!r}", mend="choose true or false")
+        raise UsageError(f"{name} is {value!r}", hint="choose true or false")
 
 
 def check_count(name: str, value: object, least: int) -> None:
@@ -46,7 +46,7 @@ def check_count(name: str, value: object, least: int) -> None:
         UsageError: it is none.
     """
     if type(value) is not int or value < least:
-        raise UsageError(f"{name} is {value!r}", mend=f"choose a whole number, at least {least}")
+        raise UsageError(f"{name} is {value!r}", hint=f"choose a whole number, at least {least}")
 
 
 def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf) -> None:
@@ -56,10 +56,10 @@ def check_number(name: str, value: object, least: float = -math.inf, most: float
         UsageError: it is none.
     """
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise UsageError(f"{name} is {value!r}", mend="give a number, without quotes")
+        raise UsageError(f"{name} is {value!r}", hint="give a number, without quotes")
     if not least <= value <= most:
         limits = [f"at least {least}"] * (least > -math.inf) + [f"at most {most}"] * (most < math.inf)
-        raise UsageError(f"{name} is {value}", mend=f"choose {' and '.join(limits)}")
+        raise UsageError(f"{name} is {value}", hint=f"choose {' and '.join(limits)}")
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:
@@ -69,7 +69,7 @@ def check_choice(name: str, value: object, choices: Any) -> None:
         UsageError: it is none.
     """
     if value not in get_args(choices):
-        raise UsageError(f"{name} is {value!r}", mend=f"choose {' or '.join(get_args(choices))}")
+        raise UsageError(f"{name} is {value!r}", hint=f"choose {' or '.join(get_args(choices))}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_bytes(path, "recipe", limit=1 << 20).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ArtefactError(f"{path} is no TOML file: {error}", mend="mend the line it names") from error
+        raise ArtefactError(f"{path} is no TOML file: {error}", hint="fix the line it names") from error
 
 
 def read_record(kind: type[Record], content: object, what: str) -> Record:
@@ -92,13 +92,13 @@ def read_record(kind: type[Record], content: object, what: str) -> Record:
     """
     known = [field.name for field in fields(kind)]
     if not isinstance(content, dict):
-        raise UsageError(f"{what} is {content!r}", mend=f"give a table of {', '.join(known)}")
+        raise UsageError(f"{what} is {content!r}", hint=f"give a table of {', '.join(known)}")
     if unknown := set(content) - set(known):
-        raise UsageError(f"{what} has no field {', '.join(sorted(unknown))}", mend=f"use {', '.join(known)}")
+        raise UsageError(f"{what} has no field {', '.join(sorted(unknown))}", hint=f"use {', '.join(known)}")
     try:
         return kind(**as_tuples(content))
     except TypeError as error:
-        raise UsageError(f"{what} cannot be used: {error}", mend=f"give it {', '.join(known)}, numbers as numbers") from error
+        raise UsageError(f"{what} cannot be used: {error}", hint=f"give it {', '.join(known)}, numbers as numbers") from error
 
 
 def as_tuples(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Consistent(nn.Module):
         super().__init__()
         outputs = block_outputs(model) if isinstance(model, fx.GraphModule) else []
         if not outputs or not isinstance(model, fx.GraphModule):
-            raise UsageError("consistency compares the outputs of residual blocks, and the network has none", mend="leave it out")
+            raise UsageError("consistency compares the outputs of residual blocks, and the network has none", hint="leave it out")
         self.model = model
         self.names = [node.name for node in outputs]
 

@@ -94,7 +94,7 @@ def warn_of_change(
             FunctionChanged(
                 f"the scheme changes what this network computes: {when}, its answers to the example are {_shown(change)} off (root mean "
                 f"square, over that of the answers), because of {' and '.join(f'{name}={getattr(scheme, name)!r}' for name in fields)}",
-                mend=f"to keep what is trained, {' and '.join(fields.values())}, which leaves {_shown(left)}; from scratch, let it be",
+                hint=f"to keep what is trained, {' and '.join(fields.values())}, which leaves {_shown(left)}; from scratch, let it be",
             ),
             stacklevel=stacklevel,
         )

@@ -91,17 +91,17 @@ class QuantLayer(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            raise UsageError(f"a {type(layer).__name__} cannot be quantised", mend="quantise Conv2d, ConvTranspose2d and Linear layers")
+            raise UsageError(f"a {type(layer).__name__} cannot be quantised", hint="quantise Conv2d, ConvTranspose2d and Linear layers")
         if isinstance(layer, nn.ConvTranspose2d) and (layer.stride != (1, 1) or any(layer.output_padding)):
-            raise UsageError("a transposed convolution with stride or output padding cannot be quantised", mend="use stride 1")
+            raise UsageError("a transposed convolution with stride or output padding cannot be quantised", hint="use stride 1")
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (isinstance(layer.padding, str) or layer.padding_mode != "zeros"):
             raise UsageError(
-                "a convolution with padding given in words or not of zeros cannot be quantised", mend="give zero padding in numbers"
+                "a convolution with padding given in words or not of zeros cannot be quantised", hint="give zero padding in numbers"
             )
         if bn is not None and bn.running_var is None:
-            raise UsageError("a BatchNorm without running statistics cannot be folded", mend="use track_running_stats=True")
+            raise UsageError("a BatchNorm without running statistics cannot be folded", hint="use track_running_stats=True")
         if quantizer.clip.axis not in (None, output_axis(layer)):
-            raise UsageError("a step for each input channel has no integer form", mend="quantise this layer's weights per tensor")
+            raise UsageError("a step for each input channel has no integer form", hint="quantise this layer's weights per tensor")
         self.layer = layer
         self.bn = bn
         self.quantizer = quantizer
@@ -148,7 +148,7 @@ class QuantLayer(nn.Module):
 
     def _norm(self) -> nn.BatchNorm2d:
         if not isinstance(self.bn, nn.BatchNorm2d):
-            raise EdgeqError("a step without BatchNorm behind K cannot be certified", mend="put one there")
+            raise EdgeqError("a step without BatchNorm behind K cannot be certified", hint="put one there")
         return self.bn
 
     @torch.no_grad()
@@ -239,7 +239,7 @@ class QuantLayer(nn.Module):
             return _Folded(integers * sign, *_range(encoded, sign), step * abs(self.gain), None, None)
         factor, shift = self._affine()
         if not self._source:
-            raise EdgeqError("a quantised layer with a bias does not know its input's grid", mend="call read_from with its quantiser")
+            raise EdgeqError("a quantised layer with a bias does not know its input's grid", hint="call read_from with its quantiser")
         source_step = self._source[0].step
         scale = (step.double() * factor.abs()).float()
         # A channel that BatchNorm has all but switched off has a step so small that its bias overflows int32. Its step
@@ -270,11 +270,11 @@ class QuantLayer(nn.Module):
     def integer_weights(self) -> IntegerWeights:
         """The integers and grids that evaluation uses, for an exporter."""
         if self.quantizer.clip.bits > 8:
-            raise EdgeqError("weights are still above 8 bits", mend="set the target widths before export")
+            raise EdgeqError("weights are still above 8 bits", hint="set the target widths before export")
         folded = self._fold()
         if folded.low < -128 or folded.high > 127:
             what = f"weights from {folded.low} to {folded.high} do not fit int8"
-            raise UsageError(what, mend="train them with fewer bits, or with a quantiser that leaves out the lowest integer")
+            raise UsageError(what, hint="train them with fewer bits, or with a quantiser that leaves out the lowest integer")
         axis = 0 if folded.scale.ndim else None
         params = QuantParams.of(folded.scale.numpy(), 0, "int8", folded.low, folded.high, axis)
         bias = bias_params = None

@@ -169,7 +169,7 @@ class _Run:
             except Stopped:
                 self._save()
                 where = self._where(self.state.step) if self.state.epoch < self.recipe.epochs else "its test"
-                raise Interrupted(f"training stopped in {where}; it is saved", mend=going_on(resume=resume, overwrite=overwrite)) from None
+                raise Interrupted(f"training stopped in {where}; it is saved", hint=going_on(resume=resume, overwrite=overwrite)) from None
 
     def _epoch(self) -> None:
         state, recipe = self.state, self.recipe
@@ -299,9 +299,9 @@ class _Run:
         saved = checkpoints.read(path)
         run_folder.check_recipe(path, saved.recipe, self.recipe)
         if not saved.progress:
-            raise ArtefactError(f"{path} cannot be gone on from: it is no running state", mend="name the folder of a training run")
+            raise ArtefactError(f"{path} cannot be gone on from: it is no running state", hint="name the folder of a training run")
         if (saved.input_shape, saved.classes) != (self.source.shape, self.source.classes):
-            raise UsageError(f"{path} was trained on other data than {self.source.name} is now", mend="resume with the same data")
+            raise UsageError(f"{path} was trained on other data than {self.source.name} is now", hint="resume with the same data")
         checkpoints.restore(self.model, saved, path)
         optimizers.restore(self.optimizer, self.parameters, below(checkpoints.OPTIMIZER, saved.tensors))
         if self.average is not None:
@@ -316,11 +316,11 @@ def _steps(recipe: Recipe, source: DataSource, processes: int) -> int:
     steps = whole + (rest >= max(2, processes))
     if steps < 1 or recipe.batch_size < processes or not len(source.validation) or not len(source.test):
         raise UsageError(
-            f"{source.name} has too few samples for batches of {recipe.batch_size}", mend="use more data or a smaller --batch-size"
+            f"{source.name} has too few samples for batches of {recipe.batch_size}", hint="use more data or a smaller --batch-size"
         )
     shapes = {part.images.shape[1:] for part in (source.train, source.validation, source.test)}
     if len(shapes) != 1:
         raise ArtefactError(
-            f"{source.name} has images of the shapes {', '.join(map(str, sorted(shapes)))}", mend="give all splits images of one shape"
+            f"{source.name} has images of the shapes {', '.join(map(str, sorted(shapes)))}", hint="give all splits images of one shape"
         )
     return steps

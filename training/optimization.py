@@ -34,7 +34,7 @@ class Optimizer:
         check_choice("optimizer", self.name, OptimizerName)
         check_number("decay", self.decay, 0, 1)
         if not isinstance(self.betas, tuple) or len(self.betas) != 2:
-            raise UsageError(f"betas is {self.betas!r}", mend="give two numbers, such as [0.9, 0.999]")
+            raise UsageError(f"betas is {self.betas!r}", hint="give two numbers, such as [0.9, 0.999]")
         for beta in self.betas:
             check_number("betas", beta, 0, 1 - 1e-12)
         check_number("epsilon", self.epsilon, 1e-30)
@@ -60,11 +60,11 @@ class Schedule:
         check_choice("schedule", self.name, ScheduleName)
         check_number("factor", self.factor, 1e-12, 1)
         if not isinstance(self.at, tuple):
-            raise UsageError(f"at is {self.at!r}", mend="give shares of the run, such as [0.5, 0.75]")
+            raise UsageError(f"at is {self.at!r}", hint="give shares of the run, such as [0.5, 0.75]")
         for share in self.at:
             check_number("at", share, 0, 1)
         if bool(self.at) != (self.name == "step"):
-            raise UsageError(f"a {self.name} schedule with at = {list(self.at)}", mend='give "at" with name = "step", and only there')
+            raise UsageError(f"a {self.name} schedule with at = {list(self.at)}", hint='give "at" with name = "step", and only there')
 
     def multiplier(self, epoch: int, epochs: int) -> float:
         """The share of the first epoch's learning rate that holds in an epoch, counted from 0."""
@@ -96,7 +96,7 @@ class Group:
 
     def __post_init__(self) -> None:
         if not isinstance(self.of, str) or not self.of:
-            raise UsageError(f"a group is of {self.of!r}", mend=f"name {', '.join(GROUPS)}, or a pattern such as 'stem.*'")
+            raise UsageError(f"a group is of {self.of!r}", hint=f"name {', '.join(GROUPS)}, or a pattern such as 'stem.*'")
         if self.lr is not None:
             check_number(f"lr of {self.of}", self.lr, 0)
         if self.weight_decay is not None:

@@ -113,5 +113,5 @@ def _check_patterns(recipe: Recipe, names: Mapping[str, str | None]) -> None:
         if group.of not in GROUPS and not any(fnmatchcase(name, group.of) for name in names):
             some = ", ".join(list(names)[:3])
             raise UsageError(
-                f"no parameter is called like {group.of!r}", mend=f"use {', '.join(GROUPS)}, or a pattern of names such as {some}"
+                f"no parameter is called like {group.of!r}", hint=f"use {', '.join(GROUPS)}, or a pattern of names such as {some}"
             )

@@ -85,7 +85,7 @@ def join(recipe: Recipe, *, cpu: bool = False) -> Processes:
     accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # the recipe says at which precision a step is computed
     if accelerator.num_processes != launched:
         raise UsageError(
-            f"the launcher started {launched} processes, and Accelerate found {accelerator.num_processes}", mend="start them with torchrun"
+            f"the launcher started {launched} processes, and Accelerate found {accelerator.num_processes}", hint="start them with torchrun"
         )
     return Processes(accelerator.device, accelerator.process_index, accelerator.num_processes, accelerator)
 
@@ -95,5 +95,5 @@ def _check_precision(recipe: Recipe) -> None:
     if asked not in ("no", recipe.precision):
         raise UsageError(
             f"accelerate launch asks for {asked} and the recipe for {recipe.precision}",
-            mend="leave out --mixed_precision, and give edgeq train --precision bf16",
+            hint="leave out --mixed_precision, and give edgeq train --precision bf16",
         )

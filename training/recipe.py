@@ -95,15 +95,15 @@ class Recipe(AnyRecipe):
         for name, least in (("epochs", 1), ("batch_size", 2), ("anneal_from", 2), ("seed", 0)):
             check_count(name, getattr(self, name), least)
         if self.anneal_from > MOST_BITS:
-            raise UsageError(f"anneal_from is {self.anneal_from}", mend=f"choose at most {MOST_BITS}: float32 has no more levels")
+            raise UsageError(f"anneal_from is {self.anneal_from}", hint=f"choose at most {MOST_BITS}: float32 has no more levels")
         for name, most in _SHARES.items():
             check_number(name, getattr(self, name), 0, most)
         if self.lr <= 0:
-            raise UsageError(f"lr is {self.lr}", mend="choose a learning rate above zero")
+            raise UsageError(f"lr is {self.lr}", hint="choose a learning rate above zero")
         if self.temperature <= 0 or max(self.momentum, self.ema) >= 1:
             raise UsageError(
                 f"momentum {self.momentum}, ema {self.ema} or temperature {self.temperature} is out of range",
-                mend="choose momentum and ema below 1, a temperature above 0",
+                hint="choose momentum and ema below 1, a temperature above 0",
             )
         check_choice("precision", self.precision, Precision)
         check_choice("loss", self.loss, Loss)
@@ -114,11 +114,11 @@ class Recipe(AnyRecipe):
 
     def _check_combinations(self) -> None:
         if self.scheme is None and (self.bound_penalty or self.consistency):
-            raise UsageError("bound_penalty and consistency are about quantisers, and FP32 training has none", mend="leave them out")
+            raise UsageError("bound_penalty and consistency are about quantisers, and FP32 training has none", hint="leave them out")
         if self.consistency and self.compiled:
-            raise UsageError("consistency looks inside the network, where torch.compile lets nobody", mend="leave out one of them")
+            raise UsageError("consistency looks inside the network, where torch.compile lets nobody", hint="leave out one of them")
         if self.optimizer.name == "adam" and self.momentum != _MOMENTUM:
-            raise UsageError(f"momentum is {self.momentum}, and Adam has none", mend="give betas in [optimizer]")
+            raise UsageError(f"momentum is {self.momentum}, and Adam has none", hint="give betas in [optimizer]")
 
     def bits(self, epoch: int) -> int | None:
         """The width that holds in an epoch, or None where every quantiser is at its target.
@@ -147,7 +147,7 @@ class Recipe(AnyRecipe):
 
 def _groups(content: object) -> tuple[Group, ...]:
     if not isinstance(content, list | tuple):
-        raise UsageError(f"groups is {content!r}", mend="give each group as a table [[groups]]")
+        raise UsageError(f"groups is {content!r}", hint="give each group as a table [[groups]]")
     return tuple(read_record(Group, group, "groups") for group in content)
 
 

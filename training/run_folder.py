@@ -27,7 +27,7 @@ def begin(folder: Path, *, overwrite: bool) -> None:
     """
     last, best = folder / LAST, folder / BEST
     if (last.exists() or best.exists()) and not overwrite:
-        raise OutputError(f"{folder} holds a run already", mend="add --resume to go on, --overwrite to start anew, or choose another -o")
+        raise OutputError(f"{folder} holds a run already", hint="add --resume to go on, --overwrite to start anew, or choose another -o")
     check_output(last, overwrite=True)
     best.unlink(missing_ok=True)
 
@@ -43,7 +43,7 @@ def check_recipe(path: Path, saved: AnyRecipe, asked: AnyRecipe) -> None:
     if odd is not None:
         raise UsageError(
             f"{path} was trained with another {odd}: {before[odd]!r}, not {now[odd]!r}",
-            mend="resume with the same flags, or choose another -o",
+            hint="resume with the same flags, or choose another -o",
         )
 
 

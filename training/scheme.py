@@ -69,7 +69,7 @@ class Scheme:
         for name, least in (("weight_bits", 1), ("act_bits", 1), ("edge_bits", 2)):
             bits = getattr(self, name)
             if type(bits) is not int or not least <= bits <= 8:
-                raise UsageError(f"{name} is {bits}", mend="choose a width from 2 to 8 bits")
+                raise UsageError(f"{name} is {bits}", hint="choose a width from 2 to 8 bits")
         for name in (*_OPEN, "pair_safe"):
             if name not in _OPEN or getattr(self, name) is not None:
                 check_flag(name, getattr(self, name))
@@ -134,7 +134,7 @@ class Scheme:
 
 def _rules(content: object) -> tuple[LayerRule, ...]:
     if not isinstance(content, list | tuple):
-        raise UsageError(f"layers is {content!r}", mend="give each rule as a table [[scheme.layers]]")
+        raise UsageError(f"layers is {content!r}", hint="give each rule as a table [[scheme.layers]]")
     return tuple(LayerRule.from_dict(rule) for rule in content)
 
 
@@ -146,12 +146,12 @@ def check_method(role: Role, name: str, bits: int, where: str = "") -> None:
     """
     if name == AUTO:
         if bits < 2:
-            raise UsageError(f"{WIDTHS[role]}{where} is {bits}", mend=_binary(role))
+            raise UsageError(f"{WIDTHS[role]}{where} is {bits}", hint=_binary(role))
         return
     other: Role = "activations" if role == "weights" else "weights"
     names = [method.name for method in methods(role)]
     if name not in names and any(method.name == name for method in methods(other)):
-        raise UsageError(f"{name!r} is a method for {other}, and not for {role}{where}", mend=f"choose one of {', '.join([AUTO, *names])}")
+        raise UsageError(f"{name!r} is a method for {other}, and not for {role}{where}", hint=f"choose one of {', '.join([AUTO, *names])}")
     if name not in names:
         raise UnknownName(f"method for {role}{where}", name, [AUTO, *names])
     find(role, name).check(bits)

@@ -31,7 +31,7 @@ def load_teacher(recipe: Recipe, source: DataSource, device: torch.device) -> Ca
         raise ArtefactError(
             f"the teacher {path} knows inputs of {saved.input_shape} and {len(saved.classes)} classes, and {source.name} has "
             f"{source.shape} and {len(source.classes)}",
-            mend="choose a teacher that was trained on the same data",
+            hint="choose a teacher that was trained on the same data",
         )
     model = checkpoints.load_model(path).module.to(device).requires_grad_(False)
 

@@ -65,14 +65,14 @@ def starting_model(recipe: Recipe, source: DataSource) -> nn.Module:
         raise ArtefactError(
             f"{path} holds {found[0]} for inputs of {found[1]} and {found[2]} classes, not {recipe.model} for {source.shape} and "
             f"{len(source.classes)}",
-            mend="start from a checkpoint of the same network and kind of data",
+            hint="start from a checkpoint of the same network and kind of data",
         )
     if saved.recipe.scheme is None and recipe.scheme is not None:
         model = checkpoints.build_model(saved.recipe, source.shape, len(source.classes))
         checkpoints.restore(model, saved, path)
         return quantize(model, recipe.scheme, _example(source))  # after the weights are in: the first bounds come from them
     if recipe.scheme is None and saved.recipe.scheme is not None:
-        raise UsageError(f"{path} is quantised, and the run is in FP32", mend="start an FP32 run from an FP32 checkpoint, or at random")
+        raise UsageError(f"{path} is quantised, and the run is in FP32", hint="start an FP32 run from an FP32 checkpoint, or at random")
     model = checkpoints.build_model(recipe, source.shape, len(source.classes))
     _copy_common(model, saved, path)
     return model
@@ -90,4 +90,4 @@ def _copy_common(model: nn.Module, saved: Checkpoint, path: Path) -> None:
         if found is not None and found.shape == tensor.shape:
             tensor.copy_(found)
         elif "quantizer" not in name:
-            raise ArtefactError(f"{path} does not fit: {name!r} differs", mend="start from a checkpoint of the same network and placement")
+            raise ArtefactError(f"{path} does not fit: {name!r} differs", hint="start from a checkpoint of the same network and placement")

@@ -51,7 +51,7 @@ def command(
     if output.suffix != ".onnx":
         from edgeq.errors import OutputError
 
-        raise OutputError(f"{output} does not end in .onnx", mend="name an .onnx file with -o/--output")
+        raise OutputError(f"{output} does not end in .onnx", hint="name an .onnx file with -o/--output")
     check_output(output, overwrite=overwrite)
     loaded = load_data(data, data_dir, preprocess)
     with console.progress("calibrating") as advance:

@@ -47,7 +47,7 @@ def command(
     from edgeq.results import require_all
 
     if not (math.isfinite(max_drop) and max_drop >= 0):
-        raise UsageError(f"a drop of {max_drop} points cannot be allowed", mend="give --max-drop 0 or more")
+        raise UsageError(f"a drop of {max_drop} points cannot be allowed", hint="give --max-drop 0 or more")
     if update:
         check_output(baseline, overwrite=True)
     before = None if update else Baseline.read(baseline)

@@ -1,4 +1,4 @@
-"""``edgeq targets``: where artefacts can run, how to mend what cannot, and environments for those that need one."""
+"""``edgeq targets``: where artefacts can run, how to fix what cannot, and environments for those that need one."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +27,7 @@ app = typer.Typer(cls=NamesToo, help="List the targets, try one, or make the env
 def command(context: typer.Context, as_json: AsJson = False) -> None:
     """List the targets.
 
-    Whether each is usable here and why not, what it opens, what a latency on it means, and how to mend what is not usable.
+    Whether each is usable here and why not, what it opens, what a latency on it means, and how to fix what is not usable.
     `edgeq targets NAME` shows one and tries it.
     """
     context.obj = as_json
@@ -43,7 +43,7 @@ def command(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         console.write_json("targets", {"targets": rows, "clashes": found, "machine": machine})
         return
-    columns = ("target", "usable", "opens", "integers", "latency", "runs on", "what it is, or how to mend it")
+    columns = ("target", "usable", "opens", "integers", "latency", "runs on", "what it is, or how to fix it")
     console.write_table("Targets", columns, [_cells(row) for row in rows])
     console.write(f"{machine.cpu}, {machine.cores} cores: {' '.join(machine.isa) or 'no instructions for integers known'}")
     for problem in (*found, *(f"{row.name}: {fault}" for row in rows for fault in row.faults)):
@@ -74,11 +74,11 @@ def show(
     else:
         console.write_table(row.name, ("", ""), [*_details(row), *((f"self-test, {test.format}", _told(test)) for test in tests)])
     if not row.usable:
-        raise TargetError(f"{name} is not usable here: {row.why_not}", mend=row.mend)
+        raise TargetError(f"{name} is not usable here: {row.why_not}", hint=row.hint)
     failed = [test for test in tests if not test.passed]
     if failed:
-        mend = failed[0].mend or "try another version of its runtime, or another target of its format"
-        raise TargetError(f"{name} failed its self-test: {failed[0].what}", mend=mend)
+        hint = failed[0].hint or "try another version of its runtime, or another target of its format"
+        raise TargetError(f"{name} failed its self-test: {failed[0].what}", hint=hint)
 
 
 @app.command()
@@ -105,7 +105,7 @@ def setup(
 
 def _cells(row: "TargetRow") -> tuple[str, ...]:
     versions = ", ".join(f"{package} {version}" for package, version in row.versions.items())
-    what = row.summary if row.usable else f"{row.why_not}; {row.mend}"
+    what = row.summary if row.usable else f"{row.why_not}; {row.hint}"
     usable = "no" if not row.usable else "if named" if row.on_request else "yes"
     return row.name, usable, ", ".join(row.formats), ", ".join(row.carriers) or "–", row.latency, versions, what
 
@@ -114,7 +114,7 @@ def _details(row: "TargetRow") -> list[tuple[str, str]]:
     return [
         ("what it is", row.summary),
         ("usable here", "yes" if row.usable else f"no: {row.why_not}"),
-        *([] if row.usable else [("mend", row.mend)]),
+        *([] if row.usable else [("hint", row.hint)]),
         ("is run", "where it is named only" if row.on_request else "where no target is named, too"),
         ("opens", ", ".join(row.formats)),
         ("computes in", ", ".join(row.carriers) or "float"),

@@ -84,7 +84,7 @@ def command(
     from edgeq.training import shipped
 
     if resume and overwrite:
-        raise UsageError("--resume goes on with a run and --overwrite throws it away", mend="give one of them")
+        raise UsageError("--resume goes on with a run and --overwrite throws it away", hint="give one of them")
     model = named_model(model, own_model)
     path = None if recipe is None else shipped.find(recipe)
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
@@ -96,7 +96,7 @@ def command(
     scheme |= {"normalize_weights": normalize_weights, "pair_safe": pair_safe}
     if reads_graph(model, path):
         if log is not None or cpu:
-            raise UsageError("--log and --cpu mean nothing for a graph network", mend="leave them out")
+            raise UsageError("--log and --cpu mean nothing for a graph network", hint="leave them out")
         on_graph = graph_recipe(path, model, data, quant.on_graphs(scheme, layers), given, fp32=fp32)
         if check:
             from edgeq.deploy.scheme_report import check_graph_run

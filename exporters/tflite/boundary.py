@@ -84,6 +84,6 @@ def _boundary(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType, 
     if io_type == "float32":
         return scene.builder.activation(name, shape, None, np.float32)
     if scene.carriers[tensor.name].dtype != "int8":
-        raise ArtefactError(f"the tensor {tensor.name!r} has 16 bits, which uint8 cannot show", mend="use --io-type float32")
+        raise ArtefactError(f"the tensor {tensor.name!r} has 16 bits, which uint8 cannot show", hint="use --io-type float32")
     grid = StoredGrid.of(tensor.scale, scene.carriers[tensor.name].zero_point + _UINT8_SHIFT)
     return scene.builder.activation(name, shape, grid, np.uint8)

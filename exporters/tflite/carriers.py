@@ -154,24 +154,24 @@ def weight_levels(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArra
     return levels
 
 
-def refused(op: QdqOp, why: str, mend: str) -> ArtefactError:
+def refused(op: QdqOp, why: str, hint: str) -> ArtefactError:
     """The error for an operator that TFLite cannot compute exactly."""
-    return ArtefactError(f"{op.op_type} {op.name!r} cannot be written as TFLite: {why}", mend=mend)
+    return ArtefactError(f"{op.op_type} {op.name!r} cannot be written as TFLite: {why}", hint=hint)
 
 
 def _check(tensor: QdqTensor) -> None:
     if not tensor.per_tensor:
-        raise ArtefactError(f"the activation {tensor.name!r} has a scale for each channel", mend="use one scale an activation")
+        raise ArtefactError(f"the activation {tensor.name!r} has a scale for each channel", hint="use one scale an activation")
     dtype = tensor.params.dtype
     if dtype not in _CARRIERS | _WIDE:
         raise ArtefactError(
             f"the activation {tensor.name!r} is stored in {dtype}, and TFLite is written with int8 or int16 activations",
-            mend="quantise activations to 16 bits or fewer",
+            hint="quantise activations to 16 bits or fewer",
         )
     if dtype in _WIDE and tensor.zero_point != (0 if dtype == "int16" else _HALF_OF_16_BITS):
         raise ArtefactError(
             f"the 16-bit activation {tensor.name!r} has the zero point {tensor.zero_point}, and TFLite's int16 has none but 0",
-            mend="quantise 16-bit activations symmetrically",
+            hint="quantise 16-bit activations symmetrically",
         )
 
 

@@ -87,7 +87,7 @@ def _view(model: ir.Model) -> QdqGraph:
 
 def _op(node: ir.Node, tensors: dict[ir.Value, QdqTensor], shapes: Shapes) -> QdqOp:
     if node.op_type == "BatchNormalization":
-        raise ArtefactError(f"BatchNormalization {title(node)!r} is not folded", mend="fold it into the layer before it")
+        raise ArtefactError(f"BatchNormalization {title(node)!r} is not folded", hint="fold it into the layer before it")
     kind, first = kind_of(node), node.inputs[0]
     values = node.inputs[:1] if kind in MOVES - {"Concat"} | {"Relu", "Clip"} else node.inputs
     inputs = tuple(None if value is None else _operand(value, tensors) for value in values)
@@ -106,7 +106,7 @@ def _operand(value: ir.Value, tensors: dict[ir.Value, QdqTensor]) -> Operand:
         return tensors[value]
     constant = constant_of(value)
     if constant is None:
-        raise ArtefactError(f"nothing computes the value {value.name!r}", mend="write the model again from its source")
+        raise ArtefactError(f"nothing computes the value {value.name!r}", hint="write the model again from its source")
     return QdqConstant(value.name or "constant", constant, None)
 
 
@@ -130,7 +130,7 @@ def _activation(node: ir.Node) -> Activation:
     found: dict[tuple[float, float], Activation] = {(0.0, float("inf")): "relu", (0.0, 6.0): "relu6"}
     bounds = bounds_of(node)
     if bounds not in found:
-        raise ArtefactError(f"Clip {title(node)!r} clips to {bounds[0]:g}..{bounds[1]:g}", mend="use ReLU or ReLU6")
+        raise ArtefactError(f"Clip {title(node)!r} clips to {bounds[0]:g}..{bounds[1]:g}", hint="use ReLU or ReLU6")
     return found[bounds]
 
 

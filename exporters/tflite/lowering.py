@@ -57,7 +57,7 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
         ArtefactError: an operator or grid that TFLite cannot express exactly; names it.
     """
     if not graph.inputs or not graph.outputs:
-        raise ArtefactError("the model has no quantised input or no output", mend="quantise the model, its input too")
+        raise ArtefactError("the model has no quantised input or no output", hint="quantise the model, its input too")
     channels = channel_axes(graph)
     builder = Builder(graph.dynamic_batch and not fixes_batch(graph))
     scene = Scene(builder, choose_carriers(graph), channels, options.weight_storage == "int4")
@@ -106,7 +106,7 @@ def lower_all(graph: QdqGraph, scene: Scene, islands: IslandScene | None = None)
     if errors:
         error = together(errors)
         in_vain = islands is not None or not graph.blockers
-        raise error if in_vain else ArtefactError(error.what, mend=f"{error.mend}; or keep what has no grid in float, with --allow-float")
+        raise error if in_vain else ArtefactError(error.what, hint=f"{error.hint}; or keep what has no grid in float, with --allow-float")
     return tuple(in_float)
 
 
@@ -126,7 +126,7 @@ def _attempt(op: QdqOp, scene: Scene) -> ArtefactError | None:
         with scene.undone_on_error():
             LOWERINGS[op.op_type](op, scene)
     except ArtefactError as error:
-        return ArtefactError(f"{error.what} (from {op.source})", mend=error.mend) if op.source else error
+        return ArtefactError(f"{error.what} (from {op.source})", hint=error.hint) if op.source else error
     return None
 
 

@@ -155,7 +155,7 @@ def unpacked(content: bytes) -> Any:
         ArtefactError: the bytes are no TFLite file.
     """
     if content[4:8] != b"TFL3":
-        raise ArtefactError("the bytes are not a TFLite file", mend="write the file again")
+        raise ArtefactError("the bytes are not a TFLite file", hint="write the file again")
     return schema.ModelT.InitFromPackedBuf(content)
 
 

@@ -124,7 +124,7 @@ def least_version(builtin: int, types: Iterable[int]) -> int:
     if schema.TensorType.INT16 not in present:
         return 1
     if builtin not in _WITH_INT16:
-        raise ArtefactError(f"TFLite's {_name(builtin)} has no kernel for int16 activations", mend="quantise what it reads to 8 bits")
+        raise ArtefactError(f"TFLite's {_name(builtin)} has no kernel for int16 activations", hint="quantise what it reads to 8 bits")
     return _WITH_INT16[builtin]
 
 

@@ -48,11 +48,11 @@ class VectorsExporter:
         from edgeq.exporters.vectors.readme import readme
 
         if is_float(model):
-            raise ArtefactError("the model is in float, so it has no integers to record", mend="quantise it first, as edgeq calibrate does")
+            raise ArtefactError("the model is in float, so it has no integers to record", hint="quantise it first, as edgeq calibrate does")
         written = tflite.export(model, replace(options, io_type="int8"))
         layers = record(written.content)
         if all(layer.arithmetic is None for layer in layers):
-            raise ArtefactError("none of the model's layers computes in 8 bits", mend="leave out --to vectors")
+            raise ArtefactError("none of the model's layers computes in 8 bits", hint="leave out --to vectors")
         texts = {f"{stem(layer)}.h": header(layer) for layer in layers}
         texts |= {"layers.h": table(layers), "README.md": readme(layers, version("ai-edge-litert"))}
         files = {name: (Path(__file__).parent / "c" / name).read_bytes() for name in _C_FILES}

@@ -91,7 +91,7 @@ def _run(content: bytes, seed: int, wanted: Sequence[int]) -> dict[int, NDArray[
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ArtefactError(f"TensorFlow Lite's reference kernels do not run the model: {reason}", mend="leave out --to vectors") from error
+        raise ArtefactError(f"TensorFlow Lite's reference kernels do not run the model: {reason}", hint="leave out --to vectors") from error
     return {index: interpreter.get_tensor(index).copy() for index in wanted}
 
 

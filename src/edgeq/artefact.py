@@ -23,13 +23,13 @@ def resolve(path: Path) -> Path:
         ArtefactError: nothing is there, or the folder holds no checkpoint.
     """
     if not path.exists():
-        raise ArtefactError(f"there is no artefact at {path}", mend="check the path; edgeq train and edgeq export write artefacts")
+        raise ArtefactError(f"there is no artefact at {path}", hint="check the path; edgeq train and edgeq export write artefacts")
     if not path.is_dir():
         return path
     for name in ("best.safetensors", "last.safetensors"):
         if (path / name).is_file():
             return path / name
-    raise ArtefactError(f"the folder {path} holds no checkpoint", mend="name a .safetensors, .onnx or .tflite file")
+    raise ArtefactError(f"the folder {path} holds no checkpoint", hint="name a .safetensors, .onnx or .tflite file")
 
 
 def detect(path: Path) -> Format:
@@ -39,23 +39,23 @@ def detect(path: Path) -> Format:
         ArtefactError: missing, empty, too large, of an unknown kind, or of another kind than its name says.
     """
     if not path.is_file():
-        raise ArtefactError(f"there is no artefact at {path}", mend="check the path")
+        raise ArtefactError(f"there is no artefact at {path}", hint="check the path")
     size = path.stat().st_size
     if size == 0:
-        raise ArtefactError(f"{path} has zero bytes", mend="export it again; an interrupted copy leaves such files")
+        raise ArtefactError(f"{path} has zero bytes", hint="export it again; an interrupted copy leaves such files")
     if size > MAX_MODEL_BYTES:
-        raise ArtefactError(f"{path} has {size} bytes, more than a model file may have", mend="is it the right file?")
+        raise ArtefactError(f"{path} has {size} bytes, more than a model file may have", hint="is it the right file?")
     try:
         named = _SUFFIX[path.suffix]
     except KeyError:
         raise ArtefactError(
-            f"{path} has none of the endings {', '.join(_SUFFIX)}", mend="name a checkpoint, an ONNX file or a TFLite file"
+            f"{path} has none of the endings {', '.join(_SUFFIX)}", hint="name a checkpoint, an ONNX file or a TFLite file"
         ) from None
     with path.open("rb") as file:
         head = file.read(16)
     if not _looks_like(named, head, size):
         raise ArtefactError(
-            f"{path} is not a {named} file: its first bytes say otherwise", mend="is it truncated, or another file renamed?"
+            f"{path} is not a {named} file: its first bytes say otherwise", hint="is it truncated, or another file renamed?"
         )
     return named
 

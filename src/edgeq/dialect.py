@@ -96,5 +96,5 @@ def dialect_for(name: str) -> Dialect:
             return DIALECTS[name]
         raise
     if dialect is None:
-        raise UsageError(f"the target {name!r} runs checkpoints, for which nothing has to be exported", mend="name another with --for")
+        raise UsageError(f"the target {name!r} runs checkpoints, for which nothing has to be exported", hint="name another with --for")
     return dialect

@@ -1,7 +1,7 @@
 """Every error edgeq raises on purpose, and the exit code each one becomes.
 
 EdgeqError                  70  a bug of ours, unless a subclass says otherwise
-├── UsageError               2  the caller mends it by asking for something else
+├── UsageError               2  the caller fixes it by asking for something else
 │   ├── UnknownName             a model, target, data set or format nobody registered
 │   ├── ArtefactError           a file that is missing, broken, foreign or of the wrong shape
 │   ├── OutputError             a place that cannot be written, or that holds something already
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 class EdgeqError(Exception):
-    """An error meant for people: it says what is wrong, then how to mend it."""
+    """An error meant for people: it says what is wrong, then how to fix it."""
 
     exit_code = 70
 
-    def __init__(self, what: str, *, mend: str) -> None:
-        super().__init__(f"{what}\n  mend: {mend}")
+    def __init__(self, what: str, *, hint: str) -> None:
+        super().__init__(f"{what}\n  hint: {hint}")
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
         """How an error crosses from a worker process: its two halves, whatever its own constructor takes."""
-        return _restored, (type(self), self.what, self.mend)
+        return _restored, (type(self), self.what, self.hint)
 
 
-def _restored(kind: type[EdgeqError], what: str, mend: str) -> EdgeqError:
+def _restored(kind: type[EdgeqError], what: str, hint: str) -> EdgeqError:
     error = kind.__new__(kind)
-    EdgeqError.__init__(error, what, mend=mend)
+    EdgeqError.__init__(error, what, hint=hint)
     return error
 
 
@@ -58,7 +58,7 @@ class UnknownName(UsageError):
         hint = f"did you mean {near[0]!r}? " if near else ""
         super().__init__(
             f"no {kind} is called {name!r}",
-            mend=f"{hint}Known: {', '.join(names) or 'none'}.",
+            hint=f"{hint}Known: {', '.join(names) or 'none'}.",
         )
 
 
@@ -99,7 +99,7 @@ class MissingDependency(TargetError):
         wanted = ",".join(sorted(extras))
         super().__init__(
             f"{kind} {name!r} needs the package {package!r}, which is not installed",
-            mend=f"pip install 'edgeq[{wanted}]'" if wanted else f"pip install {package}",
+            hint=f"pip install 'edgeq[{wanted}]'" if wanted else f"pip install {package}",
         )
 
 
@@ -108,14 +108,14 @@ class Interrupted(EdgeqError):
 
     exit_code = 130
 
-    def __init__(self, what: str = "interrupted", *, mend: str = "give the same command again") -> None:
-        super().__init__(what, mend=mend)
+    def __init__(self, what: str = "interrupted", *, hint: str = "give the same command again") -> None:
+        super().__init__(what, hint=hint)
 
 
 class FunctionChanged(UserWarning):
     """A scheme changes what a trained network computes, and not by few bits only: it says by how much, and what to give instead."""
 
-    def __init__(self, what: str, *, mend: str) -> None:
-        super().__init__(f"{what}\n  mend: {mend}")
+    def __init__(self, what: str, *, hint: str) -> None:
+        super().__init__(f"{what}\n  hint: {hint}")
         self.what = what
-        self.mend = mend
+        self.hint = hint

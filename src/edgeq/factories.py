@@ -33,17 +33,17 @@ def permit(reference: str) -> None:
         UsageError: there is no such module or function, or its import fails.
     """
     if not is_reference(reference):
-        raise UsageError(f"{reference!r} names no function", mend="write package.module:function")
+        raise UsageError(f"{reference!r} names no function", hint="write package.module:function")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     module, _, attribute = reference.partition(":")
     found = _imported(module)
     for name in attribute.split("."):
         if not hasattr(found, name):
-            raise UsageError(f"{module} has no {attribute!r}", mend=f"look into {getattr(found, '__file__', None) or module}")
+            raise UsageError(f"{module} has no {attribute!r}", hint=f"look into {getattr(found, '__file__', None) or module}")
         found = getattr(found, name)
     if not callable(found):
-        raise UsageError(f"{reference} is a {type(found).__name__}, which cannot be called", mend="name a function or a class")
+        raise UsageError(f"{reference} is a {type(found).__name__}, which cannot be called", hint="name a function or a class")
     _permitted[reference] = found
 
 
@@ -53,7 +53,7 @@ def _imported(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise UsageError(
-                f"there is no module {error.name!r}", mend="start edgeq in the folder that holds it, or install its package"
+                f"there is no module {error.name!r}", hint="start edgeq in the folder that holds it, or install its package"
             ) from error
         raise _failed(f"importing {module}", error) from error
     except Exception as error:  # whatever a user's module raises
@@ -74,7 +74,7 @@ def call(reference: str, *, flag: str) -> Any:
         named = f" (but {', '.join(_permitted)})" if _permitted else ""
         raise UsageError(
             f"{reference} is code of somebody's own, which a file names and you have not{named}",
-            mend=f"where you trust it, name it yourself with {flag} {reference}; where the command has no {flag}, use edgeq export first",
+            hint=f"where you trust it, name it yourself with {flag} {reference}; where the command has no {flag}, use edgeq export first",
         )
     try:
         return _permitted[reference]()
@@ -84,4 +84,4 @@ def call(reference: str, *, flag: str) -> Any:
 
 def _failed(what: str, error: Exception) -> UsageError:
     line = (str(error).strip().splitlines() or [""])[0]
-    return UsageError(f"{what} fails with {type(error).__name__}: {line}", mend="mend it; python -c with the same call shows where")
+    return UsageError(f"{what} fails with {type(error).__name__}: {line}", hint="fix it; python -c with the same call shows where")

@@ -32,16 +32,16 @@ def read_bytes(path: Path, what: str, *, limit: int = MAX_MODEL_BYTES) -> bytes:
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise ArtefactError(f"{path} is a folder, not a {what}", mend="name the file inside it")
+            raise ArtefactError(f"{path} is a folder, not a {what}", hint="name the file inside it")
         if size > limit:
-            raise ArtefactError(f"{path} has {size} bytes, more than the {limit} a {what} may have", mend="is it the right file?")
+            raise ArtefactError(f"{path} has {size} bytes, more than the {limit} a {what} may have", hint="is it the right file?")
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise ArtefactError(f"there is no {what} at {path}", mend="check the path") from error
+        raise ArtefactError(f"there is no {what} at {path}", hint="check the path") from error
     except OSError as error:
-        raise ArtefactError(f"{path} cannot be read: {error.strerror}", mend="check its permissions") from error
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
     if not content:
-        raise ArtefactError(f"{path} has zero bytes, so it is no {what}", mend="write it again; an interrupted copy leaves such files")
+        raise ArtefactError(f"{path} has zero bytes, so it is no {what}", hint="write it again; an interrupted copy leaves such files")
     return content
 
 
@@ -58,7 +58,7 @@ def check_model_size(size: int, what: str) -> None:
     if size > MAX_MODEL_BYTES:
         raise ArtefactError(
             f"the model's numbers take {size} bytes, more than the {MAX_MODEL_BYTES} of one {what}",
-            mend="quantise its weights, or export it in parts",
+            hint="quantise its weights, or export it in parts",
         )
 
 
@@ -83,7 +83,7 @@ def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}", mend=_elsewhere(error)) from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}", hint=_elsewhere(error)) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -115,7 +115,7 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = Fa
             write_bytes(new / name, content)
         _exchange(path, new, old)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}", mend=_elsewhere(error)) from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}", hint=_elsewhere(error)) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -142,14 +142,14 @@ def check_folder(path: Path, wanted: Collection[str] = (), *, overwrite: bool = 
         OutputError: the folder exists and may not be replaced, or its parent cannot be written.
     """
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file, and a folder has to be written there", mend="choose another place with -o/--output")
+        raise OutputError(f"{path} is a file, and a folder has to be written there", hint="choose another place with -o/--output")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already", mend="add --overwrite, or choose another place with -o/--output")
+        raise OutputError(f"{path} exists already", hint="add --overwrite, or choose another place with -o/--output")
     kinds = {part for name in wanted for part in (Path(name).suffix, Path(name).stem)}
     items = path.iterdir() if path.exists() and wanted else ()
     foreign = sorted(item.name for item in items if item.is_dir() or not {item.suffix, item.stem} & kinds)
     if foreign:
-        raise OutputError(f"{path} holds {foreign[0]!r}, which would be lost", mend="choose another place with -o/--output")
+        raise OutputError(f"{path} holds {foreign[0]!r}, which would be lost", hint="choose another place with -o/--output")
     _check_parent(path)
 
 
@@ -160,9 +160,9 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
         OutputError: the file exists and may not be replaced, or its folder cannot be written.
     """
     if path.is_dir():
-        raise OutputError(f"{path} is a folder, and a file has to be written there", mend="name a file")
+        raise OutputError(f"{path} is a folder, and a file has to be written there", hint="name a file")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already", mend="add --overwrite, or choose another place with -o/--output")
+        raise OutputError(f"{path} exists already", hint="add --overwrite, or choose another place with -o/--output")
     _check_parent(path)
 
 
@@ -172,5 +172,5 @@ def _check_parent(path: Path) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputError(
-            f"{path} cannot be written: {folder} is no folder that you may write", mend="choose another place with -o/--output"
+            f"{path} cannot be written: {folder} is no folder that you may write", hint="choose another place with -o/--output"
         )

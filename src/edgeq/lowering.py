@@ -148,7 +148,7 @@ def read_pooling(op: str, name: str, options: Mapping[str, Any]) -> Pooling:
         if options.get("output_size") not in (1, (1, 1), [1, 1]):
             raise UsageError(
                 f"{name} pools adaptively to more than one pixel",
-                mend="use AvgPool2d with the kernel that gives this size, or give an example of the input, which tells the kernel",
+                hint="use AvgPool2d with the kernel that gives this size, or give an example of the input, which tells the kernel",
             )
         return Pooling(op)
     kernel, padding = _pair(options["kernel_size"]), _pair(options.get("padding", 0))
@@ -156,7 +156,7 @@ def read_pooling(op: str, name: str, options: Mapping[str, Any]) -> Pooling:
     odd += ["dilation"] * (_pair(options.get("dilation", 1)) != (1, 1))
     odd += ["padding"] * (op == "AveragePool" and padding != (0, 0))
     if odd:
-        raise UsageError(f"{name} pools with {odd[0]}, which integer runtimes do each in its own way", mend=f"pool without {odd[0]}")
+        raise UsageError(f"{name} pools with {odd[0]}, which integer runtimes do each in its own way", hint=f"pool without {odd[0]}")
     return Pooling(op, kernel, _pair(options.get("stride") or kernel), padding)
 
 

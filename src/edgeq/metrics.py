@@ -149,7 +149,7 @@ class DriftMeter:
         if true.shape != found.shape:
             raise ArtefactError(
                 f"the tensor {self.tensor!r} has the shape {true.shape} in one stage and {found.shape} in the other",
-                mend="compare artefacts of the same network",
+                hint="compare artefacts of the same network",
             )
         difference = found - true
         self._elements += true.size

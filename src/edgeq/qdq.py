@@ -159,11 +159,11 @@ class Blocker:
 
     Attributes:
         what: what it is, with the node and where that comes from.
-        mend: what to do about it.
+        hint: what to do about it.
     """
 
     what: str
-    mend: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -58,7 +58,7 @@ class _Rewriter:
         for number, triple in enumerate(operands_of(node)):
             integers, scale, zero = (operand(node, position) for position in triple)
             if integers is None or scale is None:
-                raise ArtefactError(f"{node.op_type} {title(node)!r} leaves an operand out", mend="write the model again from its source")
+                raise ArtefactError(f"{node.op_type} {title(node)!r} leaves an operand out", hint="write the model again from its source")
             if number == 1 and alpha != 1.0:
                 scale = self._constant(f"{scale.name}_times_alpha", np.float32(alpha) * _stored(scale).astype(np.float32))
             inputs.append(self._dequantized(node, integers, scale, zero, _axis(node, integers) if number == 1 else None))
@@ -144,7 +144,7 @@ def _axis(node: ir.Node, weights: ir.Value) -> int:
 def _stored(value: ir.Value) -> NDArray[np.generic]:
     numbers = constant_of(value)
     if numbers is None:  # what is computed was sorted out before
-        raise ArtefactError(f"{value.name!r} is computed while the model runs", mend="quantise the model statically")
+        raise ArtefactError(f"{value.name!r} is computed while the model runs", hint="quantise the model statically")
     return numbers
 
 

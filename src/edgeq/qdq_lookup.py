@@ -72,7 +72,7 @@ def check_numbers(pending: Pending) -> None:
         raise ArtefactError(
             f"{pending.node.op_type} {title(pending.node)!r} has no value for some of its input, and a bound follows: "
             "processors bound NaN differently",
-            mend="bound its input to where it is a number, or take away the Relu or Clip after it",
+            hint="bound its input to where it is a number, or take away the Relu or Clip after it",
         )
 
 

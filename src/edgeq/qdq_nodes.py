@@ -77,7 +77,7 @@ def check_pooling(node: ir.Node, shape: Sequence[int], result: Sequence[int]) ->
     if any((result[axis + 2] - 1) * strides[axis] >= shape[axis + 2] + pads[axis] for axis in images):
         raise ArtefactError(
             f"{node.op_type} {title(node)!r} has windows that begin behind its input: its result is stated as {tuple(result)}",
-            mend="use ceil_mode=0, or state the size that the runtime computes",
+            hint="use ceil_mode=0, or state the size that the runtime computes",
         )
 
 
@@ -98,9 +98,9 @@ def together(errors: Sequence[ArtefactError | Blocker]) -> ArtefactError:
     """One error that tells all of them, each once."""
     told = dict.fromkeys(error.what for error in errors)
     if len(told) == 1:
-        return ArtefactError(errors[0].what, mend=errors[0].mend)
-    mends = dict.fromkeys(error.mend for error in errors)
-    return ArtefactError("\n  ".join([f"{len(told)} things stand in the way:", *told]), mend="; ".join(mends))
+        return ArtefactError(errors[0].what, hint=errors[0].hint)
+    hints = dict.fromkeys(error.hint for error in errors)
+    return ArtefactError("\n  ".join([f"{len(told)} things stand in the way:", *told]), hint="; ".join(hints))
 
 
 def in_order(graph: ir.Graph) -> list[ir.Node]:
@@ -113,12 +113,12 @@ def in_order(graph: ir.Graph) -> list[ir.Node]:
     if version not in OPSETS:
         raise ArtefactError(
             f"the model is written in ONNX opset {version}",
-            mend=f"convert it to an opset from {OPSETS[0]} to {OPSETS[-1]}, 21 for choice",
+            hint=f"convert it to an opset from {OPSETS[0]} to {OPSETS[-1]}, 21 for choice",
         )
     nodes = list(graph)
     for node in nodes:
         if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
-            raise ArtefactError(f"{node.op_type} {title(node)!r} has a subgraph", mend="export the model without control flow")
+            raise ArtefactError(f"{node.op_type} {title(node)!r} has a subgraph", hint="export the model without control flow")
     position = {node: i for i, node in enumerate(nodes)}
     before = {node: tuple(node.predecessors()) for node in nodes}
     if all(position.get(earlier, 0) < i for i, node in enumerate(nodes) for earlier in before[node]):
@@ -126,7 +126,7 @@ def in_order(graph: ir.Graph) -> list[ir.Node]:
     try:
         return list(TopologicalSorter(before).static_order())
     except CycleError as error:
-        raise ArtefactError("the graph has a cycle, so it cannot be run", mend="write the model again from its source") from error
+        raise ArtefactError("the graph has a cycle, so it cannot be run", hint="write the model again from its source") from error
 
 
 def constant_of(value: ir.Value) -> NDArray[np.generic] | None:
@@ -150,7 +150,7 @@ def _constant_node(node: ir.Node) -> NDArray[np.generic]:
             return np.asarray(attribute.value, np.int64)
         if name in ("value_float", "value_floats"):
             return np.asarray(attribute.value, np.float32)
-    raise ArtefactError(f"Constant {title(node)!r} holds no numbers", mend="write the model again from its source")
+    raise ArtefactError(f"Constant {title(node)!r} holds no numbers", hint="write the model again from its source")
 
 
 def grid_of(node: ir.Node) -> QuantParams:
@@ -162,15 +162,15 @@ def grid_of(node: ir.Node) -> QuantParams:
     what = f"{node.op_type} {title(node)!r}"
     steps = constant_of(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
     if steps is None:
-        raise ArtefactError(f"{what} computes its scale at run time", mend="quantise the model statically")
+        raise ArtefactError(f"{what} computes its scale at run time", hint="quantise the model statically")
     scale: NDArray[np.float32] = steps.astype(np.float32)
     if not np.all(np.isfinite(scale) & (scale > 0)):
-        raise ArtefactError(f"{what} has a scale that is not a positive number", mend="calibrate the model again")
+        raise ArtefactError(f"{what} has a scale that is not a positive number", hint="calibrate the model again")
     if _integer(node, "block_size", 0):
-        raise ArtefactError(f"{what} has one scale a block", mend="use one scale a tensor or a channel")
+        raise ArtefactError(f"{what} has one scale a block", hint="use one scale a tensor or a channel")
     zero, dtype = _zero_point(node, scale)
     if dtype not in CARRIER_RANGE:
-        raise ArtefactError(f"{what} stores {dtype}", mend=f"use one of {', '.join(CARRIER_RANGE)}")
+        raise ArtefactError(f"{what} stores {dtype}", hint=f"use one of {', '.join(CARRIER_RANGE)}")
     if scale.size == 1:
         return QuantParams.of(scale.reshape(()), zero.reshape(()), dtype)
     return QuantParams.of(scale, zero, dtype, axis=_integer(node, "axis", 1))
@@ -181,7 +181,7 @@ def _zero_point(node: ir.Node, scale: NDArray[np.float32]) -> tuple[NDArray[np.i
     if zero_value is not None:
         zero = constant_of(zero_value)
         if zero is None:
-            raise ArtefactError(f"{node.op_type} {title(node)!r} computes its zero point", mend="quantise the model statically")
+            raise ArtefactError(f"{node.op_type} {title(node)!r} computes its zero point", hint="quantise the model statically")
         return zero.astype(np.int32), _carrier(zero_value, zero)
     if node.op_type == "QuantizeLinear":
         written = _integer(node, "output_dtype", 0)
@@ -217,7 +217,7 @@ def bounds_of(node: ir.Node) -> tuple[float, float]:
             continue
         number = constant_of(value)
         if number is None:
-            raise ArtefactError(f"Clip {title(node)!r} computes its bounds", mend="use constant bounds")
+            raise ArtefactError(f"Clip {title(node)!r} computes its bounds", hint="use constant bounds")
         bounds[i] = float(np.asarray(number, np.float64).reshape(-1)[0])
     return bounds[0], bounds[1]
 
@@ -254,7 +254,7 @@ class Shapes:
                 return found
         raise ArtefactError(
             f"the shape of {known[0].name!r} cannot be inferred",
-            mend="export the model with fixed dimensions, only the batch may be dynamic; onnx.checker tells whether it is valid",
+            hint="export the model with fixed dimensions, only the batch may be dynamic; onnx.checker tells whether it is valid",
         )
 
     def _is_told(self, shape: ir.Shape | None) -> bool:
@@ -275,7 +275,7 @@ def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
     if any(not isinstance(size, int) for size in shape[1:]):
         return None
     if not 0 < math.prod(sizes) <= _MOST_ELEMENTS or min(sizes, default=1) < 1:
-        raise ArtefactError(f"a tensor of the model has the shape {sizes}", mend="export it for the size of input it is meant for")
+        raise ArtefactError(f"a tensor of the model has the shape {sizes}", hint="export it for the size of input it is meant for")
     return sizes
 
 
@@ -363,7 +363,7 @@ def picked(node: ir.Node, shape: Sequence[int], result: Sequence[int]) -> dict[s
         found = padded(title(node), shape, pads, node.attributes["mode"].as_string())
     if len(shape) == len(result) and _at_first_axis(found) and _has_open_batch(node):
         raise ArtefactError(
-            f"{node.op_type} {title(node)!r} repeats an open batch", mend="export the model with a fixed batch, or repeat other axes only"
+            f"{node.op_type} {title(node)!r} repeats an open batch", hint="export the model with a fixed batch, or repeat other axes only"
         )
     return found
 
@@ -396,13 +396,13 @@ def check_samples(node: ir.Node, shape: Sequence[int], attributes: Mapping[str, 
     if node.op_type == "Squeeze" and 0 in [axis % len(shape) for axis in _listed(node, 1) or (0,)]:
         raise ArtefactError(
             f"Squeeze {title(node)!r} takes away the axis of an open batch where the batch is 1",
-            mend="name the other axes that it takes away, or export the model with a fixed batch of 1",
+            hint="name the other axes that it takes away, or export the model with a fixed batch of 1",
         )
     along = attributes.get("axes") if node.op_type in _REDUCTIONS else (attributes.get("axis"),) if node.op_type in _ALONG else ()
     if isinstance(along, tuple) and 0 in along:
         raise ArtefactError(
             f"{node.op_type} {title(node)!r} mixes the samples of an open batch",
-            mend="export the model with a fixed batch of 1, or leave the first axis out",
+            hint="export the model with a fixed batch of 1, or leave the first axis out",
         )
 
 
@@ -415,7 +415,7 @@ def _gathered(node: ir.Node, size: int) -> dict[str, AttributeValue]:
     indices = node.inputs[1] if len(node.inputs) > 1 else None
     numbers = constant_of(indices) if indices is not None else None
     if numbers is None:
-        raise ArtefactError(f"Gather {title(node)!r} computes its indices at run time", mend="export it with constant indices")
+        raise ArtefactError(f"Gather {title(node)!r} computes its indices at run time", hint="export it with constant indices")
     return {"indices": tuple(int(i) % size for i in numbers.reshape(-1)), "indices_shape": numbers.shape}
 
 
@@ -434,7 +434,7 @@ def _listed(node: ir.Node, position: int) -> tuple[int, ...]:
         return ()
     numbers = constant_of(value)
     if numbers is None:
-        raise ArtefactError(f"{node.op_type} {title(node)!r} computes its parameters at run time", mend="export it with constants")
+        raise ArtefactError(f"{node.op_type} {title(node)!r} computes its parameters at run time", hint="export it with constants")
     return tuple(int(number) for number in numbers.reshape(-1))
 
 
@@ -454,5 +454,5 @@ def _pad(node: ir.Node, rank: int) -> dict[str, AttributeValue]:
         pads[axis], pads[axis + rank] = given[i], given[i + len(axes)]
     value = constant_of(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
     if value is None:
-        raise ArtefactError(f"Pad {title(node)!r} computes its padding value", mend="pad with zero")
+        raise ArtefactError(f"Pad {title(node)!r} computes its padding value", hint="pad with zero")
     return {"pads": tuple(pads), "value": float(np.asarray(value, np.float64).reshape(-1)[0])}

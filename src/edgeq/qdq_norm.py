@@ -55,7 +55,7 @@ def normalized(node: ir.Node, operands: tuple[Meaning | None, ...], epsilon: flo
 
 def _refused(node: ir.Node, why: str) -> ArtefactError:
     return ArtefactError(
-        f"BatchNormalization {title(node)!r} cannot be computed in integers: {why}", mend="fold it into the layer before it, then quantise"
+        f"BatchNormalization {title(node)!r} cannot be computed in integers: {why}", hint="fold it into the layer before it, then quantise"
     )
 
 

@@ -38,7 +38,7 @@ def tiled(title: str, shape: Sequence[int], wanted: Sequence[int], repeats: Sequ
         ArtefactError: the shapes do not go together.
     """
     if tuple(size * times for size, times in zip(shape, repeats, strict=True)) != tuple(wanted):
-        raise ArtefactError(f"Tile {title!r} makes {tuple(wanted)} of {tuple(shape)}", mend="export the model with fixed dimensions")
+        raise ArtefactError(f"Tile {title!r} makes {tuple(wanted)} of {tuple(shape)}", hint="export the model with fixed dimensions")
     return _attributes([np.arange(after) % before if after != before else None for before, after in zip(shape, wanted, strict=True)])
 
 
@@ -50,7 +50,7 @@ def expanded(title: str, shape: Sequence[int], wanted: Sequence[int]) -> dict[st
     """
     whole = (*(1,) * (len(wanted) - len(shape)), *shape)
     if len(whole) != len(wanted) or any(before not in (1, after) for before, after in zip(whole, wanted, strict=True)):
-        raise ArtefactError(f"Expand {title!r} makes {tuple(wanted)} of {tuple(shape)}", mend="export the model with fixed dimensions")
+        raise ArtefactError(f"Expand {title!r} makes {tuple(wanted)} of {tuple(shape)}", hint="export the model with fixed dimensions")
     return _attributes([np.zeros(after, int) if after != before else None for before, after in zip(whole, wanted, strict=True)])
 
 
@@ -61,13 +61,13 @@ def padded(title: str, shape: Sequence[int], pads: Sequence[int], mode: str) -> 
         ArtefactError: another mode, nothing is left to pad, or more is reflected than there is.
     """
     if mode not in PADDING_MODES:
-        raise ArtefactError(f"Pad {title!r} pads by {mode!r}", mend=f"pad with a constant, or by {', '.join(PADDING_MODES)}")
+        raise ArtefactError(f"Pad {title!r} pads by {mode!r}", hint=f"pad with a constant, or by {', '.join(PADDING_MODES)}")
     picks = []
     for before, after, size in zip(pads[: len(shape)], pads[len(shape) :], shape, strict=True):
         places = np.arange(size)[max(-before, 0) : size - max(-after, 0)]
         most = max(before, after)
         if places.size == 0 or (mode == "reflect" and most >= places.size) or (mode == "wrap" and most > places.size):
-            raise ArtefactError(f"Pad {title!r} pads an axis of {size} by {before} and {after}", mend="pad by less than the axis has")
+            raise ArtefactError(f"Pad {title!r} pads an axis of {size} by {before} and {after}", hint="pad by less than the axis has")
         picks.append(np.pad(places, (max(before, 0), max(after, 0)), mode=mode) if before or after else None)  # type: ignore[call-overload]
     return _attributes(picks)
 
@@ -83,5 +83,5 @@ def picks_of(attributes: Attributes) -> dict[int, tuple[int, ...]]:
 def _attributes(picks: Sequence[np.ndarray | None]) -> dict[str, AttributeValue]:
     counts = tuple(0 if places is None else len(places) for places in picks)
     if sum(counts) > _MOST_PICKS:
-        raise ArtefactError(f"an operator picks {sum(counts)} places", mend="export the model for the size of input it is meant for")
+        raise ArtefactError(f"an operator picks {sum(counts)} places", hint="export the model for the size of input it is meant for")
     return {"counts": counts, "picks": tuple(int(place) for places in picks if places is not None for place in places)}

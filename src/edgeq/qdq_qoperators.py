@@ -96,7 +96,7 @@ def require_static(graph: ir.Graph) -> None:
         ArtefactError: there are some; names them all, with what works.
     """
     errors = [
-        ArtefactError(f"{node.op_type} {title(node)!r} {problem[0]}", mend=problem[1])
+        ArtefactError(f"{node.op_type} {title(node)!r} {problem[0]}", hint=problem[1])
         for node in graph
         if node.domain in _DOMAINS and (problem := problem_of(node))
     ]

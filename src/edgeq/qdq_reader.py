@@ -54,7 +54,7 @@ _FLOAT32 = 1
 _READS_SHAPES = MOVES | {"Resize", "GatherND", "Expand", "Tile"}
 _WAITS = frozenset(("QuantizeLinear", "DequantizeLinear", "Split", "Cast")) | _READS_SHAPES | _TRANSPARENT | _SHAPE_OF | _ACTIVATIONS
 _NO_GRID = QuantParams.of(1.0)
-_MEND = "put a QuantizeLinear/DequantizeLinear pair after it, or quantise with the integer placement"
+_HINT = "put a QuantizeLinear/DequantizeLinear pair after it, or quantise with the integer placement"
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class Reader:
                 value.shape is not None and len(value.shape) > 0 and not isinstance(value.shape[0], int) for value in graph_inputs
             ),
             metadata=dict(self.model.metadata_props),
-            blockers=tuple(Blocker(error.what, error.mend) for error in self._blocked),
+            blockers=tuple(Blocker(error.what, error.hint) for error in self._blocked),
             integers={value.name or "": m.tensor.name for value, m in self._meanings.items() if isinstance(m, Stored)},
         )
 
@@ -117,7 +117,7 @@ class Reader:
             elif value.is_graph_input():
                 self._meanings[value] = Input(value)
             else:
-                raise ArtefactError(f"nothing computes the value {value.name!r}", mend="write the model again from its source")
+                raise ArtefactError(f"nothing computes the value {value.name!r}", hint="write the model again from its source")
         return self._meanings[value]
 
     def _visit(self, node: ir.Node) -> None:
@@ -149,17 +149,17 @@ class Reader:
         params = grid_of(node)
         if isinstance(operand, QdqConstant):
             if operand.values.dtype.kind not in "iu":
-                raise ArtefactError(f"DequantizeLinear {title(node)!r} reads floats", mend="store the integers it should read")
+                raise ArtefactError(f"DequantizeLinear {title(node)!r} reads floats", hint="store the integers it should read")
             return QdqConstant(operand.name, operand.values, operand.params or params)
         if isinstance(operand, Input):
             low_high = Landing(params, params.qmin, params.qmax)
             return Real(self._input(operand.value, low_high, stripped(operand.value.name or "input")))
         if not isinstance(operand, Stored):
-            raise ArtefactError(f"DequantizeLinear {title(node)!r} reads what no QuantizeLinear wrote", mend=_MEND)
+            raise ArtefactError(f"DequantizeLinear {title(node)!r} reads what no QuantizeLinear wrote", hint=_HINT)
         if not same_grid(params, operand.tensor.params):
             raise ArtefactError(
                 f"DequantizeLinear {title(node)!r} reads {operand.tensor.name!r} on another grid than it was written on",
-                mend="give the QuantizeLinear and its DequantizeLinear one scale and zero point",
+                hint="give the QuantizeLinear and its DequantizeLinear one scale and zero point",
             )
         return Real(operand.tensor)
 
@@ -179,7 +179,7 @@ class Reader:
             return Pending(node, value, "Requantize", (operand,), {}, low, high, _named(low, high))
         if isinstance(operand, QdqConstant) and operand.params is None:  # Brevitas writes the narrow range of its weights so
             return QdqConstant(operand.name, np.clip(operand.values, low, high).astype(operand.values.dtype), None)
-        raise ArtefactError(f"{node.op_type} {title(node)!r} works on a constant", mend="fold constants before exporting")
+        raise ArtefactError(f"{node.op_type} {title(node)!r} works on a constant", hint="fold constants before exporting")
 
     def _cast(self, node: ir.Node, operand: Meaning | None) -> Meaning:
         """A Cast between types of float changes nothing that is computed; one of an argmax names its type."""
@@ -188,7 +188,7 @@ class Reader:
             return replace(operand, attributes={**operand.attributes, "dtype": _INTEGERS[to]})
         if operand is None or to != _FLOAT32 or isinstance(operand, (Stored, Opaque)):
             raise ArtefactError(
-                f"Cast {title(node)!r} changes the type of an activation", mend="keep activations in float32 between quantisers"
+                f"Cast {title(node)!r} changes the type of an activation", hint="keep activations in float32 between quantisers"
             )
         return operand
 
@@ -248,7 +248,7 @@ class Reader:
         if isinstance(operand, Stored):
             raise ArtefactError(
                 f"arithmetic is done on the integers of {operand.tensor.name!r}",
-                mend="write it between DequantizeLinear and QuantizeLinear",
+                hint="write it between DequantizeLinear and QuantizeLinear",
             )
         return operand
 
@@ -294,7 +294,7 @@ class Reader:
     def _float_input(self, value: ir.Value) -> Real:
         if value not in self._inputs:
             self._blocked.append(
-                ArtefactError(f"the input {value.name!r} is used in float", mend="put a QuantizeLinear/DequantizeLinear pair after it")
+                ArtefactError(f"the input {value.name!r} is used in float", hint="put a QuantizeLinear/DequantizeLinear pair after it")
             )
             name = self._unique(value.name or "input")
             shape = self._shapes.of(value)
@@ -342,7 +342,7 @@ class Reader:
             self._meanings[value] = operand if on_grid else QdqConstant(operand.name, params.quantize(_reals(operand)), params)
             return
         if operand is None or isinstance(operand, (Stored, Opaque)):
-            raise ArtefactError(f"QuantizeLinear {title(node)!r} reads no floats", mend="write the model again from its source")
+            raise ArtefactError(f"QuantizeLinear {title(node)!r} reads no floats", hint="write the model again from its source")
         clip = _only_clip(value)
         if clip is not None:
             low, high = bounds_of(clip)
@@ -360,7 +360,7 @@ class Reader:
         if isinstance(meaning, Input):
             return self._input(meaning.value, grid, name)
         if not isinstance(meaning, Pending):
-            raise ArtefactError(f"{node.op_type} {title(node)!r} mixes constants with activations", mend="fold constants before exporting")
+            raise ArtefactError(f"{node.op_type} {title(node)!r} mixes constants with activations", hint="fold constants before exporting")
         if (meaning.low, meaning.high) != (float("-inf"), float("inf")):
             check_numbers(meaning)
         grid = _clipped(grid, meaning.low, meaning.high, meaning.node)
@@ -394,7 +394,7 @@ class Reader:
             known = QdqTensor(self._unique(name), self._shapes.of(value), grid.params, grid.low, grid.high, value.name or "")
             self._inputs[value] = known
         if not same_grid(known.params, grid.params) or (known.low, known.high) != (grid.low, grid.high):
-            raise ArtefactError(f"the input {value.name!r} is quantised on two grids", mend="use one quantiser for the input")
+            raise ArtefactError(f"the input {value.name!r} is quantised on two grids", hint="use one quantiser for the input")
         return known
 
     def _emit(
@@ -412,7 +412,7 @@ class Reader:
         low, high = reach(op_type, operands, grid.params)
         low, high = max(low, grid.low), min(high, grid.high)
         if low > high:
-            raise ArtefactError(f"{node.op_type} {title(node)!r} leaves no integer in its range", mend="check its clipping bounds")
+            raise ArtefactError(f"{node.op_type} {title(node)!r} leaves no integer in its range", hint="check its clipping bounds")
         tensor = QdqTensor(self._unique(name), shape, grid.params, low, high)
         self._ops.append(QdqOp(op_type, title(node), operands, tensor, attributes, activation, source_line(node)))
         return tensor
@@ -434,7 +434,7 @@ class Reader:
             return head
         if isinstance(meaning, Pending):
             return QdqOutput(name, self._rectified(meaning).tensor)
-        raise ArtefactError(f"the output {name!r} is not computed from quantised tensors", mend=_MEND)
+        raise ArtefactError(f"the output {name!r} is not computed from quantised tensors", hint=_HINT)
 
     def _head(self, pending: Pending, name: str) -> QdqOutput | None:
         """A softmax or an argmax at the end, which is no island: its result leaves the graph."""
@@ -464,7 +464,7 @@ def _all_opaque(operands: tuple[Meaning | None, ...]) -> bool:
 
 def _only_output(node: ir.Node) -> ir.Value:
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
-        raise ArtefactError(f"more than one output of {node.op_type} {title(node)!r} is used", mend="export it with one output")
+        raise ArtefactError(f"more than one output of {node.op_type} {title(node)!r} is used", hint="export it with one output")
     return node.outputs[0]
 
 
@@ -487,7 +487,7 @@ def _clipped(grid: Landing, low: float, high: float, node: ir.Node) -> Landing:
     if (low, high) == (float("-inf"), float("inf")):
         return grid
     if grid.params.axis is not None:
-        raise ArtefactError(f"{node.op_type} {title(node)!r} is clipped on a grid with many scales", mend="use one scale a tensor")
+        raise ArtefactError(f"{node.op_type} {title(node)!r} is clipped on a grid with many scales", hint="use one scale a tensor")
     least = grid.low if low == float("-inf") else max(grid.low, _onto_grid(low, grid.params))
     most = grid.high if high == float("inf") else min(grid.high, _onto_grid(high, grid.params))
     return Landing(grid.params, least, most)
@@ -504,7 +504,7 @@ def _key(pending: Pending, grid: Landing) -> Key:
 
 def _check_padding(node: ir.Node, attributes: Mapping[str, AttributeValue], zero: int) -> None:
     if "value" in attributes and node.op_type == "Pad" and attributes["value"] != zero:
-        raise ArtefactError(f"Pad {title(node)!r} does not pad with zeros", mend="only padding with zeros keeps the integers exact")
+        raise ArtefactError(f"Pad {title(node)!r} does not pad with zeros", hint="only padding with zeros keeps the integers exact")
 
 
 def _check_samples(node: ir.Node, operands: tuple[Operand | None, ...], attributes: Mapping[str, AttributeValue]) -> None:
@@ -518,7 +518,7 @@ def _in_float(pending: Pending) -> ArtefactError:
     return ArtefactError(
         f"the result of {pending.node.op_type} {title(pending.node)!r} stays in float: no quantiser follows it"
         + (f" (from {line})" if line else ""),
-        mend=_MEND,
+        hint=_HINT,
     )
 
 

@@ -54,7 +54,7 @@ def check_softmax(model: ir.Model) -> None:
             raise ArtefactError(
                 f"Softmax {title(node)!r} over {count} element{'' if count == 1 else 's'} overflows in ONNX Runtime's integer kernel, "
                 "which then gives 0 instead of the greatest probability: the scale of its result is too small",
-                mend=f"give its result a scale of {math.ceil(1e4 / math.floor(_LIMIT * count)) / 1e4:.4f} or more"
+                hint=f"give its result a scale of {math.ceil(1e4 / math.floor(_LIMIT * count)) / 1e4:.4f} or more"
                 + (", or take it away: over one element it is always 1" if count == 1 else ""),
             )
 

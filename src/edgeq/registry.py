@@ -31,7 +31,7 @@ class Registry(Generic[T]):
             if seen.value != entry.value:
                 raise EdgeqError(
                     f"two {self.kind}s are called {entry.name!r}: {seen.value} and {entry.value}",
-                    mend="uninstall one of the two packages, or rename its entry point",
+                    hint="uninstall one of the two packages, or rename its entry point",
                 )
         return found
 

@@ -126,13 +126,13 @@ class Failure:
         artefact: the file's name.
         target: the target's name.
         what: what went wrong.
-        mend: what can be done about it.
+        hint: what can be done about it.
     """
 
     artefact: str
     target: str
     what: str
-    mend: str
+    hint: str
 
     @property
     def name(self) -> str:
@@ -147,7 +147,7 @@ def require_all(failures: Sequence[Failure]) -> None:
         TargetError: something did not; says what, of each.
     """
     if failures:
-        raise TargetError("; ".join(f"{failure.name}: {failure.what}" for failure in failures), mend=failures[0].mend)
+        raise TargetError("; ".join(f"{failure.name}: {failure.what}" for failure in failures), hint=failures[0].hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +191,14 @@ class PairSaturation:
         target: the target's name.
         layers: the layers whose pairs of products can saturate, in graph order.
         what: what is the matter, in a sentence that names the layer that is hit worst.
-        mend: the command that writes the same numbers so that none can.
+        hint: the command that writes the same numbers so that none can.
     """
 
     artefact: str
     target: str
     layers: tuple[LayerSaturation, ...]
     what: str
-    mend: str
+    hint: str
 
     @property
     def name(self) -> str:

@@ -69,13 +69,13 @@ class Availability:
         usable: whether it can be opened here.
         versions: package name to version, of what it runs on.
         why_not: what is missing, empty when usable.
-        mend: how to make it usable, empty when usable.
+        hint: how to make it usable, empty when usable.
     """
 
     usable: bool
     versions: Mapping[str, str] = field(default_factory=dict)
     why_not: str = ""
-    mend: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ class TargetRegistry(Registry[Target]):
     def _variant(self, name: str, kind: str) -> Target:
         target = self.load(name)
         if not isinstance(target, Varied):
-            raise UsageError(f"the target {name!r} comes in one kind only, not in {kind!r}", mend=f"name it {name}")
+            raise UsageError(f"the target {name!r} comes in one kind only, not in {kind!r}", hint=f"name it {name}")
         return target.variant(kind)
 
     def _each(self) -> list[TargetSource]:

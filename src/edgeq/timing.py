@@ -38,7 +38,7 @@ class SessionFailed(TargetError):
     """A session's ``error``, with the name that the ``session`` was measured under."""
 
     def __init__(self, session: str, error: EdgeqError) -> None:
-        super().__init__(error.what, mend=error.mend)
+        super().__init__(error.what, hint=error.hint)
         self.session, self.error = session, error
 
 
@@ -149,7 +149,7 @@ def measure(
         UsageError: no sessions, or a time or count that is not positive.
     """
     if not sessions or seconds <= 0 or min_runs < 1:
-        raise UsageError("there is nothing to measure", mend="give at least one session, a positive time and at least one run")
+        raise UsageError("there is nothing to measure", hint="give at least one session, a positive time and at least one run")
     load = _load_average()
     block_ns = max([int(BLOCK_SECONDS * 1e9), *(_warm_up(name, session, warmup_seconds, clock) for name, session in sessions.items())])
     blocks: dict[str, list[array[int]]] = {name: [] for name in sessions}
@@ -175,9 +175,9 @@ def ratio(a: Latency, b: Latency) -> Ratio:
         UsageError: the two come from different measurements.
     """
     if len(a.blocks_ms) != len(b.blocks_ms):
-        raise UsageError("the two latencies were not measured together", mend="pass both sessions to one measure()")
+        raise UsageError("the two latencies were not measured together", hint="pass both sessions to one measure()")
     if len(a.blocks_ms) < BLOCKS_FOR_RATIO:
-        raise Inconclusive(f"{len(a.blocks_ms)} rounds are too few for a ratio, {BLOCKS_FOR_RATIO} are needed", mend="measure for longer")
+        raise Inconclusive(f"{len(a.blocks_ms)} rounds are too few for a ratio, {BLOCKS_FOR_RATIO} are needed", hint="measure for longer")
     rounds = np.random.default_rng(0).integers(0, len(a.blocks_ms), (RESAMPLES, len(a.blocks_ms)))
     first, second = np.array(a.blocks_ms), np.array(b.blocks_ms)
     resampled = np.median(first[rounds], axis=1) / np.median(second[rounds], axis=1)

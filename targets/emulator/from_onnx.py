@@ -48,7 +48,7 @@ def read_onnx(model: onnx.ModelProto, path: Path, profile: Profile) -> Program:
     graph = read_qdq(source)
     if len(graph.inputs) != 1 or not graph.outputs:
         raise ArtefactError(
-            f"{path} has {len(graph.inputs)} quantised inputs, and edgeq runs models with one", mend="make the others constants"
+            f"{path} has {len(graph.inputs)} quantised inputs, and edgeq runs models with one", hint="make the others constants"
         )
     kind = only_input(model).type.tensor_type.elem_type
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
@@ -84,7 +84,7 @@ class _Compiler:
                 errors.append(error)
                 self._slot(view.output)
         if errors:
-            raise TargetError("\n  ".join(dict.fromkeys(error.what for error in errors)), mend=errors[0].mend)
+            raise TargetError("\n  ".join(dict.fromkeys(error.what for error in errors)), hint=errors[0].hint)
         end = self._head(self.graph.outputs[0])
         channels_last = channel_axes(self.graph).get(tensor.name) == CHANNELS_LAST
         return Program(tuple(self.slots), tuple(self.steps), self.constants, entrance, end, channels_last)

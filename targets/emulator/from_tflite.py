@@ -43,7 +43,7 @@ def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
     except (*BROKEN, ZeroDivisionError, RuntimeError) as error:
         raise ArtefactError(
             f"{path} is no sound TFLite model: {type(error).__name__} while setting it up",
-            mend="export it again; it is truncated or damaged",
+            hint="export it again; it is truncated or damaged",
         ) from error
 
 
@@ -51,7 +51,7 @@ def _graph(content: bytes, path: Path) -> FileGraph:
     graph = graph_of(content)
     if len(graph.inputs) != 1 or not graph.outputs:
         raise ArtefactError(
-            f"{path} has {len(graph.inputs)} inputs, and edgeq runs models with exactly one", mend="make the others constants"
+            f"{path} has {len(graph.inputs)} inputs, and edgeq runs models with exactly one", hint="make the others constants"
         )
     return graph
 
@@ -76,12 +76,12 @@ class _Compiler:
         if errors:
             told = list(dict.fromkeys(error.what for error in errors))
             more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
-            raise TargetError("\n  ".join([*told[:_NAMED], *more]), mend=errors[0].mend)
+            raise TargetError("\n  ".join([*told[:_NAMED], *more]), hint=errors[0].hint)
         exit_ = self._slot(self.graph.outputs[0], shown=False)
         known = {entrance, *self.constants, *(step.result for step in steps)}
         for place in (*(operand for step in steps for operand in step.operands), exit_):
             if place not in known:
-                raise ArtefactError(f"nothing computes the tensor {self.slots[place].name!r}", mend="export the model again")
+                raise ArtefactError(f"nothing computes the tensor {self.slots[place].name!r}", hint="export the model again")
         return Program(tuple(self.slots), tuple(steps), self.constants, entrance, exit_)
 
     def _step(self, operator: FileOperator) -> Step:

@@ -329,7 +329,7 @@ def _in_float(op: OnnxOp) -> TargetError:
     what = f"ONNX Runtime computes {op.view.op_type} {op.view.name!r} in float on this machine: {op.left_in_float}"
     return TargetError(
         f"{what}; the emulator does not go through that",
-        mend=f"edgeq export FILE --for emulator:{op.profile.name} makes int8 activations uint8, which it computes in integers; "
+        hint=f"edgeq export FILE --for emulator:{op.profile.name} makes int8 activations uint8, which it computes in integers; "
         "edgeq audit FILE --target ort-cpu tells what else keeps layers in float",
     )
 

@@ -143,7 +143,7 @@ class OnnxOp:
         """An error that names the operator."""
         return TargetError(
             f"the emulator has no arithmetic of {self.profile.name} for {self.view.op_type} {self.view.name!r}: {why}",
-            mend="run it on ort-cpu-ref, or write it as TFLite and open that",
+            hint="run it on ort-cpu-ref, or write it as TFLite and open that",
         )
 
 

@@ -69,7 +69,7 @@ def quantizer_of(tensor: QdqTensor) -> Kernel:
     """Real numbers to levels, as QuantizeLinear does."""
     params, low, high = tensor.params, tensor.low, tensor.high
     if params.axis is not None:
-        raise ArtefactError(f"the input {tensor.name!r} has one scale a channel", mend="quantise it with one scale")
+        raise ArtefactError(f"the input {tensor.name!r} has one scale a channel", hint="quantise it with one scale")
     step, zero = torch.tensor(float(params.scale), dtype=torch.float32), int(params.zero_point)
     return Move(lambda x: (x / step).round_().clamp_(low - zero, high - zero))
 

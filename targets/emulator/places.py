@@ -33,7 +33,7 @@ def on_machine(profile: Profile, layer: str, weight_bits: int, input_bits: int) 
         least = f"weights of {profile.weight_bits[1]} bits and activations of {profile.activation_bits[1]} bits"
         raise TargetError(
             f"{layer!r} has weights of {weight_bits} bits and inputs of {input_bits}, and {profile.name} takes at most {least}",
-            mend="quantise it to fewer bits, or write beyond = 'host' in the machine's profile",
+            hint="quantise it to fewer bits, or write beyond = 'host' in the machine's profile",
         )
     return host_of(profile)
 

@@ -61,7 +61,7 @@ def parse(content: bytes, name: str, origin: str) -> Profile:
     try:
         tables = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ArtefactError(f"{origin} is no TOML file: {error}", mend="mend the line it names") from error
+        raise ArtefactError(f"{origin} is no TOML file: {error}", hint="fix the line it names") from error
     reader = Table(origin, "", tables, ("summary", "arithmetic", "costs"))
     arithmetic = reader.table("arithmetic")
     costs = reader.table("costs") if "costs" in tables else None

@@ -86,7 +86,7 @@ def rescale(sums: Tensor, factors: Factors, rounding: Rounding, axis: int = -1) 
         axis: the channel axis of ``sums``.
     """
     if rounding not in _ROUNDINGS:
-        raise TargetError(f"the emulator has no rounding {rounding!r}", mend=f"use one of {', '.join(_ROUNDINGS)}")
+        raise TargetError(f"the emulator has no rounding {rounding!r}", hint=f"use one of {', '.join(_ROUNDINGS)}")
     return _ROUNDINGS[rounding](sums, factors, axis)
 
 

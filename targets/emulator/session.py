@@ -80,7 +80,7 @@ class EmulatorSession:
             TargetError: the artefact was opened without intermediates.
         """
         if not self._intermediates:
-            raise TargetError("the artefact was opened without intermediates", mend="open it with intermediates=True")
+            raise TargetError("the artefact was opened without intermediates", hint="open it with intermediates=True")
         seen: dict[int, list[NDArray[Any]]] = {}
         slots = {i: slot for i, slot in enumerate(self._program.slots) if slot.shown}
         for part in self._parts(fit(batch, self.input)):
@@ -97,7 +97,7 @@ class EmulatorSession:
             ArtefactError: the batch does not fit, or holds more than one sample.
         """
         if len(batch) != 1:
-            raise ArtefactError(f"latency is taken one sample at a time, and the batch holds {len(batch)}", mend="give a batch of one")
+            raise ArtefactError(f"latency is taken one sample at a time, and the batch holds {len(batch)}", hint="give a batch of one")
         self._prepared = self._entered(fit(batch, self.input))
 
     def invoke(self) -> None:
@@ -107,7 +107,7 @@ class EmulatorSession:
             TargetError: nothing was set.
         """
         if self._prepared is None:
-            raise TargetError("no input was set", mend="call prepare first")
+            raise TargetError("no input was set", hint="call prepare first")
         self._values(self._prepared)
 
     def layers(self) -> tuple[LayerReport, ...]:
@@ -152,7 +152,7 @@ class EmulatorSession:
             return step.kernel(operands, self._log)
         except RuntimeError as error:
             work = step.work
-            raise TargetError(f"{work.op_type} {work.name!r} failed in the emulator: {error}", mend="report the model as a bug") from error
+            raise TargetError(f"{work.op_type} {work.name!r} failed in the emulator: {error}", hint="report the model as a bug") from error
 
     def _stored(self, place: int, levels: Tensor) -> NDArray[Any]:
         """Levels as the integers that the file would hold, (samples, *shape without the file's batch)."""
@@ -196,7 +196,7 @@ class EstimatedSession(EmulatorSession):
 
 def _spec(slot: Slot) -> TensorSpec:
     if not slot.shape or slot.shape[0] != 1:
-        raise ArtefactError(f"the tensor {slot.name!r} has the shape {slot.shape}, not a batch of one", mend="export it with batch 1")
+        raise ArtefactError(f"the tensor {slot.name!r} has the shape {slot.shape}, not a batch of one", hint="export it with batch 1")
     return TensorSpec(slot.name, slot.shape[1:], "float32" if slot.params is None else slot.params.dtype, slot.params)
 
 

@@ -29,7 +29,7 @@ class Table:
     def __init__(self, origin: str, table: str, content: Any, known: Iterable[str] = ()) -> None:
         self.origin, self.name, self.content = origin, table, content
         if not isinstance(content, dict):
-            raise ArtefactError(f"{origin}: {table} is no table", mend=f"write [{table}] and its fields below it")
+            raise ArtefactError(f"{origin}: {table} is no table", hint=f"write [{table}] and its fields below it")
         if known:
             self.allow(known)
 
@@ -38,11 +38,11 @@ class Table:
         for field in self.content:
             if field not in known:
                 error = UnknownName("field", field, known)
-                raise ArtefactError(f"{self.origin}: {self._called(field)} means nothing in a hardware profile", mend=error.mend)
+                raise ArtefactError(f"{self.origin}: {self._called(field)} means nothing in a hardware profile", hint=error.hint)
 
-    def wrong(self, field: str, why: str, mend: str) -> ArtefactError:
+    def wrong(self, field: str, why: str, hint: str) -> ArtefactError:
         """The error for a field."""
-        return ArtefactError(f"{self.origin}: {self._called(field)}: {why}", mend=mend)
+        return ArtefactError(f"{self.origin}: {self._called(field)}: {why}", hint=hint)
 
     def table(self, field: str) -> Table:
         """A table inside."""

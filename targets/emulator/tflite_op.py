@@ -73,7 +73,7 @@ class TfliteOp:
         """
         tensor = self.file.inputs[position] if position < len(self.file.inputs) else None
         if tensor is None:
-            raise ArtefactError(f"{self.file.name} {self.name!r} lacks operand {position}", mend="export the model again")
+            raise ArtefactError(f"{self.file.name} {self.name!r} lacks operand {position}", hint="export the model again")
         return tensor
 
     def numbers(self, position: int) -> NDArray[Any]:
@@ -130,7 +130,7 @@ class TfliteOp:
     def refused(self, why: str) -> TargetError:
         """An error that names the operator."""
         what = f"the emulator has no arithmetic for {self.file.name} {called(self.name)}: {why}"
-        return TargetError(what, mend="run it on tflite-ref")
+        return TargetError(what, hint="run it on tflite-ref")
 
 
 def params_of(tensor: FileTensor) -> QuantParams | None:
@@ -146,7 +146,7 @@ def params_of(tensor: FileTensor) -> QuantParams | None:
 def levels_of(tensor: FileTensor) -> NDArray[Any]:
     """A constant as its levels in float32; plain whole numbers as int64; real ones as they are."""
     if tensor.data is None:
-        raise ArtefactError(f"{tensor.name!r} is no constant", mend="export the model again")
+        raise ArtefactError(f"{tensor.name!r} is no constant", hint="export the model again")
     if tensor.kind in PLAIN and not tensor.scale.size:
         return tensor.data.astype(np.int64)
     params = params_of(tensor)

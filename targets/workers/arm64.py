@@ -83,7 +83,7 @@ def emulator() -> Emulator:
         if each.works:
             return each
     why = f"{found[0].program} is QEMU {found[0].number}: {FAULT}" if found else "QEMU's user emulation of aarch64 is not installed"
-    raise TargetError(why, mend="edgeq targets setup arm64-ort fetches one; or install QEMU 10, user emulation")
+    raise TargetError(why, hint="edgeq targets setup arm64-ort fetches one; or install QEMU 10, user emulation")
 
 
 @lru_cache
@@ -115,7 +115,7 @@ def place(requirements: Sequence[str], cpu: str) -> Qemu:
     """
     for folder in (system(), site(requirements)):
         if not (folder / RECORD).is_file():
-            raise TargetError("its aarch64 Python and packages are not assembled yet", mend="edgeq targets setup assembles them")
+            raise TargetError("its aarch64 Python and packages are not assembled yet", hint="edgeq targets setup assembles them")
     return _launcher(system() / "root", site(requirements) / "packages", cpu)
 
 
@@ -146,7 +146,7 @@ def _features(launcher: Qemu) -> str:
     except TargetError as error:
         if "unable to find CPU model" not in error.what:
             raise
-        raise UsageError(f"QEMU knows no processor {launcher.cpu!r}", mend=f"{launcher.program} -cpu help lists them") from error
+        raise UsageError(f"QEMU knows no processor {launcher.cpu!r}", hint=f"{launcher.program} -cpu help lists them") from error
     return next((line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("Features")), "unknown")
 
 
@@ -204,7 +204,7 @@ def _fetch_qemu(archive: Archive, making: Path, say: Callable[[str], None]) -> l
     package = f"qemu-user:{host_architecture()}"
     newest = max(archive.versions(package), key=_numbers, default="")
     if _numbers(newest) < OLDEST:
-        raise TargetError(f"Debian's newest qemu-user here is {newest or 'none'}, and {FAULT}", mend="install QEMU 10 or later")
+        raise TargetError(f"Debian's newest qemu-user here is {newest or 'none'}, and {FAULT}", hint="install QEMU 10 or later")
     say(f"fetching QEMU {newest}")
     fetched = archive.fetch([f"{package}={newest}"])
     for path in fetched:
@@ -242,7 +242,7 @@ def unzip(wheel: Path, into: Path) -> None:
             _refuse_escapes(archive.namelist())
             archive.extractall(into)
     except zipfile.BadZipFile as error:
-        raise TargetError(f"{wheel.name} cannot be unpacked: {error}", mend="give the command again") from error
+        raise TargetError(f"{wheel.name} cannot be unpacked: {error}", hint="give the command again") from error
 
 
 def _refuse_escapes(members: Sequence[str]) -> None:
@@ -258,5 +258,5 @@ def _launcher(root: Path, packages: Path, cpu: str) -> Qemu:
 def _python(root: Path) -> Path:
     found = sorted((root / "usr" / "bin").glob("python3.*"))
     if not found:
-        raise TargetError(f"{root} holds no Python", mend="edgeq targets setup arm64-ort --force makes it again")
+        raise TargetError(f"{root} holds no Python", hint="edgeq targets setup arm64-ort --force makes it again")
     return found[0]

@@ -73,7 +73,7 @@ def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
     model = load(artefact) if qoperator else in_qdq(load(artefact))
     entrance = only_input(model)
     if not model.graph.output:
-        raise ArtefactError(f"{artefact} has no output", mend="export it again; it may be truncated")
+        raise ArtefactError(f"{artefact} has no output", hint="export it again; it may be truncated")
     sample_shape(entrance)
     view, exit_name = QdqView(model), model.graph.output[0].name
     found = {entrance.name: view.input_params(entrance.name), exit_name: view.output_params(exit_name)}
@@ -90,11 +90,11 @@ def spec_of(described: Any, grids: Mapping[str, QuantParams], *, counts: bool = 
     """
     name, shape, dtype = _told(described)
     if not shape or shape[0] != 1:
-        raise ArtefactError(f"the tensor {name!r} has the shape {shape}, not a batch of one", mend="export it with batch 1")
+        raise ArtefactError(f"the tensor {name!r} has the shape {shape}, not a batch of one", hint="export it with batch 1")
     params = None if dtype == "float32" else grids.get(name) or grid_of(described, dtype)
     no_grid = dtype != "float32" and params is None
     if no_grid and (not counts or (dtype in CARRIER_RANGE and dtype not in WHOLE_NUMBERS)):
-        raise ArtefactError(f"{name!r} is {dtype} without a scale, and edgeq feeds real numbers", mend="export with a scale")
+        raise ArtefactError(f"{name!r} is {dtype} without a scale, and edgeq feeds real numbers", hint="export with a scale")
     return TensorSpec(name, shape[1:], dtype, params)
 
 
@@ -105,7 +105,7 @@ def _told(described: Any) -> tuple[str, tuple[int, ...], str]:
             return name, shape, dtype
     except (KeyError, TypeError, ValueError, OverflowError):
         pass
-    raise TargetError(f"the worker describes a tensor as {str(described)[:200]}", mend=_BROKEN)
+    raise TargetError(f"the worker describes a tensor as {str(described)[:200]}", hint=_BROKEN)
 
 
 def grid_of(described: Any, dtype: str) -> QuantParams | None:
@@ -117,7 +117,7 @@ def grid_of(described: Any, dtype: str) -> QuantParams | None:
     try:
         return _grid(described, dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise TargetError(f"the worker describes a grid as {str(described)[:200]}", mend=_BROKEN) from error
+        raise TargetError(f"the worker describes a grid as {str(described)[:200]}", hint=_BROKEN) from error
 
 
 def _grid(described: Any, dtype: str) -> QuantParams | None:

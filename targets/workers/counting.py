@@ -90,7 +90,7 @@ def _libraries(launcher: Qemu, engine: str, model: Sendable, options: Mapping[st
         first, last = found.get(path, (low, high - 1))
         found[path] = min(first, low), max(last, high - 1)
     if not found:
-        raise TargetError(f"no library of {launcher.site} is mapped", mend="report this with the version of QEMU")
+        raise TargetError(f"no library of {launcher.site} is mapped", hint="report this with the version of QEMU")
     return list(found.values())
 
 
@@ -135,7 +135,7 @@ class Tally:
         """
         unknown = [block for block in self._entered if int(block, 16) not in self._sizes]
         if unknown or not self._entered:
-            raise TargetError("QEMU's log of instructions cannot be read", mend="use QEMU 10, whose log is known")
+            raise TargetError("QEMU's log of instructions cannot be read", hint="use QEMU 10, whose log is known")
         return sum(times * self._sizes[int(block, 16)] for block, times in self._entered.items())
 
     def _note(self, text: bytes) -> None:

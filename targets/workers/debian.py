@@ -48,7 +48,7 @@ class Archive:
         release = _release()
         sources = [line for base, suite in _sources() if suite.startswith(release) for line in _lines(base, suite, release)]
         if not sources:
-            raise TargetError(f"apt has no source for Debian {release} on this machine", mend=_NEEDED)
+            raise TargetError(f"apt has no source for Debian {release} on this machine", hint=_NEEDED)
         for name in ("state/lists/partial", "cache/archives/partial", "parts"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "status").touch()
@@ -120,7 +120,7 @@ def unpack(package: Path, into: Path, *, wanted: Callable[[str], bool] = lambda 
                 _extract(archive, into, wanted)
         except tarfile.TarError as error:
             process.kill()
-            raise TargetError(f"{package.name} cannot be unpacked: {error}", mend="give the command again") from error
+            raise TargetError(f"{package.name} cannot be unpacked: {error}", hint="give the command again") from error
 
 
 def _extract(archive: tarfile.TarFile, into: Path, wanted: Callable[[str], bool]) -> None:
@@ -155,7 +155,7 @@ def _release() -> str:
     told = platform.freedesktop_os_release() if not missing else {}
     if told.get("ID") != "debian" or "VERSION_CODENAME" not in told:
         why = f"{missing[0]} is not installed" if missing else f"this is {told.get('PRETTY_NAME', 'no Debian machine')}"
-        raise TargetError(f"Debian's packages cannot be fetched here: {why}", mend=_NEEDED)
+        raise TargetError(f"Debian's packages cannot be fetched here: {why}", hint=_NEEDED)
     return told["VERSION_CODENAME"]
 
 

@@ -109,7 +109,7 @@ def whole(place: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(making, ignore_errors=True)
     except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error.strerror}", mend=_SPACE) from error
+        raise OutputError(f"{place} cannot be written: {error.strerror}", hint=_SPACE) from error
 
 
 def _fill(making: Path, requirements: Sequence[str], engine: str, say: Callable[[str], None]) -> None:
@@ -143,16 +143,16 @@ def call(command: Sequence[str], what: str) -> str:
             command, capture_output=True, text=True, errors="replace", check=False, env=environment, stdin=subprocess.DEVNULL
         )
     except OSError as error:
-        raise TargetError(f"{command[0]} cannot be started: {error.strerror}", mend="install it, or put it on the PATH") from error
+        raise TargetError(f"{command[0]} cannot be started: {error.strerror}", hint="install it, or put it on the PATH") from error
     if ended.returncode == 0:
         return ended.stdout
     said = (ended.stderr.strip() or ended.stdout.strip()).splitlines()
     if any(_FULL in line for line in said):
-        raise OutputError(f"{what} failed: {_FULL}", mend=_SPACE)
+        raise OutputError(f"{what} failed: {_FULL}", hint=_SPACE)
     complaints = [line for line in said if "error" in line.lower()] or said[-TOLD_LINES:]
     raise TargetError(
         f"{what} failed with exit code {ended.returncode}: {' | '.join(complaints[:TOLD_LINES])}",
-        mend="check the network and that this Python and machine have such packages; then give the command again",
+        hint="check the network and that this Python and machine have such packages; then give the command again",
     )
 
 

@@ -68,7 +68,7 @@ class Worker:
         self.place = launcher.place
         missing = launcher.missing()
         if missing is not None:
-            raise TargetError(missing[0], mend=missing[1])
+            raise TargetError(missing[0], hint=missing[1])
         program = compose(engine)
         command = launcher.command(["-u", "-c", BOOTSTRAP])
         try:
@@ -77,7 +77,7 @@ class Worker:
             )
         except OSError as error:
             raise TargetError(
-                f"{command[0]} cannot be started: {error.strerror}", mend="check that it is installed and executable"
+                f"{command[0]} cannot be started: {error.strerror}", hint="check that it is installed and executable"
             ) from error
         self._stdin, self._stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
         os.set_blocking(self._stdin.fileno(), False)
@@ -112,11 +112,11 @@ class Worker:
     ) -> Iterator[Frame]:
         """Make one request and wait for several answers; ``seconds`` and ``limit`` hold for each of them."""
         if not self._open:
-            raise TargetError(f"the worker on {self.place} has ended", mend="open the artefact again")
+            raise TargetError(f"the worker on {self.place} has ended", hint="open the artefact again")
         try:
             pieces = pack({"do": do, **header}, arrays)
         except BrokenFrame as error:
-            raise TargetError(f"this cannot be sent to a worker: {error}", mend="choose a target that runs in process") from error
+            raise TargetError(f"this cannot be sent to a worker: {error}", hint="choose a target that runs in process") from error
         self._write(pieces, _Patience(seconds))
         for _ in range(answers):
             yield self._read(_Patience(seconds), limit)
@@ -197,15 +197,15 @@ class Worker:
 
     def _complain(self, header: dict[str, Any]) -> NoReturn:
         what = str(header.get("what", "it does not say why"))[:500]
-        told, mend = {
+        told, hint = {
             "refused": ("refuses the model", "another target may take it, or another dialect: edgeq export --for"),
             "absent": ("cannot be used", "install the runtime there"),
             "memory": ("ran out of memory", "raise the limit (memory_mb), or choose a smaller model"),
         }.get(str(header.get("problem")), ("failed", "another target may run it"))
         self.close()
         if header.get("problem") == "damaged":
-            raise ArtefactError(f"the runtime cannot load the model: {what}", mend="export it again; it may be damaged")
-        raise TargetError(f"the worker on {self.place} {told}: {what}", mend=mend)
+            raise ArtefactError(f"the runtime cannot load the model: {what}", hint="export it again; it may be damaged")
+        raise TargetError(f"the worker on {self.place} {told}: {what}", hint=hint)
 
     def _died(self) -> NoReturn:
         """Tell why the process is gone."""
@@ -217,12 +217,12 @@ class Worker:
             how = f"was killed by {_called(-code)}"
         else:
             how = f"ended with exit code {code}"
-        mend = "another target may run it; if the runtime crashed, report the model to its makers"
-        self._end(how if self._started else f"{how} before it began", mend if self._started else f"try it by hand: {self._by_hand}")
+        hint = "another target may run it; if the runtime crashed, report the model to its makers"
+        self._end(how if self._started else f"{how} before it began", hint if self._started else f"try it by hand: {self._by_hand}")
 
-    def _end(self, what: str, mend: str) -> NoReturn:
+    def _end(self, what: str, hint: str) -> NoReturn:
         self.close()
-        raise TargetError(f"the worker on {self.place} {what}{self._said.told()}", mend=mend)
+        raise TargetError(f"the worker on {self.place} {what}{self._said.told()}", hint=hint)
 
 
 class _Tail:

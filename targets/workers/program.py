@@ -43,7 +43,7 @@ def compose(engine: str) -> bytes:
     """
     path = Path(engine) if engine.endswith(".py") else _HERE / "engines" / f"{engine}.py"
     if not path.is_file():
-        raise TargetError(f"there is no worker engine {engine!r}", mend=f"choose one of {', '.join(engines())}")
+        raise TargetError(f"there is no worker engine {engine!r}", hint=f"choose one of {', '.join(engines())}")
     modules: list[tuple[str, str | None]] = [(name, None) for name in ("edgeq", "edgeq.targets", _ROOM, f"{_ROOM}.engines")]
     modules += [(f"{_ROOM}.{name}", (_HERE / f"{name}.py").read_text("utf-8")) for name in SHARED]
     modules.append((f"{_ROOM}.engines.{path.stem}", path.read_text("utf-8")))

@@ -60,7 +60,7 @@ class WorkerSession(SampleSession):
         inputs, outputs = loaded.get("inputs"), loaded.get("outputs")
         if not (isinstance(inputs, list) and len(inputs) == 1 and isinstance(outputs, list) and outputs):
             raise TargetError(
-                "the worker's model has not one input and at least one output", mend="edgeq runs models with exactly one input"
+                "the worker's model has not one input and at least one output", hint="edgeq runs models with exactly one input"
             )
         entrance = replace(spec_of(inputs[0], self._artefact.grids), channels_last=self._artefact.takes_channels_last)
         return entrance, spec_of(outputs[0], self._artefact.grids, counts=True)
@@ -125,12 +125,12 @@ class WorkerSession(SampleSession):
         if values.shape != wanted or values.dtype != np.dtype(self.output.dtype):
             self._garbage(f"{values.dtype} {values.shape} where it announced {self.output.dtype} {wanted}")
         if values.dtype.kind == "f" and np.isnan(values).any():
-            self._garbage("NaN", mend="run it on another target: one that gives NaN too says that the model computes it")
+            self._garbage("NaN", hint="run it on another target: one that gives NaN too says that the model computes it")
         return values
 
-    def _garbage(self, what: str, mend: str = "its engine or its runtime is broken; edgeq targets NAME runs its self-test") -> NoReturn:
+    def _garbage(self, what: str, hint: str = "its engine or its runtime is broken; edgeq targets NAME runs its self-test") -> NoReturn:
         self._worker.close()
-        raise TargetError(f"the worker on {self._worker.place} answers with {what}", mend=mend)
+        raise TargetError(f"the worker on {self._worker.place} answers with {what}", hint=hint)
 
 
 def _texts(told: Any) -> dict[str, str]:

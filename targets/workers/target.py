@@ -55,7 +55,7 @@ class WorkerTarget:
             return _asked(self.launcher, self.engine, self.limits.open_seconds)
         found = self._found()
         if isinstance(found, TargetError):
-            return Availability(usable=False, why_not=found.what, mend=found.mend)
+            return Availability(usable=False, why_not=found.what, hint=found.hint)
         return Availability(usable=True, versions=self._versions(found))
 
     def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
@@ -89,7 +89,7 @@ class WorkerTarget:
             UsageError: it needs none.
         """
         if self.launcher is not None or not self.requirements:
-            raise UsageError(f"the target {self.name!r} has no environment to set up", mend=f"see edgeq targets {self.name}")
+            raise UsageError(f"the target {self.name!r} has no environment to set up", hint=f"see edgeq targets {self.name}")
         return environments.make(self.requirements, self.engine, force=force, say=say)
 
     def place(self) -> Launcher:
@@ -110,7 +110,7 @@ class WorkerTarget:
         if self.modules and all(_importable(module) for module in self.modules):
             return Here()
         needed = ", ".join(environments.names(self.requirements) or self.modules)
-        return TargetError(f"{needed} is not installed, here or in an environment of its own", mend=f"edgeq targets setup {self.name}")
+        return TargetError(f"{needed} is not installed, here or in an environment of its own", hint=f"edgeq targets setup {self.name}")
 
     def _versions(self, place: Launcher) -> Mapping[str, str]:
         told = environments.versions_of(self.requirements) if isinstance(place, Interpreter) else {}
@@ -123,7 +123,7 @@ def _asked(launcher: Launcher, engine: str, seconds: float) -> Availability:
         with Worker(launcher, engine, seconds=seconds) as worker:
             told = worker.ask("versions", seconds=seconds).header.get("versions")
     except TargetError as error:
-        return Availability(usable=False, why_not=error.what, mend=error.mend)
+        return Availability(usable=False, why_not=error.what, hint=error.hint)
     versions = {str(name): str(number) for name, number in told.items()} if isinstance(told, dict) else {}
     return Availability(usable=True, versions=versions)
 

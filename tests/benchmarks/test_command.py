@@ -9,16 +9,16 @@ from edgeq.errors import Interrupted, UsageError
 
 
 @pytest.mark.parametrize("kind", [UsageError, Interrupted])
-def test_an_error_of_ours_is_told_with_its_mend_and_its_code(
+def test_an_error_of_ours_is_told_with_its_hint_and_its_code(
     kind: type[UsageError | Interrupted], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main() -> None:
-        raise kind("it is cut off", mend="go on")
+        raise kind("it is cut off", hint="go on")
 
     with pytest.raises(SystemExit) as caught:
         run(main)
     assert caught.value.code == kind.exit_code
-    assert capsys.readouterr().err == "it is cut off\n  mend: go on\n"
+    assert capsys.readouterr().err == "it is cut off\n  hint: go on\n"
 
 
 def test_control_c_ends_it_quietly(capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,7 +129,7 @@ def test_a_file_that_is_no_model_is_refused(name: str, content: bytes, message: 
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ArtefactError, match=message) as caught:
         calibrate(tmp_path / name, [])
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_a_missing_file_and_a_truncated_one_are_refused(stable_net: ir.Model, tmp_path: Path) -> None:

@@ -154,4 +154,4 @@ def test_the_batch_is_left_alone(nodes: list[onnx.NodeProto], constants: dict[st
     last = [node("GlobalAveragePool", ["t"], ["y"])]
     with pytest.raises(ArtefactError, match=message) as caught:
         quantize_onnx(between(nodes, constants, last=last), [np.zeros((2, 3, 8, 8), single)])
-    assert "batch" in caught.value.mend
+    assert "batch" in caught.value.hint

@@ -267,7 +267,7 @@ FLAT = [helper.make_node("Relu", ["x"], ["y"])]
         (FLAT, r"no layer with weights"),
     ],
 )
-def test_what_cannot_be_quantised_is_named_with_a_mend(nodes: list[onnx.NodeProto], message: str, build: Build, images: Images) -> None:
+def test_what_cannot_be_quantised_is_named_with_a_hint(nodes: list[onnx.NodeProto], message: str, build: Build, images: Images) -> None:
     constants = {
         "w": np.ones((3, 3, 1, 1), np.float32),
         "h": np.float32(0.5),
@@ -277,7 +277,7 @@ def test_what_cannot_be_quantised_is_named_with_a_mend(nodes: list[onnx.NodeProt
     }
     with pytest.raises(ArtefactError, match=message) as caught:
         quantize_onnx(build(nodes, constants, [64, 3, 16, 16]), [images])
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_two_inputs_are_refused(build: Build, images: Images) -> None:

@@ -165,7 +165,7 @@ def complaints(worker: Worker, folder: Path, seed: int) -> str:
         or sorted(path.name for path in folder.iterdir() if path.name != "out") != before
     ):
         return f"{case.name}: code {code} left {written} behind"
-    if code == 2 and ("mend: " not in said or len(said) > 2000):
+    if code == 2 and ("hint: " not in said or len(said) > 2000):
         return f"{case.name}: no message for people: {said[:500]}"
     return ""
 

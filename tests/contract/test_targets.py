@@ -66,7 +66,7 @@ def test_it_is_a_target_and_tells_what_it_runs_on(name: str) -> None:
     assert target.capabilities.summary
     assert target.capabilities.formats <= set(SUFFIX)
     found = target.probe()
-    assert found.versions if found.usable else (found.why_not and found.mend)
+    assert found.versions if found.usable else (found.why_not and found.hint)
 
 
 def test_a_session_says_what_goes_in_and_comes_out(target: Target, artefact: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_tensors_inside_are_whole(target: Target, artefact: Path) -> None:
     images = onnx_models.images(4)
     with target.open(artefact, intermediates=True) as session:
         if not target.capabilities.intermediates:
-            with pytest.raises(TargetError, match="mend: use "):
+            with pytest.raises(TargetError, match="hint: use "):
                 session.tensors(images)
             return
         inside = session.tensors(images)
@@ -124,7 +124,7 @@ def test_the_tensors_inside_are_whole(target: Target, artefact: Path) -> None:
 
 
 def test_tensors_have_to_be_asked_for_when_opening(target: Target, artefact: Path) -> None:
-    with target.open(artefact) as session, pytest.raises(TargetError, match="mend: "):
+    with target.open(artefact) as session, pytest.raises(TargetError, match="hint: "):
         session.tensors(onnx_models.images(1))
 
 
@@ -140,7 +140,7 @@ def test_a_prepared_session_can_be_invoked(target: Target, artefact: Path) -> No
 
 @pytest.mark.parametrize("shape", [(1, 3, 9, 8), (1, 1, 8, 8), (1, 8), (0, 3, 8, 8), (3, 8, 8)])
 def test_a_batch_of_another_shape_is_refused(target: Target, artefact: Path, shape: tuple[int, ...]) -> None:
-    with target.open(artefact) as session, pytest.raises(ArtefactError, match="mend: "):
+    with target.open(artefact) as session, pytest.raises(ArtefactError, match="hint: "):
         session.run(np.zeros(shape, np.float32))
 
 
@@ -173,5 +173,5 @@ def test_a_truncated_file_is_refused(target: Target, artefact: Path, part: float
     artefact.write_bytes(whole[: max(9, int(len(whole) * part))])
     # tflite-runtime 2.14 does not check the end of a file: it crashes, and its worker takes the crash.
     refusals = (ArtefactError, TargetError) if isinstance(target, WorkerTarget) else ArtefactError
-    with pytest.raises(refusals, match="mend: "):
+    with pytest.raises(refusals, match="hint: "):
         target.open(artefact)

@@ -371,7 +371,7 @@ def test_dynamic_quantisation_is_refused_by_name() -> None:
         read_qdq(ir.from_proto(dynamic()), islands=True)
     assert "DynamicQuantizeLinear 'quantise'" in caught.value.what
     assert "MatMulInteger 'product'" in caught.value.what
-    assert "edgeq calibrate" in caught.value.mend
+    assert "edgeq calibrate" in caught.value.hint
 
 
 def conv(**attributes: Any) -> onnx.ModelProto:

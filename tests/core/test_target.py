@@ -34,7 +34,7 @@ class Many:
 
     def variant(self, kind: str) -> Target:
         if kind not in (*self.variants(), "a/b:c.toml"):
-            raise UsageError(f"there is no {kind}", mend="a or b")
+            raise UsageError(f"there is no {kind}", hint="a or b")
         return cast("Target", f"the kind {kind}")
 
 

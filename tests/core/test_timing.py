@@ -211,9 +211,9 @@ def test_a_session_that_fails_is_named(at: int) -> None:
         def invoke(self) -> None:
             super().invoke()
             if self.runs == at:
-                raise TargetError("gone", mend="look")
+                raise TargetError("gone", hint="look")
 
-    with pytest.raises(SessionFailed, match=r"gone\n  mend: look") as caught:
+    with pytest.raises(SessionFailed, match=r"gone\n  hint: look") as caught:
         measure({"a": Fake(clock, 10.0), "b": Failing(clock, 10.0)}, seconds=1, clock=clock)
     assert caught.value.session == "b"
     assert gc.isenabled()

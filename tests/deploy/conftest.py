@@ -50,12 +50,12 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
 
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command line that has to end with a code other than 0, a message with a mend, and no traceback."""
+    """Runs a command line that has to end with a code other than 0, a message with a hint, and no traceback."""
 
     def ask(*arguments: object, code: int = 2) -> str:
         assert run([*map(str, arguments)]) == code
         captured = capsys.readouterr()
-        assert "mend: " in captured.err
+        assert "hint: " in captured.err
         assert "Traceback" not in captured.err
         return captured.err
 

@@ -42,7 +42,7 @@ def test_files_of_one_format_stay_together_in_the_order_given(tmp_path: Path) ->
 def test_unusable_targets_are_left_out_unless_asked_for(files: dict[str, Path], fakes: dict[str, fake_targets.FakeTarget]) -> None:
     fakes["ort-cpu"].usable = False
     assert [pair.target for pair in chain([files["onnx"]])] == ["ort-cpu-ref"]
-    with pytest.raises(TargetError, match="'ort-cpu' is not usable here: no runtime\n  mend: install one"):
+    with pytest.raises(TargetError, match="'ort-cpu' is not usable here: no runtime\n  hint: install one"):
         chain([files["onnx"]], ["ort-cpu"])
     fakes["ort-cpu-ref"].usable = False
     with pytest.raises(TargetError, match="no target that is usable here opens"):

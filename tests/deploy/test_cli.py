@@ -1,4 +1,4 @@
-"""Every command line a user may get wrong ends with its exit code, a message and a mend, and never with a traceback."""
+"""Every command line a user may get wrong ends with its exit code, a message and a hint, and never with a traceback."""
 
 from __future__ import annotations
 
@@ -128,10 +128,10 @@ def test_an_export_never_replaces_its_source(refusal: Callable[..., str], tmp_pa
 @pytest.mark.parametrize(
     ("raised", "code", "words"),
     [
-        (GateFailed("worse", mend="look"), 1, "edgeq: worse\n  mend: look"),
-        (Inconclusive("unsure", mend="more"), 3, "edgeq: unsure"),
-        (TargetError("gone", mend="install"), 4, "edgeq: gone"),
-        (Interrupted("stopped", mend="--resume"), 130, "edgeq: stopped"),
+        (GateFailed("worse", hint="look"), 1, "edgeq: worse\n  hint: look"),
+        (Inconclusive("unsure", hint="more"), 3, "edgeq: unsure"),
+        (TargetError("gone", hint="install"), 4, "edgeq: gone"),
+        (Interrupted("stopped", hint="--resume"), 130, "edgeq: stopped"),
         (KeyboardInterrupt(), 130, "edgeq: interrupted"),
     ],
 )
@@ -163,7 +163,7 @@ def test_ctrl_c_while_it_imports_is_a_line(tmp_path: Path, module: str) -> None:
     program = INTERRUPTED_IMPORT.format(name=module, file=str(fake_targets.artefact(tmp_path, "onnx")))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "edgeq: interrupted\n  mend: give the same command again\n"
+    assert done.stderr == "edgeq: interrupted\n  hint: give the same command again\n"
 
 
 def test_a_bug_leaves_its_traceback_in_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_bug_leaves_its_traceback_in_a_file(monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_debug_shows_tracebacks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    _raise_in_targets(monkeypatch, TargetError("gone", mend="install"))
+    _raise_in_targets(monkeypatch, TargetError("gone", hint="install"))
     assert run(["--debug", "targets"]) == 4
     assert "Traceback" in capsys.readouterr().err
     run(["targets"])
@@ -256,7 +256,7 @@ def test_an_output_without_room(arguments: tuple[str, ...]) -> None:
         done = subprocess.run([sys.executable, "-c", MAIN, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert (
-        done.stderr == "edgeq: standard output cannot be written: No space left on device\n  mend: make room there, or send it elsewhere\n"
+        done.stderr == "edgeq: standard output cannot be written: No space left on device\n  hint: make room there, or send it elsewhere\n"
     )
 
 
@@ -275,7 +275,7 @@ def test_listings(
     monkeypatch.setattr(selftest, "self_test", lambda _target: (selftest.SelfTest("tflite", True, "40 integers are right", 0.01, 1.0),))
     fakes["a-board"].usable = False
     rows = {row["name"]: row for row in answer("targets")["targets"]}
-    assert (rows["a-board"]["usable"], rows["a-board"]["mend"], rows["ort-cpu"]["formats"]) == (False, "install one", ["onnx"])
+    assert (rows["a-board"]["usable"], rows["a-board"]["hint"], rows["ort-cpu"]["formats"]) == (False, "install one", ["onnx"])
     assert [row["name"] for row in answer("targets", "tflite")["targets"]] == ["tflite"]
     assert "digits" in {row["name"] for row in answer("data")["data"]}
     assert answer("data", "digits")["data"][0]["splits"]["test"] > 0
@@ -290,7 +290,7 @@ def test_a_target_that_cannot_be_tried_is_shown_and_has_not_passed(
     assert run(["targets", "a-board"]) == 4
     told = capsys.readouterr()
     assert "no runtime" in told.out
-    assert told.err == "edgeq: a-board is not usable here: no runtime\n  mend: install one\n"
+    assert told.err == "edgeq: a-board is not usable here: no runtime\n  hint: install one\n"
 
 
 def test_the_networks(answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,7 @@ def test_memory_is_bounded_and_every_session_closed(pairs: tuple[Pair, ...], fak
 
 def test_sessions_are_closed_when_one_fails(pairs: tuple[Pair, ...], fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise ArtefactError("broken", mend="none")
+        raise ArtefactError("broken", hint="none")
 
     monkeypatch.setattr(fake_targets.FakeSession, "run", fail)
     with pytest.raises(ArtefactError, match="broken"):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Fakes = dict[str, fake_targets.FakeTarget]
 ENGINE = Path(__file__).parents[1] / "targets" / "workers" / "engine_that_may_fail.py"
-GONE = TargetError("the worker was killed by SIGSEGV", mend="run it elsewhere")
+GONE = TargetError("the worker was killed by SIGSEGV", hint="run it elsewhere")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_others_are_compared_as_if_it_had_not_been_there(pairs: list[Pair], 
     without = compare([pairs[0], *pairs[2:]], source)
     break_on("ort-cpu")
     found = compare(pairs, source)
-    assert [(failure.name, failure.what, failure.mend) for failure in found.failures] == [("net.onnx @ ort-cpu", GONE.what, GONE.mend)]
+    assert [(failure.name, failure.what, failure.hint) for failure in found.failures] == [("net.onnx @ ort-cpu", GONE.what, GONE.hint)]
     assert (found.stages, found.hops, found.from_reference) == (without.stages, without.hops, without.from_reference)
     assert {target.open_sessions for target in fakes.values()} == {0}
 
@@ -85,7 +85,7 @@ def test_where_all_fail_the_last_error_is_raised(pairs: list[Pair], break_on: Ca
         compare(pairs[3:], fake_targets.source())
 
 
-@pytest.mark.parametrize("error", [ArtefactError("broken", mend="none"), UsageError("no such mode", mend="none"), ZeroDivisionError("oh")])
+@pytest.mark.parametrize("error", [ArtefactError("broken", hint="none"), UsageError("no such mode", hint="none"), ZeroDivisionError("oh")])
 def test_whatever_one_target_raises_is_its_own_failure(pairs: list[Pair], break_on: Callable[..., None], error: Exception) -> None:
     break_on("a-board", error=error)
     found = compare(pairs, fake_targets.source())
@@ -94,7 +94,7 @@ def test_whatever_one_target_raises_is_its_own_failure(pairs: list[Pair], break_
     assert (failure.target, str(error).split("\n")[0] in failure.what) == ("a-board", True)
 
 
-@pytest.mark.parametrize("error", [ArtefactError("broken", mend="none"), ZeroDivisionError("oh")])
+@pytest.mark.parametrize("error", [ArtefactError("broken", hint="none"), ZeroDivisionError("oh")])
 def test_what_happens_to_all_is_raised_as_it_is(pairs: list[Pair], fakes: Fakes, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -108,7 +108,7 @@ def test_what_happens_to_all_is_raised_as_it_is(pairs: list[Pair], fakes: Fakes,
 
 def test_what_happens_to_each_is_told_of_each(pairs: list[Pair], fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: fake_targets.FakeSession, _batch: object) -> None:
-        raise TargetError(f"no kernel in {self.target.noise}", mend="look")
+        raise TargetError(f"no kernel in {self.target.noise}", hint="look")
 
     monkeypatch.setattr(fake_targets.FakeSession, "run", fail)
     with pytest.raises(TargetError, match=r"net\.onnx @ ort-cpu-ref: no kernel in 0\.1; net\.onnx @ ort-cpu: no kernel in 0\.2; "):
@@ -135,7 +135,7 @@ def test_a_target_that_is_asked_for_and_not_usable_leaves_the_others_theirs(
         assert [stage["target"] for stage in done.get("stages", done.get("profiles"))] == ["ort-cpu-ref"]
         (failure,) = done["failures"]
         assert failure["what"] == "the target 'ort-cpu' is not usable here: no runtime"
-        assert failure["mend"] == "install one"
+        assert failure["hint"] == "install one"
     assert "ort-cpu" in refusal(*arguments, code=4)
 
 
@@ -152,7 +152,7 @@ def test_a_target_that_cannot_be_loaded_leaves_the_others_theirs(
     monkeypatch.setattr(TARGETS, "load", absent)
     found = answer("compare", pairs[0].artefact, "--data", "fake", "-t", "ort-cpu-ref", "-t", "ort-cpu", code=4)["comparison"]
     assert [stage["target"] for stage in found["stages"]] == ["ort-cpu-ref"]
-    assert "pip install onnxruntime" in found["failures"][0]["mend"]
+    assert "pip install onnxruntime" in found["failures"][0]["hint"]
 
 
 def test_a_probe_that_fails_is_a_target_that_does_not_work(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_a_broken_file_beside_a_whole_one(pairs: list[Pair], answer: Callable[..
 
     def open_whole(self: fake_targets.FakeTarget, artefact: Path, **named: Any) -> fake_targets.FakeSession:
         if artefact.suffix == ".tflite":
-            raise ArtefactError(f"{artefact.name} is damaged", mend="write it again")
+            raise ArtefactError(f"{artefact.name} is damaged", hint="write it again")
         return opened(self, artefact, **named)
 
     monkeypatch.setattr(fake_targets.FakeTarget, "open", open_whole)
@@ -215,7 +215,7 @@ def test_compare_and_profile_tell_it_and_end_with_4(
     files = [str(path) for path in dict.fromkeys(pair.artefact for pair in pairs)]
     break_on("a-board")
     found = answer("compare", *files, "--data", "fake", code=4)["comparison"]
-    assert found["failures"] == [{"artefact": "net.tflite", "target": "a-board", "what": GONE.what, "mend": GONE.mend}]
+    assert found["failures"] == [{"artefact": "net.tflite", "target": "a-board", "what": GONE.what, "hint": GONE.hint}]
     assert "net.tflite @ a-board: the worker was killed by SIGSEGV" not in json.dumps(found["stages"])
     break_on("a-board")
     assert run(["compare", *files, "--data", "fake"]) == 4
@@ -223,7 +223,7 @@ def test_compare_and_profile_tell_it_and_end_with_4(
     assert "Did not run" in printed.out
     assert "net.onnx @ ort-cpu " in printed.out
     assert "net.tflite @ a-board: the worker was killed by SIGSEGV" in printed.err
-    assert "mend: run it elsewhere" in printed.err
+    assert "hint: run it elsewhere" in printed.err
     break_on("a-board", "invoke", 1)
     found = answer("profile", *files, "--seconds", 0.01, code=4)
     assert "a-board" not in {row["target"] for row in found["profiles"]}

@@ -147,7 +147,7 @@ def test_data_that_are_gone_are_no_pass(
     gate: Callable[..., list[object]], refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object) -> None:
-        raise ArtefactError("the files are missing", mend="fetch them")
+        raise ArtefactError("the files are missing", hint="fetch them")
 
     monkeypatch.setattr("edgeq.data.load", gone)
     refusal(*gate(2), code=2)

@@ -39,7 +39,7 @@ def test_each_name_counts_once(given: list[str], names: list[str]) -> None:
 def test_an_unknown_name_is_told_with_the_nearest(given: list[str]) -> None:
     with pytest.raises(UnknownName, match=r"no target is called .tflight") as caught:
         one_by_one("target", given, KNOWN)
-    assert "tflite" in caught.value.mend
+    assert "tflite" in caught.value.hint
 
 
 @pytest.mark.parametrize("given", [[""], [","], ["tflite", " "]])

@@ -150,7 +150,7 @@ def test_what_only_a_recipe_names_is_not_imported(package: str, tmp_path: Path, 
         (("--model", "{name}:net", "--data", "{name}:named_classes"), "the labels of the training part of {name}:named_classes are <U3"),
         (("--model", "{name}:net", "--data", "{name}:half_classes"), "has the label tensor(0.), no integer"),
         (("--model", "{name}:net", "--data", "{name}:no_images"), "the training part of {name}:no_images is empty"),
-        (("--model", "{name}:net", "--data", "{name}:float_images"), "its images are float64, not uint8\n  mend: return a DataSource"),
+        (("--model", "{name}:net", "--data", "{name}:float_images"), "its images are float64, not uint8\n  hint: return a DataSource"),
         (("--model", "{name}:net", "--data", "{name}:torn"), "has 1 samples, and fails at 0 with OSError('cannot read image')"),
     ],
 )
@@ -182,4 +182,4 @@ def test_code_that_is_not_what_the_file_names_is_told(monkeypatch: pytest.Monkey
 def test_code_that_nobody_has_named_is_not_called() -> None:
     with pytest.raises(UsageError, match="somebody's own") as caught:
         factories.call("os:getcwd", flag="--model")
-    assert "--model os:getcwd" in caught.value.mend
+    assert "--model os:getcwd" in caught.value.hint

@@ -121,7 +121,7 @@ class TestRefusals:
     def test_an_ending_of_no_format(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"'net.pt' is that of no format") as caught:
             edgeq.export(trained(steps=1), IMAGES, tmp_path / "net.pt")
-        assert ".tflite" in caught.value.mend
+        assert ".tflite" in caught.value.hint
 
     def test_a_file_that_is_there(self, tmp_path: Path) -> None:
         (tmp_path / "net.onnx").write_bytes(b"mine")

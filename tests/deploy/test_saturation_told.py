@@ -98,7 +98,7 @@ class TestComparedWithTheEmulatorOfSuchAProcessor:
     def test_the_command_that_it_names_cures_it(self, file: Path, noise: DataSource, monkeypatch: pytest.MonkeyPatch) -> None:
         told = saturation_here(Pair(file, "emulator:avx2"), "net")
         assert told is not None
-        program, *arguments = shlex.split(told.mend.partition(" stores")[0])
+        program, *arguments = shlex.split(told.hint.partition(" stores")[0])
         assert program == "edgeq"
         monkeypatch.chdir(file.parent)
         assert run(arguments) == 0
@@ -136,13 +136,13 @@ class TestWhere:
         told = saturation_here(Pair(file, "openvino"), "net", samples=pair_saturation.Samples(noise, noise.test))
         assert told is not None
         assert not told.counted
-        assert "--for openvino" in told.mend
+        assert "--for openvino" in told.hint
 
     def test_files_that_the_emulator_refuses_are_told_without_counts(
         self, file: Path, on: Callable[..., None], noise: DataSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*_: object, **__: object) -> None:
-            raise TargetError("no arithmetic", mend="none")
+            raise TargetError("no arithmetic", hint="none")
 
         on("avx2")
         monkeypatch.setattr(pair_saturation, "with_counts", refuse)
@@ -186,7 +186,7 @@ class TestWhatUint8WeightsCost:
         assert run(["export", str(file), "--for", "ort-cpu:vnni", "-o", str(file.parent / "out")]) == 0
         out = capsys.readouterr().out
         assert "in 1 layer on x86" in out
-        assert f"mend: edgeq export {file.parent / 'out' / 'net.ort-cpu-vnni.onnx'} --to onnx -o portable stores" in out
+        assert f"hint: edgeq export {file.parent / 'out' / 'net.ort-cpu-vnni.onnx'} --to onnx -o portable stores" in out
 
 
 @pytest.mark.parametrize("target", ["ort-cpu", "emulator:avx2"])
@@ -270,7 +270,7 @@ class TestCommands:
         rows = survey([path], fake_targets.source(), reference="ort-cpu-ref", seconds=None).rows
         assert [row.saturating is not None for row in rows] == [False, True]
         assert rows[1].saturating is not None
-        assert str(path) in rows[1].saturating.mend
+        assert str(path) in rows[1].saturating.hint
 
     def test_gate(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         base = ["--data", "fake", "-t", "ort-cpu-ref,ort-cpu", "--baseline", str(tmp_path / "base.json")]
@@ -279,7 +279,7 @@ class TestCommands:
         told = capsys.readouterr().err
         assert "net.onnx @ ort-cpu lost 22.50 points" in told
         assert "12 of 640 sums are wrong" in told
-        assert "mend: edgeq export" in told
+        assert "hint: edgeq export" in told
         assert told.count("sums are wrong") == 1, "the other stage loses as much, by something else"
 
 

@@ -50,7 +50,7 @@ def test_what_no_kernel_computes_in_integers_is_told_with_the_flag() -> None:
     model = quantize(nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 7, 7]), nn.Flatten(), nn.Linear(196, 5)), Scheme(8, 8))
     found = {one.target: one for one in check_scheme(model, SHAPE, ["tflite-ref", "ort-cpu"])}
     (kept,) = of(found["tflite-ref"], "float")
-    assert (kept.verdict, kept.runs, kept.count, kept.mend) == ("exact", "float", 1, "export with --allow-float")
+    assert (kept.verdict, kept.runs, kept.count, kept.hint) == ("exact", "float", 1, "export with --allow-float")
     assert not of(found["ort-cpu"], "float")
     assert any("LayerNormalization" in one.why for one in of(found["ort-cpu"], "activations"))
 
@@ -76,7 +76,7 @@ class TestIntegerScheme:
         (refused,) = [one for one in found["tensorrt"].findings if one.verdict == "refused"]
         assert refused.kind == "activations"
         assert "int8 with zero point 0 only" in refused.why
-        assert refused.mend
+        assert refused.hint
 
     def test_a_runtime_that_is_no_target_was_not_asked(self, found: dict[str, Checked]) -> None:
         assert not found["tensorrt"].usable
@@ -90,8 +90,8 @@ class TestFloatIslands:
     def test_they_are_the_schemes_own_and_need_a_flag_in_tflite(self) -> None:
         found = check(Scheme(4, 4, placement="paper"), "ort-cpu", "tflite-ref")
         (in_onnx,), (in_tflite,) = (of(found[name], "float") for name in ("ort-cpu", "tflite-ref"))
-        assert (in_onnx.verdict, in_onnx.runs, in_onnx.mend) == ("exact", "float", "")
-        assert (in_tflite.verdict, in_tflite.mend) == ("exact", "export with --allow-float")
+        assert (in_onnx.verdict, in_onnx.runs, in_onnx.hint) == ("exact", "float", "")
+        assert (in_tflite.verdict, in_tflite.hint) == ("exact", "export with --allow-float")
         assert all(checked.exact for checked in found.values())
 
     def test_an_integer_machine_refuses_them(self) -> None:
@@ -111,7 +111,7 @@ class TestCapabilities:
         assert check(powers, "emulator:dsp-po2", norm=False)["emulator:dsp-po2"].exact
         others = check(Scheme(4, 4, per_channel=False), "emulator:dsp-po2", norm=False)["emulator:dsp-po2"]
         assert {one.why for one in others.findings} == {"it multiplies by powers of two only"}
-        assert "power-of-two" in others.findings[0].mend
+        assert "power-of-two" in others.findings[0].hint
 
 
 class TestMethods:
@@ -151,7 +151,7 @@ class TestNames:
     def test_an_unknown_one_is_told_with_what_is_near(self) -> None:
         with pytest.raises(UnknownName, match="tflight") as caught:
             target_names(["ort-cpu,tflight"])
-        assert "tflite" in caught.value.mend
+        assert "tflite" in caught.value.hint
 
     def test_an_unknown_kind_is_refused(self) -> None:
         with pytest.raises(UsageError, match="dsp-po3"):
@@ -193,7 +193,7 @@ class TestCommand:
         assert {one["runs"] for checked in document["targets"] for one in checked["findings"]} == {"integer"}
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_table_with_reason_and_mend(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_table_with_reason_and_hint(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["train", "resnet8", "--check", "emulator:dsp-po2"]) == 1
         told = capsys.readouterr()
         assert "cannot hold it exactly" in told.out

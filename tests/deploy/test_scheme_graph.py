@@ -49,7 +49,7 @@ def test_each_kind_of_tensor_has_its_width_and_form(found: dict[str, Checked]) -
 def test_each_format_is_asked_about_the_form_that_it_can_hold(found: dict[str, Checked]) -> None:
     in_onnx, in_tflite = of(found["ort-cpu"], "float"), of(found["tflite-ref"], "float")
     assert in_onnx.count > in_tflite.count, "rows that are picked and added up, and one product with a matrix"
-    assert (in_onnx.mend, in_tflite.mend) == ("", "export with --allow-float")
+    assert (in_onnx.hint, in_tflite.hint) == ("", "export with --allow-float")
 
 
 def test_products_run_in_integers_between_islands_but_not_within_one(found: dict[str, Checked]) -> None:

@@ -97,7 +97,7 @@ def test_what_the_target_says_of_mending_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(TARGETS, "load", lambda _name: lost)
     said = refusal("targets", "ethos-u55", code=4)
     assert "chip.ini cannot be read" in said
-    assert "mend: check the option config" in said
+    assert "hint: check the option config" in said
 
 
 def test_setup_is_asked_of_the_target(
@@ -171,6 +171,6 @@ def test_a_clash_here_is_told(monkeypatch: pytest.MonkeyPatch, answer: Callable[
 
 def test_a_target_without_a_place_says_how_to_make_one() -> None:
     target = WorkerTarget("lone", ort.cpu.capabilities, "ort", ("no-such-runtime==1",))
-    assert target.probe().mend == "edgeq targets setup lone"
+    assert target.probe().hint == "edgeq targets setup lone"
     with pytest.raises(TargetError, match="edgeq targets setup lone"):
         target.place()

@@ -22,7 +22,7 @@ class BrokenTarget(fake_targets.FakeTarget):
     """Refuses every file."""
 
     def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> fake_targets.FakeSession:
-        raise TargetError(f"no kernel for {artefact.name}", mend="another target may have one")
+        raise TargetError(f"no kernel for {artefact.name}", hint="another target may have one")
 
 
 def test_each_network_has_a_row_for_each_target_that_opens_it_the_reference_first(fakes: Fakes, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with (
-        pytest.raises(MissingDependency, match=f"needs the package '{name}'.*\n  mend: pip install {name}"),
+        pytest.raises(MissingDependency, match=f"needs the package '{name}'.*\n  hint: pip install {name}"),
         tracked(name, RECIPE, tmp_path),
     ):
         pytest.fail("nothing is to be trained")

@@ -49,7 +49,7 @@ def written(source: onnx.ModelProto, name: str) -> bytes | str:
     try:
         return exporter.export(ir.from_proto(source), ExportOptions(dialect=DIALECTS[name])).content
     except ArtefactError as refusal:
-        return refusal.mend
+        return refusal.hint
 
 
 NAMES = sorted({name for each in DIALECTS if isinstance(file := written(PLAIN, each), bytes) for name in made_by(PLAIN, _proto(file))})

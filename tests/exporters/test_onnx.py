@@ -132,7 +132,7 @@ class TestReading:
         path = onnx_models.save(onnx_models.qdq_model(), tmp_path / "a.onnx")
         content = path.read_bytes()
         path.write_bytes(content[: max(1, int(part * len(content)))])
-        with pytest.raises(ArtefactError, match="mend: "):
+        with pytest.raises(ArtefactError, match="hint: "):
             read(path)
 
     def test_missing_empty_and_of_another_kind(self, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ class TestReading:
     @pytest.mark.parametrize("content", [b"\x08" + b"\xff" * 50, b"\x08\x0a" + os.urandom(300)])
     def test_noise(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.onnx").write_bytes(content)
-        with pytest.raises(ArtefactError, match="mend: "):
+        with pytest.raises(ArtefactError, match="hint: "):
             read(tmp_path / "a.onnx")
 
     def test_a_tensor_whose_size_is_not_its_shapes(self, tmp_path: Path) -> None:
@@ -201,14 +201,14 @@ class TestExternalData:
     def test_elsewhere_is_refused(self, folder: Path, location: str, node: bool) -> None:
         (folder / "link").symlink_to(folder.parent / "secret")
         where = str(folder.parent / "secret") if location == "absolute" else location
-        with pytest.raises(ArtefactError, match="mend: "):
+        with pytest.raises(ArtefactError, match="hint: "):
             read(self.saved(folder, where, node=node))
 
     @pytest.mark.parametrize(
         "entries", [{"offset": 32}, {"offset": -4}, {"offset": "x"}, {"length": 2**40}, {"offset": 2**62}, {"length": 8}]
     )
     def test_numbers_that_do_not_fit_the_file_are_refused(self, folder: Path, entries: dict[str, Any]) -> None:
-        with pytest.raises(ArtefactError, match="mend: "):
+        with pytest.raises(ArtefactError, match="hint: "):
             read(self.saved(folder, "beside", **entries))
 
 

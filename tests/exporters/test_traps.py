@@ -1,6 +1,6 @@
 """Bugs of runtimes that a right file can fall into: each is shown to be there still, and that our files go round it.
 
-When a runtime mends one, the test that shows it fails: then the way round it can go too.
+When a runtime fixes one, the test that shows it fails: then the way round it can go too.
 """
 
 from __future__ import annotations

@@ -154,4 +154,4 @@ def test_an_unforeseen_failure_on_a_valid_model_is_ours(tmp_path: Path) -> None:
     with pytest.raises(IndexError), blaming(sound):
         raise IndexError("list index out of range")
     with pytest.raises(ArtefactError, match="as it was"), blaming(sound):
-        raise ArtefactError("as it was", mend="nothing")
+        raise ArtefactError("as it was", hint="nothing")

@@ -103,17 +103,17 @@ def test_every_command_is_in_the_readme(root: Path, commands: set[str]) -> None:
 
 def test_the_command_reference_is_current(root: Path, generator: dict[str, Any]) -> None:
     page = root / "docs" / "reference" / "cli.md"
-    assert page.read_text(encoding="utf-8") == generator["render"](), "mend: make docs"
+    assert page.read_text(encoding="utf-8") == generator["render"](), "hint: make docs"
 
 
 def test_the_operator_reference_is_current(root: Path) -> None:
     page = runpy.run_path(str(root / "docs" / "generate_operators_reference.py"))
-    assert (root / "docs" / "reference" / "operators.md").read_text(encoding="utf-8") == page["render"](), "mend: make docs"
+    assert (root / "docs" / "reference" / "operators.md").read_text(encoding="utf-8") == page["render"](), "hint: make docs"
 
 
 def test_the_methods_reference_is_current(root: Path) -> None:
     page = runpy.run_path(str(root / "docs" / "generate_methods_reference.py"))
-    assert (root / "docs" / "reference" / "methods.md").read_text(encoding="utf-8") == page["render"](), "mend: make docs"
+    assert (root / "docs" / "reference" / "methods.md").read_text(encoding="utf-8") == page["render"](), "hint: make docs"
 
 
 def test_exit_codes_in_the_docs_are_those_of_the_errors(root: Path) -> None:

@@ -18,8 +18,8 @@ HOLDS_PYTHON = {"src", "tests", "benchmarks", "docs", "requirements"}  # beside 
 def test_each_room_is_a_link_to_its_root_folder(root: Path, rooms: tuple[str, ...]) -> None:
     for room in rooms:
         link = root / "src" / "edgeq" / room
-        mend = "this checkout lost its symbolic links. Mend: git config core.symlinks true && git checkout -- src/edgeq"
-        assert link.is_symlink(), f"{link}: {mend}"
+        hint = "this checkout lost its symbolic links. Hint: git config core.symlinks true && git checkout -- src/edgeq"
+        assert link.is_symlink(), f"{link}: {hint}"
         assert link.readlink().as_posix() == f"../../{room}"
         assert import_module(f"edgeq.{room}").__name__ == f"edgeq.{room}"
 

@@ -92,7 +92,7 @@ def test_pins_lie_in_the_ranges_of_pyproject(locks: Locks, ranges: Ranges) -> No
         for requirement in asked:
             entry = (locks[lock] | locks["torch"]).get(canonicalize_name(requirement.name))
             if entry is None or not requirement.specifier.contains(entry.version, prereleases=True):
-                wrong.append(f"{requirement} is not in {lock}.txt; mend: make lock")
+                wrong.append(f"{requirement} is not in {lock}.txt; hint: make lock")
     assert wrong == []
 
 
@@ -115,7 +115,7 @@ def missing(asked: list[Requirement], held: set[str]) -> set[str]:
         try:
             lines = requires(name) or []
         except PackageNotFoundError:
-            pytest.skip(f"{name} is not installed; mend: make install")
+            pytest.skip(f"{name} is not installed; hint: make install")
         needed = [Requirement(line) for line in lines]
         here = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
         waiting += [(one, further) for one in here for further in ("", *one.extras)]

@@ -69,5 +69,5 @@ def test_every_entry_point_leads_somewhere(project: dict[str, Any]) -> None:
     installed = {(entry.group, entry.name, entry.value): entry for entry in distribution("edgeq").entry_points}
     for group, entries in project["project"]["entry-points"].items():
         for name, value in entries.items():
-            assert (group, name, value) in installed, f"{group}:{name} is not installed; mend: make install"
+            assert (group, name, value) in installed, f"{group}:{name} is not installed; hint: make install"
             assert installed[group, name, value].load() is not None

@@ -40,7 +40,7 @@ def install(folder: Path, version: str, name: str = "qemu-aarch64-static") -> st
 
 
 def test_no_qemu_is_told(path: Path) -> None:
-    with pytest.raises(TargetError, match=r"not installed\n  mend: edgeq targets setup arm64-ort"):
+    with pytest.raises(TargetError, match=r"not installed\n  hint: edgeq targets setup arm64-ort"):
         arm64.emulator()
 
 
@@ -69,7 +69,7 @@ def test_what_is_not_assembled_is_told_with_the_command(path: Path) -> None:
     install(path, "10.0.2")
     found = targets.tflite.probe()
     assert not found.usable
-    assert found.mend == "edgeq targets setup arm64-tflite"
+    assert found.hint == "edgeq targets setup arm64-tflite"
 
 
 def test_the_processor_is_part_of_the_name() -> None:

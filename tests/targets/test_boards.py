@@ -105,7 +105,7 @@ def test_every_launcher(write: Write) -> None:
     ]
     assert loaded("e").requirements == ("onnxruntime==1.20.0", "numpy==1.26.4")
     assert loaded("e").capabilities.summary == "an older ONNX Runtime"
-    assert "edgeq targets setup e" in loaded("e").probe().mend
+    assert "edgeq targets setup e" in loaded("e").probe().hint
     assert loaded("b").capabilities.carriers == frozenset()
     assert [loaded(name).capabilities.latency for name in "cd"] == ["measured", "simulated"]
 
@@ -164,7 +164,7 @@ def test_what_is_wrong_is_named(write: Write, text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         TARGETS.load(name)
     assert str(path) in str(caught.value)
-    assert "mend: " in str(caught.value)
+    assert "hint: " in str(caught.value)
 
 
 def test_an_engine_nobody_has(write: Write) -> None:

@@ -107,7 +107,7 @@ def test_a_configuration_file_of_the_users(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["", "100", "256,a,b,c", "ethos-u55-256"])
 def test_what_is_no_setting(kind: str) -> None:
-    with pytest.raises(UsageError, match=r"is no setting of ethos-u55\s+mend: write MACS.* 32, 64, 128, 256"):
+    with pytest.raises(UsageError, match=r"is no setting of ethos-u55\s+hint: write MACS.* 32, 64, 128, 256"):
         TARGETS.load(f"ethos-u55:{kind}")
 
 
@@ -141,9 +141,9 @@ def test_a_file_that_vela_takes_nothing_of_is_refused(data_dir: Path) -> None:
             run(path)
 
 
-def test_weights_in_int4_crash_vela_and_the_mend_is_told(tmp_path: Path) -> None:
+def test_weights_in_int4_crash_vela_and_the_hint_is_told(tmp_path: Path) -> None:
     path = saved(tmp_path, zoo_models.tflite("resnet8", 4, 4, "int4"))
-    with pytest.raises(TargetError, match=r"ended by SIGFPE .* stores weights in int4\s+mend: edgeq export --weights int8"):
+    with pytest.raises(TargetError, match=r"ended by SIGFPE .* stores weights in int4\s+hint: edgeq export --weights int8"):
         u55.open(path)
 
 
@@ -158,10 +158,10 @@ def test_the_estimate_reaches_the_profile_and_nothing_is_timed(tmp_path: Path) -
     assert (cpu.kind, cpu.latency.runs >= 10) == ("measured", True)
 
 
-def test_without_vela_it_says_how_to_mend_that() -> None:
+def test_without_vela_it_says_how_to_hint_that() -> None:
     absent = replace(u55, modules=("edgeq_no_such_module",), requirements=("edgeq-no-such==1",))
     found = absent.probe()
     assert not found.usable
-    assert found.mend == "edgeq targets setup ethos-u55"
+    assert found.hint == "edgeq targets setup ethos-u55"
     broken = replace(u55, launcher=Interpreter(Path("/no/such/python")))
     assert "no Python at" in broken.probe().why_not

@@ -132,7 +132,7 @@ class TestTheRule:
     def test_in_uint8_it_is_exact(self, zero: int) -> None:
         assert worst(joined("uint8", zero).output()) == 0
 
-    def test_the_target_refuses_int8_and_its_dialect_is_the_mend(self, tmp_path: Path) -> None:
+    def test_the_target_refuses_int8_and_its_dialect_is_the_hint(self, tmp_path: Path) -> None:
         model = joined("int8", -128).output()
         with pytest.raises(TargetError, match=r"held in int8\n.*--for openvino"):
             TARGET.open(save(model, tmp_path))
@@ -147,7 +147,7 @@ class TestTheRule:
             worst(padded("uint8", zero, shared=True).output())
         assert worst(padded("uint8", zero, shared=False).output()) <= 1
 
-    def test_the_target_says_so_first_and_its_dialect_is_the_mend(self, tmp_path: Path) -> None:
+    def test_the_target_says_so_first_and_its_dialect_is_the_hint(self, tmp_path: Path) -> None:
         model = padded("uint8", 128, shared=True).output()
         with pytest.raises(TargetError, match=r"Pad 'wide/Pad' .* zero point, 128, is stored once for 3 tensors"):
             TARGET.open(save(model, tmp_path))

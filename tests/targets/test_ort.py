@@ -220,7 +220,7 @@ def test_weights_outside_the_model_s_folder_are_not_read(tmp_path: Path) -> None
     path = tmp_path / "inner" / "model.onnx"
     path.parent.mkdir()
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ArtefactError, match="mend: "):
+    with pytest.raises(ArtefactError, match="hint: "):
         cpu.open(path)
 
 

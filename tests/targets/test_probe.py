@@ -21,7 +21,7 @@ def test_an_absent_runtime_is_explained() -> None:
     found = probe([ABSENT])
     assert not found.usable
     assert "edgeq_no_such_runtime" in found.why_not
-    assert found.mend == "pip install edgeq-no-such-runtime"
+    assert found.hint == "pip install edgeq-no-such-runtime"
     with pytest.raises(TargetError, match="cannot be imported"):
         find([ABSENT])
 

@@ -86,7 +86,7 @@ class TestClips:
         with TARGET.open(save(model, tmp_path)) as session:
             assert session.output.dtype == "float32"
 
-    def test_one_on_integers_is_refused_with_the_mend(self, tmp_path: Path) -> None:
+    def test_one_on_integers_is_refused_with_the_hint(self, tmp_path: Path) -> None:
         graph, x = start()
         convolved(graph, x, Grid(4.0, 0, "uint8", (0, 15)), relu=True)
         path = save(graph.output(), tmp_path)

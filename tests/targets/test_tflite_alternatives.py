@@ -23,7 +23,7 @@ PACKAGES = [tflite_runtime, pytest.param(tensorflow, marks=pytest.mark.slow)]  #
 def test_equal_kernels_give_equal_integers(target: InterpreterTarget, kernels: str, ours: str, tmp_path: Path) -> None:
     kind = target.variant(kernels)
     if not kind.probe().usable:
-        pytest.skip(kind.probe().mend)
+        pytest.skip(kind.probe().hint)
     model = tmp_path / "m.tflite"
     model.write_bytes(tflite_models.int8_model())
     images = onnx_models.images(4)
@@ -40,5 +40,5 @@ def test_the_kernels_are_part_of_the_name() -> None:
 
 
 def test_an_unknown_kernel_set_is_named() -> None:
-    with pytest.raises(UsageError, match=r"no kernel set 'fast'\n  mend: choose one of xnnpack, builtin, reference"):
+    with pytest.raises(UsageError, match=r"no kernel set 'fast'\n  hint: choose one of xnnpack, builtin, reference"):
         TARGETS.load("tensorflow:fast")

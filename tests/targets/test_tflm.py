@@ -290,7 +290,7 @@ def test_a_model_over_the_arena_is_refused_with_its_size(tmp_path: Path, less: i
     path = saved(tmp_path, zoo_models.tflite("resnet8"))
     with tflm.open(path) as session:
         used = int(session.facts["arena_used_bytes"])
-    wanted = rf"needs an arena of {used} bytes or a little more, and {used - less} are given\s+mend: give it a larger"
+    wanted = rf"needs an arena of {used} bytes or a little more, and {used - less} are given\s+hint: give it a larger"
     with pytest.raises(TargetError, match=wanted):
         TARGETS.load(f"tflm:{used - less}").open(path)
 

@@ -115,7 +115,7 @@ class TestBrokenFiles:
         content = saved.read_bytes()
         cut = {"8": 8, "9": 9, "one byte": len(content) - 1}.get(str(part))
         saved.write_bytes(content[: int(float(part) * len(content)) if cut is None else cut])
-        with pytest.raises(ArtefactError, match="mend: "):
+        with pytest.raises(ArtefactError, match="hint: "):
             checkpoints.load_model(saved)
 
     @pytest.mark.parametrize("seed", range(40))

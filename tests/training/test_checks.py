@@ -32,27 +32,27 @@ def test_what_is_no_record(content: object, what: str) -> None:
 
 @pytest.mark.parametrize("value", ["1", True, None, float("nan"), float("inf"), [1]])
 def test_what_is_no_number(value: object) -> None:
-    with pytest.raises(UsageError, match=r"x is .*\n  mend: give a number"):
+    with pytest.raises(UsageError, match=r"x is .*\n  hint: give a number"):
         check_number("x", value)
 
 
 def test_limits() -> None:
     check_number("x", 0, 0, 1)
     check_number("x", 1, 0, 1)
-    with pytest.raises(UsageError, match=r"x is -0.1\n  mend: choose at least 0 and at most 1"):
+    with pytest.raises(UsageError, match=r"x is -0.1\n  hint: choose at least 0 and at most 1"):
         check_number("x", -0.1, 0, 1)
-    with pytest.raises(UsageError, match=r"x is 2\n  mend: choose at most 1"):
+    with pytest.raises(UsageError, match=r"x is 2\n  hint: choose at most 1"):
         check_number("x", 2, most=1)
 
 
 @pytest.mark.parametrize("value", ["1", True, None, 2.0, 0])
 def test_what_is_no_count(value: object) -> None:
     check_count("x", 1, 1)
-    with pytest.raises(UsageError, match=r"x is .*\n  mend: choose a whole number, at least 1"):
+    with pytest.raises(UsageError, match=r"x is .*\n  hint: choose a whole number, at least 1"):
         check_count("x", value, 1)
 
 
 def test_choices() -> None:
     check_choice("x", "a", Literal["a", "b"])
-    with pytest.raises(UsageError, match=r"x is 'c'\n  mend: choose a or b"):
+    with pytest.raises(UsageError, match=r"x is 'c'\n  hint: choose a or b"):
         check_choice("x", "c", Literal["a", "b"])

@@ -51,7 +51,7 @@ def test_normalised_weights_are_named_with_what_they_change(example: Any) -> Non
     message = told(edgeq.Scheme(8, 8, normalize_weights=True), example)
     assert "before anything is rounded" in message
     assert "because of normalize_weights=True\n" in message
-    assert "mend: to keep what is trained, set normalize_weights=False, which leaves" in message
+    assert "hint: to keep what is trained, set normalize_weights=False, which leaves" in message
 
 
 def test_so_is_a_method_that_clips() -> None:

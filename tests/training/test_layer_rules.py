@@ -27,7 +27,7 @@ class TestResolve:
     def test_a_rule_that_matches_nothing_names_what_is_near(self, match: str, near: str) -> None:
         with pytest.raises(UsageError, match="no layer is called") as caught:
             resolve([LayerRule(match, weight_bits=2)], PATHS)
-        assert near in caught.value.mend
+        assert near in caught.value.hint
 
 
 class TestParse:

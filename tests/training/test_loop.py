@@ -214,17 +214,17 @@ class TestSignals:
         assert result.test_correct == finished[1].test_correct
 
     @pytest.mark.parametrize(
-        ("given", "mend"),
+        ("given", "hint"),
         [
             ({}, "the same command with --resume goes on"),
             ({"overwrite": True}, "the same command with --resume instead of --overwrite goes on"),
             ({"resume": True}, "the same command goes on"),
         ],
     )
-    def test_how_to_go_on_fits_what_was_given(self, tmp_path: Path, given: dict[str, Any], mend: str) -> None:
+    def test_how_to_go_on_fits_what_was_given(self, tmp_path: Path, given: dict[str, Any], hint: str) -> None:
         with pytest.raises(Interrupted) as stopped:
             loop.train(RECIPE, source(), tmp_path, threads=1, report=stop_after(1), **given)
-        assert stopped.value.mend.startswith(mend)
+        assert stopped.value.hint.startswith(hint)
 
     def test_handlers_are_as_they_were(self, tmp_path: Path) -> None:
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -497,7 +497,7 @@ def test_weights_by_coin_are_tossed_alike_after_an_interruption(tmp_path: Path) 
 class TestTrouble:
     def test_a_loss_that_runs_away_stops_and_keeps_what_was_good(self, tmp_path: Path) -> None:
         run = replace(RECIPE, scheme=None, lr=1e30, epochs=3)
-        with pytest.raises(Diverged, match=r"epoch \d of 3, step \d of 5(.|\n)*mend: .*--lr"):
+        with pytest.raises(Diverged, match=r"epoch \d of 3, step \d of 5(.|\n)*hint: .*--lr"):
             loop.train(run, source(), tmp_path, threads=1)
         kept = read(tmp_path / loop.LAST)
         assert all(bool(torch.isfinite(tensor).all()) for tensor in kept.tensors.values() if tensor.is_floating_point())
@@ -535,7 +535,7 @@ class TestTrouble:
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full)
-            with pytest.raises(OutputError, match=r"No space left on device\n  mend: make room"):
+            with pytest.raises(OutputError, match=r"No space left on device\n  hint: make room"):
                 loop.train(RECIPE, source(), tmp_path, threads=1, resume=True)
         assert (tmp_path / loop.LAST).read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == [loop.LAST], "no half-written file is left"

@@ -198,7 +198,7 @@ class TestFields:
         named = next(iter(value)) if isinstance(value, dict) else field
         named = {"of": "groups", "name": "optimizer"}.get(named, named)
         assert named in str(caught.value)
-        assert caught.value.mend
+        assert caught.value.hint
 
     def test_a_missing_field(self) -> None:
         with pytest.raises(UsageError, match="model"):

@@ -95,7 +95,7 @@ class TestRefusals:
             Scheme(weights="tracked")
         with pytest.raises(UnknownName, match="no method for weights is called 'max-aps'") as caught:
             Scheme(weights="max-aps")
-        assert "did you mean 'max-abs'" in caught.value.mend
+        assert "did you mean 'max-abs'" in caught.value.hint
 
     def test_a_rule_is_checked_with_the_rest_of_the_scheme(self) -> None:
         with pytest.raises(UsageError, match=r"not for weights of the layers 'fc'"):

@@ -26,7 +26,7 @@ def learned(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if "quantizer" in name]
 
 
-def test_it_is_the_users_to_mend() -> None:
+def test_it_is_the_users_to_hint() -> None:
     assert issubclass(Diverged, UsageError)
     assert Diverged.exit_code == 2
 
@@ -34,7 +34,7 @@ def test_it_is_the_users_to_mend() -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number(network: nn.Module, loss: float) -> None:
     watching.check_loss(1e30, network, WHERE)
-    with pytest.raises(Diverged, match=rf"the loss is {loss} in epoch 3 of 9, step 2 of 5\n  mend: .*--lr"):
+    with pytest.raises(Diverged, match=rf"the loss is {loss} in epoch 3 of 9, step 2 of 5\n  hint: .*--lr"):
         watching.check_loss(loss, network, WHERE)
 
 

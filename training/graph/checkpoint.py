@@ -63,7 +63,7 @@ def read(path: Path) -> GraphCheckpoint:
     about, tensors = read_file(path)
     with refusing_others(path):
         if about["format"] != GRAPH_FORMAT:
-            raise ArtefactError(f"{path} has the format {about['format']!r}", mend="name the checkpoint of a graph network")
+            raise ArtefactError(f"{path} has the format {about['format']!r}", hint="name the checkpoint of a graph network")
         recipe, shape = GraphRecipe.from_dict(about["recipe"]), _checked_shape(about["shape"], tensors[EDGES])
         return GraphCheckpoint(recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"])
 
@@ -84,7 +84,7 @@ def build_network(recipe: GraphRecipe, features: int, classes: int) -> PdeGcn:
         UsageError: it reads no graph.
     """
     if zoo.describe(recipe.model).reads != "graphs":
-        raise UsageError(f"{recipe.model} reads images, and {recipe.data} is a graph", mend="choose a network that reads graphs")
+        raise UsageError(f"{recipe.model} reads images, and {recipe.data} is a graph", hint="choose a network that reads graphs")
     built = zoo.build(recipe.model, classes=classes, in_channels=features, step_size=recipe.step_size, dropout=recipe.dropout)
     network = cast("PdeGcn", built)
     return network if recipe.scheme is None else quantize_graph(network, recipe.scheme)

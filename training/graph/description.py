@@ -80,6 +80,6 @@ def _operator(weight: Tensor, quantizer: nn.Module) -> Operator:
         return Operator(weight.numpy(), None)
     found = quantizer.encode(weight)
     if found.high > np.iinfo(np.int8).max:
-        raise UsageError("an operator is still above 8 bits", mend="set the target widths before export")
+        raise UsageError("an operator is still above 8 bits", hint="set the target widths before export")
     params = QuantParams.of(found.step.numpy(), 0, "int8", int(found.low), int(found.high))
     return Operator(found.integers.numpy().astype(np.int8), params)

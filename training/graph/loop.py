@@ -118,7 +118,7 @@ class _Run:
                     self._save()
                     raise Interrupted(
                         f"training stopped after epoch {self.state.epoch} of {self.recipe.epochs}; it is saved",
-                        mend=going_on(resume=resume, overwrite=overwrite),
+                        hint=going_on(resume=resume, overwrite=overwrite),
                     )
         self._save()
         return self._finish()

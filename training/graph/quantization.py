@@ -114,7 +114,7 @@ def graph_activation_error(model: PdeGcn, x: Tensor, graph: SparseGradient, labe
     """
     steps = _steps(model)
     if not isinstance(steps[0].quantize_state, LearnedClip):
-        raise UsageError("a network without quantisers rounds no activations", mend="measure a quantised one")
+        raise UsageError("a network without quantisers rounds no activations", hint="measure a quantised one")
     rounded, _ = _states(model, x, graph)
     set_rounding(model, weights=True, activations=False)
     try:

@@ -38,7 +38,7 @@ class GraphScheme:
             bits = getattr(self, name)
             if type(bits) is not int or not (2 <= bits <= 8 or bits == widest):
                 more = ", or 32 for float" if widest == FLOAT else ""
-                raise UsageError(f"{name} is {bits}", mend=f"choose a width from 2 to 8 bits{more}")
+                raise UsageError(f"{name} is {bits}", hint=f"choose a width from 2 to 8 bits{more}")
         check_choice("activations", self.activations, ActivationQuantizer)
         check_number("bound", self.bound, 0)
 
@@ -93,7 +93,7 @@ class GraphRecipe(AnyRecipe):
         if self.dropout >= 1 or not self.lr or not self.step_size:
             raise UsageError(
                 f"dropout {self.dropout}, lr {self.lr} or step_size {self.step_size} is out of range",
-                mend="choose dropout < 1 and the others above zero",
+                hint="choose dropout < 1 and the others above zero",
             )
         check_flag("track_test", self.track_test)
 

@@ -71,7 +71,7 @@ def set_bits(model: nn.Module, bits: int | None) -> None:
         UsageError: ``bits`` is no width.
     """
     if bits is not None and (type(bits) is not int or bits < 1):
-        raise UsageError(f"the width is {bits!r}", mend="give a whole number of bits, or None for the widths of the scheme")
+        raise UsageError(f"the width is {bits!r}", hint="give a whole number of bits, or None for the widths of the scheme")
     for quantizer in quantizers(model):
         quantizer.bits = quantizer.target_bits if bits is None else max(bits, quantizer.target_bits)
 

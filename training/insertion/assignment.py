@@ -88,13 +88,13 @@ class Assignment:
             if one != other:
                 raise UsageError(
                     f"{self.paths[first]} and {self.paths[second]} share one weight, and have {what} {one} and {other}",
-                    mend="give both the same, with one rule that matches both",
+                    hint="give both the same, with one rule that matches both",
                 )
         if self.schemes[first].per_channel and output_axis(modules[0]) != output_axis(modules[1]):
             raise UsageError(
                 f"{self.paths[second]} has the weight of {self.paths[first]} transposed: a scale for each output channel of the one "
                 "would lie on the input axis of the other, which no integer kernel computes",
-                mend="leave out per_channel, or add a rule with per_channel = false for both",
+                hint="leave out per_channel, or add a rule with per_channel = false for both",
             )
 
     def weight_method(self, name: str) -> str:
@@ -120,7 +120,7 @@ class Assignment:
         asked = {self.schemes[name].activations: name for name in spec.readers}
         if len(asked) > 1:
             layers = " and ".join(f"{self.paths[name]} ({method})" for method, name in asked.items())
-            raise UsageError(f"{layers} read one tensor with different methods", mend="give the layers that read it the same method")
+            raise UsageError(f"{layers} read one tensor with different methods", hint="give the layers that read it the same method")
         method = next(iter(asked), AUTO if self.scheme.activations == AUTO else observed)
         if method == AUTO and not spec.signed:
             from_data = observed if spec.bits >= _EDGE_BITS else _FITTED
@@ -144,7 +144,7 @@ class Assignment:
         if asked and axis is None:
             raise UsageError(
                 f"the output channels of {self.paths[name]} lie along two axes of its weight, so that no format has a scale for each",
-                mend=f'leave out per_channel, or add a rule with match = "{self.paths[name]}" and per_channel = false',
+                hint=f'leave out per_channel, or add a rule with match = "{self.paths[name]}" and per_channel = false',
             )
         return axis if asked else None
 
@@ -175,7 +175,7 @@ def assign(ops: Sequence[Op], paths: Mapping[str, str], normed: Iterable[str], s
     for name in overrides.keys() - placement.layers.keys():
         raise UsageError(
             f"a rule matches {paths[name]}, which stays in float as the first or last layer",
-            mend="give its weight_bits there too, or choose another first_last",
+            hint="give its weight_bits there too, or choose another first_last",
         )
     schemes = {name: scheme.under(changes.get(paths[name], {})) for name in placement.layers}
     found = Assignment(placement, scheme, schemes, paths, frozenset(normed))

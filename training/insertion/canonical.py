@@ -188,10 +188,10 @@ def _split(_: fx.Graph, node: fx.Node) -> None:
     axis = argument(node, 2, "dim", 0)
     starts = _starts(node, axis)
     if starts is None or axis == 0:
-        raise UsageError(f"{node.name} divides a tensor of unknown size", mend="give an example of the input to edgeq.quantize")
+        raise UsageError(f"{node.name} divides a tensor of unknown size", hint="give an example of the input to edgeq.quantize")
     for reader in list(node.users):
         if reader.target is not operator.getitem or not isinstance(reader.args[1], int):
-            raise UsageError(f"{node.name} divides a tensor, and not all parts are taken by number", mend="write a, b = x.chunk(2, 1)")
+            raise UsageError(f"{node.name} divides a tensor, and not all parts are taken by number", hint="write a, b = x.chunk(2, 1)")
         part = range(len(starts) - 1)[reader.args[1]]
         where = [slice(None)] * (axis if axis >= 0 else len(node.args[0].meta["shape"]) + axis)  # type: ignore[union-attr]
         reader.args = (node.args[0], (*where, slice(starts[part], starts[part + 1])))

@@ -102,7 +102,7 @@ def _normalize_as_image(graph_module: fx.GraphModule, node: fx.Node) -> None:
     if shape is None:
         raise UsageError(
             f"the BatchNorm {node.target!r} does not stand right behind one layer, and reads a tensor of unknown size",
-            mend="give an example of the input to edgeq.quantize",
+            hint="give an example of the input to edgeq.quantize",
         )
     options = {name: getattr(features, name) for name in _OPTIONS}
     norm: Any = nn.BatchNorm2d(features.num_features, device="meta", **options)

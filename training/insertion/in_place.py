@@ -117,7 +117,7 @@ def _check_gradient(node: fx.Node, held: Collection[fx.Node]) -> None:
     if node in held and isinstance(source, fx.Node) and source not in held and source.op.startswith("call_"):
         raise UsageError(
             f"{node.name} writes into {source.name} without gradients, so that training would go by what was there before",
-            mend="write it so that it makes a tensor of its own, as in y = y.detach() + 1",
+            hint="write it so that it makes a tensor of its own, as in y = y.detach() + 1",
         )
 
 
@@ -133,7 +133,7 @@ def _seen_by_later_readers(node: fx.Node) -> None:
             raise UsageError(
                 f"{node.name} writes into {source.name}, of which {name.name} is a part or the whole, and {later[0].name} reads that "
                 "afterwards",
-                mend="write it so that it makes a tensor of its own, as in y = y + 1 or torch.relu(y)",
+                hint="write it so that it makes a tensor of its own, as in y = y + 1 or torch.relu(y)",
             )
     source.replace_all_uses_with(node, delete_user_cb=lambda user: place[user] > place[node])
 

@@ -53,7 +53,7 @@ def settle_by_training(
         place = next(iter([*held, *asked])).name
         raise UsageError(
             f"{place} may compute otherwise in training than in evaluation, and the network cannot be traced in training: {error}",
-            mend="leave out torch.no_grad and F.batch_norm, in favour of x.detach() and nn.BatchNorm2d",
+            hint="leave out torch.no_grad and F.batch_norm, in favour of x.detach() and nn.BatchNorm2d",
         ) from error
     there = {node.name: node for node in twin.graph.nodes}
     for node in asked:

@@ -80,5 +80,5 @@ def two_axes_as_all(_: fx.Graph, node: fx.Node) -> None:
 
 def _moves_batch(node: fx.Node) -> UsageError:
     return UsageError(
-        f"{node.name} moves the batch's axis", mend="keep the samples of a batch along the first axis, (batch, tokens, features)"
+        f"{node.name} moves the batch's axis", hint="keep the samples of a batch along the first axis, (batch, tokens, features)"
     )

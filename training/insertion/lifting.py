@@ -74,7 +74,7 @@ class _Lifter:
         if odd:
             raise UsageError(
                 f"{node.name} computes its own {odd[0]}, which cannot be quantised",
-                mend="use an ordinary layer, its parameters as they are",
+                hint="use an ordinary layer, its parameters as they are",
             )
         key = (node.target, *(str(value) for name, value in given.items() if name != "input"))
         if key not in self.made:
@@ -164,7 +164,7 @@ def _own(module: nn.Module, name: str, values: Tensor | None) -> None:
 def _batch_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
     mean, variance = tensor(given.get("running_mean")), tensor(given.get("running_var"))
     if mean is None or variance is None:
-        raise UsageError("a BatchNorm without running statistics cannot be folded", mend="use track_running_stats=True")
+        raise UsageError("a BatchNorm without running statistics cannot be folded", hint="use track_running_stats=True")
     weight, bias = tensor(given.get("weight")), tensor(given.get("bias"))
     kind = nn.BatchNorm2d if given.get("training") else HeldNorm
     norm: Any = kind(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1), affine=weight is not None)

@@ -121,7 +121,7 @@ def _weight_of(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
     if isinstance(layer, nn.Linear) and len(node.meta.get("shape", (0, 0))) != 2:
         raise UsageError(
             f"{node.target} (Linear) reads a tensor of more axes than batch and features, and its weight is no convolution's",
-            mend="let all that have this weight read (batch, tokens, features) or (batch, height, width, features), or flatten before",
+            hint="let all that have this weight read (batch, tokens, features) or (batch, height, width, features), or flatten before",
         )
     weight: Tensor = layer.weight
     return weight
@@ -138,7 +138,7 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
         raise _refused(node, module)
     if kind == "add" and node.kwargs:
         raise UsageError(
-            f"{node.name} adds with {', '.join(node.kwargs)}", mend="multiply the layer before the sum by a number: a + 0.1 * layer(a)"
+            f"{node.name} adds with {', '.join(node.kwargs)}", hint="multiply the layer before the sum by a number: a + 0.1 * layer(a)"
         )
     if node.target is F.interpolate and node.kwargs["mode"] == LINEAR:
         return "pool"  # a mean, on the grid of what it reads
@@ -154,14 +154,14 @@ def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
     what = f"{node.target} ({title})" if module is not None else f"{node.name} ({title})"
     if node.op == "get_attr":
         reader = next(iter(node.users))
-        mend = _MENDS.get(_title(reader.target), "put it into a bias or a BatchNorm")
+        hint = _MENDS.get(_title(reader.target), "put it into a bias or a BatchNorm")
         return UsageError(
-            f"{reader.name} ({_title(reader.target)}) computes with the constant {node.target!r}, which has no grid", mend=mend
+            f"{reader.name} ({_title(reader.target)}) computes with the constant {node.target!r}, which has no grid", hint=hint
         )
     if isinstance(node.target, type):
-        return UsageError(f"the network makes a {title}", mend="return a tensor, or a tuple, list or dict of tensors")
+        return UsageError(f"the network makes a {title}", hint="return a tensor, or a tuple, list or dict of tensors")
     known = ", ".join(sorted(kind.__name__ for kind in _MODULES.keys() - {ChannelAffine, HeldNorm}))
-    return UsageError(f"{what} cannot be quantised", mend=_MENDS.get(title, f"use {known}, functions of one number, +, *, cat and slices"))
+    return UsageError(f"{what} cannot be quantised", hint=_MENDS.get(title, f"use {known}, functions of one number, +, *, cat and slices"))
 
 
 def _title(target: Any) -> str:
@@ -180,8 +180,8 @@ def _check_slice(node: fx.Node) -> None:
     if not all(isinstance(item, slice) for item in (index if isinstance(index, tuple) else (index,))):
         raise UsageError(
             f"{node.name} takes parts by number, which has a form only where an example tells the sizes",
-            mend="slice, x[:, 0:1], or give an example of the input to edgeq.quantize; to reorder channels, concatenate slices",
+            hint="slice, x[:, 0:1], or give an example of the input to edgeq.quantize; to reorder channels, concatenate slices",
         )
     first = index[0] if isinstance(index, tuple) else index
     if first != slice(None):
-        raise UsageError(f"{node.name} takes a part of the batch", mend="take it before the network, or behind it")
+        raise UsageError(f"{node.name} takes a part of the batch", hint="take it before the network, or behind it")

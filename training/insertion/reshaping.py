@@ -30,7 +30,7 @@ def _reshape(graph: fx.Graph, node: fx.Node) -> None:
     else:
         raise UsageError(
             f"{node.name} reshapes in a way that may mix samples",
-            mend="write x.flatten(1), or give an example of the input to edgeq.quantize",
+            hint="write x.flatten(1), or give an example of the input to edgeq.quantize",
         )
 
 

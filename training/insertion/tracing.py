@@ -99,7 +99,7 @@ def _refusing_own_gradients() -> Iterator[None]:
         if any(isinstance(argument, fx.Proxy) for argument in (*args, *kwargs.values())):
             raise UsageError(
                 f"the network computes {cls.__name__}, which has a gradient of its own, and that would be lost",
-                mend="compute it of torch's functions; x.detach() stops a gradient here as everywhere",
+                hint="compute it of torch's functions; x.detach() stops a gradient here as everywhere",
             )
         return own.__get__(None, cls)(*args, **kwargs)
 
@@ -113,7 +113,7 @@ def _refusing_own_gradients() -> Iterator[None]:
 def as_batch(example: Tensor) -> Tensor:
     """Some samples of the example's shape; the numbers do not matter."""
     if not isinstance(example, Tensor) or not example.ndim:
-        raise UsageError(f"the example is a {type(example).__name__}, not a batch", mend="give a tensor with a batch dimension")
+        raise UsageError(f"the example is a {type(example).__name__}, not a batch", hint="give a tensor with a batch dimension")
     return example.detach()[:1].expand(BATCH, *example.shape[1:]).clone()
 
 
@@ -133,9 +133,9 @@ def _untraceable(model: nn.Module, examples: list[Tensor] | None, error: Excepti
         shapes = " and ".join(f"({', '.join(['batch', *map(str, each.shape[1:])])})" for each in examples)
         return UsageError(
             f"{type(model).__name__} cannot read an example of {shapes}: {reason}",
-            mend="give it as the network's forward takes it, a batch in front, and one for each input",
+            hint="give it as the network's forward takes it, a batch in front, and one for each input",
         )
-    return UsageError(f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}", mend=_mend(examples is None))
+    return UsageError(f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}", hint=_hint(examples is None))
 
 
 def _why_unreadable(model: nn.Module, examples: list[Tensor]) -> str | None:
@@ -148,7 +148,7 @@ def _why_unreadable(model: nn.Module, examples: list[Tensor]) -> str | None:
     return None
 
 
-def _mend(without_example: bool) -> str:
+def _hint(without_example: bool) -> str:
     advice = "make its forward free of control flow that depends on tensor values"
     return f"{advice}; where it depends on sizes, give an example of the input too" if without_example else advice
 
@@ -222,10 +222,10 @@ class _Tracer(fx.Tracer):
             whole: Any = obj
             return (whole[part] for part in range(len(value)))
         if isinstance(value, Tensor):
-            raise UsageError(f"the network takes {obj.node.name} apart, sample by sample", mend="compute with the batch as a whole")
+            raise UsageError(f"the network takes {obj.node.name} apart, sample by sample", hint="compute with the batch as a whole")
         if obj.node.target in _DIVIDING:
             raise UsageError(
-                f"the network asks {obj.node.name} how many parts it has", mend="give an example of the input to edgeq.quantize"
+                f"the network asks {obj.node.name} how many parts it has", hint="give an example of the input to edgeq.quantize"
             )
         return super().iter(obj)
 

@@ -29,13 +29,13 @@ def resize_by_factors(_: fx.Graph, node: fx.Node) -> None:
     size, factor, mode, corners = (argument(node, at, name) for at, name in enumerate(_OPTIONS, 1))
     if (mode or "nearest") not in (*_NEAREST, LINEAR):
         raise UsageError(
-            f"{node.name} resizes by mode {mode}, which cannot be quantised", mend='use mode="nearest" or "bilinear", by a whole factor'
+            f"{node.name} resizes by mode {mode}, which cannot be quantised", hint='use mode="nearest" or "bilinear", by a whole factor'
         )
     found = _from_sizes(node) or _from(factor)
     if found is None:
         raise UsageError(
             f"{node.name} resizes to {size if factor is None else factor}, which is no known whole multiple of each side",
-            mend=f"resize by a whole factor up to {_MOST}; where it is one of sizes, give an example of the input to edgeq.quantize",
+            hint=f"resize by a whole factor up to {_MOST}; where it is one of sizes, give an example of the input to edgeq.quantize",
         )
     how: dict[str, Any] = {"mode": LINEAR, "align_corners": bool(corners)} if mode == LINEAR else {"mode": "nearest"}
     node.args, node.kwargs = (node.args[0],), {"scale_factor": tuple(float(each) for each in found), **how}

@@ -134,7 +134,7 @@ class ApotActivations(FixedWidth):
     def quant_params(self) -> NoReturn:
         """Refused, for the catalogue's reason."""
         why = find("activations", "apot").refusal
-        raise UsageError(f"activations of additive powers of two cannot be exported: {why}", mend="train them with learned-clip or lsq")
+        raise UsageError(f"activations of additive powers of two cannot be exported: {why}", hint="train them with learned-clip or lsq")
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> ApotWeights:

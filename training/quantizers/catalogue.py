@@ -66,7 +66,7 @@ class Method:
             UsageError: it has not.
         """
         if bits not in self.widths:
-            raise UsageError(f"{self.name} has no {bits}-bit {self.role}", mend=f"choose {_listed(self.widths)}")
+            raise UsageError(f"{self.name} has no {bits}-bit {self.role}", hint=f"choose {_listed(self.widths)}")
 
 
 _KRISHNAMOORTHI = "Krishnamoorthi, Quantizing deep convolutional networks for efficient inference (2018)"
@@ -298,7 +298,7 @@ def build_weight(method: str, bits: int, weight: Tensor, *, channels_axis: int |
     found = find("weights", method)
     found.check(bits)
     if channels_axis is not None and not found.per_channel:
-        raise UsageError(f"{method} has one step a tensor", mend="quantise these weights per tensor")
+        raise UsageError(f"{method} has one step a tensor", hint="quantise these weights per tensor")
     from edgeq.training.quantizers.normalization import normalize
 
     stored = weight.detach()
@@ -317,7 +317,7 @@ def build_activation(method: str, bits: int, *, signed: bool) -> GridQuantizer:
     found.check(bits)
     if signed not in found.signs:
         other = "that can be negative" if signed else "without negative values"
-        raise UsageError(f"{method} is not for activations {other}", mend="choose another method for them")
+        raise UsageError(f"{method} is not for activations {other}", hint="choose another method for them")
     quantizer: GridQuantizer = _factory(found)(bits, signed=signed)
     return quantizer
 

@@ -67,5 +67,5 @@ class CeilingClip(LearnedClip):
 def _no_grid() -> UsageError:
     return UsageError(
         "the released graph quantiser has no level at zero, so that no integer runtime can hold it",
-        mend='train with the quantiser "signed"',
+        hint='train with the quantiser "signed"',
     )

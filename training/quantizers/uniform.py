@@ -118,4 +118,4 @@ def require_target(quantizer: UniformQuantizer) -> None:
         EdgeqError: the quantiser is still being annealed.
     """
     if quantizer.bits > CARRIER_BITS:
-        raise EdgeqError(f"a quantiser is still at {quantizer.bits} bits", mend="set the target widths before export")
+        raise EdgeqError(f"a quantiser is still at {quantizer.bits} bits", hint="set the target widths before export")

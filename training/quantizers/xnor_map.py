@@ -38,7 +38,7 @@ class XnorConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the base class's name)
         """NCHW to NCHW."""
         if self.groups != 1:
-            raise UsageError("a convolution in groups has no one map of input magnitudes", mend="use groups=1")
+            raise UsageError("a convolution in groups has no one map of input magnitudes", hint="use groups=1")
         positive = straight_through(signs(input.detach()), torch.where(input.abs() < 1, input, input.detach()))
         y = F.conv2d(positive, self._binary(self.weight), None, self.stride, self.padding, self.dilation)
         y = y * magnitude_map(input, self)
@@ -48,7 +48,7 @@ class XnorConv2d(nn.Conv2d):
         """Refused: the output is scaled by a map that is no grid."""
         raise UsageError(
             "XNOR-Net's map of input magnitudes scales each pixel by a real number that integers do not keep",
-            mend="train without the map: the weights and activations called xnor",
+            hint="train without the map: the weights and activations called xnor",
         )
 
     def _binary(self, weight: Tensor) -> Tensor:

@@ -40,13 +40,13 @@ def read_npz(path: Path, what: str, *, limit: int = MAX_ARRAY_BYTES) -> Mapping[
         ArtefactError: missing, no ``.npz`` file, truncated, larger than ``limit``, or holding Python objects.
     """
     if not path.is_file():
-        raise ArtefactError(f"there is no {what} at {path}", mend="check the path")
+        raise ArtefactError(f"there is no {what} at {path}", hint="check the path")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy comments on the headers of old or damaged files; we read or refuse them
             return _read(path, limit)
     except _UNREADABLE as error:
-        raise ArtefactError(f"{path} is no readable .npz {what}: {error}", mend="write or download it again") from error
+        raise ArtefactError(f"{path} is no readable .npz {what}: {error}", hint="write or download it again") from error
 
 
 def _read(path: Path, limit: int) -> Mapping[str, NDArray[Any]]:
@@ -59,7 +59,7 @@ def _check_headers(path: Path, limit: int) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if sum(member.file_size for member in members) > limit:
-            raise ArtefactError(f"{path} unpacks to more than the {limit} bytes accepted", mend="is it the right file?")
+            raise ArtefactError(f"{path} unpacks to more than the {limit} bytes accepted", hint="is it the right file?")
         for member in members:
             with archive.open(member) as file:
                 _check_header(file, member)

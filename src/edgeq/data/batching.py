@@ -40,5 +40,5 @@ def batches(split: Split, source: DataSource, size: int) -> Iterator[tuple[NDArr
         UsageError: ``size`` is below 1.
     """
     if size < 1:
-        raise UsageError(f"a batch of {size} samples cannot be", mend="ask for 1 or more")
+        raise UsageError(f"a batch of {size} samples cannot be", hint="ask for 1 or more")
     return ((normalize(split.images[i : i + size], source), split.labels[i : i + size]) for i in range(0, len(split), size))

@@ -34,7 +34,7 @@ def load(name_or_folder: str, root: Path | None = None) -> DataSource:
     known = DATASETS.names()
     if name_or_folder in GRAPHS.names():
         raise UsageError(
-            f"{name_or_folder} is a graph, and images are needed here", mend=f"use one of {', '.join(known)}, or train a graph network"
+            f"{name_or_folder} is a graph, and images are needed here", hint=f"use one of {', '.join(known)}, or train a graph network"
         )
     if name_or_folder in known:
         return DATASETS.load(name_or_folder)(root)
@@ -42,7 +42,7 @@ def load(name_or_folder: str, root: Path | None = None) -> DataSource:
     if folder.is_dir():
         return load_folder(folder)
     if os.sep in name_or_folder:
-        raise ArtefactError(f"there is no folder at {folder}", mend=f"name a folder that holds {' and '.join(FILES)}")
+        raise ArtefactError(f"there is no folder at {folder}", hint=f"name a folder that holds {' and '.join(FILES)}")
     raise UnknownName("data set", name_or_folder, known)
 
 
@@ -60,7 +60,7 @@ def load_graph(name: str, root: Path | None = None) -> GraphData:
     """
     known = GRAPHS.names()
     if name not in known and name in DATASETS.names():
-        raise UsageError(f"{name} holds images, and a graph is needed here", mend=f"use one of {', '.join(known)}")
+        raise UsageError(f"{name} holds images, and a graph is needed here", hint=f"use one of {', '.join(known)}")
     if name not in known:
         raise UnknownName("graph", name, known)
     return GRAPHS.load(name)(root)

@@ -54,7 +54,7 @@ class _Published:
         meta, *training, test = paths
         classes = _text_names(meta) if binary else _pickled_names(meta, self.names_key)
         if len(classes) != self.classes:
-            raise ArtefactError(f"{meta} names {len(classes)} classes, not {self.classes}", mend="download and unpack the archive again")
+            raise ArtefactError(f"{meta} names {len(classes)} classes, not {self.classes}", hint="download and unpack the archive again")
         train, validation = hold_out_tenth(self._split(training, binary=binary))
         held = self._split([test], binary=binary)
         return DataSource(self.name, classes, train, validation, held, *self.normalization, "crop-flip")
@@ -112,7 +112,7 @@ def _text_names(path: Path) -> tuple[str, ...]:
 
 
 def _broken(path: Path, what: str) -> ArtefactError:
-    return ArtefactError(f"{path} is no published CIFAR file: {what}", mend="download and unpack the archive again")
+    return ArtefactError(f"{path} is no published CIFAR file: {what}", hint="download and unpack the archive again")
 
 
 _TEN = _Published(

@@ -86,11 +86,11 @@ class PublishedFiles(Generic[T]):
         folder = data_root(root)
         if folder is None:
             raise UsageError(
-                f"the data set {self.name!r} is read from files, and no folder is named", mend=f"set {ROOT_VARIABLE} to the folder"
+                f"the data set {self.name!r} is read from files, and no folder is named", hint=f"set {ROOT_VARIABLE} to the folder"
             )
         paths = self._find(folder)
         if paths is None:
-            raise ArtefactError(f"the data set {self.name!r} is not in {folder}: {self._wanted()}", mend=self._how_to_get())
+            raise ArtefactError(f"the data set {self.name!r} is not in {folder}: {self._wanted()}", hint=self._how_to_get())
         return self.read(paths)
 
     def info(self, root: Path | None) -> DatasetInfo:
@@ -142,7 +142,7 @@ def data_root(root: Path | None) -> Path | None:
     folder = root if root is not None else _root_from_environment()
     if folder is not None and not folder.is_dir():
         said_by = "" if root is not None else f" ({ROOT_VARIABLE})"
-        raise UsageError(f"the data folder {folder}{said_by} does not exist", mend="name the folder that holds the data sets")
+        raise UsageError(f"the data folder {folder}{said_by} does not exist", hint="name the folder that holds the data sets")
     return folder
 
 

@@ -100,4 +100,4 @@ def _outside(indices: NDArray[np.int64], nodes: int) -> bool:
 
 
 def _broken(where: object, what: str) -> ArtefactError:
-    return ArtefactError(f"{where} is no usable graph: {what}", mend="write or download its files again")
+    return ArtefactError(f"{where} is no usable graph: {what}", hint="write or download its files again")

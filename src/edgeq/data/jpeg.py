@@ -41,7 +41,7 @@ def decode(content: NDArray[Any], offsets: NDArray[Any], where: object, *, limit
     count = len(starts) - 1
     if count * height * width * 3 > limit:
         raise ArtefactError(
-            f"{where} holds {count} images of {width}x{height}, more than the {limit} bytes accepted", mend="is it the right file?"
+            f"{where} holds {count} images of {width}x{height}, more than the {limit} bytes accepted", hint="is it the right file?"
         )
     images = np.empty((count, height, width, 3), np.uint8)
 
@@ -87,4 +87,4 @@ def _decode_one(file: NDArray[np.uint8], index: int, size: tuple[int, int], wher
 
 
 def _broken(where: object, what: str) -> ArtefactError:
-    return ArtefactError(f"{where} is no usable set of JPEG images: {what}", mend="write or download the file again")
+    return ArtefactError(f"{where} is no usable set of JPEG images: {what}", hint="write or download the file again")

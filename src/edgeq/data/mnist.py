@@ -49,7 +49,7 @@ def _from_npz(paths: tuple[Path, ...]) -> tuple[Split, Split]:
 def _npz_split(path: Path) -> Split:
     content = read_npz(path, "data set")
     if not {"images", "labels"} <= set(content):
-        raise ArtefactError(f"{path} has no images and labels; it holds {', '.join(content) or 'nothing'}", mend="write it again")
+        raise ArtefactError(f"{path} has no images and labels; it holds {', '.join(content) or 'nothing'}", hint="write it again")
     return make_split(content["images"], content["labels"], 10, path)
 
 
@@ -65,10 +65,10 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     if path.suffix == ".gz":
         content = _unpacked(content, path)
     if content[:4] != bytes((0, 0, _UNSIGNED_BYTE, axes)) or len(content) < 4 + 4 * axes:
-        raise ArtefactError(f"{path} is no IDX file of bytes with {axes} axes", mend="download it again")
+        raise ArtefactError(f"{path} is no IDX file of bytes with {axes} axes", hint="download it again")
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", axes, 4))
     if len(content) != 4 + 4 * axes + math.prod(shape):
-        raise ArtefactError(f"{path} says it holds {shape}, but has {len(content)} bytes", mend="download it again")
+        raise ArtefactError(f"{path} says it holds {shape}, but has {len(content)} bytes", hint="download it again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
 
 
@@ -77,9 +77,9 @@ def _unpacked(content: bytes, path: Path) -> bytes:
         with gzip.open(io.BytesIO(content)) as file:
             unpacked = file.read(MAX_ARRAY_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise ArtefactError(f"{path} cannot be unpacked: {error}", mend="download it again") from error
+        raise ArtefactError(f"{path} cannot be unpacked: {error}", hint="download it again") from error
     if len(unpacked) > MAX_ARRAY_BYTES:
-        raise ArtefactError(f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes", mend="is it the right file?")
+        raise ArtefactError(f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes", hint="is it the right file?")
     return unpacked
 
 

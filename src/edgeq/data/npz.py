@@ -46,7 +46,7 @@ def _assemble(name: str, paths: tuple[Path, ...], normalization: Normalization |
     if published.images.shape[1:] != test.images.shape[1:]:
         raise ArtefactError(
             f"{train_path} and {test_path} hold images of {published.images.shape[1:]} and {test.images.shape[1:]}",
-            mend="resize one of them",
+            hint="resize one of them",
         )
     train, validation = hold_out_tenth(published)
     mean, std = normalization or measure(train.images)
@@ -69,10 +69,10 @@ def _class_names(content: Mapping[str, NDArray[Any]], path: Path) -> tuple[str, 
     if names is None:
         labels = _array(content, "labels", path)
         if labels.dtype.kind not in "iu" or labels.size == 0:
-            raise ArtefactError(f"{path} has {labels.size} labels of {labels.dtype}, not integers", mend="write it again")
+            raise ArtefactError(f"{path} has {labels.size} labels of {labels.dtype}, not integers", hint="write it again")
         return tuple(str(i) for i in range(int(labels.max()) + 1))
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise ArtefactError(f"{path} names its classes as {names.dtype} of the shape {names.shape}", mend="write one list of text")
+        raise ArtefactError(f"{path} names its classes as {names.dtype} of the shape {names.shape}", hint="write one list of text")
     full: list[str] = names.tolist()
     short = [name.split(",")[0] for name in full]  # "goldfish, Carassius auratus"
     return tuple(short if len(set(short)) == len(short) else full)
@@ -87,7 +87,7 @@ def _array(content: Mapping[str, NDArray[Any]], name: str, path: Path) -> NDArra
 def _missing(name: str, content: Mapping[str, NDArray[Any]], path: Path) -> ArtefactError:
     return ArtefactError(
         f"{path} has no {name!r}; it holds {', '.join(content) or 'nothing'}",
-        mend="write labels and either images (uint8, n x height x width x channels) or jpeg with offsets",
+        hint="write labels and either images (uint8, n x height x width x channels) or jpeg with offsets",
     )
 
 

@@ -90,10 +90,10 @@ class DataSource:
         if len(mean) != channels or len(std) != channels:
             raise UsageError(
                 f"{self.name} has {channels} channels, but the normalisation has {len(mean)} means and {len(std)} deviations",
-                mend=f"give {channels} of each",
+                hint=f"give {channels} of each",
             )
         if not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
-            raise UsageError(f"mean {tuple(mean)} and std {tuple(std)} cannot normalise", mend="give finite means and positive deviations")
+            raise UsageError(f"mean {tuple(mean)} and std {tuple(std)} cannot normalise", hint="give finite means and positive deviations")
         return replace(self, mean=tuple(mean), std=tuple(std))
 
 
@@ -141,4 +141,4 @@ def _checked_integers(name: str, values: NDArray[Any], count: int, where: object
 
 
 def _broken(where: object, what: str) -> ArtefactError:
-    return ArtefactError(f"{where} is no usable data set: {what}", mend="write or download the file again")
+    return ArtefactError(f"{where} is no usable data set: {what}", hint="write or download the file again")

@@ -117,7 +117,7 @@ class _Reader(pickle.Unpickler):
         if (module, name) not in self._names:
             raise ArtefactError(
                 f"{self._path} wants to call {module}.{name}, which no published {self._what} does: it may be an attack",
-                mend="delete it, and download it from its authors again",
+                hint="delete it, and download it from its authors again",
             )
         return self._names[module, name]
 
@@ -132,7 +132,7 @@ def refusing_malformed(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except _MALFORMED as error:
-        raise ArtefactError(f"{path} is no published {what}: {error}", mend="download it from its authors again") from error
+        raise ArtefactError(f"{path} is no published {what}: {error}", hint="download it from its authors again") from error
 
 
 def read_pickled_mapping(path: Path) -> Mapping[str, object]:

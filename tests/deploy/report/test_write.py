@@ -23,7 +23,7 @@ def test_the_ending_chooses_the_form(report: Report, tmp_path: Path) -> None:
     assert (tmp_path / "run.html").read_text("utf-8") == render_html(report)
 
 
-def test_an_unknown_ending_is_refused_with_the_mend(report: Report, tmp_path: Path) -> None:
+def test_an_unknown_ending_is_refused_with_the_hint(report: Report, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'\.pdf'[\s\S]*\.html or \.json"):
         write_report(report, tmp_path / "run.pdf")
     assert not list(tmp_path.iterdir())

@@ -86,7 +86,7 @@ def test_it_is_refused_with_the_reason_and_the_way_out(case: str) -> None:
     graph, reason, _, _ = CASES[case]
     with pytest.raises(ArtefactError, match=reason) as caught:
         exporter.export(graph.output(), ExportOptions())
-    assert "--requantize" in caught.value.mend
+    assert "--requantize" in caught.value.hint
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -106,7 +106,7 @@ def alive(**options: Any) -> Graph:
 def test_a_channel_that_gives_several_is_refused_with_a_way_out_that_works() -> None:
     with pytest.raises(ArtefactError, match="may not fit 32 bits") as caught:
         exporter.export(alive().output(), ExportOptions())
-    assert "--requantize" in caught.value.mend
+    assert "--requantize" in caught.value.hint
     exported = exporter.export(alive().output(), ExportOptions(requantize=True))
     (told,) = exported.approximations
     assert told.what == "channels whose sums do not fit 32 bits got a larger weight scale"
@@ -142,6 +142,6 @@ def test_no_scale_and_bias_give_another_integer(op: str, scale: float, bias: int
     try:
         exported = exporter.export(graph.output(), ExportOptions())
     except ArtefactError as refusal:
-        assert "--requantize" in refusal.mend  # noqa: PT017
+        assert "--requantize" in refusal.hint  # noqa: PT017
         exported = exporter.export(graph.output(), ExportOptions(requantize=True))
     assert np.abs(difference(graph, exported.content, "reference")).max() <= 1

@@ -260,7 +260,7 @@ def test_the_sum_of_the_reference_kernels_is_the_trap_it_is_said_to_be() -> None
             runtime.invoke()
             wrong[kernels] += int(np.abs(runtime.get_tensor(y) - wanted).max() > 1)
     assert wrong["builtin"] == 0
-    assert wrong["reference"] > 0, "the kernel is mended: write SUM instead of a product with ones"
+    assert wrong["reference"] > 0, "the kernel is fixed: write SUM instead of a product with ones"
 
 
 def test_the_table_names_what_the_issue_of_deployed_networks_asks_for() -> None:

@@ -384,7 +384,7 @@ def test_convolutions_that_onnx_runtime_leaves_in_float_are_refused_by_name(tmp_
         TargetError, match="ONNX Runtime computes Conv 'conv0' in float on this machine: it reads uint8 and gives int8"
     ) as caught:
         TARGETS.load("emulator:avx2").open(path)
-    assert "edgeq export FILE --for emulator:avx2" in caught.value.mend
+    assert "edgeq export FILE --for emulator:avx2" in caught.value.hint
 
 
 def test_interpolation_of_integers_is_refused(tmp_path: Path) -> None:

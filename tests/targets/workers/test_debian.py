@@ -89,7 +89,7 @@ def test_a_broken_package_is_named(tmp_path: Path) -> None:
 def test_another_system_is_told_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: "/usr/bin/there")
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "fedora", "PRETTY_NAME": "Fedora 42"})
-    with pytest.raises(TargetError, match=r"this is Fedora 42\n  mend: .*Debian machine"):
+    with pytest.raises(TargetError, match=r"this is Fedora 42\n  hint: .*Debian machine"):
         Archive(tmp_path, "arm64").update()
 
 

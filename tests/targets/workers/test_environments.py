@@ -71,7 +71,7 @@ def left_behind(home: Path) -> list[str]:
 def test_a_target_in_an_environment_of_its_own(engine_file: str, make: Make, model: Path, own_home: Path) -> None:
     lent, said = target(engine_file, make), list[str]()
     assert not lent.probe().usable
-    assert lent.probe().mend == "edgeq targets setup lent"
+    assert lent.probe().hint == "edgeq targets setup lent"
     with pytest.raises(TargetError, match=r"borrowed-numpy is not installed[\s\S]*edgeq targets setup lent"):
         lent.open(model)
     python = lent.setup(say=said.append)
@@ -104,7 +104,7 @@ def stub(folder: Path, script: str) -> str:
 def test_a_full_disk_below_pip(engine_file: str, make: Make, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
     monkeypatch.setattr(sys, "executable", stub(tmp_path, f"echo '{said}' >&2; exit 1"))
-    with pytest.raises(OutputError, match=r"No space left on device[\s\S]*mend: free some space, or .* EDGEQ_HOME"):
+    with pytest.raises(OutputError, match=r"No space left on device[\s\S]*hint: free some space, or .* EDGEQ_HOME"):
         target(engine_file, make).setup()
     assert left_behind(own_home) == []
 

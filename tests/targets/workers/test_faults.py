@@ -79,7 +79,7 @@ def test_a_fault_while_loading(make: Make, model: Path, fault: str, words: str) 
     with pytest.raises(TargetError, match=re.escape(words)) as caught:
         make(fault).open(model)
     assert caught.value.exit_code == 4
-    assert "mend: " in str(caught.value)
+    assert "hint: " in str(caught.value)
     assert "second line" not in str(caught.value)
 
 
@@ -102,7 +102,7 @@ def test_a_fault_in_mid_batch(make: Make, model: Path, fault: str, words: str) -
         pid = int(session.facts["pid"])
         with pytest.raises(TargetError, match=re.escape(words)) as caught:
             session.run(IMAGES)
-        assert "mend: " in str(caught.value)
+        assert "hint: " in str(caught.value)
         assert processes(pid) == []
         with pytest.raises(TargetError, match="has ended"):
             session.run(IMAGES)

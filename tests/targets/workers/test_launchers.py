@@ -83,8 +83,8 @@ def test_a_program_that_is_not_there(make: Make, model: Path, monkeypatch: pytes
     found = target.probe()
     assert not found.usable
     assert "is not installed" in found.why_not
-    assert found.mend
-    with pytest.raises(TargetError, match=r"is not installed[\s\S]*mend: "):
+    assert found.hint
+    with pytest.raises(TargetError, match=r"is not installed[\s\S]*hint: "):
         target.open(model)
 
 

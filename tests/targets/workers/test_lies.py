@@ -98,7 +98,7 @@ class Liar:
 def test_a_lie_while_opening(make: Make, model: Path, script: str, words: str) -> None:
     with pytest.raises(EdgeqError, match=words) as caught:
         make(launcher=Liar(script)).open(model)
-    assert "mend: " in str(caught.value)
+    assert "hint: " in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,6 @@ def test_a_board_that_cannot_be_had(board: Ssh, make: Make, model: Path, wrong: 
         wrong = {"identity": board.identity.with_name("stranger")}
     loud = tuple(argument for argument in board.arguments if argument != "-q")
     launcher = replace(board, arguments=loud, **wrong)  # type: ignore[arg-type]  # fields by name
-    with pytest.raises(TargetError, match=rf"before it began; it last wrote: [\s\S]*{words}[\s\S]*mend: try it by hand: ssh ") as caught:
+    with pytest.raises(TargetError, match=rf"before it began; it last wrote: [\s\S]*{words}[\s\S]*hint: try it by hand: ssh ") as caught:
         make(launcher=launcher).open(model)
     assert caught.value.exit_code == 4

@@ -75,7 +75,7 @@ class TwoShapes(nn.Module):
 def test_a_network_that_is_none_of_those_it_takes(model: Callable[[], Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         edgeq.quantize(model(), SCHEME, IMAGES)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_a_scheme_that_is_none() -> None:

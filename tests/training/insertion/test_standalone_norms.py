@@ -95,4 +95,4 @@ def test_one_of_tokens_too(affine: bool) -> None:
 def test_one_of_an_unknown_tensor_asks_for_an_example() -> None:
     with pytest.raises(UsageError, match="of unknown size") as caught:
         quantize(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(768), nn.Linear(768, 5)), Scheme())
-    assert "example" in caught.value.mend
+    assert "example" in caught.value.hint

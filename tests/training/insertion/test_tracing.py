@@ -264,7 +264,7 @@ def test_without_an_example_sizes_are_still_understood_where_they_say_enough() -
 def test_what_cannot_be_followed_is_told(function: Callable[[Any, Tensor], Any], example: Tensor | None, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         trace(Free(function, conv=nn.Conv2d(3, 4, 1)), example)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 class TestFunctionsTogether:
