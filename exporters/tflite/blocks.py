@@ -6,41 +6,41 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import NHWC
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 
 if TYPE_CHECKING:
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.qdq import QdqOp
 
 _CHANNELS = 3
 
 
-def lower_depth_to_space(op: QdqOp, scene: Scene) -> None:
+def lower_depth_to_space(op: QdqOp, context: LoweringContext) -> None:
     """Append a DepthToSpace. TFLite's is ONNX's mode DCR; for CRD the channels are brought into that order first."""
-    source, block = scene.operand(op), _block(op)
-    index = scene.read(source, NHWC)
+    source, block = context.operand(op), _block(op)
+    index = context.read(source, NHWC)
     if op.attributes.get("mode", "DCR") == "CRD":
         channels = source.shape[1]
         order = np.arange(channels).reshape(-1, block * block).T.reshape(-1)
-        turned = scene.tensor(source, NHWC, f"~channels_for_{op.output.name}")
+        turned = context.tensor(source, NHWC, f"~channels_for_{op.output.name}")
         options = schema.GatherOptionsT()
         options.axis = _CHANNELS
-        scene.builder.operator(Op.GATHER, 2, [index, scene.builder.numbers(order.tolist())], [turned], options)
+        context.builder.operator(Op.GATHER, 2, [index, context.builder.numbers(order.tolist())], [turned], options)
         index = turned
-    _append(op, scene, Op.DEPTH_TO_SPACE, index, schema.DepthToSpaceOptionsT(), block)
+    _append(op, context, Op.DEPTH_TO_SPACE, index, schema.DepthToSpaceOptionsT(), block)
 
 
-def lower_space_to_depth(op: QdqOp, scene: Scene) -> None:
+def lower_space_to_depth(op: QdqOp, context: LoweringContext) -> None:
     """Append a SpaceToDepth."""
-    _append(op, scene, Op.SPACE_TO_DEPTH, scene.read(scene.operand(op), NHWC), schema.SpaceToDepthOptionsT(), _block(op))
+    _append(op, context, Op.SPACE_TO_DEPTH, context.read(context.operand(op), NHWC), schema.SpaceToDepthOptionsT(), _block(op))
 
 
-def _append(op: QdqOp, scene: Scene, builtin: int, index: int, options: Any, block: int) -> None:
+def _append(op: QdqOp, context: LoweringContext, builtin: int, index: int, options: Any, block: int) -> None:
     options.blockSize = block
-    with scene.writing(op, NHWC) as (target, _):
-        scene.builder.operator(builtin, 1, [index], [target], options)
+    with context.writing(op, NHWC) as (target, _):
+        context.builder.operator(builtin, 1, [index], [target], options)
 
 
 def _block(op: QdqOp) -> int:

@@ -8,9 +8,9 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.builder import StoredGrid
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.heads import add_head
 from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq_axes import CHANNELS
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeq.exporter import IoLayout, IoType
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqOutput, QdqTensor
 
 _UINT8_SHIFT = 128
@@ -36,54 +36,54 @@ def end_layout(tensor: QdqTensor, channels: Mapping[str, int]) -> Layout:
     return natural(rank) if channels.get(tensor.name) == CHANNELS else onnx_order(rank)
 
 
-def add_input(scene: Scene, tensor: QdqTensor, inner_layout: Layout, io_type: IoType, io_layout: IoLayout = "nhwc") -> int:
+def add_input(context: LoweringContext, tensor: QdqTensor, inner_layout: Layout, io_type: IoType, io_layout: IoLayout = "nhwc") -> int:
     """Add one input of the file; returns its index. The range the graph allows is enforced on what comes in.
 
     With nchw it stands in the order of ONNX, and one TRANSPOSE of the integers brings it to ``inner_layout``.
     """
     layout = onnx_order(len(tensor.shape)) if io_layout == "nchw" else inner_layout
     if tensor.real:
-        outer = scene.tensor(tensor, layout)
-        scene.place(tensor, outer, layout)
-        scene.place(tensor, scene.read(tensor, inner_layout), inner_layout)
+        outer = context.tensor(tensor, layout)
+        context.place(tensor, outer, layout)
+        context.place(tensor, context.read(tensor, inner_layout), inner_layout)
         return outer
-    carrier = scene.carriers[tensor.name]
+    carrier = context.carriers[tensor.name]
     low = carrier.low if carrier.low > carrier.least else None
     high = carrier.high if carrier.high < carrier.greatest else None
     bounded = low is not None or high is not None
-    inner = scene.tensor(tensor, layout, "~unbounded" if bounded else "")
+    inner = context.tensor(tensor, layout, "~unbounded" if bounded else "")
     outer = inner
     if io_type != "int8":
-        outer = _boundary(scene, tensor, layout, io_type, tensor.graph_input)
-        scene.builder.operator(Op.QUANTIZE, 1, [outer], [inner], schema.QuantizeOptionsT())
-    scene.place(tensor, scene.bounded(tensor, inner, layout, low, high), layout)
-    scene.place(tensor, scene.read(tensor, inner_layout), inner_layout)
+        outer = _boundary(context, tensor, layout, io_type, tensor.graph_input)
+        context.builder.operator(Op.QUANTIZE, 1, [outer], [inner], schema.QuantizeOptionsT())
+    context.place(tensor, context.bounded(tensor, inner, layout, low, high), layout)
+    context.place(tensor, context.read(tensor, inner_layout), inner_layout)
     return outer
 
 
-def add_output(scene: Scene, output: QdqOutput, io_type: IoType, layout: Layout) -> int:
+def add_output(context: LoweringContext, output: QdqOutput, io_type: IoType, layout: Layout) -> int:
     """Add one output of the file in a layout; returns its index. A softmax at the end is computed in float, as in the graph."""
     tensor = output.tensor
-    index = scene.read(tensor, layout)
+    index = context.read(tensor, layout)
     if output.head:
-        return add_head(scene, output, index, layout)
+        return add_head(context, output, index, layout)
     if tensor.real:
         return index
     if io_type == "int8":
         return index
-    outer = _boundary(scene, tensor, layout, io_type, output.name)
+    outer = _boundary(context, tensor, layout, io_type, output.name)
     builtin, options = (Op.DEQUANTIZE, schema.DequantizeOptionsT()) if io_type == "float32" else (Op.QUANTIZE, schema.QuantizeOptionsT())
-    scene.builder.operator(builtin, 2 if io_type == "float32" else 1, [index], [outer], options)
+    context.builder.operator(builtin, 2 if io_type == "float32" else 1, [index], [outer], options)
     return outer
 
 
-def _boundary(scene: Scene, tensor: QdqTensor, layout: Layout, io_type: IoType, name: str) -> int:
+def _boundary(context: LoweringContext, tensor: QdqTensor, layout: Layout, io_type: IoType, name: str) -> int:
     shape = stored_shape(tensor.shape, layout)
-    name = f"{name}~{io_type}" if name in scene.carriers else name  # the integers inside keep theirs
-    scene.note_axes(name, layout)
+    name = f"{name}~{io_type}" if name in context.carriers else name  # the integers inside keep theirs
+    context.note_axes(name, layout)
     if io_type == "float32":
-        return scene.builder.activation(name, shape, None, np.float32)
-    if scene.carriers[tensor.name].dtype != "int8":
+        return context.builder.activation(name, shape, None, np.float32)
+    if context.carriers[tensor.name].dtype != "int8":
         raise ArtefactError(f"the tensor {tensor.name!r} has 16 bits, which uint8 cannot show", hint="use --io-type float32")
-    grid = StoredGrid.of(tensor.scale, scene.carriers[tensor.name].zero_point + _UINT8_SHIFT)
-    return scene.builder.activation(name, shape, grid, np.uint8)
+    grid = StoredGrid.of(tensor.scale, context.carriers[tensor.name].zero_point + _UINT8_SHIFT)
+    return context.builder.activation(name, shape, grid, np.uint8)

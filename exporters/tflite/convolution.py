@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import NHWC
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.windows import padded, window_of
 from edgeq.qdq import QdqConstant
 from edgeq.qdq_norm import SHIFT_ERROR
 
 if TYPE_CHECKING:
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.windows import Window
     from edgeq.qdq import QdqOp
 
@@ -22,29 +22,29 @@ OHWI = (0, 2, 3, 1)
 DEPTHWISE = (1, 2, 3, 0)
 
 
-def lower_conv(op: QdqOp, scene: Scene) -> None:
+def lower_conv(op: QdqOp, context: LoweringContext) -> None:
     """Append a Conv. One input channel a group is depthwise; other groups need a runtime that knows grouped CONV_2D."""
-    source, weights = scene.operand(op), _weights(op)
+    source, weights = context.operand(op), _weights(op)
     _check_shift(op)
-    levels = scene.weights(op, weights, channel_axis=0)
+    levels = context.weights(op, weights, channel_axis=0)
     window = window_of(op, source, (levels.shape[2], levels.shape[3]))
-    index, padding = padded(scene, op, source, window)
+    index, padding = padded(context, op, source, window)
     groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
     if source.shape[1] != levels.shape[1] * groups:
         raise refused(op, f"it has {source.shape[1]} input channels and weights for {levels.shape[1] * groups}", "check its group")
     depthwise = groups == source.shape[1] and levels.shape[1] == 1 and groups > 1
     layout = DEPTHWISE if depthwise else OHWI
-    packed = scene.fits_int4(source, levels)
-    filters = scene.add_weights(weights, levels.transpose(layout), axis=layout.index(0), packed=packed)
-    bias = scene.add_bias(op, source, weights, levels)
-    with scene.writing(op, NHWC, fuses_relu=True) as (target, activation):
+    packed = context.fits_int4(source, levels)
+    filters = context.add_weights(weights, levels.transpose(layout), axis=layout.index(0), packed=packed)
+    bias = context.add_bias(op, source, weights, levels)
+    with context.writing(op, NHWC, fuses_relu=True) as (target, activation):
         if depthwise:
             multiplier = levels.shape[0] // groups
             options = _depthwise_options(window, padding, activation, multiplier)
-            scene.builder.operator(Op.DEPTHWISE_CONV_2D, 3, [index, filters, bias], [target], options)
+            context.builder.operator(Op.DEPTHWISE_CONV_2D, 3, [index, filters, bias], [target], options)
         else:
             version = 6 if groups > 1 else 3
-            scene.builder.operator(Op.CONV_2D, version, [index, filters, bias], [target], _conv_options(window, padding, activation))
+            context.builder.operator(Op.CONV_2D, version, [index, filters, bias], [target], _conv_options(window, padding, activation))
 
 
 def _check_shift(op: QdqOp) -> None:

@@ -5,50 +5,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import onnx_order
 from edgeq.exporters.tflite.products import lower_product
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.versions import FULLY_CONNECTED_PER_CHANNEL
 from edgeq.qdq import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.qdq import QdqOp
 
 
-def lower_gemm(op: QdqOp, scene: Scene) -> None:
+def lower_gemm(op: QdqOp, context: LoweringContext) -> None:
     """Append a Gemm, its weights (out, in) or (in, out)."""
     plain = float(op.attributes.get("alpha", 1.0)) == 1.0 == float(op.attributes.get("beta", 1.0))  # type: ignore[arg-type]
     if not plain or op.attributes.get("transA", 0):
         raise refused(op, "it scales or transposes its operands", "use alpha = beta = 1 and transA = 0")
-    _lower(op, scene, output_axis=0 if op.attributes.get("transB", 0) else 1)
+    _lower(op, context, output_axis=0 if op.attributes.get("transB", 0) else 1)
 
 
-def lower_matmul(op: QdqOp, scene: Scene) -> None:
+def lower_matmul(op: QdqOp, context: LoweringContext) -> None:
     """Append a MatMul: with constant weights (in, out) as FULLY_CONNECTED, else as BATCH_MATMUL."""
     if not isinstance(op.inputs[0], QdqTensor) or not is_matrix(op.inputs[1]):
-        lower_product(op, scene)
+        lower_product(op, context)
         return
-    _lower(op, scene, output_axis=1)
+    _lower(op, context, output_axis=1)
 
 
-def _lower(op: QdqOp, scene: Scene, output_axis: int) -> None:
-    source, weights = scene.operand(op), op.inputs[1]
+def _lower(op: QdqOp, context: LoweringContext, output_axis: int) -> None:
+    source, weights = context.operand(op), op.inputs[1]
     if not isinstance(weights, QdqConstant) or weights.values.ndim != 2:
         raise refused(op, "its second operand is no constant matrix", "use MatMul for a product of two activations")
-    levels = scene.weights(op, weights, channel_axis=output_axis)
+    levels = context.weights(op, weights, channel_axis=output_axis)
     rows = levels if output_axis == 0 else levels.T
-    filters = scene.add_weights(weights, rows, axis=0, packed=scene.fits_int4(source, rows))
-    bias = scene.add_bias(op, source, weights, rows)
+    filters = context.add_weights(weights, rows, axis=0, packed=context.fits_int4(source, rows))
+    bias = context.add_bias(op, source, weights, rows)
     rank = len(op.output.shape)
-    index = scene.read(source, onnx_order(len(source.shape)))
+    index = context.read(source, onnx_order(len(source.shape)))
     options = schema.FullyConnectedOptionsT()
     options.keepNumDims = rank > 2
-    with scene.writing(op, onnx_order(rank), fuses_relu=True) as (target, activation):
+    with context.writing(op, onnx_order(rank), fuses_relu=True) as (target, activation):
         options.fusedActivationFunction = activation
         version = FULLY_CONNECTED_PER_CHANNEL if weights.params is not None and weights.params.axis is not None else 5 if rank > 2 else 4
-        scene.builder.operator(Op.FULLY_CONNECTED, version, [index, filters, bias], [target], options)
+        context.builder.operator(Op.FULLY_CONNECTED, version, [index, filters, bias], [target], options)
 
 
 def is_matrix(operand: object) -> bool:

@@ -7,67 +7,67 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.carriers import check_rescale, clamps, refused
-from edgeq.exporters.tflite.float_scene import IslandScene
-from edgeq.exporters.tflite.scene import Op
+from edgeq.exporters.tflite.context import Op
+from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import Operand, QdqConstant, QdqTensor
 from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqOp
 
 
-def lower_add(op: QdqOp, scene: Scene) -> None:
+def lower_add(op: QdqOp, context: LoweringContext) -> None:
     """Append an Add."""
     _check_sum(op)
     options = schema.AddOptionsT()
     options.potScaleInt16 = False  # scales need be no powers of two
-    _binary(op, scene, Op.ADD, 2, options)
+    _binary(op, context, Op.ADD, 2, options)
 
 
-def lower_sub(op: QdqOp, scene: Scene) -> None:
+def lower_sub(op: QdqOp, context: LoweringContext) -> None:
     """Append a Sub."""
     _check_sum(op)
     options = schema.SubOptionsT()
     options.potScaleInt16 = False  # scales need be no powers of two
-    _binary(op, scene, Op.SUB, 2, options)
+    _binary(op, context, Op.SUB, 2, options)
 
 
-def lower_mul(op: QdqOp, scene: Scene) -> None:
+def lower_mul(op: QdqOp, context: LoweringContext) -> None:
     """Append a Mul."""
     scales = [float(o.params.scale) for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
     rescales_up = len(scales) == 2 and scales[0] * scales[1] >= float(op.output.scale)
     if rescales_up:
         largest = max(map(abs, CARRIER_RANGE[op.output.params.dtype])) ** 2
         check_rescale(op, largest, scales[0] * scales[1] / float(op.output.scale))
-    if not scene.is_float and len(scales) == 2 and scene.element(op.output) is np.int8:
-        _check_product(op, scales[0] * scales[1] / float(op.output.scale), scene.carriers[op.output.name].zero_point)
-    _binary(op, scene, Op.MUL, 3 if rescales_up else 2, schema.MulOptionsT())
+    if not context.is_float and len(scales) == 2 and context.element(op.output) is np.int8:
+        _check_product(op, scales[0] * scales[1] / float(op.output.scale), context.carriers[op.output.name].zero_point)
+    _binary(op, context, Op.MUL, 3 if rescales_up else 2, schema.MulOptionsT())
 
 
-def lower_requantize(op: QdqOp, scene: Scene) -> None:
+def lower_requantize(op: QdqOp, context: LoweringContext) -> None:
     """Append a change of grid: RELU where it also clamps at zero, else QUANTIZE."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
-    if isinstance(scene, IslandScene):
-        scene.quantize(op.output, scene.read(source, layout), layout)
+    source = context.operand(op)
+    layout = context.layout(source)
+    if isinstance(context, FallbackContext):
+        context.quantize(op.output, context.read(source, layout), layout)
         return
-    carrier = scene.carriers[op.output.name]
+    carrier = context.carriers[op.output.name]
     rectifies = clamps(op, carrier)[0] == carrier.zero_point
-    check_rescale(op, -scene.carriers[source.name].least, float(source.scale) / float(op.output.scale))
-    with scene.writing(op, layout, fuses_relu=rectifies) as (target, _):
+    check_rescale(op, -context.carriers[source.name].least, float(source.scale) / float(op.output.scale))
+    with context.writing(op, layout, fuses_relu=rectifies) as (target, _):
         builtin, version, options = (Op.RELU, 2, None) if rectifies else (Op.QUANTIZE, 1, schema.QuantizeOptionsT())
-        scene.builder.operator(builtin, version, [scene.read(source, layout)], [target], options)
+        context.builder.operator(builtin, version, [context.read(source, layout)], [target], options)
 
 
-def lower_relu(op: QdqOp, scene: Scene) -> None:
+def lower_relu(op: QdqOp, context: LoweringContext) -> None:
     """Append a Relu or Relu6 of a float model that no operator before it can take along."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
-    with scene.writing(op, layout) as (target, _):
-        scene.builder.operator(Op.RELU6 if op.activation == "relu6" else Op.RELU, 1, [scene.read(source, layout)], [target])
+    source = context.operand(op)
+    layout = context.layout(source)
+    with context.writing(op, layout) as (target, _):
+        context.builder.operator(Op.RELU6 if op.activation == "relu6" else Op.RELU, 1, [context.read(source, layout)], [target])
 
 
 def _check_sum(op: QdqOp) -> None:
@@ -129,47 +129,47 @@ def _furthest(operand: Operand) -> float:
     return float(np.abs(operand.values.astype(np.int64) - zero).max(initial=0)) * float(params.scale)
 
 
-def _binary(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any) -> None:
+def _binary(op: QdqOp, context: LoweringContext, builtin: int, version: int, options: Any) -> None:
     tensors = [operand for operand in op.inputs if isinstance(operand, QdqTensor)]
     rank = len(op.output.shape)
     if not tensors or any(len(tensor.shape) != rank for tensor in tensors):
         raise refused(op, "its operands have different numbers of dimensions", "reshape the smaller operand first")
-    layout = scene.layout(tensors[0])
-    indices = [_operand(op, operand, scene, layout) for operand in op.inputs]
-    with scene.writing(op, layout, fuses_relu=True) as (target, activation):
+    layout = context.layout(tensors[0])
+    indices = [_operand(op, operand, context, layout) for operand in op.inputs]
+    with context.writing(op, layout, fuses_relu=True) as (target, activation):
         options.fusedActivationFunction = activation
-        scene.builder.operator(builtin, version, indices, [target], options)
+        context.builder.operator(builtin, version, indices, [target], options)
 
 
-def _operand(op: QdqOp, operand: Operand | None, scene: Scene, layout: Layout) -> int:
+def _operand(op: QdqOp, operand: Operand | None, context: LoweringContext, layout: Layout) -> int:
     if isinstance(operand, QdqTensor):
-        return scene.read(operand, layout)
+        return context.read(operand, layout)
     if not isinstance(operand, QdqConstant):
         raise refused(op, "an operand is missing", "write the model again from its source")
-    return scene.constant(op, operand, layout)
+    return context.constant(op, operand, layout)
 
 
-def lower_prelu(op: QdqOp, scene: Scene) -> None:
+def lower_prelu(op: QdqOp, context: LoweringContext) -> None:
     """Append a PRelu."""
-    source, slope = scene.operand(op), op.inputs[1]
-    layout = scene.layout(source)
+    source, slope = context.operand(op), op.inputs[1]
+    layout = context.layout(source)
     if not isinstance(slope, QdqConstant):
         raise refused(op, "its slopes are computed at run time", "make the slopes constant")
-    constant = scene.constant(op, slope, layout)
-    with scene.writing(op, layout) as (target, _):
-        scene.builder.operator(Op.PRELU, 1, [scene.read(source, layout), constant], [target])
+    constant = context.constant(op, slope, layout)
+    with context.writing(op, layout) as (target, _):
+        context.builder.operator(Op.PRELU, 1, [context.read(source, layout), constant], [target])
 
 
-def lower_clip(op: QdqOp, scene: Scene) -> None:
+def lower_clip(op: QdqOp, context: LoweringContext) -> None:
     """Append a Clip in float; in integers it is in the grid."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
+    source = context.operand(op)
+    layout = context.layout(source)
     bounds = (float(op.attributes["min"]), Op.MAXIMUM), (float(op.attributes["max"]), Op.MINIMUM)  # type: ignore[arg-type]
     finite = [(bound, builtin) for bound, builtin in bounds if np.isfinite(bound)]
-    index = scene.read(source, layout)
-    with scene.writing(op, layout) as (target, _):
+    index = context.read(source, layout)
+    with context.writing(op, layout) as (target, _):
         for i, (bound, builtin) in enumerate(finite):
-            reached = target if i == len(finite) - 1 else scene.tensor(op.output, layout, "~maximum")
-            limit = scene.builder.constant(f"{op.output.name}~bound{i}", np.array([bound], np.float32))
-            scene.builder.operator(builtin, 1, [index, limit], [reached], schema.MaximumMinimumOptionsT())
+            reached = target if i == len(finite) - 1 else context.tensor(op.output, layout, "~maximum")
+            limit = context.builder.constant(f"{op.output.name}~bound{i}", np.array([bound], np.float32))
+            context.builder.operator(builtin, 1, [index, limit], [reached], schema.MaximumMinimumOptionsT())
             index = reached

@@ -11,7 +11,7 @@ from edgeq.qdq import QdqConstant, QdqTensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.qdq import AttributeValue, Operand, QdqOp
     from edgeq.quant import QuantParams
 
@@ -20,28 +20,28 @@ SUFFIX = "~image"
 _PAIRS: dict[str, tuple[int, ...]] = {"kernel_shape": (1,), "strides": (1,), "dilations": (1,), "output_padding": (0,)}
 
 
-def with_lines(lower: Callable[[QdqOp, Scene], None]) -> Callable[[QdqOp, Scene], None]:
+def with_lines(lower: Callable[[QdqOp, LoweringContext], None]) -> Callable[[QdqOp, LoweringContext], None]:
     """A lowering function of images that takes (batch, channels, length) too."""
 
-    def lowered(op: QdqOp, scene: Scene) -> None:
+    def lowered(op: QdqOp, context: LoweringContext) -> None:
         source = op.inputs[0]
         if not isinstance(source, QdqTensor) or len(source.shape) != 3:
-            lower(op, scene)
+            lower(op, context)
             return
         image = _image(source)
-        scene.alias(image, source)
-        scene.place(image, _reshaped(scene, source, image), NHWC)
-        result = replace(_image(op.output), real=op.output.real or scene.is_float)
-        scene.alias(result, op.output)
+        context.alias(image, source)
+        context.place(image, _reshaped(context, source, image), NHWC)
+        result = replace(_image(op.output), real=op.output.real or context.is_float)
+        context.alias(result, op.output)
         inputs = (image, *(_filters(operand) for operand in op.inputs[1:]))
-        lower(replace(op, inputs=inputs, output=result, attributes=_attributes(op)), scene)
-        if scene.is_float:
-            with scene.writing(op, NWC) as (target, _):
-                scene.reshape(scene.read(result, NHWC), target, stored_shape(op.output.shape, NWC))
+        lower(replace(op, inputs=inputs, output=result, attributes=_attributes(op)), context)
+        if context.is_float:
+            with context.writing(op, NWC) as (target, _):
+                context.reshape(context.read(result, NHWC), target, stored_shape(op.output.shape, NWC))
         else:  # clamped as an image already
-            target = scene.tensor(op.output, NWC)
-            scene.reshape(scene.read(result, NHWC), target, stored_shape(op.output.shape, NWC))
-            scene.place(op.output, target, NWC)
+            target = context.tensor(op.output, NWC)
+            context.reshape(context.read(result, NHWC), target, stored_shape(op.output.shape, NWC))
+            context.place(op.output, target, NWC)
 
     return lowered
 
@@ -54,11 +54,11 @@ def _raised(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:2], 1, *shape[2:])
 
 
-def _reshaped(scene: Scene, source: QdqTensor, image: QdqTensor) -> int:
-    if (known := scene.find(image)) is not None:
+def _reshaped(context: LoweringContext, source: QdqTensor, image: QdqTensor) -> int:
+    if (known := context.find(image)) is not None:
         return known
-    target = scene.tensor(image, NHWC)
-    scene.reshape(scene.read(source, NWC), target, stored_shape(image.shape, NHWC))
+    target = context.tensor(image, NHWC)
+    context.reshape(context.read(source, NWC), target, stored_shape(image.shape, NHWC))
     return target
 
 

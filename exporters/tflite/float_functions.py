@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.carriers import refused
-from edgeq.exporters.tflite.float_scene import reals_of
+from edgeq.exporters.tflite.context import NO_ACTIVATION, Op, aligned
+from edgeq.exporters.tflite.float_context import reals_of
 from edgeq.exporters.tflite.layouts import stored_shape
-from edgeq.exporters.tflite.scene import NO_ACTIVATION, Op, aligned
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqOp
 
 PLAIN_FUNCTIONS = {
@@ -43,24 +43,24 @@ _ALLOWED = "keep it in float with --allow-float"
 class _Steps:
     """Float tensors of one shape, one after the other."""
 
-    def __init__(self, op: QdqOp, scene: Scene, layout: Layout) -> None:
-        self._op, self._scene, self._layout, self._count = op, scene, layout, 0
+    def __init__(self, op: QdqOp, context: LoweringContext, layout: Layout) -> None:
+        self._op, self._context, self._layout, self._count = op, context, layout, 0
 
     def _next(self, shape: Sequence[int]) -> int:
         self._count += 1
-        return self._scene.helper(self._op.output, f"{self._op.output.name}~step{self._count}", shape)
+        return self._context.helper(self._op.output, f"{self._op.output.name}~step{self._count}", shape)
 
     def number(self, values: NDArray[np.float32]) -> int:
         """A constant, broadcast from the last axis of ONNX on."""
         self._count += 1
-        return self._scene.builder.constant(f"{self._op.output.name}~number{self._count}", aligned(values, self._layout))
+        return self._context.builder.constant(f"{self._op.output.name}~number{self._count}", aligned(values, self._layout))
 
     def binary(self, builtin: int, options: Any, first: int, second: int, target: int | None = None, shape: Sequence[int] = ()) -> int:
         """Append an operator of two operands; returns the index of its result."""
         if hasattr(options, "fusedActivationFunction"):
             options.fusedActivationFunction = NO_ACTIVATION
         result = self._next(shape or stored_shape(self._op.output.shape, self._layout)) if target is None else target
-        self._scene.builder.operator(builtin, 1, [first, second], [result], options)
+        self._context.builder.operator(builtin, 1, [first, second], [result], options)
         return result
 
     def mean(self, source: int, axes: Sequence[int], shape: Sequence[int]) -> int:
@@ -68,27 +68,27 @@ class _Steps:
         options = schema.ReducerOptionsT()
         options.keepDims = True
         result = self._next(shape)
-        self._scene.builder.operator(Op.MEAN, 1, [source, self._scene.builder.numbers(list(axes))], [result], options)
+        self._context.builder.operator(Op.MEAN, 1, [source, self._context.builder.numbers(list(axes))], [result], options)
         return result
 
     def inverse_root(self, source: int, shape: Sequence[int]) -> int:
         """Append 1 / sqrt."""
         result = self._next(shape)
-        self._scene.builder.operator(Op.RSQRT, 1, [source], [result])
+        self._context.builder.operator(Op.RSQRT, 1, [source], [result])
         return result
 
 
-def lower_function(op: QdqOp, scene: Scene) -> bool:
+def lower_function(op: QdqOp, context: LoweringContext) -> bool:
     """Append a function of one number in float; returns whether there is a way."""
     if op.op_type not in PLAIN_FUNCTIONS and op.op_type != "HardSigmoid":
         return False
-    source = scene.operand(op)
-    layout = scene.layout(source)
-    index = scene.read(source, layout)
-    steps = _Steps(op, scene, layout)
-    with scene.writing(op, layout) as (target, _):
+    source = context.operand(op)
+    layout = context.layout(source)
+    index = context.read(source, layout)
+    steps = _Steps(op, context, layout)
+    with context.writing(op, layout) as (target, _):
         if op.op_type in PLAIN_FUNCTIONS:
-            scene.builder.operator(PLAIN_FUNCTIONS[op.op_type], 1, [index], [target])
+            context.builder.operator(PLAIN_FUNCTIONS[op.op_type], 1, [index], [target])
             return True
         alpha, beta = (np.array(op.attributes.get(name, default), np.float32) for name, default in (("alpha", 0.2), ("beta", 0.5)))
         index = steps.binary(Op.MUL, schema.MulOptionsT(), index, steps.number(alpha))
@@ -98,35 +98,35 @@ def lower_function(op: QdqOp, scene: Scene) -> bool:
     return True
 
 
-def lower_batch_normalization(op: QdqOp, scene: Scene) -> None:
+def lower_batch_normalization(op: QdqOp, context: LoweringContext) -> None:
     """Append a BatchNormalization that nothing takes along, in float: one product and one sum a channel."""
-    _only_in_float(op, scene, "it follows neither a quantised image nor a convolution with constant weights")
-    source = scene.operand(op)
-    layout = scene.layout(source)
+    _only_in_float(op, context, "it follows neither a quantised image nor a convolution with constant weights")
+    source = context.operand(op)
+    layout = context.layout(source)
     scale, bias, mean, variance = (numbers.astype(np.float64) for numbers in _constants(op, 1, 5))
     gain = scale / np.sqrt(variance + float(op.attributes.get("epsilon", 1e-5)))  # type: ignore[arg-type]
     channels = (-1, *(1,) * (len(source.shape) - 2))
-    steps = _Steps(op, scene, layout)
-    index = scene.read(source, layout)
-    with scene.writing(op, layout) as (target, _):
+    steps = _Steps(op, context, layout)
+    index = context.read(source, layout)
+    with context.writing(op, layout) as (target, _):
         index = steps.binary(Op.MUL, schema.MulOptionsT(), index, steps.number(gain.astype(np.float32).reshape(channels)))
         shift = steps.number((bias - mean * gain).astype(np.float32).reshape(channels))
         steps.binary(Op.ADD, schema.AddOptionsT(), index, shift, target)
 
 
-def lower_layer_normalization(op: QdqOp, scene: Scene) -> None:
+def lower_layer_normalization(op: QdqOp, context: LoweringContext) -> None:
     """Append a LayerNormalization in float: mean, difference, its square's mean, and what follows."""
-    _only_in_float(op, scene, "TFLite has no integer kernel for it")
-    source = scene.operand(op)
-    rank, layout = len(source.shape), scene.layout(source)
+    _only_in_float(op, context, "TFLite has no integer kernel for it")
+    source = context.operand(op)
+    rank, layout = len(source.shape), context.layout(source)
     first = int(op.attributes.get("axis", -1)) % rank  # type: ignore[arg-type]
     axes = sorted(layout.index(axis) for axis in range(first, rank))
     small = [1 if i in axes else size for i, size in enumerate(stored_shape(source.shape, layout))]
-    steps = _Steps(op, scene, layout)
-    index = scene.read(source, layout)
+    steps = _Steps(op, context, layout)
+    index = context.read(source, layout)
     epsilon = np.array(op.attributes.get("epsilon", 1e-5), np.float32)
     numbers = _constants(op, 1, len([operand for operand in op.inputs if operand is not None]))
-    with scene.writing(op, layout) as (target, _):
+    with context.writing(op, layout) as (target, _):
         away = steps.binary(Op.SUB, schema.SubOptionsT(), index, steps.mean(index, axes, small))
         square = steps.binary(Op.MUL, schema.MulOptionsT(), away, away)
         variance = steps.binary(Op.ADD, schema.AddOptionsT(), steps.mean(square, axes, small), steps.number(epsilon), shape=small)
@@ -137,8 +137,8 @@ def lower_layer_normalization(op: QdqOp, scene: Scene) -> None:
             index = steps.binary(builtin, options, index, steps.number(values.astype(np.float32)), target if i == last else None)
 
 
-def _only_in_float(op: QdqOp, scene: Scene, why: str) -> None:
-    if not scene.is_float:
+def _only_in_float(op: QdqOp, context: LoweringContext, why: str) -> None:
+    if not context.is_float:
         raise refused(op, why, _ALLOWED)
 
 

@@ -15,7 +15,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported, ParityReport
 from edgeq.exporters.tflite.boundary import end_layout
 from edgeq.exporters.tflite.builder import Builder
-from edgeq.exporters.tflite.float_scene import FloatScene
+from edgeq.exporters.tflite.float_context import FloatContext
 from edgeq.exporters.tflite.lowering import finish, lower_all, outer_layout
 from edgeq.exporters.tflite.reading import stored_floats, transposes_in, unpacked
 from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporter import ExportOptions
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import Activation, Operand
 
 _NO_GRID = QuantParams.of(1.0)
@@ -50,20 +50,20 @@ def export_float(model: ir.Model, options: ExportOptions) -> Exported:
     """
     graph = _view(model)
     channels = channel_axes(graph)
-    scene = FloatScene(Builder(graph.dynamic_batch), {}, channels)
+    context = FloatContext(Builder(graph.dynamic_batch), {}, channels)
     layouts = {tensor.name: outer_layout(tensor, channels, options.io_layout) for tensor in graph.tensors().values()}
-    inputs = [_input(scene, tensor, layouts[tensor.name], end_layout(tensor, channels)) for tensor in graph.inputs]
-    lower_all(graph, scene)
-    outputs = [scene.read(output.tensor, layouts[output.tensor.name]) for output in graph.outputs]
-    written = finish(graph, scene, inputs, outputs, options, "float32")
+    inputs = [_input(context, tensor, layouts[tensor.name], end_layout(tensor, channels)) for tensor in graph.inputs]
+    lower_all(graph, context)
+    outputs = [context.read(output.tensor, layouts[output.tensor.name]) for output in graph.outputs]
+    written = finish(graph, context, inputs, outputs, options, "float32")
     parity = _parity(graph, stored_floats(written.content))
     return Exported(written.content, parity, transposes=transposes_in(unpacked(written.content)), ends=written.ends)
 
 
-def _input(scene: Scene, tensor: QdqTensor, layout: Layout, inner: Layout) -> int:
-    index = scene.tensor(tensor, layout)
-    scene.place(tensor, index, layout)
-    scene.place(tensor, scene.read(tensor, inner), inner)
+def _input(context: LoweringContext, tensor: QdqTensor, layout: Layout, inner: Layout) -> int:
+    index = context.tensor(tensor, layout)
+    context.place(tensor, index, layout)
+    context.place(tensor, context.read(tensor, inner), inner)
     return index
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
 from edgeq.exporters.tflite.products import multiply
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant
 from edgeq.qdq_picks import picks_of
@@ -20,74 +20,74 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqOp
 
 _LARGEST_MATRIX = 1 << 24  # bytes: beyond that a scatter is no product any more
 
 
-def lower_gather(op: QdqOp, scene: Scene) -> None:
+def lower_gather(op: QdqOp, context: LoweringContext) -> None:
     """Append a Gather with constant indices."""
-    source = scene.operand(op)
+    source = context.operand(op)
     axis = int(op.attributes["axis"])  # type: ignore[arg-type]
     shape = tuple(int(size) for size in op.attributes["indices_shape"])  # type: ignore[union-attr]
     picked = tuple(int(i) for i in op.attributes["indices"])  # type: ignore[union-attr]
     if len(shape) == 1:
-        gather(op, scene, {axis: picked})
+        gather(op, context, {axis: picked})
         return
     rank = len(source.shape)
-    index = scene.read(source, onnx_order(rank))
-    indices = scene.builder.constant(f"{op.output.name}~indices", np.array(picked, np.int32).reshape(shape))
-    with scene.writing(op, onnx_order(len(op.output.shape))) as (target, _):
-        _append(scene, index, indices, target, axis)
+    index = context.read(source, onnx_order(rank))
+    indices = context.builder.constant(f"{op.output.name}~indices", np.array(picked, np.int32).reshape(shape))
+    with context.writing(op, onnx_order(len(op.output.shape))) as (target, _):
+        _append(context, index, indices, target, axis)
 
 
-def lower_pick(op: QdqOp, scene: Scene) -> None:
+def lower_pick(op: QdqOp, context: LoweringContext) -> None:
     """Append a Tile, an Expand or a Pad by what is there already: a GATHER along each axis that it changes."""
-    source = scene.operand(op)
+    source = context.operand(op)
     rank = len(op.output.shape)
     if len(source.shape) == rank:
-        gather(op, scene, picks_of(op.attributes))
+        gather(op, context, picks_of(op.attributes))
         return
     raised = replace(source, name=f"{source.name}~raised_for_{op.output.name}", shape=(*(1,) * (rank - len(source.shape)), *source.shape))
-    scene.alias(raised, source)
-    target = scene.tensor(raised, onnx_order(rank))
-    scene.reshape(scene.read(source, onnx_order(len(source.shape))), target, raised.shape)
-    scene.place(raised, target, onnx_order(rank))
-    gather(replace(op, inputs=(raised,)), scene, picks_of(op.attributes))
+    context.alias(raised, source)
+    target = context.tensor(raised, onnx_order(rank))
+    context.reshape(context.read(source, onnx_order(len(source.shape))), target, raised.shape)
+    context.place(raised, target, onnx_order(rank))
+    gather(replace(op, inputs=(raised,)), context, picks_of(op.attributes))
 
 
-def gather(op: QdqOp, scene: Scene, picks: Mapping[int, tuple[int, ...]]) -> None:
+def gather(op: QdqOp, context: LoweringContext, picks: Mapping[int, tuple[int, ...]]) -> None:
     """Append the picking of places along some axes, one after the other, in whatever layout the input stands."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
-    index, shape = scene.read(source, layout), list(source.shape)
+    source = context.operand(op)
+    layout = context.layout(source)
+    index, shape = context.read(source, layout), list(source.shape)
     left = list(picks.items())
-    with scene.writing(op, layout) as (target, _):
+    with context.writing(op, layout) as (target, _):
         if not left:
-            scene.reshape(index, target, stored_shape(op.output.shape, layout))
+            context.reshape(index, target, stored_shape(op.output.shape, layout))
         for axis, picked in left:
             shape[axis] = len(picked)
             last = axis == left[-1][0]
-            reached = target if last else scene.tensor(op.output, layout, f"~axis{axis}", shape)
-            _append(scene, index, scene.builder.numbers(picked), reached, layout.index(axis))
+            reached = target if last else context.tensor(op.output, layout, f"~axis{axis}", shape)
+            _append(context, index, context.builder.numbers(picked), reached, layout.index(axis))
             index = reached
 
 
-def _append(scene: Scene, source: int, indices: int, target: int, axis: int) -> None:
+def _append(context: LoweringContext, source: int, indices: int, target: int, axis: int) -> None:
     options = schema.GatherOptionsT()
     options.axis = axis
-    scene.builder.operator(Op.GATHER, 2, [source, indices], [target], options)
+    context.builder.operator(Op.GATHER, 2, [source, indices], [target], options)
 
 
-def lower_scatter(op: QdqOp, scene: Scene) -> None:
+def lower_scatter(op: QdqOp, context: LoweringContext) -> None:
     """Append a ScatterElements that adds rows onto zeros: a product with the matrix that says which row goes where.
 
     TFLite's own operators for this either have no int8 kernel or overflow in 8 bits.
     """
     data, indices, _ = (*op.inputs, None, None, None)[:3]
-    updates = scene.operand(op, 2)
+    updates = context.operand(op, 2)
     if op.attributes.get("reduction", "none") != "add":
         raise refused(op, "it does not add", 'use reduction="add"')
     if not isinstance(data, QdqConstant) or _reals(data).any() or not isinstance(indices, QdqConstant):
@@ -99,7 +99,7 @@ def lower_scatter(op: QdqOp, scene: Scene) -> None:
         raise refused(op, f"the matrix of its {rows.size} rows has {matrix.size} entries", "split the graph into smaller ones")
     np.add.at(matrix, (rows, np.arange(rows.size)), 1)
     layout: Layout = onnx_order(len(updates.shape))
-    multiply(op, scene, matrix, layout, (axis,), layout)
+    multiply(op, context, matrix, layout, (axis,), layout)
 
 
 def _reals(constant: QdqConstant) -> NDArray[np.generic]:

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import stored_shape
 from edgeq.exporters.tflite.normalizing import last
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 
 if TYPE_CHECKING:
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqOutput
 
 
-def add_head(scene: Scene, output: QdqOutput, index: int, layout: Layout) -> int:
+def add_head(context: LoweringContext, output: QdqOutput, index: int, layout: Layout) -> int:
     """Add the head of an output.
 
     Args:
-        scene: the conversion.
+        context: the conversion.
         output: the output.
         index: its quantised tensor in the file.
         layout: the layout of that.
@@ -29,13 +29,13 @@ def add_head(scene: Scene, output: QdqOutput, index: int, layout: Layout) -> int
     Returns:
         The index of what it computes.
     """
-    name = f"{output.name}~{output.head}" if output.name in scene.carriers else output.name
+    name = f"{output.name}~{output.head}" if output.name in context.carriers else output.name
     if output.head == "argmax":
-        return _argmax(scene, output, index, layout, name)
-    return _softmax(scene, output, layout, name)
+        return _argmax(context, output, index, layout, name)
+    return _softmax(context, output, layout, name)
 
 
-def _argmax(scene: Scene, output: QdqOutput, index: int, layout: Layout, name: str) -> int:
+def _argmax(context: LoweringContext, output: QdqOutput, index: int, layout: Layout, name: str) -> int:
     """The place of the greatest integer, the first of equal ones: that of the greatest number, exactly."""
     wide = output.dtype == "int64"
     options = schema.ArgMaxOptionsT()
@@ -44,35 +44,35 @@ def _argmax(scene: Scene, output: QdqOutput, index: int, layout: Layout, name: s
     ordered = left == sorted(left)
     if not ordered:
         layout = tuple(range(len(layout)))
-        index, left = scene.read(output.tensor, layout), [axis for axis in layout if axis != output.axis]
+        index, left = context.read(output.tensor, layout), [axis for axis in layout if axis != output.axis]
     shape = stored_shape(output.tensor.shape, tuple(left))
     kind: type[np.generic] = np.int64 if wide else np.int32
-    found = scene.builder.activation(f"{name}~flat" if output.keepdims else name, shape, None, kind)
-    place = scene.builder.constant(f"~axis_for_{name}", np.array(layout.index(output.axis), np.int32))
-    scene.builder.operator(Op.ARG_MAX, 2, [index, place], [found], options)
+    found = context.builder.activation(f"{name}~flat" if output.keepdims else name, shape, None, kind)
+    place = context.builder.constant(f"~axis_for_{name}", np.array(layout.index(output.axis), np.int32))
+    context.builder.operator(Op.ARG_MAX, 2, [index, place], [found], options)
     if not output.keepdims:
         return found
     kept = tuple(1 if axis == output.axis else size for axis, size in enumerate(output.tensor.shape))
-    target = scene.builder.activation(name, kept, None, kind)
-    scene.reshape(found, target, kept)
+    target = context.builder.activation(name, kept, None, kind)
+    context.reshape(found, target, kept)
     return target
 
 
-def _softmax(scene: Scene, output: QdqOutput, layout: Layout, name: str) -> int:
+def _softmax(context: LoweringContext, output: QdqOutput, layout: Layout, name: str) -> int:
     """In the layout of the output; turned round where the axis is not the last there."""
     inner = last(layout, output.axis)
     shape = stored_shape(output.tensor.shape, inner)
-    logits = scene.builder.activation(f"{output.name}~logits", shape, None, np.float32)
-    scene.builder.operator(Op.DEQUANTIZE, 2, [scene.read(output.tensor, inner)], [logits], schema.DequantizeOptionsT())
+    logits = context.builder.activation(f"{output.name}~logits", shape, None, np.float32)
+    context.builder.operator(Op.DEQUANTIZE, 2, [context.read(output.tensor, inner)], [logits], schema.DequantizeOptionsT())
     turned = inner != layout
-    target = scene.builder.activation(f"{name}~turned" if turned else name, shape, None, np.float32)
-    scene.builder.operator(*_function(output), [logits], [target], _options(output))
+    target = context.builder.activation(f"{name}~turned" if turned else name, shape, None, np.float32)
+    context.builder.operator(*_function(output), [logits], [target], _options(output))
     if not turned:
         return target
-    perm = scene.builder.numbers([inner.index(axis) for axis in layout])
-    final = scene.builder.activation(name, stored_shape(output.tensor.shape, layout), None, np.float32)
-    scene.builder.operator(Op.TRANSPOSE, 1, [target, perm], [final], schema.TransposeOptionsT())
-    scene.transposes += 1
+    perm = context.builder.numbers([inner.index(axis) for axis in layout])
+    final = context.builder.activation(name, stored_shape(output.tensor.shape, layout), None, np.float32)
+    context.builder.operator(Op.TRANSPOSE, 1, [target, perm], [final], schema.TransposeOptionsT())
+    context.transposes += 1
     return final
 
 

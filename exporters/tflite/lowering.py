@@ -12,10 +12,10 @@ from edgeq.exporter import FileEnd
 from edgeq.exporters.tflite.boundary import add_input, add_output, end_layout
 from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.carriers import choose_carriers, refused
-from edgeq.exporters.tflite.float_scene import IslandScene
+from edgeq.exporters.tflite.context import LoweringContext
+from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.operators import LOWERINGS
-from edgeq.exporters.tflite.scene import Scene
 from edgeq.exporters.tflite.transposed import fixes_batch
 from edgeq.qdq import QdqTensor
 from edgeq.qdq_axes import IMAGE_RANK, channel_axes
@@ -60,16 +60,16 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
         raise ArtefactError("the model has no quantised input or no output", hint="quantise the model, its input too")
     channels = channel_axes(graph)
     builder = Builder(graph.dynamic_batch and not fixes_batch(graph))
-    scene = Scene(builder, choose_carriers(graph), channels, options.weight_storage == "int4")
-    islands = IslandScene(scene)
-    home = {tensor.name: islands if tensor.real else scene for tensor in graph.tensors().values()}
+    context = LoweringContext(builder, choose_carriers(graph), channels, options.weight_storage == "int4")
+    islands = FallbackContext(context)
+    home = {tensor.name: islands if tensor.real else context for tensor in graph.tensors().values()}
     inputs = [
         add_input(home[tensor.name], tensor, end_layout(tensor, channels), options.io_type, options.io_layout) for tensor in graph.inputs
     ]
-    in_float = lower_all(graph, scene, islands if options.allow_float else None)
+    in_float = lower_all(graph, context, islands if options.allow_float else None)
     outer = {tensor.name: outer_layout(tensor, channels, options.io_layout) for tensor in graph.tensors().values()}
     outputs = [add_output(home[output.tensor.name], output, options.io_type, outer[output.tensor.name]) for output in graph.outputs]
-    return replace(finish(graph, scene, inputs, outputs, options), in_float=in_float)
+    return replace(finish(graph, context, inputs, outputs, options), in_float=in_float)
 
 
 def outer_layout(tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLayout) -> Layout:
@@ -77,13 +77,13 @@ def outer_layout(tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLa
     return onnx_order(len(tensor.shape)) if io_layout == "nchw" else end_layout(tensor, channels)
 
 
-def lower_all(graph: QdqGraph, scene: Scene, islands: IslandScene | None = None) -> tuple[QdqOp, ...]:
+def lower_all(graph: QdqGraph, context: LoweringContext, islands: FallbackContext | None = None) -> tuple[QdqOp, ...]:
     """Append every operator of a graph; returns those that went to ``islands``.
 
     Args:
         graph: the operators.
-        scene: where they are written.
-        islands: where operators go that the scene cannot take; without it they are errors, all of them told in one.
+        context: where they are written.
+        islands: where operators go that the context cannot take; without it they are errors, all of them told in one.
 
     Raises:
         ArtefactError: operators that TFLite cannot express exactly; names them.
@@ -91,8 +91,8 @@ def lower_all(graph: QdqGraph, scene: Scene, islands: IslandScene | None = None)
     errors: list[ArtefactError | Blocker] = list(graph.blockers) if islands is None else []
     in_float = []
     for op in graph.ops:
-        if not is_island(op) or scene.is_float:
-            error = _attempt(op, scene)
+        if not is_island(op) or context.is_float:
+            error = _attempt(op, context)
             if error is None:
                 continue
             if islands is None:
@@ -102,7 +102,7 @@ def lower_all(graph: QdqGraph, scene: Scene, islands: IslandScene | None = None)
             if (error := _attempt(op, islands)) is not None:
                 errors.append(error)
         if errors:  # so that what reads it can be judged too
-            scene.place(op.output, 0, natural(len(op.output.shape)))
+            context.place(op.output, 0, natural(len(op.output.shape)))
     if errors:
         error = together(errors)
         in_vain = islands is not None or not graph.blockers
@@ -115,7 +115,7 @@ def is_island(op: QdqOp) -> bool:
     return op.output.real or any(isinstance(operand, QdqTensor) and operand.real for operand in op.inputs)
 
 
-def _attempt(op: QdqOp, scene: Scene) -> ArtefactError | None:
+def _attempt(op: QdqOp, context: LoweringContext) -> ArtefactError | None:
     try:
         if op.op_type not in LOWERINGS:
             raise refused(
@@ -123,8 +123,8 @@ def _attempt(op: QdqOp, scene: Scene) -> ArtefactError | None:
                 "it has no TFLite operator, in float neither",
                 "build it from operators that edgeq operators lists, or compute it outside",
             )
-        with scene.undone_on_error():
-            LOWERINGS[op.op_type](op, scene)
+        with context.undone_on_error():
+            LOWERINGS[op.op_type](op, context)
     except ArtefactError as error:
         return ArtefactError(f"{error.what} (from {op.source})", hint=error.hint) if op.source else error
     return None
@@ -132,14 +132,14 @@ def _attempt(op: QdqOp, scene: Scene) -> ArtefactError | None:
 
 def finish(
     graph: QdqGraph,
-    scene: Scene,
+    context: LoweringContext,
     inputs: Sequence[int],
     outputs: Sequence[int],
     options: ExportOptions,
     io_type: IoType | None = None,
 ) -> Written:
-    """The file of a scene that holds all operators, with a note of how it was made."""
-    ends = _ends(graph, scene.channels, options.io_layout)
+    """The file of a context that holds all operators, with a note of how it was made."""
+    ends = _ends(graph, context.channels, options.io_layout)
     metadata = {
         "edgeq": edgeq.__version__,
         "source": dict(graph.metadata),
@@ -148,10 +148,10 @@ def finish(
             "axes": {end.name: list(end.axes) for end in ends},
             "channels_last": [end.name for end in ends if end.channels_last],
         },
-        "transposes": scene.transposes,
-        "axes": {name: list(layout) for name, layout in scene.axes.items()},
+        "transposes": context.transposes,
+        "axes": {name: list(layout) for name, layout in context.axes.items()},
     }
-    return Written(scene.builder.finish(inputs, outputs, "written by edgeq", metadata), scene.transposes, scene.stored(), ends=ends)
+    return Written(context.builder.finish(inputs, outputs, "written by edgeq", metadata), context.transposes, context.stored(), ends=ends)
 
 
 def _ends(graph: QdqGraph, channels: Mapping[str, int], io_layout: IoLayout) -> tuple[FileEnd, ...]:

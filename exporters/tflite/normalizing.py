@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import stored_shape
 from edgeq.exporters.tflite.pointwise import fixed_tensor
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import QdqOp
 
 SOFTMAX_GRID = QuantParams.of(1 / 256, -128)
@@ -23,33 +23,37 @@ FINEST_SOFTMAX = 2.0**-13  # so that its error, of some steps of 2^-16, and a se
 LOG_SOFTMAX_GRID = QuantParams.of(16 / 256, 127)
 
 
-def lower_softmax(op: QdqOp, scene: Scene) -> None:
+def lower_softmax(op: QdqOp, context: LoweringContext) -> None:
     """Append a Softmax. Rounding to 1/256 first moves no result by more than a step of a grid that is no finer; finer ones need 2^-16."""
     options = schema.SoftmaxOptionsT()
     options.beta = 1.0
-    if not scene.is_float and scene.carriers[op.output.name].dtype == "int16":
+    if not context.is_float and context.carriers[op.output.name].dtype == "int16":
         raise refused(op, "TFLite's kernel for 16 bits is off by several steps", "quantise what it reads and writes to 8 bits")
-    _lower(op, scene, Op.SOFTMAX, 2, options, SOFTMAX_GRID if _is_coarse(op, scene) else FINE_SOFTMAX_GRID)
+    _lower(op, context, Op.SOFTMAX, 2, options, SOFTMAX_GRID if _is_coarse(op, context) else FINE_SOFTMAX_GRID)
 
 
-def _is_coarse(op: QdqOp, scene: Scene) -> bool:
-    return scene.is_float or float(op.output.scale) >= float(SOFTMAX_GRID.scale) or scene.carriers[scene.operand(op).name].dtype != "int8"
+def _is_coarse(op: QdqOp, context: LoweringContext) -> bool:
+    return (
+        context.is_float
+        or float(op.output.scale) >= float(SOFTMAX_GRID.scale)
+        or context.carriers[context.operand(op).name].dtype != "int8"
+    )
 
 
-def lower_log_softmax(op: QdqOp, scene: Scene) -> None:
+def lower_log_softmax(op: QdqOp, context: LoweringContext) -> None:
     """Append a LogSoftmax; TFLite's reaches down to -16 and no further."""
-    if not scene.is_float and (op.output.low - op.output.zero_point) * float(op.output.scale) < -16:
+    if not context.is_float and (op.output.low - op.output.zero_point) * float(op.output.scale) < -16:
         raise refused(op, "its output reaches below -16, where TFLite's ends", "give it the scale 1/16 and the greatest zero point")
-    _lower(op, scene, Op.LOG_SOFTMAX, 2, schema.LogSoftmaxOptionsT(), LOG_SOFTMAX_GRID)
+    _lower(op, context, Op.LOG_SOFTMAX, 2, schema.LogSoftmaxOptionsT(), LOG_SOFTMAX_GRID)
 
 
-def _lower(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any, fixed: QuantParams) -> None:
-    source = scene.operand(op)
-    layout = last(scene.layout(source), int(op.attributes["axis"]))  # type: ignore[arg-type]
-    index = scene.read(source, layout)
-    if scene.is_float or _same(op, scene, fixed):
-        with scene.writing(op, layout) as (target, _):
-            scene.builder.operator(builtin, version, [index], [target], options)
+def _lower(op: QdqOp, context: LoweringContext, builtin: int, version: int, options: Any, fixed: QuantParams) -> None:
+    source = context.operand(op)
+    layout = last(context.layout(source), int(op.attributes["axis"]))  # type: ignore[arg-type]
+    index = context.read(source, layout)
+    if context.is_float or _same(op, context, fixed):
+        with context.writing(op, layout) as (target, _):
+            context.builder.operator(builtin, version, [index], [target], options)
         return
     finest = FINEST_SOFTMAX if fixed is FINE_SOFTMAX_GRID else float(fixed.scale)
     if float(op.output.scale) < finest:
@@ -58,10 +62,10 @@ def _lower(op: QdqOp, scene: Scene, builtin: int, version: int, options: Any, fi
             f"TFLite writes it with the scale {finest:g} at the finest, and the model's {float(op.output.scale):g} is finer",
             f"give it the scale {finest:g}, or a greater one",
         )
-    inner = fixed_tensor(scene, op.output, stored_shape(op.output.shape, layout), fixed)
-    scene.builder.operator(builtin, version, [index], [inner], options)
-    with scene.writing(op, layout) as (target, _):
-        scene.builder.operator(Op.QUANTIZE, 1, [inner], [target], schema.QuantizeOptionsT())
+    inner = fixed_tensor(context, op.output, stored_shape(op.output.shape, layout), fixed)
+    context.builder.operator(builtin, version, [index], [inner], options)
+    with context.writing(op, layout) as (target, _):
+        context.builder.operator(Op.QUANTIZE, 1, [inner], [target], schema.QuantizeOptionsT())
 
 
 def last(layout: Layout, axis: int) -> Layout:
@@ -69,5 +73,5 @@ def last(layout: Layout, axis: int) -> Layout:
     return (*(each for each in layout if each != axis), axis)
 
 
-def _same(op: QdqOp, scene: Scene, fixed: QuantParams) -> bool:
-    return float(op.output.scale) == float(fixed.scale) and scene.carriers[op.output.name].zero_point == int(fixed.zero_point)
+def _same(op: QdqOp, context: LoweringContext, fixed: QuantParams) -> bool:
+    return float(op.output.scale) == float(fixed.scale) and context.carriers[op.output.name].zero_point == int(fixed.zero_point)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.blocks import lower_depth_to_space, lower_space_to_depth
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.convolution import lower_conv
 from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
 from edgeq.exporters.tflite.elementwise import lower_add, lower_clip, lower_mul, lower_prelu, lower_relu, lower_requantize, lower_sub
@@ -27,14 +28,13 @@ from edgeq.exporters.tflite.pooling import (
 )
 from edgeq.exporters.tflite.products import lower_reduce_sum
 from edgeq.exporters.tflite.resizing import lower_resize, lower_resize_nearest
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.shape import lower_concat, lower_identity, lower_pad, lower_reshape, lower_slice, lower_transpose
 from edgeq.exporters.tflite.transposed import lower_conv_transpose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.qdq import QdqOp
 
 _TABLE = "CAST, ADD, GATHER"
@@ -81,7 +81,7 @@ _READ = {
 }
 """Operators that the reader of QDQ models sees to; they are not in the integer view."""
 
-_WRITTEN: Mapping[str, tuple[Callable[[QdqOp, Scene], None], str, str]] = {
+_WRITTEN: Mapping[str, tuple[Callable[[QdqOp, LoweringContext], None], str, str]] = {
     "Add": (lower_add, "ADD", "constants quantised with one scale"),
     "AveragePool": (with_lines(lower_average_pool), "AVERAGE_POOL_2D, MEAN", f"{_ONE_GRID}; padding counted, or that of SAME_UPPER"),
     "Concat": (lower_concat, "CONCATENATION", _ANY),
@@ -123,7 +123,7 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, Scene], None], str, str]] = {
     "Unsqueeze": (lower_reshape, "RESHAPE", _ANY),
 }
 
-_INTERNAL: Mapping[str, Callable[[QdqOp, Scene], None]] = {
+_INTERNAL: Mapping[str, Callable[[QdqOp, LoweringContext], None]] = {
     "BatchNormalization": lower_batch_normalization,
     "Clip": lower_clip,
     "Identity": lower_identity,
@@ -135,7 +135,7 @@ _INTERNAL: Mapping[str, Callable[[QdqOp, Scene], None]] = {
 }
 """Words of the integer view and of float networks for what ONNX says otherwise, and what there is in float only."""
 
-LOWERINGS: Mapping[str, Callable[[QdqOp, Scene], None]] = {
+LOWERINGS: Mapping[str, Callable[[QdqOp, LoweringContext], None]] = {
     **{name: lower for name, (lower, _, _) in _WRITTEN.items()},
     **dict.fromkeys(FUNCTIONS, lower_pointwise),
     **_INTERNAL,

@@ -14,9 +14,9 @@ import numpy as np
 
 from edgeq.exporters.tflite.builder import StoredGrid
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.float_functions import lower_function
 from edgeq.exporters.tflite.layouts import stored_shape
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.pointwise import UNARY, evaluate
 from edgeq.qdq import QdqConstant
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.qdq import QdqOp, QdqTensor
 
 _OFFSET = 128
@@ -79,57 +79,57 @@ KERNELS: Mapping[str, Kernel] = {
 }
 
 
-def lower_pointwise(op: QdqOp, scene: Scene) -> None:
+def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
     """Append a function of one number."""
     kernel = KERNELS.get(op.op_type)
-    if scene.is_float:
-        if kernel is None and lower_function(op, scene):
+    if context.is_float:
+        if kernel is None and lower_function(op, context):
             return
         if kernel is None:
             raise refused(op, "TFLite has no operator for it", "quantise what it reads and writes to 8 bits")
-        _direct(op, scene, kernel)
-    elif {scene.carriers[tensor.name].dtype for tensor in (scene.operand(op), op.output)} != {"int8"}:
-        _wide(op, scene, kernel)
-    elif kernel is None or not _bearable(op, scene):
-        lower_lookup(op, scene)
-    elif kernel.fixed is None or _on_grid(op, scene, kernel.fixed):
-        _direct(op, scene, kernel)
+        _direct(op, context, kernel)
+    elif {context.carriers[tensor.name].dtype for tensor in (context.operand(op), op.output)} != {"int8"}:
+        _wide(op, context, kernel)
+    elif kernel is None or not _bearable(op, context):
+        lower_lookup(op, context)
+    elif kernel.fixed is None or _on_grid(op, context, kernel.fixed):
+        _direct(op, context, kernel)
     elif _error_lsb(op, kernel.fixed) <= 1:
-        _through(op, scene, kernel, kernel.fixed)
+        _through(op, context, kernel, kernel.fixed)
     else:
-        lower_lookup(op, scene)
+        lower_lookup(op, context)
 
 
-def _wide(op: QdqOp, scene: Scene, kernel: Kernel | None) -> None:
+def _wide(op: QdqOp, context: LoweringContext, kernel: Kernel | None) -> None:
     """A function on 16 bits, for which there are no tables."""
-    if kernel is None or not kernel.wide or scene.carriers[scene.operand(op).name].dtype != scene.carriers[op.output.name].dtype:
+    if kernel is None or not kernel.wide or context.carriers[context.operand(op).name].dtype != context.carriers[op.output.name].dtype:
         raise refused(op, "TFLite has no kernel for it that is exact on 16 bits", "quantise what it reads and writes to 8 bits")
-    if kernel.fixed is None or _on_grid(op, scene, WIDE_GRID):
-        _direct(op, scene, kernel)
+    if kernel.fixed is None or _on_grid(op, context, WIDE_GRID):
+        _direct(op, context, kernel)
     elif float(op.output.scale) >= 2 * float(WIDE_GRID.scale):  # so that both roundings together stay within a step
-        _through(op, scene, kernel, WIDE_GRID)
+        _through(op, context, kernel, WIDE_GRID)
     else:
         raise refused(op, "TFLite writes it with the scale 2^-15, and the model's is another", "give it the scale 2^-15, or 2^-14 and more")
 
 
-def lower_lookup(op: QdqOp, scene: Scene) -> None:
+def lower_lookup(op: QdqOp, context: LoweringContext) -> None:
     """Append a function of one number as its table: CAST, ADD, GATHER."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
+    source = context.operand(op)
+    layout = context.layout(source)
     shape = stored_shape(op.output.shape, layout)
     cast = schema.CastOptionsT()
     cast.inDataType, cast.outDataType = schema.TensorType.INT8, schema.TensorType.INT32
-    builder, name = scene.builder, op.output.name
+    builder, name = context.builder, op.output.name
     integers = builder.activation(f"{name}~integers", shape, None, np.int32)
-    builder.operator(Op.CAST, 1, [scene.read(source, layout)], [integers], cast)
+    builder.operator(Op.CAST, 1, [context.read(source, layout)], [integers], cast)
     indices = builder.activation(f"{name}~indices", shape, None, np.int32)
     builder.operator(Op.ADD, 1, [integers, builder.numbers([_OFFSET])], [indices], schema.AddOptionsT())
     table = builder.constant(
-        f"{name}~table", table_of(op, scene.carriers[source.name].shift, scene.carriers[name].shift), scene.grid(op.output)
+        f"{name}~table", table_of(op, context.carriers[source.name].shift, context.carriers[name].shift), context.grid(op.output)
     )
-    target = scene.tensor(op.output, layout)
+    target = context.tensor(op.output, layout)
     builder.operator(Op.GATHER, 2, [table, indices], [target], schema.GatherOptionsT())
-    scene.place(op.output, target, layout)
+    context.place(op.output, target, layout)
 
 
 def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.int8]:
@@ -158,13 +158,13 @@ def _curve(op: QdqOp) -> NDArray[np.float32]:
     return evaluate(op.op_type, (reals,), op.attributes)
 
 
-def _bearable(op: QdqOp, scene: Scene) -> bool:
+def _bearable(op: QdqOp, context: LoweringContext) -> bool:
     """Whether TFLite's kernel takes the grids."""
-    return op.op_type != "HardSwish" or float(scene.operand(op).scale) < _STEEPEST_HARD_SWISH * float(op.output.scale)
+    return op.op_type != "HardSwish" or float(context.operand(op).scale) < _STEEPEST_HARD_SWISH * float(op.output.scale)
 
 
-def _on_grid(op: QdqOp, scene: Scene, fixed: QuantParams) -> bool:
-    return float(op.output.scale) == float(fixed.scale) and scene.carriers[op.output.name].zero_point == int(fixed.zero_point)
+def _on_grid(op: QdqOp, context: LoweringContext, fixed: QuantParams) -> bool:
+    return float(op.output.scale) == float(fixed.scale) and context.carriers[op.output.name].zero_point == int(fixed.zero_point)
 
 
 def _error_lsb(op: QdqOp, fixed: QuantParams) -> int:
@@ -179,27 +179,27 @@ def _error_lsb(op: QdqOp, fixed: QuantParams) -> int:
     )
 
 
-def _direct(op: QdqOp, scene: Scene, kernel: Kernel) -> None:
-    source = scene.operand(op)
-    layout = scene.layout(source)
-    with scene.writing(op, layout) as (target, _):
-        scene.builder.operator(kernel.builtin, kernel.version, [scene.read(source, layout)], [target], kernel.options(op))
+def _direct(op: QdqOp, context: LoweringContext, kernel: Kernel) -> None:
+    source = context.operand(op)
+    layout = context.layout(source)
+    with context.writing(op, layout) as (target, _):
+        context.builder.operator(kernel.builtin, kernel.version, [context.read(source, layout)], [target], kernel.options(op))
 
 
-def _through(op: QdqOp, scene: Scene, kernel: Kernel, fixed: QuantParams) -> None:
+def _through(op: QdqOp, context: LoweringContext, kernel: Kernel, fixed: QuantParams) -> None:
     """By way of the one grid that the kernel writes."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
-    inner = fixed_tensor(scene, op.output, stored_shape(op.output.shape, layout), fixed)
-    scene.builder.operator(kernel.builtin, kernel.version, [scene.read(source, layout)], [inner], kernel.options(op))
-    with scene.writing(op, layout) as (target, _):
-        scene.builder.operator(Op.QUANTIZE, 1, [inner], [target], schema.QuantizeOptionsT())
+    source = context.operand(op)
+    layout = context.layout(source)
+    inner = fixed_tensor(context, op.output, stored_shape(op.output.shape, layout), fixed)
+    context.builder.operator(kernel.builtin, kernel.version, [context.read(source, layout)], [inner], kernel.options(op))
+    with context.writing(op, layout) as (target, _):
+        context.builder.operator(Op.QUANTIZE, 1, [inner], [target], schema.QuantizeOptionsT())
 
 
-def fixed_tensor(scene: Scene, tensor: QdqTensor, shape: tuple[int, ...], fixed: QuantParams) -> int:
+def fixed_tensor(context: LoweringContext, tensor: QdqTensor, shape: tuple[int, ...], fixed: QuantParams) -> int:
     """Add a helper of a tensor that lies on a grid which TFLite prescribes."""
     grid = StoredGrid.of(float(fixed.scale), int(fixed.zero_point))
-    return scene.builder.activation(f"{tensor.name}~fixed", shape, grid, np.int16 if fixed.dtype == "int16" else np.int8)
+    return context.builder.activation(f"{tensor.name}~fixed", shape, grid, np.int16 if fixed.dtype == "int16" else np.int8)
 
 
 FUNCTIONS = tuple(UNARY)

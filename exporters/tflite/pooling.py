@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import NHWC, onnx_order
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.windows import SAME, padded, window_of
 from edgeq.qdq import same_grid
 
 if TYPE_CHECKING:
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.windows import Window
     from edgeq.qdq import QdqOp
 
 
-def lower_average_pool(op: QdqOp, scene: Scene) -> None:
+def lower_average_pool(op: QdqOp, context: LoweringContext) -> None:
     """Append an AveragePool; a window over the whole image is a mean, which may change the grid."""
-    source = scene.operand(op)
-    window = _window(op, scene)
+    source = context.operand(op)
+    window = _window(op, context)
     if window.kernel == source.shape[2:] and not any(window.pads):
-        _mean(op, scene, (2, 3), keep=True)
+        _mean(op, context, (2, 3), keep=True)
         return
-    if not scene.is_float and not same_grid(source.params, op.output.params):
+    if not context.is_float and not same_grid(source.params, op.output.params):
         raise refused(
             op,
             f"its input {source.name!r} and output {op.output.name!r} have different grids",
@@ -33,76 +33,76 @@ def lower_average_pool(op: QdqOp, scene: Scene) -> None:
     counts_padding = bool(op.attributes.get("count_include_pad", 0))
     if counts_padding and op.attributes.get("ceil_mode", 0) and window.pads != op.attributes.get("pads", (0, 0, 0, 0)):
         raise refused(op, "it counts its padding, and rounds its size up", "set count_include_pad=0, or ceil_mode=0")
-    index, padding = padded(scene, op, source, window, words=not counts_padding)
+    index, padding = padded(context, op, source, window, words=not counts_padding)
     if any(window.pads) and padding != SAME and not counts_padding:
         raise refused(op, "it leaves its padding out of its means, which TFLite does for SAME padding only", "set count_include_pad=1")
-    _pool(op, scene, Op.AVERAGE_POOL_2D, index, padding, window)
+    _pool(op, context, Op.AVERAGE_POOL_2D, index, padding, window)
 
 
-def lower_max_pool(op: QdqOp, scene: Scene) -> None:
+def lower_max_pool(op: QdqOp, context: LoweringContext) -> None:
     """Append a MaxPool. Padding with zero changes no maximum of numbers that are not negative, with the least number none at all."""
-    source = scene.operand(op)
-    window = _window(op, scene)
-    index, padding = padded(scene, op, source, window, least=scene.is_float or source.low < source.zero_point)
-    _pool(op, scene, Op.MAX_POOL_2D, index, padding, window)
+    source = context.operand(op)
+    window = _window(op, context)
+    index, padding = padded(context, op, source, window, least=context.is_float or source.low < source.zero_point)
+    _pool(op, context, Op.MAX_POOL_2D, index, padding, window)
 
 
-def lower_global_average_pool(op: QdqOp, scene: Scene) -> None:
+def lower_global_average_pool(op: QdqOp, context: LoweringContext) -> None:
     """Append a GlobalAveragePool."""
-    _mean(op, scene, tuple(range(2, len(scene.operand(op).shape))), keep=True)
+    _mean(op, context, tuple(range(2, len(context.operand(op).shape))), keep=True)
 
 
-def lower_reduce_mean(op: QdqOp, scene: Scene) -> None:
+def lower_reduce_mean(op: QdqOp, context: LoweringContext) -> None:
     """Append a ReduceMean."""
     axes = op.attributes["axes"]
-    _mean(op, scene, tuple(int(axis) for axis in axes), keep=bool(op.attributes.get("keepdims", 1)))  # type: ignore[union-attr]
+    _mean(op, context, tuple(int(axis) for axis in axes), keep=bool(op.attributes.get("keepdims", 1)))  # type: ignore[union-attr]
 
 
-def lower_global_max_pool(op: QdqOp, scene: Scene) -> None:
+def lower_global_max_pool(op: QdqOp, context: LoweringContext) -> None:
     """Append a GlobalMaxPool."""
-    _reduce(op, scene, tuple(range(2, len(scene.operand(op).shape))), Op.REDUCE_MAX, keep=True)
+    _reduce(op, context, tuple(range(2, len(context.operand(op).shape))), Op.REDUCE_MAX, keep=True)
 
 
-def lower_reduce_max(op: QdqOp, scene: Scene) -> None:
+def lower_reduce_max(op: QdqOp, context: LoweringContext) -> None:
     """Append a ReduceMax."""
     axes = op.attributes["axes"]
-    _reduce(op, scene, tuple(int(axis) for axis in axes), Op.REDUCE_MAX, keep=bool(op.attributes.get("keepdims", 1)))  # type: ignore[union-attr]
+    _reduce(op, context, tuple(int(axis) for axis in axes), Op.REDUCE_MAX, keep=bool(op.attributes.get("keepdims", 1)))  # type: ignore[union-attr]
 
 
-def _mean(op: QdqOp, scene: Scene, axes: tuple[int, ...], *, keep: bool) -> None:
-    _reduce(op, scene, axes, Op.MEAN, keep=keep)
+def _mean(op: QdqOp, context: LoweringContext, axes: tuple[int, ...], *, keep: bool) -> None:
+    _reduce(op, context, axes, Op.MEAN, keep=keep)
 
 
-def _reduce(op: QdqOp, scene: Scene, axes: tuple[int, ...], builtin: int, *, keep: bool) -> None:
-    source = scene.operand(op)
-    layout = scene.layout(source)
+def _reduce(op: QdqOp, context: LoweringContext, axes: tuple[int, ...], builtin: int, *, keep: bool) -> None:
+    source = context.operand(op)
+    layout = context.layout(source)
     left = onnx_order(len(op.output.shape))
     if keep:
         left = layout
     elif [axis for axis in layout if axis not in axes] != sorted(set(layout) - set(axes)):
         layout = onnx_order(len(source.shape))  # the axes that stay would stand in another order than ONNX's
-    numbers = scene.builder.numbers(sorted(layout.index(axis) for axis in axes))
+    numbers = context.builder.numbers(sorted(layout.index(axis) for axis in axes))
     options = schema.ReducerOptionsT()
     options.keepDims = keep
-    with scene.writing(op, left) as (target, _):
-        scene.builder.operator(builtin, 2, [scene.read(source, layout), numbers], [target], options)
+    with context.writing(op, left) as (target, _):
+        context.builder.operator(builtin, 2, [context.read(source, layout), numbers], [target], options)
 
 
-def _window(op: QdqOp, scene: Scene) -> Window:
+def _window(op: QdqOp, context: LoweringContext) -> Window:
     kernel = op.attributes.get("kernel_shape", ())
     if not isinstance(kernel, tuple) or len(kernel) != 2:
         raise refused(op, f"its kernel_shape is {kernel}", "export the model with two-dimensional windows")
-    window = window_of(op, scene.operand(op), (int(kernel[0]), int(kernel[1])))
+    window = window_of(op, context.operand(op), (int(kernel[0]), int(kernel[1])))
     if window.dilation != (1, 1):
         raise refused(op, "it is dilated", "pool without dilation")
     return window
 
 
-def _pool(op: QdqOp, scene: Scene, builtin: int, index: int, padding: int, window: Window) -> None:
+def _pool(op: QdqOp, context: LoweringContext, builtin: int, index: int, padding: int, window: Window) -> None:
     options = schema.Pool2DOptionsT()
     options.padding = padding
     options.strideH, options.strideW = window.stride
     options.filterHeight, options.filterWidth = window.kernel
-    with scene.writing(op, NHWC, fuses_relu=True) as (target, activation):
+    with context.writing(op, NHWC, fuses_relu=True) as (target, activation):
         options.fusedActivationFunction = activation
-        scene.builder.operator(builtin, 2, [index], [target], options)
+        context.builder.operator(builtin, 2, [index], [target], options)

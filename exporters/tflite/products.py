@@ -12,52 +12,52 @@ import numpy as np
 
 from edgeq.exporters.tflite.builder import StoredGrid
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.exporters.tflite.scene import Scene
     from edgeq.qdq import Operand, QdqOp
 
 _MOST_DIMENSIONS = 5
 
 
-def lower_product(op: QdqOp, scene: Scene) -> None:
+def lower_product(op: QdqOp, context: LoweringContext) -> None:
     """Append a MatMul of two activations, or one with a constant that FULLY_CONNECTED cannot take."""
     rank = len(op.output.shape)
     shapes = [_shape(operand) for operand in op.inputs[:2]]
     if rank > _MOST_DIMENSIONS or any(len(shape) < 2 for shape in shapes):
         raise refused(op, "TFLite multiplies matrices of 2 to 5 dimensions", "reshape its operands")
-    indices = [_factor(op, operand, scene, rank) for operand in op.inputs[:2]]
-    with scene.writing(op, onnx_order(rank)) as (target, _):
-        scene.builder.operator(Op.BATCH_MATMUL, 2, indices, [target], schema.BatchMatMulOptionsT())
+    indices = [_factor(op, operand, context, rank) for operand in op.inputs[:2]]
+    with context.writing(op, onnx_order(rank)) as (target, _):
+        context.builder.operator(Op.BATCH_MATMUL, 2, indices, [target], schema.BatchMatMulOptionsT())
 
 
-def lower_reduce_sum(op: QdqOp, scene: Scene) -> None:
+def lower_reduce_sum(op: QdqOp, context: LoweringContext) -> None:
     """Append a ReduceSum: a product with a row of ones."""
-    source = scene.operand(op)
+    source = context.operand(op)
     axes = tuple(int(axis) for axis in op.attributes["axes"])  # type: ignore[union-attr]
     keep = bool(op.attributes.get("keepdims", 1))
-    others = [axis for axis in scene.layout(source) if axis not in axes]
-    layout = scene.layout(source)
+    others = [axis for axis in context.layout(source) if axis not in axes]
+    layout = context.layout(source)
     if not _adjoin(layout, axes) or (not keep and others != sorted(others)):
         layout = (*sorted(others), *axes)
     size = math.prod(source.shape[axis] for axis in axes)
     left = layout if keep else onnx_order(len(op.output.shape))
-    multiply(op, scene, np.ones((1, size), np.int8), layout, axes, left)
+    multiply(op, context, np.ones((1, size), np.int8), layout, axes, left)
 
 
-def multiply(op: QdqOp, scene: Scene, matrix: NDArray[np.int8], layout: Layout, axes: tuple[int, ...], left: Layout) -> None:
+def multiply(op: QdqOp, context: LoweringContext, matrix: NDArray[np.int8], layout: Layout, axes: tuple[int, ...], left: Layout) -> None:
     """Append ``matrix @ x`` along adjoining axes of the input, the matrix on the grid of whole numbers.
 
     Args:
         op: the operator; input 0 is an activation.
-        scene: the conversion.
+        context: the conversion.
         matrix: (rows, product of the sizes of the axes), small integers.
         layout: the layout to read the input in; ``axes`` adjoin there.
         axes: what is summed over.
@@ -68,18 +68,18 @@ def multiply(op: QdqOp, scene: Scene, matrix: NDArray[np.int8], layout: Layout, 
     first = min(layout.index(axis) for axis in axes)
     # the first dimension stands alone: it may be a batch that is 1 only until the file is run
     before, after = (sizes[0] if first else 1, math.prod(sizes[1:first])), math.prod(sizes[first + len(axes) :])
-    index = _viewed(scene, op, source, layout, (*before, matrix.shape[1], after))
-    values = matrix.astype(np.float32 if scene.is_float else scene.element(op.output))
-    constant = scene.builder.constant(f"ones_for_{op.output.name}", values[None, None], None if scene.is_float else StoredGrid.of(1.0))
-    flat = scene.helper(op.output, f"{op.output.name}~flat", (*before, matrix.shape[0], after))
-    scene.builder.operator(Op.BATCH_MATMUL, 2, [constant, index], [flat], schema.BatchMatMulOptionsT())
-    with scene.writing(op, left) as (target, _):
-        scene.reshape(flat, target, stored_shape(op.output.shape, left))
+    index = _viewed(context, op, source, layout, (*before, matrix.shape[1], after))
+    values = matrix.astype(np.float32 if context.is_float else context.element(op.output))
+    constant = context.builder.constant(f"ones_for_{op.output.name}", values[None, None], None if context.is_float else StoredGrid.of(1.0))
+    flat = context.helper(op.output, f"{op.output.name}~flat", (*before, matrix.shape[0], after))
+    context.builder.operator(Op.BATCH_MATMUL, 2, [constant, index], [flat], schema.BatchMatMulOptionsT())
+    with context.writing(op, left) as (target, _):
+        context.reshape(flat, target, stored_shape(op.output.shape, left))
 
 
-def _viewed(scene: Scene, op: QdqOp, source: QdqTensor, layout: Layout, shape: tuple[int, ...]) -> int:
-    target = scene.helper(source, f"{source.name}~for_{op.output.name}", shape)
-    scene.reshape(scene.read(source, layout), target, shape)
+def _viewed(context: LoweringContext, op: QdqOp, source: QdqTensor, layout: Layout, shape: tuple[int, ...]) -> int:
+    target = context.helper(source, f"{source.name}~for_{op.output.name}", shape)
+    context.reshape(context.read(source, layout), target, shape)
     return target
 
 
@@ -94,11 +94,11 @@ def _shape(operand: Operand | None) -> tuple[int, ...]:
     return operand.values.shape if isinstance(operand, QdqConstant) else ()
 
 
-def _factor(op: QdqOp, operand: Operand | None, scene: Scene, rank: int) -> int:
+def _factor(op: QdqOp, operand: Operand | None, context: LoweringContext, rank: int) -> int:
     if isinstance(operand, QdqTensor):
         if len(operand.shape) != rank:
             raise refused(op, "its operands have different numbers of dimensions", "reshape the smaller operand first")
-        return scene.read(operand, onnx_order(rank))
+        return context.read(operand, onnx_order(rank))
     if not isinstance(operand, QdqConstant):
         raise refused(op, "an operand is missing", "write the model again from its source")
-    return scene.constant(op, operand, onnx_order(rank))
+    return context.constant(op, operand, onnx_order(rank))

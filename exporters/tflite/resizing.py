@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.gathering import gather
 from edgeq.exporters.tflite.layouts import NHWC
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import same_grid
 from edgeq.sampling import BEARABLE, CONVENTIONS, FRACTION_BITS, Convention, convention_of, is_plain, mode_of, nearest, points_of
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.qdq import QdqOp
 
 _SPATIAL = (2, 3)
 
 
-def lower_resize_nearest(op: QdqOp, scene: Scene) -> None:
+def lower_resize_nearest(op: QdqOp, context: LoweringContext) -> None:
     """Append a Resize that picks the nearest pixel: RESIZE_NEAREST_NEIGHBOR, or a GATHER along each axis."""
-    source = scene.operand(op)
+    source = context.operand(op)
     _check(op)
     wanted = [nearest(op.attributes, _points(op, axis)) for axis in range(len(source.shape))]
     wanted = [np.clip(indices, 0, source.shape[axis] - 1) for axis, indices in enumerate(wanted)]
@@ -39,28 +39,28 @@ def lower_resize_nearest(op: QdqOp, scene: Scene) -> None:
         sizes = [(source.shape[axis], op.output.shape[axis]) for axis in _SPATIAL]
         for convention in CONVENTIONS:
             if all(np.array_equal(wanted[axis], _tflite_nearest(convention, *size)) for axis, size in zip(_SPATIAL, sizes, strict=True)):
-                _write(op, scene, Op.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT(), convention)
+                _write(op, context, Op.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT(), convention)
                 return
     picks = {axis: tuple(int(i) for i in indices) for axis, indices in enumerate(wanted) if not _whole(indices, source.shape[axis])}
-    gather(op, scene, picks)
+    gather(op, context, picks)
 
 
-def lower_resize(op: QdqOp, scene: Scene) -> None:
+def lower_resize(op: QdqOp, context: LoweringContext) -> None:
     """Append a Resize that interpolates between pixels: RESIZE_BILINEAR."""
-    source = scene.operand(op)
+    source = context.operand(op)
     _check(op)
     mode = op.attributes.get("mode", "nearest")
     if mode != "linear" or len(source.shape) != 4 or op.output.shape[:2] != source.shape[:2]:
         raise refused(op, f"its mode is {mode}, over {len(source.shape)} dimensions", "resize images by mode nearest or linear")
-    if not scene.is_float and not same_grid(source.params, op.output.params):
+    if not context.is_float and not same_grid(source.params, op.output.params):
         raise refused(
             op,
             f"its input {source.name!r} and output {op.output.name!r} have different grids",
             "give it the grid of its input on both sides",
         )
     axes = [(_points(op, axis), source.shape[axis], op.output.shape[axis]) for axis in _SPATIAL]
-    if (found := convention_of(axes, 2.0**-FRACTION_BITS if scene.is_float else BEARABLE)) is not None:
-        _write(op, scene, Op.RESIZE_BILINEAR, schema.ResizeBilinearOptionsT(), found)
+    if (found := convention_of(axes, 2.0**-FRACTION_BITS if context.is_float else BEARABLE)) is not None:
+        _write(op, context, Op.RESIZE_BILINEAR, schema.ResizeBilinearOptionsT(), found)
         return
     raise refused(
         op,
@@ -99,9 +99,9 @@ def _tflite_nearest(convention: Convention, before: int, after: int) -> NDArray[
     return clipped
 
 
-def _write(op: QdqOp, scene: Scene, builtin: int, options: Any, convention: Convention) -> None:
+def _write(op: QdqOp, context: LoweringContext, builtin: int, options: Any, convention: Convention) -> None:
     options.alignCorners, options.halfPixelCenters = convention.align_corners, convention.half_pixel
-    sizes = scene.builder.numbers(op.output.shape[2:])
-    index = scene.read(scene.operand(op), NHWC)
-    with scene.writing(op, NHWC) as (target, _):
-        scene.builder.operator(builtin, 3 if convention.half_pixel else 2, [index, sizes], [target], options)
+    sizes = context.builder.numbers(op.output.shape[2:])
+    index = context.read(context.operand(op), NHWC)
+    with context.writing(op, NHWC) as (target, _):
+        context.builder.operator(builtin, 3 if convention.half_pixel else 2, [index, sizes], [target], options)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import natural, onnx_order, renamed, same_order, stored_shape
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.windows import pad
 from edgeq.qdq_axes import CHANNELS
@@ -17,76 +17,76 @@ from edgeq.qdq_axes import CHANNELS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.qdq import QdqOp
 
 
-def lower_transpose(op: QdqOp, scene: Scene) -> None:
+def lower_transpose(op: QdqOp, context: LoweringContext) -> None:
     """Record a Transpose: the stored tensor stays, its axes get other names."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
-    scene.place(op.output, scene.read(source, layout), renamed(layout, _ints(op, "perm")))
+    source = context.operand(op)
+    layout = context.layout(source)
+    context.place(op.output, context.read(source, layout), renamed(layout, _ints(op, "perm")))
 
 
-def lower_identity(op: QdqOp, scene: Scene) -> None:
+def lower_identity(op: QdqOp, context: LoweringContext) -> None:
     """Append nothing but a RESHAPE to the same shape: a copy under another name."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
-    with scene.writing(op, layout) as (target, _):
-        scene.reshape(scene.read(source, layout), target, stored_shape(op.output.shape, layout))
+    source = context.operand(op)
+    layout = context.layout(source)
+    with context.writing(op, layout) as (target, _):
+        context.reshape(context.read(source, layout), target, stored_shape(op.output.shape, layout))
 
 
-def lower_reshape(op: QdqOp, scene: Scene) -> None:
+def lower_reshape(op: QdqOp, context: LoweringContext) -> None:
     """Append a Reshape, Flatten, Squeeze or Unsqueeze; a TRANSPOSE comes first only where channels and pixels mix."""
-    source = scene.operand(op)
+    source = context.operand(op)
     if math.prod(source.shape) != math.prod(op.output.shape):
         why = "it merges the batch with other dimensions, and the file does not tell how"
         raise refused(op, why, "export the model with its batch fixed")
-    layout = scene.layout(source)
+    layout = context.layout(source)
     ordered = onnx_order(len(source.shape))
     if not same_order(source.shape, layout, ordered):
         layout = ordered
     rank = len(op.output.shape)
-    is_image = scene.channels.get(op.output.name) == CHANNELS
+    is_image = context.channels.get(op.output.name) == CHANNELS
     wanted = natural(rank) if is_image and same_order(op.output.shape, natural(rank), onnx_order(rank)) else onnx_order(rank)
-    with scene.writing(op, wanted) as (target, _):
-        scene.reshape(scene.read(source, layout), target, stored_shape(op.output.shape, wanted))
+    with context.writing(op, wanted) as (target, _):
+        context.reshape(context.read(source, layout), target, stored_shape(op.output.shape, wanted))
 
 
-def lower_concat(op: QdqOp, scene: Scene) -> None:
+def lower_concat(op: QdqOp, context: LoweringContext) -> None:
     """Append a Concat; all its tensors lie on one grid by then."""
-    tensors = [scene.operand(op, position) for position in range(len(op.inputs))]
-    layout = scene.layout(tensors[0])
+    tensors = [context.operand(op, position) for position in range(len(op.inputs))]
+    layout = context.layout(tensors[0])
     options = schema.ConcatenationOptionsT()
     options.axis = layout.index(int(op.attributes["axis"]))  # type: ignore[arg-type]
-    indices = [scene.read(tensor, layout) for tensor in tensors]
-    with scene.writing(op, layout) as (target, _):
-        scene.builder.operator(Op.CONCATENATION, 2, indices, [target], options)
+    indices = [context.read(tensor, layout) for tensor in tensors]
+    with context.writing(op, layout) as (target, _):
+        context.builder.operator(Op.CONCATENATION, 2, indices, [target], options)
 
 
-def lower_slice(op: QdqOp, scene: Scene) -> None:
+def lower_slice(op: QdqOp, context: LoweringContext) -> None:
     """Append a Slice: SLICE, or STRIDED_SLICE where it skips elements."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
+    source = context.operand(op)
+    layout = context.layout(source)
     begins, ends, steps = [0] * len(layout), list(source.shape), [1] * len(layout)
     for axis, start, end, step in zip(_ints(op, "axes"), _ints(op, "starts"), _ints(op, "ends"), _ints(op, "steps"), strict=True):
         begins[axis], ends[axis], steps[axis] = start, end, step
     first, last, stride = ([values[axis] for axis in layout] for values in (begins, ends, steps))
-    index, numbers = scene.read(source, layout), scene.builder.numbers
-    with scene.writing(op, layout) as (target, _):
+    index, numbers = context.read(source, layout), context.builder.numbers
+    with context.writing(op, layout) as (target, _):
         if steps == [1] * len(layout):
-            _cut(scene, index, target, first, last)
+            _cut(context, index, target, first, last)
         else:
             options = schema.StridedSliceOptionsT()
             options.beginMask = sum(1 << i for i, axis in enumerate(layout) if begins[axis] == 0 and steps[axis] == 1)
             options.endMask = sum(1 << i for i, axis in enumerate(layout) if _to_the_end(ends[axis], source.shape[axis], steps[axis]))
-            scene.builder.operator(Op.STRIDED_SLICE, 2, [index, numbers(first), numbers(last), numbers(stride)], [target], options)
+            context.builder.operator(Op.STRIDED_SLICE, 2, [index, numbers(first), numbers(last), numbers(stride)], [target], options)
 
 
-def lower_pad(op: QdqOp, scene: Scene) -> None:
+def lower_pad(op: QdqOp, context: LoweringContext) -> None:
     """Append a Pad with zeros; where it takes away at an end, a SLICE comes first."""
-    source = scene.operand(op)
-    layout = scene.layout(source)
+    source = context.operand(op)
+    layout = context.layout(source)
     pads, rank = _ints(op, "pads"), len(layout)
     ends = [(pads[axis], pads[axis + rank]) for axis in layout]
     begins = [max(-before, 0) for before, _ in ends]
@@ -94,23 +94,23 @@ def lower_pad(op: QdqOp, scene: Scene) -> None:
     if any(stop <= begin for begin, stop in zip(begins, stops, strict=True)):
         raise refused(op, "it takes away more than there is", "pad what is left directly")
     cuts, grows = any(min(pair) < 0 for pair in ends), any(max(pair) > 0 for pair in ends)
-    index = scene.read(source, layout)
-    with scene.writing(op, layout) as (target, _):
+    index = context.read(source, layout)
+    with context.writing(op, layout) as (target, _):
         if cuts:
             sizes = [stops[layout.index(axis)] - begins[layout.index(axis)] for axis in range(rank)]
-            reached = scene.tensor(op.output, layout, "~cut", sizes) if grows else target
-            _cut(scene, index, reached, begins, stops)
+            reached = context.tensor(op.output, layout, "~cut", sizes) if grows else target
+            _cut(context, index, reached, begins, stops)
             index = reached
         if grows or not cuts:
-            pad(scene, index, target, tuple((max(before, 0), max(after, 0)) for before, after in ends))
+            pad(context, index, target, tuple((max(before, 0), max(after, 0)) for before, after in ends))
 
 
-def _cut(scene: Scene, source: int, target: int, begins: Sequence[int], ends: Sequence[int]) -> None:
+def _cut(context: LoweringContext, source: int, target: int, begins: Sequence[int], ends: Sequence[int]) -> None:
     """Append a SLICE; an open batch stays open."""
-    open_batch = scene.builder.dynamic_batch and begins[0] == 0 and ends[0] == 1
+    open_batch = context.builder.dynamic_batch and begins[0] == 0 and ends[0] == 1
     sizes = [-1 if i == 0 and open_batch else end - begin for i, (begin, end) in enumerate(zip(begins, ends, strict=True))]
-    numbers = scene.builder.numbers
-    scene.builder.operator(Op.SLICE, 2, [source, numbers(begins), numbers(sizes)], [target], schema.SliceOptionsT())
+    numbers = context.builder.numbers
+    context.builder.operator(Op.SLICE, 2, [source, numbers(begins), numbers(sizes)], [target], schema.SliceOptionsT())
 
 
 def _to_the_end(end: int, size: int, step: int) -> bool:

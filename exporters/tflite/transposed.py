@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import NO_ACTIVATION, Op
 from edgeq.exporters.tflite.convolution import OHWI, lower_conv
 from edgeq.exporters.tflite.layouts import NHWC, stored_shape
-from edgeq.exporters.tflite.scene import NO_ACTIVATION, Op
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.windows import SAME, VALID
 from edgeq.qdq import QdqConstant
 
 if TYPE_CHECKING:
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.qdq import QdqGraph, QdqOp
 
 _TO_OIHW = (1, 0, 2, 3)
 
 
-def lower_conv_transpose(op: QdqOp, scene: Scene) -> None:
+def lower_conv_transpose(op: QdqOp, context: LoweringContext) -> None:
     """Append a ConvTranspose."""
     weights = op.inputs[1]
     if not isinstance(weights, QdqConstant) or weights.values.ndim != 4:
         raise refused(op, "its weights are no constant image filters", "export the model with constant two-dimensional convolutions")
     if _numbers(op, "strides", (1, 1)) == (1, 1):
-        lower_conv(as_conv(op), scene)
+        lower_conv(as_conv(op), context)
     else:
-        _strided(op, scene, weights)
+        _strided(op, context, weights)
 
 
 def fixes_batch(graph: QdqGraph) -> bool:
@@ -66,14 +66,14 @@ def as_conv(op: QdqOp) -> QdqOp:
     return replace(op, op_type="Conv", inputs=(op.inputs[0], constant, *op.inputs[2:]), attributes=attributes)
 
 
-def _strided(op: QdqOp, scene: Scene, weights: QdqConstant) -> None:
+def _strided(op: QdqOp, context: LoweringContext, weights: QdqConstant) -> None:
     if int(op.attributes.get("group", 1)) != 1 or _numbers(op, "dilations", (1, 1)) != (1, 1):  # type: ignore[arg-type]
         raise refused(op, "TFLite's TRANSPOSE_CONV has neither groups nor dilation", "use group=1 and dilations=1, or stride 1")
-    source = scene.operand(op)
-    levels = scene.weights(op, weights, channel_axis=1).transpose(_TO_OIHW)
-    filters = scene.add_weights(weights, levels.transpose(OHWI), axis=0)
-    bias = scene.add_bias(op, source, weights, levels)
-    index = scene.read(source, NHWC)
+    source = context.operand(op)
+    levels = context.weights(op, weights, channel_axis=1).transpose(_TO_OIHW)
+    filters = context.add_weights(weights, levels.transpose(OHWI), axis=0)
+    bias = context.add_bias(op, source, weights, levels)
+    index = context.read(source, NHWC)
     options = schema.TransposeConvOptionsT()
     options.strideH, options.strideW = _numbers(op, "strides", (1, 1))
     options.fusedActivationFunction = NO_ACTIVATION
@@ -84,13 +84,13 @@ def _strided(op: QdqOp, scene: Scene, weights: QdqConstant) -> None:
         batch, channels, height, width = op.output.shape
         options.padding, shape = VALID, (batch, channels, height + top + max(bottom, 0), width + left + max(right, 0))
         crop = shape != op.output.shape
-    sizes = scene.builder.numbers(stored_shape(shape, NHWC))
-    with scene.writing(op, NHWC) as (target, _):
-        reached = scene.tensor(op.output, NHWC, "~uncropped", shape) if crop else target
-        scene.builder.operator(Op.TRANSPOSE_CONV, 3, [sizes, filters, index, bias], [reached], options)
+    sizes = context.builder.numbers(stored_shape(shape, NHWC))
+    with context.writing(op, NHWC) as (target, _):
+        reached = context.tensor(op.output, NHWC, "~uncropped", shape) if crop else target
+        context.builder.operator(Op.TRANSPOSE_CONV, 3, [sizes, filters, index, bias], [reached], options)
         if crop:
-            begin, size = scene.builder.numbers((0, top, left, 0)), scene.builder.numbers(stored_shape(op.output.shape, NHWC))
-            scene.builder.operator(Op.SLICE, 2, [reached, begin, size], [target], schema.SliceOptionsT())
+            begin, size = context.builder.numbers((0, top, left, 0)), context.builder.numbers(stored_shape(op.output.shape, NHWC))
+            context.builder.operator(Op.SLICE, 2, [reached, begin, size], [target], schema.SliceOptionsT())
 
 
 def _is_same(op: QdqOp, before: tuple[int, ...], kernel: tuple[int, ...]) -> bool:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import NHWC
-from edgeq.exporters.tflite.scene import Op
 from edgeq.exporters.tflite.schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.exporters.tflite.scene import Scene
+    from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.qdq import QdqOp, QdqTensor
 
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
@@ -89,18 +89,20 @@ def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> Window:
     return window
 
 
-def padded(scene: Scene, op: QdqOp, tensor: QdqTensor, window: Window, *, words: bool = True, least: bool = False) -> tuple[int, int]:
+def padded(
+    context: LoweringContext, op: QdqOp, tensor: QdqTensor, window: Window, *, words: bool = True, least: bool = False
+) -> tuple[int, int]:
     """The input of a window operator in NHWC, and TFLite's word for its padding.
 
     Args:
-        scene: the conversion.
+        context: the conversion.
         op: the operator, after which a padded copy is named.
         tensor: its input.
         window: its window.
         words: whether SAME may be used; else, and where it says something else, a PAD writes zeros.
         least: whether it writes the least number that there is rather than zeros.
     """
-    index = scene.read(tensor, NHWC)
+    index = context.read(tensor, NHWC)
     if not any(window.pads):
         return index, VALID
     if words and window.is_same(*tensor.shape[2:]):
@@ -108,18 +110,18 @@ def padded(scene: Scene, op: QdqOp, tensor: QdqTensor, window: Window, *, words:
     top, left, bottom, right = window.pads
     batch, channels, height, width = tensor.shape
     shape = (batch, channels, height + top + bottom, width + left + right)
-    target = scene.tensor(tensor, NHWC, f"~padded_for_{op.output.name}", shape)
-    pad(scene, index, target, ((0, 0), (top, bottom), (left, right), (0, 0)), scene.least(tensor) if least else None)
+    target = context.tensor(tensor, NHWC, f"~padded_for_{op.output.name}", shape)
+    pad(context, index, target, ((0, 0), (top, bottom), (left, right), (0, 0)), context.least(tensor) if least else None)
     return target, VALID
 
 
-def pad(scene: Scene, source: int, target: int, pads: tuple[tuple[int, int], ...], value: int | None = None) -> None:
+def pad(context: LoweringContext, source: int, target: int, pads: tuple[tuple[int, int], ...], value: int | None = None) -> None:
     """Append a PAD, which pads int8 tensors with their zero point, or a PADV2 with the constant at the index ``value``."""
-    constant = scene.builder.constant(f"~pads{target}", np.array(pads, np.int32))
+    constant = context.builder.constant(f"~pads{target}", np.array(pads, np.int32))
     if value is None:
-        scene.builder.operator(Op.PAD, 2, [source, constant], [target], schema.PadOptionsT())
+        context.builder.operator(Op.PAD, 2, [source, constant], [target], schema.PadOptionsT())
     else:
-        scene.builder.operator(Op.PADV2, 2, [source, constant, value], [target], schema.PadV2OptionsT())
+        context.builder.operator(Op.PADV2, 2, [source, constant, value], [target], schema.PadV2OptionsT())
 
 
 def _pair(op: QdqOp, name: str) -> tuple[int, int]:

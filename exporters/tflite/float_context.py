@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from edgeq.exporters.tflite.context import NO_ACTIVATION, RELU, RELU6, LoweringContext, Op, aligned
 from edgeq.exporters.tflite.layouts import stored_shape
-from edgeq.exporters.tflite.scene import NO_ACTIVATION, RELU, RELU6, Op, Scene, aligned
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq import QdqConstant, QdqTensor
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgeq.qdq import QdqOp
 
 
-class FloatScene(Scene):
+class FloatContext(LoweringContext):
     """A scene whose numbers are float32."""
 
     # ruff: noqa: ARG002, D102  # the methods answer the questions of the integer scene, which needs to know more
@@ -78,14 +78,14 @@ def reals_of(constant: QdqConstant) -> NDArray[np.float32]:
     return constant.params.dequantize(constant.values.astype(np.int32))
 
 
-class IslandScene(FloatScene):
+class FallbackContext(FloatContext):
     """A float scene inside an integer one.
 
     Args:
         outer: the integer scene.
     """
 
-    def __init__(self, outer: Scene) -> None:
+    def __init__(self, outer: LoweringContext) -> None:
         super().__init__(outer.builder, outer.carriers, outer.channels)
         self._outer = outer
         self._dequantized: dict[tuple[str, Layout], int] = {}

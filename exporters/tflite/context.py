@@ -37,7 +37,7 @@ class Placed:
 
 
 @dataclass(slots=True)
-class Scene:
+class LoweringContext:
     """One conversion under way.
 
     Attributes:
