@@ -13,8 +13,8 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.pointwise import BINARY, UNARY, evaluate
 from edgeq.qdq import QdqConstant, QdqTensor
-from edgeq.qdq_meanings import Pending, Real
 from edgeq.qdq_nodes import title
+from edgeq.qdq_symbolic import DeferredOp, Dequantized
 from edgeq.quant import CARRIER_RANGE
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.qdq import AttributeValue
-    from edgeq.qdq_meanings import Meaning
+    from edgeq.qdq_symbolic import SymbolicValue
 
 _NARROW = frozenset(("int4", "uint4", "int8", "uint8"))
 
@@ -35,7 +35,7 @@ def integers_of(tensor: QdqTensor) -> NDArray[np.int32]:
     return np.arange(low, high + 1, dtype=np.int32)
 
 
-def joined(node: ir.Node, operands: Sequence[Meaning | None], attributes: dict[str, AttributeValue]) -> Pending | None:
+def joined(node: ir.Node, operands: Sequence[SymbolicValue | None], attributes: dict[str, AttributeValue]) -> DeferredOp | None:
     """The table of a node over the one tensor that all its operands depend on; None where it is not of that kind."""
     if node.op_type not in BINARY and node.op_type not in UNARY:
         return None
@@ -51,47 +51,58 @@ def joined(node: ir.Node, operands: Sequence[Meaning | None], attributes: dict[s
         return None
     values = np.broadcast_to(evaluate(node.op_type, known, attributes), integers_of(source).shape)
     table = QdqConstant(f"{node.outputs[0].name}~values", np.ascontiguousarray(values), None)
-    return Pending(node, node.outputs[0], "Lookup", (Real(source), table), {})
+    return DeferredOp(node, node.outputs[0], "Lookup", (Dequantized(source), table), {})
 
 
-def check_numbers(pending: Pending) -> None:
+def check_numbers(deferred: DeferredOp) -> None:
     """See that a function with bounds after it has a value for every integer of its input: processors bound NaN differently.
 
     Raises:
         ArtefactError: it has none for one of them.
     """
-    operand = pending.operands[0] if pending.operands else None
-    if not isinstance(operand, Real) or not operand.tensor.per_tensor or (pending.op_type not in UNARY and pending.op_type != "Lookup"):
+    operand = deferred.operands[0] if deferred.operands else None
+    if (
+        not isinstance(operand, Dequantized)
+        or not operand.tensor.per_tensor
+        or (deferred.op_type not in UNARY and deferred.op_type != "Lookup")
+    ):
         return
     source = operand.tensor
-    values = None if source.real else _unclipped(pending, source)
+    values = None if source.real else _unclipped(deferred, source)
     if values is None:
         return
     integers = integers_of(source)
     if np.isnan(values[(integers >= source.low) & (integers <= source.high)]).any():
         raise ArtefactError(
-            f"{pending.node.op_type} {title(pending.node)!r} has no value for some of its input, and a bound follows: "
+            f"{deferred.node.op_type} {title(deferred.node)!r} has no value for some of its input, and a bound follows: "
             "processors bound NaN differently",
             hint="bound its input to where it is a number, or take away the Relu or Clip after it",
         )
 
 
-def _spelled_out(node: ir.Node, operands: Sequence[Meaning | None]) -> bool:
+def _spelled_out(node: ir.Node, operands: Sequence[SymbolicValue | None]) -> bool:
     """Whether an operand is itself a float result or a bare number; else the node is an operator of its own."""
     bare = any(isinstance(o, QdqConstant) and o.params is None and o.values.size == 1 and o.values.dtype.kind == "f" for o in operands)
     doubled = len(operands) == 2 and node.op_type in ("Div", "Pow", "Max", "Min")
-    return bare or doubled or any(isinstance(o, Pending) and not (o.op_type == "Requantize" and o.activation == "relu") for o in operands)
+    return (
+        bare or doubled or any(isinstance(o, DeferredOp) and not (o.op_type == "Requantize" and o.activation == "relu") for o in operands)
+    )
 
 
-def _source(operand: Meaning | None) -> QdqTensor | None:
-    if isinstance(operand, Pending):
+def _source(operand: SymbolicValue | None) -> QdqTensor | None:
+    if isinstance(operand, DeferredOp):
         return _source(operand.operands[0]) if operand.op_type in UNARY or operand.op_type in ("Lookup", "Requantize") else None
-    if isinstance(operand, Real) and operand.tensor.per_tensor and operand.tensor.params.dtype in _NARROW and not operand.tensor.real:
+    if (
+        isinstance(operand, Dequantized)
+        and operand.tensor.per_tensor
+        and operand.tensor.params.dtype in _NARROW
+        and not operand.tensor.real
+    ):
         return operand.tensor
     return None
 
 
-def _curve(operand: Meaning | None, source: QdqTensor) -> NDArray[np.float32] | None:
+def _curve(operand: SymbolicValue | None, source: QdqTensor) -> NDArray[np.float32] | None:
     """The operand for each integer of the source; one number for a constant."""
     if isinstance(operand, QdqConstant):
         if operand.values.size != 1:
@@ -99,19 +110,19 @@ def _curve(operand: Meaning | None, source: QdqTensor) -> NDArray[np.float32] | 
         params = operand.params
         values = operand.values if params is None else params.dequantize(operand.values.astype(np.int32))
         return values.astype(np.float32).reshape(1)
-    if isinstance(operand, Real):
+    if isinstance(operand, Dequantized):
         return source.params.dequantize(integers_of(source)) if operand.tensor is source else None
-    if not isinstance(operand, Pending) or _source(operand) is not source:
+    if not isinstance(operand, DeferredOp) or _source(operand) is not source:
         return None
     unclipped = _unclipped(operand, source)
     return None if unclipped is None else np.clip(unclipped, np.float32(operand.low), np.float32(operand.high))
 
 
-def _unclipped(pending: Pending, source: QdqTensor) -> NDArray[np.float32] | None:
-    if pending.op_type == "Lookup":
-        table = pending.operands[1]
+def _unclipped(deferred: DeferredOp, source: QdqTensor) -> NDArray[np.float32] | None:
+    if deferred.op_type == "Lookup":
+        table = deferred.operands[1]
         return table.values.astype(np.float32) if isinstance(table, QdqConstant) else None
-    inner = _curve(pending.operands[0], source)
-    if inner is None or pending.op_type == "Requantize":
+    inner = _curve(deferred.operands[0], source)
+    if inner is None or deferred.op_type == "Requantize":
         return inner
-    return evaluate(pending.op_type, (inner,), pending.attributes)
+    return evaluate(deferred.op_type, (inner,), deferred.attributes)

@@ -14,8 +14,8 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq import QdqConstant
-from edgeq.qdq_meanings import Pending, Real
 from edgeq.qdq_nodes import title
+from edgeq.qdq_symbolic import DeferredOp, Dequantized
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.qdq import AttributeValue, QdqTensor
-    from edgeq.qdq_meanings import Meaning
+    from edgeq.qdq_symbolic import SymbolicValue
 
 _LEVEL = 64  # a power of two, so that gain / 64 is exact; its bias has 1/64 of a step of the input
 _BIAS_MAX = 2**30
@@ -35,7 +35,7 @@ SHIFT_ERROR = "shift_error"
 """The attribute of a convolution that holds the greatest error of its bias, as a real number."""
 
 
-def normalized(node: ir.Node, operands: tuple[Meaning | None, ...], epsilon: float) -> Pending:
+def normalized(node: ir.Node, operands: tuple[SymbolicValue | None, ...], epsilon: float) -> DeferredOp:
     """A BatchNormalization over a convolution's float result or a quantised tensor, as a convolution.
 
     Raises:
@@ -44,10 +44,10 @@ def normalized(node: ir.Node, operands: tuple[Meaning | None, ...], epsilon: flo
     numbers = _numbers(node, operands)
     gain, shift = _line(numbers, epsilon)
     source, line = operands[0], {NORMALIZATION: _line_in_float(numbers, epsilon)}
-    if isinstance(source, Real) and not source.tensor.real and len(source.tensor.shape) in (3, 4):
+    if isinstance(source, Dequantized) and not source.tensor.real and len(source.tensor.shape) in (3, 4):
         alone = _alone(node, source.tensor, gain, shift)
         return replace(alone, attributes={**alone.attributes, **line})
-    if isinstance(source, Pending) and _folds(source):
+    if isinstance(source, DeferredOp) and _folds(source):
         folded = _folded(node, source, gain, shift)
         return replace(folded, attributes={**folded.attributes, **line, **_unfolded(source)})
     raise _refused(node, "it follows neither a quantised image nor a convolution with constant weights")
@@ -59,7 +59,7 @@ def _refused(node: ir.Node, why: str) -> ArtefactError:
     )
 
 
-def _numbers(node: ir.Node, operands: tuple[Meaning | None, ...]) -> list[NDArray[np.float32]]:
+def _numbers(node: ir.Node, operands: tuple[SymbolicValue | None, ...]) -> list[NDArray[np.float32]]:
     """Scale, bias, mean and variance of each channel."""
     numbers = []
     for operand in operands[1:5]:
@@ -85,7 +85,7 @@ def _line_in_float(numbers: list[NDArray[np.float32]], epsilon: float) -> tuple[
     return tuple(float(each) for each in (*gain, *(bias - mean * gain)))
 
 
-def _unfolded(conv: Pending) -> dict[str, AttributeValue]:
+def _unfolded(conv: DeferredOp) -> dict[str, AttributeValue]:
     """What a convolution's weights and bias are without the normalisation."""
     weights, bias = conv.operands[1], conv.operands[2] if len(conv.operands) > 2 else None
     if not isinstance(weights, QdqConstant) or weights.params is None:
@@ -97,7 +97,7 @@ def _unfolded(conv: Pending) -> dict[str, AttributeValue]:
     return {UNFOLDED_SCALE: tuple(float(each) for each in scales), UNFOLDED_BIAS: tuple(float(each) for each in reals.reshape(-1))}
 
 
-def _alone(node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: NDArray[np.float64]) -> Pending:
+def _alone(node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: NDArray[np.float64]) -> DeferredOp:
     """A depthwise convolution of one tap."""
     rank = len(source.shape)
     weights = np.where(gain == 0, 0, np.copysign(_LEVEL, gain)).astype(np.int8).reshape(-1, *(1,) * (rank - 1))
@@ -114,16 +114,16 @@ def _alone(node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: N
         "group": gain.size,
         SHIFT_ERROR: _error(bias, shift),
     }
-    return Pending(node, node.outputs[0], "Conv", (Real(source), constant, bias), attributes)
+    return DeferredOp(node, node.outputs[0], "Conv", (Dequantized(source), constant, bias), attributes)
 
 
-def _folds(pending: Pending) -> bool:
-    source, weights, bias = (*pending.operands, None, None)[:3]
+def _folds(deferred: DeferredOp) -> bool:
+    source, weights, bias = (*deferred.operands, None, None)[:3]
     return (
-        pending.op_type in ("Conv", "ConvTranspose")
-        and (pending.low, pending.high) == (float("-inf"), float("inf"))
-        and len(list(pending.value.uses())) == 1
-        and isinstance(source, Real)
+        deferred.op_type in ("Conv", "ConvTranspose")
+        and (deferred.low, deferred.high) == (float("-inf"), float("inf"))
+        and len(list(deferred.value.uses())) == 1
+        and isinstance(source, Dequantized)
         and source.tensor.per_tensor
         and isinstance(weights, QdqConstant)
         and weights.params is not None
@@ -132,9 +132,9 @@ def _folds(pending: Pending) -> bool:
     )
 
 
-def _folded(node: ir.Node, conv: Pending, gain: NDArray[np.float64], shift: NDArray[np.float64]) -> Pending:
+def _folded(node: ir.Node, conv: DeferredOp, gain: NDArray[np.float64], shift: NDArray[np.float64]) -> DeferredOp:
     source, weights, bias = (*conv.operands, None, None)[:3]
-    assert isinstance(source, Real) and isinstance(weights, QdqConstant) and weights.params is not None  # noqa: S101, PT018  # see _folds
+    assert isinstance(source, Dequantized) and isinstance(weights, QdqConstant) and weights.params is not None  # noqa: S101, PT018  # see _folds
     axis = 1 if conv.op_type == "ConvTranspose" else 0
     if axis == 1 and int(conv.attributes.get("group", 1)) != 1:  # type: ignore[arg-type]
         raise _refused(node, "the transposed convolution before it has groups")

@@ -16,7 +16,6 @@ from edgeq.errors import ArtefactError
 from edgeq.qdq import MOVES, Blocker, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, reach, same_grid
 from edgeq.qdq_constants import moved_constant
 from edgeq.qdq_lookup import check_numbers, joined
-from edgeq.qdq_meanings import Input, Key, Landing, Meaning, Opaque, Pending, Real, Stored
 from edgeq.qdq_nodes import (
     Shapes,
     attributes_of,
@@ -35,6 +34,7 @@ from edgeq.qdq_nodes import (
     together,
 )
 from edgeq.qdq_picks import PICK
+from edgeq.qdq_symbolic import DeferredOp, Dequantized, Input, Key, Quantized, QuantizedRange, ShapeValue, SymbolicValue
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Reader:
     islands: bool = False
     _shapes: Shapes = field(init=False)
     _computed_with: frozenset[ir.Value] = field(init=False)
-    _meanings: dict[ir.Value, Meaning] = field(default_factory=dict)
+    _values: dict[ir.Value, SymbolicValue] = field(default_factory=dict)
     _ops: list[QdqOp] = field(default_factory=list)
     _inputs: dict[ir.Value, QdqTensor] = field(default_factory=dict)
     _made: dict[Key, QdqTensor] = field(default_factory=dict)
@@ -104,95 +104,95 @@ class Reader:
             ),
             metadata=dict(self.model.metadata_props),
             blockers=tuple(Blocker(error.what, error.hint) for error in self._blocked),
-            integers={value.name or "": m.tensor.name for value, m in self._meanings.items() if isinstance(m, Stored)},
+            integers={value.name or "": m.tensor.name for value, m in self._values.items() if isinstance(m, Quantized)},
         )
 
     # ---- meanings -------------------------------------------------------------------------------------------------
 
-    def _meaning(self, value: ir.Value) -> Meaning:
-        if value not in self._meanings:
+    def _symbolic(self, value: ir.Value) -> SymbolicValue:
+        if value not in self._values:
             constant = constant_of(value)
             if constant is not None:
-                self._meanings[value] = QdqConstant(stripped(value.name or "constant"), constant, None)
+                self._values[value] = QdqConstant(stripped(value.name or "constant"), constant, None)
             elif value.is_graph_input():
-                self._meanings[value] = Input(value)
+                self._values[value] = Input(value)
             else:
                 raise ArtefactError(f"nothing computes the value {value.name!r}", hint="write the model again from its source")
-        return self._meanings[value]
+        return self._values[value]
 
     def _visit(self, node: ir.Node) -> None:
-        if node.op_type == "Constant" or (node.outputs and node.outputs[0] in self._meanings):
+        if node.op_type == "Constant" or (node.outputs and node.outputs[0] in self._values):
             return
-        operands = tuple(None if value is None else self._meaning(value) for value in node.inputs)
+        operands = tuple(None if value is None else self._symbolic(value) for value in node.inputs)
         if (
             node.op_type in _SHAPE_OF
-            or (any(isinstance(o, Opaque) for o in operands) and node.op_type not in _READS_SHAPES)
-            or _all_opaque(operands)
+            or (any(isinstance(o, ShapeValue) for o in operands) and node.op_type not in _READS_SHAPES)
+            or _all_shapes(operands)
         ):
-            self._meanings.update({value: Opaque() for value in node.outputs})
+            self._values.update({value: ShapeValue() for value in node.outputs})
         elif node.op_type == "QuantizeLinear":
             self._quantize(node, operands[0])
         elif node.op_type == "DequantizeLinear":
-            self._meanings[node.outputs[0]] = self._dequantized(node, operands[0])
+            self._values[node.outputs[0]] = self._dequantized(node, operands[0])
         elif (node.op_type in _TRANSPARENT or reduces_nothing(node)) and operands[0] is not None:
-            self._meanings[node.outputs[0]] = operands[0]
+            self._values[node.outputs[0]] = operands[0]
         elif node.op_type in _ACTIVATIONS:
-            self._meanings[node.outputs[0]] = self._activation(node, operands[0])
+            self._values[node.outputs[0]] = self._activation(node, operands[0])
         elif node.op_type == "Split":
             self._split(node, operands[0])
         elif node.op_type == "Cast" and not isinstance(operands[0], QdqConstant):
-            self._meanings[node.outputs[0]] = self._cast(node, operands[0])
+            self._values[node.outputs[0]] = self._cast(node, operands[0])
         else:
-            self._meanings[_only_output(node)] = self._computed(node, operands)
+            self._values[_only_output(node)] = self._computed(node, operands)
 
-    def _dequantized(self, node: ir.Node, operand: Meaning | None) -> Meaning:
+    def _dequantized(self, node: ir.Node, operand: SymbolicValue | None) -> SymbolicValue:
         params = grid_of(node)
         if isinstance(operand, QdqConstant):
             if operand.values.dtype.kind not in "iu":
                 raise ArtefactError(f"DequantizeLinear {title(node)!r} reads floats", hint="store the integers it should read")
             return QdqConstant(operand.name, operand.values, operand.params or params)
         if isinstance(operand, Input):
-            low_high = Landing(params, params.qmin, params.qmax)
-            return Real(self._input(operand.value, low_high, stripped(operand.value.name or "input")))
-        if not isinstance(operand, Stored):
+            low_high = QuantizedRange(params, params.qmin, params.qmax)
+            return Dequantized(self._input(operand.value, low_high, stripped(operand.value.name or "input")))
+        if not isinstance(operand, Quantized):
             raise ArtefactError(f"DequantizeLinear {title(node)!r} reads what no QuantizeLinear wrote", hint=_HINT)
         if not same_grid(params, operand.tensor.params):
             raise ArtefactError(
                 f"DequantizeLinear {title(node)!r} reads {operand.tensor.name!r} on another grid than it was written on",
                 hint="give the QuantizeLinear and its DequantizeLinear one scale and zero point",
             )
-        return Real(operand.tensor)
+        return Dequantized(operand.tensor)
 
-    def _activation(self, node: ir.Node, operand: Meaning | None) -> Meaning:
+    def _activation(self, node: ir.Node, operand: SymbolicValue | None) -> SymbolicValue:
         low, high = bounds_of(node)
         value = node.outputs[0]
-        if isinstance(operand, Stored):
+        if isinstance(operand, Quantized):
             params = operand.tensor.params
             narrowed = replace(params, qmin=int(max(params.qmin, low)), qmax=int(min(params.qmax, high)))
-            return Stored(
-                self._requantized(node, operand.tensor, Landing(narrowed, narrowed.qmin, narrowed.qmax), stripped(value.name or ""))
+            return Quantized(
+                self._requantized(node, operand.tensor, QuantizedRange(narrowed, narrowed.qmin, narrowed.qmax), stripped(value.name or ""))
             )
-        if isinstance(operand, Pending):
+        if isinstance(operand, DeferredOp):
             low, high = max(low, operand.low), min(high, operand.high)
             return replace(operand, low=low, high=high, activation=_named(low, high))
-        if isinstance(operand, (Real, Input)):
-            return Pending(node, value, "Requantize", (operand,), {}, low, high, _named(low, high))
+        if isinstance(operand, (Dequantized, Input)):
+            return DeferredOp(node, value, "Requantize", (operand,), {}, low, high, _named(low, high))
         if isinstance(operand, QdqConstant) and operand.params is None:  # Brevitas writes the narrow range of its weights so
             return QdqConstant(operand.name, np.clip(operand.values, low, high).astype(operand.values.dtype), None)
         raise ArtefactError(f"{node.op_type} {title(node)!r} works on a constant", hint="fold constants before exporting")
 
-    def _cast(self, node: ir.Node, operand: Meaning | None) -> Meaning:
+    def _cast(self, node: ir.Node, operand: SymbolicValue | None) -> SymbolicValue:
         """A Cast between types of float changes nothing that is computed; one of an argmax names its type."""
         to = node.attributes["to"].as_int()
-        if isinstance(operand, Pending) and operand.op_type == "ArgMax" and to in _INTEGERS:
+        if isinstance(operand, DeferredOp) and operand.op_type == "ArgMax" and to in _INTEGERS:
             return replace(operand, attributes={**operand.attributes, "dtype": _INTEGERS[to]})
-        if operand is None or to != _FLOAT32 or isinstance(operand, (Stored, Opaque)):
+        if operand is None or to != _FLOAT32 or isinstance(operand, (Quantized, ShapeValue)):
             raise ArtefactError(
                 f"Cast {title(node)!r} changes the type of an activation", hint="keep activations in float32 between quantisers"
             )
         return operand
 
-    def _computed(self, node: ir.Node, operands: tuple[Meaning | None, ...]) -> Meaning:
+    def _computed(self, node: ir.Node, operands: tuple[SymbolicValue | None, ...]) -> SymbolicValue:
         value = node.outputs[0]
         source = operands[0] if operands else None
         shape = self._shape_of(node, source) if operands else ()
@@ -209,15 +209,15 @@ class Reader:
         data = operands if op_type == "Concat" else operands[:1]
         if len({type(o) for o in data}) == 1 and (moved := self._moved(node, value, data, attributes, op_type)) is not None:
             return moved
-        return Pending(node, value, op_type, data, attributes)
+        return DeferredOp(node, value, op_type, data, attributes)
 
-    def _shape_of(self, node: ir.Node, operand: Meaning | None) -> tuple[int, ...]:
+    def _shape_of(self, node: ir.Node, operand: SymbolicValue | None) -> tuple[int, ...]:
         """The dimensions of a node's first input."""
-        if isinstance(operand, (Stored, Real)):
+        if isinstance(operand, (Quantized, Dequantized)):
             return operand.tensor.shape
         return operand.values.shape if isinstance(operand, QdqConstant) else self._shapes.of(node.inputs[0])
 
-    def _arithmetic(self, node: ir.Node, operands: tuple[Meaning | None, ...], attributes: dict[str, AttributeValue]) -> Pending:
+    def _arithmetic(self, node: ir.Node, operands: tuple[SymbolicValue | None, ...], attributes: dict[str, AttributeValue]) -> DeferredOp:
         if node.op_type == "BatchNormalization":
             try:
                 return qdq_norm.normalized(node, operands, float(attributes.get("epsilon", 1e-5)))  # type: ignore[arg-type]
@@ -225,9 +225,9 @@ class Reader:
                 self._blocked.append(error)
         if (table := joined(node, operands, attributes)) is not None:
             return table
-        return Pending(node, node.outputs[0], node.op_type, tuple(self._ready(operand) for operand in operands), attributes)
+        return DeferredOp(node, node.outputs[0], node.op_type, tuple(self._ready(operand) for operand in operands), attributes)
 
-    def _split(self, node: ir.Node, operand: Meaning | None) -> None:
+    def _split(self, node: ir.Node, operand: SymbolicValue | None) -> None:
         """A Split is as many Slices as it has outputs."""
         axis = attributes_of(node, self._shapes.of(node.inputs[0]))["axis"]
         start = 0
@@ -236,62 +236,62 @@ class Reader:
             end = start + shape[int(axis)]  # type: ignore[arg-type]
             attributes: dict[str, AttributeValue] = {"starts": (start,), "ends": (end,), "axes": (int(axis),), "steps": (1,)}  # type: ignore[arg-type]
             moved = self._moved(node, value, (operand,), attributes, "Slice")
-            self._meanings[value] = moved or Pending(node, value, "Slice", (operand,), attributes)
+            self._values[value] = moved or DeferredOp(node, value, "Slice", (operand,), attributes)
             start = end
 
-    def _ready(self, operand: Meaning | None) -> Meaning | None:
+    def _ready(self, operand: SymbolicValue | None) -> SymbolicValue | None:
         """An operand of arithmetic must be on a grid already; a Relu of such an operand leaves it there."""
-        if isinstance(operand, Pending):
+        if isinstance(operand, DeferredOp):
             return self._rectified(operand)
         if isinstance(operand, Input):
             return self._float_input(operand.value)
-        if isinstance(operand, Stored):
+        if isinstance(operand, Quantized):
             raise ArtefactError(
                 f"arithmetic is done on the integers of {operand.tensor.name!r}",
                 hint="write it between DequantizeLinear and QuantizeLinear",
             )
         return operand
 
-    def _rectified(self, pending: Pending) -> Real:
-        source = pending.operands[0] if pending.operands else None
-        rectifies = pending.op_type == "Requantize" and pending.activation == "relu"
-        if not rectifies or not isinstance(source, Real) or not source.tensor.per_tensor or source.tensor.real:
-            return self._island(pending)
+    def _rectified(self, deferred: DeferredOp) -> Dequantized:
+        source = deferred.operands[0] if deferred.operands else None
+        rectifies = deferred.op_type == "Requantize" and deferred.activation == "relu"
+        if not rectifies or not isinstance(source, Dequantized) or not source.tensor.per_tensor or source.tensor.real:
+            return self._island(deferred)
         params = source.tensor.params
-        grid = Landing(params, max(params.qmin, source.tensor.zero_point), params.qmax)
-        return Real(self._requantized(pending.node, source.tensor, grid, pending.value.name or ""))
+        grid = QuantizedRange(params, max(params.qmin, source.tensor.zero_point), params.qmax)
+        return Dequantized(self._requantized(deferred.node, source.tensor, grid, deferred.value.name or ""))
 
     # ---- what stays in float --------------------------------------------------------------------------------------
 
-    def _island(self, pending: Pending) -> Real:
+    def _island(self, deferred: DeferredOp) -> Dequantized:
         """A result that no quantiser follows, as a tensor in float."""
-        name = pending.value.name or ""
-        key = (id(pending.value), "float", b"", b"", 0, 0)
+        name = deferred.value.name or ""
+        key = (id(deferred.value), "float", b"", b"", 0, 0)
         if key not in self._made:
-            self._blocked.append(_in_float(pending))
-            bounded = (pending.low, pending.high) != (float("-inf"), float("inf"))
-            operands = tuple(self._float_operand(operand) for operand in pending.operands)
-            inner = self._float(pending, f"{name}~unclipped" if bounded else name, operands, pending.op_type, pending.attributes)
+            self._blocked.append(_in_float(deferred))
+            bounded = (deferred.low, deferred.high) != (float("-inf"), float("inf"))
+            operands = tuple(self._float_operand(operand) for operand in deferred.operands)
+            inner = self._float(deferred, f"{name}~unclipped" if bounded else name, operands, deferred.op_type, deferred.attributes)
             if bounded:
-                inner = self._float(pending, name, (inner,), "Clip", {"min": pending.low, "max": pending.high})
+                inner = self._float(deferred, name, (inner,), "Clip", {"min": deferred.low, "max": deferred.high})
             self._made[key] = inner
-        return Real(self._made[key])
+        return Dequantized(self._made[key])
 
-    def _float_operand(self, operand: Meaning | None) -> Operand | None:
+    def _float_operand(self, operand: SymbolicValue | None) -> Operand | None:
         ready = self._ready(operand)
-        return ready.tensor if isinstance(ready, Real) else ready if isinstance(ready, QdqConstant) else None
+        return ready.tensor if isinstance(ready, Dequantized) else ready if isinstance(ready, QdqConstant) else None
 
     def _float(
-        self, pending: Pending, name: str, operands: tuple[Operand | None, ...], op_type: str, attributes: Mapping[str, AttributeValue]
+        self, deferred: DeferredOp, name: str, operands: tuple[Operand | None, ...], op_type: str, attributes: Mapping[str, AttributeValue]
     ) -> QdqTensor:
         if op_type == "Requantize" and not isinstance(operands[0], QdqConstant):
             op_type = "Identity"  # the clip after it is the whole of it
-        _check_samples(pending.node, operands, attributes)
-        tensor = QdqTensor(self._unique(name), self._shapes.of(pending.value), _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, real=True)
-        self._ops.append(QdqOp(op_type, title(pending.node), operands, tensor, attributes, source=source_line(pending.node)))
+        _check_samples(deferred.node, operands, attributes)
+        tensor = QdqTensor(self._unique(name), self._shapes.of(deferred.value), _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, real=True)
+        self._ops.append(QdqOp(op_type, title(deferred.node), operands, tensor, attributes, source=source_line(deferred.node)))
         return tensor
 
-    def _float_input(self, value: ir.Value) -> Real:
+    def _float_input(self, value: ir.Value) -> Dequantized:
         if value not in self._inputs:
             self._blocked.append(
                 ArtefactError(f"the input {value.name!r} is used in float", hint="put a QuantizeLinear/DequantizeLinear pair after it")
@@ -299,7 +299,7 @@ class Reader:
             name = self._unique(value.name or "input")
             shape = self._shapes.of(value)
             self._inputs[value] = QdqTensor(name, shape, _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, value.name or "", real=True)
-        return Real(self._inputs[value])
+        return Dequantized(self._inputs[value])
 
     # ---- movement -------------------------------------------------------------------------------------------------
 
@@ -307,21 +307,21 @@ class Reader:
         self,
         node: ir.Node,
         value: ir.Value,
-        data: tuple[Meaning | None, ...],
+        data: tuple[SymbolicValue | None, ...],
         attributes: Mapping[str, AttributeValue],
         op_type: str = "",
-    ) -> Stored | Real | None:
+    ) -> Quantized | Dequantized | None:
         """Data movement on tensors of one grid needs no quantiser of its own; None where the grids differ."""
-        tensors = [o.tensor for o in data if isinstance(o, (Stored, Real))]
+        tensors = [o.tensor for o in data if isinstance(o, (Quantized, Dequantized))]
         if len(tensors) < len(data) or any(t.real or not same_grid(t.params, tensors[0].params) for t in tensors):
             return None
-        stored = isinstance(data[0], Stored)
+        stored = isinstance(data[0], Quantized)
         _check_padding(node, attributes, tensors[0].zero_point if stored else 0)
         params = replace(tensors[0].params, qmin=min(t.params.qmin for t in tensors), qmax=max(t.params.qmax for t in tensors))
-        grid = Landing(params, min(t.low for t in tensors), max(t.high for t in tensors))
+        grid = QuantizedRange(params, min(t.low for t in tensors), max(t.high for t in tensors))
         name = stripped(value.name or "") if stored else self._moved_name(value, params)
         tensor = self._emit(op_type or node.op_type, node, tuple(tensors), attributes, grid, name, self._shapes.of(value))
-        return Stored(tensor) if stored else Real(tensor)
+        return Quantized(tensor) if stored else Dequantized(tensor)
 
     def _moved_name(self, value: ir.Value, params: QuantParams) -> str:
         """The name of moved reals: that of the quantiser after them where it changes nothing, else their own."""
@@ -335,60 +335,60 @@ class Reader:
 
     # ---- quantisers -----------------------------------------------------------------------------------------------
 
-    def _quantize(self, node: ir.Node, operand: Meaning | None) -> None:
+    def _quantize(self, node: ir.Node, operand: SymbolicValue | None) -> None:
         params, value = grid_of(node), node.outputs[0]
         if isinstance(operand, QdqConstant):
             on_grid = operand.params is not None and same_grid(operand.params, params)
-            self._meanings[value] = operand if on_grid else QdqConstant(operand.name, params.quantize(_reals(operand)), params)
+            self._values[value] = operand if on_grid else QdqConstant(operand.name, params.quantize(_reals(operand)), params)
             return
-        if operand is None or isinstance(operand, (Stored, Opaque)):
+        if operand is None or isinstance(operand, (Quantized, ShapeValue)):
             raise ArtefactError(f"QuantizeLinear {title(node)!r} reads no floats", hint="write the model again from its source")
         clip = _only_clip(value)
         if clip is not None:
             low, high = bounds_of(clip)
             params = replace(params, qmin=int(max(params.qmin, low)), qmax=int(min(params.qmax, high)))
             value = clip.outputs[0]
-        tensor = self._onto(node, operand, Landing(params, params.qmin, params.qmax), stripped(value.name or ""))
-        self._meanings[value] = self._meanings[node.outputs[0]] = Stored(tensor)
+        tensor = self._onto(node, operand, QuantizedRange(params, params.qmin, params.qmax), stripped(value.name or ""))
+        self._values[value] = self._values[node.outputs[0]] = Quantized(tensor)
 
-    def _onto(self, node: ir.Node, meaning: Meaning | None, grid: Landing, name: str) -> QdqTensor:
-        """The tensor that holds ``meaning`` on ``grid``; movement commutes with quantisation, so it goes to its operands."""
-        if isinstance(meaning, Real):
-            return self._requantized(node, meaning.tensor, grid, name)
-        if isinstance(meaning, Input) and meaning.value in self._computed_with:
-            return self._requantized(node, self._float_input(meaning.value).tensor, grid, name)
-        if isinstance(meaning, Input):
-            return self._input(meaning.value, grid, name)
-        if not isinstance(meaning, Pending):
+    def _onto(self, node: ir.Node, symbolic: SymbolicValue | None, grid: QuantizedRange, name: str) -> QdqTensor:
+        """The tensor that holds ``symbolic`` on ``grid``; movement commutes with quantisation, so it goes to its operands."""
+        if isinstance(symbolic, Dequantized):
+            return self._requantized(node, symbolic.tensor, grid, name)
+        if isinstance(symbolic, Input) and symbolic.value in self._computed_with:
+            return self._requantized(node, self._float_input(symbolic.value).tensor, grid, name)
+        if isinstance(symbolic, Input):
+            return self._input(symbolic.value, grid, name)
+        if not isinstance(symbolic, DeferredOp):
             raise ArtefactError(f"{node.op_type} {title(node)!r} mixes constants with activations", hint="fold constants before exporting")
-        if (meaning.low, meaning.high) != (float("-inf"), float("inf")):
-            check_numbers(meaning)
-        grid = _clipped(grid, meaning.low, meaning.high, meaning.node)
-        key = _key(meaning, grid)
+        if (symbolic.low, symbolic.high) != (float("-inf"), float("inf")):
+            check_numbers(symbolic)
+        grid = _clipped(grid, symbolic.low, symbolic.high, symbolic.node)
+        key = _key(symbolic, grid)
         if key not in self._made:
-            self._made[key] = self._made_on(meaning, grid, name)
+            self._made[key] = self._made_on(symbolic, grid, name)
         return self._made[key]
 
-    def _made_on(self, pending: Pending, grid: Landing, name: str) -> QdqTensor:
-        shape = self._shapes.of(pending.value)
-        if pending.op_type == "Requantize" and isinstance(pending.operands[0], Input):
-            return self._onto(pending.node, pending.operands[0], grid, name)
-        if pending.op_type in MOVES:
-            _check_padding(pending.node, pending.attributes, 0)
-            inner = [value.name or "" for value in pending.node.inputs if value is not None]
+    def _made_on(self, deferred: DeferredOp, grid: QuantizedRange, name: str) -> QdqTensor:
+        shape = self._shapes.of(deferred.value)
+        if deferred.op_type == "Requantize" and isinstance(deferred.operands[0], Input):
+            return self._onto(deferred.node, deferred.operands[0], grid, name)
+        if deferred.op_type in MOVES:
+            _check_padding(deferred.node, deferred.attributes, 0)
+            inner = [value.name or "" for value in deferred.node.inputs if value is not None]
             operands: list[Operand | None] = [
-                self._onto(pending.node, operand, grid, inner[i]) for i, operand in enumerate(pending.operands)
+                self._onto(deferred.node, operand, grid, inner[i]) for i, operand in enumerate(deferred.operands)
             ]
         else:
-            operands = [o.tensor if isinstance(o, Real) else o if isinstance(o, QdqConstant) else None for o in pending.operands]
-        return self._emit(pending.op_type, pending.node, tuple(operands), pending.attributes, grid, name, shape, pending.activation)
+            operands = [o.tensor if isinstance(o, Dequantized) else o if isinstance(o, QdqConstant) else None for o in deferred.operands]
+        return self._emit(deferred.op_type, deferred.node, tuple(operands), deferred.attributes, grid, name, shape, deferred.activation)
 
-    def _requantized(self, node: ir.Node, source: QdqTensor, grid: Landing, name: str) -> QdqTensor:
+    def _requantized(self, node: ir.Node, source: QdqTensor, grid: QuantizedRange, name: str) -> QdqTensor:
         if not source.real and same_grid(source.params, grid.params) and grid.low <= source.low and source.high <= grid.high:
             return source
         return self._emit("Requantize", node, (source,), {}, grid, name, source.shape)
 
-    def _input(self, value: ir.Value, grid: Landing, name: str) -> QdqTensor:
+    def _input(self, value: ir.Value, grid: QuantizedRange, name: str) -> QdqTensor:
         known = self._inputs.get(value)
         if known is None:
             known = QdqTensor(self._unique(name), self._shapes.of(value), grid.params, grid.low, grid.high, value.name or "")
@@ -403,7 +403,7 @@ class Reader:
         node: ir.Node,
         operands: tuple[Operand | None, ...],
         attributes: Mapping[str, AttributeValue],
-        grid: Landing,
+        grid: QuantizedRange,
         name: str,
         shape: tuple[int, ...],
         activation: Activation = "",
@@ -427,25 +427,25 @@ class Reader:
     # ---- outputs --------------------------------------------------------------------------------------------------
 
     def _output(self, value: ir.Value) -> QdqOutput:
-        meaning, name = self._meaning(value), value.name or ""
-        if isinstance(meaning, (Real, Stored)):
-            return QdqOutput(name, meaning.tensor)
-        if isinstance(meaning, Pending) and (head := self._head(meaning, name)) is not None:
+        symbolic, name = self._symbolic(value), value.name or ""
+        if isinstance(symbolic, (Dequantized, Quantized)):
+            return QdqOutput(name, symbolic.tensor)
+        if isinstance(symbolic, DeferredOp) and (head := self._head(symbolic, name)) is not None:
             return head
-        if isinstance(meaning, Pending):
-            return QdqOutput(name, self._rectified(meaning).tensor)
+        if isinstance(symbolic, DeferredOp):
+            return QdqOutput(name, self._rectified(symbolic).tensor)
         raise ArtefactError(f"the output {name!r} is not computed from quantised tensors", hint=_HINT)
 
-    def _head(self, pending: Pending, name: str) -> QdqOutput | None:
+    def _head(self, deferred: DeferredOp, name: str) -> QdqOutput | None:
         """A softmax or an argmax at the end, which is no island: its result leaves the graph."""
-        source = pending.operands[0] if pending.operands else None
-        if not isinstance(source, Real) or source.tensor.real or pending.activation:
+        source = deferred.operands[0] if deferred.operands else None
+        if not isinstance(source, Dequantized) or source.tensor.real or deferred.activation:
             return None
-        _check_samples(pending.node, (source.tensor,), pending.attributes)
-        if pending.op_type in _HEADS:
-            return QdqOutput(name, source.tensor, _HEADS[pending.op_type], int(pending.attributes["axis"]))  # type: ignore[arg-type]
-        if pending.op_type == "ArgMax" and not pending.attributes.get("select_last_index", 0):
-            attributes = pending.attributes
+        _check_samples(deferred.node, (source.tensor,), deferred.attributes)
+        if deferred.op_type in _HEADS:
+            return QdqOutput(name, source.tensor, _HEADS[deferred.op_type], int(deferred.attributes["axis"]))  # type: ignore[arg-type]
+        if deferred.op_type == "ArgMax" and not deferred.attributes.get("select_last_index", 0):
+            attributes = deferred.attributes
             dtype: Literal["int32", "int64"] = "int32" if attributes.get("dtype") == "int32" else "int64"
             return QdqOutput(name, source.tensor, "argmax", int(attributes["axis"]), bool(attributes.get("keepdims", 1)), dtype)  # type: ignore[arg-type]
         return None
@@ -456,9 +456,9 @@ def _reals(constant: QdqConstant) -> NDArray[np.float32]:
     return constant.values.astype(np.float32) if params is None else params.dequantize(constant.values.astype(np.int32))
 
 
-def _all_opaque(operands: tuple[Meaning | None, ...]) -> bool:
+def _all_shapes(operands: tuple[SymbolicValue | None, ...]) -> bool:
     return bool(operands) and all(
-        isinstance(o, Opaque) or (isinstance(o, QdqConstant) and o.values.dtype == np.int64) for o in operands if o is not None
+        isinstance(o, ShapeValue) or (isinstance(o, QdqConstant) and o.values.dtype == np.int64) for o in operands if o is not None
     )
 
 
@@ -482,7 +482,7 @@ def _named(low: float, high: float) -> Literal["", "relu", "relu6"]:
     return ""
 
 
-def _clipped(grid: Landing, low: float, high: float, node: ir.Node) -> Landing:
+def _clipped(grid: QuantizedRange, low: float, high: float, node: ir.Node) -> QuantizedRange:
     """Clipping real numbers before a quantiser is clipping its integers after it, since rounding keeps order."""
     if (low, high) == (float("-inf"), float("inf")):
         return grid
@@ -490,16 +490,16 @@ def _clipped(grid: Landing, low: float, high: float, node: ir.Node) -> Landing:
         raise ArtefactError(f"{node.op_type} {title(node)!r} is clipped on a grid with many scales", hint="use one scale a tensor")
     least = grid.low if low == float("-inf") else max(grid.low, _onto_grid(low, grid.params))
     most = grid.high if high == float("inf") else min(grid.high, _onto_grid(high, grid.params))
-    return Landing(grid.params, least, most)
+    return QuantizedRange(grid.params, least, most)
 
 
 def _onto_grid(bound: float, params: QuantParams) -> int:
     return int(params.quantize(np.array([bound], np.float32))[0])
 
 
-def _key(pending: Pending, grid: Landing) -> Key:
+def _key(deferred: DeferredOp, grid: QuantizedRange) -> Key:
     params = grid.params
-    return id(pending.value), params.dtype, params.scale.tobytes(), params.zero_point.tobytes(), grid.low, grid.high
+    return id(deferred.value), params.dtype, params.scale.tobytes(), params.zero_point.tobytes(), grid.low, grid.high
 
 
 def _check_padding(node: ir.Node, attributes: Mapping[str, AttributeValue], zero: int) -> None:
@@ -513,10 +513,10 @@ def _check_samples(node: ir.Node, operands: tuple[Operand | None, ...], attribut
         check_samples(node, source.shape, attributes)
 
 
-def _in_float(pending: Pending) -> ArtefactError:
-    line = source_line(pending.node)
+def _in_float(deferred: DeferredOp) -> ArtefactError:
+    line = source_line(deferred.node)
     return ArtefactError(
-        f"the result of {pending.node.op_type} {title(pending.node)!r} stays in float: no quantiser follows it"
+        f"the result of {deferred.node.op_type} {title(deferred.node)!r} stays in float: no quantiser follows it"
         + (f" (from {line})" if line else ""),
         hint=_HINT,
     )

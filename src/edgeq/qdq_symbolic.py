@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stored:
+class Quantized:
     """The integers of a tensor."""
 
     tensor: QdqTensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Real:
+class Dequantized:
     """The numbers that a tensor's integers stand for."""
 
     tensor: QdqTensor
@@ -36,30 +36,30 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Opaque:
+class ShapeValue:
     """Arithmetic on shapes; only Reshape reads it, whose output's shape is known anyway."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pending:
+class DeferredOp:
     """A float result that waits for its quantiser, clipped to ``low .. high``."""
 
     node: ir.Node
     value: ir.Value
     op_type: str
-    operands: tuple[Meaning | None, ...]
+    operands: tuple[SymbolicValue | None, ...]
     attributes: Mapping[str, AttributeValue]
     low: float = float("-inf")
     high: float = float("inf")
     activation: Activation = ""
 
 
-Meaning: TypeAlias = "QdqConstant | Stored | Real | Input | Opaque | Pending"
+SymbolicValue: TypeAlias = "QdqConstant | Quantized | Dequantized | Input | ShapeValue | DeferredOp"
 Key: TypeAlias = tuple[int, str, bytes, bytes, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class QuantizedRange:
     """Where a quantiser puts its result: stored grid, and the integers left after clipping."""
 
     params: QuantParams
