@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from edgeq.targets.emulator.numerics import Factors, Landing, Rounding
+    from edgeq.targets.emulator.numerics import Factors, OutputRange, Rounding
     from edgeq.targets.emulator.program import Log
     from edgeq.targets.emulator.sums import Accumulator
 
@@ -32,21 +32,21 @@ class Finish:
 
     Attributes:
         factors: one, or one a channel.
-        landing: the bounds of the output's levels, its zero point 0 as levels have it.
+        output_range: the bounds of the output's levels, its zero point 0 as levels have it.
         rounding: how.
     """
 
     factors: Factors
-    landing: Landing
+    output_range: OutputRange
     rounding: Rounding
 
     def __call__(self, sums: Tensor, axis: int) -> Tensor:
         """The levels of the output; ``axis`` is that of the channels."""
-        return requantize(sums, self.factors, self.landing, self.rounding, axis)
+        return requantize(sums, self.factors, self.output_range, self.rounding, axis)
 
     def counted(self, sums: Tensor, axis: int, name: str, log: Log) -> Tensor:
         """The same, with the results that had to be clipped counted for a layer."""
-        levels, clipped = requantize_and_count(sums, self.factors, self.landing, self.rounding, axis)
+        levels, clipped = requantize_and_count(sums, self.factors, self.output_range, self.rounding, axis)
         log.add(name, Tally(clipped=clipped))
         return levels
 

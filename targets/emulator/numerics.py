@@ -119,7 +119,7 @@ class Factors:
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class OutputRange:
     """Where a result goes: ``low <= q <= high`` on a grid with this zero point."""
 
     zero_point: int
@@ -130,13 +130,13 @@ class Landing:
 class Requantize(Protocol):
     """Brings sums to the integers of an output, in one of the roundings."""
 
-    def __call__(self, sums: Tensor, factors: Factors, landing: Landing, rounding: Rounding, axis: int = -1) -> Tensor:
+    def __call__(self, sums: Tensor, factors: Factors, output_range: OutputRange, rounding: Rounding, axis: int = -1) -> Tensor:
         """``clip(zero_point + round(sums * factor), low, high)``.
 
         Args:
             sums: whole numbers of magnitude below 2**31 (2**47 for ``single`` with int64), float32, float64, int32 or int64.
             factors: one, or one for each index of ``axis``.
-            landing: the output's zero point and bounds.
+            output_range: the output's zero point and bounds.
             rounding: how.
             axis: the channel axis of ``sums``.
 

@@ -347,7 +347,7 @@ def _finish(op: OnnxOp, scale: NDArray[np.float32], rounding: str) -> Finish:
     real = float(op.grid(0).scale) * scale.astype(np.float64) / float(op.output_grid.scale)
     if op.on_ort:
         real = ort_kernels.factor(op, scale)
-    return Finish(Factors.of(real), op.landing, rounding)  # type: ignore[arg-type]
+    return Finish(Factors.of(real), op.output_range, rounding)  # type: ignore[arg-type]
 
 
 def _real_finish(op: OnnxOp, constants: _Weights, *, bias_first: bool) -> RealFinish:
@@ -357,7 +357,7 @@ def _real_finish(op: OnnxOp, constants: _Weights, *, bias_first: bool) -> RealFi
         None if constants.bias is None else torch.from_numpy(constants.bias.copy()),
         bias_first,
         torch.tensor(float(op.output_grid.scale)),
-        op.landing,
+        op.output_range,
         None if constants.gain is None else torch.from_numpy(constants.gain.copy()),
         None if constants.shift is None else torch.from_numpy(constants.shift.copy()),
     )

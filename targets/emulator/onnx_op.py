@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.errors import TargetError
 from edgeq.qdq import QdqConstant, QdqTensor
 from edgeq.targets.emulator.elementwise import Range
-from edgeq.targets.emulator.numerics import Landing
+from edgeq.targets.emulator.numerics import OutputRange
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,10 +104,10 @@ class OnnxOp:
         return Range(operand.low - operand.zero_point, operand.high - operand.zero_point)
 
     @property
-    def landing(self) -> Landing:
+    def output_range(self) -> OutputRange:
         """The bounds of the result's levels."""
         zero = int(self.output_grid.zero_point)
-        return Landing(0, self.view.output.low - zero, self.view.output.high - zero)
+        return OutputRange(0, self.view.output.low - zero, self.view.output.high - zero)
 
     @property
     def stored_landing(self) -> tuple[int, int, int]:

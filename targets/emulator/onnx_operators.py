@@ -53,10 +53,10 @@ def kernel_of(op: OnnxOp) -> Built:
 def _clipped(op: OnnxOp, kernel: Kernel) -> Kernel:
     """A move whose result is narrower than what it moves is clipped."""
     ranges = [op.range(i) for i, o in enumerate(op.view.inputs) if o is not None]
-    landing = op.landing
-    if all(landing.low <= one.low and one.high <= landing.high for one in ranges):
+    output_range = op.output_range
+    if all(output_range.low <= one.low and one.high <= output_range.high for one in ranges):
         return kernel
-    return Move(lambda *operands: kernel(operands, _NO_LOG).clamp(landing.low, landing.high))
+    return Move(lambda *operands: kernel(operands, _NO_LOG).clamp(output_range.low, output_range.high))
 
 
 _NO_LOG = cast("Any", None)  # moves count nothing
@@ -96,18 +96,18 @@ def _first_greatest(x: Tensor, axis: int) -> Tensor:
 
 
 def _binary(op: OnnxOp) -> Built:
-    kind, landing, rounding = op.view.op_type, op.landing, op.profile.rounding
+    kind, output_range, rounding = op.view.op_type, op.output_range, op.profile.rounding
     grids = [op.grid(0), op.grid(1)]
     if op.is_real:
-        formula = formulas.in_float(lambda a, b: _computed(kind, a, b), grids, op.output_grid, landing)
+        formula = formulas.in_float(lambda a, b: _computed(kind, a, b), grids, op.output_grid, output_range)
     elif op.on_ort:
         formula = ort_kernels.product(op) if kind == "Mul" else ort_kernels.total(op)
     elif kind == "PRelu":
-        formula = formulas.prelu(grids[0], grids[1], op.output_grid, landing, rounding)
+        formula = formulas.prelu(grids[0], grids[1], op.output_grid, output_range, rounding)
     elif kind == "Mul":
-        formula = formulas.product(grids[0], grids[1], op.output_grid, landing, rounding)
+        formula = formulas.product(grids[0], grids[1], op.output_grid, output_range, rounding)
     else:
-        formula = formulas.total(grids[0], grids[1], op.output_grid, landing, rounding, -1 if kind == "Sub" else 1)
+        formula = formulas.total(grids[0], grids[1], op.output_grid, output_range, rounding, -1 if kind == "Sub" else 1)
     return (0, 1), elementwise(formula, [op.range(0), op.range(1)]), "elementwise"
 
 
@@ -120,9 +120,9 @@ def _computed(kind: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDAr
 def _regrid(op: OnnxOp) -> Built:
     source, output = op.grid(0), op.output_grid
     if op.is_real:
-        formula = formulas.in_float(lambda x: x, [source], output, op.landing)
+        formula = formulas.in_float(lambda x: x, [source], output, op.output_range)
     else:
-        formula = formulas.regrid(float(source.scale) / float(output.scale), op.landing, op.profile.rounding)
+        formula = formulas.regrid(float(source.scale) / float(output.scale), op.output_range, op.profile.rounding)
     return (0,), elementwise(formula, [op.range(0)]), "elementwise"
 
 
@@ -133,11 +133,11 @@ def _function(op: OnnxOp) -> Kernel:
         table = op.operand(1)
         if not isinstance(table, QdqConstant):
             raise op.refused("its table is computed at run time")
-        values = formulas.quantized(table.values.astype(np.float32), output, op.landing)
+        values = formulas.quantized(table.values.astype(np.float32), output, op.output_range)
         first = CARRIER_RANGE[source.dtype][0] - int(source.zero_point)
         return elementwise(lambda x: torch.from_numpy(values)[(x - first).to(torch.int64)], [op.range(0)])
     attributes = op.view.attributes
-    formula = formulas.in_float(lambda x: evaluate(op.view.op_type, (x,), attributes), [source], output, op.landing)
+    formula = formulas.in_float(lambda x: evaluate(op.view.op_type, (x,), attributes), [source], output, op.output_range)
     return elementwise(formula, [op.range(0)])
 
 
@@ -151,12 +151,12 @@ def _softmax(op: OnnxOp) -> Built:
         raise op.refused("machines compute it each in their own way")
     axis, logarithm = int(op.number("axis", -1)) + 1, op.view.op_type == "LogSoftmax"
     step = torch.tensor(float(op.grid(0).scale), dtype=torch.float32)
-    output, landing = op.output_grid, op.landing
+    output, output_range = op.output_grid, op.output_range
 
     def normalized(x: Tensor) -> Tensor:
         reals = (x * step).to(torch.float64)
         found = torch.log_softmax(reals, axis) if logarithm else torch.softmax(reals, axis)
-        return torch.from_numpy(formulas.quantized(found.to(torch.float32).numpy(), output, landing))
+        return torch.from_numpy(formulas.quantized(found.to(torch.float32).numpy(), output, output_range))
 
     return (0,), Move(normalized), "elementwise"
 
@@ -172,20 +172,20 @@ def _flat_kernel(op: OnnxOp) -> tuple[int, int]:
 
 
 def _max_pool(op: OnnxOp) -> Built:
-    kernel, landing = _flat_kernel(op), op.landing
+    kernel, output_range = _flat_kernel(op), op.output_range
     pooled = moves.max_pool(
         kernel,
         onnx_dot.pooling_window(op, kernel),
         op.view.output.shape,
         channels_last=False,
-        low=landing.low,
-        high=landing.high,
+        low=output_range.low,
+        high=output_range.high,
     )
     return (0,), onnx_dot.on_lines(op, pooled), "pool"
 
 
 def _average_pool(op: OnnxOp) -> Built:
-    kernel, landing = _flat_kernel(op), op.landing
+    kernel, output_range = _flat_kernel(op), op.output_range
     window = onnx_dot.pooling_window(op, kernel)
     counted = bool(op.number("count_include_pad", 0))
     if counted and window != onnx_dot.window_of(op, op.numbers("kernel_shape")):
@@ -200,7 +200,7 @@ def _average_pool(op: OnnxOp) -> Built:
         raise op.refused("it counts its padding, or changes the grid")
     zero = int(op.grid(0).zero_point) - 128 * (op.grid(0).dtype == "uint8")  # machines hold it as int8
     pooled = moves.average_pool(
-        kernel, window, op.view.output.shape, channels_last=False, zero_point=zero, low=landing.low, high=landing.high
+        kernel, window, op.view.output.shape, channels_last=False, zero_point=zero, low=output_range.low, high=output_range.high
     )
     return (0,), onnx_dot.on_lines(op, pooled), "pool"
 
@@ -209,7 +209,7 @@ def _mean(op: OnnxOp) -> Built:
     whole = op.view.op_type == "GlobalAveragePool"
     axes = tuple(range(2, len(op.shape(0)))) if whole else op.numbers("axes")
     if op.on_ort:
-        finish = Finish(ort_kernels.mean_factor(op, math.prod(op.shape(0)[axis] for axis in axes)), op.landing, op.profile.rounding)
+        finish = Finish(ort_kernels.mean_factor(op, math.prod(op.shape(0)[axis] for axis in axes)), op.output_range, op.profile.rounding)
         return (0,), moves.mean(axes, op.view.output.shape, finish), "pool"
     if not op.is_real:
         return _mean_over(op, axes)
@@ -219,7 +219,7 @@ def _mean(op: OnnxOp) -> Built:
 def _mean_over(op: OnnxOp, axes: tuple[int, ...]) -> Built:
     count = math.prod(op.shape(0)[axis] for axis in axes)
     factor = mean_multiplier(step_of(op.grid(0)), step_of(op.output_grid), count)
-    return (0,), moves.mean(axes, op.view.output.shape, Finish(Factors.fixed([factor]), op.landing, op.profile.rounding)), "pool"
+    return (0,), moves.mean(axes, op.view.output.shape, Finish(Factors.fixed([factor]), op.output_range, op.profile.rounding)), "pool"
 
 
 def _greatest(op: OnnxOp) -> Built:

@@ -43,14 +43,14 @@ def total(op: OnnxOp) -> Formula:
     """
     a, b = (np.float32(step_of(op.grid(i)) / step_of(op.output_grid)) for i in (0, 1))
     zeros = [np.float32(op.stored_zero(i)) for i in (0, 1)]
-    landing = op.stored_landing
+    output_range = op.stored_landing
     if _single(op, 0) and not _single(op, 1):
-        return _swapped(_sum(b, a, zeros[1], zeros[0], landing))
-    return _sum(a, b, zeros[0], zeros[1], landing)
+        return _swapped(_sum(b, a, zeros[1], zeros[0], output_range))
+    return _sum(a, b, zeros[0], zeros[1], output_range)
 
 
-def _sum(a: np.float32, b: np.float32, zero_a: np.float32, zero_b: np.float32, landing: tuple[int, int, int]) -> Formula:
-    zero, low, high = landing
+def _sum(a: np.float32, b: np.float32, zero_a: np.float32, zero_b: np.float32, output_range: tuple[int, int, int]) -> Formula:
+    zero, low, high = output_range
     start = np.float32(np.float32(zero) - _fused(a, zero_a, np.float32(b * zero_b)))
 
     def formula(x: Tensor, y: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from edgeq.targets.emulator.dot import Convolution
     from edgeq.targets.emulator.float_order import Order
-    from edgeq.targets.emulator.numerics import Landing
+    from edgeq.targets.emulator.numerics import OutputRange
     from edgeq.targets.emulator.program import Log
 
 _U = 2.0**-24
@@ -42,7 +42,7 @@ class RealFinish:
         bias: float32, (channels,) or None.
         bias_first: whether sums start from the bias rather than end with it.
         output: the scale of the output, float32, ().
-        landing: the bounds of its levels.
+        output_range: the bounds of its levels.
         gain: what a normalisation behind the sums multiplies each channel with, float32, (channels,); None without one.
         shift: what it adds then, likewise.
     """
@@ -52,7 +52,7 @@ class RealFinish:
     bias: Tensor | None
     bias_first: bool
     output: Tensor
-    landing: Landing
+    output_range: OutputRange
     gain: Tensor | None = None
     shift: Tensor | None = None
 
@@ -79,8 +79,8 @@ class RealFinish:
                 reach += offset.abs()
         error = reach.mul_((taps + _EXTRA) * _U)
         fraction = (position - position.floor()).sub_(0.5).abs_()
-        inside = (position > self.landing.low - 1) & (position < self.landing.high + 1)
-        levels = position.round_().clamp_(self.landing.low, self.landing.high).to(torch.float32)
+        inside = (position > self.output_range.low - 1) & (position < self.output_range.high + 1)
+        levels = position.round_().clamp_(self.output_range.low, self.output_range.high).to(torch.float32)
         return levels, (fraction <= error) & inside
 
     def gone_through(self, x: Tensor, w: Tensor, channel: Tensor, place: Tensor, order: Order) -> Tensor:
@@ -100,7 +100,7 @@ class RealFinish:
             value = value + bias
         if self.gain is not None and self.shift is not None:
             value = value * self.gain[channel] + self.shift[channel]
-        return (value / self.output).round_().clamp_(self.landing.low, self.landing.high)
+        return (value / self.output).round_().clamp_(self.output_range.low, self.output_range.high)
 
     @staticmethod
     def _along(values: Tensor, sums: Tensor, axis: int) -> Tensor:

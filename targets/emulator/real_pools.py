@@ -36,7 +36,7 @@ def _real(op: OnnxOp, x: Tensor) -> Tensor:
 
 
 def _landed(op: OnnxOp, values: Tensor) -> Tensor:
-    levels = quantized(values.numpy(), op.output_grid, op.landing)
+    levels = quantized(values.numpy(), op.output_grid, op.output_range)
     return torch.from_numpy(levels).reshape(values.shape[0], *op.view.output.shape)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from edgeq.targets.emulator.numerics import Factors, Landing, Rounding
+    from edgeq.targets.emulator.numerics import Factors, OutputRange, Rounding
 
 _SLICE = 1 << 16  # numbers: 512 KiB of int64
 _Q31, _Q15 = 31, 15
@@ -34,15 +34,17 @@ _EXACT = 2**22 - 1  # a sum this great times a Q31 mantissa, plus a half, fits t
 _NUDGE = 1 + 2.0**-40  # moves ties of whole numbers below 2**40 off their tie, and nothing across one
 
 
-def requantize(sums: Tensor, factors: Factors, landing: Landing, rounding: Rounding, axis: int = -1) -> Tensor:
+def requantize(sums: Tensor, factors: Factors, output_range: OutputRange, rounding: Rounding, axis: int = -1) -> Tensor:
     """``clip(zero_point + round(sums * factor), low, high)``; see :class:`edgeq.targets.emulator.numerics.Requantize`."""
     result = torch.empty(sums.shape, dtype=torch.float32)
     for part, levels in _in_slices(sums, factors, rounding, axis):
-        result[part] = levels.add_(landing.zero_point).clamp_(landing.low, landing.high)
+        result[part] = levels.add_(output_range.zero_point).clamp_(output_range.low, output_range.high)
     return result
 
 
-def requantize_and_count(sums: Tensor, factors: Factors, landing: Landing, rounding: Rounding, axis: int = -1) -> tuple[Tensor, int]:
+def requantize_and_count(
+    sums: Tensor, factors: Factors, output_range: OutputRange, rounding: Rounding, axis: int = -1
+) -> tuple[Tensor, int]:
     """What :func:`requantize` gives, and how many of the results were clipped.
 
     A lower bound at the zero point is a ReLU's, and what lies below it is meant to go; it is not counted.
@@ -50,11 +52,11 @@ def requantize_and_count(sums: Tensor, factors: Factors, landing: Landing, round
     result = torch.empty(sums.shape, dtype=torch.float32)
     clipped = 0
     for part, levels in _in_slices(sums, factors, rounding, axis):
-        levels.add_(landing.zero_point)
-        clipped += int((levels > landing.high).sum())
-        if landing.low < landing.zero_point:
-            clipped += int((levels < landing.low).sum())
-        result[part] = levels.clamp_(landing.low, landing.high)
+        levels.add_(output_range.zero_point)
+        clipped += int((levels > output_range.high).sum())
+        if output_range.low < output_range.zero_point:
+            clipped += int((levels < output_range.low).sum())
+        result[part] = levels.clamp_(output_range.low, output_range.high)
     return result, clipped
 
 

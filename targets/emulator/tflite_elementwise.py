@@ -10,8 +10,8 @@ import torch
 from edgeq.targets.emulator import fixed_point, formulas, functions
 from edgeq.targets.emulator.elementwise import elementwise
 from edgeq.targets.emulator.moves import Move
-from edgeq.targets.emulator.numerics import Landing
-from edgeq.targets.emulator.tflite_op import landing_of
+from edgeq.targets.emulator.numerics import OutputRange
+from edgeq.targets.emulator.tflite_op import output_range_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,13 +28,13 @@ def total(op: TfliteOp) -> Kernel:
         return Move(lambda a, b: a + sign * b)
     if op.is_wide() and getattr(op.file.options, "potScaleInt16", False):
         raise op.refused("its 16-bit scales are powers of two by option")
-    formula = formulas.total(op.grid(0), op.grid(1), op.output_grid, landing_of(op), op.profile.rounding, sign)
+    formula = formulas.total(op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding, sign)
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
 def product(op: TfliteOp) -> Kernel:
     """MUL."""
-    formula = formulas.product(op.grid(0), op.grid(1), op.output_grid, landing_of(op), op.profile.rounding)
+    formula = formulas.product(op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding)
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
@@ -46,32 +46,32 @@ def extreme(op: TfliteOp) -> Kernel:
 
 def prelu(op: TfliteOp) -> Kernel:
     """PRELU."""
-    formula = formulas.prelu(op.grid(0), op.grid(1), op.output_grid, landing_of(op), op.profile.rounding)
+    formula = formulas.prelu(op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding)
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
 def relu(op: TfliteOp) -> Kernel:
     """RELU and RELU6, which also change the grid."""
     ratio = float(np.float32(op.grid(0).scale / op.output_grid.scale))
-    whole = landing_of(op)
+    whole = output_range_of(op)
     high = whole.high
     if op.file.name == "RELU6":
         high = min(high, int(np.floor(np.float32(6) / op.output_grid.scale + np.float32(0.5))))
-    landing = Landing(0, max(whole.low, 0), high)
-    return elementwise(formulas.regrid(ratio, landing, op.profile.rounding), [op.range(0)])
+    output_range = OutputRange(0, max(whole.low, 0), high)
+    return elementwise(formulas.regrid(ratio, output_range, op.profile.rounding), [op.range(0)])
 
 
 def quantize(op: TfliteOp) -> Kernel:
     """QUANTIZE, of real numbers or of integers on another grid."""
-    landing, output = landing_of(op), op.output_grid
+    output_range, output = output_range_of(op), op.output_grid
     if op.operand(0).kind != "FLOAT32":
         ratio = float(op.grid(0).scale) / float(output.scale)
-        return elementwise(formulas.regrid(ratio, landing, op.profile.rounding), [op.range(0)])
+        return elementwise(formulas.regrid(ratio, output_range, op.profile.rounding), [op.range(0)])
     scale = torch.tensor(float(output.scale), dtype=torch.float32)
 
     def nearest(x: Tensor) -> Tensor:
         ratio = x / scale
-        return torch.copysign(torch.floor(ratio.abs() + 0.5), ratio).clamp_(landing.low, landing.high)
+        return torch.copysign(torch.floor(ratio.abs() + 0.5), ratio).clamp_(output_range.low, output_range.high)
 
     return Move(nearest)
 

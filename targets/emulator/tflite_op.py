@@ -11,7 +11,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.plan import called
 from edgeq.quant import CARRIER_RANGE, QuantParams
 from edgeq.targets.emulator.elementwise import Range
-from edgeq.targets.emulator.numerics import Landing
+from edgeq.targets.emulator.numerics import OutputRange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +158,7 @@ def levels_of(tensor: FileTensor) -> NDArray[Any]:
     return np.asarray(tensor.data.astype(np.int64) - zero, np.float32)  # numpy makes numbers of arrays without dimensions
 
 
-def landing_of(op: TfliteOp) -> Landing:
+def output_range_of(op: TfliteOp) -> OutputRange:
     """The bounds of the result's levels, those of a fused activation included."""
     params = op.output_grid
     zero = int(params.zero_point)
@@ -167,7 +167,7 @@ def landing_of(op: TfliteOp) -> Landing:
         raise op.refused(f"its fused activation is number {activation}")
     bounds = [None if bound is None else _rounded(np.float32(bound) / np.float32(params.scale)) for bound in _ACTIVATIONS[activation]]
     low, high = params.qmin - zero, params.qmax - zero
-    return Landing(0, low if bounds[0] is None else max(low, bounds[0]), high if bounds[1] is None else min(high, bounds[1]))
+    return OutputRange(0, low if bounds[0] is None else max(low, bounds[0]), high if bounds[1] is None else min(high, bounds[1]))
 
 
 def _rounded(real: np.float32) -> int:

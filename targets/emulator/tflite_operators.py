@@ -13,7 +13,7 @@ from edgeq.targets.emulator import moves, tflite_elementwise
 from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window
 from edgeq.targets.emulator.numerics import Factors, step_of
 from edgeq.targets.emulator.sums import Accumulator, Operands, largest_sum
-from edgeq.targets.emulator.tflite_op import Lowered, landing_of, levels_of
+from edgeq.targets.emulator.tflite_op import Lowered, levels_of, output_range_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ def _weighted(
     wide = given is not None and given.kind == "INT64"
     if wide and rounding == "single-half-away" and accumulator.largest >= _WIDEST_ONCE:
         raise op.refused("its sums need more than 32 bits")
-    finish = Finish(Factors.fixed(multipliers), landing_of(op), "wide" if wide and rounding != "single-half-away" else rounding)
+    finish = Finish(Factors.fixed(multipliers), output_range_of(op), "wide" if wide and rounding != "single-half-away" else rounding)
     return weights.to(accumulator.dtype), None if start is None else start.to(accumulator.dtype), accumulator, finish
 
 
@@ -112,7 +112,7 @@ def _product(op: TfliteOp) -> Lowered:
     largest = taps * op.range(0).largest * op.range(1).largest
     accumulator = Accumulator.of(op.name, op.profile, largest)
     (factor,) = convolution_multipliers(step_of(op.grid(0)), np.atleast_1d(op.grid(1).scale), step_of(op.output_grid))
-    finish = Finish(Factors.fixed([factor]), landing_of(op), "wide" if op.is_wide() else op.profile.rounding)
+    finish = Finish(Factors.fixed([factor]), output_range_of(op), "wide" if op.is_wide() else op.profile.rounding)
     return Lowered((0, 1), Product(transposed, accumulator, finish, shape), "dot", math.prod(shape) * taps)
 
 
@@ -125,15 +125,15 @@ def _bits(levels: NDArray[Any]) -> int:
 
 
 def _pool(op: TfliteOp) -> Lowered:
-    options, landing, params = op.file.options, landing_of(op), op.grid(0)
+    options, output_range, params = op.file.options, output_range_of(op), op.grid(0)
     kernel = (int(options.filterHeight), int(options.filterWidth))
     _, height, width, _ = op.operand(0).shape
     window, shape = _window(op, (height, width), kernel, (1, 1)), op.file.output.shape
     if op.file.name == "MAX_POOL_2D":
-        move = moves.max_pool(kernel, window, shape, channels_last=True, low=landing.low, high=landing.high)
+        move = moves.max_pool(kernel, window, shape, channels_last=True, low=output_range.low, high=output_range.high)
     else:
         zero = int(params.zero_point)
-        move = moves.average_pool(kernel, window, shape, channels_last=True, zero_point=zero, low=landing.low, high=landing.high)
+        move = moves.average_pool(kernel, window, shape, channels_last=True, zero_point=zero, low=output_range.low, high=output_range.high)
     return Lowered((0,), move, "pool")
 
 
@@ -146,7 +146,7 @@ def _mean(op: TfliteOp) -> Lowered:
     axes = _axes(op, 1)
     count = math.prod(op.operand(0).shape[axis] for axis in axes)
     factor = mean_multiplier(step_of(op.grid(0)), step_of(op.output_grid), count)
-    finish = Finish(Factors.fixed([factor]), landing_of(op), op.profile.rounding)
+    finish = Finish(Factors.fixed([factor]), output_range_of(op), op.profile.rounding)
     return Lowered((0,), moves.mean(axes, op.file.output.shape, finish), "pool")
 
 
@@ -236,12 +236,12 @@ def _nearest_of(options: Any, before: int, after: int) -> NDArray[np.int64]:
 def _bilinear(op: TfliteOp) -> Lowered:
     before, after, options = op.operand(0).shape, op.file.output.shape, op.file.options
     rows, columns = (torch.from_numpy(_weights_of(options, before[axis], after[axis])) for axis in (1, 2))
-    zero, landing = int(op.grid(0).zero_point), landing_of(op)
+    zero, output_range = int(op.grid(0).zero_point), output_range_of(op)
 
     def interpolated(x: Tensor) -> Tensor:
         sums = torch.einsum("yh,bnhwc,xw->bnyxc", rows, x.to(torch.float64) + zero, columns)
         rounded = torch.trunc((sums + torch.where(sums > 0, 2.0**19, -(2.0**19))) / 2.0**20)
-        return (rounded - zero).clamp_(landing.low, landing.high).to(torch.float32)
+        return (rounded - zero).clamp_(output_range.low, output_range.high).to(torch.float32)
 
     return Lowered((0,), moves.Move(interpolated), "pool", math.prod(after) * 4)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgeq.errors import TargetError
 from edgeq.multipliers import quantize_multiplier
-from edgeq.targets.emulator.numerics import Factors, Landing, Rounding
+from edgeq.targets.emulator.numerics import Factors, OutputRange, Rounding
 from edgeq.targets.emulator.requantize import (
     held_error,
     high_product,
@@ -252,12 +252,12 @@ def test_one_factor_a_channel_is_each_channel_by_itself(rounding: Rounding) -> N
     random = np.random.default_rng(2)
     real = np.exp2(random.uniform(-12, 1, 5))
     values = torch.from_numpy(random.integers(-(2**18), 2**18, (3, 5, 4, 4)))
-    landing = Landing(-3, -128, 127)
-    together = requantize(values, Factors.of(real), landing, rounding, axis=1)
+    output_range = OutputRange(-3, -128, 127)
+    together = requantize(values, Factors.of(real), output_range, rounding, axis=1)
     for channel in range(5):
-        alone = requantize(values[:, channel], Factors.of(float(real[channel])), landing, rounding)
+        alone = requantize(values[:, channel], Factors.of(float(real[channel])), output_range, rounding)
         assert torch.equal(together[:, channel], alone)
-    leading = requantize(values.movedim(1, 0), Factors.of(real), landing, rounding, axis=0)
+    leading = requantize(values.movedim(1, 0), Factors.of(real), output_range, rounding, axis=0)
     assert torch.equal(leading.movedim(0, 1), together)
 
 
@@ -265,13 +265,13 @@ def test_one_factor_a_channel_is_each_channel_by_itself(rounding: Rounding) -> N
 def test_slices_change_nothing_and_the_input_stays(rounding: Rounding) -> None:
     values = torch.randint(-(2**20), 2**20, (37, 3, 50, 50), generator=torch.Generator().manual_seed(0))
     before = values.clone()
-    factors, landing = Factors.of(np.array([1e-4, 0.3e-4, 0.7])), Landing(2, -100, 90)
-    got = requantize(values, factors, landing, rounding, axis=1)
+    factors, output_range = Factors.of(np.array([1e-4, 0.3e-4, 0.7])), OutputRange(2, -100, 90)
+    got = requantize(values, factors, output_range, rounding, axis=1)
     assert torch.equal(values, before)
     assert got.dtype == torch.float32
-    whole = rescale(values, factors, rounding, axis=1) + landing.zero_point
+    whole = rescale(values, factors, rounding, axis=1) + output_range.zero_point
     assert torch.equal(got.to(torch.int64), whole.clamp(-100, 90).to(torch.int64))
-    counted, clipped = requantize_and_count(values, factors, landing, rounding, axis=1)
+    counted, clipped = requantize_and_count(values, factors, output_range, rounding, axis=1)
     assert torch.equal(counted, got)
     assert clipped == int(((whole < -100) | (whole > 90)).sum()) > 0
 
@@ -280,13 +280,13 @@ def test_slices_change_nothing_and_the_input_stays(rounding: Rounding) -> None:
 @pytest.mark.parametrize("rounding", get_args(Rounding))
 def test_the_type_of_the_sums_does_not_matter(dtype: torch.dtype, rounding: Rounding) -> None:
     values = torch.arange(-5000, 5000).to(dtype)
-    expected = requantize(torch.arange(-5000, 5000), Factors.of(0.0137), Landing(0, -128, 127), rounding)
-    assert torch.equal(requantize(values, Factors.of(0.0137), Landing(0, -128, 127), rounding), expected)
+    expected = requantize(torch.arange(-5000, 5000), Factors.of(0.0137), OutputRange(0, -128, 127), rounding)
+    assert torch.equal(requantize(values, Factors.of(0.0137), OutputRange(0, -128, 127), rounding), expected)
 
 
 def test_an_empty_batch_and_a_single_number_are_tensors_too() -> None:
-    assert requantize(torch.zeros((0, 4)), Factors.of(0.5), Landing(0, -8, 7), "double").shape == (0, 4)
-    assert float(requantize(torch.tensor(9), Factors.of(0.5), Landing(1, -8, 7), "single")) == 6.0
+    assert requantize(torch.zeros((0, 4)), Factors.of(0.5), OutputRange(0, -8, 7), "double").shape == (0, 4)
+    assert float(requantize(torch.tensor(9), Factors.of(0.5), OutputRange(1, -8, 7), "single")) == 6.0
 
 
 def test_a_held_factor_is_as_near_as_its_bits_allow() -> None:
@@ -298,9 +298,9 @@ def test_a_held_factor_is_as_near_as_its_bits_allow() -> None:
 
 def test_what_a_relu_takes_away_was_not_clipped() -> None:
     values = torch.tensor([-50.0, -3.0, 5.0, 300.0])
-    assert requantize_and_count(values, Factors.of(1.0), Landing(0, 0, 255), "half-even")[1] == 1
-    assert requantize_and_count(values, Factors.of(1.0), Landing(0, -10, 255), "half-even")[1] == 2
-    assert requantize_and_count(values, Factors.of(1.0), Landing(-128, -128, 127), "half-even")[1] == 1
+    assert requantize_and_count(values, Factors.of(1.0), OutputRange(0, 0, 255), "half-even")[1] == 1
+    assert requantize_and_count(values, Factors.of(1.0), OutputRange(0, -10, 255), "half-even")[1] == 2
+    assert requantize_and_count(values, Factors.of(1.0), OutputRange(-128, -128, 127), "half-even")[1] == 1
 
 
 @given(
@@ -329,4 +329,4 @@ def test_weights_of_nothing_but_zeros_have_a_scale() -> None:
 
 def test_an_unknown_rounding_is_refused() -> None:
     with pytest.raises(TargetError, match="no rounding 'upwards'"):
-        requantize(torch.zeros(2), Factors.of(0.5), Landing(0, 0, 1), "upwards")  # type: ignore[arg-type]
+        requantize(torch.zeros(2), Factors.of(0.5), OutputRange(0, 0, 1), "upwards")  # type: ignore[arg-type]
