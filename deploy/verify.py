@@ -225,7 +225,7 @@ class _Pieces:
         """The file's integers as the model would hold them: in its carrier and its order of axes, by the model's names."""
         for name, tensor in self.graph.tensors().items():
             place = self.stored.get(name)
-            if place is not None and not tensor.real:
+            if place is not None and not tensor.is_float:
                 order = self.shown.get(place.stored) or (_NHWC if len(place.axes) == len(_NHWC) else tuple(range(len(place.axes))))
                 yield name, _as_in_model(tensor, place, seen.get(place.stored), order)
 

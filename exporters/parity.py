@@ -53,7 +53,7 @@ class Numbers:
 def numbers_of(graph: QdqGraph) -> list[Numbers]:
     """Every number of a QDQ model. A Transpose has none of its own: what it writes are its input's."""
     transposed = {op.output.name for op in graph.ops if op.op_type == "Transpose"}
-    found = [_activation(tensor) for name, tensor in graph.tensors().items() if name not in transposed and not tensor.real]
+    found = [_activation(tensor) for name, tensor in graph.tensors().items() if name not in transposed and not tensor.is_float]
     return found + [numbers for op in graph.ops for numbers in _constants(op)]
 
 

@@ -62,7 +62,7 @@ class _Rewriting:
         axis = _output_axis(op)
         if axis is not None:
             return (self._weighted(op, axis),)
-        if op.op_type in _BINARY and not op.output.real:
+        if op.op_type in _BINARY and not op.output.is_float:
             return (replace(op, inputs=tuple(self._operand(operand) for operand in op.inputs)),)
         if op.op_type == "AveragePool" and self.approximate:
             return self._pooling(op)
@@ -72,7 +72,7 @@ class _Rewriting:
         source, weights, bias = (*op.inputs, None)[:3]
         if not isinstance(source, QdqTensor) or not isinstance(weights, QdqConstant) or not source.per_tensor:
             return op
-        if source.real or op.output.real:
+        if source.is_float or op.output.is_float:
             return op
         if self.approximate and _is_refused(op, weights, axis):
             weights = self._weights(weights, axis, per_channel=op.op_type.startswith("Conv"))
@@ -159,7 +159,7 @@ class _Rewriting:
     def _pooling(self, op: QdqOp) -> tuple[QdqOp, ...]:
         """A pooling on its input's grid, and a change of grid behind it: two roundings in place of one."""
         source = op.inputs[0]
-        if not isinstance(source, QdqTensor) or source.real or op.output.real or same_grid(source.params, op.output.params):
+        if not isinstance(source, QdqTensor) or source.is_float or op.output.is_float or same_grid(source.params, op.output.params):
             return (op,)
         if op.attributes.get("kernel_shape") == source.shape[2:] and not any(np.atleast_1d(op.attributes.get("pads", 0))):
             return (op,)  # a mean, which may change the grid

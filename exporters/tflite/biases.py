@@ -101,7 +101,7 @@ def _check_accumulator(
     rows = levels.reshape(levels.shape[0], -1)
     magnitudes = [int(np.abs(row.astype(np.int16)).sum(dtype=np.int64)) for row in rows]  # row by row: a copy of all would be large
     sums = np.array(magnitudes, np.int64) * largest + np.abs(bias.astype(np.int64))
-    shift = 0 if wide or op.output.real else np.maximum(np.frexp(product / float(op.output.scale))[1], 0)
+    shift = 0 if wide or op.output.is_float else np.maximum(np.frexp(product / float(op.output.scale))[1], 0)
     if np.any(sums * 2.0**shift > most):
         raise refused(
             op,

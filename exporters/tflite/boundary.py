@@ -42,7 +42,7 @@ def add_input(context: LoweringContext, tensor: QdqTensor, inner_layout: Layout,
     With nchw it stands in the order of ONNX, and one TRANSPOSE of the integers brings it to ``inner_layout``.
     """
     layout = onnx_order(len(tensor.shape)) if io_layout == "nchw" else inner_layout
-    if tensor.real:
+    if tensor.is_float:
         outer = context.tensor(tensor, layout)
         context.place(tensor, outer, layout)
         context.place(tensor, context.read(tensor, inner_layout), inner_layout)
@@ -67,7 +67,7 @@ def add_output(context: LoweringContext, output: QdqOutput, io_type: IoType, lay
     index = context.read(tensor, layout)
     if output.head:
         return add_head(context, output, index, layout)
-    if tensor.real:
+    if tensor.is_float:
         return index
     if io_type == "int8":
         return index

@@ -72,7 +72,7 @@ def choose_carriers(graph: QdqGraph) -> dict[str, Carrier]:
     """
     tensors = graph.tensors()
     for tensor in tensors.values():
-        if not tensor.real:
+        if not tensor.is_float:
             _check(tensor)
     group = _groups(graph)
     top: dict[str, int] = {}

@@ -54,7 +54,7 @@ def _check_shift(op: QdqOp) -> None:
         ArtefactError: it does, because the output's grid is very much finer than the input's.
     """
     error = float(op.attributes.get(SHIFT_ERROR, 0.0))  # type: ignore[arg-type]
-    if not op.output.real and error > float(op.output.scale) / 2:
+    if not op.output.is_float and error > float(op.output.scale) / 2:
         raise refused(
             op,
             f"its output's scale is too small for its input's: {SHIFT_TOO_COARSE}",

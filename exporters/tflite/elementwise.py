@@ -80,7 +80,7 @@ def _check_sum(op: QdqOp) -> None:
         ArtefactError: it has not.
     """
     operands = [o for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
-    in_float = op.output.real or any(isinstance(o, QdqTensor) and o.real for o in operands)
+    in_float = op.output.is_float or any(isinstance(o, QdqTensor) and o.is_float for o in operands)
     if in_float or len(operands) < 2:
         return
     if op.output.params.dtype in ("int16", "uint16"):

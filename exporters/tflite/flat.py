@@ -31,7 +31,7 @@ def with_lines(lower: Callable[[QdqOp, LoweringContext], None]) -> Callable[[Qdq
         image = _image(source)
         context.alias(image, source)
         context.place(image, _reshaped(context, source, image), NHWC)
-        result = replace(_image(op.output), real=op.output.real or context.is_float)
+        result = replace(_image(op.output), is_float=op.output.is_float or context.is_float)
         context.alias(result, op.output)
         inputs = (image, *(_filters(operand) for operand in op.inputs[1:]))
         lower(replace(op, inputs=inputs, output=result, attributes=_attributes(op)), context)

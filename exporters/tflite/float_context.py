@@ -94,7 +94,7 @@ class FallbackContext(FloatContext):
         return super().layout(tensor) if self.find(tensor) is not None else self._outer.layout(tensor)
 
     def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
-        return super().tensor(tensor, layout, suffix if tensor.real else f"~real{suffix}", shape)
+        return super().tensor(tensor, layout, suffix if tensor.is_float else f"~real{suffix}", shape)
 
     def read(self, tensor: QdqTensor, layout: Layout) -> int:
         if self.find(tensor) is not None:
@@ -112,7 +112,7 @@ class FallbackContext(FloatContext):
     def writing(self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False) -> Iterator[tuple[int, int]]:
         index = self.tensor(op.output, layout)
         yield index, NO_ACTIVATION
-        if op.output.real:
+        if op.output.is_float:
             self.place(op.output, index, layout)
         else:
             self.quantize(op.output, index, layout)

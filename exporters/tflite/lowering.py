@@ -62,7 +62,7 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     builder = Builder(graph.dynamic_batch and not fixes_batch(graph))
     context = LoweringContext(builder, choose_carriers(graph), channels, options.weight_storage == "int4")
     islands = FallbackContext(context)
-    home = {tensor.name: islands if tensor.real else context for tensor in graph.tensors().values()}
+    home = {tensor.name: islands if tensor.is_float else context for tensor in graph.tensors().values()}
     inputs = [
         add_input(home[tensor.name], tensor, end_layout(tensor, channels), options.io_type, options.io_layout) for tensor in graph.inputs
     ]
@@ -112,7 +112,7 @@ def lower_all(graph: QdqGraph, context: LoweringContext, islands: FallbackContex
 
 def is_island(op: QdqOp) -> bool:
     """Whether an operator reads or computes numbers that are on no grid."""
-    return op.output.real or any(isinstance(operand, QdqTensor) and operand.real for operand in op.inputs)
+    return op.output.is_float or any(isinstance(operand, QdqTensor) and operand.is_float for operand in op.inputs)
 
 
 def _attempt(op: QdqOp, context: LoweringContext) -> ArtefactError | None:

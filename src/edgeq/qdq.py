@@ -57,7 +57,7 @@ class QdqTensor:
     low: int
     high: int
     graph_input: str = ""
-    real: bool = False
+    is_float: bool = False
 
     @property
     def is_input(self) -> bool:
@@ -208,7 +208,12 @@ def reach(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams)
     """
     low, high = params.qmin, params.qmax
     tensors = [operand for operand in inputs if isinstance(operand, QdqTensor)]
-    if not tensors or any(tensor.real for tensor in tensors) or op_type not in MOVES | AVERAGES | {"Requantize"} or params.axis is not None:
+    if (
+        not tensors
+        or any(tensor.is_float for tensor in tensors)
+        or op_type not in MOVES | AVERAGES | {"Requantize"}
+        or params.axis is not None
+    ):
         return low, high
     if all(same_grid(tensor.params, params) for tensor in tensors):
         return max(low, min(t.low for t in tensors)), min(high, max(t.high for t in tensors))
@@ -222,7 +227,7 @@ def read_qdq(model: ir.Model, *, islands: bool = False) -> QdqGraph:
 
     Args:
         model: the model.
-        islands: whether results without a quantiser become tensors in float (``QdqTensor.real``) rather than an error.
+        islands: whether results without a quantiser become tensors in float (``QdqTensor.is_float``) rather than an error.
 
     Raises:
         ArtefactError: parts of the graph stay in float, all of which it names; or it is not valid ONNX, has a cycle or unknown shapes.

@@ -68,7 +68,7 @@ def check_numbers(deferred: DeferredOp) -> None:
     ):
         return
     source = operand.tensor
-    values = None if source.real else _unclipped(deferred, source)
+    values = None if source.is_float else _unclipped(deferred, source)
     if values is None:
         return
     integers = integers_of(source)
@@ -96,7 +96,7 @@ def _source(operand: SymbolicValue | None) -> QdqTensor | None:
         isinstance(operand, Dequantized)
         and operand.tensor.per_tensor
         and operand.tensor.params.dtype in _NARROW
-        and not operand.tensor.real
+        and not operand.tensor.is_float
     ):
         return operand.tensor
     return None

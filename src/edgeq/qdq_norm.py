@@ -44,7 +44,7 @@ def normalized(node: ir.Node, operands: tuple[SymbolicValue | None, ...], epsilo
     numbers = _numbers(node, operands)
     gain, shift = _line(numbers, epsilon)
     source, line = operands[0], {NORMALIZATION: _line_in_float(numbers, epsilon)}
-    if isinstance(source, Dequantized) and not source.tensor.real and len(source.tensor.shape) in (3, 4):
+    if isinstance(source, Dequantized) and not source.tensor.is_float and len(source.tensor.shape) in (3, 4):
         alone = _alone(node, source.tensor, gain, shift)
         return replace(alone, attributes={**alone.attributes, **line})
     if isinstance(source, DeferredOp) and _folds(source):

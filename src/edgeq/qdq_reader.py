@@ -255,7 +255,7 @@ class Reader:
     def _rectified(self, deferred: DeferredOp) -> Dequantized:
         source = deferred.operands[0] if deferred.operands else None
         rectifies = deferred.op_type == "Requantize" and deferred.activation == "relu"
-        if not rectifies or not isinstance(source, Dequantized) or not source.tensor.per_tensor or source.tensor.real:
+        if not rectifies or not isinstance(source, Dequantized) or not source.tensor.per_tensor or source.tensor.is_float:
             return self._island(deferred)
         params = source.tensor.params
         grid = QuantizedRange(params, max(params.qmin, source.tensor.zero_point), params.qmax)
@@ -287,7 +287,7 @@ class Reader:
         if op_type == "Requantize" and not isinstance(operands[0], QdqConstant):
             op_type = "Identity"  # the clip after it is the whole of it
         _check_samples(deferred.node, operands, attributes)
-        tensor = QdqTensor(self._unique(name), self._shapes.of(deferred.value), _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, real=True)
+        tensor = QdqTensor(self._unique(name), self._shapes.of(deferred.value), _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, is_float=True)
         self._ops.append(QdqOp(op_type, title(deferred.node), operands, tensor, attributes, source=source_line(deferred.node)))
         return tensor
 
@@ -298,7 +298,7 @@ class Reader:
             )
             name = self._unique(value.name or "input")
             shape = self._shapes.of(value)
-            self._inputs[value] = QdqTensor(name, shape, _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, value.name or "", real=True)
+            self._inputs[value] = QdqTensor(name, shape, _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax, value.name or "", is_float=True)
         return Dequantized(self._inputs[value])
 
     # ---- movement -------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ class Reader:
     ) -> Quantized | Dequantized | None:
         """Data movement on tensors of one grid needs no quantiser of its own; None where the grids differ."""
         tensors = [o.tensor for o in data if isinstance(o, (Quantized, Dequantized))]
-        if len(tensors) < len(data) or any(t.real or not same_grid(t.params, tensors[0].params) for t in tensors):
+        if len(tensors) < len(data) or any(t.is_float or not same_grid(t.params, tensors[0].params) for t in tensors):
             return None
         stored = isinstance(data[0], Quantized)
         _check_padding(node, attributes, tensors[0].zero_point if stored else 0)
@@ -384,7 +384,7 @@ class Reader:
         return self._emit(deferred.op_type, deferred.node, tuple(operands), deferred.attributes, grid, name, shape, deferred.activation)
 
     def _requantized(self, node: ir.Node, source: QdqTensor, grid: QuantizedRange, name: str) -> QdqTensor:
-        if not source.real and same_grid(source.params, grid.params) and grid.low <= source.low and source.high <= grid.high:
+        if not source.is_float and same_grid(source.params, grid.params) and grid.low <= source.low and source.high <= grid.high:
             return source
         return self._emit("Requantize", node, (source,), {}, grid, name, source.shape)
 
@@ -439,7 +439,7 @@ class Reader:
     def _head(self, deferred: DeferredOp, name: str) -> QdqOutput | None:
         """A softmax or an argmax at the end, which is no island: its result leaves the graph."""
         source = deferred.operands[0] if deferred.operands else None
-        if not isinstance(source, Dequantized) or source.tensor.real or deferred.activation:
+        if not isinstance(source, Dequantized) or source.tensor.is_float or deferred.activation:
             return None
         _check_samples(deferred.node, (source.tensor,), deferred.attributes)
         if deferred.op_type in _HEADS:

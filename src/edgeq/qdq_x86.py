@@ -100,7 +100,7 @@ def _why_float(op: QdqOp, node: ir.Node | None, held: Mapping[str, str]) -> str:
         return f"ONNX Runtime has no integer kernel for {op.op_type}"
     types = [_type_of(operand, held) for operand in op.inputs if operand is not None]
     read, result = types[:1] if op.op_type in _LIKE_INPUT else types, held[op.output.name]
-    if op.output.real:
+    if op.output.is_float:
         if op.op_type not in _GIVE_FLOATS:
             return "its result has no quantiser"
         result = types[0]
@@ -123,7 +123,7 @@ def _interpolates_integers(op: QdqOp, held: Mapping[str, str]) -> bool:
 def _type_of(operand: Operand, held: Mapping[str, str]) -> str:
     if isinstance(operand, QdqConstant):
         return "float32" if operand.params is None else operand.params.dtype
-    return "float32" if operand.real else held[operand.name]
+    return "float32" if operand.is_float else held[operand.name]
 
 
 def _clipped(node: ir.Node | None) -> str:

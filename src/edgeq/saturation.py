@@ -165,7 +165,7 @@ def in_kernel_order(weights: NDArray[Any], order: Order = "either") -> NDArray[A
 
 
 def _in_bytes(tensor: QdqTensor) -> bool:
-    return not tensor.real and tensor.per_tensor and tensor.params.dtype in _BYTES
+    return not tensor.is_float and tensor.per_tensor and tensor.params.dtype in _BYTES
 
 
 def _unsigned(tensor: QdqTensor) -> tuple[int, int]:

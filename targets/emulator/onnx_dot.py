@@ -14,11 +14,11 @@ from edgeq.qdq import QdqConstant
 from edgeq.qdq_norm import NORMALIZATION, UNFOLDED_BIAS, UNFOLDED_SCALE
 from edgeq.targets.emulator import ort_kernels
 from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window
+from edgeq.targets.emulator.float_matmul import RealConvolution, RealFinish, RealProduct, RealSpread
 from edgeq.targets.emulator.float_order import Nested, order_of
+from edgeq.targets.emulator.float_pooling import total
 from edgeq.targets.emulator.numerics import Factors
 from edgeq.targets.emulator.onnx_op import levels_of
-from edgeq.targets.emulator.real_dot import RealConvolution, RealFinish, RealProduct, RealSpread
-from edgeq.targets.emulator.real_pools import total
 from edgeq.targets.emulator.requantize import to_one_scale
 from edgeq.targets.emulator.sums import Accumulator, Operands, largest_sum
 

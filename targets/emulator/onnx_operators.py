@@ -14,7 +14,7 @@ from edgeq.pointwise import UNARY, evaluate
 from edgeq.qdq import MOVES, QdqConstant, QdqTensor
 from edgeq.qdq_picks import picks_of
 from edgeq.quant import CARRIER_RANGE
-from edgeq.targets.emulator import formulas, moves, onnx_dot, ort_kernels, real_pools
+from edgeq.targets.emulator import float_pooling, formulas, moves, onnx_dot, ort_kernels
 from edgeq.targets.emulator.dot import Finish
 from edgeq.targets.emulator.elementwise import elementwise
 from edgeq.targets.emulator.moves import Move
@@ -40,7 +40,7 @@ def kernel_of(op: OnnxOp) -> Built:
         TargetError: the machine has no arithmetic for it.
     """
     kind = op.view.op_type
-    if op.view.output.real or any(isinstance(o, QdqTensor) and o.real for o in op.view.inputs):
+    if op.view.output.is_float or any(isinstance(o, QdqTensor) and o.is_float for o in op.view.inputs):
         raise op.refused("it is in float")
     if kind in UNARY or kind == "Lookup":
         return (0,), _function(op), "table"
@@ -191,7 +191,7 @@ def _average_pool(op: OnnxOp) -> Built:
     if counted and window != onnx_dot.window_of(op, op.numbers("kernel_shape")):
         raise op.refused("it counts its padding, and rounds its size up")
     if op.is_real or op.on_ort:
-        average = ort_kernels.average_pool if op.on_ort else real_pools.average_pool
+        average = ort_kernels.average_pool if op.on_ort else float_pooling.average_pool
         pooled: Kernel = average(kernel, window, op, counted=counted)
         return (0,), onnx_dot.on_lines(op, pooled), "pool"
     if kernel == op.shape(0)[2:] and not any(window.padding):
@@ -213,7 +213,7 @@ def _mean(op: OnnxOp) -> Built:
         return (0,), moves.mean(axes, op.view.output.shape, finish), "pool"
     if not op.is_real:
         return _mean_over(op, axes)
-    return (0,), real_pools.mean(axes, op, pooled=whole), "pool"
+    return (0,), float_pooling.mean(axes, op, pooled=whole), "pool"
 
 
 def _mean_over(op: OnnxOp, axes: tuple[int, ...]) -> Built:
@@ -230,7 +230,7 @@ def _greatest(op: OnnxOp) -> Built:
 def _resize(op: OnnxOp) -> Built:
     if not op.is_real:
         raise op.refused("machines interpolate each in their own way")
-    return (0,), real_pools.bilinear(op), "pool"
+    return (0,), float_pooling.bilinear(op), "pool"
 
 
 # ---- data that only moves ---------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def _space_to_depth(op: OnnxOp) -> Built:
 
 
 def _nearest(op: OnnxOp) -> Built:
-    picks = [torch.from_numpy(real_pools.nearest_of(op, axis)) for axis in range(len(op.shape(0)))]
+    picks = [torch.from_numpy(float_pooling.nearest_of(op, axis)) for axis in range(len(op.shape(0)))]
 
     def picked(x: Tensor) -> Tensor:
         for axis, pick in enumerate(picks):

@@ -14,9 +14,9 @@ import torch
 
 from edgeq.qdq_softmax import overflows
 from edgeq.targets.emulator.dot import as_images
+from edgeq.targets.emulator.float_pooling import images_shape, sum_of, taps_of
 from edgeq.targets.emulator.moves import Move
 from edgeq.targets.emulator.numerics import Factors, step_of
-from edgeq.targets.emulator.real_pools import images_shape, sum_of, taps_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
