@@ -27,7 +27,7 @@ from edgeq.target import TARGETS, Counting
 
 if TYPE_CHECKING:
     from benchmarks.networks import Network
-    from edgeq.exporter import Carrier
+    from edgeq.exporter import ActivationDtype
 
 SAMPLES = 16
 BITS = ((8, 8), (4, 4))
@@ -61,10 +61,10 @@ def _measure(network: Network, weights: int, activations: int, folder: Path, *, 
     source = folder / f"{weights}w{activations}a.onnx"
     source.write_bytes(serialize(quantize_onnx(network.model, [network.calibration], weight_bits=weights, act_bits=activations)))
     step = float(read_qdq(read(source)).outputs[0].tensor.scale)
-    for carrier, formats in (("uint8", ["onnx", "tflite"]), ("int8", ["onnx"])):
-        options = ExportOptions(carrier=cast("Carrier", carrier))
-        for written in export(source, formats, folder, options, stem=f"{source.stem}-{carrier}"):
-            kind = f"ONNX {carrier}" if written.format == "onnx" else "TFLite"
+    for activation_dtype, formats in (("uint8", ["onnx", "tflite"]), ("int8", ["onnx"])):
+        options = ExportOptions(activation_dtype=cast("ActivationDtype", activation_dtype))
+        for written in export(source, formats, folder, options, stem=f"{source.stem}-{activation_dtype}"):
+            kind = f"ONNX {activation_dtype}" if written.format == "onnx" else "TFLite"
             for target, ours in PAIRS[written.format]:
                 cells = [
                     f"{network.name} {weights}W/{activations}A",

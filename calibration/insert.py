@@ -1,7 +1,7 @@
 """Writes grids and integers into a float graph: QuantizeLinear and DequantizeLinear pairs in the canonical form.
 
 A float tensor ``t`` is ``t_quantized`` as integers and ``t_dequantized`` after; where the range is narrower than its
-carrier an integer Clip stands between, and what goes into it is ``t_unclipped``. What is quantised on one edge only is
+storage dtype an integer Clip stands between, and what goes into it is ``t_unclipped``. What is quantised on one edge only is
 ``<t>_to_<reader>``. The tensors of one grid share its scale and zero point. Outputs of the graph keep their names. Where a
 tensor of the model has such a name already, a number is put behind it.
 """

@@ -54,7 +54,7 @@ class TargetRow:
     why_not: str = ""
     hint: str = ""
     formats: tuple[str, ...] = ()
-    carriers: tuple[str, ...] = ()
+    storage_dtypes: tuple[str, ...] = ()
     per_channel: bool = False
     intermediates: bool = False
     latency: str = ""
@@ -114,7 +114,7 @@ def _row(name: str) -> TargetRow:
         why_not=state.why_not,
         hint=state.hint,
         formats=tuple(sorted(can.formats)),
-        carriers=tuple(sorted(can.carriers)),
+        storage_dtypes=tuple(sorted(can.storage_dtypes)),
         per_channel=can.per_channel,
         intermediates=can.intermediates,
         latency=can.latency,

@@ -119,7 +119,7 @@ def _stored(one: Asked, dialect: Dialect) -> str:
         return "float32"
     if one.kind != "activations":
         return "int8"
-    return f"{dialect.carrier}, bounded by {_NARROW[dialect.narrow]}" if one.narrow else dialect.carrier
+    return f"{dialect.activation_dtype}, bounded by {_NARROW[dialect.narrow]}" if one.narrow else dialect.activation_dtype
 
 
 def _ops(one: Asked, plan: Plan) -> list[PlannedOp]:

@@ -1,7 +1,7 @@
 """Does a target compute at all, and the right integers? A tiny network of known answers, in each format that it opens.
 
 The network is made so that its answers are the same integers on every runtime, however it rounds: all scales are powers of
-two, and each convolution's sums land on the next grid without a fraction. What lies beyond the carrier has to saturate.
+two, and each convolution's sums land on the next grid without a fraction. What lies beyond the storage dtype has to saturate.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _checkpoint(folder: Path) -> Path:
 
 
 def _weights() -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int8], NDArray[np.int32]]:
-    """Sparse, so that most sums fit the carrier and some do not."""
+    """Sparse, so that most sums fit the storage dtype and some do not."""
     random = np.random.default_rng(1)
     first = random.integers(-1, 2, (_INNER, _SHAPE[0], 3, 3)) * (random.random((_INNER, _SHAPE[0], 3, 3)) < 0.2)
     second = random.integers(-1, 2, (_CLASSES, _INNER, 8, 8)) * (random.random((_CLASSES, _INNER, 8, 8)) < 0.02)

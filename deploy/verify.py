@@ -222,7 +222,7 @@ class _Pieces:
             self.meters[name].update(found[name].astype(np.int64) - np.asarray(expected, np.int64))
 
     def _integers(self, seen: Mapping[str, QuantizedTensor | NDArray[np.float32]]) -> Iterator[tuple[str, Integers]]:
-        """The file's integers as the model would hold them: in its carrier and its order of axes, by the model's names."""
+        """The file's integers as the model would hold them: in its storage dtype and its order of axes, by the model's names."""
         for name, tensor in self.graph.tensors().items():
             place = self.stored.get(name)
             if place is not None and not tensor.is_float:

@@ -26,7 +26,7 @@ class GraphWriter:
     """Collects nodes and initialisers, then becomes a model.
 
     Naming, which every reader of canonical models may rely on: a float tensor ``t`` put onto a grid is ``t_quantized``
-    as integers and ``t_dequantized`` after; where the range is narrower than its carrier, the integers before the
+    as integers and ``t_dequantized`` after; where the range is narrower than its storage dtype, the integers before the
     Clip are ``t_unclipped``. Constants are ``<layer>.weight_quantized``, ``…_scale``, ``…_zero_point``. A name that is taken
     already gets a number.
     """
@@ -90,18 +90,22 @@ class GraphWriter:
             shape: its shape without the batch.
             in_range: the values lie on this grid already, so that no Clip is needed.
         """
-        carrier = ir.DataType[params.dtype.upper()]
+        storage_dtype = ir.DataType[params.dtype.upper()]
         scale, zero_point = self._grid(grid, params)
         narrow = params.narrow and not in_range
         integers = self.op(
-            "QuantizeLinear", [value, scale, zero_point], f"{name}_unclipped" if narrow else f"{name}_quantized", shape=shape, dtype=carrier
+            "QuantizeLinear",
+            [value, scale, zero_point],
+            f"{name}_unclipped" if narrow else f"{name}_quantized",
+            shape=shape,
+            dtype=storage_dtype,
         )
         if narrow:
             limits = [
                 self.constant(f"{grid}_{end}", np.array(limit, params.dtype))
                 for end, limit in (("qmin", params.qmin), ("qmax", params.qmax))
             ]
-            integers = self.op("Clip", [integers, *limits], f"{name}_quantized", shape=shape, dtype=carrier)
+            integers = self.op("Clip", [integers, *limits], f"{name}_quantized", shape=shape, dtype=storage_dtype)
         return self.op("DequantizeLinear", [integers, scale, zero_point], f"{name}_dequantized", shape=shape)
 
     def dequantized_constant(self, name: str, integers: NDArray[Any], params: QuantParams) -> ir.Value:

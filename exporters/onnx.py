@@ -41,7 +41,7 @@ class OnnxExporter:
         return ".onnx"
 
     def export(self, model: ir.Model, options: ExportOptions) -> Exported:
-        """Write a QDQ model in the dialect, else the carrier, that ``options`` ask for, and prove that no number changed.
+        """Write a QDQ model in the dialect, else the storage dtype, that ``options`` ask for, and prove that no number changed.
 
         Raises:
             ArtefactError: the dialect has no exact form for something in the model, names it; its opset has no int4; or a Softmax
@@ -49,7 +49,7 @@ class OnnxExporter:
         """
         plain = with_zero_points(model)
         widen_two_bits(plain)
-        spelled, saturating = in_dialect(plain, options.dialect or Dialect(carrier=options.carrier))
+        spelled, saturating = in_dialect(plain, options.dialect or Dialect(activation_dtype=options.activation_dtype))
         if options.weight_storage == "int4":
             store_int4(spelled)
         check_softmax(spelled)

@@ -1,7 +1,7 @@
 """The scale-parity report of an ONNX file: two spellings of one model, compared where both must mean the same.
 
 Each dequantised tensor keeps its name in every dialect. It is compared by its scale, bit for bit, and by the steps from zero
-that its integers can take, which are the same in every carrier and however a narrow range is bounded.
+that its integers can take, which are the same in every storage dtype and however a narrow range is bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import ParityReport
 from edgeq.exporters.ranges import maker_of, span
 from edgeq.qdq_nodes import constant_of, grid_of, title
-from edgeq.quant import CARRIER_RANGE
+from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -79,7 +79,7 @@ class _Comparison:
             self.scales, self.zero_points = self.scales + _array(node, 1).size, self.zero_points + _array(node, 2).size
             self._equal(f"{name}: numbers", _bits(grid_of(node).dequantize(integers)), _bits(found.constants.get(name)))
             return
-        shift = CARRIER_RANGE[grid_of(other).dtype][0] - CARRIER_RANGE[grid_of(node).dtype][0] if _in_bytes(node, other) else 0
+        shift = STORAGE_RANGE[grid_of(other).dtype][0] - STORAGE_RANGE[grid_of(node).dtype][0] if _in_bytes(node, other) else 0
         self._equal(f"{_stored(node)}: integers", integers + shift, _array(other, 0))
         self._grid(node, other)
         self._equal(f"{title(node)} zero point", _array(node, 2) + shift, _array(other, 2))

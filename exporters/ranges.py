@@ -1,4 +1,4 @@
-"""Which integers can stand behind a quantiser of an ONNX graph: its carrier, an integer Clip, and what it reads."""
+"""Which integers can stand behind a quantiser of an ONNX graph: its storage dtype, an integer Clip, and what it reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq_nodes import bounds_of, constant_of, grid_of
-from edgeq.quant import CARRIER_RANGE
+from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -32,7 +32,7 @@ class Range:
     clip: ir.Node | None
 
 
-def carrier_of(node: ir.Node) -> str:
+def storage_dtype_of(node: ir.Node) -> str:
     """The integer type of a quantiser or dequantiser; empty where its zero point is not constant."""
     zero_point = node.inputs[2] if len(node.inputs) > 2 else None
     return "" if zero_point is None or zero_point.const_value is None else zero_point.const_value.dtype.name.lower()
@@ -51,7 +51,7 @@ def zero_of(value: ir.Value | None) -> int:
 
 def range_of(quantizer: ir.Node) -> Range:
     """The integers that a QuantizeLinear and the Clip behind it leave."""
-    low, high = CARRIER_RANGE[carrier_of(quantizer)]
+    low, high = STORAGE_RANGE[storage_dtype_of(quantizer)]
     readers = [node for node, _ in quantizer.outputs[0].uses()]
     if len(readers) != 1 or readers[0].op_type != "Clip":
         return Range(low, high, None)
@@ -88,7 +88,7 @@ def maker_of(dequantizer: ir.Node) -> ir.Node | None:
 
 
 def span(quantizer: ir.Node) -> tuple[int, int]:
-    """The steps from zero, least and most, that a per-tensor quantiser can give, whatever bounds them and in any carrier."""
+    """The steps from zero, least and most, that a per-tensor quantiser can give, whatever bounds them and in any storage dtype."""
     used, zero = range_of(quantizer), zero_of(quantizer.inputs[2])
     low, high = used.low - zero, used.high - zero
     source = _viewed(quantizer)
@@ -152,8 +152,8 @@ def _grid_not_negative(dequantizer: ir.Node) -> bool:
         producer = producer.inputs[0].producer() if producer.inputs[0] is not None else None
     if producer is None or producer.op_type != "QuantizeLinear":
         return False
-    carrier, zero_point = carrier_of(producer), producer.inputs[2]
+    storage_dtype, zero_point = storage_dtype_of(producer), producer.inputs[2]
     if zero_point is None or zero_point.const_value is None:
         return False
-    on_least = int(zero_point.const_value.numpy()) == CARRIER_RANGE[carrier][0]
+    on_least = int(zero_point.const_value.numpy()) == STORAGE_RANGE[storage_dtype][0]
     return on_least or (producer.inputs[0] is not None and not_negative(producer.inputs[0]))

@@ -72,7 +72,7 @@ def _output(node: ir.Node) -> str:
         if quantizers and between.op_type == "Clip":
             return "a float Clip stands between it and its QuantizeLinear"
         if quantizers and not _saturates_at_zero(quantizers[0]):
-            return "its Relu stays apart: the QuantizeLinear behind it has a zero point above the carrier's least integer"
+            return "its Relu stays apart: the QuantizeLinear behind it has a zero point above the storage dtype's least integer"
         readers = quantizers
     if not readers or any(reader.op_type != "QuantizeLinear" for reader in readers) or node.outputs[0].is_graph_output():
         return "its output has no QuantizeLinear"

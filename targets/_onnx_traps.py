@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgeq.errors import ArtefactError
 from edgeq.plan import called
 from edgeq.qdq_nodes import bounds_of, constant_of, grid_of, title
-from edgeq.quant import CARRIER_RANGE
+from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -24,11 +24,11 @@ _BYTES = ("int8", "uint8")
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
-def foreign_carrier(graph: ir.Graph, carriers: Container[str]) -> str:
-    """The first activation that is held in an 8-bit type other than ``carriers``."""
+def foreign_storage_dtype(graph: ir.Graph, storage_dtypes: Container[str]) -> str:
+    """The first activation that is held in an 8-bit type other than ``storage_dtypes``."""
     for node in graph:
         grid = _activation_grid(node)
-        if grid is not None and grid.dtype in _BYTES and grid.dtype not in carriers:
+        if grid is not None and grid.dtype in _BYTES and grid.dtype not in storage_dtypes:
             return f"the activation {called(node.inputs[0].name if node.inputs[0] else '')} is held in {grid.dtype}"
     return ""
 
@@ -57,7 +57,7 @@ def integer_clip(graph: ir.Graph) -> str:
 
 
 def one_sided_clip(graph: ir.Graph) -> str:
-    """The first float Clip between two equal Q/DQ pairs of which one bound lies inside the carrier's range and one does not."""
+    """The first float Clip between two equal Q/DQ pairs of which one bound lies inside the storage dtype's range and one does not."""
     for node in graph:
         sides = list(_inner_sides(node)) if node.op_type == "Clip" else []
         if len(sides) == 1:
@@ -85,7 +85,7 @@ def _inner_sides(clip: ir.Node) -> Iterator[str]:
     if before is None or after is None or before.axis is not None or after.axis is not None or not _equal(before, after):
         return
     low, high = bounds_of(clip)
-    least, most = CARRIER_RANGE[after.dtype]
+    least, most = STORAGE_RANGE[after.dtype]
     zero, scale = int(after.zero_point), float(after.scale)
     if round(low / scale) + zero > least:
         yield "lower"

@@ -99,7 +99,7 @@ ort = Arm64Target(
     "arm64-ort",
     Capabilities(
         formats=frozenset({"onnx"}),
-        carriers=frozenset({"uint8", "int8"}),
+        storage_dtypes=frozenset({"uint8", "int8"}),
         per_channel=True,
         intermediates=False,
         latency="simulated",
@@ -116,7 +116,7 @@ tflite = Arm64Target(
     "arm64-tflite",
     Capabilities(
         formats=frozenset({"tflite"}),
-        carriers=frozenset({"int8"}),
+        storage_dtypes=frozenset({"int8"}),
         per_channel=True,
         intermediates=False,
         latency="simulated",

@@ -206,7 +206,7 @@ def _target(series: str, *sizes: str, default: str) -> EthosUTarget:
         f"ethos-{series}",
         Capabilities(
             formats=frozenset({"tflite"}),
-            carriers=frozenset({"int8", "int16"}),
+            storage_dtypes=frozenset({"int8", "int16"}),
             per_channel=True,
             intermediates=True,
             latency="estimated",

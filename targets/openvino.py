@@ -1,6 +1,6 @@
 """OpenVINO's CPU plug-in, in a worker.
 
-Two rules were found by running every operator on all zero points in both carriers (``tests/targets/test_openvino.py``
+Two rules were found by running every operator on all zero points in both storage dtypes (``tests/targets/test_openvino.py``
 shows them on the runtime). A concatenation of int8 activations that a convolution reads is taken for uint8 without a word,
 and other processors refuse int8 networks; uint8 is exact. And a Pad behind a zero point other than 0 changes that zero
 point for every tensor that shares its constant.
@@ -55,12 +55,12 @@ class OpenVinoTarget(WorkerTarget):
         import onnx_ir as ir
 
         from edgeq.targets._onnx_graph import in_qdq, load
-        from edgeq.targets._onnx_traps import foreign_carrier, shared_pad_grid
+        from edgeq.targets._onnx_traps import foreign_storage_dtype, shared_pad_grid
 
         require_format(artefact, self.capabilities)
         model = in_qdq(load(artefact))
         graph = ir.from_proto(model).graph
-        found = foreign_carrier(graph, self.capabilities.carriers) or shared_pad_grid(graph)
+        found = foreign_storage_dtype(graph, self.capabilities.storage_dtypes) or shared_pad_grid(graph)
         if found:
             raise TargetError(f"OpenVINO may compute {artefact.name} wrongly: {found}", hint=f"edgeq export {artefact} --for {self.name}")
         return model
@@ -70,7 +70,7 @@ cpu = OpenVinoTarget(
     name="openvino",
     capabilities=Capabilities(
         formats=frozenset({"onnx"}),
-        carriers=frozenset({"uint8"}),
+        storage_dtypes=frozenset({"uint8"}),
         per_channel=True,
         intermediates=False,
         latency="measured",

@@ -110,7 +110,7 @@ class OrtVnni(OrtTarget):
 cpu = OrtCpu(
     Capabilities(
         formats=frozenset({"onnx"}),
-        carriers=frozenset({"uint8", "int8"}),
+        storage_dtypes=frozenset({"uint8", "int8"}),
         per_channel=True,
         intermediates=True,
         latency="measured",
@@ -125,7 +125,7 @@ cpu = OrtCpu(
 cpu_reference = OrtTarget(
     Capabilities(
         formats=frozenset({"onnx"}),
-        carriers=frozenset(),
+        storage_dtypes=frozenset(),
         per_channel=True,
         intermediates=True,
         latency="measured",

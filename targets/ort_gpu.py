@@ -70,10 +70,10 @@ def _driver() -> bool:
     return any(path.exists() for path in DRIVERS)
 
 
-def _capabilities(summary: str, carriers: frozenset[str], dialect: Dialect) -> Capabilities:
+def _capabilities(summary: str, storage_dtypes: frozenset[str], dialect: Dialect) -> Capabilities:
     return Capabilities(
         formats=frozenset({"onnx"}),
-        carriers=carriers,
+        storage_dtypes=storage_dtypes,
         per_channel=True,
         intermediates=False,
         latency="measured",

@@ -20,7 +20,7 @@ import numpy as np
 from edgeq.dialect import TFLITE
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
-from edgeq.quant import CARRIER_RANGE, QuantParams
+from edgeq.quant import STORAGE_RANGE, QuantParams
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._boundary import WHOLE_NUMBERS
 from edgeq.targets._flatbuffer import axes_in, channels_last, check_model, is_ours
@@ -112,7 +112,7 @@ def _target(name: str, kernels: str, *, delegate: bool) -> TfliteTarget:
     return TfliteTarget(
         Capabilities(
             formats=frozenset({"tflite"}),
-            carriers=frozenset({"int8"}),
+            storage_dtypes=frozenset({"int8"}),
             per_channel=True,
             intermediates=not delegate,  # a delegate keeps what lies inside its partition to itself
             latency="measured",
@@ -252,7 +252,7 @@ def _spec(detail: Mapping[str, Any], artefact: Path, *, counts: bool = False) ->
 def _params(detail: Mapping[str, Any], axis: int | None = None) -> QuantParams | None:
     kind, grid = np.dtype(detail["dtype"]).name, detail["quantization_parameters"]
     scale = grid["scales"]
-    if len(scale) == 0 or kind not in CARRIER_RANGE:
+    if len(scale) == 0 or kind not in STORAGE_RANGE:
         return None
     if len(scale) == 1:
         return QuantParams.of(scale.reshape(()), int(grid["zero_points"][0]), kind)

@@ -44,7 +44,7 @@ def _target(name: str, what: str, kernels: str, module: str, requirements: tuple
         name,
         Capabilities(
             formats=frozenset({"tflite"}),
-            carriers=frozenset({"int8"}),
+            storage_dtypes=frozenset({"int8"}),
             per_channel=True,
             intermediates=kernels != "xnnpack",
             latency="measured",

@@ -73,7 +73,7 @@ tflm = TflmTarget(
     "tflm",
     Capabilities(
         formats=frozenset({"tflite"}),
-        carriers=frozenset({"int8", "int16"}),
+        storage_dtypes=frozenset({"int8", "int16"}),
         per_channel=True,
         intermediates=True,
         latency="simulated",

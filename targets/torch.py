@@ -58,7 +58,7 @@ def _target(summary: str, *, rounding: bool) -> TorchTarget:
     return TorchTarget(
         Capabilities(
             formats=frozenset({"checkpoint"}),
-            carriers=frozenset(),
+            storage_dtypes=frozenset(),
             per_channel=True,
             intermediates=True,
             latency="measured",

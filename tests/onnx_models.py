@@ -36,14 +36,14 @@ class GraphBuilder:
             self.constant(f"{name}_scale", np.array(scale, np.float32)),
             self.constant(f"{name}_zero", np.array(zero, dtype)),
         ]
-        carrier = f"{name}_quantized"
+        activation_dtype = f"{name}_quantized"
         if top is None:
-            self.node("QuantizeLinear", [name, *grid], carrier)
+            self.node("QuantizeLinear", [name, *grid], activation_dtype)
         else:
             self.node("QuantizeLinear", [name, *grid], f"{name}_unclipped")
             bounds = [self.constant(f"{name}_{end}", np.array(v, dtype)) for end, v in (("low", zero), ("high", top))]
-            self.node("Clip", [f"{name}_unclipped", *bounds], carrier)
-        return self.node("DequantizeLinear", [carrier, *grid], f"{name}_dequantized")
+            self.node("Clip", [f"{name}_unclipped", *bounds], activation_dtype)
+        return self.node("DequantizeLinear", [activation_dtype, *grid], f"{name}_dequantized")
 
     def convolution(self, source: str, name: str, channels: tuple[int, int], scale: float, *, relu: bool) -> str:
         """A 3 x 3 convolution with stored int8 weights and an int32 bias."""
@@ -72,19 +72,19 @@ class GraphBuilder:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
-def qdq_model(*, bits: int = 8, carrier: str = "uint8", batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
+def qdq_model(*, bits: int = 8, activation_dtype: str = "uint8", batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
     """Two convolutions, a residual Add, pooling and a fully connected layer; ``bits`` below 8 narrow the first activation."""
     graph = GraphBuilder(seed)
-    shift = 128 if carrier == "int8" else 0
-    x = graph.quantize("input", 0.03, 128 - shift, carrier)
+    shift = 128 if activation_dtype == "int8" else 0
+    x = graph.quantize("input", 0.03, 128 - shift, activation_dtype)
     graph.convolution(x, "first", (3, 8), 0.03, relu=True)
-    a = graph.quantize("first", 0.02, -shift, carrier, top=None if bits == 8 else 2**bits - 1 - shift)
+    a = graph.quantize("first", 0.02, -shift, activation_dtype, top=None if bits == 8 else 2**bits - 1 - shift)
     graph.convolution(a, "second", (8, 8), 0.02, relu=False)
-    b = graph.quantize("second", 0.05, 128 - shift, carrier)
+    b = graph.quantize("second", 0.05, 128 - shift, activation_dtype)
     graph.node("Add", [a, b], "sum")
-    s = graph.quantize("sum", 0.06, 128 - shift, carrier)
+    s = graph.quantize("sum", 0.06, 128 - shift, activation_dtype)
     graph.node("GlobalAveragePool", [s], "pool")
-    p = graph.quantize("pool", 0.03, 128 - shift, carrier)
+    p = graph.quantize("pool", 0.03, 128 - shift, activation_dtype)
     graph.node("Flatten", [p], "flat")
     graph.constant("head_weight", graph.rng.normal(0, 0.3, (8, 10)).astype(np.float32))
     graph.node("Gemm", ["flat", "head_weight"], "output")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def layer(
     weights: NDArray[np.generic],
     *,
-    carrier: str = "uint8",
+    activation_dtype: str = "uint8",
     zero: int = 0,
     op: str = "Conv",
     relu: bool = False,
@@ -25,9 +25,9 @@ def layer(
     """One layer between quantisers; ``high`` is the greatest activation that an integer Clip lets through."""
     constants = {
         "xs": np.float32(0.02),
-        "xz": np.array(zero, carrier),
-        "low": np.array(0, carrier),
-        "high": np.array(high or 0, carrier),
+        "xz": np.array(zero, activation_dtype),
+        "low": np.array(0, activation_dtype),
+        "high": np.array(high or 0, activation_dtype),
         "w": weights,
         "ws": np.float32(0.01),
         "wz": np.array(128 if weights.dtype == np.uint8 else 0, weights.dtype),

@@ -14,10 +14,10 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.tflite.carriers import Carrier, choose_carriers
 from edgeq.exporters.tflite.layouts import natural
 from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import Storage, choose_storage
 from edgeq.qdq import QdqGraph, QdqOp, QdqOutput, QdqTensor, read_qdq
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ PLAIN = ExportOptions()
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid in words: step, zero point, carrier, and the integer Clip that narrows it."""
+    """A grid in words: step, zero point, storage dtype, and the integer Clip that narrows it."""
 
     scale: float
     zero: int = 0
@@ -212,9 +212,9 @@ def single(op: QdqOp) -> QdqGraph:
     return QdqGraph((alone,), tuple(opened.values()), (QdqOutput(f"{op.output.name}:0", op.output),), dynamic_batch=True, metadata={})
 
 
-def stored(tensor: QdqTensor, values: np.ndarray, carrier: Carrier, axes: Sequence[int] | None = None) -> np.ndarray:
+def stored(tensor: QdqTensor, values: np.ndarray, storage: Storage, axes: Sequence[int] | None = None) -> np.ndarray:
     """ONNX integers as TFLite stores them: shifted into int8 or int16, images NHWC unless the file says otherwise."""
-    return (values.astype(np.int32) + carrier.shift).astype(carrier.dtype).transpose(axes or natural(len(tensor.shape)))
+    return (values.astype(np.int32) + storage.shift).astype(storage.dtype).transpose(axes or natural(len(tensor.shape)))
 
 
 def axes_of(content: bytes) -> dict[str, list[int]]:
@@ -235,12 +235,12 @@ def lsb_of(op: QdqOp, integers: Mapping[str, np.ndarray], kernels: str, options:
         options: how the TFLite file is written.
     """
     graph = single(op)
-    carriers = choose_carriers(graph)
+    storages = choose_storage(graph)
     content = write(graph, options).content
     axes = axes_of(content)
-    feeds = [stored(tensor, integers[tensor.name], carriers[tensor.name], axes[tensor.graph_input]) for tensor in graph.inputs]
+    feeds = [stored(tensor, integers[tensor.name], storages[tensor.name], axes[tensor.graph_input]) for tensor in graph.inputs]
     found = tflite_outputs(content, feeds, kernels)[0].transpose(np.argsort(axes[graph.outputs[0].name]))
-    wanted = stored(op.output, integers[op.output.name], carriers[op.output.name])
+    wanted = stored(op.output, integers[op.output.name], storages[op.output.name])
     return found.transpose(natural(found.ndim)).astype(np.int32) - wanted.astype(np.int32)
 
 
@@ -283,6 +283,6 @@ def operators(content: bytes) -> list[str]:
 S8, U8 = Grid(0.02, 128), Grid(0.03, 0)
 """Signed and unsigned 8-bit grids."""
 U4, S4 = Grid(0.1, 0, clip=(0, 15)), Grid(0.3, 128, clip=(120, 135))
-"""Unsigned and signed 4-bit grids in an 8-bit carrier."""
+"""Unsigned and signed 4-bit grids in an 8-bit storage dtype."""
 S16 = Grid(1e-4, 0, "int16")
 """A 16-bit grid as TFLite's 16x8 kernels want it."""

@@ -12,9 +12,9 @@ from edgeq.errors import GateFailed
 if TYPE_CHECKING:
     from edgeq.deploy.exporting import ExportedFile
     from edgeq.deploy.verify import Verifier
-    from edgeq.exporter import Carrier, IoLayout, IoType, WeightStorage
+    from edgeq.exporter import ActivationDtype, IoLayout, IoType, WeightStorage
 
-_CARRIERS = ("uint8", "int8")
+_ACTIVATION_DTYPES = ("uint8", "int8")
 _IO_TYPES = ("int8", "uint8", "float32")
 _IO_LAYOUTS = ("nhwc", "nchw")
 _WEIGHTS = ("int8", "int4")
@@ -34,7 +34,10 @@ def command(
         ),
     ] = None,
     dialect: Annotated[
-        str, typer.Option("--dialect", metavar="|".join(_CARRIERS), help="Integers of ONNX activations: uint8 is fast on x86, int8 on Arm.")
+        str,
+        typer.Option(
+            "--dialect", metavar="|".join(_ACTIVATION_DTYPES), help="Integers of ONNX activations: uint8 is fast on x86, int8 on Arm."
+        ),
     ] = "uint8",
     io_type: Annotated[
         str, typer.Option("--io-type", metavar="|".join(_IO_TYPES), help="Type of a TFLite file's input and output.")
@@ -90,7 +93,7 @@ def command(
     from edgeq.factories import permit
 
     options = ExportOptions(
-        carrier=cast("Carrier", choose("dialect", dialect, _CARRIERS)),
+        activation_dtype=cast("ActivationDtype", choose("dialect", dialect, _ACTIVATION_DTYPES)),
         io_type=cast("IoType", choose("type", io_type, _IO_TYPES)),
         io_layout=cast("IoLayout", choose("layout", io_layout, _IO_LAYOUTS)),
         weight_storage=cast("WeightStorage", choose("type", weights, _WEIGHTS)),

@@ -107,7 +107,7 @@ def _cells(row: "TargetRow") -> tuple[str, ...]:
     versions = ", ".join(f"{package} {version}" for package, version in row.versions.items())
     what = row.summary if row.usable else f"{row.why_not}; {row.hint}"
     usable = "no" if not row.usable else "if named" if row.on_request else "yes"
-    return row.name, usable, ", ".join(row.formats), ", ".join(row.carriers) or "–", row.latency, versions, what
+    return row.name, usable, ", ".join(row.formats), ", ".join(row.storage_dtypes) or "–", row.latency, versions, what
 
 
 def _details(row: "TargetRow") -> list[tuple[str, str]]:
@@ -117,7 +117,7 @@ def _details(row: "TargetRow") -> list[tuple[str, str]]:
         *([] if row.usable else [("hint", row.hint)]),
         ("is run", "where it is named only" if row.on_request else "where no target is named, too"),
         ("opens", ", ".join(row.formats)),
-        ("computes in", ", ".join(row.carriers) or "float"),
+        ("computes in", ", ".join(row.storage_dtypes) or "float"),
         ("one scale a channel", "yes" if row.per_channel else "no"),
         *([] if row.saturating_pairs == "never" else [("uint8 weights take", _cost(row))]),
         ("inner tensors", "readable" if row.intermediates else "hidden"),

@@ -31,10 +31,10 @@ class TfliteExporter:
         """
         from edgeq.exporters.parity import compare
         from edgeq.exporters.tflite.approximating import expressible
-        from edgeq.exporters.tflite.carriers import choose_carriers
         from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.lowering import write
         from edgeq.exporters.tflite.reading import expected_in, numbers_in, transposes_in, unpacked
+        from edgeq.exporters.tflite.storage import choose_storage
         from edgeq.qdq import read_qdq
 
         if is_float(model):
@@ -45,7 +45,7 @@ class TfliteExporter:
         found, transposes = numbers_in(file), transposes_in(file)
         del file
         names = {op.output.name for op in written.in_float}
-        expected = expected_in(graph, choose_carriers(graph), found, names)
+        expected = expected_in(graph, choose_storage(graph), found, names)
         return Exported(
             written.content,
             compare(expected, found),

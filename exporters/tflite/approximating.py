@@ -16,8 +16,8 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Approximation
 from edgeq.exporters.tflite.biases import WAY_OUT, accumulator_scale, on_accumulator_grid
-from edgeq.exporters.tflite.carriers import refused, weight_levels
 from edgeq.exporters.tflite.crowded import Layer, Spread, spread
+from edgeq.exporters.tflite.storage import refused, weight_levels
 from edgeq.qdq import QdqConstant, QdqOp, QdqTensor, same_grid
 from edgeq.quant import QuantParams
 

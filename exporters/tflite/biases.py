@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.builder import StoredGrid
-from edgeq.exporters.tflite.carriers import refused
+from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq import QdqConstant
 
 if TYPE_CHECKING:

@@ -47,9 +47,9 @@ def add_input(context: LoweringContext, tensor: QdqTensor, inner_layout: Layout,
         context.place(tensor, outer, layout)
         context.place(tensor, context.read(tensor, inner_layout), inner_layout)
         return outer
-    carrier = context.carriers[tensor.name]
-    low = carrier.low if carrier.low > carrier.least else None
-    high = carrier.high if carrier.high < carrier.greatest else None
+    storage = context.storages[tensor.name]
+    low = storage.low if storage.low > storage.least else None
+    high = storage.high if storage.high < storage.greatest else None
     bounded = low is not None or high is not None
     inner = context.tensor(tensor, layout, "~unbounded" if bounded else "")
     outer = inner
@@ -79,11 +79,11 @@ def add_output(context: LoweringContext, output: QdqOutput, io_type: IoType, lay
 
 def _boundary(context: LoweringContext, tensor: QdqTensor, layout: Layout, io_type: IoType, name: str) -> int:
     shape = stored_shape(tensor.shape, layout)
-    name = f"{name}~{io_type}" if name in context.carriers else name  # the integers inside keep theirs
+    name = f"{name}~{io_type}" if name in context.storages else name  # the integers inside keep theirs
     context.note_axes(name, layout)
     if io_type == "float32":
         return context.builder.activation(name, shape, None, np.float32)
-    if context.carriers[tensor.name].dtype != "int8":
+    if context.storages[tensor.name].dtype != "int8":
         raise ArtefactError(f"the tensor {tensor.name!r} has 16 bits, which uint8 cannot show", hint="use --io-type float32")
-    grid = StoredGrid.of(tensor.scale, context.carriers[tensor.name].zero_point + _UINT8_SHIFT)
+    grid = StoredGrid.of(tensor.scale, context.storages[tensor.name].zero_point + _UINT8_SHIFT)
     return context.builder.activation(name, shape, grid, np.uint8)

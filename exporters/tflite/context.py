@@ -12,9 +12,9 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import StoredTensor
 from edgeq.exporters.tflite.biases import add_bias
 from edgeq.exporters.tflite.builder import Builder, StoredGrid
-from edgeq.exporters.tflite.carriers import Carrier, clamps, constant_shift, int8_weights, refused
 from edgeq.exporters.tflite.layouts import Layout, natural, same_order, stored_shape
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import Storage, clamps, constant_shift, int8_weights, refused
 from edgeq.qdq import QdqConstant, QdqOp, QdqTensor
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class LoweringContext:
 
     Attributes:
         builder: the file.
-        carriers: the carrier of each tensor of the view.
+        storages: the storage dtype of each tensor of the view.
         channels: the axis of the channels of each tensor that the graph takes for images, by name.
         int4_weights: whether weights that fit are stored as int4.
         transposes: how many TRANSPOSE operators had to be inserted.
@@ -53,7 +53,7 @@ class LoweringContext:
     """Whether what it writes is float32."""
 
     builder: Builder
-    carriers: dict[str, Carrier]
+    storages: dict[str, Storage]
     channels: Mapping[str, int]
     int4_weights: bool = False
     transposes: int = 0
@@ -62,8 +62,8 @@ class LoweringContext:
     _copies: dict[tuple[str, Layout], int] = field(default_factory=dict)
 
     def grid(self, tensor: QdqTensor) -> StoredGrid:
-        """A tensor's grid in its carrier."""
-        return StoredGrid.of(tensor.scale, self.carriers[tensor.name].zero_point)
+        """A tensor's grid in its storage dtype."""
+        return StoredGrid.of(tensor.scale, self.storages[tensor.name].zero_point)
 
     def place(self, tensor: QdqTensor, index: int, layout: Layout) -> None:
         """Record where a tensor stands."""
@@ -90,8 +90,8 @@ class LoweringContext:
         return None if placed is None else placed.index
 
     def alias(self, tensor: QdqTensor, of: QdqTensor) -> None:
-        """Give a tensor the carrier of another, of which it is another view."""
-        self.carriers[tensor.name] = self.carriers[of.name]
+        """Give a tensor the storage dtype of another, of which it is another view."""
+        self.storages[tensor.name] = self.storages[of.name]
 
     def layout(self, tensor: QdqTensor) -> Layout:
         """The layout in which a tensor was written."""
@@ -120,7 +120,7 @@ class LoweringContext:
         """
         if constant.params is None or constant.params.axis is not None:
             raise refused(op, "an operand is a float constant", "quantise the constant with one scale, or approximate with --requantize")
-        shift = constant_shift(constant, self.carriers[op.output.name])
+        shift = constant_shift(constant, self.storages[op.output.name])
         values = constant.values.astype(np.int32) + shift
         element = self.element(op.output)
         if values.min(initial=0) < np.iinfo(element).min or values.max(initial=0) > np.iinfo(element).max:  # type: ignore[type-var]
@@ -133,12 +133,12 @@ class LoweringContext:
 
     def least(self, tensor: QdqTensor) -> int:
         """Add the least number that a tensor can hold as a constant; returns its index."""
-        value = np.array(self.carriers[tensor.name].low, self.element(tensor))
+        value = np.array(self.storages[tensor.name].low, self.element(tensor))
         return self.builder.constant(f"{tensor.name}~lowest", value, self.grid(tensor))
 
     def element(self, tensor: QdqTensor) -> type[np.generic]:
         """The element type in which a tensor is stored."""
-        return np.int16 if self.carriers[tensor.name].dtype == "int16" else np.int8
+        return np.int16 if self.storages[tensor.name].dtype == "int16" else np.int8
 
     def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
         """The weights as the file stores them, in the ONNX layout; see :func:`int8_weights`."""
@@ -158,13 +158,13 @@ class LoweringContext:
 
     def fits_int4(self, source: QdqTensor, values: NDArray[np.generic]) -> bool:
         """Whether weights are to be stored as int4: it was asked for, they fit, and they meet int8 activations."""
-        if not self.int4_weights or self.carriers[source.name].dtype != "int8":
+        if not self.int4_weights or self.storages[source.name].dtype != "int8":
             return False
         return bool(values.min(initial=0) >= INT4_LEAST and values.max(initial=0) <= INT4_GREATEST)
 
     def add_bias(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]) -> int:
         """Add the bias tensor of an operator; see :func:`edgeq.exporters.tflite.biases.add_bias`."""
-        return add_bias(self.builder, op, source, weights, values, wide=self.carriers[source.name].dtype == "int16")
+        return add_bias(self.builder, op, source, weights, values, wide=self.storages[source.name].dtype == "int16")
 
     def operand(self, op: QdqOp, position: int = 0) -> QdqTensor:
         """An input that has to be an activation.
@@ -217,9 +217,9 @@ class LoweringContext:
         Yields:
             The tensor index to write to and an ``ActivationFunctionType``.
         """
-        carrier = self.carriers[op.output.name]
-        low, high = clamps(op, carrier)
-        activation = RELU if fuses_relu and carrier.low == carrier.zero_point else NO_ACTIVATION
+        storage = self.storages[op.output.name]
+        low, high = clamps(op, storage)
+        activation = RELU if fuses_relu and storage.low == storage.zero_point else NO_ACTIVATION
         if activation == RELU:
             low = None
         bounded = low is not None or high is not None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import NHWC
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import padded, window_of
 from edgeq.qdq import QdqConstant
 from edgeq.qdq_norm import SHIFT_ERROR

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.exporters.tflite.carriers import check_rescale, clamps, refused
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import check_rescale, clamps, refused
 from edgeq.qdq import Operand, QdqConstant, QdqTensor
-from edgeq.quant import CARRIER_RANGE
+from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
@@ -40,10 +40,10 @@ def lower_mul(op: QdqOp, context: LoweringContext) -> None:
     scales = [float(o.params.scale) for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
     rescales_up = len(scales) == 2 and scales[0] * scales[1] >= float(op.output.scale)
     if rescales_up:
-        largest = max(map(abs, CARRIER_RANGE[op.output.params.dtype])) ** 2
+        largest = max(map(abs, STORAGE_RANGE[op.output.params.dtype])) ** 2
         check_rescale(op, largest, scales[0] * scales[1] / float(op.output.scale))
     if not context.is_float and len(scales) == 2 and context.element(op.output) is np.int8:
-        _check_product(op, scales[0] * scales[1] / float(op.output.scale), context.carriers[op.output.name].zero_point)
+        _check_product(op, scales[0] * scales[1] / float(op.output.scale), context.storages[op.output.name].zero_point)
     _binary(op, context, Op.MUL, 3 if rescales_up else 2, schema.MulOptionsT())
 
 
@@ -54,9 +54,9 @@ def lower_requantize(op: QdqOp, context: LoweringContext) -> None:
     if isinstance(context, FallbackContext):
         context.quantize(op.output, context.read(source, layout), layout)
         return
-    carrier = context.carriers[op.output.name]
-    rectifies = clamps(op, carrier)[0] == carrier.zero_point
-    check_rescale(op, -context.carriers[source.name].least, float(source.scale) / float(op.output.scale))
+    storage = context.storages[op.output.name]
+    rectifies = clamps(op, storage)[0] == storage.zero_point
+    check_rescale(op, -context.storages[source.name].least, float(source.scale) / float(op.output.scale))
     with context.writing(op, layout, fuses_relu=rectifies) as (target, _):
         builtin, version, options = (Op.RELU, 2, None) if rectifies else (Op.QUANTIZE, 1, schema.QuantizeOptionsT())
         context.builder.operator(builtin, version, [context.read(source, layout)], [target], options)

@@ -42,7 +42,7 @@ class FloatContext(LoweringContext):
         return self.builder.constant(f"{tensor.name}~lowest", np.array(np.finfo(np.float32).min, np.float32))
 
     def alias(self, tensor: QdqTensor, of: QdqTensor) -> None:
-        """Nothing: float tensors have no carriers."""
+        """Nothing: float tensors have no storage dtypes."""
 
     def fits_int4(self, source: QdqTensor, values: NDArray[np.generic]) -> bool:
         return False
@@ -86,7 +86,7 @@ class FallbackContext(FloatContext):
     """
 
     def __init__(self, outer: LoweringContext) -> None:
-        super().__init__(outer.builder, outer.carriers, outer.channels)
+        super().__init__(outer.builder, outer.storages, outer.channels)
         self._outer = outer
         self._dequantized: dict[tuple[str, Layout], int] = {}
 
@@ -119,9 +119,9 @@ class FallbackContext(FloatContext):
 
     def quantize(self, tensor: QdqTensor, index: int, layout: Layout) -> None:
         """Append the QUANTIZE of a float result, and the clamps of its range."""
-        carrier = self.carriers[tensor.name]
-        low = carrier.low if carrier.low > carrier.least else None
-        high = carrier.high if carrier.high < carrier.greatest else None
+        storage = self.storages[tensor.name]
+        low = storage.low if storage.low > storage.least else None
+        high = storage.high if storage.high < storage.greatest else None
         bounded = low is not None or high is not None
         inner = self._outer.tensor(tensor, layout, "~unbounded" if bounded else "")
         self.builder.operator(Op.QUANTIZE, 1, [index], [inner], schema.QuantizeOptionsT())

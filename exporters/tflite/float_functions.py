@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.context import NO_ACTIVATION, Op, aligned
 from edgeq.exporters.tflite.float_context import reals_of
 from edgeq.exporters.tflite.layouts import stored_shape
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq import QdqConstant
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
 from edgeq.exporters.tflite.products import multiply
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq import QdqConstant
 from edgeq.qdq_picks import picks_of
 

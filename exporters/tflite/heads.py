@@ -29,7 +29,7 @@ def add_head(context: LoweringContext, output: QdqOutput, index: int, layout: La
     Returns:
         The index of what it computes.
     """
-    name = f"{output.name}~{output.head}" if output.name in context.carriers else output.name
+    name = f"{output.name}~{output.head}" if output.name in context.storages else output.name
     if output.head == "argmax":
         return _argmax(context, output, index, layout, name)
     return _softmax(context, output, layout, name)

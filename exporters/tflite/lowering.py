@@ -11,11 +11,11 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import FileEnd
 from edgeq.exporters.tflite.boundary import add_input, add_output, end_layout
 from edgeq.exporters.tflite.builder import Builder
-from edgeq.exporters.tflite.carriers import choose_carriers, refused
 from edgeq.exporters.tflite.context import LoweringContext
 from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.operators import LOWERINGS
+from edgeq.exporters.tflite.storage import choose_storage, refused
 from edgeq.exporters.tflite.transposed import fixes_batch
 from edgeq.qdq import QdqTensor
 from edgeq.qdq_axes import IMAGE_RANK, channel_axes
@@ -60,7 +60,7 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
         raise ArtefactError("the model has no quantised input or no output", hint="quantise the model, its input too")
     channels = channel_axes(graph)
     builder = Builder(graph.dynamic_batch and not fixes_batch(graph))
-    context = LoweringContext(builder, choose_carriers(graph), channels, options.weight_storage == "int4")
+    context = LoweringContext(builder, choose_storage(graph), channels, options.weight_storage == "int4")
     islands = FallbackContext(context)
     home = {tensor.name: islands if tensor.is_float else context for tensor in graph.tensors().values()}
     inputs = [

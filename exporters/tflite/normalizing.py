@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import stored_shape
 from edgeq.exporters.tflite.pointwise import fixed_tensor
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import refused
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def lower_softmax(op: QdqOp, context: LoweringContext) -> None:
     """Append a Softmax. Rounding to 1/256 first moves no result by more than a step of a grid that is no finer; finer ones need 2^-16."""
     options = schema.SoftmaxOptionsT()
     options.beta = 1.0
-    if not context.is_float and context.carriers[op.output.name].dtype == "int16":
+    if not context.is_float and context.storages[op.output.name].dtype == "int16":
         raise refused(op, "TFLite's kernel for 16 bits is off by several steps", "quantise what it reads and writes to 8 bits")
     _lower(op, context, Op.SOFTMAX, 2, options, SOFTMAX_GRID if _is_coarse(op, context) else FINE_SOFTMAX_GRID)
 
@@ -36,7 +36,7 @@ def _is_coarse(op: QdqOp, context: LoweringContext) -> bool:
     return (
         context.is_float
         or float(op.output.scale) >= float(SOFTMAX_GRID.scale)
-        or context.carriers[context.operand(op).name].dtype != "int8"
+        or context.storages[context.operand(op).name].dtype != "int8"
     )
 
 
@@ -74,4 +74,4 @@ def last(layout: Layout, axis: int) -> Layout:
 
 
 def _same(op: QdqOp, context: LoweringContext, fixed: QuantParams) -> bool:
-    return float(op.output.scale) == float(fixed.scale) and context.carriers[op.output.name].zero_point == int(fixed.zero_point)
+    return float(op.output.scale) == float(fixed.scale) and context.storages[op.output.name].zero_point == int(fixed.zero_point)

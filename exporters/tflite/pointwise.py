@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.builder import StoredGrid
-from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.float_functions import lower_function
 from edgeq.exporters.tflite.layouts import stored_shape
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import refused
 from edgeq.pointwise import UNARY, evaluate
 from edgeq.qdq import QdqConstant
 from edgeq.qdq_lookup import integers_of
@@ -88,7 +88,7 @@ def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
         if kernel is None:
             raise refused(op, "TFLite has no operator for it", "quantise what it reads and writes to 8 bits")
         _direct(op, context, kernel)
-    elif {context.carriers[tensor.name].dtype for tensor in (context.operand(op), op.output)} != {"int8"}:
+    elif {context.storages[tensor.name].dtype for tensor in (context.operand(op), op.output)} != {"int8"}:
         _wide(op, context, kernel)
     elif kernel is None or not _bearable(op, context):
         lower_lookup(op, context)
@@ -102,7 +102,7 @@ def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
 
 def _wide(op: QdqOp, context: LoweringContext, kernel: Kernel | None) -> None:
     """A function on 16 bits, for which there are no tables."""
-    if kernel is None or not kernel.wide or context.carriers[context.operand(op).name].dtype != context.carriers[op.output.name].dtype:
+    if kernel is None or not kernel.wide or context.storages[context.operand(op).name].dtype != context.storages[op.output.name].dtype:
         raise refused(op, "TFLite has no kernel for it that is exact on 16 bits", "quantise what it reads and writes to 8 bits")
     if kernel.fixed is None or _on_grid(op, context, WIDE_GRID):
         _direct(op, context, kernel)
@@ -125,7 +125,7 @@ def lower_lookup(op: QdqOp, context: LoweringContext) -> None:
     indices = builder.activation(f"{name}~indices", shape, None, np.int32)
     builder.operator(Op.ADD, 1, [integers, builder.numbers([_OFFSET])], [indices], schema.AddOptionsT())
     table = builder.constant(
-        f"{name}~table", table_of(op, context.carriers[source.name].shift, context.carriers[name].shift), context.grid(op.output)
+        f"{name}~table", table_of(op, context.storages[source.name].shift, context.storages[name].shift), context.grid(op.output)
     )
     target = context.tensor(op.output, layout)
     builder.operator(Op.GATHER, 2, [table, indices], [target], schema.GatherOptionsT())
@@ -149,7 +149,7 @@ def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.int8]:
 
 
 def _curve(op: QdqOp) -> NDArray[np.float32]:
-    """The function's value for each integer of the carrier of its input."""
+    """The function's value for each integer of the storage dtype of its input."""
     source = op.inputs[0]
     table = op.inputs[1] if len(op.inputs) > 1 else None
     if op.op_type == "Lookup" and isinstance(table, QdqConstant):
@@ -164,7 +164,7 @@ def _bearable(op: QdqOp, context: LoweringContext) -> bool:
 
 
 def _on_grid(op: QdqOp, context: LoweringContext, fixed: QuantParams) -> bool:
-    return float(op.output.scale) == float(fixed.scale) and context.carriers[op.output.name].zero_point == int(fixed.zero_point)
+    return float(op.output.scale) == float(fixed.scale) and context.storages[op.output.name].zero_point == int(fixed.zero_point)
 
 
 def _error_lsb(op: QdqOp, fixed: QuantParams) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import NHWC, onnx_order
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import SAME, padded, window_of
 from edgeq.qdq import same_grid
 

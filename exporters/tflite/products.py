@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.builder import StoredGrid
-from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import Transposes
 from edgeq.exporters.parity import Numbers, levels_of, numbers_of
 from edgeq.exporters.tflite.builder import METADATA_NAME
-from edgeq.exporters.tflite.carriers import constant_shift
 from edgeq.exporters.tflite.rewriting import as_written, derived_numbers, is_plain
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import constant_shift
 from edgeq.qdq import QdqConstant, QdqTensor
 from edgeq.tflite_file import ELEMENTS
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.exporters.tflite.carriers import Carrier
+    from edgeq.exporters.tflite.storage import Storage
     from edgeq.qdq import QdqGraph, QdqOp
 
 _TO_ONNX: dict[int, tuple[int, ...]] = {
@@ -51,12 +51,12 @@ _WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _BINARY = frozenset(getattr(schema.BuiltinOperator, name) for name in ("ADD", "SUB", "MUL", "PRELU", "BATCH_MATMUL"))
 
 
-def expected_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier], in_float: Container[str] = ()) -> list[Numbers]:
+def expected_numbers(graph: QdqGraph, storages: Mapping[str, Storage], in_float: Container[str] = ()) -> list[Numbers]:
     """The numbers of a QDQ model as TFLite stores them: zero points of activations shifted, those of weights zero.
 
     Args:
         graph: the model.
-        carriers: of its tensors.
+        storages: of its tensors.
         in_float: names of the results of operators that the file computes in float, whose constants are no integers there.
     """
     owners = {f"{op.output.name}/{i}": op for op in graph.ops for i, o in enumerate(op.inputs) if isinstance(o, QdqConstant)}
@@ -66,10 +66,10 @@ def expected_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier], in_float:
         if op is not None and (op.output.name in in_float or op.op_type == "ScatterElements"):
             continue  # what is scattered onto are zeros, which the file does not hold
         if op is None:
-            expected.append(replace(numbers, zero_point=numbers.zero_point + carriers[numbers.key].shift))
+            expected.append(replace(numbers, zero_point=numbers.zero_point + storages[numbers.key].shift))
         elif op.op_type in ("Add", "Sub", "Mul", "PRelu") or (op.op_type == "MatMul" and not _is_dense(op)):
             constant = op.inputs[int(numbers.key.rpartition("/")[2])]
-            shift = constant_shift(constant, carriers[op.output.name]) if isinstance(constant, QdqConstant) else 0
+            shift = constant_shift(constant, storages[op.output.name]) if isinstance(constant, QdqConstant) else 0
             expected.append(replace(numbers, zero_point=numbers.zero_point + shift, levels=_squeezed(numbers.levels)))
         else:
             expected.append(
@@ -83,11 +83,11 @@ def expected_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier], in_float:
 
 
 def expected_in(
-    graph: QdqGraph, carriers: Mapping[str, Carrier], found: Mapping[str, Numbers], in_float: Container[str] = ()
+    graph: QdqGraph, storages: Mapping[str, Storage], found: Mapping[str, Numbers], in_float: Container[str] = ()
 ) -> list[Numbers]:
     """Everything a file must hold, given what it does: the model's numbers, what follows from them, and the grids of helpers."""
-    known = expected_numbers(graph, carriers, in_float)
-    derived = [numbers for numbers in derived_numbers(graph, carriers, found) if numbers.key.partition("~")[0] not in in_float]
+    known = expected_numbers(graph, storages, in_float)
+    derived = [numbers for numbers in derived_numbers(graph, storages, found) if numbers.key.partition("~")[0] not in in_float]
     fixed = {numbers.key for numbers in derived}
     return known + derived + with_helpers(known, {key: numbers for key, numbers in found.items() if key not in fixed})[len(known) :]
 

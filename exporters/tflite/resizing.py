@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.gathering import gather
 from edgeq.exporters.tflite.layouts import NHWC
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq import same_grid
 from edgeq.sampling import BEARABLE, CONVENTIONS, FRACTION_BITS, Convention, convention_of, is_plain, mode_of, nearest, points_of
 

@@ -13,14 +13,14 @@ import numpy as np
 from edgeq.exporters.parity import Numbers
 from edgeq.pointwise import evaluate
 from edgeq.qdq import QdqConstant, QdqTensor
-from edgeq.quant import CARRIER_RANGE
+from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from edgeq.exporters.tflite.carriers import Carrier
+    from edgeq.exporters.tflite.storage import Storage
     from edgeq.qdq import QdqGraph, QdqOp
 
 _FIXED = {"Sigmoid": (1 / 256, -128), "Tanh": (1 / 128, 0), "Softmax": (1 / 256, -128), "LogSoftmax": (1 / 16, 127)}
@@ -50,41 +50,41 @@ def is_plain(op: QdqOp) -> bool:
     return op.op_type == "ConvTranspose" and isinstance(strides, tuple) and set(strides) == {1}
 
 
-def derived_numbers(graph: QdqGraph, carriers: Mapping[str, Carrier], found: Mapping[str, Numbers]) -> Iterator[Numbers]:
+def derived_numbers(graph: QdqGraph, storages: Mapping[str, Storage], found: Mapping[str, Numbers]) -> Iterator[Numbers]:
     """Numbers of the file that are not the model's but follow from them: tables, prescribed grids, rows of ones."""
     for op in graph.ops:
         name = op.output.name
         if f"{name}~fixed" in found:
-            scale, zero = _prescribed(op, carriers[name])
+            scale, zero = _prescribed(op, storages[name])
             yield Numbers(f"{name}~fixed", "activation", np.array([scale], np.float32), np.array([zero], np.int64))
         if f"{name}/table" in found:
-            yield _table(op, carriers)
+            yield _table(op, storages)
         if op.op_type == "ReduceSum" or op.op_type == "ScatterElements":
             yield Numbers(f"{name}~flat/0", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), _matrix(op))
 
 
-def _prescribed(op: QdqOp, carrier: Carrier) -> tuple[float, int]:
-    if carrier.dtype != "int8":
+def _prescribed(op: QdqOp, storage: Storage) -> tuple[float, int]:
+    if storage.dtype != "int8":
         return _FIXED_WIDE
     return _FINE_SOFTMAX if op.op_type == "Softmax" and op.output.scale < _FIXED["Softmax"][0] else _FIXED[op.op_type]
 
 
-def _table(op: QdqOp, carriers: Mapping[str, Carrier]) -> Numbers:
+def _table(op: QdqOp, storages: Mapping[str, Storage]) -> Numbers:
     """The result for each int8 integer of the input, entry by entry."""
     source, given = op.inputs[0], op.inputs[1] if len(op.inputs) > 1 else None
     assert isinstance(source, QdqTensor)  # noqa: S101  # only functions of one tensor have tables
     params = op.output.params
-    low, high = CARRIER_RANGE[source.params.dtype]
+    low, high = STORAGE_RANGE[source.params.dtype]
     levels = []
     for stored in range(-128, 128):
-        integer = min(max(stored - carriers[source.name].shift, low), high)
+        integer = min(max(stored - storages[source.name].shift, low), high)
         if isinstance(given, QdqConstant) and op.op_type == "Lookup":
             value = given.values[integer - low : integer - low + 1].astype(np.float32)
         else:
             value = evaluate(op.op_type, (source.params.dequantize(np.array([integer])),), op.attributes)
         level = min(max(int(params.quantize(value)[0]), op.output.low), op.output.high)
         levels.append(level - op.output.zero_point)
-    zero = np.array([op.output.zero_point + carriers[op.output.name].shift], np.int64)
+    zero = np.array([op.output.zero_point + storages[op.output.name].shift], np.int64)
     return Numbers(f"{op.output.name}/table", "weight", np.atleast_1d(params.scale), zero, np.array(levels, np.int64))
 
 

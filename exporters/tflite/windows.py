@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.exporters.tflite.carriers import refused
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import NHWC
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from edgeq.errors import MissingDependency, UnknownName, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeq.exporter import Carrier
+    from edgeq.exporter import ActivationDtype
 
 Narrow = Literal["clip", "saturate", "real-clip"]
 Weights = Literal["portable", "int8"]
@@ -26,9 +26,9 @@ class Dialect:
 
     Attributes:
         format: the exporter that writes them.
-        carrier: integer type of 8-bit activations.
-        narrow: what bounds a range narrower than its carrier. ``clip``: an integer Clip behind QuantizeLinear. ``saturate``:
-            the zero point moves until the greatest integer is the carrier's own, and a Relu or Max between two equal
+        activation_dtype: integer type of 8-bit activations.
+        narrow: what bounds a range narrower than its storage dtype. ``clip``: an integer Clip behind QuantizeLinear. ``saturate``:
+            the zero point moves until the greatest integer is the storage dtype's own, and a Relu or Max between two equal
             Q/DQ pairs is the lower bound. ``real-clip``: a Clip in front of QuantizeLinear.
         opset: the latest ONNX operator set that it reads.
         symmetric: whether zero points of activations have to be 0.
@@ -40,7 +40,7 @@ class Dialect:
     """
 
     format: Literal["onnx", "tflite"] = "onnx"
-    carrier: Carrier = "uint8"
+    activation_dtype: ActivationDtype = "uint8"
     narrow: Narrow = "clip"
     opset: int = 21
     symmetric: bool = False
@@ -56,7 +56,7 @@ CANONICAL = Dialect()
 VNNI = Dialect(weights="int8")
 """The same with int8 weights everywhere, for x86 processors whose dot product adds in 32 bits."""
 
-TFLITE = Dialect(format="tflite", carrier="int8", narrow="saturate")
+TFLITE = Dialect(format="tflite", activation_dtype="int8", narrow="saturate")
 """int8 whose saturation is the upper bound, a fused ReLU the lower one."""
 
 SATURATING = Dialect(narrow="saturate", weights="int8")
@@ -65,7 +65,9 @@ SATURATING = Dialect(narrow="saturate", weights="int8")
 OPENVINO = Dialect(own_grids=True)
 """OpenVINO fuses integer Clips in uint8, faster than saturation; it moves a padded tensor's zero point in place, in a constant."""
 
-TENSORRT = Dialect(carrier="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True, weights="int8")
+TENSORRT = Dialect(
+    activation_dtype="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True, weights="int8"
+)
 """int8 with zero point 0, as TensorRT's parser wants it: it dequantises int8 only, and asserts that zero points are zero."""
 
 INT8_WEIGHTS: Mapping[Dialect, str] = {CANONICAL: "ort-cpu:vnni"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeq.dialect import Dialect
     from edgeq.saturation import PairSums
 
-Carrier = Literal["uint8", "int8"]
+ActivationDtype = Literal["uint8", "int8"]
 IoType = Literal["float32", "int8", "uint8"]
 IoLayout = Literal["nhwc", "nchw"]
 WeightStorage = Literal["int8", "int4"]
@@ -28,7 +28,7 @@ class ExportOptions:
     """What a user may choose about a file; never about its numbers, unless ``requantize`` says so.
 
     Attributes:
-        carrier: integer type of ONNX activations: uint8 is fast on x86, int8 is what Arm and TFLite want.
+        activation_dtype: integer type of ONNX activations: uint8 is fast on x86, int8 is what Arm and TFLite want.
         io_type: element type at a TFLite file's boundary; int8 are the integers inside, which are int16 where activations
             have 16 bits.
         io_layout: order of the axes at a TFLite file's boundary: nhwc turns what the model takes for images in NCHW and leaves all
@@ -36,10 +36,10 @@ class ExportOptions:
         weight_storage: int4 stores weights that fit 4 bits in half the bytes; all others stay in int8.
         allow_float: keep operators in float that a format has no integer form for, where they would be refused otherwise.
         requantize: approximate what a format cannot express exactly, and list it, where it would be refused otherwise.
-        dialect: how the runtime that an ONNX file is for wants it; decides on the carrier too.
+        dialect: how the runtime that an ONNX file is for wants it; decides on the storage dtype too.
     """
 
-    carrier: Carrier = "uint8"
+    activation_dtype: ActivationDtype = "uint8"
     io_type: IoType = "int8"
     io_layout: IoLayout = "nhwc"
     weight_storage: WeightStorage = "int8"
@@ -56,7 +56,7 @@ class ParityReport:
         weights: integer weights compared.
         biases: integer biases compared.
         scales: scales compared, bit for bit as float32.
-        zero_points: zero points compared, after the carrier's shift.
+        zero_points: zero points compared, after the storage dtype's shift.
         different: one line for each number that differs, naming tensor, kind, expected and found.
     """
 

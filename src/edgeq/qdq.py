@@ -44,7 +44,7 @@ class QdqTensor:
     Attributes:
         name: the integer tensor's name without the suffix ``_quantized``; unique in the graph.
         shape: its dimensions in the ONNX layout; a dynamic batch counts as 1.
-        params: the stored grid; ``qmin`` and ``qmax`` are narrower than the carrier where an integer Clip makes them so.
+        params: the stored grid; ``qmin`` and ``qmax`` are narrower than the storage dtype where an integer Clip makes them so.
         low: the least integer that can occur, a fused activation and the integers it is made of taken into account.
         high: the greatest integer that can occur.
         graph_input: the name of the graph input that it holds; empty inside the graph.
@@ -108,7 +108,7 @@ class QdqOp:
         op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range, ``ResizeNearest`` for a
             Resize that only repeats and drops, ``Pick`` for others that only do so (:mod:`edgeq.qdq_picks`), ``Lookup`` for a
             function of one number that several nodes spell in float: input 1 then holds its value for each integer of
-            input 0, from the least of that carrier on.
+            input 0, from the least of that storage dtype on.
         name: the source node's name, or its output's where it has none.
         inputs: data operands; None for an optional one left out.
         output: what it computes.

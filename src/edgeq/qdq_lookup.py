@@ -15,7 +15,7 @@ from edgeq.pointwise import BINARY, UNARY, evaluate
 from edgeq.qdq import QdqConstant, QdqTensor
 from edgeq.qdq_nodes import title
 from edgeq.qdq_symbolic import DeferredOp, Dequantized
-from edgeq.quant import CARRIER_RANGE
+from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,8 @@ _NARROW = frozenset(("int4", "uint4", "int8", "uint8"))
 
 
 def integers_of(tensor: QdqTensor) -> NDArray[np.int32]:
-    """Every integer that the carrier of a tensor can hold, in order."""
-    low, high = CARRIER_RANGE[tensor.params.dtype]
+    """Every integer that the storage dtype of a tensor can hold, in order."""
+    low, high = STORAGE_RANGE[tensor.params.dtype]
     return np.arange(low, high + 1, dtype=np.int32)
 
 

@@ -12,7 +12,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq_picks import PICK, expanded, padded, tiled
-from edgeq.quant import CARRIER_RANGE, QuantParams
+from edgeq.quant import STORAGE_RANGE, QuantParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,7 +154,7 @@ def _constant_node(node: ir.Node) -> NDArray[np.generic]:
 
 
 def grid_of(node: ir.Node) -> QuantParams:
-    """The grid of a QuantizeLinear or DequantizeLinear, over the whole carrier.
+    """The grid of a QuantizeLinear or DequantizeLinear, over the whole storage dtype.
 
     Raises:
         ArtefactError: computed, non-positive or blocked scales, or an element type that is no integer.
@@ -169,8 +169,8 @@ def grid_of(node: ir.Node) -> QuantParams:
     if _integer(node, "block_size", 0):
         raise ArtefactError(f"{what} has one scale a block", hint="use one scale a tensor or a channel")
     zero, dtype = _zero_point(node, scale)
-    if dtype not in CARRIER_RANGE:
-        raise ArtefactError(f"{what} stores {dtype}", hint=f"use one of {', '.join(CARRIER_RANGE)}")
+    if dtype not in STORAGE_RANGE:
+        raise ArtefactError(f"{what} stores {dtype}", hint=f"use one of {', '.join(STORAGE_RANGE)}")
     if scale.size == 1:
         return QuantParams.of(scale.reshape(()), zero.reshape(()), dtype)
     return QuantParams.of(scale, zero, dtype, axis=_integer(node, "axis", 1))

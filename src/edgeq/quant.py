@@ -12,7 +12,7 @@ from edgeq.brief import brief
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CARRIER_RANGE = {
+STORAGE_RANGE = {
     "int2": (-2, 1),
     "uint2": (0, 3),
     "int4": (-8, 7),
@@ -32,8 +32,8 @@ class QuantParams:
     Attributes:
         scale: float32, shape () for one scale a tensor, (channels,) for one a channel; the step, 1 LSB, in real units.
         zero_point: int32, the shape of ``scale``; the integer that stands for zero.
-        dtype: the carrier, a key of ``CARRIER_RANGE``.
-        qmin: the least integer used; above the carrier's own least where the range is narrower than the carrier.
+        dtype: the storage dtype, a key of ``STORAGE_RANGE``.
+        qmin: the least integer used; above the storage dtype's own least where the range is narrower than the storage dtype.
         qmax: the greatest integer used.
         axis: the channel axis when there is one scale a channel, else None.
     """
@@ -57,8 +57,8 @@ class QuantParams:
         qmax: int | None = None,
         axis: int | None = None,
     ) -> QuantParams:
-        """A grid from plain numbers; the range defaults to the whole carrier."""
-        low, high = CARRIER_RANGE[dtype]
+        """A grid from plain numbers; the range defaults to the whole storage dtype."""
+        low, high = STORAGE_RANGE[dtype]
         step = np.asarray(scale, np.float32)
         return cls(
             step,
@@ -88,8 +88,8 @@ class QuantParams:
 
     @property
     def narrow(self) -> bool:
-        """Whether the carrier could hold more than the range in use."""
-        return (self.qmin, self.qmax) != CARRIER_RANGE[self.dtype]
+        """Whether the storage dtype could hold more than the range in use."""
+        return (self.qmin, self.qmax) != STORAGE_RANGE[self.dtype]
 
     def quantize(self, x: NDArray[np.floating]) -> NDArray[np.integer]:
         """Round half to even onto the grid and saturate, in float32, as ONNX QuantizeLinear does; NaN gives the least integer, as there."""
@@ -131,7 +131,7 @@ class QuantizedTensor:
     __repr__ = brief
 
     def levels(self) -> NDArray[np.int32]:
-        """The integers with the zero point taken off: equal in every carrier, so comparable in LSB."""
+        """The integers with the zero point taken off: equal in every storage dtype, so comparable in LSB."""
         _, zero = self.params._broadcast(self.values.ndim)
         return self.values.astype(np.int32) - zero
 

@@ -30,7 +30,7 @@ class Capabilities:
 
     Attributes:
         formats: artefact formats it opens.
-        carriers: integer types it computes quantised activations in; empty for a target that computes in float.
+        storage_dtypes: integer types it computes quantised activations in; empty for a target that computes in float.
         per_channel: whether weight scales may differ by output channel.
         intermediates: whether tensors inside the graph can be read.
         latency: what a latency taken on it means.
@@ -47,7 +47,7 @@ class Capabilities:
     """
 
     formats: frozenset[Format]
-    carriers: frozenset[str]
+    storage_dtypes: frozenset[str]
     per_channel: bool
     intermediates: bool
     latency: LatencyKind

@@ -107,7 +107,7 @@ def target_of(profile: Profile, name: str) -> EmulatorTarget:
         profile: the machine.
         name: by which :func:`edgeq.targets.emulator.profiles.profile_of` finds it.
     """
-    general = _capabilities(profile.carriers, f"edgeq's emulator: {profile.summary}", per_channel=profile.per_channel)
+    general = _capabilities(profile.storage_dtypes, f"edgeq's emulator: {profile.summary}", per_channel=profile.per_channel)
     latency: LatencyKind = "simulated" if profile.costs is None else "estimated"
     shifts = profile.rounding.startswith("shift")
     in_pairs = profile.products == "pairs-int16"
@@ -122,16 +122,16 @@ def target_of(profile: Profile, name: str) -> EmulatorTarget:
     return EmulatorTarget(own, name)
 
 
-def _capabilities(carriers: frozenset[str], summary: str, *, per_channel: bool) -> Capabilities:
+def _capabilities(storage_dtypes: frozenset[str], summary: str, *, per_channel: bool) -> Capabilities:
     return Capabilities(
         formats=frozenset({"onnx", "tflite"}),
-        carriers=carriers or frozenset({"int8", "uint8", "int16"}),
+        storage_dtypes=storage_dtypes or frozenset({"int8", "uint8", "int16"}),
         per_channel=per_channel,
         intermediates=True,
         latency="simulated",
         summary=summary,
         on_request=True,  # it answers what tflite-ref and ort-cpu-ref do, or for machines that somebody has to mean
-        dialect=TFLITE if carriers and "uint8" not in carriers else CANONICAL,
+        dialect=TFLITE if storage_dtypes and "uint8" not in storage_dtypes else CANONICAL,
     )
 
 

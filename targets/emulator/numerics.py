@@ -54,7 +54,7 @@ class Profile:
         accumulator_bits: the width of sums of products, sign included.
         overflow: what a sum does that does not fit.
         products: how products enter the sum: each by itself, or in pairs that saturate at 16 bits first (``vpmaddubsw``).
-        carriers: integer types of activations that the machine has; empty for any.
+        storage_dtypes: integer types of activations that the machine has; empty for any.
         weight_bits: the least and the greatest width of weights.
         activation_bits: the least and the greatest width of activations.
         per_channel: whether weights may have a scale for each channel.
@@ -75,7 +75,7 @@ class Profile:
     accumulator_bits: int = 32
     overflow: Overflow = "wrap"
     products: Products = "exact"
-    carriers: frozenset[str] = frozenset()
+    storage_dtypes: frozenset[str] = frozenset()
     weight_bits: tuple[int, int] = (1, 16)
     activation_bits: tuple[int, int] = (1, 16)
     per_channel: bool = True

@@ -165,7 +165,7 @@ def _product(op: OnnxOp) -> Built:
     taps, (rows, columns) = op.shape(0)[-1], op.view.output.shape[-2:]
     ends = torch.tensor([[float(end)] * 2 for end in (op.range(1).low, op.range(1).high)])
     zeros = (op.stored_zero(1),)
-    operands = Operands(ends, op.range(0), op.stored_zero(0), op.carrier(0), False, zeros, op.carrier(1)) if op.on_ort else None
+    operands = Operands(ends, op.range(0), op.stored_zero(0), op.storage_dtype(0), False, zeros, op.storage_dtype(1)) if op.on_ort else None
     accumulator = Accumulator.of(op.name, op.profile, taps * op.range(0).largest * op.range(1).largest, operands)
     scale = np.asarray(op.grid(1).scale, np.float32)
     if not op.is_real:
@@ -317,11 +317,11 @@ def _operands(op: OnnxOp, weights: Tensor, *, depthwise: bool = False) -> Operan
     if op.left_in_float:
         return None
     if op.x86 is None:  # weights are signed and have no zero point
-        return Operands(weights, op.range(0), op.stored_zero(0), op.carrier(0), depthwise)
+        return Operands(weights, op.range(0), op.stored_zero(0), op.storage_dtype(0), depthwise)
     params = op.operand(1).params
     zeros = (0,) if params is None else tuple(int(zero) for zero in params.zero_point.reshape(-1))
     zeros = zeros[:1] if len(set(zeros)) == 1 else zeros
-    return Operands(weights, op.range(0), op.stored_zero(0), op.carrier(0), depthwise, zeros, op.carrier(1))
+    return Operands(weights, op.range(0), op.stored_zero(0), op.storage_dtype(0), depthwise, zeros, op.storage_dtype(1))
 
 
 def _in_float(op: OnnxOp) -> TargetError:

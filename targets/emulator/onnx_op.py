@@ -122,7 +122,7 @@ class OnnxOp:
         shift = self.x86.shift_of(operand) if self.x86 is not None and isinstance(operand, QdqTensor) else 0
         return int(self.grid(position).zero_point) + shift
 
-    def carrier(self, position: int) -> str:
+    def storage_dtype(self, position: int) -> str:
         """The type of an operand as the machine holds it; empty for a constant in float."""
         operand = self.operand(position)
         if self.x86 is not None and isinstance(operand, QdqTensor):

@@ -13,7 +13,7 @@ from edgeq.multipliers import mean_multiplier
 from edgeq.pointwise import UNARY, evaluate
 from edgeq.qdq import MOVES, QdqConstant, QdqTensor
 from edgeq.qdq_picks import picks_of
-from edgeq.quant import CARRIER_RANGE
+from edgeq.quant import STORAGE_RANGE
 from edgeq.targets.emulator import float_pooling, formulas, moves, onnx_dot, ort_kernels
 from edgeq.targets.emulator.dot import Finish
 from edgeq.targets.emulator.elementwise import elementwise
@@ -134,7 +134,7 @@ def _function(op: OnnxOp) -> Kernel:
         if not isinstance(table, QdqConstant):
             raise op.refused("its table is computed at run time")
         values = formulas.quantized(table.values.astype(np.float32), output, op.output_range)
-        first = CARRIER_RANGE[source.dtype][0] - int(source.zero_point)
+        first = STORAGE_RANGE[source.dtype][0] - int(source.zero_point)
         return elementwise(lambda x: torch.from_numpy(values)[(x - first).to(torch.int64)], [op.range(0)])
     attributes = op.view.attributes
     formula = formulas.in_float(lambda x: evaluate(op.view.op_type, (x,), attributes), [source], output, op.output_range)

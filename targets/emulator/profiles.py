@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeq.errors import ArtefactError, UnknownName
 from edgeq.files import read_bytes
-from edgeq.quant import CARRIER_RANGE
+from edgeq.quant import STORAGE_RANGE
 from edgeq.targets.emulator.numerics import Overflow, Products, Profile, Rounding
 from edgeq.targets.emulator.speed import Costs, MacRate, Memory
 from edgeq.targets.emulator.tables import WIDEST_OPERAND, Table
@@ -69,7 +69,7 @@ def parse(content: bytes, name: str, origin: str) -> Profile:
 
 
 _ARITHMETIC = (
-    *("rounding", "dense_rounding", "accumulator_bits", "overflow", "products", "carriers", "weight_bits", "activation_bits"),
+    *("rounding", "dense_rounding", "accumulator_bits", "overflow", "products", "storage_dtypes", "weight_bits", "activation_bits"),
     *("per_channel", "kernels", "binary", "beyond", "source"),
 )
 _COSTS = ("clock_mhz", "bytes_per_cycle", "outputs_per_cycle", "stored_bits", "memory", "macs_per_cycle")
@@ -86,7 +86,7 @@ def _profile(name: str, summary: str, arithmetic: Table, costs: Table | None) ->
         accumulator_bits=arithmetic.whole("accumulator_bits", 2, _WIDEST_SUM),
         overflow=arithmetic.word("overflow", Overflow),
         products=arithmetic.word("products", Products, "exact"),
-        carriers=frozenset(arithmetic.words("carriers", CARRIER_RANGE)),
+        storage_dtypes=frozenset(arithmetic.words("storage_dtypes", STORAGE_RANGE)),
         weight_bits=arithmetic.span("weight_bits"),
         activation_bits=arithmetic.span("activation_bits"),
         per_channel=arithmetic.flag("per_channel", default=True),
@@ -119,8 +119,10 @@ def _checked(profile: Profile, reader: Table) -> Profile:
     if profile.products == "pairs-int16":
         if profile.overflow != "wrap":
             raise reader.wrong("overflow", "pairs of products that saturate enter a sum that wraps", "write overflow = 'wrap'")
-        if profile.carriers != {"uint8"} or profile.weight_bits[1] > 8 or profile.activation_bits[1] > 8:
-            raise reader.wrong("products", "pairs are of uint8 activations and weights of at most 8 bits", "write carriers = ['uint8']")
+        if profile.storage_dtypes != {"uint8"} or profile.weight_bits[1] > 8 or profile.activation_bits[1] > 8:
+            raise reader.wrong(
+                "products", "pairs are of uint8 activations and weights of at most 8 bits", "write storage_dtypes = ['uint8']"
+            )
     narrow = not profile.rounding.startswith("shift") and profile.rounding not in _WIDE_ROUNDINGS
     if profile.accumulator_bits > _Q31_SUM and narrow:
         raise reader.wrong("accumulator_bits", f"the rounding {profile.rounding!r} takes sums of at most 32 bits", "write 32 or less")

@@ -33,19 +33,19 @@ class Operands:
         weights: levels, (channels, taps).
         inputs: the levels that its input can have.
         zero_point: of the input as stored.
-        carrier: the type in which the input is stored.
+        storage_dtype: the type in which the input is stored.
         depthwise: whether each channel has one filter of its own and meets no other channel.
         weight_zero: the zero point of the weights as stored, or one of each channel.
-        weight_carrier: the type in which the weights are stored; empty for levels without a zero point.
+        weight_dtype: the type in which the weights are stored; empty for levels without a zero point.
     """
 
     weights: Tensor
     inputs: Range
     zero_point: int = 0
-    carrier: str = ""
+    storage_dtype: str = ""
     depthwise: bool = False
     weight_zero: tuple[int, ...] = (0,)
-    weight_carrier: str = ""
+    weight_dtype: str = ""
 
     __repr__ = brief
 
@@ -56,7 +56,7 @@ class Operands:
             return 1
         least, greatest = (int(each) for each in torch.aminmax(self.weights)) if self.weights.numel() else (0, 0)
         needed = max(greatest, -least - 1).bit_length() + 1
-        return min(needed, _BYTE_BITS) if self.weight_carrier in _BYTES else needed  # a zero point makes levels of 9 bits of bytes
+        return min(needed, _BYTE_BITS) if self.weight_dtype in _BYTES else needed  # a zero point makes levels of 9 bits of bytes
 
     @property
     def input_bits(self) -> int:
@@ -70,7 +70,7 @@ class Operands:
         Only uint8 activations and int8 weights meet in pairs; other types, and channels by themselves, take kernels that widen
         to 16 bits before they multiply.
         """
-        if self.carrier != _UNSIGNED_BYTE or self.weight_carrier == _UNSIGNED_BYTE or self.depthwise:
+        if self.storage_dtype != _UNSIGNED_BYTE or self.weight_dtype == _UNSIGNED_BYTE or self.depthwise:
             return False
         zeros = torch.tensor(self.weight_zero, dtype=self.weights.dtype).reshape(-1, 1)
         return pairs_can_saturate(self.weights + zeros, self.inputs.high + self.zero_point)

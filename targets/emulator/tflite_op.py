@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.plan import called
-from edgeq.quant import CARRIER_RANGE, QuantParams
+from edgeq.quant import STORAGE_RANGE, QuantParams
 from edgeq.targets.emulator.elementwise import Range
 from edgeq.targets.emulator.numerics import OutputRange
 
@@ -136,7 +136,7 @@ class TfliteOp:
 def params_of(tensor: FileTensor) -> QuantParams | None:
     """A tensor's grid; None where it has none."""
     kind = tensor.kind.lower()
-    if not tensor.scale.size or kind not in CARRIER_RANGE:
+    if not tensor.scale.size or kind not in STORAGE_RANGE:
         return None
     if tensor.scale.size == 1:
         return QuantParams.of(tensor.scale.reshape(()), int(tensor.zero_point[0]), kind)

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
-from edgeq.quant import CARRIER_RANGE, QuantParams
+from edgeq.quant import STORAGE_RANGE, QuantParams
 from edgeq.target import TensorSpec
 from edgeq.targets._boundary import WHOLE_NUMBERS
 from edgeq.targets.workers.wire import DTYPES
@@ -93,7 +93,7 @@ def spec_of(described: Any, grids: Mapping[str, QuantParams], *, counts: bool = 
         raise ArtefactError(f"the tensor {name!r} has the shape {shape}, not a batch of one", hint="export it with batch 1")
     params = None if dtype == "float32" else grids.get(name) or grid_of(described, dtype)
     no_grid = dtype != "float32" and params is None
-    if no_grid and (not counts or (dtype in CARRIER_RANGE and dtype not in WHOLE_NUMBERS)):
+    if no_grid and (not counts or (dtype in STORAGE_RANGE and dtype not in WHOLE_NUMBERS)):
         raise ArtefactError(f"{name!r} is {dtype} without a scale, and edgeq feeds real numbers", hint="export with a scale")
     return TensorSpec(name, shape[1:], dtype, params)
 
@@ -122,7 +122,7 @@ def grid_of(described: Any, dtype: str) -> QuantParams | None:
 
 def _grid(described: Any, dtype: str) -> QuantParams | None:
     scale = described.get("scale")
-    if scale is None or len(scale) == 0 or dtype not in CARRIER_RANGE:
+    if scale is None or len(scale) == 0 or dtype not in STORAGE_RANGE:
         return None
     steps, zeros = np.asarray(scale, np.float32), np.asarray(described.get("zero_point") or [0] * len(scale), np.int32)
     if steps.shape != zeros.shape or steps.ndim != 1 or not (np.isfinite(steps) & (steps > 0)).all():

@@ -25,7 +25,7 @@ from edgeq.exporter import ExportOptions
 from edgeq.exporters import onnx as onnx_exporter
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.approximating import expressible
-from edgeq.exporters.tflite.carriers import choose_carriers
+from edgeq.exporters.tflite.storage import choose_storage
 from edgeq.qdq import MOVES, QdqTensor, read_qdq
 from edgeq.targets import ort, tflite
 from edgeq.targets.emulator import emulator
@@ -101,7 +101,7 @@ def _wrong_in_tflite(
     if view.outputs[0].head == "argmax":
         axes = axes_of(content)
         entrance = view.inputs[0]
-        feed = stored(entrance, integers[entrance.name], choose_carriers(view)[entrance.name], axes[entrance.graph_input])
+        feed = stored(entrance, integers[entrance.name], choose_storage(view)[entrance.name], axes[entrance.graph_input])
         answer = tflite_outputs(content, [feed], kernels)[0].transpose(np.argsort(axes[view.outputs[0].name]))
         told += [f"the place is another on {kernels}"] if not np.array_equal(answer, end) else []
     path = folder / "model.tflite"

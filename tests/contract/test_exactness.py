@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.dialects import to_carrier, to_dialect
+from edgeq.exporters.dialects import to_activation_dtype, to_dialect
 from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.models import zoo
@@ -101,9 +101,9 @@ def test_the_int8_dialect_holds_to_the_same_rows(name: str, tmp_path: Path) -> N
     plain = check_rows_one_and_two(model, images(), tmp_path)
     assert plain.compared > 0
     lowered = lower(model, SHAPE)
-    other = tflite.export(to_carrier(lowered, "int8"), ExportOptions())
+    other = tflite.export(to_activation_dtype(lowered, "int8"), ExportOptions())
     assert other.parity.different == ()
-    assert other.content == tflite.export(lowered, ExportOptions()).content, "one model in two carriers, two TFLite files"
+    assert other.content == tflite.export(lowered, ExportOptions()).content, "one model in two storage dtypes, two TFLite files"
 
 
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])

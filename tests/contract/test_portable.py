@@ -36,19 +36,19 @@ def cases() -> dict[str, Case]:
     found: dict[str, Case] = {}
     random = np.random.default_rng(0)
     shapes = {"conv": (8, 16, 3), "grouped": (8, 4, 3), "odd": (4, 3, 5), "pointwise": (8, 6, 1), "image": (4, 5, 3, 3), "dense": (32, 6)}
-    for carrier in ("uint8", "int8"):
+    for activation_dtype in ("uint8", "int8"):
         for name, shape in shapes.items():
             weights = random.integers(-127, 128, shape).astype(np.int8)
             attributes = {"group": 2} if name == "grouped" else {}
             model = layer(
                 weights,
-                carrier=carrier,
-                zero=0 if carrier == "uint8" else -128,
+                activation_dtype=activation_dtype,
+                zero=0 if activation_dtype == "uint8" else -128,
                 op="Gemm" if name == "dense" else "Conv",
                 **attributes,  # type: ignore[arg-type]  # of the operator
             )
             size = [each.dim_value for each in model.graph.input[0].type.tensor_type.shape.dim][1:]
-            found[f"{name} {carrier}"] = model, random.uniform(0, 5.1, (3, *size)).astype(np.float32)
+            found[f"{name} {activation_dtype}"] = model, random.uniform(0, 5.1, (3, *size)).astype(np.float32)
     return found
 
 

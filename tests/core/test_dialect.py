@@ -23,7 +23,7 @@ def test_a_targets_dialect_is_of_a_format_that_it_opens(name: str) -> None:
         return
     assert dialect_for(name) is can.dialect
     assert can.dialect.format in can.formats
-    assert can.dialect.carrier in can.carriers or not can.carriers
+    assert can.dialect.activation_dtype in can.storage_dtypes or not can.storage_dtypes
 
 
 def test_the_fast_carrier_of_each_runtime() -> None:

@@ -8,26 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeq.quant import CARRIER_RANGE, QuantizedTensor, QuantParams
+from edgeq.quant import STORAGE_RANGE, QuantizedTensor, QuantParams
 
 scales = st.floats(2.0**-40, 2.0**20, width=32)
 reals = st.floats(-(2.0**30), 2.0**30, width=32)
 arrays = hnp.arrays(np.float32, hnp.array_shapes(max_dims=4, max_side=4), elements=reals)
-carriers = st.sampled_from(["int8", "uint8", "int16", "uint16", "int4", "uint4"])
+storage_dtypes = st.sampled_from(["int8", "uint8", "int16", "uint16", "int4", "uint4"])
 
 
-@given(scales, carriers, st.data())
-def test_integers_survive_the_round_trip(scale: float, carrier: str, data: st.DataObject) -> None:
-    low, high = CARRIER_RANGE[carrier]
+@given(scales, storage_dtypes, st.data())
+def test_integers_survive_the_round_trip(scale: float, activation_dtype: str, data: st.DataObject) -> None:
+    low, high = STORAGE_RANGE[activation_dtype]
     zero = data.draw(st.integers(low, high))
-    params = QuantParams.of(scale, zero, carrier)
+    params = QuantParams.of(scale, zero, activation_dtype)
     every = np.arange(low, high + 1) if high - low < 300 else np.linspace(low, high, 300).astype(np.int64)
     assert np.array_equal(params.quantize(params.dequantize(every)), every)
 
 
-@given(arrays, scales, carriers)
-def test_error_is_at_most_half_a_step_inside_and_saturation_outside(x: np.ndarray, scale: float, carrier: str) -> None:
-    params = QuantParams.of(scale, dtype=carrier)
+@given(arrays, scales, storage_dtypes)
+def test_error_is_at_most_half_a_step_inside_and_saturation_outside(x: np.ndarray, scale: float, activation_dtype: str) -> None:
+    params = QuantParams.of(scale, dtype=activation_dtype)
     q = params.quantize(x).astype(np.int64)
     assert q.min() >= params.qmin
     assert q.max() <= params.qmax

@@ -59,10 +59,10 @@ class TestTheBound:
         assert sums_of(layer(weights, high=130)).can_saturate  # type: ignore[union-attr]
 
     def test_int8_activations_enter_with_128_added(self) -> None:
-        found = sums_of(layer(conv(127, 127, 0, 0), carrier="int8"))
+        found = sums_of(layer(conv(127, 127, 0, 0), activation_dtype="int8"))
         assert found is not None
         assert found.greatest == 2 * 127 * 255
-        halved = sums_of(layer(conv(127, 127, 0, 0), carrier="int8", relu=True))
+        halved = sums_of(layer(conv(127, 127, 0, 0), activation_dtype="int8", relu=True))
         assert halved is not None
         assert halved.greatest == 2 * 127 * 255, "0 is stored as 128, and what is greater goes up to 255"
 

@@ -35,13 +35,13 @@ def found() -> dict[str, Checked]:
 
 
 def test_each_kind_of_tensor_has_its_width_and_form(found: dict[str, Checked]) -> None:
-    for target, carrier in (("ort-cpu", "uint8"), ("tflite-ref", "int8")):
+    for target, activation_dtype in (("ort-cpu", "uint8"), ("tflite-ref", "int8")):
         weights, activations = of(found[target], "weights"), of(found[target], "activations")
         assert (weights.count, weights.asked, weights.stored) == (STEPS, "4 bits, learned-clip, one scale a tensor", "int8")
         assert (activations.count, activations.asked, activations.stored) == (
             2 * STEPS,
             "8 bits, learned-clip, zero in the middle",
-            carrier,
+            activation_dtype,
         )
         assert found[target].exact
 

@@ -12,7 +12,7 @@ import pytest
 from tests.exactness import Runtime
 from tests.qdq_models import Graph, Grid
 
-from edgeq.exporters.dialects import to_carrier
+from edgeq.exporters.dialects import to_activation_dtype
 from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
 from edgeq.qdq import read_qdq
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import fx
 
-    from edgeq.exporter import Carrier
+    from edgeq.exporter import ActivationDtype
 
     Make = Callable[..., fx.GraphModule]
 
@@ -66,35 +66,35 @@ def equal(one: ir.Model, other: ir.Model, folder: Path) -> int:
 class TestOnTheZoo:
     def test_int8_computes_the_same(self, network: Make, name: str, scheme: Scheme, tmp_path: Path) -> None:
         model = lower(network(name, scheme), SHAPE)
-        assert equal(model, to_carrier(model, "int8"), tmp_path) >= 4
+        assert equal(model, to_activation_dtype(model, "int8"), tmp_path) >= 4
 
     def test_there_and_back(self, network: Make, name: str, scheme: Scheme, tmp_path: Path) -> None:
         model = lower(network(name, scheme), SHAPE)
-        int8 = to_carrier(model, "int8")
-        uint8 = to_carrier(int8, "uint8")
+        int8 = to_activation_dtype(model, "int8")
+        uint8 = to_activation_dtype(int8, "uint8")
         equal(model, uint8, tmp_path)
-        again = to_carrier(uint8, "int8")
+        again = to_activation_dtype(uint8, "int8")
         equal(int8, again, tmp_path)
         assert grids(again) == grids(int8)
 
     def test_every_activation_is_in_the_carrier_and_no_constant_moved(self, network: Make, name: str, scheme: Scheme) -> None:
         model = lower(network(name, scheme), SHAPE)
-        carriers: tuple[Carrier, Carrier] = ("uint8", "int8")
-        for carrier in carriers:
-            written = to_carrier(model, carrier)
-            assert {one.params.dtype for one in cut(written).cuts} == {carrier}
+        storage_dtypes: tuple[ActivationDtype, ActivationDtype] = ("uint8", "int8")
+        for activation_dtype in storage_dtypes:
+            written = to_activation_dtype(model, activation_dtype)
+            assert {one.params.dtype for one in cut(written).cuts} == {activation_dtype}
             assert constants(written) == constants(model)
             onnx.checker.check_model(onnx.load_model_from_string(serialize(written)), full_check=True)
 
     def test_the_model_is_left_as_it_is(self, network: Make, name: str, scheme: Scheme) -> None:
         model = lower(network(name, scheme), SHAPE)
         before = serialize(model)
-        to_carrier(model, "int8")
+        to_activation_dtype(model, "int8")
         assert serialize(model) == before
 
     def test_its_own_carrier_changes_nothing(self, network: Make, name: str, scheme: Scheme) -> None:
         model = lower(network(name, scheme), SHAPE)
-        assert serialize(to_carrier(model, "uint8")) == serialize(model)
+        assert serialize(to_activation_dtype(model, "uint8")) == serialize(model)
 
 
 def constants(model: ir.Model) -> dict[str, bytes]:
@@ -110,7 +110,7 @@ def grids(model: ir.Model) -> dict[str, tuple[int, int, int]]:
 
 def test_a_four_bit_unsigned_activation_is_112_to_127_without_a_clip(network: Make) -> None:
     model = lower(network("resnet8"), SHAPE)
-    int8 = to_carrier(model, "int8")
+    int8 = to_activation_dtype(model, "int8")
     assert Counter(node.op_type for node in model.graph)["Clip"] == 6
     assert Counter(node.op_type for node in int8.graph)["Clip"] == 0
     narrow = {name for name, tensor in read_qdq(model).tensors().items() if (tensor.low, tensor.high) == (0, 15)}
@@ -123,18 +123,18 @@ def test_a_four_bit_unsigned_activation_is_112_to_127_without_a_clip(network: Ma
 def test_views_stay_on_the_grid_that_they_read(network: Make) -> None:
     """A slice of a 4-bit tensor must not be brought onto another zero point, which would be another operator."""
     model = lower(network("stable-resnet8"), SHAPE)
-    assert [op.op_type for op in read_qdq(to_carrier(model, "int8")).ops] == [op.op_type for op in read_qdq(model).ops]
+    assert [op.op_type for op in read_qdq(to_activation_dtype(model, "int8")).ops] == [op.op_type for op in read_qdq(model).ops]
 
 
 def test_relus_that_saturation_makes_good_are_dropped(network: Make) -> None:
     model = lower(network("resnet8", Scheme(8, 8)), SHAPE)
     assert Counter(node.op_type for node in model.graph)["Relu"] == 7
-    assert Counter(node.op_type for node in to_carrier(model, "int8").graph)["Relu"] == 0
+    assert Counter(node.op_type for node in to_activation_dtype(model, "int8").graph)["Relu"] == 0
 
 
 def test_the_runtime_computes_in_integers_after_there_and_back(network: Make, tmp_path: Path) -> None:
-    """The carrier that ONNX Runtime is fast with; in int8 it leaves sums of narrow tensors in float, which is why there are two."""
-    model = to_carrier(to_carrier(lower(network("resnet8", Scheme(8, 8)), SHAPE), "int8"), "uint8")
+    """The storage dtype that ONNX Runtime is fast with; in int8 it leaves sums of narrow tensors in float, which is why there are two."""
+    model = to_activation_dtype(to_activation_dtype(lower(network("resnet8", Scheme(8, 8)), SHAPE), "int8"), "uint8")
     ran = set(Runtime.of(model, tmp_path, optimize=True).operators)
     assert {"QLinearConv", "QLinearAdd", "QGemm"} <= ran
     assert not ran & {"Conv", "FusedConv", "Add"}
@@ -153,16 +153,16 @@ class TestClip:
         return Counter(node.op_type for node in model.graph)["Clip"]
 
     def test_it_goes_behind_a_relu(self) -> None:
-        assert self.clips(to_carrier(self.model(0, (0, 15), relu=True), "int8")) == 0
+        assert self.clips(to_activation_dtype(self.model(0, (0, 15), relu=True), "int8")) == 0
 
     def test_it_stays_where_negative_values_may_come(self) -> None:
-        written = to_carrier(self.model(0, (0, 15), relu=False), "int8")
+        written = to_activation_dtype(self.model(0, (0, 15), relu=False), "int8")
         assert self.clips(written) == 1
         tensor = cut(written).cuts[-1].params
         assert (int(tensor.zero_point), tensor.qmin, tensor.qmax) == (-128, -128, -113)
 
     def test_it_stays_on_a_signed_range(self) -> None:
-        written = to_carrier(self.model(128, (120, 135), relu=True), "int8")
+        written = to_activation_dtype(self.model(128, (120, 135), relu=True), "int8")
         assert self.clips(written) == 1
         tensor = cut(written).cuts[-1].params
         assert (int(tensor.zero_point), tensor.qmin, tensor.qmax) == (0, -8, 7)
@@ -172,7 +172,7 @@ class TestClip:
     def test_the_integers_are_the_same_in_any_case(self, zero: int, clip: tuple[int, int], relu: bool, tmp_path: Path) -> None:
         model = self.model(zero, clip, relu=relu)
         x = np.random.default_rng(0).normal(0, 1, (1, 3, 4, 4)).astype(np.float32)
-        spellings = (model, to_carrier(model, "int8"))
+        spellings = (model, to_activation_dtype(model, "int8"))
         outputs = [Runtime.of(written, tmp_path, optimize=False).run(["y_dequantized"], {"input": x})[0] for written in spellings]
         assert np.array_equal(outputs[0], outputs[1])
         assert len(np.unique(outputs[0])) > 3

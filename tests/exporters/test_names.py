@@ -17,7 +17,7 @@ from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter
 
 DIALECTS = {
-    "int8": dialect.Dialect(carrier="int8", opset=13),
+    "int8": dialect.Dialect(activation_dtype="int8", opset=13),
     "uint8": dialect.Dialect(opset=13),
     **{name.lower(): each for name, each in vars(dialect).items() if isinstance(each, dialect.Dialect)},
 }

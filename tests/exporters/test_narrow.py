@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 DIALECTS = {
     "clip in uint8": CANONICAL,
-    "clip in int8": Dialect(carrier="int8"),
+    "clip in int8": Dialect(activation_dtype="int8"),
     "saturate in uint8": SATURATING,
-    "saturate in int8": Dialect(carrier="int8", narrow="saturate"),
+    "saturate in int8": Dialect(activation_dtype="int8", narrow="saturate"),
     "saturate, opset 19": Dialect(narrow="saturate", opset=19),
     "float biases": Dialect(float_biases=True, kernel_shape=True, opset=19),
 }
@@ -134,7 +134,7 @@ def test_a_clip_behind_a_pool_is_not_left_to_saturation_where_pairs_would_meet()
     graph.node("Identity", [pooled], "narrowed")
     graph.quantize("narrowed", U4)
     model = graph.output()
-    assert operators(to_dialect(model, Dialect(carrier="int8")))["Clip"] == 1
+    assert operators(to_dialect(model, Dialect(activation_dtype="int8")))["Clip"] == 1
     saturated = to_dialect(model, SATURATING)
     assert (operators(saturated)["Clip"], operators(saturated)["Relu"]) == (0, 1)
     assert_same_numbers(model, saturated, np.abs(samples((2, 4, 6, 6))))

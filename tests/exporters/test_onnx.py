@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import fx
 
-    from edgeq.exporter import Carrier
+    from edgeq.exporter import ActivationDtype
 
     Make = Callable[..., fx.GraphModule]
 
@@ -39,27 +39,27 @@ def test_it_is_an_exporter() -> None:
 
 
 class TestParity:
-    @pytest.mark.parametrize("carrier", ["uint8", "int8"])
+    @pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
     @pytest.mark.parametrize(
         "scheme", [Scheme(4, 4), Scheme(4, 8), Scheme(4, 4, placement="paper")], ids=lambda s: f"{s.name} {s.placement}"
     )
-    def test_every_number_is_compared_and_none_differs(self, network: Make, scheme: Scheme, carrier: Carrier) -> None:
+    def test_every_number_is_compared_and_none_differs(self, network: Make, scheme: Scheme, activation_dtype: ActivationDtype) -> None:
         model = lower(network("stable-resnet8", scheme), SHAPE)
-        report = exporter.export(model, ExportOptions(carrier)).parity
+        report = exporter.export(model, ExportOptions(activation_dtype)).parity
         weights = [value.const_value for name, value in model.graph.initializers.items() if name.endswith(".weight_quantized")]
         assert report.different == ()
         assert report.weights == sum(tensor.size for tensor in weights if tensor is not None)
         assert min(report.biases, report.scales, report.zero_points) > 50
 
     @pytest.mark.parametrize("name", ["qdq", "unnamed"])
-    @pytest.mark.parametrize("carrier", ["uint8", "int8"])
-    def test_a_file_of_another_tool(self, name: str, carrier: Carrier) -> None:
+    @pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
+    def test_a_file_of_another_tool(self, name: str, activation_dtype: ActivationDtype) -> None:
         """Nodes need no names in ONNX."""
         proto = onnx_models.qdq_model(bits=4)
         if name == "unnamed":
             for node in proto.graph.node:
                 node.name = ""
-        report = exporter.export(ir.from_proto(proto), ExportOptions(carrier)).parity
+        report = exporter.export(ir.from_proto(proto), ExportOptions(activation_dtype)).parity
         assert report.different == ()
         assert report.compared > 800
 
@@ -69,7 +69,7 @@ class TestParity:
             report = exporter.export(model, options).parity
             assert (report.different, report.weights > 70_000) == ((), True)
 
-    @pytest.mark.parametrize("carrier", ["uint8", "int8"])
+    @pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
     @pytest.mark.parametrize(
         ("ending", "what"),
         [
@@ -82,7 +82,7 @@ class TestParity:
         ],
     )
     def test_one_number_changed_on_the_way_is_found(
-        self, network: Make, monkeypatch: pytest.MonkeyPatch, carrier: Carrier, ending: str, what: str
+        self, network: Make, monkeypatch: pytest.MonkeyPatch, activation_dtype: ActivationDtype, ending: str, what: str
     ) -> None:
         """By the least that its type can change."""
 
@@ -99,7 +99,7 @@ class TestParity:
             return model
 
         monkeypatch.setattr(onnx_exporter, "parse", spoil)
-        report = exporter.export(lower(network("stable-resnet8"), SHAPE), ExportOptions(carrier)).parity
+        report = exporter.export(lower(network("stable-resnet8"), SHAPE), ExportOptions(activation_dtype)).parity
         assert report.different
         assert all(what in line for line in report.different)
 

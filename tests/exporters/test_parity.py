@@ -12,10 +12,10 @@ from tests.qdq_models import S8, U4, Graph, Grid
 
 from edgeq.exporter import ExportOptions, ParityReport
 from edgeq.exporters.parity import Numbers, compare, numbers_of
-from edgeq.exporters.tflite.carriers import choose_carriers
 from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.reading import expected_numbers, stored_numbers, with_helpers
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import choose_storage
 from edgeq.qdq import QdqGraph, read_qdq
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ CONTENT = write(VIEW, ExportOptions()).content
 
 def report(content: bytes, view: QdqGraph = VIEW) -> ParityReport:
     found = stored_numbers(content)
-    return compare(with_helpers(expected_numbers(view, choose_carriers(view)), found), found)
+    return compare(with_helpers(expected_numbers(view, choose_storage(view)), found), found)
 
 
 def mutated(change: Callable[[Any], None]) -> bytes:

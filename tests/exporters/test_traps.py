@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.qdq_models import S8, U8, Graph, Grid, tflite_outputs
 
 from edgeq.errors import ArtefactError
-from edgeq.exporter import Carrier, ExportOptions
+from edgeq.exporter import ActivationDtype, ExportOptions
 from edgeq.exporters import onnx as onnx_files
 from edgeq.exporters.onnx import parse
 from edgeq.exporters.tflite import exporter as tflite
@@ -126,9 +126,9 @@ def test_trap_a_slice_behind_an_int8_dequantizer_does_not_load() -> None:
         run(dequantized_slice(), LEVEL.ORT_ENABLE_ALL, feeds)
 
 
-@pytest.mark.parametrize("carrier", ["uint8", "int8"])
+@pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("grid", [Grid(0.02, 3, "int8"), Grid(0.02, 0, "int8"), Grid(0.02, 128)], ids=str)
-def test_our_file_of_a_slice_loads_and_is_right(grid: Grid, carrier: Carrier) -> None:
+def test_our_file_of_a_slice_loads_and_is_right(grid: Grid, activation_dtype: ActivationDtype) -> None:
     content, feeds = sliced(grid), {"x": IMAGE}
-    exported = onnx_files.exporter.export(parse(content, ""), ExportOptions(carrier=carrier))
+    exported = onnx_files.exporter.export(parse(content, ""), ExportOptions(activation_dtype=activation_dtype))
     assert np.array_equal(run(exported.content, LEVEL.ORT_ENABLE_ALL, feeds), run(content, LEVEL.ORT_DISABLE_ALL, feeds))

@@ -106,7 +106,7 @@ def test_every_launcher(write: Write) -> None:
     assert loaded("e").requirements == ("onnxruntime==1.20.0", "numpy==1.26.4")
     assert loaded("e").capabilities.summary == "an older ONNX Runtime"
     assert "edgeq targets setup e" in loaded("e").probe().hint
-    assert loaded("b").capabilities.carriers == frozenset()
+    assert loaded("b").capabilities.storage_dtypes == frozenset()
     assert [loaded(name).capabilities.latency for name in "cd"] == ["measured", "simulated"]
 
 

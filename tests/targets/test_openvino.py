@@ -1,4 +1,4 @@
-"""What OpenVINO does with each operator in each carrier, and that the target keeps away from what it gets wrong."""
+"""What OpenVINO does with each operator in each storage dtype, and that the target keeps away from what it gets wrong."""
 
 from __future__ import annotations
 
@@ -37,62 +37,62 @@ def _usable() -> None:
     need("openvino")
 
 
-def start(carrier: str, zero: int) -> tuple[Graph, str, Grid]:
+def start(activation_dtype: str, zero: int) -> tuple[Graph, str, Grid]:
     graph = Graph()
-    return graph, graph.input("x", [1, 8, 8, 8], Grid(0.05, zero, carrier)), Grid(0.2, zero, carrier)
+    return graph, graph.input("x", [1, 8, 8, 8], Grid(0.05, zero, activation_dtype)), Grid(0.2, zero, activation_dtype)
 
 
-def convolution(carrier: str, zero: int) -> Graph:
-    graph, x, grid = start(carrier, zero)
+def convolution(activation_dtype: str, zero: int) -> Graph:
+    graph, x, grid = start(activation_dtype, zero)
     graph.weighted("Conv", x, "y", (8, 8, 3, 3), grid, per_channel=True, relu=True)
     return graph
 
 
-def depthwise(carrier: str, zero: int) -> Graph:
-    graph, x, grid = start(carrier, zero)
+def depthwise(activation_dtype: str, zero: int) -> Graph:
+    graph, x, grid = start(activation_dtype, zero)
     graph.weighted("Conv", x, "y", (8, 1, 3, 3), grid, group=8, strides=[2, 2])
     return graph
 
 
-def addition(carrier: str, zero: int) -> Graph:
-    graph, x, grid = start(carrier, zero)
+def addition(activation_dtype: str, zero: int) -> Graph:
+    graph, x, grid = start(activation_dtype, zero)
     one = graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid, pads=[1] * 4)
-    graph.op("Add", [one, graph.weighted("Conv", x, "b", (8, 8, 1, 1), grid)], "y", Grid(0.31, zero, carrier), relu=True)
+    graph.op("Add", [one, graph.weighted("Conv", x, "b", (8, 8, 1, 1), grid)], "y", Grid(0.31, zero, activation_dtype), relu=True)
     return graph
 
 
-def average(carrier: str, zero: int) -> Graph:
-    graph, x, grid = start(carrier, zero)
+def average(activation_dtype: str, zero: int) -> Graph:
+    graph, x, grid = start(activation_dtype, zero)
     graph.op("AveragePool", [graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid)], "y", grid, kernel_shape=[2, 2], strides=[2, 2])
     return graph
 
 
-def dense(carrier: str, zero: int) -> Graph:
-    graph, x, grid = start(carrier, zero)
-    pooled = graph.op("GlobalAveragePool", [x], "pool", Grid(0.02, zero, carrier))
+def dense(activation_dtype: str, zero: int) -> Graph:
+    graph, x, grid = start(activation_dtype, zero)
+    pooled = graph.op("GlobalAveragePool", [x], "pool", Grid(0.02, zero, activation_dtype))
     flat = graph.node("Flatten", [pooled], "flat", axis=1)
     graph.scales[flat] = graph.scales[pooled]
     graph.weighted("Gemm", flat, "y", (10, 8), grid, transB=1)
     return graph
 
 
-def joined(carrier: str, zero: int) -> Graph:
+def joined(activation_dtype: str, zero: int) -> Graph:
     """A concatenation that a convolution reads."""
-    graph, x, grid = start(carrier, zero)
+    graph, x, grid = start(activation_dtype, zero)
     branches = [graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid, pads=[1] * 4), graph.weighted("Conv", x, "b", (8, 8, 1, 1), grid)]
-    graph.weighted("Conv", graph.op("Concat", branches, "joined", grid, axis=1), "y", (4, 16, 1, 1), Grid(0.3, zero, carrier))
+    graph.weighted("Conv", graph.op("Concat", branches, "joined", grid, axis=1), "y", (4, 16, 1, 1), Grid(0.3, zero, activation_dtype))
     return graph
 
 
-def padded(carrier: str, zero: int, *, shared: bool) -> Graph:
+def padded(activation_dtype: str, zero: int, *, shared: bool) -> Graph:
     """The shortcut of CIFAR's ResNets: every second pixel, with channels of zeros."""
-    graph, x, grid = start(carrier, zero)
+    graph, x, grid = start(activation_dtype, zero)
     first = graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid, pads=[1] * 4)
     bounds = [graph.ints(name, values) for name, values in (("s", [0, 0]), ("e", [8, 8]), ("axes", [2, 3]), ("steps", [2, 2]))]
     small = graph.op("Slice", [first, *bounds], "small", grid)
     wide = graph.op("Pad", [small, graph.ints("widths", [0, 4, 0, 0, 0, 4, 0, 0])], "wide", grid)
     branch = graph.weighted("Conv", first, "b", (16, 8, 3, 3), grid, pads=[1] * 4, strides=[2, 2])
-    graph.op("Add", [branch, wide], "y", Grid(0.31, zero, carrier))
+    graph.op("Add", [branch, wide], "y", Grid(0.31, zero, activation_dtype))
     if shared:
         share(graph, "a", ("small", "wide"))
     return graph
@@ -119,10 +119,10 @@ def save(model: ir.Model, folder: Path) -> Path:
 class TestTheRule:
     """int8 or uint8: each operator alone in both, then the one that goes wrong."""
 
-    @pytest.mark.parametrize(("carrier", "zero"), GRIDS)
+    @pytest.mark.parametrize(("storage dtype", "zero"), GRIDS)
     @pytest.mark.parametrize("build", [convolution, depthwise, addition, average, dense])
-    def test_these_operators_are_within_one_lsb_in_both_carriers(self, build: Build, carrier: str, zero: int) -> None:
-        assert worst(build(carrier, zero).output()) <= 1
+    def test_these_operators_are_within_one_lsb_in_both_carriers(self, build: Build, activation_dtype: str, zero: int) -> None:
+        assert worst(build(activation_dtype, zero).output()) <= 1
 
     @pytest.mark.parametrize("zero", [0, -128, 112])
     def test_a_concatenation_in_int8_in_front_of_a_convolution_is_computed_wrongly(self, zero: int) -> None:

@@ -39,18 +39,18 @@ def test_real_models_have_their_published_accuracy(data_dir: Path, target: OrtTa
         assert (session.run(images).argmax(1) == test["labels"]).sum() == right
 
 
-@pytest.mark.parametrize(("bits", "carrier"), [(8, "uint8"), (4, "uint8"), (8, "int8"), (4, "int8")])
-def test_quantised_tensors_carry_canonical_names_and_grids(tmp_path: Path, bits: int, carrier: str) -> None:
-    path = saved(tmp_path, onnx_models.qdq_model(bits=bits, carrier=carrier))
+@pytest.mark.parametrize(("bits", "storage dtype"), [(8, "uint8"), (4, "uint8"), (8, "int8"), (4, "int8")])
+def test_quantised_tensors_carry_canonical_names_and_grids(tmp_path: Path, bits: int, activation_dtype: str) -> None:
+    path = saved(tmp_path, onnx_models.qdq_model(bits=bits, activation_dtype=activation_dtype))
     with cpu_reference.open(path, intermediates=True) as session:
         inside = session.tensors(onnx_models.images(3))
     assert list(inside) == ["input", "first", "second", "sum", "pool"]
     first = inside["first"]
     assert isinstance(first, QuantizedTensor)
-    zero = -128 if carrier == "int8" else 0
-    assert first.params == QuantParams.of(0.02, zero, carrier, qmin=zero, qmax=zero + 2**bits - 1)
+    zero = -128 if activation_dtype == "int8" else 0
+    assert first.params == QuantParams.of(0.02, zero, activation_dtype, qmin=zero, qmax=zero + 2**bits - 1)
     assert first.values.shape == (3, 8, 8, 8)
-    assert first.values.dtype == np.dtype(carrier)
+    assert first.values.dtype == np.dtype(activation_dtype)
     assert first.values.max() == zero + 2**bits - 1
 
 
@@ -70,16 +70,16 @@ def test_the_optimised_graph_shows_the_same_tensors_within_one_step(tmp_path: Pa
         assert np.abs(found.levels() - tensor.levels()).max() <= 1
 
 
-@pytest.mark.parametrize("carrier", ["uint8", "int8"])
+@pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("bits", [8, 4])
-def test_reading_optimised_tensors_leaves_operators_and_answers_alone(tmp_path: Path, carrier: str, bits: int) -> None:
+def test_reading_optimised_tensors_leaves_operators_and_answers_alone(tmp_path: Path, activation_dtype: str, bits: int) -> None:
     """With int8, naming every tensor an output makes ONNX Runtime fuse differently: there, fewer are shown."""
-    path, images = saved(tmp_path, onnx_models.qdq_model(bits=bits, carrier=carrier)), onnx_models.images(20)
+    path, images = saved(tmp_path, onnx_models.qdq_model(bits=bits, activation_dtype=activation_dtype)), onnx_models.images(20)
     with cpu.open(path) as plain, cpu.open(path, intermediates=True) as reading:
         assert np.array_equal(plain.run(images), reading.run(images))
         shown = reading.tensors(images)
         assert reading.facts["readable"] == f"{len(shown)} of 5 tensors"
-        assert len(shown) == (5 if carrier == "uint8" else 1)
+        assert len(shown) == (5 if activation_dtype == "uint8" else 1)
 
 
 def test_a_graph_of_which_nothing_can_be_read_shows_nothing(tmp_path: Path) -> None:

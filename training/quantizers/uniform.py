@@ -21,7 +21,7 @@ class UniformQuantizer(nn.Module, ABC):
     """Clips to a range and rounds to equally spaced levels; a subclass says where the step comes from.
 
     Integers are 0..2^b-1 (unsigned), -(2^(b-1)-1)..2^(b-1)-1 (signed, narrow: weights) or -2^(b-1)..2^(b-1)-1 (signed: an
-    activation that fills its carrier).
+    activation that fills its storage dtype).
 
     Args:
         bits: the width it is trained for.
@@ -112,7 +112,7 @@ class UniformGrid(UniformQuantizer, ABC):
 
 
 def require_target(quantizer: UniformQuantizer) -> None:
-    """Refuse to give out a grid that no 8-bit carrier holds.
+    """Refuse to give out a grid that no 8-bit storage dtype holds.
 
     Raises:
         EdgeqError: the quantiser is still being annealed.

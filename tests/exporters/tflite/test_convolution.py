@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
     "to 4 bits, clipped only": {"grid": U4},
     "to signed 4 bits": {"grid": S4},
     "4 bits to 4 bits": {"source": U4, "grid": U4, "relu": True, "levels": 7},
-    "int8 carrier": {"source": Grid(0.02, -3, "int8"), "grid": Grid(0.05, 5, "int8")},
+    "int8 storage dtype": {"source": Grid(0.02, -3, "int8"), "grid": Grid(0.05, 5, "int8")},
     "relu that saturation does not do": {"grid": S8, "relu": True},
 }
 

@@ -13,7 +13,7 @@ from tests.qdq_models import KERNELS, Graph, Grid, onnx_integers, operators, tfl
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.carriers import choose_carriers
+from edgeq.exporters.tflite.storage import choose_storage
 from edgeq.qdq import QdqConstant, read_qdq
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def layer(
 def difference(graph: Graph, content: bytes, kernels: str) -> NDArray[np.int64]:
     """The file's integers less ONNX Runtime's, channels first, on the same random inputs."""
     view = read_qdq(graph.output())
-    carriers, shape = choose_carriers(view), (4, *view.inputs[0].shape[1:])
+    storages, shape = choose_storage(view), (4, *view.inputs[0].shape[1:])
     images = np.random.default_rng(1).uniform(-2, 3.1, shape).astype(np.float32)
     integers = onnx_integers(graph.proto(graph.nodes[-1].output[0]), {"x": images}, ["x_quantized", "y_quantized"])
-    fed, wanted = ((integers[f"{name}_quantized"].astype(int) + carriers[name].shift).astype(np.int8) for name in ("x", "y"))
+    fed, wanted = ((integers[f"{name}_quantized"].astype(int) + storages[name].shift).astype(np.int8) for name in ("x", "y"))
     found = tflite_outputs(content, [np.moveaxis(fed, 1, -1)], kernels)[0]
     return np.moveaxis(found, -1, 1).astype(np.int64) - wanted
 

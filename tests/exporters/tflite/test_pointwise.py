@@ -136,8 +136,8 @@ def test_a_gate_and_its_product_are_two_operators_where_both_are_quantised(kerne
 
 def test_a_changed_table_is_found() -> None:
     from edgeq.exporters.parity import compare
-    from edgeq.exporters.tflite.carriers import choose_carriers
     from edgeq.exporters.tflite.reading import expected_in, stored_numbers
+    from edgeq.exporters.tflite.storage import choose_storage
     from edgeq.qdq import read_qdq
 
     model = CASES["elu"][0].output()
@@ -145,4 +145,4 @@ def test_a_changed_table_is_found() -> None:
     levels = found["y/table"].levels
     assert levels is not None
     levels[17] += 1
-    assert len(compare(expected_in(graph, choose_carriers(graph), found), found).different) == 1
+    assert len(compare(expected_in(graph, choose_storage(graph), found), found).different) == 1

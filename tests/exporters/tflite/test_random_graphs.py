@@ -78,7 +78,7 @@ class Recipe:
 
 @st.composite
 def grids(draw: st.DrawFn) -> Grid:
-    """8-bit and 4-bit grids, signed and unsigned, in both carriers."""
+    """8-bit and 4-bit grids, signed and unsigned, in both storage dtypes."""
     dtype = draw(st.sampled_from(["uint8", "int8"]))
     base = 0 if dtype == "uint8" else -128
     scale = draw(st.floats(0.005, 0.2))

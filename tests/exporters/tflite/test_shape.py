@@ -13,9 +13,9 @@ from tests.qdq_models import KERNELS, S8, U4, U8, Graph, Grid, onnx_integers, op
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.carriers import choose_carriers
 from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.storage import choose_storage
 from edgeq.qdq import QdqTensor, read_qdq
 from edgeq.target import TARGETS
 
@@ -198,12 +198,12 @@ def test_moved_integers_are_equal(case: str, kernels: str) -> None:
     feeds = {name: graph.rng.normal(0, 1, shape).astype(np.float32) for name, shape in shapes.items()}
     names = ["y_quantized", *(f"{t.name}_quantized" for t in view.inputs)]
     integers = onnx_integers(graph.proto("y_dequantized"), feeds, names)
-    carriers, content = choose_carriers(view), write(view, ExportOptions()).content
+    storages, content = choose_storage(view), write(view, ExportOptions()).content
     axes = axes_of(content)
 
     def stored(tensor: QdqTensor, name: str) -> np.ndarray:
         file = tensor.name if tensor.is_input else "y"
-        return (integers[f"{file}_quantized"].astype(np.int32) + carriers[tensor.name].shift).astype(np.int8).transpose(axes[name])
+        return (integers[f"{file}_quantized"].astype(np.int32) + storages[tensor.name].shift).astype(np.int8).transpose(axes[name])
 
     found = tflite_outputs(content, [stored(tensor, tensor.graph_input) for tensor in view.inputs], kernels)[0]
     wanted = stored(view.outputs[0].tensor, "y_dequantized")

@@ -29,7 +29,7 @@ def test_the_width_of_weights(weights: list[int], bits: int) -> None:
 def test_a_zero_point_takes_no_bit_of_weights_that_are_stored_as_bytes() -> None:
     levels = torch.tensor([[137.0, -118.0]])
     assert Operands(levels, BYTE).weight_bits == 9
-    assert Operands(levels, BYTE, weight_zero=(118,), weight_carrier="uint8").weight_bits == 8
+    assert Operands(levels, BYTE, weight_zero=(118,), weight_dtype="uint8").weight_bits == 8
 
 
 @pytest.mark.parametrize(("low", "high", "bits"), [(0, 15, 4), (0, 16, 5), (-8, 7, 4), (-100, 155, 8), (0, 1, 1), (0, 0, 0)])
@@ -45,9 +45,9 @@ def test_the_width_of_inputs(low: int, high: int, bits: int) -> None:
         (Operands(STRONG, BYTE, 100, "int8"), False),
         (Operands(WEAK, BYTE, 100, "uint8"), False),
         (Operands(STRONG, Range(-100, 20), 100, "uint8"), False),  # 120 at most: 2 * 120 * 127 fits 16 bits
-        (Operands(STRONG, BYTE, 100, "uint8", weight_carrier="int8"), True),
-        (Operands(STRONG, BYTE, 100, "uint8", weight_zero=(128,), weight_carrier="uint8"), False),
-        (Operands(STRONG - 120, BYTE, 100, "uint8", weight_zero=(120,), weight_carrier="int8"), True),  # pairs are of what is stored
+        (Operands(STRONG, BYTE, 100, "uint8", weight_dtype="int8"), True),
+        (Operands(STRONG, BYTE, 100, "uint8", weight_zero=(128,), weight_dtype="uint8"), False),
+        (Operands(STRONG - 120, BYTE, 100, "uint8", weight_zero=(120,), weight_dtype="int8"), True),  # pairs are of what is stored
         (None, False),
     ],
 )

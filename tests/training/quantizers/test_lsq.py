@@ -138,7 +138,7 @@ class TestStart:
 
 
 def test_8_bit_weights_leave_the_lowest_integer_out() -> None:
-    """A BatchNorm of negative sign would make 128 of it, which is no int8; below 8 bits the carrier has room."""
+    """A BatchNorm of negative sign would make 128 of it, which is no int8; below 8 bits the storage dtype has room."""
     for bits, least in ((8, -127), (7, -64), (4, -8)):
         found = for_weight(bits, weight(), axis=None, normalized=False)
         assert (found.qmin, found.levels) == (least, 2 ** (bits - 1) - 1)

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq import AVERAGES, MOVES, QdqConstant, QdqTensor, reach, same_grid
-from edgeq.quant import CARRIER_RANGE
+from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from edgeq.qdq import QdqGraph, QdqOp
 
 LEAST, GREATEST = -128, 127
-_CARRIERS = frozenset(("int2", "uint2", "int4", "uint4", "int8", "uint8"))
+_STORAGE_DTYPES = frozenset(("int2", "uint2", "int4", "uint4", "int8", "uint8"))
 _WIDE = frozenset(("int16", "uint16"))
 _EVERYTHING = 2**31 - 1
 _OR = ", or approximate with --requantize"
 _HALF_OF_16_BITS = 2**15
 
-CarrierType = Literal["int8", "int16"]
+StorageDtype = Literal["int8", "int16"]
 
 
 @dataclass(frozen=True, slots=True)
-class Carrier:
+class Storage:
     """How a tensor is held in int8 or int16.
 
     Attributes:
@@ -51,21 +51,21 @@ class Carrier:
     zero_point: int
     low: int
     high: int
-    dtype: CarrierType = "int8"
+    dtype: StorageDtype = "int8"
 
     @property
     def least(self) -> int:
         """The least integer that the element type holds."""
-        return CARRIER_RANGE[self.dtype][0]
+        return STORAGE_RANGE[self.dtype][0]
 
     @property
     def greatest(self) -> int:
         """The greatest integer that the element type holds, where it saturates."""
-        return CARRIER_RANGE[self.dtype][1]
+        return STORAGE_RANGE[self.dtype][1]
 
 
-def choose_carriers(graph: QdqGraph) -> dict[str, Carrier]:
-    """The carrier of every tensor of a graph, by name.
+def choose_storage(graph: QdqGraph) -> dict[str, Storage]:
+    """The storage dtype of every tensor of a graph, by name.
 
     Raises:
         ArtefactError: a tensor has more than 16 bits, 16 bits around another number than zero, or more than one scale.
@@ -82,13 +82,13 @@ def choose_carriers(graph: QdqGraph) -> dict[str, Carrier]:
     return {name: _shifted(tensor, top[_root(group, name)]) for name, tensor in tensors.items()}
 
 
-def clamps(op: QdqOp, carrier: Carrier) -> tuple[int | None, int | None]:
-    """The bounds of an operator's output that neither its inputs nor the carrier's saturation see to."""
+def clamps(op: QdqOp, storage: Storage) -> tuple[int | None, int | None]:
+    """The bounds of an operator's output that neither its inputs nor the storage dtype's saturation see to."""
     open_range = replace(op.output.params, qmin=-_EVERYTHING, qmax=_EVERYTHING)
     low, high = reach(op.op_type, op.inputs, open_range)
-    needs_low = max(low + carrier.shift, carrier.least) < carrier.low
-    needs_high = min(high + carrier.shift, carrier.greatest) > carrier.high
-    return carrier.low if needs_low else None, carrier.high if needs_high else None
+    needs_low = max(low + storage.shift, storage.least) < storage.low
+    needs_high = min(high + storage.shift, storage.greatest) > storage.high
+    return storage.low if needs_low else None, storage.high if needs_high else None
 
 
 def check_rescale(op: QdqOp, largest: int, factor: float) -> None:
@@ -102,11 +102,11 @@ def check_rescale(op: QdqOp, largest: int, factor: float) -> None:
         raise refused(op, f"its result is rescaled by {factor:.3g}, beyond 32 bits", "quantise its output with a larger scale")
 
 
-def constant_shift(constant: QdqConstant, carrier: Carrier) -> int:
-    """What is added to the integers of a constant operand that stands beside tensors in ``carrier``."""
+def constant_shift(constant: QdqConstant, storage: Storage) -> int:
+    """What is added to the integers of a constant operand that stands beside tensors in ``storage``."""
     if constant.params is None:
         return 0
-    if carrier.dtype == "int16":
+    if storage.dtype == "int16":
         return -int(constant.params.zero_point)
     return -128 if constant.params.dtype == "uint8" else 0
 
@@ -163,7 +163,7 @@ def _check(tensor: QdqTensor) -> None:
     if not tensor.per_tensor:
         raise ArtefactError(f"the activation {tensor.name!r} has a scale for each channel", hint="use one scale an activation")
     dtype = tensor.params.dtype
-    if dtype not in _CARRIERS | _WIDE:
+    if dtype not in _STORAGE_DTYPES | _WIDE:
         raise ArtefactError(
             f"the activation {tensor.name!r} is stored in {dtype}, and TFLite is written with int8 or int16 activations",
             hint="quantise activations to 16 bits or fewer",
@@ -175,11 +175,11 @@ def _check(tensor: QdqTensor) -> None:
         )
 
 
-def _shifted(tensor: QdqTensor, top: int) -> Carrier:
-    """The carrier of a tensor in whose group nothing exceeds ``top``."""
-    dtype: CarrierType = "int16" if tensor.params.dtype in _WIDE else "int8"
+def _shifted(tensor: QdqTensor, top: int) -> Storage:
+    """The storage dtype of a tensor in whose group nothing exceeds ``top``."""
+    dtype: StorageDtype = "int16" if tensor.params.dtype in _WIDE else "int8"
     shift = -tensor.zero_point if dtype == "int16" else GREATEST - top
-    return Carrier(shift, tensor.zero_point + shift, tensor.low + shift, tensor.high + shift, dtype)
+    return Storage(shift, tensor.zero_point + shift, tensor.low + shift, tensor.high + shift, dtype)
 
 
 def _groups(graph: QdqGraph) -> dict[str, str]:

@@ -9,32 +9,32 @@ from tests.qdq_models import KERNELS, S8, U4, Graph, Grid, onnx_integers, operat
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.carriers import Carrier, choose_carriers
+from edgeq.exporters.tflite.storage import Storage, choose_storage
 from edgeq.qdq import read_qdq
 
 SHAPE = ["N", 2, 4, 4]
 
 
 @pytest.mark.parametrize(
-    ("grid", "carrier"),
+    ("grid", "storage dtype"),
     [
-        (Grid(0.1, 0), Carrier(-128, -128, -128, 127)),
-        (Grid(0.1, 128), Carrier(-128, 0, -128, 127)),
-        (Grid(0.1, -7, "int8"), Carrier(0, -7, -128, 127)),
-        (Grid(0.1, 0, clip=(0, 15)), Carrier(112, 112, 112, 127)),
-        (Grid(0.1, -128, "int8", (-128, -113)), Carrier(240, 112, 112, 127)),
-        (Grid(0.1, 0, "int8", (-8, 7)), Carrier(120, 120, 112, 127)),
-        (Grid(0.1, 0, "int8", (-127, 127)), Carrier(0, 0, -127, 127)),
-        (Grid(0.1, 200, clip=(0, 100)), Carrier(-73, 127, -73, 27)),
-        (Grid(0.1, 0, "int16"), Carrier(0, 0, -(2**15), 2**15 - 1, "int16")),
-        (Grid(0.1, 2**15, "uint16"), Carrier(-(2**15), 0, -(2**15), 2**15 - 1, "int16")),
-        (Grid(0.1, 0, "int16", (-2048, 2047)), Carrier(0, 0, -2048, 2047, "int16")),
+        (Grid(0.1, 0), Storage(-128, -128, -128, 127)),
+        (Grid(0.1, 128), Storage(-128, 0, -128, 127)),
+        (Grid(0.1, -7, "int8"), Storage(0, -7, -128, 127)),
+        (Grid(0.1, 0, clip=(0, 15)), Storage(112, 112, 112, 127)),
+        (Grid(0.1, -128, "int8", (-128, -113)), Storage(240, 112, 112, 127)),
+        (Grid(0.1, 0, "int8", (-8, 7)), Storage(120, 120, 112, 127)),
+        (Grid(0.1, 0, "int8", (-127, 127)), Storage(0, 0, -127, 127)),
+        (Grid(0.1, 200, clip=(0, 100)), Storage(-73, 127, -73, 27)),
+        (Grid(0.1, 0, "int16"), Storage(0, 0, -(2**15), 2**15 - 1, "int16")),
+        (Grid(0.1, 2**15, "uint16"), Storage(-(2**15), 0, -(2**15), 2**15 - 1, "int16")),
+        (Grid(0.1, 0, "int16", (-2048, 2047)), Storage(0, 0, -2048, 2047, "int16")),
     ],
 )
-def test_the_greatest_integer_in_use_becomes_127(grid: Grid, carrier: Carrier) -> None:
+def test_the_greatest_integer_in_use_becomes_127(grid: Grid, storage: Storage) -> None:
     graph = Graph()
     graph.node("Identity", [graph.input("x", SHAPE, grid)], "y")
-    assert choose_carriers(read_qdq(graph.output()))["x"] == carrier
+    assert choose_storage(read_qdq(graph.output()))["x"] == storage
 
 
 def test_tensors_that_are_only_moved_share_a_shift() -> None:
@@ -42,9 +42,9 @@ def test_tensors_that_are_only_moved_share_a_shift() -> None:
     narrow = graph.input("a", SHAPE, Grid(0.1, 0, clip=(0, 15)))
     wide = graph.input("b", SHAPE, Grid(0.1, 0))
     graph.op("Concat", [narrow, wide], "y", Grid(0.1, 0), axis=1)
-    carriers = choose_carriers(read_qdq(graph.output()))
-    assert {carrier.shift for carrier in carriers.values()} == {-128}
-    assert (carriers["a"].low, carriers["a"].high) == (-128, -113)
+    storages = choose_storage(read_qdq(graph.output()))
+    assert {storage.shift for storage in storages.values()} == {-128}
+    assert (storages["a"].low, storages["a"].high) == (-128, -113)
     assert operators(exporter.export(graph.output(), ExportOptions()).content) == ["MINIMUM", "CONCATENATION"]
 
 
