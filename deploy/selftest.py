@@ -73,11 +73,11 @@ def _tested(target: Target, kind: Format, seconds: float) -> SelfTest:
 
 
 def _run(target: Target, artefact: Path, deadline: float) -> tuple[bool, str, float | None]:
-    levels = np.random.default_rng(0).integers(-128, 128, (_SAMPLES, *_SHAPE))
-    images = (levels * _STEP).astype(np.float32)
+    centered = np.random.default_rng(0).integers(-128, 128, (_SAMPLES, *_SHAPE))
+    images = (centered * _STEP).astype(np.float32)
     with target.open(artefact) as session:
         answers = session.run(images)
-        wrong, total = _wrong(answers, levels, known=artefact.suffix != ".safetensors"), answers.size
+        wrong, total = _wrong(answers, centered, known=artefact.suffix != ".safetensors"), answers.size
         if wrong:
             return False, f"{wrong} of {total} answers are wrong", None
         session.prepare(images[:1])
@@ -87,10 +87,10 @@ def _run(target: Target, artefact: Path, deadline: float) -> tuple[bool, str, fl
     return True, what, taken[""].p50_ms if taken else None
 
 
-def _wrong(answers: NDArray[np.float32], levels: NDArray[np.int64], *, known: bool) -> int:
+def _wrong(answers: NDArray[np.float32], centered: NDArray[np.int64], *, known: bool) -> int:
     if not known:
         return int((~np.isfinite(answers)).sum())
-    expected = (expected_levels(levels) * _STEP).astype(np.float32)
+    expected = (expected_centered(centered) * _STEP).astype(np.float32)
     return answers.size if answers.size != expected.size else int((answers.reshape(expected.shape) != expected).sum())
 
 
@@ -132,17 +132,17 @@ def _weights() -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int8], N
     return first.astype(np.int8), next(biases).astype(np.int32), second.astype(np.int8), next(biases).astype(np.int32)
 
 
-def expected_levels(levels: NDArray[np.int64]) -> NDArray[np.int64]:
+def expected_centered(centered: NDArray[np.int64]) -> NDArray[np.int64]:
     """What the network answers, by plain integer sums.
 
     Args:
-        levels: the inputs without their zero point, (samples, 3, 8, 8).
+        centered: the inputs without their zero point, (samples, 3, 8, 8).
 
     Returns:
         The outputs without theirs, (samples, 10).
     """
     first, first_bias, second, second_bias = (array.astype(np.int64) for array in _weights())
-    padded = np.pad(levels, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    padded = np.pad(centered, ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
     inner = np.einsum("nchwij,ocij->nohw", windows, first) + first_bias[:, None, None]
     inner = np.clip(inner, 0, 127)

@@ -271,9 +271,9 @@ def _as_in_model(
 
     if not isinstance(seen, QuantizedTensor):
         raise ArtefactError(f"the file shows no integers for {tensor.name!r}", hint="please report the model")
-    levels = seen.levels()
-    levels = levels.reshape(levels.shape[-len(order) :]).transpose(order)
-    in_file = levels.reshape([tensor.shape[axis] for axis in place.axes])
+    centered = seen.centered()
+    centered = centered.reshape(centered.shape[-len(order) :]).transpose(order)
+    in_file = centered.reshape([tensor.shape[axis] for axis in place.axes])
     return (in_file.transpose(np.argsort(place.axes)) + tensor.zero_point).astype(tensor.params.dtype)
 
 

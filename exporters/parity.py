@@ -37,7 +37,7 @@ class Numbers:
         kind: what it is.
         scale: (1,) or (channels,), float32.
         zero_point: the shape of ``scale``.
-        levels: integers less their zero point, in the ONNX layout, of whatever width holds them; None for what is computed at
+        centered: integers less their zero point, in the ONNX layout, of whatever width holds them; None for what is computed at
             run time.
     """
 
@@ -45,7 +45,7 @@ class Numbers:
     kind: Kind
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
-    levels: NDArray[np.generic] | None = None
+    centered: NDArray[np.generic] | None = None
 
     __repr__ = brief
 
@@ -72,9 +72,9 @@ def compare(expected: Sequence[Numbers], found: Mapping[str, Numbers]) -> Parity
         if other is None:
             lines.append(f"{numbers.key}: {numbers.kind} is not in the file")
             continue
-        if numbers.levels is not None:
-            counts[numbers.kind] += numbers.levels.size
-            lines += _differences(numbers, "integer", numbers.levels, other.levels)
+        if numbers.centered is not None:
+            counts[numbers.kind] += numbers.centered.size
+            lines += _differences(numbers, "integer", numbers.centered, other.centered)
         scales += numbers.scale.size
         zero_points += numbers.zero_point.size
         lines += _differences(numbers, "scale", numbers.scale.view(np.uint32), _bits(other.scale))
@@ -124,12 +124,12 @@ def constant_numbers(key: str, kind: Kind, constant: QdqConstant) -> Numbers:
     assert params is not None  # noqa: S101  # the caller asks only for quantised constants
     scale, zero = np.atleast_1d(params.scale), np.atleast_1d(params.zero_point).astype(np.int64)
     if params.axis is None:
-        return Numbers(key, kind, scale, zero, levels_of(constant.values, zero[0]))
+        return Numbers(key, kind, scale, zero, centered_of(constant.values, zero[0]))
     shape = [1] * constant.values.ndim
     shape[params.axis] = -1
-    return Numbers(key, kind, scale, zero, levels_of(constant.values, zero.reshape(shape)))
+    return Numbers(key, kind, scale, zero, centered_of(constant.values, zero.reshape(shape)))
 
 
-def levels_of(values: NDArray[np.generic], zero_point: NDArray[np.int64] | np.int64) -> NDArray[np.generic]:
+def centered_of(values: NDArray[np.generic], zero_point: NDArray[np.int64] | np.int64) -> NDArray[np.generic]:
     """Integers less their zero point; the very array where that is 0, as weights are most of a model's memory."""
     return values.astype(np.int64) - zero_point if np.any(zero_point) else values

@@ -168,8 +168,8 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], outputs: Sequ
     own = {value.name for value in copy.graph.output}
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in own)
     options = ort.SessionOptions()
-    levels = ort.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+    centered = ort.GraphOptimizationLevel
+    options.graph_optimization_level = centered.ORT_ENABLE_ALL if optimize else centered.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads = 3, 1
     session = ort.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(session.run(list(outputs) or None, dict(feeds)))

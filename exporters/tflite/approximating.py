@@ -17,7 +17,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import Approximation
 from edgeq.exporters.tflite.biases import WAY_OUT, accumulator_scale, on_accumulator_grid
 from edgeq.exporters.tflite.crowded import Layer, Spread, spread
-from edgeq.exporters.tflite.storage import refused, weight_levels
+from edgeq.exporters.tflite.storage import centered_weights, refused
 from edgeq.qdq import QdqConstant, QdqOp, QdqTensor, same_grid
 from edgeq.quant import QuantParams
 
@@ -88,7 +88,7 @@ class _Rewriting:
         if weights.params is None or not (bias is None or isinstance(bias, QdqConstant)) or source.params.dtype in _WIDE:
             return None
         try:
-            levels = weight_levels(op, weights, axis).astype(np.int16)
+            centered = centered_weights(op, weights, axis).astype(np.int16)
         except ArtefactError:
             return None
         channels = weights.values.shape[axis]
@@ -96,7 +96,7 @@ class _Rewriting:
             return None
         reals = None if bias is None else np.broadcast_to(_real(bias).reshape(-1), channels)
         scale = np.broadcast_to(weights.params.scale.astype(np.float64).reshape(-1), channels)
-        layer = Layer(source, levels, scale, reals, op.output, axis)
+        layer = Layer(source, centered, scale, reals, op.output, axis)
         found = spread(layer, weights, bias, approximate=self.approximate)
         if found is not None and found.error:
             self._note("channels whose sums do not fit 32 bits got a larger weight scale", weights.name, found.error)
@@ -106,9 +106,9 @@ class _Rewriting:
         """Symmetric int8, each channel on its own grid where that fits, else scaled to 127."""
         params = weights.params
         if params is not None and (params.axis is None or params.axis % weights.values.ndim == axis):
-            levels = _levels(weights)
-            if levels.min() >= -_MOST - 1 and levels.max() <= _MOST:
-                clipped = np.maximum(levels, -_MOST).astype(np.int8)
+            centered = _centered(weights)
+            if centered.min() >= -_MOST - 1 and centered.max() <= _MOST:
+                clipped = np.maximum(centered, -_MOST).astype(np.int8)
                 self._note("weights of -128 became -127", weights.name, 1.0)
                 return QdqConstant(weights.name, clipped, QuantParams.of(params.scale, 0, "int8", axis=params.axis))
         scale = _symmetric_scale(weights, axis if per_channel else None)
@@ -188,7 +188,7 @@ def _output_axis(op: QdqOp) -> int | None:
 
 def _is_refused(op: QdqOp, weights: QdqConstant, axis: int) -> bool:
     try:
-        weight_levels(op, weights, axis)
+        centered_weights(op, weights, axis)
     except ArtefactError:
         return True
     return False
@@ -206,17 +206,17 @@ def _symmetric_scale(weights: QdqConstant, axis: int | None) -> NDArray[np.float
     return exact
 
 
-def _levels(constant: QdqConstant) -> NDArray[np.int64]:
+def _centered(constant: QdqConstant) -> NDArray[np.int64]:
     """Integers less their zero point."""
-    levels, params = constant.values.astype(np.int64), constant.params
-    return levels if params is None else levels - _along(params.zero_point.astype(np.int64), params, levels.ndim)
+    centered, params = constant.values.astype(np.int64), constant.params
+    return centered if params is None else centered - _along(params.zero_point.astype(np.int64), params, centered.ndim)
 
 
 def _real(constant: QdqConstant) -> NDArray[np.float64]:
     """The numbers that a constant stands for."""
     if constant.params is None:
         return constant.values.astype(np.float64)
-    return _levels(constant) * _step(constant)
+    return _centered(constant) * _step(constant)
 
 
 def _step(constant: QdqConstant) -> NDArray[np.float64]:

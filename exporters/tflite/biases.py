@@ -28,7 +28,7 @@ WAY_OUT = "quantise the weights of that channel with a larger scale, or approxim
 
 
 def add_bias(
-    builder: Builder, op: QdqOp, source: QdqTensor, weights: QdqConstant, levels: NDArray[np.generic], *, wide: bool = False
+    builder: Builder, op: QdqOp, source: QdqTensor, weights: QdqConstant, centered: NDArray[np.generic], *, wide: bool = False
 ) -> int:
     """Add the bias tensor of an operator; zeros where it has none, because not every runtime takes two inputs.
 
@@ -37,21 +37,21 @@ def add_bias(
         op: the operator; its bias is input number 2.
         source: its input activation.
         weights: its weights, for their scales.
-        levels: the weights as int8, output channels first.
+        centered: the weights as int8, output channels first.
         wide: whether activations are int16.
 
     Raises:
         ArtefactError: a float bias, one on another grid than ``input scale * weight scale``, or sums beyond the accumulator.
     """
-    channels = levels.shape[0]
+    channels = centered.shape[0]
     kind = np.int64 if wide else np.int32
     product = accumulator_scale(source, weights)
     constant = op.inputs[2] if len(op.inputs) > 2 else None
     if constant is None:
-        _check_accumulator(op, levels, np.zeros(channels, np.int32), product, wide=wide)
+        _check_accumulator(op, centered, np.zeros(channels, np.int32), product, wide=wide)
         return builder.constant(f"{op.output.name}~bias", np.zeros(channels, kind), StoredGrid.of(product.astype(np.float32)))
     values, scale = _checked(op, constant, channels, product)
-    _check_accumulator(op, levels, values, product, wide=wide)
+    _check_accumulator(op, centered, values, product, wide=wide)
     return builder.constant(constant.name, values.astype(kind), StoredGrid.of(scale))
 
 
@@ -94,11 +94,11 @@ def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.flo
 
 
 def _check_accumulator(
-    op: QdqOp, levels: NDArray[np.generic], bias: NDArray[np.int32], product: NDArray[np.float64], *, wide: bool
+    op: QdqOp, centered: NDArray[np.generic], bias: NDArray[np.int32], product: NDArray[np.float64], *, wide: bool
 ) -> None:
     """See that sums fit the accumulator, also after the shift to the left by which 32-bit kernels begin to scale up."""
     largest, most = (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (LARGEST_INPUT, ACCUMULATOR_MAX)
-    rows = levels.reshape(levels.shape[0], -1)
+    rows = centered.reshape(centered.shape[0], -1)
     magnitudes = [int(np.abs(row.astype(np.int16)).sum(dtype=np.int64)) for row in rows]  # row by row: a copy of all would be large
     sums = np.array(magnitudes, np.int64) * largest + np.abs(bias.astype(np.int64))
     shift = 0 if wide or op.output.is_float else np.maximum(np.frexp(product / float(op.output.scale))[1], 0)

@@ -26,20 +26,20 @@ def lower_conv(op: QdqOp, context: LoweringContext) -> None:
     """Append a Conv. One input channel a group is depthwise; other groups need a runtime that knows grouped CONV_2D."""
     source, weights = context.operand(op), _weights(op)
     _check_shift(op)
-    levels = context.weights(op, weights, channel_axis=0)
-    window = window_of(op, source, (levels.shape[2], levels.shape[3]))
+    centered = context.weights(op, weights, channel_axis=0)
+    window = window_of(op, source, (centered.shape[2], centered.shape[3]))
     index, padding = padded(context, op, source, window)
     groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
-    if source.shape[1] != levels.shape[1] * groups:
-        raise refused(op, f"it has {source.shape[1]} input channels and weights for {levels.shape[1] * groups}", "check its group")
-    depthwise = groups == source.shape[1] and levels.shape[1] == 1 and groups > 1
+    if source.shape[1] != centered.shape[1] * groups:
+        raise refused(op, f"it has {source.shape[1]} input channels and weights for {centered.shape[1] * groups}", "check its group")
+    depthwise = groups == source.shape[1] and centered.shape[1] == 1 and groups > 1
     layout = DEPTHWISE if depthwise else OHWI
-    packed = context.fits_int4(source, levels)
-    filters = context.add_weights(weights, levels.transpose(layout), axis=layout.index(0), packed=packed)
-    bias = context.add_bias(op, source, weights, levels)
+    packed = context.fits_int4(source, centered)
+    filters = context.add_weights(weights, centered.transpose(layout), axis=layout.index(0), packed=packed)
+    bias = context.add_bias(op, source, weights, centered)
     with context.writing(op, NHWC, fuses_relu=True) as (target, activation):
         if depthwise:
-            multiplier = levels.shape[0] // groups
+            multiplier = centered.shape[0] // groups
             options = _depthwise_options(window, padding, activation, multiplier)
             context.builder.operator(Op.DEPTHWISE_CONV_2D, 3, [index, filters, bias], [target], options)
         else:

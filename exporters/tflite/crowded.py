@@ -33,15 +33,15 @@ class Layer:
 
     Attributes:
         source: its input, on a grid.
-        levels: the weights less their zero point.
+        centered: the weights less their zero point.
         scale: of the weights, (channels,).
         bias: as real numbers, (channels,); None for none.
         output: its output, on a grid.
-        axis: the axis of the output channels in ``levels``.
+        axis: the axis of the output channels in ``centered``.
     """
 
     source: QdqTensor
-    levels: NDArray[np.int16]
+    centered: NDArray[np.int16]
     scale: NDArray[np.float64]
     bias: NDArray[np.float64] | None
     output: QdqTensor
@@ -51,8 +51,8 @@ class Layer:
 
     def sums(self) -> NDArray[np.float64]:
         """The sum of the magnitudes of each channel's weights."""
-        others = tuple(axis for axis in range(self.levels.ndim) if axis != self.axis)
-        sums: NDArray[np.float64] = np.abs(self.levels).sum(axis=others, dtype=np.int64).astype(np.float64)
+        others = tuple(axis for axis in range(self.centered.ndim) if axis != self.axis)
+        sums: NDArray[np.float64] = np.abs(self.centered).sum(axis=others, dtype=np.int64).astype(np.float64)
         return sums
 
     def crowded(self) -> NDArray[np.bool_]:
@@ -111,7 +111,7 @@ def spread(layer: Layer, weights: QdqConstant, bias: QdqConstant | None, *, appr
         return None  # cannot be: without a bias the one result is zero
     if others.any() and not approximate:
         return None
-    scale, levels = layer.scale.copy(), layer.levels.astype(np.float64)
+    scale, centered = layer.scale.copy(), layer.centered.astype(np.float64)
     reals = np.zeros_like(scale) if layer.bias is None else layer.bias.copy()
     scale[constant] = float(layer.output.scale) / 2.0**_FINER / float(layer.source.scale)
     reals[constant] = (least[constant] - layer.output.zero_point) * float(layer.output.scale)
@@ -120,9 +120,9 @@ def spread(layer: Layer, weights: QdqConstant, bias: QdqConstant | None, *, appr
         return None
     factor = np.where(constant, np.inf, 2.0**steps)
     scale[others] *= factor[others]
-    shape = [-1 if axis == layer.axis else 1 for axis in range(levels.ndim)]
-    levels = np.rint(levels / factor.reshape(shape))
-    integers = QdqConstant(weights.name, levels.astype(np.int8), QuantParams.of(scale.astype(np.float32), axis=layer.axis))
+    shape = [-1 if axis == layer.axis else 1 for axis in range(centered.ndim)]
+    centered = np.rint(centered / factor.reshape(shape))
+    integers = QdqConstant(weights.name, centered.astype(np.int8), QuantParams.of(scale.astype(np.float32), axis=layer.axis))
     error = float((2.0 ** steps[others] / 2).max(initial=0.0))
     return Spread(integers, None if bias is None else _bias(bias.name, reals, layer.source, integers), error)
 
@@ -132,7 +132,7 @@ def _coarser(layer: Layer, channels: NDArray[np.bool_]) -> NDArray[np.int64] | N
     doubled = np.zeros(channels.shape, np.int64)
     for _ in range(_COARSEST):
         scale = layer.scale * 2.0**doubled
-        halved = np.rint(layer.levels / 2.0 ** doubled.reshape([-1 if axis == layer.axis else 1 for axis in range(layer.levels.ndim)]))
+        halved = np.rint(layer.centered / 2.0 ** doubled.reshape([-1 if axis == layer.axis else 1 for axis in range(layer.centered.ndim)]))
         now = Layer(layer.source, halved.astype(np.int16), scale, layer.bias, layer.output, layer.axis)
         wanting = now.crowded() & channels
         if not wanting.any():

@@ -37,8 +37,8 @@ def _lower(op: QdqOp, context: LoweringContext, output_axis: int) -> None:
     source, weights = context.operand(op), op.inputs[1]
     if not isinstance(weights, QdqConstant) or weights.values.ndim != 2:
         raise refused(op, "its second operand is no constant matrix", "use MatMul for a product of two activations")
-    levels = context.weights(op, weights, channel_axis=output_axis)
-    rows = levels if output_axis == 0 else levels.T
+    centered = context.weights(op, weights, channel_axis=output_axis)
+    rows = centered if output_axis == 0 else centered.T
     filters = context.add_weights(weights, rows, axis=0, packed=context.fits_int4(source, rows))
     bias = context.add_bias(op, source, weights, rows)
     rank = len(op.output.shape)

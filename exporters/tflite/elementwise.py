@@ -101,7 +101,7 @@ def _check_product(op: QdqOp, factor: float, zero_point: int) -> None:
     Raises:
         ArtefactError: it does not.
     """
-    (a, b), (c, d) = (_levels(operand) for operand in op.inputs[:2] if operand is not None)
+    (a, b), (c, d) = (_centered(operand) for operand in op.inputs[:2] if operand is not None)
     products = [left * right * factor for left in (a, b) for right in (c, d)]
     if (zero_point > 0 and max(products) + zero_point >= 2**15 - 1) or (zero_point < 0 and min(products) + zero_point <= -(2**15)):
         raise refused(
@@ -109,13 +109,13 @@ def _check_product(op: QdqOp, factor: float, zero_point: int) -> None:
         )
 
 
-def _levels(operand: Operand) -> tuple[int, int]:
+def _centered(operand: Operand) -> tuple[int, int]:
     """The least and the greatest integer of an operand, less its zero point."""
     zero = int(operand.params.zero_point)  # type: ignore[union-attr]  # one without a grid is refused before
     if isinstance(operand, QdqTensor):
         return operand.low - zero, operand.high - zero
-    levels = operand.values.astype(np.int64) - zero
-    return int(levels.min(initial=0)), int(levels.max(initial=0))
+    centered = operand.values.astype(np.int64) - zero
+    return int(centered.min(initial=0)), int(centered.max(initial=0))
 
 
 def _furthest(operand: Operand) -> float:

@@ -144,8 +144,8 @@ def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.int8]:
     curve = _curve(op)
     first = int(integers_of(source)[0])  # type: ignore[arg-type]
     at = np.clip(integers - source_shift - first, 0, curve.size - 1)
-    levels = np.clip(op.output.params.quantize(curve).astype(np.int32), op.output.low, op.output.high)
-    return (levels[at] + shift).astype(np.int8)
+    centered = np.clip(op.output.params.quantize(curve).astype(np.int32), op.output.low, op.output.high)
+    return (centered[at] + shift).astype(np.int8)
 
 
 def _curve(op: QdqOp) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Transposes
-from edgeq.exporters.parity import Numbers, levels_of, numbers_of
+from edgeq.exporters.parity import Numbers, centered_of, numbers_of
 from edgeq.exporters.tflite.builder import METADATA_NAME
 from edgeq.exporters.tflite.rewriting import as_written, derived_numbers, is_plain
 from edgeq.exporters.tflite.schema import schema
@@ -70,7 +70,7 @@ def expected_numbers(graph: QdqGraph, storages: Mapping[str, Storage], in_float:
         elif op.op_type in ("Add", "Sub", "Mul", "PRelu") or (op.op_type == "MatMul" and not _is_dense(op)):
             constant = op.inputs[int(numbers.key.rpartition("/")[2])]
             shift = constant_shift(constant, storages[op.output.name]) if isinstance(constant, QdqConstant) else 0
-            expected.append(replace(numbers, zero_point=numbers.zero_point + shift, levels=_squeezed(numbers.levels)))
+            expected.append(replace(numbers, zero_point=numbers.zero_point + shift, centered=_squeezed(numbers.centered)))
         else:
             expected.append(
                 _weights_in_onnx_order(
@@ -121,12 +121,12 @@ def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
 
 def _weights_in_onnx_order(numbers: Numbers, channels: int, *, transposed: bool) -> Numbers:
     """Weights with the output channels first; biases as one vector, one for all of them said for each."""
-    levels = numbers.levels
-    if levels is not None and numbers.kind == "bias":
-        levels = np.broadcast_to(levels.reshape(-1), channels) if levels.size == 1 else levels.reshape(-1)
-    elif levels is not None and transposed:
-        levels = levels.T
-    return replace(numbers, zero_point=np.zeros_like(numbers.zero_point), levels=levels)
+    centered = numbers.centered
+    if centered is not None and numbers.kind == "bias":
+        centered = np.broadcast_to(centered.reshape(-1), channels) if centered.size == 1 else centered.reshape(-1)
+    elif centered is not None and transposed:
+        centered = centered.T
+    return replace(numbers, zero_point=np.zeros_like(numbers.zero_point), centered=centered)
 
 
 def _is_dense(op: QdqOp) -> bool:
@@ -135,8 +135,8 @@ def _is_dense(op: QdqOp) -> bool:
     return isinstance(source, QdqTensor) and isinstance(weights, QdqConstant) and weights.values.ndim == 2
 
 
-def _squeezed(levels: NDArray[np.generic] | None) -> NDArray[np.generic] | None:
-    return None if levels is None else levels.squeeze()
+def _squeezed(centered: NDArray[np.generic] | None) -> NDArray[np.generic] | None:
+    return None if centered is None else centered.squeeze()
 
 
 def stored_numbers(content: bytes) -> dict[str, Numbers]:
@@ -240,7 +240,7 @@ def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int, a
                 yield _constant_operand(model, tensors[index], f"{owner}/{position}", axes, images=images)
     elif builtin == schema.BuiltinOperator.GATHER and model.buffers[tensors[operator.inputs[0]].buffer].data is not None:
         scale, zero = _grid(tensors[operator.inputs[0]])
-        yield Numbers(f"{owner}/table", "weight", scale, zero, levels_of(_stored(model, tensors[operator.inputs[0]]), zero[0]))
+        yield Numbers(f"{owner}/table", "weight", scale, zero, centered_of(_stored(model, tensors[operator.inputs[0]]), zero[0]))
 
 
 def _on_a_grid(tensor: Any) -> bool:
@@ -252,7 +252,7 @@ def _constant_operand(model: Any, tensor: Any, key: str, axes: Mapping[str, Sequ
     values = _stored(model, tensor)
     order = np.argsort(axes.get(_name(tensor), _NHWC if values.ndim == len(_NHWC) and images else range(values.ndim)))
     onnx_order = values.transpose(order)
-    return Numbers(key, "weight", scale, zero, levels_of(onnx_order, zero[0]).squeeze())
+    return Numbers(key, "weight", scale, zero, centered_of(onnx_order, zero[0]).squeeze())
 
 
 def _floats(model: Any, tensor: Any) -> NDArray[np.float32]:

@@ -31,17 +31,17 @@ _FINE_SOFTMAX = (2.0**-16, -(2**15))
 
 def as_written(op: QdqOp, numbers: Numbers) -> Numbers:
     """Weights of a convolution as the file's convolution has them: 2-D, and not transposed where nothing strides."""
-    levels, scale = numbers.levels, numbers.scale
-    if levels is None or numbers.kind == "bias":
+    centered, scale = numbers.centered, numbers.scale
+    if centered is None or numbers.kind == "bias":
         return numbers
-    if levels.ndim == 3 and op.op_type in ("Conv", "ConvTranspose"):
-        levels = levels[:, :, np.newaxis, :]
+    if centered.ndim == 3 and op.op_type in ("Conv", "ConvTranspose"):
+        centered = centered[:, :, np.newaxis, :]
     if is_plain(op):
         groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
-        parts = [part.transpose(1, 0, 2, 3) for part in np.split(levels, groups)]
-        levels = np.concatenate(parts)[:, :, ::-1, ::-1]
+        parts = [part.transpose(1, 0, 2, 3) for part in np.split(centered, groups)]
+        centered = np.concatenate(parts)[:, :, ::-1, ::-1]
         scale = scale if scale.size == 1 else np.concatenate([scale] * groups)
-    return replace(numbers, levels=levels, scale=scale, zero_point=np.zeros(scale.shape, np.int64))
+    return replace(numbers, centered=centered, scale=scale, zero_point=np.zeros(scale.shape, np.int64))
 
 
 def is_plain(op: QdqOp) -> bool:
@@ -75,7 +75,7 @@ def _table(op: QdqOp, storages: Mapping[str, Storage]) -> Numbers:
     assert isinstance(source, QdqTensor)  # noqa: S101  # only functions of one tensor have tables
     params = op.output.params
     low, high = STORAGE_RANGE[source.params.dtype]
-    levels = []
+    centered = []
     for stored in range(-128, 128):
         integer = min(max(stored - storages[source.name].shift, low), high)
         if isinstance(given, QdqConstant) and op.op_type == "Lookup":
@@ -83,9 +83,9 @@ def _table(op: QdqOp, storages: Mapping[str, Storage]) -> Numbers:
         else:
             value = evaluate(op.op_type, (source.params.dequantize(np.array([integer])),), op.attributes)
         level = min(max(int(params.quantize(value)[0]), op.output.low), op.output.high)
-        levels.append(level - op.output.zero_point)
+        centered.append(level - op.output.zero_point)
     zero = np.array([op.output.zero_point + storages[op.output.name].shift], np.int64)
-    return Numbers(f"{op.output.name}/table", "weight", np.atleast_1d(params.scale), zero, np.array(levels, np.int64))
+    return Numbers(f"{op.output.name}/table", "weight", np.atleast_1d(params.scale), zero, np.array(centered, np.int64))
 
 
 def _matrix(op: QdqOp) -> NDArray[np.int64]:

@@ -112,11 +112,11 @@ def constant_shift(constant: QdqConstant, storage: Storage) -> int:
 
 
 def int8_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.int8]:
-    """Weights with zero point 0, as every TFLite kernel wants them; see :func:`weight_levels`."""
-    return weight_levels(op, constant, channel_axis).astype(np.int8, copy=False)
+    """Weights with zero point 0, as every TFLite kernel wants them; see :func:`centered_weights`."""
+    return centered_weights(op, constant, channel_axis).astype(np.int8, copy=False)
 
 
-def weight_levels(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.signedinteger]:
+def centered_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.signedinteger]:
     """The integers of weights less their zero point, which int8 holds.
 
     One -128 a channel is let through: kernels that add two products in 16 bits, as those for Arm cores without
@@ -139,19 +139,19 @@ def weight_levels(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArra
     if params.axis is not None:
         zero = zero.reshape([-1 if axis == channel_axis else 1 for axis in range(constant.values.ndim)])
     centred = constant.values.dtype == np.int8 and not np.any(zero)
-    levels: NDArray[np.signedinteger] = constant.values if centred else constant.values.astype(np.int32) - zero  # type: ignore[assignment]
-    if levels.size and (levels.min() < LEAST or levels.max() > GREATEST):
+    centered: NDArray[np.signedinteger] = constant.values if centred else constant.values.astype(np.int32) - zero  # type: ignore[assignment]
+    if centered.size and (centered.min() < LEAST or centered.max() > GREATEST):
         raise refused(
             op, f"its weights {constant.name!r} have a zero point that int8 cannot shift away", f"quantise weights symmetrically{_OR}"
         )
-    others = tuple(axis for axis in range(levels.ndim) if axis != channel_axis)
-    if np.any(np.count_nonzero(levels == LEAST, axis=others) > 1):
+    others = tuple(axis for axis in range(centered.ndim) if axis != channel_axis)
+    if np.any(np.count_nonzero(centered == LEAST, axis=others) > 1):
         raise refused(
             op,
             f"a channel of {constant.name!r} has more than one weight of -128, which int8 kernels may overflow on",
             f"quantise weights to -127..127{_OR}",
         )
-    return levels
+    return centered
 
 
 def refused(op: QdqOp, why: str, hint: str) -> ArtefactError:

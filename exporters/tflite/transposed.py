@@ -70,15 +70,15 @@ def _strided(op: QdqOp, context: LoweringContext, weights: QdqConstant) -> None:
     if int(op.attributes.get("group", 1)) != 1 or _numbers(op, "dilations", (1, 1)) != (1, 1):  # type: ignore[arg-type]
         raise refused(op, "TFLite's TRANSPOSE_CONV has neither groups nor dilation", "use group=1 and dilations=1, or stride 1")
     source = context.operand(op)
-    levels = context.weights(op, weights, channel_axis=1).transpose(_TO_OIHW)
-    filters = context.add_weights(weights, levels.transpose(OHWI), axis=0)
-    bias = context.add_bias(op, source, weights, levels)
+    centered = context.weights(op, weights, channel_axis=1).transpose(_TO_OIHW)
+    filters = context.add_weights(weights, centered.transpose(OHWI), axis=0)
+    bias = context.add_bias(op, source, weights, centered)
     index = context.read(source, NHWC)
     options = schema.TransposeConvOptionsT()
     options.strideH, options.strideW = _numbers(op, "strides", (1, 1))
     options.fusedActivationFunction = NO_ACTIVATION
     top, left, bottom, right = _pads(op)
-    if _is_same(op, source.shape[2:], levels.shape[2:]):
+    if _is_same(op, source.shape[2:], centered.shape[2:]):
         options.padding, shape, crop = SAME, op.output.shape, False
     else:
         batch, channels, height, width = op.output.shape

@@ -163,7 +163,7 @@ class DriftMeter:
     def _count_steps(self, reference: Tensor, other: Tensor) -> None:
         self._common_grid = self._common_grid and _same_grid(reference, other)
         if self._common_grid and isinstance(reference, QuantizedTensor) and isinstance(other, QuantizedTensor):
-            self._steps.update(other.levels() - reference.levels())
+            self._steps.update(other.centered() - reference.centered())
 
     def result(self) -> Drift:
         """The drift of all batches so far."""

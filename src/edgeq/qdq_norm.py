@@ -158,10 +158,10 @@ def _folded(node: ir.Node, conv: DeferredOp, gain: NDArray[np.float64], shift: N
 
 
 def _bias(node: ir.Node, name: str, reals: NDArray[np.float64], steps: NDArray[np.float32]) -> QdqConstant:
-    levels = np.rint(reals / steps.astype(np.float64))
-    if np.any(np.abs(levels) > _BIAS_MAX):
+    centered = np.rint(reals / steps.astype(np.float64))
+    if np.any(np.abs(centered) > _BIAS_MAX):
         raise _refused(node, "its shift does not fit a bias of 32 bits beside its gain")
-    return QdqConstant(name, levels.astype(np.int32), QuantParams.of(steps, 0, "int32", axis=0))
+    return QdqConstant(name, centered.astype(np.int32), QuantParams.of(steps, 0, "int32", axis=0))
 
 
 def _error(bias: QdqConstant, reals: NDArray[np.float64]) -> float:

@@ -130,7 +130,7 @@ class QuantizedTensor:
 
     __repr__ = brief
 
-    def levels(self) -> NDArray[np.int32]:
+    def centered(self) -> NDArray[np.int32]:
         """The integers with the zero point taken off: equal in every storage dtype, so comparable in LSB."""
         _, zero = self.params._broadcast(self.values.ndim)
         return self.values.astype(np.int32) - zero

@@ -46,9 +46,9 @@ class Finish:
 
     def counted(self, sums: Tensor, axis: int, name: str, log: Log) -> Tensor:
         """The same, with the results that had to be clipped counted for a layer."""
-        levels, clipped = requantize_and_count(sums, self.factors, self.output_range, self.rounding, axis)
+        centered, clipped = requantize_and_count(sums, self.factors, self.output_range, self.rounding, axis)
         log.add(name, Tally(clipped=clipped))
-        return levels
+        return centered
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ class Convolution:
         images = as_images(operands[0], channels_last=self.channels_last)
         sums = self.sums(images, log)
         found = sums.permute(0, 2, 3, 1) if self.channels_last else sums
-        levels = self.finish.counted(found, 3 if self.channels_last else 1, self.accumulator.name, log)
-        return levels.reshape(operands[0].shape[0], -1, *levels.shape[1:])
+        centered = self.finish.counted(found, 3 if self.channels_last else 1, self.accumulator.name, log)
+        return centered.reshape(operands[0].shape[0], -1, *centered.shape[1:])
 
     def sums(self, images: Tensor, log: Log) -> Tensor:
         """The sums for images in NCHW."""
@@ -194,8 +194,8 @@ class Dense:
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
         """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
         rows = operands[0].reshape(-1, self.weights.shape[1])
-        levels = self.finish.counted(self._sums(rows, log), 1, self.accumulator.name, log)
-        return levels.reshape(operands[0].shape[0], *self.shape)
+        centered = self.finish.counted(self._sums(rows, log), 1, self.accumulator.name, log)
+        return centered.reshape(operands[0].shape[0], *self.shape)
 
     def _sums(self, rows: Tensor, log: Log) -> Tensor:
         if not self.accumulator.fits:
@@ -225,8 +225,8 @@ class Product:
         rank = max(operand.ndim for operand in operands)
         first, second = (self._matrix(operand, rank, turned) for operand, turned in zip(operands, self.transposed, strict=True))
         samples = max(len(first), len(second))
-        levels = self.finish.counted(self._sums(first, second, log), -1, self.accumulator.name, log)
-        return levels.reshape(samples, *self.shape)
+        centered = self.finish.counted(self._sums(first, second, log), -1, self.accumulator.name, log)
+        return centered.reshape(samples, *self.shape)
 
     def _matrix(self, operand: Tensor, rank: int, turned: bool) -> Tensor:
         full = operand.reshape(operand.shape[0], *[1] * (rank - operand.ndim), *operand.shape[1:])

@@ -42,7 +42,7 @@ class Range:
         """The greatest magnitude."""
         return max(abs(self.low), abs(self.high))
 
-    def levels(self) -> Tensor:
+    def centered(self) -> Tensor:
         """All of them, float32."""
         return torch.arange(self.low, self.high + 1, dtype=torch.float32)
 
@@ -57,9 +57,9 @@ def elementwise(formula: Formula, ranges: Sequence[Range]) -> Kernel:
     if math.prod(one.size for one in ranges) > _LARGEST_TABLE:
         return Direct(formula)
     if len(ranges) == 1:
-        return Table(formula(ranges[0].levels()), ranges[0].low)
+        return Table(formula(ranges[0].centered()), ranges[0].low)
     first, second = ranges
-    return Pairs(formula(first.levels()[:, None], second.levels()[None, :]).reshape(-1), first.low, second.low, second.size)
+    return Pairs(formula(first.centered()[:, None], second.centered()[None, :]).reshape(-1), first.low, second.low, second.size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -80,8 +80,8 @@ class RealFinish:
         error = reach.mul_((taps + _EXTRA) * _U)
         fraction = (position - position.floor()).sub_(0.5).abs_()
         inside = (position > self.output_range.low - 1) & (position < self.output_range.high + 1)
-        levels = position.round_().clamp_(self.output_range.low, self.output_range.high).to(torch.float32)
-        return levels, (fraction <= error) & inside
+        centered = position.round_().clamp_(self.output_range.low, self.output_range.high).to(torch.float32)
+        return centered, (fraction <= error) & inside
 
     def gone_through(self, x: Tensor, w: Tensor, channel: Tensor, place: Tensor, order: Order) -> Tensor:
         """The levels of single sums, by float arithmetic.
@@ -134,12 +134,12 @@ class RealConvolution:
         images = as_images(operands[0], channels_last=False)
         sums = self.inner.sums(images, log)
         magnitudes = self.inner.magnitudes(images)
-        levels, doubtful = self.finish.decided(sums, magnitudes, len(self.taps), 1)
+        centered, doubtful = self.finish.decided(sums, magnitudes, len(self.taps), 1)
         where = doubtful.nonzero()
         padded = self.inner.window.pad(images)
         for some in where.split(max(1, _AT_ONCE // len(self.taps))):
-            levels[tuple(some.T)] = self._gone_through(padded, some, levels.shape[3])
-        return levels.reshape(operands[0].shape[0], -1, *levels.shape[1:])
+            centered[tuple(some.T)] = self._gone_through(padded, some, centered.shape[3])
+        return centered.reshape(operands[0].shape[0], -1, *centered.shape[1:])
 
     def _gone_through(self, padded: Tensor, where: Tensor, width: int) -> Tensor:
         sample, channel, row, column = where.T
@@ -151,9 +151,9 @@ class RealConvolution:
         first = sample * channels + channel // (out // window.groups) * depth
         start = (first * rows + row * window.stride[0]) * columns + column * window.stride[1]
         offset = (plane * rows + y * window.dilation[0]) * columns + x * window.dilation[1]
-        levels = padded.reshape(-1).take(start[None, :] + offset[:, None])
+        centered = padded.reshape(-1).take(start[None, :] + offset[:, None])
         weights = filters.reshape(out, -1).to(torch.float32)[channel][:, tap].T
-        return self.finish.gone_through(levels, weights, channel, row * width + column, self.order)
+        return self.finish.gone_through(centered, weights, channel, row * width + column, self.order)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,13 +204,13 @@ class RealProduct:
         a, b = first.to(self.exact), second.to(self.exact)
         taps = a.shape[-1]
         sums = self.count(a @ b, taps, log)
-        levels, doubtful = self.finish.decided(sums, a.abs() @ b.abs(), taps, -1)
+        centered, doubtful = self.finish.decided(sums, a.abs() @ b.abs(), taps, -1)
         where = doubtful.nonzero()
-        lead = levels.shape[:-2]
+        lead = centered.shape[:-2]
         first, second = (matrix.expand(*lead, *matrix.shape[-2:]) for matrix in (first, second))
         for some in where.split(max(1, _AT_ONCE // taps)):
             *at, row, column = some.T
             x, w = first[(*at, row)].T, second.mT[(*at, column)].T
-            place = column if levels.shape[-1] > 1 else row
-            levels[(*at, row, column)] = self.finish.gone_through(x.to(torch.float32), w.to(torch.float32), column, place, self.order)
-        return levels.reshape(levels.shape[0], *self.shape)
+            place = column if centered.shape[-1] > 1 else row
+            centered[(*at, row, column)] = self.finish.gone_through(x.to(torch.float32), w.to(torch.float32), column, place, self.order)
+        return centered.reshape(centered.shape[0], *self.shape)

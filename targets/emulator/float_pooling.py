@@ -36,8 +36,8 @@ def _real(op: OnnxOp, x: Tensor) -> Tensor:
 
 
 def _landed(op: OnnxOp, values: Tensor) -> Tensor:
-    levels = quantized(values.numpy(), op.output_grid, op.output_range)
-    return torch.from_numpy(levels).reshape(values.shape[0], *op.view.output.shape)
+    centered = quantized(values.numpy(), op.output_grid, op.output_range)
+    return torch.from_numpy(centered).reshape(values.shape[0], *op.view.output.shape)
 
 
 def average_pool(kernel: tuple[int, int], window: Window, op: OnnxOp, *, counted: bool) -> Move:

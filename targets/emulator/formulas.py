@@ -81,5 +81,5 @@ def in_float(
 def quantized(values: NDArray[np.float32], output: QuantParams, output_range: OutputRange) -> NDArray[np.float32]:
     """The levels of real numbers: QuantizeLinear, its zero point taken off again."""
     stepped = np.fmax(np.rint(values / np.float32(output.scale)), output_range.low)  # NaN gives the least, as in ONNX Runtime
-    levels: NDArray[np.float32] = np.minimum(stepped, output_range.high).astype(np.float32)
-    return levels
+    centered: NDArray[np.float32] = np.minimum(stepped, output_range.high).astype(np.float32)
+    return centered

@@ -16,7 +16,7 @@ from edgeq.qdq_macs import macs_of
 from edgeq.qdq_x86 import on_x86
 from edgeq.targets._onnx_graph import QdqView, only_input
 from edgeq.targets.emulator import onnx_operators
-from edgeq.targets.emulator.onnx_op import OnnxOp, levels_of
+from edgeq.targets.emulator.onnx_op import OnnxOp, centered_of
 from edgeq.targets.emulator.program import Program, Slot, Step, Work
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _Compiler:
         if isinstance(operand, QdqTensor):
             return self.places[operand.name]
         self.slots.append(Slot(operand.name, operand.values.shape, operand.params))
-        self.constants[len(self.slots) - 1] = torch.from_numpy(np.ascontiguousarray(levels_of(operand)))[None]
+        self.constants[len(self.slots) - 1] = torch.from_numpy(np.ascontiguousarray(centered_of(operand)))[None]
         return len(self.slots) - 1
 
     def _head(self, output: QdqOutput) -> int:
@@ -148,6 +148,6 @@ def _work(op: OnnxOp, kind: WorkKind, data: tuple[int, ...]) -> Work:
 
 def _bits(constant: QdqConstant) -> int:
     """The width that a constant's levels need."""
-    levels = levels_of(constant)
-    needed = int(max(levels.max(initial=0), -levels.min(initial=0) - 1)).bit_length() + 1
+    centered = centered_of(constant)
+    needed = int(max(centered.max(initial=0), -centered.min(initial=0) - 1)).bit_length() + 1
     return needed if constant.params is None else min(needed, constant.params.bits)

@@ -11,7 +11,7 @@ import torch
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.targets._flatbuffer import BROKEN, axes_in, channels_last
 from edgeq.targets.emulator.program import Program, Slot, Step, Work
-from edgeq.targets.emulator.tflite_op import PLAIN, TfliteOp, levels_of, params_of
+from edgeq.targets.emulator.tflite_op import PLAIN, TfliteOp, centered_of, params_of
 from edgeq.targets.emulator.tflite_operators import KERNELS
 from edgeq.tflite_file import graph_of
 
@@ -104,7 +104,7 @@ class _Compiler:
             self.places[tensor.index] = len(self.slots)
             self.slots.append(self._described(tensor, shown=shown))
             if tensor.data is not None:
-                self.constants[self.places[tensor.index]] = torch.from_numpy(levels_of(tensor))[None]
+                self.constants[self.places[tensor.index]] = torch.from_numpy(centered_of(tensor))[None]
         return self.places[tensor.index]
 
     def _described(self, tensor: FileTensor, *, shown: bool) -> Slot:

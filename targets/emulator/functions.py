@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 
     from edgeq.quant import QuantParams
 
-    Levels = NDArray[np.int64]
-    Function = Callable[[Levels], Levels]
+    Centered = NDArray[np.int64]
+    Function = Callable[[Centered], Centered]
 
 _INPUT_BITS = 4
 _SCALED_DIFF_BITS, _SUM_BITS = 5, 12
 
 
-def clipped(levels: Levels, output: QuantParams) -> Levels:
+def clipped(centered: Centered, output: QuantParams) -> Centered:
     """Levels within the range of a grid."""
     zero = int(output.zero_point)
-    return np.clip(levels, output.qmin - zero, output.qmax - zero)
+    return np.clip(centered, output.qmin - zero, output.qmax - zero)
 
 
-def saturating(source: QuantParams, output: QuantParams, function: Callable[[Levels, int], Levels], out_bits: int) -> Function:
+def saturating(source: QuantParams, output: QuantParams, function: Callable[[Centered, int], Centered], out_bits: int) -> Function:
     """LOGISTIC and TANH on 8 bits: a fixed-point function with four integer bits, and the ends of the output beyond them."""
     real = float(source.scale) * 2.0 ** (31 - _INPUT_BITS)
     shift = math.frexp(real)[1]
     radius = fp.input_radius(_INPUT_BITS, shift)
     zero = int(output.zero_point)
 
-    def levels(x: Levels) -> Levels:
+    def centered(x: Centered) -> Centered:
         inside = np.clip(x, -radius, radius)
         found = fp.divided(function(fp.rescaled(inside, real), _INPUT_BITS), 31 - out_bits)
         found = np.where(x <= -radius, output.qmin - zero, np.where(x >= radius, output.qmax - zero, found))
         return clipped(found, output)
 
-    return levels
+    return centered
 
 
 def leaky_relu(source: QuantParams, output: QuantParams, alpha: float) -> Function:
@@ -60,12 +60,12 @@ def leaky_relu(source: QuantParams, output: QuantParams, alpha: float) -> Functi
 def looked_up(source: QuantParams, output: QuantParams, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Function:
     """A function by a table that the kernel fills in float32, rounding ties away from zero."""
 
-    def levels(x: Levels) -> Levels:
+    def centered(x: Centered) -> Centered:
         reals = source.scale * x.astype(np.float32)
         ratio = function(reals) * (np.float32(1) / output.scale)
         return clipped(np.copysign(np.floor(np.abs(ratio) + np.float32(0.5)), ratio).astype(np.int64), output)
 
-    return levels
+    return centered
 
 
 def gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,7 +91,7 @@ def hard_swish(source: QuantParams, output: QuantParams) -> Function:
     out_factor, out_shift = _half_factor(float(np.float32(fine / output.scale)))
     gate_factor, gate_shift = _half_factor(float(np.float32(fine / np.float32(3 / 32768))))
 
-    def levels(x: Levels) -> Levels:
+    def centered(x: Centered) -> Centered:
         hires = x << 7
         preshift = _product16(hires, out_factor)
         gate = hires if gate_shift <= 0 else _saturated16(hires << (gate_shift - 1))
@@ -102,7 +102,7 @@ def hard_swish(source: QuantParams, output: QuantParams) -> Function:
         found = np.where(both >= 0, both >> 15, -((-both) >> 15))
         return clipped(fp.divided(found, -out_shift), output)
 
-    return levels
+    return centered
 
 
 def _half_factor(real: float) -> tuple[int, int]:
@@ -111,13 +111,13 @@ def _half_factor(real: float) -> tuple[int, int]:
     return min((whole.mantissa + (1 << 15)) >> 16, 2**15 - 1), whole.shift
 
 
-def _saturated16(x: Levels) -> Levels:
-    kept: Levels = np.clip(x, -(2**15), 2**15 - 1)
+def _saturated16(x: Centered) -> Centered:
+    kept: Centered = np.clip(x, -(2**15), 2**15 - 1)
     return kept
 
 
-def _product16(a: Levels, b: int) -> Levels:
-    high: Levels = np.minimum((a * b + (1 << 14)) >> 15, 2**15 - 1)
+def _product16(a: Centered, b: int) -> Centered:
+    high: Centered = np.minimum((a * b + (1 << 14)) >> 15, 2**15 - 1)
     return high
 
 
@@ -129,7 +129,7 @@ def softmax(source: QuantParams, output: QuantParams, beta: float) -> Function:
     real = min(beta * float(source.scale) * 2.0 ** (31 - _SCALED_DIFF_BITS), 2.0**31 - 1)
     radius = fp.input_radius(_SCALED_DIFF_BITS, math.frexp(real)[1])
 
-    def levels(x: Levels) -> Levels:
+    def centered(x: Centered) -> Centered:
         below = x - x.max(-1, keepdims=True)
         counts = below >= -radius
         powers = fp.exp_of_negative(fp.rescaled(np.maximum(below, -radius), real), _SCALED_DIFF_BITS)
@@ -139,4 +139,4 @@ def softmax(source: QuantParams, output: QuantParams, beta: float) -> Function:
         found = fp.divided(fp.product(reciprocal, powers), _SUM_BITS - headroom + 31 - output.bits)
         return np.where(counts, np.minimum(found, 2**output.bits - 1), 0)
 
-    return levels
+    return centered

@@ -18,7 +18,7 @@ from edgeq.targets.emulator.float_matmul import RealConvolution, RealFinish, Rea
 from edgeq.targets.emulator.float_order import Nested, order_of
 from edgeq.targets.emulator.float_pooling import total
 from edgeq.targets.emulator.numerics import Factors
-from edgeq.targets.emulator.onnx_op import levels_of
+from edgeq.targets.emulator.onnx_op import centered_of
 from edgeq.targets.emulator.requantize import to_one_scale
 from edgeq.targets.emulator.sums import Accumulator, Operands, largest_sum
 
@@ -41,7 +41,7 @@ class _Weights:
     """A layer's constants, output channels first.
 
     Attributes:
-        levels: (out, …), float32.
+        centered: (out, …), float32.
         scale: float32, () or (out,).
         bias: float32 real numbers, (out,), or None.
         steps: the same on the grid of the sums, float64; None where it is not on it.
@@ -49,7 +49,7 @@ class _Weights:
         shift: likewise.
     """
 
-    levels: NDArray[np.float32]
+    centered: NDArray[np.float32]
     scale: NDArray[np.float32]
     bias: NDArray[np.float32] | None
     steps: NDArray[np.float64] | None
@@ -60,26 +60,26 @@ class _Weights:
 def conv(op: OnnxOp) -> Built:
     """Conv of images or lines."""
     constants = _weights(op, channel_axis=0)
-    levels = constants.levels if constants.levels.ndim == 4 else constants.levels[:, :, None]
-    if levels.ndim != 4:
-        raise op.refused(f"its weights have {constants.levels.ndim} dimensions")
+    centered = constants.centered if constants.centered.ndim == 4 else constants.centered[:, :, None]
+    if centered.ndim != 4:
+        raise op.refused(f"its weights have {constants.centered.ndim} dimensions")
     if op.left_in_float:
         raise _in_float(op)
-    window = window_of(op, constants.levels.shape[2:], int(op.number("group", 1)))
-    return (0,), on_lines(op, _convolution(op, constants, levels, window)), "dot"
+    window = window_of(op, constants.centered.shape[2:], int(op.number("group", 1)))
+    return (0,), on_lines(op, _convolution(op, constants, centered, window)), "dot"
 
 
-def _convolution(op: OnnxOp, constants: _Weights, levels: NDArray[np.float32], window: Window) -> Kernel:
-    inner = _integers(op, constants, levels, window)
+def _convolution(op: OnnxOp, constants: _Weights, centered: NDArray[np.float32], window: Window) -> Kernel:
+    inner = _integers(op, constants, centered, window)
     if not op.is_real:
         return inner
-    pixels, taps = math.prod(op.view.output.shape[2:]), math.prod(levels.shape[1:])
-    order = order_of(levels.shape[0] // window.groups, pixels, taps, transposed=False)
+    pixels, taps = math.prod(op.view.output.shape[2:]), math.prod(centered.shape[1:])
+    order = order_of(centered.shape[0] // window.groups, pixels, taps, transposed=False)
     return RealConvolution(inner, _real_finish(op, constants, bias_first=False), order, torch.arange(taps))
 
 
-def _integers(op: OnnxOp, constants: _Weights, levels: NDArray[np.float32], window: Window) -> Convolution:
-    weights = torch.from_numpy(np.ascontiguousarray(levels))
+def _integers(op: OnnxOp, constants: _Weights, centered: NDArray[np.float32], window: Window) -> Convolution:
+    weights = torch.from_numpy(np.ascontiguousarray(centered))
     start = _start(op, constants)
     depthwise = weights.shape[1] == 1 and weights.shape[0] == window.groups
     operands = _operands(op, weights.permute(0, 2, 3, 1).flatten(1), depthwise=depthwise)
@@ -100,9 +100,9 @@ def conv_transpose(op: OnnxOp) -> Built:
     """ConvTranspose of images."""
     groups = int(op.number("group", 1))
     constants = _weights(op, channel_axis=1, groups=groups)
-    if constants.levels.ndim != 4:
-        raise op.refused(f"its weights have {constants.levels.ndim} dimensions")
-    levels = constants.levels[:, :, ::-1, ::-1].copy()  # torch takes no negative stride, not even of one tap
+    if constants.centered.ndim != 4:
+        raise op.refused(f"its weights have {constants.centered.ndim} dimensions")
+    centered = constants.centered[:, :, ::-1, ::-1].copy()  # torch takes no negative stride, not even of one tap
     stride, dilation = op.numbers("strides", (1, 1)), op.numbers("dilations", (1, 1))
     before, after = op.shape(0)[2:], op.view.output.shape[2:]
     given = op.numbers("pads", (0, 0, 0, 0))
@@ -111,15 +111,15 @@ def conv_transpose(op: OnnxOp) -> Built:
         raise op.refused("its padding is left open")
     ends = []
     for axis in (0, 1):
-        span, spread = (levels.shape[2 + axis] - 1) * dilation[axis], (before[axis] - 1) * stride[axis] + 1
+        span, spread = (centered.shape[2 + axis] - 1) * dilation[axis], (before[axis] - 1) * stride[axis] + 1
         first = span - given[axis]
         ends.append((first, after[axis] + span - spread - first))
     window = Window((1, 1), (dilation[0], dilation[1]), (ends[0][0], ends[1][0], ends[0][1], ends[1][1]), groups)
-    inner = _integers(op, constants, levels, window)
+    inner = _integers(op, constants, centered, window)
     steps = (stride[0], stride[1])
     if not op.is_real:
         return (0,), TransposedConvolution(inner, steps), "dot"
-    out, depth, high, wide = levels.shape
+    out, depth, high, wide = centered.shape
     order = Nested(depth, order_of(out // groups * high * wide, math.prod(before), depth, transposed=False))
     taps = torch.arange(depth * high * wide).reshape(depth, high * wide).flip(1).T.reshape(-1)
     return (0,), RealSpread(RealConvolution(inner, _real_finish(op, constants, bias_first=False), order, taps), steps), "dot"
@@ -144,14 +144,14 @@ def matmul(op: OnnxOp) -> Built:
 
 
 def _rows(op: OnnxOp, constants: _Weights, *, transposed: bool) -> Built:
-    weights, start = torch.from_numpy(np.ascontiguousarray(constants.levels)), _start(op, constants)
+    weights, start = torch.from_numpy(np.ascontiguousarray(constants.centered)), _start(op, constants)
     accumulator = Accumulator.of(op.name, op.profile, largest_sum(weights, start, op.range(0).largest), _operands(op, weights))
     shape = op.view.output.shape
     if not op.is_real:
         bias = None if start is None else start.to(accumulator.dtype)
         finish = _finish(op, constants.scale, op.profile.dense_rounding)
         return (0,), Dense(weights.to(accumulator.dtype), bias, accumulator, finish, shape), "dot"
-    out, taps = constants.levels.shape
+    out, taps = constants.centered.shape
     rows = math.prod(shape) // out
 
     def prepare(operands: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -264,36 +264,36 @@ def _weights(op: OnnxOp, *, channel_axis: int, groups: int = 1) -> _Weights:
     constant = op.operand(1)
     if not isinstance(constant, QdqConstant) or constant.params is None:
         raise op.refused("its weights are no constant integers")
-    levels, scale, axis = levels_of(constant), np.asarray(constant.params.scale, np.float32), constant.params.axis
-    if axis is not None and axis % levels.ndim != channel_axis:
+    centered, scale, axis = centered_of(constant), np.asarray(constant.params.scale, np.float32), constant.params.axis
+    if axis is not None and axis % centered.ndim != channel_axis:
         raise op.refused("its weight scales do not follow the output channels")
     if channel_axis == 1:
-        grouped = levels.reshape(groups, levels.shape[0] // groups, *levels.shape[1:]).swapaxes(1, 2)
-        levels = grouped.reshape(-1, *grouped.shape[2:])
+        grouped = centered.reshape(groups, centered.shape[0] // groups, *centered.shape[1:]).swapaxes(1, 2)
+        centered = grouped.reshape(-1, *grouped.shape[2:])
         scale = np.tile(scale, groups) if axis is not None else scale
     if op.is_real and NORMALIZATION in op.view.attributes:
-        return _unfolded(op, levels)
-    bias, steps = _bias(op, levels.shape[0], scale)
-    found = _Weights(levels, scale, bias, steps)
+        return _unfolded(op, centered)
+    bias, steps = _bias(op, centered.shape[0], scale)
+    found = _Weights(centered, scale, bias, steps)
     return found if op.profile.per_channel or not scale.ndim else _on_one_scale(found, op.profile.weight_bits[1])
 
 
-def _unfolded(op: OnnxOp, levels: NDArray[np.float32]) -> _Weights:
+def _unfolded(op: OnnxOp, centered: NDArray[np.float32]) -> _Weights:
     """A layer as the file has it, and behind it the normalisation that the view folded into it."""
     gain, shift = np.array(op.view.attributes[NORMALIZATION], np.float32).reshape(2, -1)
     scale, bias = (np.array(op.view.attributes.get(name, ()), np.float32) for name in (UNFOLDED_SCALE, UNFOLDED_BIAS))
     if not scale.size:  # it stood alone
-        return _Weights(np.ones_like(levels), np.asarray(1, np.float32), None, None, gain, shift)
-    signs = np.where(gain < 0, -1, 1).astype(np.float32).reshape(-1, *[1] * (levels.ndim - 1))
+        return _Weights(np.ones_like(centered), np.asarray(1, np.float32), None, None, gain, shift)
+    signs = np.where(gain < 0, -1, 1).astype(np.float32).reshape(-1, *[1] * (centered.ndim - 1))
     reals = np.broadcast_to(bias, gain.shape).astype(np.float32) if bias.size else None
-    return _Weights(levels * signs, scale if scale.size > 1 else scale.reshape(()), reals, None, gain, shift)
+    return _Weights(centered * signs, scale if scale.size > 1 else scale.reshape(()), reals, None, gain, shift)
 
 
 def _on_one_scale(constants: _Weights, bits: int) -> _Weights:
     """The constants as a machine takes them that has no scales for channels: rounded to one power of two."""
-    levels, scale = to_one_scale(constants.levels.astype(np.int64), constants.scale, bits)
+    centered, scale = to_one_scale(constants.centered.astype(np.int64), constants.scale, bits)
     steps = None if constants.steps is None else np.rint(constants.steps * constants.scale.astype(np.float64) / scale)
-    return _Weights(levels.astype(np.float32), np.asarray(scale, np.float32), constants.bias, steps)
+    return _Weights(centered.astype(np.float32), np.asarray(scale, np.float32), constants.bias, steps)
 
 
 def _bias(op: OnnxOp, channels: int, scale: NDArray[np.float32]) -> tuple[NDArray[np.float32] | None, NDArray[np.float64] | None]:

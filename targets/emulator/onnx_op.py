@@ -99,8 +99,8 @@ class OnnxOp:
         """The levels that an operand can have."""
         operand = self.operand(position)
         if isinstance(operand, QdqConstant):
-            levels = levels_of(operand)
-            return Range(int(levels.min(initial=0)), int(levels.max(initial=0)))
+            centered = centered_of(operand)
+            return Range(int(centered.min(initial=0)), int(centered.max(initial=0)))
         return Range(operand.low - operand.zero_point, operand.high - operand.zero_point)
 
     @property
@@ -147,7 +147,7 @@ class OnnxOp:
         )
 
 
-def levels_of(constant: QdqConstant) -> NDArray[np.float32]:
+def centered_of(constant: QdqConstant) -> NDArray[np.float32]:
     """A constant's integers with the zero point taken off, float32."""
     values, params = constant.values, constant.params
     if params is None:
@@ -155,5 +155,5 @@ def levels_of(constant: QdqConstant) -> NDArray[np.float32]:
     zero = params.zero_point
     if params.axis is not None:
         zero = zero.reshape([-1 if i == params.axis % values.ndim else 1 for i in range(values.ndim)])
-    levels: NDArray[np.float32] = (values.astype(np.int64) - zero).astype(np.float32)
-    return levels
+    centered: NDArray[np.float32] = (values.astype(np.int64) - zero).astype(np.float32)
+    return centered

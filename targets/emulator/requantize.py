@@ -37,8 +37,8 @@ _NUDGE = 1 + 2.0**-40  # moves ties of whole numbers below 2**40 off their tie, 
 def requantize(sums: Tensor, factors: Factors, output_range: OutputRange, rounding: Rounding, axis: int = -1) -> Tensor:
     """``clip(zero_point + round(sums * factor), low, high)``; see :class:`edgeq.targets.emulator.numerics.Requantize`."""
     result = torch.empty(sums.shape, dtype=torch.float32)
-    for part, levels in _in_slices(sums, factors, rounding, axis):
-        result[part] = levels.add_(output_range.zero_point).clamp_(output_range.low, output_range.high)
+    for part, centered in _in_slices(sums, factors, rounding, axis):
+        result[part] = centered.add_(output_range.zero_point).clamp_(output_range.low, output_range.high)
     return result
 
 
@@ -51,12 +51,12 @@ def requantize_and_count(
     """
     result = torch.empty(sums.shape, dtype=torch.float32)
     clipped = 0
-    for part, levels in _in_slices(sums, factors, rounding, axis):
-        levels.add_(output_range.zero_point)
-        clipped += int((levels > output_range.high).sum())
+    for part, centered in _in_slices(sums, factors, rounding, axis):
+        centered.add_(output_range.zero_point)
+        clipped += int((centered > output_range.high).sum())
         if output_range.low < output_range.zero_point:
-            clipped += int((levels < output_range.low).sum())
-        result[part] = levels.clamp_(output_range.low, output_range.high)
+            clipped += int((centered < output_range.low).sum())
+        result[part] = centered.clamp_(output_range.low, output_range.high)
     return result, clipped
 
 

@@ -154,10 +154,10 @@ class EmulatorSession:
             work = step.work
             raise TargetError(f"{work.op_type} {work.name!r} failed in the emulator: {error}", hint="report the model as a bug") from error
 
-    def _stored(self, place: int, levels: Tensor) -> NDArray[Any]:
+    def _stored(self, place: int, centered: Tensor) -> NDArray[Any]:
         """Levels as the integers that the file would hold, (samples, *shape without the file's batch)."""
         slot = self._program.slots[place]
-        values = levels.reshape(levels.shape[0], *slot.shape[1:]).contiguous().numpy()
+        values = centered.reshape(centered.shape[0], *slot.shape[1:]).contiguous().numpy()
         if slot.params is None:
             return values
         return (values.astype(np.int32) + int(slot.params.zero_point)).astype(slot.params.dtype)

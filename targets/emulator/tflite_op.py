@@ -89,14 +89,14 @@ class TfliteOp:
             raise self.refused(f"its operand {called(tensor.name)} is computed at run time")
         return tensor.data
 
-    def levels(self, position: int) -> NDArray[Any]:
-        """The levels of a constant operand; see :func:`levels_of`.
+    def centered(self, position: int) -> NDArray[Any]:
+        """The levels of a constant operand; see :func:`centered_of`.
 
         Raises:
             TargetError: it is computed.
         """
         self.numbers(position)
-        return levels_of(self.operand(position))
+        return centered_of(self.operand(position))
 
     def grid(self, position: int) -> QuantParams:
         """The grid of an operand."""
@@ -117,8 +117,8 @@ class TfliteOp:
         """The levels that an operand can have."""
         tensor = self.operand(position)
         if tensor.data is not None and tensor.data.size:
-            levels = levels_of(tensor)
-            return Range(int(levels.min()), int(levels.max()))
+            centered = centered_of(tensor)
+            return Range(int(centered.min()), int(centered.max()))
         params = self._grid(tensor)
         zero = int(params.zero_point)
         return Range(params.qmin - zero, params.qmax - zero)
@@ -143,7 +143,7 @@ def params_of(tensor: FileTensor) -> QuantParams | None:
     return QuantParams.of(tensor.scale, tensor.zero_point.astype(np.int32), kind, axis=tensor.axis)
 
 
-def levels_of(tensor: FileTensor) -> NDArray[Any]:
+def centered_of(tensor: FileTensor) -> NDArray[Any]:
     """A constant as its levels in float32; plain whole numbers as int64; real ones as they are."""
     if tensor.data is None:
         raise ArtefactError(f"{tensor.name!r} is no constant", hint="export the model again")

@@ -13,7 +13,7 @@ from edgeq.targets.emulator import moves, tflite_elementwise
 from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window
 from edgeq.targets.emulator.numerics import Factors, step_of
 from edgeq.targets.emulator.sums import Accumulator, Operands, largest_sum
-from edgeq.targets.emulator.tflite_op import Lowered, levels_of, output_range_of
+from edgeq.targets.emulator.tflite_op import Lowered, centered_of, output_range_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,10 +34,10 @@ _WIDEST_ONCE = 2**32  # of a sum that is multiplied by 31 bits at once
 
 
 def _weighted(
-    op: TfliteOp, levels: NDArray[Any], multipliers: list[Multiplier], rounding: Rounding, source: int, bias: int
+    op: TfliteOp, centered: NDArray[Any], multipliers: list[Multiplier], rounding: Rounding, source: int, bias: int
 ) -> tuple[Tensor, Tensor | None, Accumulator, Finish]:
     """Weights, (out, …), and bias in the type of the accumulator; the accumulator; and how sums end."""
-    weights = torch.from_numpy(np.ascontiguousarray(levels))
+    weights = torch.from_numpy(np.ascontiguousarray(centered))
     given = op.file.inputs[bias] if len(op.file.inputs) > bias else None
     start = None if given is None else torch.from_numpy(op.numbers(bias).astype(np.float64).reshape(-1))
     operands = Operands(weights.movedim(1, -1).flatten(1), op.range(source))
@@ -52,18 +52,18 @@ def _weighted(
 def _conv(op: TfliteOp) -> Lowered:
     depthwise = op.file.name == "DEPTHWISE_CONV_2D"
     filters = op.operand(1)
-    levels = op.levels(1).transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
+    centered = op.centered(1).transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
     factors = convolution_multipliers(step_of(op.grid(0)), filters.scale, step_of(op.output_grid))
-    weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.rounding, 0, 2)
+    weights, bias, accumulator, finish = _weighted(op, centered, factors, op.profile.rounding, 0, 2)
     options, (_, height, width, channels) = op.file.options, op.operand(0).shape
-    kernel, dilation = (levels.shape[2], levels.shape[3]), (int(options.dilationHFactor), int(options.dilationWFactor))
-    groups = channels // levels.shape[1]
+    kernel, dilation = (centered.shape[2], centered.shape[3]), (int(options.dilationHFactor), int(options.dilationWFactor))
+    groups = channels // centered.shape[1]
     window = _window(op, (height, width), kernel, dilation, groups)
     if not depthwise or op.profile.rounding == "half-even":
         weights = weights.contiguous(memory_format=torch.channels_last)
-    macs = math.prod(op.file.output.shape) * math.prod(levels.shape[1:])
+    macs = math.prod(op.file.output.shape) * math.prod(centered.shape[1:])
     kernel_ = Convolution(weights, bias, window, channels_last=True, accumulator=accumulator, finish=finish)
-    return Lowered((0,), kernel_, "dot", macs, levels.size, _bits(levels))
+    return Lowered((0,), kernel_, "dot", macs, centered.size, _bits(centered))
 
 
 def _window(op: TfliteOp, size: tuple[int, int], kernel: tuple[int, int], dilation: tuple[int, int], groups: int = 1) -> Window:
@@ -79,30 +79,30 @@ def _window(op: TfliteOp, size: tuple[int, int], kernel: tuple[int, int], dilati
 
 def _transposed(op: TfliteOp) -> Lowered:
     filters, options = op.operand(1), op.file.options
-    levels = op.levels(1).transpose(0, 3, 1, 2)[:, :, ::-1, ::-1].copy()
+    centered = op.centered(1).transpose(0, 3, 1, 2)[:, :, ::-1, ::-1].copy()
     factors = convolution_multipliers(step_of(op.grid(2)), filters.scale, step_of(op.output_grid))
-    weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.rounding, 2, 3)
+    weights, bias, accumulator, finish = _weighted(op, centered, factors, op.profile.rounding, 2, 3)
     stride = (int(options.strideH), int(options.strideW))
     before, after = op.operand(2).shape, op.file.output.shape
     ends = []
     for axis in (0, 1):
-        taps, spread = levels.shape[2 + axis], (before[1 + axis] - 1) * stride[axis] + 1
+        taps, spread = centered.shape[2 + axis], (before[1 + axis] - 1) * stride[axis] + 1
         cut = max(spread + taps - 1 - after[1 + axis], 0) // 2 if options.padding == _SAME else 0
         ends.append((taps - 1 - cut, after[1 + axis] - spread + cut))
     window = Window(padding=(ends[0][0], ends[1][0], ends[0][1], ends[1][1]))
     inner = Convolution(weights, bias, window, channels_last=True, accumulator=accumulator, finish=finish)
-    macs = math.prod(before) * math.prod(levels.shape) // levels.shape[1]
-    return Lowered((2,), TransposedConvolution(inner, stride), "dot", macs, levels.size, _bits(levels))
+    macs = math.prod(before) * math.prod(centered.shape) // centered.shape[1]
+    return Lowered((2,), TransposedConvolution(inner, stride), "dot", macs, centered.size, _bits(centered))
 
 
 def _dense(op: TfliteOp) -> Lowered:
     filters = op.operand(1)
-    levels = op.levels(1)
+    centered = op.centered(1)
     factors = dense_multipliers(step_of(op.grid(0)), filters.scale, step_of(op.output_grid))
-    weights, bias, accumulator, finish = _weighted(op, levels, factors, op.profile.dense_rounding, 0, 2)
+    weights, bias, accumulator, finish = _weighted(op, centered, factors, op.profile.dense_rounding, 0, 2)
     shape = op.file.output.shape
     kernel = Dense(weights, bias, accumulator, finish, shape)
-    return Lowered((0,), kernel, "dot", math.prod(shape) * levels.shape[1], levels.size, _bits(levels))
+    return Lowered((0,), kernel, "dot", math.prod(shape) * centered.shape[1], centered.size, _bits(centered))
 
 
 def _product(op: TfliteOp) -> Lowered:
@@ -116,9 +116,9 @@ def _product(op: TfliteOp) -> Lowered:
     return Lowered((0, 1), Product(transposed, accumulator, finish, shape), "dot", math.prod(shape) * taps)
 
 
-def _bits(levels: NDArray[Any]) -> int:
+def _bits(centered: NDArray[Any]) -> int:
     """The width that weights need."""
-    return int(max(levels.max(initial=0), -levels.min(initial=0) - 1)).bit_length() + 1
+    return int(max(centered.max(initial=0), -centered.min(initial=0) - 1)).bit_length() + 1
 
 
 # ---- windows and means ------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def _transpose(op: TfliteOp) -> Lowered:
 
 def _pad(op: TfliteOp) -> Lowered:
     amounts = [(int(before), int(after)) for before, after in op.numbers(1)]
-    value = float(op.levels(2).item()) if op.file.name == "PADV2" else 0.0
+    value = float(op.centered(2).item()) if op.file.name == "PADV2" else 0.0
     return Lowered((0,), moves.pad(amounts, value), "move")
 
 
@@ -213,7 +213,7 @@ def _gather(op: TfliteOp) -> Lowered:
         return Lowered((0,), moves.gather(torch.from_numpy(indices.data.astype(np.int64)), axis % len(source.shape)), "move")
     if source.data is None or source.data.ndim != 1:
         raise op.refused("both of its operands are computed at run time")
-    table = torch.from_numpy(levels_of(source))
+    table = torch.from_numpy(centered_of(source))
     return Lowered((1,), moves.Move(table.take), "table", weights=table.numel(), weight_bits=8)
 
 

@@ -100,8 +100,8 @@ def test_equal_tensors_and_silent_references() -> None:
     assert DriftMeter("t").result().elements == 0
 
 
-def tensor(levels: list[int], zero_point: int, dtype: str, scale: float = 0.5) -> QuantizedTensor:
-    return QuantizedTensor(np.array(levels) + zero_point, QuantParams.of(scale, zero_point, dtype))
+def tensor(centered: list[int], zero_point: int, dtype: str, scale: float = 0.5) -> QuantizedTensor:
+    return QuantizedTensor(np.array(centered) + zero_point, QuantParams.of(scale, zero_point, dtype))
 
 
 def test_steps_are_counted_across_carriers_and_capped() -> None:

@@ -222,14 +222,14 @@ def test_a_convolution_is_exact(kind: str, stored: str, weight_zero: int, groups
     ]  # fmt: skip
     model = one_operator("QLinearConv", inputs, {"x": x}, domain="", group=groups, pads=[1, 1, 1, 1], strides=[2, 1], dilations=[1, 2])
     found = run(rewritten(model), {"x": x})[0].astype(np.int64)
-    levels = np.pad(x.astype(np.int64) - LEAST[kind] - 77, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    centered = np.pad(x.astype(np.int64) - LEAST[kind] - 77, ((0, 0), (0, 0), (1, 1), (1, 1)))
     depth = 8 // groups
     sums: NDArray[np.int64] = np.zeros(found.shape, np.int64)
     for channel in range(out):
         start = channel // (out // groups) * depth
         for row in range(3):
             for column in range(3):
-                part = levels[0, start : start + depth, row : row + 7 : 2, 2 * column : 2 * column + 5]
+                part = centered[0, start : start + depth, row : row + 7 : 2, 2 * column : 2 * column + 5]
                 sums[0, channel] += np.tensordot(w[channel, :, row, column].astype(np.int64) - weight_zero, part, 1)
     sums = sums + bias.reshape(-1, 1, 1)
     factor = np.float64(np.float32(0.02)) * scales.astype(np.float64) / np.float64(np.float32(0.4))

@@ -86,14 +86,14 @@ def test_levels_are_equal_in_every_carrier() -> None:
     unsigned = QuantizedTensor(values.astype(np.uint8), QuantParams.of(0.25, 0, "uint8"))
     signed = QuantizedTensor((values - 128).astype(np.int8), QuantParams.of(0.25, -128, "int8"))
     high = QuantizedTensor((values + 112).astype(np.int8), QuantParams.of(0.25, 112, "int8"))
-    assert unsigned.levels().tolist() == signed.levels().tolist() == high.levels().tolist() == [[0, 5, 15]]
+    assert unsigned.centered().tolist() == signed.centered().tolist() == high.centered().tolist() == [[0, 5, 15]]
     assert np.array_equal(unsigned.dequantize(), high.dequantize())
     assert unsigned.dequantize().dtype == np.float32
 
 
 def test_levels_with_one_zero_point_a_channel() -> None:
     params = QuantParams.of(np.array([1.0, 1.0], np.float32), np.array([1, 2]), "int8", axis=1)
-    assert QuantizedTensor(np.zeros((1, 2), np.int8), params).levels().tolist() == [[-1, -2]]
+    assert QuantizedTensor(np.zeros((1, 2), np.int8), params).centered().tolist() == [[-1, -2]]
 
 
 def test_integers_beyond_a_bytes_sum_are_not_wrapped() -> None:

@@ -33,7 +33,7 @@ def in_short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_network_is_sound_and_its_answers_reach_both_ends() -> None:
     onnx.checker.check_model(selftest.tiny_network(), full_check=True)
-    answers = selftest.expected_levels(np.random.default_rng(0).integers(-128, 128, (50, 3, 8, 8)))
+    answers = selftest.expected_centered(np.random.default_rng(0).integers(-128, 128, (50, 3, 8, 8)))
     assert (answers.min(), answers.max()) == (-128, 127)
     assert len(np.unique(answers)) > 100
 
@@ -61,10 +61,10 @@ def test_wrong_targets_fail(fault: str, words: str) -> None:
 
 
 def test_one_wrong_integer_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = selftest.expected_levels
+    known = selftest.expected_centered
 
-    def other(levels: Any) -> Any:
-        answers = known(levels)
+    def other(centered: Any) -> Any:
+        answers = known(centered)
         answers[2, 3] += 1
         return answers
 

@@ -39,7 +39,7 @@ def images(samples: int = 3) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(0, 1, (samples, *SHAPE)).astype(np.float32)
 
 
-def levels(model: ir.Model, folder: Path) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.float32]]:
+def centered(model: ir.Model, folder: Path) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.float32]]:
     """Every quantised tensor of the whole model less its zero point, and the output, with all optimisation off."""
     cuts = cut(model).cuts
     shown = ir.from_proto(ir.to_proto(model))
@@ -53,7 +53,7 @@ def levels(model: ir.Model, folder: Path) -> tuple[dict[str, NDArray[np.int64]],
 
 def equal(one: ir.Model, other: ir.Model, folder: Path) -> int:
     """Bit-identical in every tensor and in the output; returns how many tensors."""
-    (first, first_output), (second, second_output) = levels(one, folder), levels(other, folder)
+    (first, first_output), (second, second_output) = centered(one, folder), centered(other, folder)
     assert first.keys() == second.keys()
     for name, value in first.items():
         assert np.array_equal(value, second[name]), name

@@ -125,7 +125,7 @@ def test_every_kind_of_change_is_found_and_named(change: Callable[[Any], None], 
 
 
 def test_every_single_byte_of_a_weight_buffer_counts() -> None:
-    at = CONTENT.find(np.ascontiguousarray(stored_numbers(CONTENT)["y/1"].levels, np.int8).tobytes())
+    at = CONTENT.find(np.ascontiguousarray(stored_numbers(CONTENT)["y/1"].centered, np.int8).tobytes())
     assert at > 0
     assert at % 16 == 0
     for offset in range(40):

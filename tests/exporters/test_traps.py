@@ -74,8 +74,8 @@ def two_bit_convolution() -> bytes:
     """A convolution with weights of 2 bits, as opset 25 stores them."""
     graph = Graph()
     x = graph.input("x", SHAPE, U8)
-    levels = graph.rng.integers(-2, 2, (8, 8, 3, 3))
-    graph.constants.append(helper.make_tensor("w_quantized", TensorProto.INT2, levels.shape, levels.reshape(-1).tolist()))
+    centered = graph.rng.integers(-2, 2, (8, 8, 3, 3))
+    graph.constants.append(helper.make_tensor("w_quantized", TensorProto.INT2, centered.shape, centered.reshape(-1).tolist()))
     graph.constants.append(helper.make_tensor("w_zero_point", TensorProto.INT2, [], [0]))
     graph.constants.append(numpy_helper.from_array(np.array(0.05, np.float32), "w_scale"))
     graph.node("DequantizeLinear", ["w_quantized", "w_scale", "w_zero_point"], "w")

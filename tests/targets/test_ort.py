@@ -67,7 +67,7 @@ def test_the_optimised_graph_shows_the_same_tensors_within_one_step(tmp_path: Pa
         assert isinstance(tensor, QuantizedTensor)
         assert isinstance(found, QuantizedTensor)
         assert found.params == tensor.params
-        assert np.abs(found.levels() - tensor.levels()).max() <= 1
+        assert np.abs(found.centered() - tensor.centered()).max() <= 1
 
 
 @pytest.mark.parametrize("storage dtype", ["uint8", "int8"])

@@ -73,8 +73,8 @@ def test_a_narrow_input_cannot_be_fed_more_than_its_range(io_type: IoType, kerne
     graph = Graph()
     graph.op("MaxPool", [graph.input("x", [1, 1, 6, 1], U4)], "y", U4, kernel_shape=[1, 1])
     content = exporter.export(graph.output(), ExportOptions(io_type=io_type)).content
-    levels = np.clip(np.rint(values / np.float32(U4.scale)), -240, 15)
-    fed = {"int8": (levels + 112).astype(np.int8), "uint8": (levels + 240).astype(np.uint8), "float32": values}[io_type]
+    centered = np.clip(np.rint(values / np.float32(U4.scale)), -240, 15)
+    fed = {"int8": (centered + 112).astype(np.int8), "uint8": (centered + 240).astype(np.uint8), "float32": values}[io_type]
     found = tflite_outputs(content, [fed], kernels)[0].ravel()
     stored = np.array([0, 0, 0, 7, 15, 15])
     expected = {"int8": stored + 112, "uint8": stored + 240, "float32": stored * np.float32(U4.scale)}[io_type]

@@ -105,7 +105,7 @@ def test_targets_feed_and_show_both_files_alike(target: str, tmp_path: Path) -> 
     np.testing.assert_array_equal(answers[0], answers[1])
     assert not shown[0] or {"x", "a", "b"} <= set(shown[0])
     for name, tensor in shown[0].items():
-        np.testing.assert_array_equal(tensor.levels(), shown[1][name].levels())  # type: ignore[union-attr]
+        np.testing.assert_array_equal(tensor.centered(), shown[1][name].centered())  # type: ignore[union-attr]
 
 
 def test_float_networks_have_the_same_choice() -> None:

@@ -58,10 +58,10 @@ def test_four_bit_activations_saturate_at_15_and_at_0(kernels: str, relu: bool) 
     integers = onnx_integers(graph.proto("y_dequantized"), {"x": values}, ["x_quantized", "y_quantized"])
     fed = (integers["x_quantized"].astype(np.int32) - 128).astype(np.int8).transpose(0, 2, 3, 1)
     found = tflite_outputs(exporter.export(graph.output(), ExportOptions()).content, [fed], kernels)[0]
-    levels = found.astype(int) - 112
-    assert (levels.min(), levels.max()) == (0, 15)
-    assert (levels == 15).mean() > 0.3
-    np.testing.assert_array_equal(levels.transpose(0, 3, 1, 2), integers["y_quantized"])
+    centered = found.astype(int) - 112
+    assert (centered.min(), centered.max()) == (0, 15)
+    assert (centered == 15).mean() > 0.3
+    np.testing.assert_array_equal(centered.transpose(0, 3, 1, 2), integers["y_quantized"])
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ def test_the_width_of_weights(weights: list[int], bits: int) -> None:
 
 
 def test_a_zero_point_takes_no_bit_of_weights_that_are_stored_as_bytes() -> None:
-    levels = torch.tensor([[137.0, -118.0]])
-    assert Operands(levels, BYTE).weight_bits == 9
-    assert Operands(levels, BYTE, weight_zero=(118,), weight_dtype="uint8").weight_bits == 8
+    centered = torch.tensor([[137.0, -118.0]])
+    assert Operands(centered, BYTE).weight_bits == 9
+    assert Operands(centered, BYTE, weight_zero=(118,), weight_dtype="uint8").weight_bits == 8
 
 
 @pytest.mark.parametrize(("low", "high", "bits"), [(0, 15, 4), (0, 16, 5), (-8, 7, 4), (-100, 155, 8), (0, 1, 1), (0, 0, 0)])
