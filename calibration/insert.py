@@ -120,9 +120,9 @@ class _Inserter:
     def _pair(self, value: ir.Value, name: str, grid: str, *, clip: bool) -> ir.Value:
         params = self.grids[grid]
         scale, zero_point = self._grid(grid, params)
-        narrow = clip and params.narrow
-        steps = [("QuantizeLinear", [scale, zero_point], "unclipped" if narrow else "quantized")]
-        if narrow:
+        is_sub_range = clip and params.is_sub_range
+        steps = [("QuantizeLinear", [scale, zero_point], "unclipped" if is_sub_range else "quantized")]
+        if is_sub_range:
             ends = (("qmin", params.qmin), ("qmax", params.qmax))
             steps.append(("Clip", [self._constant(f"{grid}_{end}", np.array(limit, params.dtype)) for end, limit in ends], "quantized"))
         steps.append(("DequantizeLinear", [scale, zero_point], "dequantized"))

@@ -37,7 +37,7 @@ class Asked:
         kind: weights of inner layers or of the first and last, activations, or what is computed in float.
         what: how they are quantised, for people.
         names: the layers' paths, the tensors or the operators.
-        narrow: whether they use less than the 8 bits that they are stored in.
+        is_sub_range: whether they use less than the 8 bits that they are stored in.
         per_channel: whether any of them has more than one scale, as a folded BatchNorm makes them too.
         power_of_two: whether all their scales are powers of two.
         refusal: why they have no integer form at all; empty where they have one.
@@ -49,7 +49,7 @@ class Asked:
     kind: Kind
     what: str
     names: tuple[str, ...]
-    narrow: bool = False
+    is_sub_range: bool = False
     per_channel: bool = False
     power_of_two: bool = False
     refusal: str = ""
@@ -153,10 +153,10 @@ class _Groups:
     def asked(self) -> list[Asked]:
         found = []
         for key, names in self.names.items():
-            kind, what, needs, narrow, refusal, hint = key
+            kind, what, needs, is_sub_range, refusal, hint = key
             scales = [grid.scale for grid in self.grids[key]]
             several, round_ = any(scale.size > 1 for scale in scales), all(are_powers_of_two(scale) for scale in scales)
-            found.append(Asked(kind, what, tuple(names), narrow, several, round_, refusal, hint, needs))
+            found.append(Asked(kind, what, tuple(names), is_sub_range, several, round_, refusal, hint, needs))
         return found
 
 

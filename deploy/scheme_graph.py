@@ -57,8 +57,8 @@ def _weights(scheme: GraphScheme, network: PdeGcn) -> list[Asked]:
 
     names = tuple(f"steps_{i}_{name}" for i, step in enumerate(network.steps) for name in ("k1", "k2") if getattr(step, name) is not None)
     what = f"{counted_bits(scheme.weight_bits)}, learned-clip, one scale a tensor"
-    narrow = scheme.weight_bits < 8
-    return [] if scheme.weight_bits == FLOAT else [Asked("weights", what, names, narrow, ops=_products(network))]
+    is_sub_range = scheme.weight_bits < 8
+    return [] if scheme.weight_bits == FLOAT else [Asked("weights", what, names, is_sub_range, ops=_products(network))]
 
 
 def _activations(scheme: GraphScheme, network: PdeGcn) -> Asked:

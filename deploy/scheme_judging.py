@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Verdict = Literal["exact", "approximated", "refused", "unknown"]
 Runs = Literal["integer", "float", "mixed", ""]
 
-_NARROW = {"clip": "an integer Clip", "saturate": "saturation", "real-clip": "a Clip in front"}
+_SUB_RANGES = {"clip": "an integer Clip", "saturate": "saturation", "real-clip": "a Clip in front"}
 _SHIFTS = "it multiplies by powers of two only", "train with --weights power-of-two --activations power-of-two, without BatchNorm"
 _ONE_SCALE = (
     "it has one scale a layer, and a folded BatchNorm or --per-channel makes one for each channel",
@@ -119,7 +119,7 @@ def _stored(one: Asked, dialect: Dialect) -> str:
         return "float32"
     if one.kind != "activations":
         return "int8"
-    return f"{dialect.activation_dtype}, bounded by {_NARROW[dialect.narrow]}" if one.narrow else dialect.activation_dtype
+    return f"{dialect.activation_dtype}, bounded by {_SUB_RANGES[dialect.sub_range]}" if one.is_sub_range else dialect.activation_dtype
 
 
 def _ops(one: Asked, plan: Plan) -> list[PlannedOp]:

@@ -4,7 +4,7 @@ uint8 with zero point z and int8 with zero point z - 128 are the same numbers, b
 has fast kernels for uint8 activations, Arm cores and TFLite want int8. For weights see :mod:`edgeq.exporters.portable`. A
 range narrower than its storage dtype is spelt in three ways (:class:`edgeq.dialect.Dialect`), because each runtime fuses another.
 
-In the int8 storage dtype with Clips, a narrow range needs no Clip where its lower bound is seen to: the zero point moves up until
+In the int8 storage dtype with Clips, a sub-range needs no Clip where its lower bound is seen to: the zero point moves up until
 the greatest integer sits on 127, so that saturation is the upper bound (a 4-bit unsigned activation is 112..127 with zero
 point 112, the integers of the TFLite file). In uint8 the Clip stays, because ONNX Runtime then keeps the integer
 convolution in front of it.
@@ -20,10 +20,10 @@ import onnx_ir as ir
 from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporters.explicit import add_kernel_shapes, check_channel_axes, float_biases, give_views_their_grid, own_grids, with_zero_points
-from edgeq.exporters.narrow import bound_between, bound_reals, reads_integers
 from edgeq.exporters.opsets import to_opset
 from edgeq.exporters.portable import saturating_layers, store_int8, store_portable
 from edgeq.exporters.ranges import bounded_below, moved_from, range_of, storage_dtype_of, zero_of
+from edgeq.exporters.sub_range import bound_between, bound_reals, reads_integers
 from edgeq.graph_editor import GraphEditor
 from edgeq.qdq_nodes import constant_of, title
 from edgeq.quant import STORAGE_RANGE
@@ -94,9 +94,9 @@ def _rewrite(editor: GraphEditor, quantizer: ir.Node, dialect: Dialect, source: 
         _shift(editor, quantizer, _between(quantizer, dialect.activation_dtype), dialect.activation_dtype)
         if dialect.activation_dtype == "int8":
             _drop_relu(editor.graph, quantizer)
-        if dialect.narrow == "saturate":
+        if dialect.sub_range == "saturate":
             _part_relu(editor, quantizer, dialect.activation_dtype)
-    elif dialect.narrow == "saturate":
+    elif dialect.sub_range == "saturate":
         _saturate(editor, quantizer, dialect.activation_dtype)
     else:
         _clip(editor, quantizer, dialect.activation_dtype)
@@ -138,7 +138,7 @@ def _saturate(editor: GraphEditor, quantizer: ir.Node, activation_dtype: Activat
 
 
 def _center(editor: GraphEditor, quantizer: ir.Node, dialect: Dialect) -> None:
-    """Move the zero point to 0; real numbers are clipped to a narrow range before they are quantised.
+    """Move the zero point to 0; real numbers are clipped to a sub-range before they are quantised.
 
     Raises:
         ArtefactError: the range does not fit around 0.

@@ -92,15 +92,15 @@ class GraphWriter:
         """
         storage_dtype = ir.DataType[params.dtype.upper()]
         scale, zero_point = self._grid(grid, params)
-        narrow = params.narrow and not in_range
+        is_sub_range = params.is_sub_range and not in_range
         integers = self.op(
             "QuantizeLinear",
             [value, scale, zero_point],
-            f"{name}_unclipped" if narrow else f"{name}_quantized",
+            f"{name}_unclipped" if is_sub_range else f"{name}_quantized",
             shape=shape,
             dtype=storage_dtype,
         )
-        if narrow:
+        if is_sub_range:
             limits = [
                 self.constant(f"{grid}_{end}", np.array(limit, params.dtype))
                 for end, limit in (("qmin", params.qmin), ("qmax", params.qmax))

@@ -1,7 +1,7 @@
 """The scale-parity report of an ONNX file: two spellings of one model, compared where both must mean the same.
 
 Each dequantised tensor keeps its name in every dialect. It is compared by its scale, bit for bit, and by the steps from zero
-that its integers can take, which are the same in every storage dtype and however a narrow range is bounded.
+that its integers can take, which are the same in every storage dtype and however a sub-range is bounded.
 """
 
 from __future__ import annotations

@@ -33,4 +33,4 @@ def accept_older(model: nn.Module, names: Collection[str]) -> None:
     """
     for path, module in model.named_modules():
         if isinstance(module, WeightQuantizer) and isinstance(module.clip, MaxAbs) and f"{path}{_BOUND}" in names:
-            module.clip = TrackedClip(module.clip.target_bits, signed=True, narrow=True, decay=1.0)
+            module.clip = TrackedClip(module.clip.target_bits, signed=True, narrow_range=True, decay=1.0)

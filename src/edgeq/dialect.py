@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgeq.exporter import ActivationDtype
 
-Narrow = Literal["clip", "saturate", "real-clip"]
+SubRange = Literal["clip", "saturate", "real-clip"]
 Weights = Literal["portable", "int8"]
 
 
@@ -41,7 +41,7 @@ class Dialect:
 
     format: Literal["onnx", "tflite"] = "onnx"
     activation_dtype: ActivationDtype = "uint8"
-    narrow: Narrow = "clip"
+    sub_range: SubRange = "clip"
     opset: int = 21
     symmetric: bool = False
     float_biases: bool = False
@@ -56,17 +56,17 @@ CANONICAL = Dialect()
 VNNI = Dialect(weights="int8")
 """The same with int8 weights everywhere, for x86 processors whose dot product adds in 32 bits."""
 
-TFLITE = Dialect(format="tflite", activation_dtype="int8", narrow="saturate")
+TFLITE = Dialect(format="tflite", activation_dtype="int8", sub_range="saturate")
 """int8 whose saturation is the upper bound, a fused ReLU the lower one."""
 
-SATURATING = Dialect(narrow="saturate", weights="int8")
+SATURATING = Dialect(sub_range="saturate", weights="int8")
 """For graph compilers that take a QDQ group whole and know no Clip on integers."""
 
 OPENVINO = Dialect(own_grids=True)
 """OpenVINO fuses integer Clips in uint8, faster than saturation; it moves a padded tensor's zero point in place, in a constant."""
 
 TENSORRT = Dialect(
-    activation_dtype="int8", narrow="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True, weights="int8"
+    activation_dtype="int8", sub_range="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True, weights="int8"
 )
 """int8 with zero point 0, as TensorRT's parser wants it: it dequantises int8 only, and asserts that zero points are zero."""
 

@@ -177,7 +177,7 @@ class Reader:
             return replace(operand, low=low, high=high, activation=_named(low, high))
         if isinstance(operand, (Dequantized, Input)):
             return DeferredOp(node, value, "Requantize", (operand,), {}, low, high, _named(low, high))
-        if isinstance(operand, QdqConstant) and operand.params is None:  # Brevitas writes the narrow range of its weights so
+        if isinstance(operand, QdqConstant) and operand.params is None:  # Brevitas writes the sub-range of its weights so
             return QdqConstant(operand.name, np.clip(operand.values, low, high).astype(operand.values.dtype), None)
         raise ArtefactError(f"{node.op_type} {title(node)!r} works on a constant", hint="fold constants before exporting")
 

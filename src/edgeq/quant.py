@@ -87,7 +87,7 @@ class QuantParams:
         return int(self.qmax - self.qmin).bit_length()
 
     @property
-    def narrow(self) -> bool:
+    def is_sub_range(self) -> bool:
         """Whether the storage dtype could hold more than the range in use."""
         return (self.qmin, self.qmax) != STORAGE_RANGE[self.dtype]
 

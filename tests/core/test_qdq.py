@@ -59,7 +59,7 @@ def test_an_integer_clip_narrows_the_stored_grid() -> None:
     conv(graph, graph.input("x", SHAPE, S8), "y", U4)
     tensor = read(graph).ops[0].output
     assert (tensor.params.qmin, tensor.params.qmax, tensor.low, tensor.high) == (0, 15, 0, 15)
-    assert tensor.params.narrow
+    assert tensor.params.is_sub_range
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_float_clip_before_the_quantiser_bounds_its_integers(
     graph.op("Clip", ["sum", *bounds], "y", grid)
     op = read(graph).ops[0]
     assert (op.op_type, op.activation, op.output.low, op.output.high) == ("Conv", activation, low, high)
-    assert not op.output.params.narrow
+    assert not op.output.params.is_sub_range
 
 
 def saturating_dialect(graph: Graph) -> None:

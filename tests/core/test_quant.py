@@ -49,8 +49,8 @@ def test_the_zero_point_is_added_after_rounding() -> None:
 def test_narrow_ranges_saturate_at_their_own_ends() -> None:
     params = QuantParams.of(0.5, 0, "uint8", 0, 15)
     assert params.quantize(np.array([-9.0, 7.4, 99.0])).tolist() == [0, 15, 15]
-    assert (params.bits, params.narrow) == (4, True)
-    assert (QuantParams.of(0.5).bits, QuantParams.of(0.5).narrow) == (8, False)
+    assert (params.bits, params.is_sub_range) == (4, True)
+    assert (QuantParams.of(0.5).bits, QuantParams.of(0.5).is_sub_range) == (8, False)
     assert QuantParams.of(0.5, 0, "int8", -7, 7).bits == 4
 
 

@@ -29,7 +29,7 @@ def _proto(content: bytes) -> onnx.ModelProto:
 
 
 def model() -> onnx.ModelProto:
-    """What dialects rewrite: narrow ranges with and without a ReLU, views, padding, a grid that tensors share, weights of all kinds."""
+    """What dialects rewrite: sub-range with and without a ReLU, views, padding, a grid that tensors share, weights of all kinds."""
     graph = Graph()
     x = graph.input("x", ["N", 3, 8, 8], U8)
     first = graph.weighted("Conv", x, "first", (4, 3, 3, 3), U4, relu=True, kernel_shape=[3, 3])

@@ -38,7 +38,7 @@ SHAPE = (1, 8, 8)
 
 def quantized(kind: str) -> QuantLayer:
     layer, bn = deepcopy(LAYERS[kind])
-    made = QuantLayer(layer, bn, WeightQuantizer(LearnedClip(4, signed=True, narrow=True, bound=3.0), normalize=True), -0.3)
+    made = QuantLayer(layer, bn, WeightQuantizer(LearnedClip(4, signed=True, narrow_range=True, bound=3.0), normalize=True), -0.3)
     made.read_from(LearnedClip(4, signed=False, bound=6.0))
     return made
 

@@ -24,7 +24,7 @@ ALPHA = 3.0
 
 
 def quantizer(bits: int = 4, *, normalize: bool = True, bound: float = ALPHA) -> WeightQuantizer:
-    return WeightQuantizer(LearnedClip(bits, signed=True, narrow=True, bound=bound), normalize=normalize)
+    return WeightQuantizer(LearnedClip(bits, signed=True, narrow_range=True, bound=bound), normalize=normalize)
 
 
 def norm(channels: int, seed: int = 0) -> nn.BatchNorm2d:

@@ -31,7 +31,9 @@ def old() -> fx.GraphModule:
     last = model.get_submodule("classifier")
     assert isinstance(last, QuantLayer)
     assert isinstance(last.quantizer.clip, MaxAbs)
-    last.quantizer.clip = TrackedClip(8, signed=True, narrow=True, bound=0.7 * last.layer.weight.detach().abs().max().item(), decay=1.0)
+    last.quantizer.clip = TrackedClip(
+        8, signed=True, narrow_range=True, bound=0.7 * last.layer.weight.detach().abs().max().item(), decay=1.0
+    )
     for module in model.modules():
         if isinstance(module, TrackedClip) and float(module.alpha) == 0:
             module.alpha.fill_(1.0)

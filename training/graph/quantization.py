@@ -50,12 +50,12 @@ def _steps(model: PdeGcn) -> list[DiffusionStep]:
 def _activations(scheme: GraphScheme) -> nn.Module:
     if scheme.activations == "released":
         return CeilingClip(scheme.act_bits, bound=scheme.bound)
-    return LearnedClip(scheme.act_bits, signed=True, narrow=True, bound=scheme.bound)  # narrow: an odd function, as tanh is
+    return LearnedClip(scheme.act_bits, signed=True, narrow_range=True, bound=scheme.bound)  # narrow: an odd function, as tanh is
 
 
 def _weights(operator: Tensor, bits: int) -> WeightQuantizer:
     bound = float(operator.detach().abs().max())
-    return WeightQuantizer(LearnedClip(bits, signed=True, narrow=True, bound=bound), normalize=False)
+    return WeightQuantizer(LearnedClip(bits, signed=True, narrow_range=True, bound=bound), normalize=False)
 
 
 @torch.no_grad()

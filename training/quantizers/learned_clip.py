@@ -23,13 +23,13 @@ class LearnedClip(UniformGrid):
     Args:
         bits: the width it is trained for.
         signed: whether negative values are kept.
-        narrow: leave out the lowest signed integer, as the paper does for weights.
+        narrow_range: leave out the lowest signed integer, as the paper does for weights.
         bound: the initial bound alpha, in real units; shape () or, with an axis, (channels,).
         axis: the channel axis of a bound for each channel, else None.
     """
 
-    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, bound: float | Tensor, axis: int | None = None) -> None:
-        super().__init__(bits, signed=signed, narrow=narrow, axis=axis)
+    def __init__(self, bits: int, *, signed: bool, narrow_range: bool = False, bound: float | Tensor, axis: int | None = None) -> None:
+        super().__init__(bits, signed=signed, narrow_range=narrow_range, axis=axis)
         self.alpha = nn.Parameter(torch.as_tensor(bound, dtype=torch.float32).detach().clone())
 
     @property
@@ -45,7 +45,7 @@ def weight_bound(weight: Tensor, axis: int | None, *, normalized: bool) -> float
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> LearnedClip:
     """For a weight, normalised or not; the bound starts at :func:`weight_bound`."""
-    return LearnedClip(bits, signed=True, narrow=True, bound=weight_bound(weight, axis, normalized=normalized), axis=axis)
+    return LearnedClip(bits, signed=True, narrow_range=True, bound=weight_bound(weight, axis, normalized=normalized), axis=axis)
 
 
 def for_activation(bits: int, *, signed: bool) -> LearnedClip:

@@ -25,13 +25,15 @@ class Lsq(FirstBatch):
     Args:
         bits: the width it is trained for.
         signed: whether negative values are kept.
-        narrow: leave out the lowest signed integer.
+        narrow_range: leave out the lowest signed integer.
         start: the initial step in real units, shape () or (channels,); None for an activation, whose first training batch gives it.
         axis: the channel axis of a step for each channel, else None.
     """
 
-    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, start: Tensor | None = None, axis: int | None = None) -> None:
-        super().__init__(bits, signed=signed, narrow=narrow, axis=axis, initialized=start is not None)
+    def __init__(
+        self, bits: int, *, signed: bool, narrow_range: bool = False, start: Tensor | None = None, axis: int | None = None
+    ) -> None:
+        super().__init__(bits, signed=signed, narrow_range=narrow_range, axis=axis, initialized=start is not None)
         self.of_weights = start is not None
         self.scale = nn.Parameter(torch.ones(()) if start is None else start.detach().clone())
 
@@ -60,7 +62,7 @@ def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool)
     del normalized
     most = 2 ** (bits - 1) - 1
     start = 2 * magnitude(weight, axis) / most**0.5
-    return Lsq(bits, signed=True, narrow=bits == CARRIER_BITS, start=start, axis=axis)
+    return Lsq(bits, signed=True, narrow_range=bits == CARRIER_BITS, start=start, axis=axis)
 
 
 def for_activation(bits: int, *, signed: bool) -> Lsq:

@@ -24,7 +24,7 @@ class MaxAbs(UniformQuantizer):
     """
 
     def __init__(self, bits: int, *, axis: int | None = None) -> None:
-        super().__init__(bits, signed=True, narrow=True, axis=axis)
+        super().__init__(bits, signed=True, narrow_range=True, axis=axis)
 
     @torch.no_grad()
     def step_of(self, x: Tensor) -> Tensor:

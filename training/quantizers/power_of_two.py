@@ -51,14 +51,16 @@ class PowerOfTwo(FirstBatch):
     Args:
         bits: the width it is trained for.
         signed: whether negative values are kept.
-        narrow: leave out the lowest signed integer.
+        narrow_range: leave out the lowest signed integer.
         threshold: the initial threshold in real units, shape () or (channels,); None for an activation, whose first training
             batch gives it.
         axis: the channel axis of a threshold for each channel, else None.
     """
 
-    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, threshold: Tensor | None = None, axis: int | None = None) -> None:
-        super().__init__(bits, signed=signed, narrow=narrow, axis=axis, initialized=threshold is not None)
+    def __init__(
+        self, bits: int, *, signed: bool, narrow_range: bool = False, threshold: Tensor | None = None, axis: int | None = None
+    ) -> None:
+        super().__init__(bits, signed=signed, narrow_range=narrow_range, axis=axis, initialized=threshold is not None)
         self.log_threshold = nn.Parameter(torch.zeros(()) if threshold is None else threshold.detach().log2())
 
     @property
@@ -87,7 +89,7 @@ class PowerOfTwo(FirstBatch):
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> PowerOfTwo:
     """For a weight, normalised or not; narrow at 8 bits, where a BatchNorm of negative sign could not be folded else."""
     del normalized
-    return PowerOfTwo(bits, signed=True, narrow=bits == CARRIER_BITS, threshold=DEVIATIONS * spread(weight, axis), axis=axis)
+    return PowerOfTwo(bits, signed=True, narrow_range=bits == CARRIER_BITS, threshold=DEVIATIONS * spread(weight, axis), axis=axis)
 
 
 def for_activation(bits: int, *, signed: bool) -> PowerOfTwo:

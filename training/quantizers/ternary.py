@@ -30,4 +30,4 @@ class Ternary(LearnedClip):
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> Ternary:
     """For a weight, normalised or not; the bound starts where that of a learned clip does."""
-    return Ternary(bits, signed=True, narrow=True, bound=weight_bound(weight, axis, normalized=normalized), axis=axis)
+    return Ternary(bits, signed=True, narrow_range=True, bound=weight_bound(weight, axis, normalized=normalized), axis=axis)

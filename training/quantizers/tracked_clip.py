@@ -22,15 +22,15 @@ class TrackedClip(UniformGrid):
     Args:
         bits: the width it is trained for.
         signed: whether negative values are kept.
-        narrow: leave out the lowest signed integer.
+        narrow_range: leave out the lowest signed integer.
         bound: the initial bound, in real units; zero for one that training will find.
         decay: the share of the way down to a smaller maximum that each training batch takes.
     """
 
     alpha: Tensor
 
-    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, bound: float = 0.0, decay: float = 0.01) -> None:
-        super().__init__(bits, signed=signed, narrow=narrow)
+    def __init__(self, bits: int, *, signed: bool, narrow_range: bool = False, bound: float = 0.0, decay: float = 0.01) -> None:
+        super().__init__(bits, signed=signed, narrow_range=narrow_range)
         self.decay = decay
         self.register_buffer("alpha", torch.tensor(float(bound)))
 

@@ -26,16 +26,16 @@ class UniformQuantizer(nn.Module, ABC):
     Args:
         bits: the width it is trained for.
         signed: whether negative values are kept.
-        narrow: leave out the lowest signed integer, as most papers do for weights.
+        narrow_range: leave out the lowest signed integer, as most papers do for weights.
         axis: the channel axis of a quantiser with one step a channel, else None.
     """
 
-    def __init__(self, bits: int, *, signed: bool, narrow: bool = False, axis: int | None = None) -> None:
+    def __init__(self, bits: int, *, signed: bool, narrow_range: bool = False, axis: int | None = None) -> None:
         super().__init__()
         self.target_bits = bits
         self.bits = bits  # annealing starts above the target
         self.signed = signed
-        self.narrow = narrow
+        self.narrow_range = narrow_range
         self.axis = axis
         self.rounding = True
         self.pair_limit: int | None = None  # of neighbouring integers of a weight; see pair_safe.py
@@ -56,7 +56,7 @@ class UniformQuantizer(nn.Module, ABC):
     @property
     def qmin(self) -> int:
         """The least integer."""
-        return (-self.levels if self.narrow else -self.levels - 1) if self.signed else 0
+        return (-self.levels if self.narrow_range else -self.levels - 1) if self.signed else 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a tensor of any shape; its dtype is kept."""

@@ -92,7 +92,7 @@ class XnorSign(UniformGrid):
     """
 
     def __init__(self, *, signed: bool = True, step: float = SIGN_STEP) -> None:
-        super().__init__(1, signed=signed, narrow=True)
+        super().__init__(1, signed=signed, narrow_range=True)
         self.amplitude = step
         self.register_buffer("_step", torch.tensor(step), persistent=False)
 

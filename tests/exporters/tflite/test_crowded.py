@@ -66,7 +66,7 @@ CASES: dict[str, dict[str, Any]] = {
     "saturated above": {"scale": 1e-6, "bias": 2**31 - 1},
     "one integer within": {"scale": 5e-9, "bias": LOWEST, "small": 0},
     "cut off by a relu": {"scale": 3e-8, "bias": LOWEST, "relu": True},
-    "a narrow range": {"scale": 1e-6, "bias": 2**31 - 1, "out": Grid(0.3, 128, clip=(120, 135))},
+    "a sub-range": {"scale": 1e-6, "bias": 2**31 - 1, "out": Grid(0.3, 128, clip=(120, 135))},
 }
 
 

@@ -45,7 +45,7 @@ def test_each_step_gets_the_published_quantisers(symmetric: bool, operators: int
         assert [module.bits for module in quantizers(step)].count(4) == operators
         for module in quantizers(step):
             assert isinstance(module, LearnedClip)
-            assert (module.signed, module.narrow) == (True, True)
+            assert (module.signed, module.narrow_range) == (True, True)
     released = quantize_graph(network(), GraphScheme(32, 4, "released"))
     assert not [module for module in released.modules() if isinstance(module, WeightQuantizer)]
 

@@ -209,7 +209,7 @@ class TestQuantisers:
         model = quantize(zoo.build("resnet8", classes=10), Scheme(4, 4, normalize_weights=True))
         weights = [module for module in model.modules() if isinstance(module, WeightQuantizer)]
         inner = [module.clip for module in weights if module.normalize]
-        found = {(clip.alpha.item(), clip.narrow, clip.signed) for clip in inner if isinstance(clip, LearnedClip)}
+        found = {(clip.alpha.item(), clip.narrow_range, clip.signed) for clip in inner if isinstance(clip, LearnedClip)}
         assert found == {(3.0, True, True)}
         assert all(isinstance(clip, LearnedClip) for clip in inner)
         activations: Any = model.get_submodule("quantizers")

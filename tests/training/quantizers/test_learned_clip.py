@@ -21,8 +21,8 @@ kinds = st.sampled_from([(False, False), (True, True), (True, False)])  # unsign
 
 
 def quantizer(width: int, kind: tuple[bool, bool], bound: float) -> LearnedClip:
-    signed, narrow = kind
-    return LearnedClip(width, signed=signed, narrow=narrow, bound=bound)
+    signed, narrow_range = kind
+    return LearnedClip(width, signed=signed, narrow_range=narrow_range, bound=bound)
 
 
 @given(values, bits, st.sampled_from([(False, False), (True, True)]), bounds)
@@ -167,6 +167,6 @@ def test_the_input_is_left_as_it_is() -> None:
 
 
 def test_the_bound_is_a_parameter_and_print_shows_it() -> None:
-    clip = LearnedClip(4, signed=True, narrow=True, bound=3.0)
+    clip = LearnedClip(4, signed=True, narrow_range=True, bound=3.0)
     assert [name for name, _ in clip.named_parameters()] == ["alpha"]
     assert repr(clip) == "LearnedClip(bits=4, signed, step=0.4286)"

@@ -63,7 +63,7 @@ def test_it_is_the_least_step_of_a_fine_search() -> None:
 
 def test_a_step_that_is_learned_clips_what_is_larger_and_keeps_its_gradient() -> None:
     weight = torch.randn(4, 4, 3, 3, generator=torch.Generator().manual_seed(3))
-    plain, limited = (Lsq(8, signed=True, narrow=True, start=torch.full((4,), 0.01), axis=0) for _ in range(2))
+    plain, limited = (Lsq(8, signed=True, narrow_range=True, start=torch.full((4,), 0.01), axis=0) for _ in range(2))
     limited.pair_limit = 2 * 127
     torch.testing.assert_close(limited(weight), plain(weight))
     for quantizer in (plain, limited):

@@ -16,7 +16,7 @@ values = hnp.arrays(np.float32, st.integers(1, 64), elements=st.floats(-100, 100
 
 
 def ternary(bound: float = 2.0) -> Ternary:
-    return Ternary(2, signed=True, narrow=True, bound=bound)
+    return Ternary(2, signed=True, narrow_range=True, bound=bound)
 
 
 @given(values, st.floats(0.125, 64, width=32))
@@ -25,7 +25,7 @@ def test_the_value_is_the_released_formula(x: np.ndarray, alpha: float) -> None:
     tie = np.abs(np.abs(position) - 0.5) < 1e-6
     found = ternary(alpha)(torch.from_numpy(x)).detach().numpy()
     assert (np.abs(found - alpha * np.rint(position)) <= np.where(tie, alpha, 0)).all()
-    same = LearnedClip(2, signed=True, narrow=True, bound=alpha)(torch.from_numpy(x)).detach().numpy()
+    same = LearnedClip(2, signed=True, narrow_range=True, bound=alpha)(torch.from_numpy(x)).detach().numpy()
     assert np.array_equal(found, same)
 
 

@@ -1,4 +1,4 @@
-"""Bounds of a narrow range that are not integer Clips, for runtimes that would leave their integer kernels at one."""
+"""Bounds of a sub-range that are not integer Clips, for runtimes that would leave their integer kernels at one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every dialect of a random network gives the very numbers of the network, whatever bounds its narrow ranges."""
+"""Every dialect of a random network gives the very numbers of the network, whatever bounds its sub-range."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ DIALECTS = {
     "clip in uint8": CANONICAL,
     "clip in int8": Dialect(activation_dtype="int8"),
     "saturate in uint8": SATURATING,
-    "saturate in int8": Dialect(activation_dtype="int8", narrow="saturate"),
-    "saturate, opset 19": Dialect(narrow="saturate", opset=19),
+    "saturate in int8": Dialect(activation_dtype="int8", sub_range="saturate"),
+    "saturate, opset 19": Dialect(sub_range="saturate", opset=19),
     "float biases": Dialect(float_biases=True, kernel_shape=True, opset=19),
 }
 SYMMETRIC = (Grid(0.02, 0, "int8"), Grid(0.03, 0, "uint8", (0, 127)), U4, S4, S8)
