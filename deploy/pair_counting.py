@@ -72,7 +72,7 @@ def _by_layer(artefact: Path, tensors: Collection[str], source: DataSource, part
     from edgeq.exporters.onnx import read_as_written
     from edgeq.qdq import read_qdq
 
-    graph = read_qdq(read_as_written(artefact), islands=True)
+    graph = read_qdq(read_as_written(artefact), float_fallback=True)
     layers = [op for op in graph.ops if op.output.name in tensors]
     views = {op.output.name: op for op in graph.ops if op.op_type in _VIEWS}
     with ExitStack() as stack:

@@ -79,7 +79,7 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
     source = read_as_written(artefact)
     exact = frozenset[str]()
     try:
-        graph = read_qdq(source, islands=True)
+        graph = read_qdq(source, float_fallback=True)
     except ArtefactError:
         graph = layers_of(as_qdq(source))
     else:

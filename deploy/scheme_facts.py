@@ -175,7 +175,7 @@ def in_float(model: ir.Model) -> list[Asked]:
     """What the lowered network computes in float; nothing of it is a mistake of the scheme, but not every runtime can."""
     from edgeq.qdq import read_qdq
 
-    names = tuple(dict.fromkeys(f"{op.op_type} {op.output.name}" for op in read_qdq(model, islands=True).ops if op.output.is_float))
+    names = tuple(dict.fromkeys(f"{op.op_type} {op.output.name}" for op in read_qdq(model, float_fallback=True).ops if op.output.is_float))
     return [Asked("float", "float32, as the scheme leaves them", names)] if names else []
 
 

@@ -231,7 +231,7 @@ class _Network:
         from edgeq.qdq import read_qdq
 
         try:
-            last = read_qdq(canonical(self.source), islands=True).outputs[0]
+            last = read_qdq(canonical(self.source), float_fallback=True).outputs[0]
         except EdgeqError:
             return None
         return None if last.head or last.tensor.is_float else last.tensor.params

@@ -158,7 +158,7 @@ def verify(
     """
     from edgeq.qdq import read_qdq
 
-    graph = read_qdq(model, islands=True)
+    graph = read_qdq(model, float_fallback=True)
     if not graph.integers:
         raise UsageError("nothing in the model is quantised, so there are no integers to verify", hint="leave --verify out")
     part = select(source, split, limit)

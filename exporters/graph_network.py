@@ -1,8 +1,8 @@
 """Writes a graph network with its graph as canonical QDQ ONNX.
 
 The rows of the input are the nodes of the graph, all of them, so nothing in the file has a free batch. Differences along edges
-and their sums are float islands: rows are picked by Gather and added up by ScatterElements, or, for runtimes that can only multiply,
-both are products with a dense matrix. The products with ``K`` stand directly behind the quantisers and read integers.
+and their sums are float fallback regions: rows are picked by Gather and added up by ScatterElements, or, for runtimes that can only
+multiply, both are products with a dense matrix. The products with ``K`` stand directly behind the quantisers and read integers.
 
 ScatterND would say the same in less, and ONNX Runtime's kernel is eight times as fast; but on more than one thread it loses sums
 where two edges end at one node (its issue 18048; still so in 1.31).

@@ -31,7 +31,7 @@ _SHIFT = 128
 def saturating_layers(model: ir.Model) -> tuple[PairSums, ...] | None:
     """The layers of a QDQ model that can saturate on x86 without VNNI; None where its graph cannot be read."""
     try:
-        graph = read_qdq(model, islands=True)
+        graph = read_qdq(model, float_fallback=True)
     except ArtefactError:
         return None
     return tuple(sums for sums in pair_sums(graph) if sums.can_saturate)

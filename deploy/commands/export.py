@@ -116,7 +116,7 @@ def command(
         console.write_table("Numbers compared with the source's", columns, [_cells(each) for each in written], numbers=columns[1:])
         _show_ends(written)
         _show_approximations(written)
-        _show_islands(written)
+        _show_fallback(written)
         _show_saturating(written)
         _show(verifier, as_json=False)
 
@@ -154,7 +154,7 @@ def _show_approximations(written: "tuple[ExportedFile, ...]") -> None:
         console.write_table("Not exact", ("file", "tensor", "what was done", "error, LSB"), rows, numbers=("error, LSB",))
 
 
-def _show_islands(written: "tuple[ExportedFile, ...]") -> None:
+def _show_fallback(written: "tuple[ExportedFile, ...]") -> None:
     from edgeq.deploy import console
 
     for each in written:

@@ -39,7 +39,7 @@ class TfliteExporter:
 
         if is_float(model):
             return export_float(model, options)
-        graph, approximations = expressible(read_qdq(model, islands=True), approximate=options.requantize)
+        graph, approximations = expressible(read_qdq(model, float_fallback=True), approximate=options.requantize)
         written = write(graph, options)
         file = unpacked(written.content)
         found, transposes = numbers_in(file), transposes_in(file)

@@ -1,6 +1,6 @@
 """The scene of operators that are computed in float: the lowering functions write to it as they do to the integer one.
 
-An island is such an operator in a quantised network: what it reads is dequantised once, what it computes is quantised again
+A fallback region is such an operator in a quantised network: what it reads is dequantised once, what it computes is quantised again
 where the network has a grid for it.
 """
 

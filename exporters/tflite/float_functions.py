@@ -1,4 +1,4 @@
-"""What islands compute in float that TFLite has no operator of its own for, or none that is exact in integers."""
+"""What fallback regions compute in float that TFLite has no operator of its own for, or none that is exact in integers."""
 
 from __future__ import annotations
 

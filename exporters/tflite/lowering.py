@@ -61,12 +61,12 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     channels = channel_axes(graph)
     builder = Builder(graph.dynamic_batch and not fixes_batch(graph))
     context = LoweringContext(builder, choose_storage(graph), channels, options.weight_storage == "int4")
-    islands = FallbackContext(context)
-    home = {tensor.name: islands if tensor.is_float else context for tensor in graph.tensors().values()}
+    fallback = FallbackContext(context)
+    home = {tensor.name: fallback if tensor.is_float else context for tensor in graph.tensors().values()}
     inputs = [
         add_input(home[tensor.name], tensor, end_layout(tensor, channels), options.io_type, options.io_layout) for tensor in graph.inputs
     ]
-    in_float = lower_all(graph, context, islands if options.allow_float else None)
+    in_float = lower_all(graph, context, fallback if options.allow_float else None)
     outer = {tensor.name: outer_layout(tensor, channels, options.io_layout) for tensor in graph.tensors().values()}
     outputs = [add_output(home[output.tensor.name], output, options.io_type, outer[output.tensor.name]) for output in graph.outputs]
     return replace(finish(graph, context, inputs, outputs, options), in_float=in_float)
@@ -77,40 +77,40 @@ def outer_layout(tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLa
     return onnx_order(len(tensor.shape)) if io_layout == "nchw" else end_layout(tensor, channels)
 
 
-def lower_all(graph: QdqGraph, context: LoweringContext, islands: FallbackContext | None = None) -> tuple[QdqOp, ...]:
-    """Append every operator of a graph; returns those that went to ``islands``.
+def lower_all(graph: QdqGraph, context: LoweringContext, fallback: FallbackContext | None = None) -> tuple[QdqOp, ...]:
+    """Append every operator of a graph; returns those that went to ``fallback``.
 
     Args:
         graph: the operators.
         context: where they are written.
-        islands: where operators go that the context cannot take; without it they are errors, all of them told in one.
+        fallback: where operators go that the context cannot take; without it they are errors, all of them told in one.
 
     Raises:
         ArtefactError: operators that TFLite cannot express exactly; names them.
     """
-    errors: list[ArtefactError | Blocker] = list(graph.blockers) if islands is None else []
+    errors: list[ArtefactError | Blocker] = list(graph.blockers) if fallback is None else []
     in_float = []
     for op in graph.ops:
-        if not is_island(op) or context.is_float:
+        if not is_fallback(op) or context.is_float:
             error = _attempt(op, context)
             if error is None:
                 continue
-            if islands is None:
+            if fallback is None:
                 errors.append(error)
-        if islands is not None:
+        if fallback is not None:
             in_float.append(op)
-            if (error := _attempt(op, islands)) is not None:
+            if (error := _attempt(op, fallback)) is not None:
                 errors.append(error)
         if errors:  # so that what reads it can be judged too
             context.place(op.output, 0, natural(len(op.output.shape)))
     if errors:
         error = together(errors)
-        in_vain = islands is not None or not graph.blockers
+        in_vain = fallback is not None or not graph.blockers
         raise error if in_vain else ArtefactError(error.what, hint=f"{error.hint}; or keep what has no grid in float, with --allow-float")
     return tuple(in_float)
 
 
-def is_island(op: QdqOp) -> bool:
+def is_fallback(op: QdqOp) -> bool:
     """Whether an operator reads or computes numbers that are on no grid."""
     return op.output.is_float or any(isinstance(operand, QdqTensor) and operand.is_float for operand in op.inputs)
 

@@ -176,7 +176,7 @@ class QdqGraph:
         outputs: the graph's outputs.
         dynamic_batch: whether the file leaves the batch open.
         metadata: the file's ``metadata_props``.
-        blockers: why some of its tensors are in float; empty unless it was read with islands.
+        blockers: why some of its tensors are in float; empty unless it was read with fallback regions.
         integers: for each value of the file that holds the integers of a quantised tensor, the tensor's name.
     """
 
@@ -222,12 +222,12 @@ def reach(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams)
     return low, high
 
 
-def read_qdq(model: ir.Model, *, islands: bool = False) -> QdqGraph:
+def read_qdq(model: ir.Model, *, float_fallback: bool = False) -> QdqGraph:
     """Read a QDQ or QOperator ONNX model, from this or any other tool, opset 13 to 25; ``model`` is left as it is.
 
     Args:
         model: the model.
-        islands: whether results without a quantiser become tensors in float (``QdqTensor.is_float``) rather than an error.
+        float_fallback: whether results without a quantiser become tensors in float (``QdqTensor.is_float``) rather than an error.
 
     Raises:
         ArtefactError: parts of the graph stay in float, all of which it names; or it is not valid ONNX, has a cycle or unknown shapes.
@@ -238,4 +238,4 @@ def read_qdq(model: ir.Model, *, islands: bool = False) -> QdqGraph:
 
     quantized = as_qdq(model)
     require_static(quantized.graph)
-    return Reader(quantized, islands).read()
+    return Reader(quantized, float_fallback).read()

@@ -63,11 +63,11 @@ class Reader:
 
     Attributes:
         model: the model.
-        islands: whether a result without a quantiser becomes a tensor in float; else all of them are named in one error.
+        float_fallback: whether a result without a quantiser becomes a tensor in float; else all of them are named in one error.
     """
 
     model: ir.Model
-    islands: bool = False
+    float_fallback: bool = False
     _shapes: Shapes = field(init=False)
     _computed_with: frozenset[ir.Value] = field(init=False)
     _values: dict[ir.Value, SymbolicValue] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Reader:
         for node in in_order(self.model.graph):
             self._visit(node)
         outputs = tuple(self._output(value) for value in self.model.graph.outputs)
-        if self._blocked and not self.islands:
+        if self._blocked and not self.float_fallback:
             raise together(self._blocked)
         graph_inputs = [value for value in self.model.graph.inputs if value in self._inputs]
         return QdqGraph(
@@ -256,14 +256,14 @@ class Reader:
         source = deferred.operands[0] if deferred.operands else None
         rectifies = deferred.op_type == "Requantize" and deferred.activation == "relu"
         if not rectifies or not isinstance(source, Dequantized) or not source.tensor.per_tensor or source.tensor.is_float:
-            return self._island(deferred)
+            return self._fallback(deferred)
         params = source.tensor.params
         grid = QuantizedRange(params, max(params.qmin, source.tensor.zero_point), params.qmax)
         return Dequantized(self._requantized(deferred.node, source.tensor, grid, deferred.value.name or ""))
 
     # ---- what stays in float --------------------------------------------------------------------------------------
 
-    def _island(self, deferred: DeferredOp) -> Dequantized:
+    def _fallback(self, deferred: DeferredOp) -> Dequantized:
         """A result that no quantiser follows, as a tensor in float."""
         name = deferred.value.name or ""
         key = (id(deferred.value), "float", b"", b"", 0, 0)

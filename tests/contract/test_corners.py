@@ -68,7 +68,7 @@ def wrong(recipe: Recipe, kind: str, kernels: str, folder: Path) -> list[str]:
     graph = recipe.build()
     proto = graph.proto(graph.nodes[-1].output[0])
     try:
-        view, _ = expressible(read_qdq(ir.from_proto(proto), islands=True), approximate=False)
+        view, _ = expressible(read_qdq(ir.from_proto(proto), float_fallback=True), approximate=False)
         written = _exported(exporter, proto)
     except ArtefactError:
         return []  # refused by name

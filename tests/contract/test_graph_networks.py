@@ -176,7 +176,7 @@ def test_an_operator_and_its_transpose_are_stored_once() -> None:
 
 
 @pytest.mark.parametrize(("symmetric", "weight_bits", "act_bits"), CASES)
-def test_the_dense_form_is_exact_as_tflite_in_float_islands(symmetric: bool, weight_bits: int, act_bits: int) -> None:
+def test_the_dense_form_is_exact_as_tflite_in_float_fallback_regions(symmetric: bool, weight_bits: int, act_bits: int) -> None:
     interpreter_module = pytest.importorskip("ai_edge_litert.interpreter")
     net, graph, x = trained(symmetric, weight_bits, act_bits)
     model = lower_graph(describe(net, graph), dense=True)

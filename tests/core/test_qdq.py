@@ -295,7 +295,7 @@ def test_the_model_is_left_as_it_is() -> None:
 # ---- what cannot be read ------------------------------------------------------------------------------------------
 
 
-def island(graph: Graph) -> None:
+def fallback(graph: Graph) -> None:
     x = graph.input("x", SHAPE, S8)
     conv(graph, x, "sum", S8)
     del graph.nodes[-2:]
@@ -366,7 +366,7 @@ def blocked(graph: Graph) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (island, "the result of Conv 'sum/Conv' stays in float"),
+        (fallback, "the result of Conv 'sum/Conv' stays in float"),
         (float_output, "the result of Sigmoid 'y/Sigmoid' stays in float"),
         (float_input, "the input 'x' is used in float"),
         (other_grid, "on another grid than it was written on"),

@@ -368,7 +368,7 @@ def dynamic() -> onnx.ModelProto:
 
 def test_dynamic_quantisation_is_refused_by_name() -> None:
     with pytest.raises(ArtefactError) as caught:
-        read_qdq(ir.from_proto(dynamic()), islands=True)
+        read_qdq(ir.from_proto(dynamic()), float_fallback=True)
     assert "DynamicQuantizeLinear 'quantise'" in caught.value.what
     assert "MatMulInteger 'product'" in caught.value.what
     assert "edgeq calibrate" in caught.value.hint

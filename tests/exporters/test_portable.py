@@ -75,7 +75,7 @@ def samples() -> Any:
 def test_layers_that_are_safe_by_themselves_keep_int8_weights_in_a_graph_that_cannot_be_read() -> None:
     model = unreadable()
     with pytest.raises(ArtefactError, match="subgraph"):
-        read_qdq(ir.from_proto(model), islands=True)
+        read_qdq(ir.from_proto(model), float_fallback=True)
     made = portable(model)
     assert kinds(made) == {
         "risky": "uint8", "safe": "int8", "dense": "int8", "wide": "uint8", "turned": "int8", "shared": "uint8"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from tests import onnx_models, tflite_models, zoo_models
-from tests.exporters.tflite.test_islands import unquantized_sum
+from tests.exporters.tflite.test_fallback import unquantized_sum
 
 from edgeq.deploy.audit import audit
 from edgeq.deploy.chain import Pair
@@ -40,7 +40,7 @@ def saved(tmp_path: Path, content: bytes) -> Path:
     return path
 
 
-def with_an_island() -> bytes:
+def with_a_fallback() -> bytes:
     """A sum in float between two convolutions in integers."""
     return exporter.export(unquantized_sum().output(), ExportOptions(allow_float=True)).content
 
@@ -119,7 +119,7 @@ def test_a_setting_that_vela_does_not_know_is_named(tmp_path: Path, kind: str) -
 
 @NPUS
 def test_operators_on_the_cpu_are_named_and_not_in_the_estimate(tmp_path: Path, target: EthosUTarget) -> None:
-    path = saved(tmp_path, with_an_island())
+    path = saved(tmp_path, with_a_fallback())
     with target.open(path) as session:
         assert session.facts["on_npu"] == "1 of 5 operators"
         assert session.facts["on_cpu"] == "DEQUANTIZE x~axes0231~real, CONV_2D c, ADD r~real, QUANTIZE r"

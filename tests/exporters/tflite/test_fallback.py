@@ -201,7 +201,7 @@ def test_without_the_option_every_operator_in_the_way_is_named_with_its_line() -
 
 
 def test_integers_stay_where_they_were() -> None:
-    content = write(read_qdq(unquantized_sum().output(), islands=True), FLOAT).content
+    content = write(read_qdq(unquantized_sum().output(), float_fallback=True), FLOAT).content
     assert operators(content) == ["DEQUANTIZE", "CONV_2D", "ADD", "QUANTIZE", "CONV_2D"] or operators(content)[-2:] == [
         "QUANTIZE",
         "CONV_2D",
