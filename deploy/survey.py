@@ -234,7 +234,7 @@ class _Network:
             last = read_qdq(canonical(self.source), float_fallback=True).outputs[0]
         except EdgeqError:
             return None
-        return None if last.head or last.tensor.is_float else last.tensor.params
+        return None if last.epilogue or last.tensor.is_float else last.tensor.params
 
     def _file(self, name: str) -> Path:
         """The network as this target wants it; targets of one dialect share a file."""

@@ -9,7 +9,7 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.builder import StoredGrid
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.heads import add_head
+from edgeq.exporters.tflite.epilogues import add_epilogue
 from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.schema import schema
 from edgeq.qdq_axes import CHANNELS
@@ -65,8 +65,8 @@ def add_output(context: LoweringContext, output: QdqOutput, io_type: IoType, lay
     """Add one output of the file in a layout; returns its index. A softmax at the end is computed in float, as in the graph."""
     tensor = output.tensor
     index = context.read(tensor, layout)
-    if output.head:
-        return add_head(context, output, index, layout)
+    if output.epilogue:
+        return add_epilogue(context, output, index, layout)
     if tensor.is_float:
         return index
     if io_type == "int8":

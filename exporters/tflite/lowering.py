@@ -158,7 +158,7 @@ def _ends(graph: QdqGraph, channels: Mapping[str, int], io_layout: IoLayout) -> 
     """The inputs and outputs of a file."""
     found = [_end("input", tensor.graph_input, tensor, channels, io_layout) for tensor in graph.inputs]
     found += [
-        _classes(output) if output.head == "argmax" else _end("output", output.name, output.tensor, channels, io_layout)
+        _classes(output) if output.epilogue == "argmax" else _end("output", output.name, output.tensor, channels, io_layout)
         for output in graph.outputs
     ]
     return tuple(found)
@@ -171,7 +171,7 @@ def _end(kind: Literal["input", "output"], name: str, tensor: QdqTensor, channel
 
 
 def _classes(output: QdqOutput) -> FileEnd:
-    """An output of classes, left as in ONNX; see :func:`edgeq.exporters.tflite.heads.add_head`."""
+    """An output of classes, left as in ONNX; see :func:`edgeq.exporters.tflite.epilogues.add_epilogue`."""
     sizes = [1 if axis == output.axis else size for axis, size in enumerate(output.tensor.shape)]
     shape = tuple(sizes if output.keepdims else sizes[: output.axis] + sizes[output.axis + 1 :])
     return FileEnd("output", output.name, shape, onnx_order(len(shape)))

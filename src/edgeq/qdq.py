@@ -137,7 +137,7 @@ class QdqOutput:
     Attributes:
         name: the graph output's name in the file.
         tensor: the quantised tensor it shows.
-        head: what stands, in float, between the two.
+        epilogue: what stands, in float, between the two.
         axis: the axis of the head, not negative; -1 without one.
         keepdims: whether an argmax leaves an axis of one element.
         dtype: the integer type of an argmax.
@@ -145,7 +145,7 @@ class QdqOutput:
 
     name: str
     tensor: QdqTensor
-    head: Literal["", "softmax", "log_softmax", "argmax"] = ""
+    epilogue: Literal["", "softmax", "log_softmax", "argmax"] = ""
     axis: int = -1
     keepdims: bool = True
     dtype: Literal["int32", "int64"] = "int64"

@@ -430,13 +430,13 @@ class Reader:
         symbolic, name = self._symbolic(value), value.name or ""
         if isinstance(symbolic, (Dequantized, Quantized)):
             return QdqOutput(name, symbolic.tensor)
-        if isinstance(symbolic, DeferredOp) and (head := self._head(symbolic, name)) is not None:
-            return head
+        if isinstance(symbolic, DeferredOp) and (epilogue := self._epilogue(symbolic, name)) is not None:
+            return epilogue
         if isinstance(symbolic, DeferredOp):
             return QdqOutput(name, self._rectified(symbolic).tensor)
         raise ArtefactError(f"the output {name!r} is not computed from quantised tensors", hint=_HINT)
 
-    def _head(self, deferred: DeferredOp, name: str) -> QdqOutput | None:
+    def _epilogue(self, deferred: DeferredOp, name: str) -> QdqOutput | None:
         """A softmax or an argmax at the end, which is no island: its result leaves the graph."""
         source = deferred.operands[0] if deferred.operands else None
         if not isinstance(source, Dequantized) or source.tensor.is_float or deferred.activation:

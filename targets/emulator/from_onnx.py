@@ -85,7 +85,7 @@ class _Compiler:
                 self._slot(view.output)
         if errors:
             raise TargetError("\n  ".join(dict.fromkeys(error.what for error in errors)), hint=errors[0].hint)
-        end = self._head(self.graph.outputs[0])
+        end = self._epilogue(self.graph.outputs[0])
         channels_last = channel_axes(self.graph).get(tensor.name) == CHANNELS_LAST
         return Program(tuple(self.slots), tuple(self.steps), self.constants, entrance, end, channels_last)
 
@@ -108,7 +108,7 @@ class _Compiler:
         self.constants[len(self.slots) - 1] = torch.from_numpy(np.ascontiguousarray(centered_of(operand)))[None]
         return len(self.slots) - 1
 
-    def _head(self, output: QdqOutput) -> int:
+    def _epilogue(self, output: QdqOutput) -> int:
         """The slot of an output: real numbers as the file shows them, or integers where it shows those."""
         tensor = output.tensor
         source = self.places[tensor.name]
@@ -116,7 +116,7 @@ class _Compiler:
             return source
         shape, kernel = onnx_operators.head_of(output)
         self.slots.append(Slot(output.name, shape, None))
-        size, kind = math.prod(tensor.shape), output.head or "DequantizeLinear"
+        size, kind = math.prod(tensor.shape), output.epilogue or "DequantizeLinear"
         name = f"{output.name}/{kind}" if output.name in self.places else output.name  # what is counted is told apart by name
         work = Work(name, kind, "float", 0, size, 0, math.prod(shape), 0, tensor.params.bits, 32)
         self.steps.append(Step((source,), len(self.slots) - 1, kernel, work))

@@ -77,11 +77,11 @@ def quantizer_of(tensor: QdqTensor) -> Kernel:
 def head_of(output: QdqOutput) -> tuple[tuple[int, ...], Kernel]:
     """The shape of an output and what stands, in float, between it and its integers."""
     step, axis, shape = torch.tensor(float(output.tensor.scale), dtype=torch.float32), output.axis + 1, output.tensor.shape
-    if output.head == "softmax":
+    if output.epilogue == "softmax":
         return shape, Move(lambda x: torch.softmax(x * step, axis))
-    if output.head == "log_softmax":
+    if output.epilogue == "log_softmax":
         return shape, Move(lambda x: torch.log_softmax(x * step, axis))
-    if output.head == "argmax":
+    if output.epilogue == "argmax":
         kept = tuple(1 if i == output.axis else size for i, size in enumerate(shape) if output.keepdims or i != output.axis)
         return kept, Move(lambda x: _first_greatest(x, axis).reshape(x.shape[0], *kept))
     return shape, Move(lambda x: x * step)

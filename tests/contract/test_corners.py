@@ -98,7 +98,7 @@ def _wrong_in_tflite(
         most = 0 if op.op_type in MOVES else 1
         off = np.abs(lsb_of(op, integers, kernels)).max(initial=0)
         told += [f"{op.op_type} is {off} LSB off on {kernels}"] if off > most else []
-    if view.outputs[0].head == "argmax":
+    if view.outputs[0].epilogue == "argmax":
         axes = axes_of(content)
         entrance = view.inputs[0]
         feed = stored(entrance, integers[entrance.name], choose_storage(view)[entrance.name], axes[entrance.graph_input])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeq.qdq import QdqOutput
 
 
-def add_head(context: LoweringContext, output: QdqOutput, index: int, layout: Layout) -> int:
+def add_epilogue(context: LoweringContext, output: QdqOutput, index: int, layout: Layout) -> int:
     """Add the head of an output.
 
     Args:
@@ -29,8 +29,8 @@ def add_head(context: LoweringContext, output: QdqOutput, index: int, layout: La
     Returns:
         The index of what it computes.
     """
-    name = f"{output.name}~{output.head}" if output.name in context.storages else output.name
-    if output.head == "argmax":
+    name = f"{output.name}~{output.epilogue}" if output.name in context.storages else output.name
+    if output.epilogue == "argmax":
         return _argmax(context, output, index, layout, name)
     return _softmax(context, output, layout, name)
 
@@ -77,11 +77,11 @@ def _softmax(context: LoweringContext, output: QdqOutput, layout: Layout, name: 
 
 
 def _function(output: QdqOutput) -> tuple[int, int]:
-    return (Op.SOFTMAX, 1) if output.head == "softmax" else (Op.LOG_SOFTMAX, 1)
+    return (Op.SOFTMAX, 1) if output.epilogue == "softmax" else (Op.LOG_SOFTMAX, 1)
 
 
 def _options(output: QdqOutput) -> Any:
-    if output.head == "log_softmax":
+    if output.epilogue == "log_softmax":
         return schema.LogSoftmaxOptionsT()
     options = schema.SoftmaxOptionsT()
     options.beta = 1.0
