@@ -124,9 +124,9 @@ class _Classifier:
         check(node)
         kind = KINDS[node.op_type]
         if node.op_type == "Resize" and text(node, "mode", "nearest") == "nearest":
-            kind = "view"
+            kind = "data_movement"
         activations = [value for value in node.inputs if value is not None and constant(value) is None]
-        if kind in ("view", "pool", "mean", "layer"):
+        if kind in ("data_movement", "pool", "mean", "layer"):
             activations = activations[:1]
         if kind == "layer" and is_helper(node):
             kind = "norm"

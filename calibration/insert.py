@@ -93,10 +93,10 @@ class _Inserter:
                 self._store_parameters(op, node)
             if op.kind == "relu":
                 node = self._without_bound(op, node)
-            if op.kind == "view":
+            if op.kind == "data_movement":
                 self.behind[op.name] = self.behind[op.inputs[0]]
             if op.name in self.behind:
-                self._store(output(node), op.name, moved=op.kind == "view")
+                self._store(output(node), op.name, moved=op.kind == "data_movement")
 
     def _store(self, value: ir.Value, name: str, *, moved: bool) -> None:
         """Put a tensor onto its grid for all who read it."""

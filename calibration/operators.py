@@ -190,10 +190,10 @@ _KINDS_OF: Mapping[Kind, tuple[str, ...]] = {
     "add": ("Add",),
     "mul": ("Mul", "MatMul"),
     "function": ("Sub", "PRelu", "ReduceSum", "Softmax", "LogSoftmax", "LayerNormalization"),
-    "join": ("Concat",),
+    "concat": ("Concat",),
     "pool": ("MaxPool", "AveragePool", "GlobalMaxPool", "ReduceMax", "Resize"),
     "mean": ("GlobalAveragePool", "ReduceMean"),
-    "view": ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Transpose", "Pad", "Gather"),
+    "data_movement": ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Transpose", "Pad", "Gather"),
 }
 KINDS: Mapping[str, Kind] = {name: kind for kind, names in _KINDS_OF.items() for name in names}
 """What the placement rules take an operator as; functions of one tensor are found elsewhere."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Kind = Literal["input", "layer", "norm", "relu", "clip", "add", "mul", "function", "join", "pool", "mean", "view"]
+Kind = Literal["input", "layer", "norm", "relu", "clip", "add", "mul", "function", "concat", "pool", "mean", "data_movement"]
 PlacementName = Literal["integer", "paper"]
 FirstLast = Literal["edge", "inner", "float"]
 
@@ -44,7 +44,8 @@ class Op:
         name: the output tensor.
         kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs to none; ``relu`` clips at zero or
             above, ``clip`` elsewhere; ``mul`` is a product of two tensors; ``function`` is one of single numbers, a difference, or a
-            LayerNorm; ``join`` is concatenation; ``pool`` keeps the grid that it reads, ``mean`` has its own; ``view`` moves values only.
+            LayerNorm; ``concat`` is concatenation; ``pool`` keeps the grid that it reads, ``mean`` has its own; ``data_movement``
+            moves values only.
         inputs: the activation tensors it reads.
         not_negative: a function whose results cannot be.
         shares: the first layer that has a layer's weights, where that is another one.
@@ -175,7 +176,7 @@ class _Solver:
 
     def solve(self) -> Placement:
         bits: dict[str, int] = {}
-        stored = [name for name, op in self.ops.items() if op.kind != "view" and not self._fused(op)]
+        stored = [name for name, op in self.ops.items() if op.kind != "data_movement" and not self._fused(op)]
         for name in stored:
             if (width := self._bits(name, bits)) is not None:
                 bits[name] = width
@@ -196,8 +197,8 @@ class _Solver:
     def _uses(self, tensor: str) -> list[tuple[Op, int]]:
         """Who reads a tensor, seen through views."""
         direct = self.readers[tensor]
-        through = [use for reader, _ in direct if reader.kind == "view" for use in self._uses(reader.name)]
-        return [use for use in direct if use[0].kind != "view"] + through
+        through = [use for reader, _ in direct if reader.kind == "data_movement" for use in self._uses(reader.name)]
+        return [use for use in direct if use[0].kind != "data_movement"] + through
 
     def _asked(self, tensor: str) -> dict[str, int]:
         """The quantised layers that read a tensor at a width of their own, with that width."""
@@ -211,7 +212,7 @@ class _Solver:
             return max(asked, default=self.edge_bits) if quantized and not self._is_number_too(tensor) else None
         if self._stays_in_float(tensor):
             return None
-        if self.ops[tensor].kind in ("pool", "join"):
+        if self.ops[tensor].kind in ("pool", "concat"):
             read = [before[self._root(source)] for source in self.ops[tensor].inputs]
             return max(self.edge_bits, self.wanted[tensor], *read)
         usual = max(self.edge_bits, self.wanted[tensor])
@@ -226,7 +227,7 @@ class _Solver:
         """The widest that layers ask of each tensor, seen through concatenation and pooling too; 0 for none."""
         found: dict[str, int] = {}
         for tensor in reversed(self.ops):
-            shared = [found[op.name] for op, _ in self._uses(tensor) if op.kind in ("pool", "join")]
+            shared = [found[op.name] for op, _ in self._uses(tensor) if op.kind in ("pool", "concat")]
             found[tensor] = max([0, *self._asked(tensor).values(), *shared])
         return found
 
@@ -237,18 +238,18 @@ class _Solver:
 
     def _made_in_float(self, tensor: str) -> bool:
         op = self.ops[tensor]
-        if op.kind in ("relu", "clip", "view"):
+        if op.kind in ("relu", "clip", "data_movement"):
             return self._made_in_float(op.inputs[0])
         return tensor in self.floats or (op.kind == "input" and bool(self.floats))
 
     def _root(self, tensor: str) -> str:
-        while self.ops[tensor].kind == "view":
+        while self.ops[tensor].kind == "data_movement":
             tensor = self.ops[tensor].inputs[0]
         return tensor
 
     def _share_grids(self, bits: Mapping[str, int]) -> None:
         for op in self.ops.values():
-            if op.kind not in ("pool", "join"):
+            if op.kind not in ("pool", "concat"):
                 continue
             for index, tensor in enumerate(op.inputs):
                 root = self._root(tensor)

@@ -210,7 +210,7 @@ def networks(draw: st.DrawFn) -> nn.Module:
     first, channels = draw(layers(3, strides=(1, 2)))
     blocks: list[nn.Module] = [first]
     shrunk = 0
-    for kind in draw(st.lists(st.sampled_from(["layer", "residual", "stable", "join", "average", "maximum"]), max_size=4)):
+    for kind in draw(st.lists(st.sampled_from(["layer", "residual", "stable", "concat", "average", "maximum"]), max_size=4)):
         block: nn.Module
         if kind == "layer":
             block, channels = draw(layers(channels))
@@ -221,7 +221,7 @@ def networks(draw: st.DrawFn) -> nn.Module:
             grown = draw(st.integers(channels, 2 * channels)) if not shrunk else channels
             shrunk += grown > channels
             block, channels = StableBlock(channels, grown, draw(st.floats(0.01, 1))), grown
-        elif kind == "join":
+        elif kind == "concat":
             inner, after = draw(layers(channels))
             kept = draw(st.integers(1, channels))
             block, channels = Join(inner, kept), after + kept

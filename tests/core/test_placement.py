@@ -24,7 +24,7 @@ def residual() -> list[Op]:
         Op("sum", "add", ("second", "stem_relu")),
         Op("sum_relu", "relu", ("sum",)),
         Op("pool", "pool", ("sum_relu",)),
-        Op("flat", "view", ("pool",)),
+        Op("flat", "data_movement", ("pool",)),
         Op("logits", "layer", ("flat",)),
     ]
 
@@ -40,8 +40,8 @@ def growing() -> list[Op]:
         Op("kt", "layer", ("u",)),
         Op("sum", "add", ("x", "kt")),
         Op("y", "relu", ("sum",)),
-        Op("part", "view", ("x",)),
-        Op("joined", "join", ("y", "part")),
+        Op("part", "data_movement", ("x",)),
+        Op("joined", "concat", ("y", "part")),
         Op("pooled", "pool", ("joined",)),
         Op("next", "layer", ("pooled",)),
         Op("next_relu", "relu", ("next",)),
@@ -115,7 +115,7 @@ class TestGrowingStableBlock:
 
     def test_a_shared_grid_is_signed_as_soon_as_one_member_is(self) -> None:
         ops = growing()
-        ops[ops.index(Op("y", "relu", ("sum",)))] = Op("y", "view", ("sum",))
+        ops[ops.index(Op("y", "relu", ("sum",)))] = Op("y", "data_movement", ("sum",))
         assert grid(integer(ops, act_bits=8), "joined") == (8, True)
 
     def test_every_edge_and_tensor_names_a_grid(self) -> None:
@@ -130,8 +130,8 @@ def test_a_padded_shortcut_stays_on_the_grid_of_what_it_reads() -> None:
         Op("stem", "layer", ("image",)),
         Op("x", "relu", ("stem",)),
         Op("k", "layer", ("x",)),
-        Op("slice", "view", ("x",)),
-        Op("pad", "view", ("slice",)),
+        Op("slice", "data_movement", ("x",)),
+        Op("pad", "data_movement", ("slice",)),
         Op("sum", "add", ("k", "pad")),
         Op("y", "relu", ("sum",)),
         Op("logits", "layer", ("y",)),
@@ -273,7 +273,7 @@ class TestSigns:
         for op in ops:
             for index, tensor in enumerate(op.inputs):
                 name = placement.edges.get((op.name, index), placement.tensors.get(tensor))
-                if op.kind in ("add", "join", "pool", "view"):
+                if op.kind in ("add", "concat", "pool", "data_movement"):
                     assert name is None or placement.grids[name].bits == 8
 
 

@@ -35,11 +35,11 @@ _MODULES: Mapping[Any, Kind] = {
     HeldNorm: "norm",
     nn.SyncBatchNorm: "norm",
     nn.LayerNorm: "function",
-    nn.Flatten: "view",
-    nn.Dropout: "view",
-    nn.Dropout1d: "view",
-    nn.Dropout2d: "view",
-    nn.AlphaDropout: "view",
+    nn.Flatten: "data_movement",
+    nn.Dropout: "data_movement",
+    nn.Dropout1d: "data_movement",
+    nn.Dropout2d: "data_movement",
+    nn.AlphaDropout: "data_movement",
 }
 _FUNCTIONS: Mapping[Any, Kind] = {
     **_POOLING,
@@ -47,14 +47,14 @@ _FUNCTIONS: Mapping[Any, Kind] = {
     torch.add: "add",
     operator.sub: "function",
     operator.mul: "mul",
-    torch.cat: "join",
-    torch.flatten: "view",
-    torch.unflatten: "view",
-    torch.transpose: "view",
-    torch.permute: "view",
-    operator.getitem: "view",
-    F.pad: "view",
-    F.interpolate: "view",
+    torch.cat: "concat",
+    torch.flatten: "data_movement",
+    torch.unflatten: "data_movement",
+    torch.transpose: "data_movement",
+    torch.permute: "data_movement",
+    operator.getitem: "data_movement",
+    F.pad: "data_movement",
+    F.interpolate: "data_movement",
 }
 _MENDS: Mapping[str, str] = {
     "group_norm": "use BatchNorm2d, which becomes part of the layer before it",
@@ -130,7 +130,7 @@ def _weight_of(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
 def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
     module = module_of(graph_module, node)
     if isinstance(module, Inactive):
-        return "view"
+        return "data_movement"
     kind = _FUNCTIONS.get(node.target) if module is None else _MODULES.get(type(module))
     if kind is None and is_relu(module if module is not None else node.target, node):
         kind = "relu"

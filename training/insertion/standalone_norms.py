@@ -43,7 +43,7 @@ def insert_norms(
 
 
 def _stored(tensor: str, ops: Mapping[str, Op]) -> str:
-    while ops[tensor].kind == "view":
+    while ops[tensor].kind == "data_movement":
         tensor = ops[tensor].inputs[0]
     return tensor
 
