@@ -64,7 +64,9 @@ PairSafe = Annotated[
 ]
 FirstLastLayer = Annotated[
     str | None,
-    typer.Option("--first-last", metavar="edge|inner|float", help="First and last layer: at 8 bits, like any layer, or in float (edge)."),
+    typer.Option(
+        "--first-last", metavar="boundary|inner|float", help="First and last layer: at 8 bits, like any layer, or in float (boundary)."
+    ),
 ]
 Layers = Annotated[
     list[str] | None,

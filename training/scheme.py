@@ -27,7 +27,7 @@ class Scheme:
     Attributes:
         weight_bits: width of the weights of inner layers, 1 to 8.
         act_bits: width of the activations that inner layers read, 1 to 8.
-        edge_bits: width of everything else that the ``integer`` placement stores: input, first and last layer,
+        boundary_bits: width of everything else that the ``integer`` placement stores: input, first and last layer,
             residual branches, concatenation and pooling; 2 to 8.
         placement: ``integer`` (an integer runtime can run all of it) or ``paper`` (the published quantisers only).
         normalize_weights: the scheme of Ben-Yair et al., which trains from scratch. By Eq. 20 weights of layers with BatchNorm are
@@ -46,15 +46,15 @@ class Scheme:
             ends; else it is in the middle. None for anywhere, and for the middle where weights are normalised, as published.
         pair_safe: whether steps of weights grow until no pair of products leaves 16 bits, which is how int8 kernels on x86 without
             VNNI add them; see :mod:`edgeq.saturation`. No width and no range of an activation changes.
-        first_last: what becomes of the first and the last layer. ``edge`` gives them ``edge_bits``, ``inner`` treats them like
-            any layer, ``float`` leaves them in float as published; None for ``edge`` in the ``integer`` placement and
+        first_last: what becomes of the first and the last layer. ``boundary`` gives them ``boundary_bits``, ``inner`` treats them like
+            any layer, ``float`` leaves them in float as published; None for ``boundary`` in the ``integer`` placement and
             ``float`` in ``paper``.
         layers: rules for single layers, of which a later one goes before an earlier.
     """
 
     weight_bits: int = 8
     act_bits: int = 8
-    edge_bits: int = 8
+    boundary_bits: int = 8
     placement: PlacementName = "integer"
     normalize_weights: bool | None = None
     weights: str = AUTO
@@ -66,7 +66,7 @@ class Scheme:
     layers: tuple[LayerRule, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, least in (("weight_bits", 1), ("act_bits", 1), ("edge_bits", 2)):
+        for name, least in (("weight_bits", 1), ("act_bits", 1), ("boundary_bits", 2)):
             bits = getattr(self, name)
             if type(bits) is not int or not least <= bits <= 8:
                 raise UsageError(f"{name} is {bits}", hint="choose a width from 2 to 8 bits")

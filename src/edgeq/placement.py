@@ -5,10 +5,10 @@ networks through the lens of partial differential equations*, Eq. 2): the inputs
 nothing else. ``integer`` gives every tensor that an integer runtime stores a grid of its own, so that nothing is left to
 compute in float:
 
-- the input, the input of the last layer and all tensors that no inner layer reads have ``edge_bits``, signed unless
+- the input, the input of the last layer and all tensors that no inner layer reads have ``boundary_bits``, signed unless
   they cannot be negative;
 - what an inner layer reads has ``act_bits``; a sum lands directly on that grid;
-- the inputs and output of concatenation and pooling share one grid of ``edge_bits``, or of the widest among them; a tensor
+- the inputs and output of concatenation and pooling share one grid of ``boundary_bits``, or of the widest among them; a tensor
   that already has another grid is brought onto it on the way;
 - a tensor that layers of different widths read has the widest, and is brought onto a narrower grid on the way to the others;
 - what a layer reads at one bit, a sign, is made of a wider grid on the way to it (in ``paper``: of the float tensor) where
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["input", "layer", "norm", "relu", "clip", "add", "mul", "function", "concat", "pool", "mean", "data_movement"]
 PlacementName = Literal["integer", "paper"]
-FirstLast = Literal["edge", "inner", "float"]
+FirstLast = Literal["boundary", "inner", "float"]
 
-FIRST_LAST: Mapping[PlacementName, FirstLast] = {"integer": "edge", "paper": "float"}
+FIRST_LAST: Mapping[PlacementName, FirstLast] = {"integer": "boundary", "paper": "float"}
 """What becomes of the first and the last layer where nobody says: as an integer runtime needs it, or as published."""
 
 
@@ -115,7 +115,7 @@ def place(
     placement: PlacementName,
     weight_bits: int,
     act_bits: int,
-    edge_bits: int = 8,
+    boundary_bits: int = 8,
     first_last: FirstLast | None = None,
     overrides: Mapping[str, LayerWidths] | None = None,
 ) -> Placement:
@@ -126,13 +126,13 @@ def place(
         placement: the set of rules.
         weight_bits: width of inner layers' weights.
         act_bits: width of what inner layers read.
-        edge_bits: width of everything else.
-        first_last: what becomes of the first and the last layer: ``edge`` gives their weights ``edge_bits``, ``inner`` treats
+        boundary_bits: width of everything else.
+        first_last: what becomes of the first and the last layer: ``boundary`` gives their weights ``boundary_bits``, ``inner`` treats
             them like any layer, ``float`` leaves them in float; None for what the placement does by itself.
         overrides: layers whose widths differ. One that ``first_last`` leaves in float is quantised where weights are named.
     """
-    widths = _widths(ops, LayerWidths(weight_bits, act_bits), edge_bits, first_last or FIRST_LAST[placement], overrides or {})
-    return _Solver(ops, widths, edge_bits, integer=placement == "integer").solve()
+    widths = _widths(ops, LayerWidths(weight_bits, act_bits), boundary_bits, first_last or FIRST_LAST[placement], overrides or {})
+    return _Solver(ops, widths, boundary_bits, integer=placement == "integer").solve()
 
 
 def ends_of(ops: Sequence[Op]) -> frozenset[str]:
@@ -143,10 +143,10 @@ def ends_of(ops: Sequence[Op]) -> frozenset[str]:
 
 
 def _widths(
-    ops: Sequence[Op], inner: LayerWidths, edge_bits: int, first_last: FirstLast, overrides: Mapping[str, LayerWidths]
+    ops: Sequence[Op], inner: LayerWidths, boundary_bits: int, first_last: FirstLast, overrides: Mapping[str, LayerWidths]
 ) -> dict[str, LayerWidths]:
     """What each layer is quantised to; without weight bits it stays in float."""
-    outer = {"edge": LayerWidths(edge_bits), "inner": inner, "float": LayerWidths()}[first_last]
+    outer = {"boundary": LayerWidths(boundary_bits), "inner": inner, "float": LayerWidths()}[first_last]
     ends, found = ends_of(ops), {}
     for name in (op.name for op in ops if op.kind == "layer"):
         usual, own = outer if name in ends else inner, overrides.get(name, LayerWidths())
@@ -158,10 +158,10 @@ _FLOAT_BITS = 32  # of a tensor that is not quantised where it is made
 
 
 class _Solver:
-    def __init__(self, ops: Sequence[Op], widths: Mapping[str, LayerWidths], edge_bits: int, *, integer: bool) -> None:
+    def __init__(self, ops: Sequence[Op], widths: Mapping[str, LayerWidths], boundary_bits: int, *, integer: bool) -> None:
         self.ops = {op.name: op for op in ops}
         self.widths = widths
-        self.edge_bits = edge_bits
+        self.boundary_bits = boundary_bits
         self.integer = integer
         self.ends = ends_of(ops)
         self.floats = {name for name, width in widths.items() if width.weight_bits is None}
@@ -209,13 +209,13 @@ class _Solver:
         asked = self._asked(tensor).values()
         if not self.integer:
             quantized = any(op.kind == "layer" and op.name not in self.floats for op, _ in self._uses(tensor))
-            return max(asked, default=self.edge_bits) if quantized and not self._is_number_too(tensor) else None
+            return max(asked, default=self.boundary_bits) if quantized and not self._is_number_too(tensor) else None
         if self._stays_in_float(tensor):
             return None
         if self.ops[tensor].kind in ("pool", "concat"):
             read = [before[self._root(source)] for source in self.ops[tensor].inputs]
-            return max(self.edge_bits, self.wanted[tensor], *read)
-        usual = max(self.edge_bits, self.wanted[tensor])
+            return max(self.boundary_bits, self.wanted[tensor], *read)
+        usual = max(self.boundary_bits, self.wanted[tensor])
         return usual if self._is_number_too(tensor) else max(asked, default=usual)
 
     def _is_number_too(self, tensor: str) -> bool:

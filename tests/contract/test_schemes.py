@@ -51,11 +51,11 @@ SCHEMES = {
     "mixed": Scheme(4, 4, layers=MIXED),
     "all-at-once": Scheme(4, 6, per_channel=True, affine=True, layers=MIXED),
     "first-last-inner": Scheme(4, 4, first_last="inner"),
-    "edge-6": Scheme(4, 8, edge_bits=6),
+    "edge-6": Scheme(4, 8, boundary_bits=6),
 }
 IN_FLOAT = {
     "first-last-float": Scheme(4, 4, first_last="float"),
-    "paper-edge": Scheme(4, 4, placement="paper", first_last="edge"),
+    "paper-edge": Scheme(4, 4, placement="paper", first_last="boundary"),
     "paper-inner": Scheme(4, 4, placement="paper", first_last="inner"),
     "paper-mixed": Scheme(4, 4, placement="paper", layers=MIXED),
 }

@@ -50,8 +50,8 @@ def growing() -> list[Op]:
     ]
 
 
-def integer(ops: list[Op], act_bits: int = 4, weight_bits: int = 4, edge_bits: int = 8) -> Placement:
-    return place(ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits, edge_bits=edge_bits)
+def integer(ops: list[Op], act_bits: int = 4, weight_bits: int = 4, boundary_bits: int = 8) -> Placement:
+    return place(ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits, boundary_bits=boundary_bits)
 
 
 def grid(placement: Placement, tensor: str) -> tuple[int, bool]:
@@ -81,7 +81,7 @@ class TestResidual:
 
     def test_first_and_last_layer_keep_the_edge_width(self) -> None:
         assert integer(residual()).layers == {"stem": 8, "first": 4, "second": 4, "logits": 8}
-        assert integer(residual(), weight_bits=2, edge_bits=6).layers == {"stem": 6, "first": 2, "second": 2, "logits": 6}
+        assert integer(residual(), weight_bits=2, boundary_bits=6).layers == {"stem": 6, "first": 2, "second": 2, "logits": 6}
 
     def test_a_sum_that_feeds_an_inner_layer_lands_on_its_grid(self) -> None:
         ops = residual()[:-3]
@@ -239,7 +239,7 @@ class TestMixedWidths:
 
     def test_a_pool_has_the_widest_of_what_it_reads_and_serves(self) -> None:
         overrides = {"next": LayerWidths(act_bits=8)}
-        placement = place(growing(), placement="integer", weight_bits=4, act_bits=4, edge_bits=6, overrides=overrides)
+        placement = place(growing(), placement="integer", weight_bits=4, act_bits=4, boundary_bits=6, overrides=overrides)
         assert grid(placement, "x") == (4, False)
         assert {grid(placement, name) for name in ("y", "joined", "pooled")} == {(8, False)}
         assert placement.edges == {("joined", 1): "y"}
@@ -279,7 +279,7 @@ class TestSigns:
 
 class TestFirstAndLast:
     def at(self, first_last: FirstLast, placement: PlacementName = "integer") -> Placement:
-        return place(residual(), placement=placement, weight_bits=4, act_bits=4, edge_bits=8, first_last=first_last)
+        return place(residual(), placement=placement, weight_bits=4, act_bits=4, boundary_bits=8, first_last=first_last)
 
     def test_inner_treats_them_like_any_layer(self) -> None:
         placement = self.at("inner")
@@ -294,13 +294,13 @@ class TestFirstAndLast:
         assert set(placement.tensors) == {"stem_relu", "first_relu", "second", "sum_relu", "pool"}
 
     def test_the_published_quantisers_with_eight_bits_at_the_ends(self) -> None:
-        placement = self.at("edge", "paper")
+        placement = self.at("boundary", "paper")
         assert placement.layers == {"stem": 8, "first": 4, "second": 4, "logits": 8}
         assert set(placement.tensors) == {"image", "stem_relu", "first_relu", "pool"}
         assert grid(placement, "image") == (8, True)
 
     def test_each_placement_has_its_own_by_default(self) -> None:
-        assert self.at("edge") == integer(residual())
+        assert self.at("boundary") == integer(residual())
         assert self.at("float", "paper") == place(residual(), placement="paper", weight_bits=4, act_bits=4)
 
     def test_an_override_quantises_a_layer_that_would_stay_in_float(self) -> None:

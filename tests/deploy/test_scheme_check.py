@@ -207,7 +207,7 @@ class TestCommand:
             (["--epochs", "1"], "--output"),
             (["--check", "ort-cpu", "--layer", "nothing.*=weight_bits:2"], "no layer is called 'nothing.*'"),
             (["--check", "ort-cpu", "--weights", "lqs"], "did you mean 'lsq'"),
-            (["--check", "ort-cpu", "--first-last", "none"], "choose edge or inner or float"),
+            (["--check", "ort-cpu", "--first-last", "none"], "choose boundary or inner or float"),
         ],
     )
     def test_what_cannot_be_asked(self, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -163,7 +163,7 @@ class TestFields:
             ("scheme", {"weight_bits": 9}),
             ("scheme", {"weight_bits": 4.5}),
             ("scheme", {"act_bits": 1}),
-            ("scheme", {"edge_bits": "8"}),
+            ("scheme", {"boundary_bits": "8"}),
             ("scheme", {"placement": "everywhere"}),
             ("scheme", {"bits": 4}),
             ("scheme", {"normalize_weights": "no"}),

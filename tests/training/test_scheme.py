@@ -21,7 +21,7 @@ FULL = Scheme(
     activations="tracked",
     per_channel=True,
     affine=True,
-    first_last="edge",
+    first_last="boundary",
     layers=(LayerRule("stages.2.*", weight_bits=8), LayerRule("fc", weights="max-abs", per_channel=False)),
 )
 
@@ -44,7 +44,7 @@ class TestRoundTrip:
         assert Scheme.from_dict(tomllib.loads(text)) == expected
 
     def test_a_scheme_of_an_older_version_is_the_published_one(self) -> None:
-        old = {"weight_bits": 4, "act_bits": 4, "edge_bits": 8, "placement": "paper", "normalize_weights": True}
+        old = {"weight_bits": 4, "act_bits": 4, "boundary_bits": 8, "placement": "paper", "normalize_weights": True}
         assert Scheme.from_dict(old) == Scheme(4, 4, placement="paper", normalize_weights=True)
 
     def test_what_is_left_open_is_settled_as_published_or_stays_open(self) -> None:
@@ -60,7 +60,7 @@ class TestName:
         assert Scheme(4, 8, placement="paper", first_last="float").name == "4W/8A"
 
     def test_what_is_not_as_usual_stands_behind(self) -> None:
-        assert FULL.name == "4W/6A learned-clip tracked per-channel affine first-last-edge 2 rules"
+        assert FULL.name == "4W/6A learned-clip tracked per-channel affine first-last-boundary 2 rules"
 
     def test_the_least_width_knows_the_rules(self) -> None:
         assert Scheme(4, 8).least_bits == 4
@@ -73,7 +73,7 @@ class TestRefusals:
         [
             {"weight_bits": 0},
             {"act_bits": 9},
-            {"edge_bits": 1},
+            {"boundary_bits": 1},
             {"weight_bits": 4.0},
             {"weight_bits": True},
             {"per_channel": 1},

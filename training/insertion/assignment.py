@@ -168,7 +168,7 @@ def assign(ops: Sequence[Op], paths: Mapping[str, str], normed: Iterable[str], s
         placement=scheme.placement,
         weight_bits=scheme.weight_bits,
         act_bits=scheme.act_bits,
-        edge_bits=scheme.edge_bits,
+        boundary_bits=scheme.boundary_bits,
         first_last=scheme.first_last,
         overrides=overrides,
     )
@@ -192,5 +192,5 @@ def _check_ends(found: Assignment) -> None:
     usual = found.scheme.first_last or FIRST_LAST[found.scheme.placement]
     for name in found.placement.ends & found.schemes.keys():
         method = found.schemes[name].weights
-        if usual != "edge" or method != found.scheme.weights:
+        if usual != "boundary" or method != found.scheme.weights:
             check_method("weights", method, found.placement.layers[name], f" of {found.paths[name]}")

@@ -44,7 +44,7 @@ def test_a_recipe_survives_json_and_toml(tmp_path: Path) -> None:
         {"scheme": {"act_bits": 32}},
         {"scheme": {"activations": "other"}},
         {"scheme": {"bound": -1}},
-        {"scheme": {"edge_bits": 8}},
+        {"scheme": {"boundary_bits": 8}},
     ],
 )
 def test_what_cannot_be_is_refused(fields: dict[str, Any]) -> None:
