@@ -21,10 +21,10 @@ from edgeq.training.compiling import compiled
 from edgeq.training.consistency import Consistent
 from edgeq.training.feeding import Feed
 from edgeq.training.insertion import set_bits
+from edgeq.training.post_optimizer import post_optimizer_step
 from edgeq.training.processes import join
 from edgeq.training.records import Epoch, Progress, TrainingResult, seconds_left
 from edgeq.training.run_folder import BEST, LAST, RUN, SAVE_SECONDS
-from edgeq.training.settling import settle
 from edgeq.training.stopping import Stopped, going_on, stop_requests
 from edgeq.training.teaching import load_teacher
 from edgeq.training.warm_start import settled, starting_model
@@ -200,7 +200,7 @@ class _Run:
         loss_sum, correct = self.processes.totals(loss.item() * len(batch.labels), right)
         watching.check_loss(loss_sum, self.model, self._where(self.state.step + 1))
         self.optimizer.step()
-        settle(self.model)
+        post_optimizer_step(self.model)
         if self.average is not None:
             self.average.update(self.state.epoch * self.steps + self.state.step)
         self.state.loss_sum += loss_sum

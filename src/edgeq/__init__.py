@@ -1,6 +1,6 @@
 """edgeq: is what the device computes what was trained, and if not, where, by how much and why?
 
-For a network and a training loop of one's own: ``quantize`` with a ``Scheme``, ``settle`` behind each step of the optimiser,
+For a network and a training loop of one's own: ``quantize`` with a ``Scheme``, ``post_optimizer_step`` behind each step of the optimiser,
 ``together`` where several processes share its batches, and ``export``. They are imported when they are first asked for, since
 they need torch and ``import edgeq`` does not.
 """
@@ -18,7 +18,7 @@ _HOMES = {
     "export": "edgeq.deploy.own_network",
     "quantize": "edgeq.training.kept_function",
     "set_bits": "edgeq.training.insertion",
-    "settle": "edgeq.training.settling",
+    "post_optimizer_step": "edgeq.training.post_optimizer",
     "together": "edgeq.training.agreement",
 }
 

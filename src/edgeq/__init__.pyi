@@ -5,7 +5,7 @@ from edgeq.exporter import ExportOptions as ExportOptions
 from edgeq.training.agreement import together as together
 from edgeq.training.insertion import quantize as quantize
 from edgeq.training.insertion import set_bits as set_bits
+from edgeq.training.post_optimizer import post_optimizer_step as post_optimizer_step
 from edgeq.training.scheme import Scheme as Scheme
-from edgeq.training.settling import settle as settle
 
 __version__: str

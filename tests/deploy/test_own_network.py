@@ -35,7 +35,7 @@ def trained(name: str = "mobilenetv3", steps: int = 2, **options: Any) -> fx.Gra
         optimizer.zero_grad()
         F.cross_entropy(model(IMAGES), LABELS).backward()
         optimizer.step()
-        edgeq.settle(model)
+        edgeq.post_optimizer_step(model)
     return model.eval()
 
 
@@ -46,7 +46,7 @@ def run(path: Path, *images: Tensor) -> list[np.ndarray[Any, Any]]:
 
 
 def test_what_is_public_is_there_and_nothing_else() -> None:
-    assert {"quantize", "Scheme", "export", "settle", "set_bits", "ExportOptions"} <= set(dir(edgeq))
+    assert {"quantize", "Scheme", "export", "post_optimizer_step", "set_bits", "ExportOptions"} <= set(dir(edgeq))
     with pytest.raises(AttributeError, match="'edgeq' has no attribute 'prune'"):
         edgeq.prune  # type: ignore[attr-defined]  # noqa: B018
 

@@ -8,8 +8,8 @@ from torch import nn
 from edgeq.models import zoo
 from edgeq.training.insertion import quantize
 from edgeq.training.layers import QuantLayer
+from edgeq.training.post_optimizer import post_optimizer_step
 from edgeq.training.scheme import Scheme
-from edgeq.training.settling import settle
 
 
 def test_each_weight_once_however_often_it_is_tied() -> None:
@@ -19,16 +19,16 @@ def test_each_weight_once_however_often_it_is_tied() -> None:
     assert len(weights) < len(layers), "K and its adjoint share one"
     seen: list[int] = []
     for layer in layers:
-        layer.quantizer.clip.after_step = lambda weight: seen.append(id(weight))  # type: ignore[method-assign]
-    settle(model)
+        layer.quantizer.clip.post_optimizer_step = lambda weight: seen.append(id(weight))  # type: ignore[method-assign]
+    post_optimizer_step(model)
     assert sorted(seen) == sorted(weights)
 
 
 def test_in_place_and_without_a_gradient() -> None:
     model = quantize(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), Scheme(4, 4))
     (layer,) = (layer for layer in model.modules() if isinstance(layer, QuantLayer))
-    layer.quantizer.clip.after_step = lambda weight: weight.clamp_(-0.1, 0.1)  # type: ignore[assignment, method-assign]
-    settle(model)
+    layer.quantizer.clip.post_optimizer_step = lambda weight: weight.clamp_(-0.1, 0.1)  # type: ignore[assignment, method-assign]
+    post_optimizer_step(model)
     weight: torch.Tensor = layer.layer.weight
     assert weight.abs().max() == torch.tensor(0.1)
     assert weight.requires_grad
@@ -37,5 +37,5 @@ def test_in_place_and_without_a_gradient() -> None:
 def test_a_float_network_is_left_alone() -> None:
     model = nn.Linear(2, 2)
     before = model.weight.clone()
-    settle(model)
+    post_optimizer_step(model)
     assert torch.equal(model.weight, before)

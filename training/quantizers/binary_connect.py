@@ -50,7 +50,7 @@ class BinaryConnect(FixedWidth):
         return Encoded(signs(x.detach()), torch.tensor(self.scale, device=x.device), -1, 1)
 
     @torch.no_grad()
-    def after_step(self, weight: Tensor) -> None:
+    def post_optimizer_step(self, weight: Tensor) -> None:
         """Clip the real weight to [-H, H], outside of which it has no influence (Algorithm 1)."""
         weight.clamp_(-self.scale, self.scale)
 

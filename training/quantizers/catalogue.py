@@ -80,7 +80,7 @@ _LI = "Li, Dong, Wang, Additive powers-of-two quantization (2020)"
 _COURBARIAUX = "Courbariaux, Bengio, David, BinaryConnect (2015)"
 _RASTEGARI = "Rastegari et al., XNOR-Net (2016)"
 
-_AFTER_STEP = "`settle` after each step in a loop of your own, and a BatchNorm behind each layer"
+_AFTER_STEP = "`post_optimizer_step` after each step in a loop of your own, and a BatchNorm behind each layer"
 _FINER_SCALE = "no BatchNorm behind the layer, if the exported weight scale has to be a power of two as well"
 
 METHODS: tuple[Method, ...] = (
@@ -183,7 +183,7 @@ METHODS: tuple[Method, ...] = (
         ".xnor:for_centered_weight",
         widths=(1,),
         exact=(1,),
-        needs="`settle` after each step in a loop of your own, and `per_channel`",
+        needs="`post_optimizer_step` after each step in a loop of your own, and `per_channel`",
         per_channel=True,
         anneals=False,
     ),

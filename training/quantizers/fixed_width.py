@@ -34,7 +34,7 @@ class FixedWidth(nn.Module, ABC):
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x`` on the grid, and the grid."""
 
-    def after_step(self, weight: Tensor) -> None:
+    def post_optimizer_step(self, weight: Tensor) -> None:
         """Nothing: a step of the optimiser is all there is to it."""
 
     def extra_repr(self) -> str:

@@ -80,7 +80,7 @@ class Quantizer(Protocol):
         """
         ...
 
-    def after_step(self, weight: Tensor) -> None:
+    def post_optimizer_step(self, weight: Tensor) -> None:
         """Do to a weight what the method does after each step of the optimiser, in place."""
         ...
 

@@ -76,7 +76,7 @@ class UniformQuantizer(nn.Module, ABC):
         limit = self.pair_limit * self.levels // self.levels_at(self.target_bits)  # the same range while the width is annealed
         return straight_through(raised(step.detach(), x, self.levels, limit), step)
 
-    def after_step(self, weight: Tensor) -> None:
+    def post_optimizer_step(self, weight: Tensor) -> None:
         """Nothing: a step of the optimiser is all there is to it."""
 
     def extra_repr(self) -> str:

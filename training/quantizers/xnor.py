@@ -72,7 +72,7 @@ class XnorWeights(FixedWidth):
         return Encoded(signs(x.detach()), alpha[0] if self.axis is None else alpha, -1, 1, self.axis)
 
     @torch.no_grad()
-    def after_step(self, weight: Tensor) -> None:
+    def post_optimizer_step(self, weight: Tensor) -> None:
         """Centre and clip, if asked to; the one input channel of a depthwise filter would be nothing but its own mean."""
         inputs = 0 if self.axis == 1 else 1
         if self.centered and weight.shape[inputs] > 1:

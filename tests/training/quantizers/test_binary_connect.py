@@ -34,7 +34,7 @@ def test_the_gradient_at_the_binary_weight_is_applied_to_the_real_one(made: Bina
 
 def test_real_weights_are_clipped_after_each_step() -> None:
     w = torch.tensor([-3.0, -0.5, 0.2, 7.0], requires_grad=True)
-    BinaryConnect(scale=0.5).after_step(w)
+    BinaryConnect(scale=0.5).post_optimizer_step(w)
     assert w.tolist() == pytest.approx([-0.5, -0.5, 0.2, 0.5])
 
 
@@ -98,5 +98,5 @@ def test_training_moves_a_sign() -> None:
         optimizer.zero_grad()
         (made(w) * torch.tensor([1.0, -1.0])).sum().backward()
         optimizer.step()
-        made.after_step(w)
+        made.post_optimizer_step(w)
     assert made.encode(w).integers.tolist() == [[-1.0, 1.0]]

@@ -71,25 +71,25 @@ class TestWeights:
 class TestCentred:
     def test_each_filter_has_no_mean_over_its_inputs_and_is_clipped(self) -> None:
         w = weight() * 20 + 1
-        XnorWeights(centered=True).after_step(w)
+        XnorWeights(centered=True).post_optimizer_step(w)
         assert w.abs().max() == 1
         small = weight() + 0.3
-        XnorWeights(centered=True).after_step(small)
+        XnorWeights(centered=True).post_optimizer_step(small)
         torch.testing.assert_close(small.mean(1), torch.zeros(6, 3, 3), atol=1e-6, rtol=0)
 
     def test_of_a_transposed_layer_the_inputs_are_first(self) -> None:
         small = weight() + 0.3
-        XnorWeights(axis=1, centered=True).after_step(small)
+        XnorWeights(axis=1, centered=True).post_optimizer_step(small)
         torch.testing.assert_close(small.mean(0), torch.zeros(4, 3, 3), atol=1e-6, rtol=0)
 
     def test_a_depthwise_filter_is_not_emptied(self) -> None:
         w = weight(shape=(6, 1, 3, 3))
-        XnorWeights(centered=True).after_step(w)
+        XnorWeights(centered=True).post_optimizer_step(w)
         assert torch.equal(w, weight(shape=(6, 1, 3, 3)))
 
     def test_as_published_nothing_happens(self) -> None:
         w = weight() * 20
-        XnorWeights().after_step(w)
+        XnorWeights().post_optimizer_step(w)
         assert torch.equal(w, weight() * 20)
 
 

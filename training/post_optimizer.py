@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def settle(model: nn.Module) -> None:
+def post_optimizer_step(model: nn.Module) -> None:
     """Let the quantiser of each weight see to it; a weight that layers share is seen to once."""
     done: set[int] = set()
     for layer in model.modules():
         if isinstance(layer, QuantLayer) and id(layer.layer.weight) not in done:
             done.add(id(layer.layer.weight))
-            layer.quantizer.clip.after_step(layer.layer.weight)
+            layer.quantizer.clip.post_optimizer_step(layer.layer.weight)
