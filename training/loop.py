@@ -14,11 +14,11 @@ from edgeq.data import Split, batches
 from edgeq.errors import ArtefactError, Interrupted, UsageError
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training import losses, optimizers, run_folder, watching
-from edgeq.training.agreement import synchronize, together
 from edgeq.training.averaging import WeightAverage
 from edgeq.training.checkpoint import below, under
 from edgeq.training.compiling import compiled
 from edgeq.training.consistency import Consistent
+from edgeq.training.distributed_stats import sync_statistics, synchronize
 from edgeq.training.feeding import Feed
 from edgeq.training.insertion import set_bits
 from edgeq.training.post_optimizer import post_optimizer_step
@@ -98,7 +98,7 @@ def train(
     run = _Run(recipe, source, folder, processes)
     if processes.rank == 0:
         run.report, run.report_epoch = report, report_epoch
-    with together(processes.count):
+    with sync_statistics(processes.count):
         return run.run(resume=resume, overwrite=overwrite)
 
 

@@ -2,7 +2,7 @@
 
 In one process on a CPU nothing of it is imported, and training is what it is without it. Where ``accelerate launch --multi_gpu`` or
 ``torchrun`` (anywhere) started several, each has a part of every batch. Gradients are averaged so that the step is that of the
-whole batch; BatchNorm and the bounds that follow a batch see the whole batch too (:mod:`edgeq.training.agreement`).
+whole batch; BatchNorm and the bounds that follow a batch see the whole batch too (:mod:`edgeq.training.distributed_stats`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """edgeq: is what the device computes what was trained, and if not, where, by how much and why?
 
 For a network and a training loop of one's own: ``quantize`` with a ``Scheme``, ``post_optimizer_step`` behind each step of the optimiser,
-``together`` where several processes share its batches, and ``export``. They are imported when they are first asked for, since
+``sync_statistics`` where several processes share its batches, and ``export``. They are imported when they are first asked for, since
 they need torch and ``import edgeq`` does not.
 """
 
@@ -19,7 +19,7 @@ _HOMES = {
     "quantize": "edgeq.training.kept_function",
     "set_bits": "edgeq.training.insertion",
     "post_optimizer_step": "edgeq.training.post_optimizer",
-    "together": "edgeq.training.agreement",
+    "sync_statistics": "edgeq.training.distributed_stats",
 }
 
 

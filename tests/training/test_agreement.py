@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 
 from edgeq.errors import UsageError
-from edgeq.training import agreement
+from edgeq.training import distributed_stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ def twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(distributed, "all_reduce", all_reduce)
-    with agreement.together(2):
+    with distributed_stats.sync_statistics(2):
         yield
 
 
@@ -35,7 +35,7 @@ def twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_it_is_the_batchnorm_of_the_whole_batch(twice: None, kind: type[Any], shape: tuple[int, ...], options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     ours, theirs = (kind(3, **options).double() for _ in range(2))
-    agreement.synchronize(ours)
+    distributed_stats.synchronize(ours)
     for step in range(2):
         x = (step + torch.randn(shape)).double()
         part, whole = x.clone().requires_grad_(), torch.cat([x, x]).requires_grad_()
@@ -55,26 +55,26 @@ def test_evaluation_is_pytorchs(twice: None) -> None:
     bn = nn.BatchNorm2d(3).eval()
     x = torch.randn(2, 3, 4, 4)
     wanted = bn(x)
-    agreement.synchronize(bn)
+    distributed_stats.synchronize(bn)
     assert torch.equal(bn(x), wanted)
 
 
 def test_means_and_extremes(twice: None) -> None:
     value = torch.tensor([1.0, -2.0])
-    assert torch.equal(agreement.mean(value), value)
-    assert torch.equal(agreement.largest(value), value)
-    assert torch.equal(agreement.least(value), value)
+    assert torch.equal(distributed_stats.mean(value), value)
+    assert torch.equal(distributed_stats.largest(value), value)
+    assert torch.equal(distributed_stats.least(value), value)
 
 
 def test_alone_nothing_is_asked() -> None:
     bn = nn.BatchNorm2d(3)
     twin = nn.BatchNorm2d(3)
-    agreement.synchronize(bn)
+    distributed_stats.synchronize(bn)
     x = torch.randn(4, 3, 2, 2)
     assert torch.equal(bn(x), twin(x))
     assert torch.equal(bn.running_var, twin.running_var)  # type: ignore[arg-type]
 
 
 def test_a_number_of_processes_that_torch_does_not_have_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"together\(2\) is asked for, and torch.distributed has 1"), agreement.together(2):
+    with pytest.raises(UsageError, match=r"together\(2\) is asked for, and torch.distributed has 1"), distributed_stats.sync_statistics(2):
         pass

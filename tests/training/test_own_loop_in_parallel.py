@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from edgeq.training.agreement import together
+from edgeq.training.distributed_stats import sync_statistics
 from edgeq.training.insertion import quantize
 from edgeq.training.scheme import Scheme
 
@@ -51,7 +51,7 @@ def one_of_two(rank: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     distributed.init_process_group("gloo", rank=rank, world_size=2)
     model = DistributedDataParallel(quantize(network().double(), Scheme(4, 4), IMAGES).double().train())
-    with together(2):
+    with sync_statistics(2):
         found = learn(model, IMAGES[rank::2], LABELS[rank::2])
     torch.save(found, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()

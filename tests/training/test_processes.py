@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from edgeq.errors import UsageError
-from edgeq.training import agreement
+from edgeq.training import distributed_stats
 from edgeq.training.processes import Processes, join
 from edgeq.training.recipe import Recipe
 
@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from edgeq.data import load
 from edgeq.training import feeding, loop
-from edgeq.training.agreement import together
+from edgeq.training.distributed_stats import together
 from edgeq.training.processes import Processes, join
 from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
@@ -66,7 +66,7 @@ alone = computed(alone=True) if rank == 0 else None
 together_found = computed(alone=False)
 torch.Tensor.float, loop.starting_model, feeding.Feed._normalized = single, start, normalized
 result = loop.train(Recipe("stable-resnet8", "digits", Scheme(4, 8), epochs=1, batch_size=575, anneal_from=2), source, folder / "run")
-torch.save({"alone": alone, "together": together_found, "result": (result.validation, result.test_correct)}, folder / f"{rank}.pt")
+torch.save({"alone": alone, "sync_statistics": together_found, "result": (result.validation, result.test_correct)}, folder / f"{rank}.pt")
 """
 
 
@@ -106,7 +106,9 @@ def test_the_gradients_and_statistics_are_those_of_one_process(runs: tuple[Any, 
     assert {name.partition(" ")[0] for name in first["alone"]} == {"tracked", "affine", "lsq", "fitted"}
     for name, wanted in first["alone"].items():
         for other in (first, second):
-            difference = (other["together"][name].double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp(min=1e-6)
+            difference = (other["sync_statistics"][name].double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp(
+                min=1e-6
+            )
             assert difference < 1e-8, name
 
 
@@ -142,5 +144,5 @@ class TestJoining:
 
     def test_alone_sums_are_what_they_are(self) -> None:
         assert Processes(torch.device("cpu")).totals(0.1, 2) == (0.1, 2)
-        assert agreement.largest(value := torch.tensor(1.0)) is value
-        assert agreement.mean(value) is value
+        assert distributed_stats.largest(value := torch.tensor(1.0)) is value
+        assert distributed_stats.mean(value) is value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edgeq.training import agreement
+from edgeq.training import distributed_stats
 from edgeq.training.quantizers.uniform import UniformGrid
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class FirstBatch(UniformGrid, ABC):
         """Initialise from ``x`` if that is still to be done and can be."""
         if not self.training or self.initialized:
             return
-        found = agreement.mean(self.statistic(x.detach().float()))
+        found = distributed_stats.mean(self.statistic(x.detach().float()))
         if found.isfinite() and found > 0:
             self.start_from(found)
             self.initialized.fill_(True)

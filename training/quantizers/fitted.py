@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeq.training import agreement
+from edgeq.training import distributed_stats
 from edgeq.training.quantizers.learned_clip import LearnedClip
 from edgeq.training.quantizers.straight_through import scale_gradient
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND
@@ -54,11 +54,11 @@ class Fitted(LearnedClip):
         """The bound with the least squared error of rounding to the target width, of a few from that which clips nothing."""
         most = self.levels_at(self.target_bits)
         low = -most - 1 if self.signed else 0
-        largest = agreement.largest(torch.maximum(x.amax(), -x.amin()) if self.signed else x.amax())
+        largest = distributed_stats.largest(torch.maximum(x.amax(), -x.amin()) if self.signed else x.amax())
         bounds = torch.stack([largest.clamp(min=SMALLEST_BOUND) * share for share in _SHARES])
         steps = bounds / most
         errors = torch.stack([((x / step).clamp_(low, most).round_().mul_(step).sub_(x)).square_().sum() for step in steps])
-        return torch.where(largest > 0, bounds[agreement.mean(errors).argmin()], 0.0)
+        return torch.where(largest > 0, bounds[distributed_stats.mean(errors).argmin()], 0.0)
 
 
 def for_activation(bits: int, *, signed: bool) -> Fitted:

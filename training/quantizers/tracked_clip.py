@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeq.training import agreement
+from edgeq.training import distributed_stats
 from edgeq.training.quantizers.straight_through import straight_through
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid
 
@@ -50,7 +50,7 @@ class TrackedClip(UniformGrid):
             return super().forward(x)
         with torch.no_grad():
             # Not aminmax or max, which are many times slower where the channels are last.
-            largest = agreement.largest(torch.maximum(-x.amin(), x.amax()).to(self.alpha.dtype))
+            largest = distributed_stats.largest(torch.maximum(-x.amin(), x.amax()).to(self.alpha.dtype))
             self.alpha.copy_(torch.maximum(largest, self.alpha.lerp(largest, self.decay)))
             value = super().forward(x)
         return straight_through(value, x)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgeq.quant import QuantParams
-from edgeq.training import agreement
+from edgeq.training import distributed_stats
 from edgeq.training.quantizers.fake_quant import in_steps
 from edgeq.training.quantizers.straight_through import straight_through
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid, require_target
@@ -63,7 +63,10 @@ class TrackedRange(UniformGrid):
         """Fake-quantise; in training, follow the batch first. The gradient passes strictly inside the range."""
         if self.training:
             with torch.no_grad():
-                least, most = agreement.least(x.amin().to(self.least.dtype)), agreement.largest(x.amax().to(self.most.dtype))
+                least, most = (
+                    distributed_stats.least(x.amin().to(self.least.dtype)),
+                    distributed_stats.largest(x.amax().to(self.most.dtype)),
+                )
                 self.least.copy_(torch.minimum(least, self.least.lerp(least, self.decay)).clamp(max=0.0))
                 self.most.copy_(torch.maximum(most, self.most.lerp(most, self.decay)).clamp(min=0.0))
         with torch.no_grad():

@@ -253,12 +253,12 @@ def test_one_factor_a_channel_is_each_channel_by_itself(rounding: Rounding) -> N
     real = np.exp2(random.uniform(-12, 1, 5))
     values = torch.from_numpy(random.integers(-(2**18), 2**18, (3, 5, 4, 4)))
     output_range = OutputRange(-3, -128, 127)
-    together = requantize(values, Factors.of(real), output_range, rounding, axis=1)
+    sync_statistics = requantize(values, Factors.of(real), output_range, rounding, axis=1)
     for channel in range(5):
         alone = requantize(values[:, channel], Factors.of(float(real[channel])), output_range, rounding)
-        assert torch.equal(together[:, channel], alone)
+        assert torch.equal(sync_statistics[:, channel], alone)
     leading = requantize(values.movedim(1, 0), Factors.of(real), output_range, rounding, axis=0)
-    assert torch.equal(leading.movedim(0, 1), together)
+    assert torch.equal(leading.movedim(0, 1), sync_statistics)
 
 
 @pytest.mark.parametrize("rounding", get_args(Rounding))

@@ -22,7 +22,7 @@ _processes = 1  # of the module: statistics are taken deep inside a network, whi
 
 
 @contextmanager
-def together(processes: int) -> Iterator[None]:
+def sync_statistics(processes: int) -> Iterator[None]:
     """While it holds, statistics are those of so many processes, which all run the same steps.
 
     Raises:
@@ -32,7 +32,7 @@ def together(processes: int) -> Iterator[None]:
     found = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
     if processes not in (1, found):
         raise UsageError(
-            f"together({processes}) is asked for, and torch.distributed has {found}",
+            f"sync_statistics({processes}) is asked for, and torch.distributed has {found}",
             hint="call torch.distributed.init_process_group before, and give its get_world_size()",
         )
     before, _processes = _processes, processes
