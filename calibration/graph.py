@@ -11,7 +11,7 @@ from edgeq.calibration.operators import KINDS, check
 from edgeq.calibration.statics import static_nodes
 from edgeq.errors import ArtefactError
 from edgeq.placement import Op
-from edgeq.qdq_nodes import together
+from edgeq.qdq_nodes import merged_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ class _Classifier:
                 self.errors.append(error)
         self._outputs(static)
         if self.errors:
-            raise together(self.errors)
+            raise merged_errors(self.errors)
         if all(op.kind != "layer" for op in self.ops):
             raise ArtefactError("the model has no layer with weights, so there is nothing to quantise", hint="is it the right file?")
         return Classified(tuple(self.ops), self.makers)

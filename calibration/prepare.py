@@ -16,7 +16,7 @@ from edgeq.calibration.draft import Draft
 from edgeq.calibration.statics import post_optimizer_step
 from edgeq.calibration.upsample import keep_sampling
 from edgeq.errors import ArtefactError
-from edgeq.qdq_nodes import together
+from edgeq.qdq_nodes import merged_errors
 from edgeq.qdq_qoperators import DYNAMIC, QOPERATORS
 
 OPSET = 21
@@ -72,7 +72,7 @@ def _check_operators(model: ir.Model) -> None:
         if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
             errors.append(refuse(node, "holds a graph of its own", "export the model without control flow"))
     if errors:
-        raise together(errors)
+        raise merged_errors(errors)
 
 
 def _to_proto(model: ir.Model) -> onnx.ModelProto:

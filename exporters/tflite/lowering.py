@@ -19,7 +19,7 @@ from edgeq.exporters.tflite.storage import choose_storage, refused
 from edgeq.exporters.tflite.transposed import fixes_batch
 from edgeq.qdq import QdqTensor
 from edgeq.qdq_axes import IMAGE_RANK, channel_axes
-from edgeq.qdq_nodes import together
+from edgeq.qdq_nodes import merged_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ def lower_all(graph: QdqGraph, context: LoweringContext, fallback: FallbackConte
         if errors:  # so that what reads it can be judged too
             context.place(op.output, 0, natural(len(op.output.shape)))
     if errors:
-        error = together(errors)
+        error = merged_errors(errors)
         in_vain = fallback is not None or not graph.blockers
         raise error if in_vain else ArtefactError(error.what, hint=f"{error.hint}; or keep what has no grid in float, with --allow-float")
     return tuple(in_float)

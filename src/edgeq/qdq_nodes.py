@@ -94,7 +94,7 @@ def _picks_rows(node: ir.Node) -> bool:
     return numbers is not None and numbers.ndim > 0 and numbers.shape[-1] == 1 and not _integer(node, "batch_dims", 0)
 
 
-def together(errors: Sequence[ArtefactError | Blocker]) -> ArtefactError:
+def merged_errors(errors: Sequence[ArtefactError | Blocker]) -> ArtefactError:
     """One error that tells all of them, each once."""
     told = dict.fromkeys(error.what for error in errors)
     if len(told) == 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq_nodes import constant_of, title, together
+from edgeq.qdq_nodes import constant_of, merged_errors, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,7 +101,7 @@ def require_static(graph: ir.Graph) -> None:
         if node.domain in _DOMAINS and (problem := problem_of(node))
     ]
     if errors:
-        raise together(errors)
+        raise merged_errors(errors)
 
 
 def is_qoperator(node: ir.Node) -> bool:

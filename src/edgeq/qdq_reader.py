@@ -26,12 +26,12 @@ from edgeq.qdq_nodes import (
     grid_of,
     in_order,
     kind_of,
+    merged_errors,
     picked,
     reduces_nothing,
     source_line,
     stripped,
     title,
-    together,
 )
 from edgeq.qdq_picks import PICK
 from edgeq.qdq_symbolic import DeferredOp, Dequantized, Input, Key, Quantized, QuantizedRange, ShapeValue, SymbolicValue
@@ -93,7 +93,7 @@ class Reader:
             self._visit(node)
         outputs = tuple(self._output(value) for value in self.model.graph.outputs)
         if self._blocked and not self.float_fallback:
-            raise together(self._blocked)
+            raise merged_errors(self._blocked)
         graph_inputs = [value for value in self.model.graph.inputs if value in self._inputs]
         return QdqGraph(
             ops=tuple(_fold(self._ops, outputs)),
