@@ -31,7 +31,7 @@ def lap(what):
     now = time.perf_counter(); print(f"  {what:34s} {now - start:6.2f} s"); start = now
 import torch
 from edgeq.models import zoo
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 from edgeq.exporters.lower import lower
 from edgeq.exporters import onnx, tflite

@@ -20,7 +20,7 @@ from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter
 from edgeq.models import zoo
 from edgeq.target import TARGETS
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 SHAPE = (3, 32, 32)

@@ -28,7 +28,7 @@ from benchmarks.peers import BREVITAS, TORCHAO, Peer, PeerError
 from benchmarks.workers import stepping
 from edgeq.machine import fingerprint
 from edgeq.training.compiling import compiled
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ def _lowered(model: nn.Module, example: torch.Tensor | Sequence[torch.Tensor]) -
     from edgeq.calibration.quantize import fold_onnx
     from edgeq.exporters.lower import lower
     from edgeq.lowering import IntegerLayer
-    from edgeq.training.insertion.tracing import as_batch, trace
+    from edgeq.training.qat_transform.tracing import as_batch, trace
 
     quantized = any(isinstance(module, IntegerLayer) for module in model.modules())
     if quantized and not isinstance(model, fx.GraphModule):

@@ -70,7 +70,7 @@ def check_scheme(model: fx.GraphModule, input_shape: tuple[int, ...], targets: S
     """Ask each target about an untrained network of images; the network's ranges are set to those of noise.
 
     Args:
-        model: as :func:`edgeq.training.insertion.quantize` makes it.
+        model: as :func:`edgeq.training.qat_transform.quantize` makes it.
         input_shape: of one sample.
         targets: names from :func:`target_names`.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgeq.errors import EdgeqError
-from edgeq.training.insertion import ASSIGNMENT
+from edgeq.training.qat_transform import ASSIGNMENT
 from edgeq.training.quantizers.catalogue import find
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgeq.lowering import IntegerLayer
     from edgeq.placement import GridSpec
     from edgeq.quant import QuantParams
-    from edgeq.training.insertion.assignment import Assignment
+    from edgeq.training.qat_transform.assignment import Assignment
 
 Kind = Literal["weights", "first and last", "activations", "float"]
 _BATCHES, _SAMPLES, _SEED = 2, 8, 0
@@ -79,7 +79,7 @@ def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> Lowe
     Ranges that follow the data are taken from a few batches of noise, so that every grid has a step; no weight moves.
 
     Args:
-        model: as :func:`edgeq.training.insertion.quantize` makes it.
+        model: as :func:`edgeq.training.qat_transform.quantize` makes it.
         input_shape: of one sample.
 
     Raises:

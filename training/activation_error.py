@@ -17,7 +17,7 @@ from torch import fx, nn
 
 from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter, pooled_mse, top1
-from edgeq.training.insertion import set_rounding
+from edgeq.training.qat_transform import set_rounding
 from edgeq.training.quantizers.protocol import Quantizer
 
 if TYPE_CHECKING:

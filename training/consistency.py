@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from edgeq.errors import UsageError
 from edgeq.training.activation_error import block_outputs, record
-from edgeq.training.insertion import set_rounding
+from edgeq.training.qat_transform import set_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeq.errors import FunctionChanged, UsageError
-from edgeq.training import insertion
-from edgeq.training.insertion import set_rounding
+from edgeq.training import qat_transform
+from edgeq.training.qat_transform import set_rounding
 from edgeq.training.scheme import AUTO, Scheme
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
     Warns:
         FunctionChanged: the scheme changes what the network answers to the example: by how much, by which field, and what to give instead.
     """
-    quantized = insertion.quantize(model, scheme, example)
+    quantized = qat_transform.quantize(model, scheme, example)
     if example is not None:
         warn_of_change(model, quantized, scheme, example, stacklevel=3)
     return quantized
@@ -66,7 +66,7 @@ def warn_of_change(
 
     Args:
         model: the float network.
-        quantized: what :func:`edgeq.training.insertion.quantize` made of it; left as it is.
+        quantized: what :func:`edgeq.training.qat_transform.quantize` made of it; left as it is.
         scheme: by which.
         example: of the input, or of each. Noise takes the place of one that is a single number.
         stacklevel: of the warning; 2 is the caller.
@@ -110,7 +110,7 @@ class _Changes:
     def of(self, scheme: Scheme) -> float:
         """By one scheme."""
         try:
-            quantized = insertion.quantize(self._model, scheme, self._examples)
+            quantized = qat_transform.quantize(self._model, scheme, self._examples)
         except UsageError:
             return float("inf")
         return _change(quantized, self._examples, self._wanted, rounding=self._rounding)

@@ -121,7 +121,7 @@ class QuantLayer(nn.Module):
         """The quantiser of its input."""
         return self._source[0] if self._source else None
 
-    def promise(self, before: Iterable[QuantLayer], step_size: float) -> None:
+    def enforce_bound(self, before: Iterable[QuantLayer], step_size: float) -> None:
         """Keep the step ``x - h K^T ReLU(bn(K x))`` from expanding, on the weights as they are quantised.
 
         Args:

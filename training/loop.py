@@ -20,9 +20,9 @@ from edgeq.training.compiling import compiled
 from edgeq.training.consistency import Consistent
 from edgeq.training.distributed_stats import sync_statistics, synchronize
 from edgeq.training.feeding import Feed
-from edgeq.training.insertion import set_bits
 from edgeq.training.post_optimizer import post_optimizer_step
 from edgeq.training.processes import join
+from edgeq.training.qat_transform import set_bits
 from edgeq.training.records import Epoch, Progress, TrainingResult, seconds_left
 from edgeq.training.run_folder import BEST, LAST, RUN, SAVE_SECONDS
 from edgeq.training.stopping import Stopped, going_on, stop_requests

@@ -7,7 +7,7 @@ from torch import nn
 
 from edgeq.errors import UsageError
 from edgeq.factories import call
-from edgeq.training.insertion.tracing import trace
+from edgeq.training.qat_transform.tracing import trace
 
 
 def build_own(reference: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 
 from edgeq.errors import Diverged
 from edgeq.training.checkpoint import model_state, not_finite
-from edgeq.training.insertion import quantizers
+from edgeq.training.qat_transform import quantizers
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ _HOMES = {
     "Scheme": "edgeq.training.scheme",
     "export": "edgeq.deploy.own_network",
     "quantize": "edgeq.training.kept_function",
-    "set_bits": "edgeq.training.insertion",
+    "set_bits": "edgeq.training.qat_transform",
     "post_optimizer_step": "edgeq.training.post_optimizer",
     "sync_statistics": "edgeq.training.distributed_stats",
 }

@@ -30,7 +30,7 @@ from edgeq.models import zoo
 from edgeq.plan import Planner
 from edgeq.qdq import QdqConstant, read_qdq
 from edgeq.target import TARGETS
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

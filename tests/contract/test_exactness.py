@@ -27,7 +27,7 @@ from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.models import zoo
 from edgeq.models.stable_resnet import StableBlock
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from edgeq.exporter import ExportOptions
 from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.models import zoo
-from edgeq.training.insertion import quantize
 from edgeq.training.layer_rules import LayerRule
+from edgeq.training.qat_transform import quantize
 from edgeq.training.quantizers.catalogue import METHODS, Method
 from edgeq.training.scheme import Scheme
 

@@ -13,8 +13,8 @@ from edgeq.deploy.cli import run
 from edgeq.deploy.scheme_check import Checked, check_scheme, require, target_names
 from edgeq.deploy.scheme_judging import Finding, brief
 from edgeq.errors import GateFailed, TargetError, UnknownName, UsageError
-from edgeq.training.insertion import quantize
 from edgeq.training.layer_rules import LayerRule
+from edgeq.training.qat_transform import quantize
 from edgeq.training.quantizers.catalogue import find
 from edgeq.training.scheme import Scheme
 

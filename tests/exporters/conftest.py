@@ -9,7 +9,7 @@ import torch
 from tests.exactness import roughen
 
 from edgeq.models import zoo
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
 from edgeq.models import zoo
 from edgeq.qdq import read_qdq
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from edgeq.exporters.vectors.headers import printable
 from edgeq.files import write_folder
 from edgeq.models import zoo
 from edgeq.tflite_file import operators_of
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

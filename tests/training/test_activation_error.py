@@ -13,7 +13,7 @@ from torch import nn
 from edgeq.errors import UsageError
 from edgeq.models import zoo
 from edgeq.training.activation_error import activation_error, block_outputs
-from edgeq.training.insertion import quantize, quantizers, set_rounding
+from edgeq.training.qat_transform import quantize, quantizers, set_rounding
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

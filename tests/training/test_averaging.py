@@ -8,7 +8,7 @@ from torch import nn
 
 from edgeq.training.averaging import WeightAverage
 from edgeq.training.checkpoint import model_state
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 

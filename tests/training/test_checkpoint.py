@@ -16,7 +16,7 @@ import torch
 from edgeq.artefact import detect
 from edgeq.errors import ArtefactError, EdgeqError, UsageError
 from edgeq.training import checkpoint as checkpoints
-from edgeq.training.insertion import quantizers
+from edgeq.training.qat_transform import quantizers
 from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from edgeq.training.compiling import compiled
-from edgeq.training.insertion import quantize, set_bits
+from edgeq.training.qat_transform import quantize, set_bits
 from edgeq.training.quantizers.tracked_range import TrackedRange
 from edgeq.training.scheme import Scheme
 

@@ -11,8 +11,8 @@ from torch import nn
 from edgeq.errors import UsageError
 from edgeq.models import zoo
 from edgeq.training import optimizers
-from edgeq.training.insertion import quantize
 from edgeq.training.optimization import Group, Optimizer
+from edgeq.training.qat_transform import quantize
 from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from edgeq.models import zoo
-from edgeq.training.insertion import quantize
 from edgeq.training.layers import QuantLayer
 from edgeq.training.post_optimizer import post_optimizer_step
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from edgeq.errors import Diverged, UsageError
 from edgeq.models import zoo
 from edgeq.training import watching
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
 WHERE = "epoch 3 of 9, step 2 of 5"

@@ -12,7 +12,7 @@ from edgeq.models.pde_gcn import PdeGcn, SparseGradient
 from edgeq.training.checkpoint import GRAPH_FORMAT, header, read_file, refusing_others, restore_tensors, write_file
 from edgeq.training.graph.quantization import quantize_graph
 from edgeq.training.graph.recipe import GraphRecipe
-from edgeq.training.insertion import set_rounding
+from edgeq.training.qat_transform import set_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,8 +12,8 @@ from edgeq.metrics import DriftMeter, pooled_mse
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn
 from edgeq.training.activation_error import ActivationError
 from edgeq.training.graph.recipe import FLOAT
-from edgeq.training.insertion import set_rounding
 from edgeq.training.layers import WeightQuantizer
+from edgeq.training.qat_transform import set_rounding
 from edgeq.training.quantizers.ceiling import CeilingClip
 from edgeq.training.quantizers.learned_clip import LearnedClip
 

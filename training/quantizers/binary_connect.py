@@ -8,7 +8,7 @@ catalogue builds the latter, which fits weights as PyTorch
 initialises them: to a coin for H = 1, weights of a few hundredths are all the same, and nothing is learned.
 
 In evaluation the weights are binary and deterministic, the paper's first method of testing. Its second, real weights, which it
-prefers for those trained by coin, is what :func:`edgeq.training.insertion.set_rounding` gives with ``weights=False``.
+prefers for those trained by coin, is what :func:`edgeq.training.qat_transform.set_rounding` gives with ``weights=False``.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from edgeq.errors import UsageError
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn, SparseGradient
 from edgeq.training.graph.quantization import graph_activation_error, observe_bounds, quantize_graph
 from edgeq.training.graph.recipe import GraphScheme
-from edgeq.training.insertion import quantizers, set_rounding
 from edgeq.training.layers import WeightQuantizer
+from edgeq.training.qat_transform import quantizers, set_rounding
 from edgeq.training.quantizers.learned_clip import LearnedClip
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from edgeq.exporters.lower import lower
 from edgeq.qdq import read_qdq
 from edgeq.saturation import Order, in_kernel_order, neighbours, pair_sums
-from edgeq.training.insertion import quantize, set_bits
+from edgeq.training.qat_transform import quantize, set_bits
 from edgeq.training.quantizers.lsq import Lsq
 from edgeq.training.quantizers.max_abs import MaxAbs
 from edgeq.training.quantizers.pair_safe import raised

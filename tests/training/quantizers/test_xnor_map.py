@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.lowering import IntegerLayer
-from edgeq.training.insertion import quantize
+from edgeq.training.qat_transform import quantize
 from edgeq.training.quantizers.xnor_map import XnorConv2d, magnitude_map
 from edgeq.training.scheme import Scheme
 

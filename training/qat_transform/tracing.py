@@ -21,13 +21,13 @@ from torch.fx.proxy import Attribute
 
 from edgeq.errors import UsageError
 from edgeq.lowering import Inactive, IntegerLayer
-from edgeq.training.insertion.canonical import canonicalize
-from edgeq.training.insertion.channel_constants import ChannelAffine
-from edgeq.training.insertion.in_place import nothing_in_place
-from edgeq.training.insertion.in_training import settle_by_training
-from edgeq.training.insertion.lifting import HeldNorm
-from edgeq.training.insertion.only_in_training import OnlyInTraining, only_in_training
-from edgeq.training.insertion.stopping import stop_gradients
+from edgeq.training.qat_transform.canonical import canonicalize
+from edgeq.training.qat_transform.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.functional_to_module import HeldNorm
+from edgeq.training.qat_transform.in_place import nothing_in_place
+from edgeq.training.qat_transform.in_training import settle_by_training
+from edgeq.training.qat_transform.only_in_training import OnlyInTraining, only_in_training
+from edgeq.training.qat_transform.stopping import stop_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion.arguments import check_arguments
-from edgeq.training.insertion.assignment import assign
-from edgeq.training.insertion.certificates import certified_steps, pass_certificates_on
-from edgeq.training.insertion.channel_constants import ChannelAffine
-from edgeq.training.insertion.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
-from edgeq.training.insertion.operators import module_of, operators
-from edgeq.training.insertion.pair_limits import limit_pairs
-from edgeq.training.insertion.separating import separate_calls
-from edgeq.training.insertion.standalone_norms import insert_norms
-from edgeq.training.insertion.tracing import trace
 from edgeq.training.layers import QuantLayer, WeightQuantizer
+from edgeq.training.qat_transform.arguments import check_arguments
+from edgeq.training.qat_transform.assignment import assign
+from edgeq.training.qat_transform.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
+from edgeq.training.qat_transform.operators import module_of, operators
+from edgeq.training.qat_transform.pair_limits import limit_pairs
+from edgeq.training.qat_transform.stability_bounds import bounded_steps, pass_stability_bounds_on
+from edgeq.training.qat_transform.standalone_norms import insert_norms
+from edgeq.training.qat_transform.tracing import trace
+from edgeq.training.qat_transform.unshare_calls import separate_calls
 from edgeq.training.quantizers.protocol import Quantizer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.placement import Op
-    from edgeq.training.insertion.assignment import Assignment
+    from edgeq.training.qat_transform.assignment import Assignment
     from edgeq.training.scheme import Scheme
 
 ASSIGNMENT = "edgeq.assignment"  # the key in a quantised network's ``meta`` of what its scheme came to mean
@@ -36,7 +36,7 @@ ASSIGNMENT = "edgeq.assignment"  # the key in a quantised network's ``meta`` of 
 def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor] | None = None) -> fx.GraphModule:
     """What :func:`edgeq.quantize` returns, of which :mod:`edgeq.training.kept_function` says more; without a word on what it changes."""
     check_arguments(model, scheme)
-    steps = certified_steps(model)
+    steps = bounded_steps(model)
     graph_module = trace(copy.deepcopy(model), example)
     drop_inactive(graph_module)
     separate_calls(graph_module)
@@ -52,7 +52,7 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
     if scheme.pair_safe:
         limit_pairs(layers.values())
     graph_module.meta[ASSIGNMENT] = assignment
-    pass_certificates_on(graph_module, steps)
+    pass_stability_bounds_on(graph_module, steps)
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
     graph_module.recompile()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion.reshaping import argument
+from edgeq.training.qat_transform.reshaping import argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from edgeq.training.insertion.operators import module_of
 from edgeq.training.layers import QuantLayer, WeightQuantizer
+from edgeq.training.qat_transform.operators import module_of
 from edgeq.training.quantizers.max_abs import MaxAbs
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.lowering import POOL_OPTIONS, Inactive, pool_operators, read_pooling
 from edgeq.placement import Kind, Op
-from edgeq.training.insertion.channel_constants import ChannelAffine
-from edgeq.training.insertion.function_groups import groups_of, is_relu
-from edgeq.training.insertion.lifting import HeldNorm
-from edgeq.training.insertion.upsampling import LINEAR
+from edgeq.training.qat_transform.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.function_groups import groups_of, is_relu
+from edgeq.training.qat_transform.functional_to_module import HeldNorm
+from edgeq.training.qat_transform.upsampling import LINEAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from edgeq.training.insertion.function_groups import Group
+    from edgeq.training.qat_transform.function_groups import Group
 
 _POOLING: Mapping[Any, Kind] = dict.fromkeys(pool_operators(), "pool")
 _MODULES: Mapping[Any, Kind] = {

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion import quantize, set_rounding
 from edgeq.training.layers import QuantLayer
+from edgeq.training.qat_transform import quantize, set_rounding
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from edgeq.functions import function_name
-from edgeq.training.insertion.reshaping import call_shaped, reshaped
+from edgeq.training.qat_transform.reshaping import call_shaped, reshaped
 
 _RANKS = (3, 4)
 _POINTWISE = nn.Dropout | nn.AlphaDropout | nn.Identity  # those that drop whole channels know which axis that is

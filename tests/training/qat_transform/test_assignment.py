@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion import ASSIGNMENT, quantize
 from edgeq.training.layer_rules import LayerRule
 from edgeq.training.layers import QuantLayer
+from edgeq.training.qat_transform import ASSIGNMENT, quantize
 from edgeq.training.quantizers.fitted import Fitted
 from edgeq.training.quantizers.learned_clip import LearnedClip
 from edgeq.training.quantizers.lsq import Lsq

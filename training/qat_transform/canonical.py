@@ -16,13 +16,13 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion.channel_constants import name_channel_constants
-from edgeq.training.insertion.indexing import axes_in_one, slice_and_reshape, two_axes_as_all
-from edgeq.training.insertion.lifting import lift
-from edgeq.training.insertion.pooling import pool_evenly
-from edgeq.training.insertion.reshaping import RESHAPES, argument
-from edgeq.training.insertion.tokens import as_image, convolve_tokens
-from edgeq.training.insertion.upsampling import resize_by_factors
+from edgeq.training.qat_transform.channel_constants import name_channel_constants
+from edgeq.training.qat_transform.functional_to_module import lift
+from edgeq.training.qat_transform.indexing import axes_in_one, slice_and_reshape, two_axes_as_all
+from edgeq.training.qat_transform.linear_as_conv1x1 import as_image, convolve_tokens
+from edgeq.training.qat_transform.pooling import pool_evenly
+from edgeq.training.qat_transform.reshaping import RESHAPES, argument
+from edgeq.training.qat_transform.upsampling import resize_by_factors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

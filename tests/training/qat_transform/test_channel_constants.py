@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from edgeq.errors import UsageError
 from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
-from edgeq.training.insertion import quantize
-from edgeq.training.insertion.channel_constants import ChannelAffine
-from edgeq.training.insertion.tracing import trace
 from edgeq.training.layers import QuantLayer
+from edgeq.training.qat_transform import quantize
+from edgeq.training.qat_transform.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.tracing import trace
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

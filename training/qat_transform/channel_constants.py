@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
-from edgeq.training.insertion.function_groups import ARITHMETIC
-from edgeq.training.insertion.lifting import HeldNorm, hand_over, unused_path
-from edgeq.training.insertion.tokens import move_channels
+from edgeq.training.qat_transform.function_groups import ARITHMETIC
+from edgeq.training.qat_transform.functional_to_module import HeldNorm, hand_over, unused_path
+from edgeq.training.qat_transform.linear_as_conv1x1 import move_channels
 
 _TRAINED = (operator.mul, operator.add)
 

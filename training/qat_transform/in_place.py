@@ -16,7 +16,7 @@ from torch import fx
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion.only_in_training import OnlyInTraining
+from edgeq.training.qat_transform.only_in_training import OnlyInTraining
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

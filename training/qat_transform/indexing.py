@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion.reshaping import argument, write_reshape
+from edgeq.training.qat_transform.reshaping import argument, write_reshape
 
 if TYPE_CHECKING:
     from torch import fx

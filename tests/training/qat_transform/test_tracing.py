@@ -12,9 +12,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion.function_groups import groups_of
-from edgeq.training.insertion.only_in_training import OnlyInTraining
-from edgeq.training.insertion.tracing import trace
+from edgeq.training.qat_transform.function_groups import groups_of
+from edgeq.training.qat_transform.only_in_training import OnlyInTraining
+from edgeq.training.qat_transform.tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

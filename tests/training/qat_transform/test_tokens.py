@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion import quantize
-from edgeq.training.insertion.tracing import trace
+from edgeq.training.qat_transform import quantize
+from edgeq.training.qat_transform.tracing import trace
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

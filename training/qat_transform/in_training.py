@@ -13,7 +13,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.insertion.reshaping import argument
+from edgeq.training.qat_transform.reshaping import argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
