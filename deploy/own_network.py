@@ -113,8 +113,8 @@ def _check_state(model: nn.Module) -> None:
     """Refuse what would be a file without a mistake in it that answers nonsense."""
     import torch
 
+    from edgeq.training.divergence import first_odd
     from edgeq.training.quantizers.protocol import Following
-    from edgeq.training.watching import first_odd
 
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point() and tensor.dtype != torch.float32:

@@ -9,7 +9,7 @@ import typer
 
 from edgeq.deploy.scheme_options import WEIGHT_BITS
 from edgeq.errors import UsageError
-from edgeq.training import shipped
+from edgeq.training import builtin_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ RecipeFile = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME|FILE",
-        help=f"A TOML recipe, or one that comes with edgeq: {', '.join(shipped.names())}; flags beside it take precedence.",
+        help=f"A TOML recipe, or one that comes with edgeq: {', '.join(builtin_recipes.names())}; flags beside it take precedence.",
     ),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the training split (200).")]

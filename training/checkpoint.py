@@ -22,7 +22,7 @@ from edgeq.factories import is_reference
 from edgeq.files import read_bytes, write_bytes
 from edgeq.loading import LoadedModel
 from edgeq.models import zoo
-from edgeq.training.older import accept_older, complete_older
+from edgeq.training.checkpoint_compat import accept_older, complete_older
 from edgeq.training.own_model import build_own
 from edgeq.training.qat_transform import quantize, set_rounding
 from edgeq.training.recipe import Recipe

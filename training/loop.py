@@ -13,20 +13,20 @@ from torch import nn
 from edgeq.data import Split, batches
 from edgeq.errors import ArtefactError, Interrupted, UsageError
 from edgeq.training import checkpoint as checkpoints
-from edgeq.training import losses, optimizers, run_folder, watching
+from edgeq.training import divergence, losses, optimizers, run_folder
 from edgeq.training.averaging import WeightAverage
+from edgeq.training.batching import Feed
 from edgeq.training.checkpoint import below, under
 from edgeq.training.compiling import compiled
 from edgeq.training.consistency import Consistent
+from edgeq.training.distillation import load_teacher
 from edgeq.training.distributed_stats import sync_statistics, synchronize
-from edgeq.training.feeding import Feed
 from edgeq.training.post_optimizer import post_optimizer_step
 from edgeq.training.processes import join
 from edgeq.training.qat_transform import set_bits
 from edgeq.training.records import Epoch, Progress, TrainingResult, seconds_left
 from edgeq.training.run_folder import BEST, LAST, RUN, SAVE_SECONDS
-from edgeq.training.stopping import Stopped, going_on, stop_requests
-from edgeq.training.teaching import load_teacher
+from edgeq.training.signals import Stopped, going_on, stop_requests
 from edgeq.training.warm_start import settled, starting_model
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource
-    from edgeq.training.feeding import Batch
+    from edgeq.training.batching import Batch
     from edgeq.training.processes import Processes
     from edgeq.training.recipe import Recipe
 
@@ -188,7 +188,7 @@ class _Run:
         self._end_epoch(bits)
 
     def _step(self, batch: Batch) -> None:
-        torch.manual_seed(self.feed.chance(self.state.epoch, self.state.step))  # of dropout, and of weights that are tossed
+        torch.manual_seed(self.feed.derived_seed(self.state.epoch, self.state.step))  # of dropout, and of weights that are tossed
         loss, logits = self._loss(batch)
         share = len(batch.labels) * self.processes.count / batch.whole  # makes the mean over processes that over samples
         total = loss * share if share != 1 else loss
@@ -198,7 +198,7 @@ class _Run:
         total.backward()
         right = int((logits.detach().argmax(1) == batch.labels).sum())
         loss_sum, correct = self.processes.totals(loss.item() * len(batch.labels), right)
-        watching.check_loss(loss_sum, self.model, self._where(self.state.step + 1))
+        divergence.check_loss(loss_sum, self.model, self._where(self.state.step + 1))
         self.optimizer.step()
         post_optimizer_step(self.model)
         if self.average is not None:
@@ -220,7 +220,7 @@ class _Run:
 
     def _end_epoch(self, bits: int | None) -> None:
         state = self.state
-        watching.check_bounds(self.model, self._where(self.steps))
+        divergence.check_bounds(self.model, self._where(self.steps))
         with self.average.in_place() if self.average is not None else nullcontext():
             self.model.eval()
             validation = self._evaluate(self.source.validation) / len(self.source.validation)
@@ -291,7 +291,7 @@ class _Run:
 
     def _save(self) -> None:
         if self.processes.rank == 0:
-            watching.check_finite(self.model, self._where(self.state.step))
+            divergence.check_finite(self.model, self._where(self.state.step))
             checkpoints.save(self.folder / LAST, self._checkpoint(resumable=True))
         self.saved = time.monotonic()
 

@@ -81,12 +81,12 @@ def command(
     from edgeq.deploy.graph_training import graph_recipe, reads_graph
     from edgeq.deploy.own_code import check_named, named_model
     from edgeq.deploy.training_run import first_process, run_graph, run_images, show
-    from edgeq.training import shipped
+    from edgeq.training import builtin_recipes
 
     if resume and overwrite:
         raise UsageError("--resume goes on with a run and --overwrite throws it away", hint="give one of them")
     model = named_model(model, own_model)
-    path = None if recipe is None else shipped.find(recipe)
+    path = None if recipe is None else builtin_recipes.find(recipe)
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
     given |= {"optimizer": optimizer, "schedule": schedule, "loss": loss, "augmentation": augmentation, "ema": ema, "teacher": teacher}
     given |= {"distillation": distillation, "temperature": temperature, "consistency": consistency}

@@ -8,7 +8,7 @@ import pytest
 
 from edgeq.deploy.training_options import RecipeFile, recipe_of
 from edgeq.errors import UsageError
-from edgeq.training import shipped
+from edgeq.training import builtin_recipes
 from edgeq.training.optimization import Optimizer, Schedule
 from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
@@ -27,14 +27,16 @@ def test_without_a_file_it_is_the_default() -> None:
 
 
 def test_every_flag_goes_before_the_file() -> None:
-    yun = Recipe.from_toml(shipped.find("yun-wong"))
-    found = of(shipped.find("yun-wong"), "resnet8", "digits", epochs=3, lr=None, ema=0.9, augmentation="none", teacher="t", compiled=False)
+    yun = Recipe.from_toml(builtin_recipes.find("yun-wong"))
+    found = of(
+        builtin_recipes.find("yun-wong"), "resnet8", "digits", epochs=3, lr=None, ema=0.9, augmentation="none", teacher="t", compiled=False
+    )
     assert (found.model, found.data, found.epochs, found.lr, found.ema) == ("resnet8", "digits", 3, yun.lr, 0.9)
     assert (found.optimizer, found.schedule) == (yun.optimizer, yun.schedule)
 
 
 def test_another_optimiser_has_its_own_constants_and_the_same_keeps_the_files() -> None:
-    path = shipped.find("yun-wong")
+    path = builtin_recipes.find("yun-wong")
     assert of(path, optimizer="rmsprop", schedule="exponential").optimizer.epsilon == 1.0
     other = of(path, optimizer="sgd", schedule="cosine")
     assert (other.optimizer, other.schedule) == (Optimizer(), Schedule())
@@ -73,7 +75,7 @@ def test_a_recipe_by_name_with_flags(answer: Callable[..., Any], tmp_path: Path)
 
 def test_help_lists_the_recipes() -> None:
     (option,) = get_args(RecipeFile)[1:]
-    assert all(name in option.help for name in shipped.names())
+    assert all(name in option.help for name in builtin_recipes.names())
 
 
 def test_what_cannot_be_combined_on_the_command_line(refusal: Callable[..., str], tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ import os, sys
 from pathlib import Path
 import torch
 from edgeq.data import load
-from edgeq.training import feeding, loop
+from edgeq.training import loop
+from edgeq.training import batching
 from edgeq.training.distributed_stats import together
 from edgeq.training.processes import Processes, join
 from edgeq.training.recipe import Recipe

@@ -14,15 +14,15 @@ import torch
 from torch.nn import functional as F
 
 from edgeq.errors import Interrupted
-from edgeq.training import optimizers, run_folder, watching
-from edgeq.training.chance import chance
+from edgeq.training import divergence, optimizers, run_folder
 from edgeq.training.checkpoint import MODEL, OPTIMIZER, below, model_state, restore_tensors, under
 from edgeq.training.graph import checkpoint as checkpoints
 from edgeq.training.graph.quantization import observe_bounds, quantize_graph
 from edgeq.training.graph.records import GraphEpoch, GraphResult
 from edgeq.training.records import Progress, seconds_left
 from edgeq.training.run_folder import BEST, LAST, SAVE_SECONDS
-from edgeq.training.stopping import going_on, stop_requests
+from edgeq.training.seeding import derived_seed
+from edgeq.training.signals import going_on, stop_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +130,7 @@ class _Run:
 
     def _epoch(self) -> None:
         state = self.state
-        torch.manual_seed(chance(self.recipe.seed, state.epoch))
+        torch.manual_seed(derived_seed(self.recipe.seed, state.epoch))
         before = state.history[-1]["validation"] if state.history else None
         loss, accuracy = self._step()
         logits = self._answer()
@@ -152,7 +152,7 @@ class _Run:
         loss = F.cross_entropy(logits, self.labels[where])
         self.optimizer.zero_grad()
         loss.backward()
-        watching.check_loss(loss.item(), self.network, f"epoch {self.state.epoch + 1} of {self.recipe.epochs}")
+        divergence.check_loss(loss.item(), self.network, f"epoch {self.state.epoch + 1} of {self.recipe.epochs}")
         self.optimizer.step()
         return loss.item(), float((logits.detach().argmax(1) == self.labels[where]).float().mean())
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 
-def chance(*numbers: int) -> int:
+def derived_seed(*numbers: int) -> int:
     """What torch's generator is seeded with, 63 bits; other numbers, such as another step, give another."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1

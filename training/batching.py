@@ -14,7 +14,7 @@ import torch
 
 from edgeq.brief import brief
 from edgeq.data.augment import Affine, CropFlip
-from edgeq.training.chance import chance
+from edgeq.training.seeding import derived_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,9 +73,9 @@ class Feed:
             images = draws.moved(lambda array: _tensor(array).to(self.processes.device)).apply(images)
         return Batch(self._normalized(images), self.labels[where], len(whole))
 
-    def chance(self, epoch: int, step: int) -> int:
+    def derived_seed(self, epoch: int, step: int) -> int:
         """What torch's generator is seeded with in a step; the same in every process."""
-        return chance(self.recipe.seed, epoch, step, 1)
+        return derived_seed(self.recipe.seed, epoch, step, 1)
 
     def _normalized(self, images: Tensor) -> Tensor:
         """As :func:`edgeq.data.normalize`, operation for operation."""

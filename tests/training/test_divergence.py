@@ -10,7 +10,7 @@ from torch import nn
 
 from edgeq.errors import Diverged, UsageError
 from edgeq.models import zoo
-from edgeq.training import watching
+from edgeq.training import divergence
 from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 
@@ -33,9 +33,9 @@ def test_it_is_the_users_to_hint() -> None:
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number(network: nn.Module, loss: float) -> None:
-    watching.check_loss(1e30, network, WHERE)
+    divergence.check_loss(1e30, network, WHERE)
     with pytest.raises(Diverged, match=rf"the loss is {loss} in epoch 3 of 9, step 2 of 5\n  hint: .*--lr"):
-        watching.check_loss(loss, network, WHERE)
+        divergence.check_loss(loss, network, WHERE)
 
 
 def test_the_bound_is_named_before_the_weights_it_spoilt(network: nn.Module) -> None:
@@ -44,23 +44,23 @@ def test_the_bound_is_named_before_the_weights_it_spoilt(network: nn.Module) -> 
         name, bound = learned(network)[0]
         bound.fill_(math.inf)
     with pytest.raises(Diverged, match=f"{name} is not finite"):
-        watching.check_loss(math.nan, network, WHERE)
+        divergence.check_loss(math.nan, network, WHERE)
     with pytest.raises(Diverged, match=f"{name} is not finite after {WHERE}"):
-        watching.check_finite(network, WHERE)
+        divergence.check_finite(network, WHERE)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 1e-7])
 def test_a_bound_that_collapsed_is_named(network: nn.Module, value: float) -> None:
-    watching.check_bounds(network, WHERE)
+    divergence.check_bounds(network, WHERE)
     for name, bound in learned(network):
         kept = bound.detach().clone()
         with torch.no_grad():
             bound.fill_(value)
         with pytest.raises(Diverged, match=f"{name.rpartition('.')[0]} has collapsed"):
-            watching.check_bounds(network, WHERE)
+            divergence.check_bounds(network, WHERE)
         with torch.no_grad():
             bound.copy_(kept)
-    watching.check_bounds(network, WHERE)
+    divergence.check_bounds(network, WHERE)
 
 
 def test_a_bound_that_only_follows_may_be_zero() -> None:
@@ -68,4 +68,4 @@ def test_a_bound_that_only_follows_may_be_zero() -> None:
     model = quantize(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), Scheme(8, 8))
     assert not learned(model)
     model(torch.zeros(2, 4))
-    watching.check_bounds(model, WHERE)
+    divergence.check_bounds(model, WHERE)

@@ -10,7 +10,7 @@ import torch
 
 from edgeq.data import DataSource, Split, crop_flip, normalize
 from edgeq.data.augment import Affine
-from edgeq.training.feeding import Feed
+from edgeq.training.batching import Feed
 from edgeq.training.processes import Processes
 from edgeq.training.recipe import Recipe
 
@@ -73,7 +73,7 @@ def test_data_that_may_not_be_written_to() -> None:
 
 def test_chance_differs_from_step_to_step_and_not_between_processes() -> None:
     data = source()
-    seeds = [feed(recipe(seed=seed), data).chance(epoch, step) for seed in range(2) for epoch in range(3) for step in range(4)]
+    seeds = [feed(recipe(seed=seed), data).derived_seed(epoch, step) for seed in range(2) for epoch in range(3) for step in range(4)]
     assert len(set(seeds)) == 24
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert feed(recipe(), data, 1, 2).chance(2, 3) == feed(recipe(), data).chance(2, 3)
+    assert feed(recipe(), data, 1, 2).derived_seed(2, 3) == feed(recipe(), data).derived_seed(2, 3)
