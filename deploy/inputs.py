@@ -57,10 +57,10 @@ def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> Da
     from edgeq.data import load
 
     if is_reference(name):
-        from edgeq.deploy.own_data import load_own
+        from edgeq.deploy.user_data import load_user
 
         permit(name)
-        source = load_own(name)
+        source = load_user(name)
     else:
         source = load(name, folder)
     return source if preprocess == "dataset" else source.with_normalization(*normalizations(source)[preprocess])

@@ -44,7 +44,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Wh
 OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-OwnModel = Annotated[
+UserModel = Annotated[
     str | None,
     typer.Option(
         "--model",

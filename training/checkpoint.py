@@ -23,9 +23,9 @@ from edgeq.files import read_bytes, write_bytes
 from edgeq.loading import LoadedModel
 from edgeq.models import zoo
 from edgeq.training.checkpoint_compat import accept_older, complete_older
-from edgeq.training.own_model import build_own
 from edgeq.training.qat_transform import quantize, set_rounding
 from edgeq.training.recipe import Recipe
+from edgeq.training.user_model import build_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -172,7 +172,7 @@ def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> n
         UsageError: it is a network of the user's own that they have not named, or that does not fit.
     """
     if is_reference(recipe.model):
-        model = build_own(recipe.model, input_shape, classes)
+        model = build_user(recipe.model, input_shape, classes)
         return model if recipe.scheme is None else quantize(model, recipe.scheme, torch.zeros(1, *input_shape))
     if zoo.describe(recipe.model).reads != "images":
         raise UsageError(f"{recipe.model} reads a graph, and {recipe.data} holds images", hint="choose a network that reads images")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from edgeq.deploy import names
-from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite, OwnModel, Preprocess, Split
+from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite, Preprocess, Split, UserModel
 from edgeq.errors import GateFailed
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _WEIGHTS = ("int8", "int4")
 def command(
     source: Annotated[Path, typer.Argument(help="A training folder, a checkpoint or an ONNX file.", show_default=False)],
     output: Output,
-    own_model: OwnModel = None,
+    user_model: UserModel = None,
     to: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,8 +100,8 @@ def command(
         requantize=requantize,
         allow_float=allow_float,
     )
-    if own_model is not None:
-        permit(own_model)
+    if user_model is not None:
+        permit(user_model)
     formats = to or ([] if targets else default_formats())
     verifier = verifier_for(verify, data_dir, preprocess, split, limit) if verify is not None else None
     try:

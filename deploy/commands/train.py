@@ -7,7 +7,7 @@ import typer
 
 from edgeq.deploy import scheme_options as quant
 from edgeq.deploy import training_options as opt
-from edgeq.deploy.options import AsJson, DataDir, OptionalOutput, Overwrite, OwnModel
+from edgeq.deploy.options import AsJson, DataDir, OptionalOutput, Overwrite, UserModel
 from edgeq.errors import UsageError
 
 
@@ -16,7 +16,7 @@ def command(
     model: Annotated[
         str | None, typer.Argument(help="A name of `edgeq models`; may stand in the recipe instead.", show_default=False)
     ] = None,
-    own_model: OwnModel = None,
+    user_model: UserModel = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -79,13 +79,13 @@ def command(
     The numbers in brackets hold where neither a flag nor the recipe says otherwise.
     """
     from edgeq.deploy.graph_training import graph_recipe, reads_graph
-    from edgeq.deploy.own_code import check_named, named_model
     from edgeq.deploy.training_run import first_process, run_graph, run_images, show
+    from edgeq.deploy.user_code import check_named, named_model
     from edgeq.training import builtin_recipes
 
     if resume and overwrite:
         raise UsageError("--resume goes on with a run and --overwrite throws it away", hint="give one of them")
-    model = named_model(model, own_model)
+    model = named_model(model, user_model)
     path = None if recipe is None else builtin_recipes.find(recipe)
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
     given |= {"optimizer": optimizer, "schedule": schedule, "loss": loss, "augmentation": augmentation, "ema": ema, "teacher": teacher}

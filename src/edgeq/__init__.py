@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ExportOptions": "edgeq.exporter",
     "Scheme": "edgeq.training.scheme",
-    "export": "edgeq.deploy.own_network",
+    "export": "edgeq.deploy.user_model",
     "quantize": "edgeq.training.kept_function",
     "set_bits": "edgeq.training.qat_transform",
     "post_optimizer_step": "edgeq.training.post_optimizer",

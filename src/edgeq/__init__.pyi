@@ -1,6 +1,6 @@
 # The types of what `import edgeq` gives; each is imported when it is first asked for, which a checker cannot see.
 
-from edgeq.deploy.own_network import export as export
+from edgeq.deploy.user_model import export as export
 from edgeq.exporter import ExportOptions as ExportOptions
 from edgeq.training.distributed_stats import sync_statistics as sync_statistics
 from edgeq.training.post_optimizer import post_optimizer_step as post_optimizer_step

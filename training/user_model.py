@@ -10,7 +10,7 @@ from edgeq.factories import call
 from edgeq.training.qat_transform.tracing import trace
 
 
-def build_own(reference: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+def build_user(reference: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """Build it.
 
     Args:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CONTRACT = "return a DataSource, or (train, test): each a pair of arrays (images, labels) or a torch data set of (image, label)"
 
 
-def load_own(reference: str) -> DataSource:
+def load_user(reference: str) -> DataSource:
     """The data that a function of the user's returns; see this module.
 
     Raises:
