@@ -11,8 +11,8 @@ from edgeq.deploy.answers import agreement, answering, joined, remarks
 from edgeq.deploy.chain import cause
 from edgeq.deploy.evaluation_data import EvaluationData
 from edgeq.deploy.failing import Left, StagesFailed
-from edgeq.deploy.observing import observe, open_all, select
 from edgeq.deploy.pair_saturation import Samples, named_cause, saturation_here
+from edgeq.deploy.stage_runner import observe, open_all, select
 from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter
 from edgeq.quant import QuantizedTensor
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
     from edgeq.deploy.answers import Answering
     from edgeq.deploy.chain import Pair
-    from edgeq.deploy.observing import Opened, Seen
+    from edgeq.deploy.stage_runner import Opened, StageOutput
     from edgeq.results import Drift, Failure, PairSaturation
 
 TENSOR_SAMPLES = 200
@@ -90,12 +90,12 @@ def compare(
         ArtefactError: no artefact is whole or fits the data, or they do not fit each other.
         TargetError: the runtime of the reference that is named, or of every stage, is absent or failed.
     """
-    return examine(
+    return compare_detailed(
         stages, source, split=split, limit=limit, reference=reference, threads=threads, tensors=tensors, progress=progress
     ).comparison
 
 
-def examine(
+def compare_detailed(
     stages: Sequence[Pair],
     source: DataSource,
     *,
@@ -148,7 +148,7 @@ class _HopMeter:
         self.output = DriftMeter("output")
         self.tensors: dict[str, DriftMeter] | None = None
 
-    def add(self, seen: Sequence[Seen]) -> None:
+    def add(self, seen: Sequence[StageOutput]) -> None:
         before, after = seen[self.source], seen[self.stage]
         self.output.update(before.output.reshape(len(before.output), -1), after.output.reshape(len(after.output), -1))
         if before.tensors is None or after.tensors is None:
@@ -182,7 +182,7 @@ class _Run:
         self.answers: list[list[NDArray[np.int64] | None]] = [[] for _ in opened]
         self.samples = 0
 
-    def add(self, seen: Sequence[Seen]) -> None:
+    def add(self, seen: Sequence[StageOutput]) -> None:
         for meter in {id(meter): meter for meter in (*self.hops, *self.from_first)}.values():
             meter.add(seen)
         if not self.answering:

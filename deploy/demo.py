@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.chain import chain, usable_targets
-from edgeq.deploy.compare import examine
+from edgeq.deploy.compare import compare_detailed
 from edgeq.deploy.demo_verdict import Trained, verdict
 from edgeq.deploy.exporting import export
 from edgeq.deploy.fleet import finished, fleet
@@ -121,7 +121,7 @@ def examined(recipe: Recipe, source: DataSource, run: Path) -> Trained:
     exported = export(checkpoint, ("onnx", "tflite"), run.parent, ExportOptions(), stem=run.name, overwrite=True)
     artefacts = {"checkpoint": checkpoint, **{file.format: file.path for file in exported}}
     error = None if recipe.scheme is None else activation_error(load_model(checkpoint).module, batches(source.test, source, 128))
-    found = examine(chain(list(artefacts.values())), source)
+    found = compare_detailed(chain(list(artefacts.values())), source)
     answers = {stage.target: found.answers[stage.name] for stage in found.comparison.stages}
     changed = {name: int((mine != answers["torch"]).sum()) for name, mine in answers.items() if not name.startswith("torch")}
     parameters = count_parameters(build(recipe.model, classes=len(source.classes), in_channels=source.shape[0]))

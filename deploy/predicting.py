@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from edgeq.artefact import resolve
 from edgeq.data import batches
 from edgeq.deploy.answers import agreement, answering, joined, remarks
-from edgeq.deploy.observing import select
+from edgeq.deploy.stage_runner import select
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:

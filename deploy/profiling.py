@@ -12,8 +12,8 @@ import numpy as np
 from edgeq.data import normalize
 from edgeq.deploy.compare import shorten
 from edgeq.deploy.failing import Failing, Left, StagesFailed
-from edgeq.deploy.observing import open_all
 from edgeq.deploy.pair_saturation import saturation_here
+from edgeq.deploy.stage_runner import open_all
 from edgeq.errors import UsageError
 from edgeq.results import Profile, require_all
 from edgeq.target import TARGETS, Counting

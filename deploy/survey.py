@@ -20,10 +20,10 @@ from edgeq.deploy.chain import Pair, asked_for, require_targets, usable_targets
 from edgeq.deploy.exporting import canonical, default_stem, export
 from edgeq.deploy.failing import told
 from edgeq.deploy.inputs import each_once
-from edgeq.deploy.observing import select
 from edgeq.deploy.output_axes import Output, in_order, order_like
 from edgeq.deploy.pair_saturation import Samples, saturation_here
 from edgeq.deploy.profiling import Profiled, profile_each
+from edgeq.deploy.stage_runner import select
 from edgeq.errors import EdgeqError, GateFailed, TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.metrics import DriftMeter

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.data import batches
-from edgeq.deploy.observing import select
+from edgeq.deploy.stage_runner import select
 from edgeq.errors import ArtefactError, GateFailed, UsageError
 from edgeq.metrics import StepMeter
 from edgeq.target import TARGETS, TensorSpec

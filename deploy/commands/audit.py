@@ -36,8 +36,8 @@ def command(
     from edgeq.deploy import console
     from edgeq.deploy.audit import audit, read_share, require_share
     from edgeq.deploy.inputs import load_data
-    from edgeq.deploy.observing import select
     from edgeq.deploy.pair_saturation import Samples
+    from edgeq.deploy.stage_runner import select
 
     least = read_share(min_integer_macs) if min_integer_macs is not None else None
     samples = None

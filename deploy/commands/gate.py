@@ -39,7 +39,7 @@ def command(
     """
     from edgeq.deploy import console
     from edgeq.deploy.baseline import Baseline
-    from edgeq.deploy.compare import examine
+    from edgeq.deploy.compare import compare_detailed
     from edgeq.deploy.inputs import find_pairs, load_data
     from edgeq.deploy.tables import show_remarks, show_saturation
     from edgeq.errors import UsageError
@@ -54,7 +54,7 @@ def command(
     pairs = find_pairs(artefacts, target)
     source = load_data(data, data_dir, preprocess)
     with console.progress("gate") as advance:
-        observed = examine(pairs, source, split=split, limit=limit, threads=threads, tensors=False, progress=advance)
+        observed = compare_detailed(pairs, source, split=split, limit=limit, threads=threads, tensors=False, progress=advance)
     show_remarks(observed.comparison.remarks)
     if not as_json:
         show_saturation(observed.comparison.saturating)

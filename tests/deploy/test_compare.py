@@ -10,7 +10,7 @@ from tests import fake_targets
 
 from edgeq.deploy.chain import Pair, chain
 from edgeq.deploy.compare import compare, shorten
-from edgeq.deploy.observing import BATCH
+from edgeq.deploy.stage_runner import BATCH
 from edgeq.errors import ArtefactError, UnknownName, UsageError
 
 Fakes = dict[str, fake_targets.FakeTarget]

@@ -12,7 +12,7 @@ from tests import fake_targets, onnx_models
 
 from edgeq.deploy.chain import Pair, chain
 from edgeq.deploy.cli import run
-from edgeq.deploy.compare import compare, examine
+from edgeq.deploy.compare import compare, compare_detailed
 from edgeq.deploy.listing import list_targets
 from edgeq.deploy.profiling import profile, profile_each
 from edgeq.errors import ArtefactError, MissingDependency, TargetError, UsageError
@@ -254,7 +254,7 @@ def test_a_real_worker_that_is_killed_in_mid_batch(fakes: Fakes, tmp_path: Path)
     options = {"fault": "third:killed", "shape": [1, 1, 2]}
     fakes["ort-cpu"] = WorkerTarget("ort-cpu", ort.cpu.capabilities, str(ENGINE), options=options, launcher=Here())  # type: ignore[assignment]
     reference = Pair(fake_targets.artefact(tmp_path, "tflite"), "tflite")
-    observed = examine([reference, Pair(model, "ort-cpu")], source, tensors=False)
+    observed = compare_detailed([reference, Pair(model, "ort-cpu")], source, tensors=False)
     answers: NDArray[np.int64] = observed.answers["net.tflite @ tflite"]
     assert np.array_equal(answers, observed.labels)
     (failure,) = observed.comparison.failures

@@ -47,7 +47,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StageOutput:
     """What one stage computes for one batch.
 
     Attributes:
@@ -79,7 +79,7 @@ def open_all(pairs: Sequence[Pair], stack: ExitStack, *, threads: int, tensors: 
     return opened
 
 
-def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int) -> Iterator[list[Seen]]:
+def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int) -> Iterator[list[StageOutput]]:
     """Feed a split through all stages, a batch at a time.
 
     Args:
@@ -123,12 +123,12 @@ def select(source: DataSource, split: str, limit: int | None) -> Split:
     return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
 
 
-def _see(opened: Sequence[Opened], images: NDArray[np.float32], *, read: bool) -> list[Seen]:
+def _see(opened: Sequence[Opened], images: NDArray[np.float32], *, read: bool) -> list[StageOutput]:
     failing = Failing()
     seen = []
     for stage in opened:
         with failing.noted(stage.pair):
-            seen.append(Seen(stage.session.run(images), _inner(stage, images) if read else None))
+            seen.append(StageOutput(stage.session.run(images), _inner(stage, images) if read else None))
     failing.stop()
     return seen
 
