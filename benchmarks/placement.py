@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from benchmarks.command import run
 from benchmarks.spread import spread
 from edgeq.data import batches, load
-from edgeq.deploy.fleet import fleet
+from edgeq.deploy.parallel_training import worker_pool
 from edgeq.training.activation_error import activation_error
 from edgeq.training.checkpoint import load_model
 from edgeq.training.recipe import Recipe
@@ -48,7 +48,7 @@ def main() -> None:
             for i, (model, widths, placement) in enumerate(settings)
             for seed in range(arguments.seeds)
         }
-        with fleet(len(runs)) as workers:
+        with worker_pool(len(runs)) as workers:
             results = workers.train(runs, source, overwrite=False)
         errors = {path: activation_error(load_model(path / "best.safetensors").module, batches(source.test, source, 128)) for path in runs}
     print(f"digits, {arguments.epochs} epochs, seeds 0 to {arguments.seeds - 1}: mean (least to greatest)")

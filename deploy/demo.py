@@ -11,7 +11,7 @@ from edgeq.deploy.chain import chain, usable_targets
 from edgeq.deploy.compare import compare_detailed
 from edgeq.deploy.demo_verdict import Trained, verdict
 from edgeq.deploy.exporting import export
-from edgeq.deploy.fleet import finished, fleet
+from edgeq.deploy.parallel_training import finished, worker_pool
 from edgeq.deploy.profiling import profile
 from edgeq.deploy.report import LayerCurve, ModelRow, Report, write_report
 from edgeq.errors import OutputError
@@ -81,7 +81,7 @@ def run(
         if path not in kept:
             say(f"{runs[path].name}: {result.test_correct} of {result.test_total} right after {result.seconds:.0f} s of training")
 
-    with fleet(len(runs)) as workers:
+    with worker_pool(len(runs)) as workers:
         if len(kept) < len(runs):
             say(f"training {len(runs) - len(kept)} networks, {epochs} epochs each")
         with progress("training") as advance:

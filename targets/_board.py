@@ -72,9 +72,9 @@ class Table:
         return UsageError(f"{self.path}: {self.name} {what}", hint=hint)
 
     def _refuse_others(self, known: tuple[str, ...]) -> None:
-        strangers = sorted(set(self.content) - set(known))
-        if strangers:
-            raise self.wrong(f"has the key {strangers[0]!r}, which is not known here", f"known: {', '.join(known)}")
+        unknown_keys = sorted(set(self.content) - set(known))
+        if unknown_keys:
+            raise self.wrong(f"has the key {unknown_keys[0]!r}, which is not known here", f"known: {', '.join(known)}")
 
     def target(self) -> WorkerTarget:
         """The target that is described here.
@@ -125,10 +125,10 @@ class Table:
         return replace(target, options={**target.options, **options, **paths})
 
     def _refuse_options(self, options: Mapping[str, Any], known: Iterable[str]) -> None:
-        strangers = sorted(set(options) - set(known))
-        if strangers:
+        unknown_keys = sorted(set(options) - set(known))
+        if unknown_keys:
             hint = f"known: {', '.join(known)}" if known else "leave it out; this engine has no options"
-            raise self.wrong(f"has the option {strangers[0]!r}, which its engine does not know", hint)
+            raise self.wrong(f"has the option {unknown_keys[0]!r}, which its engine does not know", hint)
 
     def _refuse_values(self, options: Mapping[str, Any], choices: Mapping[str, tuple[object, ...]]) -> None:
         for key, value in options.items():

@@ -34,14 +34,14 @@ def command(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     from edgeq.deploy import console
-    from edgeq.deploy.clashes import clashes
     from edgeq.deploy.listing import list_targets
+    from edgeq.deploy.package_conflicts import package_conflicts
     from edgeq.machine import fingerprint
 
     rows, machine = list_targets(), fingerprint()
-    found = clashes(machine.runtimes)
+    found = package_conflicts(machine.runtimes)
     if as_json:
-        console.write_json("targets", {"targets": rows, "clashes": found, "machine": machine})
+        console.write_json("targets", {"targets": rows, "package_conflicts": found, "machine": machine})
         return
     columns = ("target", "usable", "opens", "integers", "latency", "runs on", "what it is, or how to fix it")
     console.write_table("Targets", columns, [_cells(row) for row in rows])

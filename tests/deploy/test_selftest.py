@@ -12,8 +12,8 @@ import pytest
 from tests.worker_targets import WORKERS
 
 from edgeq.deploy import listing, selftest
-from edgeq.deploy.clashes import clashes
 from edgeq.deploy.cli import run
+from edgeq.deploy.package_conflicts import package_conflicts
 from edgeq.errors import TargetError
 from edgeq.target import TARGETS
 from edgeq.targets import ethos_u, ort
@@ -147,13 +147,13 @@ def test_boards_are_listed_and_their_faults_told(
 
 
 def test_packages_that_clash_are_named() -> None:
-    assert clashes({"onnxruntime": "1.31", "numpy": "2.1", "ai-edge-litert": "2.3"}) == ()
-    (found,) = clashes({"onnxruntime": "1.31", "onnxruntime-gpu": "1.31"})
+    assert package_conflicts({"onnxruntime": "1.31", "numpy": "2.1", "ai-edge-litert": "2.3"}) == ()
+    (found,) = package_conflicts({"onnxruntime": "1.31", "onnxruntime-gpu": "1.31"})
     assert "which one runs is left to chance" in found
-    (found,) = clashes({"tflite-runtime": "2.14.0", "numpy": "2.1.0"})
+    (found,) = package_conflicts({"tflite-runtime": "2.14.0", "numpy": "2.1.0"})
     assert "tflite-runtime 2.14.0 was built for numpy 1" in found
-    assert clashes({"tflite-runtime": "2.14.0", "numpy": "1.26.4"}) == ()
-    assert clashes({"tflite-runtime": "2.14.0"}) == ()
+    assert package_conflicts({"tflite-runtime": "2.14.0", "numpy": "1.26.4"}) == ()
+    assert package_conflicts({"tflite-runtime": "2.14.0"}) == ()
 
 
 def test_a_clash_here_is_told(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +162,7 @@ def test_a_clash_here_is_told(monkeypatch: pytest.MonkeyPatch, answer: Callable[
     real = machine.fingerprint()
     both = {**real.runtimes, "onnxruntime": "1", "onnxruntime-gpu": "1"}
     monkeypatch.setattr(machine, "fingerprint", lambda: replace(real, runtimes=both))
-    assert len(answer("targets")["clashes"]) == 1
+    assert len(answer("targets")["package_conflicts"]) == 1
     assert run(["targets"]) == 0
     out = capsys.readouterr().out
     assert "clash: onnxruntime and onnxruntime-gpu" in out

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def clashes(versions: Mapping[str, str]) -> tuple[str, ...]:
+def package_conflicts(versions: Mapping[str, str]) -> tuple[str, ...]:
     """What is wrong with a set of installed packages, a sentence each.
 
     Args:

@@ -34,8 +34,8 @@ SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _STOP: list[Event] = []  # in a worker: the one event that asks all of them to stop
 
 
-class Fleet:
-    """Processes that wait for work, as :func:`fleet` starts them."""
+class WorkerPool:
+    """Processes that wait for work, as :func:`worker_pool` starts them."""
 
     def __init__(self, pool: ProcessPoolExecutor, steps: MutableMapping[str, float]) -> None:
         self._pool, self._steps = pool, steps
@@ -102,7 +102,7 @@ class Fleet:
 
 
 @contextmanager
-def fleet(most: int) -> Iterator[Fleet]:
+def worker_pool(most: int) -> Iterator[WorkerPool]:
     """Start processes, as many as there are cores but at most so many, and end them.
 
     Where the work is left by an exception, theirs is ended too.
@@ -120,7 +120,7 @@ def fleet(most: int) -> Iterator[Fleet]:
         others = set(multiprocessing.active_children())
         pool = stack.enter_context(ProcessPoolExecutor(workers, context, _enter, (stop,)))
         try:
-            yield Fleet(pool, manager.dict())
+            yield WorkerPool(pool, manager.dict())
         except BaseException as error:
             stop.set()
             for process in set(multiprocessing.active_children()) - others:

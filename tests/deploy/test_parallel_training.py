@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.data import load
-from edgeq.deploy.fleet import SINGLE, finished, fleet
+from edgeq.deploy.parallel_training import SINGLE, finished, worker_pool
 from edgeq.errors import Interrupted, OutputError
 from edgeq.training.loop import train
 from edgeq.training.recipe import Recipe
@@ -30,7 +30,7 @@ def test_side_by_side_is_the_same_as_alone(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     runs = {tmp_path / str(i): recipe for i, recipe in enumerate(recipes)}
     done: list[Path] = []
-    with fleet(2) as workers:
+    with worker_pool(2) as workers:
         sync_statistics = workers.train(
             runs, source, overwrite=False, progress=lambda *at: seen.append(at), done=lambda path, _result: done.append(path)
         )
@@ -44,7 +44,7 @@ def test_side_by_side_is_the_same_as_alone(tmp_path: Path) -> None:
 
 def test_a_failure_is_the_callers(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where a folder has to be")
-    with pytest.raises(OutputError, match="taken"), fleet(1) as workers:
+    with pytest.raises(OutputError, match="taken"), worker_pool(1) as workers:
         workers.train({tmp_path / "taken": Recipe("resnet8", "digits", epochs=1)}, load("digits"), overwrite=False)
 
 
@@ -56,7 +56,7 @@ def test_a_run_of_the_same_recipe_is_kept_and_one_of_another_starts_anew(tmp_pat
     assert finished(folder, recipe)
     assert not finished(folder, replace(recipe, seed=1))
     best = (folder / "best.safetensors").stat().st_mtime_ns
-    with fleet(1) as workers:
+    with worker_pool(1) as workers:
         workers.train({folder: recipe}, source, overwrite=True)
         assert (folder / "best.safetensors").stat().st_mtime_ns == best
         workers.train({folder: replace(recipe, seed=1)}, source, overwrite=True)
@@ -66,7 +66,7 @@ def test_a_run_of_the_same_recipe_is_kept_and_one_of_another_starts_anew(tmp_pat
 
 def test_other_work_is_shared_in_its_order(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    with fleet(2) as workers:
+    with worker_pool(2) as workers:
         assert workers.each(divmod, [(7, 2), (9, 4), (5, 5)], lambda *at: seen.append(at)) == [(3, 1), (2, 1), (1, 0)]
     assert seen[-1] == (3, 3)
 
@@ -74,7 +74,7 @@ def test_other_work_is_shared_in_its_order(tmp_path: Path) -> None:
 def test_no_library_has_a_second_thread_there_and_ours_keep_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    with fleet(1) as workers:
+    with worker_pool(1) as workers:
         assert workers.each(os.getenv, [(name,) for name in SINGLE], lambda *_: None) == ["1"] * len(SINGLE)
     assert (os.environ["OMP_NUM_THREADS"], os.environ.get("OPENBLAS_NUM_THREADS")) == ("7", None)
 
@@ -88,7 +88,7 @@ def test_ctrl_c_ends_all_that_is_under_way_and_nothing_else_is_said(capfd: pytes
         if next(seen) == polls:
             raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted, match="goes on from there"), fleet(2) as workers:
+    with pytest.raises(Interrupted, match="goes on from there"), worker_pool(2) as workers:
         workers.each(time.sleep, [(600,)] * 4, press)
     assert capfd.readouterr() == ("", "")
 
