@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.names import one_by_one
-from edgeq.deploy.scheme_facts import in_float, kept_in_float, lower_untrained
-from edgeq.deploy.scheme_judging import exported, finding, refused, unlowered
+from edgeq.deploy.scheme_findings import exported, finding, refused, unlowered
+from edgeq.deploy.scheme_requirements import in_float, kept_in_float, lower_untrained
 from edgeq.dialect import DIALECTS, dialect_for
 from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError
 from edgeq.exporter import EXPORTERS, ExportOptions
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import fx
 
-    from edgeq.deploy.scheme_facts import Lowered
-    from edgeq.deploy.scheme_judging import Finding
+    from edgeq.deploy.scheme_findings import Finding
+    from edgeq.deploy.scheme_requirements import Lowered
     from edgeq.dialect import Dialect
     from edgeq.exporter import Exported
     from edgeq.target import Target
@@ -132,33 +132,33 @@ def _findings(name: str, target: Target | None, lowered: Lowered, folder: Path, 
     if target is not None and target.capabilities.dialect is None:
         return _of_checkpoint(target, lowered)
     if lowered.model is None:
-        return unlowered(lowered.asked)
-    asked = lowered.asked
+        return unlowered(lowered.requirements)
+    requirements = lowered.requirements
     try:
         dialect = dialect_for(name)
         model = lowered.model(dialect.format)
         left_in_float = in_float(model)
-        asked = (*asked, *left_in_float)
+        requirements = (*requirements, *left_in_float)
         written, refusal = _export(model, dialect)
         if not left_in_float:
-            asked = (*asked, *kept_in_float(written))
+            requirements = (*requirements, *kept_in_float(written))
         plan = (
             None
             if why_not or not isinstance(target, Planner)
             else _plan(target, written, folder / f"{name.replace(':', '-')}.{dialect.format}")
         )
     except EdgeqError as error:
-        return refused(asked, error)
-    return tuple(exported(one, target, dialect, written, refusal, plan) for one in asked)
+        return refused(requirements, error)
+    return tuple(exported(one, target, dialect, written, refusal, plan) for one in requirements)
 
 
 def _of_checkpoint(target: Target, lowered: Lowered) -> tuple[Finding, ...]:
     """What a target makes of the network that needs no file but the checkpoint."""
     if lowered.unopened is not None:
-        return refused(lowered.asked, lowered.unopened)
-    asked = lowered.asked if lowered.model is None else (*lowered.asked, *in_float(lowered.model("onnx")))
+        return refused(lowered.requirements, lowered.unopened)
+    requirements = lowered.requirements if lowered.model is None else (*lowered.requirements, *in_float(lowered.model("onnx")))
     why = f"it runs the checkpoint itself: {target.capabilities.summary}"
-    return tuple(finding(one, "exact", "float", why) for one in asked)
+    return tuple(finding(one, "exact", "float", why) for one in requirements)
 
 
 def _export(model: ir.Model, dialect: Dialect) -> tuple[Exported, EdgeqError | None]:

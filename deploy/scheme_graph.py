@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgeq.deploy.scheme_facts import Asked, Lowered, are_powers_of_two, counted_bits
+from edgeq.deploy.scheme_requirements import Lowered, Requirement, are_powers_of_two, counted_bits
 from edgeq.errors import ArtefactError, EdgeqError
 
 if TYPE_CHECKING:
@@ -51,21 +51,21 @@ def lower_untrained_graph(recipe: GraphRecipe, data: GraphData) -> Lowered:
     return Lowered((*weights, activations), lambda form: lower_graph(found, dense=form != "onnx"), unopened)
 
 
-def _weights(scheme: GraphScheme, network: PdeGcn) -> list[Asked]:
+def _weights(scheme: GraphScheme, network: PdeGcn) -> list[Requirement]:
     """The operators; none where they stay in float."""
     from edgeq.training.graph.recipe import FLOAT
 
     names = tuple(f"steps_{i}_{name}" for i, step in enumerate(network.steps) for name in ("k1", "k2") if getattr(step, name) is not None)
     what = f"{counted_bits(scheme.weight_bits)}, learned-clip, one scale a tensor"
     is_sub_range = scheme.weight_bits < 8
-    return [] if scheme.weight_bits == FLOAT else [Asked("weights", what, names, is_sub_range, ops=_products(network))]
+    return [] if scheme.weight_bits == FLOAT else [Requirement("weights", what, names, is_sub_range, ops=_products(network))]
 
 
-def _activations(scheme: GraphScheme, network: PdeGcn) -> Asked:
+def _activations(scheme: GraphScheme, network: PdeGcn) -> Requirement:
     """The state and the inner activation of each step."""
     names = tuple(f"steps_{i}_{name}" for i in range(len(network.steps)) for name in ("state", "inner"))
     method = "learned-clip, zero in the middle" if scheme.activations == "signed" else f"{scheme.activations}, without a zero"
-    return Asked("activations", f"{counted_bits(scheme.act_bits)}, {method}", names, scheme.act_bits < 8, ops=_products(network))
+    return Requirement("activations", f"{counted_bits(scheme.act_bits)}, {method}", names, scheme.act_bits < 8, ops=_products(network))
 
 
 def _products(network: PdeGcn) -> tuple[str, ...]:

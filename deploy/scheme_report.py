@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.deploy.scheme_check import Checked
-    from edgeq.deploy.scheme_judging import Finding
+    from edgeq.deploy.scheme_findings import Finding
     from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.recipe import Recipe
 
@@ -107,4 +107,4 @@ def _rows(checked: Checked) -> list[tuple[str, ...]]:
 def _row(one: Finding, said: set[str]) -> tuple[str, ...]:
     why, hint = ("as above" if text in said and text else text for text in (one.why, one.hint))
     said |= {one.why, one.hint}
-    return one.kind, str(one.count), one.asked, one.stored, one.verdict, one.runs, why, hint
+    return one.kind, str(one.count), one.requirements, one.stored, one.verdict, one.runs, why, hint

@@ -14,7 +14,7 @@ from edgeq.deploy.scheme_graph import lower_untrained_graph
 from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 
 if TYPE_CHECKING:
-    from edgeq.deploy.scheme_judging import Finding
+    from edgeq.deploy.scheme_findings import Finding
 
 STEPS = 32
 
@@ -37,8 +37,8 @@ def found() -> dict[str, Checked]:
 def test_each_kind_of_tensor_has_its_width_and_form(found: dict[str, Checked]) -> None:
     for target, activation_dtype in (("ort-cpu", "uint8"), ("tflite-ref", "int8")):
         weights, activations = of(found[target], "weights"), of(found[target], "activations")
-        assert (weights.count, weights.asked, weights.stored) == (STEPS, "4 bits, learned-clip, one scale a tensor", "int8")
-        assert (activations.count, activations.asked, activations.stored) == (
+        assert (weights.count, weights.requirements, weights.stored) == (STEPS, "4 bits, learned-clip, one scale a tensor", "int8")
+        assert (activations.count, activations.requirements, activations.stored) == (
             2 * STEPS,
             "8 bits, learned-clip, zero in the middle",
             activation_dtype,
@@ -72,7 +72,7 @@ def test_the_released_quantiser_is_refused_by_its_kind() -> None:
 
 def test_operators_that_are_not_symmetric_are_twice_as_many() -> None:
     lowered = lower_untrained_graph(GraphRecipe("pde-gcn-64", "rings", GraphScheme(2, 8)), two_rings())
-    weights, _ = lowered.asked
+    weights, _ = lowered.requirements
     assert len(weights.names) == 2 * STEPS
     assert weights.power_of_two, "two bits of the identity: steps of 1"
 

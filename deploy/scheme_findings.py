@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from edgeq.deploy.scheme_facts import Asked, Kind
+    from edgeq.deploy.scheme_requirements import Kind, Requirement
     from edgeq.dialect import Dialect
     from edgeq.errors import EdgeqError
     from edgeq.exporter import Exported
@@ -30,7 +30,7 @@ class Finding:
 
     Attributes:
         kind: weights of inner layers or of the first and last, activations, what the scheme leaves in float, or the whole network.
-        asked: how the scheme wants them.
+        requirements: how the scheme wants them.
         count: how many there are.
         stored: how a file for the target holds them.
         verdict: ``exact`` where that file holds the very numbers; ``unknown`` where something else was refused first.
@@ -40,7 +40,7 @@ class Finding:
     """
 
     kind: Kind | Literal["network"]
-    asked: str
+    requirements: str
     count: int
     stored: str = ""
     verdict: Verdict = "exact"
@@ -49,28 +49,30 @@ class Finding:
     hint: str = ""
 
 
-def finding(one: Asked, verdict: Verdict, runs: Runs = "", why: str = "", hint: str = "", stored: str = "") -> Finding:
+def finding(one: Requirement, verdict: Verdict, runs: Runs = "", why: str = "", hint: str = "", stored: str = "") -> Finding:
     """About what was asked."""
     return Finding(one.kind, one.what, len(one.names), stored, verdict, runs, brief(why), brief(hint))
 
 
-def unlowered(asked: tuple[Asked, ...]) -> tuple[Finding, ...]:
+def unlowered(requirements: tuple[Requirement, ...]) -> tuple[Finding, ...]:
     """About a network in which something has no integer form anywhere."""
     waiting = "nothing can be exported as long as another part is refused"
     return tuple(
-        finding(one, "refused", "", one.refusal, one.hint) if one.refusal else finding(one, "unknown", "", waiting) for one in asked
+        finding(one, "refused", "", one.refusal, one.hint) if one.refusal else finding(one, "unknown", "", waiting) for one in requirements
     )
 
 
-def refused(asked: tuple[Asked, ...], error: EdgeqError) -> tuple[Finding, ...]:
+def refused(requirements: tuple[Requirement, ...], error: EdgeqError) -> tuple[Finding, ...]:
     """About a network that an exporter or a runtime refuses: what the refusal names, or the whole network where it names nothing."""
-    blamed = [one for one in asked if any(f"'{name}_" in error.what or f"'{name}." in error.what for name in one.names)]
-    found = tuple(finding(one, "refused", "", error.what, error.hint) if one in blamed[:1] else finding(one, "unknown") for one in asked)
+    blamed = [one for one in requirements if any(f"'{name}_" in error.what or f"'{name}." in error.what for name in one.names)]
+    found = tuple(
+        finding(one, "refused", "", error.what, error.hint) if one in blamed[:1] else finding(one, "unknown") for one in requirements
+    )
     return found if blamed else (*found, Finding("network", "", 1, "", "refused", "", brief(error.what), brief(error.hint)))
 
 
 def exported(
-    one: Asked, target: Target | None, dialect: Dialect, written: Exported, refusal: EdgeqError | None, plan: Plan | None
+    one: Requirement, target: Target | None, dialect: Dialect, written: Exported, refusal: EdgeqError | None, plan: Plan | None
 ) -> Finding:
     """About a file that was written, perhaps with more allowed than was wished.
 
@@ -105,7 +107,7 @@ def brief(text: str) -> str:
     return f"{first.removesuffix(':')} (and {len(rest)} lines more)" if rest else first
 
 
-def _beyond(one: Asked, target: Target | None) -> tuple[str, str] | None:
+def _beyond(one: Requirement, target: Target | None) -> tuple[str, str] | None:
     """What a target's capabilities rule out, whatever its files can hold, and the hint."""
     if target is None or one.kind == "float":
         return None
@@ -114,7 +116,7 @@ def _beyond(one: Asked, target: Target | None) -> tuple[str, str] | None:
     return _SHIFTS if target.capabilities.power_of_two and not one.power_of_two else None
 
 
-def _stored(one: Asked, dialect: Dialect) -> str:
+def _stored(one: Requirement, dialect: Dialect) -> str:
     if one.kind == "float":
         return "float32"
     if one.kind != "activations":
@@ -122,7 +124,7 @@ def _stored(one: Asked, dialect: Dialect) -> str:
     return f"{dialect.activation_dtype}, bounded by {_SUB_RANGES[dialect.sub_range]}" if one.is_sub_range else dialect.activation_dtype
 
 
-def _ops(one: Asked, plan: Plan) -> list[PlannedOp]:
+def _ops(one: Requirement, plan: Plan) -> list[PlannedOp]:
     """The operators that a kind of tensor is computed by: those named, else layers in the order of the network, or the rest."""
     if one.ops:
         return [op for op in plan.ops if op.name.partition("/")[0] in one.ops]  # in ONNX its kind stands behind

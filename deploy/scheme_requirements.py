@@ -30,7 +30,7 @@ _BATCHES, _SAMPLES, _SEED = 2, 8, 0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Requirement:
     """Tensors of one kind that a scheme treats alike.
 
     Attributes:
@@ -63,12 +63,12 @@ class Lowered:
     """An untrained network and what it asks for.
 
     Attributes:
-        asked: by kind, what is computed in float left out.
+        requirements: by kind, what is computed in float left out.
         model: the network in QDQ form, for a format; None where something in it has no integer form.
         unopened: why targets of checkpoints do not open the network's; None where they do.
     """
 
-    asked: tuple[Asked, ...]
+    requirements: tuple[Requirement, ...]
     model: Callable[[str], ir.Model] | None
     unopened: EdgeqError | None = None
 
@@ -88,11 +88,11 @@ def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> Lowe
     from edgeq.exporters.lower import lower
 
     _observe(model, input_shape)
-    asked = (*_weights(model), *_activations(model))
-    if any(one.refusal for one in asked):
-        return Lowered(asked, None)
+    requirements = (*_weights(model), *_activations(model))
+    if any(one.refusal for one in requirements):
+        return Lowered(requirements, None)
     lowered = lower(model, input_shape)
-    return Lowered(asked, lambda _format: lowered)
+    return Lowered(requirements, lambda _format: lowered)
 
 
 def _observe(model: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
@@ -106,7 +106,7 @@ def _observe(model: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
     model.eval()
 
 
-def _weights(model: fx.GraphModule) -> Iterable[Asked]:
+def _weights(model: fx.GraphModule) -> Iterable[Requirement]:
     assignment: Assignment = model.meta[ASSIGNMENT]
     groups = _Groups()
     for name, bits in assignment.placement.layers.items():
@@ -115,10 +115,10 @@ def _weights(model: fx.GraphModule) -> Iterable[Asked]:
         scales = "one scale a channel" if layer.quantizer.clip.axis is not None else "one scale a tensor"
         method = find("weights", assignment.weight_method(name))
         groups.add(kind, f"{counted_bits(bits)}, {method.name}, {scales}", method.needs, bits, [path], partial(_weight_grid, layer))
-    return sorted(groups.asked(), key=lambda one: one.kind != "weights")
+    return sorted(groups.requirements(), key=lambda one: one.kind != "weights")
 
 
-def _activations(model: fx.GraphModule) -> Iterable[Asked]:
+def _activations(model: fx.GraphModule) -> Iterable[Requirement]:
     assignment: Assignment = model.meta[ASSIGNMENT]
     groups = _Groups()
     for name, spec in assignment.placement.grids.items():
@@ -127,7 +127,7 @@ def _activations(model: fx.GraphModule) -> Iterable[Asked]:
         method = find("activations", assignment.activation_method(spec))
         what = f"{counted_bits(spec.bits)}, {method.name}{_zero(spec, quantizer)}"
         groups.add("activations", what, method.needs, spec.bits, tensors, quantizer.quant_params)
-    return groups.asked()
+    return groups.requirements()
 
 
 def _weight_grid(layer: IntegerLayer) -> QuantParams:
@@ -150,13 +150,13 @@ class _Groups:
         self.names[key] += names
         self.grids[key] += [] if grid is None else [grid]
 
-    def asked(self) -> list[Asked]:
+    def requirements(self) -> list[Requirement]:
         found = []
         for key, names in self.names.items():
             kind, what, needs, is_sub_range, refusal, hint = key
             scales = [grid.scale for grid in self.grids[key]]
             several, round_ = any(scale.size > 1 for scale in scales), all(are_powers_of_two(scale) for scale in scales)
-            found.append(Asked(kind, what, tuple(names), is_sub_range, several, round_, refusal, hint, needs))
+            found.append(Requirement(kind, what, tuple(names), is_sub_range, several, round_, refusal, hint, needs))
         return found
 
 
@@ -171,18 +171,18 @@ def _zero(spec: GridSpec, quantizer: Any) -> str:
     return ", zero where its range puts it" if hasattr(quantizer, "zero_point") else ", zero in the middle"
 
 
-def in_float(model: ir.Model) -> list[Asked]:
+def in_float(model: ir.Model) -> list[Requirement]:
     """What the lowered network computes in float; nothing of it is a mistake of the scheme, but not every runtime can."""
     from edgeq.qdq import read_qdq
 
     names = tuple(dict.fromkeys(f"{op.op_type} {op.output.name}" for op in read_qdq(model, float_fallback=True).ops if op.output.is_float))
-    return [Asked("float", "float32, as the scheme leaves them", names)] if names else []
+    return [Requirement("float", "float32, as the scheme leaves them", names)] if names else []
 
 
-def kept_in_float(written: Exported) -> list[Asked]:
+def kept_in_float(written: Exported) -> list[Requirement]:
     """What a file computes in float between integers, since its runtime has no kernel that does it in integers."""
     names = written.in_float.operators if written.in_float is not None else ()
-    return [Asked("float", "between integers", names)] if names else []
+    return [Requirement("float", "between integers", names)] if names else []
 
 
 def counted_bits(bits: int) -> str:
