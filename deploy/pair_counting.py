@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
     from edgeq.qdq import QdqConstant, QdqOp, QdqTensor
     from edgeq.target import Session
-    from edgeq.targets.emulator.numerics import Tally
+    from edgeq.targets.emulator.numerics import OverflowStats
     from edgeq.targets.emulator.session import EmulatorSession
 
 EMULATED = "emulator:avx2"
@@ -37,7 +37,9 @@ _WIDE = 2.0**20  # a grid of results that none leaves
 _VIEWS = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 
 
-def pair_tallies(artefact: Path, tensors: Collection[str], source: DataSource, part: Split, *, threads: int = 1) -> Mapping[str, Tally]:
+def pair_tallies(
+    artefact: Path, tensors: Collection[str], source: DataSource, part: Split, *, threads: int = 1
+) -> Mapping[str, OverflowStats]:
     """What happened to the sums of layers, by the name of what they make; a layer that cannot be fed is left out.
 
     Args:
@@ -55,7 +57,7 @@ def pair_tallies(artefact: Path, tensors: Collection[str], source: DataSource, p
         with _emulator(artefact, threads) as session:
             for images, _ in batches(part, source, _BATCH):
                 session.run(images)
-            return {name: tally for name, tally in _tallies(session) if name in tensors}
+            return {name: stats for name, stats in _tallies(session) if name in tensors}
     except TargetError:
         return _by_layer(artefact, tensors, source, part, threads)
 
@@ -64,11 +66,11 @@ def _emulator(artefact: Path, threads: int) -> EmulatorSession:
     return cast("EmulatorSession", TARGETS.load(EMULATED).open(artefact, threads=threads))
 
 
-def _tallies(session: EmulatorSession) -> Iterator[tuple[str, Tally]]:
-    return ((report.work.name, report.tally) for report in session.layers())
+def _tallies(session: EmulatorSession) -> Iterator[tuple[str, OverflowStats]]:
+    return ((report.work.name, report.stats) for report in session.layers())
 
 
-def _by_layer(artefact: Path, tensors: Collection[str], source: DataSource, part: Split, threads: int) -> Mapping[str, Tally]:
+def _by_layer(artefact: Path, tensors: Collection[str], source: DataSource, part: Split, threads: int) -> Mapping[str, OverflowStats]:
     from edgeq.exporters.onnx import read_as_written
     from edgeq.qdq import read_qdq
 

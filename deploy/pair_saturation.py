@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeq.dialect import Dialect
     from edgeq.machine import Machine
     from edgeq.target import Capabilities
-    from edgeq.targets.emulator.numerics import Tally
+    from edgeq.targets.emulator.numerics import OverflowStats
 
 INSTRUCTION_SETS = "SSE4.1, AVX2 and AVX-512 without VNNI"
 COUNTED = 16
@@ -190,7 +190,7 @@ def many(count: int) -> str:
     return f"{count:,} layers" if count != 1 else "1 layer"
 
 
-def _counted(layer: LayerSaturation, tally: Tally | None) -> LayerSaturation:
-    if tally is None:
+def _counted(layer: LayerSaturation, stats: OverflowStats | None) -> LayerSaturation:
+    if stats is None:
         return layer
-    return replace(layer, sums=tally.sums, saturated_pairs=tally.pairs, wrong_sums=tally.wrong)
+    return replace(layer, sums=stats.sums, saturated_pairs=stats.pairs, wrong_sums=stats.wrong)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeq.results import Accuracy
     from edgeq.target import Session
     from edgeq.targets.emulator.costs import LayerCost
-    from edgeq.targets.emulator.numerics import Profile, Tally
+    from edgeq.targets.emulator.numerics import OverflowStats, Profile
     from edgeq.targets.emulator.session import EmulatorSession, LayerReport
 
 EMULATOR = "emulator"
@@ -46,7 +46,7 @@ class LayerPrediction:
     op_type: str
     place: Literal["machine", "host"]
     macs: int
-    counts: Tally
+    counts: OverflowStats
     cost: LayerCost | None
 
 
@@ -92,7 +92,7 @@ class Prediction:
     assumed: tuple[str, ...]
     answers: Answers | None
     layers: tuple[LayerPrediction, ...]
-    counts: Tally
+    counts: OverflowStats
     cost: LayerCost | None
 
 
@@ -122,7 +122,7 @@ def predict(
         ArtefactError: the artefact or the profile is broken, or does not fit the data or the machine.
     """
     from edgeq.targets.emulator.costs import total
-    from edgeq.targets.emulator.numerics import Tally
+    from edgeq.targets.emulator.numerics import OverflowStats
 
     path = resolve(artefact)
     target = TARGETS.load(f"{EMULATOR}:{machine.removeprefix(f'{EMULATOR}:')}")
@@ -139,7 +139,7 @@ def predict(
         assumed=assumed_figures(profile),
         answers=answers,
         layers=layers,
-        counts=sum((layer.counts for layer in layers), Tally()),
+        counts=sum((layer.counts for layer in layers), OverflowStats()),
         cost=total([layer.cost for layer in layers if layer.cost is not None]),
     )
 
@@ -185,10 +185,10 @@ def _compare(
 
 def _layer(report: LayerReport, profile: Profile) -> LayerPrediction:
     from edgeq.targets.emulator.costs import layer_cost
-    from edgeq.targets.emulator.places import on_machine
+    from edgeq.targets.emulator.host_fallback import on_machine
 
     work = report.work
     place = on_machine(profile, work.name, work.weight_bits, work.input_bits) if work.kind == "dot" else profile
     return LayerPrediction(
-        work.name, work.op_type, "machine" if place is profile else "host", work.macs, report.tally, layer_cost(work, place)
+        work.name, work.op_type, "machine" if place is profile else "host", work.macs, report.stats, layer_cost(work, place)
     )

@@ -86,8 +86,8 @@ def only_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
         raise ArtefactError(
             f"the graph has {len(inputs)} inputs ({names}), and edgeq runs models with exactly one", hint="make the others constants"
         )
-    entrance: onnx.ValueInfoProto = inputs[0]
-    return entrance
+    input_info: onnx.ValueInfoProto = inputs[0]
+    return input_info
 
 
 def sample_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:

@@ -206,7 +206,7 @@ class OrtSession(SampleSession):
 
     def __init__(self, engine: _Engine, *, intermediates: bool) -> None:
         model = engine.load()
-        entrance = only_input(model)
+        input_info = only_input(model)
         self._session, running = engine.start(model)
         view = QdqView(model)
         self._readable: list[Readable] = []
@@ -217,7 +217,7 @@ class OrtSession(SampleSession):
             self.facts["readable"] = f"{len(self._readable)} of {len(wanted)} tensors"
             self.unreadable = None
         self.grids = {tensor.name: tensor.params for tensor in self._readable if tensor.params is not None}
-        self.input = replace(_input_spec(entrance, self._session, view), channels_last=channels_last(model, entrance.name))
+        self.input = replace(_input_spec(input_info, self._session, view), channels_last=channels_last(model, input_info.name))
         self._exit = self._session.get_outputs()[0].name
         self.set_sample(np.zeros((1, *self.input.shape), self.input.dtype))
         self.invoke()

@@ -82,13 +82,13 @@ def layer_by_layer(model: ir.Model, images: Array, run: Run) -> dict[str, Counte
     segments = cut(fixed)
     names = [piece.output for piece in segments.cuts]
     whole, pieces = batch_of_one(fixed), batch_of_one(segments.model).SerializeToString()
-    entrance, present = whole.graph.input[0].name, {value.name for value in whole.graph.output}
+    input_info, present = whole.graph.input[0].name, {value.name for value in whole.graph.output}
     whole.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in present)
     found: dict[str, Counter[int]] = {piece.name: Counter() for piece in segments.cuts}
     for image in images:
-        integers = reference(whole.SerializeToString(), {entrance: image[None]}, names)
+        integers = reference(whole.SerializeToString(), {input_info: image[None]}, names)
         feeds = {piece.feed: value for piece, value in zip(segments.cuts, integers, strict=True) if piece.feed is not None}
-        feeds[entrance] = image[None]
+        feeds[input_info] = image[None]
         for piece, got, want in zip(segments.cuts, run(pieces, feeds, names), reference(pieces, feeds, names), strict=True):
             found[piece.name].update((got.astype(np.int64) - want.astype(np.int64)).ravel().tolist())
     return found

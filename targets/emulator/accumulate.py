@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from edgeq.targets.emulator.numerics import Tally
+from edgeq.targets.emulator.numerics import OverflowStats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ def accumulate(
     profile: Profile,
     zero_point: int = 0,
     weight_zero: tuple[int, ...] = (0,),
-) -> tuple[Tensor, Tally]:
+) -> tuple[Tensor, OverflowStats]:
     """``start + rows @ weights.T`` as a machine adds; see :class:`edgeq.targets.emulator.numerics.Accumulate`.
 
     Args:
@@ -50,12 +50,12 @@ def accumulate(
         weight_zero: of the stored weights likewise: one, or one of each channel.
     """
     if profile.products == "pairs-int16":
-        sums, tally = _in_pairs(rows, weights, start, zero_point, weight_zero)
+        sums, stats = _in_pairs(rows, weights, start, zero_point, weight_zero)
         wrapped, beyond = wrap(sums, profile)
-        return wrapped, Tally(tally.sums, tally.steps, beyond.overflowed, tally.pairs, tally.wrong + beyond.wrong)
+        return wrapped, OverflowStats(stats.sums, stats.steps, beyond.overflowed, stats.pairs, stats.wrong + beyond.wrong)
     if profile.overflow == "wrap":
-        wrapped, tally = wrap(exact(rows, weights, start), profile)
-        return wrapped, Tally(tally.sums, tally.sums * rows.shape[1], tally.overflowed, 0, tally.wrong)
+        wrapped, stats = wrap(exact(rows, weights, start), profile)
+        return wrapped, OverflowStats(stats.sums, stats.sums * rows.shape[1], stats.overflowed, 0, stats.wrong)
     return _saturated(rows, weights, start, accumulator_range(profile))
 
 
@@ -73,7 +73,7 @@ def exact(rows: Tensor, weights: Tensor, start: Tensor | None) -> Tensor:
     return sums if start is None else sums + start.to(torch.int64)
 
 
-def wrap(sums: Tensor, profile: Profile) -> tuple[Tensor, Tally]:
+def wrap(sums: Tensor, profile: Profile) -> tuple[Tensor, OverflowStats]:
     """Exact sums modulo the accumulator's width; the same as wrapping after each addition.
 
     Args:
@@ -86,7 +86,7 @@ def wrap(sums: Tensor, profile: Profile) -> tuple[Tensor, Tally]:
     low, high = accumulator_range(profile)
     over = int(((sums < low) | (sums > high)).sum())
     held = torch.remainder(sums - low, high - low + 1) + low if over else sums
-    return held, Tally(sums=sums.numel(), overflowed=over, wrong=over)
+    return held, OverflowStats(sums=sums.numel(), overflowed=over, wrong=over)
 
 
 def pairs_can_saturate(weights: Tensor, largest: int = 255) -> bool:
@@ -102,7 +102,7 @@ def pairs_can_saturate(weights: Tensor, largest: int = 255) -> bool:
 # ---- saturating sums --------------------------------------------------------------------------------------------------
 
 
-def _saturated(rows: Tensor, weights: Tensor, start: Tensor | None, bounds: tuple[int, int]) -> tuple[Tensor, Tally]:
+def _saturated(rows: Tensor, weights: Tensor, start: Tensor | None, bounds: tuple[int, int]) -> tuple[Tensor, OverflowStats]:
     taps, channels = rows.shape[1], weights.shape[0]
     whole = (torch.zeros(channels) if start is None else start).to(torch.float64)
     first = whole.clamp(*bounds)
@@ -119,7 +119,7 @@ def _saturated(rows: Tensor, weights: Tensor, start: Tensor | None, bounds: tupl
         sums[part] = held.to(torch.int64)
         overflowed += int(hit.sum())
     wrong = int((sums != exact(rows, weights, start)).sum())
-    return sums, Tally(sums=sums.numel(), steps=sums.numel() * taps, overflowed=overflowed, wrong=wrong)
+    return sums, OverflowStats(sums=sums.numel(), steps=sums.numel() * taps, overflowed=overflowed, wrong=wrong)
 
 
 def _add_block(held: Tensor, hit: Tensor, rows: Tensor, weights: Tensor, bounds: tuple[int, int]) -> Tensor:
@@ -148,7 +148,9 @@ def _walk(held: Tensor, hit: Tensor, products: Tensor, bounds: tuple[int, int]) 
 # ---- pairs of products that saturate ----------------------------------------------------------------------------------
 
 
-def _in_pairs(rows: Tensor, weights: Tensor, start: Tensor | None, zero_point: int, weight_zero: tuple[int, ...]) -> tuple[Tensor, Tally]:
+def _in_pairs(
+    rows: Tensor, weights: Tensor, start: Tensor | None, zero_point: int, weight_zero: tuple[int, ...]
+) -> tuple[Tensor, OverflowStats]:
     stored = rows + zero_point
     largest = int(stored.amax()) if stored.numel() else 0
     sums = exact(rows, weights, start)
@@ -165,7 +167,7 @@ def _in_pairs(rows: Tensor, weights: Tensor, start: Tensor | None, zero_point: i
         pairs += int((excess != 0).sum())
         lost[:, channels] += excess.to(torch.int64)
     steps = sums.numel() * even.shape[1]
-    return sums - lost, Tally(sums=sums.numel(), steps=steps, pairs=pairs, wrong=int((lost != 0).sum()))
+    return sums - lost, OverflowStats(sums=sums.numel(), steps=steps, pairs=pairs, wrong=int((lost != 0).sum()))
 
 
 def _neighbours(values: Tensor) -> tuple[Tensor, Tensor]:

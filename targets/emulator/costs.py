@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeq.targets.emulator.numerics import Profile, Rounding
-    from edgeq.targets.emulator.program import Work
+    from edgeq.targets.emulator.program import LayerWorkload
     from edgeq.targets.emulator.speed import Costs, Memory
 
 
@@ -86,7 +86,7 @@ DRAM is the lower end of his 1.3 to 2.6 nJ. Surveys of quantisation reprint the 
 """
 
 
-def layer_cost(work: Work, profile: Profile, table: EnergyTable = HOROWITZ_45NM) -> LayerCost | None:
+def layer_cost(work: LayerWorkload, profile: Profile, table: EnergyTable = HOROWITZ_45NM) -> LayerCost | None:
     """Cycles and energy of one layer for one sample; None for a machine of unknown speed."""
     costs = profile.costs
     if costs is None:
@@ -115,7 +115,7 @@ def total(costs: Sequence[LayerCost]) -> LayerCost | None:
     )
 
 
-def mac_cycles(work: Work, costs: Costs) -> float:
+def mac_cycles(work: LayerWorkload, costs: Costs) -> float:
     """Cycles of the products; operands wider than the widest rate are split into digits that fit, each pair a product."""
     if not work.macs:
         return 0.0
@@ -128,14 +128,14 @@ def mac_cycles(work: Work, costs: Costs) -> float:
     return work.macs * digits / widest.macs_per_cycle.value
 
 
-def traffic_bytes(work: Work, costs: Costs) -> int:
+def traffic_bytes(work: LayerWorkload, costs: Costs) -> int:
     """Bytes of a layer's operands and result, each moved once."""
     streams = ((work.inputs, work.input_bits), (work.weights, work.weight_bits), (work.outputs, work.output_bits))
     grain = costs.stored_bits
     return sum(math.ceil(count * math.ceil(bits / grain) * grain / 8) for count, bits in streams if count and bits)
 
 
-def operations_pj(work: Work, profile: Profile, table: EnergyTable = HOROWITZ_45NM) -> float:
+def operations_pj(work: LayerWorkload, profile: Profile, table: EnergyTable = HOROWITZ_45NM) -> float:
     """The energy of a layer's arithmetic, memory left out."""
     accumulator = profile.accumulator_bits
     product = table.multiply_pj(work.weight_bits or work.input_bits, work.input_bits) + table.add_pj(accumulator)

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from edgeq.brief import brief
-from edgeq.targets.emulator.numerics import Tally
+from edgeq.targets.emulator.numerics import OverflowStats
 from edgeq.targets.emulator.requantize import requantize, requantize_and_count
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from edgeq.targets.emulator.accumulator import Accumulator
     from edgeq.targets.emulator.numerics import Factors, OutputRange, Rounding
     from edgeq.targets.emulator.program import Log
-    from edgeq.targets.emulator.sums import Accumulator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,7 @@ class Finish:
     def counted(self, sums: Tensor, axis: int, name: str, log: Log) -> Tensor:
         """The same, with the results that had to be clipped counted for a layer."""
         centered, clipped = requantize_and_count(sums, self.factors, self.output_range, self.rounding, axis)
-        log.add(name, Tally(clipped=clipped))
+        log.add(name, OverflowStats(clipped=clipped))
         return centered
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from edgeq import sampling
+from edgeq.targets.emulator.data_movement import Move
 from edgeq.targets.emulator.dot import as_images
 from edgeq.targets.emulator.float_order import quads
 from edgeq.targets.emulator.formulas import quantized
-from edgeq.targets.emulator.moves import Move
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

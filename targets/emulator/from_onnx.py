@@ -17,7 +17,7 @@ from edgeq.qdq_x86 import on_x86
 from edgeq.targets._onnx_graph import QdqView, only_input
 from edgeq.targets.emulator import onnx_operators
 from edgeq.targets.emulator.onnx_op import OnnxOp, centered_of
-from edgeq.targets.emulator.program import Program, Slot, Step, Work
+from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,11 +71,11 @@ class _Compiler:
 
     def program(self) -> Program:
         tensor = self.graph.inputs[0]
-        entrance = self._slot(tensor)
+        input_info = self._slot(tensor)
         if not self.integer_input:
             self.slots.append(Slot(tensor.graph_input, tensor.shape, None))
-            self.steps.append(Step((len(self.slots) - 1,), entrance, onnx_operators.quantizer_of(tensor), _work_of_input(tensor)))
-            entrance = len(self.slots) - 1
+            self.steps.append(Step((len(self.slots) - 1,), input_info, onnx_operators.quantizer_of(tensor), _work_of_input(tensor)))
+            input_info = len(self.slots) - 1
         errors = []
         for view in self.graph.ops:
             try:
@@ -87,7 +87,7 @@ class _Compiler:
             raise TargetError("\n  ".join(dict.fromkeys(error.what for error in errors)), hint=errors[0].hint)
         end = self._epilogue(self.graph.outputs[0])
         channels_last = channel_axes(self.graph).get(tensor.name) == CHANNELS_LAST
-        return Program(tuple(self.slots), tuple(self.steps), self.constants, entrance, end, channels_last)
+        return Program(tuple(self.slots), tuple(self.steps), self.constants, input_info, end, channels_last)
 
     def _slot(self, tensor: QdqTensor) -> int:
         self.places[tensor.name] = len(self.slots)
@@ -118,21 +118,21 @@ class _Compiler:
         self.slots.append(Slot(output.name, shape, None))
         size, kind = math.prod(tensor.shape), output.epilogue or "DequantizeLinear"
         name = f"{output.name}/{kind}" if output.name in self.places else output.name  # what is counted is told apart by name
-        work = Work(name, kind, "float", 0, size, 0, math.prod(shape), 0, tensor.params.bits, 32)
+        work = LayerWorkload(name, kind, "float", 0, size, 0, math.prod(shape), 0, tensor.params.bits, 32)
         self.steps.append(Step((source,), len(self.slots) - 1, kernel, work))
         return len(self.slots) - 1
 
 
-def _work_of_input(tensor: QdqTensor) -> Work:
+def _work_of_input(tensor: QdqTensor) -> LayerWorkload:
     size = math.prod(tensor.shape)
-    return Work(tensor.name, "QuantizeLinear", "float", 0, size, 0, size, 0, 32, tensor.params.bits)
+    return LayerWorkload(tensor.name, "QuantizeLinear", "float", 0, size, 0, size, 0, 32, tensor.params.bits)
 
 
-def _work(op: OnnxOp, kind: WorkKind, data: tuple[int, ...]) -> Work:
+def _work(op: OnnxOp, kind: WorkKind, data: tuple[int, ...]) -> LayerWorkload:
     tensors = [o for o in op.view.inputs if isinstance(o, QdqTensor)]
     constants = [o for o in op.view.inputs if isinstance(o, QdqConstant) and o.params is not None]
     macs = macs_of(op.view) if op.view.op_type in _DOTS and op.view.op_type != "ReduceSum" else 0
-    return Work(
+    return LayerWorkload(
         op.name,
         op.view.op_type,
         kind,

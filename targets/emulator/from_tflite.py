@@ -10,7 +10,7 @@ import torch
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.targets._flatbuffer import BROKEN, axes_in, channels_last
-from edgeq.targets.emulator.program import Program, Slot, Step, Work
+from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
 from edgeq.targets.emulator.tflite_op import PLAIN, TfliteOp, centered_of, params_of
 from edgeq.targets.emulator.tflite_operators import KERNELS
 from edgeq.tflite_file import graph_of
@@ -66,7 +66,7 @@ class _Compiler:
     constants: dict[int, Tensor] = field(default_factory=dict)
 
     def program(self) -> Program:
-        entrance = self._slot(self.graph.inputs[0], shown=True)
+        input_info = self._slot(self.graph.inputs[0], shown=True)
         steps, errors = [], []
         for operator in self.graph.operators:
             try:
@@ -78,11 +78,11 @@ class _Compiler:
             more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
             raise TargetError("\n  ".join([*told[:_NAMED], *more]), hint=errors[0].hint)
         exit_ = self._slot(self.graph.outputs[0], shown=False)
-        known = {entrance, *self.constants, *(step.result for step in steps)}
+        known = {input_info, *self.constants, *(step.result for step in steps)}
         for place in (*(operand for step in steps for operand in step.operands), exit_):
             if place not in known:
                 raise ArtefactError(f"nothing computes the tensor {self.slots[place].name!r}", hint="export the model again")
-        return Program(tuple(self.slots), tuple(steps), self.constants, entrance, exit_)
+        return Program(tuple(self.slots), tuple(steps), self.constants, input_info, exit_)
 
     def _step(self, operator: FileOperator) -> Step:
         op = TfliteOp(operator, self.profile)
@@ -115,10 +115,10 @@ class _Compiler:
         return Slot(tensor.name, tensor.shape, params, axes, (name,) if shown and tensor.kind not in PLAIN else ())
 
 
-def _work(op: TfliteOp, lowered: Lowered, tensors: Sequence[FileTensor]) -> Work:
+def _work(op: TfliteOp, lowered: Lowered, tensors: Sequence[FileTensor]) -> LayerWorkload:
     constants = [tensor for tensor in tensors if tensor.data is not None]
     activations = [tensor for tensor in tensors if tensor.data is None]
-    return Work(
+    return LayerWorkload(
         op.name,
         op.file.name,
         lowered.kind,

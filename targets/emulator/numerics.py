@@ -62,7 +62,7 @@ class Profile:
             too; with ``ort`` what ONNX Runtime's optimiser makes of a QDQ file
             for x86 counts too.
         binary: whether sums of one-bit products are counted by XNOR and popcount.
-        beyond: what becomes of a layer with wider operands: the file is refused, or the layer is left to a ``host`` that
+        on_unsupported_width: what becomes of a layer with wider operands: the file is refused, or the layer is left to a ``host`` that
             computes it in 32 bits.
         source: where all this is written.
         costs: its speed and its memories; None where no cost is estimated.
@@ -81,7 +81,7 @@ class Profile:
     per_channel: bool = True
     binary: bool = False
     kernels: Literal["litert", "ort"] = "litert"
-    beyond: Literal["refuse", "host"] = "refuse"
+    on_unsupported_width: Literal["refuse", "host"] = "refuse"
     source: str = ""
     costs: Costs | None = None
 
@@ -147,7 +147,7 @@ class Requantize(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class OverflowStats:
     """What happened to the sums of one layer, added up over the samples seen.
 
     Attributes:
@@ -166,14 +166,14 @@ class Tally:
     wrong: int = 0
     clipped: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+    def __add__(self, other: OverflowStats) -> OverflowStats:
+        return OverflowStats(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 class Accumulate(Protocol):
     """Sums of products on an accumulator that is not wide enough for all of them, or that adds pairs."""
 
-    def __call__(self, rows: Tensor, weights: Tensor, start: Tensor | None, profile: Profile) -> tuple[Tensor, Tally]:
+    def __call__(self, rows: Tensor, weights: Tensor, start: Tensor | None, profile: Profile) -> tuple[Tensor, OverflowStats]:
         """``start + rows @ weights.T``, product by product in the order of the taps.
 
         Args:

@@ -13,6 +13,7 @@ from edgeq.errors import TargetError
 from edgeq.qdq import QdqConstant
 from edgeq.qdq_norm import NORMALIZATION, UNFOLDED_BIAS, UNFOLDED_SCALE
 from edgeq.targets.emulator import ort_kernels
+from edgeq.targets.emulator.accumulator import Accumulator, Operands, largest_sum
 from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window
 from edgeq.targets.emulator.float_matmul import RealConvolution, RealFinish, RealProduct, RealSpread
 from edgeq.targets.emulator.float_order import Nested, order_of
@@ -20,7 +21,6 @@ from edgeq.targets.emulator.float_pooling import total
 from edgeq.targets.emulator.numerics import Factors
 from edgeq.targets.emulator.onnx_op import centered_of
 from edgeq.targets.emulator.requantize import to_one_scale
-from edgeq.targets.emulator.sums import Accumulator, Operands, largest_sum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,10 +14,10 @@ from edgeq.pointwise import UNARY, evaluate
 from edgeq.qdq import MOVES, QdqConstant, QdqTensor
 from edgeq.qdq_picks import picks_of
 from edgeq.quant import STORAGE_RANGE
-from edgeq.targets.emulator import float_pooling, formulas, moves, onnx_dot, ort_kernels
+from edgeq.targets.emulator import data_movement, float_pooling, formulas, onnx_dot, ort_kernels
+from edgeq.targets.emulator.data_movement import Move
 from edgeq.targets.emulator.dot import Finish
 from edgeq.targets.emulator.elementwise import elementwise
-from edgeq.targets.emulator.moves import Move
 from edgeq.targets.emulator.numerics import Factors, step_of
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _flat_kernel(op: OnnxOp) -> tuple[int, int]:
 
 def _max_pool(op: OnnxOp) -> Built:
     kernel, output_range = _flat_kernel(op), op.output_range
-    pooled = moves.max_pool(
+    pooled = data_movement.max_pool(
         kernel,
         onnx_dot.pooling_window(op, kernel),
         op.view.output.shape,
@@ -199,7 +199,7 @@ def _average_pool(op: OnnxOp) -> Built:
     if (counted and any(window.padding)) or float(op.grid(0).scale) != float(op.output_grid.scale):
         raise op.refused("it counts its padding, or changes the grid")
     zero = int(op.grid(0).zero_point) - 128 * (op.grid(0).dtype == "uint8")  # machines hold it as int8
-    pooled = moves.average_pool(
+    pooled = data_movement.average_pool(
         kernel, window, op.view.output.shape, channels_last=False, zero_point=zero, low=output_range.low, high=output_range.high
     )
     return (0,), onnx_dot.on_lines(op, pooled), "pool"
@@ -210,7 +210,7 @@ def _mean(op: OnnxOp) -> Built:
     axes = tuple(range(2, len(op.shape(0)))) if whole else op.numbers("axes")
     if op.on_ort:
         finish = Finish(ort_kernels.mean_factor(op, math.prod(op.shape(0)[axis] for axis in axes)), op.output_range, op.profile.rounding)
-        return (0,), moves.mean(axes, op.view.output.shape, finish), "pool"
+        return (0,), data_movement.mean(axes, op.view.output.shape, finish), "pool"
     if not op.is_real:
         return _mean_over(op, axes)
     return (0,), float_pooling.mean(axes, op, pooled=whole), "pool"
@@ -219,12 +219,16 @@ def _mean(op: OnnxOp) -> Built:
 def _mean_over(op: OnnxOp, axes: tuple[int, ...]) -> Built:
     count = math.prod(op.shape(0)[axis] for axis in axes)
     factor = mean_multiplier(step_of(op.grid(0)), step_of(op.output_grid), count)
-    return (0,), moves.mean(axes, op.view.output.shape, Finish(Factors.fixed([factor]), op.output_range, op.profile.rounding)), "pool"
+    return (
+        (0,),
+        data_movement.mean(axes, op.view.output.shape, Finish(Factors.fixed([factor]), op.output_range, op.profile.rounding)),
+        "pool",
+    )
 
 
 def _greatest(op: OnnxOp) -> Built:
     axes = op.numbers("axes") if op.view.op_type == "ReduceMax" else tuple(range(2, len(op.shape(0))))
-    return (0,), moves.greatest(axes, op.view.output.shape), "pool"
+    return (0,), data_movement.greatest(axes, op.view.output.shape), "pool"
 
 
 def _resize(op: OnnxOp) -> Built:
@@ -237,45 +241,45 @@ def _resize(op: OnnxOp) -> Built:
 
 
 def _reshape(op: OnnxOp) -> Built:
-    return (0,), moves.reshape(op.view.output.shape), "move"
+    return (0,), data_movement.reshape(op.view.output.shape), "move"
 
 
 def _transpose(op: OnnxOp) -> Built:
-    return (0,), moves.transpose(op.numbers("perm")), "move"
+    return (0,), data_movement.transpose(op.numbers("perm")), "move"
 
 
 def _slice(op: OnnxOp) -> Built:
     parts = [slice(None)] * len(op.shape(0))
     for axis, start, end, step in zip(*(op.numbers(name) for name in ("axes", "starts", "ends", "steps")), strict=True):
         parts[axis] = slice(start, None if end < 0 else end, step)
-    return (0,), moves.cut(parts, op.view.output.shape), "move"
+    return (0,), data_movement.cut(parts, op.view.output.shape), "move"
 
 
 def _concat(op: OnnxOp) -> Built:
-    return tuple(range(len(op.view.inputs))), moves.concatenate(int(op.number("axis", 0))), "move"
+    return tuple(range(len(op.view.inputs))), data_movement.concatenate(int(op.number("axis", 0))), "move"
 
 
 def _pad(op: OnnxOp) -> Built:
     pads, rank = op.numbers("pads"), len(op.shape(0))
-    return (0,), moves.pad([(pads[axis], pads[axis + rank]) for axis in range(rank)]), "move"
+    return (0,), data_movement.pad([(pads[axis], pads[axis + rank]) for axis in range(rank)]), "move"
 
 
 def _gather(op: OnnxOp) -> Built:
     indices = torch.tensor(op.numbers("indices"), dtype=torch.int64).reshape(op.numbers("indices_shape"))
-    return (0,), moves.gather(indices, int(op.number("axis", 0))), "move"
+    return (0,), data_movement.gather(indices, int(op.number("axis", 0))), "move"
 
 
 def _pick(op: OnnxOp) -> Built:
-    return (0,), moves.picked(picks_of(op.view.attributes), len(op.view.output.shape)), "move"
+    return (0,), data_movement.picked(picks_of(op.view.attributes), len(op.view.output.shape)), "move"
 
 
 def _depth_to_space(op: OnnxOp) -> Built:
     columns_first = op.view.attributes.get("mode", "DCR") == "CRD"
-    return (0,), moves.depth_to_space(int(op.number("blocksize", 1)), channels_last=False, columns_first=columns_first), "move"
+    return (0,), data_movement.depth_to_space(int(op.number("blocksize", 1)), channels_last=False, columns_first=columns_first), "move"
 
 
 def _space_to_depth(op: OnnxOp) -> Built:
-    return (0,), moves.space_to_depth(int(op.number("blocksize", 1)), channels_last=False), "move"
+    return (0,), data_movement.space_to_depth(int(op.number("blocksize", 1)), channels_last=False), "move"
 
 
 def _nearest(op: OnnxOp) -> Built:

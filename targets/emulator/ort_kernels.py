@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from edgeq.qdq_softmax import overflows
+from edgeq.targets.emulator.data_movement import Move
 from edgeq.targets.emulator.dot import as_images
 from edgeq.targets.emulator.float_pooling import images_shape, sum_of, taps_of
-from edgeq.targets.emulator.moves import Move
 from edgeq.targets.emulator.numerics import Factors, step_of
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ def parse(content: bytes, name: str, origin: str) -> Profile:
 
 _ARITHMETIC = (
     *("rounding", "dense_rounding", "accumulator_bits", "overflow", "products", "storage_dtypes", "weight_bits", "activation_bits"),
-    *("per_channel", "kernels", "binary", "beyond", "source"),
+    *("per_channel", "kernels", "binary", "on_unsupported_width", "source"),
 )
 _COSTS = ("clock_mhz", "bytes_per_cycle", "outputs_per_cycle", "stored_bits", "memory", "macs_per_cycle")
 
@@ -92,7 +92,7 @@ def _profile(name: str, summary: str, arithmetic: Table, costs: Table | None) ->
         per_channel=arithmetic.flag("per_channel", default=True),
         kernels=arithmetic.word("kernels", Literal["litert", "ort"], "litert"),
         binary=arithmetic.flag("binary", default=False),
-        beyond=arithmetic.word("beyond", Literal["refuse", "host"], "refuse"),
+        on_unsupported_width=arithmetic.word("on_unsupported_width", Literal["refuse", "host"], "refuse"),
         source=arithmetic.text("source"),
         costs=None if costs is None else _costs(costs),
     )
@@ -142,7 +142,7 @@ def described(profile: Profile) -> list[tuple[str, str]]:
         ("adds up in", f"{profile.accumulator_bits} bits, which {profile.overflow}; products {profile.products}"),
         ("weights of", least[0]),
         ("activations of", least[1]),
-        ("wider ones", "the host computes" if profile.beyond == "host" else "are refused"),
+        ("wider ones", "the host computes" if profile.on_unsupported_width == "host" else "are refused"),
         ("according to", profile.source),
     ]
     return rows if profile.costs is None else [*rows, *_speed(profile.costs)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from edgeq.brief import brief
-from edgeq.targets.emulator.numerics import Tally
+from edgeq.targets.emulator.numerics import OverflowStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ WorkKind = Literal["dot", "elementwise", "table", "pool", "move", "float"]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class LayerWorkload:
     """What one step costs a machine, for one sample.
 
     Attributes:
@@ -75,11 +75,11 @@ class Slot:
 class Log:
     """What happened in the steps of a run, by the name of the step."""
 
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    stats: dict[str, OverflowStats] = field(default_factory=dict)
 
-    def add(self, name: str, tally: Tally) -> None:
+    def add(self, name: str, stats: OverflowStats) -> None:
         """Add to what is known of a step."""
-        self.tallies[name] = self.tallies.get(name, Tally()) + tally
+        self.stats[name] = self.stats.get(name, OverflowStats()) + stats
 
 
 class Kernel(Protocol):
@@ -109,7 +109,7 @@ class Step:
     operands: tuple[int, ...]
     result: int
     kernel: Kernel
-    work: Work
+    work: LayerWorkload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +120,7 @@ class Program:
         slots: all its tensors.
         steps: in an order in which they can run.
         constants: levels of constant operands by slot, (1, *shape).
-        entrance: the slot of the input.
+        input_info: the slot of the input.
         exit: the slot of the first output.
         channels_last: whether the input takes images with their channels last.
     """
@@ -128,15 +128,15 @@ class Program:
     slots: tuple[Slot, ...]
     steps: tuple[Step, ...]
     constants: Mapping[int, Tensor]
-    entrance: int
-    exit: int
+    input_info: int
+    output_slot: int
     channels_last: bool = False
 
     __repr__ = brief
 
     def last_uses(self) -> tuple[tuple[int, ...], ...]:
         """For each step, the slots that nothing reads after it."""
-        seen = {self.exit}
+        seen = {self.output_slot}
         freed = []
         for step in reversed(self.steps):
             last = {slot for slot in (*step.operands, step.result) if slot not in seen and slot not in self.constants}

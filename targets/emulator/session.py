@@ -15,8 +15,8 @@ from edgeq.quant import QuantizedTensor
 from edgeq.target import TensorSpec
 from edgeq.targets._boundary import enter, fit, leave
 from edgeq.targets.emulator.costs import layer_cost, total
-from edgeq.targets.emulator.numerics import Tally
-from edgeq.targets.emulator.places import on_machine
+from edgeq.targets.emulator.host_fallback import on_machine
+from edgeq.targets.emulator.numerics import OverflowStats
 from edgeq.targets.emulator.program import Log
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.targets.emulator.numerics import Profile
-    from edgeq.targets.emulator.program import Program, Slot, Step, Work
+    from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
 
 _ELEMENTS_AT_ONCE = 1 << 20  # of the largest tensor: 4 MiB; measured, fewer cost more calls, and more leave the cache
 
@@ -38,11 +38,11 @@ class LayerReport:
 
     Attributes:
         work: what it costs a machine, for one sample.
-        tally: what happened to its sums, over all samples since the session was opened.
+        stats: what happened to its sums, over all samples since the session was opened.
     """
 
-    work: Work
-    tally: Tally
+    work: LayerWorkload
+    stats: OverflowStats
 
 
 class EmulatorSession:
@@ -61,8 +61,8 @@ class EmulatorSession:
         self._log = Log()
         self._prepared: Tensor | None = None
         self.profile = profile
-        self.input = replace(_spec(program.slots[program.entrance]), channels_last=program.channels_last)
-        self.output = _spec(program.slots[program.exit])
+        self.input = replace(_spec(program.slots[program.input_info]), channels_last=program.channels_last)
+        self.output = _spec(program.slots[program.output_slot])
         self.facts: Mapping[str, str] = {"profile": profile.name, "arithmetic": profile.summary, "torch": torch.__version__}
         largest = max(math.prod(slot.shape) for slot in program.slots)
         self._at_once = max(1, _ELEMENTS_AT_ONCE // largest)
@@ -70,7 +70,7 @@ class EmulatorSession:
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the first output for a batch; see :meth:`edgeq.target.Session.run`."""
         given = fit(batch, self.input)
-        found = [self._stored(self._program.exit, self._outputs(part)) for part in self._parts(given)]
+        found = [self._stored(self._program.output_slot, self._outputs(part)) for part in self._parts(given)]
         return leave(np.concatenate(found), self.output)
 
     def tensors(self, batch: NDArray[np.float32]) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
@@ -112,7 +112,7 @@ class EmulatorSession:
 
     def layers(self) -> tuple[LayerReport, ...]:
         """Every step, with what happened in it since the session was opened."""
-        return tuple(LayerReport(step.work, self._log.tallies.get(step.work.name, Tally())) for step in self._program.steps)
+        return tuple(LayerReport(step.work, self._log.stats.get(step.work.name, OverflowStats())) for step in self._program.steps)
 
     def __enter__(self) -> Self:
         return self
@@ -131,14 +131,14 @@ class EmulatorSession:
         values = enter(part, replace(self.input, channels_last=False))  # turned already where it has to be
         if self.input.params is not None:
             values = values.astype(np.float32) - np.float32(int(self.input.params.zero_point))
-        return torch.from_numpy(values.reshape(len(part), *self._program.slots[self._program.entrance].shape))
+        return torch.from_numpy(values.reshape(len(part), *self._program.slots[self._program.input_info].shape))
 
     def _outputs(self, part: NDArray[np.float32]) -> Tensor:
-        return self._values(self._entered(part))[self._program.exit]
+        return self._values(self._entered(part))[self._program.output_slot]
 
     def _values(self, entered: Tensor, keep: Mapping[int, Slot] | None = None) -> dict[int, Tensor]:
         """Run the steps; what nothing reads any more is let go, unless it is to be kept."""
-        values = {self._program.entrance: entered, **self._program.constants}
+        values = {self._program.input_info: entered, **self._program.constants}
         with torch.inference_mode(), _threads(self._threads):
             for step, freed in zip(self._program.steps, self._freed, strict=True):
                 values[step.result] = self._computed(step, [values[i] for i in step.operands])

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from edgeq.targets.emulator import fixed_point, formulas, functions
+from edgeq.targets.emulator.data_movement import Move
 from edgeq.targets.emulator.elementwise import elementwise
-from edgeq.targets.emulator.moves import Move
 from edgeq.targets.emulator.numerics import OutputRange
 from edgeq.targets.emulator.tflite_op import output_range_of
 

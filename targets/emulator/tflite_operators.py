@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from edgeq.multipliers import convolution_multipliers, dense_multipliers, mean_multiplier
-from edgeq.targets.emulator import moves, tflite_elementwise
+from edgeq.targets.emulator import data_movement, tflite_elementwise
+from edgeq.targets.emulator.accumulator import Accumulator, Operands, largest_sum
 from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window
 from edgeq.targets.emulator.numerics import Factors, step_of
-from edgeq.targets.emulator.sums import Accumulator, Operands, largest_sum
 from edgeq.targets.emulator.tflite_op import Lowered, centered_of, output_range_of
 
 if TYPE_CHECKING:
@@ -130,10 +130,12 @@ def _pool(op: TfliteOp) -> Lowered:
     _, height, width, _ = op.operand(0).shape
     window, shape = _window(op, (height, width), kernel, (1, 1)), op.file.output.shape
     if op.file.name == "MAX_POOL_2D":
-        move = moves.max_pool(kernel, window, shape, channels_last=True, low=output_range.low, high=output_range.high)
+        move = data_movement.max_pool(kernel, window, shape, channels_last=True, low=output_range.low, high=output_range.high)
     else:
         zero = int(params.zero_point)
-        move = moves.average_pool(kernel, window, shape, channels_last=True, zero_point=zero, low=output_range.low, high=output_range.high)
+        move = data_movement.average_pool(
+            kernel, window, shape, channels_last=True, zero_point=zero, low=output_range.low, high=output_range.high
+        )
     return Lowered((0,), move, "pool")
 
 
@@ -147,11 +149,11 @@ def _mean(op: TfliteOp) -> Lowered:
     count = math.prod(op.operand(0).shape[axis] for axis in axes)
     factor = mean_multiplier(step_of(op.grid(0)), step_of(op.output_grid), count)
     finish = Finish(Factors.fixed([factor]), output_range_of(op), op.profile.rounding)
-    return Lowered((0,), moves.mean(axes, op.file.output.shape, finish), "pool")
+    return Lowered((0,), data_movement.mean(axes, op.file.output.shape, finish), "pool")
 
 
 def _greatest(op: TfliteOp) -> Lowered:
-    return Lowered((0,), moves.greatest(_axes(op, 1), op.file.output.shape), "pool")
+    return Lowered((0,), data_movement.greatest(_axes(op, 1), op.file.output.shape), "pool")
 
 
 def _argmax(op: TfliteOp) -> Lowered:
@@ -163,30 +165,30 @@ def _argmax(op: TfliteOp) -> Lowered:
         is_greatest = (x == x.amax(axis + 1, keepdim=True)).to(torch.int8)
         return is_greatest.argmax(axis + 1).reshape(x.shape[0], *shape)
 
-    return Lowered((0,), moves.Move(place), "move")
+    return Lowered((0,), data_movement.Move(place), "move")
 
 
 # ---- data that only moves ---------------------------------------------------------------------------------------------
 
 
 def _reshape(op: TfliteOp) -> Lowered:
-    return Lowered((0,), moves.reshape(op.file.output.shape), "move")
+    return Lowered((0,), data_movement.reshape(op.file.output.shape), "move")
 
 
 def _transpose(op: TfliteOp) -> Lowered:
-    return Lowered((0,), moves.transpose([int(axis) for axis in op.numbers(1)]), "move")
+    return Lowered((0,), data_movement.transpose([int(axis) for axis in op.numbers(1)]), "move")
 
 
 def _pad(op: TfliteOp) -> Lowered:
     amounts = [(int(before), int(after)) for before, after in op.numbers(1)]
     value = float(op.centered(2).item()) if op.file.name == "PADV2" else 0.0
-    return Lowered((0,), moves.pad(amounts, value), "move")
+    return Lowered((0,), data_movement.pad(amounts, value), "move")
 
 
 def _slice(op: TfliteOp) -> Lowered:
     begin, size = op.numbers(1), op.numbers(2)
     parts = [slice(int(b), None if s < 0 else int(b) + int(s)) for b, s in zip(begin, size, strict=True)]
-    return Lowered((0,), moves.cut(parts, op.file.output.shape), "move")
+    return Lowered((0,), data_movement.cut(parts, op.file.output.shape), "move")
 
 
 def _strided_slice(op: TfliteOp) -> Lowered:
@@ -196,12 +198,12 @@ def _strided_slice(op: TfliteOp) -> Lowered:
     for i, (begin, end, step) in enumerate(zip(*(op.numbers(position) for position in (1, 2, 3)), strict=True)):
         first, last = (int(begin), int(begin) + 1 or None) if options.shrinkAxisMask >> i & 1 else (int(begin), int(end))
         parts.append(slice(None if options.beginMask >> i & 1 else first, None if options.endMask >> i & 1 else last, int(step)))
-    return Lowered((0,), moves.cut(parts, op.file.output.shape), "move")
+    return Lowered((0,), data_movement.cut(parts, op.file.output.shape), "move")
 
 
 def _concatenation(op: TfliteOp) -> Lowered:
     axis = int(op.file.options.axis) % len(op.file.output.shape)
-    return Lowered(tuple(range(len(op.file.inputs))), moves.concatenate(axis), "move")
+    return Lowered(tuple(range(len(op.file.inputs))), data_movement.concatenate(axis), "move")
 
 
 def _gather(op: TfliteOp) -> Lowered:
@@ -210,17 +212,17 @@ def _gather(op: TfliteOp) -> Lowered:
         raise op.refused("it gathers by batch")
     source, indices, axis = op.operand(0), op.operand(1), int(op.file.options.axis or 0)
     if indices.data is not None:
-        return Lowered((0,), moves.gather(torch.from_numpy(indices.data.astype(np.int64)), axis % len(source.shape)), "move")
+        return Lowered((0,), data_movement.gather(torch.from_numpy(indices.data.astype(np.int64)), axis % len(source.shape)), "move")
     if source.data is None or source.data.ndim != 1:
         raise op.refused("both of its operands are computed at run time")
     table = torch.from_numpy(centered_of(source))
-    return Lowered((1,), moves.Move(table.take), "table", weights=table.numel(), weight_bits=8)
+    return Lowered((1,), data_movement.Move(table.take), "table", weights=table.numel(), weight_bits=8)
 
 
 def _nearest(op: TfliteOp) -> Lowered:
     before, after, options = op.operand(0).shape, op.file.output.shape, op.file.options
     picks = [torch.from_numpy(_nearest_of(options, before[axis], after[axis])) for axis in (1, 2)]
-    return Lowered((0,), moves.Move(lambda x: x.index_select(2, picks[0]).index_select(3, picks[1])), "move")
+    return Lowered((0,), data_movement.Move(lambda x: x.index_select(2, picks[0]).index_select(3, picks[1])), "move")
 
 
 def _nearest_of(options: Any, before: int, after: int) -> NDArray[np.int64]:
@@ -243,7 +245,7 @@ def _bilinear(op: TfliteOp) -> Lowered:
         rounded = torch.trunc((sums + torch.where(sums > 0, 2.0**19, -(2.0**19))) / 2.0**20)
         return (rounded - zero).clamp_(output_range.low, output_range.high).to(torch.float32)
 
-    return Lowered((0,), moves.Move(interpolated), "pool", math.prod(after) * 4)
+    return Lowered((0,), data_movement.Move(interpolated), "pool", math.prod(after) * 4)
 
 
 def _weights_of(options: Any, before: int, after: int) -> NDArray[np.float64]:
@@ -265,11 +267,11 @@ def _of(function: Callable[[TfliteOp], Kernel], kind: Any = "elementwise", data:
 
 
 def _depth_to_space(op: TfliteOp) -> Lowered:
-    return Lowered((0,), moves.depth_to_space(int(op.file.options.blockSize), channels_last=True), "move")
+    return Lowered((0,), data_movement.depth_to_space(int(op.file.options.blockSize), channels_last=True), "move")
 
 
 def _space_to_depth(op: TfliteOp) -> Lowered:
-    return Lowered((0,), moves.space_to_depth(int(op.file.options.blockSize), channels_last=True), "move")
+    return Lowered((0,), data_movement.space_to_depth(int(op.file.options.blockSize), channels_last=True), "move")
 
 
 KERNELS: Mapping[str, Callable[[TfliteOp], Lowered]] = {

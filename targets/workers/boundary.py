@@ -71,14 +71,14 @@ def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
     from edgeq.targets._onnx_graph import QdqView, channels_last, in_qdq, load, only_input, sample_shape
 
     model = load(artefact) if qoperator else in_qdq(load(artefact))
-    entrance = only_input(model)
+    input_info = only_input(model)
     if not model.graph.output:
         raise ArtefactError(f"{artefact} has no output", hint="export it again; it may be truncated")
-    sample_shape(entrance)
+    sample_shape(input_info)
     view, exit_name = QdqView(model), model.graph.output[0].name
-    found = {entrance.name: view.input_params(entrance.name), exit_name: view.output_params(exit_name)}
+    found = {input_info.name: view.input_params(input_info.name), exit_name: view.output_params(exit_name)}
     grids = {name: params for name, params in found.items() if params is not None}
-    return Sendable(model.SerializeToString(), grids=grids, takes_channels_last=channels_last(model, entrance.name))
+    return Sendable(model.SerializeToString(), grids=grids, takes_channels_last=channels_last(model, input_info.name))
 
 
 def spec_of(described: Any, grids: Mapping[str, QuantParams], *, counts: bool = False) -> TensorSpec:

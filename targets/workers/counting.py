@@ -72,8 +72,8 @@ def instructions(launcher: Qemu, engine: str, model: Sendable, options: Mapping[
 def _load(worker: Worker, model: Sendable, options: Mapping[str, object], seconds: float) -> None:
     content = np.frombuffer(model.content, np.uint8)
     loaded = worker.ask("load", [content], seconds=seconds, options=dict(options), memory_bytes=None).header
-    entrance = loaded["inputs"][0]
-    worker.ask("set", [np.zeros(entrance["shape"], entrance["dtype"])], seconds=seconds)
+    input_info = loaded["inputs"][0]
+    worker.ask("set", [np.zeros(input_info["shape"], input_info["dtype"])], seconds=seconds)
 
 
 def _libraries(launcher: Qemu, engine: str, model: Sendable, options: Mapping[str, object], limits: Limits) -> list[tuple[int, int]]:

@@ -27,11 +27,11 @@ class OrtModel:
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        entrance = session.get_inputs()
-        if len(entrance) != 1 or entrance[0].type not in _DTYPES:
-            raise Refused(f"its inputs are {', '.join(value.type for value in entrance)}")
-        self._entrance, self._exit = entrance[0].name, session.get_outputs()[0].name
-        dtype, shape = _DTYPES[entrance[0].type], [1, *entrance[0].shape[1:]]
+        input_info = session.get_inputs()
+        if len(input_info) != 1 or input_info[0].type not in _DTYPES:
+            raise Refused(f"its inputs are {', '.join(value.type for value in input_info)}")
+        self._entrance, self._exit = input_info[0].name, session.get_outputs()[0].name
+        dtype, shape = _DTYPES[input_info[0].type], [1, *input_info[0].shape[1:]]
         self.inputs = [{"name": self._entrance, "shape": shape, "dtype": dtype}]
         self.set_input(np.zeros(shape, dtype))
         self.invoke()

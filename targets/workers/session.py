@@ -62,8 +62,8 @@ class WorkerSession(SampleSession):
             raise TargetError(
                 "the worker's model has not one input and at least one output", hint="edgeq runs models with exactly one input"
             )
-        entrance = replace(spec_of(inputs[0], self._artefact.grids), channels_last=self._artefact.takes_channels_last)
-        return entrance, spec_of(outputs[0], self._artefact.grids, counts=True)
+        input_info = replace(spec_of(inputs[0], self._artefact.grids), channels_last=self._artefact.takes_channels_last)
+        return input_info, spec_of(outputs[0], self._artefact.grids, counts=True)
 
     def _inner_grids(self, told: Any) -> dict[str, Any]:
         found = {str(name): grid_in_model_axes(str(name), each, self._artefact) for name, each in dict(told or {}).items()}

@@ -100,8 +100,8 @@ def _wrong_in_tflite(
         told += [f"{op.op_type} is {off} LSB off on {kernels}"] if off > most else []
     if view.outputs[0].epilogue == "argmax":
         axes = axes_of(content)
-        entrance = view.inputs[0]
-        feed = stored(entrance, integers[entrance.name], choose_storage(view)[entrance.name], axes[entrance.graph_input])
+        input_info = view.inputs[0]
+        feed = stored(input_info, integers[input_info.name], choose_storage(view)[input_info.name], axes[input_info.graph_input])
         answer = tflite_outputs(content, [feed], kernels)[0].transpose(np.argsort(axes[view.outputs[0].name]))
         told += [f"the place is another on {kernels}"] if not np.array_equal(answer, end) else []
     path = folder / "model.tflite"

@@ -51,8 +51,8 @@ def saved(folder: Path, *, in_float: bool) -> Path:
 
 
 def counted(path: Path) -> dict[str, tuple[int, int, int]]:
-    tallies = pair_tallies(path, {"conv", "last"}, source(), source().test)
-    return {name: (tally.sums, tally.pairs, tally.wrong) for name, tally in tallies.items()}
+    stats = pair_tallies(path, {"conv", "last"}, source(), source().test)
+    return {name: (stats.sums, stats.pairs, stats.wrong) for name, stats in stats.items()}
 
 
 def by_hand(path: Path) -> dict[str, tuple[int, int, int]]:

@@ -32,8 +32,8 @@ def profiled(model: onnx.ModelProto, folder: Path, *, optimize: bool) -> list[di
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     session = ort.InferenceSession(marked(model).SerializeToString(), options, providers=[CPU])
-    entrance = session.get_inputs()[0]
-    session.run(None, {entrance.name: np.zeros([1, *entrance.shape[1:]], np.float32)})
+    input_info = session.get_inputs()[0]
+    session.run(None, {input_info.name: np.zeros([1, *input_info.shape[1:]], np.float32)})
     return placed(json.loads(Path(session.end_profiling()).read_text()))
 
 

@@ -181,11 +181,11 @@ def test_hybrid_kernels_quantise_their_activations(name: str, kernels: str) -> N
     resolver = OpResolverType[RESOLVERS[kernels]]
     interpreter = Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
-    entrance, exit_ = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    input_info, exit_ = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     answers = []
-    for x in hidden_difference(tuple(entrance["shape"])):
+    for x in hidden_difference(tuple(input_info["shape"])):
         interpreter.reset_all_variables()
-        interpreter.set_tensor(entrance["index"], x)
+        interpreter.set_tensor(input_info["index"], x)
         interpreter.invoke()
         answers.append(interpreter.get_tensor(exit_["index"]))
     assert np.array_equal(*answers)

@@ -155,11 +155,11 @@ def _numbers(tensors: Any) -> set[int]:
     return {int(tensor) for tensor in tensors if tensor >= 0}
 
 
-def shown(interpreter: Any, operators: Any, entrance: int) -> dict[str, Any]:
+def shown(interpreter: Any, operators: Any, input_info: int) -> dict[str, Any]:
     """The input and every operator's output that has a grid or is float, in order of execution, by name."""
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     found: dict[str, Any] = {}
-    for index in (entrance, *(int(tensor) for op in operators for tensor in op["outputs"])):
+    for index in (input_info, *(int(tensor) for op in operators for tensor in op["outputs"])):
         detail = details[index]
         kind = np.dtype(detail["dtype"])
         if kind == np.float32 or (kind in _INTEGERS and len(detail["quantization_parameters"]["scales"])):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from edgeq.targets.emulator import accumulate as module
 from edgeq.targets.emulator.accumulate import accumulate, exact, pairs_can_saturate, wrap
-from edgeq.targets.emulator.numerics import Profile, Tally
+from edgeq.targets.emulator.numerics import OverflowStats, Profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def machine(bits: int = 32, overflow: Overflow = "wrap", products: Products = "e
 
 def written_out(
     rows: NDArray[np.int64], weights: NDArray[np.int64], start: NDArray[np.int64], profile: Profile
-) -> tuple[NDArray[np.int64], Tally]:
+) -> tuple[NDArray[np.int64], OverflowStats]:
     """The definition: every product by itself, in Python's own integers."""
     low, high = -(2 ** (profile.accumulator_bits - 1)), 2 ** (profile.accumulator_bits - 1) - 1
     sums = np.zeros((len(rows), len(weights)), np.int64)
@@ -73,7 +73,7 @@ def written_out(
             sums[r, c] = held
             overflowed += cut
             wrong += held != true
-    return sums, Tally(sums.size, sums.size * rows.shape[1], overflowed, 0, wrong)
+    return sums, OverflowStats(sums.size, sums.size * rows.shape[1], overflowed, 0, wrong)
 
 
 @settings(deadline=None)
@@ -90,11 +90,11 @@ def test_sums_are_those_of_additions_one_by_one(seed: int, taps: int, bits: int,
     weights = random.integers(-spread, spread, (4, taps), endpoint=True)
     start = random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), 4)
     profile = machine(bits, overflow)
-    sums, tally = accumulate(torch.from_numpy(rows).float(), torch.from_numpy(weights).float(), torch.from_numpy(start).float(), profile)
+    sums, stats = accumulate(torch.from_numpy(rows).float(), torch.from_numpy(weights).float(), torch.from_numpy(start).float(), profile)
     expected, counted = written_out(rows, weights, start, profile)
     assert sums.dtype == torch.int64
     assert np.array_equal(sums.numpy(), expected)
-    assert tally == counted
+    assert stats == counted
 
 
 def test_the_order_of_additions_is_that_of_the_taps() -> None:
@@ -107,17 +107,17 @@ def test_the_order_of_additions_is_that_of_the_taps() -> None:
 
 
 def test_a_bias_beyond_the_accumulator_is_cut_to_it() -> None:
-    sums, tally = accumulate(torch.tensor([[1.0]]), torch.tensor([[-1.0]]), torch.tensor([1000.0]), machine(8, "saturate"))
+    sums, stats = accumulate(torch.tensor([[1.0]]), torch.tensor([[-1.0]]), torch.tensor([1000.0]), machine(8, "saturate"))
     assert sums.item() == 126
-    assert (tally.wrong, tally.overflowed) == (1, 1)
+    assert (stats.wrong, stats.overflowed) == (1, 1)
 
 
 def test_a_sum_that_comes_back_into_range_was_cut_all_the_same() -> None:
     rows, weights = torch.tensor([[120.0, 20.0, -20.0]]), torch.ones(1, 3)
-    sums, tally = accumulate(rows, weights, None, machine(8, "saturate"))
-    assert (sums.item(), tally.overflowed, tally.wrong) == (107, 1, 1)
-    wrapped, tally = accumulate(rows, weights, None, machine(8, "wrap"))
-    assert (wrapped.item(), tally.overflowed, tally.wrong) == (120, 0, 0)
+    sums, stats = accumulate(rows, weights, None, machine(8, "saturate"))
+    assert (sums.item(), stats.overflowed, stats.wrong) == (107, 1, 1)
+    wrapped, stats = accumulate(rows, weights, None, machine(8, "wrap"))
+    assert (wrapped.item(), stats.overflowed, stats.wrong) == (120, 0, 0)
 
 
 def test_slices_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,16 +141,16 @@ def test_great_sums_are_exact() -> None:
 
 
 def test_wrapping_keeps_the_low_bits() -> None:
-    sums, tally = wrap(torch.tensor([2**31, 2**31 - 1, -(2**31) - 1, 5]), machine(32))
+    sums, stats = wrap(torch.tensor([2**31, 2**31 - 1, -(2**31) - 1, 5]), machine(32))
     assert sums.tolist() == [-(2**31), 2**31 - 1, 2**31 - 1, 5]
-    assert tally == Tally(sums=4, overflowed=2, wrong=2)
+    assert stats == OverflowStats(sums=4, overflowed=2, wrong=2)
 
 
 def test_empty_batches_are_batches() -> None:
     for profile in (machine(8, "saturate"), machine(8, "wrap"), machine(products="pairs-int16")):
-        sums, tally = accumulate(torch.zeros(0, 4), torch.ones(3, 4), None, profile)
+        sums, stats = accumulate(torch.zeros(0, 4), torch.ones(3, 4), None, profile)
         assert sums.shape == (0, 3)
-        assert tally == Tally()
+        assert stats == OverflowStats()
 
 
 # ---- pairs ------------------------------------------------------------------------------------------------------------
@@ -172,13 +172,13 @@ def test_pairs_saturate_at_16_bits(seed: int, taps: int, zero_point: int) -> Non
     stored, weights = random.integers(0, 256, (6, taps)), random.integers(-128, 128, (5, taps))
     start = random.integers(-1000, 1000, 5)
     rows = torch.from_numpy(stored - zero_point).float()
-    found, tally = accumulate(rows, torch.from_numpy(weights).float(), torch.from_numpy(start), machine(products="pairs-int16"), zero_point)
+    found, stats = accumulate(rows, torch.from_numpy(weights).float(), torch.from_numpy(start), machine(products="pairs-int16"), zero_point)
     expected, pairs = pairs_written_out(stored, weights)
     corrected = expected + start - zero_point * weights.sum(1)
     assert np.array_equal(found.numpy(), corrected)
-    assert tally.pairs == pairs
-    assert tally.wrong == int((corrected != (stored - zero_point) @ weights.T + start).sum())
-    assert tally.steps == 6 * 5 * ((taps + 1) // 2)
+    assert stats.pairs == pairs
+    assert stats.wrong == int((corrected != (stored - zero_point) @ weights.T + start).sum())
+    assert stats.steps == 6 * 5 * ((taps + 1) // 2)
 
 
 def test_pairs_are_made_of_weights_as_they_are_stored() -> None:
@@ -186,7 +186,7 @@ def test_pairs_are_made_of_weights_as_they_are_stored() -> None:
     random = np.random.default_rng(4)
     stored, weights = random.integers(0, 256, (6, 9)), random.integers(-128, 128, (3, 9))
     zeros = np.array([-3, 0, 100])
-    found, tally = accumulate(
+    found, stats = accumulate(
         torch.from_numpy(stored - 17).float(),
         torch.from_numpy(weights - zeros[:, None]).float(),
         None,
@@ -197,7 +197,7 @@ def test_pairs_are_made_of_weights_as_they_are_stored() -> None:
     cut, pairs = pairs_written_out(stored, weights)
     lost = cut - stored @ weights.T
     assert np.array_equal(found.numpy(), (stored - 17) @ (weights - zeros[:, None]).T + lost)
-    assert tally.pairs == pairs > 0
+    assert stats.pairs == pairs > 0
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64" or "avx2" not in Path("/proc/cpuinfo").read_text(), reason="needs AVX2 itself")
@@ -213,10 +213,10 @@ def test_pairs_are_those_of_the_instruction(tmp_path: Path) -> None:
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, w, start, out)]
         library.dot(*pointers, *x.shape[:1], w.shape[0], taps)
         operands = (torch.from_numpy(x).float(), torch.from_numpy(w).float(), torch.from_numpy(start))
-        found, tally = accumulate(*operands, machine(products="pairs-int16"))
+        found, stats = accumulate(*operands, machine(products="pairs-int16"))
         assert np.array_equal(found.numpy(), out)
-        assert tally.pairs > 0
-        assert tally.wrong == int((out != x.astype(np.int64) @ w.astype(np.int64).T + start).sum())
+        assert stats.pairs > 0
+        assert stats.wrong == int((out != x.astype(np.int64) @ w.astype(np.int64).T + start).sum())
 
 
 @pytest.mark.parametrize(("first", "second", "largest", "can"), [(64, 64, 255, False), (64, 65, 255, True), (-64, -64, 255, False)])

@@ -25,7 +25,7 @@ from edgeq.exporters.onnx import serialize
 from edgeq.models import zoo
 from edgeq.qdq_from_qoperator import as_qdq
 from edgeq.target import TARGETS
-from edgeq.targets.emulator.numerics import Tally
+from edgeq.targets.emulator.numerics import OverflowStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,11 +42,11 @@ _OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
 SCALE = 0.0371
 
 
-def predicted(folder: Path, model: onnx.ModelProto, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], Tally]:
+def predicted(folder: Path, model: onnx.ModelProto, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], OverflowStats]:
     onnx.save(model, folder / "model.onnx")
     with cast("EmulatorSession", TARGETS.load("emulator:avx2").open(folder / "model.onnx")) as session:
         found = session.run(samples)
-        return found, sum((layer.tally for layer in session.layers()), Tally())
+        return found, sum((layer.stats for layer in session.layers()), OverflowStats())
 
 
 def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -209,9 +209,9 @@ def products(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=lambda layer: layer.name)
 def test_every_integer_of_a_product_is_predicted(layer: Layer, products: dict[str, NDArray[np.float32]], tmp_path: Path) -> None:
-    found, tally = predicted(tmp_path, *layer.case())
+    found, stats = predicted(tmp_path, *layer.case())
     assert np.array_equal(found, products[layer.name])
-    assert (tally.pairs > 0) == layer.pairs
+    assert (stats.pairs > 0) == layer.pairs
 
 
 def two_activations(reads: int) -> Case:
@@ -254,9 +254,9 @@ def two_activations(reads: int) -> Case:
 @pytest.mark.parametrize("reads", [1, 2])
 def test_products_of_two_activations_are_predicted(processor: Sequence[str], reads: int, tmp_path: Path) -> None:
     case = two_activations(reads)
-    found, tally = predicted(tmp_path, *case)
+    found, stats = predicted(tmp_path, *case)
     assert np.array_equal(found, answers(processor, tmp_path, {"case": case})["case"])
-    assert (tally.pairs > 0) == (reads > 1)
+    assert (stats.pairs > 0) == (reads > 1)
 
 
 # ---- sums, means and functions ----------------------------------------------------------------------------------------
@@ -336,9 +336,9 @@ def test_every_output_of_a_network_is_predicted(processor: Sequence[str], tmp_pa
         cases[name] = onnx.load_model_from_string(serialize(network)), images
     expected = answers(processor, tmp_path, cases)
     for name, case in cases.items():
-        found, tally = predicted(tmp_path, *case)
+        found, stats = predicted(tmp_path, *case)
         assert np.array_equal(found, expected[name]), name
-        assert tally.pairs > 0
+        assert stats.pairs > 0
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)

@@ -18,10 +18,12 @@ from edgeq.targets.emulator.costs import (
 )
 from edgeq.targets.emulator.numerics import Profile
 from edgeq.targets.emulator.profiles import profile_of
-from edgeq.targets.emulator.program import Work
+from edgeq.targets.emulator.program import LayerWorkload
 from edgeq.targets.emulator.speed import Costs, Figure, MacRate
 
-CONV = Work("c", "Conv", "dot", macs=1_000_000, inputs=4000, weights=2000, outputs=8000, weight_bits=8, input_bits=8, output_bits=8)
+CONV = LayerWorkload(
+    "c", "Conv", "dot", macs=1_000_000, inputs=4000, weights=2000, outputs=8000, weight_bits=8, input_bits=8, output_bits=8
+)
 COSTS = Costs(
     clock_mhz=Figure(100, "test"),
     mac_rates=(MacRate(4, 4, Figure(64, "test")), MacRate(8, 8, Figure(16, "test"))),
@@ -70,7 +72,7 @@ def test_operands_go_to_the_narrowest_multiplier_that_takes_them_or_in_digits(we
 
 @pytest.mark.parametrize(("bits", "grain", "size"), [(4, 4, 2000), (4, 8, 4000), (5, 4, 4000), (1, 1, 500), (16, 8, 8000), (12, 8, 8000)])
 def test_numbers_are_stored_in_the_grain_of_the_memory(bits: int, grain: int, size: int) -> None:
-    work = Work("m", "Concat", "move", macs=0, inputs=4000, weights=0, outputs=0, weight_bits=0, input_bits=bits, output_bits=bits)
+    work = LayerWorkload("m", "Concat", "move", macs=0, inputs=4000, weights=0, outputs=0, weight_bits=0, input_bits=bits, output_bits=bits)
     assert traffic_bytes(work, replace(COSTS, stored_bits=grain)) == size
 
 
@@ -82,7 +84,7 @@ def test_energy_is_operations_and_traffic() -> None:
 
 
 def test_moving_data_costs_traffic_alone() -> None:
-    work = Work("m", "Concat", "move", macs=0, inputs=4000, weights=0, outputs=4000, weight_bits=0, input_bits=8, output_bits=8)
+    work = LayerWorkload("m", "Concat", "move", macs=0, inputs=4000, weights=0, outputs=4000, weight_bits=0, input_bits=8, output_bits=8)
     assert operations_pj(work, MACHINE) == 0
     cost = layer_cost(work, MACHINE)
     assert cost is not None

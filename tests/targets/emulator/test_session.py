@@ -67,9 +67,9 @@ def test_layers_tell_of_every_sum(model: Path) -> None:
     dots = [layer for layer in layers if layer.work.kind == "dot"]
     assert len(dots) == sum(layer.work.macs > 0 for layer in layers)
     for layer in dots:
-        assert layer.tally.sums == 5 * layer.work.outputs
-        assert layer.tally.steps == 5 * layer.work.macs
-        assert layer.tally.wrong == 0
+        assert layer.stats.sums == 5 * layer.work.outputs
+        assert layer.stats.steps == 5 * layer.work.macs
+        assert layer.stats.wrong == 0
 
 
 def test_all_of_it_is_planned_in_integers(model: Path) -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from edgeq.targets.emulator.accumulator import Accumulator, Operands, largest_sum
 from edgeq.targets.emulator.elementwise import Range
-from edgeq.targets.emulator.numerics import Tally
-from edgeq.targets.emulator.places import host_of
+from edgeq.targets.emulator.host_fallback import host_of
+from edgeq.targets.emulator.numerics import OverflowStats
 from edgeq.targets.emulator.profiles import profile_of
 from edgeq.targets.emulator.program import Log
-from edgeq.targets.emulator.sums import Accumulator, Operands, largest_sum
 
 AVX2, ACCELERATOR, TFLM = profile_of("avx2"), profile_of("accel-4bit"), profile_of("tflm")
 STRONG, WEAK = torch.tensor([[127.0, 127.0]]), torch.tensor([[7.0, -7.0]])
@@ -62,7 +62,7 @@ def test_pairs_are_made_of_what_is_stored() -> None:
     machine = Accumulator.of("layer", AVX2, 1e6, Operands(STRONG, BYTE, 100, "uint8"))
     sums = machine.step_by_step(torch.tensor([[155.0, 155.0], [-100.0, -100.0]]), STRONG, None, log)
     assert sums.tolist() == [[32767 - 100 * 254], [-100 * 254]]
-    assert log.tallies["layer"] == Tally(sums=2, steps=2, pairs=1, wrong=1)
+    assert log.stats["layer"] == OverflowStats(sums=2, steps=2, pairs=1, wrong=1)
 
 
 def test_wide_operands_meet_the_host() -> None:
@@ -81,7 +81,7 @@ def test_binary_layers_are_counted_where_the_machine_counts() -> None:
     assert counting.binary
     assert not counting.fits
     assert torch.equal(counting.step_by_step(rows, weights, start, log), (rows @ weights.T + start).to(torch.int64))
-    assert log.tallies["layer"] == Tally(sums=15, steps=15 * 70)
+    assert log.stats["layer"] == OverflowStats(sums=15, steps=15 * 70)
     assert not Accumulator.of("layer", replace(ACCELERATOR, binary=False), 73, operands).binary
     assert not Accumulator.of("layer", ACCELERATOR, 73, Operands(WEAK, Range(-1, 1))).binary
 

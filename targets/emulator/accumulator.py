@@ -10,8 +10,8 @@ import torch
 from edgeq.brief import brief
 from edgeq.targets.emulator.accumulate import accumulate, pairs_can_saturate
 from edgeq.targets.emulator.binary import binary_sums, is_binary
-from edgeq.targets.emulator.numerics import Tally
-from edgeq.targets.emulator.places import on_machine
+from edgeq.targets.emulator.host_fallback import on_machine
+from edgeq.targets.emulator.numerics import OverflowStats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,7 +127,7 @@ class Accumulator:
 
     def exact(self, sums: Tensor, taps: int, log: Log) -> Tensor:
         """Count sums that are exact, and pass them on."""
-        log.add(self.name, Tally(sums=sums.numel(), steps=sums.numel() * taps))
+        log.add(self.name, OverflowStats(sums=sums.numel(), steps=sums.numel() * taps))
         return sums
 
     def step_by_step(self, rows: Tensor, weights: Tensor, start: Tensor | None, log: Log) -> Tensor:
@@ -135,8 +135,8 @@ class Accumulator:
         if self.binary:
             counted = binary_sums(rows, weights)
             return self.exact(counted if start is None else counted + start.to(torch.int64), rows.shape[1], log)
-        sums, tally = accumulate(rows, weights, start, self.profile, self.zero_point, self.weight_zero)
-        log.add(self.name, tally)
+        sums, stats = accumulate(rows, weights, start, self.profile, self.zero_point, self.weight_zero)
+        log.add(self.name, stats)
         return sums
 
 

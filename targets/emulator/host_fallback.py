@@ -29,11 +29,11 @@ def on_machine(profile: Profile, layer: str, weight_bits: int, input_bits: int) 
     takes = weight_bits <= profile.weight_bits[1] and input_bits <= profile.activation_bits[1]
     if takes:
         return profile
-    if profile.beyond == "refuse":
+    if profile.on_unsupported_width == "refuse":
         least = f"weights of {profile.weight_bits[1]} bits and activations of {profile.activation_bits[1]} bits"
         raise TargetError(
             f"{layer!r} has weights of {weight_bits} bits and inputs of {input_bits}, and {profile.name} takes at most {least}",
-            hint="quantise it to fewer bits, or write beyond = 'host' in the machine's profile",
+            hint="quantise it to fewer bits, or write on_unsupported_width = 'host' in the machine's profile",
         )
     return host_of(profile)
 

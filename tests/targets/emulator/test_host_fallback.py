@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgeq.errors import TargetError
-from edgeq.targets.emulator.places import host_of, on_machine
+from edgeq.targets.emulator.host_fallback import host_of, on_machine
 from edgeq.targets.emulator.profiles import profile_of
 
 ACCELERATOR = profile_of("accel-4bit")
@@ -26,6 +26,6 @@ def test_what_is_wider_goes_to_the_host(weight_bits: int, input_bits: int) -> No
 
 
 def test_a_machine_without_a_host_refuses_it_by_name() -> None:
-    alone = replace(ACCELERATOR, beyond="refuse")
+    alone = replace(ACCELERATOR, on_unsupported_width="refuse")
     with pytest.raises(TargetError, match=r"'stem' has weights of 8 bits and inputs of 4, and accel-4bit takes at most weights of 4 bits"):
         on_machine(alone, "stem", 8, 4)
