@@ -19,10 +19,17 @@ import onnx_ir as ir
 
 from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
-from edgeq.exporters.explicit import add_kernel_shapes, check_channel_axes, float_biases, give_views_their_grid, own_grids, with_zero_points
 from edgeq.exporters.opsets import to_opset
 from edgeq.exporters.portable import saturating_layers, store_int8, store_portable
 from edgeq.exporters.ranges import bounded_below, moved_from, range_of, storage_dtype_of, zero_of
+from edgeq.exporters.runtime_workarounds import (
+    add_kernel_shapes,
+    check_channel_axes,
+    float_biases,
+    give_views_their_grid,
+    own_grids,
+    with_zero_points,
+)
 from edgeq.exporters.sub_range import bound_between, bound_reals, reads_integers
 from edgeq.graph_editor import GraphEditor
 from edgeq.qdq_nodes import constant_of, title

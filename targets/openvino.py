@@ -55,7 +55,7 @@ class OpenVinoTarget(WorkerTarget):
         import onnx_ir as ir
 
         from edgeq.targets._onnx_graph import in_qdq, load
-        from edgeq.targets._onnx_traps import foreign_storage_dtype, shared_pad_grid
+        from edgeq.targets._preflight import foreign_storage_dtype, shared_pad_grid
 
         require_format(artefact, self.capabilities)
         model = in_qdq(load(artefact))

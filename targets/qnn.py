@@ -54,7 +54,7 @@ class QnnTarget(WorkerTarget):
         import onnx_ir as ir
 
         from edgeq.targets._onnx_graph import in_qdq, load
-        from edgeq.targets._onnx_traps import integer_clip, large_bias, one_sided_clip
+        from edgeq.targets._preflight import integer_clip, large_bias, one_sided_clip
 
         require_format(artefact, self.capabilities)
         model = in_qdq(load(artefact))

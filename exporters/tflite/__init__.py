@@ -30,8 +30,8 @@ class TfliteExporter:
             ArtefactError: the model holds something that TFLite cannot express exactly; names the node.
         """
         from edgeq.exporters.parity import compare
-        from edgeq.exporters.tflite.approximating import expressible
         from edgeq.exporters.tflite.floating import export_float, is_float
+        from edgeq.exporters.tflite.legalize import legalize
         from edgeq.exporters.tflite.lowering import write
         from edgeq.exporters.tflite.reading import expected_in, numbers_in, transposes_in, unpacked
         from edgeq.exporters.tflite.storage import choose_storage
@@ -39,7 +39,7 @@ class TfliteExporter:
 
         if is_float(model):
             return export_float(model, options)
-        graph, approximations = expressible(read_qdq(model, float_fallback=True), approximate=options.requantize)
+        graph, approximations = legalize(read_qdq(model, float_fallback=True), approximate=options.requantize)
         written = write(graph, options)
         file = unpacked(written.content)
         found, transposes = numbers_in(file), transposes_in(file)

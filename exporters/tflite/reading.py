@@ -17,7 +17,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import Transposes
 from edgeq.exporters.parity import Numbers, centered_of, numbers_of
 from edgeq.exporters.tflite.builder import METADATA_NAME
-from edgeq.exporters.tflite.rewriting import as_written, derived_numbers, is_plain
+from edgeq.exporters.tflite.expected_values import as_written, derived_numbers, is_plain
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import constant_shift
 from edgeq.qdq import QdqConstant, QdqTensor

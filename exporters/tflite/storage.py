@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq import AVERAGES, MOVES, QdqConstant, QdqTensor, reach, same_grid
+from edgeq.qdq import AVERAGES, MOVES, QdqConstant, QdqTensor, output_range, same_grid
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def choose_storage(graph: QdqGraph) -> dict[str, Storage]:
 def clamps(op: QdqOp, storage: Storage) -> tuple[int | None, int | None]:
     """The bounds of an operator's output that neither its inputs nor the storage dtype's saturation see to."""
     open_range = replace(op.output.params, qmin=-_EVERYTHING, qmax=_EVERYTHING)
-    low, high = reach(op.op_type, op.inputs, open_range)
+    low, high = output_range(op.op_type, op.inputs, open_range)
     needs_low = max(low + storage.shift, storage.least) < storage.low
     needs_high = min(high + storage.shift, storage.greatest) > storage.high
     return storage.low if needs_low else None, storage.high if needs_high else None

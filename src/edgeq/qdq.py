@@ -200,7 +200,7 @@ def same_grid(a: QuantParams, b: QuantParams) -> bool:
     return a.dtype == b.dtype and a.axis == b.axis and np.array_equal(a.scale, b.scale) and np.array_equal(a.zero_point, b.zero_point)
 
 
-def reach(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams) -> tuple[int, int]:
+def output_range(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams) -> tuple[int, int]:
     """The least and the greatest integer that an operator can give on a grid, before any clipping of its own.
 
     Moving and averaging integers cannot leave their range. Rescaling maps zero to zero exactly, in any rounding, so what

@@ -35,7 +35,7 @@ def integers_of(tensor: QdqTensor) -> NDArray[np.int32]:
     return np.arange(low, high + 1, dtype=np.int32)
 
 
-def joined(node: ir.Node, operands: Sequence[SymbolicValue | None], attributes: dict[str, AttributeValue]) -> DeferredOp | None:
+def fuse_to_lookup(node: ir.Node, operands: Sequence[SymbolicValue | None], attributes: dict[str, AttributeValue]) -> DeferredOp | None:
     """The table of a node over the one tensor that all its operands depend on; None where it is not of that kind."""
     if node.op_type not in BINARY and node.op_type not in UNARY:
         return None

@@ -13,9 +13,9 @@ import numpy as np
 
 from edgeq import qdq_norm
 from edgeq.errors import ArtefactError
-from edgeq.qdq import MOVES, Blocker, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, reach, same_grid
+from edgeq.qdq import MOVES, Blocker, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, output_range, same_grid
 from edgeq.qdq_constants import moved_constant
-from edgeq.qdq_lookup import check_numbers, joined
+from edgeq.qdq_lookup import check_numbers, fuse_to_lookup
 from edgeq.qdq_nodes import (
     Shapes,
     attributes_of,
@@ -223,7 +223,7 @@ class Reader:
                 return qdq_norm.normalized(node, operands, float(attributes.get("epsilon", 1e-5)))  # type: ignore[arg-type]
             except ArtefactError as error:
                 self._blocked.append(error)
-        if (table := joined(node, operands, attributes)) is not None:
+        if (table := fuse_to_lookup(node, operands, attributes)) is not None:
             return table
         return DeferredOp(node, node.outputs[0], node.op_type, tuple(self._ready(operand) for operand in operands), attributes)
 
@@ -409,7 +409,7 @@ class Reader:
         activation: Activation = "",
     ) -> QdqTensor:
         _check_samples(node, operands, attributes)
-        low, high = reach(op_type, operands, grid.params)
+        low, high = output_range(op_type, operands, grid.params)
         low, high = max(low, grid.low), min(high, grid.high)
         if low > high:
             raise ArtefactError(f"{node.op_type} {title(node)!r} leaves no integer in its range", hint="check its clipping bounds")

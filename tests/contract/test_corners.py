@@ -24,7 +24,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters import onnx as onnx_exporter
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.approximating import expressible
+from edgeq.exporters.tflite.legalize import expressible
 from edgeq.exporters.tflite.storage import choose_storage
 from edgeq.qdq import MOVES, QdqTensor, read_qdq
 from edgeq.targets import ort, tflite

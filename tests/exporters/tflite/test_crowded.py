@@ -85,10 +85,10 @@ def test_a_channel_that_gives_one_integer_is_said_otherwise_exactly(case: str, o
 
 
 def test_other_channels_keep_every_integer() -> None:
-    from edgeq.exporters.tflite.approximating import expressible
+    from edgeq.exporters.tflite.legalize import legalize
 
     before = read_qdq(layer("Conv", **CASES["nothing"]).output())
-    after, told = expressible(before, approximate=False)
+    after, told = legalize(before, approximate=False)
     assert told == ()
     for index in (1, 2):
         old, new = before.ops[0].inputs[index], after.ops[0].inputs[index]

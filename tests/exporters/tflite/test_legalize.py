@@ -11,7 +11,7 @@ from tests.qdq_models import KERNELS, S8, S16, U8, Graph, Grid, onnx_integers, o
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Approximation, Exported, ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.approximating import expressible
+from edgeq.exporters.tflite.legalize import legalize
 from edgeq.qdq import QdqConstant, read_qdq
 
 REQUANTIZE = ExportOptions(requantize=True)
@@ -104,7 +104,7 @@ def test_it_is_approximated_where_that_is_allowed_and_listed_with_its_error(case
 def test_the_error_that_is_told_is_the_error_of_the_stored_weights(case: str) -> None:
     graph = CASES[case][0]
     before = read_qdq(graph.output())
-    after, (told,) = expressible(before, approximate=True)
+    after, (told,) = legalize(before, approximate=True)
     old, new = before.ops[0].inputs[1], after.ops[0].inputs[1]
     assert isinstance(old, QdqConstant)
     assert isinstance(new, QdqConstant)

@@ -33,7 +33,7 @@ _BINARY = frozenset(("Add", "Sub", "Mul"))
 _WIDE = frozenset(("int16", "uint16"))
 
 
-def expressible(graph: QdqGraph, *, approximate: bool) -> tuple[QdqGraph, tuple[Approximation, ...]]:
+def legalize(graph: QdqGraph, *, approximate: bool) -> tuple[QdqGraph, tuple[Approximation, ...]]:
     """A graph with its constants and poolings as TFLite can say them.
 
     Args:
