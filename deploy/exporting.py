@@ -109,9 +109,9 @@ def canonical(artefact: Path, *, dense: bool = False) -> ir.Model:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         return model
     from edgeq.calibration.quantize import fold_onnx
-    from edgeq.exporters.validation import blaming
+    from edgeq.exporters.validation import error_context
 
-    with blaming(model):
+    with error_context(model):
         return fold_onnx(model)
 
 
@@ -165,7 +165,7 @@ def export(
         UnknownName: a format or target is not known.
         UsageError: no format is named, or the stem holds a folder.
     """
-    from edgeq.exporters.validation import blaming
+    from edgeq.exporters.validation import error_context
 
     source = resolve(artefact)
     jobs = _jobs(formats, targets, folder, stem or default_stem(source), options)
@@ -173,7 +173,7 @@ def export(
         job.check(source, overwrite=overwrite)
     done = []
     for job, model in zip(jobs, _models(source, jobs), strict=True):
-        with blaming(model):
+        with error_context(model):
             done.append((job, model, job.exporter.export(model, job.options)))
     _require_parity(done)
     for job, model, exported in done:

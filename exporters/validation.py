@@ -41,7 +41,7 @@ def check_graph(proto: onnx.ModelProto, what: str) -> None:
 
 
 @contextmanager
-def blaming(model: ir.Model) -> Iterator[None]:
+def error_context(model: ir.Model) -> Iterator[None]:
     """Where work on a model fails in a way nobody foresaw, ask ONNX's own inference of shapes whether the model is the reason.
 
     It finds parameters that do not fit their tensors, but takes too long to be run unasked.

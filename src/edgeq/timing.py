@@ -156,7 +156,7 @@ def measure(
     order, turns = list(sessions), np.random.default_rng(0)
     while not all(_enough(taken, seconds, min_runs) for taken in blocks.values()):
         for name in turns.permutation(order):
-            with _blaming(name):
+            with _error_context(name):
                 blocks[name].append(_block(sessions[name], block_ns, clock))
     return {name: _summary(taken, load) for name, taken in blocks.items()}
 
@@ -214,7 +214,7 @@ def _load_average() -> float:
 
 
 @contextmanager
-def _blaming(session: str) -> Iterator[None]:
+def _error_context(session: str) -> Iterator[None]:
     try:
         yield
     except EdgeqError as error:
@@ -225,7 +225,7 @@ def _warm_up(name: str, session: Invocable, seconds: float, clock: Callable[[], 
     """Run untimed, at least twice (the first run allocates); returns what the last run took, in ns."""
     end, runs, took = clock() + int(seconds * 1e9), 0, 0
     while runs < 2 or clock() < end:
-        with _blaming(name):
+        with _error_context(name):
             took = max(session.invoke_ns(0)) if isinstance(session, SelfTimed) else _timed(session, clock)
         runs += 1
     return took

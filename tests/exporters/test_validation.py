@@ -12,7 +12,7 @@ from tests.qdq_models import S8, U8, Graph
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.onnx import read, serialize
-from edgeq.exporters.validation import blaming, check_graph, in_order
+from edgeq.exporters.validation import check_graph, error_context, in_order
 from edgeq.qdq import read_qdq
 
 if TYPE_CHECKING:
@@ -144,14 +144,14 @@ def test_an_unforeseen_failure_is_the_models_where_it_contradicts_itself(tmp_pat
     proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, None))
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     broken = read(tmp_path / "model.onnx")
-    with pytest.raises(ArtefactError, match=r"contradicts itself.*kernel_shape"), blaming(broken):
+    with pytest.raises(ArtefactError, match=r"contradicts itself.*kernel_shape"), error_context(broken):
         raise IndexError("list index out of range")
 
 
 def test_an_unforeseen_failure_on_a_valid_model_is_ours(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(model().SerializeToString())
     sound = read(tmp_path / "model.onnx")
-    with pytest.raises(IndexError), blaming(sound):
+    with pytest.raises(IndexError), error_context(sound):
         raise IndexError("list index out of range")
-    with pytest.raises(ArtefactError, match="as it was"), blaming(sound):
+    with pytest.raises(ArtefactError, match="as it was"), error_context(sound):
         raise ArtefactError("as it was", hint="nothing")
