@@ -23,11 +23,11 @@ from edgeq.deploy.commands import (
     compare,
     data,
     demo,
+    emulate,
     export,
     gate,
     models,
     operators,
-    predict,
     profile,
     survey,
     targets,
@@ -56,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, train, calibrate, export, profile, predict, compare, survey, audit, gate, targets, operators, models, data):
+for module in (demo, train, calibrate, export, profile, emulate, compare, survey, audit, gate, targets, operators, models, data):
     name = module.__name__.rpartition(".")[2]
     if isinstance(getattr(module, "app", None), typer.Typer):
         app.add_typer(module.app, name=name)

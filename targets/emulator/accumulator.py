@@ -10,7 +10,7 @@ import torch
 from edgeq.brief import brief
 from edgeq.targets.emulator.accumulate import accumulate, pairs_can_saturate
 from edgeq.targets.emulator.binary import binary_sums, is_binary
-from edgeq.targets.emulator.host_fallback import on_machine
+from edgeq.targets.emulator.host_fallback import on_hardware
 from edgeq.targets.emulator.numerics import OverflowStats
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Accumulator:
             TargetError: the machine takes no operands as wide as these.
         """
         if operands is not None:
-            profile = on_machine(profile, name, operands.weight_bits, operands.input_bits)
+            profile = on_hardware(profile, name, operands.weight_bits, operands.input_bits)
         pairs = profile.products == "pairs-int16" and operands is not None and operands.in_pairs
         fits = not pairs and largest < 2.0 ** (profile.accumulator_bits - 1)
         binary = fits and profile.binary and operands is not None and operands.binary

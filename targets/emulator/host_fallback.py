@@ -14,7 +14,7 @@ _HOST_BITS = 32
 _ANY = (1, 16)
 
 
-def on_machine(profile: Profile, layer: str, weight_bits: int, input_bits: int) -> Profile:
+def on_hardware(profile: Profile, layer: str, weight_bits: int, input_bits: int) -> Profile:
     """The arithmetic that a layer meets: the machine's, or its host's, which adds up exactly in 32 bits.
 
     Args:

@@ -130,7 +130,7 @@ def _checked(profile: Profile, reader: Table) -> Profile:
 
 
 def _machines() -> Any:
-    return files("edgeq.targets.emulator") / "machines"
+    return files("edgeq.targets.emulator") / "hardware"
 
 
 def described(profile: Profile) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from edgeq.quant import QuantizedTensor
 from edgeq.target import TensorSpec
 from edgeq.targets._boundary import enter, fit, leave
 from edgeq.targets.emulator.costs import layer_cost, total
-from edgeq.targets.emulator.host_fallback import on_machine
+from edgeq.targets.emulator.host_fallback import on_hardware
 from edgeq.targets.emulator.numerics import OverflowStats
 from edgeq.targets.emulator.program import Log
 
@@ -191,7 +191,7 @@ class EstimatedSession(EmulatorSession):
 
     def _place(self, step: Step) -> Profile:
         work = step.work
-        return on_machine(self.profile, work.name, work.weight_bits, work.input_bits) if work.kind == "dot" else self.profile
+        return on_hardware(self.profile, work.name, work.weight_bits, work.input_bits) if work.kind == "dot" else self.profile
 
 
 def _spec(slot: Slot) -> TensorSpec:

@@ -19,8 +19,8 @@ from edgeq.deploy.answers import Answering, answering, remarks, require_accuracy
 from edgeq.deploy.chain import Pair
 from edgeq.deploy.cli import run
 from edgeq.deploy.compare import compare
+from edgeq.deploy.emulation import emulate
 from edgeq.deploy.exporting import export
-from edgeq.deploy.predicting import predict
 from edgeq.deploy.profiling import profile
 from edgeq.deploy.survey import survey
 from edgeq.errors import TargetError, UsageError
@@ -137,7 +137,7 @@ def test_files_that_end_in_classes_are_timed_and_predicted(tmp_path: Path, kind:
     pairs = [Pair(path, "ort-cpu"), Pair(tflite, "tflite"), Pair(tflite, "tflite-ref")]
     assert [row.target for row in profile(pairs, seconds=0.01)] == ["ort-cpu", "tflite", "tflite-ref"]
     for file in (path, tflite):
-        answers = predict(file, "tflm", source=_source()).answers
+        answers = emulate(file, "tflm", source=_source()).answers
         assert answers is not None
         assert answers.accuracy is not None
 

@@ -65,7 +65,7 @@ def test_its_multiplications_are_counted(answer: Ask, network: Path, target: str
 
 def test_it_is_profiled_and_predicted(answer: Ask, network: Path) -> None:
     answer("profile", network, "--target", "ort-cpu", "--seconds", "0.1")
-    found = answer("predict", network, "--on", "avx2", "--data", "digits", "--limit", "20")["prediction"]
+    found = answer("emulate", network, "--on", "avx2", "--data", "digits", "--limit", "20")["emulation"]
     layers = {layer["name"]: layer for layer in found["layers"]}
     assert [layer["macs"] for layer in found["layers"] if layer["macs"]] == [9216, 16384 * 9, 9216, 16384, 160]
     assert len(layers) == len(found["layers"])  # the last layer and what dequantises it are called alike in the file

@@ -30,7 +30,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class LayerPrediction:
+class LayerEmulation:
     """One operator on the machine.
 
     Attributes:
@@ -44,7 +44,7 @@ class LayerPrediction:
 
     name: str
     op_type: str
-    place: Literal["machine", "host"]
+    place: Literal["hardware", "host"]
     macs: int
     counts: OverflowStats
     cost: LayerCost | None
@@ -72,12 +72,12 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class Emulation:
     """An artefact on a machine.
 
     Attributes:
         artefact: the file's name.
-        machine: the profile's name.
+        hardware: the profile's name.
         summary: what the machine is, in a line.
         assumed: the figures of its speed that nobody has published.
         answers: what it answers; None where no samples were run.
@@ -87,30 +87,30 @@ class Prediction:
     """
 
     artefact: str
-    machine: str
+    hardware: str
     summary: str
     assumed: tuple[str, ...]
     answers: Answers | None
-    layers: tuple[LayerPrediction, ...]
+    layers: tuple[LayerEmulation, ...]
     counts: OverflowStats
     cost: LayerCost | None
 
 
-def predict(
+def emulate(
     artefact: Path,
-    machine: str,
+    hardware: str,
     *,
     source: DataSource | None = None,
     split: str = "test",
     limit: int | None = None,
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Prediction:
+) -> Emulation:
     """Run an artefact in the arithmetic of a machine and count what that does to it.
 
     Args:
         artefact: a QDQ ONNX or TFLite file.
-        machine: a profile's name, the path of a profile, or either behind ``emulator:``.
+        hardware: a profile's name, the path of a profile, or either behind ``emulator:``.
         source: samples to run; None to estimate costs only.
         split: which part of them.
         limit: how many, from the first; None for all.
@@ -125,16 +125,16 @@ def predict(
     from edgeq.targets.emulator.numerics import OverflowStats
 
     path = resolve(artefact)
-    target = TARGETS.load(f"{EMULATOR}:{machine.removeprefix(f'{EMULATOR}:')}")
+    target = TARGETS.load(f"{EMULATOR}:{hardware.removeprefix(f'{EMULATOR}:')}")
     with cast("EmulatorSession", target.open(path, threads=threads)) as session:
         answers = None
         if source is not None:
             with TARGETS.load(EMULATOR).open(path, threads=threads) as exact:
                 answers = _compare(path, session, exact, select(source, split, limit), source, progress)
         profile, layers = session.profile, tuple(_layer(report, session.profile) for report in session.layers())
-    return Prediction(
+    return Emulation(
         artefact=path.name,
-        machine=profile.name,
+        hardware=profile.name,
         summary=profile.summary,
         assumed=assumed_figures(profile),
         answers=answers,
@@ -159,14 +159,14 @@ def assumed_figures(profile: Profile) -> tuple[str, ...]:
 
 
 def _compare(
-    path: Path, machine: Session, exact: Session, part: Split, source: DataSource, progress: Callable[[int, int], None]
+    path: Path, hardware: Session, exact: Session, part: Split, source: DataSource, progress: Callable[[int, int], None]
 ) -> Answers:
-    read = answering(path, machine.output, machine.output.shape, source)
+    read = answering(path, hardware.output, hardware.output.shape, source)
     given: list[NDArray[np.int64] | None] = []
     wanted: list[NDArray[np.int64] | None] = []
     done = 0
     for images, _ in batches(part, source, BATCH):
-        given.append(read.of(machine.run(images)))
+        given.append(read.of(hardware.run(images)))
         wanted.append(read.of(exact.run(images)))
         done += len(images)
         progress(done, len(part))
@@ -183,12 +183,12 @@ def _compare(
     )
 
 
-def _layer(report: LayerReport, profile: Profile) -> LayerPrediction:
+def _layer(report: LayerReport, profile: Profile) -> LayerEmulation:
     from edgeq.targets.emulator.costs import layer_cost
-    from edgeq.targets.emulator.host_fallback import on_machine
+    from edgeq.targets.emulator.host_fallback import on_hardware
 
     work = report.work
-    place = on_machine(profile, work.name, work.weight_bits, work.input_bits) if work.kind == "dot" else profile
-    return LayerPrediction(
-        work.name, work.op_type, "machine" if place is profile else "host", work.macs, report.stats, layer_cost(work, place)
+    place = on_hardware(profile, work.name, work.weight_bits, work.input_bits) if work.kind == "dot" else profile
+    return LayerEmulation(
+        work.name, work.op_type, "hardware" if place is profile else "host", work.macs, report.stats, layer_cost(work, place)
     )

@@ -1,4 +1,4 @@
-"""``edgeq predict``: what a machine that one does not own would make of an artefact."""
+"""``edgeq emulate``: run a model bit-exactly on a hardware profile."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,13 +8,13 @@ import typer
 from edgeq.deploy.options import AsJson, DataDir, Limit, OptionalData, Preprocess, Split, Threads
 
 if TYPE_CHECKING:
-    from edgeq.deploy.predicting import LayerPrediction, Prediction
+    from edgeq.deploy.emulation import Emulation, LayerEmulation
 
 
 def command(
     artefact: Annotated[Path, typer.Argument(help="A training folder, a QDQ ONNX file of any tool, or a TFLite file.", show_default=False)],
-    machine: Annotated[
-        str, typer.Option("--on", metavar="MACHINE", help="A machine of `edgeq targets emulator`, or a profile of your own: FILE.toml.")
+    hardware: Annotated[
+        str, typer.Option("--on", metavar="HARDWARE", help="A hardware profile of `edgeq targets emulator`, or your own: FILE.toml.")
     ],
     data: OptionalData = None,
     data_dir: DataDir = None,
@@ -24,30 +24,30 @@ def command(
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Predict what a machine would answer, and why.
+    """Run a model bit-exactly on a hardware profile, without the device.
 
     Runs the artefact in the machine's integer arithmetic and tells for each layer how many sums overflowed or saturated, how
     many results were clipped, and what it costs at least in cycles, bytes and energy. Without --data only the costs.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.emulation import emulate
     from edgeq.deploy.inputs import load_data
-    from edgeq.deploy.predicting import predict
 
     source = load_data(data, data_dir, preprocess) if data is not None else None
-    with console.progress("predicting") as advance:
-        found = predict(artefact, machine, source=source, split=split, limit=limit, threads=threads, progress=advance)
+    with console.progress("emulating") as advance:
+        found = emulate(artefact, hardware, source=source, split=split, limit=limit, threads=threads, progress=advance)
     if as_json:
-        console.write_json("predict", {"prediction": found})
+        console.write_json("emulate", {"emulation": found})
     else:
         _show(found)
 
 
-def _show(found: "Prediction") -> None:
+def _show(found: "Emulation") -> None:
     from edgeq.deploy import console
     from edgeq.deploy.report.values import count, percent
     from edgeq.deploy.tables import show_remarks
 
-    console.write(f"{found.artefact} on {found.machine}: {found.summary}")
+    console.write(f"{found.artefact} on {found.hardware}: {found.summary}")
     if found.answers is not None:
         answers = found.answers
         right = (
@@ -66,7 +66,7 @@ def _show(found: "Prediction") -> None:
         console.write(f"cycles are the fewest that the machine's peak rates allow; energy by operations and bytes at 45 nm{assumed}")
 
 
-def _cells(layer: "LayerPrediction") -> tuple[str, ...]:
+def _cells(layer: "LayerEmulation") -> tuple[str, ...]:
     from edgeq.deploy.report.values import count, kilobytes
     from edgeq.deploy.tables import short
 
@@ -77,8 +77,8 @@ def _cells(layer: "LayerPrediction") -> tuple[str, ...]:
     return short(layer.name), layer.op_type, place, count(layer.macs), *(count(each) if each else "" for each in counted), *spent
 
 
-def _total(found: "Prediction") -> tuple[str, ...]:
-    from edgeq.deploy.predicting import LayerPrediction
+def _total(found: "Emulation") -> tuple[str, ...]:
+    from edgeq.deploy.emulation import LayerEmulation
 
     macs = sum(layer.macs for layer in found.layers)
-    return _cells(LayerPrediction("all", "", "machine", macs, found.counts, found.cost))
+    return _cells(LayerEmulation("all", "", "hardware", macs, found.counts, found.cost))

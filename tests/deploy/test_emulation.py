@@ -11,7 +11,7 @@ import torch
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
-from edgeq.deploy.predicting import predict
+from edgeq.deploy.emulation import emulate
 from edgeq.errors import ArtefactError, TargetError, UnknownName
 from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
@@ -54,12 +54,12 @@ def network(tmp_path_factory: pytest.TempPathFactory, digits: DataSource) -> Pat
 
 def test_wide_sums_are_exact_and_narrow_ones_saturate(network: Path, digits: DataSource, tmp_path: Path) -> None:
     (tmp_path / "narrow.toml").write_text(NARROW)
-    wide = predict(network, "tflm", source=digits, limit=SAMPLES)
-    narrow = predict(network, str(tmp_path / "narrow.toml"), source=digits, limit=SAMPLES)
+    wide = emulate(network, "tflm", source=digits, limit=SAMPLES)
+    narrow = emulate(network, str(tmp_path / "narrow.toml"), source=digits, limit=SAMPLES)
     assert wide.counts.sums == narrow.counts.sums > 0
     assert wide.counts.overflowed == wide.counts.wrong == 0
     assert narrow.counts.overflowed >= narrow.counts.wrong > 0
-    assert (narrow.machine, narrow.summary, narrow.cost) == ("narrow", "ten bits", None)
+    assert (narrow.hardware, narrow.summary, narrow.cost) == ("narrow", "ten bits", None)
     assert wide.answers is not None
     assert narrow.answers is not None
     assert narrow.answers.exact == wide.answers.exact
@@ -69,13 +69,13 @@ def test_wide_sums_are_exact_and_narrow_ones_saturate(network: Path, digits: Dat
 
 
 def test_the_counts_are_those_of_the_samples_and_the_answers_those_of_the_target(network: Path, digits: DataSource) -> None:
-    found = predict(network, "emulator:avx2", source=digits, limit=SAMPLES)
+    found = emulate(network, "emulator:avx2", source=digits, limit=SAMPLES)
     (stem,) = [layer for layer in found.layers if layer.name == "stem_relu"]
     assert stem.counts.sums == SAMPLES * 16 * 8 * 8
     assert found.counts == sum((layer.counts for layer in found.layers[1:]), found.layers[0].counts)
-    with TARGETS.load("emulator:avx2").open(network) as machine, TARGETS.load("emulator").open(network) as exact:
+    with TARGETS.load("emulator:avx2").open(network) as hardware, TARGETS.load("emulator").open(network) as exact:
         images = normalize(digits.test.images[:SAMPLES], digits)
-        answers, reference = machine.run(images).argmax(1), exact.run(images).argmax(1)
+        answers, reference = hardware.run(images).argmax(1), exact.run(images).argmax(1)
     assert found.answers is not None
     assert found.answers.changed == int((answers != reference).sum())
     assert found.answers.accuracy is not None
@@ -83,7 +83,7 @@ def test_the_counts_are_those_of_the_samples_and_the_answers_those_of_the_target
 
 
 def test_costs_need_no_samples(network: Path) -> None:
-    found = predict(network, "cmsis-nn-m4")
+    found = emulate(network, "cmsis-nn-m4")
     assert found.answers is None
     assert not found.counts.sums
     assert found.assumed == ("outputs a cycle",)
@@ -95,7 +95,7 @@ def test_costs_need_no_samples(network: Path) -> None:
 
 
 def test_layers_too_wide_for_a_machine_are_its_hosts_and_cost_nothing_that_is_known(network: Path) -> None:
-    found = predict(network, "accel-4bit")
+    found = emulate(network, "accel-4bit")
     places = {layer.name: layer.place for layer in found.layers}
     assert places["stem_relu"] == "host"  # 8-bit weights and activations
     assert all((layer.cost is None) == (layer.place == "host") for layer in found.layers)
@@ -104,19 +104,19 @@ def test_layers_too_wide_for_a_machine_are_its_hosts_and_cost_nothing_that_is_kn
 def test_a_machine_without_a_host_refuses_them(network: Path, tmp_path: Path) -> None:
     (tmp_path / "narrow.toml").write_text(NARROW.replace("overflow", "weight_bits = [1, 2]\noverflow"))
     with pytest.raises(TargetError, match=r"narrow takes at most weights of 2 bits"):
-        predict(network, str(tmp_path / "narrow.toml"))
+        emulate(network, str(tmp_path / "narrow.toml"))
 
 
 @pytest.mark.parametrize(
     ("machine", "error", "says"), [("avx3", UnknownName, "did you mean 'avx2'"), ("no.toml", ArtefactError, "there is no")]
 )
-def test_a_machine_nobody_knows_is_refused(network: Path, machine: str, error: type[Exception], says: str) -> None:
+def test_a_machine_nobody_knows_is_refused(network: Path, hardware: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
-        predict(network, machine)
+        emulate(network, hardware)
 
 
 def test_the_command_answers_with_one_document(network: Path, answer: Callable[..., Any]) -> None:
-    found = answer("predict", network, "--on", "avx2", "--data", "digits", "--limit", 8)["prediction"]
+    found = answer("emulate", network, "--on", "avx2", "--data", "digits", "--limit", 8)["emulation"]
     assert found["machine"] == "avx2"
     assert found["answers"]["samples"] == 8
     assert {"sums", "overflowed", "pairs", "wrong", "clipped"} <= set(found["layers"][0]["counts"])
@@ -124,7 +124,7 @@ def test_the_command_answers_with_one_document(network: Path, answer: Callable[.
 
 
 def test_the_command_shows_each_layer_and_what_is_assumed(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["predict", str(network), "--on", "accel-4bit", "--data", "digits", "--limit", "4"]) == 0
+    assert run(["emulate", str(network), "--on", "accel-4bit", "--data", "digits", "--limit", "4"]) == 0
     shown = capsys.readouterr().out
     assert "stem_relu" in shown
     assert "host" in shown
@@ -134,7 +134,7 @@ def test_the_command_shows_each_layer_and_what_is_assumed(network: Path, capsys:
 
 def test_the_command_refuses_a_broken_profile(network: Path, tmp_path: Path, refusal: Callable[..., str]) -> None:
     (tmp_path / "own.toml").write_text(NARROW.replace("single", "upwards"))
-    assert "arithmetic.rounding: 'upwards' is not known" in refusal("predict", network, "--on", tmp_path / "own.toml")
+    assert "arithmetic.rounding: 'upwards' is not known" in refusal("emulate", network, "--on", tmp_path / "own.toml")
 
 
 def test_samples_go_through_in_batches_and_alone_alike(network: Path, digits: DataSource, tmp_path: Path) -> None:
