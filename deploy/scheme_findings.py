@@ -17,7 +17,10 @@ Verdict = Literal["exact", "approximated", "refused", "unknown"]
 Runs = Literal["integer", "float", "mixed", ""]
 
 _SUB_RANGES = {"clip": "an integer Clip", "saturate": "saturation", "real-clip": "a Clip in front"}
-_SHIFTS = "it multiplies by powers of two only", "train with --weights power-of-two --activations power-of-two, without BatchNorm"
+_SHIFTS = (
+    "it multiplies by powers of two only",
+    "train with --weight-method power-of-two --activation-method power-of-two, without BatchNorm",
+)
 _ONE_SCALE = (
     "it has one scale a layer, and a folded BatchNorm or --per-channel makes one for each channel",
     "train with --per-tensor, without BatchNorm",

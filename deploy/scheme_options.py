@@ -25,10 +25,11 @@ Placement = Annotated[
     typer.Option("--placement", metavar="integer|paper", help="Quantise all that an integer runtime stores, or as published (integer)."),
 ]
 Weights = Annotated[
-    str | None, typer.Option("--weights", metavar="METHOD", help="How weights are quantised: auto or a method of the guide (auto).")
+    str | None, typer.Option("--weight-method", metavar="METHOD", help="How weights are quantised: auto or a method of the guide (auto).")
 ]
 Activations = Annotated[
-    str | None, typer.Option("--activations", metavar="METHOD", help="How what inner layers read is: auto or a method of the guide (auto).")
+    str | None,
+    typer.Option("--activation-method", metavar="METHOD", help="How what inner layers read is: auto or a method of the guide (auto)."),
 ]
 PerChannel = Annotated[
     bool | None,

@@ -16,8 +16,9 @@ HEAD = """# Methods
 
 Written by `make docs` from the catalogue of quantisers; edit that, not this page.
 
-`edgeq train --weights METHOD --activations METHOD` names them, and so do `weights` and `activations` in the table `[scheme]` of a
-recipe. `auto`, the default, is `learned-clip` for normalised weights in front of a BatchNorm and for what cannot be negative, and
+`edgeq train --weight-method METHOD --activation-method METHOD` names them, and so do `weights` and
+`activations` in the table `[scheme]` of a recipe. `auto`, the default, is `learned-clip` for normalised weights in front of a
+BatchNorm and for what cannot be negative, and
 `max-abs` or `tracked` for the rest. A method named for activations is that of what inner layers read, where it takes such a tensor
 and has its width; other tensors that a device stores are `tracked`, or `min-max` with `--affine`.
 

@@ -188,7 +188,7 @@ def _explained(error: TargetError, graph: FileGraph) -> UsageError | TargetError
     if any(tensor.kind == "INT4" for tensor in tensors):
         return TargetError(
             f"{error.what}; the file stores weights in int4",
-            hint="edgeq export --weights int8 stores the same integers in whole bytes, which Vela packs itself",
+            hint="edgeq export --weight-storage int8 stores the same integers in whole bytes, which Vela packs itself",
         )
     return error
 

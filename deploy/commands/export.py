@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ACTIVATION_DTYPES = ("uint8", "int8")
 _IO_TYPES = ("int8", "uint8", "float32")
 _IO_LAYOUTS = ("nhwc", "nchw")
-_WEIGHTS = ("int8", "int4")
+_WEIGHT_STORAGES = ("int8", "int4")
 
 
 def command(
@@ -33,10 +33,12 @@ def command(
             help="A format to write; repeat, or use commas. onnx and tflite where none is named.",
         ),
     ] = None,
-    dialect: Annotated[
+    activation_dtype: Annotated[
         str,
         typer.Option(
-            "--dialect", metavar="|".join(_ACTIVATION_DTYPES), help="Integers of ONNX activations: uint8 is fast on x86, int8 on Arm."
+            "--activation-dtype",
+            metavar="|".join(_ACTIVATION_DTYPES),
+            help="Integers of ONNX activations: uint8 is fast on x86, int8 on Arm.",
         ),
     ] = "uint8",
     io_type: Annotated[
@@ -46,8 +48,9 @@ def command(
         str,
         typer.Option("--io-layout", metavar="|".join(_IO_LAYOUTS), help="Order of the axes of a TFLite file's images."),
     ] = "nhwc",
-    weights: Annotated[
-        str, typer.Option("--weights", metavar="|".join(_WEIGHTS), help="int4 stores weights that fit 4 bits in half the bytes.")
+    weight_storage: Annotated[
+        str,
+        typer.Option("--weight-storage", metavar="|".join(_WEIGHT_STORAGES), help="int4 stores weights that fit 4 bits in half the bytes."),
     ] = "int8",
     requantize: Annotated[
         bool, typer.Option("--requantize", help="Approximate what a format cannot express exactly, and list it with its error.")
@@ -93,10 +96,10 @@ def command(
     from edgeq.factories import permit
 
     options = ExportOptions(
-        activation_dtype=cast("ActivationDtype", choose("dialect", dialect, _ACTIVATION_DTYPES)),
+        activation_dtype=cast("ActivationDtype", choose("activation dtype", activation_dtype, _ACTIVATION_DTYPES)),
         io_type=cast("IoType", choose("type", io_type, _IO_TYPES)),
         io_layout=cast("IoLayout", choose("layout", io_layout, _IO_LAYOUTS)),
-        weight_storage=cast("WeightStorage", choose("type", weights, _WEIGHTS)),
+        weight_storage=cast("WeightStorage", choose("weight storage", weight_storage, _WEIGHT_STORAGES)),
         requantize=requantize,
         allow_float=allow_float,
     )

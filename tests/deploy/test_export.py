@@ -45,7 +45,7 @@ def inexact(tmp_path: Path) -> Path:
 
 def test_int4_weights_make_both_files_smaller_and_no_number_different(answer: Callable[..., Any], four_bits: Path, tmp_path: Path) -> None:
     plain = answer("export", four_bits, "--name", "plain", "-o", tmp_path)["files"]
-    packed = answer("export", four_bits, "--name", "packed", "--weights", "int4", "-o", tmp_path)["files"]
+    packed = answer("export", four_bits, "--name", "packed", "--weight-storage", "int4", "-o", tmp_path)["files"]
     for before, after in zip(plain, packed, strict=True):
         assert before["size_bytes"] - after["size_bytes"] > 0.9 * 32 * 16 * 9 / 2
         assert after["parity"] == before["parity"]

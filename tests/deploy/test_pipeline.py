@@ -64,7 +64,21 @@ def test_an_export_changes_no_number_and_compares_equal(trained: dict[str, Path]
 
 def test_both_formats_are_written_under_one_name(trained: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
-        run(["export", str(trained["quantized"]), "-o", str(tmp_path), "--name", "net", "--dialect", "int8", "--io-type", "float32"]) == 0
+        run(
+            [
+                "export",
+                str(trained["quantized"]),
+                "-o",
+                str(tmp_path),
+                "--name",
+                "net",
+                "--activation-dtype",
+                "int8",
+                "--io-type",
+                "float32",
+            ]
+        )
+        == 0
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "net.tflite"]
     assert "zero points" in capsys.readouterr().out

@@ -206,7 +206,7 @@ class TestCommand:
             (["--check", "ort-cqu"], "did you mean 'ort-cpu'"),
             (["--epochs", "1"], "--output"),
             (["--check", "ort-cpu", "--layer", "nothing.*=weight_bits:2"], "no layer is called 'nothing.*'"),
-            (["--check", "ort-cpu", "--weights", "lqs"], "did you mean 'lsq'"),
+            (["--check", "ort-cpu", "--weight-method", "lqs"], "did you mean 'lsq'"),
             (["--check", "ort-cpu", "--first-last", "none"], "choose boundary or inner or float"),
         ],
     )
@@ -220,12 +220,12 @@ class TestCommand:
             'model = "resnet8"\ndata = "digits"\n[scheme]\nper_channel = true\nfirst_last = "float"\n'
             '[[scheme.layers]]\nmatch = "stages.1.*"\nweight_bits = 3\n'
         )
-        flags = ["--per-tensor", "--first-last", "inner", "--layer", "stages.*=weights:lsq", "--activations", "pact"]
+        flags = ["--per-tensor", "--first-last", "inner", "--layer", "stages.*=weights:lsq", "--activation-method", "pact"]
         assert run(["train", "--recipe", str(recipe), "--check", "torch", "--json", *flags]) == 0
         scheme = json.loads(capsys.readouterr().out)["recipe"]["scheme"]
         assert (scheme["per_channel"], scheme["first_last"], scheme["activations"]) == (False, "inner", "pact")
         assert [rule["match"] for rule in scheme["layers"]] == ["stages.1.*", "stages.*"]
 
     def test_a_method_of_one_width_brings_it(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run(["train", "resnet8", "--check", "ort-cpu", "--weights", "xnor", "--json"]) == 0
+        assert run(["train", "resnet8", "--check", "ort-cpu", "--weight-method", "xnor", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["recipe"]["scheme"]["weight_bits"] == 1

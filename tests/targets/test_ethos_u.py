@@ -143,7 +143,7 @@ def test_a_file_that_vela_takes_nothing_of_is_refused(data_dir: Path) -> None:
 
 def test_weights_in_int4_crash_vela_and_the_hint_is_told(tmp_path: Path) -> None:
     path = saved(tmp_path, zoo_models.tflite("resnet8", 4, 4, "int4"))
-    with pytest.raises(TargetError, match=r"ended by SIGFPE .* stores weights in int4\s+hint: edgeq export --weights int8"):
+    with pytest.raises(TargetError, match=r"ended by SIGFPE .* stores weights in int4\s+hint: edgeq export --weight-storage int8"):
         u55.open(path)
 
 
