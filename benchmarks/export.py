@@ -103,7 +103,7 @@ def _ours(qdq: Path, output: Path) -> Any:
         "from edgeq.exporter import ExportOptions\n"
         "from edgeq.exporters.onnx import read\n"
         "from edgeq.exporters.tflite import exporter\n"
-        "import edgeq.exporters.tflite.lowering, edgeq.exporters.tflite.reading, edgeq.qdq_reader\n"
+        "import edgeq.exporters.tflite.lowering, edgeq.exporters.tflite.reading, edgeq.qdq.reader\n"
         "imported = time.perf_counter()\n"
         "Path(sys.argv[2]).write_bytes(exporter.export(read(Path(sys.argv[1])), ExportOptions()).content)\n"
         "print(json.dumps({'imports': imported - start, 'conversion': time.perf_counter() - imported}))\n"

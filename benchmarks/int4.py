@@ -27,7 +27,7 @@ from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import read, serialize
 from edgeq.machine import fingerprint
 from edgeq.models import zoo
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 from edgeq.timing import ratio
 

@@ -28,7 +28,7 @@ from edgeq.exporters.onnx import read
 from edgeq.files import write_json
 from edgeq.machine import fingerprint
 from edgeq.metrics import wilson
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 from edgeq.training.checkpoint import load_model
 from edgeq.training.loop import train

@@ -22,7 +22,7 @@ from edgeq.deploy.exporting import export
 from edgeq.errors import EdgeqError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import read, serialize
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS, Counting
 
 if TYPE_CHECKING:

@@ -33,8 +33,8 @@ from edgeq.exporters.onnx import read, serialize
 from edgeq.exporters.portable import store_uint8
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.models.pretrained import NORMALIZATION
-from edgeq.qdq import read_qdq
-from edgeq.qdq_segments import cut
+from edgeq.qdq.reader import read_qdq
+from edgeq.qdq.segments import cut
 from edgeq.quant import QuantizedTensor
 from edgeq.saturation import pair_sums
 from edgeq.target import TARGETS

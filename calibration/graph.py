@@ -11,7 +11,7 @@ from edgeq.calibration.operators import KINDS, check
 from edgeq.calibration.statics import static_nodes
 from edgeq.errors import ArtefactError
 from edgeq.placement import Op
-from edgeq.qdq_nodes import merged_errors
+from edgeq.qdq.nodes import merged_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

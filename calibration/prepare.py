@@ -16,8 +16,8 @@ from edgeq.calibration.draft import Draft
 from edgeq.calibration.statics import post_optimizer_step
 from edgeq.calibration.upsample import keep_sampling
 from edgeq.errors import ArtefactError
-from edgeq.qdq_nodes import merged_errors
-from edgeq.qdq_qoperators import DYNAMIC, QOPERATORS
+from edgeq.qdq.nodes import merged_errors
+from edgeq.qdq.qoperators import DYNAMIC, QOPERATORS
 
 OPSET = 21
 IR_VERSION = 10

@@ -28,7 +28,7 @@ from edgeq.calibration.same import checked
 from edgeq.calibration.tokens import tokens_as_images
 from edgeq.errors import UsageError
 from edgeq.placement import place
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

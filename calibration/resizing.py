@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import argument, constant, floats, help_only, ints, output, shape_of, text
-from edgeq.qdq_nodes import attributes_of
+from edgeq.qdq.nodes import attributes_of
 from edgeq.sampling import convention_of, is_plain, mode_of, points_of
 
 if TYPE_CHECKING:

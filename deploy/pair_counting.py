@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
-    from edgeq.qdq import QdqConstant, QdqOp, QdqTensor
+    from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor
     from edgeq.target import Session
     from edgeq.targets.emulator.numerics import OverflowStats
     from edgeq.targets.emulator.session import EmulatorSession
@@ -72,7 +72,7 @@ def _tallies(session: EmulatorSession) -> Iterator[tuple[str, OverflowStats]]:
 
 def _by_layer(artefact: Path, tensors: Collection[str], source: DataSource, part: Split, threads: int) -> Mapping[str, OverflowStats]:
     from edgeq.exporters.onnx import read_as_written
-    from edgeq.qdq import read_qdq
+    from edgeq.qdq.reader import read_qdq
 
     graph = read_qdq(read_as_written(artefact), float_fallback=True)
     layers = [op for op in graph.ops if op.output.name in tensors]

@@ -69,10 +69,10 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
     if capabilities.saturating_pairs == "never" or detect(artefact) != "onnx":
         return ()
     from edgeq.exporters.onnx import read_as_written
-    from edgeq.qdq import read_qdq
-    from edgeq.qdq_from_qoperator import as_qdq
-    from edgeq.qdq_layers import layers_of
-    from edgeq.qdq_x86 import on_x86
+    from edgeq.qdq.from_qoperator import as_qdq
+    from edgeq.qdq.layers import layers_of
+    from edgeq.qdq.reader import read_qdq
+    from edgeq.qdq.x86 import on_x86
     from edgeq.saturation import pair_sums
 
     order = capabilities.saturating_pairs

@@ -173,7 +173,7 @@ def _zero(spec: GridSpec, quantizer: Any) -> str:
 
 def in_float(model: ir.Model) -> list[Requirement]:
     """What the lowered network computes in float; nothing of it is a mistake of the scheme, but not every runtime can."""
-    from edgeq.qdq import read_qdq
+    from edgeq.qdq.reader import read_qdq
 
     names = tuple(dict.fromkeys(f"{op.op_type} {op.output.name}" for op in read_qdq(model, float_fallback=True).ops if op.output.is_float))
     return [Requirement("float", "float32, as the scheme leaves them", names)] if names else []

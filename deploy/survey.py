@@ -228,7 +228,7 @@ class _Network:
 
     def output_grid(self) -> QuantParams | None:
         """Where the network's answer lies; None for one that ends in float, or that targets can run and we cannot read."""
-        from edgeq.qdq import read_qdq
+        from edgeq.qdq.reader import read_qdq
 
         try:
             last = read_qdq(canonical(self.source), float_fallback=True).outputs[0]

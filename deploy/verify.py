@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource
     from edgeq.exporter import Exported, StoredTensor
-    from edgeq.qdq import QdqGraph, QdqTensor
-    from edgeq.qdq_segments import Cut, Segments
+    from edgeq.qdq.ir import QdqGraph, QdqTensor
+    from edgeq.qdq.segments import Cut, Segments
     from edgeq.quant import QuantizedTensor
     from edgeq.target import Session
 
@@ -156,7 +156,7 @@ def verify(
         ArtefactError: the samples do not fit.
         TargetError: a runtime is absent, or failed.
     """
-    from edgeq.qdq import read_qdq
+    from edgeq.qdq.reader import read_qdq
 
     graph = read_qdq(model, float_fallback=True)
     if not graph.integers:
@@ -202,8 +202,8 @@ class _Pieces:
     @classmethod
     def of(cls, model: ir.Model, graph: QdqGraph, exported: Exported) -> _Pieces:
         from edgeq.exporters.onnx import serialize
-        from edgeq.qdq_axes import channel_axes
-        from edgeq.qdq_segments import cut
+        from edgeq.qdq.axes import channel_axes
+        from edgeq.qdq.segments import cut
         from edgeq.targets._flatbuffer import axes_in
 
         places = {place.name: place for place in exported.stored}
@@ -234,7 +234,7 @@ class _Pieces:
 
     def _inputs(self, images: NDArray[np.float32], found: Mapping[str, Integers]) -> Iterator[tuple[str, NDArray[Any]]]:
         """The graph's own inputs: the sample, or its integers where the graph begins with a DequantizeLinear."""
-        from edgeq.qdq_axes import CHANNELS_LAST
+        from edgeq.qdq.axes import CHANNELS_LAST
         from edgeq.targets._boundary import fit
 
         fed = {cut.feed for cut in self.segments.cuts}

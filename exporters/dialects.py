@@ -32,7 +32,7 @@ from edgeq.exporters.runtime_workarounds import (
 )
 from edgeq.exporters.sub_range import bound_between, bound_reals, reads_integers
 from edgeq.graph_editor import GraphEditor
-from edgeq.qdq_nodes import constant_of, title
+from edgeq.qdq.nodes import constant_of, title
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
 from edgeq.graph_editor import GraphEditor
-from edgeq.qdq_nodes import constant_of
+from edgeq.qdq.nodes import constant_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,9 +18,9 @@ from edgeq.exporters.runtime_workarounds import with_zero_points
 from edgeq.exporters.two_bits import widen_two_bits
 from edgeq.exporters.validation import check_graph, first_line, in_order
 from edgeq.files import check_model_size, read_bytes
-from edgeq.qdq_from_qoperator import as_qdq
-from edgeq.qdq_qoperators import require_static
-from edgeq.qdq_softmax import check_softmax
+from edgeq.qdq.from_qoperator import as_qdq
+from edgeq.qdq.qoperators import require_static
+from edgeq.qdq.softmax import check_softmax
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
 from edgeq.graph_editor import GraphEditor
-from edgeq.qdq_nodes import Shapes, constant_of, title
+from edgeq.qdq.nodes import Shapes, constant_of, title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,14 +13,14 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.exporter import ParityReport
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq import QdqGraph, QdqOp
+    from edgeq.qdq.ir import QdqGraph, QdqOp
 
 Kind = Literal["weight", "bias", "activation"]
 

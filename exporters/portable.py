@@ -14,9 +14,9 @@ import onnx_ir as ir
 from edgeq.errors import ArtefactError
 from edgeq.exporters.ranges import VIEWS
 from edgeq.graph_editor import GraphEditor
-from edgeq.qdq import read_qdq
-from edgeq.qdq_layers import layer_of
-from edgeq.qdq_nodes import constant_of, stripped
+from edgeq.qdq.layers import layer_of
+from edgeq.qdq.nodes import constant_of, stripped
+from edgeq.qdq.reader import read_qdq
 from edgeq.saturation import pair_sums, pair_sums_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq_nodes import bounds_of, constant_of, grid_of
+from edgeq.qdq.nodes import bounds_of, constant_of, grid_of
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:

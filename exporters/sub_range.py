@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.ranges import PROPAGATED
-from edgeq.qdq_nodes import constant_of, title
+from edgeq.qdq.nodes import constant_of, title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

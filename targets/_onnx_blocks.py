@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
 from edgeq.plan import called
-from edgeq.qdq_nodes import constant_of, grid_of
+from edgeq.qdq.nodes import constant_of, grid_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import TargetError
-from edgeq.qdq_from_qoperator import as_qdq
-from edgeq.qdq_nodes import constant_of, title
+from edgeq.qdq.from_qoperator import as_qdq
+from edgeq.qdq.nodes import constant_of, title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

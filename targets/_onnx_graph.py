@@ -59,8 +59,8 @@ def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
     """A QOperator file in its QDQ form, for runtimes without kernels for it; any other file as it is."""
     import onnx_ir as ir
 
-    from edgeq.qdq_from_qoperator import as_qdq
-    from edgeq.qdq_qoperators import QOPERATORS
+    from edgeq.qdq.from_qoperator import as_qdq
+    from edgeq.qdq.qoperators import QOPERATORS
 
     if not any(node.op_type in QOPERATORS for node in model.graph.node):
         return model
@@ -129,12 +129,12 @@ def channels_last(model: onnx.ModelProto, name: str) -> bool:
 
 
 class QdqView:
-    """The quantisers of a graph, as far as they are constant; :mod:`edgeq.qdq` is strict where this only looks."""
+    """The quantisers of a graph, as far as they are constant; :mod:`edgeq.qdq.ir` is strict where this only looks."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         import onnx_ir as ir
 
-        from edgeq.qdq_from_qoperator import as_qdq
+        from edgeq.qdq.from_qoperator import as_qdq
 
         self._graph = as_qdq(ir.from_proto(model)).graph
 
@@ -149,7 +149,7 @@ class QdqView:
 
     def quantized(self) -> list[Readable]:
         """Every activation's integers, in graph order; weights and grids computed at run time are left out."""
-        from edgeq.qdq_nodes import constant_of
+        from edgeq.qdq.nodes import constant_of
 
         found = []
         for node in self._graph:
@@ -169,7 +169,7 @@ class QdqView:
 
 def _carrier(node: ir.Node, params: QuantParams) -> Readable:
     """The tensor that holds a quantiser's integers: its output, or that of the integer Clip behind it."""
-    from edgeq.qdq_nodes import bounds_of, stripped
+    from edgeq.qdq.nodes import bounds_of, stripped
 
     value = node.outputs[0]
     clip = next((reader for reader in value.consumers() if reader.op_type == "Clip"), None)
@@ -181,7 +181,7 @@ def _carrier(node: ir.Node, params: QuantParams) -> Readable:
 
 
 def _grid(node: ir.Node) -> QuantParams | None:
-    from edgeq.qdq_nodes import grid_of
+    from edgeq.qdq.nodes import grid_of
 
     try:
         return grid_of(node)

@@ -7,14 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq_qoperators import factors_of
+from edgeq.qdq.qoperators import factors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import onnx_ir as ir
 
-    from edgeq.qdq_nodes import Shapes
+    from edgeq.qdq.nodes import Shapes
 
 _STANDARD = ("", "ai.onnx")
 _RUNTIMES_OWN = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeq.plan import Plan, PlannedOp
-from edgeq.qdq_nodes import Shapes, grid_of, title
+from edgeq.qdq.nodes import Shapes, grid_of, title
 from edgeq.targets._onnx_blocks import float_input, float_weights
 from edgeq.targets._onnx_macs import macs_of
 from edgeq.targets._onnx_plan import MARK, is_computed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
 from edgeq.plan import called
-from edgeq.qdq_nodes import bounds_of, constant_of, grid_of, title
+from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, title
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.plan import Plan, PlannedOp
-from edgeq.qdq_nodes import Shapes, title
+from edgeq.qdq.nodes import Shapes, title
 from edgeq.targets._onnx_blocks import float_input, float_weights
 from edgeq.targets._onnx_macs import macs_of
 from edgeq.targets._onnx_plan import is_computed

@@ -17,8 +17,8 @@ import numpy as np
 from edgeq.dialect import CANONICAL, VNNI
 from edgeq.errors import ArtefactError, TargetError, UsageError
 from edgeq.machine import adds_pairs, fingerprint
-from edgeq.qdq_from_qoperator import as_qdq
-from edgeq.qdq_softmax import check_softmax
+from edgeq.qdq.from_qoperator import as_qdq
+from edgeq.qdq.softmax import check_softmax
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets._onnx_exact import exact_form
 from edgeq.targets._onnx_graph import QdqView, Readable, channels_last, count_operators, load, only_input, sample_shape

@@ -13,7 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgeq.exporters.onnx import serialize
-from edgeq.qdq_segments import cut
+from edgeq.qdq.segments import cut
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:

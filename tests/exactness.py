@@ -23,9 +23,9 @@ from edgeq.dialect import CANONICAL
 from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
-from edgeq.qdq import read_qdq
-from edgeq.qdq_nodes import attributes_of, constant_of, grid_of
-from edgeq.qdq_segments import Cut, Segments, cut
+from edgeq.qdq.nodes import attributes_of, constant_of, grid_of
+from edgeq.qdq.reader import read_qdq
+from edgeq.qdq.segments import Cut, Segments, cut
 from edgeq.saturation import pair_sums
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from edgeq.exporters.tflite.layouts import natural
 from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import Storage, choose_storage
-from edgeq.qdq import QdqGraph, QdqOp, QdqOutput, QdqTensor, read_qdq
+from edgeq.qdq.ir import QdqGraph, QdqOp, QdqOutput, QdqTensor
+from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

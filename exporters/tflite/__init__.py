@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.exporter import ExportOptions
-    from edgeq.qdq import QdqGraph, QdqOp
+    from edgeq.qdq.ir import QdqGraph, QdqOp
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class TfliteExporter:
         from edgeq.exporters.tflite.lowering import write
         from edgeq.exporters.tflite.reading import expected_in, numbers_in, transposes_in, unpacked
         from edgeq.exporters.tflite.storage import choose_storage
-        from edgeq.qdq import read_qdq
+        from edgeq.qdq.reader import read_qdq
 
         if is_float(model):
             return export_float(model, options)
@@ -58,7 +58,7 @@ class TfliteExporter:
 
 
 def _share(graph: QdqGraph, in_float: tuple[QdqOp, ...]) -> FloatShare | None:
-    from edgeq.qdq_macs import macs_of
+    from edgeq.qdq.macs import macs_of
 
     if not in_float:
         return None

@@ -11,13 +11,13 @@ import numpy as np
 
 from edgeq.exporters.tflite.builder import StoredGrid
 from edgeq.exporters.tflite.storage import refused
-from edgeq.qdq import QdqConstant
+from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.builder import Builder
-    from edgeq.qdq import QdqOp, QdqTensor
+    from edgeq.qdq.ir import QdqOp, QdqTensor
 
 SCALE_TOLERANCE = 2.0**-21  # of the scale: 4 units in the last place of float32
 ACCUMULATOR_MAX = 2**31 - 1

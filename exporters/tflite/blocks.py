@@ -12,7 +12,7 @@ from edgeq.exporters.tflite.schema import schema
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 _CHANNELS = 3
 

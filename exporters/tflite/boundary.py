@@ -12,7 +12,7 @@ from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.epilogues import add_epilogue
 from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.schema import schema
-from edgeq.qdq_axes import CHANNELS
+from edgeq.qdq.axes import CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeq.exporter import IoLayout, IoType
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import QdqOutput, QdqTensor
+    from edgeq.qdq.ir import QdqOutput, QdqTensor
 
 _UINT8_SHIFT = 128
 
@@ -30,7 +30,7 @@ def end_layout(tensor: QdqTensor, channels: Mapping[str, int]) -> Layout:
 
     Args:
         tensor: an input or output.
-        channels: see :func:`edgeq.qdq_axes.channel_axes`.
+        channels: see :func:`edgeq.qdq.axes.channel_axes`.
     """
     rank = len(tensor.shape)
     return natural(rank) if channels.get(tensor.name) == CHANNELS else onnx_order(rank)

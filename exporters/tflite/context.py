@@ -15,7 +15,7 @@ from edgeq.exporters.tflite.builder import Builder, StoredGrid
 from edgeq.exporters.tflite.layouts import Layout, natural, same_order, stored_shape
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import Storage, clamps, constant_shift, int8_weights, refused
-from edgeq.qdq import QdqConstant, QdqOp, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

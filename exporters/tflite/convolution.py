@@ -9,13 +9,13 @@ from edgeq.exporters.tflite.layouts import NHWC
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import padded, window_of
-from edgeq.qdq import QdqConstant
-from edgeq.qdq_norm import SHIFT_ERROR
+from edgeq.qdq.batch_norm import SHIFT_ERROR
+from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.windows import Window
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 SHIFT_TOO_COARSE = "the shift of its BatchNormalization would be off by more than half a step"
 OHWI = (0, 2, 3, 1)

@@ -15,13 +15,13 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.exporters.tflite.biases import ACCUMULATOR_MAX, LARGEST_INPUT, SCALE_TOLERANCE, accumulator_scale
-from edgeq.qdq import QdqConstant
+from edgeq.qdq.ir import QdqConstant
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.qdq import QdqTensor
+    from edgeq.qdq.ir import QdqTensor
 
 _FINER = 10  # an integer of the output is 2^10 steps of the accumulator of a channel that gives nothing else
 _COARSEST = 31

@@ -10,11 +10,11 @@ from edgeq.exporters.tflite.products import lower_product
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.versions import FULLY_CONNECTED_PER_CHANNEL
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 
 def lower_gemm(op: QdqOp, context: LoweringContext) -> None:

@@ -10,13 +10,13 @@ from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import check_rescale, clamps, refused
-from edgeq.qdq import Operand, QdqConstant, QdqTensor
+from edgeq.qdq.ir import Operand, QdqConstant, QdqTensor
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 
 def lower_add(op: QdqOp, context: LoweringContext) -> None:

@@ -14,7 +14,7 @@ from edgeq.exporters.tflite.schema import schema
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import QdqOutput
+    from edgeq.qdq.ir import QdqOutput
 
 
 def add_epilogue(context: LoweringContext, output: QdqOutput, index: int, layout: Layout) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeq.exporters.parity import Numbers
 from edgeq.pointwise import evaluate
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.storage import Storage
-    from edgeq.qdq import QdqGraph, QdqOp
+    from edgeq.qdq.ir import QdqGraph, QdqOp
 
 _FIXED = {"Sigmoid": (1 / 256, -128), "Tanh": (1 / 128, 0), "Softmax": (1 / 256, -128), "LogSoftmax": (1 / 16, 127)}
 _FIXED_WIDE = (2.0**-15, 0)

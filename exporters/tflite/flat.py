@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.layouts import NHWC, stored_shape
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq import AttributeValue, Operand, QdqOp
+    from edgeq.qdq.ir import AttributeValue, Operand, QdqOp
     from edgeq.quant import QuantParams
 
 NWC = (0, 2, 1)

@@ -14,7 +14,7 @@ import numpy as np
 from edgeq.exporters.tflite.context import NO_ACTIVATION, RELU, RELU6, LoweringContext, Op, aligned
 from edgeq.exporters.tflite.layouts import stored_shape
 from edgeq.exporters.tflite.schema import schema
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 
 class FloatContext(LoweringContext):

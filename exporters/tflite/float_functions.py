@@ -11,7 +11,7 @@ from edgeq.exporters.tflite.float_context import reals_of
 from edgeq.exporters.tflite.layouts import stored_shape
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
-from edgeq.qdq import QdqConstant
+from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 PLAIN_FUNCTIONS = {
     "Abs": Op.ABS,

@@ -18,10 +18,10 @@ from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.float_context import FloatContext
 from edgeq.exporters.tflite.lowering import finish, lower_all, outer_layout
 from edgeq.exporters.tflite.reading import stored_floats, transposes_in, unpacked
-from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
-from edgeq.qdq_axes import channel_axes
-from edgeq.qdq_nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, kind_of, picked, title
-from edgeq.qdq_picks import PICK
+from edgeq.qdq.axes import channel_axes
+from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
+from edgeq.qdq.nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, kind_of, picked, title
+from edgeq.qdq.picks import PICK
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgeq.exporter import ExportOptions
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import Activation, Operand
+    from edgeq.qdq.ir import Activation, Operand
 
 _NO_GRID = QuantParams.of(1.0)
 _FUSES = frozenset(("Add", "Sub", "Mul", "Conv", "Gemm", "MatMul"))

@@ -12,8 +12,8 @@ from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
 from edgeq.exporters.tflite.products import multiply
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
-from edgeq.qdq import QdqConstant
-from edgeq.qdq_picks import picks_of
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.picks import picks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 _LARGEST_MATRIX = 1 << 24  # bytes: beyond that a scatter is no product any more
 

@@ -18,13 +18,13 @@ from edgeq.exporter import Approximation
 from edgeq.exporters.tflite.biases import WAY_OUT, accumulator_scale, on_accumulator_grid
 from edgeq.exporters.tflite.crowded import Layer, Spread, spread
 from edgeq.exporters.tflite.storage import centered_weights, refused
-from edgeq.qdq import QdqConstant, QdqOp, QdqTensor, same_grid
+from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor, same_grid
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.qdq import Operand, QdqGraph
+    from edgeq.qdq.ir import Operand, QdqGraph
 
 _MOST = 127  # symmetric int8
 _BIAS_MOST = 2**31 - 1

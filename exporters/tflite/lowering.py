@@ -17,16 +17,16 @@ from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.operators import LOWERINGS
 from edgeq.exporters.tflite.storage import choose_storage, refused
 from edgeq.exporters.tflite.transposed import fixes_batch
-from edgeq.qdq import QdqTensor
-from edgeq.qdq_axes import IMAGE_RANK, channel_axes
-from edgeq.qdq_nodes import merged_errors
+from edgeq.qdq.axes import IMAGE_RANK, channel_axes
+from edgeq.qdq.ir import QdqTensor
+from edgeq.qdq.nodes import merged_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeq.exporter import ExportOptions, IoLayout, IoType, StoredTensor
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import Blocker, QdqGraph, QdqOp, QdqOutput
+    from edgeq.qdq.ir import Blocker, QdqGraph, QdqOp, QdqOutput
 
 
 @dataclass(frozen=True, slots=True)

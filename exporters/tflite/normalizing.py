@@ -14,7 +14,7 @@ from edgeq.quant import QuantParams
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 SOFTMAX_GRID = QuantParams.of(1 / 256, -128)
 FINE_SOFTMAX_GRID = QuantParams.of(2.0**-16, -(2**15), "int16")

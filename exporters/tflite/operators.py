@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 _TABLE = "CAST, ADD, GATHER"
 _ANY = "any"

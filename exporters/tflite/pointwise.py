@@ -19,8 +19,8 @@ from edgeq.exporters.tflite.layouts import stored_shape
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.pointwise import UNARY, evaluate
-from edgeq.qdq import QdqConstant
-from edgeq.qdq_lookup import integers_of
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.lookup_tables import integers_of
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq import QdqOp, QdqTensor
+    from edgeq.qdq.ir import QdqOp, QdqTensor
 
 _OFFSET = 128
 WIDE_GRID = QuantParams.of(2.0**-15, 0, "int16")

@@ -9,12 +9,12 @@ from edgeq.exporters.tflite.layouts import NHWC, onnx_order
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import SAME, padded, window_of
-from edgeq.qdq import same_grid
+from edgeq.qdq.ir import same_grid
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.windows import Window
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 
 def lower_average_pool(op: QdqOp, context: LoweringContext) -> None:

@@ -15,14 +15,14 @@ from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.layouts import Layout
-    from edgeq.qdq import Operand, QdqOp
+    from edgeq.qdq.ir import Operand, QdqOp
 
 _MOST_DIMENSIONS = 5
 

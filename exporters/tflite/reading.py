@@ -20,7 +20,7 @@ from edgeq.exporters.tflite.builder import METADATA_NAME
 from edgeq.exporters.tflite.expected_values import as_written, derived_numbers, is_plain
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import constant_shift
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 from edgeq.tflite_file import ELEMENTS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.storage import Storage
-    from edgeq.qdq import QdqGraph, QdqOp
+    from edgeq.qdq.ir import QdqGraph, QdqOp
 
 _TO_ONNX: dict[int, tuple[int, ...]] = {
     schema.BuiltinOperator.CONV_2D: (0, 3, 1, 2),  # OHWI

@@ -15,7 +15,7 @@ from edgeq.exporters.tflite.gathering import gather
 from edgeq.exporters.tflite.layouts import NHWC
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
-from edgeq.qdq import same_grid
+from edgeq.qdq.ir import same_grid
 from edgeq.sampling import BEARABLE, CONVENTIONS, FRACTION_BITS, Convention, convention_of, is_plain, mode_of, nearest, points_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 _SPATIAL = (2, 3)
 

@@ -12,13 +12,13 @@ from edgeq.exporters.tflite.layouts import natural, onnx_order, renamed, same_or
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import pad
-from edgeq.qdq_axes import CHANNELS
+from edgeq.qdq.axes import CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq import QdqOp
+    from edgeq.qdq.ir import QdqOp
 
 
 def lower_transpose(op: QdqOp, context: LoweringContext) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq import AVERAGES, MOVES, QdqConstant, QdqTensor, output_range, same_grid
+from edgeq.qdq.ir import AVERAGES, MOVES, QdqConstant, QdqTensor, output_range, same_grid
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq import QdqGraph, QdqOp
+    from edgeq.qdq.ir import QdqGraph, QdqOp
 
 LEAST, GREATEST = -128, 127
 _STORAGE_DTYPES = frozenset(("int2", "uint2", "int4", "uint4", "int8", "uint8"))

@@ -13,11 +13,11 @@ from edgeq.exporters.tflite.layouts import NHWC, stored_shape
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import SAME, VALID
-from edgeq.qdq import QdqConstant
+from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq import QdqGraph, QdqOp
+    from edgeq.qdq.ir import QdqGraph, QdqOp
 
 _TO_OIHW = (1, 0, 2, 3)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq import QdqOp, QdqTensor
+    from edgeq.qdq.ir import QdqOp, QdqTensor
 
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 

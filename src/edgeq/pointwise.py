@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq import AttributeValue
+    from edgeq.qdq.ir import AttributeValue
 
 Numbers: TypeAlias = "NDArray[np.float64]"
 Attributes: TypeAlias = "Mapping[str, AttributeValue]"

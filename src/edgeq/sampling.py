@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq import AttributeValue
+    from edgeq.qdq.ir import AttributeValue
 
 FRACTION_BITS = 10
 BEARABLE = 0.45 / 255

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.qdq import QdqGraph, QdqOp
+    from edgeq.qdq.ir import QdqGraph, QdqOp
 
 Order = Literal["across", "within", "either"]
 """Where pairs begin: anew at each position of a filter (within), or not (across); either stands for the pairs of both."""

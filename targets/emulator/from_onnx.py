@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.qdq import QdqConstant, QdqTensor, read_qdq
-from edgeq.qdq_axes import CHANNELS_LAST, channel_axes
-from edgeq.qdq_macs import macs_of
-from edgeq.qdq_x86 import on_x86
+from edgeq.qdq.axes import CHANNELS_LAST, channel_axes
+from edgeq.qdq.ir import QdqConstant, QdqTensor
+from edgeq.qdq.macs import macs_of
+from edgeq.qdq.reader import read_qdq
+from edgeq.qdq.x86 import on_x86
 from edgeq.targets._onnx_graph import QdqView, only_input
 from edgeq.targets.emulator import onnx_operators
 from edgeq.targets.emulator.onnx_op import OnnxOp, centered_of
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor
 
-    from edgeq.qdq import Operand, QdqGraph, QdqOutput
-    from edgeq.qdq_x86 import X86Kernels
+    from edgeq.qdq.ir import Operand, QdqGraph, QdqOutput
+    from edgeq.qdq.x86 import X86Kernels
     from edgeq.targets._onnx_graph import Readable
     from edgeq.targets.emulator.numerics import Profile
     from edgeq.targets.emulator.program import WorkKind

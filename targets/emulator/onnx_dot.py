@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from edgeq.errors import TargetError
-from edgeq.qdq import QdqConstant
-from edgeq.qdq_norm import NORMALIZATION, UNFOLDED_BIAS, UNFOLDED_SCALE
+from edgeq.qdq.batch_norm import NORMALIZATION, UNFOLDED_BIAS, UNFOLDED_SCALE
+from edgeq.qdq.ir import QdqConstant
 from edgeq.targets.emulator import ort_kernels
 from edgeq.targets.emulator.accumulator import Accumulator, Operands, largest_sum
 from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window

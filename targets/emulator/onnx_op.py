@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import TargetError
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 from edgeq.targets.emulator.elementwise import Range
 from edgeq.targets.emulator.numerics import OutputRange
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.qdq import Operand, QdqOp
-    from edgeq.qdq_x86 import X86Kernels
+    from edgeq.qdq.ir import Operand, QdqOp
+    from edgeq.qdq.x86 import X86Kernels
     from edgeq.quant import QuantParams
     from edgeq.targets.emulator.numerics import Profile
 

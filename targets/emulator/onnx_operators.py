@@ -11,8 +11,8 @@ import torch
 from edgeq.errors import ArtefactError
 from edgeq.multipliers import mean_multiplier
 from edgeq.pointwise import UNARY, evaluate
-from edgeq.qdq import MOVES, QdqConstant, QdqTensor
-from edgeq.qdq_picks import picks_of
+from edgeq.qdq.ir import MOVES, QdqConstant, QdqTensor
+from edgeq.qdq.picks import picks_of
 from edgeq.quant import STORAGE_RANGE
 from edgeq.targets.emulator import data_movement, float_pooling, formulas, onnx_dot, ort_kernels
 from edgeq.targets.emulator.data_movement import Move
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from edgeq.qdq import QdqOutput
+    from edgeq.qdq.ir import QdqOutput
     from edgeq.targets.emulator.onnx_op import OnnxOp
     from edgeq.targets.emulator.program import Kernel, WorkKind
 

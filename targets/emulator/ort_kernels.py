@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edgeq.qdq_softmax import overflows
+from edgeq.qdq.softmax import overflows
 from edgeq.targets.emulator.data_movement import Move
 from edgeq.targets.emulator.dot import as_images
 from edgeq.targets.emulator.float_pooling import images_shape, sum_of, taps_of

@@ -26,7 +26,8 @@ from edgeq.exporters import onnx as onnx_exporter
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.legalize import expressible
 from edgeq.exporters.tflite.storage import choose_storage
-from edgeq.qdq import MOVES, QdqTensor, read_qdq
+from edgeq.qdq.ir import MOVES, QdqTensor
+from edgeq.qdq.reader import read_qdq
 from edgeq.targets import ort, tflite
 from edgeq.targets.emulator import emulator
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from tests.qdq_models import Graph
 
     from edgeq.exporter import Exported, Exporter
-    from edgeq.qdq import QdqGraph
+    from edgeq.qdq.ir import QdqGraph
     from edgeq.target import Target
 
 SAMPLES = 3

@@ -28,7 +28,8 @@ from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.lower import lower
 from edgeq.models import zoo
 from edgeq.plan import Planner
-from edgeq.qdq import QdqConstant, read_qdq
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme

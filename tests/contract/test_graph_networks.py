@@ -25,7 +25,7 @@ from edgeq.exporters.onnx import exporter as onnx
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn, SparseGradient
-from edgeq.qdq_segments import cut
+from edgeq.qdq.segments import cut
 from edgeq.training.graph.description import describe
 from edgeq.training.graph.quantization import observe_bounds, quantize_graph
 from edgeq.training.graph.recipe import GraphScheme

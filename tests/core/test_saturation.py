@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.pair_models import layer
 
 from edgeq.machine import adds_pairs, fingerprint
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 from edgeq.saturation import PAIR_RANGE, neighbours, pair_limit, pair_safe_scale, pair_sums
 from edgeq.target import TARGETS
 

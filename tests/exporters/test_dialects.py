@@ -15,8 +15,8 @@ from tests.qdq_models import Graph, Grid
 from edgeq.exporters.dialects import to_activation_dtype
 from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
-from edgeq.qdq import read_qdq
-from edgeq.qdq_segments import cut
+from edgeq.qdq.reader import read_qdq
+from edgeq.qdq.segments import cut
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

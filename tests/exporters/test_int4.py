@@ -16,7 +16,8 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter, parse
 from edgeq.exporters.tflite import exporter as tflite
-from edgeq.qdq import QdqConstant, read_qdq
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.reader import read_qdq
 
 INT4 = ExportOptions(weight_storage="int4")
 

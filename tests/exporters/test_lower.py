@@ -18,7 +18,7 @@ from edgeq.errors import UsageError
 from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
 from edgeq.models import zoo
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 

@@ -16,10 +16,12 @@ from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.reading import expected_numbers, stored_numbers, with_helpers
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import choose_storage
-from edgeq.qdq import QdqGraph, read_qdq
+from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from edgeq.qdq.ir import QdqGraph
 
 
 def net() -> Graph:

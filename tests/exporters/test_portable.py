@@ -18,7 +18,7 @@ from edgeq.deploy.pair_saturation import layers_at_risk
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:

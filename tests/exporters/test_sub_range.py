@@ -19,7 +19,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.onnx import exporter, parse
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
     from pathlib import Path

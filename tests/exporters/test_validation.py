@@ -13,7 +13,7 @@ from tests.qdq_models import S8, U8, Graph
 from edgeq.errors import ArtefactError
 from edgeq.exporters.onnx import read, serialize
 from edgeq.exporters.validation import check_graph, error_context, in_order
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from tests.qdq_models import KERNELS, S4, S8, U4, U8, Graph, Grid, differences, 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.qdq import read_qdq
-from edgeq.qdq_norm import SHIFT_ERROR
+from edgeq.qdq.batch_norm import SHIFT_ERROR
+from edgeq.qdq.reader import read_qdq
 
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},

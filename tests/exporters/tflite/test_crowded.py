@@ -14,7 +14,8 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.storage import choose_storage
-from edgeq.qdq import QdqConstant, read_qdq
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

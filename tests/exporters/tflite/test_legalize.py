@@ -12,7 +12,8 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import Approximation, Exported, ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.legalize import legalize
-from edgeq.qdq import QdqConstant, read_qdq
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.reader import read_qdq
 
 REQUANTIZE = ExportOptions(requantize=True)
 PRODUCT = np.float32(U8.scale) * np.float32(1e-3)

@@ -18,7 +18,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import Exporter, ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.lowering import write
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
     from pathlib import Path

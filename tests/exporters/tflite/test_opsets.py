@@ -12,7 +12,8 @@ from tests.qdq_models import S8, Graph
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.qdq import QdqConstant, read_qdq
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.reader import read_qdq
 
 FIRST, LAST = 13, 25
 

@@ -138,7 +138,7 @@ def test_a_changed_table_is_found() -> None:
     from edgeq.exporters.parity import compare
     from edgeq.exporters.tflite.reading import expected_in, stored_numbers
     from edgeq.exporters.tflite.storage import choose_storage
-    from edgeq.qdq import read_qdq
+    from edgeq.qdq.reader import read_qdq
 
     model = CASES["elu"][0].output()
     graph, found = read_qdq(model), stored_numbers(exporter.export(model, ExportOptions()).content)

@@ -16,12 +16,14 @@ from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import choose_storage
-from edgeq.qdq import QdqTensor, read_qdq
+from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from edgeq.qdq.ir import QdqTensor
 
 Q = Grid(0.02, 128)
 

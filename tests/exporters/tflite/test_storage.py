@@ -10,7 +10,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.storage import Storage, choose_storage
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 
 SHAPE = ["N", 2, 4, 4]
 

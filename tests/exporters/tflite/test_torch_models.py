@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.qdq import QdqTensor, read_qdq
+from edgeq.qdq.ir import QdqTensor
+from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,7 @@ from edgeq.errors import TargetError
 from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
 from edgeq.models import zoo
-from edgeq.qdq_from_qoperator import as_qdq
+from edgeq.qdq.from_qoperator import as_qdq
 from edgeq.target import TARGETS
 from edgeq.targets.emulator.numerics import OverflowStats
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edgeq.exporters.lower import lower
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 from edgeq.saturation import Order, in_kernel_order, neighbours, pair_sums
 from edgeq.training.qat_transform import quantize, set_bits
 from edgeq.training.quantizers.lsq import Lsq

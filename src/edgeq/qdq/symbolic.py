@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.qdq import Activation, AttributeValue, QdqConstant, QdqTensor
+    from edgeq.qdq.ir import Activation, AttributeValue, QdqConstant, QdqTensor
     from edgeq.quant import QuantParams
 
 

@@ -1,7 +1,7 @@
 """The layers of a QDQ model one by one, for a model whose graph cannot be read as a whole.
 
 What a layer reads is known from the dequantiser in front of it, whatever the rest of the graph is. Less is known than
-:func:`edgeq.qdq.read_qdq` finds: the range of an input is that of its type, and nothing has a shape.
+:func:`edgeq.qdq.reader.read_qdq` finds: the range of an input is that of its type, and nothing has a shape.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq import MOVES, QdqConstant, QdqGraph, QdqOp, QdqTensor
-from edgeq.qdq_nodes import attributes_of, constant_of, grid_of, stripped, title
+from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqTensor
+from edgeq.qdq.nodes import attributes_of, constant_of, grid_of, stripped, title
 
 if TYPE_CHECKING:
     import onnx_ir as ir

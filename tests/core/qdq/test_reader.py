@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 from tests.qdq_models import S8, U4, U8, Graph, Grid
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq import QdqConstant, QdqGraph, QdqTensor, read_qdq, same_grid
+from edgeq.qdq.ir import QdqConstant, QdqGraph, QdqTensor, same_grid
+from edgeq.qdq.reader import read_qdq
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:

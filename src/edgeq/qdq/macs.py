@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from edgeq.qdq import QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
-    from edgeq.qdq import Operand, QdqOp
+    from edgeq.qdq.ir import Operand, QdqOp
 
 
 def macs_of(op: QdqOp) -> int:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgeq import qdq_norm
 from edgeq.errors import ArtefactError
-from edgeq.qdq import MOVES, Blocker, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, output_range, same_grid
-from edgeq.qdq_constants import moved_constant
-from edgeq.qdq_lookup import check_numbers, fuse_to_lookup
-from edgeq.qdq_nodes import (
+from edgeq.qdq import batch_norm
+from edgeq.qdq.constants import moved_constant
+from edgeq.qdq.ir import MOVES, Blocker, Operand, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, output_range, same_grid
+from edgeq.qdq.lookup_tables import check_numbers, fuse_to_lookup
+from edgeq.qdq.nodes import (
     Shapes,
     attributes_of,
     bounds_of,
@@ -33,8 +33,8 @@ from edgeq.qdq_nodes import (
     stripped,
     title,
 )
-from edgeq.qdq_picks import PICK
-from edgeq.qdq_symbolic import DeferredOp, Dequantized, Input, Key, Quantized, QuantizedRange, ShapeValue, SymbolicValue
+from edgeq.qdq.picks import PICK
+from edgeq.qdq.symbolic import DeferredOp, Dequantized, Input, Key, Quantized, QuantizedRange, ShapeValue, SymbolicValue
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.qdq import Activation, AttributeValue
+    from edgeq.qdq.ir import Activation, AttributeValue
 
 _TRANSPARENT = frozenset(("Identity", "Dropout"))
 _SHAPE_OF = frozenset(("Shape", "Size"))
@@ -87,7 +87,7 @@ class Reader:
         """The integer graph.
 
         Raises:
-            ArtefactError: see :func:`edgeq.qdq.read_qdq`.
+            ArtefactError: see :func:`edgeq.qdq.ir.read_qdq`.
         """
         for node in in_order(self.model.graph):
             self._visit(node)
@@ -220,7 +220,7 @@ class Reader:
     def _arithmetic(self, node: ir.Node, operands: tuple[SymbolicValue | None, ...], attributes: dict[str, AttributeValue]) -> DeferredOp:
         if node.op_type == "BatchNormalization":
             try:
-                return qdq_norm.normalized(node, operands, float(attributes.get("epsilon", 1e-5)))  # type: ignore[arg-type]
+                return batch_norm.normalized(node, operands, float(attributes.get("epsilon", 1e-5)))  # type: ignore[arg-type]
             except ArtefactError as error:
                 self._blocked.append(error)
         if (table := fuse_to_lookup(node, operands, attributes)) is not None:
@@ -540,3 +540,21 @@ def _fold(ops: list[QdqOp], outputs: tuple[QdqOutput, ...]) -> list[QdqOp]:
             op = replace(producer, output=op.output, activation=op.activation or producer.activation)
         folded[op.output.name] = op
     return list(folded.values())
+
+
+def read_qdq(model: ir.Model, *, float_fallback: bool = False) -> QdqGraph:
+    """Read a QDQ or QOperator ONNX model, from this or any other tool, opset 13 to 25; ``model`` is left as it is.
+
+    Args:
+        model: the model.
+        float_fallback: whether results without a quantiser become tensors in float (``QdqTensor.is_float``) rather than an error.
+
+    Raises:
+        ArtefactError: parts of the graph stay in float, all of which it names; or it is not valid ONNX, has a cycle or unknown shapes.
+    """
+    from edgeq.qdq.from_qoperator import as_qdq
+    from edgeq.qdq.qoperators import require_static
+
+    quantized = as_qdq(model)
+    require_static(quantized.graph)
+    return Reader(quantized, float_fallback).read()

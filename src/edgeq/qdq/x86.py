@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq import MOVES, QdqConstant, QdqTensor, same_grid
-from edgeq.qdq_nodes import bounds_of, grid_of, title
-from edgeq.qdq_qoperators import is_qoperator
+from edgeq.qdq.ir import MOVES, QdqConstant, QdqTensor, same_grid
+from edgeq.qdq.nodes import bounds_of, grid_of, title
+from edgeq.qdq.qoperators import is_qoperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx_ir as ir
 
-    from edgeq.qdq import Operand, QdqGraph, QdqOp
+    from edgeq.qdq.ir import Operand, QdqGraph, QdqOp
 
 SHIFT = 128
 """What is added to int8 to hold it as uint8."""

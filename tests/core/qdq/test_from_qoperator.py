@@ -14,10 +14,11 @@ from tests.qoperator_models import LEAST, everything, one_operator, quantized, r
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.validation import check_graph
-from edgeq.qdq import QdqConstant, QdqGraph, read_qdq
-from edgeq.qdq_from_qoperator import as_qdq
-from edgeq.qdq_qoperators import require_static
-from edgeq.qdq_segments import cut
+from edgeq.qdq.from_qoperator import as_qdq
+from edgeq.qdq.ir import QdqConstant, QdqGraph
+from edgeq.qdq.qoperators import require_static
+from edgeq.qdq.reader import read_qdq
+from edgeq.qdq.segments import cut
 
 if TYPE_CHECKING:
     from pathlib import Path

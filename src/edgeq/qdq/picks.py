@@ -16,7 +16,7 @@ from edgeq.errors import ArtefactError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.qdq import AttributeValue
+    from edgeq.qdq.ir import AttributeValue
 
     Attributes = Mapping[str, AttributeValue]
 

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from tests import onnx_models
 
-from edgeq.qdq_segments import Segments, cut
+from edgeq.qdq.segments import Segments, cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

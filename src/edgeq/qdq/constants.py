@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from edgeq.qdq import QdqConstant
-from edgeq.qdq_picks import PICK, picks_of
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.picks import PICK, picks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq import AttributeValue
+    from edgeq.qdq.ir import AttributeValue
     from edgeq.quant import QuantParams
 
     Attributes: TypeAlias = Mapping[str, AttributeValue]

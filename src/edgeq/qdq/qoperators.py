@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq_nodes import constant_of, merged_errors, title
+from edgeq.qdq.nodes import constant_of, merged_errors, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

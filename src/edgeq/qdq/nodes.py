@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq_picks import PICK, expanded, padded, tiled
+from edgeq.qdq.picks import PICK, expanded, padded, tiled
 from edgeq.quant import STORAGE_RANGE, QuantParams
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq import AttributeValue, Blocker
+    from edgeq.qdq.ir import AttributeValue, Blocker
 
 OPSETS = range(13, 26)
 _FULL_RANGE = 2**31 - 1
@@ -344,7 +344,7 @@ def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeVal
 
 
 def picked(node: ir.Node, shape: Sequence[int], result: Sequence[int]) -> dict[str, AttributeValue]:
-    """The attributes of a node that is a Pick in the view; see :mod:`edgeq.qdq_picks`.
+    """The attributes of a node that is a Pick in the view; see :mod:`edgeq.qdq.picks`.
 
     Args:
         node: the node.

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.pointwise import UNARY
-from edgeq.qdq import QdqTensor
+from edgeq.qdq.ir import QdqTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from edgeq.qdq import QdqGraph, QdqOp
+    from edgeq.qdq.ir import QdqGraph, QdqOp
 
 IMAGE_RANK = 4
 CHANNELS = 1

@@ -14,7 +14,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from edgeq.brief import brief
 from edgeq.graph_editor import GraphEditor
-from edgeq.qdq_nodes import bounds_of, constant_of, grid_of, stripped
+from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, stripped
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence

@@ -8,7 +8,7 @@ import pytest
 from tests.qdq_models import Graph, Grid, onnx_integers
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq import read_qdq
+from edgeq.qdq.reader import read_qdq
 
 GRID = Grid(0.02, 128)
 LISTS: dict[str, list[int] | None] = {"none": None, "empty": [], "first": [0], "first from the end": [-3]}

@@ -12,9 +12,9 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.pointwise import BINARY, UNARY, evaluate
-from edgeq.qdq import QdqConstant, QdqTensor
-from edgeq.qdq_nodes import title
-from edgeq.qdq_symbolic import DeferredOp, Dequantized
+from edgeq.qdq.ir import QdqConstant, QdqTensor
+from edgeq.qdq.nodes import title
+from edgeq.qdq.symbolic import DeferredOp, Dequantized
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.qdq import AttributeValue
-    from edgeq.qdq_symbolic import SymbolicValue
+    from edgeq.qdq.ir import AttributeValue
+    from edgeq.qdq.symbolic import SymbolicValue
 
 _NARROW = frozenset(("int4", "uint4", "int8", "uint8"))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq_nodes import Shapes, grid_of, title
+from edgeq.qdq.nodes import Shapes, grid_of, title
 
 if TYPE_CHECKING:
     import onnx_ir as ir

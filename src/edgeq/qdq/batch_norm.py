@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq import QdqConstant
-from edgeq.qdq_nodes import title
-from edgeq.qdq_symbolic import DeferredOp, Dequantized
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.nodes import title
+from edgeq.qdq.symbolic import DeferredOp, Dequantized
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.qdq import AttributeValue, QdqTensor
-    from edgeq.qdq_symbolic import SymbolicValue
+    from edgeq.qdq.ir import AttributeValue, QdqTensor
+    from edgeq.qdq.symbolic import SymbolicValue
 
 _LEVEL = 64  # a power of two, so that gain / 64 is exact; its bias has 1/64 of a step of the input
 _BIAS_MAX = 2**30

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq_nodes import constant_of, stripped, title
-from edgeq.qdq_qoperators import FORMS, ORT, alpha_of, integer_of, is_qoperator, operand, operands_of, problem_of
+from edgeq.qdq.nodes import constant_of, stripped, title
+from edgeq.qdq.qoperators import FORMS, ORT, alpha_of, integer_of, is_qoperator, operand, operands_of, problem_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,6 @@ from edgeq.brief import brief
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import onnx_ir as ir
     from numpy.typing import NDArray
 
     from edgeq.quant import QuantParams
@@ -106,7 +105,7 @@ class QdqOp:
 
     Attributes:
         op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range, ``ResizeNearest`` for a
-            Resize that only repeats and drops, ``Pick`` for others that only do so (:mod:`edgeq.qdq_picks`), ``Lookup`` for a
+            Resize that only repeats and drops, ``Pick`` for others that only do so (:mod:`edgeq.qdq.picks`), ``Lookup`` for a
             function of one number that several nodes spell in float: input 1 then holds its value for each integer of
             input 0, from the least of that storage dtype on.
         name: the source node's name, or its output's where it has none.
@@ -220,22 +219,3 @@ def output_range(op_type: str, inputs: tuple[Operand | None, ...], params: Quant
     if all(tensor.per_tensor and tensor.low >= tensor.zero_point for tensor in tensors):
         return max(low, int(params.zero_point)), high
     return low, high
-
-
-def read_qdq(model: ir.Model, *, float_fallback: bool = False) -> QdqGraph:
-    """Read a QDQ or QOperator ONNX model, from this or any other tool, opset 13 to 25; ``model`` is left as it is.
-
-    Args:
-        model: the model.
-        float_fallback: whether results without a quantiser become tensors in float (``QdqTensor.is_float``) rather than an error.
-
-    Raises:
-        ArtefactError: parts of the graph stay in float, all of which it names; or it is not valid ONNX, has a cycle or unknown shapes.
-    """
-    from edgeq.qdq_from_qoperator import as_qdq
-    from edgeq.qdq_qoperators import require_static
-    from edgeq.qdq_reader import Reader
-
-    quantized = as_qdq(model)
-    require_static(quantized.graph)
-    return Reader(quantized, float_fallback).read()

@@ -1,0 +1,1 @@
+"""QDQ files as integer operators: what there is (``ir``), how files become it (``reader``), and what is read off it."""
