@@ -204,7 +204,7 @@ class _Pieces:
         from edgeq.exporters.onnx import serialize
         from edgeq.qdq.axes import channel_axes
         from edgeq.qdq.segments import cut
-        from edgeq.targets._flatbuffer import axes_in
+        from edgeq.targets.common.flatbuffer import axes_in
 
         places = {place.name: place for place in exported.stored}
         segments = cut(model, at={value for value, name in graph.integers.items() if name in places})
@@ -235,7 +235,7 @@ class _Pieces:
     def _inputs(self, images: NDArray[np.float32], found: Mapping[str, Integers]) -> Iterator[tuple[str, NDArray[Any]]]:
         """The graph's own inputs: the sample, or its integers where the graph begins with a DequantizeLinear."""
         from edgeq.qdq.axes import CHANNELS_LAST
-        from edgeq.targets._boundary import fit
+        from edgeq.targets.common.io import fit
 
         fed = {cut.feed for cut in self.segments.cuts}
         whole = {tensor.graph_input: tensor for tensor in self.graph.inputs}

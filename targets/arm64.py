@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edgeq.dialect import CANONICAL, TFLITE
 from edgeq.errors import TargetError
 from edgeq.target import Availability, Capabilities
-from edgeq.targets._probe import require_format
+from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers import arm64
 from edgeq.targets.workers.target import WorkerTarget
 

@@ -17,8 +17,8 @@ from edgeq.errors import TargetError, UsageError
 from edgeq.files import read_bytes
 from edgeq.target import Availability, Capabilities
 from edgeq.targets import tflite
-from edgeq.targets._session import SampleSession
-from edgeq.targets._vela import compiled_of
+from edgeq.targets.common.session import SampleSession
+from edgeq.targets.plans.vela import compiled_of
 from edgeq.targets.workers.process import Worker
 from edgeq.targets.workers.target import WorkerTarget
 from edgeq.targets.workers.wire import MAX_PAYLOAD
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.plan import Plan
-    from edgeq.targets._vela import Compiled
+    from edgeq.targets.plans.vela import Compiled
     from edgeq.targets.tflite import TfliteSession
     from edgeq.targets.workers.session import WorkerSession
     from edgeq.tflite_file import FileGraph
@@ -94,7 +94,7 @@ class EthosUTarget(WorkerTarget):
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators Vela puts on the NPU; see :meth:`edgeq.plan.Planner.plan`."""
-        from edgeq.targets._tflite_plan import compiled_plan
+        from edgeq.targets.plans.tflite import compiled_plan
         from edgeq.tflite_file import graphs_of
 
         tflite.reference.open(artefact, threads=threads).close()  # refuses what is no sound TFLite file

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edgeq.dialect import OPENVINO
 from edgeq.errors import TargetError
 from edgeq.target import Capabilities
-from edgeq.targets._probe import require_format
+from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class OpenVinoTarget(WorkerTarget):
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`."""
-        from edgeq.targets._onnx_plan import marked
-        from edgeq.targets._openvino_plan import plan_of
+        from edgeq.targets.plans.onnx import marked
+        from edgeq.targets.plans.openvino import plan_of
         from edgeq.targets.workers.boundary import read
 
         model = self._load(artefact)
@@ -54,8 +54,8 @@ class OpenVinoTarget(WorkerTarget):
         """
         import onnx_ir as ir
 
-        from edgeq.targets._onnx_graph import in_qdq, load
-        from edgeq.targets._preflight import foreign_storage_dtype, shared_pad_grid
+        from edgeq.targets.common.preflight import foreign_storage_dtype, shared_pad_grid
+        from edgeq.targets.plans.onnx_graph import in_qdq, load
 
         require_format(artefact, self.capabilities)
         model = in_qdq(load(artefact))

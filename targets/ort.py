@@ -20,10 +20,10 @@ from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.from_qoperator import as_qdq
 from edgeq.qdq.softmax import check_softmax
 from edgeq.target import Availability, Capabilities, TensorSpec
-from edgeq.targets._onnx_exact import exact_form
-from edgeq.targets._onnx_graph import QdqView, Readable, channels_last, count_operators, load, only_input, sample_shape
-from edgeq.targets._probe import Runtime, find, installed, probe, require_format
-from edgeq.targets._session import SampleSession
+from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
+from edgeq.targets.common.session import SampleSession
+from edgeq.targets.plans.onnx_exact import exact_form
+from edgeq.targets.plans.onnx_graph import QdqView, Readable, channels_last, count_operators, load, only_input, sample_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ class OrtTarget:
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`."""
-        from edgeq.targets._onnx_plan import marked, plan_of
+        from edgeq.targets.plans.onnx import marked, plan_of
 
         require_format(artefact, self.capabilities)
         find([_RUNTIME])

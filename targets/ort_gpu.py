@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edgeq.dialect import CANONICAL, TENSORRT
 from edgeq.errors import TargetError
 from edgeq.target import Availability, Capabilities
-from edgeq.targets._probe import require_format
+from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class CudaTarget(GpuTarget):
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`."""
         from dataclasses import replace
 
-        from edgeq.targets._onnx_graph import in_qdq, load
-        from edgeq.targets._onnx_plan import marked
-        from edgeq.targets._ort_gpu_plan import plan_of
+        from edgeq.targets.plans.onnx import marked
+        from edgeq.targets.plans.onnx_graph import in_qdq, load
+        from edgeq.targets.plans.ort_gpu import plan_of
         from edgeq.targets.workers.boundary import read
 
         require_format(artefact, self.capabilities)

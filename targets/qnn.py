@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edgeq.dialect import SATURATING
 from edgeq.errors import TargetError
 from edgeq.target import Capabilities
-from edgeq.targets._probe import require_format
+from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class QnnTarget(WorkerTarget):
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers; the HTP takes all of a model or none. See :meth:`edgeq.plan.Planner.plan`."""
-        from edgeq.targets._qnn_plan import plan_of
+        from edgeq.targets.plans.qnn import plan_of
 
         with self.open(artefact, threads=threads):
             return plan_of(self._load(artefact))
@@ -53,8 +53,8 @@ class QnnTarget(WorkerTarget):
         """
         import onnx_ir as ir
 
-        from edgeq.targets._onnx_graph import in_qdq, load
-        from edgeq.targets._preflight import integer_clip, large_bias, one_sided_clip
+        from edgeq.targets.common.preflight import integer_clip, large_bias, one_sided_clip
+        from edgeq.targets.plans.onnx_graph import in_qdq, load
 
         require_format(artefact, self.capabilities)
         model = in_qdq(load(artefact))

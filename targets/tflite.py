@@ -22,10 +22,10 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
 from edgeq.quant import STORAGE_RANGE, QuantParams
 from edgeq.target import Availability, Capabilities, TensorSpec
-from edgeq.targets._boundary import WHOLE_NUMBERS
-from edgeq.targets._flatbuffer import axes_in, channels_last, check_model, is_ours
-from edgeq.targets._probe import Runtime, find, installed, probe, require_format
-from edgeq.targets._session import SampleSession
+from edgeq.targets.common.flatbuffer import axes_in, channels_last, check_model, is_ours
+from edgeq.targets.common.io import WHOLE_NUMBERS
+from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
+from edgeq.targets.common.session import SampleSession
 from edgeq.targets.workers.boundary import Sendable
 from edgeq.targets.workers.engines.tflite import RESOLVERS, delegated, running, shown
 from edgeq.targets.workers.launchers import Here
@@ -85,7 +85,7 @@ class TfliteTarget:
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers, and which XNNPACK took; see :meth:`edgeq.plan.Planner.plan`."""
-        from edgeq.targets._tflite_plan import plan_of
+        from edgeq.targets.plans.tflite import plan_of
         from edgeq.tflite_file import graphs_of
 
         require_format(artefact, self.capabilities)

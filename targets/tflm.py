@@ -62,7 +62,7 @@ class TflmTarget(WorkerTarget):
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`. There is one kernel an operator and no delegate."""
-        from edgeq.targets._tflite_plan import plan_of
+        from edgeq.targets.plans.tflite import plan_of
         from edgeq.tflite_file import graphs_of
 
         self.open(artefact, threads=threads).close()  # every operator runs once there, so that what has no kernel is refused

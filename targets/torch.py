@@ -12,8 +12,8 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.loading import LOADERS
 from edgeq.lowering import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.target import Availability, Capabilities, TensorSpec
-from edgeq.targets._probe import Runtime, find, installed, probe, require_format
-from edgeq.targets._session import SampleSession
+from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
+from edgeq.targets.common.session import SampleSession
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping

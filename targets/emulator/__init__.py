@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgeq.dialect import CANONICAL, TFLITE
 from edgeq.files import read_bytes
 from edgeq.target import Availability, Capabilities
-from edgeq.targets._probe import Runtime, find, probe, require_format
+from edgeq.targets.common.probe import Runtime, find, probe, require_format
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,11 +88,11 @@ class EmulatorTarget:
 
         profile = profile_of(self.profile or _REFERENCES[artefact.suffix])
         if artefact.suffix == _ONNX:
-            from edgeq.targets._onnx_graph import load
             from edgeq.targets.emulator.from_onnx import read_onnx
+            from edgeq.targets.plans.onnx_graph import load
 
             return read_onnx(load(artefact), artefact, profile), profile
-        from edgeq.targets._flatbuffer import check_model
+        from edgeq.targets.common.flatbuffer import check_model
         from edgeq.targets.emulator.from_tflite import read_tflite
 
         content = read_bytes(artefact, "TFLite model")

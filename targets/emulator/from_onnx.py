@@ -15,10 +15,10 @@ from edgeq.qdq.ir import QdqConstant, QdqTensor
 from edgeq.qdq.macs import macs_of
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.x86 import on_x86
-from edgeq.targets._onnx_graph import QdqView, only_input
 from edgeq.targets.emulator import onnx_operators
 from edgeq.targets.emulator.onnx_op import OnnxOp, centered_of
 from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
+from edgeq.targets.plans.onnx_graph import QdqView, only_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ir import Operand, QdqGraph, QdqOutput
     from edgeq.qdq.x86 import X86Kernels
-    from edgeq.targets._onnx_graph import Readable
     from edgeq.targets.emulator.numerics import Profile
     from edgeq.targets.emulator.program import WorkKind
+    from edgeq.targets.plans.onnx_graph import Readable
 
 _DOTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "ReduceSum")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.targets._flatbuffer import BROKEN, axes_in, channels_last
+from edgeq.targets.common.flatbuffer import BROKEN, axes_in, channels_last
 from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
 from edgeq.targets.emulator.tflite_op import PLAIN, TfliteOp, centered_of, params_of
 from edgeq.targets.emulator.tflite_operators import KERNELS
@@ -31,7 +31,7 @@ _BITS = {"INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "INT32": 32, "INT64": 64
 
 
 def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
-    """The program of a file that :func:`edgeq.targets._flatbuffer.check_model` passed.
+    """The program of a file that :func:`edgeq.targets.common.flatbuffer.check_model` passed.
 
     Raises:
         ArtefactError: the graph has not exactly one input, or no output; or the file is damaged.

@@ -13,7 +13,7 @@ import torch
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TensorSpec
-from edgeq.targets._boundary import enter, fit, leave
+from edgeq.targets.common.io import enter, fit, leave
 from edgeq.targets.emulator.costs import layer_cost, total
 from edgeq.targets.emulator.host_fallback import on_hardware
 from edgeq.targets.emulator.numerics import OverflowStats

@@ -12,7 +12,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
 from edgeq.quant import STORAGE_RANGE, QuantParams
 from edgeq.target import TensorSpec
-from edgeq.targets._boundary import WHOLE_NUMBERS
+from edgeq.targets.common.io import WHOLE_NUMBERS
 from edgeq.targets.workers.wire import DTYPES
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def read(artefact: Path, *, qoperator: bool = False) -> Sendable:
 
 
 def _read_tflite(artefact: Path) -> Sendable:
-    from edgeq.targets._flatbuffer import axes_in, channels_last, check_model
+    from edgeq.targets.common.flatbuffer import axes_in, channels_last, check_model
 
     content = read_bytes(artefact, "TFLite model")
     check_model(content, artefact)
@@ -68,7 +68,7 @@ def _read_tflite(artefact: Path) -> Sendable:
 
 
 def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
-    from edgeq.targets._onnx_graph import QdqView, channels_last, in_qdq, load, only_input, sample_shape
+    from edgeq.targets.plans.onnx_graph import QdqView, channels_last, in_qdq, load, only_input, sample_shape
 
     model = load(artefact) if qoperator else in_qdq(load(artefact))
     input_info = only_input(model)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from edgeq.errors import TargetError
-from edgeq.targets._boundary import enter, join, leave
-from edgeq.targets._session import SampleSession
+from edgeq.targets.common.io import enter, join, leave
+from edgeq.targets.common.session import SampleSession
 from edgeq.targets.workers.boundary import grid_in_model_axes, in_model_axes, spec_of
 from edgeq.targets.workers.wire import MAX_PAYLOAD
 

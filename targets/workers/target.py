@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import TargetError, UsageError
 from edgeq.target import Availability
-from edgeq.targets._probe import require_format
+from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers import environments
 from edgeq.targets.workers.launchers import Here, Interpreter
 from edgeq.targets.workers.process import Limits, Worker

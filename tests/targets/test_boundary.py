@@ -8,7 +8,7 @@ import pytest
 from edgeq.errors import ArtefactError
 from edgeq.quant import QuantParams
 from edgeq.target import TensorSpec
-from edgeq.targets._boundary import enter, fit, join, leave
+from edgeq.targets.common.io import enter, fit, join, leave
 
 FLOAT = TensorSpec("x", (3, 4, 5), "float32")
 CHANNELS_LAST = TensorSpec("x", (4, 5, 3), "float32")

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeq.deploy.audit import audit, require_share
 from edgeq.errors import GateFailed, Inconclusive
 from edgeq.qdq.nodes import Shapes
-from edgeq.targets._onnx_macs import macs_of
+from edgeq.targets.plans.onnx_macs import macs_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from tests import onnx_models
 
 from edgeq.errors import TargetError
 from edgeq.targets import ort_gpu
-from edgeq.targets._onnx_plan import marked
-from edgeq.targets._ort_gpu_plan import plan_of
+from edgeq.targets.plans.onnx import marked
+from edgeq.targets.plans.ort_gpu import plan_of
 from edgeq.targets.workers import environments
 from edgeq.targets.workers.engines.ort_gpu import placed, refuse_others, told
 from edgeq.targets.workers.wire import Refused

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.errors import TargetError
-from edgeq.targets._probe import Runtime, find, installed, probe
+from edgeq.targets.common.probe import Runtime, find, installed, probe
 
 if TYPE_CHECKING:
     from pathlib import Path

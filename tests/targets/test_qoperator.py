@@ -18,8 +18,8 @@ from edgeq.errors import TargetError
 from edgeq.plan import Planner
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS
-from edgeq.targets._onnx_exact import exact_form
 from edgeq.targets.ort import cpu, cpu_reference
+from edgeq.targets.plans.onnx_exact import exact_form
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from tests import onnx_models, tflite_models
 import edgeq.targets.tflite as module
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor, QuantParams
-from edgeq.targets._probe import Runtime
+from edgeq.targets.common.probe import Runtime
 from edgeq.targets.tflite import builtin, reference, xnnpack
 
 if TYPE_CHECKING:

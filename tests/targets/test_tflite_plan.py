@@ -13,8 +13,8 @@ from tests.tflite_models import ModelBuilder
 
 from edgeq.deploy.audit import audit, require_share
 from edgeq.errors import Inconclusive, TargetError
-from edgeq.targets._tflite_macs import macs_of
-from edgeq.targets._tflite_plan import plan_of
+from edgeq.targets.plans.tflite import plan_of
+from edgeq.targets.plans.tflite_macs import macs_of
 from edgeq.targets.workers.engines.tflite import RESOLVERS
 from edgeq.tflite_file import graphs_of
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor
-from edgeq.targets._boundary import enter, join, leave
+from edgeq.targets.common.io import enter, join, leave
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

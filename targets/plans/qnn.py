@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from edgeq.plan import Plan, PlannedOp
 from edgeq.qdq.nodes import Shapes, title
-from edgeq.targets._onnx_blocks import float_input, float_weights
-from edgeq.targets._onnx_macs import macs_of
-from edgeq.targets._onnx_plan import is_computed
+from edgeq.targets.plans.onnx import is_computed
+from edgeq.targets.plans.onnx_blocks import float_input, float_weights
+from edgeq.targets.plans.onnx_macs import macs_of
 
 if TYPE_CHECKING:
     import onnx

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from edgeq.plan import Plan, PlannedOp
 from edgeq.qdq.nodes import Shapes, grid_of, title
-from edgeq.targets._onnx_blocks import float_input, float_weights
-from edgeq.targets._onnx_macs import macs_of
-from edgeq.targets._onnx_plan import MARK, is_computed
+from edgeq.targets.plans.onnx import MARK, is_computed
+from edgeq.targets.plans.onnx_blocks import float_input, float_weights
+from edgeq.targets.plans.onnx_macs import macs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def plan_of(model: onnx.ModelProto, layers: Sequence[Layer]) -> Plan:
 
     Args:
         model: the model.
-        layers: the kernels as the worker tells them, of :func:`edgeq.targets._onnx_plan.marked`'s copy of the model.
+        layers: the kernels as the worker tells them, of :func:`edgeq.targets.plans.onnx.marked`'s copy of the model.
     """
     import onnx_ir as ir
 

@@ -14,8 +14,8 @@ from edgeq.errors import ArtefactError
 from edgeq.plan import HYBRID_WHY, Plan, PlannedOp
 from edgeq.qdq.from_qoperator import as_qdq
 from edgeq.qdq.nodes import Shapes, constant_of, title
-from edgeq.targets._onnx_blocks import why_float
-from edgeq.targets._onnx_macs import macs_of
+from edgeq.targets.plans.onnx_blocks import why_float
+from edgeq.targets.plans.onnx_macs import macs_of
 
 if TYPE_CHECKING:
     import onnx

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.plan import Plan, PlannedOp
 from edgeq.qdq.nodes import Shapes, title
-from edgeq.targets._onnx_macs import macs_of
-from edgeq.targets._onnx_plan import MARK, is_computed
+from edgeq.targets.plans.onnx import MARK, is_computed
+from edgeq.targets.plans.onnx_macs import macs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def plan_of(model: onnx.ModelProto, layers: Sequence[Mapping[str, Any]]) -> Plan
 
     Args:
         model: the model.
-        layers: its nodes as the worker tells them, of :func:`edgeq.targets._onnx_plan.marked`'s copy of the model.
+        layers: its nodes as the worker tells them, of :func:`edgeq.targets.plans.onnx.marked`'s copy of the model.
     """
     import onnx_ir as ir
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.plan import HYBRID_WHY, Plan, PlannedOp, called
-from edgeq.targets._tflite_macs import bodies_of, macs_of
+from edgeq.targets.plans.tflite_macs import bodies_of, macs_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

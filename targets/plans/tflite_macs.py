@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from edgeq.targets._tflite_loops import trips
+from edgeq.targets.plans.tflite_loops import trips
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,7 +12,8 @@ from tests import onnx_models, tflite_models
 
 from edgeq.errors import UnknownName, UsageError
 from edgeq.target import TARGETS
-from edgeq.targets import boards, tflite
+from edgeq.targets import tflite
+from edgeq.targets.workers import boards
 from edgeq.targets.workers.launchers import Container, Here, Interpreter, Qemu, Ssh
 from edgeq.targets.workers.process import Limits
 from edgeq.targets.workers.target import WorkerTarget
@@ -203,7 +204,7 @@ def test_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_example_in_the_docs(write: Write) -> None:
-    page = Path(__file__).parents[2] / "docs" / "reference" / "targets.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "targets.md"
     example = page.read_text("utf-8").partition("```toml")[2].partition("```")[0]
     write(example)
     found = {name: loaded(name) for name in tomllib.loads(example)}

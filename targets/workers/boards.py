@@ -53,7 +53,7 @@ class Boards:
         Raises:
             UsageError: its table is wrong.
         """
-        from edgeq.targets._board import Table
+        from edgeq.targets.workers.board_config import Table
 
         return Table(*_tables()[name]).target()
 
@@ -66,7 +66,7 @@ class Boards:
         given = _tables().get(name)
         if given is None:
             return target
-        from edgeq.targets._board import Table
+        from edgeq.targets.workers.board_config import Table
 
         return Table(*given).adjusted(target)
 

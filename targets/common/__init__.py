@@ -1,0 +1,1 @@
+"""What targets share: sessions, what goes in and comes out, probing, and checks before a runtime sees a file."""

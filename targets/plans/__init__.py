@@ -1,0 +1,1 @@
+"""What each runtime would do with a file, operator by operator, before it runs."""
