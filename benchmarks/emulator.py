@@ -25,8 +25,8 @@ from benchmarks.command import run
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.exporting import export
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.machine import fingerprint
 from edgeq.models import zoo
 from edgeq.target import TARGETS

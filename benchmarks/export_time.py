@@ -33,8 +33,9 @@ import torch
 from edgeq.models import zoo
 from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
-from edgeq.exporters.lower import lower
-from edgeq.exporters import onnx, tflite
+from edgeq.exporters.torch.lower import lower
+from edgeq.exporters import tflite
+from edgeq.exporters import onnx
 from edgeq.exporter import ExportOptions
 lap("imports")
 model = quantize(zoo.build("{model}", classes=10), Scheme(8, 8)).train()

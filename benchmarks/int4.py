@@ -23,8 +23,8 @@ from edgeq.deploy.chain import Pair
 from edgeq.deploy.exporting import export
 from edgeq.deploy.profiling import profile
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import read, serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.machine import fingerprint
 from edgeq.models import zoo
 from edgeq.qdq.reader import read_qdq

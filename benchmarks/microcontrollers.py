@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.command import run
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.target import TARGETS
 from edgeq.training.qat_transform import quantize

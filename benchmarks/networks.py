@@ -14,7 +14,7 @@ from tests.mobilenet import FULL, MobileNetV2, float_onnx, settled
 
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.data import load, normalize
-from edgeq.exporters.lower import lower
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import pretrained, zoo
 
 if TYPE_CHECKING:

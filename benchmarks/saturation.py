@@ -28,9 +28,9 @@ from benchmarks.networks import build
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.dialect import CANONICAL, VNNI
-from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.onnx import read, serialize
-from edgeq.exporters.portable import store_uint8
+from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.exporters.onnx.portable import store_uint8
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.models.pretrained import NORMALIZATION
 from edgeq.qdq.reader import read_qdq

@@ -27,8 +27,8 @@ from benchmarks.command import run
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.errors import FunctionChanged
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.machine import fingerprint
 from edgeq.models import pretrained, zoo
 from edgeq.target import TARGETS

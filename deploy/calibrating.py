@@ -78,8 +78,8 @@ def calibrate(
     from edgeq.calibration.observers import observer_factory
     from edgeq.calibration.quantize import quantize_onnx
     from edgeq.dialect import CANONICAL
-    from edgeq.exporters.dialects import to_dialect
     from edgeq.exporters.onnx import serialize
+    from edgeq.exporters.onnx.dialects import to_dialect
 
     observer_factory(cast("ObserverName", observer))
     found = resolve(path)
@@ -115,7 +115,7 @@ def _float_model(path: Path) -> ir.Model:
         from edgeq.calibration.calibrate import load_float
 
         return load_float(path)
-    from edgeq.exporters.lower import lower
+    from edgeq.exporters.torch.lower import lower
 
     loaded = LOADERS.load("checkpoint")(path)
     if loaded.quantized:

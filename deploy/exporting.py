@@ -124,8 +124,8 @@ def _model(artefact: Path, *, dense: bool) -> ir.Model:
         return read(path)
     if kind != "checkpoint":
         raise UsageError(f"{path} is a {kind} file, from which nothing can be exported", hint="name a checkpoint or an ONNX file")
-    from edgeq.exporters.graph_network import lower_graph
-    from edgeq.exporters.lower import lower
+    from edgeq.exporters.torch.graph_network import lower_graph
+    from edgeq.exporters.torch.lower import lower
     from edgeq.training.graph.description import describe_checkpoint, holds_graph
 
     if holds_graph(path):

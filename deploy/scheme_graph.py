@@ -29,7 +29,7 @@ def lower_untrained_graph(recipe: GraphRecipe, data: GraphData) -> Lowered:
     """
     import torch
 
-    from edgeq.exporters.graph_network import lower_graph
+    from edgeq.exporters.torch.graph_network import lower_graph
     from edgeq.training.graph.checkpoint import build_gradient, build_network
     from edgeq.training.graph.description import describe
     from edgeq.training.graph.loop import features

@@ -85,7 +85,7 @@ def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> Lowe
     Raises:
         UsageError: an operation of the network has no ONNX form.
     """
-    from edgeq.exporters.lower import lower
+    from edgeq.exporters.torch.lower import lower
 
     _observe(model, input_shape)
     requirements = (*_weights(model), *_activations(model))

@@ -93,7 +93,7 @@ def _lowered(model: nn.Module, example: torch.Tensor | Sequence[torch.Tensor]) -
     from torch import fx
 
     from edgeq.calibration.quantize import fold_onnx
-    from edgeq.exporters.lower import lower
+    from edgeq.exporters.torch.lower import lower
     from edgeq.lowering import IntegerLayer
     from edgeq.training.qat_transform.tracing import as_batch, trace
 

@@ -20,9 +20,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from edgeq.dialect import CANONICAL
-from edgeq.exporters.dialects import to_dialect
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.exporters.torch.lower import lower
 from edgeq.qdq.nodes import attributes_of, constant_of, grid_of
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import Cut, Segments, cut

@@ -8,8 +8,8 @@ import torch
 from tests.exactness import roughen
 
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme

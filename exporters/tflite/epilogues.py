@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import stored_shape
-from edgeq.exporters.tflite.normalizing import last
+from edgeq.exporters.tflite.ops.normalizing import last
 from edgeq.exporters.tflite.schema import schema
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from edgeq.exporters.tflite.context import LoweringContext
 from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.operators import LOWERINGS
+from edgeq.exporters.tflite.ops.transposed import fixes_batch
 from edgeq.exporters.tflite.storage import choose_storage, refused
-from edgeq.exporters.tflite.transposed import fixes_batch
 from edgeq.qdq.axes import IMAGE_RANK, channel_axes
 from edgeq.qdq.ir import QdqTensor
 from edgeq.qdq.nodes import merged_errors

@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.exporters.tflite.blocks import lower_depth_to_space, lower_space_to_depth
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.convolution import lower_conv
-from edgeq.exporters.tflite.dense import lower_gemm, lower_matmul
-from edgeq.exporters.tflite.elementwise import lower_add, lower_clip, lower_mul, lower_prelu, lower_relu, lower_requantize, lower_sub
-from edgeq.exporters.tflite.flat import with_lines
-from edgeq.exporters.tflite.float_functions import lower_batch_normalization, lower_layer_normalization
-from edgeq.exporters.tflite.gathering import lower_gather, lower_pick, lower_scatter
-from edgeq.exporters.tflite.normalizing import lower_log_softmax, lower_softmax
-from edgeq.exporters.tflite.pointwise import FUNCTIONS, KERNELS, lower_lookup, lower_pointwise
-from edgeq.exporters.tflite.pooling import (
+from edgeq.exporters.tflite.ops.blocks import lower_depth_to_space, lower_space_to_depth
+from edgeq.exporters.tflite.ops.convolution import lower_conv
+from edgeq.exporters.tflite.ops.dense import lower_gemm, lower_matmul
+from edgeq.exporters.tflite.ops.elementwise import lower_add, lower_clip, lower_mul, lower_prelu, lower_relu, lower_requantize, lower_sub
+from edgeq.exporters.tflite.ops.flat import with_lines
+from edgeq.exporters.tflite.ops.float_functions import lower_batch_normalization, lower_layer_normalization
+from edgeq.exporters.tflite.ops.gathering import lower_gather, lower_pick, lower_scatter
+from edgeq.exporters.tflite.ops.normalizing import lower_log_softmax, lower_softmax
+from edgeq.exporters.tflite.ops.pointwise import FUNCTIONS, KERNELS, lower_lookup, lower_pointwise
+from edgeq.exporters.tflite.ops.pooling import (
     lower_average_pool,
     lower_global_average_pool,
     lower_global_max_pool,
@@ -26,10 +26,10 @@ from edgeq.exporters.tflite.pooling import (
     lower_reduce_max,
     lower_reduce_mean,
 )
-from edgeq.exporters.tflite.products import lower_reduce_sum
-from edgeq.exporters.tflite.resizing import lower_resize, lower_resize_nearest
-from edgeq.exporters.tflite.shape import lower_concat, lower_identity, lower_pad, lower_reshape, lower_slice, lower_transpose
-from edgeq.exporters.tflite.transposed import lower_conv_transpose
+from edgeq.exporters.tflite.ops.products import lower_reduce_sum
+from edgeq.exporters.tflite.ops.resizing import lower_resize, lower_resize_nearest
+from edgeq.exporters.tflite.ops.shape import lower_concat, lower_identity, lower_pad, lower_reshape, lower_slice, lower_transpose
+from edgeq.exporters.tflite.ops.transposed import lower_conv_transpose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

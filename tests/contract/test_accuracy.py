@@ -17,9 +17,9 @@ from edgeq.data import batches, load, normalize
 from edgeq.deploy.exporting import export
 from edgeq.dialect import CANONICAL
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.dialects import to_dialect
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import pretrained, zoo
 from edgeq.target import TARGETS
 from edgeq.training.loop import train

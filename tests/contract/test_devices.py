@@ -24,8 +24,8 @@ from tests.exactness import roughen
 from edgeq.deploy.exporting import export
 from edgeq.dialect import dialect_for
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.dialects import to_dialect
-from edgeq.exporters.lower import lower
+from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.plan import Planner
 from edgeq.qdq.ir import QdqConstant

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.dialects import to_activation_dtype, to_dialect
-from edgeq.exporters.lower import lower
+from edgeq.exporters.onnx.dialects import to_activation_dtype, to_dialect
 from edgeq.exporters.tflite import exporter as tflite
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.models.stable_resnet import StableBlock
 from edgeq.training.qat_transform import quantize

@@ -34,8 +34,8 @@ from torch.nn import functional as F
 from edgeq.deploy.verify import verify
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter as tflite
+from edgeq.exporters.torch.lower import lower
 from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 

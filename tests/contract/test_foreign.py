@@ -17,9 +17,9 @@ from edgeq.deploy.exporting import export
 from edgeq.deploy.verify import verify
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import read, serialize
 from edgeq.exporters.tflite import exporter
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import pretrained, zoo
 from edgeq.target import TARGETS
 

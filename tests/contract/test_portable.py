@@ -11,8 +11,8 @@ from tests.avx2 import PROCESSORS, answers
 from tests.pair_models import layer
 
 from edgeq.dialect import CANONICAL, VNNI
-from edgeq.exporters.dialects import to_dialect
-from edgeq.exporters.onnx_parity import compare_models
+from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.exporters.onnx.parity import compare_models
 from edgeq.qdq.reader import read_qdq
 from edgeq.saturation import pair_sums
 from edgeq.targets.ort import cpu_reference

@@ -21,8 +21,8 @@ from edgeq.data import DataSource, Split
 from edgeq.deploy.verify import verify
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter as tflite
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.training.layer_rules import LayerRule
 from edgeq.training.qat_transform import quantize

@@ -13,8 +13,8 @@ from tests.exactness import check_rows_one_and_two, roughen
 from edgeq.deploy.verify import verify
 from edgeq.errors import UsageError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter as tflite
+from edgeq.exporters.torch.lower import lower
 from edgeq.training.qat_transform import quantize
 from edgeq.training.scheme import Scheme
 

@@ -13,8 +13,8 @@ from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
 from edgeq.deploy.emulation import emulate
 from edgeq.errors import ArtefactError, TargetError, UnknownName
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.target import TARGETS
 from edgeq.targets.emulator.costs import total

@@ -12,9 +12,9 @@ import pytest
 from tests.exactness import Runtime
 from tests.qdq_models import Graph, Grid
 
-from edgeq.exporters.dialects import to_activation_dtype
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.onnx.dialects import to_activation_dtype
+from edgeq.exporters.torch.lower import lower
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import cut
 from edgeq.training.scheme import Scheme

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.functions import FUNCTIONS, function_name
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 import edgeq
 from edgeq.errors import UsageError
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.qdq.reader import read_qdq
 from edgeq.training.qat_transform import quantize

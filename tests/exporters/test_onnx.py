@@ -15,8 +15,8 @@ from tests import onnx_models
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exporter, ExportOptions
 from edgeq.exporters import onnx as onnx_exporter
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import exporter, parse, read, serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.training.scheme import Scheme
 
 if TYPE_CHECKING:

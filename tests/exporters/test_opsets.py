@@ -12,8 +12,8 @@ from tests.spellings import assert_same_numbers, real_tensors
 
 from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
-from edgeq.exporters.dialects import to_dialect
-from edgeq.exporters.opsets import to_opset
+from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.exporters.onnx.opsets import to_opset
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -17,8 +17,8 @@ from tests.spellings import assert_same_numbers, run
 from edgeq.dialect import CANONICAL, SATURATING, TENSORRT, Dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.onnx import exporter, parse
+from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:

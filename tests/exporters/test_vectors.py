@@ -14,7 +14,7 @@ from tests.qdq_models import S8, U4, U8, Graph, Grid
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
+from edgeq.exporters.torch.lower import lower
 from edgeq.exporters.vectors import exporter
 from edgeq.exporters.vectors.headers import printable
 from edgeq.files import write_folder

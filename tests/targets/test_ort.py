@@ -14,7 +14,7 @@ from tests import onnx_models, x86_graphs
 
 from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.exporters.dialects import to_dialect
+from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.quant import QuantizedTensor, QuantParams
 from edgeq.targets.ort import cpu, cpu_reference
 

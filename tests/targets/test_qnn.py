@@ -14,8 +14,8 @@ from tests.qdq_models import Graph, Grid
 
 from edgeq.dialect import SATURATING
 from edgeq.errors import TargetError
-from edgeq.exporters.dialects import to_dialect
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.plan import Planner
 from edgeq.target import TARGETS
 

@@ -9,7 +9,7 @@ from tests.qdq_models import KERNELS, Graph, Grid, differences, operators
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.normalizing import FINEST_SOFTMAX
+from edgeq.exporters.tflite.ops.normalizing import FINEST_SOFTMAX
 
 
 def softmax(scale: float, *, size: int = 65, zero: int = 0, step: float = 0.05, axis: int = -1) -> Graph:

@@ -17,7 +17,7 @@ from tests.qdq_models import KERNELS, Graph, Grid, differences
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.convolution import SHIFT_TOO_COARSE
+from edgeq.exporters.tflite.ops.convolution import SHIFT_TOO_COARSE
 
 SIZE = 6
 RIGHTLY_REFUSED = ("kernels would overflow", SHIFT_TOO_COARSE)  # the grids differ by more than kernels can rescale

@@ -20,8 +20,8 @@ from tests.x86_graphs import MAKERS, outputs_of
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.errors import TargetError
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.qdq.from_qoperator import as_qdq
 from edgeq.target import TARGETS

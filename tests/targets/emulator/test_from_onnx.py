@@ -15,8 +15,8 @@ from tests.exporters.tflite.test_random_graphs import CALM, SIZE, Recipe, recipe
 from tests.qdq_models import S8, Graph, Grid
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.targets.emulator import emulator
 from edgeq.targets.ort import cpu_reference
 from edgeq.training.scheme import Scheme

@@ -16,8 +16,8 @@ from tests.qdq_models import Graph, Grid
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter
+from edgeq.exporters.torch.lower import lower
 from edgeq.targets.emulator import emulator
 from edgeq.targets.tflite import reference
 from edgeq.training.scheme import Scheme

@@ -13,8 +13,8 @@ from tests.exporters.tflite.test_random_graphs import CALM, SIZE, Recipe, recipe
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.lower import lower
 from edgeq.exporters.tflite import exporter
+from edgeq.exporters.torch.lower import lower
 from edgeq.target import TARGETS, Target
 from edgeq.training.scheme import Scheme
 

@@ -12,8 +12,8 @@ from tests.families import Head, LayerScale, Normalizing, plain
 from torch import Tensor, nn
 
 from edgeq.errors import UsageError
-from edgeq.exporters.lower import lower
 from edgeq.exporters.onnx import serialize
+from edgeq.exporters.torch.lower import lower
 from edgeq.training.layers import QuantLayer
 from edgeq.training.qat_transform import quantize
 from edgeq.training.qat_transform.channel_constants import ChannelAffine

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeq.exporters.lower import lower
+from edgeq.exporters.torch.lower import lower
 from edgeq.qdq.reader import read_qdq
 from edgeq.saturation import Order, in_kernel_order, neighbours, pair_sums
 from edgeq.training.qat_transform import quantize, set_bits

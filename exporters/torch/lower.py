@@ -19,8 +19,8 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from edgeq.errors import EdgeqError, UsageError
-from edgeq.exporters.functions import write_function
-from edgeq.exporters.graph import GraphWriter
+from edgeq.exporters.torch.functions import write_function
+from edgeq.exporters.torch.graph_writer import GraphWriter
 from edgeq.functions import function_name, function_options
 from edgeq.lowering import POOL_OPTIONS, ActivationQuantizer, Inactive, IntegerLayer, pool_operators, read_pooling
 

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.graph import GraphWriter
+from edgeq.exporters.torch.graph_writer import GraphWriter
 from edgeq.files import MAX_MODEL_BYTES
 
 if TYPE_CHECKING:

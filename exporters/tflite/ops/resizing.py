@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.gathering import gather
 from edgeq.exporters.tflite.layouts import NHWC
+from edgeq.exporters.tflite.ops.gathering import gather
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq.ir import same_grid

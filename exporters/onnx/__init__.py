@@ -11,11 +11,11 @@ from edgeq.artefact import detect
 from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported
-from edgeq.exporters.dialects import in_dialect
-from edgeq.exporters.int4 import store_int4
-from edgeq.exporters.onnx_parity import compare_models
-from edgeq.exporters.runtime_workarounds import with_zero_points
-from edgeq.exporters.two_bits import widen_two_bits
+from edgeq.exporters.onnx.dialects import in_dialect
+from edgeq.exporters.onnx.int2 import widen_two_bits
+from edgeq.exporters.onnx.int4 import store_int4
+from edgeq.exporters.onnx.parity import compare_models
+from edgeq.exporters.onnx.runtime_workarounds import with_zero_points
 from edgeq.exporters.validation import check_graph, first_line, in_order
 from edgeq.files import check_model_size, read_bytes
 from edgeq.qdq.from_qoperator import as_qdq

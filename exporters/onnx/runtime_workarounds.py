@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.ranges import PROPAGATED
+from edgeq.exporters.onnx.ranges import PROPAGATED
 from edgeq.graph_editor import GraphEditor
 from edgeq.qdq.nodes import constant_of, grid_of, title
 

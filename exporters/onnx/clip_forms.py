@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.ranges import PROPAGATED
+from edgeq.exporters.onnx.ranges import PROPAGATED
 from edgeq.qdq.nodes import constant_of, title
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import onnx_order
-from edgeq.exporters.tflite.products import lower_product
+from edgeq.exporters.tflite.ops.products import lower_product
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.versions import FULLY_CONNECTED_PER_CHANNEL

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ParityReport
-from edgeq.exporters.ranges import maker_of, span
+from edgeq.exporters.onnx.ranges import maker_of, span
 from edgeq.qdq.nodes import constant_of, grid_of, title
 from edgeq.quant import STORAGE_RANGE
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
-from edgeq.exporters.tflite.products import multiply
+from edgeq.exporters.tflite.ops.products import multiply
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq.ir import QdqConstant

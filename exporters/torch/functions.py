@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.exporters.graph import GraphWriter
+    from edgeq.exporters.torch.graph_writer import GraphWriter
 
 _OPERATORS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "abs": ("Abs", {}),

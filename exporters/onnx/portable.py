@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.ranges import VIEWS
+from edgeq.exporters.onnx.ranges import VIEWS
 from edgeq.graph_editor import GraphEditor
 from edgeq.qdq.layers import layer_of
 from edgeq.qdq.nodes import constant_of, stripped

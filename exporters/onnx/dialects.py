@@ -1,7 +1,7 @@
 """Lossless rewrites of a QDQ model for the runtime that will read it.
 
 uint8 with zero point z and int8 with zero point z - 128 are the same numbers, but not the same speed: ONNX Runtime on x86
-has fast kernels for uint8 activations, Arm cores and TFLite want int8. For weights see :mod:`edgeq.exporters.portable`. A
+has fast kernels for uint8 activations, Arm cores and TFLite want int8. For weights see :mod:`edgeq.exporters.onnx.portable`. A
 range narrower than its storage dtype is spelt in three ways (:class:`edgeq.dialect.Dialect`), because each runtime fuses another.
 
 In the int8 storage dtype with Clips, a sub-range needs no Clip where its lower bound is seen to: the zero point moves up until
@@ -19,10 +19,11 @@ import onnx_ir as ir
 
 from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
-from edgeq.exporters.opsets import to_opset
-from edgeq.exporters.portable import saturating_layers, store_int8, store_portable
-from edgeq.exporters.ranges import bounded_below, moved_from, range_of, storage_dtype_of, zero_of
-from edgeq.exporters.runtime_workarounds import (
+from edgeq.exporters.onnx.clip_forms import bound_between, bound_reals, reads_integers
+from edgeq.exporters.onnx.opsets import to_opset
+from edgeq.exporters.onnx.portable import saturating_layers, store_int8, store_portable
+from edgeq.exporters.onnx.ranges import bounded_below, moved_from, range_of, storage_dtype_of, zero_of
+from edgeq.exporters.onnx.runtime_workarounds import (
     add_kernel_shapes,
     check_channel_axes,
     float_biases,
@@ -30,7 +31,6 @@ from edgeq.exporters.runtime_workarounds import (
     own_grids,
     with_zero_points,
 )
-from edgeq.exporters.sub_range import bound_between, bound_reals, reads_integers
 from edgeq.graph_editor import GraphEditor
 from edgeq.qdq.nodes import constant_of, title
 from edgeq.quant import STORAGE_RANGE

@@ -14,8 +14,8 @@ import numpy as np
 
 from edgeq.exporters.tflite.builder import StoredGrid
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.float_functions import lower_function
 from edgeq.exporters.tflite.layouts import stored_shape
+from edgeq.exporters.tflite.ops.float_functions import lower_function
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.pointwise import UNARY, evaluate

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.layouts import stored_shape
-from edgeq.exporters.tflite.pointwise import fixed_tensor
+from edgeq.exporters.tflite.ops.pointwise import fixed_tensor
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.quant import QuantParams

@@ -1,0 +1,1 @@
+"""From a trained network in PyTorch to canonical QDQ ONNX."""
