@@ -23,7 +23,7 @@ from onnx.reference import ReferenceEvaluator
 
 from benchmarks.command import run
 from edgeq.calibration.quantize import quantize_onnx
-from edgeq.deploy.exporting import export
+from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower

@@ -25,7 +25,7 @@ from benchmarks.command import run
 from benchmarks.networks import Network, build
 from benchmarks.peers import LITERT_TORCH, ONNX2TF, PeerError
 from edgeq.calibration.quantize import quantize_onnx
-from edgeq.deploy.audit import audit
+from edgeq.deploy.evaluation.audit import audit
 from edgeq.errors import EdgeqError
 from edgeq.exporters.onnx import serialize
 from edgeq.machine import fingerprint

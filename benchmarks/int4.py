@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.command import run
 from edgeq.calibration.quantize import quantize_onnx
-from edgeq.deploy.chain import Pair
-from edgeq.deploy.exporting import export
-from edgeq.deploy.profiling import profile
+from edgeq.deploy.evaluation.chain import Pair
+from edgeq.deploy.evaluation.profile import profile
+from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import read, serialize
 from edgeq.exporters.torch.lower import lower

@@ -25,9 +25,9 @@ from benchmarks.command import run
 from benchmarks.networks import Network, build
 from benchmarks.peers import LITERT_TORCH, PeerError
 from edgeq.calibration.quantize import quantize_onnx
-from edgeq.deploy.chain import Pair
-from edgeq.deploy.exporting import export
-from edgeq.deploy.profiling import profile
+from edgeq.deploy.evaluation.chain import Pair
+from edgeq.deploy.evaluation.profile import profile
+from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import serialize
 from edgeq.machine import fingerprint

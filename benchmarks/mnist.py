@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.command import run
 from edgeq.data import batches, load
-from edgeq.deploy.exporting import export
+from edgeq.deploy.pipeline.export import export
 from edgeq.errors import EdgeqError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import read

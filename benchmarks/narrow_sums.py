@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.command import run
 from edgeq.data import load, normalize
-from edgeq.deploy.exporting import export
+from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.metrics import top1
 from edgeq.target import TARGETS

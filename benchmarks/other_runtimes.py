@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.command import run
 from benchmarks.networks import build
 from edgeq.calibration.quantize import quantize_onnx
-from edgeq.deploy.exporting import export
+from edgeq.deploy.pipeline.export import export
 from edgeq.errors import EdgeqError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import read, serialize

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from benchmarks.command import run
 from benchmarks.spread import spread
 from edgeq.data import batches, load
-from edgeq.deploy.parallel_training import worker_pool
+from edgeq.deploy.pipeline.parallel_training import worker_pool
 from edgeq.training.activation_error import activation_error
 from edgeq.training.checkpoint import load_model
 from edgeq.training.recipe import Recipe

@@ -15,9 +15,9 @@ import numpy as np
 
 from benchmarks.command import run
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
-from edgeq.deploy.chain import Pair
-from edgeq.deploy.exporting import export
-from edgeq.deploy.profiling import profile
+from edgeq.deploy.evaluation.chain import Pair
+from edgeq.deploy.evaluation.profile import profile
+from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower

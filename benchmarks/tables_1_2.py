@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.command import run
 from edgeq.data import batches, load
-from edgeq.deploy.exporting import export
+from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.files import write_json
 from edgeq.machine import fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.artefact import resolve
-from edgeq.deploy.chain import chain
+from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.options import PREPROCESSING
 from edgeq.errors import UnknownName
 from edgeq.factories import is_reference, permit
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource
     from edgeq.data.statistics import Normalization
-    from edgeq.deploy.chain import Pair
+    from edgeq.deploy.evaluation.chain import Pair
 
 
 def choose(kind: str, value: str, known: Sequence[str]) -> str:

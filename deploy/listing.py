@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from edgeq.deploy.chain import availability, load_target
+from edgeq.deploy.evaluation.chain import availability, load_target
 from edgeq.errors import TargetError, UsageError
 from edgeq.target import TARGETS, Varied
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from edgeq.deploy.verify import Checked, Verification
+    from edgeq.deploy.evaluation.verify import Checked, Verification
     from edgeq.results import Failure, LayerSaturation, PairSaturation
 
 MAX_ROWS = 25  # lines of a table; --json has all
@@ -57,7 +57,7 @@ def show_saturation(found: Iterable[PairSaturation | None]) -> None:
 def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
     """The layers that lose sums on x86 without VNNI, worst first, where there are any; then what to do about it."""
     from edgeq.deploy import console
-    from edgeq.deploy.pair_saturation import INSTRUCTION_SETS, many
+    from edgeq.deploy.evaluation.pair_saturation import INSTRUCTION_SETS, many
     from edgeq.deploy.report.values import count
 
     if not layers:

@@ -16,7 +16,7 @@ from tests.devices import reference
 
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import batches
-from edgeq.deploy.verify import MAX_LSB, verify
+from edgeq.deploy.evaluation.verify import MAX_LSB, verify
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter as onnx_exporter
 from edgeq.exporters.onnx import serialize

@@ -8,7 +8,7 @@ import typer
 from edgeq.deploy.options import AsJson, DataDir, Preprocess, Split, Threads
 
 if TYPE_CHECKING:
-    from edgeq.deploy.audit import Audit, AuditedOp
+    from edgeq.deploy.evaluation.audit import Audit, AuditedOp
 
 
 def command(
@@ -34,10 +34,10 @@ def command(
     products can saturate on an x86 processor without VNNI are named with the greatest sum of a pair.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.audit import audit, read_share, require_share
+    from edgeq.deploy.evaluation.audit import audit, read_share, require_share
+    from edgeq.deploy.evaluation.pair_saturation import Samples
+    from edgeq.deploy.evaluation.stage_runner import select
     from edgeq.deploy.inputs import load_data
-    from edgeq.deploy.pair_saturation import Samples
-    from edgeq.deploy.stage_runner import select
 
     least = read_share(min_integer_macs) if min_integer_macs is not None else None
     samples = None

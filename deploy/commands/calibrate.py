@@ -43,8 +43,8 @@ def command(
     Ranges are found on samples of the training split; the result is QDQ ONNX in the canonical form.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.calibrating import calibrate
     from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.pipeline.calibrate import calibrate
     from edgeq.deploy.report.values import kilobytes
     from edgeq.files import check_output
 

@@ -38,7 +38,7 @@ def command(
     fails loses its own stages only, and the command ends with 4.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.compare import compare
+    from edgeq.deploy.evaluation.compare import compare
     from edgeq.deploy.inputs import find_pairs, load_data
     from edgeq.results import require_all
 

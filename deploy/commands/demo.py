@@ -24,7 +24,7 @@ def command(
     report is one HTML page that needs no network.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.demo import EPOCHS, run
+    from edgeq.deploy.pipeline.demo import EPOCHS, run
     from edgeq.deploy.report import render_text
 
     report = run(output, epochs=epochs or EPOCHS, seed=seed, overwrite=overwrite, say=console.note, progress=console.progress)

@@ -8,7 +8,7 @@ import typer
 from edgeq.deploy.options import AsJson, DataDir, Limit, OptionalData, Preprocess, Split, Threads
 
 if TYPE_CHECKING:
-    from edgeq.deploy.emulation import Emulation, LayerEmulation
+    from edgeq.deploy.evaluation.emulation import Emulation, LayerEmulation
 
 
 def command(
@@ -30,7 +30,7 @@ def command(
     many results were clipped, and what it costs at least in cycles, bytes and energy. Without --data only the costs.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.emulation import emulate
+    from edgeq.deploy.evaluation.emulation import emulate
     from edgeq.deploy.inputs import load_data
 
     source = load_data(data, data_dir, preprocess) if data is not None else None
@@ -78,7 +78,7 @@ def _cells(layer: "LayerEmulation") -> tuple[str, ...]:
 
 
 def _total(found: "Emulation") -> tuple[str, ...]:
-    from edgeq.deploy.emulation import LayerEmulation
+    from edgeq.deploy.evaluation.emulation import LayerEmulation
 
     macs = sum(layer.macs for layer in found.layers)
     return _cells(LayerEmulation("all", "", "hardware", macs, found.counts, found.cost))

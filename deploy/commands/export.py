@@ -10,8 +10,8 @@ from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite, Preprocess,
 from edgeq.errors import GateFailed
 
 if TYPE_CHECKING:
-    from edgeq.deploy.exporting import ExportedFile
-    from edgeq.deploy.verify import Verifier
+    from edgeq.deploy.evaluation.verify import Verifier
+    from edgeq.deploy.pipeline.export import ExportedFile
     from edgeq.exporter import ActivationDtype, IoLayout, IoType, WeightStorage
 
 _ACTIVATION_DTYPES = ("uint8", "int8")
@@ -89,9 +89,9 @@ def command(
     --verify every operator is computed by both references on equal integers; more than 1 LSB in any ends with 1, unwritten.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.exporting import default_formats, export
+    from edgeq.deploy.evaluation.verify import verifier_for
     from edgeq.deploy.inputs import choose
-    from edgeq.deploy.verify import verifier_for
+    from edgeq.deploy.pipeline.export import default_formats, export
     from edgeq.exporter import ExportOptions
     from edgeq.factories import permit
 
@@ -169,7 +169,7 @@ def _show_fallback(written: "tuple[ExportedFile, ...]") -> None:
 def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
     """How layers are stored that int8 kernels of x86 without VNNI would compute wrongly."""
     from edgeq.deploy import console
-    from edgeq.deploy.pair_saturation import remedy
+    from edgeq.deploy.evaluation.pair_saturation import remedy
     from edgeq.deploy.tables import show_saturating
     from edgeq.results import LayerSaturation
     from edgeq.target import TARGETS
@@ -189,7 +189,7 @@ def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
 
 
 def _told_unsigned(each: "ExportedFile") -> str:
-    from edgeq.deploy.pair_saturation import cost_told, costs_of, many
+    from edgeq.deploy.evaluation.pair_saturation import cost_told, costs_of, many
     from edgeq.dialect import CANONICAL, INT8_WEIGHTS, dialect_for
 
     dialect = dialect_for(each.target) if each.target else CANONICAL

@@ -9,9 +9,9 @@ import typer
 from edgeq.deploy.options import Artefacts, AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
 
 if TYPE_CHECKING:
-    from edgeq.deploy.baseline import Baseline
-    from edgeq.deploy.compare import Observed
-    from edgeq.deploy.gate import Verdict
+    from edgeq.deploy.evaluation.baseline import Baseline
+    from edgeq.deploy.evaluation.compare import Observed
+    from edgeq.deploy.evaluation.gate import Verdict
 
 
 def command(
@@ -38,8 +38,8 @@ def command(
     other samples or another normalisation leave it undecided; a target of the baseline that cannot run here ends with 4.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.baseline import Baseline
-    from edgeq.deploy.compare import compare_detailed
+    from edgeq.deploy.evaluation.baseline import Baseline
+    from edgeq.deploy.evaluation.compare import compare_detailed
     from edgeq.deploy.inputs import find_pairs, load_data
     from edgeq.deploy.tables import show_remarks, show_saturation
     from edgeq.errors import UsageError
@@ -67,7 +67,7 @@ def command(
 
 def _accept(observed: "Observed", path: Path, *, as_json: bool) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.baseline import Baseline
+    from edgeq.deploy.evaluation.baseline import Baseline
     from edgeq.deploy.report.values import percent
 
     made = Baseline.of(observed)
@@ -81,8 +81,8 @@ def _accept(observed: "Observed", path: Path, *, as_json: bool) -> None:
 
 def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json: bool) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.baseline import changes
-    from edgeq.deploy.gate import conclude, judge
+    from edgeq.deploy.evaluation.baseline import changes
+    from edgeq.deploy.evaluation.gate import conclude, judge
     from edgeq.errors import EdgeqError, Inconclusive
 
     verdicts: tuple[Verdict, ...] = ()

@@ -34,8 +34,8 @@ def command(
     command ends with 4.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.evaluation.profile import profile_each
     from edgeq.deploy.inputs import find_pairs, load_data
-    from edgeq.deploy.profiling import profile_each
     from edgeq.deploy.tables import show_failures, show_saturation
     from edgeq.machine import fingerprint
     from edgeq.results import require_all

@@ -8,7 +8,7 @@ import typer
 from edgeq.deploy.options import AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
 
 if TYPE_CHECKING:
-    from edgeq.deploy.survey import Survey, SurveyRow
+    from edgeq.deploy.evaluation.survey import Survey, SurveyRow
     from edgeq.results import Profile
 
 
@@ -34,8 +34,8 @@ def command(
     the others keep theirs, and the exit code is 4.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.evaluation.survey import survey
     from edgeq.deploy.inputs import load_data
-    from edgeq.deploy.survey import survey
     from edgeq.machine import fingerprint
 
     source, machine = load_data(data, data_dir, preprocess), fingerprint()

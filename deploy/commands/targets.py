@@ -8,8 +8,8 @@ import typer.core
 from edgeq.deploy.options import AsJson
 
 if TYPE_CHECKING:
+    from edgeq.deploy.evaluation.selftest import SelfTest
     from edgeq.deploy.listing import TargetRow
-    from edgeq.deploy.selftest import SelfTest
 
 
 class NamesToo(typer.core.TyperGroup):
@@ -62,8 +62,8 @@ def show(
     with 4 if they are wrong, or if the target is not usable here. `show` may be left out.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.evaluation.selftest import self_test
     from edgeq.deploy.listing import list_targets
-    from edgeq.deploy.selftest import self_test
     from edgeq.errors import TargetError
     from edgeq.target import TARGETS
 
@@ -129,7 +129,7 @@ def _details(row: "TargetRow") -> list[tuple[str, str]]:
 
 
 def _cost(row: "TargetRow") -> str:
-    from edgeq.deploy.pair_saturation import cost_told
+    from edgeq.deploy.evaluation.pair_saturation import cost_told
 
     return "not measured" if row.uint8_weight_cost is None else cost_told(row.uint8_weight_cost)
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeq.deploy import scheme_options as quant
-from edgeq.deploy import training_options as opt
 from edgeq.deploy.options import AsJson, DataDir, OptionalOutput, Overwrite, UserModel
+from edgeq.deploy.pipeline import training_options as opt
+from edgeq.deploy.scheme_check import options as quant
 from edgeq.errors import UsageError
 
 
@@ -78,8 +78,8 @@ def command(
 
     The numbers in brackets hold where neither a flag nor the recipe says otherwise.
     """
-    from edgeq.deploy.graph_training import graph_recipe, reads_graph
-    from edgeq.deploy.training_run import first_process, run_graph, run_images, show
+    from edgeq.deploy.pipeline.graph_training import graph_recipe, reads_graph
+    from edgeq.deploy.pipeline.training_run import first_process, run_graph, run_images, show
     from edgeq.deploy.user_code import check_named, named_model
     from edgeq.training import builtin_recipes
 
@@ -99,7 +99,7 @@ def command(
             raise UsageError("--log and --cpu mean nothing for a graph network", hint="leave them out")
         on_graph = graph_recipe(path, model, data, quant.on_graphs(scheme, layers), given, fp32=fp32)
         if check:
-            from edgeq.deploy.scheme_report import check_graph_run
+            from edgeq.deploy.scheme_check.report import check_graph_run
 
             check_graph_run(on_graph, data_dir, check, as_json=as_json)
             return
@@ -111,7 +111,7 @@ def command(
     run = opt.recipe_of(path, model, data, given, lambda told: quant.scheme_of(told, scheme, layers or (), fp32=fp32))
     check_named(run.data, data)
     if check:
-        from edgeq.deploy.scheme_report import check_run
+        from edgeq.deploy.scheme_check.report import check_run
 
         check_run(run, data_dir, check, as_json=as_json)
         return

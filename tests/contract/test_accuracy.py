@@ -14,7 +14,7 @@ import pytest
 
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import batches, load, normalize
-from edgeq.deploy.exporting import export
+from edgeq.deploy.pipeline.export import export
 from edgeq.dialect import CANONICAL
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import serialize

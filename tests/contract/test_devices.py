@@ -21,7 +21,7 @@ import torch
 from tests.devices import htp, layer_by_layer, need, openvino
 from tests.exactness import roughen
 
-from edgeq.deploy.exporting import export
+from edgeq.deploy.pipeline.export import export
 from edgeq.dialect import dialect_for
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx.dialects import to_dialect

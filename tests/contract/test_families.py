@@ -31,7 +31,7 @@ from tests.families import (
 from torch import nn
 from torch.nn import functional as F
 
-from edgeq.deploy.verify import verify
+from edgeq.deploy.evaluation.verify import verify
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite

@@ -13,8 +13,8 @@ from tests.mobilenet import SMALL, MobileNetV2, float_onnx
 
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.data import DataSource, Split, load
-from edgeq.deploy.exporting import export
-from edgeq.deploy.verify import verify
+from edgeq.deploy.evaluation.verify import verify
+from edgeq.deploy.pipeline.export import export
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import read, serialize

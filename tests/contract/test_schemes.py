@@ -18,7 +18,7 @@ from tests.exactness import check_rows_one_and_two, roughen
 from torch import fx, nn
 
 from edgeq.data import DataSource, Split
-from edgeq.deploy.verify import verify
+from edgeq.deploy.evaluation.verify import verify
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite

@@ -10,7 +10,7 @@ import torch
 from tests.contract.test_foreign import random_images
 from tests.exactness import check_rows_one_and_two, roughen
 
-from edgeq.deploy.verify import verify
+from edgeq.deploy.evaluation.verify import verify
 from edgeq.errors import UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite

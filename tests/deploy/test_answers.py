@@ -15,14 +15,14 @@ from tests.qdq_models import Graph, Grid
 import edgeq.data
 from edgeq.data import DataSource, Split
 from edgeq.data.statistics import IMAGENET
-from edgeq.deploy.answers import Answering, answering, remarks, require_accuracy
-from edgeq.deploy.chain import Pair
 from edgeq.deploy.cli import run
-from edgeq.deploy.compare import compare
-from edgeq.deploy.emulation import emulate
-from edgeq.deploy.exporting import export
-from edgeq.deploy.profiling import profile
-from edgeq.deploy.survey import survey
+from edgeq.deploy.evaluation.answers import Answering, answering, remarks, require_accuracy
+from edgeq.deploy.evaluation.chain import Pair
+from edgeq.deploy.evaluation.compare import compare
+from edgeq.deploy.evaluation.emulation import emulate
+from edgeq.deploy.evaluation.profile import profile
+from edgeq.deploy.evaluation.survey import survey
+from edgeq.deploy.pipeline.export import export
 from edgeq.errors import TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.metrics import accuracy, share_right

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests import fake_targets
 
-from edgeq.deploy.chain import Pair, cause, chain
+from edgeq.deploy.evaluation.chain import Pair, cause, chain
 from edgeq.errors import ArtefactError, TargetError, UnknownName, UsageError
 
 if TYPE_CHECKING:

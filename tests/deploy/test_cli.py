@@ -11,8 +11,9 @@ import pytest
 from tests import fake_targets
 
 import edgeq
-from edgeq.deploy import cli, selftest
+from edgeq.deploy import cli
 from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation import selftest
 from edgeq.errors import GateFailed, Inconclusive, Interrupted, TargetError
 
 if TYPE_CHECKING:
@@ -158,7 +159,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["typer", "edgeq.deploy.commands.train", "numpy", "edgeq.deploy.compare", "edgeq.data.digits"])
+@pytest.mark.parametrize(
+    "module", ["typer", "edgeq.deploy.commands.train", "numpy", "edgeq.deploy.evaluation.compare", "edgeq.data.digits"]
+)
 def test_ctrl_c_while_it_imports_is_a_line(tmp_path: Path, module: str) -> None:
     program = INTERRUPTED_IMPORT.format(name=module, file=str(fake_targets.artefact(tmp_path, "onnx")))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -213,8 +216,8 @@ def test_every_option_of_every_command_is_explained() -> None:
 
 
 def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
-    from edgeq.deploy.demo import EPOCHS
-    from edgeq.deploy.training_options import recipe_of
+    from edgeq.deploy.pipeline.demo import EPOCHS
+    from edgeq.deploy.pipeline.training_options import recipe_of
     from edgeq.placement import FIRST_LAST
 
     commands = cli.typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests import fake_targets
 
-from edgeq.deploy.chain import Pair, chain
-from edgeq.deploy.compare import compare, shorten
-from edgeq.deploy.stage_runner import BATCH
+from edgeq.deploy.evaluation.chain import Pair, chain
+from edgeq.deploy.evaluation.compare import compare, shorten
+from edgeq.deploy.evaluation.stage_runner import BATCH
 from edgeq.errors import ArtefactError, UnknownName, UsageError
 
 Fakes = dict[str, fake_targets.FakeTarget]

@@ -11,7 +11,7 @@ import torch
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
-from edgeq.deploy.emulation import emulate
+from edgeq.deploy.evaluation.emulation import emulate
 from edgeq.errors import ArtefactError, TargetError, UnknownName
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower

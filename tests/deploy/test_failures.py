@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tests import fake_targets, onnx_models
 
-from edgeq.deploy.chain import Pair, chain
 from edgeq.deploy.cli import run
-from edgeq.deploy.compare import compare, compare_detailed
+from edgeq.deploy.evaluation.chain import Pair, chain
+from edgeq.deploy.evaluation.compare import compare, compare_detailed
+from edgeq.deploy.evaluation.profile import profile, profile_each
 from edgeq.deploy.listing import list_targets
-from edgeq.deploy.profiling import profile, profile_each
 from edgeq.errors import ArtefactError, MissingDependency, TargetError, UsageError
 from edgeq.target import TARGETS, Availability
 from edgeq.targets import ort

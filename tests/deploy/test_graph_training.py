@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.graphs import two_rings
 
-from edgeq.deploy.graph_training import graph_recipe, reads_graph
+from edgeq.deploy.pipeline.graph_training import graph_recipe, reads_graph
 from edgeq.errors import UsageError
 from edgeq.training.graph.loop import train_graph
 from edgeq.training.graph.recipe import GraphRecipe, GraphScheme

@@ -11,12 +11,12 @@ import pytest
 from tests.qdq_models import Graph, Grid
 
 from edgeq.data import DataSource, Split
-from edgeq.deploy.chain import Pair
-from edgeq.deploy.compare import compare
-from edgeq.deploy.exporting import export
-from edgeq.deploy.graph_axes import meaning_in_onnx, meaning_in_tflite
-from edgeq.deploy.output_axes import Output, in_order, order_like
-from edgeq.deploy.survey import survey
+from edgeq.deploy.evaluation.chain import Pair
+from edgeq.deploy.evaluation.compare import compare
+from edgeq.deploy.evaluation.graph_axes import meaning_in_onnx, meaning_in_tflite
+from edgeq.deploy.evaluation.output_axes import Output, in_order, order_like
+from edgeq.deploy.evaluation.survey import survey
+from edgeq.deploy.pipeline.export import export
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.target import TARGETS

@@ -11,8 +11,8 @@ from tests.devices import reference
 from tests.qdq_models import Graph, Grid
 
 from edgeq.data import DataSource, Split
-from edgeq.deploy.pair_counting import pair_tallies
-from edgeq.deploy.pair_saturation import Samples, layers_at_risk, with_counts
+from edgeq.deploy.evaluation.pair_counting import pair_tallies
+from edgeq.deploy.evaluation.pair_saturation import Samples, layers_at_risk, with_counts
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.target import TARGETS
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.data import load
-from edgeq.deploy.parallel_training import SINGLE, finished, worker_pool
+from edgeq.deploy.pipeline.parallel_training import SINGLE, finished, worker_pool
 from edgeq.errors import Interrupted, OutputError
 from edgeq.training.loop import train
 from edgeq.training.recipe import Recipe

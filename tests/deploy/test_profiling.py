@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tests import fake_targets
 
-from edgeq.deploy.chain import Pair, chain
 from edgeq.deploy.cli import run
-from edgeq.deploy.profiling import profile, profile_each
+from edgeq.deploy.evaluation.chain import Pair, chain
+from edgeq.deploy.evaluation.profile import profile, profile_each
 from edgeq.errors import UsageError
 from edgeq.quant import QuantParams
 from edgeq.target import TensorSpec

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from edgeq.deploy.cli import run
-from edgeq.deploy.scheme_check import Checked, check_scheme, require, target_names
-from edgeq.deploy.scheme_findings import Finding, brief
+from edgeq.deploy.scheme_check.check import Checked, check_scheme, require, target_names
+from edgeq.deploy.scheme_check.findings import Finding, brief
 from edgeq.errors import GateFailed, TargetError, UnknownName, UsageError
 from edgeq.training.layer_rules import LayerRule
 from edgeq.training.qat_transform import quantize

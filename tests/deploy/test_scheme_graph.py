@@ -9,12 +9,12 @@ import pytest
 from tests.graphs import two_rings
 
 from edgeq.deploy.cli import run
-from edgeq.deploy.scheme_check import Checked, check_lowered
-from edgeq.deploy.scheme_graph import lower_untrained_graph
+from edgeq.deploy.scheme_check.check import Checked, check_lowered
+from edgeq.deploy.scheme_check.graph import lower_untrained_graph
 from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 
 if TYPE_CHECKING:
-    from edgeq.deploy.scheme_findings import Finding
+    from edgeq.deploy.scheme_check.findings import Finding
 
 STEPS = 32
 

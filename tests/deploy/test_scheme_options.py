@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeq.deploy.scheme_options import on_graphs, required, scheme_of
+from edgeq.deploy.scheme_check.options import on_graphs, required, scheme_of
 from edgeq.errors import UsageError
 from edgeq.training.layer_rules import LayerRule
 from edgeq.training.scheme import Scheme

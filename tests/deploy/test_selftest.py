@@ -11,8 +11,9 @@ import onnx
 import pytest
 from tests.worker_targets import WORKERS
 
-from edgeq.deploy import listing, selftest
+from edgeq.deploy import listing
 from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation import selftest
 from edgeq.deploy.package_conflicts import package_conflicts
 from edgeq.errors import TargetError
 from edgeq.target import TARGETS

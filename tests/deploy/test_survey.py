@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests import fake_targets
 
-from edgeq.deploy.survey import survey
+from edgeq.deploy.evaluation.survey import survey
 from edgeq.errors import TargetError, UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edgeq.deploy.tracking import tracked
+from edgeq.deploy.pipeline.tracking import tracked
 from edgeq.errors import MissingDependency, UnknownName
 from edgeq.training.loop import Epoch
 from edgeq.training.recipe import Recipe

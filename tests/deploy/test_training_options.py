@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from edgeq.deploy.training_options import RecipeFile, recipe_of
+from edgeq.deploy.pipeline.training_options import RecipeFile, recipe_of
 from edgeq.errors import UsageError
 from edgeq.training import builtin_recipes
 from edgeq.training.optimization import Optimizer, Schedule

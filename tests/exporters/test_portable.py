@@ -13,8 +13,8 @@ from tests.avx2 import PROCESSORS, answers
 from tests.devices import reference
 from tests.qdq_models import Graph, Grid
 
-from edgeq.deploy.audit import audit
-from edgeq.deploy.pair_saturation import layers_at_risk
+from edgeq.deploy.evaluation.audit import audit
+from edgeq.deploy.evaluation.pair_saturation import layers_at_risk
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter

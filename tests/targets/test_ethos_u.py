@@ -13,9 +13,9 @@ import pytest
 from tests import onnx_models, tflite_models, zoo_models
 from tests.exporters.tflite.test_fallback import unquantized_sum
 
-from edgeq.deploy.audit import audit
-from edgeq.deploy.chain import Pair
-from edgeq.deploy.profiling import profile
+from edgeq.deploy.evaluation.audit import audit
+from edgeq.deploy.evaluation.chain import Pair
+from edgeq.deploy.evaluation.profile import profile
 from edgeq.errors import TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter

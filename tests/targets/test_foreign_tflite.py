@@ -11,9 +11,9 @@ from ai_edge_litert import schema_py_generated as schema
 from tests import tflite_models
 from tests.tflite_models import ModelBuilder
 
-from edgeq.deploy.audit import audit
-from edgeq.deploy.chain import Pair
-from edgeq.deploy.profiling import profile_each
+from edgeq.deploy.evaluation.audit import audit
+from edgeq.deploy.evaluation.chain import Pair
+from edgeq.deploy.evaluation.profile import profile_each
 from edgeq.errors import TargetError
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS

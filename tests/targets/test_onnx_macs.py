@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeq.deploy.audit import audit, require_share
+from edgeq.deploy.evaluation.audit import audit, require_share
 from edgeq.errors import GateFailed, Inconclusive
 from edgeq.qdq.nodes import Shapes
 from edgeq.targets.plans.onnx_macs import macs_of

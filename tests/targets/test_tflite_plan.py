@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tests.targets.test_foreign_tflite import lstm_model, svdf_model
 from tests.tflite_models import ModelBuilder
 
-from edgeq.deploy.audit import audit, require_share
+from edgeq.deploy.evaluation.audit import audit, require_share
 from edgeq.errors import Inconclusive, TargetError
 from edgeq.targets.plans.tflite import plan_of
 from edgeq.targets.plans.tflite_macs import macs_of

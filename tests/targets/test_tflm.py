@@ -24,7 +24,7 @@ from tests.exporters.tflite import (
 )
 from tests.qdq_models import S8, Graph
 
-from edgeq.deploy.audit import audit
+from edgeq.deploy.evaluation.audit import audit
 from edgeq.errors import ArtefactError, TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter

@@ -14,7 +14,7 @@ from tests.qoperator_models import everything, quantized
 from tests.qoperator_models import residual as residual_network
 from tests.x86_graphs import MAKERS, grid, outputs_of, residual
 
-from edgeq.deploy.pair_saturation import layers_at_risk
+from edgeq.deploy.evaluation.pair_saturation import layers_at_risk
 from edgeq.qdq.ir import MOVES
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.x86 import X86Kernels, on_x86

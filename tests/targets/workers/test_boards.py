@@ -215,7 +215,7 @@ def test_the_example_in_the_docs(write: Write) -> None:
 
 
 def test_boards_run_only_where_they_are_named(write: Write, tmp_path: Path) -> None:
-    from edgeq.deploy.chain import chain
+    from edgeq.deploy.evaluation.chain import chain
 
     write('[mine]\nlauncher = "here"\nengine = "ort"')
     model = onnx_models.save(onnx_models.qdq_model(), tmp_path / "m.onnx")

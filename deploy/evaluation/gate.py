@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.deploy.answers import require_accuracy
-from edgeq.deploy.baseline import METRIC
+from edgeq.deploy.evaluation.answers import require_accuracy
+from edgeq.deploy.evaluation.baseline import METRIC
 from edgeq.errors import EdgeqError, GateFailed, Inconclusive, TargetError
 from edgeq.metrics import mcnemar
 from edgeq.target import TARGETS
@@ -19,8 +19,8 @@ from edgeq.target import TARGETS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.deploy.baseline import Baseline, Entry
-    from edgeq.deploy.compare import Observed
+    from edgeq.deploy.evaluation.baseline import Baseline, Entry
+    from edgeq.deploy.evaluation.compare import Observed
     from edgeq.results import Failure, Stage
 
 _LOOK = "look for the cause with edgeq compare; if the change is wanted, accept it with --update"
@@ -73,7 +73,7 @@ def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[Verd
 
     Raises:
         Inconclusive: the run and the baseline are not about the same samples, fed alike, and the same measure.
-        UsageError: a stage has no accuracy; see :func:`edgeq.deploy.answers.require_accuracy`.
+        UsageError: a stage has no accuracy; see :func:`edgeq.deploy.evaluation.answers.require_accuracy`.
     """
     require_accuracy(observed.answering.items())
     _check_measured(observed, baseline)

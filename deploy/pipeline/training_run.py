@@ -34,7 +34,7 @@ def run_images(
 ) -> TrainingResult:
     """Train on images; see :func:`edgeq.training.loop.train`."""
     from edgeq.deploy.inputs import load_data
-    from edgeq.deploy.tracking import tracked
+    from edgeq.deploy.pipeline.tracking import tracked
     from edgeq.training.loop import train
 
     with tracked(log if first_process() else None, recipe, output) as report_epoch:
@@ -78,7 +78,7 @@ def run_graph(
 
 def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
     """Say so where the network answers no better than by guessing."""
-    from edgeq.deploy.guessing import like_guessing, next_training
+    from edgeq.deploy.evaluation.guessing import like_guessing, next_training
     from edgeq.metrics import share_right
 
     what = like_guessing(share_right(result.test_correct, result.test_total), classes)

@@ -15,15 +15,15 @@ import numpy as np
 
 from edgeq.artefact import detect, resolve
 from edgeq.data import batches
-from edgeq.deploy.answers import agreement, answering, remarks
-from edgeq.deploy.chain import Pair, asked_for, require_targets, usable_targets
-from edgeq.deploy.exporting import canonical, default_stem, export
-from edgeq.deploy.failing import told
+from edgeq.deploy.evaluation.answers import agreement, answering, remarks
+from edgeq.deploy.evaluation.chain import Pair, asked_for, require_targets, usable_targets
+from edgeq.deploy.evaluation.failures import told
+from edgeq.deploy.evaluation.output_axes import Output, in_order, order_like
+from edgeq.deploy.evaluation.pair_saturation import Samples, saturation_here
+from edgeq.deploy.evaluation.profile import Profiled, profile_each
+from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.inputs import each_once
-from edgeq.deploy.output_axes import Output, in_order, order_like
-from edgeq.deploy.pair_saturation import Samples, saturation_here
-from edgeq.deploy.profiling import Profiled, profile_each
-from edgeq.deploy.stage_runner import select
+from edgeq.deploy.pipeline.export import canonical, default_stem, export
 from edgeq.errors import EdgeqError, GateFailed, TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.metrics import DriftMeter
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
-    from edgeq.deploy.answers import Answering
+    from edgeq.deploy.evaluation.answers import Answering
     from edgeq.dialect import Dialect
     from edgeq.quant import QuantParams
     from edgeq.results import Accuracy, Drift, PairSaturation, Profile
@@ -120,7 +120,7 @@ class _Ran:
     facts: Mapping[str, str]
 
     def like(self, other: _Ran) -> _Ran:
-        """The same with its outputs in the order of axes of another's; see :func:`edgeq.deploy.output_axes.order_like`."""
+        """The same with its outputs in the order of axes of another's; see :func:`edgeq.deploy.evaluation.output_axes.order_like`."""
         first, mine = (Output(ran.pair.artefact, ran.outputs.shape[1:]) for ran in (other, self))
         return replace(self, outputs=in_order(self.outputs, order_like(first, mine)).reshape(other.outputs.shape))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeq.deploy.scheme_options import WEIGHT_BITS
+from edgeq.deploy.scheme_check.options import WEIGHT_BITS
 from edgeq.errors import UsageError
 from edgeq.training import builtin_recipes
 

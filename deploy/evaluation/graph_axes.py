@@ -47,7 +47,7 @@ _NHWC = (0, 2, 3, 1)
 
 def meaning_in_onnx(artefact: Path) -> Axes | None:
     """The meaning of the first output of an ONNX file, or of the ONNX form of a checkpoint; None where no operator tells."""
-    from edgeq.deploy.exporting import canonical
+    from edgeq.deploy.pipeline.export import canonical
     from edgeq.exporters.onnx import read
 
     model = read(artefact) if detect(artefact) == "onnx" else canonical(artefact)

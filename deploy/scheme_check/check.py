@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.names import one_by_one
-from edgeq.deploy.scheme_findings import exported, finding, refused, unlowered
-from edgeq.deploy.scheme_requirements import in_float, kept_in_float, lower_untrained
+from edgeq.deploy.scheme_check.findings import exported, finding, refused, unlowered
+from edgeq.deploy.scheme_check.requirements import in_float, kept_in_float, lower_untrained
 from edgeq.dialect import DIALECTS, dialect_for
 from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError
 from edgeq.exporter import EXPORTERS, ExportOptions
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import fx
 
-    from edgeq.deploy.scheme_findings import Finding
-    from edgeq.deploy.scheme_requirements import Lowered
+    from edgeq.deploy.scheme_check.findings import Finding
+    from edgeq.deploy.scheme_check.requirements import Lowered
     from edgeq.dialect import Dialect
     from edgeq.exporter import Exported
     from edgeq.target import Target

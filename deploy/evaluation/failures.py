@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from edgeq.deploy.chain import Pair
+    from edgeq.deploy.evaluation.chain import Pair
 
 
 class StagesFailed(Exception):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.data import normalize
-from edgeq.deploy.compare import shorten
-from edgeq.deploy.failing import Failing, Left, StagesFailed
-from edgeq.deploy.pair_saturation import saturation_here
-from edgeq.deploy.stage_runner import open_all
+from edgeq.deploy.evaluation.compare import shorten
+from edgeq.deploy.evaluation.failures import Failing, Left, StagesFailed
+from edgeq.deploy.evaluation.pair_saturation import saturation_here
+from edgeq.deploy.evaluation.stage_runner import open_all
 from edgeq.errors import UsageError
 from edgeq.results import Profile, require_all
 from edgeq.target import TARGETS, Counting
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource
-    from edgeq.deploy.chain import Pair
+    from edgeq.deploy.evaluation.chain import Pair
     from edgeq.results import Failure
     from edgeq.target import Session, TensorSpec
     from edgeq.timing import Latency
@@ -79,7 +79,7 @@ def profile_each(
 
     Raises:
         UsageError: no pair, or fewer than one thread.
-        EdgeqError: what happened to all of them; see :meth:`edgeq.deploy.failing.Left.drop`.
+        EdgeqError: what happened to all of them; see :meth:`edgeq.deploy.evaluation.failures.Left.drop`.
     """
     if not pairs:
         raise UsageError("there is nothing to profile", hint="name at least one artefact")

@@ -9,9 +9,9 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data import batches
-from edgeq.deploy.chain import require_targets
-from edgeq.deploy.failing import Failing
-from edgeq.deploy.output_axes import Output, in_order, order_like
+from edgeq.deploy.evaluation.chain import require_targets
+from edgeq.deploy.evaluation.failures import Failing
+from edgeq.deploy.evaluation.output_axes import Output, in_order, order_like
 from edgeq.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
-    from edgeq.deploy.chain import Pair
+    from edgeq.deploy.evaluation.chain import Pair
     from edgeq.quant import QuantizedTensor
     from edgeq.target import Session
 

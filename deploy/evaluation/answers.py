@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.artefact import detect
-from edgeq.deploy.guessing import like_guessing, next_step
+from edgeq.deploy.evaluation.guessing import like_guessing, next_step
 from edgeq.errors import UsageError
 from edgeq.metrics import accuracy, top1
 

@@ -12,8 +12,8 @@ import numpy as np
 
 import edgeq
 from edgeq.brief import brief
-from edgeq.deploy.answers import require_accuracy
-from edgeq.deploy.evaluation_data import EvaluationData
+from edgeq.deploy.evaluation.answers import require_accuracy
+from edgeq.deploy.evaluation.evaluation_data import EvaluationData
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes, write_json
 from edgeq.machine import fingerprint
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.deploy.compare import Observed
+    from edgeq.deploy.evaluation.compare import Observed
 
 SCHEMA = "edgeq.baseline/2"
 METRIC = "top-1 accuracy"

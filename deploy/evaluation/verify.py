@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.data import batches
-from edgeq.deploy.stage_runner import select
+from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.errors import ArtefactError, GateFailed, UsageError
 from edgeq.metrics import StepMeter
 from edgeq.target import TARGETS, TensorSpec
@@ -105,7 +105,7 @@ class Verification:
 
 @dataclass(slots=True)
 class Verifier:
-    """Verifies what is exported before it is written; the argument ``check`` of :func:`edgeq.deploy.exporting.export`.
+    """Verifies what is exported before it is written; the argument ``check`` of :func:`edgeq.deploy.pipeline.export.export`.
 
     Attributes:
         source: the data.

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeq.deploy.scheme_check import Checked
-    from edgeq.deploy.scheme_findings import Finding
+    from edgeq.deploy.scheme_check.check import Checked
+    from edgeq.deploy.scheme_check.findings import Finding
     from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.recipe import Recipe
 
@@ -33,7 +33,7 @@ def check_run(recipe: Recipe, data_dir: Path | None, targets: Sequence[str], *, 
         TargetError: a target could not be asked here.
     """
     from edgeq.deploy.inputs import load_data
-    from edgeq.deploy.scheme_check import check_scheme
+    from edgeq.deploy.scheme_check.check import check_scheme
     from edgeq.training.checkpoint import build_model
     from edgeq.training.warm_start import settled
 
@@ -53,8 +53,8 @@ def check_graph_run(recipe: GraphRecipe, data_dir: Path | None, targets: Sequenc
         TargetError: a target could not be asked here.
     """
     from edgeq.data import load_graph
-    from edgeq.deploy.scheme_check import check_lowered
-    from edgeq.deploy.scheme_graph import lower_untrained_graph
+    from edgeq.deploy.scheme_check.check import check_lowered
+    from edgeq.deploy.scheme_check.graph import lower_untrained_graph
 
     names = _asked(recipe, targets)
     lowered = lower_untrained_graph(recipe, load_graph(recipe.data, data_dir))
@@ -62,7 +62,7 @@ def check_graph_run(recipe: GraphRecipe, data_dir: Path | None, targets: Sequenc
 
 
 def _asked(recipe: Recipe | GraphRecipe, targets: Sequence[str]) -> list[str]:
-    from edgeq.deploy.scheme_check import target_names
+    from edgeq.deploy.scheme_check.check import target_names
 
     names = target_names(targets)
     if recipe.scheme is None:
@@ -72,7 +72,7 @@ def _asked(recipe: Recipe | GraphRecipe, targets: Sequence[str]) -> list[str]:
 
 def _show(recipe: Recipe | GraphRecipe, found: Sequence[Checked], *, as_json: bool) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.scheme_check import require
+    from edgeq.deploy.scheme_check.check import require
 
     if as_json:
         console.write_json("check", {"recipe": recipe, "targets": [_record(checked) for checked in found]})

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.artefact import resolve
-from edgeq.deploy.chain import require_targets
-from edgeq.deploy.pair_saturation import layers_at_risk, remedy, with_counts
+from edgeq.deploy.evaluation.chain import require_targets
+from edgeq.deploy.evaluation.pair_saturation import layers_at_risk, remedy, with_counts
 from edgeq.errors import GateFailed, Inconclusive, UsageError
 from edgeq.plan import Planner, called
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.deploy.pair_saturation import Samples
+    from edgeq.deploy.evaluation.pair_saturation import Samples
     from edgeq.plan import PlannedOp
     from edgeq.results import LayerSaturation
 

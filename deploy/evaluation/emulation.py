@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from edgeq.artefact import resolve
 from edgeq.data import batches
-from edgeq.deploy.answers import agreement, answering, joined, remarks
-from edgeq.deploy.stage_runner import select
+from edgeq.deploy.evaluation.answers import agreement, answering, joined, remarks
+from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:

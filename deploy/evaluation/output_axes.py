@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.artefact import detect
-from edgeq.deploy.graph_axes import meaning_in_onnx, meaning_in_tflite
+from edgeq.deploy.evaluation.graph_axes import meaning_in_onnx, meaning_in_tflite
 from edgeq.errors import ArtefactError, EdgeqError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.artefact import detect
-from edgeq.deploy.chain import load_target
-from edgeq.deploy.pair_counting import pair_tallies
+from edgeq.deploy.evaluation.chain import load_target
+from edgeq.deploy.evaluation.pair_counting import pair_tallies
 from edgeq.deploy.tables import short
 from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, EdgeqError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource, Split
-    from edgeq.deploy.chain import Pair
+    from edgeq.deploy.evaluation.chain import Pair
     from edgeq.dialect import Dialect
     from edgeq.machine import Machine
     from edgeq.target import Capabilities
@@ -89,7 +89,7 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
 
 
 def with_counts(layers: tuple[LayerSaturation, ...], artefact: Path, samples: Samples, *, threads: int = 1) -> tuple[LayerSaturation, ...]:
-    """The layers with what happened to their sums on samples; see :func:`edgeq.deploy.pair_counting.pair_tallies`.
+    """The layers with what happened to their sums on samples; see :func:`edgeq.deploy.evaluation.pair_counting.pair_tallies`.
 
     Raises:
         ArtefactError: the artefact does not fit the data, or its graph cannot be read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgeq.deploy.scheme_requirements import Lowered, Requirement, are_powers_of_two, counted_bits
+from edgeq.deploy.scheme_check.requirements import Lowered, Requirement, are_powers_of_two, counted_bits
 from edgeq.errors import ArtefactError, EdgeqError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from edgeq.deploy.scheme_requirements import Kind, Requirement
+    from edgeq.deploy.scheme_check.requirements import Kind, Requirement
     from edgeq.dialect import Dialect
     from edgeq.errors import EdgeqError
     from edgeq.exporter import Exported

@@ -1,0 +1,1 @@
+"""What files answer, how fast, and why they differ."""

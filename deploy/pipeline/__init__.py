@@ -1,0 +1,1 @@
+"""From a network to files: training, calibrating, exporting, and the demo of all of it."""

@@ -1,0 +1,1 @@
+"""Whether targets can hold what a scheme asks for, before anything is trained."""
