@@ -23,7 +23,7 @@ from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.metrics import top1
 from edgeq.target import TARGETS
-from edgeq.targets.emulator.numerics import Tally
+from edgeq.targets.emulator.numerics import OverflowStats
 from edgeq.training.loop import train
 from edgeq.training.recipe import Recipe
 
@@ -68,8 +68,8 @@ def _print_widths(model: str, artefact: Path, source: DataSource) -> None:
         cells = []
         for overflow in ("saturate", "wrap"):
             right, layers = _run(artefact, source, {"accumulator_bits": str(bits), "overflow": f'"{overflow}"'})
-            tally = sum((layer.tally for layer in layers), Tally())
-            cells += [f"{100 * right:.2f}", f"{tally.overflowed:,} of {tally.sums:,}"]
+            stats = sum((layer.stats for layer in layers), OverflowStats())
+            cells += [f"{100 * right:.2f}", f"{stats.overflowed:,} of {stats.sums:,}"]
         print(f"| {bits} | {' | '.join(cells)} |")
 
 
@@ -80,9 +80,9 @@ def _print_layers(model: str, artefact: Path, source: DataSource) -> None:
     print("| layer | widths, weights by inputs | sums | saturated |")
     print("|---|---|---|---|")
     for layer in layers:
-        if layer.tally.sums:
-            work, tally = layer.work, layer.tally
-            print(f"| {work.name} | {work.weight_bits} by {work.input_bits} | {tally.sums:,} | {tally.overflowed:,} |")
+        if layer.stats.sums:
+            work, stats = layer.work, layer.stats
+            print(f"| {work.name} | {work.weight_bits} by {work.input_bits} | {stats.sums:,} | {stats.overflowed:,} |")
     print()
 
 

@@ -1,6 +1,6 @@
 """``edgeq.quantize``, and what it says of a scheme that changes the function of what it is given.
 
-Few bits change the function too, which training is there to mend. What is told here is a scheme that changes it for another reason: by
+Few bits change the function too, which training is there to repair. What is told here is a scheme that changes it for another reason: by
 what it clips or normalises before anything is rounded, or by grids far coarser than the default ones of the same widths. Published
 schemes do so that train from scratch; a trained network then starts from nearly nothing.
 """

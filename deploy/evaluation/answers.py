@@ -84,7 +84,7 @@ def answering(artefact: Path, spec: TensorSpec, shape: Sequence[int], source: Da
     return Answering(kind)
 
 
-def joined(batches: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
+def concatenated(batches: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
     """The answers of all samples; None where they answer nothing."""
     known = [answers for answers in batches if answers is not None]
     return np.concatenate(known) if known else None

@@ -69,7 +69,7 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] = ()) -> tuple[Pair,
     formats: dict[Path, Format] = {path: detect(path) for path in artefacts}
     if not formats:
         raise UsageError("no artefact is named", hint="name a checkpoint, an ONNX file or a TFLite file")
-    table = asked_for(targets) if targets else {name: Asked(target, None) for name, target in usable_targets().items()}
+    table = asked_for(targets) if targets else {name: Requested(target, None) for name, target in usable_targets().items()}
     pairs = [Pair(path, name) for path in formats for name in table if formats[path] in table[name].formats]
     _check_cover(pairs, formats, targets)
     order = {path: number for number, path in enumerate(formats)}
@@ -103,7 +103,7 @@ def usable_targets(*, on_request: bool = False) -> dict[str, Target]:
     return found
 
 
-class Asked(NamedTuple):
+class Requested(NamedTuple):
     """A target that was named.
 
     Attributes:
@@ -147,7 +147,7 @@ def availability(target: Target) -> Availability:
         return Availability(usable=False, why_not=f"its probe fails: {type(error).__name__}: {error}", hint="report it to its makers")
 
 
-def asked_for(names: Sequence[str]) -> dict[str, Asked]:
+def asked_for(names: Sequence[str]) -> dict[str, Requested]:
     """The named targets, each once; what is not usable here is told with it.
 
     Raises:
@@ -161,14 +161,14 @@ def asked_for(names: Sequence[str]) -> dict[str, Asked]:
     return found
 
 
-def _asked_for(name: str) -> Asked:
+def _asked_for(name: str) -> Requested:
     target = None
     try:
         target = load_target(name)
         require_targets([name])
     except TargetError as error:
-        return Asked(target, error)
-    return Asked(target, None)
+        return Requested(target, error)
+    return Requested(target, None)
 
 
 def require_targets(names: Sequence[str]) -> dict[str, Target]:

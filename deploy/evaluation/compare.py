@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.brief import brief
-from edgeq.deploy.evaluation.answers import agreement, answering, joined, remarks
+from edgeq.deploy.evaluation.answers import agreement, answering, concatenated, remarks
 from edgeq.deploy.evaluation.chain import cause
 from edgeq.deploy.evaluation.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
@@ -195,7 +195,7 @@ class _Run:
     def finish(self, data: EvaluationData, part: Split, failures: Sequence[Failure], threads: int) -> Observed:
         samples, pairs = Samples(self.source, part), [stage.pair for stage in self.opened]
         lost = {pair: saturation_here(pair, self.names[pair.artefact], samples=samples, threads=threads) for pair in pairs}
-        answers = [joined(parts) for parts in self.answers]
+        answers = [concatenated(parts) for parts in self.answers]
         stages = tuple(
             self._stage(opened, how, mine, answers[0], part) for opened, how, mine in zip(self.opened, self.answering, answers, strict=True)
         )

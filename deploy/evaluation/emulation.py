@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from edgeq.artefact import resolve
 from edgeq.data import batches
-from edgeq.deploy.evaluation.answers import agreement, answering, joined, remarks
+from edgeq.deploy.evaluation.answers import agreement, answering, concatenated, remarks
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.target import TARGETS
 
@@ -170,7 +170,7 @@ def _compare(
         wanted.append(read.of(exact.run(images)))
         done += len(images)
         progress(done, len(part))
-    mine, reference = joined(given), joined(wanted)
+    mine, reference = concatenated(given), concatenated(wanted)
     _, differs = agreement(mine, reference)
     scored = read.accuracy(mine, part.labels)
     return Answers(

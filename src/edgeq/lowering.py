@@ -75,7 +75,7 @@ class ActivationQuantizer(Protocol):
     """A module that puts its input onto a grid in evaluation, as QuantizeLinear then DequantizeLinear do."""
 
     def quant_params(self) -> QuantParams:
-        """The grid in its canonical carrier: uint8, zero point 0 (unsigned) or 128 (signed)."""
+        """The grid in its canonical storage dtype: uint8, zero point 0 (unsigned) or 128 (signed)."""
         ...
 
 

@@ -50,11 +50,11 @@ def transpose(perm: Sequence[int]) -> Move:
 def concatenate(axis: int) -> Move:
     """Operands one after the other along an axis."""
 
-    def joined(*operands: Tensor) -> Tensor:
+    def concatenated(*operands: Tensor) -> Tensor:
         samples = max(operand.shape[0] for operand in operands)
         return torch.cat([operand.expand(samples, *operand.shape[1:]) for operand in operands], axis + 1)
 
-    return Move(joined)
+    return Move(concatenated)
 
 
 def pad(before_after: Sequence[tuple[int, int]], value: float = 0.0) -> Move:

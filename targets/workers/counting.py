@@ -99,7 +99,7 @@ def _counts(path: str, site: Path) -> bool:
     return ".so" in place.name and place.is_relative_to(site) and place.relative_to(site).parts[0] not in _NOT_COUNTED
 
 
-class Tally:
+class LogCounter:
     """What a log says, piece by piece.
 
     Attributes:
@@ -156,7 +156,7 @@ class _Log:
         self._descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # both ends, so that there is no end of file
         wanted = ",".join(f"{low:#x}..{high:#x}" for low, high in ranges)
         self.arguments = ("-d", "in_asm,exec,nochain", "-dfilter", wanted, "-D", str(pipe))
-        self._tally, self._ended = Tally(), False
+        self._tally, self._ended = LogCounter(), False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()

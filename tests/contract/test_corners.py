@@ -24,7 +24,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters import onnx as onnx_exporter
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.legalize import expressible
+from edgeq.exporters.tflite.legalize import legalize
 from edgeq.exporters.tflite.storage import choose_storage
 from edgeq.qdq.ir import MOVES, QdqTensor
 from edgeq.qdq.reader import read_qdq
@@ -69,7 +69,7 @@ def wrong(recipe: Recipe, kind: str, kernels: str, folder: Path) -> list[str]:
     graph = recipe.build()
     proto = graph.proto(graph.nodes[-1].output[0])
     try:
-        view, _ = expressible(read_qdq(ir.from_proto(proto), float_fallback=True), approximate=False)
+        view, _ = legalize(read_qdq(ir.from_proto(proto), float_fallback=True), approximate=False)
         written = _exported(exporter, proto)
     except ArtefactError:
         return []  # refused by name

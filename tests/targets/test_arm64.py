@@ -93,7 +93,7 @@ def test_a_wheel_that_leads_out_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_log_of_blocks_adds_up() -> None:
-    log = counting.Tally()
+    log = counting.LogCounter()
     log.counting = True
     text = (
         b"----------------\nIN: f\n0x55d670000:  a9bf7bfd  stp x29\n0x55d670004:  910003fd  mov x29\n\n"
@@ -108,7 +108,7 @@ def test_the_log_of_blocks_adds_up() -> None:
 
 
 def test_a_log_that_reads_otherwise_is_no_count() -> None:
-    log = counting.Tally()
+    log = counting.LogCounter()
     log.counting = True
     log.add(b"something else\n")
     log.finish()

@@ -437,7 +437,7 @@ class Reader:
         raise ArtefactError(f"the output {name!r} is not computed from quantised tensors", hint=_HINT)
 
     def _epilogue(self, deferred: DeferredOp, name: str) -> QdqOutput | None:
-        """A softmax or an argmax at the end, which is no island: its result leaves the graph."""
+        """A softmax or an argmax at the end, which is no fallback region: its result leaves the graph."""
         source = deferred.operands[0] if deferred.operands else None
         if not isinstance(source, Dequantized) or source.tensor.is_float or deferred.activation:
             return None
