@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 from typing import TYPE_CHECKING, Any
@@ -139,3 +140,21 @@ def test_the_changelog_speaks_of_this_version(root: Path) -> None:
 def test_product_code_is_finished(modules: tuple[Path, ...]) -> None:
     found = [f"{path}: {match.group()}" for path in modules for match in UNFINISHED.finditer(path.read_text(encoding="utf-8"))]
     assert found == []
+
+
+def test_what_the_architecture_page_names_is_there(root: Path) -> None:
+    text = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)`(?:: `(\w+)`)?", text)
+    assert len(named) >= 15
+    for file, symbol in named:
+        tree = ast.parse((root / file).read_text(encoding="utf-8"))
+        names = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        assert not symbol or symbol in names, f"{file} has no {symbol}"
+    for folder in re.findall(r"`((?:src/edgeq|deploy|exporters|targets|training|calibration|models)/[\w/]*)`", text):
+        assert (root / folder).exists(), folder
+
+
+def test_the_walk_of_export_is_short(root: Path) -> None:
+    text = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+    walk = text.partition("## The walk of `edgeq export`")[2].partition("\n## ")[0]
+    assert 1 <= len(re.findall(r"^\d+\. `", walk, re.MULTILINE)) <= 12
