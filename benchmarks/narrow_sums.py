@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.targets.emulator.session import EmulatorSession, LayerReport
 
-MACHINE = files("edgeq.targets.emulator") / "machines" / "accel-4bit.toml"
+MACHINE = files("edgeq.targets.emulator") / "hardware" / "accel-4bit.toml"
 WIDTHS = (16, 14, 12, 11, 10, 9, 8)
 
 

@@ -27,7 +27,7 @@ def network(*, nhwc: bool) -> Graph:
         graph.scales["turned"] = graph.scales[x]
         x = graph.node("Transpose", [x], "turned", perm=[0, 3, 1, 2])
     pooled = graph.op(
-        "GlobalAveragePool", [graph.weighted("Conv", x, "a", (6, SIDE, 3, 3), S8, centered=60, kernel_shape=[3, 3])], "pool", S8
+        "GlobalAveragePool", [graph.weighted("Conv", x, "a", (6, SIDE, 3, 3), S8, levels=60, kernel_shape=[3, 3])], "pool", S8
     )
     graph.node("Flatten", [pooled], "flat")
     return graph

@@ -108,7 +108,7 @@ def test_a_machine_without_a_host_refuses_them(network: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("machine", "error", "says"), [("avx3", UnknownName, "did you mean 'avx2'"), ("no.toml", ArtefactError, "there is no")]
+    ("hardware", "error", "says"), [("avx3", UnknownName, "did you mean 'avx2'"), ("no.toml", ArtefactError, "there is no")]
 )
 def test_a_machine_nobody_knows_is_refused(network: Path, hardware: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
@@ -117,7 +117,7 @@ def test_a_machine_nobody_knows_is_refused(network: Path, hardware: str, error: 
 
 def test_the_command_answers_with_one_document(network: Path, answer: Callable[..., Any]) -> None:
     found = answer("emulate", network, "--on", "avx2", "--data", "digits", "--limit", 8)["emulation"]
-    assert found["machine"] == "avx2"
+    assert found["hardware"] == "avx2"
     assert found["answers"]["samples"] == 8
     assert {"sums", "overflowed", "pairs", "wrong", "clipped"} <= set(found["layers"][0]["counts"])
     assert found["cost"]["cycles"] == sum(layer["cost"]["cycles"] for layer in found["layers"])

@@ -27,7 +27,7 @@ def saved(path: Path, graph: Graph) -> Path:
 def four_bits(tmp_path: Path) -> Path:
     graph = Graph()
     x = graph.input("x", ["N", 16, 6, 6], S8)
-    graph.weighted("Conv", x, "y", (32, 16, 3, 3), S8, kernel_shape=[3, 3], centered=7)
+    graph.weighted("Conv", x, "y", (32, 16, 3, 3), S8, kernel_shape=[3, 3], levels=7)
     return saved(tmp_path / "four.onnx", graph)
 
 

@@ -38,13 +38,13 @@ def saved(folder: Path, *, in_float: bool) -> Path:
     graph = Graph()
     x = graph.input("x", ["N", CHANNELS, SIZE, SIZE], Grid(1.0))
     if in_float:
-        x = graph.weighted("Conv", x, "first", (CHANNELS, CHANNELS, 1, 1), Grid(1.0, 0, "int8"), centered=3)
+        x = graph.weighted("Conv", x, "first", (CHANNELS, CHANNELS, 1, 1), Grid(1.0, 0, "int8"), levels=3)
         graph.op("Relu", [x], "other", Grid(1.0, 0, "int8"))  # a second reader: it stays int8
         x = graph.op("Identity", [x], "again", Grid(0.5))
-    conv = graph.weighted("Conv", x, "conv", (8, CHANNELS, 3, 3), Grid(1.0), centered=127, relu=True)
+    conv = graph.weighted("Conv", x, "conv", (8, CHANNELS, 3, 3), Grid(1.0), levels=127, relu=True)
     flat = graph.node("Flatten", [conv], "flat")
     graph.scales[flat] = graph.scales[conv]
-    graph.weighted("Gemm", flat, "last", (5, 8 * (SIZE - 2) ** 2), Grid(64.0, 128), transB=1, centered=127)
+    graph.weighted("Gemm", flat, "last", (5, 8 * (SIZE - 2) ** 2), Grid(64.0, 128), transB=1, levels=127)
     path = folder / "net.onnx"
     onnx.save(graph.proto("last_dequantized", *(["other_dequantized"] if in_float else [])), path)
     return path

@@ -66,10 +66,10 @@ def file(tmp_path: Path) -> Path:
     """A network of int8 weights whose convolution saturates on such data, and whose last layer cannot."""
     graph = Graph()
     x = graph.input("x", ["N", 4, 6, 6], Grid(1.0))
-    conv = graph.weighted("Conv", x, "conv", (8, 4, 3, 3), Grid(2.0), relu=True, centered=127)
+    conv = graph.weighted("Conv", x, "conv", (8, 4, 3, 3), Grid(2.0), relu=True, levels=127)
     pooled = graph.op("GlobalAveragePool", [conv], "mean", Grid(1.0))
     flat = graph.op("Flatten", [pooled], "flat", Grid(1.0))
-    graph.weighted("Gemm", flat, "last", (CLASSES, 8), Grid(2.0, 128), transB=1, centered=20)
+    graph.weighted("Gemm", flat, "last", (CLASSES, 8), Grid(2.0, 128), transB=1, levels=20)
     path = tmp_path / "net.onnx"
     onnx.save(graph.proto("last_dequantized"), path)
     return path

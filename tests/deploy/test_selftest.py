@@ -69,7 +69,7 @@ def test_one_wrong_integer_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         answers[2, 3] += 1
         return answers
 
-    monkeypatch.setattr(selftest, "expected_levels", other)
+    monkeypatch.setattr(selftest, "expected_centered", other)
     (found,) = selftest.self_test(TARGETS.load("tflite-ref"))
     assert (found.passed, found.what) == (False, "1 of 40 answers are wrong")
 

@@ -22,17 +22,17 @@ from edgeq.qdq.reader import read_qdq
 INT4 = ExportOptions(weight_storage="int4")
 
 
-def net(centered: int = 7, *, least: int = -8) -> Graph:
+def net(levels: int = 7, *, least: int = -8) -> Graph:
     """A convolution with per-channel scales, a depthwise one without, and a dense layer, one weight of each ``least``."""
     graph = Graph()
     x = graph.input("x", ["N", 6, 5, 5], S8)
     window: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
-    a = graph.weighted("Conv", x, "a", (5, 6, 3, 3), S8, centered=centered, per_channel=True, **window)
-    b = graph.weighted("Conv", a, "b", (5, 1, 3, 3), S8, centered=centered, group=5, **window)
+    a = graph.weighted("Conv", x, "a", (5, 6, 3, 3), S8, levels=levels, per_channel=True, **window)
+    b = graph.weighted("Conv", a, "b", (5, 1, 3, 3), S8, levels=levels, group=5, **window)
     pooled = graph.op("GlobalAveragePool", [b], "pool", S8)
     graph.node("Flatten", [pooled], "flat")
     graph.scales["flat"] = graph.scales[pooled]
-    graph.weighted("Gemm", "flat", "y", (7, 5), S8, centered=centered, transB=1)
+    graph.weighted("Gemm", "flat", "y", (7, 5), S8, levels=levels, transB=1)
     for tensor in graph.constants:
         if tensor.name.endswith("weight_quantized"):
             values = onnx.numpy_helper.to_array(tensor).copy()

@@ -35,7 +35,7 @@ def model() -> onnx.ModelProto:
     first = graph.weighted("Conv", x, "first", (4, 3, 3, 3), U4, relu=True, kernel_shape=[3, 3])
     second = graph.weighted("Conv", first, "second", (4, 4, 3, 3), S4, per_channel=True, kernel_shape=[3, 3])
     padded = graph.op("Pad", [second, graph.ints("pads", [0, 0, 1, 1, 0, 0, 1, 1])], "padded", S4)
-    third = graph.weighted("Conv", padded, "third", (4, 4, 3, 3), S8, centered=7, kernel_shape=[3, 3])
+    third = graph.weighted("Conv", padded, "third", (4, 4, 3, 3), S8, levels=7, kernel_shape=[3, 3])
     flat = graph.op("Flatten", [third], "flat", S8)
     graph.weighted("Gemm", flat, "y", (5, 64), S8, transB=1)
     return graph.proto("y_dequantized")

@@ -39,7 +39,7 @@ def test_it_is_an_exporter() -> None:
 
 
 class TestParity:
-    @pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
+    @pytest.mark.parametrize("activation_dtype", ["uint8", "int8"])
     @pytest.mark.parametrize(
         "scheme", [Scheme(4, 4), Scheme(4, 8), Scheme(4, 4, placement="paper")], ids=lambda s: f"{s.name} {s.placement}"
     )
@@ -52,7 +52,7 @@ class TestParity:
         assert min(report.biases, report.scales, report.zero_points) > 50
 
     @pytest.mark.parametrize("name", ["qdq", "unnamed"])
-    @pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
+    @pytest.mark.parametrize("activation_dtype", ["uint8", "int8"])
     def test_a_file_of_another_tool(self, name: str, activation_dtype: ActivationDtype) -> None:
         """Nodes need no names in ONNX."""
         proto = onnx_models.qdq_model(bits=4)
@@ -69,7 +69,7 @@ class TestParity:
             report = exporter.export(model, options).parity
             assert (report.different, report.weights > 70_000) == ((), True)
 
-    @pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
+    @pytest.mark.parametrize("activation_dtype", ["uint8", "int8"])
     @pytest.mark.parametrize(
         ("ending", "what"),
         [

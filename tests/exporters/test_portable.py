@@ -32,13 +32,13 @@ def unreadable() -> onnx.ModelProto:
     """Layers of all kinds in front of an operator with a graph of its own, as heads of detection networks have."""
     graph = Graph()
     x = graph.input("x", ["N", 4, 6, 6], Grid(1.0))
-    risky = graph.weighted("Conv", x, "risky", (8, 4, 3, 3), Grid(16.0), centered=127, relu=True)
-    safe = graph.weighted("Conv", risky, "safe", (4, 8, 1, 1), Grid(16.0), centered=64, relu=True)
+    risky = graph.weighted("Conv", x, "risky", (8, 4, 3, 3), Grid(16.0), levels=127, relu=True)
+    safe = graph.weighted("Conv", risky, "safe", (4, 8, 1, 1), Grid(16.0), levels=64, relu=True)
     moved = graph.node("Flatten", [safe], "moved")
     graph.scales[moved] = graph.scales[safe]
-    graph.weighted("Gemm", moved, "dense", (5, 64), Grid(64.0, 128), transB=1, centered=64)
-    graph.weighted("Gemm", moved, "wide", (5, 64), Grid(64.0, 128), transB=1, centered=127)
-    graph.weighted("MatMul", moved, "turned", (64, 5), Grid(64.0, 128), centered=64, channel_axis=1, bias=False)
+    graph.weighted("Gemm", moved, "dense", (5, 64), Grid(64.0, 128), transB=1, levels=64)
+    graph.weighted("Gemm", moved, "wide", (5, 64), Grid(64.0, 128), transB=1, levels=127)
+    graph.weighted("MatMul", moved, "turned", (64, 5), Grid(64.0, 128), levels=64, channel_axis=1, bias=False)
     shared = graph.small("shared.weight", (5, 64), 0.01)
     graph.op("Gemm", [moved, shared], "kept", Grid(64.0, 128), transB=1)
     branches = {

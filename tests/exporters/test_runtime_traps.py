@@ -126,7 +126,7 @@ def test_trap_a_slice_behind_an_int8_dequantizer_does_not_load() -> None:
         run(dequantized_slice(), LEVEL.ORT_ENABLE_ALL, feeds)
 
 
-@pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("activation_dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("grid", [Grid(0.02, 3, "int8"), Grid(0.02, 0, "int8"), Grid(0.02, 128)], ids=str)
 def test_our_file_of_a_slice_loads_and_is_right(grid: Grid, activation_dtype: ActivationDtype) -> None:
     content, feeds = sliced(grid), {"x": IMAGE}

@@ -119,7 +119,7 @@ def save(model: ir.Model, folder: Path) -> Path:
 class TestTheRule:
     """int8 or uint8: each operator alone in both, then the one that goes wrong."""
 
-    @pytest.mark.parametrize(("storage dtype", "zero"), GRIDS)
+    @pytest.mark.parametrize(("activation_dtype", "zero"), GRIDS)
     @pytest.mark.parametrize("build", [convolution, depthwise, addition, average, dense])
     def test_these_operators_are_within_one_lsb_in_both_carriers(self, build: Build, activation_dtype: str, zero: int) -> None:
         assert worst(build(activation_dtype, zero).output()) <= 1

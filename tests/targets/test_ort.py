@@ -39,7 +39,7 @@ def test_real_models_have_their_published_accuracy(data_dir: Path, target: OrtTa
         assert (session.run(images).argmax(1) == test["labels"]).sum() == right
 
 
-@pytest.mark.parametrize(("bits", "storage dtype"), [(8, "uint8"), (4, "uint8"), (8, "int8"), (4, "int8")])
+@pytest.mark.parametrize(("bits", "activation_dtype"), [(8, "uint8"), (4, "uint8"), (8, "int8"), (4, "int8")])
 def test_quantised_tensors_carry_canonical_names_and_grids(tmp_path: Path, bits: int, activation_dtype: str) -> None:
     path = saved(tmp_path, onnx_models.qdq_model(bits=bits, activation_dtype=activation_dtype))
     with cpu_reference.open(path, intermediates=True) as session:
@@ -70,7 +70,7 @@ def test_the_optimised_graph_shows_the_same_tensors_within_one_step(tmp_path: Pa
         assert np.abs(found.centered() - tensor.centered()).max() <= 1
 
 
-@pytest.mark.parametrize("storage dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("activation_dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("bits", [8, 4])
 def test_reading_optimised_tensors_leaves_operators_and_answers_alone(tmp_path: Path, activation_dtype: str, bits: int) -> None:
     """With int8, naming every tensor an output makes ONNX Runtime fuse differently: there, fewer are shown."""

@@ -22,14 +22,14 @@ def convolution(shape: tuple[int, ...] = (16, 8, 3, 3), *, source: Grid = S8, le
     graph = Graph()
     x = graph.input("x", ["N", 8, 9, 9], source)
     window: dict[str, Any] = {"kernel_shape": list(shape[2:]), "pads": [shape[2] // 2] * 4}
-    graph.weighted("Conv", x, "y", shape, source, centered=7, **window, **options)
+    graph.weighted("Conv", x, "y", shape, source, levels=7, **window, **options)
     return with_weight(graph, least)
 
 
 def dense(shape: tuple[int, int] = (10, 24), **options: Any) -> Graph:
     graph = Graph()
     x = graph.input("x", ["N", shape[1]], S8)
-    graph.weighted("Gemm", x, "y", shape, S8, centered=7, transB=1, **options)
+    graph.weighted("Gemm", x, "y", shape, S8, levels=7, transB=1, **options)
     return with_weight(graph, -8)
 
 

@@ -197,7 +197,7 @@ def convolve(draw: st.DrawFn, recipe: Recipe, source: str, name: str, grid: Grid
         per_channel=draw(st.booleans()),
         bias=draw(st.booleans()),
         relu=draw(st.booleans()),
-        centered=draw(st.sampled_from([1, 7, 127])),
+        levels=draw(st.sampled_from([1, 7, 127])),
         kernel_shape=[kernel, kernel],
         pads=[kernel // 2] * 4,
     )

@@ -16,7 +16,7 @@ SHAPE = ["N", 2, 4, 4]
 
 
 @pytest.mark.parametrize(
-    ("grid", "storage dtype"),
+    ("grid", "storage"),
     [
         (Grid(0.1, 0), Storage(-128, -128, -128, 127)),
         (Grid(0.1, 128), Storage(-128, 0, -128, 127)),
