@@ -104,7 +104,7 @@ def tensor(centered: list[int], zero_point: int, dtype: str, scale: float = 0.5)
     return QuantizedTensor(np.array(centered) + zero_point, QuantParams.of(scale, zero_point, dtype))
 
 
-def test_steps_are_counted_across_carriers_and_capped() -> None:
+def test_steps_are_counted_across_storage_dtypes_and_capped() -> None:
     meter = DriftMeter("t")
     meter.update(tensor([0, 1, 2, 3], 0, "uint8"), tensor([0, 2, 1, 50], -128, "int8"))
     meter.update(tensor([7], 0, "uint8"), tensor([7], -128, "int8"))

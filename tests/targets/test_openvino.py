@@ -121,7 +121,7 @@ class TestTheRule:
 
     @pytest.mark.parametrize(("activation_dtype", "zero"), GRIDS)
     @pytest.mark.parametrize("build", [convolution, depthwise, addition, average, dense])
-    def test_these_operators_are_within_one_lsb_in_both_carriers(self, build: Build, activation_dtype: str, zero: int) -> None:
+    def test_these_operators_are_within_one_lsb_in_both_storage_dtypes(self, build: Build, activation_dtype: str, zero: int) -> None:
         assert worst(build(activation_dtype, zero).output()) <= 1
 
     @pytest.mark.parametrize("zero", [0, -128, 112])

@@ -28,7 +28,7 @@ import torch
 from edgeq.data import load
 from edgeq.training import loop
 from edgeq.training import batching
-from edgeq.training.distributed_stats import together
+from edgeq.training.distributed_stats import sync_statistics
 from edgeq.training.processes import Processes, join
 from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
@@ -36,7 +36,7 @@ from edgeq.training.scheme import Scheme
 torch.set_num_threads(1)
 folder, source = Path(sys.argv[1]), load("digits", None)
 rank = int(os.environ["RANK"])
-start, normalized = loop.starting_model, feeding.Feed._normalized
+start, normalized = loop.starting_model, batching.Feed._normalized
 
 
 def computed(alone):
@@ -51,7 +51,7 @@ def computed(alone):
         processes = Processes(torch.device("cpu")) if alone else join(recipe)
         run = loop._Run(recipe, source, folder, processes)
         run.model.train()
-        with together(processes.count):
+        with sync_statistics(processes.count):
             for step in (0, 1):
                 run._step(run.feed.batch(0, step))
         found |= {f"{name} {key}": parameter.grad.clone() for key, parameter in run.parameters.items()}
@@ -62,12 +62,12 @@ def computed(alone):
 double, single = torch.Tensor.double, torch.Tensor.float
 torch.Tensor.float = double
 loop.starting_model = lambda recipe, source: start(recipe, source).double()
-feeding.Feed._normalized = lambda self, images: normalized(self, images).double()
+batching.Feed._normalized = lambda self, images: normalized(self, images).double()
 alone = computed(alone=True) if rank == 0 else None
 together_found = computed(alone=False)
-torch.Tensor.float, loop.starting_model, feeding.Feed._normalized = single, start, normalized
+torch.Tensor.float, loop.starting_model, batching.Feed._normalized = single, start, normalized
 result = loop.train(Recipe("stable-resnet8", "digits", Scheme(4, 8), epochs=1, batch_size=575, anneal_from=2), source, folder / "run")
-torch.save({"alone": alone, "sync_statistics": together_found, "result": (result.validation, result.test_correct)}, folder / f"{rank}.pt")
+torch.save({"alone": alone, "together": together_found, "result": (result.validation, result.test_correct)}, folder / f"{rank}.pt")
 """
 
 
@@ -107,9 +107,7 @@ def test_the_gradients_and_statistics_are_those_of_one_process(runs: tuple[Any, 
     assert {name.partition(" ")[0] for name in first["alone"]} == {"tracked", "affine", "lsq", "fitted"}
     for name, wanted in first["alone"].items():
         for other in (first, second):
-            difference = (other["sync_statistics"][name].double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp(
-                min=1e-6
-            )
+            difference = (other["together"][name].double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp(min=1e-6)
             assert difference < 1e-8, name
 
 

@@ -94,7 +94,7 @@ def test_a_machine_without_costs_is_a_machine() -> None:
         ('overflow = "saturate"', 'overflow = "saturate"\nproducts = "pairs-int16"', r"enter a sum that wraps"),
         ('overflow = "saturate"', 'overflow = "wrap"\nproducts = "pairs-int16"', r"pairs are of uint8 activations"),
         ('overflow = "saturate"', 'overflow = "saturate"\nover_flow = "wrap"', r"arithmetic\.over_flow means nothing"),
-        ('overflow = "saturate"', 'overflow = "saturate"\ncarriers = ["int7"]', r"\['int7'\] is not a list of types"),
+        ('overflow = "saturate"', 'overflow = "saturate"\nstorage_dtypes = ["int7"]', r"\['int7'\] is not a list of types"),
         ('overflow = "saturate"', 'overflow = "saturate"\nbinary = 1', r"arithmetic\.binary: 1 is neither true nor false"),
         ("weight_bits = [2, 8]", "weight_bits = [8, 2]", r"no width lies between 8 and 2"),
         ("weight_bits = [2, 8]", "weight_bits = 8", r"8 is not a least and a greatest width"),

@@ -76,5 +76,8 @@ def test_alone_nothing_is_asked() -> None:
 
 
 def test_a_number_of_processes_that_torch_does_not_have_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"together\(2\) is asked for, and torch.distributed has 1"), distributed_stats.sync_statistics(2):
+    with (
+        pytest.raises(UsageError, match=r"sync_statistics\(2\) is asked for, and torch.distributed has 1"),
+        distributed_stats.sync_statistics(2),
+    ):
         pass
