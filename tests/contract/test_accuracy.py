@@ -86,9 +86,7 @@ def test_resnet56_on_cifar10(data_dir: Path, tmp_path: Path) -> None:
     assert quantised > 94
     found = {"ort-cpu": points(answers("ort-cpu", tmp_path / "resnet56.onnx", images) == labels)}
     found |= {target: points(answers(target, tflite.path, images) == labels) for target in TFLITE}
-    one_image = round(100 / len(labels), 6)
-    assert one_image <= ALLOWED_POINTS
-    assert {target: value for target, value in found.items() if round(abs(value - quantised), 6) > ALLOWED_POINTS} == {}
+    assert {target: value for target, value in found.items() if round(abs(value - quantised), 6) > ALLOWED_POINTS} == {}  # one image is 0.2
 
 
 def _images(source: DataSource, *parts: Split) -> Iterator[NDArray[np.float32]]:
