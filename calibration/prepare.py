@@ -13,7 +13,7 @@ import onnx_ir.passes.common as passes
 
 from edgeq.calibration._nodes import argument, constant, inherit, name_of, output, refuse, remember
 from edgeq.calibration.draft import Draft
-from edgeq.calibration.statics import post_optimizer_step
+from edgeq.calibration.statics import fold_static
 from edgeq.calibration.upsample import keep_sampling
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import merged_errors
@@ -44,7 +44,7 @@ def prepare(model: ir.Model) -> ir.Model:
     prepared = _with_shapes(prepared)
     _label(prepared.graph, given.graph)
     _name_nodes(prepared.graph, given.graph)
-    post_optimizer_step(prepared, Draft(prepared.graph))
+    fold_static(prepared, Draft(prepared.graph))
     passes.RemoveUnusedNodesPass()(prepared)
     return prepared
 

@@ -32,7 +32,7 @@ _LARGEST = 2**27  # elements of a constant that is folded
 _SHAPE = "~shape"
 
 
-def post_optimizer_step(model: ir.Model, draft: Draft) -> None:
+def fold_static(model: ir.Model, draft: Draft) -> None:
     """Make constants of all that depends on sizes only, and note the shape of every value, in place.
 
     Raises:

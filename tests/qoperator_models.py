@@ -168,8 +168,8 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], outputs: Sequ
     own = {value.name for value in copy.graph.output}
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in own)
     options = ort.SessionOptions()
-    centered = ort.GraphOptimizationLevel
-    options.graph_optimization_level = centered.ORT_ENABLE_ALL if optimize else centered.ORT_DISABLE_ALL
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads = 3, 1
     session = ort.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(session.run(list(outputs) or None, dict(feeds)))

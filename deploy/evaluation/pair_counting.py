@@ -37,7 +37,7 @@ _WIDE = 2.0**20  # a grid of results that none leaves
 _VIEWS = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 
 
-def pair_tallies(
+def pair_overflows(
     artefact: Path, tensors: Collection[str], source: DataSource, part: Split, *, threads: int = 1
 ) -> Mapping[str, OverflowStats]:
     """What happened to the sums of layers, by the name of what they make; a layer that cannot be fed is left out.
@@ -57,7 +57,7 @@ def pair_tallies(
         with _emulator(artefact, threads) as session:
             for images, _ in batches(part, source, _BATCH):
                 session.run(images)
-            return {name: stats for name, stats in _tallies(session) if name in tensors}
+            return {name: stats for name, stats in _overflow_stats(session) if name in tensors}
     except TargetError:
         return _by_layer(artefact, tensors, source, part, threads)
 
@@ -66,7 +66,7 @@ def _emulator(artefact: Path, threads: int) -> EmulatorSession:
     return cast("EmulatorSession", TARGETS.load(EMULATED).open(artefact, threads=threads))
 
 
-def _tallies(session: EmulatorSession) -> Iterator[tuple[str, OverflowStats]]:
+def _overflow_stats(session: EmulatorSession) -> Iterator[tuple[str, OverflowStats]]:
     return ((report.work.name, report.stats) for report in session.layers())
 
 
@@ -92,7 +92,7 @@ def _by_layer(artefact: Path, tensors: Collection[str], source: DataSource, part
                 if (numbers := _read_by(op, views, seen)) is not None:
                     sessions[index].run(numbers)
                     fed.add(index)
-        return {layers[index].output.name: dict(_tallies(sessions[index]))["y"] for index in fed}
+        return {layers[index].output.name: dict(_overflow_stats(sessions[index]))["y"] for index in fed}
 
 
 def _read_by(

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeq.artefact import detect
 from edgeq.deploy.evaluation.chain import load_target
-from edgeq.deploy.evaluation.pair_counting import pair_tallies
+from edgeq.deploy.evaluation.pair_counting import pair_overflows
 from edgeq.deploy.tables import short
 from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, EdgeqError
@@ -89,7 +89,7 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
 
 
 def with_counts(layers: tuple[LayerSaturation, ...], artefact: Path, samples: Samples, *, threads: int = 1) -> tuple[LayerSaturation, ...]:
-    """The layers with what happened to their sums on samples; see :func:`edgeq.deploy.evaluation.pair_counting.pair_tallies`.
+    """The layers with what happened to their sums on samples; see :func:`edgeq.deploy.evaluation.pair_counting.pair_overflows`.
 
     Raises:
         ArtefactError: the artefact does not fit the data, or its graph cannot be read.
@@ -97,7 +97,7 @@ def with_counts(layers: tuple[LayerSaturation, ...], artefact: Path, samples: Sa
     """
     if not layers:
         return ()
-    counted = pair_tallies(artefact, {layer.tensor for layer in layers}, samples.source, samples.part, threads=threads)
+    counted = pair_overflows(artefact, {layer.tensor for layer in layers}, samples.source, samples.part, threads=threads)
     return tuple(_counted(layer, counted.get(layer.tensor)) for layer in layers)
 
 

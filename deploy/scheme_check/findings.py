@@ -33,7 +33,7 @@ class Finding:
 
     Attributes:
         kind: weights of inner layers or of the first and last, activations, what the scheme leaves in float, or the whole network.
-        requirements: how the scheme wants them.
+        requirement: how the scheme wants them.
         count: how many there are.
         stored: how a file for the target holds them.
         verdict: ``exact`` where that file holds the very numbers; ``unknown`` where something else was refused first.
@@ -43,7 +43,7 @@ class Finding:
     """
 
     kind: Kind | Literal["network"]
-    requirements: str
+    requirement: str
     count: int
     stored: str = ""
     verdict: Verdict = "exact"

@@ -107,4 +107,4 @@ def _rows(checked: Checked) -> list[tuple[str, ...]]:
 def _row(one: Finding, said: set[str]) -> tuple[str, ...]:
     why, hint = ("as above" if text in said and text else text for text in (one.why, one.hint))
     said |= {one.why, one.hint}
-    return one.kind, str(one.count), one.requirements, one.stored, one.verdict, one.runs, why, hint
+    return one.kind, str(one.count), one.requirement, one.stored, one.verdict, one.runs, why, hint

@@ -41,7 +41,7 @@ class OnnxExporter:
         return ".onnx"
 
     def export(self, model: ir.Model, options: ExportOptions) -> Exported:
-        """Write a QDQ model in the dialect, else the storage dtype, that ``options`` ask for, and prove that no number changed.
+        """Write a QDQ model in the dialect, else the activation dtype, that ``options`` ask for, and prove that no number changed.
 
         Raises:
             ArtefactError: the dialect has no exact form for something in the model, names it; its opset has no int4; or a Softmax

@@ -27,7 +27,7 @@ class Dialect:
     Attributes:
         format: the exporter that writes them.
         activation_dtype: integer type of 8-bit activations.
-        narrow: what bounds a range narrower than its storage dtype. ``clip``: an integer Clip behind QuantizeLinear. ``saturate``:
+        sub_range: what bounds a range narrower than its storage dtype. ``clip``: an integer Clip behind QuantizeLinear. ``saturate``:
             the zero point moves until the greatest integer is the storage dtype's own, and a Relu or Max between two equal
             Q/DQ pairs is the lower bound. ``real-clip``: a Clip in front of QuantizeLinear.
         opset: the latest ONNX operator set that it reads.

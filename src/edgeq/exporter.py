@@ -36,7 +36,7 @@ class ExportOptions:
         weight_storage: int4 stores weights that fit 4 bits in half the bytes; all others stay in int8.
         allow_float: keep operators in float that a format has no integer form for, where they would be refused otherwise.
         requantize: approximate what a format cannot express exactly, and list it, where it would be refused otherwise.
-        dialect: how the runtime that an ONNX file is for wants it; decides on the storage dtype too.
+        dialect: how the runtime that an ONNX file is for wants it; decides on the activation dtype too.
     """
 
     activation_dtype: ActivationDtype = "uint8"

@@ -72,11 +72,11 @@ class _Compiler:
 
     def program(self) -> Program:
         tensor = self.graph.inputs[0]
-        input_info = self._slot(tensor)
+        input_slot = self._slot(tensor)
         if not self.integer_input:
             self.slots.append(Slot(tensor.graph_input, tensor.shape, None))
-            self.steps.append(Step((len(self.slots) - 1,), input_info, onnx_operators.quantizer_of(tensor), _work_of_input(tensor)))
-            input_info = len(self.slots) - 1
+            self.steps.append(Step((len(self.slots) - 1,), input_slot, onnx_operators.quantizer_of(tensor), _work_of_input(tensor)))
+            input_slot = len(self.slots) - 1
         errors = []
         for view in self.graph.ops:
             try:
@@ -88,7 +88,7 @@ class _Compiler:
             raise TargetError("\n  ".join(dict.fromkeys(error.what for error in errors)), hint=errors[0].hint)
         end = self._epilogue(self.graph.outputs[0])
         channels_last = channel_axes(self.graph).get(tensor.name) == CHANNELS_LAST
-        return Program(tuple(self.slots), tuple(self.steps), self.constants, input_info, end, channels_last)
+        return Program(tuple(self.slots), tuple(self.steps), self.constants, input_slot, end, channels_last)
 
     def _slot(self, tensor: QdqTensor) -> int:
         self.places[tensor.name] = len(self.slots)

@@ -66,7 +66,7 @@ class _Compiler:
     constants: dict[int, Tensor] = field(default_factory=dict)
 
     def program(self) -> Program:
-        input_info = self._slot(self.graph.inputs[0], shown=True)
+        input_slot = self._slot(self.graph.inputs[0], shown=True)
         steps, errors = [], []
         for operator in self.graph.operators:
             try:
@@ -78,11 +78,11 @@ class _Compiler:
             more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
             raise TargetError("\n  ".join([*told[:_NAMED], *more]), hint=errors[0].hint)
         exit_ = self._slot(self.graph.outputs[0], shown=False)
-        known = {input_info, *self.constants, *(step.result for step in steps)}
+        known = {input_slot, *self.constants, *(step.result for step in steps)}
         for place in (*(operand for step in steps for operand in step.operands), exit_):
             if place not in known:
                 raise ArtefactError(f"nothing computes the tensor {self.slots[place].name!r}", hint="export the model again")
-        return Program(tuple(self.slots), tuple(steps), self.constants, input_info, exit_)
+        return Program(tuple(self.slots), tuple(steps), self.constants, input_slot, exit_)
 
     def _step(self, operator: FileOperator) -> Step:
         op = TfliteOp(operator, self.profile)

@@ -120,7 +120,7 @@ class Program:
         slots: all its tensors.
         steps: in an order in which they can run.
         constants: levels of constant operands by slot, (1, *shape).
-        input_info: the slot of the input.
+        input_slot: the slot of the input.
         exit: the slot of the first output.
         channels_last: whether the input takes images with their channels last.
     """
@@ -128,7 +128,7 @@ class Program:
     slots: tuple[Slot, ...]
     steps: tuple[Step, ...]
     constants: Mapping[int, Tensor]
-    input_info: int
+    input_slot: int
     output_slot: int
     channels_last: bool = False
 

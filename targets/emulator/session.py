@@ -61,7 +61,7 @@ class EmulatorSession:
         self._log = Log()
         self._prepared: Tensor | None = None
         self.profile = profile
-        self.input = replace(_spec(program.slots[program.input_info]), channels_last=program.channels_last)
+        self.input = replace(_spec(program.slots[program.input_slot]), channels_last=program.channels_last)
         self.output = _spec(program.slots[program.output_slot])
         self.facts: Mapping[str, str] = {"profile": profile.name, "arithmetic": profile.summary, "torch": torch.__version__}
         largest = max(math.prod(slot.shape) for slot in program.slots)
@@ -131,14 +131,14 @@ class EmulatorSession:
         values = enter(part, replace(self.input, channels_last=False))  # turned already where it has to be
         if self.input.params is not None:
             values = values.astype(np.float32) - np.float32(int(self.input.params.zero_point))
-        return torch.from_numpy(values.reshape(len(part), *self._program.slots[self._program.input_info].shape))
+        return torch.from_numpy(values.reshape(len(part), *self._program.slots[self._program.input_slot].shape))
 
     def _outputs(self, part: NDArray[np.float32]) -> Tensor:
         return self._values(self._entered(part))[self._program.output_slot]
 
     def _values(self, entered: Tensor, keep: Mapping[int, Slot] | None = None) -> dict[int, Tensor]:
         """Run the steps; what nothing reads any more is let go, unless it is to be kept."""
-        values = {self._program.input_info: entered, **self._program.constants}
+        values = {self._program.input_slot: entered, **self._program.constants}
         with torch.inference_mode(), _threads(self._threads):
             for step, freed in zip(self._program.steps, self._freed, strict=True):
                 values[step.result] = self._computed(step, [values[i] for i in step.operands])

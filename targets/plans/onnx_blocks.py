@@ -32,7 +32,7 @@ def why_float(node: ir.Node, *, optimize: bool) -> str:
 
 def _unfused(node: ir.Node) -> str:
     producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
-    signed = producer is not None and _carrier(producer) == "int8"
+    signed = producer is not None and _storage_dtype(producer) == "int8"
     hint = ", which it does for uint8 activations rather than int8" if signed else ""
     return f"ONNX Runtime did not fuse it with the quantisers around it{hint}"
 
@@ -47,7 +47,7 @@ def float_input(node: ir.Node) -> str:
         producer = value.producer()
         if producer is None or producer.op_type != "DequantizeLinear":
             return f"its input {called(value.name)} is in float: no DequantizeLinear makes it"
-        if (kind := _carrier(producer)) not in ("int8", "uint8"):
+        if (kind := _storage_dtype(producer)) not in ("int8", "uint8"):
             return f"its input {called(value.name)} is stored in {kind}"
     return ""
 
@@ -60,7 +60,7 @@ def float_weights(node: ir.Node) -> str:
     producer = value.producer()
     if producer is None or producer.op_type != "DequantizeLinear":
         return "its weights are in float"
-    kind = _carrier(producer)
+    kind = _storage_dtype(producer)
     return f"its weights are stored in {kind}, which is widened to float as it runs" if kind in _SMALL else ""
 
 
@@ -81,7 +81,7 @@ def _output(node: ir.Node) -> str:
     return ""
 
 
-def _carrier(quantizer: ir.Node) -> str:
+def _storage_dtype(quantizer: ir.Node) -> str:
     try:
         return grid_of(quantizer).dtype
     except ArtefactError:
@@ -98,4 +98,4 @@ def _saturates_at_zero(quantizer: ir.Node) -> bool:
 
 def _narrow_int8(quantizer: ir.Node) -> bool:
     clipped = any(reader.op_type == "Clip" for reader in quantizer.outputs[0].consumers())
-    return clipped and _carrier(quantizer) == "int8"
+    return clipped and _storage_dtype(quantizer) == "int8"

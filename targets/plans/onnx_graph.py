@@ -158,7 +158,7 @@ class QdqView:
                 continue
             params = _grid(node)
             if params is not None:
-                found.append(_carrier(node, params))
+                found.append(_storage_dtype(node, params))
         return found
 
     def floats(self) -> list[Readable]:
@@ -167,7 +167,7 @@ class QdqView:
         return [Readable(name, name, None) for name in names if name]
 
 
-def _carrier(node: ir.Node, params: QuantParams) -> Readable:
+def _storage_dtype(node: ir.Node, params: QuantParams) -> Readable:
     """The tensor that holds a quantiser's integers: its output, or that of the integer Clip behind it."""
     from edgeq.qdq.nodes import bounds_of, stripped
 

@@ -156,7 +156,7 @@ class _Log:
         self._descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # both ends, so that there is no end of file
         wanted = ",".join(f"{low:#x}..{high:#x}" for low, high in ranges)
         self.arguments = ("-d", "in_asm,exec,nochain", "-dfilter", wanted, "-D", str(pipe))
-        self._tally, self._ended = LogCounter(), False
+        self._log, self._ended = LogCounter(), False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -174,12 +174,12 @@ class _Log:
         """The instructions of one run."""
         with self._lock:
             self._catch_up()
-            self._tally.start()
+            self._log.start()
         worker.ask("invoke", seconds=seconds)
         with self._lock:
             self._catch_up()
-            self._tally.counting = False
-            return self._tally.total()
+            self._log.counting = False
+            return self._log.total()
 
     def _follow(self) -> None:
         while not self._ended:
@@ -191,12 +191,12 @@ class _Log:
         """Read what is in the pipe; QEMU writes a line at once, so whatever a finished run wrote is there."""
         while self._take():
             pass
-        self._tally.finish()
+        self._log.finish()
 
     def _take(self) -> bool:
         """Read a piece; whether there was one."""
         try:
-            self._tally.add(os.read(self._descriptor, 2**16))
+            self._log.add(os.read(self._descriptor, 2**16))
         except BlockingIOError:
             return False
         return True

@@ -33,9 +33,9 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], list[str]]] = {
         [
             node("Reshape", ["c", "apart"], ["a"]),
             node("Transpose", ["a"], ["b"], perm=[0, 2, 1, 3, 4]),
-            node("Reshape", ["b", "sync_statistics"], ["t"]),
+            node("Reshape", ["b", "together"], ["t"]),
         ],
-        {"apart": ints(0, 2, 3, 8, 8), "sync_statistics": ints(0, 6, 8, 8)},
+        {"apart": ints(0, 2, 3, 8, 8), "together": ints(0, 6, 8, 8)},
         ["Reshape", "Transpose", "Reshape"],
     ),
     "space to depth": (

@@ -82,10 +82,10 @@ def test_a_session_says_what_goes_in_and_comes_out(target: Target, artefact: Pat
 def test_a_sample_s_answer_is_the_same_alone_and_in_a_batch(target: Target, artefact: Path) -> None:
     images = onnx_models.images(5)
     with target.open(artefact) as session:
-        sync_statistics = session.run(images)
+        side_by_side = session.run(images)
         alone = np.concatenate([session.run(image[None]) for image in images])
-    assert np.array_equal(sync_statistics, alone)
-    assert len(np.unique(sync_statistics, axis=0)) > 1
+    assert np.array_equal(side_by_side, alone)
+    assert len(np.unique(side_by_side, axis=0)) > 1
 
 
 def test_answers_do_not_depend_on_the_threads(target: Target, artefact: Path) -> None:

@@ -26,7 +26,7 @@ def test_a_targets_dialect_is_of_a_format_that_it_opens(name: str) -> None:
     assert can.dialect.activation_dtype in can.storage_dtypes or not can.storage_dtypes
 
 
-def test_the_fast_carrier_of_each_runtime() -> None:
+def test_the_fast_storage_dtype_of_each_runtime() -> None:
     assert dialect_for("ort-cpu") == CANONICAL
     assert dialect_for("tflite") == TFLITE
 

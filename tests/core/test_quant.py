@@ -81,7 +81,7 @@ def test_equality_is_by_value() -> None:
         hash(base)
 
 
-def test_levels_are_equal_in_every_carrier() -> None:
+def test_levels_are_equal_in_every_storage_dtype() -> None:
     values = np.array([[0, 5, 15]])
     unsigned = QuantizedTensor(values.astype(np.uint8), QuantParams.of(0.25, 0, "uint8"))
     signed = QuantizedTensor((values - 128).astype(np.int8), QuantParams.of(0.25, -128, "int8"))

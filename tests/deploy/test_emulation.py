@@ -141,6 +141,6 @@ def test_samples_go_through_in_batches_and_alone_alike(network: Path, digits: Da
     (tmp_path / "narrow.toml").write_text(NARROW)
     images = normalize(digits.test.images[:6], digits)
     with TARGETS.load(f"emulator:{tmp_path / 'narrow.toml'}").open(network) as session:
-        sync_statistics = session.run(images)
+        side_by_side = session.run(images)
         alone = np.concatenate([session.run(images[i : i + 1]) for i in range(6)])
-    assert np.array_equal(sync_statistics, alone)
+    assert np.array_equal(side_by_side, alone)

@@ -11,7 +11,7 @@ from tests.devices import reference
 from tests.qdq_models import Graph, Grid
 
 from edgeq.data import DataSource, Split
-from edgeq.deploy.evaluation.pair_counting import pair_tallies
+from edgeq.deploy.evaluation.pair_counting import pair_overflows
 from edgeq.deploy.evaluation.pair_saturation import Samples, layers_at_risk, with_counts
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.target import TARGETS
@@ -51,8 +51,8 @@ def saved(folder: Path, *, in_float: bool) -> Path:
 
 
 def counted(path: Path) -> dict[str, tuple[int, int, int]]:
-    stats = pair_tallies(path, {"conv", "last"}, source(), source().test)
-    return {name: (stats.sums, stats.pairs, stats.wrong) for name, stats in stats.items()}
+    stats = pair_overflows(path, {"conv", "last"}, source(), source().test)
+    return {name: (each.sums, each.pairs, each.wrong) for name, each in stats.items()}
 
 
 def by_hand(path: Path) -> dict[str, tuple[int, int, int]]:
@@ -96,7 +96,7 @@ def test_a_file_is_counted_as_a_whole_where_it_can_be(tmp_path: Path) -> None:
 
 def test_a_layer_that_nothing_shows_is_not_counted(tmp_path: Path) -> None:
     path = saved(tmp_path, in_float=True)
-    assert set(pair_tallies(path, {"conv", "of nobody"}, source(), source().test)) == {"conv"}
+    assert set(pair_overflows(path, {"conv", "of nobody"}, source(), source().test)) == {"conv"}
 
 
 def test_an_audit_has_the_counts(tmp_path: Path) -> None:
@@ -110,4 +110,4 @@ def test_data_that_do_not_fit_are_refused(in_float: bool, tmp_path: Path) -> Non
     path = saved(tmp_path, in_float=in_float)
     small = Split(np.zeros((4, 3, 3, 1), np.uint8), np.arange(4), np.arange(4))
     with pytest.raises(ArtefactError, match="wants samples of shape"):
-        pair_tallies(path, {"conv"}, DataSource("small", tuple("abcd"), small, small, small, (0.0,), (1.0,), "none"), small)
+        pair_overflows(path, {"conv"}, DataSource("small", tuple("abcd"), small, small, small, (0.0,), (1.0,), "none"), small)

@@ -31,13 +31,13 @@ def test_side_by_side_is_the_same_as_alone(tmp_path: Path) -> None:
     runs = {tmp_path / str(i): recipe for i, recipe in enumerate(recipes)}
     done: list[Path] = []
     with worker_pool(2) as workers:
-        sync_statistics = workers.train(
+        side_by_side = workers.train(
             runs, source, overwrite=False, progress=lambda *at: seen.append(at), done=lambda path, _result: done.append(path)
         )
     alone = train(recipes[0], source, tmp_path / "alone", threads=1)
-    assert [result.recipe for result in sync_statistics.values()] == [settled(recipe) for recipe in recipes]
+    assert [result.recipe for result in side_by_side.values()] == [settled(recipe) for recipe in recipes]
     assert (tmp_path / "0" / "best.safetensors").read_bytes() == (tmp_path / "alone" / "best.safetensors").read_bytes()
-    assert sync_statistics[tmp_path / "0"].test_correct == alone.test_correct
+    assert side_by_side[tmp_path / "0"].test_correct == alone.test_correct
     assert seen[-1] == (200, 200)
     assert set(done) == set(runs)
 

@@ -64,8 +64,8 @@ class TestIntegerScheme:
 
     def test_each_kind_of_tensor_has_its_width_method_and_form(self, found: dict[str, Checked]) -> None:
         (weights,) = of(found["ort-cpu"], "weights")
-        assert (weights.requirements, weights.count, weights.stored) == ("4 bits, max-abs, one scale a channel", 1, "int8")
-        assert [one.requirements for one in of(found["ort-cpu"], "first and last")] == [
+        assert (weights.requirement, weights.count, weights.stored) == ("4 bits, max-abs, one scale a channel", 1, "int8")
+        assert [one.requirement for one in of(found["ort-cpu"], "first and last")] == [
             "8 bits, max-abs, one scale a channel",
         ]
         narrow = {target: {one.stored for one in of(found[target], "activations")} for target in ("ort-cpu", "tflite-ref")}
@@ -120,14 +120,14 @@ class TestMethods:
         assert found["torch"].exact
         for name in ("ort-cpu", "tflite-ref"):
             (refused,) = [one for one in found[name].findings if one.verdict == "refused"]
-            assert refused.requirements == "4 bits, apot, not negative"
+            assert refused.requirement == "4 bits, apot, not negative"
             assert {one.verdict for one in found[name].findings if one is not refused} == {"unknown"}
 
     def test_rules_and_scales_are_told_apart(self) -> None:
         scheme = Scheme(4, 4, per_channel=True, affine=True, layers=(LayerRule("3", weight_bits=3, weights="lsq"),))
         found = check(scheme, "tflite-ref")["tflite-ref"]
-        assert of(found, "weights")[0].requirements == "3 bits, lsq, one scale a channel"
-        assert any("zero where its range puts it" in one.requirements for one in of(found, "activations"))
+        assert of(found, "weights")[0].requirement == "3 bits, lsq, one scale a channel"
+        assert any("zero where its range puts it" in one.requirement for one in of(found, "activations"))
         assert found.exact
 
     def test_what_a_method_needs_is_told(self) -> None:

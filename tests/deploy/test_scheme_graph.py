@@ -37,8 +37,8 @@ def found() -> dict[str, Checked]:
 def test_each_kind_of_tensor_has_its_width_and_form(found: dict[str, Checked]) -> None:
     for target, activation_dtype in (("ort-cpu", "uint8"), ("tflite-ref", "int8")):
         weights, activations = of(found[target], "weights"), of(found[target], "activations")
-        assert (weights.count, weights.requirements, weights.stored) == (STEPS, "4 bits, learned-clip, one scale a tensor", "int8")
-        assert (activations.count, activations.requirements, activations.stored) == (
+        assert (weights.count, weights.requirement, weights.stored) == (STEPS, "4 bits, learned-clip, one scale a tensor", "int8")
+        assert (activations.count, activations.requirement, activations.stored) == (
             2 * STEPS,
             "8 bits, learned-clip, zero in the middle",
             activation_dtype,

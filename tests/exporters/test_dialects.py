@@ -77,7 +77,7 @@ class TestOnTheZoo:
         equal(int8, again, tmp_path)
         assert grids(again) == grids(int8)
 
-    def test_every_activation_is_in_the_carrier_and_no_constant_moved(self, network: Make, name: str, scheme: Scheme) -> None:
+    def test_every_activation_is_in_the_storage_dtype_and_no_constant_moved(self, network: Make, name: str, scheme: Scheme) -> None:
         model = lower(network(name, scheme), SHAPE)
         storage_dtypes: tuple[ActivationDtype, ActivationDtype] = ("uint8", "int8")
         for activation_dtype in storage_dtypes:
@@ -92,7 +92,7 @@ class TestOnTheZoo:
         to_activation_dtype(model, "int8")
         assert serialize(model) == before
 
-    def test_its_own_carrier_changes_nothing(self, network: Make, name: str, scheme: Scheme) -> None:
+    def test_its_own_storage_dtype_changes_nothing(self, network: Make, name: str, scheme: Scheme) -> None:
         model = lower(network(name, scheme), SHAPE)
         assert serialize(to_activation_dtype(model, "uint8")) == serialize(model)
 

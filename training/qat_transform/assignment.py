@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LEARNED, _OBSERVED = "learned-clip", "max-abs"  # the second for weights of a trained network, and those that no paper quantises
 _FITTED, _TRACKED, _AFFINE = "fitted", "tracked", "min-max"
-_EDGE_BITS = 8  # from here on a range that clips nothing has levels to spare
+_ENOUGH_BITS = 8  # from here on a range that clips nothing has levels to spare
 _EVERYWHERE = frozenset({"power-of-two"})  # what a machine asks for, and not only a paper: it is of no use beside other scales
 
 
@@ -123,7 +123,7 @@ class Assignment:
             raise UsageError(f"{layers} read one tensor with different methods", hint="give the layers that read it the same method")
         method = next(iter(asked), AUTO if self.scheme.activations == AUTO else observed)
         if method == AUTO and not spec.signed:
-            from_data = observed if spec.bits >= _EDGE_BITS else _FITTED
+            from_data = observed if spec.bits >= _ENOUGH_BITS else _FITTED
             return _LEARNED if self.scheme.normalize_weights else from_data
         if method == AUTO:
             return observed

@@ -56,7 +56,7 @@ _FUNCTIONS: Mapping[Any, Kind] = {
     F.pad: "data_movement",
     F.interpolate: "data_movement",
 }
-_MENDS: Mapping[str, str] = {
+_HINTS: Mapping[str, str] = {
     "group_norm": "use BatchNorm2d, which becomes part of the layer before it",
     "GroupNorm": "use BatchNorm2d, which becomes part of the layer before it",
     "InstanceNorm2d": "use BatchNorm2d, which becomes part of the layer before it",
@@ -154,14 +154,14 @@ def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
     what = f"{node.target} ({title})" if module is not None else f"{node.name} ({title})"
     if node.op == "get_attr":
         reader = next(iter(node.users))
-        hint = _MENDS.get(_title(reader.target), "put it into a bias or a BatchNorm")
+        hint = _HINTS.get(_title(reader.target), "put it into a bias or a BatchNorm")
         return UsageError(
             f"{reader.name} ({_title(reader.target)}) computes with the constant {node.target!r}, which has no grid", hint=hint
         )
     if isinstance(node.target, type):
         return UsageError(f"the network makes a {title}", hint="return a tensor, or a tuple, list or dict of tensors")
     known = ", ".join(sorted(kind.__name__ for kind in _MODULES.keys() - {ChannelAffine, HeldNorm}))
-    return UsageError(f"{what} cannot be quantised", hint=_MENDS.get(title, f"use {known}, functions of one number, +, *, cat and slices"))
+    return UsageError(f"{what} cannot be quantised", hint=_HINTS.get(title, f"use {known}, functions of one number, +, *, cat and slices"))
 
 
 def _title(target: Any) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgeq.training.quantizers.first_batch import FirstBatch
 from edgeq.training.quantizers.start import magnitude
 from edgeq.training.quantizers.straight_through import scale_gradient
-from edgeq.training.quantizers.uniform import CARRIER_BITS, SMALLEST_BOUND
+from edgeq.training.quantizers.uniform import SMALLEST_BOUND, STORAGE_BITS
 
 
 class Lsq(FirstBatch):
@@ -62,7 +62,7 @@ def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool)
     del normalized
     most = 2 ** (bits - 1) - 1
     start = 2 * magnitude(weight, axis) / most**0.5
-    return Lsq(bits, signed=True, narrow_range=bits == CARRIER_BITS, start=start, axis=axis)
+    return Lsq(bits, signed=True, narrow_range=bits == STORAGE_BITS, start=start, axis=axis)
 
 
 def for_activation(bits: int, *, signed: bool) -> Lsq:

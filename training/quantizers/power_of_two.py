@@ -20,7 +20,7 @@ from edgeq.training.quantizers.fake_quant import in_steps
 from edgeq.training.quantizers.first_batch import FirstBatch
 from edgeq.training.quantizers.protocol import along
 from edgeq.training.quantizers.start import spread
-from edgeq.training.quantizers.uniform import CARRIER_BITS, SMALLEST_BOUND
+from edgeq.training.quantizers.uniform import SMALLEST_BOUND, STORAGE_BITS
 
 DEVIATIONS = 3.0  # the threshold starts at so many standard deviations, as published for weights
 
@@ -89,7 +89,7 @@ class PowerOfTwo(FirstBatch):
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> PowerOfTwo:
     """For a weight, normalised or not; narrow at 8 bits, where a BatchNorm of negative sign could not be folded else."""
     del normalized
-    return PowerOfTwo(bits, signed=True, narrow_range=bits == CARRIER_BITS, threshold=DEVIATIONS * spread(weight, axis), axis=axis)
+    return PowerOfTwo(bits, signed=True, narrow_range=bits == STORAGE_BITS, threshold=DEVIATIONS * spread(weight, axis), axis=axis)
 
 
 def for_activation(bits: int, *, signed: bool) -> PowerOfTwo:

@@ -13,7 +13,7 @@ from edgeq.training.quantizers.pair_safe import raised
 from edgeq.training.quantizers.protocol import Encoded, along
 from edgeq.training.quantizers.straight_through import straight_through
 
-CARRIER_BITS = 8  # of what integer runtimes store
+STORAGE_BITS = 8  # of what integer runtimes store
 SMALLEST_BOUND = 1e-6  # a bound may not reach zero, where the step would vanish
 
 
@@ -117,5 +117,5 @@ def require_target(quantizer: UniformQuantizer) -> None:
     Raises:
         EdgeqError: the quantiser is still being annealed.
     """
-    if quantizer.bits > CARRIER_BITS:
+    if quantizer.bits > STORAGE_BITS:
         raise EdgeqError(f"a quantiser is still at {quantizer.bits} bits", hint="set the target widths before export")

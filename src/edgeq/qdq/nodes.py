@@ -182,7 +182,7 @@ def _zero_point(node: ir.Node, scale: NDArray[np.float32]) -> tuple[NDArray[np.i
         zero = constant_of(zero_value)
         if zero is None:
             raise ArtefactError(f"{node.op_type} {title(node)!r} computes its zero point", hint="quantise the model statically")
-        return zero.astype(np.int32), _carrier(zero_value, zero)
+        return zero.astype(np.int32), _storage_dtype(zero_value, zero)
     if node.op_type == "QuantizeLinear":
         written = _integer(node, "output_dtype", 0)
         return np.zeros(scale.shape, np.int32), ir.DataType(written).name.lower() if written else "uint8"
@@ -193,7 +193,7 @@ def _zero_point(node: ir.Node, scale: NDArray[np.float32]) -> tuple[NDArray[np.i
     return np.zeros(scale.shape, np.int32), stored.name.lower() if stored is not None else "uint8"
 
 
-def _carrier(value: ir.Value, numbers: NDArray[np.generic]) -> str:
+def _storage_dtype(value: ir.Value, numbers: NDArray[np.generic]) -> str:
     tensor = value.const_value
     return tensor.dtype.name.lower() if tensor is not None else str(numbers.dtype)
 

@@ -79,8 +79,8 @@ def refuse_others(layers: list[dict[str, str]], provider: str) -> None:
     """
     if not layers:
         raise Refused("its profile names no node, so nothing tells where they ran")
-    unknown_keys = [layer for layer in layers if layer["provider"] != provider and layer["kind"] not in _COPIES]
-    others = Counter((layer["kind"], layer["provider"]) for layer in unknown_keys)
+    elsewhere = [layer for layer in layers if layer["provider"] != provider and layer["kind"] not in _COPIES]
+    others = Counter((layer["kind"], layer["provider"]) for layer in elsewhere)
     if others:
         left = ", ".join(f"{kind} {count} on {place}" for (kind, place), count in sorted(others.items()))
         raise Refused(f"{provider} left to others: {left}")

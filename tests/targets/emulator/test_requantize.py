@@ -253,12 +253,12 @@ def test_one_factor_a_channel_is_each_channel_by_itself(rounding: Rounding) -> N
     real = np.exp2(random.uniform(-12, 1, 5))
     values = torch.from_numpy(random.integers(-(2**18), 2**18, (3, 5, 4, 4)))
     output_range = OutputRange(-3, -128, 127)
-    sync_statistics = requantize(values, Factors.of(real), output_range, rounding, axis=1)
+    side_by_side = requantize(values, Factors.of(real), output_range, rounding, axis=1)
     for channel in range(5):
         alone = requantize(values[:, channel], Factors.of(float(real[channel])), output_range, rounding)
-        assert torch.equal(sync_statistics[:, channel], alone)
+        assert torch.equal(side_by_side[:, channel], alone)
     leading = requantize(values.movedim(1, 0), Factors.of(real), output_range, rounding, axis=0)
-    assert torch.equal(leading.movedim(0, 1), sync_statistics)
+    assert torch.equal(leading.movedim(0, 1), side_by_side)
 
 
 @pytest.mark.parametrize("rounding", get_args(Rounding))
