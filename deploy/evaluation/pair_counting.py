@@ -34,7 +34,6 @@ EMULATED = "emulator:avx2"
 _EXACT = "ort-cpu-ref"
 _BATCH = 16
 _WIDE = 2.0**20  # a grid of results that none leaves
-_VIEWS = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 
 
 def pair_overflows(
@@ -72,11 +71,12 @@ def _overflow_stats(session: EmulatorSession) -> Iterator[tuple[str, OverflowSta
 
 def _by_layer(artefact: Path, tensors: Collection[str], source: DataSource, part: Split, threads: int) -> Mapping[str, OverflowStats]:
     from edgeq.exporters.onnx import read_as_written
+    from edgeq.qdq.ir import RESHAPES
     from edgeq.qdq.reader import read_qdq
 
     graph = read_qdq(read_as_written(artefact), float_fallback=True)
     layers = [op for op in graph.ops if op.output.name in tensors]
-    views = {op.output.name: op for op in graph.ops if op.op_type in _VIEWS}
+    views = {op.output.name: op for op in graph.ops if op.op_type in RESHAPES}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         exact: Session = stack.enter_context(TARGETS.load(_EXACT).open(artefact, threads=threads, intermediates=True))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.ir import RESHAPES, QdqConstant
 from edgeq.qdq.picks import PICK, picks_of
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
     Attributes: TypeAlias = Mapping[str, AttributeValue]
-
-_RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 
 
 def moved_constant(op_type: str, constant: QdqConstant, attributes: Attributes, shape: Sequence[int]) -> QdqConstant | None:
@@ -45,7 +43,7 @@ def moved_constant(op_type: str, constant: QdqConstant, attributes: Attributes, 
 
 def _moved(op_type: str, places: NDArray[np.int64], attributes: Attributes, shape: Sequence[int]) -> NDArray[np.int64] | None:
     """Which number of the input stands at each place of the result."""
-    if op_type in _RESHAPES:
+    if op_type in RESHAPES:
         return places.reshape(shape) if math.prod(shape) == places.size else None
     if op_type == "Transpose":
         return places.transpose(attributes["perm"])  # type: ignore[arg-type]

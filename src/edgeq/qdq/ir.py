@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 Activation = Literal["", "relu", "relu6"]
 AttributeValue: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
-MOVES = frozenset(
+RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
+"""Operators that give the same numbers other dimensions."""
+
+MOVES = RESHAPES | frozenset(
     (
-        *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Pad"),
+        *("Transpose", "Slice", "Concat", "Pad"),
         *("MaxPool", "GlobalMaxPool", "ReduceMax", "Gather", "ResizeNearest", "Pick", "DepthToSpace", "SpaceToDepth"),
     )
 )
