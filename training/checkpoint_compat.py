@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 _BOUND = ".clip.alpha"
 _DEFAULTS = {"normalize_weights": True, "per_channel": False, "affine": False, "pair_safe": False}
 """Of a scheme, before it could leave them open."""
+_RENAMED = {"edge_bits": "boundary_bits"}
+_FIRST_LAST = {"edge": "boundary"}
+"""Fields of a scheme, and words of its ``first_last``, by what they were called once."""
 
 
 def complete_older(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe of a checkpoint, with what its scheme did not have to say when it was written."""
-    scheme = recipe["scheme"]
-    return {**recipe, "scheme": scheme if scheme is None else {**_DEFAULTS, **scheme}}
+    """The recipe of a checkpoint, with what its scheme did not have to say when it was written, in the words of today."""
+    if recipe["scheme"] is None:
+        return {**recipe}
+    scheme = {**_DEFAULTS, **{_RENAMED.get(name, name): value for name, value in {**recipe["scheme"]}.items()}}
+    if scheme.get("first_last") in _FIRST_LAST:
+        scheme["first_last"] = _FIRST_LAST[scheme["first_last"]]
+    return {**recipe, "scheme": scheme}
 
 
 def accept_older(model: nn.Module, names: Collection[str]) -> None:

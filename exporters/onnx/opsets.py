@@ -50,17 +50,17 @@ def to_opset(model: ir.Model, opset: int) -> ir.Model:
 
     if opset < OLDEST:
         raise ArtefactError(f"opset {opset} has no scales by channel", hint=f"write {OLDEST} or newer")
-    scene = _Scene(GraphEditor(model.graph), Shapes(model.clone()), written, opset)
+    context = _Context(GraphEditor(model.graph), Shapes(model.clone()), written, opset)
     for node in list(model.graph):
         if node.domain in ("", "ai.onnx"):
-            _convert(scene, node)
+            _convert(context, node)
     model.graph.opset_imports[""] = opset
     model.ir_version = min(model.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
     return model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Scene:
+class _Context:
     """One conversion: the editor of the graph, its shapes, the operator set that it is written in and the one wanted."""
 
     editor: GraphEditor
@@ -69,19 +69,19 @@ class _Scene:
     opset: int
 
 
-def _convert(scene: _Scene, node: ir.Node) -> None:
+def _convert(context: _Context, node: ir.Node) -> None:
     from onnx import defs
 
-    opset = scene.opset
+    opset = context.opset
     try:
-        old, new = defs.get_schema(node.op_type, opset), defs.get_schema(node.op_type, scene.written)
+        old, new = defs.get_schema(node.op_type, opset), defs.get_schema(node.op_type, context.written)
     except defs.SchemaError:
         raise _no_form(node, opset, "it came later") from None
     if old.since_version == new.since_version:
         return
     adapt = _ADAPTERS.get(node.op_type)
     if adapt is not None:
-        adapt(scene, node)
+        adapt(context, node)
     for name in [name for name in node.attributes if name not in old.attributes]:
         if not _says_nothing(node, name):
             raise _no_form(node, opset, f"its {name} came later")
@@ -106,55 +106,55 @@ def _no_form(node: ir.Node, opset: int, why: str) -> ArtefactError:
     )
 
 
-def _quantizer(scene: _Scene, node: ir.Node) -> None:
+def _quantizer(context: _Context, node: ir.Node) -> None:
     """Older sets know 8-bit integers, and int32 for biases."""
     stored = node.inputs[2] if len(node.inputs) > 2 else None
     kind = stored.dtype.name if stored is not None and stored.dtype is not None else ""
     known = ("INT8", "UINT8", "INT32") if node.op_type == "DequantizeLinear" else ("INT8", "UINT8")
-    if scene.opset < 21 and kind not in known:
-        raise _no_form(node, scene.opset, f"it stores {kind.lower() or 'an unknown type'}")
+    if context.opset < 21 and kind not in known:
+        raise _no_form(node, context.opset, f"it stores {kind.lower() or 'an unknown type'}")
 
 
-def _axes_as_attribute(scene: _Scene, node: ir.Node) -> None:
-    if scene.opset >= 18 or len(node.inputs) < 2 or node.inputs[1] is None:
+def _axes_as_attribute(context: _Context, node: ir.Node) -> None:
+    if context.opset >= 18 or len(node.inputs) < 2 or node.inputs[1] is None:
         return
     axes = constant_of(node.inputs[1])
     if axes is None:
-        raise _no_form(node, scene.opset, "its axes are computed")
+        raise _no_form(node, context.opset, "its axes are computed")
     node.attributes.add(ir.AttrInt64s("axes", [int(axis) for axis in axes.reshape(-1)]))
     node.resize_inputs(1)
 
 
-def _pads_of_all_axes(scene: _Scene, node: ir.Node) -> None:
-    if scene.opset >= 18 or len(node.inputs) < 4 or node.inputs[3] is None:
+def _pads_of_all_axes(context: _Context, node: ir.Node) -> None:
+    if context.opset >= 18 or len(node.inputs) < 4 or node.inputs[3] is None:
         return
     pads, axes = constant_of(node.inputs[1]), constant_of(node.inputs[3])  # type: ignore[arg-type]  # Pad always has pads
     if pads is None or axes is None:
-        raise _no_form(node, scene.opset, "its axes are computed")
-    rank = len(scene.shapes.of(node.inputs[0], node.outputs[0]))
+        raise _no_form(node, context.opset, "its axes are computed")
+    rank = len(context.shapes.of(node.inputs[0], node.outputs[0]))
     ends = np.zeros((2, rank), np.int64)
     ends[:, axes.reshape(-1).astype(np.int64) % rank] = pads.reshape(2, -1)
-    node.replace_input_with(1, scene.editor.constant(f"{node.outputs[0].name}_all_pads", ends.reshape(-1)))
+    node.replace_input_with(1, context.editor.constant(f"{node.outputs[0].name}_all_pads", ends.reshape(-1)))
     node.resize_inputs(3)
 
 
-def _parts_of_split(scene: _Scene, node: ir.Node) -> None:
-    if scene.opset >= 18 or "num_outputs" not in node.attributes:
+def _parts_of_split(context: _Context, node: ir.Node) -> None:
+    if context.opset >= 18 or "num_outputs" not in node.attributes:
         return
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
-    sizes = [scene.shapes.of(value)[axis] for value in node.outputs]
+    sizes = [context.shapes.of(value)[axis] for value in node.outputs]
     node.attributes.pop("num_outputs")
     if len(node.inputs) < 2:
         node.resize_inputs(2)
-    node.replace_input_with(1, scene.editor.constant(f"{node.outputs[0].name}_sizes", np.array(sizes, np.int64)))
+    node.replace_input_with(1, context.editor.constant(f"{node.outputs[0].name}_sizes", np.array(sizes, np.int64)))
 
 
-def _window(scene: _Scene, node: ir.Node) -> None:
-    if scene.opset < 19 and "ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int():
-        raise _no_form(node, scene.opset, "windows that stand out over the edge were averaged otherwise")
+def _window(context: _Context, node: ir.Node) -> None:
+    if context.opset < 19 and "ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int():
+        raise _no_form(node, context.opset, "windows that stand out over the edge were averaged otherwise")
 
 
-_ADAPTERS: Mapping[str, Callable[[_Scene, ir.Node], None]] = {
+_ADAPTERS: Mapping[str, Callable[[_Context, ir.Node], None]] = {
     "AveragePool": _window,
     "DequantizeLinear": _quantizer,
     "Pad": _pads_of_all_axes,

@@ -1,4 +1,4 @@
-"""The scene of operators that are computed in float: the lowering functions write to it as they do to the integer one.
+"""The context of operators that are computed in float: the lowering functions write to it as they do to the integer one.
 
 A fallback region is such an operator in a quantised network: what it reads is dequantised once, what it computes is quantised again
 where the network has a grid for it.
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 class FloatContext(LoweringContext):
-    """A scene whose numbers are float32."""
+    """A context whose numbers are float32."""
 
-    # ruff: noqa: ARG002, D102  # the methods answer the questions of the integer scene, which needs to know more
+    # ruff: noqa: ARG002, D102  # the methods answer the questions of the integer context, which needs to know more
 
     is_float: ClassVar[bool] = True
 
@@ -79,10 +79,10 @@ def reals_of(constant: QdqConstant) -> NDArray[np.float32]:
 
 
 class FallbackContext(FloatContext):
-    """A float scene inside an integer one.
+    """A float context inside an integer one.
 
     Args:
-        outer: the integer scene.
+        outer: the integer context.
     """
 
     def __init__(self, outer: LoweringContext) -> None:

@@ -87,7 +87,7 @@ class Reader:
         """The integer graph.
 
         Raises:
-            ArtefactError: see :func:`edgeq.qdq.ir.read_qdq`.
+            ArtefactError: see :func:`read_qdq`.
         """
         for node in in_order(self.model.graph):
             self._visit(node)
