@@ -2,9 +2,9 @@
 
     EDGEQ_DATA=DIR python -m benchmarks.averages
 
-Each network is calibrated twice by min-max: with means on the grid of what they read, as integer average pooling computes them,
-and as ``edgeq calibrate`` does. SQNR of the outputs against the float network, on images that were not calibrated on, by
-ONNX Runtime without optimisation.
+Each network is calibrated twice by min-max: with means on the grid of what they read, as integer
+average pooling computes them, and as ``edgeq calibrate`` does. SQNR of the outputs against the
+float network, on images that were not calibrated on, by ONNX Runtime without optimisation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ CALIBRATION, SAMPLES = 200, 200
 
 def main() -> None:
     """Measure and print."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     print(f"{'':16s} {'grid read, dB':>14s} {'own grid, dB':>13s}")
     for name in NETWORKS:
         model, calibration, images = _case(name)
@@ -56,7 +58,10 @@ def _case(name: str) -> tuple[ir.Model, NDArray[np.float32], NDArray[np.float32]
         return network.model, network.calibration, network.evaluation
     folder = Path(os.environ["EDGEQ_DATA"])
     source = load("cifar10-lossless", folder).with_normalization((0.0,) * 3, (1 / 255,) * 3)
-    parts = [normalize(part.take(np.arange(count)).images, source) for part, count in ((source.train, CALIBRATION), (source.test, SAMPLES))]
+    parts = [
+        normalize(part.take(np.arange(count)).images, source)
+        for part, count in ((source.train, CALIBRATION), (source.test, SAMPLES))
+    ]
     model = fold_onnx(read(folder / "models" / "resnet8-float.onnx"))
     head = model.graph[-1]
     if head.op_type == "Softmax" and head.inputs[0] is not None:  # of its logits
@@ -69,7 +74,10 @@ def _case(name: str) -> tuple[ir.Model, NDArray[np.float32], NDArray[np.float32]
 def _on_the_grid_they_read() -> Iterator[None]:
     """Calibrate means as any other pooling."""
     means = dict.fromkeys(("GlobalAveragePool", "ReduceMean"), "pool")
-    with patch.dict("edgeq.calibration.graph.KINDS", means), patch("edgeq.calibration.quantize.averages_as_layers"):
+    with (
+        patch.dict("edgeq.calibration.graph.KINDS", means),
+        patch("edgeq.calibration.quantize.averages_as_layers"),
+    ):
         yield
 
 

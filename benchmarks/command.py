@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def run(main: Callable[..., None], *arguments: str) -> None:
-    """Call a benchmark's ``main``; an error of edgeq's, or Ctrl-C, ends the process without a traceback."""
+    """Call a benchmark's ``main``.
+
+    An error of edgeq's, or Ctrl-C, ends the process without a traceback.
+    """
     try:
         main(*arguments)
     except EdgeqError as error:

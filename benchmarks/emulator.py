@@ -2,8 +2,9 @@
 
     python -m benchmarks.emulator [--model resnet56] [--batch 256] [--rounds 5] [--threads 1]
 
-All of them in one run, one after the other in each round; an image's time is the median over the rounds. Runtimes that take
-one image at a time are given a few. The weights are random: throughput does not depend on them.
+All of them in one run, one after the other in each round; an image's time is the median over the
+rounds. Runtimes that take one image at a time are given a few. The weights are random: throughput
+does not depend on them.
 """
 
 from __future__ import annotations
@@ -66,11 +67,15 @@ def main() -> None:
         _measure(contenders, 1, arguments.threads)  # to warm up
         times = _measure(contenders, arguments.rounds, arguments.threads)
         evaluator = _evaluator(qdq, batch[:1])
-    print(f"{arguments.model}, batch {arguments.batch}, {arguments.threads} thread(s), {arguments.rounds} rounds; {fingerprint().cpu}")
+    print(
+        f"{arguments.model}, batch {arguments.batch}, {arguments.threads} thread(s), "
+        f"{arguments.rounds} rounds; {fingerprint().cpu}"
+    )
     base, reference = times["torch FP32"], times["tflite-ref"]
     for name, image_ms in times.items():
         print(
-            f"{name:28s} {image_ms:8.2f} ms an image   {image_ms / base:6.2f} x torch   {reference / image_ms:6.2f} x as fast as tflite-ref"
+            f"{name:28s} {image_ms:8.2f} ms an image   {image_ms / base:6.2f} x torch   "
+            f"{reference / image_ms:6.2f} x as fast as tflite-ref"
         )
     print(f"{'onnx ReferenceEvaluator':28s} {evaluator}")
 
@@ -84,7 +89,9 @@ def _files(name: str, folder: Path) -> tuple[Path, Path]:
     return tflite.path, qdq
 
 
-def _contenders(name: str, tflite: Path, qdq: Path, batch: NDArray[np.float32], threads: int) -> list[Contender]:
+def _contenders(
+    name: str, tflite: Path, qdq: Path, batch: NDArray[np.float32], threads: int
+) -> list[Contender]:
     network, images = zoo.build(name, classes=10).eval(), torch.from_numpy(batch)
 
     def in_torch() -> object:
@@ -99,12 +106,19 @@ def _contenders(name: str, tflite: Path, qdq: Path, batch: NDArray[np.float32], 
         ("ort-cpu-ref", qdq, FEW),
     ):
         session = TARGETS.load(target).open(path, threads=threads)
-        found.append(Contender(target, count, lambda session=session, count=count: session.run(batch[:count])))  # type: ignore[misc]
+        found.append(
+            Contender(
+                target, count, lambda session=session, count=count: session.run(batch[:count])
+            )
+        )  # type: ignore[misc]
     return found
 
 
 def _measure(contenders: list[Contender], rounds: int, threads: int) -> dict[str, float]:
-    """Milliseconds an image by name; of one thread its own time, which neighbours on the machine do not lengthen."""
+    """Milliseconds an image by name.
+
+    Of one thread its own time, which neighbours on the machine do not lengthen.
+    """
     clock = time.process_time_ns if threads == 1 else time.perf_counter_ns
     seen: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for _ in range(rounds):

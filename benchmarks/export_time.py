@@ -2,9 +2,10 @@
 
     python -m benchmarks.export_time
 
-Both run in a process of their own, so that imports count; ours writes both files with their proof, torch's exporter writes the
-float network only, which is the least it could do. Then the step from a QDQ ONNX file to TFLite bytes alone, with the memory it
-takes at its peak, by which the process is larger than before (Linux tells it).
+Both run in a process of their own, so that imports count; ours writes both files with their proof,
+torch's exporter writes the float network only, which is the least it could do. Then the step from a
+QDQ ONNX file to TFLite bytes alone, with the memory it takes at its peak, by which the process is
+larger than before (Linux tells it).
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def from_qdq(names: Sequence[str]) -> None:
             path = _written(name, Path(folder))
             found, size = _measured(path, small), path.stat().st_size
             print(
-                f"{name}, QDQ ONNX of {size / 1e6:.2f} MB to TFLite: {found['seconds']:.2f} s, {found['different']} numbers different; "
+                f"{name}, QDQ ONNX of {size / 1e6:.2f} MB to TFLite: "
+                f"{found['seconds']:.2f} s, {found['different']} numbers different; "
                 f"at its peak the process is larger by {found['grown'] / size:.1f} times the file"
             )
 
@@ -101,7 +103,9 @@ def _written(name: str, folder: Path) -> Path:
 
 def _measured(path: Path, small: Path) -> Any:
     command = [sys.executable, "-c", _TFLITE, str(path), str(small)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
 
 
 def main(model: str = "resnet56") -> None:

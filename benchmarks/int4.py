@@ -1,10 +1,13 @@
-"""Weights of 4 bits stored as int4 against the same weights stored as int8: bytes, and latency on each runtime.
+"""Weights of 4 bits stored as int4 against the same weights stored as int8.
+
+Bytes, and latency on each runtime.
 
     python -m benchmarks.int4 [--seconds 3] [--model resnet20 --model resnet56]
 
-One thread, batch 1; for one network all files on all runtimes take turns in one run. The weights are random, calibrated on
-random images to 4W/8A with 8 bits in the first and last layer: neither size nor latency depends on them. The answers of the
-two files are compared on each runtime before anything is timed.
+One thread, batch 1; for one network all files on all runtimes take turns in one run. The weights
+are random, calibrated on random images to 4W/8A with 8 bits in the first and last layer: neither
+size nor latency depends on them. The answers of the two files are compared on each runtime before
+anything is timed.
 """
 
 from __future__ import annotations
@@ -36,7 +39,13 @@ if TYPE_CHECKING:
     from edgeq.results import Profile
 
 SHAPE = (3, 32, 32)
-RUNTIMES = {"ort-cpu": "onnx", "ort-cpu-ref": "onnx", "tflite": "tflite", "tflite-builtin": "tflite", "tflite-ref": "tflite"}
+RUNTIMES = {
+    "ort-cpu": "onnx",
+    "ort-cpu-ref": "onnx",
+    "tflite": "tflite",
+    "tflite-builtin": "tflite",
+    "tflite-ref": "tflite",
+}
 STORAGES: tuple[WeightStorage, ...] = ("int8", "int4")
 
 
@@ -47,7 +56,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
     print(f"one thread, batch 1, on {fingerprint().cpu}\n")
-    print("| network | runtime | int8-stored, kB | int4-stored, kB | int8, ms | int4, ms | int4 / int8 (95 %) | answers that differ |")
+    print(
+        "| network | runtime | int8-stored, kB | int4-stored, kB | int8, ms | int4, ms | "
+        "int4 / int8 (95 %) | answers that differ |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for model in arguments.model or ("resnet20", "resnet56"):
         with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +68,11 @@ def main() -> None:
 
 def _measure(model: str, folder: Path, seconds: float) -> None:
     files = _files(model, folder)
-    pairs = [Pair(files[kind, storage], target) for target, kind in RUNTIMES.items() for storage in STORAGES]
+    pairs = [
+        Pair(files[kind, storage], target)
+        for target, kind in RUNTIMES.items()
+        for storage in STORAGES
+    ]
     profiles = profile(pairs, seconds=seconds)
     step = float(read_qdq(read(files["onnx", "int8"])).outputs[0].tensor.scale)
     for i, (target, kind) in enumerate(RUNTIMES.items()):
@@ -69,10 +85,20 @@ def _files(model: str, folder: Path) -> dict[tuple[str, str], Path]:
     torch.manual_seed(0)
     images = np.random.default_rng(0).standard_normal((32, *SHAPE), np.float32)
     source = folder / "source.onnx"
-    source.write_bytes(serialize(quantize_onnx(lower(zoo.build(model, classes=10), SHAPE), [images], weight_bits=4)))
+    source.write_bytes(
+        serialize(
+            quantize_onnx(lower(zoo.build(model, classes=10), SHAPE), [images], weight_bits=4)
+        )
+    )
     files = {}
     for storage in STORAGES:
-        written = export(source, ["onnx", "tflite"], folder, ExportOptions(weight_storage=storage), stem=f"{model}-{storage}")
+        written = export(
+            source,
+            ["onnx", "tflite"],
+            folder,
+            ExportOptions(weight_storage=storage),
+            stem=f"{model}-{storage}",
+        )
         files |= {(each.format, storage): each.path for each in written}
     return files
 
@@ -85,15 +111,28 @@ def _differing(one: Path, other: Path, target: str, step: float) -> str:
         with TARGETS.load(target).open(path) as session:
             answers.append(session.run(images))
     distance = np.rint(np.abs(answers[0] - answers[1]) / step).astype(int)
-    return f"{np.count_nonzero(distance)} of {distance.size}" + (f", by {distance.max()} LSB" if distance.any() else "")
+    return f"{np.count_nonzero(distance)} of {distance.size}" + (
+        f", by {distance.max()} LSB" if distance.any() else ""
+    )
 
 
 def _row(model: str, target: str, eight: Profile, four: Profile, differing: str) -> str:
     times = ratio(four.latency, eight.latency)
-    doubt = "" if eight.latency.trustworthy and four.latency.trustworthy else f" (noisy: {eight.latency.why or four.latency.why})"
+    doubt = (
+        ""
+        if eight.latency.trustworthy and four.latency.trustworthy
+        else f" (noisy: {eight.latency.why or four.latency.why})"
+    )
     sizes = [f"{(profile.size_bytes or 0) / 1000:.1f}" for profile in (eight, four)]
     latencies = [f"{profile.latency.p50_ms:.3f}" for profile in (eight, four)]
-    cells = [model, target, *sizes, *latencies, f"{times.value:.2f} ({times.low:.2f} to {times.high:.2f}){doubt}", differing]
+    cells = [
+        model,
+        target,
+        *sizes,
+        *latencies,
+        f"{times.value:.2f} ({times.low:.2f} to {times.high:.2f}){doubt}",
+        differing,
+    ]
     return f"| {' | '.join(cells)} |"
 
 

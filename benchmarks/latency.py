@@ -1,9 +1,12 @@
-"""Our int8 files against the peers' own of the same float network: one thread, batch 1, interleaved in one run.
+"""Our int8 files against the peers' own of the same float network.
+
+One thread, batch 1, interleaved in one run.
 
     python -m benchmarks.latency [--seconds 5] [--models resnet56-a mobilenetv2-32 mobilenetv2-224]
 
-ONNX Runtime's ``quantize_static`` on ort-cpu, with its defaults and in the form that is fastest on x86, uint8 and per channel;
-litert-torch's PT2E on tflite, per channel, floats at the boundary of both files. A ratio below 1 says that ours is faster.
+ONNX Runtime's ``quantize_static`` on ort-cpu, with its defaults and in the form that is fastest on
+x86, uint8 and per channel; litert-torch's PT2E on tflite, per channel, floats at the boundary of
+both files. A ratio below 1 says that ours is faster.
 """
 
 from __future__ import annotations
@@ -52,8 +55,20 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     arguments = parser.parse_args()
     machine = fingerprint()
-    print(f"{machine.cpu}, {', '.join(machine.isa)}; onnxruntime {onnxruntime.__version__}, {', '.join(LITERT_TORCH.requirements)}\n")
-    columns = ("network", "runtime", "peer", "edgeq p50 ms", "peer p50 ms", "edgeq / peer", "95 %", "trusted")
+    print(
+        f"{machine.cpu}, {', '.join(machine.isa)}; onnxruntime {onnxruntime.__version__}, "
+        f"{', '.join(LITERT_TORCH.requirements)}\n"
+    )
+    columns = (
+        "network",
+        "runtime",
+        "peer",
+        "edgeq p50 ms",
+        "peer p50 ms",
+        "edgeq / peer",
+        "95 %",
+        "trusted",
+    )
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name in arguments.models:
         with tempfile.TemporaryDirectory() as folder:
@@ -61,25 +76,56 @@ def main() -> None:
 
 
 def _measure(network: Network, folder: Path, seconds: float) -> None:
-    (folder / "qdq.onnx").write_bytes(serialize(quantize_onnx(network.model, [network.calibration[:CALIBRATION]])))
+    (folder / "qdq.onnx").write_bytes(
+        serialize(quantize_onnx(network.model, [network.calibration[:CALIBRATION]]))
+    )
     options = ExportOptions(io_type="float32")
-    ours = {file.format: file.path for file in export(folder / "qdq.onnx", ["onnx", "tflite"], folder, options, stem="ours")}
+    ours = {
+        file.format: file.path
+        for file in export(folder / "qdq.onnx", ["onnx", "tflite"], folder, options, stem="ours")
+    }
     (folder / "float.onnx").write_bytes(serialize(network.model))
-    best = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "per_channel": True}
+    best = {
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
+        "per_channel": True,
+    }
     peers = [("quantize_static", "ort-cpu", _static(network, folder, "static"), ours["onnx"])]
-    peers.append(("quantize_static, uint8, per channel", "ort-cpu", _static(network, folder, "static-uint8", **best), ours["onnx"]))
+    peers.append(
+        (
+            "quantize_static, uint8, per channel",
+            "ort-cpu",
+            _static(network, folder, "static-uint8", **best),
+            ours["onnx"],
+        )
+    )
     try:
-        peers.append(("litert-torch PT2E", "tflite", _litert_torch(network, folder), ours["tflite"]))
+        peers.append(
+            ("litert-torch PT2E", "tflite", _litert_torch(network, folder), ours["tflite"])
+        )
     except PeerError as error:
         print(f"litert-torch fails on {network.name}: {error}", file=sys.stderr)
-    pairs = list(dict.fromkeys(Pair(path, target) for _, target, theirs, own in peers for path in (own, theirs)))
+    pairs = list(
+        dict.fromkeys(
+            Pair(path, target) for _, target, theirs, own in peers for path in (own, theirs)
+        )
+    )
     found = dict(zip(pairs, profile(pairs, seconds=seconds), strict=True))
     for peer, target, theirs, own in peers:
         first, second = found[Pair(own, target)].latency, found[Pair(theirs, target)].latency
         times = ratio(first, second)
         trusted = first.why or second.why or "yes"
-        cells = (network.name, target, peer, f"{first.p50_ms:.3f}", f"{second.p50_ms:.3f}", f"{times.value:.3f}")
-        print(f"| {' | '.join(cells)} | {times.low:.3f} to {times.high:.3f} | {trusted} |", flush=True)
+        cells = (
+            network.name,
+            target,
+            peer,
+            f"{first.p50_ms:.3f}",
+            f"{second.p50_ms:.3f}",
+            f"{times.value:.3f}",
+        )
+        print(
+            f"| {' | '.join(cells)} | {times.low:.3f} to {times.high:.3f} | {trusted} |", flush=True
+        )
     _tell_operators(found)
 
 
@@ -90,16 +136,26 @@ def _tell_operators(found: dict[Pair, Any]) -> None:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
             options.optimized_model_filepath = str(pair.artefact.with_suffix(".running.onnx"))
-            onnxruntime.InferenceSession(str(pair.artefact), options, providers=["CPUExecutionProvider"])
-            kinds = Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
-            print(f"{pair.artefact.name}: {', '.join(f'{kind} {count}' for kind, count in kinds.most_common())}", file=sys.stderr)
+            onnxruntime.InferenceSession(
+                str(pair.artefact), options, providers=["CPUExecutionProvider"]
+            )
+            kinds = Counter(
+                node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node
+            )
+            print(
+                f"{pair.artefact.name}: "
+                f"{', '.join(f'{kind} {count}' for kind, count in kinds.most_common())}",
+                file=sys.stderr,
+            )
 
 
 def _static(network: Network, folder: Path, name: str, **options: Any) -> Path:
     output = folder / f"{name}.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        quantize_static(folder / "float.onnx", output, _Images(network), quant_format=QuantFormat.QDQ, **options)
+        quantize_static(
+            folder / "float.onnx", output, _Images(network), quant_format=QuantFormat.QDQ, **options
+        )
     return output
 
 
@@ -107,7 +163,9 @@ def _litert_torch(network: Network, folder: Path) -> Path:
     network.save_program(folder / "program.pt2")
     np.save(folder / "images.npy", network.calibration[:CALIBRATION])
     output = folder / "litert-torch.tflite"
-    LITERT_TORCH.run(program=str(folder / "program.pt2"), images=str(folder / "images.npy"), output=str(output))
+    LITERT_TORCH.run(
+        program=str(folder / "program.pt2"), images=str(folder / "images.npy"), output=str(output)
+    )
     return output
 
 

@@ -1,9 +1,11 @@
-"""What networks need on TensorFlow Lite Micro and on Ethos-U NPUs: arena, cycles, memories, inferences a second.
+"""What networks need on TensorFlow Lite Micro and on Ethos-U NPUs.
+
+Arena, cycles, memories, inferences a second.
 
     python -m benchmarks.microcontrollers [--model resnet56]
 
-The networks are quantised as for training, with random weights. Arena and feature maps do not depend on the weights; what Vela
-packs them into, and the time to fetch that, does to some extent.
+The networks are quantised as for training, with random weights. Arena and feature maps do not
+depend on the weights; what Vela packs them into, and the time to fetch that, does to some extent.
 """
 
 from __future__ import annotations
@@ -52,13 +54,23 @@ def _file(model: str, scheme: Scheme, folder: Path) -> Path:
 def _tell(name: str, path: Path) -> None:
     with TARGETS.load("tflm").open(path) as session:
         arena = session.facts
-    print(f"{name}, {path.stat().st_size:,} bytes: tflm, arena {int(arena['arena_bytes']):,} bytes ({arena['arena_use']})")
+    print(
+        f"{name}, {path.stat().st_size:,} bytes: tflm, arena {int(arena['arena_bytes']):,} "
+        f"bytes ({arena['arena_use']})"
+    )
     for target in NPUS:
         with TARGETS.load(target).open(path) as session:
             facts = session.facts
-        memories = ", ".join(f"{kind.removesuffix('_bytes')} {int(facts[kind]):,}" for kind in _FIXED if kind in facts)
+        memories = ", ".join(
+            f"{kind.removesuffix('_bytes')} {int(facts[kind]):,}"
+            for kind in _FIXED
+            if kind in facts
+        )
         setting = f"{facts['accelerator']}, {facts['clock_mhz']} MHz"
-        print(f"  {target} ({setting}): {facts['on_npu']} on the NPU, {int(facts['cycles']):,} cycles,")
+        print(
+            f"  {target} ({setting}): {facts['on_npu']} on the NPU, "
+            f"{int(facts['cycles']):,} cycles,"
+        )
         print(f"    {facts['inferences_per_second']} inferences a second; bytes: {memories}")
 
 

@@ -2,10 +2,12 @@
 
     EDGEQ_DATA=DIR python -m benchmarks.mnist --folder DIR [--epochs 15] [--variants float,binary-connect]
 
-The fully connected network of Courbariaux, Bengio and David, *BinaryConnect* (2015), Sec. 3.1, with 3 x 1024 hidden units, and their
-training (Adam, squared hinge loss, exponential decay of the learning rate, batches of 100), for fewer epochs than their 250;
-XNOR-Net's weights and activations (Rastegari et al., 2016) on the same network, first and last layer left at 8 bits. The best epoch is
-chosen on a tenth of the training images. Where ``--folder`` holds a run already it goes on; what it finished is only printed.
+The fully connected network of Courbariaux, Bengio and David, *BinaryConnect* (2015), Sec. 3.1, with
+3 x 1024 hidden units, and their training (Adam, squared hinge loss, exponential decay of the
+learning rate, batches of 100), for fewer epochs than their 250; XNOR-Net's weights and activations
+(Rastegari et al., 2016) on the same network, first and last layer left at 8 bits. The best epoch is
+chosen on a tenth of the training images. Where ``--folder`` holds a run already it goes on; what it
+finished is only printed.
 """
 
 from __future__ import annotations
@@ -55,8 +57,10 @@ class Variant:
 
     Attributes:
         scheme: None for float.
-        published: the test error with its standard deviation in Courbariaux et al., Table 2, in percent; empty for none.
-        as_trained: whether the published figure is of the real weights that training keeps, not of binary ones.
+        published: the test error with its standard deviation in Courbariaux et al., Table 2, in
+            percent; empty for none.
+        as_trained: whether the published figure is of the real weights that training keeps, not of
+            binary ones.
         model: its name in the zoo.
     """
 
@@ -68,12 +72,19 @@ class Variant:
 
 VARIANTS = {
     "float": Variant(None, "1.30 ± 0.04"),
-    "binary-connect": Variant(Scheme(1, 8, weights="binary-connect", first_last="inner"), "1.29 ± 0.08"),
+    "binary-connect": Variant(
+        Scheme(1, 8, weights="binary-connect", first_last="inner"), "1.29 ± 0.08"
+    ),
     "binary-connect-stochastic": Variant(
-        Scheme(1, 8, weights="binary-connect-stochastic", first_last="inner"), "1.18 ± 0.04", as_trained=True
+        Scheme(1, 8, weights="binary-connect-stochastic", first_last="inner"),
+        "1.18 ± 0.04",
+        as_trained=True,
     ),
     "xnor-weights": Variant(Scheme(1, 8, weights="xnor", per_channel=True)),
-    "xnor": Variant(Scheme(1, 1, weights="xnor", per_channel=True, activations="xnor"), model="mlp-3x1024-signed"),
+    "xnor": Variant(
+        Scheme(1, 1, weights="xnor", per_channel=True, activations="xnor"),
+        model="mlp-3x1024-signed",
+    ),
 }
 
 
@@ -125,11 +136,19 @@ class Row:
     refusal: str = ""
 
 
-def agreement(reference: NDArray[np.float32], answers: NDArray[np.float32], step: float, size_bytes: int) -> Agreement:
+def agreement(
+    reference: NDArray[np.float32], answers: NDArray[np.float32], step: float, size_bytes: int
+) -> Agreement:
     """Compare outputs, both (samples, classes), that lie on one grid of a step."""
     distance = np.rint(np.abs(reference.astype(np.float64) - answers) / step).astype(np.int64)
     differing = int((reference.argmax(axis=1) != answers.argmax(axis=1)).sum())
-    return Agreement(len(reference), differing, int(np.count_nonzero(distance)), int(distance.max(initial=0)), size_bytes)
+    return Agreement(
+        len(reference),
+        differing,
+        int(np.count_nonzero(distance)),
+        int(distance.max(initial=0)),
+        size_bytes,
+    )
 
 
 def published_recipe(variant: Variant, epochs: int, seed: int) -> Recipe:
@@ -181,7 +200,12 @@ def _row(name: str, source: DataSource, folder: Path, epochs: int, seed: int) ->
 
 def _read(path: Path) -> Row:
     content = json.loads(path.read_text())
-    return Row(**{**content, "files": {target: Agreement(**found) for target, found in content["files"].items()}})
+    return Row(
+        **{
+            **content,
+            "files": {target: Agreement(**found) for target, found in content["files"].items()},
+        }
+    )
 
 
 def _measure(name: str, source: DataSource, folder: Path, epochs: int, seed: int) -> Row:
@@ -196,16 +220,25 @@ def _measure(name: str, source: DataSource, folder: Path, epochs: int, seed: int
         summary["best_epoch"],
         summary["validation"],
         _wrong(outputs, source.test),
-        _wrong(_torch_outputs(folder / BEST, source, rounding=False), source.test) if quantized else None,
+        _wrong(_torch_outputs(folder / BEST, source, rounding=False), source.test)
+        if quantized
+        else None,
         len(source.test),
         files,
         refusal,
     )
 
 
-def _files(folder: Path, source: DataSource, outputs: NDArray[np.float32]) -> tuple[dict[str, Agreement], str]:
+def _files(
+    folder: Path, source: DataSource, outputs: NDArray[np.float32]
+) -> tuple[dict[str, Agreement], str]:
     try:
-        written = {file.format: file for file in export(folder / BEST, ["onnx", "tflite"], folder, ExportOptions(), overwrite=True)}
+        written = {
+            file.format: file
+            for file in export(
+                folder / BEST, ["onnx", "tflite"], folder, ExportOptions(), overwrite=True
+            )
+        }
     except EdgeqError as error:
         return {}, str(error)
     step = float(read_qdq(read(written["onnx"].path)).outputs[0].tensor.scale)
@@ -225,7 +258,12 @@ def _torch_outputs(path: Path, source: DataSource, *, rounding: bool = True) -> 
     """In large batches: evaluation makes its binary weights anew for each of them."""
     module = load_model(path, rounding=rounding).module
     with torch.inference_mode():
-        return np.concatenate([module(torch.from_numpy(images)).numpy() for images, _ in batches(source.test, source, 1000)])
+        return np.concatenate(
+            [
+                module(torch.from_numpy(images)).numpy()
+                for images, _ in batches(source.test, source, 1000)
+            ]
+        )
 
 
 def _wrong(outputs: NDArray[np.float32], split: Split) -> int:
@@ -234,14 +272,29 @@ def _wrong(outputs: NDArray[np.float32], split: Split) -> int:
 
 def _markdown(rows: Sequence[Row]) -> str:
     machine = fingerprint()
-    runtimes = ", ".join(f"{name} {machine.runtimes[name]}" for name in ("torch", "onnxruntime", "ai-edge-litert"))
-    about = f"mnist, {rows[0].epochs} epochs of 54,000 images, seed {rows[0].seed}, {rows[0].total} test images; {machine.cpu}, {runtimes}"
+    runtimes = ", ".join(
+        f"{name} {machine.runtimes[name]}" for name in ("torch", "onnxruntime", "ai-edge-litert")
+    )
+    about = (
+        f"mnist, {rows[0].epochs} epochs of 54,000 images, seed {rows[0].seed}, "
+        f"{rows[0].total} test images; {machine.cpu}, {runtimes}"
+    )
     beside = " | ".join(f"{target} beside torch" for target in TARGET_FILES)
     head = (
-        "| network | best epoch | validation error % | test error %, 95 % | with unrounded weights and activations | published | "
+        "| network | best epoch | validation error % | test error %, 95 % | with "
+        "unrounded weights and activations | published | "
         f"{beside} | kB onnx / tflite |"
     )
-    return "\n".join(["", about, "", head, "|---|---|---|---|---|---|---|---|---|", *(_line(row) for row in rows)])
+    return "\n".join(
+        [
+            "",
+            about,
+            "",
+            head,
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_line(row) for row in rows),
+        ]
+    )
 
 
 def _line(row: Row) -> str:
@@ -255,7 +308,9 @@ def _line(row: Row) -> str:
         "–" if row.wrong_unrounded is None else f"{100 * row.wrong_unrounded / row.total:.2f}",
         f"{variant.published or '–'}{' (real weights)' if variant.as_trained else ''}",
         *(_agreement(row.files.get(target)) for target in TARGET_FILES),
-        row.refusal or " / ".join(f"{found.size_bytes / 1000:.0f}" for found in row.files.values()) or "–",
+        row.refusal
+        or " / ".join(f"{found.size_bytes / 1000:.0f}" for found in row.files.values())
+        or "–",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -263,7 +318,10 @@ def _line(row: Row) -> str:
 def _agreement(found: Agreement | None) -> str:
     if found is None:
         return "–"
-    return f"{found.answers} of {found.images} answers and {found.values} of {10 * found.images} outputs differ, by {found.most_lsb} LSB"
+    return (
+        f"{found.answers} of {found.images} answers and {found.values} of {10 * found.images} "
+        f"outputs differ, by {found.most_lsb} LSB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""How narrow the sums of a 4-bit network may be: accuracy and overflowing sums by accumulator width, as the emulator predicts them.
+"""How narrow the sums of a 4-bit network may be.
+
+Accuracy and overflowing sums by accumulator width, as the emulator predicts them.
 
     python -m benchmarks.narrow_sums [--epochs 20] [--model resnet20 --model stable-resnet20]
 
-Each network is trained on digits at 4W/4A with 8 bits in the first and last layer, briefly: what counts is where sums
-overflow, not the last per cent. Each row is the profile ``accel-4bit`` with another accumulator. The wider layers run on its
-host, or, in the rows that say so, on its own accumulator like all others.
+Each network is trained on digits at 4W/4A with 8 bits in the first and last layer, briefly: what
+counts is where sums overflow, not the last per cent. Each row is the profile ``accel-4bit`` with
+another accumulator. The wider layers run on its host, or, in the rows that say so, on its own
+accumulator like all others.
 """
 
 from __future__ import annotations
@@ -53,7 +56,14 @@ def main() -> None:
 
 def _trained(model: str, epochs: int, source: DataSource, folder: Path) -> Path:
     recipe = Recipe.from_dict(
-        {"model": model, "data": "digits", "epochs": epochs, "lr": 0.05, "batch_size": 64, "scheme": {"weight_bits": 4, "act_bits": 4}}
+        {
+            "model": model,
+            "data": "digits",
+            "epochs": epochs,
+            "lr": 0.05,
+            "batch_size": 64,
+            "scheme": {"weight_bits": 4, "act_bits": 4},
+        }
     )
     train(recipe, source, folder / model, threads=1)
     (written,) = export(folder / model, ["onnx"], folder, ExportOptions(), stem=model)
@@ -62,12 +72,17 @@ def _trained(model: str, epochs: int, source: DataSource, folder: Path) -> Path:
 
 def _print_widths(model: str, artefact: Path, source: DataSource) -> None:
     print(f"{model} 4W/4A\n")
-    print("| accumulator, bits | saturating: right, % | sums that saturated | wrapping: right, % | sums that wrapped |")
+    print(
+        "| accumulator, bits | saturating: right, % | sums that saturated | wrapping: "
+        "right, % | sums that wrapped |"
+    )
     print("|---|---|---|---|---|")
     for bits in WIDTHS:
         cells = []
         for overflow in ("saturate", "wrap"):
-            right, layers = _run(artefact, source, {"accumulator_bits": str(bits), "overflow": f'"{overflow}"'})
+            right, layers = _run(
+                artefact, source, {"accumulator_bits": str(bits), "overflow": f'"{overflow}"'}
+            )
             stats = sum((layer.stats for layer in layers), OverflowStats())
             cells += [f"{100 * right:.2f}", f"{stats.overflowed:,} of {stats.sums:,}"]
         print(f"| {bits} | {' | '.join(cells)} |")
@@ -82,11 +97,16 @@ def _print_layers(model: str, artefact: Path, source: DataSource) -> None:
     for layer in layers:
         if layer.stats.sums:
             work, stats = layer.work, layer.stats
-            print(f"| {work.name} | {work.weight_bits} by {work.input_bits} | {stats.sums:,} | {stats.overflowed:,} |")
+            print(
+                f"| {work.name} | {work.weight_bits} by {work.input_bits} | {stats.sums:,} "
+                f"| {stats.overflowed:,} |"
+            )
     print()
 
 
-def _run(artefact: Path, source: DataSource, changes: Mapping[str, str]) -> tuple[float, Sequence[LayerReport]]:
+def _run(
+    artefact: Path, source: DataSource, changes: Mapping[str, str]
+) -> tuple[float, Sequence[LayerReport]]:
     """The share of right answers, and the layers, on the machine with some of its fields changed."""
     left = dict(changes)  # a name is changed where it stands first, in the table of the arithmetic
     lines = [_changed(line, left) for line in MACHINE.read_text().splitlines()]

@@ -2,8 +2,8 @@
 
     python -m benchmarks.other_runtimes [--instructions]
 
-ResNet-20 with the pretrained weights in EDGEQ_DATA (else random ones), calibrated by min-max to 8W/8A and 4W/4A. Instructions
-take some minutes a file and processor.
+ResNet-20 with the pretrained weights in EDGEQ_DATA (else random ones), calibrated by min-max to
+8W/8A and 4W/4A. Instructions take some minutes a file and processor.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ PAIRS = {
         *(
             (f"{name}:{kernels}", ours)
             for name in ("tensorflow", "tflite-runtime")
-            for kernels, ours in (("xnnpack", "tflite"), ("builtin", "tflite-builtin"), ("reference", "tflite-ref"))
+            for kernels, ours in (
+                ("xnnpack", "tflite"),
+                ("builtin", "tflite-builtin"),
+                ("reference", "tflite-ref"),
+            )
         ),
     ],
 }
@@ -51,19 +55,32 @@ def main() -> None:
     parser.add_argument("--instructions", action="store_true")
     arguments = parser.parse_args()
     network = build("resnet20-a")
-    print("| network | file | target | against | outputs that differ | instructions |\n|---|---|---|---|---|---|")
+    print(
+        "| network | file | target | against | outputs that differ | instructions "
+        "|\n|---|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for weights, activations in BITS:
             _measure(network, weights, activations, Path(folder), count=arguments.instructions)
 
 
-def _measure(network: Network, weights: int, activations: int, folder: Path, *, count: bool) -> None:
+def _measure(
+    network: Network, weights: int, activations: int, folder: Path, *, count: bool
+) -> None:
     source = folder / f"{weights}w{activations}a.onnx"
-    source.write_bytes(serialize(quantize_onnx(network.model, [network.calibration], weight_bits=weights, act_bits=activations)))
+    source.write_bytes(
+        serialize(
+            quantize_onnx(
+                network.model, [network.calibration], weight_bits=weights, act_bits=activations
+            )
+        )
+    )
     step = float(read_qdq(read(source)).outputs[0].tensor.scale)
     for activation_dtype, formats in (("uint8", ["onnx", "tflite"]), ("int8", ["onnx"])):
         options = ExportOptions(activation_dtype=cast("ActivationDtype", activation_dtype))
-        for written in export(source, formats, folder, options, stem=f"{source.stem}-{activation_dtype}"):
+        for written in export(
+            source, formats, folder, options, stem=f"{source.stem}-{activation_dtype}"
+        ):
             kind = f"ONNX {activation_dtype}" if written.format == "onnx" else "TFLite"
             for target, ours in PAIRS[written.format]:
                 cells = [
@@ -73,7 +90,11 @@ def _measure(network: Network, weights: int, activations: int, folder: Path, *, 
                     ours,
                     _differing(network, written.path, target, ours, step),
                 ]
-                print(f"| {' | '.join(cells)} | {_instructions(written.path, target) if count else '–'} |", flush=True)
+                print(
+                    f"| {' | '.join(cells)} | "
+                    f"{_instructions(written.path, target) if count else '–'} |",
+                    flush=True,
+                )
 
 
 def _differing(network: Network, path: Path, target: str, ours: str, step: float) -> str:
@@ -85,7 +106,9 @@ def _differing(network: Network, path: Path, target: str, ours: str, step: float
     except EdgeqError as error:
         return error.what
     distance = np.rint(np.abs(answers[0] - answers[1]) / step).astype(int)
-    return f"{np.count_nonzero(distance)} of {distance.size}" + (f", by at most {distance.max()} LSB" if distance.any() else "")
+    return f"{np.count_nonzero(distance)} of {distance.size}" + (
+        f", by at most {distance.max()} LSB" if distance.any() else ""
+    )
 
 
 def _instructions(path: Path, target: str) -> str:

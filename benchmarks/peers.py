@@ -35,14 +35,27 @@ class Peer:
     requirements: tuple[str, ...]
 
     def run(self, **arguments: object) -> Any:
-        """Start the peer's worker in its environment with JSON arguments; returns what it prints as JSON in its last line.
+        """Start the peer's worker in its environment with JSON arguments.
+
+        Returns what it prints as JSON in its last line.
 
         Raises:
             PeerError: it cannot be installed, fails, or takes longer than ``RUN_SECONDS``.
         """
-        command = [str(self._python()), str(WORKERS / f"{self.name.replace('-', '_')}.py"), json.dumps(arguments)]
+        command = [
+            str(self._python()),
+            str(WORKERS / f"{self.name.replace('-', '_')}.py"),
+            json.dumps(arguments),
+        ]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS, env=_environment())
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=RUN_SECONDS,
+                env=_environment(),
+            )
         except subprocess.TimeoutExpired as error:
             raise PeerError(f"it took longer than {RUN_SECONDS} s") from error
         if done.returncode:
@@ -50,15 +63,23 @@ class Peer:
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def _python(self) -> Path:
-        folder = Path(os.environ.get("EDGEQ_PEERS", Path.home() / ".cache" / "edgeq" / "peers")) / self.name
+        folder = (
+            Path(os.environ.get("EDGEQ_PEERS", Path.home() / ".cache" / "edgeq" / "peers"))
+            / self.name
+        )
         python, stamp = folder / "bin" / "python", folder / "installed.txt"
         if stamp.exists() and stamp.read_text().split("\n") == list(self.requirements):
             return python
         folder.parent.mkdir(parents=True, exist_ok=True)
         print(f"installing {' '.join(self.requirements)} into {folder}", file=sys.stderr)
-        for command in ([sys.executable, "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", "-q", *self.requirements]):
+        for command in (
+            [sys.executable, "-m", "venv", str(folder)],
+            [str(python), "-m", "pip", "install", "-q", *self.requirements],
+        ):
             try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS
+                )
             except subprocess.TimeoutExpired as error:
                 raise PeerError(f"its installation took longer than {INSTALL_SECONDS} s") from error
             if done.returncode:

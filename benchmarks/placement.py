@@ -1,9 +1,11 @@
-"""What the ``integer`` placement costs against the published one: accuracy and rounding error, same recipe, several seeds.
+"""What the ``integer`` placement costs against the published one.
+
+Accuracy and rounding error, same recipe, several seeds.
 
     python -m benchmarks.placement [--seeds 3] [--epochs 60]
 
-Networks of the demo on ``digits``. The error is the MSE between rounded and merely clipped activations at block outputs
-(Ben-Yair, Eliasof, Treister, Eq. 3), on the test split.
+Networks of the demo on ``digits``. The error is the MSE between rounded and merely clipped
+activations at block outputs (Ben-Yair, Eliasof, Treister, Eq. 3), on the test split.
 """
 
 from __future__ import annotations
@@ -38,25 +40,44 @@ def main() -> None:
     arguments = parser.parse_args()
     source = load("digits")
     settings: list[tuple[str, tuple[int, int], PlacementName]] = [
-        (model, widths, placement) for model in MODELS for widths in WIDTHS for placement in PLACEMENTS
+        (model, widths, placement)
+        for model in MODELS
+        for widths in WIDTHS
+        for placement in PLACEMENTS
     ]
     with tempfile.TemporaryDirectory() as folder:
         runs = {
             Path(folder) / f"{i}-{seed}": Recipe(
-                model, "digits", Scheme(*widths, placement=placement), epochs=arguments.epochs, batch_size=32, seed=seed
+                model,
+                "digits",
+                Scheme(*widths, placement=placement),
+                epochs=arguments.epochs,
+                batch_size=32,
+                seed=seed,
             )
             for i, (model, widths, placement) in enumerate(settings)
             for seed in range(arguments.seeds)
         }
         with worker_pool(len(runs)) as workers:
             results = workers.train(runs, source, overwrite=False)
-        errors = {path: activation_error(load_model(path / "best.safetensors").module, batches(source.test, source, 128)) for path in runs}
-    print(f"digits, {arguments.epochs} epochs, seeds 0 to {arguments.seeds - 1}: mean (least to greatest)")
+        errors = {
+            path: activation_error(
+                load_model(path / "best.safetensors").module, batches(source.test, source, 128)
+            )
+            for path in runs
+        }
+    print(
+        f"digits, {arguments.epochs} epochs, seeds 0 to {arguments.seeds - 1}: mean (least "
+        "to greatest)"
+    )
     for i, (model, widths, placement) in enumerate(settings):
         paths = [path for path in runs if path.name.startswith(f"{i}-")]
         accuracy = [100 * results[path].test_correct / results[path].test_total for path in paths]
         mse = [errors[path].mse for path in paths]
-        print(f"{model:15s} {widths[0]}W/{widths[1]}A {placement:8s} accuracy {spread(accuracy, '.2f')} %   MSE {spread(mse, '.2e')}")
+        print(
+            f"{model:15s} {widths[0]}W/{widths[1]}A {placement:8s} accuracy "
+            f"{spread(accuracy, '.2f')} %   MSE {spread(mse, '.2e')}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""A training step with quantisers beside the FP32 step: ours, torchao's PT2E and Brevitas's, ResNet-20 for 32 x 32 images.
+"""A training step with quantisers beside the FP32 step.
+
+Ours, torchao's PT2E and Brevitas's, ResNet-20 for 32 x 32 images.
 
     python -m benchmarks.qat [--threads 2] [--rounds 20] [--batch 128] [--peers torchao brevitas] [--json FILE]
 
-Steps of forward, backward and SGD take turns in one process; each peer has an environment and a process of its own, in which it is
-held against the FP32 step of that process. So every figure is a ratio, and other work on the machine weighs on both of its sides.
-The clock's ratio is what a user waits; with one thread the ratio of processor time is the steadier one on a busy machine.
-All networks have their channels last. Ours is 4W/8A in the integer placement; the peers' are what their documentation starts with,
-8 bits: torchao with the quantiser it ships, Brevitas its whole-graph quantisation with BatchNorm kept.
+Steps of forward, backward and SGD take turns in one process; each peer has an environment and a
+process of its own, in which it is held against the FP32 step of that process. So every figure is a
+ratio, and other work on the machine weighs on both of its sides. The clock's ratio is what a user
+waits; with one thread the ratio of processor time is the steadier one on a busy machine. All
+networks have their channels last. Ours is 4W/8A in the integer placement; the peers' are what their
+documentation starts with, 8 bits: torchao with the quantiser it ships, Brevitas its whole-graph
+quantisation with BatchNorm kept.
 """
 
 from __future__ import annotations
@@ -36,7 +40,14 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parents[1] / "models" / "resnet.py"
 PEERS = {peer.name: peer for peer in (TORCHAO, BREVITAS)}
-COLUMNS = ("step", "beside", "times as long (middle half)", "processor time", "own p50 ms", "beside p50 ms")
+COLUMNS = (
+    "step",
+    "beside",
+    "times as long (middle half)",
+    "processor time",
+    "own p50 ms",
+    "beside p50 ms",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +98,18 @@ class Goal:
     most: float
 
     def verdict(self, rows: Iterable[Row]) -> str:
-        """Met or missed, by the clock; inconclusive where the middle half of the rounds holds the goal."""
+        """Met or missed, by the clock.
+
+        Inconclusive where the middle half of the rounds holds the goal.
+        """
         found = next(row.wall for row in rows if (row.step, row.beside) == (self.step, self.beside))
-        word = "met" if found.high <= self.most else "missed" if found.low > self.most else "inconclusive"
+        word = (
+            "met"
+            if found.high <= self.most
+            else "missed"
+            if found.low > self.most
+            else "inconclusive"
+        )
         return f"{self.step} at most {self.most:g} times {self.beside}: {word}, {found}"
 
 
@@ -110,7 +130,12 @@ def paired(own: Sequence[float], beside: Sequence[float]) -> Ratio:
 def row(step: str, beside: str, own: dict[str, list[float]], other: dict[str, list[float]]) -> Row:
     """The comparison of two steps that took turns."""
     return Row(
-        step, beside, paired(own["wall"], other["wall"]), paired(own["cpu"], other["cpu"]), median(own["wall"]), median(other["wall"])
+        step,
+        beside,
+        paired(own["wall"], other["wall"]),
+        paired(own["cpu"], other["cpu"]),
+        median(own["wall"]),
+        median(other["wall"]),
     )
 
 
@@ -125,29 +150,63 @@ def main() -> None:
         rows += found
         failures += failed
     machine = fingerprint()
-    print(f"{machine.cpu}, {arguments.threads} of {machine.cores} cores, Python {platform.python_version()}, torch {torch.__version__};")
-    print(f"batch {arguments.batch}, {arguments.rounds} rounds; edgeq {version('edgeq')}, {', '.join(_requirements(arguments.peers))}\n")
+    print(
+        f"{machine.cpu}, {arguments.threads} of {machine.cores} cores, Python "
+        f"{platform.python_version()}, torch {torch.__version__};"
+    )
+    print(
+        f"batch {arguments.batch}, {arguments.rounds} rounds; edgeq {version('edgeq')}, "
+        f"{', '.join(_requirements(arguments.peers))}\n"
+    )
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for one in rows:
-        print(f"| {one.step} | {one.beside} | {one.wall} | {one.cpu.p50:.2f} | {one.p50_ms:.0f} | {one.beside_p50_ms:.0f} |")
+        print(
+            f"| {one.step} | {one.beside} | {one.wall} | {one.cpu.p50:.2f} | "
+            f"{one.p50_ms:.0f} | {one.beside_p50_ms:.0f} |"
+        )
     print("\n" + "\n".join([*failures, *(goal.verdict(rows) for goal in GOALS)]))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": asdict(machine), "rows": [asdict(one) for one in rows], "failures": failures}))
+        arguments.json.write_text(
+            json.dumps(
+                {
+                    "machine": asdict(machine),
+                    "rows": [asdict(one) for one in rows],
+                    "failures": failures,
+                }
+            )
+        )
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS), help="which of them; their environments are large")
-    parser.add_argument("--peers-eager", action="store_true", help="leave out the peers through torch.compile, which takes minutes")
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        default=list(PEERS),
+        choices=list(PEERS),
+        help="which of them; their environments are large",
+    )
+    parser.add_argument(
+        "--peers-eager",
+        action="store_true",
+        help="leave out the peers through torch.compile, which takes minutes",
+    )
     parser.add_argument("--json", type=Path, help="write the figures there too")
     return parser.parse_args()
 
 
 def _requirements(peers: Iterable[str]) -> list[str]:
-    return [requirement for name in peers for requirement in PEERS[name].requirements if not requirement.startswith("torch==")]
+    return [
+        requirement
+        for name in peers
+        for requirement in PEERS[name].requirements
+        if not requirement.startswith("torch==")
+    ]
 
 
 def _ours(batch: int, rounds: int) -> list[Row]:
@@ -160,18 +219,28 @@ def _ours(batch: int, rounds: int) -> list[Row]:
         "edgeq": stepping.training_step(quantized, batch),
         "edgeq, compiled": stepping.training_step(quantized, batch, compiled=compiled),
         "edgeq, bf16": stepping.training_step(quantized, batch, bf16=True),
-        "edgeq, bf16, compiled": stepping.training_step(quantized, batch, compiled=compiled, bf16=True),
+        "edgeq, bf16, compiled": stepping.training_step(
+            quantized, batch, compiled=compiled, bf16=True
+        ),
     }
     print("edgeq", file=sys.stderr, flush=True)
     taken = stepping.take_turns(steps, rounds)
-    compared = [(name, "FP32") for name in steps if name != "FP32"] + [("edgeq, compiled", "FP32, compiled"), ("edgeq, bf16", "FP32, bf16")]
+    compared = [(name, "FP32") for name in steps if name != "FP32"] + [
+        ("edgeq, compiled", "FP32, compiled"),
+        ("edgeq, bf16", "FP32, bf16"),
+    ]
     return [row(own, beside, taken[own], taken[beside]) for own, beside in compared]
 
 
 def _peer(peer: Peer, arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Its rows, and what it could not do."""
     print(peer.name, file=sys.stderr, flush=True)
-    given = {"source": str(SOURCE), "batch": arguments.batch, "rounds": arguments.rounds, "threads": arguments.threads}
+    given = {
+        "source": str(SOURCE),
+        "batch": arguments.batch,
+        "rounds": arguments.rounds,
+        "threads": arguments.threads,
+    }
     try:
         found: Any = peer.run(**given, compiled=not arguments.peers_eager)
     except PeerError as error:
@@ -180,7 +249,14 @@ def _peer(peer: Peer, arguments: argparse.Namespace) -> tuple[list[Row], list[st
     rows = [row(peer.name, "FP32", times["qat"], times["fp32"])]
     if "qat compiled" in times:
         rows += [row(f"{peer.name}, compiled", "FP32", times["qat compiled"], times["fp32"])]
-        rows += [row(f"{peer.name}, compiled", "FP32, compiled", times["qat compiled"], times["fp32 compiled"])]
+        rows += [
+            row(
+                f"{peer.name}, compiled",
+                "FP32, compiled",
+                times["qat compiled"],
+                times["fp32 compiled"],
+            )
+        ]
     return rows, [f"{peer.name} does not compile: {found['failure']}"] if found["failure"] else []
 
 

@@ -1,11 +1,14 @@
-"""What pairs of products that saturate cost on this processor, and what each remedy costs: accuracy, steps and latency.
+"""What pairs of products that saturate cost on this processor, and what each remedy costs.
+
+Accuracy, steps and latency.
 
     EDGEQ_DATA=DIR python -m benchmarks.saturation [--network resnet56-a] [--seconds 3] [--exactness]
 
-Each network is calibrated once with plain min-max weights and written in four ways: int8 weights, the portable dialect
-(uint8 weights where a pair can saturate), uint8 weights everywhere, and 7-bit weights; and once more with pair-safe scales.
-``worst LSB`` is of single operators on equal integers, optimised against plain; ``times FP32`` is FP32's time over the row's,
-all rows interleaved. ``--exactness`` leaves latency out, which means nothing under an emulator:
+Each network is calibrated once with plain min-max weights and written in four ways: int8 weights,
+the portable dialect (uint8 weights where a pair can saturate), uint8 weights everywhere, and 7-bit
+weights; and once more with pair-safe scales. ``worst LSB`` is of single operators on equal
+integers, optimised against plain; ``times FP32`` is FP32's time over the row's, all rows
+interleaved. ``--exactness`` leaves latency out, which means nothing under an emulator:
 
     EDGEQ_DATA=DIR qemu-x86_64 -cpu Haswell python -m benchmarks.saturation --exactness --samples 8
 """
@@ -69,18 +72,32 @@ class Case:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--exactness", action="store_true", help="measure no latency")
     arguments = parser.parse_args()
     machine = fingerprint()
-    kernels = "adds pairs of products in 16 bits" if adds_pairs(machine) else "has a dot product that adds in 32 bits"
-    print(f"{machine.cpu}, which {kernels}; one thread, batch 1, onnxruntime {machine.runtimes['onnxruntime']}")
+    kernels = (
+        "adds pairs of products in 16 bits"
+        if adds_pairs(machine)
+        else "has a dot product that adds in 32 bits"
+    )
+    print(
+        f"{machine.cpu}, which {kernels}; one thread, batch 1, onnxruntime "
+        f"{machine.runtimes['onnxruntime']}"
+    )
     for name in arguments.network or NETWORKS:
-        print(f"\n{name}\n{'':12s} {'uint8 layers':>12s} {'accuracy':>9s} {'changed':>8s} {'worst LSB':>10s} {'SQNR dB':>8s}  times FP32")
-        _print_rows(_case(name, arguments.samples), None if arguments.exactness else arguments.seconds)
+        print(
+            f"\n{name}\n{'':12s} {'uint8 layers':>12s} {'accuracy':>9s} {'changed':>8s} "
+            f"{'worst LSB':>10s} {'SQNR dB':>8s}  times FP32"
+        )
+        _print_rows(
+            _case(name, arguments.samples), None if arguments.exactness else arguments.seconds
+        )
 
 
 def _case(name: str, samples: int) -> Case:
@@ -125,9 +142,16 @@ def _print_rows(case: Case, seconds: float | None) -> None:
             files[name] = Path(folder) / f"{name.replace(' ', '-')}.onnx"
             files[name].write_bytes(serialize(model))
         sessions = {name: stack.enter_context(optimised.open(path)) for name, path in files.items()}
-        times = dict.fromkeys(sessions, "") if seconds is None else _times(sessions, case.images[:1], seconds)
+        times = (
+            dict.fromkeys(sessions, "")
+            if seconds is None
+            else _times(sessions, case.images[:1], seconds)
+        )
         expected = sessions["FP32"].run(case.images)
-        print(f"{'FP32':12s} {'':12s} {_accuracy(expected, case.labels):>9s} {'':8s} {'':10s} {'':8s}  {times['FP32']}")
+        print(
+            f"{'FP32':12s} {'':12s} {_accuracy(expected, case.labels):>9s} {'':8s} "
+            f"{'':10s} {'':8s}  {times['FP32']}"
+        )
         for name, model in variants.items():
             found = sessions[name].run(case.images)
             with plain.open(files[name]) as session:
@@ -135,16 +159,24 @@ def _print_rows(case: Case, seconds: float | None) -> None:
             changed = int((found.argmax(1) != reference.argmax(1)).sum())
             worst = _worst_operator(model, files[name], case.images[:OPERATORS], Path(folder))
             noise = 10 * np.log10((expected**2).sum() / ((found - expected) ** 2).sum())
-            cells = f"{name:12s} {_unsigned_layers(model):>12s} {_accuracy(found, case.labels):>9s} {changed:8d} {worst:10d}"
+            cells = (
+                f"{name:12s} {_unsigned_layers(model):>12s} "
+                f"{_accuracy(found, case.labels):>9s} {changed:8d} {worst:10d}"
+            )
             print(f"{cells} {noise:8.1f}  {times[name]}")
 
 
-def _times(sessions: dict[str, Session], image: NDArray[np.float32], seconds: float) -> dict[str, str]:
+def _times(
+    sessions: dict[str, Session], image: NDArray[np.float32], seconds: float
+) -> dict[str, str]:
     for session in sessions.values():
         session.prepare(image)
     taken = measure(sessions, seconds=seconds)
     ratios = {name: ratio(taken["FP32"], latency) for name, latency in taken.items()}
-    return {name: f"{each.value:.2f} ({each.low:.2f} to {each.high:.2f}), {taken[name].p50_ms:.3f} ms" for name, each in ratios.items()}
+    return {
+        name: f"{each.value:.2f} ({each.low:.2f} to {each.high:.2f}), {taken[name].p50_ms:.3f} ms"
+        for name, each in ratios.items()
+    }
 
 
 def _accuracy(outputs: NDArray[np.float32], labels: NDArray[np.int64] | None) -> str:
@@ -153,7 +185,11 @@ def _accuracy(outputs: NDArray[np.float32], labels: NDArray[np.int64] | None) ->
 
 def _unsigned_layers(model: ir.Model) -> str:
     layers = [op for op in read_qdq(model).ops if op.op_type in ("Conv", "Gemm", "MatMul")]
-    unsigned = sum(op.inputs[1].params is not None and op.inputs[1].params.dtype == "uint8" for op in layers if op.inputs[1] is not None)
+    unsigned = sum(
+        op.inputs[1].params is not None and op.inputs[1].params.dtype == "uint8"
+        for op in layers
+        if op.inputs[1] is not None
+    )
     risky = sum(sums.can_saturate for sums in pair_sums(read_qdq(model)))
     return f"{unsigned} of {len(layers)}" + (f", {risky}!" if risky else "")
 
@@ -166,11 +202,18 @@ def _worst_operator(model: ir.Model, path: Path, images: NDArray[np.float32], fo
     with TARGETS.load("ort-cpu-ref").open(path, intermediates=True) as session:
         for image in images:  # one at a time: some files have no other batch
             tensors = session.tensors(image[None])
-            integers = {name: tensor.values.astype(np.int64) for name, tensor in tensors.items() if isinstance(tensor, QuantizedTensor)}
+            integers = {
+                name: tensor.values.astype(np.int64)
+                for name, tensor in tensors.items()
+                if isinstance(tensor, QuantizedTensor)
+            }
             feeds = feeds_of(segments, image[None], integers)
             feeds[model.graph.inputs[0].name or ""] = feeds.pop("input")
             found, plain = (runtime.integers(segments, feeds) for runtime in runtimes)
-            worst = max(worst, *(int(np.abs(found[each.name] - plain[each.name]).max()) for each in segments.cuts))
+            worst = max(
+                worst,
+                *(int(np.abs(found[each.name] - plain[each.name]).max()) for each in segments.cuts),
+            )
     return worst
 
 

@@ -2,11 +2,13 @@
 
     EDGEQ_DATA=DIR python -m benchmarks.separable --folder DIR [--networks regular-convnet,dws-convnet] [--epochs 20]
 
-Yun and Wong, *Do all MobileNets quantize poorly?* (2021), Table 1, on a shorter schedule: their optimiser, augmentation and
-decay of the learning rate, their two initialisations with and without BatchNorm's gamma, and their quantisation: uint8 weights
-from the least to the greatest of the tensor with BatchNorm folded in, ranges of activations by a "min/max percentile of 5 %" over
-800 training images. That is read in two ways: as TensorFlow's tool does it, 5 % of the images' minima and maxima lie beyond the
-range; or 5 % of all values do, at either end. Where ``--folder`` holds a run already it goes on; what it finished is only printed.
+Yun and Wong, *Do all MobileNets quantize poorly?* (2021), Table 1, on a shorter schedule: their
+optimiser, augmentation and decay of the learning rate, their two initialisations with and without
+BatchNorm's gamma, and their quantisation: uint8 weights from the least to the greatest of the
+tensor with BatchNorm folded in, ranges of activations by a "min/max percentile of 5 %" over 800
+training images. That is read in two ways: as TensorFlow's tool does it, 5 % of the images' minima
+and maxima lie beyond the range; or 5 % of all values do, at either end. Where ``--folder`` holds a
+run already it goes on; what it finished is only printed.
 """
 
 from __future__ import annotations
@@ -47,11 +49,15 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
 
 SETTINGS = ("glorot", "he-nogamma", "he", "glorot-nogamma")
-DECAY_EPOCHS = 100  # at the end the learning rate is what it is published to be after as many epochs
+# at the end the learning rate is what it is published to be after as many epochs
+DECAY_EPOCHS = 100
 CALIBRATION_IMAGES = 800
 HELD_OUT_IMAGES = 1000  # enough to choose an epoch by, and cheap in each of them
 TARGET = "ort-cpu"
-READINGS: dict[str, ObserverName | Callable[[], Observer]] = {"extremes": "minmax-percentile", "values": lambda: Percentile(95.0)}
+READINGS: dict[str, ObserverName | Callable[[], Observer]] = {
+    "extremes": "minmax-percentile",
+    "values": lambda: Percentile(95.0),
+}
 """What 5 % are of."""
 
 
@@ -119,7 +125,14 @@ PUBLISHED: dict[str, tuple[float, str, str, str, str, str]] = {
     "dws-convnet-he": (80.16, "70.72 ± 2.91", "0.0187", "0.84", "0.45", "11.78 ± 3.63"),
     "dws-convnet-glorot": (78.17, "45.43 ± 20.53", "0.0592", "2.51", "2.04", "41.88 ± 26.26"),
     "regular-convnet-he-nogamma": (87.27, "78.29 ± 2.67", "0.0170", "0.66", "0.46", "10.29 ± 3.06"),
-    "regular-convnet-glorot-nogamma": (86.63, "83.32 ± 0.75", "0.0076", "0.37", "0.18", "3.83 ± 0.87"),
+    "regular-convnet-glorot-nogamma": (
+        86.63,
+        "83.32 ± 0.75",
+        "0.0076",
+        "0.37",
+        "0.18",
+        "3.83 ± 0.87",
+    ),
     "regular-convnet-he": (88.01, "80.26 ± 0.77", "0.0152", "0.55", "0.38", "8.80 ± 0.88"),
     "regular-convnet-glorot": (86.58, "81.15 ± 2.17", "0.0113", "0.46", "0.26", "6.27 ± 2.51"),
 }
@@ -204,7 +217,10 @@ def published_recipe(model: str, epochs: int, seed: int) -> Recipe:
 def _row(recipe: Recipe, source: DataSource, test: Split, folder: Path, draws: int) -> Row:
     path = folder / "row.json"
     wanted = (recipe.epochs, recipe.seed, len(source.train), draws)
-    if path.exists() and ((row := _read(path)).epochs, row.seed, row.images, len(row.draws["values"])) == wanted:
+    if (
+        path.exists()
+        and ((row := _read(path)).epochs, row.seed, row.images, len(row.draws["values"])) == wanted
+    ):
         return row
     if not (folder / RUN).exists():
         train(recipe, source, folder, resume=True, threads=1)
@@ -229,7 +245,9 @@ def _measure(recipe: Recipe, source: DataSource, test: Split, folder: Path, draw
     for seed in range(draws):
         calibration = _calibration(source, seed)
         for reading, observer in READINGS.items():
-            quantized = quantize_onnx(model, calibration, observer=observer, affine=True, data=source.name)
+            quantized = quantize_onnx(
+                model, calibration, observer=observer, affine=True, data=source.name
+            )
             answers = _logits(quantized, folder / f"quint8-{reading}-{seed}.onnx", test, source)
             found[reading].append(Draw(_correct(answers, test), divergence(reference, answers)))
     depthwise, others = _precisions(model)
@@ -257,8 +275,13 @@ def _correct(logits: NDArray[np.float32], test: Split) -> int:
 
 
 def _calibration(source: DataSource, seed: int) -> list[NDArray[np.float32]]:
-    chosen = np.random.default_rng(seed).choice(len(source.train), CALIBRATION_IMAGES, replace=False)
-    return [normalize(source.train.images[part], source) for part in np.array_split(chosen, CALIBRATION_IMAGES // 50)]
+    chosen = np.random.default_rng(seed).choice(
+        len(source.train), CALIBRATION_IMAGES, replace=False
+    )
+    return [
+        normalize(source.train.images[part], source)
+        for part in np.array_split(chosen, CALIBRATION_IMAGES // 50)
+    ]
 
 
 def _precisions(model: ir.Model) -> tuple[list[float], list[float]]:
@@ -266,7 +289,11 @@ def _precisions(model: ir.Model) -> tuple[list[float], list[float]]:
     depthwise: list[float] = []
     others: list[float] = []
     for node in fold_onnx(model).graph:
-        weight = node.inputs[1].const_value if node.op_type == "Conv" and node.inputs[1] is not None else None
+        weight = (
+            node.inputs[1].const_value
+            if node.op_type == "Conv" and node.inputs[1] is not None
+            else None
+        )
         if weight is not None:
             groups = node.attributes.get_int("group", 1)
             (depthwise if groups > 1 else others).append(average_precision(weight.numpy()))
@@ -276,13 +303,25 @@ def _precisions(model: ir.Model) -> tuple[list[float], list[float]]:
 def _markdown(rows: Sequence[Row]) -> str:
     machine, first = fingerprint(), rows[0]
     about = (
-        f"cifar10-jpeg, {first.images} training images, {first.epochs} epochs, seed {first.seed}, {first.total} test images; {TARGET}, "
-        f"onnxruntime {machine.runtimes['onnxruntime']}, {machine.cpu}; ± standard deviation over {len(first.draws['values'])} draws of "
+        f"cifar10-jpeg, {first.images} training images, {first.epochs} epochs, seed "
+        f"{first.seed}, {first.total} test images; {TARGET}, "
+        f"onnxruntime {machine.runtimes['onnxruntime']}, {machine.cpu}; ± standard "
+        f"deviation over {len(first.draws['values'])} draws of "
         f"{CALIBRATION_IMAGES} calibration images; published figures in parentheses"
     )
-    head = "| network | 5 % of the | FP32 % | QUINT8 % | decrease % | QMSE | QCE | QKL | average precision, depthwise / others |"
+    head = (
+        "| network | 5 % of the | FP32 % | QUINT8 % | decrease % | QMSE | QCE | QKL | average "
+        "precision, depthwise / others |"
+    )
     return "\n".join(
-        ["", about, "", head, "|---|---|---|---|---|---|---|---|---|", *(_line(row, reading) for row in rows for reading in READINGS)]
+        [
+            "",
+            about,
+            "",
+            head,
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_line(row, reading) for row in rows for reading in READINGS),
+        ]
     )
 
 
@@ -290,14 +329,18 @@ def _line(row: Row, reading: str) -> str:
     fp32, quint8, qmse, qce, qkl, decrease = PUBLISHED[row.model]
     low, high = wilson(row.correct, row.total)
     precision = [
-        f"{statistics.mean(part):.2f}" if part else "–" for part in (row.precision[: row.depthwise], row.precision[row.depthwise :])
+        f"{statistics.mean(part):.2f}" if part else "–"
+        for part in (row.precision[: row.depthwise], row.precision[row.depthwise :])
     ]
     divergences = [draw.divergence for draw in row.draws[reading]]
     cells = [
         row.model,
         reading,
         f"{100 * row.correct / row.total:.2f}, {100 * low:.1f} to {100 * high:.1f} ({fp32})",
-        f"{_spread([100 * draw.correct / row.total for draw in row.draws[reading]], '.2f')} ({quint8})",
+        (
+            f"{_spread([100 * draw.correct / row.total for draw in row.draws[reading]], '.2f')} "
+            f"({quint8})"
+        ),
         f"{_spread(row.decreases(reading), '.2f')} ({decrease})",
         f"{_spread([each.qmse for each in divergences], '.5f')} ({qmse})",
         f"{_spread([each.qce for each in divergences], '.3f')} ({qce})",
@@ -308,7 +351,10 @@ def _line(row: Row, reading: str) -> str:
 
 
 def _spread(values: Sequence[float], form: str) -> str:
-    return f"{statistics.mean(values):{form}} ± {statistics.stdev(values) if len(values) > 1 else 0.0:{form}}"
+    return (
+        f"{statistics.mean(values):{form}} ± "
+        f"{statistics.stdev(values) if len(values) > 1 else 0.0:{form}}"
+    )
 
 
 if __name__ == "__main__":

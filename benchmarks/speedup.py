@@ -37,14 +37,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = _files(arguments.model, Path(folder))
         pairs = [
-            Pair(files[kind, width], target) for kind, target in (("onnx", "ort-cpu"), ("tflite", "tflite")) for width in ("FP32", "8W/8A")
+            Pair(files[kind, width], target)
+            for kind, target in (("onnx", "ort-cpu"), ("tflite", "tflite"))
+            for width in ("FP32", "8W/8A")
         ]
         profiles = profile(pairs, seconds=arguments.seconds)
     print(f"{arguments.model}, one thread, batch 1, on {fingerprint().cpu}")
     for slow, fast in zip(profiles[::2], profiles[1::2], strict=True):
         times = ratio(slow.latency, fast.latency)
         print(
-            f"{slow.target:8s} FP32 {slow.latency.p50_ms:6.3f} ms   8W/8A {fast.latency.p50_ms:6.3f} ms   "
+            f"{slow.target:8s} FP32 {slow.latency.p50_ms:6.3f} ms   8W/8A "
+            f"{fast.latency.p50_ms:6.3f} ms   "
             f"{times.value:.2f} times faster (95 %: {times.low:.2f} to {times.high:.2f})"
         )
         for taken in (slow, fast):

@@ -1,4 +1,6 @@
-"""How long a person waits for ``edgeq --help``: the best and the median of some runs, beside Python doing nothing.
+"""How long a person waits for ``edgeq --help``.
+
+The best and the median of some runs, beside Python doing nothing.
 
 python -m benchmarks.start_up
 """
@@ -17,9 +19,15 @@ RUNS = 11
 
 def main() -> None:
     """Measure and print."""
-    for name, arguments in (("python -c pass", ["-c", "pass"]), ("edgeq --help", ["-m", "edgeq", "--help"])):
+    for name, arguments in (
+        ("python -c pass", ["-c", "pass"]),
+        ("edgeq --help", ["-m", "edgeq", "--help"]),
+    ):
         taken = [_seconds(arguments) for _ in range(RUNS)]
-        print(f"{name:16s} best {min(taken):.3f} s, median {statistics.median(taken):.3f} s of {RUNS} runs")
+        print(
+            f"{name:16s} best {min(taken):.3f} s, median {statistics.median(taken):.3f} s "
+            f"of {RUNS} runs"
+        )
 
 
 def _seconds(arguments: list[str]) -> float:

@@ -2,10 +2,12 @@
 
     EDGEQ_DATA=DIR python -m benchmarks.table3 --folder OUT [--data cora] [--seeds 5] [--print-only]
 
-PDE-GCN_D with 32 layers, symmetric and not, in FP32, 4W/8A and 4W/4A, one seed after another on one thread. A quantised run begins
-with the weights of the FP32 run of its seed. What is finished is kept in the folder, so that the command goes on where it was cut
-off; ``table3.json`` there holds every run. The published accuracies are those of the epoch with the best *test* accuracy, ours of the
-epoch with the lowest validation loss; the best test accuracy of any epoch stands beside, for comparison only.
+PDE-GCN_D with 32 layers, symmetric and not, in FP32, 4W/8A and 4W/4A, one seed after another on one
+thread. A quantised run begins with the weights of the FP32 run of its seed. What is finished is
+kept in the folder, so that the command goes on where it was cut off; ``table3.json`` there holds
+every run. The published accuracies are those of the epoch with the best *test* accuracy, ours of
+the epoch with the lowest validation loss; the best test accuracy of any epoch stands beside, for
+comparison only.
 """
 
 from __future__ import annotations
@@ -80,7 +82,9 @@ PAPER: dict[tuple[str, bool], tuple[float, float, float, float]] = {
 
 def main() -> None:
     """Train what is missing, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--data", action="append", choices=SETTINGS)
     parser.add_argument("--seeds", type=int, help="runs of each kind (5 on Cora, 3 on CiteSeer)")
@@ -99,15 +103,27 @@ def _train(name: str, folder: Path, seeds: int) -> None:
     for seed in range(seeds):
         for symmetric in (True, False):
             for scheme in SCHEMES:
-                place = folder / name / f"{'symmetric' if symmetric else 'free'}-{scheme.replace('/', '')}-{seed}"
+                place = (
+                    folder
+                    / name
+                    / f"{'symmetric' if symmetric else 'free'}-{scheme.replace('/', '')}-{seed}"
+                )
                 if not (place / "result.json").exists():
                     _train_one(data, symmetric, scheme, seed, place)
-        write_json(folder / "table3.json", {"machine": asdict(fingerprint()), "runs": _contents(folder)}, overwrite=True)
+        write_json(
+            folder / "table3.json",
+            {"machine": asdict(fingerprint()), "runs": _contents(folder)},
+            overwrite=True,
+        )
 
 
 def _train_one(data: GraphData, symmetric: bool, scheme: str, seed: int, place: Path) -> None:
     recipe = _recipe(data.name, symmetric, scheme, seed)
-    start = None if recipe.scheme is None else place.with_name(place.name.replace(scheme.replace("/", ""), "FP32")) / BEST
+    start = (
+        None
+        if recipe.scheme is None
+        else place.with_name(place.name.replace(scheme.replace("/", ""), "FP32")) / BEST
+    )
     result = train_graph(recipe, data, place, start=start, resume=True, threads=1)
     run = Run(
         data.name,
@@ -144,7 +160,9 @@ def _recipe(name: str, symmetric: bool, scheme: str, seed: int) -> GraphRecipe:
     if scheme == "FP32":
         return full
     bits = GraphScheme(4, int(scheme[3]), bound=0)
-    return replace(full, scheme=bits, epochs=setting.fine_epochs, lr=5e-3, lr_operators=1e-3, lr_bounds=2e-3)
+    return replace(
+        full, scheme=bits, epochs=setting.fine_epochs, lr=5e-3, lr_operators=1e-3, lr_bounds=2e-3
+    )
 
 
 def _rounding_error(data: GraphData, result: GraphResult) -> tuple[float | None, float | None]:
@@ -166,11 +184,16 @@ def _finished(folder: Path) -> list[Run]:
 
 
 def _lines(runs: Sequence[Run]) -> Iterator[str]:
-    yield "| data | network | params, M | scheme | seeds | test % | published | best test epoch % | MSE 4A → 32A | published |"
+    yield (
+        "| data | network | params, M | scheme | seeds | test % | published | best test epoch "
+        "% | MSE 4A → 32A | published |"
+    )
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for key in PAPER:
         for column, scheme in enumerate(SCHEMES):
-            chosen = [run for run in runs if (run.data, run.symmetric, run.scheme) == (*key, scheme)]
+            chosen = [
+                run for run in runs if (run.data, run.symmetric, run.scheme) == (*key, scheme)
+            ]
             if chosen:
                 yield _row(chosen, column)
     yield ""
@@ -199,18 +222,34 @@ def _row(runs: Sequence[Run], column: int) -> str:
 def _parameters(run: Run) -> int:
     model = _recipe(run.data, run.symmetric, "FP32", 0).model
     nodes = {"cora": 2708, "citeseer": 3327}[run.data]
-    return next(spec.params for spec in PUBLISHED if spec.name == model and spec.input_shape[0] == nodes)
+    return next(
+        spec.params for spec in PUBLISHED if spec.name == model and spec.input_shape[0] == nodes
+    )
 
 
 def _orderings(runs: Iterable[Run]) -> Iterator[str]:
     """Whether the symmetric network has the smaller error, seed by seed."""
-    errors = {(run.data, run.scheme, run.seed, run.symmetric): run.mse for run in runs if run.mse is not None}
+    errors = {
+        (run.data, run.scheme, run.seed, run.symmetric): run.mse
+        for run in runs
+        if run.mse is not None
+    }
     for data, scheme in sorted({key[:2] for key in errors}):
         seeds = {seed for name, bits, seed, _ in errors if (name, bits) == (data, scheme)}
-        pairs = [(errors.get((data, scheme, seed, True)), errors.get((data, scheme, seed, False))) for seed in sorted(seeds)]
-        whole = [(symmetric, free) for symmetric, free in pairs if symmetric is not None and free is not None]
+        pairs = [
+            (errors.get((data, scheme, seed, True)), errors.get((data, scheme, seed, False)))
+            for seed in sorted(seeds)
+        ]
+        whole = [
+            (symmetric, free)
+            for symmetric, free in pairs
+            if symmetric is not None and free is not None
+        ]
         smaller = sum(symmetric < free for symmetric, free in whole)
-        yield f"{data} {scheme}: the symmetric network has the smaller MSE with {smaller} of {len(whole)} seeds"
+        yield (
+            f"{data} {scheme}: the symmetric network has the smaller MSE with {smaller} of "
+            f"{len(whole)} seeds"
+        )
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
     EDGEQ_DATA=DIR python -m benchmarks.tables_1_2 --folder OUT [--data cifar10-jpeg] [--networks resnet20,stable-resnet20]
 
-Each network in FP32, 4W/4A and 4W/8A, all three from a random start: SGD, a cosine, widths annealed from 16 bits, first and last
-layer in float as published, in bfloat16 and, where quantised, through torch.compile, on one thread. Two commands with a network each
-and one folder keep two cores busy. What is finished is kept, and a run that was cut off goes on; ``--print-only`` trains nothing.
-The published networks have 56 layers and 200 epochs, which ``--networks resnet56,stable-resnet56 --epochs 200`` repeats.
+Each network in FP32, 4W/4A and 4W/8A, all three from a random start: SGD, a cosine, widths annealed
+from 16 bits, first and last layer in float as published, in bfloat16 and, where quantised, through
+torch.compile, on one thread. Two commands with a network each and one folder keep two cores busy.
+What is finished is kept, and a run that was cut off goes on; ``--print-only`` trains nothing. The
+published networks have 56 layers and 200 epochs, which
+``--networks resnet56,stable-resnet56 --epochs 200`` repeats.
 """
 
 from __future__ import annotations
@@ -44,13 +46,20 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource
 
-SCHEMES = {"FP32": None, "4W/4A": Scheme(4, 4, placement="paper"), "4W/8A": Scheme(4, 8, placement="paper")}
+SCHEMES = {
+    "FP32": None,
+    "4W/4A": Scheme(4, 4, placement="paper"),
+    "4W/8A": Scheme(4, 8, placement="paper"),
+}
 TARGET = "ort-cpu-ref"
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A line of the two tables: accuracies in %, what the paper calls MSE, and the accuracy without rounding beside it."""
+    """A line of the two tables.
+
+    Accuracies in %, what the paper calls MSE, and the accuracy without rounding beside it.
+    """
 
     table: str
     accuracy: dict[str, float]
@@ -58,21 +67,38 @@ class Published:
     unrounded: float
 
 
-def _published(table: str, full: float, eight: float, four: float, mse: float, unrounded: float) -> Published:
+def _published(
+    table: str, full: float, eight: float, four: float, mse: float, unrounded: float
+) -> Published:
     return Published(table, {"FP32": full, "4W/8A": eight, "4W/4A": four}, mse, unrounded)
 
 
 PAPER = {
     ("cifar10", "resnet56"): _published("ResNet-56, CIFAR-10", 93.8, 93.0, 92.6, 0.076, 92.9),
-    ("cifar10", "stable-resnet56"): _published("stable ResNet-56, CIFAR-10", 92.1, 92.3, 91.6, 0.024, 92.0),
+    ("cifar10", "stable-resnet56"): _published(
+        "stable ResNet-56, CIFAR-10", 92.1, 92.3, 91.6, 0.024, 92.0
+    ),
     ("cifar10", "mobilenetv2"): _published("MobileNetV2, CIFAR-10", 94.0, 92.9, 92.4, 0.067, 92.5),
-    ("cifar10", "stable-mobilenetv2"): _published("stable MobileNetV2, CIFAR-10", 93.1, 92.2, 91.6, 0.034, 91.7),
+    ("cifar10", "stable-mobilenetv2"): _published(
+        "stable MobileNetV2, CIFAR-10", 93.1, 92.2, 91.6, 0.034, 91.7
+    ),
     ("cifar100", "resnet56"): _published("ResNet-56, CIFAR-100", 72.0, 69.0, 69.6, 0.14, 70.0),
-    ("cifar100", "stable-resnet56"): _published("stable ResNet-56, CIFAR-100", 68.4, 66.7, 66.1, 0.031, 67.3),
-    ("cifar100", "mobilenetv2"): _published("MobileNetV2, CIFAR-100", 74.2, 71.1, 69.8, 0.083, 70.6),
-    ("cifar100", "stable-mobilenetv2"): _published("stable MobileNetV2, CIFAR-100", 73.1, 71.6, 70.9, 0.058, 71.0),
+    ("cifar100", "stable-resnet56"): _published(
+        "stable ResNet-56, CIFAR-100", 68.4, 66.7, 66.1, 0.031, 67.3
+    ),
+    ("cifar100", "mobilenetv2"): _published(
+        "MobileNetV2, CIFAR-100", 74.2, 71.1, 69.8, 0.083, 70.6
+    ),
+    ("cifar100", "stable-mobilenetv2"): _published(
+        "stable MobileNetV2, CIFAR-100", 73.1, 71.6, 70.9, 0.058, 71.0
+    ),
 }
-NEAREST = {"cifar10-jpeg": "cifar10", "tiny-imagenet100-32": "cifar100", "resnet20": "resnet56", "stable-resnet20": "stable-resnet56"}
+NEAREST = {
+    "cifar10-jpeg": "cifar10",
+    "tiny-imagenet100-32": "cifar100",
+    "resnet20": "resnet56",
+    "stable-resnet20": "stable-resnet56",
+}
 """What of the paper stands beside a data set or network that it does not have."""
 
 
@@ -115,7 +141,9 @@ class Row:
 
 def main() -> None:
     """Train what is missing, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--data", default="cifar10-jpeg,tiny-imagenet100-32")
     parser.add_argument("--networks", default="resnet20,stable-resnet20")
@@ -126,25 +154,47 @@ def main() -> None:
     arguments = parser.parse_args()
     for data in arguments.data.split(","):
         source = load(data)
-        sharp = (f"{sharpness(split.images):.1f} in {name} images" for name, split in (("training", source.train), ("test", source.test)))
+        sharp = (
+            f"{sharpness(split.images):.1f} in {name} images"
+            for name, split in (("training", source.train), ("test", source.test))
+        )
         print(f"{data}: neighbouring pixels differ by {' and '.join(sharp)}, of 255")
         if not arguments.print_only:
             for scheme in arguments.schemes.split(","):
                 for model in arguments.networks.split(","):
-                    _run(recipe(model, data, scheme, arguments.epochs, arguments.seed), scheme, source, arguments.folder)
-    rows = [Row(**json.loads(path.read_text())["row"]) for path in sorted(arguments.folder.glob("*/*/row.json"))]
+                    _run(
+                        recipe(model, data, scheme, arguments.epochs, arguments.seed),
+                        scheme,
+                        source,
+                        arguments.folder,
+                    )
+    rows = [
+        Row(**json.loads(path.read_text())["row"])
+        for path in sorted(arguments.folder.glob("*/*/row.json"))
+    ]
     print("\n".join(lines(rows)))
 
 
 def sharpness(images: NDArray[np.uint8]) -> float:
-    """How far pixels beside each other are apart: (n, height, width, channels). Sets that were made smaller in other ways differ in it."""
+    """How far pixels beside each other are apart: (n, height, width, channels).
+
+    Sets that were made smaller in other ways differ in it.
+    """
     return float(np.abs(np.diff(images[:2000].astype(np.int16), axis=2)).mean())
 
 
 def recipe(model: str, data: str, scheme: str, epochs: int, seed: int) -> Recipe:
     """The published training, for fewer epochs; annealing keeps its share of them."""
     quantized = SCHEMES[scheme]
-    return Recipe(model, data, quantized, epochs=epochs, seed=seed, precision="bf16", compiled=quantized is not None)
+    return Recipe(
+        model,
+        data,
+        quantized,
+        epochs=epochs,
+        seed=seed,
+        precision="bf16",
+        compiled=quantized is not None,
+    )
 
 
 def _run(run: Recipe, scheme: str, source: DataSource, folder: Path) -> None:
@@ -152,9 +202,18 @@ def _run(run: Recipe, scheme: str, source: DataSource, folder: Path) -> None:
     path = place / "row.json"
     if path.exists() and json.loads(path.read_text())["recipe"] == run.to_dict():
         return
-    result = train(run, source, place, resume=True, threads=1, report_epoch=lambda epoch: print(place.name, epoch, flush=True))
+    result = train(
+        run,
+        source,
+        place,
+        resume=True,
+        threads=1,
+        report_epoch=lambda epoch: print(place.name, epoch, flush=True),
+    )
     model = load_model(place / BEST).module
-    error = None if run.scheme is None else activation_error(model, batches(source.test, source, 250))
+    error = (
+        None if run.scheme is None else activation_error(model, batches(source.test, source, 250))
+    )
     row = Row(
         run.data,
         run.model,
@@ -163,7 +222,9 @@ def _run(run: Recipe, scheme: str, source: DataSource, folder: Path) -> None:
         run.epochs,
         result.best_epoch,
         result.validation,
-        count_parameters(build(run.model, classes=len(source.classes), in_channels=source.shape[0])),
+        count_parameters(
+            build(run.model, classes=len(source.classes), in_channels=source.shape[0])
+        ),
         result.test_correct,
         result.test_total,
         None if error is None else error.mse,
@@ -173,7 +234,11 @@ def _run(run: Recipe, scheme: str, source: DataSource, folder: Path) -> None:
     )
     blocks = [] if error is None else [block.rmse for block in error.blocks]
     machine = asdict(fingerprint())
-    write_json(path, {"recipe": run.to_dict(), "row": asdict(row), "blocks_rmse": blocks, "machine": machine}, overwrite=True)
+    write_json(
+        path,
+        {"recipe": run.to_dict(), "row": asdict(row), "blocks_rmse": blocks, "machine": machine},
+        overwrite=True,
+    )
     print(row, flush=True)
 
 
@@ -182,7 +247,11 @@ def _differing(model: torch.nn.Module, place: Path, source: DataSource) -> int:
     (file,) = export(place / BEST, ["onnx"], place, ExportOptions(), overwrite=True)
     with TARGETS.load(TARGET).open(file.path) as session:
         return sum(
-            int(np.count_nonzero(top1(session.run(images)) != top1(model(torch.from_numpy(images)).numpy())))
+            int(
+                np.count_nonzero(
+                    top1(session.run(images)) != top1(model(torch.from_numpy(images)).numpy())
+                )
+            )
             for images, _ in batches(source.test, source, 250)
         )
 
@@ -190,8 +259,10 @@ def _differing(model: torch.nn.Module, place: Path, source: DataSource) -> int:
 def lines(rows: Sequence[Row]) -> Iterator[str]:
     """The table, and for each pair of networks which of them rounding disturbs less."""
     yield (
-        "| data | network | params, M | scheme | epoch | validation % | test %, 95 % | published | without rounding % | published "
-        f"| MSE 4A → 32A | its root | published | SQNR, median block, dB | answers that {TARGET} gives otherwise |"
+        "| data | network | params, M | scheme | epoch | validation % | test %, 95 % | "
+        "published | without rounding % | published "
+        "| MSE 4A → 32A | its root | published | SQNR, median block, dB | answers that "
+        f"{TARGET} gives otherwise |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     order = {scheme: place for place, scheme in enumerate(SCHEMES)}
@@ -229,8 +300,16 @@ def _orderings(rows: Sequence[Row]) -> Iterator[str]:
     found = {(row.data, row.scheme, row.seed, row.model): row for row in rows}
     for (data, scheme, seed, model), stable in sorted(found.items()):
         plain = found.get((data, scheme, seed, model.removeprefix("stable-")))
-        if plain is not None and plain is not stable and plain.mse is not None and stable.mse is not None:
-            yield f"{data} {scheme}, seed {seed}: MSE of {plain.model} is {plain.mse / stable.mse:.2f} times that of {model}"
+        if (
+            plain is not None
+            and plain is not stable
+            and plain.mse is not None
+            and stable.mse is not None
+        ):
+            yield (
+                f"{data} {scheme}, seed {seed}: MSE of {plain.model} is "
+                f"{plain.mse / stable.mse:.2f} times that of {model}"
+            )
 
 
 if __name__ == "__main__":

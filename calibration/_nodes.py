@@ -25,7 +25,9 @@ def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
     try:
         array: NDArray[np.generic] = value.const_value.numpy()
     except (ValueError, TypeError) as error:
-        raise ArtefactError(f"the constant {value.name!r} is broken: {error}", hint="export the model again") from error
+        raise ArtefactError(
+            f"the constant {value.name!r} is broken: {error}", hint="export the model again"
+        ) from error
     return array
 
 
@@ -50,7 +52,8 @@ def required(node: ir.Node, index: int, what: str) -> NDArray[np.float64]:
     if array is None:
         raise ArtefactError(
             f"{describe(node)} has a {what} that the graph computes",
-            hint="only constants can be quantised ahead of time: fold the constants of the model first, for example when exporting it",
+            hint="only constants can be quantised ahead of time: fold the constants of the "
+            "model first, for example when exporting it",
         )
     return array
 
@@ -74,9 +77,18 @@ def sole_reader(value: ir.Value) -> ir.Node | None:
 def private_layer(value: ir.Value | None) -> ir.Node | None:
     """The layer of constant weights that makes a value which nobody but one node reads, else None."""
     node = value.producer() if value is not None else None
-    if value is None or node is None or node.domain != "" or node.op_type not in LAYERS or sole_reader(value) is None:
+    if (
+        value is None
+        or node is None
+        or node.domain != ""
+        or node.op_type not in LAYERS
+        or sole_reader(value) is None
+    ):
         return None
-    computed = any(argument(node, index) is not None and constant(argument(node, index)) is None for index in (1, 2))
+    computed = any(
+        argument(node, index) is not None and constant(argument(node, index)) is None
+        for index in (1, 2)
+    )
     return None if computed else node
 
 
@@ -121,7 +133,10 @@ _HELPER = "edgeq.helper"
 
 
 def remember(node: ir.Node, op_type: str, label: str) -> None:
-    """Note what a node was in the user's file: its operator, and its name or that of what it makes."""
+    """Note what a node was in the user's file.
+
+    Its operator, and its name or that of what it makes.
+    """
     node.meta[_ORIGIN] = op_type, label
 
 
@@ -132,7 +147,10 @@ def inherit(node: ir.Node, from_node: ir.Node) -> None:
 
 
 def help_only(value: ir.Value) -> None:
-    """Note that what makes a value computes with weights that the network does not have: it is neither its first nor its last layer."""
+    """Note that what makes a value computes with weights that the network does not have.
+
+    It is neither its first nor its last layer.
+    """
     node = value.producer()
     if node is not None:
         node.meta[_HELPER] = True
@@ -164,7 +182,11 @@ def shape_of(value: ir.Value | None) -> tuple[int | None, ...] | None:
 def number(value: ir.Value | None) -> float | None:
     """The one number that a constant holds, whatever its shape; None for anything else."""
     array = constant(value)
-    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 and array.dtype.kind == "f" else None
+    return (
+        float(array.reshape(-1)[0])
+        if array is not None and array.size == 1 and array.dtype.kind == "f"
+        else None
+    )
 
 
 def not_negative(value: ir.Value | None) -> bool:
@@ -186,10 +208,33 @@ def _positive(value: ir.Value | None) -> bool:
     return array is not None and bool((array >= 0).all())  # type: ignore[operator]  # an array of numbers
 
 
-_NOT_NEGATIVE = frozenset(("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"))
+_NOT_NEGATIVE = frozenset(
+    ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt")
+)
 _KEEP_SIGN = frozenset(
     (
-        *("Concat", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceSum"),
-        *("Slice", "Pad", "Gather", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity"),
+        *(
+            "Concat",
+            "Add",
+            "Mul",
+            "MaxPool",
+            "AveragePool",
+            "GlobalAveragePool",
+            "GlobalMaxPool",
+            "ReduceMax",
+            "ReduceMean",
+            "ReduceSum",
+        ),
+        *(
+            "Slice",
+            "Pad",
+            "Gather",
+            "Reshape",
+            "Flatten",
+            "Squeeze",
+            "Unsqueeze",
+            "Transpose",
+            "Identity",
+        ),
     )
 )

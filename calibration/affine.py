@@ -1,7 +1,10 @@
-"""Constant factors and shifts that follow no layer: folded into the layers behind them, else convolutions of one tap.
+"""Constant factors and shifts that follow no layer.
 
-``(x - mean) / std`` at the input, a BatchNormalization behind a ReLU. A factor for each input channel is part of the weights
-that read it; a shift is part of the bias, unless the layer pads: its zeros are not shifted.
+Folded into the layers behind them, else convolutions of one tap.
+
+``(x - mean) / std`` at the input, a BatchNormalization behind a ReLU. A factor for each input
+channel is part of the weights that read it; a shift is part of the bias, unless the layer pads: its
+zeros are not shifted.
 """
 
 from __future__ import annotations
@@ -45,15 +48,28 @@ def affine_layers(draft: Draft, functions: Container[ir.Node]) -> None:
         functions: the nodes of such functions.
     """
     for node in tuple(draft.graph):
-        if node.graph is draft.graph and node.domain == "" and node.op_type in AFFINE and node not in functions:
+        if (
+            node.graph is draft.graph
+            and node.domain == ""
+            and node.op_type in AFFINE
+            and node not in functions
+        ):
             _chain(draft, node, functions)
 
 
 def _chain(draft: Draft, first: ir.Node, functions: Container[ir.Node]) -> None:
     """A chain of such operators, each read by the next only."""
-    source = next((value for value in first.inputs if value is not None and constant(value) is None), None)
+    source = next(
+        (value for value in first.inputs if value is not None and constant(value) is None), None
+    )
     shape = shape_of(source)
-    if source is None or shape is None or not 2 <= len(shape) <= 4 or shape[1] is None or shape_of(output(first)) != shape:
+    if (
+        source is None
+        or shape is None
+        or not 2 <= len(shape) <= 4
+        or shape[1] is None
+        or shape_of(output(first)) != shape
+    ):
         return
     channels, nodes = shape[1], [first]
     line = line_of(first, channels, first.inputs.index(source))
@@ -68,7 +84,11 @@ def _chain(draft: Draft, first: ir.Node, functions: Container[ir.Node]) -> None:
         nodes.append(reader)
     last = nodes[-1]
     readers = [user for user, _ in output(last).uses()]
-    into = not output(last).is_graph_output() and bool(readers) and all(_takes(reader, last, scale, shift) for reader in readers)
+    into = (
+        not output(last).is_graph_output()
+        and bool(readers)
+        and all(_takes(reader, last, scale, shift) for reader in readers)
+    )
     if into:
         for reader in readers:
             _fold_forward(draft, reader, scale, shift)
@@ -76,23 +96,37 @@ def _chain(draft: Draft, first: ir.Node, functions: Container[ir.Node]) -> None:
     elif len(shape) > 2:
         _as_layer(draft, last, source, scale, shift)
     elif any(node.op_type == "BatchNormalization" for node in nodes):
-        factor = draft.add("Mul", [source, draft.reals(last, "factor", scale[None])], last, "scaled")
-        draft.take_over(output(last), draft.add("Add", [factor, draft.reals(last, "shift", shift[None])], last, "shifted"))
+        factor = draft.add(
+            "Mul", [source, draft.reals(last, "factor", scale[None])], last, "scaled"
+        )
+        draft.take_over(
+            output(last),
+            draft.add("Add", [factor, draft.reals(last, "shift", shift[None])], last, "shifted"),
+        )
     else:
         return
     for node in reversed(nodes):
         draft.graph.remove(node, safe=True)
 
 
-def _takes(reader: ir.Node, last: ir.Node, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> bool:
+def _takes(
+    reader: ir.Node, last: ir.Node, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> bool:
     """Whether a reader is a layer that can take factor and shift of its input along."""
-    if reader.domain != "" or reader.op_type not in LAYERS or reader.inputs[0] is not output(last) or floats(reader, 1) is None:
+    if (
+        reader.domain != ""
+        or reader.op_type not in LAYERS
+        or reader.inputs[0] is not output(last)
+        or floats(reader, 1) is None
+    ):
         return False
     if len(reader.inputs) > 2 and reader.inputs[2] is not None and floats(reader, 2) is None:
         return False
     if reader.op_type != "Gemm" and not _alike(scale):
         return False
-    padless = reader.op_type == "Gemm" or (reader.op_type == "Conv" and not any(ints(reader, "pads", [])))
+    padless = reader.op_type == "Gemm" or (
+        reader.op_type == "Conv" and not any(ints(reader, "pads", []))
+    )
     return padless or not shift.any()
 
 
@@ -102,7 +136,9 @@ def _alike(scale: NDArray[np.float64]) -> bool:
     return bool(sizes.max() <= _ALIKE * sizes.min())
 
 
-def _fold_forward(draft: Draft, layer: ir.Node, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
+def _fold_forward(
+    draft: Draft, layer: ir.Node, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> None:
     """Make a layer of ``x`` one that computes with ``scale * x + shift``."""
     weight, bias = required(layer, 1, "weight"), floats(layer, 2)
     others = [1] * (weight.ndim - 2)
@@ -110,8 +146,13 @@ def _fold_forward(draft: Draft, layer: ir.Node, scale: NDArray[np.float64], shif
         factor, offset = scale.reshape(-1, 1, *others), None
     else:
         group = integer(layer, "group", 1)
-        index = np.arange(len(weight))[:, None] // (len(weight) // group) * weight.shape[1] + np.arange(weight.shape[1])
-        factor, offset = scale[index].reshape(*index.shape, *others), shift[index].reshape(*index.shape, *others)
+        index = np.arange(len(weight))[:, None] // (len(weight) // group) * weight.shape[
+            1
+        ] + np.arange(weight.shape[1])
+        factor, offset = (
+            scale[index].reshape(*index.shape, *others),
+            shift[index].reshape(*index.shape, *others),
+        )
     moved = bias
     if offset is not None and shift.any():
         added = (weight * offset).reshape(len(weight), -1).sum(axis=1)
@@ -119,7 +160,13 @@ def _fold_forward(draft: Draft, layer: ir.Node, scale: NDArray[np.float64], shif
     own_constants(draft, layer, weight * factor, moved)
 
 
-def _as_layer(draft: Draft, last: ir.Node, source: ir.Value, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
+def _as_layer(
+    draft: Draft,
+    last: ir.Node,
+    source: ir.Value,
+    scale: NDArray[np.float64],
+    shift: NDArray[np.float64],
+) -> None:
     """A convolution of one tap for each channel."""
     ones = [1] * (len(source.shape or ()) - 2)
     attributes: dict[str, int | float | str | list[int] | list[float]] = {

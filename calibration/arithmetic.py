@@ -1,7 +1,7 @@
 """Arithmetic of activations in the operators that integer kernels have: Add, Sub, Mul, MatMul, and functions of one tensor.
 
-A quotient is a product with a reciprocal, and the reciprocal of one tensor of 8 bits is a table. Operands have equally many
-dimensions. All of it is exact but for the rounding of float32.
+A quotient is a product with a reciprocal, and the reciprocal of one tensor of 8 bits is a table.
+Operands have equally many dimensions. All of it is exact but for the rounding of float32.
 """
 
 from __future__ import annotations
@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration._nodes import argument, constant, floats, integer, number, output, refuse, shape_of, sole_reader
+from edgeq.calibration._nodes import (
+    argument,
+    constant,
+    floats,
+    integer,
+    number,
+    output,
+    refuse,
+    shape_of,
+    sole_reader,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -37,7 +47,9 @@ def plain_arithmetic(draft: Draft, functions: Container[ir.Node]) -> None:
         functions: the nodes that are part of functions of one tensor, which stay as they are.
     """
     for node in tuple(draft.graph):
-        rewrite = _REWRITES.get(node.op_type) if node.domain == "" and node not in functions else None
+        rewrite = (
+            _REWRITES.get(node.op_type) if node.domain == "" and node not in functions else None
+        )
         if rewrite is not None:
             rewrite(draft, node)
     for node in tuple(draft.graph):
@@ -48,10 +60,18 @@ def plain_arithmetic(draft: Draft, functions: Container[ir.Node]) -> None:
 def _bounds(node: ir.Node) -> tuple[float, float] | None:
     """What a Clip, or a maximum or minimum with one number, clips to; None where it is not that."""
     if node.op_type == "Clip":
-        ends = [None if argument(node, place) is None else number(argument(node, place)) for place in (1, 2)]
-        if any(end is None and argument(node, place) is not None for place, end in zip((1, 2), ends, strict=True)):
+        ends = [
+            None if argument(node, place) is None else number(argument(node, place))
+            for place in (1, 2)
+        ]
+        if any(
+            end is None and argument(node, place) is not None
+            for place, end in zip((1, 2), ends, strict=True)
+        ):
             return None
-        return (-_INFINITE if ends[0] is None else ends[0]), (_INFINITE if ends[1] is None else ends[1])
+        return (-_INFINITE if ends[0] is None else ends[0]), (
+            _INFINITE if ends[1] is None else ends[1]
+        )
     numbers = [number(value) for value in node.inputs]
     if len(numbers) != 2 or numbers.count(None) != 1:
         return None
@@ -61,13 +81,26 @@ def _bounds(node: ir.Node) -> tuple[float, float] | None:
 
 def _clip(draft: Draft, node: ir.Node) -> None:
     bounds = _bounds(node)
-    source = next((value for value in node.inputs if value is not None and constant(value) is None), None)
+    source = next(
+        (value for value in node.inputs if value is not None and constant(value) is None), None
+    )
     if bounds is None or source is None or shape_of(source) != shape_of(output(node)):
         return
     low, high = bounds
     inner = source.producer()
-    before = _bounds(inner) if inner is not None and inner.op_type == "Clip" else (0.0, _INFINITE) if _is_relu(inner) else None
-    if before is not None and inner is not None and sole_reader(source) is node and max(low, before[0]) <= min(high, before[1]):
+    before = (
+        _bounds(inner)
+        if inner is not None and inner.op_type == "Clip"
+        else (0.0, _INFINITE)
+        if _is_relu(inner)
+        else None
+    )
+    if (
+        before is not None
+        and inner is not None
+        and sole_reader(source) is node
+        and max(low, before[0]) <= min(high, before[1])
+    ):
         low, high, source = max(low, before[0]), min(high, before[1]), inner.inputs[0]
     if source is None:
         return
@@ -78,8 +111,13 @@ def _clip(draft: Draft, node: ir.Node) -> None:
     if (low, high) == (0.0, _INFINITE):
         result = draft.add("Relu", [source], node, "clipped")
     else:
-        ends = [None if abs(end) == _INFINITE else draft.reals(node, what, np.array(end)) for end, what in ((low, "least"), (high, "most"))]
-        result = draft.add("Clip", [source, *(ends if ends[1] is not None else ends[:1])], node, "clipped")
+        ends = [
+            None if abs(end) == _INFINITE else draft.reals(node, what, np.array(end))
+            for end, what in ((low, "least"), (high, "most"))
+        ]
+        result = draft.add(
+            "Clip", [source, *(ends if ends[1] is not None else ends[:1])], node, "clipped"
+        )
     made = result.producer()
     if made is not None:
         made.name = node.name
@@ -109,7 +147,10 @@ def _divide(draft: Draft, node: ir.Node) -> None:
 def _prelu(draft: Draft, node: ir.Node) -> None:
     slope = number(argument(node, 1))
     if slope is not None and node.inputs[0] is not None:
-        draft.finish(node, draft.add("LeakyRelu", [node.inputs[0]], node, "sloped", attributes={"alpha": slope}))
+        draft.finish(
+            node,
+            draft.add("LeakyRelu", [node.inputs[0]], node, "sloped", attributes={"alpha": slope}),
+        )
 
 
 def _norm(draft: Draft, node: ir.Node) -> None:
@@ -121,9 +162,15 @@ def _norm(draft: Draft, node: ir.Node) -> None:
     if node.op_type == "ReduceL1":
         inner = draft.add("Abs", [source], node, "magnitudes", shape=shape)
     else:
-        inner = draft.add("Pow", [source, draft.reals(node, "two", np.array(2.0))], node, "squares", shape=shape)
-    total = draft.add("ReduceSum", [inner, *node.inputs[1:]], node, "total", attributes={"keepdims": keep})
-    draft.finish(node, draft.add("Sqrt", [total], node, "root") if node.op_type == "ReduceL2" else total)
+        inner = draft.add(
+            "Pow", [source, draft.reals(node, "two", np.array(2.0))], node, "squares", shape=shape
+        )
+    total = draft.add(
+        "ReduceSum", [inner, *node.inputs[1:]], node, "total", attributes={"keepdims": keep}
+    )
+    draft.finish(
+        node, draft.add("Sqrt", [total], node, "root") if node.op_type == "ReduceL2" else total
+    )
 
 
 def _align(draft: Draft, node: ir.Node) -> None:
@@ -131,11 +178,19 @@ def _align(draft: Draft, node: ir.Node) -> None:
     after = shape_of(output(node))
     for index, value in enumerate(node.inputs):
         shape = shape_of(value)
-        if after is None or value is None or shape is None or constant(value) is not None or len(shape) >= len(after):
+        if (
+            after is None
+            or value is None
+            or shape is None
+            or constant(value) is not None
+            or len(shape) >= len(after)
+        ):
             continue
         if None in shape:
             continue  # its batch would stand beside another axis
-        aligned = draft.reshape(value, [*[1] * (len(after) - len(shape)), *shape], node, f"operand{index}")
+        aligned = draft.reshape(
+            value, [*[1] * (len(after) - len(shape)), *shape], node, f"operand{index}"
+        )
         node.replace_input_with(index, aligned)
 
 

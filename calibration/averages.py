@@ -1,8 +1,9 @@
 """Means over large windows as convolutions of equal weights, so that their results have a grid of their own.
 
-The more numbers a mean is made of, the smaller it is beside the greatest of them, and AVERAGE_POOL_2D knows no other grid than
-the one it reads. A convolution with the weight 1/n for each of n places says the same, and rescales. Means over few numbers
-gain little by it (2 x 2 behind a ReLU: 0.7 dB), and stay.
+The more numbers a mean is made of, the smaller it is beside the greatest of them, and
+AVERAGE_POOL_2D knows no other grid than the one it reads. A convolution with the weight 1/n for
+each of n places says the same, and rescales. Means over few numbers gain little by it (2 x 2 behind
+a ReLU: 0.7 dB), and stay.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def _as_layer(draft: Draft, node: ir.Node) -> None:
         "group": shape[1],
     }
     weight = np.full((shape[1], 1, *kernel), 1 / np.prod(kernel))
-    result = draft.add("Conv", [source, draft.reals(node, "share", weight)], node, "mean", attributes=attributes)
+    result = draft.add(
+        "Conv", [source, draft.reals(node, "share", weight)], node, "mean", attributes=attributes
+    )
     conv = result.producer()
     if conv is None:
         return

@@ -1,4 +1,7 @@
-"""From a file to a quantised model: opens a float ONNX file that may be broken or hostile, then quantises it."""
+"""From a file to a quantised model.
+
+Opens a float ONNX file that may be broken or hostile, then quantises it.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,13 @@ def calibrate(
     data: str = "not named",
     progress: Callable[[int], None] | None = None,
 ) -> ir.Model:
-    """Quantise a float ONNX file; the arguments are those of :func:`edgeq.calibration.quantize.quantize_onnx`.
+    """Quantise a float ONNX file.
+
+    The arguments are those of :func:`edgeq.calibration.quantize.quantize_onnx`.
 
     Raises:
-        ArtefactError: the file is missing, broken, foreign or too large, keeps its weights outside its own folder, has
-            something that cannot be quantised, or does not fit the batches.
+        ArtefactError: the file is missing, broken, foreign or too large, keeps its weights outside
+            its own folder, has something that cannot be quantised, or does not fit the batches.
         UsageError: a width out of range, or an unknown observer.
     """
     model = load_float(path)
@@ -65,10 +70,14 @@ def load_float(path: Path) -> ir.Model:
         path: an ONNX file; weights kept outside it have to be in its folder.
 
     Raises:
-        ArtefactError: missing, broken, foreign or too large, or external weights that are missing or elsewhere.
+        ArtefactError: missing, broken, foreign or too large, or external weights that are missing
+            or elsewhere.
     """
     if detect(path) != "onnx":
-        raise ArtefactError(f"{path} is no ONNX file", hint="calibrate a float ONNX file; edgeq export makes one of a checkpoint")
+        raise ArtefactError(
+            f"{path} is no ONNX file",
+            hint="calibrate a float ONNX file; edgeq export makes one of a checkpoint",
+        )
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(read_bytes(path, "ONNX file"))
         _check_external(proto, path.parent)
@@ -77,26 +86,49 @@ def load_float(path: Path) -> ir.Model:
         return ir.from_proto(proto)
     except ArtefactError:
         raise
-    except (DecodeError, onnx.checker.ValidationError, ir.serde.SerdeError, ValueError, TypeError, OSError) as error:
-        raise ArtefactError(f"{path} is no valid ONNX file: {error}", hint="is it truncated? export it again") from error
+    except (
+        DecodeError,
+        onnx.checker.ValidationError,
+        ir.serde.SerdeError,
+        ValueError,
+        TypeError,
+        OSError,
+    ) as error:
+        raise ArtefactError(
+            f"{path} is no valid ONNX file: {error}", hint="is it truncated? export it again"
+        ) from error
 
 
 def _check_external(proto: onnx.ModelProto, folder: Path) -> None:
-    """Weights outside the file: only from its own folder, links followed, and not more than a model may have."""
+    """Weights outside the file.
+
+    Only from its own folder, links followed, and not more than a model may have.
+    """
     home, files = folder.resolve(), set()
     for tensor in _tensors(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        location = next(
+            (entry.value for entry in tensor.external_data if entry.key == "location"), ""
+        )
         file = (home / location).resolve()
         if not location or home not in file.parents:
-            raise ArtefactError(f"the weight {tensor.name!r} lies outside the model's folder: {location!r}", hint="put it beside the model")
+            raise ArtefactError(
+                f"the weight {tensor.name!r} lies outside the model's folder: {location!r}",
+                hint="put it beside the model",
+            )
         if not file.is_file():
-            raise ArtefactError(f"the weight {tensor.name!r} is missing: there is no file {file}", hint="copy the model with its data")
+            raise ArtefactError(
+                f"the weight {tensor.name!r} is missing: there is no file {file}",
+                hint="copy the model with its data",
+            )
         files.add(file)
     size = sum(file.stat().st_size for file in files)
     if size > MAX_MODEL_BYTES:
-        raise ArtefactError(f"the weights beside the model have {size} bytes, more than a model may have", hint="is it the right file?")
+        raise ArtefactError(
+            f"the weights beside the model have {size} bytes, more than a model may have",
+            hint="is it the right file?",
+        )
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

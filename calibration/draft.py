@@ -1,4 +1,7 @@
-"""A float graph that is being rewritten: nodes and constants are added under new names and remember what they were made from."""
+"""A float graph that is being rewritten.
+
+Nodes and constants are added under new names and remember what they were made from.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +41,17 @@ class Draft(GraphEditor):
             inputs: what it reads.
             instead_of: the node of the file that is being rewritten.
             what: what the result is, put behind the name of what that node makes.
-            shape: of the result; None for a dimension that varies. Without it the result has the shape of the node's.
+            shape: of the result; None for a dimension that varies. Without it the result has the
+                shape of the node's.
             attributes: its attributes.
         """
         made = output(instead_of)
-        node = self.node(op_type, inputs, f"{name_of(made)}_{what}", ir.convenience.convert_attributes(dict(attributes or {})))
+        node = self.node(
+            op_type,
+            inputs,
+            f"{name_of(made)}_{what}",
+            ir.convenience.convert_attributes(dict(attributes or {})),
+        )
         inherit(node, instead_of)
         result = output(node)
         result.meta[_OURS] = True
@@ -51,7 +60,9 @@ class Draft(GraphEditor):
         self.graph.insert_before(instead_of, node)
         return result
 
-    def numbers(self, instead_of: ir.Node, what: str, values: Sequence[int] | NDArray[np.int64]) -> ir.Value:
+    def numbers(
+        self, instead_of: ir.Node, what: str, values: Sequence[int] | NDArray[np.int64]
+    ) -> ir.Value:
         """A constant list of whole numbers, called as in :meth:`add`."""
         return self.constant(f"{name_of(output(instead_of))}_{what}", np.asarray(values, np.int64))
 
@@ -74,11 +85,21 @@ class Draft(GraphEditor):
             new.shape = old.shape
 
     def can_stand_for(self, old: ir.Value, new: ir.Value) -> bool:
-        """Whether :meth:`take_over` is possible: an output of the graph has a node that makes it, and a name of its own."""
-        return not old.is_graph_output() or (new.producer() is not None and not new.is_graph_output())
+        """Whether :meth:`take_over` is possible.
 
-    def set_constant(self, node: ir.Node, index: int, wanted: str, array: NDArray[np.generic]) -> None:
-        """Give a node a constant of its own as one of its inputs; one that it was given before changes its content."""
+        An output of the graph has a node that makes it, and a name of its own.
+        """
+        return not old.is_graph_output() or (
+            new.producer() is not None and not new.is_graph_output()
+        )
+
+    def set_constant(
+        self, node: ir.Node, index: int, wanted: str, array: NDArray[np.generic]
+    ) -> None:
+        """Give a node a constant of its own as one of its inputs.
+
+        One that it was given before changes its content.
+        """
         old = node.inputs[index] if index < len(node.inputs) else None
         if old is not None and _OURS in old.meta and len(old.uses()) == 1:
             old.const_value = ir.tensor(np.ascontiguousarray(array), name=old.name)
@@ -90,17 +111,31 @@ class Draft(GraphEditor):
             node.resize_inputs(index + 1)
         node.replace_input_with(index, value)
 
-    def reshape(self, source: ir.Value, shape: Sequence[int | None], instead_of: ir.Node, what: str) -> ir.Value:
+    def reshape(
+        self, source: ir.Value, shape: Sequence[int | None], instead_of: ir.Node, what: str
+    ) -> ir.Value:
         """The values of a tensor in another shape, of which at most one dimension varies."""
         before = source.shape or ()
         sizes = [
-            size if size is not None else 0 if axis < len(before) and not isinstance(before[axis], int) else -1
+            size
+            if size is not None
+            else 0
+            if axis < len(before) and not isinstance(before[axis], int)
+            else -1
             for axis, size in enumerate(shape)
         ]
-        return self.add("Reshape", [source, self.numbers(instead_of, f"{what}_shape", sizes)], instead_of, what, shape=shape)
+        return self.add(
+            "Reshape",
+            [source, self.numbers(instead_of, f"{what}_shape", sizes)],
+            instead_of,
+            what,
+            shape=shape,
+        )
 
 
 def _shape(sizes: Sequence[int | None], like: ir.Value) -> ir.Shape:
     """With the name of the batch of another value for what varies."""
-    varying = next((size for size in like.shape or () if not isinstance(size, int)), ir.SymbolicDim(None))
+    varying = next(
+        (size for size in like.shape or () if not isinstance(size, int)), ir.SymbolicDim(None)
+    )
     return ir.Shape([varying if size is None else size for size in sizes])

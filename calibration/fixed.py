@@ -19,17 +19,26 @@ if TYPE_CHECKING:
 _ONE = QuantParams.of(2.0**-8, 0, "uint8")
 _BOTH_SIGNS = QuantParams.of(2.0**-7, 128, "uint8")
 _LOGARITHM = QuantParams.of(2.0**-4, 255, "uint8")
-_PRESCRIBED: Mapping[str, QuantParams] = {"Sigmoid": _ONE, "Softmax": _ONE, "Tanh": _BOTH_SIGNS, "LogSoftmax": _LOGARITHM}
-_WORTH = 0.5  # of the prescribed range: values within half of it have a step twice as fine on a grid of their own
+_PRESCRIBED: Mapping[str, QuantParams] = {
+    "Sigmoid": _ONE,
+    "Softmax": _ONE,
+    "Tanh": _BOTH_SIGNS,
+    "LogSoftmax": _LOGARITHM,
+}
+# of the prescribed range: values within half of it have a step twice as fine on a grid of their own
+_WORTH = 0.5
 _FINEST_SOFTMAX = 2.0**-13
 _BITS = 8
 
 
-def prescribe(grids: dict[str, QuantParams], placement: Placement, makers: Mapping[str, ir.Node]) -> None:
+def prescribe(
+    grids: dict[str, QuantParams], placement: Placement, makers: Mapping[str, ir.Node]
+) -> None:
     """Put what Sigmoid, Tanh and softmax make on the grids that integer kernels write, in place.
 
-    Kernels that write another grid do so in a second operator, and a logarithm of a softmax on no other at all. A tensor that
-    shares its grid or has fewer bits is left alone, and so is one that fills less than half of the prescribed range.
+    Kernels that write another grid do so in a second operator, and a logarithm of a softmax on no
+    other at all. A tensor that shares its grid or has fewer bits is left alone, and so is one that
+    fills less than half of the prescribed range.
 
     Args:
         grids: the grid of each quantiser.
@@ -43,7 +52,8 @@ def prescribe(grids: dict[str, QuantParams], placement: Placement, makers: Mappi
             continue
         found, kind = grids[grid], makers[tensor].op_type
         if kind == "LogSoftmax":
-            grids[grid] = fixed if float(found.scale) <= float(fixed.scale) else found  # no kernel writes what is below it
+            # no kernel writes what is below it
+            grids[grid] = fixed if float(found.scale) <= float(fixed.scale) else found
         elif float(found.scale) > _WORTH * float(fixed.scale):
             grids[grid] = fixed
         elif kind == "Softmax":
@@ -51,9 +61,12 @@ def prescribe(grids: dict[str, QuantParams], placement: Placement, makers: Mappi
 
 
 def constant_grid(values: NDArray[np.generic]) -> QuantParams:
-    """The uint8 grid of a constant operand: of those that hold its range, the one that its numbers lie on best.
+    """The uint8 grid of a constant operand.
 
-    Numbers that are multiples of one another, as the shares of windows are, lie on some grid exactly.
+    Of those that hold its range, the one that its numbers lie on best.
+
+    Numbers that are multiples of one another, as the shares of windows are, lie on some grid
+    exactly.
     """
     reals = np.unique(values.astype(np.float64))
     low, high = min(reals[0], 0.0), max(reals[-1], 0.0)
@@ -68,7 +81,9 @@ def constant_grid(values: NDArray[np.generic]) -> QuantParams:
         if scale <= 0 or not np.isfinite(scale) or zero > 255:
             continue
         grid = QuantParams.of(float(scale), zero, "uint8")
-        error = float(np.abs(grid.dequantize(grid.quantize(reals.astype(np.float32))) - reals).max())
+        error = float(
+            np.abs(grid.dequantize(grid.quantize(reals.astype(np.float32))) - reals).max()
+        )
         if error < least * 0.99:
             best, least = grid, error
     return best if best is not None else QuantParams.of(2.0**-60, 0, "uint8")

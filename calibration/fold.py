@@ -1,7 +1,8 @@
 """Folds what follows a layer channel by channel into its weights and bias: BatchNormalization, constant factors, constant shifts.
 
-An integer runtime has one multiplier for each output channel, and all of these are part of it. A difference ``x - F(u)``
-becomes the sum ``x + (-F)(u)``, since integer runtimes add. Computed in float64, stored in float32.
+An integer runtime has one multiplier for each output channel, and all of these are part of it. A
+difference ``x - F(u)`` becomes the sum ``x + (-F)(u)``, since integer runtimes add. Computed in
+float64, stored in float32.
 """
 
 from __future__ import annotations
@@ -10,7 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration._nodes import channel_axis, constant, floats, integer, name_of, output, private_layer, rank, real, refuse, required
+from edgeq.calibration._nodes import (
+    channel_axis,
+    constant,
+    floats,
+    integer,
+    name_of,
+    output,
+    private_layer,
+    rank,
+    real,
+    refuse,
+    required,
+)
 from edgeq.calibration.layers import own_constants, replace
 
 if TYPE_CHECKING:
@@ -39,7 +52,9 @@ def fold(draft: Draft) -> None:
 
 
 def _fold_into_layer(draft: Draft, node: ir.Node) -> None:
-    source = next((value for value in node.inputs if value is not None and constant(value) is None), None)
+    source = next(
+        (value for value in node.inputs if value is not None and constant(value) is None), None
+    )
     layer = private_layer(source)
     if layer is None or source is None:
         return
@@ -55,7 +70,9 @@ def channels_of(layer: ir.Node) -> int:
     return int(required(layer, 1, "weight").shape[channel_axis(layer)])
 
 
-def scale_and_shift(draft: Draft, layer: ir.Node, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> None:
+def scale_and_shift(
+    draft: Draft, layer: ir.Node, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> None:
     """Make ``y`` of a layer ``scale * y + shift``, both (out,)."""
     weight, bias, axis = required(layer, 1, "weight"), floats(layer, 2), channel_axis(layer)
     with np.errstate(over="ignore", invalid="ignore"):  # own_constants refuses what is not finite
@@ -92,7 +109,8 @@ def _batch_norm(node: ir.Node, channels: int, index: int, axis: int) -> Affine |
     if index != 0 or axis != 1 or any(parameter is None for parameter in parameters):
         return None
     gamma, beta, mean, variance = (required(node, place, "parameter") for place in (1, 2, 3, 4))
-    with np.errstate(divide="ignore", invalid="ignore"):  # a negative variance makes weights that are refused
+    # a negative variance makes weights that are refused
+    with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.broadcast_to(gamma / np.sqrt(variance + real(node, "epsilon", 1e-5)), channels)
     return scale, np.broadcast_to(beta - mean * scale, channels)
 

@@ -1,7 +1,8 @@
 """Functions of one tensor that a graph spells in several nodes: nothing is stored between them.
 
-``x * Sigmoid(x)``, ``Relu6(x + 3) / 6``, Gelu in terms of Erf: the result depends on one stored integer only, so the whole is a
-table for integer kernels. What belongs together here is what the reader of QDQ files takes together.
+``x * Sigmoid(x)``, ``Relu6(x + 3) / 6``, Gelu in terms of Erf: the result depends on one stored
+integer only, so the whole is a table for integer kernels. What belongs together here is what the
+reader of QDQ files takes together.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ class Function:
 
 
 def functions_of(graph: ir.Graph) -> dict[ir.Node, Function]:
-    """Every function by its last node. A Relu or Clip alone is none: it belongs to what it reads."""
+    """Every function by its last node.
+
+    A Relu or Clip alone is none: it belongs to what it reads.
+    """
     found: dict[ir.Value, Function] = {}
     for node in graph:
         if node.domain == "":
@@ -44,7 +48,10 @@ def is_clip(node: ir.Node | None) -> bool:
     """Whether a node clips to constant numbers and does no more."""
     if node is None or node.domain != "" or node.op_type not in CLIPS:
         return False
-    return all(argument(node, place) is None or number(argument(node, place)) is not None for place in (1, 2))
+    return all(
+        argument(node, place) is None or number(argument(node, place)) is not None
+        for place in (1, 2)
+    )
 
 
 def _visit(node: ir.Node, found: dict[ir.Value, Function]) -> None:
@@ -53,7 +60,12 @@ def _visit(node: ir.Node, found: dict[ir.Value, Function]) -> None:
     if (
         is_clip(node)
         or (node.op_type in UNARY and len(operands) == len(node.inputs) == 1)
-        or (node.op_type in BINARY and len(node.inputs) == 2 and len(operands) == len(numbers) == 1 and _keeps_shape(node, operands[0]))
+        or (
+            node.op_type in BINARY
+            and len(node.inputs) == 2
+            and len(operands) == len(numbers) == 1
+            and _keeps_shape(node, operands[0])
+        )
     ):
         _add_to_one(node, operands[0], found)
     elif node.op_type in BINARY and len(operands) == len(node.inputs) == 2:
@@ -61,7 +73,11 @@ def _visit(node: ir.Node, found: dict[ir.Value, Function]) -> None:
 
 
 def _keeps_shape(node: ir.Node, source: ir.Value) -> bool:
-    return source.shape is None or output(node).shape is None or len(source.shape) == len(output(node).shape or ())
+    return (
+        source.shape is None
+        or output(node).shape is None
+        or len(source.shape) == len(output(node).shape or ())
+    )
 
 
 def _add_to_one(node: ir.Node, source: ir.Value, found: dict[ir.Value, Function]) -> None:
@@ -78,7 +94,11 @@ def _join_two(node: ir.Node, operands: list[ir.Value], found: dict[ir.Value, Fun
     candidates = [*operands, *(found[value].source for value in operands if value in found)]
     for source in candidates:
         parts = [value for value in operands if value is not source]
-        functions = [found[value] for value in dict.fromkeys(parts) if value in found and found[value].source is source]
+        functions = [
+            found[value]
+            for value in dict.fromkeys(parts)
+            if value in found and found[value].source is source
+        ]
         inner = tuple(dict.fromkeys(each for function in functions for each in function.nodes))
         if functions and len(functions) == len(set(parts)) and _private(inner, {*inner, node}):
             for value in parts:
@@ -89,4 +109,8 @@ def _join_two(node: ir.Node, operands: list[ir.Value], found: dict[ir.Value, Fun
 
 def _private(nodes: tuple[ir.Node, ...], members: set[ir.Node]) -> bool:
     """Whether nobody outside reads the nodes."""
-    return all(not output(node).is_graph_output() and all(user in members for user, _ in output(node).uses()) for node in nodes)
+    return all(
+        not output(node).is_graph_output()
+        and all(user in members for user, _ in output(node).uses())
+        for node in nodes
+    )

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 HEADS = ("Softmax", "LogSoftmax", "ArgMax")
 """What may stay in float, or give places, between the last grid and an output of the graph."""
 
-_NOT_NEGATIVE = frozenset(("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"))
+_NOT_NEGATIVE = frozenset(
+    ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt")
+)
 _TAKE_CLIPS = frozenset(("Add", "Sub", "Mul", "MatMul", "PRelu", "ReduceSum"))
 
 
@@ -74,7 +76,9 @@ class _Classifier:
     def run(self) -> Classified:
         self._input()
         functions = functions_of(self.graph)
-        inside = {node for function in functions.values() for node in function.nodes} - functions.keys()
+        inside = {
+            node for function in functions.values() for node in function.nodes
+        } - functions.keys()
         static = static_nodes(self.graph)
         for node in self.graph:
             if node in static or node in inside or node in self.done:
@@ -87,7 +91,10 @@ class _Classifier:
         if self.errors:
             raise merged_errors(self.errors)
         if all(op.kind != "layer" for op in self.ops):
-            raise ArtefactError("the model has no layer with weights, so there is nothing to quantise", hint="is it the right file?")
+            raise ArtefactError(
+                "the model has no layer with weights, so there is nothing to quantise",
+                hint="is it the right file?",
+            )
         return Classified(tuple(self.ops), self.makers)
 
     def _input(self) -> None:
@@ -99,7 +106,9 @@ class _Classifier:
         (value,) = self.graph.inputs
         if value.shape is None or len(value.shape) < 2:
             what = f"the input {names} has no shape with a batch dimension"
-            self.errors.append(ArtefactError(what, hint="export the model with the shape of its input"))
+            self.errors.append(
+                ArtefactError(what, hint="export the model with the shape of its input")
+            )
         self.ops.append(Op(name_of(value), "input"))
 
     def _visit(self, node: ir.Node, function: Function | None) -> None:
@@ -116,7 +125,8 @@ class _Classifier:
 
     def _clip(self, node: ir.Node) -> None:
         source = node.inputs[0]
-        alone = source is not None and source.is_graph_output() and len(source.uses()) == 1  # which is stored, too
+        # which is stored, too
+        alone = source is not None and source.is_graph_output() and len(source.uses()) == 1
         kind: Kind = "function" if alone else "relu" if lower_bound(node) >= 0 else "clip"
         self._add(node, kind, [source], not_negative=lower_bound(node) >= 0)
 
@@ -125,7 +135,9 @@ class _Classifier:
         kind = KINDS[node.op_type]
         if node.op_type == "Resize" and text(node, "mode", "nearest") == "nearest":
             kind = "data_movement"
-        activations = [value for value in node.inputs if value is not None and constant(value) is None]
+        activations = [
+            value for value in node.inputs if value is not None and constant(value) is None
+        ]
         if kind in ("data_movement", "pool", "mean", "layer"):
             activations = activations[:1]
         if kind == "layer" and is_helper(node):
@@ -143,9 +155,18 @@ class _Classifier:
             self.done.add(reader)
         self._add(last, kind, activations, not_negative=_is_not_negative(last))
 
-    def _add(self, node: ir.Node, kind: Kind, inputs: Sequence[ir.Value | None], *, not_negative: bool) -> None:
+    def _add(
+        self, node: ir.Node, kind: Kind, inputs: Sequence[ir.Value | None], *, not_negative: bool
+    ) -> None:
         name = name_of(output(node))
-        self.ops.append(Op(name, kind, tuple(name_of(value) for value in inputs if value is not None), not_negative=not_negative))
+        self.ops.append(
+            Op(
+                name,
+                kind,
+                tuple(name_of(value) for value in inputs if value is not None),
+                not_negative=not_negative,
+            )
+        )
         self.makers[name] = node
 
     def _outputs(self, static: dict[ir.Node, bool]) -> None:
@@ -165,11 +186,19 @@ def _is_head(node: ir.Node) -> bool:
     if node.op_type != "ArgMax":
         return made.is_graph_output() and not made.uses()
     readers = [user for user, _ in made.uses()]
-    return (made.is_graph_output() and not readers) or (len(readers) == 1 and readers[0].op_type == "Cast" and _of_argmax(readers[0]))
+    return (made.is_graph_output() and not readers) or (
+        len(readers) == 1 and readers[0].op_type == "Cast" and _of_argmax(readers[0])
+    )
 
 
 def _of_argmax(cast: ir.Node) -> bool:
     """Whether a Cast says in which type the places of an ArgMax are given."""
     maker = cast.inputs[0].producer() if cast.inputs[0] is not None else None
     to = cast.attributes["to"].as_int()
-    return maker is not None and maker.op_type == "ArgMax" and to in (6, 7) and output(cast).is_graph_output() and not output(cast).uses()
+    return (
+        maker is not None
+        and maker.op_type == "ArgMax"
+        and to in (6, 7)
+        and output(cast).is_graph_output()
+        and not output(cast).uses()
+    )

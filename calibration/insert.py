@@ -1,9 +1,10 @@
 """Writes grids and integers into a float graph: QuantizeLinear and DequantizeLinear pairs in the canonical form.
 
-A float tensor ``t`` is ``t_quantized`` as integers and ``t_dequantized`` after; where the range is narrower than its
-storage dtype an integer Clip stands between, and what goes into it is ``t_unclipped``. What is quantised on one edge only is
-``<t>_to_<reader>``. The tensors of one grid share its scale and zero point. Outputs of the graph keep their names. Where a
-tensor of the model has such a name already, a number is put behind it.
+A float tensor ``t`` is ``t_quantized`` as integers and ``t_dequantized`` after; where the range is
+narrower than its storage dtype an integer Clip stands between, and what goes into it is
+``t_unclipped``. What is quantised on one edge only is ``<t>_to_<reader>``. The tensors of one grid
+share its scale and zero point. Outputs of the graph keep their names. Where a tensor of the model
+has such a name already, a number is put behind it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 
-_HELPER_BITS = 8  # of weights that no network has learnt, whatever the width of the layers around them
+# of weights that no network has learnt, whatever the width of the layers around them
+_HELPER_BITS = 8
 
 _STORED_OPERANDS = frozenset(("Add", "Sub", "Mul", "MatMul", "PRelu"))
 """Operators whose constant operands are stored as integers; one number beside an activation is part of a function instead."""
@@ -58,7 +60,8 @@ def insert(
         grids: the grid of each quantiser of ``placement``.
         per_channel: whether each output channel of a layer has its own weight scale.
         affine: one scale and zero point for the weights of a layer, whatever ``per_channel`` says.
-        pair_safe: whether weight scales grow until no pair of products can saturate on x86 without VNNI.
+        pair_safe: whether weight scales grow until no pair of products can saturate on x86 without
+            VNNI.
     """
     _Inserter(draft, classified, placement, grids, per_channel, affine, pair_safe).run()
 
@@ -77,7 +80,8 @@ class _Inserter:
         self.draft, self.graph, self.classified = draft, draft.graph, classified
         self.placement, self.grids = placement, grids
         self.per_channel, self.affine, self.pair_safe = per_channel, affine, pair_safe
-        self.behind = dict(placement.tensors)  # tensor -> the grid it lies on; views join in as they are met
+        # tensor -> the grid it lies on; views join in as they are met
+        self.behind = dict(placement.tensors)
 
     def run(self) -> None:
         for node in tuple(self.graph):
@@ -115,23 +119,40 @@ class _Inserter:
             grid = self.placement.edges.get((op.name, index))
             source = None if grid is None else node.inputs[index]
             if grid is not None and source is not None:
-                node.replace_input_with(index, self._pair(source, f"{tensor}_to_{op.name}", grid, clip=True))
+                node.replace_input_with(
+                    index, self._pair(source, f"{tensor}_to_{op.name}", grid, clip=True)
+                )
 
     def _pair(self, value: ir.Value, name: str, grid: str, *, clip: bool) -> ir.Value:
         params = self.grids[grid]
         scale, zero_point = self._grid(grid, params)
         is_sub_range = clip and params.is_sub_range
-        steps = [("QuantizeLinear", [scale, zero_point], "unclipped" if is_sub_range else "quantized")]
+        steps = [
+            ("QuantizeLinear", [scale, zero_point], "unclipped" if is_sub_range else "quantized")
+        ]
         if is_sub_range:
             ends = (("qmin", params.qmin), ("qmax", params.qmax))
-            steps.append(("Clip", [self._constant(f"{grid}_{end}", np.array(limit, params.dtype)) for end, limit in ends], "quantized"))
+            steps.append(
+                (
+                    "Clip",
+                    [
+                        self._constant(f"{grid}_{end}", np.array(limit, params.dtype))
+                        for end, limit in ends
+                    ],
+                    "quantized",
+                )
+            )
         steps.append(("DequantizeLinear", [scale, zero_point], "dequantized"))
         place, result = value.producer(), value
         for op_type, parameters, suffix in steps:
-            node = self.draft.node(op_type, [result, *parameters], f"{name}_{suffix}", name=f"{name}/{op_type}")
+            node = self.draft.node(
+                op_type, [result, *parameters], f"{name}_{suffix}", name=f"{name}/{op_type}"
+            )
             result = output(node)
             result.shape = value.shape
-            result.type = ir.TensorType(ir.DataType.FLOAT if suffix == "dequantized" else ir.DataType[params.dtype.upper()])
+            result.type = ir.TensorType(
+                ir.DataType.FLOAT if suffix == "dequantized" else ir.DataType[params.dtype.upper()]
+            )
             self._insert_behind(place, node)
             place = node
         return result
@@ -153,8 +174,14 @@ class _Inserter:
             integers = affine_parameters(rows, bias, scale, bits=bits, layer=layer)
         else:
             per_channel = self.per_channel or helps
-            limit = pair_limit(self.grids[grid].qmax) if self.pair_safe and not _without_pairs(node, weight) else None
-            integers = integer_parameters(rows, bias, scale, bits=bits, per_channel=per_channel, layer=layer, pair_limit=limit)
+            limit = (
+                pair_limit(self.grids[grid].qmax)
+                if self.pair_safe and not _without_pairs(node, weight)
+                else None
+            )
+            integers = integer_parameters(
+                rows, bias, scale, bits=bits, per_channel=per_channel, layer=layer, pair_limit=limit
+            )
         stored = _turned(integers.weight, axis)
         node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", stored))
         if integers.bias is not None:
@@ -164,7 +191,11 @@ class _Inserter:
         """Put constant operands on a grid of their own."""
         for index, value in enumerate(node.inputs):
             array = constant(value)
-            if value is None or array is None or (array.size == 1 and node.op_type not in ("MatMul", "PRelu")):
+            if (
+                value is None
+                or array is None
+                or (array.size == 1 and node.op_type not in ("MatMul", "PRelu"))
+            ):
                 continue
             params = constant_grid(array)
             integers = QuantizedTensor(params.quantize(array.astype(np.float32)), params)
@@ -172,9 +203,17 @@ class _Inserter:
 
     def _dequantized(self, node: ir.Node, name: str, tensor: QuantizedTensor) -> ir.Value:
         stored = self.draft.constant(f"{name}_quantized", tensor.values)
-        attributes = [] if tensor.params.axis is None else [ir.AttrInt64("axis", tensor.params.axis)]
+        attributes = (
+            [] if tensor.params.axis is None else [ir.AttrInt64("axis", tensor.params.axis)]
+        )
         grid = self._grid(name, tensor.params, key=stored)
-        reader = self.draft.node("DequantizeLinear", [stored, *grid], f"{name}_dequantized", attributes, name=f"{name}/DequantizeLinear")
+        reader = self.draft.node(
+            "DequantizeLinear",
+            [stored, *grid],
+            f"{name}_dequantized",
+            attributes,
+            name=f"{name}/DequantizeLinear",
+        )
         result = output(reader)
         result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(tensor.values.shape)
         self.graph.insert_before(node, reader)
@@ -188,9 +227,13 @@ class _Inserter:
             return node
         return replace(self.draft, node, "Relu", [node.inputs[0]], {})
 
-    def _grid(self, stem: str, params: QuantParams, *, key: Hashable = None) -> tuple[ir.Value, ir.Value]:
+    def _grid(
+        self, stem: str, params: QuantParams, *, key: Hashable = None
+    ) -> tuple[ir.Value, ir.Value]:
         scale, zero_point = params.scale, params.zero_point.astype(params.dtype)
-        return self._constant(f"{stem}_scale", scale, key), self._constant(f"{stem}_zero_point", zero_point, key)
+        return self._constant(f"{stem}_scale", scale, key), self._constant(
+            f"{stem}_zero_point", zero_point, key
+        )
 
     def _constant(self, name: str, array: NDArray[np.generic], key: Hashable = None) -> ir.Value:
         """An initialiser, made once for each name and owner."""
@@ -201,14 +244,23 @@ def _turned(tensor: QuantizedTensor, axis: int) -> QuantizedTensor:
     """Weights whose output channels are along the first axis, with these along another."""
     if axis == 0:
         return tensor
-    params = tensor.params if tensor.params.axis is None else dataclasses.replace(tensor.params, axis=axis)
+    params = (
+        tensor.params
+        if tensor.params.axis is None
+        else dataclasses.replace(tensor.params, axis=axis)
+    )
     return QuantizedTensor(np.ascontiguousarray(np.moveaxis(tensor.values, 0, axis)), params)
 
 
 def _without_pairs(node: ir.Node, weight: NDArray[np.float32]) -> bool:
-    """Whether kernels compute a layer without adding pairs of products: depthwise and transposed convolutions."""
+    """Whether kernels compute a layer without adding pairs of products.
+
+    Depthwise and transposed convolutions.
+    """
     group = node.attributes["group"].as_int() if "group" in node.attributes else 1
-    return node.op_type == "ConvTranspose" or (node.op_type == "Conv" and weight.shape[1] == 1 and group == len(weight))
+    return node.op_type == "ConvTranspose" or (
+        node.op_type == "Conv" and weight.shape[1] == 1 and group == len(weight)
+    )
 
 
 def _float(node: ir.Node, index: int) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Operators that move numbers, in the few that integer kernels have: Slice, Pad with zeros, Gather, Reshape, Transpose, Concat.
 
-Split is as many Slices; padding by reflection, Tile and Expand pick places again, as Gather does; DepthToSpace is a Transpose
-between two Reshapes; a negative padding cuts off. All of it is exact.
+Split is as many Slices; padding by reflection, Tile and Expand pick places again, as Gather does;
+DepthToSpace is a Transpose between two Reshapes; a negative padding cuts off. All of it is exact.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.calibration._nodes import argument, constant, floats, integer, name_of, output, shape_of, text
+from edgeq.calibration._nodes import (
+    argument,
+    constant,
+    floats,
+    integer,
+    name_of,
+    output,
+    shape_of,
+    text,
+)
 from edgeq.calibration.statics import static_nodes
 
 if TYPE_CHECKING:
@@ -50,19 +59,30 @@ def _forget(draft: Draft, node: ir.Node) -> bool:
     return True
 
 
-def pick(draft: Draft, node: ir.Node, source: ir.Value, picks: Mapping[int, Sequence[int] | NDArray[np.int64]]) -> ir.Value:
+def pick(
+    draft: Draft,
+    node: ir.Node,
+    source: ir.Value,
+    picks: Mapping[int, Sequence[int] | NDArray[np.int64]],
+) -> ir.Value:
     """Places along some axes of a tensor, one Gather for each axis."""
     for axis, places in picks.items():
         shape = list(shape_of(source) or ())
         shape[axis] = len(places)
         indices = draft.numbers(node, f"axis{axis}_places", np.asarray(places, np.int64))
-        source = draft.add("Gather", [source, indices], node, f"axis{axis}", shape=shape, attributes={"axis": axis})
+        source = draft.add(
+            "Gather", [source, indices], node, f"axis{axis}", shape=shape, attributes={"axis": axis}
+        )
     return source
 
 
 def _cast(draft: Draft, node: ir.Node) -> None:
     source = node.inputs[0]
-    if source is not None and source.dtype == ir.DataType.FLOAT and node.attributes["to"].as_int() == ir.DataType.FLOAT:
+    if (
+        source is not None
+        and source.dtype == ir.DataType.FLOAT
+        and node.attributes["to"].as_int() == ir.DataType.FLOAT
+    ):
         _forget(draft, node)
 
 
@@ -77,7 +97,8 @@ def _split(draft: Draft, node: ir.Node) -> None:
     start = 0
     for value, size in zip(node.outputs, ends, strict=True):
         bounds = [
-            draft.constant(f"{name_of(value)}_{what}", np.array([at], np.int64)) for what, at in _slice(start, start + (size or 0), axis)
+            draft.constant(f"{name_of(value)}_{what}", np.array([at], np.int64))
+            for what, at in _slice(start, start + (size or 0), axis)
         ]
         part = draft.add("Slice", [source, *bounds], node, "part", shape=shape_of(value))
         draft.take_over(value, part)
@@ -91,7 +112,11 @@ def _slice(start: int, end: int, axis: int) -> tuple[tuple[str, int], ...]:
 
 def _slice_of_all(draft: Draft, node: ir.Node) -> None:
     known, steps = _known(node), constant(argument(node, 4))
-    forwards = len(node.inputs) < 5 or node.inputs[4] is None or (steps is not None and bool((steps == 1).all()))
+    forwards = (
+        len(node.inputs) < 5
+        or node.inputs[4] is None
+        or (steps is not None and bool((steps == 1).all()))
+    )
     if known is not None and known[0] == known[1] and forwards:
         _forget(draft, node)
 
@@ -99,12 +124,19 @@ def _slice_of_all(draft: Draft, node: ir.Node) -> None:
 def _pad(draft: Draft, node: ir.Node) -> None:
     source, known = node.inputs[0], _known(node)
     amounts, axes = constant(argument(node, 1)), constant(argument(node, 3))
-    if source is None or known is None or amounts is None or (argument(node, 3) is not None and axes is None):
+    if (
+        source is None
+        or known is None
+        or amounts is None
+        or (argument(node, 3) is not None and axes is None)
+    ):
         return
     before, _ = known
     rank = len(before)
     ends = np.zeros((2, rank), np.int64)
-    ends[:, list(range(rank)) if axes is None else [int(axis) % rank for axis in axes]] = amounts.reshape(2, -1)
+    ends[:, list(range(rank)) if axes is None else [int(axis) % rank for axis in axes]] = (
+        amounts.reshape(2, -1)
+    )
     if any(before[axis] is None for axis in np.flatnonzero(ends.any(axis=0))):
         return
     if not ends.any():
@@ -113,17 +145,22 @@ def _pad(draft: Draft, node: ir.Node) -> None:
     mode = text(node, "mode", "constant")
     if mode != "constant":
         if mode in _PADDING_MODES:
-            draft.finish(node, pick(draft, node, source, _mirrored(before, ends, _PADDING_MODES[mode])))
+            draft.finish(
+                node, pick(draft, node, source, _mirrored(before, ends, _PADDING_MODES[mode]))
+            )
         return
     fill = 0.0 if argument(node, 2) is None else floats(node, 2)
     if fill is None:
         return
     value = float(np.asarray(fill).reshape(-1)[0])
-    if abs(value) < _INFINITE or not (ends > 0).any():  # in front of a pooling, infinity is another thing
+    # in front of a pooling, infinity is another thing
+    if abs(value) < _INFINITE or not (ends > 0).any():
         _constant_pad(draft, node, source, ends, value)
 
 
-def _mirrored(before: Sequence[int | None], ends: NDArray[np.int64], mode: str) -> dict[int, NDArray[np.int64]]:
+def _mirrored(
+    before: Sequence[int | None], ends: NDArray[np.int64], mode: str
+) -> dict[int, NDArray[np.int64]]:
     """Which place stands where; a negative padding cuts off."""
     picks = {}
     for axis in np.flatnonzero(ends.any(axis=0)):
@@ -133,7 +170,9 @@ def _mirrored(before: Sequence[int | None], ends: NDArray[np.int64], mode: str) 
     return picks
 
 
-def _constant_pad(draft: Draft, node: ir.Node, source: ir.Value, ends: NDArray[np.int64], value: float) -> None:
+def _constant_pad(
+    draft: Draft, node: ir.Node, source: ir.Value, ends: NDArray[np.int64], value: float
+) -> None:
     """Cut off what is negative, pad with zeros, and add another number where the zeros stand."""
     shape = list(shape_of(source) or ())
     cut, more = np.maximum(-ends, 0), np.maximum(ends, 0)
@@ -142,22 +181,43 @@ def _constant_pad(draft: Draft, node: ir.Node, source: ir.Value, ends: NDArray[n
         starts, stops = cut[0, axes], [(shape[axis] or 0) - cut[1, axis] for axis in axes]
         for axis in axes:
             shape[axis] = (shape[axis] or 0) - int(cut[:, axis].sum())
-        bounds = [draft.numbers(node, what, np.array(at)) for what, at in (("starts", starts), ("ends", stops), ("axes", axes))]
+        bounds = [
+            draft.numbers(node, what, np.array(at))
+            for what, at in (("starts", starts), ("ends", stops), ("axes", axes))
+        ]
         source = draft.add("Slice", [source, *bounds], node, "cut", shape=shape)
     inner = shape
     if more.any():
-        shape = [size if size is None else size + int(more[:, axis].sum()) for axis, size in enumerate(shape)]
+        shape = [
+            size if size is None else size + int(more[:, axis].sum())
+            for axis, size in enumerate(shape)
+        ]
         pads = draft.numbers(node, "pads", more.reshape(-1))
         source = draft.add("Pad", [source, pads], node, "padded", shape=shape)
     if value and more.any():
-        source = draft.add("Add", [source, draft.reals(node, "border", _border(inner, more, value))], node, "filled", shape=shape)
+        source = draft.add(
+            "Add",
+            [source, draft.reals(node, "border", _border(inner, more, value))],
+            node,
+            "filled",
+            shape=shape,
+        )
     draft.finish(node, source)
 
 
-def _border(inner: Sequence[int | None], more: NDArray[np.int64], value: float) -> NDArray[np.float32]:
-    """A number where padding stands, and zero within; along the batch, which is not padded, of one."""
-    within = np.zeros([1 if not more[:, axis].any() else size or 1 for axis, size in enumerate(inner)], np.float32)
-    return np.pad(within, list(zip(more[0], more[1], strict=True)), constant_values=np.float32(value))
+def _border(
+    inner: Sequence[int | None], more: NDArray[np.int64], value: float
+) -> NDArray[np.float32]:
+    """A number where padding stands, and zero within.
+
+    Along the batch, which is not padded, of one.
+    """
+    within = np.zeros(
+        [1 if not more[:, axis].any() else size or 1 for axis, size in enumerate(inner)], np.float32
+    )
+    return np.pad(
+        within, list(zip(more[0], more[1], strict=True)), constant_values=np.float32(value)
+    )
 
 
 def _tile(draft: Draft, node: ir.Node) -> None:
@@ -167,7 +227,11 @@ def _tile(draft: Draft, node: ir.Node) -> None:
     before, times = known[0], [int(each) for each in repeats.reshape(-1)]
     if any(before[axis] is None for axis, each in enumerate(times) if each != 1):
         return
-    picks = {axis: np.tile(np.arange(before[axis] or 0), each) for axis, each in enumerate(times) if each != 1}
+    picks = {
+        axis: np.tile(np.arange(before[axis] or 0), each)
+        for axis, each in enumerate(times)
+        if each != 1
+    }
     if picks:
         draft.finish(node, pick(draft, node, source, picks))
     else:
@@ -175,7 +239,10 @@ def _tile(draft: Draft, node: ir.Node) -> None:
 
 
 def _expand(draft: Draft, node: ir.Node) -> None:
-    """Repeats of a dimension of one: left to the operators that read it where they broadcast, else picked again."""
+    """Repeats of a dimension of one.
+
+    Left to the operators that read it where they broadcast, else picked again.
+    """
     source, known = node.inputs[0], _known(node)
     if source is None or known is None or constant(source) is not None:
         return
@@ -190,19 +257,29 @@ def _expand(draft: Draft, node: ir.Node) -> None:
         draft.take_over(output(node), source)
         draft.graph.remove(node, safe=True)
     elif not any(after[axis] is None for axis in wider):
-        draft.finish(node, pick(draft, node, source, {axis: [0] * (after[axis] or 0) for axis in wider}))
+        draft.finish(
+            node, pick(draft, node, source, {axis: [0] * (after[axis] or 0) for axis in wider})
+        )
 
 
 def _broadcast_anyway(node: ir.Node, after: Sequence[int | None]) -> bool:
     """Whether all that read an Expand stretch it by themselves to what their other operand is."""
     made = output(node)
     uses = list(made.uses())
-    return bool(uses) and not made.is_graph_output() and all(_stretches(user, index, list(after)) for user, index in uses)
+    return (
+        bool(uses)
+        and not made.is_graph_output()
+        and all(_stretches(user, index, list(after)) for user, index in uses)
+    )
 
 
 def _stretches(user: ir.Node, index: int, after: list[int | None]) -> bool:
     other = user.inputs[1 - index] if user.op_type in _BROADCASTING else None
-    return other is not None and other is not user.inputs[index] and list(shape_of(other) or ()) == after
+    return (
+        other is not None
+        and other is not user.inputs[index]
+        and list(shape_of(other) or ()) == after
+    )
 
 
 def _depth_to_space(draft: Draft, node: ir.Node) -> None:
@@ -212,7 +289,11 @@ def _depth_to_space(draft: Draft, node: ir.Node) -> None:
     block, (batch, channels, height, width) = integer(node, "blocksize", 1), known[0]
     left = (channels or 0) // block**2
     crd = text(node, "mode", "DCR") == "CRD"
-    parts = [batch, left, block, block, height, width] if crd else [batch, block, block, left, height, width]
+    parts = (
+        [batch, left, block, block, height, width]
+        if crd
+        else [batch, block, block, left, height, width]
+    )
     order = [0, 1, 4, 2, 5, 3] if crd else [0, 3, 4, 1, 5, 2]
     _regroup(draft, node, source, parts, order, known[1])
 
@@ -227,10 +308,22 @@ def _space_to_depth(draft: Draft, node: ir.Node) -> None:
 
 
 def _regroup(
-    draft: Draft, node: ir.Node, source: ir.Value, parts: Sequence[int | None], order: list[int], after: Sequence[int | None]
+    draft: Draft,
+    node: ir.Node,
+    source: ir.Value,
+    parts: Sequence[int | None],
+    order: list[int],
+    after: Sequence[int | None],
 ) -> None:
     apart = draft.reshape(source, parts, node, "blocks")
-    turned = draft.add("Transpose", [apart], node, "turned", shape=[parts[axis] for axis in order], attributes={"perm": order})
+    turned = draft.add(
+        "Transpose",
+        [apart],
+        node,
+        "turned",
+        shape=[parts[axis] for axis in order],
+        attributes={"perm": order},
+    )
     draft.finish(node, draft.reshape(turned, after, node, "joined"))
 
 
@@ -239,30 +332,52 @@ def _concat(draft: Draft, node: ir.Node) -> None:
     shapes = [shape_of(value) for value in node.inputs]
     constants = [_constant_part(value) for value in node.inputs]
     rank = len(shapes[0] or ())
-    if all(part is None for part in constants) or any(shape is None for shape in shapes) or not rank:
+    if (
+        all(part is None for part in constants)
+        or any(shape is None for shape in shapes)
+        or not rank
+    ):
         return
     axis = integer(node, "axis", 0) % rank
     places = [i for i, part in enumerate(constants) if part is None]
     if not places or places != list(range(places[0], places[-1] + 1)) or axis == 0:
         return
     sizes = [shape[axis] for shape in shapes if shape is not None]
-    if None in sizes or any(part is not None and part.shape[0] != 1 and (shapes[places[0]] or (0,))[0] is None for part in constants):
+    if None in sizes or any(
+        part is not None and part.shape[0] != 1 and (shapes[places[0]] or (0,))[0] is None
+        for part in constants
+    ):
         return
-    before, after = (sum(size or 0 for size in sizes[part]) for part in (slice(places[0]), slice(places[-1] + 1, None)))
+    before, after = (
+        sum(size or 0 for size in sizes[part])
+        for part in (slice(places[0]), slice(places[-1] + 1, None))
+    )
     kept, whole = [node.inputs[i] for i in places], list(shape_of(output(node)) or ())
     source = kept[0]
     if len(kept) > 1:
         inner = [*whole[:axis], sum(sizes[i] or 0 for i in places), *whole[axis + 1 :]]
-        source = draft.add("Concat", kept, node, "activations", shape=inner, attributes={"axis": axis})
+        source = draft.add(
+            "Concat", kept, node, "activations", shape=inner, attributes={"axis": axis}
+        )
     ends = np.zeros((2, rank), np.int64)
     ends[:, axis] = before, after
-    padded = draft.add("Pad", [source, draft.numbers(node, "pads", ends.reshape(-1))], node, "padded", shape=whole)
-    parts = [part if part is not None else np.zeros((1, *(1,) * (rank - 1)), np.float32) for part in constants]
+    padded = draft.add(
+        "Pad", [source, draft.numbers(node, "pads", ends.reshape(-1))], node, "padded", shape=whole
+    )
+    parts = [
+        part if part is not None else np.zeros((1, *(1,) * (rank - 1)), np.float32)
+        for part in constants
+    ]
     if any(part.any() for part in parts):
         full = [1 if size is None else size for size in whole]
-        stretched = [np.broadcast_to(part, [*full[:axis], sizes[i] or 0, *full[axis + 1 :]]) for i, part in enumerate(parts)]
+        stretched = [
+            np.broadcast_to(part, [*full[:axis], sizes[i] or 0, *full[axis + 1 :]])
+            for i, part in enumerate(parts)
+        ]
         values = np.concatenate(stretched, axis)
-        padded = draft.add("Add", [padded, draft.reals(node, "constants", values)], node, "sum", shape=whole)
+        padded = draft.add(
+            "Add", [padded, draft.reals(node, "constants", values)], node, "sum", shape=whole
+        )
     draft.finish(node, padded)
 
 

@@ -1,6 +1,7 @@
 """Runs the float model over the calibration batches and shows the observers every tensor that will be stored.
 
-The model is run as it is, with the wanted tensors as its outputs, one batch at a time; nothing of a batch is kept.
+The model is run as it is, with the wanted tensors as its outputs, one batch at a time; nothing of a
+batch is kept.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def observe(
         One observer a grid, and the number of samples seen.
 
     Raises:
-        ArtefactError: no samples, samples of another shape or type than the model's input, values that are not finite,
-            or a model that ONNX Runtime cannot run.
+        ArtefactError: no samples, samples of another shape or type than the model's input, values
+            that are not finite, or a model that ONNX Runtime cannot run.
     """
     value = model.graph.inputs[0]
     wanted = sorted({tensor for tensors in taps.values() for tensor in tensors} - {name_of(value)})
@@ -61,7 +62,9 @@ def observe(
         if progress is not None:
             progress(len(batch))
     if samples == 0:
-        raise ArtefactError("there are no calibration samples", hint="give at least one; some hundreds are usual")
+        raise ArtefactError(
+            "there are no calibration samples", hint="give at least one; some hundreds are usual"
+        )
     return observers, samples
 
 
@@ -72,19 +75,29 @@ def check_batch(batch: NDArray[np.float32], value: ir.Value) -> None:
         ArtefactError: another type or shape.
     """
     shape = [size if isinstance(size, int) else None for size in value.shape or ()]
-    fits = batch.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape[1:], batch.shape[1:], strict=True))
+    fits = batch.ndim == len(shape) and all(
+        want in (None, have) for want, have in zip(shape[1:], batch.shape[1:], strict=True)
+    )
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
         raise ArtefactError(
-            f"a calibration batch has the shape {batch.shape}, and the model's input {name_of(value)!r} wants samples of ({wanted})",
-            hint="choose the data set that the model was made for, or arrange the axes as the model has them",
+            f"a calibration batch has the shape {batch.shape}, and the model's input "
+            f"{name_of(value)!r} wants samples of ({wanted})",
+            hint="choose the data set that the model was made for, or arrange the axes as the "
+            "model has them",
         )
     if batch.dtype != np.float32:
-        raise ArtefactError(f"a calibration batch is {batch.dtype}, not float32", hint="convert it, scaled as in training")
+        raise ArtefactError(
+            f"a calibration batch is {batch.dtype}, not float32",
+            hint="convert it, scaled as in training",
+        )
 
 
 def parts(batch: NDArray[np.float32], value: ir.Value) -> Iterator[NDArray[np.float32]]:
-    """A batch as the model takes it: whole, or, where the model fixes the batch, in pieces, the last one filled up with repetitions."""
+    """A batch as the model takes it.
+
+    Whole, or, where the model fixes the batch, in pieces, the last one filled up with repetitions.
+    """
     size = value.shape[0] if value.shape is not None else None
     if not isinstance(size, int):
         if len(batch):
@@ -115,13 +128,20 @@ def session_of(model: ir.Model) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # the runtime's errors share no class of their own
-        raise ArtefactError(f"ONNX Runtime cannot load the float model: {error}", hint="export it again") from error
+        raise ArtefactError(
+            f"ONNX Runtime cannot load the float model: {error}", hint="export it again"
+        ) from error
 
 
 def run(
-    session: onnxruntime.InferenceSession, wanted: Sequence[str], name: str, part: NDArray[np.float32]
+    session: onnxruntime.InferenceSession,
+    wanted: Sequence[str],
+    name: str,
+    part: NDArray[np.float32],
 ) -> dict[str, NDArray[np.float32]]:
     """Some tensors of a model, and what it was given, by name.
 
@@ -129,15 +149,21 @@ def run(
         ArtefactError: the model cannot be run.
     """
     try:
-        made = [np.asarray(values, np.float32) for values in session.run(list(wanted), {name: np.ascontiguousarray(part)})]
+        made = [
+            np.asarray(values, np.float32)
+            for values in session.run(list(wanted), {name: np.ascontiguousarray(part)})
+        ]
     except Exception as error:  # the runtime's errors share no class of their own
-        raise ArtefactError(f"ONNX Runtime cannot run the float model: {error}", hint="try it on the same data") from error
+        raise ArtefactError(
+            f"ONNX Runtime cannot run the float model: {error}", hint="try it on the same data"
+        ) from error
     return {name: part, **dict(zip(wanted, made, strict=True))}
 
 
 def _finite(tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         raise ArtefactError(
-            f"the tensor {tensor!r} holds NaN or infinity in calibration", hint="look at the data and the float model: one is broken"
+            f"the tensor {tensor!r} holds NaN or infinity in calibration",
+            hint="look at the data and the float model: one is broken",
         )
     return values

@@ -1,7 +1,8 @@
 """How the range of a tensor is found from batches that are seen once and never kept.
 
-Each observer answers with the least and greatest value that the tensor's grid has to reach. Memory does not grow with
-the number of samples, but for :class:`MinMaxPercentile`, whose published definition needs two numbers a record.
+Each observer answers with the least and greatest value that the tensor's grid has to reach. Memory
+does not grow with the number of samples, but for :class:`MinMaxPercentile`, whose published
+definition needs two numbers a record.
 """
 
 from __future__ import annotations
@@ -55,18 +56,23 @@ class MinMax:
 class Percentile:
     """The range that holds all but a small share of the values on either side, from a histogram that grows.
 
-    The bins are the multiples of a power of two, ``HALF_BINS`` on either side of zero. A value beyond the last bin
-    doubles their width, by adding neighbours, until it fits; no count is ever split. The answer is therefore never
-    inside the exact percentile of the sample and at most one bin beyond it, ``2 / HALF_BINS`` of the greatest magnitude
-    seen, and never beyond the exact extremes.
+    The bins are the multiples of a power of two, ``HALF_BINS`` on either side of zero. A value
+    beyond the last bin doubles their width, by adding neighbours, until it fits; no count is ever
+    split. The answer is therefore never inside the exact percentile of the sample and at most one
+    bin beyond it, ``2 / HALF_BINS`` of the greatest magnitude seen, and never beyond the exact
+    extremes.
 
     Args:
-        percent: the share of the values, in percent, at or below the upper end, and at or above the lower end.
+        percent: the share of the values, in percent, at or below the upper end, and at or above the
+            lower end.
     """
 
     def __init__(self, percent: float = 99.99) -> None:
         if not 50.0 < percent <= 100.0:
-            raise UsageError(f"a percentile of {percent} is no upper end of a range", hint="choose more than 50 and at most 100")
+            raise UsageError(
+                f"a percentile of {percent} is no upper end of a range",
+                hint="choose more than 50 and at most 100",
+            )
         self.percent = percent
         self._extremes = MinMax()
         self._counts = np.zeros(2 * HALF_BINS, np.int64)
@@ -91,12 +97,15 @@ class Percentile:
         enough = int(np.ceil(total * self.percent / 100.0))
         upper = int(np.searchsorted(np.cumsum(self._counts), enough))
         lower = 2 * HALF_BINS - 1 - int(np.searchsorted(np.cumsum(self._counts[::-1]), enough))
-        return max(low, (lower - HALF_BINS) * self._width), min(high, (upper + 1 - HALF_BINS) * self._width)
+        return max(low, (lower - HALF_BINS) * self._width), min(
+            high, (upper + 1 - HALF_BINS) * self._width
+        )
 
     def _fit(self, magnitude: float) -> None:
         if magnitude == 0.0:
             return
-        if self._width == 0.0:  # only zeros so far, and they are in the bin that begins at zero whatever its width
+        # only zeros so far, and they are in the bin that begins at zero whatever its width
+        if self._width == 0.0:
             self._width = float(2.0 ** np.floor(np.log2(magnitude / HALF_BINS)))
         while magnitude >= self._width * HALF_BINS:
             self._double()
@@ -112,9 +121,10 @@ class MinMaxPercentile:
     """Percentiles over the logged minima and maxima of records, not over values.
 
     With both lists sorted upwards and n records, the range is ``minima[round(n * tail)]`` to
-    ``maxima[min(n - 1, round(n * (1 - tail)))]``, rounded half away from zero. Below ten records nothing is clipped.
-    The scheme of Yun and Wong, *Do all MobileNets quantize poorly?* ("min/max percentile 5 %"), as TensorFlow's
-    ``freeze_requantization_ranges`` computes it. Keeps 16 bytes a record.
+    ``maxima[min(n - 1, round(n * (1 - tail)))]``, rounded half away from zero. Below ten records
+    nothing is clipped. The scheme of Yun and Wong, *Do all MobileNets quantize poorly?* ("min/max
+    percentile 5 %"), as TensorFlow's ``freeze_requantization_ranges`` computes it. Keeps 16 bytes a
+    record.
 
     Args:
         tail: the share of the records that may reach beyond either end.
@@ -123,7 +133,9 @@ class MinMaxPercentile:
 
     def __init__(self, tail: float = 0.05, granularity: Granularity = "image") -> None:
         if not 0.0 <= tail < 0.5:
-            raise UsageError(f"a tail of {tail} leaves no range", hint="choose at least 0 and less than 0.5")
+            raise UsageError(
+                f"a tail of {tail} leaves no range", hint="choose at least 0 and less than 0.5"
+            )
         self.tail = tail
         self.granularity = granularity
         self._minima: list[float] = []

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.calibration._nodes import argument, constant, integer, ints, name_of, output, rank, refuse, required, shape_of, text
+from edgeq.calibration._nodes import (
+    argument,
+    constant,
+    integer,
+    ints,
+    name_of,
+    output,
+    rank,
+    refuse,
+    required,
+    shape_of,
+    text,
+)
 from edgeq.calibration.resizing import is_sampled
 
 if TYPE_CHECKING:
@@ -26,7 +38,9 @@ def check(node: ir.Node) -> None:
         ArtefactError: it has none; says why.
     """
     if node.domain:
-        raise refuse(node, f"is an operator of {node.domain}, for which no integer form is known", _LISTED)
+        raise refuse(
+            node, f"is an operator of {node.domain}, for which no integer form is known", _LISTED
+        )
     if node.op_type not in KINDS and node.op_type not in _CHECKS:
         raise refuse(node, "has no integer form", _LISTED)
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
@@ -43,7 +57,12 @@ def _check_shape(node: ir.Node) -> None:
     if before is None or after is None or None in before[1:]:
         return  # of unknown size from the input on
     if None in after[1:]:
-        raise refuse(node, f"makes dimension {after.index(None, 1)} of {name_of(output(node))!r} depend on the batch", _BATCH)
+        raise refuse(
+            node,
+            f"makes dimension {after.index(None, 1)} of {name_of(output(node))!r} depend "
+            "on the batch",
+            _BATCH,
+        )
 
 
 def _constants(node: ir.Node, first: int, what: str) -> None:
@@ -55,7 +74,11 @@ def _constants(node: ir.Node, first: int, what: str) -> None:
 
 def _reads_activation(node: ir.Node) -> None:
     if argument(node, 0) is None or constant(argument(node, 0)) is not None:
-        raise refuse(node, "reads a constant where it should read an activation", "fold the constants of the model when exporting it")
+        raise refuse(
+            node,
+            "reads a constant where it should read an activation",
+            "fold the constants of the model when exporting it",
+        )
 
 
 def _keeps_batch(node: ir.Node, axis: int) -> None:
@@ -71,7 +94,11 @@ def _layer(node: ir.Node) -> None:
         required(node, 2, "bias")
     dimensions = rank(node.inputs[0])
     if node.op_type != "Gemm" and dimensions is not None and dimensions not in (3, 4):
-        raise refuse(node, f"works on {dimensions - 2} dimensions", "use convolutions of one or two dimensions")
+        raise refuse(
+            node,
+            f"works on {dimensions - 2} dimensions",
+            "use convolutions of one or two dimensions",
+        )
     if node.op_type == "Gemm" and integer(node, "transA", 0):
         raise refuse(node, "transposes its input", "export the model with a Transpose before it")
 
@@ -80,7 +107,9 @@ def _pool(node: ir.Node) -> None:
     _reads_activation(node)
     dimensions = rank(node.inputs[0])
     if dimensions is not None and dimensions not in (3, 4):
-        raise refuse(node, f"pools over {dimensions - 2} dimensions", "pool over one or two dimensions")
+        raise refuse(
+            node, f"pools over {dimensions - 2} dimensions", "pool over one or two dimensions"
+        )
     if integer(node, "ceil_mode", 0) or any(step != 1 for step in ints(node, "dilations", [])):
         raise refuse(node, "has windows that depend on a size which is not known", _FIXED)
 
@@ -102,7 +131,9 @@ def _slice(node: ir.Node) -> None:
     _view(node)
     axes = constant(argument(node, 3))
     starts = constant(argument(node, 1))
-    for axis in axes.reshape(-1) if axes is not None else range(starts.size if starts is not None else 0):
+    for axis in (
+        axes.reshape(-1) if axes is not None else range(starts.size if starts is not None else 0)
+    ):
         _keeps_batch(node, int(axis))
 
 
@@ -110,19 +141,29 @@ def _pad(node: ir.Node) -> None:
     _view(node)
     value, mode = constant(argument(node, 2)), text(node, "mode", "constant")
     if mode != "constant" or (value is not None and value.any()):
-        raise refuse(node, f"pads by {mode}" if mode != "constant" else "pads with something other than zeros", _FIXED)
+        raise refuse(
+            node,
+            f"pads by {mode}" if mode != "constant" else "pads with something other than zeros",
+            _FIXED,
+        )
 
 
 def _gather(node: ir.Node) -> None:
     _reads_activation(node)
     if constant(argument(node, 1)) is None:
-        raise refuse(node, "takes places that the graph computes", "export the model with constant indices")
+        raise refuse(
+            node, "takes places that the graph computes", "export the model with constant indices"
+        )
     _keeps_batch(node, integer(node, "axis", 0))
 
 
 def _concat(node: ir.Node) -> None:
     if any(value is None or constant(value) is not None for value in node.inputs):
-        raise refuse(node, "joins a constant to activations in between them", "place constants before or behind all activations")
+        raise refuse(
+            node,
+            "joins a constant to activations in between them",
+            "place constants before or behind all activations",
+        )
     _keeps_batch(node, integer(node, "axis", 0))
 
 
@@ -152,9 +193,15 @@ def _along_axis(node: ir.Node) -> None:
 
 
 def _binary(node: ir.Node) -> None:
-    dimensions = {rank(value) for value in node.inputs if value is not None and constant(value) is None}
+    dimensions = {
+        rank(value) for value in node.inputs if value is not None and constant(value) is None
+    }
     if len(dimensions) > 1:
-        raise refuse(node, "reads operands of different numbers of dimensions", "give both as many dimensions")
+        raise refuse(
+            node,
+            "reads operands of different numbers of dimensions",
+            "give both as many dimensions",
+        )
 
 
 def _product(node: ir.Node) -> None:
@@ -162,7 +209,11 @@ def _product(node: ir.Node) -> None:
     for value in node.inputs:
         dimensions = rank(value)
         if dimensions is not None and not 2 <= dimensions <= 5:
-            raise refuse(node, f"multiplies operands of {dimensions} dimensions", "give its operands 2 to 5 dimensions")
+            raise refuse(
+                node,
+                f"multiplies operands of {dimensions} dimensions",
+                "give its operands 2 to 5 dimensions",
+            )
 
 
 def _prelu(node: ir.Node) -> None:
@@ -177,7 +228,9 @@ def _normalization(node: ir.Node) -> None:
 
 def _one_tensor(node: ir.Node) -> None:
     raise refuse(
-        node, "is no function of one tensor, nor of one and a number", "only those have an integer form; use sums, differences and products"
+        node,
+        "is no function of one tensor, nor of one and a number",
+        "only those have an integer form; use sums, differences and products",
     )
 
 
@@ -193,7 +246,16 @@ _KINDS_OF: Mapping[Kind, tuple[str, ...]] = {
     "concat": ("Concat",),
     "pool": ("MaxPool", "AveragePool", "GlobalMaxPool", "ReduceMax", "Resize"),
     "mean": ("GlobalAveragePool", "ReduceMean"),
-    "data_movement": ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Transpose", "Pad", "Gather"),
+    "data_movement": (
+        "Flatten",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Slice",
+        "Transpose",
+        "Pad",
+        "Gather",
+    ),
 }
 KINDS: Mapping[str, Kind] = {name: kind for kind, names in _KINDS_OF.items() for name in names}
 """What the placement rules take an operator as; functions of one tensor are found elsewhere."""

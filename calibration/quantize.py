@@ -77,7 +77,12 @@ def _integer_form(draft: Draft) -> None:
 def _together(graph: ir.Graph) -> set[ir.Node]:
     """The nodes of functions of one tensor that are more than factors and shifts."""
     functions = functions_of(graph).values()
-    return {node for each in functions if any(node.op_type not in AFFINE for node in each.nodes) for node in each.nodes}
+    return {
+        node
+        for each in functions
+        if any(node.op_type not in AFFINE for node in each.nodes)
+        for node in each.nodes
+    }
 
 
 def quantize_onnx(
@@ -102,10 +107,11 @@ def quantize_onnx(
         weight_bits: width of inner layers' weights, 2 to 8; the first and last layer have 8.
         act_bits: width of what inner layers read, 2 to 8; everything else has 8.
         per_channel: one weight scale for each output channel, or one for each layer.
-        affine: one uint8 weight scale and zero point for each layer, from its least to its greatest weight (TensorFlow's
-            ``MIN_FIRST``), whatever ``per_channel`` says.
-        pair_safe: whether weight scales grow, where they have to, until no pair of products can saturate on x86 without VNNI;
-            has no effect on affine weights, which no kernel adds in pairs.
+        affine: one uint8 weight scale and zero point for each layer, from its least to its greatest
+            weight (TensorFlow's ``MIN_FIRST``), whatever ``per_channel`` says.
+        pair_safe: whether weight scales grow, where they have to, until no pair of products can
+            saturate on x86 without VNNI; has no effect on affine weights, which no kernel adds in
+            pairs.
         data: what the batches are, for the model's metadata.
         progress: called after each batch with its number of samples.
 
@@ -113,7 +119,8 @@ def quantize_onnx(
         The canonical QDQ model.
 
     Raises:
-        ArtefactError: the model has something that cannot be quantised (names the node), or the batches do not fit it.
+        ArtefactError: the model has something that cannot be quantised (names the node), or the
+            batches do not fit it.
         UsageError: a width out of range, or an unknown observer.
     """
     for what, bits in (("weights", weight_bits), ("activations", act_bits)):
@@ -126,15 +133,36 @@ def quantize_onnx(
     _integer_form(draft)
     passes.RemoveUnusedNodesPass()(quantized)
     classified = classify(quantized.graph)
-    placement = place(classified.ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits)
-    observers, samples = observe(quantized, checked(model, quantized, batches), _taps(classified.ops, placement), make, progress)
-    grids = {name: activation_grid(spec, *observers[name].range()) for name, spec in placement.grids.items()}
+    placement = place(
+        classified.ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits
+    )
+    observers, samples = observe(
+        quantized,
+        checked(model, quantized, batches),
+        _taps(classified.ops, placement),
+        make,
+        progress,
+    )
+    grids = {
+        name: activation_grid(spec, *observers[name].range())
+        for name, spec in placement.grids.items()
+    }
     prescribe(grids, placement, classified.makers)
-    insert(draft, classified, placement, grids, per_channel=per_channel, affine=affine, pair_safe=pair_safe)
+    insert(
+        draft,
+        classified,
+        placement,
+        grids,
+        per_channel=per_channel,
+        affine=affine,
+        pair_safe=pair_safe,
+    )
     passes.RemoveUnusedNodesPass()(quantized)
     read_qdq(quantized)  # as an exporter will: what it does not take for integers is told now
     _describe(
-        quantized, f"{weight_bits}W/{act_bits}A integer{', affine weights' if affine else ''}", f"{data}; {samples} samples; {found_by}"
+        quantized,
+        f"{weight_bits}W/{act_bits}A integer{', affine weights' if affine else ''}",
+        f"{data}; {samples} samples; {found_by}",
     )
     return quantized
 
@@ -152,4 +180,6 @@ def _taps(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:
 
 def _describe(model: ir.Model, scheme: str, calibration: str) -> None:
     model.producer_name, model.producer_version = "edgeq", edgeq.__version__
-    model.metadata_props.update({"edgeq_version": edgeq.__version__, "scheme": scheme, "calibration": calibration})
+    model.metadata_props.update(
+        {"edgeq_version": edgeq.__version__, "scheme": scheme, "calibration": calibration}
+    )

@@ -1,4 +1,7 @@
-"""Resize by factors and over all axes; what integer kernels cannot sample is a product with a constant matrix for each axis."""
+"""Resize by factors and over all axes.
+
+What integer kernels cannot sample is a product with a constant matrix for each axis.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.calibration._nodes import argument, constant, floats, help_only, ints, output, shape_of, text
+from edgeq.calibration._nodes import (
+    argument,
+    constant,
+    floats,
+    help_only,
+    ints,
+    output,
+    shape_of,
+    text,
+)
 from edgeq.qdq.nodes import attributes_of
 from edgeq.sampling import convention_of, is_plain, mode_of, points_of
 
@@ -37,26 +49,48 @@ def resizes_as_products(draft: Draft) -> None:
 
 
 def is_sampled(node: ir.Node) -> bool:
-    """Whether integer kernels have a Resize: by picking pixels, or by interpolation at points that theirs hit."""
+    """Whether integer kernels have a Resize.
+
+    By picking pixels, or by interpolation at points that theirs hit.
+    """
     before, after = shape_of(node.inputs[0]), shape_of(output(node))
-    if before is None or after is None or None in (*before[1:], *after[1:]) or floats(node, 2) is None:
+    if (
+        before is None
+        or after is None
+        or None in (*before[1:], *after[1:])
+        or floats(node, 2) is None
+    ):
         return False
     attributes = attributes_of(node, [size or 1 for size in before])
     if not is_plain(attributes):
         return False
-    points = [points_of(attributes, axis, old or 1, new or 1) for axis, (old, new) in enumerate(zip(before, after, strict=True))]
+    points = [
+        points_of(attributes, axis, old or 1, new or 1)
+        for axis, (old, new) in enumerate(zip(before, after, strict=True))
+    ]
     if any(point is None for point in points) or mode_of(attributes) == "tf_half_pixel_for_nn":
         return False
     if text(node, "mode", "nearest") == "nearest":
         return True
-    plain = text(node, "mode", "nearest") == "linear" and len(before) == 4 and before[:2] == after[:2]
-    axes = [(point, old or 1, new or 1) for point, old, new in zip(points, before, after, strict=True) if point is not None]
+    plain = (
+        text(node, "mode", "nearest") == "linear" and len(before) == 4 and before[:2] == after[:2]
+    )
+    axes = [
+        (point, old or 1, new or 1)
+        for point, old, new in zip(points, before, after, strict=True)
+        if point is not None
+    ]
     return plain and convention_of(axes[2:]) is not None
 
 
 def _by_factors(draft: Draft, node: ir.Node) -> None:
     before, after = shape_of(node.inputs[0]), shape_of(output(node))
-    if before is None or after is None or None in (*before[1:], *after[1:]) or before[0] != after[0]:
+    if (
+        before is None
+        or after is None
+        or None in (*before[1:], *after[1:])
+        or before[0] != after[0]
+    ):
         return
     axes = [axis % len(before) for axis in ints(node, "axes", list(range(len(before))))]
     given, sizes = floats(node, 2), argument(node, 3)
@@ -77,17 +111,35 @@ def _by_factors(draft: Draft, node: ir.Node) -> None:
 def _factor(before: int, after: int) -> np.float32:
     """A factor that gives a size when it is rounded down, as near to their ratio as float32 is."""
     factor = np.float32(after / before)
-    return factor if int(np.float32(before) * factor) == after else np.nextafter(factor, np.float32(np.inf))
+    return (
+        factor
+        if int(np.float32(before) * factor) == after
+        else np.nextafter(factor, np.float32(np.inf))
+    )
 
 
 def _as_products(draft: Draft, node: ir.Node) -> None:
     """Each axis on its own: ``y = M x`` along it, M what the operator makes of unit vectors."""
     source, before, after = node.inputs[0], shape_of(node.inputs[0]), shape_of(output(node))
-    if source is None or before is None or after is None or None in (*before[1:], *after[1:]) or constant(argument(node, 2)) is None:
+    if (
+        source is None
+        or before is None
+        or after is None
+        or None in (*before[1:], *after[1:])
+        or constant(argument(node, 2)) is None
+    ):
         return
-    changed = [axis for axis, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    changed = [
+        axis for axis, (old, new) in enumerate(zip(before, after, strict=True)) if old != new
+    ]
     large = any((before[axis] or 1) * (after[axis] or 1) > _LARGEST for axis in changed)
-    if not changed or changed[0] < 2 or large or len(before) > 4 or text(node, "mode", "nearest") == "nearest":
+    if (
+        not changed
+        or changed[0] < 2
+        or large
+        or len(before) > 4
+        or text(node, "mode", "nearest") == "nearest"
+    ):
         return
     shape = list(before)
     for axis in changed:
@@ -95,17 +147,30 @@ def _as_products(draft: Draft, node: ir.Node) -> None:
         if matrix is None:
             return
         order = [other for other in range(len(shape)) if other != axis] + [axis]
-        turned = draft.add("Transpose", [source], node, f"turned{axis}", shape=[shape[i] for i in order], attributes={"perm": order})
+        turned = draft.add(
+            "Transpose",
+            [source],
+            node,
+            f"turned{axis}",
+            shape=[shape[i] for i in order],
+            attributes={"perm": order},
+        )
         shape[axis] = after[axis]
         weights = draft.reals(node, f"weights{axis}", matrix)
-        product = draft.add("MatMul", [turned, weights], node, f"resized{axis}", shape=[shape[i] for i in order])
+        product = draft.add(
+            "MatMul", [turned, weights], node, f"resized{axis}", shape=[shape[i] for i in order]
+        )
         help_only(product)
         back = [order.index(i) for i in range(len(shape))]
-        source = draft.add("Transpose", [product], node, f"back{axis}", shape=shape, attributes={"perm": back})
+        source = draft.add(
+            "Transpose", [product], node, f"back{axis}", shape=shape, attributes={"perm": back}
+        )
     draft.finish(node, source)
 
 
-def _matrix(node: ir.Node, axis: int, before: Sequence[int | None], after: Sequence[int | None]) -> NDArray[np.float32] | None:
+def _matrix(
+    node: ir.Node, axis: int, before: Sequence[int | None], after: Sequence[int | None]
+) -> NDArray[np.float32] | None:
     """(before, after): what the operator makes of unit vectors along an axis."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
@@ -115,7 +180,11 @@ def _matrix(node: ir.Node, axis: int, before: Sequence[int | None], after: Seque
         return None
     own = np.array([1, 1, 1, factors[axis]], np.float32)
     roi = floats(node, 1)
-    crop = np.array([0, 0, 0, roi[axis], 1, 1, 1, roi[axis + len(before)]], np.float32) if roi is not None and roi.size else _NONE
+    crop = (
+        np.array([0, 0, 0, roi[axis], 1, 1, 1, roi[axis + len(before)]], np.float32)
+        if roi is not None and roi.size
+        else _NONE
+    )
     attributes = {name: ir.to_proto(attribute) for name, attribute in node.attributes.items()}
     resize = helper.make_node("Resize", ["x", "roi", "scales"], ["y"])
     resize.attribute.extend(attributes.values())
@@ -130,8 +199,12 @@ def _matrix(node: ir.Node, axis: int, before: Sequence[int | None], after: Seque
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        made = np.asarray(session.run(None, {"x": np.eye(size, dtype=np.float32)[None, None]})[0])[0, 0]
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        made = np.asarray(session.run(None, {"x": np.eye(size, dtype=np.float32)[None, None]})[0])[
+            0, 0
+        ]
     except Exception:  # noqa: BLE001  # the runtime's errors share no class; what it does not know is refused by its name
         return None
     return made if made.shape == (size, after[axis]) else None

@@ -1,4 +1,7 @@
-"""Whether a rewritten float model still computes what the user's does: on the first calibration batch, before anything is rounded."""
+"""Whether a rewritten float model still computes what the user's does.
+
+On the first calibration batch, before anything is rounded.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_MOST = 1e-3  # of the greatest magnitude of an output: what folding in float32 may move; no rewrite that is wrong stays below it
+# of the greatest magnitude of an output: what folding in float32 may move; no rewrite that is wrong
+# stays below it
+_MOST = 1e-3
 _SAMPLES = 4
 
 
-def checked(given: ir.Model, rewritten: ir.Model, batches: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+def checked(
+    given: ir.Model, rewritten: ir.Model, batches: Iterable[NDArray[np.float32]]
+) -> Iterator[NDArray[np.float32]]:
     """The batches, after some samples of the first one were given to both models.
 
     Raises:
@@ -42,7 +49,11 @@ def _compare(given: ir.Model, rewritten: ir.Model, samples: NDArray[np.float32])
     names = [name_of(value) for value in rewritten.graph.outputs]
     source = name_of(rewritten.graph.inputs[0])
     before, after = (run(session_of(model), names, source, samples) for model in (given, rewritten))
-    places = {name_of(value) for value in rewritten.graph.outputs if value.dtype in (ir.DataType.INT32, ir.DataType.INT64)}
+    places = {
+        name_of(value)
+        for value in rewritten.graph.outputs
+        if value.dtype in (ir.DataType.INT32, ir.DataType.INT64)
+    }
     for name in names:
         wanted, found = before[name].astype(np.float64), after[name].astype(np.float64)
         if wanted.shape != found.shape:
@@ -57,5 +68,6 @@ def _compare(given: ir.Model, rewritten: ir.Model, samples: NDArray[np.float32])
 
 def _changed(name: str, how: str) -> EdgeqError:
     return EdgeqError(
-        f"bringing the model to its canonical form changed its output {name!r}: {how}", hint="nothing was written; please report the model"
+        f"bringing the model to its canonical form changed its output {name!r}: {how}",
+        hint="nothing was written; please report the model",
     )

@@ -1,8 +1,11 @@
-"""Takes out of a graph what does not depend on what it is given: constants that are computed, and arithmetic on sizes.
+"""Takes out of a graph what does not depend on what it is given.
 
-``x.view(x.size(0), -1)`` is five operators where an exporter traces it, and more where sizes are multiplied, sliced or cast.
-None of it is an operator of an inference. The model is run with two different batches; what is equal in both is a constant,
-and of a shape that differs, the one dimension that does is the batch's, whatever it was made of.
+Constants that are computed, and arithmetic on sizes.
+
+``x.view(x.size(0), -1)`` is five operators where an exporter traces it, and more where sizes are
+multiplied, sliced or cast. None of it is an operator of an inference. The model is run with two
+different batches; what is equal in both is a constant, and of a shape that differs, the one
+dimension that does is the batch's, whatever it was made of.
 """
 
 from __future__ import annotations
@@ -13,7 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.calibration._nodes import argument, constant, describe, inherit, name_of, output, shape_of
+from edgeq.calibration._nodes import (
+    argument,
+    constant,
+    describe,
+    inherit,
+    name_of,
+    output,
+    shape_of,
+)
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -27,7 +38,16 @@ if TYPE_CHECKING:
 
 BATCHES = (2, 3)
 _SIZES = frozenset(("Shape", "Size"))
-_BY_CHANCE = frozenset(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"))
+_BY_CHANCE = frozenset(
+    (
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Multinomial",
+        "Bernoulli",
+    )
+)
 _LARGEST = 2**27  # elements of a constant that is folded
 _SHAPE = "~shape"
 
@@ -36,7 +56,8 @@ def fold_static(model: ir.Model, draft: Draft) -> None:
     """Make constants of all that depends on sizes only, and note the shape of every value, in place.
 
     Raises:
-        ArtefactError: the model cannot be run, or something is computed from the size of the batch that cannot be said without it.
+        ArtefactError: the model cannot be run, or something is computed from the size of the batch
+            that cannot be said without it.
     """
     static = static_nodes(draft.graph)
     if not static and _all_known(draft.graph):
@@ -69,7 +90,11 @@ def static_nodes(graph: ir.Graph) -> dict[ir.Node, bool]:
     """The nodes whose results depend on constants and sizes only, with whether on sizes."""
     static: dict[ir.Node, bool] = {}
     for node in graph:
-        producers = [value.producer() for value in node.inputs if value is not None and constant(value) is None]
+        producers = [
+            value.producer()
+            for value in node.inputs
+            if value is not None and constant(value) is None
+        ]
         if node.domain != "" or node.op_type in _BY_CHANCE:
             continue
         if node.op_type in _SIZES:
@@ -80,18 +105,32 @@ def static_nodes(graph: ir.Graph) -> dict[ir.Node, bool]:
 
 
 def _all_known(graph: ir.Graph) -> bool:
-    """Whether all sizes but that of the batch are known; onnx miscounts windows whose number is rounded up."""
-    if any("ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int() for node in graph):
+    """Whether all sizes but that of the batch are known.
+
+    onnx miscounts windows whose number is rounded up.
+    """
+    if any(
+        "ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int() for node in graph
+    ):
         return False
     shapes = [shape_of(value) for node in graph for value in node.outputs if value.name]
     return all(shape is not None and None not in shape[1:] for shape in shapes)
 
 
 def _measure(model: ir.Model, static: Mapping[ir.Node, bool]) -> _Measured | None:
-    """Run a model with batches of different sizes; only the computed constants where its input leaves other sizes open."""
+    """Run a model with batches of different sizes.
+
+    Only the computed constants where its input leaves other sizes open.
+    """
     graph = model.graph
-    wanted = [value for node in static for value in node.outputs if value.name and _is_read(value, static)]
-    shape = shape_of(graph.inputs[0]) if len(graph.inputs) == 1 and graph.inputs[0].dtype == ir.DataType.FLOAT else None
+    wanted = [
+        value for node in static for value in node.outputs if value.name and _is_read(value, static)
+    ]
+    shape = (
+        shape_of(graph.inputs[0])
+        if len(graph.inputs) == 1 and graph.inputs[0].dtype == ir.DataType.FLOAT
+        else None
+    )
     if shape is None or not shape or None in shape[1:]:
         names = [name_of(value) for value in wanted if not _sized(value, static)]
         return _Measured([_run(_part(model, names, []), {}, names)], sized=False) if names else None
@@ -109,7 +148,8 @@ def _measure(model: ir.Model, static: Mapping[ir.Node, bool]) -> _Measured | Non
                     return None  # an operator of somebody's own, which will be refused by its name
                 raise
             continue
-        if shape[0] is None and len(sizes) == 1:  # it can be run with one sample only, whatever its input says
+        # it can be run with one sample only, whatever its input says
+        if shape[0] is None and len(sizes) == 1:
             graph.inputs[0].shape = ir.Shape([1, *shape[1:]])
         return _Measured(runs, sized=True)
     return None
@@ -161,7 +201,9 @@ def _keep_only(graph: ir.Graph, outputs: Sequence[ir.Value]) -> None:
             graph.remove(node)
 
 
-def _run(content: bytes, feeds: Mapping[str, NDArray[np.generic]], names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+def _run(
+    content: bytes, feeds: Mapping[str, NDArray[np.generic]], names: Sequence[str]
+) -> dict[str, NDArray[np.generic]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -169,9 +211,17 @@ def _run(content: bytes, feeds: Mapping[str, NDArray[np.generic]], names: Sequen
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        return dict(zip(names, (np.asarray(found) for found in session.run(list(names), dict(feeds))), strict=True))
+        return dict(
+            zip(
+                names,
+                (np.asarray(found) for found in session.run(list(names), dict(feeds))),
+                strict=True,
+            )
+        )
     except Exception as error:  # the runtime's errors share no class of their own
-        raise ArtefactError(f"ONNX Runtime cannot run the float model: {error}", hint="export it again") from error
+        raise ArtefactError(
+            f"ONNX Runtime cannot run the float model: {error}", hint="export it again"
+        ) from error
 
 
 def _fold(draft: Draft, static: Mapping[ir.Node, bool], measured: _Measured) -> None:
@@ -181,10 +231,17 @@ def _fold(draft: Draft, static: Mapping[ir.Node, bool], measured: _Measured) -> 
             found = [run[name_of(value)] for run in measured.runs if name_of(value) in run]
             if not found or found[0].size > _LARGEST or value.is_graph_output():
                 continue
-            if all(np.array_equal(each, found[0], equal_nan=each.dtype.kind == "f") for each in found[1:]):
+            if all(
+                np.array_equal(each, found[0], equal_nan=each.dtype.kind == "f")
+                for each in found[1:]
+            ):
                 name = name_of(value)
                 value.name = draft.values.fresh(f"{name}_computed")
-                folded = ir.Value(name=name, type=ir.TensorType(ir.DataType.from_numpy(found[0].dtype)), shape=ir.Shape(found[0].shape))
+                folded = ir.Value(
+                    name=name,
+                    type=ir.TensorType(ir.DataType.from_numpy(found[0].dtype)),
+                    shape=ir.Shape(found[0].shape),
+                )
                 folded.const_value = ir.tensor(found[0], name=name)
                 draft.graph.initializers[name] = folded
                 value.replace_all_uses_with(folded)
@@ -194,9 +251,15 @@ def _note_shapes(graph: ir.Graph, runs: Runs) -> None:
     batch = graph.inputs[0].shape[0] if graph.inputs[0].shape else None
     for node in graph:
         for value in node.outputs:
-            shapes = [[int(size) for size in run[name_of(value) + _SHAPE]] for run in runs if name_of(value) + _SHAPE in run]
+            shapes = [
+                [int(size) for size in run[name_of(value) + _SHAPE]]
+                for run in runs
+                if name_of(value) + _SHAPE in run
+            ]
             if len(shapes) == len(runs) and len({len(shape) for shape in shapes}) == 1:
-                value.shape = ir.Shape([_dimension(sizes, batch) for sizes in zip(*shapes, strict=True)])
+                value.shape = ir.Shape(
+                    [_dimension(sizes, batch) for sizes in zip(*shapes, strict=True)]
+                )
 
 
 def _dimension(sizes: Sequence[int], batch: int | ir.SymbolicDim | None) -> int | ir.SymbolicDim:
@@ -207,18 +270,27 @@ def _dimension(sizes: Sequence[int], batch: int | ir.SymbolicDim | None) -> int 
     times = {size / count for size, count in zip(sizes, BATCHES, strict=True)}
     if times == {1.0}:
         return batch if isinstance(batch, ir.SymbolicDim) else ir.SymbolicDim(name)
-    return ir.SymbolicDim(f"{int(times.pop())}*{name}" if len(times) == 1 and sizes[0] % BATCHES[0] == 0 else None)
+    return ir.SymbolicDim(
+        f"{int(times.pop())}*{name}" if len(times) == 1 and sizes[0] % BATCHES[0] == 0 else None
+    )
 
 
-# ---- operators that read sizes ---------------------------------------------------------------------------------------
+# ---- operators that read sizes -------------------------------------------------------------------
 
 
 def _without_sizes(draft: Draft, node: ir.Node, runs: Runs) -> None:
     """Say with constants what an operator does, whose shape is computed from the size of the batch."""
     source, index = argument(node, 0), _SHAPED[node.op_type]
-    computed = index < len(node.inputs) and node.inputs[index] is not None and constant(node.inputs[index]) is None
+    computed = (
+        index < len(node.inputs)
+        and node.inputs[index] is not None
+        and constant(node.inputs[index]) is None
+    )
     silent = node.op_type == "Squeeze" and argument(node, 1) is None
-    merging = node.op_type == "Flatten" and node.attributes.get("axis", ir.AttrInt64("axis", 1)).as_int() != 1
+    merging = (
+        node.op_type == "Flatten"
+        and node.attributes.get("axis", ir.AttrInt64("axis", 1)).as_int() != 1
+    )
     if source is None or not (computed or silent or merging):
         return
     name = name_of(output(node)) + _SHAPE
@@ -227,14 +299,22 @@ def _without_sizes(draft: Draft, node: ir.Node, runs: Runs) -> None:
     if len(varying) > 1:
         raise ArtefactError(
             f"{describe(node)} makes {len(varying)} dimensions of the size of the batch",
-            hint="export the model with its batch fixed, or write that shape with one dimension for the batch",
+            hint="export the model with its batch fixed, or write that shape with one "
+            "dimension for the batch",
         )
     before = _shapes_before(source, runs)
-    target = [_entry(axis, after, before) if axis in varying else after[0][axis] for axis in range(len(after[0]))]
+    target = [
+        _entry(axis, after, before) if axis in varying else after[0][axis]
+        for axis in range(len(after[0]))
+    ]
     new = ir.node("Reshape", [source, draft.numbers(node, "shape", target)], name=node.name)
     inherit(new, node)
     result = output(new)
-    result.type, result.shape, result.name = output(node).type, output(node).shape, draft.values.fresh(name_of(output(node)))
+    result.type, result.shape, result.name = (
+        output(node).type,
+        output(node).shape,
+        draft.values.fresh(name_of(output(node))),
+    )
     draft.graph.insert_before(node, new)
     made = output(node)
     made.replace_all_uses_with(result, replace_graph_outputs=True)
@@ -252,7 +332,9 @@ def _shapes_before(source: ir.Value, runs: Runs) -> list[tuple[int, ...]]:
 
 def _entry(axis: int, after: Sequence[Sequence[int]], before: Sequence[Sequence[int]]) -> int:
     """0, which keeps a dimension, where it is that of the input; else -1, which is what is left."""
-    kept = all(axis < len(old) and old[axis] == new[axis] for old, new in zip(before, after, strict=True))
+    kept = all(
+        axis < len(old) and old[axis] == new[axis] for old, new in zip(before, after, strict=True)
+    )
     return 0 if kept else -1
 
 

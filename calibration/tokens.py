@@ -1,7 +1,7 @@
 """Fully connected layers on tokens, (batch, tokens, features) or (batch, height, width, features), as convolutions of one tap.
 
-Integer kernels have a bias, a scale for each output channel and a ReLU for a convolution, and no TRANSPOSE is needed for it:
-TFLite keeps features last anyway.
+Integer kernels have a bias, a scale for each output channel and a ReLU for a convolution, and no
+TRANSPOSE is needed for it: TFLite keeps features last anyway.
 """
 
 from __future__ import annotations
@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration._nodes import constant, floats, help_only, is_helper, name_of, output, private_layer, shape_of, sole_reader
+from edgeq.calibration._nodes import (
+    constant,
+    floats,
+    help_only,
+    is_helper,
+    name_of,
+    output,
+    private_layer,
+    shape_of,
+    sole_reader,
+)
 from edgeq.calibration.fold import channels_of, line_of, scale_and_shift
 from edgeq.calibration.layers import own_constants
 
@@ -31,13 +41,27 @@ def tokens_as_images(draft: Draft) -> None:
 
 def _as_convolution(draft: Draft, node: ir.Node) -> None:
     source, weight, shape = node.inputs[0], floats(node, 1), shape_of(node.inputs[0])
-    if source is None or constant(source) is not None or weight is None or weight.ndim != 2 or shape is None or len(shape) not in (3, 4):
+    if (
+        source is None
+        or constant(source) is not None
+        or weight is None
+        or weight.ndim != 2
+        or shape is None
+        or len(shape) not in (3, 4)
+    ):
         return
     rank, after = len(shape), shape_of(output(node))
     if after is None:
         return
     inwards, outwards = [0, rank - 1, *range(1, rank - 1)], [0, *range(2, rank), 1]
-    turned = draft.add("Transpose", [source], node, "turned", shape=[shape[i] for i in inwards], attributes={"perm": inwards})
+    turned = draft.add(
+        "Transpose",
+        [source],
+        node,
+        "turned",
+        shape=[shape[i] for i in inwards],
+        attributes={"perm": inwards},
+    )
     taps = [1] * (rank - 2)
     attributes: dict[str, int | float | str | list[int] | list[float]] = {
         "kernel_shape": taps,
@@ -48,7 +72,14 @@ def _as_convolution(draft: Draft, node: ir.Node) -> None:
     }
     kernel = weight.T.reshape(*weight.T.shape, *taps)
     stored = draft.constant(f"{node.name}.weight", kernel.astype(np.float32))
-    made = draft.add("Conv", [turned, stored], node, "product", shape=[after[i] for i in inwards], attributes=attributes)
+    made = draft.add(
+        "Conv",
+        [turned, stored],
+        node,
+        "product",
+        shape=[after[i] for i in inwards],
+        attributes=attributes,
+    )
     conv = made.producer()
     if conv is None:
         return
@@ -72,9 +103,19 @@ def _take_along(draft: Draft, conv: ir.Node, back: ir.Node) -> None:
         draft.take_over(output(reader), output(back))
         draft.graph.remove(reader, safe=True)
     reader = sole_reader(output(back))
-    if reader is None or reader.op_type not in _CLIPS or any(value is not None and constant(value) is None for value in reader.inputs[1:]):
+    if (
+        reader is None
+        or reader.op_type not in _CLIPS
+        or any(value is not None and constant(value) is None for value in reader.inputs[1:])
+    ):
         return
-    clipped = draft.add(reader.op_type, [output(conv), *reader.inputs[1:]], back, "clipped", shape=shape_of(output(conv)))
+    clipped = draft.add(
+        reader.op_type,
+        [output(conv), *reader.inputs[1:]],
+        back,
+        "clipped",
+        shape=shape_of(output(conv)),
+    )
     back.replace_input_with(0, clipped)
     made = output(back)
     name, spare = name_of(output(reader)), name_of(made)

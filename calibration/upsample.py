@@ -1,4 +1,7 @@
-"""Where Upsample, and Resize before opset 11, sample: asymmetrically, which onnx's converter of versions does not write down."""
+"""Where Upsample, and Resize before opset 11, sample.
+
+Asymmetrically, which onnx's converter of versions does not write down.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,14 @@ def keep_sampling(converted: ir.Graph, given: ir.Graph) -> None:
     if given.opset_imports.get("", _SAID_SINCE) >= _SAID_SINCE:
         return
     made = {name_of(value) for node in converted for value in node.outputs}
-    before, after = ([node for node in graph if node.op_type in _SAMPLING] for graph in (given, converted))
-    for old, new in zip(before, after, strict=True):  # the converter keeps their order, but not the names of what they make
-        new.attributes["coordinate_transformation_mode"] = ir.AttrString("coordinate_transformation_mode", "asymmetric")
+    before, after = (
+        [node for node in graph if node.op_type in _SAMPLING] for graph in (given, converted)
+    )
+    # the converter keeps their order, but not the names of what they make
+    for old, new in zip(before, after, strict=True):
+        new.attributes["coordinate_transformation_mode"] = ir.AttrString(
+            "coordinate_transformation_mode", "asymmetric"
+        )
         rounding = "ceil" if _shrinks(_scales(new)) else "floor"
         new.attributes["nearest_mode"] = ir.AttrString("nearest_mode", rounding)
         if name_of(old.outputs[0]) not in made:

@@ -35,7 +35,8 @@ from edgeq.deploy.commands import (
 )
 from edgeq.errors import EdgeqError, Interrupted
 
-_REFUSED = cast("type[Exception]", typer.BadParameter.__base__)  # what typer raises for a wrong flag, command or value
+# what typer raises for a wrong flag, command or value
+_REFUSED = cast("type[Exception]", typer.BadParameter.__base__)
 
 
 @dataclass(slots=True)
@@ -51,12 +52,28 @@ class State:
 
 app = typer.Typer(
     name="edgeq",
-    help="Train quantised networks, export them without changing an integer, and prove that the device computes what was trained.",
+    help="Train quantised networks, export them without changing an integer, and prove that "
+    "the device computes what was trained.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, train, calibrate, export, profile, emulate, compare, survey, audit, gate, targets, operators, models, data):
+for module in (
+    demo,
+    train,
+    calibrate,
+    export,
+    profile,
+    emulate,
+    compare,
+    survey,
+    audit,
+    gate,
+    targets,
+    operators,
+    models,
+    data,
+):
     name = module.__name__.rpartition(".")[2]
     if isinstance(getattr(module, "app", None), typer.Typer):
         app.add_typer(module.app, name=name)
@@ -73,8 +90,18 @@ def _version(asked: bool) -> None:
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    _asked: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error; EDGEQ_DEBUG=1 does the same.")] = False,
+    _asked: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", help="Show the traceback of every error; EDGEQ_DEBUG=1 does the same."
+        ),
+    ] = False,
 ) -> None:
     """Train quantised networks, export them without changing an integer, and prove that the device computes what was trained."""
     if isinstance(context.obj, State):
@@ -84,10 +111,15 @@ def root(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; nothing but a request to leave the interpreter escapes."""
+    """Run one command line and return its exit code.
+
+    Nothing but a request to leave the interpreter escapes.
+    """
     state = State(debug=bool(os.environ.get("EDGEQ_DEBUG")))
     try:
-        code = typer.main.get_command(app).main(list(arguments), prog_name="edgeq", standalone_mode=False, obj=state)
+        code = typer.main.get_command(app).main(
+            list(arguments), prog_name="edgeq", standalone_mode=False, obj=state
+        )
     except (KeyboardInterrupt, typer.Abort):
         code = Interrupted.exit_code
     except EdgeqError as error:
@@ -110,7 +142,8 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """What ``edgeq`` runs once it is imported."""
     code = run(sys.argv[1:])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said; runtimes that are taken down have nothing to add
+    # all is done and said; runtimes that are taken down have nothing to add
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 
 
@@ -129,8 +162,13 @@ def _refusal(error: Exception) -> str:
 def _bug(error: Exception) -> str:
     what = f"edgeq: this is a bug of edgeq's: {type(error).__name__}: {error}"
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="edgeq-bug-", suffix=".txt", delete=False, encoding="utf-8") as file:
-            file.write(f"edgeq {edgeq.__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="edgeq-bug-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(
+                f"edgeq {edgeq.__version__}, Python "
+                f"{sys.version}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
+            )
     except OSError:
         return f"{what}\n  hint: please report it with what --debug shows"
     return f"{what}\n  hint: please report it with {file.name}, which holds the traceback"

@@ -1,7 +1,9 @@
-"""Everything a person or a program reads of us: results on standard output, all else on standard error.
+"""Everything a person or a program reads of us.
 
-A reader that closes the pipe early, as ``head`` does, changes neither what is computed nor the exit code; nor does a stream
-that was closed before we began, which Python leaves out as None.
+Results on standard output, all else on standard error.
+
+A reader that closes the pipe early, as ``head`` does, changes neither what is computed nor the exit
+code; nor does a stream that was closed before we began, which Python leaves out as None.
 """
 
 from __future__ import annotations
@@ -45,11 +47,19 @@ def write_json(command: str, content: dict[str, object]) -> None:
     import edgeq
     from edgeq.deploy.report.as_json import to_plain
 
-    document = to_plain({"schema": f"edgeq.{command}/1", "edgeq_version": edgeq.__version__, **content})
+    document = to_plain(
+        {"schema": f"edgeq.{command}/1", "edgeq_version": edgeq.__version__, **content}
+    )
     write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
+def write_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Sequence[str] = (),
+) -> None:
     """Put a table on standard output; a column without content is left out.
 
     Args:
@@ -63,10 +73,14 @@ def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
-    kept = [i for i, _ in enumerate(columns) if any(row[i] for row in rows)] or list(range(len(columns)))
+    kept = [i for i, _ in enumerate(columns) if any(row[i] for row in rows)] or list(
+        range(len(columns))
+    )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i in kept:
-        table.add_column(Text(columns[i]), justify="right" if columns[i] in numbers else "left", overflow="fold")
+        table.add_column(
+            Text(columns[i]), justify="right" if columns[i] in numbers else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(Text(row[i]) for i in kept))
     write_rendered(Group(Text(title, style="bold"), table))
@@ -75,7 +89,8 @@ def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def write_rendered(what: RenderableType) -> None:
     """Put something of rich's on standard output, without blanks at the ends of lines."""
     console = _console(sys.stdout)
-    console.file = caught = io.StringIO()  # rich would write to the stream itself at the end of a capture
+    # rich would write to the stream itself at the end of a capture
+    console.file = caught = io.StringIO()
     console.print(what)
     write("\n".join(line.rstrip() for line in caught.getvalue().splitlines()))
 
@@ -90,9 +105,20 @@ def progress(what: str) -> Iterator[Advance]:
     if not animated(sys.stderr):
         yield lambda _done, _total: None
         return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    parts = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    parts = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*parts, console=_console(sys.stderr), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -100,7 +126,12 @@ def progress(what: str) -> Iterator[Advance]:
 
 def animated(stream: TextIO | None) -> bool:
     """Whether a bar may be drawn there."""
-    return stream is not None and stream.isatty() and not os.environ.get("CI") and not os.environ.get("NO_COLOR")
+    return (
+        stream is not None
+        and stream.isatty()
+        and not os.environ.get("CI")
+        and not os.environ.get("NO_COLOR")
+    )
 
 
 def _console(stream: TextIO | None) -> Console:
@@ -109,7 +140,12 @@ def _console(stream: TextIO | None) -> Console:
     terminal = stream is not None and stream.isatty()
     plain = not terminal or bool(os.environ.get("NO_COLOR"))
     return Console(
-        file=stream, width=None if terminal else WIDE, no_color=plain, force_terminal=terminal and not plain, highlight=False, markup=False
+        file=stream,
+        width=None if terminal else WIDE,
+        no_color=plain,
+        force_terminal=terminal and not plain,
+        highlight=False,
+        markup=False,
     )
 
 
@@ -120,8 +156,10 @@ def _emit(stream: TextIO | None, text: str) -> None:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still buffered must not fail again at the end
+        # what is still buffered must not fail again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
             raise OutputError(
-                f"standard output cannot be written: {error.strerror}", hint="make room there, or send it elsewhere"
+                f"standard output cannot be written: {error.strerror}",
+                hint="make room there, or send it elsewhere",
             ) from error

@@ -63,7 +63,11 @@ def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> Da
         source = load_user(name)
     else:
         source = load(name, folder)
-    return source if preprocess == "dataset" else source.with_normalization(*normalizations(source)[preprocess])
+    return (
+        source
+        if preprocess == "dataset"
+        else source.with_normalization(*normalizations(source)[preprocess])
+    )
 
 
 def normalizations(source: DataSource) -> dict[str, Normalization]:

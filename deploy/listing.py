@@ -74,7 +74,11 @@ def list_targets(name: str | None = None) -> list[TargetRow]:
         UsageError: the user's own description of a target is wrong.
     """
     with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
-        names = [name] if name is not None else [kind for whole in pool.map(_kinds, TARGETS.names()) for kind in whole]
+        names = (
+            [name]
+            if name is not None
+            else [kind for whole in pool.map(_kinds, TARGETS.names()) for kind in whole]
+        )
         return list(pool.map(_row, names))
 
 
@@ -89,7 +93,9 @@ def set_up(name: str, *, force: bool, say: Callable[[str], None]) -> Path:
     """
     target = TARGETS.load(name)
     if not isinstance(target, Preparable):
-        raise UsageError(f"the target {name!r} has no environment to set up", hint=f"see edgeq targets {name}")
+        raise UsageError(
+            f"the target {name!r} has no environment to set up", hint=f"see edgeq targets {name}"
+        )
     return target.setup(force=force, say=say)
 
 
@@ -98,7 +104,11 @@ def _kinds(name: str) -> list[str]:
         target = load_target(name)
     except TargetError:
         return [name]
-    return [name, *(f"{name}:{kind}" for kind in target.variants())] if isinstance(target, Varied) else [name]
+    return (
+        [name, *(f"{name}:{kind}" for kind in target.variants())]
+        if isinstance(target, Varied)
+        else [name]
+    )
 
 
 def _row(name: str) -> TargetRow:

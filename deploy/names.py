@@ -1,4 +1,7 @@
-"""Names as users give them to a flag that may be repeated: one by one, or several with commas; each counts once."""
+"""Names as users give them to a flag that may be repeated: one by one, or several with commas.
+
+Each counts once.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ if TYPE_CHECKING:
 def one_by_one(kind: str, given: Sequence[str], known: Collection[str]) -> list[str]:
     """The names, in the order given.
 
-    What follows a comma and is no name belongs to the name before it where that has a kind of its own, as in
-    ``ethos-u55:256,Ethos_U55_Deep_Embedded,Sram_Only``.
+    What follows a comma and is no name belongs to the name before it where that has a kind of its
+    own, as in ``ethos-u55:256,Ethos_U55_Deep_Embedded,Sram_Only``.
 
     Args:
         kind: what they are names of, for messages.
@@ -29,7 +32,10 @@ def one_by_one(kind: str, given: Sequence[str], known: Collection[str]) -> list[
     for text in given:
         pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
         if not pieces:
-            raise UsageError(f"a {kind} is asked for and not named", hint=f"name one of {', '.join(sorted(known))}")
+            raise UsageError(
+                f"a {kind} is asked for and not named",
+                hint=f"name one of {', '.join(sorted(known))}",
+            )
         for i, piece in enumerate(pieces):
             if i and _whole(piece) not in known and ":" in names[-1]:
                 names[-1] += f",{piece}"

@@ -10,25 +10,49 @@ from edgeq.deploy import names
 PREPROCESSING = ("dataset", "imagenet", "raw")
 
 Artefacts = Annotated[
-    list[Path], typer.Argument(help="Training folders, checkpoints (.safetensors), ONNX files or TFLite files.", show_default=False)
+    list[Path],
+    typer.Argument(
+        help="Training folders, checkpoints (.safetensors), ONNX files or TFLite files.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[
-    str, typer.Option("--data", metavar="NAME", help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz.")
+    str,
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz.",
+    ),
 ]
 OptionalData = Annotated[
-    str | None, typer.Option("--data", metavar="NAME", help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz.")
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz.",
+    ),
 ]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder of data sets; else the one that EDGEQ_DATA names.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", metavar="DIR", help="Folder of data sets; else the one that EDGEQ_DATA names."
+    ),
+]
 Preprocess = Annotated[
     str,
     typer.Option(
         "--preprocess",
         metavar="|".join(PREPROCESSING),
-        help="Normalise images with the data set's statistics, with ImageNet's, or leave them at 0 to 255.",
+        help="Normalise images with the data set's statistics, with ImageNet's, or leave them "
+        "at 0 to 255.",
     ),
 ]
-Split = Annotated[str, typer.Option("--split", metavar="train|validation|test", help="Which part of the data.")]
-Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Use the first N samples only.")]
+Split = Annotated[
+    str, typer.Option("--split", metavar="train|validation|test", help="Which part of the data.")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", help="Use the first N samples only.")
+]
 Targets = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,12 +60,19 @@ Targets = Annotated[
         "-t",
         metavar="NAME",
         callback=names.targets,
-        help="Run there; repeat, or use commas. All targets that are usable here where none is named.",
+        help="Run there; repeat, or use commas. All targets that are usable here where none is "
+        "named.",
     ),
 ]
-Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, help="The most threads a runtime may use.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")]
-OptionalOutput = Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")]
+Threads = Annotated[
+    int, typer.Option("--threads", metavar="N", min=1, help="The most threads a runtime may use.")
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")
+]
+OptionalOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 UserModel = Annotated[
@@ -49,6 +80,7 @@ UserModel = Annotated[
     typer.Option(
         "--model",
         metavar="MODULE:FUNCTION",
-        help="Your own network: a function that returns it, imported from the current folder or an installed package.",
+        help="Your own network: a function that returns it, imported from the current folder "
+        "or an installed package.",
     ),
 ]

@@ -17,12 +17,14 @@ def package_conflicts(versions: Mapping[str, str]) -> tuple[str, ...]:
     found = []
     if {"onnxruntime", "onnxruntime-gpu"} <= versions.keys():
         found.append(
-            "onnxruntime and onnxruntime-gpu are both installed, and fill the same folder: which one runs is left to chance; "
+            "onnxruntime and onnxruntime-gpu are both installed, and fill the same "
+            "folder: which one runs is left to chance; "
             "hint: pip uninstall both, install onnxruntime, and edgeq targets setup ort-cuda"
         )
     if "tflite-runtime" in versions and _major(versions.get("numpy", "")) >= 2:
         found.append(
-            f"tflite-runtime {versions['tflite-runtime']} was built for numpy 1 and fails with numpy {versions['numpy']}; "
+            f"tflite-runtime {versions['tflite-runtime']} was built for numpy 1 and fails "
+            f"with numpy {versions['numpy']}; "
             "hint: pip install ai-edge-litert in its place, or give it an environment of its own"
         )
     return tuple(found)

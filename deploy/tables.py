@@ -19,13 +19,25 @@ def show_verification(found: Verification) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.report.values import count
 
-    ranked = sorted(found.tensors, key=lambda checked: (-checked.worst, -checked.different / max(checked.compared, 1), checked.depth))
+    ranked = sorted(
+        found.tensors,
+        key=lambda checked: (
+            -checked.worst,
+            -checked.different / max(checked.compared, 1),
+            checked.depth,
+        ),
+    )
     compared, different = sum(c.compared for c in ranked), sum(c.different for c in ranked)
-    title = f"Equal integers in, on {found.samples:,} samples of {found.data}: {count(different)} of {count(compared)} integers differ"
+    title = (
+        f"Equal integers in, on {found.samples:,} samples of {found.data}: {count(different)} "
+        f"of {count(compared)} integers differ"
+    )
     if len(ranked) > MAX_ROWS:
         title += f"; the {MAX_ROWS} worst of {len(ranked)} tensors"
     columns = ("tensor", "computed by", "depth", "compared", "different", "worst LSB", "off by LSB")
-    console.write_table(title, columns, [_cells(checked) for checked in ranked[:MAX_ROWS]], numbers=columns[2:6])
+    console.write_table(
+        title, columns, [_cells(checked) for checked in ranked[:MAX_ROWS]], numbers=columns[2:6]
+    )
 
 
 def show_remarks(remarks: Sequence[str]) -> None:
@@ -46,7 +58,10 @@ def show_failures(failures: Sequence[Failure]) -> None:
 
 
 def show_saturation(found: Iterable[PairSaturation | None]) -> None:
-    """What is lost on this machine and what to do about it, each file on each target; nothing where nothing is."""
+    """What is lost on this machine and what to do about it, each file on each target.
+
+    Nothing where nothing is.
+    """
     from edgeq.deploy import console
 
     for each in found:
@@ -55,26 +70,44 @@ def show_saturation(found: Iterable[PairSaturation | None]) -> None:
 
 
 def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
-    """The layers that lose sums on x86 without VNNI, worst first, where there are any; then what to do about it."""
+    """The layers that lose sums on x86 without VNNI, worst first, where there are any.
+
+    Then what to do about it.
+    """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.pair_saturation import INSTRUCTION_SETS, many
     from edgeq.deploy.report.values import count
 
     if not layers:
         return
-    ranked = sorted(layers, key=lambda layer: (-layer.wrong_sums, -layer.saturated_pairs, -abs(layer.extreme)))
-    title = f"Pairs of products can leave 16 bits (-32,768 to 32,767) in {many(len(layers))} on x86 with {INSTRUCTION_SETS}"
+    ranked = sorted(
+        layers, key=lambda layer: (-layer.wrong_sums, -layer.saturated_pairs, -abs(layer.extreme))
+    )
+    title = (
+        f"Pairs of products can leave 16 bits (-32,768 to 32,767) in {many(len(layers))} on "
+        f"x86 with {INSTRUCTION_SETS}"
+    )
     if len(ranked) > MAX_ROWS:
         title += f"; the {MAX_ROWS} worst"
     counted = any(layer.sums for layer in layers)
-    columns = ("layer", "type", "greatest sum of a pair", "pairs of weights", *(("sums", "wrong sums") if counted else ()))
+    columns = (
+        "layer",
+        "type",
+        "greatest sum of a pair",
+        "pairs of weights",
+        *(("sums", "wrong sums") if counted else ()),
+    )
     rows = [
         (
             short(layer.layer),
             layer.op_type,
             f"{layer.extreme:,}",
             f"{layer.pairs:,} of {layer.total:,}",
-            *(((count(layer.sums), count(layer.wrong_sums)) if layer.sums else ("?", "?")) if counted else ()),
+            *(
+                ((count(layer.sums), count(layer.wrong_sums)) if layer.sums else ("?", "?"))
+                if counted
+                else ()
+            ),
         )
         for layer in ranked[:MAX_ROWS]
     ]
@@ -86,7 +119,12 @@ def _cells(checked: Checked) -> tuple[str, ...]:
     from edgeq.deploy.report.values import count, steps
 
     numbers = (checked.depth, checked.compared, checked.different, checked.worst)
-    return short(checked.tensor), short(checked.operator), *map(count, numbers), steps(checked.lsb, checked.worst)
+    return (
+        short(checked.tensor),
+        short(checked.operator),
+        *map(count, numbers),
+        steps(checked.lsb, checked.worst),
+    )
 
 
 def short(name: str) -> str:

@@ -1,4 +1,7 @@
-"""Which code of a user's own a command may run: what the command line names, and nothing that only a file does."""
+"""Which code of a user's own a command may run.
+
+What the command line names, and nothing that only a file does.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ def named_model(model: str | None, own: str | None) -> str | None:
         UsageError: both are given, the argument is code, or its import fails.
     """
     if model is not None and is_reference(model):
-        raise UsageError(f"{model} is no name of edgeq models", hint=f"a network of your own goes behind its flag: --model {model}")
+        raise UsageError(
+            f"{model} is no name of edgeq models",
+            hint=f"a network of your own goes behind its flag: --model {model}",
+        )
     if own is None:
         return model
     if model is not None:
@@ -37,4 +43,7 @@ def check_named(data: str, given: str | None) -> None:
         UsageError: it is code, and not named on the command line.
     """
     if is_reference(data) and data != given:
-        raise UsageError(f"the recipe names code, {data}", hint=f"where you trust it, name it yourself: --data {data}")
+        raise UsageError(
+            f"the recipe names code, {data}",
+            hint=f"where you trust it, name it yourself: --data {data}",
+        )

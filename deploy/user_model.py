@@ -1,4 +1,7 @@
-"""From a network that its owner trained, in a loop of their own, to a file for devices: what ``edgeq.export`` is."""
+"""From a network that its owner trained, in a loop of their own, to a file for devices.
+
+What ``edgeq.export`` is.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,12 @@ def export(
 ) -> Exported:
     """Write a network as a file, in the format that the path's ending names, and prove that no number changed on the way.
 
-    The network is left as it is, in the mode that it is in. What is written is what it computes in evaluation.
+    The network is left as it is, in the mode that it is in. What is written is what it computes in
+    evaluation.
 
     Args:
-        model: what ``edgeq.quantize`` returned, trained, perhaps inside of DistributedDataParallel or AveragedModel; or a float
-            network.
+        model: what ``edgeq.quantize`` returned, trained, perhaps inside of DistributedDataParallel
+            or AveragedModel; or a float network.
         example: of the input, or of each input, with a batch dimension: only its shape counts.
         path: ends in ``.onnx`` or ``.tflite``.
         options: how the file is written.
@@ -48,8 +52,9 @@ def export(
         ArtefactError: the format has no exact form for something in the network; names it.
         GateFailed: a number would differ; nothing is written.
         OutputError: the file exists, or cannot be written.
-        UsageError: the ending is that of no format, or the network was wrapped after it was quantised, has seen no batch in training,
-            holds what is no number or no float32, or cannot read the example.
+        UsageError: the ending is that of no format, or the network was wrapped after it was
+            quantised, has seen no batch in training, holds what is no number or no float32, or
+            cannot read the example.
     """
     path = Path(path)
     exporter = EXPORTERS.load(_format(path))
@@ -57,7 +62,15 @@ def export(
     exported = exporter.export(_lowered(_unwrapped(model), example), options or ExportOptions())
     if exported.parity.different:
         raise GateFailed(
-            "\n  ".join([f"{len(exported.parity.different)} of {exported.parity.compared:,} numbers changed:", *exported.parity.different]),
+            "\n  ".join(
+                [
+                    (
+                        f"{len(exported.parity.different)} of {exported.parity.compared:,} "
+                        "numbers changed:"
+                    ),
+                    *exported.parity.different,
+                ]
+            ),
             hint="nothing was written; please report the network, for this is not meant to happen",
         )
     write_bytes(path, exported.content, overwrite=overwrite)
@@ -66,10 +79,15 @@ def export(
 
 def _format(path: Path) -> str:
     by_suffix = {EXPORTERS.load(name).suffix: name for name in EXPORTERS.names()}
-    suffix = next((each for each in by_suffix if each.startswith(".") and path.name.endswith(each)), None)
+    suffix = next(
+        (each for each in by_suffix if each.startswith(".") and path.name.endswith(each)), None
+    )
     if suffix is None:
         known = ", ".join(sorted(each for each in by_suffix if each.startswith(".")))
-        raise UsageError(f"the ending of {path.name!r} is that of no format", hint=f"end the name in one of {known}")
+        raise UsageError(
+            f"the ending of {path.name!r} is that of no format",
+            hint=f"end the name in one of {known}",
+        )
     return by_suffix[suffix]
 
 
@@ -84,7 +102,10 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     while isinstance(inner, around) or hasattr(inner, "_orig_mod"):
         inner = inner.module if isinstance(inner, around) else inner._orig_mod
     if not isinstance(inner, nn.Module):
-        raise UsageError(f"the network is a {type(inner).__name__}, no torch.nn.Module", hint="give the network itself")
+        raise UsageError(
+            f"the network is a {type(inner).__name__}, no torch.nn.Module",
+            hint="give the network itself",
+        )
     return inner
 
 
@@ -100,10 +121,13 @@ def _lowered(model: nn.Module, example: torch.Tensor | Sequence[torch.Tensor]) -
     quantized = any(isinstance(module, IntegerLayer) for module in model.modules())
     if quantized and not isinstance(model, fx.GraphModule):
         raise UsageError(
-            f"a {type(model).__name__} holds a quantised network, but is none itself", hint="export what edgeq.quantize returned"
+            f"a {type(model).__name__} holds a quantised network, but is none itself",
+            hint="export what edgeq.quantize returned",
         )
     _check_state(model)
-    examples = [as_batch(each) for each in ([example] if isinstance(example, torch.Tensor) else example)]
+    examples = [
+        as_batch(each) for each in ([example] if isinstance(example, torch.Tensor) else example)
+    ]
     shapes = [tuple(each.shape[1:]) for each in examples]
     twin = copy.deepcopy(model).cpu()
     return lower(twin, shapes) if quantized else fold_onnx(lower(trace(twin, examples), shapes))
@@ -118,13 +142,30 @@ def _check_state(model: nn.Module) -> None:
 
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            hint = "export model.float(); to train in fewer bits, leave the network in float32 and use torch.autocast"
-            raise UsageError(f"{name} is in {tensor.dtype}, and edgeq computes in float32", hint=hint)
+            hint = (
+                "export model.float(); to train in fewer bits, leave the network in float32 "
+                "and use torch.autocast"
+            )
+            raise UsageError(
+                f"{name} is in {tensor.dtype}, and edgeq computes in float32", hint=hint
+            )
     if (odd := first_odd(model)) is not None:
-        raise UsageError(f"{odd} holds what is no number", hint="go back to a state from before, and train on with a smaller step")
+        raise UsageError(
+            f"{odd} holds what is no number",
+            hint="go back to a state from before, and train on with a smaller step",
+        )
     grids = [
-        (name, module.waits) for name, module in model.named_modules() if name.startswith("quantizers.") and isinstance(module, Following)
+        (name, module.waits)
+        for name, module in model.named_modules()
+        if name.startswith("quantizers.") and isinstance(module, Following)
     ]
     if grids and all(waits for _, waits in grids):
-        what = f"no batch has gone through the network in training, so that {grids[0][0]} has no bound, and neither have the others"
-        raise UsageError(what, hint="train it, or run some batches through it before: model.train(), then model(images)")
+        what = (
+            f"no batch has gone through the network in training, so that {grids[0][0]} has no "
+            "bound, and neither have the others"
+        )
+        raise UsageError(
+            what,
+            hint="train it, or run some batches through it before: model.train(), then "
+            "model(images)",
+        )

@@ -21,7 +21,8 @@ HEAD = """# Command line reference
 Written by `make docs` from the commands themselves; edit those, not this page.
 Exit codes are the same for every command: see [exit codes](exit-codes.md).
 """
-# Typer keeps its own copy of click or uses click's, depending on its version; both name these parts alike.
+# Typer keeps its own copy of click or uses click's, depending on its version; both name these parts
+# alike.
 Command = Any
 Parameter = Any
 
@@ -37,11 +38,18 @@ def render() -> str:
 
 def before_the_command(root: Command) -> str:
     """The options of ``edgeq`` itself."""
-    options = [(option_names(option), described(option)) for option in root.params if not option.hidden]
-    return "\n\n".join(["## edgeq", "```\nedgeq [OPTIONS] COMMAND ...\n```", table("option", options)]) + "\n"
+    options = [
+        (option_names(option), described(option)) for option in root.params if not option.hidden
+    ]
+    return (
+        "\n\n".join(["## edgeq", "```\nedgeq [OPTIONS] COMMAND ...\n```", table("option", options)])
+        + "\n"
+    )
 
 
-def commands(command: Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Command]]:
+def commands(
+    command: Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Command]]:
     """Every visible leaf command with the words that reach it, in the order of ``--help``."""
     if not hasattr(command, "commands"):
         yield path, command
@@ -59,11 +67,22 @@ def section(name: str, command: Command) -> str:
     arguments = [parameter for parameter in visible if parameter.param_type_name == "argument"]
     options = [parameter for parameter in visible if parameter.param_type_name == "option"]
     usage = " ".join([name, *map(argument_usage, arguments), *(["[OPTIONS]"] if options else [])])
-    parts = [f"## {name}", f"```\n{usage}\n```", inspect.cleandoc(command.help or "").replace("\b\n", "")]
+    parts = [
+        f"## {name}",
+        f"```\n{usage}\n```",
+        inspect.cleandoc(command.help or "").replace("\b\n", ""),
+    ]
     if arguments:
-        parts.append(table("argument", [(f"`{argument.name.upper()}`", described(argument)) for argument in arguments]))
+        parts.append(
+            table(
+                "argument",
+                [(f"`{argument.name.upper()}`", described(argument)) for argument in arguments],
+            )
+        )
     if options:
-        parts.append(table("option", [(option_names(option), described(option)) for option in options]))
+        parts.append(
+            table("option", [(option_names(option), described(option)) for option in options])
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -76,7 +95,11 @@ def argument_usage(argument: Parameter) -> str:
 def option_names(option: Parameter) -> str:
     """Every spelling of an option, negations after a slash."""
     names = ", ".join(f"`{name}`" for name in option.opts)
-    return f"{names} / {', '.join(f'`{name}`' for name in option.secondary_opts)}" if option.secondary_opts else names
+    return (
+        f"{names} / {', '.join(f'`{name}`' for name in option.secondary_opts)}"
+        if option.secondary_opts
+        else names
+    )
 
 
 def described(parameter: Parameter) -> str:
@@ -91,11 +114,19 @@ def described(parameter: Parameter) -> str:
 
 
 def default_text(parameter: Parameter) -> str:
-    """The default as a user would type it; empty where there is none, or where leaving a flag out says it."""
+    """The default as a user would type it.
+
+    Empty where there is none, or where leaving a flag out says it.
+    """
     default = parameter.default() if callable(parameter.default) else parameter.default
     if isinstance(default, bool) and parameter.secondary_opts:
         return f"`{(parameter.opts if default else parameter.secondary_opts)[0]}`"
-    if default is None or isinstance(default, bool) or default in ([], (), "") or parameter.required:
+    if (
+        default is None
+        or isinstance(default, bool)
+        or default in ([], (), "")
+        or parameter.required
+    ):
         return ""
     if isinstance(default, list | tuple):
         return ", ".join(f"`{value}`" for value in default)

@@ -27,7 +27,8 @@ methods to it on ONNX Runtime and TFLite. The others train, evaluate and compare
 given.
 """
 TABLES = {
-    "weights": "| method | bits | what it does | one scale a channel | exported | source |\n|---|---|---|---|---|---|\n",
+    "weights": "| method | bits | what it does | one scale a channel | exported | source "
+    "|\n|---|---|---|---|---|---|\n",
     "activations": "| method | bits | what it does | exported | source |\n|---|---|---|---|---|\n",
 }
 
@@ -37,7 +38,10 @@ def render() -> str:
     from edgeq.training.quantizers.catalogue import Role, methods
 
     roles: tuple[Role, ...] = ("weights", "activations")
-    tables = [f"\n## For {role}\n\n{TABLES[role]}" + "".join(_row(method) for method in methods(role)) for role in roles]
+    tables = [
+        f"\n## For {role}\n\n{TABLES[role]}" + "".join(_row(method) for method in methods(role))
+        for role in roles
+    ]
     return HEAD + "".join(tables)
 
 
@@ -51,14 +55,22 @@ def _row(method: Method) -> str:
         else "; only where none is negative"
     )
     channels = [("yes" if method.per_channel else "no")] if method.role == "weights" else []
-    return f"| {' | '.join([f'`{method.name}`', _listed(method.widths), what + signs, *channels, _exported(method), method.source])} |\n"
+    return (
+        "| "
+        f"{' | '.join([f'`{method.name}`', _listed(method.widths), what + signs, *channels, _exported(method), method.source])} "
+        "|\n"
+    )
 
 
 def _exported(method: Method) -> str:
     if not method.exact:
         return f"refused: {method.refusal}"
     beyond = set(method.widths) - set(method.exact)
-    return "exact" if not beyond else f"exact at {_listed(method.exact)}; else refused: {method.refusal}"
+    return (
+        "exact"
+        if not beyond
+        else f"exact at {_listed(method.exact)}; else refused: {method.refusal}"
+    )
 
 
 def _listed(widths: tuple[int, ...]) -> str:

@@ -32,7 +32,11 @@ def render() -> str:
     """The whole page."""
     from edgeq.exporters.tflite.operators import operators
 
-    return HEAD + "\n".join(f"| {row.onnx} | {row.tflite} | {row.conditions} |" for row in operators()) + "\n"
+    return (
+        HEAD
+        + "\n".join(f"| {row.onnx} | {row.tflite} | {row.conditions} |" for row in operators())
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

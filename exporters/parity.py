@@ -1,7 +1,10 @@
-"""The scale-parity report: the numbers that a QDQ model means against the numbers that a written file holds.
+"""The scale-parity report.
 
-Both sides are lists of the same small record, so any pair of formats is compared by the one function here. What a file
-holds is read from its bytes by code that shares nothing with the code that wrote them.
+The numbers that a QDQ model means against the numbers that a written file holds.
+
+Both sides are lists of the same small record, so any pair of formats is compared by the one
+function here. What a file holds is read from its bytes by code that shares nothing with the code
+that wrote them.
 """
 
 from __future__ import annotations
@@ -33,12 +36,13 @@ class Numbers:
     """The numbers of one tensor.
 
     Attributes:
-        key: what both sides call it: a tensor's name, or an operator's output's name, ``/`` and the operand's role.
+        key: what both sides call it: a tensor's name, or an operator's output's name, ``/`` and the
+            operand's role.
         kind: what it is.
         scale: (1,) or (channels,), float32.
         zero_point: the shape of ``scale``.
-        centered: integers less their zero point, in the ONNX layout, of whatever width holds them; None for what is computed at
-            run time.
+        centered: integers less their zero point, in the ONNX layout, of whatever width holds them;
+            None for what is computed at run time.
     """
 
     key: str
@@ -51,9 +55,16 @@ class Numbers:
 
 
 def numbers_of(graph: QdqGraph) -> list[Numbers]:
-    """Every number of a QDQ model. A Transpose has none of its own: what it writes are its input's."""
+    """Every number of a QDQ model.
+
+    A Transpose has none of its own: what it writes are its input's.
+    """
     transposed = {op.output.name for op in graph.ops if op.op_type == "Transpose"}
-    found = [_activation(tensor) for name, tensor in graph.tensors().items() if name not in transposed and not tensor.is_float]
+    found = [
+        _activation(tensor)
+        for name, tensor in graph.tensors().items()
+        if name not in transposed and not tensor.is_float
+    ]
     return found + [numbers for op in graph.ops for numbers in _constants(op)]
 
 
@@ -86,17 +97,24 @@ def _bits(scale: NDArray[np.float32]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(scale, np.float32).view(np.uint32)
 
 
-def _differences(numbers: Numbers, what: str, expected: NDArray[np.generic], found: NDArray[np.generic] | None) -> list[str]:
+def _differences(
+    numbers: Numbers, what: str, expected: NDArray[np.generic], found: NDArray[np.generic] | None
+) -> list[str]:
     name = f"{numbers.key}: {numbers.kind} {what}"
     if found is None or found.shape != expected.shape:
         shape = "none" if found is None else str(found.shape)
         return [f"{name}s have the shape {shape} in the file, not {expected.shape}"]
     where = np.argwhere(expected != found)
     lines = [
-        f"{name} {_at(place)}is {_shown(expected, place, what)}, in the file {_shown(found, place, what)}"
+        f"{name} {_at(place)}is {_shown(expected, place, what)}, in the file "
+        f"{_shown(found, place, what)}"
         for place in where[:_LINES_A_TENSOR]
     ]
-    return lines + ([f"{name}: {len(where) - _LINES_A_TENSOR} more differ"] if len(where) > _LINES_A_TENSOR else [])
+    return lines + (
+        [f"{name}: {len(where) - _LINES_A_TENSOR} more differ"]
+        if len(where) > _LINES_A_TENSOR
+        else []
+    )
 
 
 def _shown(numbers: NDArray[np.generic], place: NDArray[np.int64], what: str) -> str:
@@ -104,18 +122,27 @@ def _shown(numbers: NDArray[np.generic], place: NDArray[np.int64], what: str) ->
 
 
 def _at(place: NDArray[np.int64]) -> str:
-    return f"at {tuple(int(i) for i in place)} " if place.size > 1 or (place.size and place[0]) else ""
+    return (
+        f"at {tuple(int(i) for i in place)} " if place.size > 1 or (place.size and place[0]) else ""
+    )
 
 
 def _activation(tensor: QdqTensor) -> Numbers:
-    return Numbers(tensor.name, "activation", np.atleast_1d(tensor.params.scale), np.atleast_1d(tensor.params.zero_point).astype(np.int64))
+    return Numbers(
+        tensor.name,
+        "activation",
+        np.atleast_1d(tensor.params.scale),
+        np.atleast_1d(tensor.params.zero_point).astype(np.int64),
+    )
 
 
 def _constants(op: QdqOp) -> Iterator[Numbers]:
     for position, operand in enumerate(op.inputs):
         if isinstance(operand, QdqConstant) and operand.params is not None:
             bias = position == 2 and op.op_type in _WEIGHTED
-            yield constant_numbers(f"{op.output.name}/{position}", "bias" if bias else "weight", operand)
+            yield constant_numbers(
+                f"{op.output.name}/{position}", "bias" if bias else "weight", operand
+            )
 
 
 def constant_numbers(key: str, kind: Kind, constant: QdqConstant) -> Numbers:
@@ -130,6 +157,11 @@ def constant_numbers(key: str, kind: Kind, constant: QdqConstant) -> Numbers:
     return Numbers(key, kind, scale, zero, centered_of(constant.values, zero.reshape(shape)))
 
 
-def centered_of(values: NDArray[np.generic], zero_point: NDArray[np.int64] | np.int64) -> NDArray[np.generic]:
-    """Integers less their zero point; the very array where that is 0, as weights are most of a model's memory."""
+def centered_of(
+    values: NDArray[np.generic], zero_point: NDArray[np.int64] | np.int64
+) -> NDArray[np.generic]:
+    """Integers less their zero point.
+
+    The very array where that is 0, as weights are most of a model's memory.
+    """
     return values.astype(np.int64) - zero_point if np.any(zero_point) else values

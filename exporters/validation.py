@@ -1,6 +1,9 @@
-"""Whether a parsed ONNX file is a graph at all: every value has one origin, every node has the operands and attributes of its operator.
+"""Whether a parsed ONNX file is a graph at all.
 
-Protobuf accepts any well-formed message, and most of them mean nothing. What is refused here need not be expected anywhere else.
+Every value has one origin, every node has the operands and attributes of its operator.
+
+Protobuf accepts any well-formed message, and most of them mean nothing. What is refused here need
+not be expected anywhere else.
 """
 
 from __future__ import annotations
@@ -33,8 +36,8 @@ def check_graph(proto: onnx.ModelProto, what: str) -> None:
         what: the noun for messages, such as its path.
 
     Raises:
-        ArtefactError: a value without origin or with two, an operand or attribute that its operator does not have, or a size
-            beyond what any runtime allocates; names the node.
+        ArtefactError: a value without origin or with two, an operand or attribute that its operator
+            does not have, or a size beyond what any runtime allocates; names the node.
     """
     for problem in _problems(proto):
         raise ArtefactError(f"{what} is no ONNX model: {problem}", hint=_HINT)
@@ -65,7 +68,9 @@ def _refusal(model: ir.Model) -> str | None:
     import onnx_ir
 
     try:
-        onnx.shape_inference.infer_shapes(onnx_ir.serde.serialize_model(model), check_type=True, strict_mode=True)
+        onnx.shape_inference.infer_shapes(
+            onnx_ir.serde.serialize_model(model), check_type=True, strict_mode=True
+        )
     except Exception as error:  # noqa: BLE001  # onnx raises kinds of its own, and whatever a broken model makes onnx_ir raise
         return first_line(error)
     return None
@@ -82,7 +87,11 @@ def in_order(graph: onnx.GraphProto) -> bool:
 
 
 def _problems(proto: onnx.ModelProto) -> Iterator[str]:
-    yield from (f"it is written in opset {entry.version}" for entry in proto.opset_import if not 0 < entry.version <= _MOST)
+    yield from (
+        f"it is written in opset {entry.version}"
+        for entry in proto.opset_import
+        if not 0 < entry.version <= _MOST
+    )
     yield from _of_ends(proto.graph)
     yield from _of_origins(proto.graph)
     yield from _of_order(proto.graph)
@@ -94,12 +103,16 @@ def _problems(proto: onnx.ModelProto) -> Iterator[str]:
 def _of_ends(graph: onnx.GraphProto) -> Iterator[str]:
     if not graph.node or not graph.output:
         yield f"it has {len(graph.node)} nodes and {len(graph.output)} outputs"
-    if any(not value.name for value in (*graph.input, *graph.output)) or any(not tensor.name for tensor in graph.initializer):
+    if any(not value.name for value in (*graph.input, *graph.output)) or any(
+        not tensor.name for tensor in graph.initializer
+    ):
         yield "an input, output or initialiser has no name"
 
 
 def _of_origins(graph: onnx.GraphProto) -> Iterator[str]:
-    constants = [tensor.name for tensor in graph.initializer] + [tensor.values.name for tensor in graph.sparse_initializer]
+    constants = [tensor.name for tensor in graph.initializer] + [
+        tensor.values.name for tensor in graph.sparse_initializer
+    ]
     known = {value.name for value in graph.input} | set(constants)
     if len(set(constants)) < len(constants):
         yield "two initialisers have one name"
@@ -112,13 +125,22 @@ def _of_origins(graph: onnx.GraphProto) -> Iterator[str]:
         for name in filter(None, node.input):
             if name not in known:
                 yield f"{_title(node)} reads {shown(name)}, which nothing computes"
-    yield from (f"nothing computes the output {shown(value.name)}" for value in graph.output if value.name not in known)
+    yield from (
+        f"nothing computes the output {shown(value.name)}"
+        for value in graph.output
+        if value.name not in known
+    )
 
 
 def _of_order(graph: onnx.GraphProto) -> Iterator[str]:
     origins = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     try:
-        TopologicalSorter({i: [origins[name] for name in node.input if name in origins] for i, node in enumerate(graph.node)}).prepare()
+        TopologicalSorter(
+            {
+                i: [origins[name] for name in node.input if name in origins]
+                for i, node in enumerate(graph.node)
+            }
+        ).prepare()
     except CycleError as error:
         yield f"{_title(graph.node[error.args[1][0]])} is part of a cycle"
 
@@ -128,7 +150,9 @@ def _of_sizes(graph: onnx.GraphProto) -> Iterator[str]:
         if _size(tensor.dims) > _MOST or any(size < 0 for size in tensor.dims):
             yield f"the initialiser {shown(tensor.name)} has the shape {tuple(tensor.dims)}"
     for value in (*graph.input, *graph.value_info, *graph.output):
-        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+        sizes = [
+            dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")
+        ]
         if _size(sizes) > _MOST or any(size < 0 for size in sizes):
             yield f"{shown(value.name)} has the shape {tuple(sizes)}"
 
@@ -145,7 +169,10 @@ def _of_grids(graph: onnx.GraphProto) -> Iterator[str]:
             continue
         axis = given.get("axis", 1)
         if not -len(stored) <= axis < len(stored) or stored[axis] != math.prod(scale):
-            yield f"{_title(node)} has scales of the shape {scale} along axis {axis} of integers of the shape {stored}"
+            yield (
+                f"{_title(node)} has scales of the shape {scale} along axis {axis} of integers "
+                f"of the shape {stored}"
+            )
 
 
 def _size(sizes: Iterable[int]) -> int:

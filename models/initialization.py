@@ -1,8 +1,9 @@
 """The two initialisations whose effect on quantisation was studied, and BatchNorm without its scale.
 
-Yun and Wong, "Do all MobileNets quantize poorly?" (2021), compare He's and Glorot's initialisation, each with and without
-BatchNorm's gamma, in TensorFlow. So fans are counted as TensorFlow counts them: a depthwise kernel of shape (k, k, channels, 1)
-has the fan-in ``k k channels`` and the fan-out ``k k``.
+Yun and Wong, "Do all MobileNets quantize poorly?" (2021), compare He's and Glorot's initialisation,
+each with and without BatchNorm's gamma, in TensorFlow. So fans are counted as TensorFlow counts
+them: a depthwise kernel of shape (k, k, channels, 1) has the fan-in ``k k channels`` and the
+fan-out ``k k``.
 """
 
 from __future__ import annotations
@@ -18,13 +19,18 @@ _TRUNCATED_DEVIATION = 0.87962566103423978  # of a standard normal that is cut o
 
 
 @torch.no_grad()
-def initialize_like_tensorflow(network: nn.Module, how: Initialization, *, gamma: bool = True) -> None:
-    """Set all weights of convolutions and linear layers; biases start at zero, BatchNorm as the identity.
+def initialize_like_tensorflow(
+    network: nn.Module, how: Initialization, *, gamma: bool = True
+) -> None:
+    """Set all weights of convolutions and linear layers.
+
+    Biases start at zero, BatchNorm as the identity.
 
     Args:
         network: changed in place.
-        how: ``he``: normal, of variance ``2 / fan_in``, cut off at two deviations and brought back to that variance (He et
-            al., 2015); ``glorot``: uniform within ``sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio, 2010).
+        how: ``he``: normal, of variance ``2 / fan_in``, cut off at two deviations and brought back
+            to that variance (He et al., 2015); ``glorot``: uniform within
+            ``sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio, 2010).
         gamma: false fixes BatchNorm's scale at 1: it is no longer trained.
     """
     for module in network.modules():

@@ -1,7 +1,10 @@
-"""Fully connected networks for small grey images: plain ones of several depths, and the one that BinaryConnect was shown on.
+"""Fully connected networks for small grey images.
 
-Courbariaux, Bengio, David, "BinaryConnect: training deep neural networks with binary weights during propagations" (2015),
-Sec. 3.1: three hidden layers of 1024 ReLUs, BatchNorm behind every layer, the last one too.
+Plain ones of several depths, and the one that BinaryConnect was shown on.
+
+Courbariaux, Bengio, David, "BinaryConnect: training deep neural networks with binary weights during
+propagations" (2015), Sec. 3.1: three hidden layers of 1024 ReLUs, BatchNorm behind every layer, the
+last one too.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ class MLP(nn.Module):
         in_channels: of the image; 1 for grey.
         image_size: height and width.
         batch_norm: BatchNorm behind every layer, whose bias it replaces.
-        signed: leave out the ReLU in front of inner layers, for quantisers that make signs of what those read (Rastegari et
-            al., XNOR-Net, 2016: BatchNorm, sign, layer); the one in front of the last layer stays.
+        signed: leave out the ReLU in front of inner layers, for quantisers that make signs of what
+            those read (Rastegari et al., XNOR-Net, 2016: BatchNorm, sign, layer); the one in front
+            of the last layer stays.
     """
 
     def __init__(
@@ -45,7 +49,9 @@ class MLP(nn.Module):
         before = in_channels * math.prod(image_size)
         for index in range(depth - 1):
             activation = [] if signed and index < depth - 2 else [nn.ReLU()]
-            self.layers.append(nn.Sequential(*_layer(before, width, batch_norm=batch_norm), *activation))
+            self.layers.append(
+                nn.Sequential(*_layer(before, width, batch_norm=batch_norm), *activation)
+            )
             before = width
         self.classifier = nn.Sequential(*_layer(before, classes, batch_norm=batch_norm))
         _initialize(self)

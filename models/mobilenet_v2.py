@@ -1,15 +1,17 @@
 """MobileNetV2 for small images, and the two symmetric networks made of it.
 
-Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks" (2018), Table 2, as Ben-Yair, Eliasof, Treister,
-"Quantized convolutional neural networks through the lens of partial differential equations" (2022) trained it: the layout
-that gives the parameter counts of their Tables 1 and 2 has a stem of 16 channels and stride 1, three strides of 2, an
-expansion in every block, ReLU, and no convolution beside a block.
+Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks" (2018), Table 2, as
+Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks through the lens of partial
+differential equations" (2022) trained it: the layout that gives the parameter counts of their
+Tables 1 and 2 has a stem of 16 channels and stride 1, three strides of 2, an expansion in every
+block, ReLU, and no convolution beside a block.
 
-Their stable block (Eq. 24) is ``x - h BN2(K1^T K2^T ReLU(BN1(K2 K1 x)))`` with the 1x1 convolution ``K1`` and the depthwise
-3x3 one ``K2``, without padding, so that its adjoint is the transposed one without padding. ``released`` makes only those
-blocks stable that keep shape and channels, which is what the published counts have; ``paper`` makes all of them stable as the
-text says: one that gains channels appends a copy of its first ones (Eq. 22), and one that halves the image averages
-over 2x2 pixels.
+Their stable block (Eq. 24) is ``x - h BN2(K1^T K2^T ReLU(BN1(K2 K1 x)))`` with the 1x1 convolution
+``K1`` and the depthwise 3x3 one ``K2``, without padding, so that its adjoint is the transposed one
+without padding. ``released`` makes only those blocks stable that keep shape and channels, which is
+what the published counts have; ``paper`` makes all of them stable as the text says: one that gains
+channels appends a copy of its first ones (Eq. 22), and one that halves the image averages over 2x2
+pixels.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ Layout = Literal["baseline", "released", "paper"]
 
 
 class Stage(NamedTuple):
-    """Blocks of the same width: channels before and after, how many, stride of the first one, expansion."""
+    """Blocks of the same width.
+
+    Channels before and after, how many, stride of the first one, expansion.
+    """
 
     before: int
     after: int
@@ -52,7 +57,10 @@ LAST_WIDTH = 1280
 
 
 class InvertedResidual(nn.Module):
-    """Expand by a 1x1 convolution, filter each channel, project; beside it the input, where the shapes are equal."""
+    """Expand by a 1x1 convolution, filter each channel, project.
+
+    Beside it the input, where the shapes are equal.
+    """
 
     def __init__(self, before: int, after: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -88,7 +96,13 @@ class StableInvertedResidual(SymmetricBlock):
     """
 
     def __init__(
-        self, before: int, after: int, stride: int, expansion: int, step_size: float = STEP_SIZE, mode: StepMode = "paper"
+        self,
+        before: int,
+        after: int,
+        stride: int,
+        expansion: int,
+        step_size: float = STEP_SIZE,
+        mode: StepMode = "paper",
     ) -> None:
         super().__init__(step_size, mode)
         inner = before * expansion
@@ -154,7 +168,11 @@ class MobileNetV2(nn.Module):
             for index in range(stage.blocks):
                 before, stride = (stage.before, stage.stride) if index == 0 else (stage.after, 1)
                 if layout == "paper" or (layout == "released" and index):
-                    blocks.append(StableInvertedResidual(before, stage.after, stride, stage.expansion, step_size, mode))
+                    blocks.append(
+                        StableInvertedResidual(
+                            before, stage.after, stride, stage.expansion, step_size, mode
+                        )
+                    )
                 else:
                     blocks.append(InvertedResidual(before, stage.after, stride, stage.expansion))
             self.stages.append(blocks)

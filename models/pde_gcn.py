@@ -1,16 +1,17 @@
 """Graph networks that are steps of a diffusion equation: PDE-GCN_D, symmetric and not.
 
-Eliasof, Haber, Treister, "PDE-GCN: novel architectures for graph neural networks motivated by partial differential equations"
-(2021), in the quantised form of Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks through the lens of partial
-differential equations" (2022), Table 3: ``x - h S^T K2 tanh(K1 S x)`` with the gradient ``S`` of the graph and 1x1 operators
-on the channels. In the symmetric network ``K2`` is ``K1^T``, and the step does not expand while
+Eliasof, Haber, Treister, "PDE-GCN: novel architectures for graph neural networks motivated by
+partial differential equations" (2021), in the quantised form of Ben-Yair, Eliasof, Treister,
+"Quantized convolutional neural networks through the lens of partial differential equations" (2022),
+Table 3: ``x - h S^T K2 tanh(K1 S x)`` with the gradient ``S`` of the graph and 1x1 operators on the
+channels. In the symmetric network ``K2`` is ``K1^T``, and the step does not expand while
 ``h ||K1||^2 ||S||^2 <= 2``; ``||S||^2`` is at most 9/8 with the weights of :func:`edge_weights`.
 
 ``S`` maps nodes to edges: ``(S x)_e = w_e (x_i - x_j)`` for the directed edge e from i to j.
 
-An edge and its reverse answer alike: ``S`` changes sign, and so does every odd function behind it. So a graph may hold each pair
-of nodes once and count it twice on the way back, at half the work and with the same result; not with a quantiser that has no level
-at zero, which is not odd.
+An edge and its reverse answer alike: ``S`` changes sign, and so does every odd function behind it.
+So a graph may hold each pair of nodes once and count it twice on the way back, at half the work and
+with the same result; not with a quantiser that has no level at zero, which is not odd.
 """
 
 from __future__ import annotations
@@ -48,16 +49,25 @@ class SparseGradient(nn.Module):
     edges: Tensor
     weights: Tensor
 
-    def __init__(self, edges: Tensor, nodes: int, weights: Tensor | None = None, *, directions: int = 1) -> None:
+    def __init__(
+        self, edges: Tensor, nodes: int, weights: Tensor | None = None, *, directions: int = 1
+    ) -> None:
         super().__init__()
         self.nodes = nodes
         self.directions = directions
         self.register_buffer("edges", edges, persistent=False)
-        self.register_buffer("weights", (edge_weights(edges, nodes) if weights is None else weights)[:, None], persistent=False)
+        self.register_buffer(
+            "weights",
+            (edge_weights(edges, nodes) if weights is None else weights)[:, None],
+            persistent=False,
+        )
 
     @classmethod
     def once(cls, edges: Tensor, nodes: int) -> SparseGradient:
-        """Of a graph that lists both directions of each edge: each pair of nodes once, counted twice on the way back."""
+        """Of a graph that lists both directions of each edge.
+
+        Each pair of nodes once, counted twice on the way back.
+        """
         kept = edges[0] < edges[1]
         return cls(edges[:, kept], nodes, edge_weights(edges, nodes)[kept], directions=2)
 
@@ -66,10 +76,15 @@ class SparseGradient(nn.Module):
         return self.weights * (x.index_select(0, self.edges[0]) - x.index_select(0, self.edges[1]))
 
     def adjoint(self, g: Tensor) -> Tensor:
-        """``S^T g``: (edges, channels) to (nodes, channels); twice that where each edge stands for its reverse too."""
+        """``S^T g``: (edges, channels) to (nodes, channels).
+
+        Twice that where each edge stands for its reverse too.
+        """
         weighted = self.directions * self.weights * g
         zero = torch.zeros(self.nodes, g.shape[1], dtype=g.dtype, device=g.device)
-        return zero.index_add(0, self.edges[0], weighted).index_add(0, self.edges[1], weighted, alpha=-1)
+        return zero.index_add(0, self.edges[0], weighted).index_add(
+            0, self.edges[1], weighted, alpha=-1
+        )
 
 
 class Dropout(nn.Module):
@@ -94,7 +109,9 @@ class Dropout(nn.Module):
 
 
 class DiffusionStep(nn.Module):
-    """``x - h S^T K2 tanh(K1 S x)``; quantisers stand on the state, the inner activation and the weights.
+    """``x - h S^T K2 tanh(K1 S x)``.
+
+    Quantisers stand on the state, the inner activation and the weights.
 
     The operators start as the identity, as released, so that the first step is plain diffusion.
 
@@ -119,8 +136,9 @@ class DiffusionStep(nn.Module):
     def forward(self, x: Tensor, graph: SparseGradient) -> Tensor:
         """(nodes, width) to (nodes, width).
 
-        Operators on channels and on nodes commute. Evaluation multiplies by ``K1`` and ``K2`` where their other factor lies on
-        its grid, so that both are products of integers; training where the dropout stands, and on nodes, which are fewer.
+        Operators on channels and on nodes commute. Evaluation multiplies by ``K1`` and ``K2`` where
+        their other factor lies on its grid, so that both are products of integers; training where
+        the dropout stands, and on nodes, which are fewer.
         """
         x = self.quantize_state(x)
         k1: Tensor = self.quantize_k1(self.k1)
@@ -160,7 +178,10 @@ class PdeGcn(nn.Module):
         self.open = nn.Linear(in_channels, width, bias=False)
         self.relu = nn.ReLU()
         self.dropout = Dropout(dropout)
-        self.steps = nn.ModuleList(DiffusionStep(width, symmetric=symmetric, step_size=step_size, dropout=dropout) for _ in range(layers))
+        self.steps = nn.ModuleList(
+            DiffusionStep(width, symmetric=symmetric, step_size=step_size, dropout=dropout)
+            for _ in range(layers)
+        )
         self.close = nn.Linear(width, classes, bias=False)
         nn.init.xavier_uniform_(self.open.weight)
         nn.init.xavier_uniform_(self.close.weight)
@@ -177,12 +198,23 @@ class PdeGcn(nn.Module):
         if x.layout == torch.strided:
             opened: Tensor = self.open(self.dropout(x))
             return opened
-        kept = torch.sparse_coo_tensor(x.indices(), self.dropout(x.values()), x.shape, is_coalesced=True, check_invariants=False)
+        kept = torch.sparse_coo_tensor(
+            x.indices(),
+            self.dropout(x.values()),
+            x.shape,
+            is_coalesced=True,
+            check_invariants=False,
+        )
         product: Tensor = torch.sparse.mm(kept, self.open.weight.T)
         return product
 
     def macs(self, nodes: int, edges: int) -> int:
-        """Multiply-accumulates of one pass as published: both operators on each directed edge, whose weights multiply it twice."""
+        """Multiply-accumulates of one pass as published.
+
+        Both operators on each directed edge, whose weights multiply it twice.
+        """
         width = self.open.out_features
         step = 2 * edges * width * width + 2 * edges * width
-        return nodes * (self.open.weight.numel() + self.close.weight.numel()) + len(self.steps) * step
+        return (
+            nodes * (self.open.weight.numel() + self.close.weight.numel()) + len(self.steps) * step
+        )

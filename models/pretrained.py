@@ -1,8 +1,8 @@
 """Published weights of CIFAR ResNets, from an ``.npz`` file of arrays by name, into our network of the same layout.
 
-The names are those of Idelbayev's reproduction of He et al. (akamaster/pytorch_resnet_cifar10), whose networks have
-option-A shortcuts and take images normalised with ImageNet's statistics: load them into ``resnet20-a`` and the like, and use
-``source.with_normalization(*NORMALIZATION)``.
+The names are those of Idelbayev's reproduction of He et al. (akamaster/pytorch_resnet_cifar10),
+whose networks have option-A shortcuts and take images normalised with ImageNet's statistics: load
+them into ``resnet20-a`` and the like, and use ``source.with_normalization(*NORMALIZATION)``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 NORMALIZATION = IMAGENET
 """Mean and deviation of the images that the published networks were trained on."""
 
-_COUNTER = "num_batches_tracked"  # BatchNorm's count of training steps, which no published file holds
+# BatchNorm's count of training steps, which no published file holds
+_COUNTER = "num_batches_tracked"
 
 
 def load_npz_weights(module: nn.Module, path: Path) -> None:
@@ -38,14 +39,19 @@ def load_npz_weights(module: nn.Module, path: Path) -> None:
         path: an ``.npz`` file with the published names, or with our own.
 
     Raises:
-        ArtefactError: the file is missing or broken; it lacks an array, has one more, or one of another shape or type.
+        ArtefactError: the file is missing or broken; it lacks an array, has one more, or one of
+            another shape or type.
     """
     arrays = {_our_name(name): array for name, array in read_npz(path, "weights file").items()}
     state = module.state_dict()
-    wanted = {name: tuple(tensor.shape) for name, tensor in state.items() if not name.endswith(_COUNTER)}
+    wanted = {
+        name: tuple(tensor.shape) for name, tensor in state.items() if not name.endswith(_COUNTER)
+    }
     _check_names(set(wanted), set(arrays), path)
     _check_content(wanted, arrays, path)
-    module.load_state_dict({**state, **{name: torch.tensor(array) for name, array in arrays.items()}})
+    module.load_state_dict(
+        {**state, **{name: torch.tensor(array) for name, array in arrays.items()}}
+    )
 
 
 def _our_name(name: str) -> str:
@@ -60,17 +66,23 @@ def _check_names(wanted: set[str], found: set[str], path: Path) -> None:
         if names:
             few = ", ".join(sorted(names)[:3])
             raise ArtefactError(
-                f"{path} does not fit the network: it {what} {few}{', …' if len(names) > 3 else ''} ({len(names)} in all)",
+                f"{path} does not fit the network: it {what} "
+                f"{few}{', …' if len(names) > 3 else ''} ({len(names)} in all)",
                 hint="choose the network that the file was saved from",
             )
 
 
-def _check_content(wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+def _check_content(
+    wanted: Mapping[str, tuple[int, ...]], arrays: Mapping[str, NDArray[Any]], path: Path
+) -> None:
     for name, shape in wanted.items():
         array = arrays[name]
         if array.shape != shape:
             raise ArtefactError(
-                f"{path}: {name} has the shape {array.shape}, not {shape}", hint="choose the network that the file was saved from"
+                f"{path}: {name} has the shape {array.shape}, not {shape}",
+                hint="choose the network that the file was saved from",
             )
         if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ArtefactError(f"{path}: {name} holds values that are no finite floats", hint="save the file again")
+            raise ArtefactError(
+                f"{path}: {name} holds values that are no finite floats", hint="save the file again"
+            )

@@ -1,13 +1,22 @@
-"""The published configurations, counted beforehand; a test builds and runs each of them and holds this table to it."""
+"""The published configurations, counted beforehand.
+
+A test builds and runs each of them and holds this table to it.
+"""
 
 from __future__ import annotations
 
 from edgeq.models.catalogue import ENTRIES, ModelSpec
 
 _HE = "He, Zhang, Ren, Sun, Deep residual learning for image recognition, 2016, Table 6"
-_BEN_YAIR = "Ben-Yair, Eliasof, Treister, Quantized convolutional neural networks through the lens of partial differential equations, 2022"
+_BEN_YAIR = (
+    "Ben-Yair, Eliasof, Treister, Quantized convolutional neural networks through the lens of "
+    "partial differential equations, 2022"
+)
 _YUN = "Yun, Wong, Do all MobileNets quantize poorly?, 2021, Table 1"
-_VGG = "Simonyan, Zisserman, Very deep convolutional networks for large-scale image recognition, 2015, Table 2"
+_VGG = (
+    "Simonyan, Zisserman, Very deep convolutional networks for large-scale image recognition, "
+    "2015, Table 2"
+)
 _BINARY = "Courbariaux, Bengio, David, BinaryConnect, 2015, Table 1"
 _CIFAR = (3, 32, 32)
 _CORA, _CITESEER, _PUBMED = (2708, 1433), (3327, 3703), (19717, 500)
@@ -33,7 +42,15 @@ _ROWS: tuple[tuple[str, int, tuple[int, ...], int, int, str, str], ...] = (
     ("pde-gcn-64", 7, _CORA, 354_304, 3_059_998_720, "0.35", f"{_BEN_YAIR}, Table 3"),
     ("stable-pde-gcn-64", 7, _CORA, 223_232, 3_059_998_720, "0.22", f"{_BEN_YAIR}, Table 3"),
     ("pde-gcn-256", 6, _CITESEER, 5_143_808, 41_493_103_360, "5.14", f"{_BEN_YAIR}, Table 3"),
-    ("stable-pde-gcn-256", 6, _CITESEER, 3_046_656, 41_493_103_360, "3.04", f"{_BEN_YAIR}, Table 3"),
+    (
+        "stable-pde-gcn-256",
+        6,
+        _CITESEER,
+        3_046_656,
+        41_493_103_360,
+        "3.04",
+        f"{_BEN_YAIR}, Table 3",
+    ),
     ("pde-gcn-256", 3, _PUBMED, 4_323_072, 375_807_988_480, "4.32", f"{_BEN_YAIR}, Table 3"),
     ("stable-pde-gcn-256", 3, _PUBMED, 2_225_920, 375_807_988_480, "2.22", f"{_BEN_YAIR}, Table 3"),
     ("mobilenetv1-he", 10, _CIFAR, 3_217_226, 62_937_088, "", _YUN),

@@ -1,8 +1,9 @@
 """The residual networks for small images that everything else is compared with.
 
-He, Zhang, Ren, Sun, "Deep residual learning for image recognition" (2016), Sec. 4.2: a 3x3 stem, three stages of ``n`` basic
-blocks with 16, 32 and 64 channels, global average pooling and one linear layer; depth ``6n + 2``. Table 1 of the same paper
-has the four wider stages of ResNet-18 and ResNet-34; for small images they keep the 3x3 stem.
+He, Zhang, Ren, Sun, "Deep residual learning for image recognition" (2016), Sec. 4.2: a 3x3 stem,
+three stages of ``n`` basic blocks with 16, 32 and 64 channels, global average pooling and one
+linear layer; depth ``6n + 2``. Table 1 of the same paper has the four wider stages of ResNet-18 and
+ResNet-34; for small images they keep the 3x3 stem.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class Stem(nn.Module):
 
 
 class ProjectionShortcut(nn.Module):
-    """1x1 convolution with stride 2 and BatchNorm: option B of He et al., only where the shape changes."""
+    """1x1 convolution with stride 2 and BatchNorm.
+
+    Option B of He et al., only where the shape changes.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -53,7 +57,10 @@ class ProjectionShortcut(nn.Module):
 
 
 class PadShortcut(nn.Module):
-    """Every second pixel, with zero channels on both sides: option A of He et al., which has no parameter."""
+    """Every second pixel, with zero channels on both sides.
+
+    Option A of He et al., which has no parameter.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -71,7 +78,9 @@ class BasicBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, shortcut: Shortcut) -> None:
         super().__init__()
         grows = in_channels != out_channels
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2 if grows else 1, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(
+            in_channels, out_channels, 3, stride=2 if grows else 1, padding=1, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
@@ -117,7 +126,11 @@ class ResNet(nn.Module):
         before = widths[0]
         for width, count in zip(widths, each_stage(blocks, widths), strict=True):
             first = BasicBlock(before, width, shortcut)
-            self.stages.append(nn.Sequential(first, *(BasicBlock(width, width, shortcut) for _ in range(count - 1))))
+            self.stages.append(
+                nn.Sequential(
+                    first, *(BasicBlock(width, width, shortcut) for _ in range(count - 1))
+                )
+            )
             before = width
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
@@ -139,8 +152,8 @@ def each_stage(blocks: int | Sequence[int], widths: Sequence[int]) -> Sequence[i
 def initialize(network: nn.Module) -> None:
     """He initialisation of every convolution (normal, by fan-out); BatchNorm starts as the identity.
 
-    The fan-out of a grouped convolution is that of one group. A transposed convolution is left alone, since in these
-    networks it has the weight of a convolution.
+    The fan-out of a grouped convolution is that of one group. A transposed convolution is left
+    alone, since in these networks it has the weight of a convolution.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

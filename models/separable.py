@@ -1,10 +1,12 @@
 """The networks of which one kind quantises poorly: MobileNet-V1 for CIFAR-10, and a small one of each kind of convolution.
 
-Yun and Wong, "Do all MobileNets quantize poorly? Gaining insights into the effect of quantization on depthwise separable
-convolutional networks through the eyes of multi-scale distributional dynamics" (2021). Their MobileNet-V1 (Howard et al.,
-2017) keeps the stem's stride of 2 and drops two of the four later ones, so that 32x32 pixels become 4x4. Their two small
-networks differ in one thing: DWS-ConvNet has a depthwise and a 1x1 convolution wherever Regular-ConvNet has a 3x3 one, but for
-the first. The figure with the small networks' sizes could not be read; the widths here are ours.
+Yun and Wong, "Do all MobileNets quantize poorly? Gaining insights into the effect of quantization
+on depthwise separable convolutional networks through the eyes of multi-scale distributional
+dynamics" (2021). Their MobileNet-V1 (Howard et al., 2017) keeps the stem's stride of 2 and drops
+two of the four later ones, so that 32x32 pixels become 4x4. Their two small networks differ in one
+thing: DWS-ConvNet has a depthwise and a 1x1 convolution wherever Regular-ConvNet has a 3x3 one, but
+for the first. The figure with the small networks' sizes could not be read; the widths here are
+ours.
 """
 
 from __future__ import annotations
@@ -21,7 +23,17 @@ if TYPE_CHECKING:
 
 Convolution = Literal["regular", "depthwise"]
 
-MOBILENET = ((64, 1), (128, 1), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 1), (1024, 1))
+MOBILENET = (
+    (64, 1),
+    (128, 1),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    *((512, 1),) * 5,
+    (1024, 1),
+    (1024, 1),
+)
 """Channels and stride of each pair of layers of MobileNet-V1 for 32x32 pixels."""
 SMALL = ((64, 2), (64, 1), (128, 2), (128, 1), (256, 2))
 """Of the layers behind the first of the two small networks."""
@@ -101,7 +113,9 @@ class ConvNet(nn.Module):
         self.flatten = nn.Flatten()
         self.hidden = nn.Sequential()
         for width in hidden:
-            self.hidden.append(nn.Sequential(nn.Linear(before, width), nn.ReLU(), nn.Dropout(DROPOUT)))
+            self.hidden.append(
+                nn.Sequential(nn.Linear(before, width), nn.ReLU(), nn.Dropout(DROPOUT))
+            )
             before = width
         self.classifier = nn.Linear(before, classes)
         initialize_like_tensorflow(self, initialization, gamma=gamma)
@@ -113,17 +127,40 @@ class ConvNet(nn.Module):
         return logits
 
 
-def mobilenet_v1(*, classes: int, in_channels: int = 3, initialization: Initialization = "glorot", gamma: bool = True) -> ConvNet:
+def mobilenet_v1(
+    *,
+    classes: int,
+    in_channels: int = 3,
+    initialization: Initialization = "glorot",
+    gamma: bool = True,
+) -> ConvNet:
     """MobileNet-V1 for 32x32 pixels."""
     return ConvNet(
-        "depthwise", MOBILENET, classes=classes, in_channels=in_channels, stem_stride=2, initialization=initialization, gamma=gamma
+        "depthwise",
+        MOBILENET,
+        classes=classes,
+        in_channels=in_channels,
+        stem_stride=2,
+        initialization=initialization,
+        gamma=gamma,
     )
 
 
 def small(
-    convolution: Convolution, *, classes: int, in_channels: int = 3, initialization: Initialization = "glorot", gamma: bool = True
+    convolution: Convolution,
+    *,
+    classes: int,
+    in_channels: int = 3,
+    initialization: Initialization = "glorot",
+    gamma: bool = True,
 ) -> ConvNet:
     """Regular-ConvNet or DWS-ConvNet."""
     return ConvNet(
-        convolution, SMALL, classes=classes, in_channels=in_channels, hidden=(HIDDEN,), initialization=initialization, gamma=gamma
+        convolution,
+        SMALL,
+        classes=classes,
+        in_channels=in_channels,
+        hidden=(HIDDEN,),
+        initialization=initialization,
+        gamma=gamma,
     )

@@ -1,18 +1,20 @@
 """Residual networks whose blocks are steps of a symmetric, heat-like equation, so that rounding errors do not grow.
 
-Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks through the lens of partial differential equations"
-(2022). Eq. 2 is the step ``x - h K^T f(K x)``: with one operator ``K`` and its adjoint its Jacobian is symmetric, and does not
-expand while ``h ||K||^2 <= 2``. Eq. 22 is how such a network gains channels without another operator: it appends a copy
-of the first ones.
+Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks through the lens of partial
+differential equations" (2022). Eq. 2 is the step ``x - h K^T f(K x)``: with one operator ``K`` and
+its adjoint its Jacobian is symmetric, and does not expand while ``h ||K||^2 <= 2``. Eq. 22 is how
+such a network gains channels without another operator: it appends a copy of the first ones.
 
-The networks here have the layout of the authors' released code, which adds to those equations: a BatchNorm after ``K``
-and a second one after ``K^T``; an outer ReLU around the step; a constant ``h = 0.1`` that is not held against ``||K||``; and
-average pooling by 2 after the concatenation. The second BatchNorm scales the channels, so a trained block is symmetric only
-in a weighted inner product, and only while the scales of both BatchNorms are not negative.
+The networks here have the layout of the authors' released code, which adds to those equations: a
+BatchNorm after ``K`` and a second one after ``K^T``; an outer ReLU around the step; a constant
+``h = 0.1`` that is not held against ``||K||``; and average pooling by 2 after the concatenation.
+The second BatchNorm scales the channels, so a trained block is symmetric only in a weighted inner
+product, and only while the scales of both BatchNorms are not negative.
 
-So there are two modes. ``paper`` is that layout. ``certified`` is without the second BatchNorm and holds the first one's
-scales so low that the step provably does not expand (:mod:`edgeq.models.step_bound`); pooling, ReLU and the concatenation
-that pooling follows do not expand either, so in evaluation none of its blocks lets an error grow.
+So there are two modes. ``paper`` is that layout. ``certified`` is without the second BatchNorm and
+holds the first one's scales so low that the step provably does not expand
+(:mod:`edgeq.models.step_bound`); pooling, ReLU and the concatenation that pooling follows do not
+expand either, so in evaluation none of its blocks lets an error grow.
 """
 
 from __future__ import annotations
@@ -34,18 +36,24 @@ STEP_SIZE = 0.1
 class StableBlock(SymmetricBlock):
     """``y = ReLU(x - h BN2(K^T ReLU(BN1(K x))))``, then, where channels grow, ``pool(cat[y, x])``.
 
-    ``K^T`` is a transposed convolution that has the very parameter of the convolution ``K``; it keeps it when the block
-    is copied, moved or loaded.
+    ``K^T`` is a transposed convolution that has the very parameter of the convolution ``K``; it
+    keeps it when the block is copied, moved or loaded.
 
     Args:
         in_channels: of the input, and of ``K``.
-        out_channels: at most twice as many; where there are more, the first channels of ``x`` are appended to ``y`` and
-            height and width are halved.
+        out_channels: at most twice as many; where there are more, the first channels of ``x`` are
+            appended to ``y`` and height and width are halved.
         step_size: ``h``.
         mode: ``certified`` leaves out ``BN2`` and keeps ``h L ||K'||^2 <= 2``.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, step_size: float = STEP_SIZE, mode: StepMode = "paper") -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        step_size: float = STEP_SIZE,
+        mode: StepMode = "paper",
+    ) -> None:
         super().__init__(step_size, mode)
         self.extra_channels = out_channels - in_channels
         self.conv = nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False)
@@ -75,7 +83,9 @@ class StableBlock(SymmetricBlock):
 
 
 class StableResNet(nn.Module):
-    """Stable ResNet-(6n+2), or stable ResNet-34: half the weights of the ResNet of the same depth, or fewer.
+    """Stable ResNet-(6n+2), or stable ResNet-34.
+
+    Half the weights of the ResNet of the same depth, or fewer.
 
     Args:
         blocks: how many blocks a stage has (n), or each of the stages.
@@ -102,7 +112,11 @@ class StableResNet(nn.Module):
         before = widths[0]
         for width, count in zip(widths, each_stage(blocks, widths), strict=True):
             first = StableBlock(before, width, step_size, mode)
-            self.stages.append(nn.Sequential(first, *(StableBlock(width, width, step_size, mode) for _ in range(count - 1))))
+            self.stages.append(
+                nn.Sequential(
+                    first, *(StableBlock(width, width, step_size, mode) for _ in range(count - 1))
+                )
+            )
             before = width
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()

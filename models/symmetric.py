@@ -1,4 +1,7 @@
-"""What the symmetric blocks have in common: weights that stay tied, and a bound that can be enforced on their step."""
+"""What the symmetric blocks have in common.
+
+Weights that stay tied, and a bound that can be enforced on their step.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,19 @@ class Certifiable(Protocol):
 
 
 def certify(model: nn.Module) -> None:
-    """Enforce the bound in every block that promises it; for now and then in training, since ``eval()`` does it too."""
+    """Enforce the bound in every block that promises it.
+
+    For now and then in training, since ``eval()`` does it too.
+    """
     for _, module in _promising(model):
         module.certify()
 
 
 def margins(model: nn.Module) -> dict[str, float]:
-    """``h L ||K'||^2 / 2`` of every step that promises a bound, by module path; at most 1 where it holds."""
+    """``h L ||K'||^2 / 2`` of every step that promises a bound, by module path.
+
+    At most 1 where it holds.
+    """
     return {path: module.margin() for path, module in _promising(model)}
 
 
@@ -56,8 +65,8 @@ class SymmetricBlock(nn.Module, ABC):
 
     Args:
         step_size: ``h``.
-        mode: ``paper`` is the published layout; ``certified`` has no BatchNorm behind ``K^T``, and ``eval()`` scales the
-            one behind ``K`` down until the step does not expand.
+        mode: ``paper`` is the published layout; ``certified`` has no BatchNorm behind ``K^T``, and
+            ``eval()`` scales the one behind ``K`` down until the step does not expand.
     """
 
     bn1: nn.BatchNorm2d

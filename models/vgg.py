@@ -1,8 +1,8 @@
 """VGG-19: sixteen 3x3 convolutions in five stages, a maximum over 2x2 pixels behind each, and fully connected layers.
 
-Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition" (2015), Table 1, column E: biases
-and no BatchNorm. Beside it the version that is common for small images: BatchNorm behind each convolution, no biases, one
-fully connected layer.
+Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition" (2015),
+Table 1, column E: biases and no BatchNorm. Beside it the version that is common for small images:
+BatchNorm behind each convolution, no biases, one fully connected layer.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class VGG(nn.Module):
         before *= height * width
         self.hidden = nn.Sequential()
         for width in hidden:
-            self.hidden.append(nn.Sequential(nn.Linear(before, width), nn.ReLU(), nn.Dropout(DROPOUT)))
+            self.hidden.append(
+                nn.Sequential(nn.Linear(before, width), nn.ReLU(), nn.Dropout(DROPOUT))
+            )
             before = width
         self.classifier = nn.Linear(before, classes)
         initialize(self)
@@ -71,4 +73,8 @@ class VGG(nn.Module):
 
 def _convolution(before: int, after: int, *, batch_norm: bool) -> nn.Sequential:
     conv = nn.Conv2d(before, after, 3, padding=1, bias=not batch_norm)
-    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU()) if batch_norm else nn.Sequential(conv, nn.ReLU())
+    return (
+        nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU())
+        if batch_norm
+        else nn.Sequential(conv, nn.ReLU())
+    )

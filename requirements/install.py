@@ -1,10 +1,11 @@
 """Fill the virtual environment that runs this with sets of packages, pinned and hash-checked, through uv.
 
-``.venv/bin/python requirements/install.py core test`` installs what ``core.txt`` and ``test.txt`` name; ``make`` calls it. It needs
-the standard library and pip only. What is configured for pip (indexes, folders of wheels, certificates, proxies) holds for uv too.
+``.venv/bin/python requirements/install.py core test`` installs what ``core.txt`` and ``test.txt``
+name; ``make`` calls it. It needs the standard library and pip only. What is configured for pip
+(indexes, folders of wheels, certificates, proxies) holds for uv too.
 
-torch is a case of its own: on Linux its common build brings CUDA, gigabytes of it, so a build for the CPU is looked for where no
-NVIDIA GPU is. See docs/decisions/0011-locked-sets.md.
+torch is a case of its own: on Linux its common build brings CUDA, gigabytes of it, so a build for
+the CPU is looked for where no NVIDIA GPU is. See docs/decisions/0011-locked-sets.md.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SETS = ("core", "edge", "test", "check")
-_LISTS = {"index-url": "UV_INDEX_URL", "extra-index-url": "UV_EXTRA_INDEX_URL", "trusted-host": "UV_INSECURE_HOST"}
+_LISTS = {
+    "index-url": "UV_INDEX_URL",
+    "extra-index-url": "UV_EXTRA_INDEX_URL",
+    "trusted-host": "UV_INSECURE_HOST",
+}
 _PLAIN = {
     "cert": ("SSL_CERT_FILE",),
     "client-cert": ("SSL_CLIENT_CERT",),
@@ -64,7 +69,11 @@ def main(sets: Sequence[str]) -> int:
 
 
 def _install(name: str) -> None:
-    """Install a set. What was cut off while packages were put in place looks whole to uv, so then all are put there again."""
+    """Install a set.
+
+    What was cut off while packages were put in place looks whole to uv, so then all are put there
+    again.
+    """
     half = Path(sys.prefix) / f".edgeq-half-made-{name}"
     again = ["--reinstall"] if half.exists() else []
     half.touch()
@@ -73,7 +82,15 @@ def _install(name: str) -> None:
     say(f"installing the set {name}")
     uv("install", "--no-deps", "--require-hashes", "-r", str(HERE / f"{name}.txt"), *again)
     if name == "core":
-        uv("install", "--no-deps", "--no-build-isolation", "--reinstall-package", "edgeq", "-e", str(HERE.parent))
+        uv(
+            "install",
+            "--no-deps",
+            "--no-build-isolation",
+            "--reinstall-package",
+            "edgeq",
+            "-e",
+            str(HERE.parent),
+        )
     half.unlink()
 
 
@@ -82,12 +99,14 @@ def say(text: str) -> None:
     print(f"edgeq: {text}", file=sys.stderr, flush=True)
 
 
-# -- what pip is set to ------------------------------------------------------------------------------------------------
+# -- what pip is set to ----------------------------------------------------------------------------
 
 
 def pip_settings() -> dict[str, str]:
     """The settings of ``pip install``, from its files and variables, by the names of its flags."""
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    ).stdout
     found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listed.splitlines():
         key, _, value = line.partition("=")
@@ -104,24 +123,44 @@ def for_uv(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict[
         settings: of pip, as :func:`pip_settings` gives them.
         environment: the variables that are set.
     """
-    wanted = {variable: " ".join(settings[name].split()) for name, variable in _LISTS.items() if name in settings}
+    wanted = {
+        variable: " ".join(settings[name].split())
+        for name, variable in _LISTS.items()
+        if name in settings
+    }
     if "find-links" in settings:
-        places = [place if "://" in place else str(Path(place).expanduser()) for place in settings["find-links"].split()]
+        places = [
+            place if "://" in place else str(Path(place).expanduser())
+            for place in settings["find-links"].split()
+        ]
         wanted["UV_FIND_LINKS"] = ",".join(places)
     if "extra-index-url" in settings:
-        wanted["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # pip's own: the best of all indexes; hashes say that it is the right file
-    wanted |= {variable: settings[name] for name, variables in _PLAIN.items() if name in settings for variable in variables}
-    wanted |= {variable: "1" for name, variable in _SWITCHES.items() if settings.get(name, "0").lower() in ("1", "true", "yes", "on")}
+        # pip's own: the best of all indexes; hashes say that it is the right file
+        wanted["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    wanted |= {
+        variable: settings[name]
+        for name, variables in _PLAIN.items()
+        if name in settings
+        for variable in variables
+    }
+    wanted |= {
+        variable: "1"
+        for name, variable in _SWITCHES.items()
+        if settings.get(name, "0").lower() in ("1", "true", "yes", "on")
+    }
     taken = {*environment, *(["UV_INDEX_URL"] if "UV_DEFAULT_INDEX" in environment else [])}
     return {name: value for name, value in wanted.items() if name not in taken}
 
 
-# -- uv ----------------------------------------------------------------------------------------------------------------
+# -- uv --------------------------------------------------------------------------------------------
 
 
 def pinned(lock: Path, package: str) -> str:
     """The version of a package in a lock."""
-    lines = (line.partition(";")[0].strip(" \\\n") for line in lock.read_text(encoding="utf-8").splitlines())
+    lines = (
+        line.partition(";")[0].strip(" \\\n")
+        for line in lock.read_text(encoding="utf-8").splitlines()
+    )
     return next(line.partition("==")[2] for line in lines if line.startswith(f"{package}=="))
 
 
@@ -131,7 +170,17 @@ def _bring_uv() -> None:
         return
     say("installing uv, which installs the rest")
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--force-reinstall"]
-    command = [sys.executable, "-m", "pip", "install", *quiet, "--no-deps", "--require-hashes", "-r", str(lock)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        *quiet,
+        "--no-deps",
+        "--require-hashes",
+        "-r",
+        str(lock),
+    ]
     if subprocess.run(command, check=False).returncode:
         raise Failed("pip could not install uv")
 
@@ -142,7 +191,9 @@ def _uv() -> str:
 
 def _answers() -> str:
     try:
-        said = subprocess.run([_uv(), "--version"], capture_output=True, text=True, check=False).stdout.split()
+        said = subprocess.run(
+            [_uv(), "--version"], capture_output=True, text=True, check=False
+        ).stdout.split()
     except OSError:
         return ""
     return " ".join(said[:2])
@@ -158,7 +209,7 @@ def uv(*arguments: str) -> None:
         raise Failed(f"uv pip {arguments[0]} failed, see above")
 
 
-# -- torch -------------------------------------------------------------------------------------------------------------
+# -- torch -----------------------------------------------------------------------------------------
 
 
 def _install_torch(again: Sequence[str]) -> None:
@@ -166,7 +217,10 @@ def _install_torch(again: Sequence[str]) -> None:
     if not again and _installed("torch").partition("+")[0] == wanted:
         return
     if "UV_TORCH_BACKEND" in os.environ:
-        say(f"installing torch {wanted} for {os.environ['UV_TORCH_BACKEND']}, as UV_TORCH_BACKEND asks")
+        say(
+            f"installing torch {wanted} for {os.environ['UV_TORCH_BACKEND']}, as "
+            "UV_TORCH_BACKEND asks"
+        )
         uv("install", f"torch=={wanted}", *again)
         return
     flags, why = _cpu_build(wanted)
@@ -190,7 +244,13 @@ def _cpu_build(wanted: str) -> tuple[list[str] | None, str]:
     if platform.system() != "Linux":
         return None, ""
     if has_gpu():
-        return None, f"installing torch {wanted} with CUDA, about 2.7 GB, for the NVIDIA GPU of this machine"
+        return (
+            None,
+            (
+                f"installing torch {wanted} with CUDA, about 2.7 GB, for the NVIDIA GPU of "
+                "this machine"
+            ),
+        )
     known, elsewhere = [f"torch=={wanted}+cpu"], [f"torch=={wanted}", "--torch-backend", "cpu"]
     refused = _refused(known)
     if refused is None:
@@ -201,10 +261,17 @@ def _cpu_build(wanted: str) -> tuple[list[str] | None, str]:
 
 def _refused(flags: Sequence[str]) -> str | None:
     """Why uv finds no such build; None where it finds one."""
-    tried = subprocess.run([_uv(), "pip", "install", "--dry-run", "--no-deps", *flags], capture_output=True, text=True, check=False)
+    tried = subprocess.run(
+        [_uv(), "pip", "install", "--dry-run", "--no-deps", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if tried.returncode == 0:
         return None
-    said = [line.strip().removeprefix("cause: ") for line in tried.stderr.splitlines() if line.strip()]
+    said = [
+        line.strip().removeprefix("cause: ") for line in tried.stderr.splitlines() if line.strip()
+    ]
     return said[min(1, len(said) - 1)] if said else f"uv ended with {tried.returncode}"
 
 
@@ -213,7 +280,9 @@ def has_gpu() -> bool:
     if Path("/proc/driver/nvidia/version").exists() or Path("/sys/module/nvidia/version").exists():
         return True
     asked = shutil.which("nvidia-smi")
-    return asked is not None and subprocess.run([asked, "--list-gpus"], capture_output=True, check=False).stdout.startswith(b"GPU ")
+    return asked is not None and subprocess.run(
+        [asked, "--list-gpus"], capture_output=True, check=False
+    ).stdout.startswith(b"GPU ")
 
 
 if __name__ == "__main__":

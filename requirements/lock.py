@@ -1,8 +1,9 @@
 """Write the locks of this folder again from the ranges in pyproject.toml: ``make lock``, or ``make lock UPGRADE=1`` for newer versions.
 
-Each set is resolved among all sets, so that every package has one version, for every system and Python from 3.11 on. Without UPGRADE
-versions stay as they are where the ranges allow it. Only the index of packages itself is asked, never extra ones or folders, which may
-hold a part of a version's files and so a part of its hashes.
+Each set is resolved among all sets, so that every package has one version, for every system and
+Python from 3.11 on. Without UPGRADE versions stay as they are where the ranges allow it. Only the
+index of packages itself is asked, never extra ones or folders, which may hold a part of a version's
+files and so a part of its hashes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 
 from install import HERE, SETS, for_uv, pip_settings
 
-CUDA = ("cuda-", "nvidia-", "triton")  # how the packages are called that torch's common build needs on Linux, and the CPU build does not
+# how the packages are called that torch's common build needs on Linux, and the CPU build does not
+CUDA = ("cuda-", "nvidia-", "triton")
 OLDEST = "3.11"
 _HEADER = "# Written by `make lock` from pyproject.toml; not to be edited.\n"
 
@@ -36,9 +38,19 @@ def requirements() -> dict[str, list[str]]:
 
 def resolve(wanted: list[str], *flags: str) -> str:
     """What uv resolves ranges to, as the text of a lock."""
-    fixed = ["--universal", "--python-version", OLDEST, "--generate-hashes", "--no-annotate", "--no-header", "--quiet"]
+    fixed = [
+        "--universal",
+        "--python-version",
+        OLDEST,
+        "--generate-hashes",
+        "--no-annotate",
+        "--no-header",
+        "--quiet",
+    ]
     command = [str(Path(sys.executable).parent / "uv"), "pip", "compile", "-", *fixed, *flags]
-    return subprocess.run(command, input="\n".join(wanted), capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, input="\n".join(wanted), capture_output=True, text=True, check=True
+    ).stdout
 
 
 def packages(lock: str) -> list[str]:
@@ -48,17 +60,37 @@ def packages(lock: str) -> list[str]:
 
 def main() -> None:
     """Write every lock."""
-    settings = {name: value for name, value in pip_settings().items() if name not in ("extra-index-url", "find-links")}
+    settings = {
+        name: value
+        for name, value in pip_settings().items()
+        if name not in ("extra-index-url", "find-links")
+    }
     os.environ.update(for_uv(settings, os.environ))
     ranges = requirements()
     together = HERE / ".together.txt"
     try:
-        together.write_text("".join(lock.read_text(encoding="utf-8") for lock in HERE.glob("[a-z]*.txt")), encoding="utf-8")
+        together.write_text(
+            "".join(lock.read_text(encoding="utf-8") for lock in HERE.glob("[a-z]*.txt")),
+            encoding="utf-8",
+        )
         upgrade = ["--upgrade"] if os.environ.get("UPGRADE") else []
-        resolve([line for lines in ranges.values() for line in lines], "--output-file", str(together), *upgrade)
-        apart = [name for name in packages(resolve(ranges["torch"], "-c", str(together))) if name == "torch" or name.startswith(CUDA)]
+        resolve(
+            [line for lines in ranges.values() for line in lines],
+            "--output-file",
+            str(together),
+            *upgrade,
+        )
+        apart = [
+            name
+            for name in packages(resolve(ranges["torch"], "-c", str(together)))
+            if name == "torch" or name.startswith(CUDA)
+        ]
         for name in ("uv", "torch", *SETS):
-            left_out = [flag for package in apart for flag in ("--no-emit-package", package)] if name != "torch" else []
+            left_out = (
+                [flag for package in apart for flag in ("--no-emit-package", package)]
+                if name != "torch"
+                else []
+            )
             text = resolve(ranges[name], "-c", str(together), *left_out)
             (HERE / f"{name}.txt").write_text(_HEADER + text, encoding="utf-8")
     except subprocess.CalledProcessError as error:

@@ -1,8 +1,8 @@
 """The aarch64 builds of ONNX Runtime and LiteRT under QEMU's user emulation, on a processor of choice.
 
-``arm64-ort:cortex-a53`` and its like choose the processor; what it has (dot products, int8 matrix products) decides which
-kernels the runtime takes. The integers are those of the device. The time is QEMU's, and says nothing of one; what can be
-compared is how many instructions a run retires.
+``arm64-ort:cortex-a53`` and its like choose the processor; what it has (dot products, int8 matrix
+products) decides which kernels the runtime takes. The integers are those of the device. The time is
+QEMU's, and says nothing of one; what can be compared is how many instructions a run retires.
 """
 
 from __future__ import annotations
@@ -31,16 +31,29 @@ _SHARED = ("numpy==2.4.6", "flatbuffers==25.12.19", "protobuf==7.36.2")
 
 @dataclass(frozen=True, slots=True)
 class Arm64Target(WorkerTarget):
-    """A runtime's aarch64 build; attributes as of :class:`WorkerTarget`, the processor among the options."""
+    """A runtime's aarch64 build.
+
+    Attributes as of :class:`WorkerTarget`, the processor among the options.
+    """
 
     def variants(self) -> tuple[str, ...]:
-        """Processors that are worth a comparison: without and with dot products, and all that QEMU can emulate."""
+        """Processors that are worth a comparison.
+
+        Without and with dot products, and all that QEMU can emulate.
+        """
         return ("cortex-a53", CPU, "max")
 
     def variant(self, kind: str) -> Arm64Target:
         """The same on another processor; QEMU says when opened whether it knows it."""
-        capabilities = replace(self.capabilities, summary=self.capabilities.summary.replace(self.cpu, kind))
-        return replace(self, name=f"{self.name}:{kind}", capabilities=capabilities, options={**self.options, "cpu": kind})
+        capabilities = replace(
+            self.capabilities, summary=self.capabilities.summary.replace(self.cpu, kind)
+        )
+        return replace(
+            self,
+            name=f"{self.name}:{kind}",
+            capabilities=capabilities,
+            options={**self.options, "cpu": kind},
+        )
 
     @property
     def cpu(self) -> str:
@@ -57,9 +70,15 @@ class Arm64Target(WorkerTarget):
 
     def faults(self) -> Sequence[str]:
         """Each QEMU on this machine that crashes."""
-        return [f"{each.program} is QEMU {each.number}: {arm64.FAULT}" for each in arm64.emulators() if not each.works]
+        return [
+            f"{each.program} is QEMU {each.number}: {arm64.FAULT}"
+            for each in arm64.emulators()
+            if not each.works
+        ]
 
-    def setup(self, *, force: bool = False, say: Callable[[str], None] = lambda _text: None) -> Path:
+    def setup(
+        self, *, force: bool = False, say: Callable[[str], None] = lambda _text: None
+    ) -> Path:
         """Assemble an aarch64 Python with the runtime's wheels; see :func:`edgeq.targets.workers.arm64.make`."""
         return arm64.make(self.requirements, self.engine, self.cpu, force=force, say=say)
 
@@ -67,11 +86,20 @@ class Arm64Target(WorkerTarget):
         """Where its workers are started; see :meth:`WorkerTarget.place`."""
         return self.launcher or self._emulated()
 
-    def start(self, model: Sendable, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
-        """Load what was read of an artefact; see :meth:`WorkerTarget.start`. The facts tell the processor."""
+    def start(
+        self, model: Sendable, *, threads: int = 1, intermediates: bool = False
+    ) -> WorkerSession:
+        """Load what was read of an artefact; see :meth:`WorkerTarget.start`.
+
+        The facts tell the processor.
+        """
         has = arm64.features(self._emulated())
         session = WorkerTarget.start(self, model, threads=threads, intermediates=intermediates)
-        session.facts = {**session.facts, "cpu": f"{self.cpu} emulated by QEMU {arm64.emulator().number}", "cpu_features": has}
+        session.facts = {
+            **session.facts,
+            "cpu": f"{self.cpu} emulated by QEMU {arm64.emulator().number}",
+            "cpu_features": has,
+        }
         return session
 
     def instructions(self, artefact: Path) -> int:
@@ -86,13 +114,21 @@ class Arm64Target(WorkerTarget):
 
         require_format(artefact, self.capabilities)
         options = {**self.options, "threads": 1, "intermediates": False}
-        return instructions(self._emulated(), self.engine, read(artefact, qoperator=self.capabilities.qoperator), options, self.limits)
+        return instructions(
+            self._emulated(),
+            self.engine,
+            read(artefact, qoperator=self.capabilities.qoperator),
+            options,
+            self.limits,
+        )
 
     def _emulated(self) -> Qemu:
         try:
             return arm64.place(self.requirements, self.cpu)
         except TargetError as error:
-            raise TargetError(error.what, hint=f"edgeq targets setup {self.name.partition(':')[0]}") from error
+            raise TargetError(
+                error.what, hint=f"edgeq targets setup {self.name.partition(':')[0]}"
+            ) from error
 
 
 ort = Arm64Target(
@@ -103,7 +139,8 @@ ort = Arm64Target(
         per_channel=True,
         intermediates=False,
         latency="simulated",
-        summary=f"ONNX Runtime's aarch64 build on a {CPU} under QEMU, whose time says nothing of the device",
+        summary=f"ONNX Runtime's aarch64 build on a {CPU} under QEMU, whose time says nothing of "
+        "the device",
         dialect=CANONICAL,
         qoperator=True,
         on_request=True,
@@ -120,7 +157,8 @@ tflite = Arm64Target(
         per_channel=True,
         intermediates=False,
         latency="simulated",
-        summary=f"LiteRT's aarch64 build with XNNPACK on a {CPU} under QEMU, whose time says nothing of the device",
+        summary=f"LiteRT's aarch64 build with XNNPACK on a {CPU} under QEMU, whose time says "
+        "nothing of the device",
         dialect=TFLITE,
         on_request=True,
     ),

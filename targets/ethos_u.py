@@ -1,7 +1,10 @@
-"""Arm's Ethos-U NPUs: what Vela compiles of a file, and its estimate; the numbers by the reference kernels that define them.
+"""Arm's Ethos-U NPUs: what Vela compiles of a file, and its estimate.
 
-An NPU's time cannot be had without one. What stands for it is the cycle count of Vela's performance model, for the accelerator,
-system and memory mode of the options. Operators that Vela leaves to the CPU are named, and are in no estimate.
+The numbers by the reference kernels that define them.
+
+An NPU's time cannot be had without one. What stands for it is the cycle count of Vela's performance
+model, for the accelerator, system and memory mode of the options. Operators that Vela leaves to the
+CPU are named, and are in no estimate.
 """
 
 from __future__ import annotations
@@ -42,8 +45,9 @@ _WRONG_SETTING = ("invalid choice", "Incorrect argument", "Invalid configuration
 class EthosUTarget(WorkerTarget):
     """An Ethos-U; attributes as of :class:`WorkerTarget`, whose worker compiles.
 
-    Its options are ``accelerator``, such as ``ethos-u55-128``; ``system_config`` and ``memory_mode``, None for Vela's defaults;
-    ``config``, the path of a Vela configuration file, None for the one that comes with Vela.
+    Its options are ``accelerator``, such as ``ethos-u55-128``; ``system_config`` and
+    ``memory_mode``, None for Vela's defaults; ``config``, the path of a Vela configuration file,
+    None for the one that comes with Vela.
 
     Attributes:
         sizes: the MACs a cycle that it comes with.
@@ -59,8 +63,9 @@ class EthosUTarget(WorkerTarget):
         """The same NPU in another setting.
 
         Args:
-            kind: MACs a cycle, and after commas a system configuration and a memory mode of Vela's, where those are not to be
-                its defaults: ``256`` or ``256,Ethos_U55_Deep_Embedded,Sram_Only``.
+            kind: MACs a cycle, and after commas a system configuration and a memory mode of Vela's,
+                where those are not to be its defaults: ``256`` or
+                ``256,Ethos_U55_Deep_Embedded,Sram_Only``.
 
         Raises:
             UsageError: it does not come with that many, or more is given.
@@ -69,7 +74,8 @@ class EthosUTarget(WorkerTarget):
         if size not in self.sizes or len(settings) > len(_SETTINGS):
             raise UsageError(
                 f"{kind!r} is no setting of {self.name}",
-                hint=f"write MACS[,SYSTEM_CONFIG[,MEMORY_MODE]] with one of {', '.join(self.sizes)} MACs a cycle",
+                hint="write MACS[,SYSTEM_CONFIG[,MEMORY_MODE]] with one of "
+                f"{', '.join(self.sizes)} MACs a cycle",
             )
         series = str(self.options["accelerator"]).rpartition("-")[0]
         chosen = {name: setting or None for name, setting in zip(_SETTINGS, settings, strict=False)}
@@ -83,7 +89,9 @@ class EthosUTarget(WorkerTarget):
             return numbers if compiler.usable else compiler
         return Availability(usable=True, versions={**compiler.versions, **numbers.versions})
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> EthosUSession:  # type: ignore[override]  # no worker runs it
+    def open(  # type: ignore[override]
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> EthosUSession:
         """Compile a TFLite model; see :meth:`edgeq.target.Target.open`."""
         numbers = tflite.reference.open(artefact, threads=threads, intermediates=intermediates)
         try:
@@ -97,10 +105,13 @@ class EthosUTarget(WorkerTarget):
         from edgeq.targets.plans.tflite import compiled_plan
         from edgeq.tflite_file import graphs_of
 
-        tflite.reference.open(artefact, threads=threads).close()  # refuses what is no sound TFLite file
+        # refuses what is no sound TFLite file
+        tflite.reference.open(artefact, threads=threads).close()
         compiled = self.compile(artefact)
         graphs = graphs_of(read_bytes(artefact, "TFLite model"))
-        return compiled_plan(graphs, compiled.left, kernel=compiled.summary["accelerator_configuration"])
+        return compiled_plan(
+            graphs, compiled.left, kernel=compiled.summary["accelerator_configuration"]
+        )
 
     def compile(self, artefact: Path) -> Compiled:
         """Run Vela.
@@ -123,7 +134,8 @@ class EthosUTarget(WorkerTarget):
         compiled = compiled_of(graph, graph_of(after), told, told.pop("said"))
         if len(compiled.left) == len(graph.operators):
             raise TargetError(
-                f"Vela puts no operator of {artefact} on the NPU: {next(iter(compiled.left.values()), 'there are none')}",
+                f"Vela puts no operator of {artefact} on the NPU: "
+                f"{next(iter(compiled.left.values()), 'there are none')}",
                 hint="export it in integers: edgeq export --to tflite",
             )
         return compiled
@@ -135,9 +147,17 @@ class EthosUTarget(WorkerTarget):
             options["config_text"] = _text(Path(str(options["config"])))
         with Worker(self.place(), self.engine, seconds=limits.open_seconds) as worker:
             model = [np.frombuffer(content, np.uint8)]
-            loaded = worker.ask("load", model, seconds=limits.open_seconds, options=options, memory_bytes=limits.memory_bytes)
+            loaded = worker.ask(
+                "load",
+                model,
+                seconds=limits.open_seconds,
+                options=options,
+                memory_bytes=limits.memory_bytes,
+            )
             compiled = worker.ask("get", seconds=limits.run_seconds, limit=MAX_PAYLOAD).arrays
-        return {str(name): str(fact) for name, fact in loaded.header["facts"].items()}, compiled[0].tobytes()
+        return {str(name): str(fact) for name, fact in loaded.header["facts"].items()}, compiled[
+            0
+        ].tobytes()
 
 
 class EthosUSession(SampleSession):
@@ -183,12 +203,18 @@ class EthosUSession(SampleSession):
 def _explained(error: TargetError, graph: FileGraph) -> UsageError | TargetError:
     """What to do about a failure of Vela's."""
     if any(words in error.what for words in _WRONG_SETTING):
-        return UsageError(error.what, hint="name an accelerator, a system configuration and a memory mode that Vela knows")
-    tensors = (tensor for operator in graph.operators for tensor in operator.inputs if tensor is not None)
+        return UsageError(
+            error.what,
+            hint="name an accelerator, a system configuration and a memory mode that Vela knows",
+        )
+    tensors = (
+        tensor for operator in graph.operators for tensor in operator.inputs if tensor is not None
+    )
     if any(tensor.kind == "INT4" for tensor in tensors):
         return TargetError(
             f"{error.what}; the file stores weights in int4",
-            hint="edgeq export --weight-storage int8 stores the same integers in whole bytes, which Vela packs itself",
+            hint="edgeq export --weight-storage int8 stores the same integers in whole bytes, "
+            "which Vela packs itself",
         )
     return error
 
@@ -197,7 +223,10 @@ def _text(config: Path) -> str:
     try:
         return config.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the Vela configuration file {config} cannot be read: {error}", hint="check the option config") from error
+        raise UsageError(
+            f"the Vela configuration file {config} cannot be read: {error}",
+            hint="check the option config",
+        ) from error
 
 
 def _target(series: str, *sizes: str, default: str) -> EthosUTarget:
@@ -210,13 +239,19 @@ def _target(series: str, *sizes: str, default: str) -> EthosUTarget:
             per_channel=True,
             intermediates=True,
             latency="estimated",
-            summary=f"{npu}: what Vela makes of a file, and its estimate; answers by LiteRT's reference kernels",
+            summary=f"{npu}: what Vela makes of a file, and its estimate; answers by LiteRT's "
+            "reference kernels",
             dialect=TFLITE,
         ),
         engine="vela",
         requirements=("ethos-u-vela==5.2.0",),
         modules=("ethosu.vela",),
-        options={"accelerator": f"ethos-{series}-{default}", "system_config": None, "memory_mode": None, "config": None},
+        options={
+            "accelerator": f"ethos-{series}-{default}",
+            "system_config": None,
+            "memory_mode": None,
+            "config": None,
+        },
         sizes=sizes,
     )
 

@@ -1,9 +1,10 @@
 """OpenVINO's CPU plug-in, in a worker.
 
-Two rules were found by running every operator on all zero points in both storage dtypes (``tests/targets/test_openvino.py``
-shows them on the runtime). A concatenation of int8 activations that a convolution reads is taken for uint8 without a word,
-and other processors refuse int8 networks; uint8 is exact. And a Pad behind a zero point other than 0 changes that zero
-point for every tensor that shares its constant.
+Two rules were found by running every operator on all zero points in both storage dtypes
+(``tests/targets/test_openvino.py`` shows them on the runtime). A concatenation of int8 activations
+that a convolution reads is taken for uint8 without a word, and other processors refuse int8
+networks; uint8 is exact. And a Pad behind a zero point other than 0 changes that zero point for
+every tensor that shares its constant.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 class OpenVinoTarget(WorkerTarget):
     """OpenVINO, which is not given the files that it would compute wrongly."""
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
+    def open(
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> WorkerSession:
         """Load an ONNX model; see :meth:`edgeq.target.Target.open`."""
         self._load(artefact)
         return WorkerTarget.open(self, artefact, threads=threads, intermediates=intermediates)
@@ -60,9 +63,14 @@ class OpenVinoTarget(WorkerTarget):
         require_format(artefact, self.capabilities)
         model = in_qdq(load(artefact))
         graph = ir.from_proto(model).graph
-        found = foreign_storage_dtype(graph, self.capabilities.storage_dtypes) or shared_pad_grid(graph)
+        found = foreign_storage_dtype(graph, self.capabilities.storage_dtypes) or shared_pad_grid(
+            graph
+        )
         if found:
-            raise TargetError(f"OpenVINO may compute {artefact.name} wrongly: {found}", hint=f"edgeq export {artefact} --for {self.name}")
+            raise TargetError(
+                f"OpenVINO may compute {artefact.name} wrongly: {found}",
+                hint=f"edgeq export {artefact} --for {self.name}",
+            )
         return model
 
 

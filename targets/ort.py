@@ -1,7 +1,9 @@
-"""ONNX Runtime on the CPU: with all its graph optimisation, and, as the reference for ONNX semantics, with none.
+"""ONNX Runtime on the CPU.
 
-What the optimiser really did is read back from the graph it writes, and is reported: a QDQ model that it could not fuse
-computes in float, and nothing else would tell.
+With all its graph optimisation, and, as the reference for ONNX semantics, with none.
+
+What the optimiser really did is read back from the graph it writes, and is reported: a QDQ model
+that it could not fuse computes in float, and nothing else would tell.
 """
 
 from __future__ import annotations
@@ -23,7 +25,15 @@ from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
 from edgeq.targets.plans.onnx_exact import exact_form
-from edgeq.targets.plans.onnx_graph import QdqView, Readable, channels_last, count_operators, load, only_input, sample_shape
+from edgeq.targets.plans.onnx_graph import (
+    QdqView,
+    Readable,
+    channels_last,
+    count_operators,
+    load,
+    only_input,
+    sample_shape,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +48,9 @@ _RUNTIME = Runtime("onnxruntime", "onnxruntime")
 _PROVIDER = "CPUExecutionProvider"
 _LAYOUT_OPERATORS = {"Transpose", "ReorderInput", "ReorderOutput"}  # move numbers, and change none
 _VNNI = "vnni"
-_ERRORS_ONLY = 3  # severity; what ONNX Runtime warns of on stderr (its optimised graph is not portable, …) needs no reader
+# severity; what ONNX Runtime warns of on stderr (its optimised graph is not portable, …) needs no
+# reader
+_ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +102,18 @@ class OrtCpu(OrtTarget):
             UsageError: there is none such.
         """
         if kind != _VNNI:
-            raise UsageError(f"the target 'ort-cpu' has no kind {kind!r}", hint=f"name it ort-cpu or ort-cpu:{_VNNI}")
+            raise UsageError(
+                f"the target 'ort-cpu' has no kind {kind!r}",
+                hint=f"name it ort-cpu or ort-cpu:{_VNNI}",
+            )
         summary = "ONNX Runtime CPU on x86 with VNNI: int8 weights in every layer"
-        own = replace(self.capabilities, summary=summary, dialect=VNNI, saturating_pairs="never", uint8_weight_cost=None)
+        own = replace(
+            self.capabilities,
+            summary=summary,
+            dialect=VNNI,
+            saturating_pairs="never",
+            uint8_weight_cost=None,
+        )
         return OrtVnni(own, self.optimize)
 
 
@@ -103,7 +124,11 @@ class OrtVnni(OrtTarget):
     def probe(self) -> Availability:
         """Whether onnxruntime can be imported and the processor has VNNI."""
         if adds_pairs(machine := fingerprint()):
-            return Availability(usable=False, why_not=f"this processor, {machine.cpu}, has no VNNI", hint="use ort-cpu")
+            return Availability(
+                usable=False,
+                why_not=f"this processor, {machine.cpu}, has no VNNI",
+                hint="use ort-cpu",
+            )
         return OrtTarget.probe(self)
 
 
@@ -145,7 +170,10 @@ class _Engine:
     optimize: bool
 
     def load(self) -> onnx.ModelProto:
-        """The model that is run: as the file has it, or, for the reference, in operators that are exact on every processor."""
+        """The model that is run.
+
+        As the file has it, or, for the reference, in operators that are exact on every processor.
+        """
         model = load(self.artefact)
         return model if self.optimize else exact_form(model)
 
@@ -176,28 +204,42 @@ class _Engine:
 
         options = ort.SessionOptions()
         level = ort.GraphOptimizationLevel
-        options.graph_optimization_level = level.ORT_ENABLE_ALL if self.optimize else level.ORT_DISABLE_ALL
+        options.graph_optimization_level = (
+            level.ORT_ENABLE_ALL if self.optimize else level.ORT_DISABLE_ALL
+        )
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         return options
 
-    def _create(self, model: onnx.ModelProto, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    def _create(
+        self, model: onnx.ModelProto, options: onnxruntime.SessionOptions
+    ) -> onnxruntime.InferenceSession:
         import onnxruntime as ort
         from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
         try:
-            session = ort.InferenceSession(model.SerializeToString(), options, providers=[_PROVIDER], enable_fallback=0)
+            session = ort.InferenceSession(
+                model.SerializeToString(), options, providers=[_PROVIDER], enable_fallback=0
+            )
         except NoKernel as error:
             raise TargetError(
-                f"ONNX Runtime {ort.__version__} has no CPU kernel for {self.artefact}: {_first_line(error)}", hint="choose another target"
+                f"ONNX Runtime {ort.__version__} has no CPU kernel for {self.artefact}: "
+                f"{_first_line(error)}",
+                hint="choose another target",
             ) from error
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-            raise ArtefactError(f"ONNX Runtime cannot load {self.artefact}: {_first_line(error)}", hint="export the model again") from error
+            raise ArtefactError(
+                f"ONNX Runtime cannot load {self.artefact}: {_first_line(error)}",
+                hint="export the model again",
+            ) from error
         used = session.get_providers()[0]
         if used != _PROVIDER:
-            raise TargetError(f"ONNX Runtime runs {self.artefact} on {used}, not on {_PROVIDER}", hint="install onnxruntime's CPU package")
+            raise TargetError(
+                f"ONNX Runtime runs {self.artefact} on {used}, not on {_PROVIDER}",
+                hint="install onnxruntime's CPU package",
+            )
         return session
 
 
@@ -216,8 +258,13 @@ class OrtSession(SampleSession):
             self._session, self._readable = _expose(engine, model, running, wanted)
             self.facts["readable"] = f"{len(self._readable)} of {len(wanted)} tensors"
             self.unreadable = None
-        self.grids = {tensor.name: tensor.params for tensor in self._readable if tensor.params is not None}
-        self.input = replace(_input_spec(input_info, self._session, view), channels_last=channels_last(model, input_info.name))
+        self.grids = {
+            tensor.name: tensor.params for tensor in self._readable if tensor.params is not None
+        }
+        self.input = replace(
+            _input_spec(input_info, self._session, view),
+            channels_last=channels_last(model, input_info.name),
+        )
         self._exit = self._session.get_outputs()[0].name
         self.set_sample(np.zeros((1, *self.input.shape), self.input.dtype))
         self.invoke()
@@ -238,7 +285,8 @@ class OrtSession(SampleSession):
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
         self.set_sample(sample)
-        values = self._run([tensor.value for tensor in self._readable]) if self._readable else []  # no names would mean all outputs
+        # no names would mean all outputs
+        values = self._run([tensor.value for tensor in self._readable]) if self._readable else []
         return {tensor.name: value for tensor, value in zip(self._readable, values, strict=True)}
 
     def _run(self, names: Sequence[str]) -> list[NDArray[np.generic]]:
@@ -246,7 +294,8 @@ class OrtSession(SampleSession):
             return cast("list[NDArray[np.generic]]", self._session.run(names, self._feed))
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise TargetError(
-                f"ONNX Runtime failed while running: {_first_line(error)}", hint="try ort-cpu-ref, or another version"
+                f"ONNX Runtime failed while running: {_first_line(error)}",
+                hint="try ort-cpu-ref, or another version",
             ) from error
 
     def close(self) -> None:
@@ -254,7 +303,9 @@ class OrtSession(SampleSession):
         del self._session
 
 
-def _facts(session: onnxruntime.InferenceSession, running: onnx.ModelProto, *, optimize: bool) -> dict[str, str]:
+def _facts(
+    session: onnxruntime.InferenceSession, running: onnx.ModelProto, *, optimize: bool
+) -> dict[str, str]:
     return {
         "provider": session.get_providers()[0],
         "optimisation": "all" if optimize else "none",
@@ -268,9 +319,10 @@ def _expose(
 ) -> tuple[onnxruntime.InferenceSession, list[Readable]]:
     """A session that also gives tensors from inside the graph, as many as can be had without changing what runs.
 
-    A tensor made a graph output may keep the optimiser from fusing the operators on its two sides, and then other kernels
-    compute other numbers. So all are asked for first, then only those that outlive optimisation, and a set is taken
-    if the optimised graph computes with the same operators as it does without.
+    A tensor made a graph output may keep the optimiser from fusing the operators on its two sides,
+    and then other kernels compute other numbers. So all are asked for first, then only those that
+    outlive optimisation, and a set is taken if the optimised graph computes with the same operators
+    as it does without.
     """
     alive = {name for node in running.graph.node for name in node.output}
     for tensors in (wanted, [tensor for tensor in wanted if tensor.value in alive]):
@@ -281,7 +333,9 @@ def _expose(
 
 
 def _computing(model: onnx.ModelProto) -> Counter[str]:
-    return Counter(node.op_type for node in model.graph.node if node.op_type not in _LAYOUT_OPERATORS)
+    return Counter(
+        node.op_type for node in model.graph.node if node.op_type not in _LAYOUT_OPERATORS
+    )
 
 
 def _exposing(model: onnx.ModelProto, tensors: Sequence[Readable]) -> onnx.ModelProto:
@@ -291,16 +345,26 @@ def _exposing(model: onnx.ModelProto, tensors: Sequence[Readable]) -> onnx.Model
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     present = {value.name for value in model.graph.output}
-    copy.graph.output.extend(onnx.ValueInfoProto(name=tensor.value) for tensor in tensors if tensor.value not in present)
+    copy.graph.output.extend(
+        onnx.ValueInfoProto(name=tensor.value) for tensor in tensors if tensor.value not in present
+    )
     return copy
 
 
-def _of_known_type(session: onnxruntime.InferenceSession, tensors: Sequence[Readable]) -> list[Readable]:
+def _of_known_type(
+    session: onnxruntime.InferenceSession, tensors: Sequence[Readable]
+) -> list[Readable]:
     types = {output.name: output.type for output in session.get_outputs()}
-    return [tensor for tensor in tensors if tensor.params is not None or types[tensor.value] == "tensor(float)"]
+    return [
+        tensor
+        for tensor in tensors
+        if tensor.params is not None or types[tensor.value] == "tensor(float)"
+    ]
 
 
-def _input_spec(value: onnx.ValueInfoProto, session: onnxruntime.InferenceSession, view: QdqView) -> TensorSpec:
+def _input_spec(
+    value: onnx.ValueInfoProto, session: onnxruntime.InferenceSession, view: QdqView
+) -> TensorSpec:
     params = view.input_params(value.name)
     kind = session.get_inputs()[0].type
     dtype = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}.get(kind)
@@ -309,13 +373,16 @@ def _input_spec(value: onnx.ValueInfoProto, session: onnxruntime.InferenceSessio
             f"the input {value.name!r} is a {kind} without a scale, and edgeq feeds real numbers",
             hint="export with a float input, or with a DequantizeLinear behind an integer one",
         )
-    return TensorSpec(value.name, sample_shape(value), dtype, None if dtype == "float32" else params)
+    return TensorSpec(
+        value.name, sample_shape(value), dtype, None if dtype == "float32" else params
+    )
 
 
 def _output_spec(name: str, values: NDArray[Any], view: QdqView) -> TensorSpec:
     if values.ndim == 0 or values.shape[0] != 1:
         raise ArtefactError(
-            f"the output {name!r} has the shape {values.shape} for a batch of one", hint="give the output a batch dimension"
+            f"the output {name!r} has the shape {values.shape} for a batch of one",
+            hint="give the output a batch dimension",
         )
     return TensorSpec(name, values.shape[1:], str(values.dtype), view.output_params(name))
 

@@ -1,7 +1,10 @@
-"""ONNX Runtime on NVIDIA GPUs, by CUDA or by TensorRT, in a worker: its package cannot share an environment with onnxruntime.
+"""ONNX Runtime on NVIDIA GPUs, by CUDA or by TensorRT, in a worker.
 
-The CUDA provider has no int8 convolution: it dequantises and computes in float. The answers are right and fast, and are not
-those of integer arithmetic; the facts and the audit say so. Nothing may fall back to the CPU.
+Its package cannot share an environment with onnxruntime.
+
+The CUDA provider has no int8 convolution: it dequantises and computes in float. The answers are
+right and fast, and are not those of integer arithmetic; the facts and the audit say so. Nothing may
+fall back to the CPU.
 """
 
 from __future__ import annotations
@@ -21,9 +24,12 @@ if TYPE_CHECKING:
     from edgeq.plan import Plan
     from edgeq.targets.workers.session import WorkerSession
 
-DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"), Path("/dev/dxg"))  # the last is Windows' Linux
+# the last is Windows' Linux
+DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"), Path("/dev/dxg"))
 _NO_GPU = "there is no NVIDIA GPU on this machine, or its driver is not loaded"
-_HINT = "run it where there is one; a board's table in edgeq-targets.toml names another machine by ssh"
+_HINT = (
+    "run it where there is one; a board's table in edgeq-targets.toml names another machine by ssh"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,9 @@ class GpuTarget(WorkerTarget):
             return Availability(usable=False, why_not=_NO_GPU, hint=_HINT)
         return found
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
+    def open(
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> WorkerSession:
         """Load an ONNX model; see :meth:`edgeq.target.Target.open`."""
         require_format(artefact, self.capabilities)
         self.place()
@@ -87,14 +95,22 @@ _REQUIREMENTS = ("onnxruntime-gpu==1.31.1", "numpy==2.4.6")
 
 cuda = CudaTarget(
     "ort-cuda",
-    _capabilities("ONNX Runtime's CUDA provider, which computes int8 convolutions in float", frozenset(), CANONICAL),
+    _capabilities(
+        "ONNX Runtime's CUDA provider, which computes int8 convolutions in float",
+        frozenset(),
+        CANONICAL,
+    ),
     engine="ort_gpu",
     requirements=_REQUIREMENTS,
     options={"provider": "CUDAExecutionProvider", "provider_options": {}},
 )
 tensorrt = GpuTarget(
     "ort-tensorrt",
-    _capabilities("ONNX Runtime's TensorRT provider, the whole graph in TensorRT", frozenset({"int8"}), TENSORRT),
+    _capabilities(
+        "ONNX Runtime's TensorRT provider, the whole graph in TensorRT",
+        frozenset({"int8"}),
+        TENSORRT,
+    ),
     engine="ort_gpu",
     requirements=_REQUIREMENTS,
     options={"provider": "TensorrtExecutionProvider", "provider_options": {}},

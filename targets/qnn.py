@@ -1,8 +1,11 @@
-"""Qualcomm's Hexagon tensor processor (HTP), in a worker: the library that phones run, simulating the processor on a PC.
+"""Qualcomm's Hexagon tensor processor (HTP), in a worker.
 
-Three things that files of others hold are refused here by name. A Clip on integers is refused by QNN too, in words about a layout. A
-float Clip between two equal Q/DQ pairs with a bound on one side only is computed as if it were not there, up to 240 LSB off, and biases
-beyond 29 bits may wrap around: both seen with QNN 2.51, and ``tests/targets/test_qnn.py`` sees them again.
+The library that phones run, simulating the processor on a PC.
+
+Three things that files of others hold are refused here by name. A Clip on integers is refused by
+QNN too, in words about a layout. A float Clip between two equal Q/DQ pairs with a bound on one side
+only is computed as if it were not there, up to 240 LSB off, and biases beyond 29 bits may wrap
+around: both seen with QNN 2.51, and ``tests/targets/test_qnn.py`` sees them again.
 """
 
 from __future__ import annotations
@@ -31,15 +34,22 @@ _BIAS_BITS = 29  # 2^28 is right and 2^29 wrong; between them the HTP's own resc
 class QnnTarget(WorkerTarget):
     """QNN's HTP; it wants a fixed batch, and gets a batch of one."""
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
+    def open(
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> WorkerSession:
         """Load an ONNX model; see :meth:`edgeq.target.Target.open`."""
         from edgeq.targets.workers.boundary import read
 
         fixed = _batch_of_one(self._load(artefact))
-        return self.start(replace(read(artefact), content=fixed), threads=threads, intermediates=intermediates)
+        return self.start(
+            replace(read(artefact), content=fixed), threads=threads, intermediates=intermediates
+        )
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
-        """Which operators run in integers; the HTP takes all of a model or none. See :meth:`edgeq.plan.Planner.plan`."""
+        """Which operators run in integers.
+
+        The HTP takes all of a model or none. See :meth:`edgeq.plan.Planner.plan`.
+        """
         from edgeq.targets.plans.qnn import plan_of
 
         with self.open(artefact, threads=threads):
@@ -60,15 +70,20 @@ class QnnTarget(WorkerTarget):
         model = in_qdq(load(artefact))
         graph = ir.from_proto(model).graph
         if found := integer_clip(graph):
-            raise TargetError(f"the HTP knows no such operator: {found}", hint=f"edgeq export {artefact} --for {self.name}")
+            raise TargetError(
+                f"the HTP knows no such operator: {found}",
+                hint=f"edgeq export {artefact} --for {self.name}",
+            )
         if found := one_sided_clip(graph):
             raise TargetError(
-                f"the HTP would leave out what bounds a tensor: {found}", hint="write it as Relu, or as Max or Min with a constant"
+                f"the HTP would leave out what bounds a tensor: {found}",
+                hint="write it as Relu, or as Max or Min with a constant",
             )
         if found := large_bias(graph, _BIAS_BITS):
             raise TargetError(
                 f"the HTP lets biases of more than {_BIAS_BITS} bits wrap around: {found}",
-                hint="the scale of that layer's weights is far too small: train or calibrate it again",
+                hint="the scale of that layer's weights is far too small: train or calibrate "
+                "it again",
             )
         return model
 

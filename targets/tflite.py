@@ -1,9 +1,10 @@
 """TFLite models on the CPU through LiteRT, with each of its three kernel sets: XNNPACK, optimised, reference.
 
-The three differ, by design, in the last bit of a requantisation; that is what comparing them is for.
+The three differ, by design, in the last bit of a requantisation; that is what comparing them is
+for.
 
-A file that edgeq wrote runs in this process. Any other runs in a worker: there are valid files that crash LiteRT, and others
-whose state has to be reset by starting an interpreter again.
+A file that edgeq wrote runs in this process. Any other runs in a worker: there are valid files that
+crash LiteRT, and others whose state has to be reset by starting an interpreter again.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class TfliteTarget:
 
     Attributes:
         capabilities: what it can run.
-        kernels: the kernel set, by its name in :data:`edgeq.targets.workers.engines.tflite.RESOLVERS`.
+        kernels: the kernel set, by its name in
+            :data:`edgeq.targets.workers.engines.tflite.RESOLVERS`.
         delegate: whether XNNPACK is to take the graph.
     """
 
@@ -68,8 +70,13 @@ class TfliteTarget:
         """Whether one of the packages that hold the interpreter can be imported."""
         return probe(_RUNTIMES)
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> TfliteSession | WorkerSession:
-        """Load a TFLite model; see :meth:`edgeq.target.Target.open`. ``intermediates`` needs a target that can show them."""
+    def open(
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> TfliteSession | WorkerSession:
+        """Load a TFLite model; see :meth:`edgeq.target.Target.open`.
+
+        ``intermediates`` needs a target that can show them.
+        """
         require_format(artefact, self.capabilities)
         content = read_bytes(artefact, "TFLite model")
         runtime, module = find(_RUNTIMES)
@@ -79,7 +86,14 @@ class TfliteTarget:
         keep = intermediates and self.capabilities.intermediates
         interpreter = _start(module, content, artefact, RESOLVERS[self.kernels], threads, keep=keep)
         axes = axes_in(content) if keep else {}
-        session = TfliteSession(interpreter, artefact, self, keep=keep, version={runtime.distribution: installed(runtime)}, axes=axes)
+        session = TfliteSession(
+            interpreter,
+            artefact,
+            self,
+            keep=keep,
+            version={runtime.distribution: installed(runtime)},
+            axes=axes,
+        )
         session.input = replace(session.input, channels_last=channels_last(content))
         return session
 
@@ -93,17 +107,28 @@ class TfliteTarget:
         _, module = find(_RUNTIMES)
         check_model(content, artefact)
         if is_ours(content):
-            interpreter = _start(module, content, artefact, RESOLVERS[self.kernels], threads, keep=False)
-            inside = sorted(delegated(interpreter._get_ops_details()))  # the public API lists no operators
+            interpreter = _start(
+                module, content, artefact, RESOLVERS[self.kernels], threads, keep=False
+            )
+            # the public API lists no operators
+            inside = sorted(delegated(interpreter._get_ops_details()))
         else:
             with self._in_worker(content, module.__name__, threads, intermediates=False) as session:
                 inside = [layer["index"] for layer in session.layers]
         return plan_of(graphs_of(content), inside, delegate=self.delegate)
 
-    def _in_worker(self, content: bytes, module: str, threads: int, *, intermediates: bool) -> WorkerSession:
+    def _in_worker(
+        self, content: bytes, module: str, threads: int, *, intermediates: bool
+    ) -> WorkerSession:
         options = {"kernels": self.kernels, "module": module}
-        apart = WorkerTarget("tflite", self.capabilities, "tflite", options=options, launcher=Here())
-        session = apart.start(Sendable(content, channels_last=True, takes_channels_last=True), threads=threads, intermediates=intermediates)
+        apart = WorkerTarget(
+            "tflite", self.capabilities, "tflite", options=options, launcher=Here()
+        )
+        session = apart.start(
+            Sendable(content, channels_last=True, takes_channels_last=True),
+            threads=threads,
+            intermediates=intermediates,
+        )
         session.facts = {**session.facts, "kernels": self.capabilities.summary}
         return session
 
@@ -151,7 +176,9 @@ def _quiet() -> Iterator[None]:
             os.write(2, b"".join(line for line in caught if not line.startswith(_CHATTER)))
 
 
-def _start(module: Any, content: bytes, artefact: Path, resolver: str, threads: int, *, keep: bool) -> Any:
+def _start(
+    module: Any, content: bytes, artefact: Path, resolver: str, threads: int, *, keep: bool
+) -> Any:
     try:
         with _quiet():
             interpreter = module.Interpreter(
@@ -162,9 +189,15 @@ def _start(module: Any, content: bytes, artefact: Path, resolver: str, threads: 
             )
             interpreter.allocate_tensors()
     except ValueError as error:
-        raise ArtefactError(f"LiteRT cannot load {artefact}: {_first_line(error)}", hint="export it again; it may be damaged") from error
+        raise ArtefactError(
+            f"LiteRT cannot load {artefact}: {_first_line(error)}",
+            hint="export it again; it may be damaged",
+        ) from error
     except RuntimeError as error:
-        raise TargetError(f"LiteRT refuses {artefact}: {_first_line(error)}", hint="another kernel set may take it") from error
+        raise TargetError(
+            f"LiteRT refuses {artefact}: {_first_line(error)}",
+            hint="another kernel set may take it",
+        ) from error
     return interpreter
 
 
@@ -189,9 +222,13 @@ class TfliteSession(SampleSession):
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if len(inputs) != 1 or not outputs:
             raise ArtefactError(
-                f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one", hint="make the others constants"
+                f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one",
+                hint="make the others constants",
             )
-        self.input, self.output = _spec(inputs[0], artefact), _spec(outputs[0], artefact, counts=True)
+        self.input, self.output = (
+            _spec(inputs[0], artefact),
+            _spec(outputs[0], artefact, counts=True),
+        )
         self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
         operators = interpreter._get_ops_details()  # the only way to learn what runs
         self.facts = {**_facts(operators, target, artefact), **version}
@@ -202,7 +239,10 @@ class TfliteSession(SampleSession):
         if keep:
             self.unreadable = None
         elif not target.capabilities.intermediates:
-            self.unreadable = ("XNNPACK shows no tensors inside the graph", "use tflite-builtin or tflite-ref")
+            self.unreadable = (
+                "XNNPACK shows no tensors inside the graph",
+                "use tflite-builtin or tflite-ref",
+            )
 
     def set_sample(self, sample: NDArray[np.generic]) -> None:
         """Keep the input for the next run."""
@@ -213,7 +253,10 @@ class TfliteSession(SampleSession):
         try:
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
-            raise TargetError(f"LiteRT failed while running: {_first_line(error)}", hint="another kernel set may run it") from error
+            raise TargetError(
+                f"LiteRT failed while running: {_first_line(error)}",
+                hint="another kernel set may run it",
+            ) from error
 
     def get_output(self) -> NDArray[np.generic]:
         """The first output of the last run."""
@@ -225,7 +268,9 @@ class TfliteSession(SampleSession):
         self.set_sample(sample)
         self.invoke()
         return {
-            name: _channels_first(self._interpreter.get_tensor(detail["index"]), self._axes.get(detail["name"]))
+            name: _channels_first(
+                self._interpreter.get_tensor(detail["index"]), self._axes.get(detail["name"])
+            )
             for name, detail in self._shown.items()
         }
 
@@ -235,16 +280,23 @@ class TfliteSession(SampleSession):
 
 
 def _spec(detail: Mapping[str, Any], artefact: Path, *, counts: bool = False) -> TensorSpec:
-    """One end of a file; an output may be whole numbers without a grid (``counts``), such as the classes that an ARG_MAX gives."""
+    """One end of a file.
+
+    An output may be whole numbers without a grid (``counts``), such as the classes that an ARG_MAX
+    gives.
+    """
     shape, kind = tuple(int(d) for d in detail["shape"]), np.dtype(detail["dtype"]).name
     if not shape or shape[0] != 1:
         raise ArtefactError(
-            f"{artefact}: the tensor {detail['name']!r} has the shape {shape}, not a batch of one", hint="export it with batch 1"
+            f"{artefact}: the tensor {detail['name']!r} has the shape {shape}, not a batch of one",
+            hint="export it with batch 1",
         )
     params = _params(detail)
     if kind != "float32" and params is None and not (counts and kind in WHOLE_NUMBERS):
         raise ArtefactError(
-            f"{artefact}: {detail['name']!r} is {kind} without a scale, and edgeq feeds real numbers", hint="export with a scale"
+            f"{artefact}: {detail['name']!r} is {kind} without a scale, and edgeq feeds "
+            "real numbers",
+            hint="export with a scale",
         )
     return TensorSpec(detail["name"], shape[1:], kind, params)
 
@@ -256,14 +308,19 @@ def _params(detail: Mapping[str, Any], axis: int | None = None) -> QuantParams |
         return None
     if len(scale) == 1:
         return QuantParams.of(scale.reshape(()), int(grid["zero_points"][0]), kind)
-    return QuantParams.of(scale, grid["zero_points"], kind, axis=grid["quantized_dimension"] if axis is None else axis)
+    return QuantParams.of(
+        scale, grid["zero_points"], kind, axis=grid["quantized_dimension"] if axis is None else axis
+    )
 
 
-def _facts(operators: Sequence[Mapping[str, Any]], target: TfliteTarget, artefact: Path) -> dict[str, str]:
+def _facts(
+    operators: Sequence[Mapping[str, Any]], target: TfliteTarget, artefact: Path
+) -> dict[str, str]:
     """What really runs.
 
     Raises:
-        TargetError: XNNPACK was asked for and took nothing, so other kernels would run in its place.
+        TargetError: XNNPACK was asked for and took nothing, so other kernels would run in its
+            place.
     """
     try:
         told = running(operators, delegate=target.delegate)
@@ -273,7 +330,9 @@ def _facts(operators: Sequence[Mapping[str, Any]], target: TfliteTarget, artefac
     return {"kernels": target.capabilities.summary, **told}
 
 
-def _grids(shown: Mapping[str, Mapping[str, Any]], axes: Mapping[str, tuple[int, ...]]) -> dict[str, QuantParams]:
+def _grids(
+    shown: Mapping[str, Mapping[str, Any]], axes: Mapping[str, tuple[int, ...]]
+) -> dict[str, QuantParams]:
     grids: dict[str, QuantParams] = {}
     for name, detail in shown.items():
         axis = detail["quantization_parameters"]["quantized_dimension"]
@@ -284,10 +343,19 @@ def _grids(shown: Mapping[str, Mapping[str, Any]], axes: Mapping[str, tuple[int,
     return grids
 
 
-def _channels_first(values: NDArray[np.generic], axes: tuple[int, ...] | None) -> NDArray[np.generic]:
-    """A tensor in the axes of its model, from the ones it is stored in: those that the file states, else NHWC for images."""
+def _channels_first(
+    values: NDArray[np.generic], axes: tuple[int, ...] | None
+) -> NDArray[np.generic]:
+    """A tensor in the axes of its model, from the ones it is stored in.
+
+    Those that the file states, else NHWC for images.
+    """
     order = axes or (_NHWC if values.ndim == 4 else ())
-    return np.ascontiguousarray(values.transpose(np.argsort(order))) if len(order) == values.ndim else values
+    return (
+        np.ascontiguousarray(values.transpose(np.argsort(order)))
+        if len(order) == values.ndim
+        else values
+    )
 
 
 def _first_line(error: Exception) -> str:

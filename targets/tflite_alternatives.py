@@ -1,9 +1,10 @@
 """The TFLite interpreter under the names that it has had: ``tflite-runtime``, and ``tf.lite`` inside TensorFlow.
 
-Each lives in an environment of its own, because they cannot share one with edgeq's packages: tflite-runtime ends at 2.14 and
-needs numpy 1, TensorFlow brings 1 GB with versions of its own. The kernels are those that each computes int8 networks with
-by default: XNNPACK in TensorFlow, the optimised built-in ones in tflite-runtime, whose XNNPACK takes float operators only.
-Others are named behind a colon: ``tensorflow:reference``.
+Each lives in an environment of its own, because they cannot share one with edgeq's packages:
+tflite-runtime ends at 2.14 and needs numpy 1, TensorFlow brings 1 GB with versions of its own. The
+kernels are those that each computes int8 networks with by default: XNNPACK in TensorFlow, the
+optimised built-in ones in tflite-runtime, whose XNNPACK takes float operators only. Others are
+named behind a colon: ``tensorflow:reference``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _KERNELS = {"xnnpack": "XNNPACK", "builtin": "optimised built-in", "reference": 
 
 @dataclass(frozen=True, slots=True)
 class InterpreterTarget(WorkerTarget):
-    """The interpreter of one package; attributes as of :class:`WorkerTarget`, the kernel set among the options."""
+    """The interpreter of one package.
+
+    Attributes as of :class:`WorkerTarget`, the kernel set among the options.
+    """
 
     def variants(self) -> tuple[str, ...]:
         """Its kernel sets."""
@@ -33,13 +37,25 @@ class InterpreterTarget(WorkerTarget):
             UsageError: there is none such.
         """
         if kind not in _KERNELS:
-            raise UsageError(f"{self.name} has no kernel set {kind!r}", hint=f"choose one of {', '.join(_KERNELS)}")
-        summary = self.capabilities.summary.replace(_KERNELS[str(self.options["kernels"])], _KERNELS[kind])
+            raise UsageError(
+                f"{self.name} has no kernel set {kind!r}",
+                hint=f"choose one of {', '.join(_KERNELS)}",
+            )
+        summary = self.capabilities.summary.replace(
+            _KERNELS[str(self.options["kernels"])], _KERNELS[kind]
+        )
         capabilities = replace(self.capabilities, summary=summary, intermediates=kind != "xnnpack")
-        return replace(self, name=f"{self.name}:{kind}", capabilities=capabilities, options={**self.options, "kernels": kind})
+        return replace(
+            self,
+            name=f"{self.name}:{kind}",
+            capabilities=capabilities,
+            options={**self.options, "kernels": kind},
+        )
 
 
-def _target(name: str, what: str, kernels: str, module: str, requirements: tuple[str, ...]) -> InterpreterTarget:
+def _target(
+    name: str, what: str, kernels: str, module: str, requirements: tuple[str, ...]
+) -> InterpreterTarget:
     return InterpreterTarget(
         name,
         Capabilities(

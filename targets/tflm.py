@@ -1,8 +1,10 @@
-"""TensorFlow Lite Micro: the interpreter that microcontrollers run, on its reference kernels, in a worker.
+"""TensorFlow Lite Micro.
 
-Its answers are those of the code that a microcontroller runs without vendor kernels. Its time is that of plain C++ loops on
-this machine, and says nothing of a microcontroller. ``arena_bytes`` among its options is the arena of the device at hand; a model
-that needs more is refused.
+The interpreter that microcontrollers run, on its reference kernels, in a worker.
+
+Its answers are those of the code that a microcontroller runs without vendor kernels. Its time is
+that of plain C++ loops on this machine, and says nothing of a microcontroller. ``arena_bytes``
+among its options is the arena of the device at hand; a model that needs more is refused.
 """
 
 from __future__ import annotations
@@ -32,15 +34,21 @@ class TflmTarget(WorkerTarget):
     Its option is ``arena_bytes``, None for an arena that is sized to fit.
     """
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
+    def open(
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> WorkerSession:
         """Load a TFLite model; see :meth:`edgeq.target.Target.open`."""
         try:
             return WorkerTarget.open(self, artefact, threads=threads, intermediates=intermediates)
         except TargetError as error:
             if "needs an arena" in error.what:
-                raise TargetError(error.what, hint="give it a larger one (tflm:BYTES), or make the model smaller") from error
+                raise TargetError(
+                    error.what, hint="give it a larger one (tflm:BYTES), or make the model smaller"
+                ) from error
             if "ARG_MAX" in error.what and "INT64" in error.what:
-                raise TargetError(error.what, hint="put a Cast to int32 behind the ArgMax, and export it again") from error
+                raise TargetError(
+                    error.what, hint="put a Cast to int32 behind the ArgMax, and export it again"
+                ) from error
             raise
 
     def variants(self) -> tuple[str, ...]:
@@ -57,15 +65,24 @@ class TflmTarget(WorkerTarget):
             UsageError: it is no size.
         """
         if not kind.isdecimal() or not 0 < int(kind) < _MOST:
-            raise UsageError(f"{kind!r} is no size of an arena", hint=f"write the bytes that the device has for it, {self.name}:65536")
-        return replace(self, name=f"{self.name}:{kind}", options={**self.options, "arena_bytes": int(kind)})
+            raise UsageError(
+                f"{kind!r} is no size of an arena",
+                hint=f"write the bytes that the device has for it, {self.name}:65536",
+            )
+        return replace(
+            self, name=f"{self.name}:{kind}", options={**self.options, "arena_bytes": int(kind)}
+        )
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
-        """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`. There is one kernel an operator and no delegate."""
+        """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`.
+
+        There is one kernel an operator and no delegate.
+        """
         from edgeq.targets.plans.tflite import plan_of
         from edgeq.tflite_file import graphs_of
 
-        self.open(artefact, threads=threads).close()  # every operator runs once there, so that what has no kernel is refused
+        # every operator runs once there, so that what has no kernel is refused
+        self.open(artefact, threads=threads).close()
         return plan_of(graphs_of(read_bytes(artefact, "TFLite model")), (), delegate=False)
 
 
@@ -77,7 +94,8 @@ tflm = TflmTarget(
         per_channel=True,
         intermediates=True,
         latency="simulated",
-        summary="TensorFlow Lite Micro's interpreter with its reference kernels, on this machine; the time is not a microcontroller's",
+        summary="TensorFlow Lite Micro's interpreter with its reference kernels, on this machine; "
+        "the time is not a microcontroller's",
         dialect=TFLITE,
     ),
     engine="tflm",

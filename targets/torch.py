@@ -1,4 +1,7 @@
-"""A checkpoint in PyTorch: as trained, with its fake quantisers, and with all rounding off, the FP32 reference."""
+"""A checkpoint in PyTorch.
+
+As trained, with its fake quantisers, and with all rounding off, the FP32 reference.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ class TorchTarget:
 
     Attributes:
         capabilities: what it can run.
-        rounding: whether weights and activations are rounded to their grids; clipping stays either way.
+        rounding: whether weights and activations are rounded to their grids; clipping stays either
+            way.
     """
 
     capabilities: Capabilities
@@ -46,12 +50,16 @@ class TorchTarget:
         """Whether torch can be imported."""
         return probe([_RUNTIME])
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> TorchSession:
+    def open(
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> TorchSession:
         """Load a checkpoint; see :meth:`edgeq.target.Target.open`."""
         require_format(artefact, self.capabilities)
         find([_RUNTIME])
         model = LOADERS.load("checkpoint")(artefact, rounding=self.rounding)
-        return TorchSession(model, rounding=self.rounding, threads=threads, intermediates=intermediates)
+        return TorchSession(
+            model, rounding=self.rounding, threads=threads, intermediates=intermediates
+        )
 
 
 def _target(summary: str, *, rounding: bool) -> TorchTarget:
@@ -75,16 +83,25 @@ float_reference = _target("PyTorch CPU, all rounding off: the FP32 reference", r
 class TorchSession(SampleSession):
     """A network opened in PyTorch, its layers' weights made once.
 
-    Its thread count is set around each call and put back after it, since torch has one for the whole process.
+    Its thread count is set around each call and put back after it, since torch has one for the
+    whole process.
     """
 
-    def __init__(self, model: LoadedModel, *, rounding: bool, threads: int, intermediates: bool) -> None:
+    def __init__(
+        self, model: LoadedModel, *, rounding: bool, threads: int, intermediates: bool
+    ) -> None:
         self._module = model.module
         self._threads = threads
-        quantizers = sum(isinstance(module, ActivationQuantizer) for module in model.module.modules())
+        quantizers = sum(
+            isinstance(module, ActivationQuantizer) for module in model.module.modules()
+        )
         with self._guard():
             _fix(model.module)
-        self.facts = {"rounding": "on" if rounding else "off", "quantisers": str(quantizers), "torch": installed(_RUNTIME)}
+        self.facts = {
+            "rounding": "on" if rounding else "off",
+            "quantisers": str(quantizers),
+            "torch": installed(_RUNTIME),
+        }
         self.grids = {}
         if intermediates:
             self._recorder = _Recorder(model.module)
@@ -96,7 +113,8 @@ class TorchSession(SampleSession):
         values = self.get_output()
         if values.ndim == 0 or values.shape[0] != 1:
             raise ArtefactError(
-                f"the network's output has the shape {values.shape} for a batch of one", hint="give the output a batch dimension"
+                f"the network's output has the shape {values.shape} for a batch of one",
+                hint="give the output a batch dimension",
             )
         self.output = TensorSpec("output", values.shape[1:], "float32")
 
@@ -120,7 +138,10 @@ class TorchSession(SampleSession):
         self.set_sample(sample)
         with self._guard():
             values = self._recorder.record(self._sample)
-        return {name: self.grids[name].quantize(value) if name in self.grids else value for name, value in values.items()}
+        return {
+            name: self.grids[name].quantize(value) if name in self.grids else value
+            for name, value in values.items()
+        }
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -133,7 +154,10 @@ class TorchSession(SampleSession):
                 yield
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             what = str(error).strip().split("\n", 1)[0]
-            raise TargetError(f"the network failed in PyTorch: {what}", hint="does it fit the checkpoint's input shape?") from error
+            raise TargetError(
+                f"the network failed in PyTorch: {what}",
+                hint="does it fit the checkpoint's input shape?",
+            ) from error
         finally:
             torch.set_num_threads(before)
 
@@ -143,15 +167,27 @@ class TorchSession(SampleSession):
 
 
 def _fix(module: torch.nn.Module) -> None:
-    """Put a fixed layer in the place of each that can give one; one that has several paths is fixed once."""
-    found = [(path, layer) for path, layer in module.named_modules(remove_duplicate=False) if path and isinstance(layer, FixableLayer)]
-    fixed = {layer: layer.with_fixed_weights() for layer in dict.fromkeys(layer for _, layer in found)}
+    """Put a fixed layer in the place of each that can give one.
+
+    One that has several paths is fixed once.
+    """
+    found = [
+        (path, layer)
+        for path, layer in module.named_modules(remove_duplicate=False)
+        if path and isinstance(layer, FixableLayer)
+    ]
+    fixed = {
+        layer: layer.with_fixed_weights() for layer in dict.fromkeys(layer for _, layer in found)
+    }
     for path, layer in found:
         module.set_submodule(path, fixed[layer])
 
 
 class _Recorder:
-    """Runs the network's graph node by node and keeps what has a name outside: quantised tensors, or all of a float network's."""
+    """Runs the network's graph node by node and keeps what has a name outside.
+
+    Quantised tensors, or all of a float network's.
+    """
 
     def __init__(self, module: torch.nn.Module) -> None:
         import torch.fx
@@ -166,7 +202,11 @@ class _Recorder:
                 name = _tensor_name(node, self.grids)
                 self._names[node.name], self.grids[name] = name, quantizer.quant_params()
         if not self.grids:
-            self._names = {node.name: node.name for node in graph.graph.nodes if node.op not in ("get_attr", "output")}
+            self._names = {
+                node.name: node.name
+                for node in graph.graph.nodes
+                if node.op not in ("get_attr", "output")
+            }
 
     def record(self, sample: torch.Tensor) -> dict[str, NDArray[np.float32]]:
         import torch.fx
@@ -176,7 +216,11 @@ class _Recorder:
         class Keeping(torch.fx.Interpreter):
             def run_node(self, n: torch.fx.Node) -> Any:
                 value = super().run_node(n)
-                if n.name in names and isinstance(value, torch.Tensor) and value.is_floating_point():
+                if (
+                    n.name in names
+                    and isinstance(value, torch.Tensor)
+                    and value.is_floating_point()
+                ):
                     seen[names[n.name]] = value.numpy().copy()  # later nodes may write into it
                 return value
 
@@ -190,19 +234,25 @@ def _trace(module: torch.nn.Module) -> torch.fx.GraphModule:
 
     class Tracer(torch.fx.Tracer):
         def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
-            return isinstance(m, ActivationQuantizer | IntegerLayer) or super().is_leaf_module(m, module_qualified_name)
+            return isinstance(m, ActivationQuantizer | IntegerLayer) or super().is_leaf_module(
+                m, module_qualified_name
+            )
 
     try:
         return torch.fx.GraphModule(module, Tracer().trace(module))
     except Exception as error:  # tracing runs the network's own code
         what = str(error).strip().split("\n", 1)[0]
         raise TargetError(
-            f"the network cannot be traced, so its tensors have no names: {what}", hint="keep control flow out of forward"
+            f"the network cannot be traced, so its tensors have no names: {what}",
+            hint="keep control flow out of forward",
         ) from error
 
 
 def _tensor_name(node: torch.fx.Node, taken: Container[str]) -> str:
-    """The name that an exported file gives the tensor; by the quantiser's path where the graph was made by hand."""
+    """The name that an exported file gives the tensor.
+
+    By the quantiser's path where the graph was made by hand.
+    """
     if node.name.endswith(_SUFFIX):
         return node.name.removesuffix(_SUFFIX)
     name = str(node.target).removeprefix(_PREFIX)

@@ -1,7 +1,10 @@
-"""ONNX Runtime's own AVX2 kernels: on this processor where it has no dot products, and on a Haswell that QEMU emulates.
+"""ONNX Runtime's own AVX2 kernels.
 
-QEMU's user mode shows this interpreter a Haswell, so the very wheel that runs on this machine picks the kernels that it would
-pick there, and they answer what they would answer there. Nothing in ONNX Runtime itself can be set to that end.
+On this processor where it has no dot products, and on a Haswell that QEMU emulates.
+
+QEMU's user mode shows this interpreter a Haswell, so the very wheel that runs on this machine picks
+the kernels that it would pick there, and they answer what they would answer there. Nothing in ONNX
+Runtime itself can be set to that end.
 """
 
 from __future__ import annotations
@@ -25,12 +28,19 @@ if TYPE_CHECKING:
 
 QEMU = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
 HERE = pytest.param(
-    (), id="here", marks=pytest.mark.skipif(not adds_pairs(fingerprint()), reason="this processor has integer dot products")
+    (),
+    id="here",
+    marks=pytest.mark.skipif(
+        not adds_pairs(fingerprint()), reason="this processor has integer dot products"
+    ),
 )
 HASWELL = pytest.param(
     (str(QEMU), "-cpu", "Haswell"),
     id="haswell",
-    marks=[pytest.mark.slow, pytest.mark.skipif(QEMU is None, reason="needs qemu-x86_64, of the package qemu-user")],
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(QEMU is None, reason="needs qemu-x86_64, of the package qemu-user"),
+    ],
 )
 PROCESSORS = (HERE, HASWELL)
 """Ways to start an interpreter on a processor with AVX2 and without integer dot products."""
@@ -50,7 +60,9 @@ np.savez(sys.argv[2], **found)
 
 
 def answers(
-    launcher: Sequence[str], folder: Path, cases: Mapping[str, tuple[onnx.ModelProto, NDArray[np.float32]]]
+    launcher: Sequence[str],
+    folder: Path,
+    cases: Mapping[str, tuple[onnx.ModelProto, NDArray[np.float32]]],
 ) -> dict[str, NDArray[np.float32]]:
     """What ONNX Runtime, its graph optimised, answers on such a processor, a sample at a time.
 
@@ -61,9 +73,19 @@ def answers(
     """
     given: dict[str, NDArray[np.generic]] = {}
     for name, (model, samples) in cases.items():
-        given |= {f"model/{name}": np.frombuffer(model.SerializeToString(), np.uint8), f"x/{name}": samples}
+        given |= {
+            f"model/{name}": np.frombuffer(model.SerializeToString(), np.uint8),
+            f"x/{name}": samples,
+        }
     np.savez(folder / "given.npz", allow_pickle=False, **given)
-    run = [*launcher, sys.executable, "-c", _RUNNER, str(folder / "given.npz"), str(folder / "found.npz")]
+    run = [
+        *launcher,
+        sys.executable,
+        "-c",
+        _RUNNER,
+        str(folder / "given.npz"),
+        str(folder / "found.npz"),
+    ]
     subprocess.run(run, check=True, capture_output=True)
     with np.load(folder / "found.npz") as arrays:
         return {name: arrays[name] for name in arrays.files}

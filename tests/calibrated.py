@@ -73,7 +73,11 @@ def between(
     """
     first = [helper.make_node("Conv", ["x", "first"], ["c"], pads=[1] * 4)]
     second = [helper.make_node("Conv", ["t", "second"], ["y"])] if last is None else list(last)
-    known = {"first": weights(CHANNELS, 3, 3, 3), "second": weights(5, channels, 1, 1, seed=1), **(constants or {})}
+    known = {
+        "first": weights(CHANNELS, 3, 3, 3),
+        "second": weights(5, channels, 1, 1, seed=1),
+        **(constants or {}),
+    }
     used = {name for node in (*first, *nodes, *second) for name in node.input}
     kept = {name: array for name, array in known.items() if name in used}
     return model_of([*first, *nodes, *second], kept, (batch, 3, SIZE, SIZE), opset=opset)
@@ -82,7 +86,9 @@ def between(
 def weights(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     """Random weights that keep the size of what they multiply."""
     terms = int(np.prod(shape[1:])) if len(shape) > 1 else 1
-    values: NDArray[np.float32] = (np.random.default_rng(seed).normal(size=shape) / np.sqrt(terms)).astype(np.float32)
+    values: NDArray[np.float32] = (
+        np.random.default_rng(seed).normal(size=shape) / np.sqrt(terms)
+    ).astype(np.float32)
     return values
 
 
@@ -106,7 +112,8 @@ class Held:
         onnx_db: SQNR of the QDQ file against the float model, on ONNX Runtime without optimisation.
         tflite_db: the same of the TFLite file on its reference kernels.
         quantized: the QDQ model.
-        operators: each tensor of the TFLite file that was compared with that of the QDQ file, with the greatest difference in LSB.
+        operators: each tensor of the TFLite file that was compared with that of the QDQ file, with
+            the greatest difference in LSB.
     """
 
     onnx_db: float
@@ -124,11 +131,18 @@ class Held:
     @property
     def computing(self) -> list[str]:
         """The operators of the QDQ file that are no quantisers."""
-        return [node.op_type for node in self.quantized.graph if node.op_type not in ("QuantizeLinear", "DequantizeLinear")]
+        return [
+            node.op_type
+            for node in self.quantized.graph
+            if node.op_type not in ("QuantizeLinear", "DequantizeLinear")
+        ]
 
 
 def hold(model: ir.Model, **options: Any) -> Held:
-    """Calibrate a model; export it to both formats, exactly; compare both with the float model, and their operators in integers."""
+    """Calibrate a model; export it to both formats, exactly.
+
+    Compare both with the float model, and their operators in integers.
+    """
     x = images()
     quantized = quantize_onnx(model, [x], **options)
     onnx.checker.check_model(ir.to_proto(quantized), full_check=True)
@@ -147,11 +161,18 @@ def hold(model: ir.Model, **options: Any) -> Held:
     assert exported.in_float is None
     checked = verify(quantized, exported, random_images(SIZE), limit=2)
     operators = {each.tensor: each.worst for each in checked.tensors}
-    return Held(sqnr_db(wanted, found), sqnr_db(wanted, _tflite(quantized, fed, wanted.shape)), quantized, operators)
+    return Held(
+        sqnr_db(wanted, found),
+        sqnr_db(wanted, _tflite(quantized, fed, wanted.shape)),
+        quantized,
+        operators,
+    )
 
 
 def _tflite(model: ir.Model, x: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    content = tflite_exporter.export(model, ExportOptions(io_layout="nchw", io_type="float32")).content
+    content = tflite_exporter.export(
+        model, ExportOptions(io_layout="nchw", io_type="float32")
+    ).content
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(content)

@@ -8,14 +8,20 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example takes is the machine's doing; a hang is what the suite's own time limit is for.
-settings.register_profile("edgeq", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+# How long an example takes is the machine's doing; a hang is what the suite's own time limit is
+# for.
+settings.register_profile(
+    "edgeq", settings.get_profile(settings.get_current_profile_name()), deadline=None
+)
 settings.load_profile("edgeq")
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of real data; tests that need it are skipped where ``EDGEQ_DATA`` does not name one."""
+    """The folder of real data.
+
+    Tests that need it are skipped where ``EDGEQ_DATA`` does not name one.
+    """
     folder = os.environ.get("EDGEQ_DATA")
     if not folder or not Path(folder).is_dir():
         pytest.skip("EDGEQ_DATA names no folder of real data")

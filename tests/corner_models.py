@@ -20,7 +20,7 @@ X = "x_dequantized"
 _LEAST = {"uint8": 0, "int8": -128, "int16": -(2**15), "uint16": 0}
 
 
-# ---- grids ------------------------------------------------------------------------------------------------------------
+# ---- grids ---------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -32,7 +32,9 @@ def grids(draw: Draw, kinds: Sequence[str] = ("uint8", "int8")) -> Grid:
         return Grid(scale / 256, 0 if dtype == "int16" else 2**15, dtype)
     least = _LEAST[dtype]
     zero = draw(st.sampled_from([0, 1, 127, 128, 255]) | st.integers(0, 255)) + least
-    clip = draw(st.sampled_from([None, None, None, (least, least + 15), (least + 120, least + 135)]))
+    clip = draw(
+        st.sampled_from([None, None, None, (least, least + 15), (least + 120, least + 135)])
+    )
     return Grid(scale, zero, dtype, clip)
 
 
@@ -59,7 +61,7 @@ def sizes(rank: int, most: int = 6) -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(1, most), min_size=rank, max_size=rank)
 
 
-# ---- windows ----------------------------------------------------------------------------------------------------------
+# ---- windows -------------------------------------------------------------------------------------
 
 
 def windows(draw: Draw, rank: int, *, dilated: bool = True) -> dict[str, Any]:
@@ -114,7 +116,9 @@ def transposed(draw: Draw) -> Recipe:
     recipe, grid = draw(started([channels, *draw(sizes(rank, 5))]))
     kernel, attributes = draw(sizes(rank, 4)), windows(draw, rank)
     if draw(st.booleans()):
-        attributes["output_padding"] = [draw(st.integers(0, max(stride - 1, 0))) for stride in attributes["strides"]]
+        attributes["output_padding"] = [
+            draw(st.integers(0, max(stride - 1, 0))) for stride in attributes["strides"]
+        ]
     options = layer(draw)
     if groups > 1:
         options |= {"per_channel": False, "bias": False}
@@ -152,7 +156,11 @@ def pools(draw: Draw) -> Recipe:
 def reductions(draw: Draw) -> Recipe:
     rank = draw(st.integers(1, 4))
     recipe, grid = draw(started(draw(sizes(rank, 7))))
-    op = draw(st.sampled_from(["ReduceMean", "ReduceMax", "ReduceSum", "GlobalAveragePool", "GlobalMaxPool"]))
+    op = draw(
+        st.sampled_from(
+            ["ReduceMean", "ReduceMax", "ReduceSum", "GlobalAveragePool", "GlobalMaxPool"]
+        )
+    )
     output = draw(beside(grid))
     if op.startswith("Global"):
         recipe.call("op", op, [X], "y", output)
@@ -164,7 +172,7 @@ def reductions(draw: Draw) -> Recipe:
     return recipe
 
 
-# ---- products and sums ------------------------------------------------------------------------------------------------
+# ---- products and sums ---------------------------------------------------------------------------
 
 
 @st.composite
@@ -173,9 +181,22 @@ def dense(draw: Draw) -> Recipe:
     recipe, grid = draw(started([size], wide=True))
     attributes: dict[str, Any] = {"transB": by_rows}
     if draw(st.integers(0, 5)) == 0:
-        attributes |= {"alpha": draw(st.sampled_from([1.0, 0.5])), "beta": draw(st.sampled_from([1.0, 2.0]))}
+        attributes |= {
+            "alpha": draw(st.sampled_from([1.0, 0.5])),
+            "beta": draw(st.sampled_from([1.0, 2.0])),
+        }
     shape = (out, size) if by_rows else (size, out)
-    recipe.call("weighted", "Gemm", X, "y", shape, draw(beside(grid)), channel_axis=1 - by_rows, **layer(draw), **attributes)
+    recipe.call(
+        "weighted",
+        "Gemm",
+        X,
+        "y",
+        shape,
+        draw(beside(grid)),
+        channel_axis=1 - by_rows,
+        **layer(draw),
+        **attributes,
+    )
     return recipe
 
 
@@ -201,7 +222,11 @@ def products(draw: Draw) -> Recipe:
         case "vector":
             constant = (shape[-1],)
         case _:
-            constant = (*(draw(st.sampled_from([1, size])) for size in shape[:-2]), shape[-1], draw(st.integers(1, 4)))
+            constant = (
+                *(draw(st.sampled_from([1, size])) for size in shape[:-2]),
+                shape[-1],
+                draw(st.integers(1, 4)),
+            )
     recipe.call("small", "c", constant, draw(st.floats(1e-3, 0.05)))
     recipe.call("op", "MatMul", ["c", X] if kind == "left" else [X, "c"], "y", output)
     return recipe
@@ -225,7 +250,11 @@ def pairs(draw: Draw) -> Recipe:
             recipe.call("node", "Identity", [X], "other")
             second = recipe_quantized(recipe, "other", draw(beside(grid)))
             if draw(st.booleans()):
-                for name, value in (("first", 0), ("second", 1), ("axis", draw(st.integers(1, rank)))):
+                for name, value in (
+                    ("first", 0),
+                    ("second", 1),
+                    ("axis", draw(st.integers(1, rank))),
+                ):
                     recipe.call("ints", name, [value])
                 recipe.call("node", "Slice", [second, "first", "second", "axis"], "narrow")
                 second = "narrow"
@@ -233,10 +262,16 @@ def pairs(draw: Draw) -> Recipe:
             recipe.call("small", "c", tuple(cut), draw(st.floats(1e-3, 0.1)))
             second = "c"
         case "number":
-            recipe.call("number", "c", draw(st.sampled_from([0.0, 1.0, -1.0, 6.0, 2.0]) | st.floats(-4, 4)))
+            recipe.call(
+                "number", "c", draw(st.sampled_from([0.0, 1.0, -1.0, 6.0, 2.0]) | st.floats(-4, 4))
+            )
             second = "c"
         case _:
-            recipe.call("scales_of", "c", draw(st.lists(st.floats(-2, 2), min_size=shape[-1], max_size=shape[-1])))
+            recipe.call(
+                "scales_of",
+                "c",
+                draw(st.lists(st.floats(-2, 2), min_size=shape[-1], max_size=shape[-1])),
+            )
             second = "c"
     operands = [second, X] if op != "PRelu" and draw(st.booleans()) else [X, second]
     recipe.call("op", op, operands, "y", draw(beside(grid)), relu=draw(st.booleans()))
@@ -248,7 +283,7 @@ def recipe_quantized(recipe: Recipe, name: str, grid: Grid) -> str:
     return f"{name}_dequantized"
 
 
-# ---- functions --------------------------------------------------------------------------------------------------------
+# ---- functions -----------------------------------------------------------------------------------
 
 _PARAMETERS = {
     "Celu": ("alpha",),
@@ -265,7 +300,9 @@ _NEWER = ("Swish",)  # than the operator set that these graphs are written in
 def functions(draw: Draw) -> Recipe:
     recipe, grid = draw(started(draw(sizes(draw(st.integers(1, 3)), 5)), wide=True))
     op = draw(st.sampled_from([name for name in UNARY if name not in _NEWER]))
-    attributes: dict[str, Any] = {name: draw(st.floats(0.1, 3)) for name in _PARAMETERS.get(op, ()) if draw(st.booleans())}
+    attributes: dict[str, Any] = {
+        name: draw(st.floats(0.1, 3)) for name in _PARAMETERS.get(op, ()) if draw(st.booleans())
+    }
     if op == "Gelu":
         attributes["approximate"] = draw(st.sampled_from(["none", "tanh"]))
     output = draw(beside(grid) | grids((grid.dtype,)))
@@ -299,16 +336,24 @@ def normalizations(draw: Draw) -> Recipe:
     axis = draw(st.integers(-rank, rank).filter(bool))
     if op == "Softmax":
         zero = draw(st.integers(0, 20))
-        output = Grid(draw(st.sampled_from([1 / 256, 1 / 255, 2.0**-10, 2.0**-13]) | st.floats(2.0**-13, 0.05)), zero)
+        output = Grid(
+            draw(
+                st.sampled_from([1 / 256, 1 / 255, 2.0**-10, 2.0**-13]) | st.floats(2.0**-13, 0.05)
+            ),
+            zero,
+        )
     else:
-        output = Grid(draw(st.sampled_from([1 / 16, 0.1]) | st.floats(1 / 16, 0.5)), draw(st.integers(100, 255)))
+        output = Grid(
+            draw(st.sampled_from([1 / 16, 0.1]) | st.floats(1 / 16, 0.5)),
+            draw(st.integers(100, 255)),
+        )
     if grid.dtype == "int8":
         output = replace(output, zero=output.zero - 128, dtype="int8")
     recipe.call("op", op, [X], "y", output, axis=axis)
     return recipe
 
 
-# ---- what only moves --------------------------------------------------------------------------------------------------
+# ---- what only moves -----------------------------------------------------------------------------
 
 
 @st.composite
@@ -317,7 +362,11 @@ def paddings(draw: Draw) -> Recipe:
     recipe, grid = draw(started(draw(sizes(rank, 6)), wide=True))
     mode = draw(st.sampled_from(["constant", "constant", "reflect", "edge", "wrap"]))
     axes = draw(st.lists(st.integers(1, rank), unique=True, min_size=1, max_size=rank))
-    recipe.call("ints", "pads", draw(st.lists(st.integers(-3, 4), min_size=2 * len(axes), max_size=2 * len(axes))))
+    recipe.call(
+        "ints",
+        "pads",
+        draw(st.lists(st.integers(-3, 4), min_size=2 * len(axes), max_size=2 * len(axes))),
+    )
     recipe.call("ints", "axes", [axis - (rank + 1) * draw(st.integers(0, 1)) for axis in axes])
     recipe.call("number", "zero", draw(st.sampled_from([0.0, 0.0, 0.0, -1.0])))
     recipe.call("op", "Pad", [X, "pads", "zero", "axes"], "y", draw(beside(grid)), mode=mode)
@@ -333,7 +382,13 @@ def slices(draw: Draw) -> Recipe:
         axis = draw(st.integers(1, rank))
         first = draw(st.integers(0, shape[axis - 1]))
         recipe.call("ints", "parts", [first, shape[axis - 1] - first])
-        recipe.call("several", "Split", [X, "parts"], ["left", "right"], axis=axis - (rank + 1) * draw(st.integers(0, 1)))
+        recipe.call(
+            "several",
+            "Split",
+            [X, "parts"],
+            ["left", "right"],
+            axis=axis - (rank + 1) * draw(st.integers(0, 1)),
+        )
         recipe.call("op", "Concat", ["right", "left"], "y", draw(beside(grid)), axis=axis)
         return recipe
     axes = draw(st.lists(st.integers(1, rank), unique=True, min_size=1, max_size=rank))
@@ -341,7 +396,13 @@ def slices(draw: Draw) -> Recipe:
     for name in ("starts", "ends"):
         recipe.call("ints", name, draw(st.lists(ends, min_size=len(axes), max_size=len(axes))))
     recipe.call("ints", "axes", [axis - (rank + 1) * draw(st.integers(0, 1)) for axis in axes])
-    recipe.call("ints", "steps", draw(st.lists(st.sampled_from([1, 1, 2, 3, -1, -2]), min_size=len(axes), max_size=len(axes))))
+    recipe.call(
+        "ints",
+        "steps",
+        draw(
+            st.lists(st.sampled_from([1, 1, 2, 3, -1, -2]), min_size=len(axes), max_size=len(axes))
+        ),
+    )
     recipe.call("op", "Slice", [X, "starts", "ends", "axes", "steps"], "y", draw(beside(grid)))
     return recipe
 
@@ -353,7 +414,14 @@ def concatenations(draw: Draw) -> Recipe:
     recipe, grid = draw(started(draw(sizes(rank, 4)), wide=True))
     recipe.call("op", "Neg", [X], "other", draw(beside(grid)))
     parts = draw(st.lists(st.sampled_from([X, "other_dequantized"]), min_size=1, max_size=4))
-    recipe.call("op", "Concat", parts, "y", draw(beside(grid)), axis=draw(st.integers(1, rank)) - (rank + 1) * draw(st.integers(0, 1)))
+    recipe.call(
+        "op",
+        "Concat",
+        parts,
+        "y",
+        draw(beside(grid)),
+        axis=draw(st.integers(1, rank)) - (rank + 1) * draw(st.integers(0, 1)),
+    )
     return recipe
 
 
@@ -368,9 +436,19 @@ def views(draw: Draw) -> Recipe:
     match op:
         case "Reshape":
             total = int(np.prod(shape))
-            first = draw(st.sampled_from([size for size in range(1, total + 1) if total % size == 0]))
+            first = draw(
+                st.sampled_from([size for size in range(1, total + 1) if total % size == 0])
+            )
             wanted = draw(
-                st.sampled_from([[-1, total], [0, -1], [0, first, -1], [0, first, total // first], [-1, first, 1, total // first]])
+                st.sampled_from(
+                    [
+                        [-1, total],
+                        [0, -1],
+                        [0, first, -1],
+                        [0, first, total // first],
+                        [-1, first, 1, total // first],
+                    ]
+                )
             )
             recipe.call("ints", "shape", wanted)
             inputs.append("shape")
@@ -378,10 +456,23 @@ def views(draw: Draw) -> Recipe:
             attributes["axis"] = draw(st.integers(-rank, rank + 1))
         case "Squeeze":
             ones = [axis for axis, size in enumerate(shape, 1) if size == 1]
-            recipe.call("ints", "axes", draw(st.lists(st.sampled_from(ones), unique=True)) if ones else [])
+            recipe.call(
+                "ints", "axes", draw(st.lists(st.sampled_from(ones), unique=True)) if ones else []
+            )
             inputs.append("axes")
         case "Unsqueeze":
-            recipe.call("ints", "axes", draw(st.lists(st.integers(-rank, rank + 1).filter(bool), unique=True, min_size=1, max_size=2)))
+            recipe.call(
+                "ints",
+                "axes",
+                draw(
+                    st.lists(
+                        st.integers(-rank, rank + 1).filter(bool),
+                        unique=True,
+                        min_size=1,
+                        max_size=2,
+                    )
+                ),
+            )
             inputs.append("axes")
         case _:
             attributes["perm"] = [0, *draw(st.permutations(range(1, rank + 1)))]
@@ -394,7 +485,9 @@ def picks(draw: Draw) -> Recipe:
     rank = draw(st.integers(1, 4))
     shape = draw(sizes(rank, 5))
     recipe, grid = draw(started(shape))
-    op = draw(st.sampled_from(["Gather", "GatherND", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"]))
+    op = draw(
+        st.sampled_from(["Gather", "GatherND", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"])
+    )
     inputs = [X]
     attributes: dict[str, Any] = {}
     match op:
@@ -413,8 +506,13 @@ def picks(draw: Draw) -> Recipe:
             recipe.call("ints", "repeats", [1, *draw(sizes(rank, 3))])
             inputs.append("repeats")
         case "Expand":
-            wanted = [draw(st.integers(1, 4)) if size == 1 else draw(st.sampled_from([1, size])) for size in shape]
-            recipe.call("ints", "shape", draw(st.sampled_from([[1, *wanted], wanted, [3, 1, *wanted]])))
+            wanted = [
+                draw(st.integers(1, 4)) if size == 1 else draw(st.sampled_from([1, size]))
+                for size in shape
+            ]
+            recipe.call(
+                "ints", "shape", draw(st.sampled_from([[1, *wanted], wanted, [3, 1, *wanted]]))
+            )
             inputs.append("shape")
         case _:
             attributes["blocksize"] = draw(st.integers(1, 3))
@@ -428,7 +526,11 @@ def picks(draw: Draw) -> Recipe:
 def blocks(draw: Draw) -> Recipe:
     block, op = draw(st.integers(1, 3)), draw(st.sampled_from(["DepthToSpace", "SpaceToDepth"]))
     channels, high, wide = draw(sizes(3, 3))
-    shape = [channels * block**2, high, wide] if op == "DepthToSpace" else [channels, high * block, wide * block]
+    shape = (
+        [channels * block**2, high, wide]
+        if op == "DepthToSpace"
+        else [channels, high * block, wide * block]
+    )
     recipe, grid = draw(started(shape))
     attributes = {"mode": draw(st.sampled_from(["DCR", "CRD"]))} if op == "DepthToSpace" else {}
     recipe.call("op", op, [X], "y", draw(beside(grid)), blocksize=block, **attributes)
@@ -444,11 +546,21 @@ def resizes(draw: Draw) -> Recipe:
     attributes: dict[str, Any] = {
         "mode": draw(st.sampled_from(["nearest", "nearest", "linear", "linear", "cubic"])),
         "coordinate_transformation_mode": draw(
-            st.sampled_from(["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric"])
+            st.sampled_from(
+                [
+                    "half_pixel",
+                    "asymmetric",
+                    "align_corners",
+                    "pytorch_half_pixel",
+                    "half_pixel_symmetric",
+                ]
+            )
         ),
     }
     if attributes["mode"] == "nearest":
-        attributes["nearest_mode"] = draw(st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]))
+        attributes["nearest_mode"] = draw(
+            st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+        )
     if draw(st.booleans()):
         factors = [draw(st.sampled_from([1.0, 2.0, 4.0, 0.5, 1.5, 3.0])) for _ in range(rank)]
         recipe.call("scales_of", "scales", [1.0, 1.0, *factors])
@@ -467,12 +579,22 @@ def scatters(draw: Draw) -> Recipe:
     recipe, grid = draw(started(shape))
     recipe.calls[0] = ("input", ("x", [1, *shape], grid), {})
     axis, rows = draw(st.integers(1, rank)), draw(st.integers(1, 5))
-    recipe.call("zeros", "zeros", [1, *(rows if i == axis else size for i, size in enumerate(shape, 1))])
-    at = draw(st.lists(st.integers(-rows, rows - 1), min_size=shape[axis - 1], max_size=shape[axis - 1]))
+    recipe.call(
+        "zeros", "zeros", [1, *(rows if i == axis else size for i, size in enumerate(shape, 1))]
+    )
+    at = draw(
+        st.lists(st.integers(-rows, rows - 1), min_size=shape[axis - 1], max_size=shape[axis - 1])
+    )
     recipe.call("rows", "indices", at, [1, *shape], axis)
     output = draw(beside(grid))
     recipe.call(
-        "op", "ScatterElements", ["zeros", "indices", X], "y", output, axis=axis - (rank + 1) * draw(st.integers(0, 1)), reduction="add"
+        "op",
+        "ScatterElements",
+        ["zeros", "indices", X],
+        "y",
+        output,
+        axis=axis - (rank + 1) * draw(st.integers(0, 1)),
+        reduction="add",
     )
     return recipe
 
@@ -485,7 +607,15 @@ def choices(draw: Draw) -> Recipe:
     axis = draw(st.integers(1, rank)) - (rank + 1) * draw(st.integers(0, 1))
     recipe.call("op", "Neg", [X], "k", draw(beside(grid)))
     attributes = {"select_last_index": 1} if draw(st.integers(0, 5)) == 0 else {}
-    recipe.call("node", "ArgMax", ["k_dequantized"], "y", axis=axis, keepdims=draw(st.integers(0, 1)), **attributes)
+    recipe.call(
+        "node",
+        "ArgMax",
+        ["k_dequantized"],
+        "y",
+        axis=axis,
+        keepdims=draw(st.integers(0, 1)),
+        **attributes,
+    )
     if draw(st.booleans()):
         recipe.call("node", "Cast", ["y"], "small", to=6)
     return recipe

@@ -52,7 +52,7 @@ def _pick(rng: np.random.Generator, items: Any) -> Any:
     return items[int(rng.integers(len(items)))]
 
 
-# ---- bytes ------------------------------------------------------------------------------------------------------------
+# ---- bytes ---------------------------------------------------------------------------------------
 
 
 def _flipped_bits(model: onnx.ModelProto, rng: np.random.Generator) -> bytes:
@@ -84,14 +84,17 @@ def _overwritten(model: onnx.ModelProto, rng: np.random.Generator) -> bytes:
 def _shifted(model: onnx.ModelProto, rng: np.random.Generator) -> bytes:
     content = model.SerializeToString()
     start = int(rng.integers(len(content)))
-    return bytes(content[:start] + (rng.bytes(3) + content[start:] if rng.integers(2) else content[start + 3 :]))
+    return bytes(
+        content[:start]
+        + (rng.bytes(3) + content[start:] if rng.integers(2) else content[start + 3 :])
+    )
 
 
 def _noise(_model: onnx.ModelProto, rng: np.random.Generator) -> bytes:
     return b"\x08" + rng.bytes(int(rng.integers(1, 4096)))
 
 
-# ---- the graph --------------------------------------------------------------------------------------------------------
+# ---- the graph -----------------------------------------------------------------------------------
 
 
 def _cyclic(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
@@ -123,7 +126,15 @@ def _without_a_constant(model: onnx.ModelProto, rng: np.random.Generator) -> onn
 
 
 def _without_ends(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
-    for ends in _pick(rng, ((model.graph.input,), (model.graph.output,), (model.graph.input, model.graph.output), (model.graph.node,))):
+    for ends in _pick(
+        rng,
+        (
+            (model.graph.input,),
+            (model.graph.output,),
+            (model.graph.input, model.graph.output),
+            (model.graph.node,),
+        ),
+    ):
         del ends[:]
     return model
 
@@ -131,7 +142,22 @@ def _without_ends(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.Mode
 def _other_operator(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
     node = _pick(rng, model.graph.node)
     node.op_type = _pick(
-        rng, ("", "Nonsense", "Conv", "Reshape", "Slice", "Pad", "Split", "Transpose", "Clip", "Concat", "Gemm", "If", "Loop")
+        rng,
+        (
+            "",
+            "Nonsense",
+            "Conv",
+            "Reshape",
+            "Slice",
+            "Pad",
+            "Split",
+            "Transpose",
+            "Clip",
+            "Concat",
+            "Gemm",
+            "If",
+            "Loop",
+        ),
     )
     node.domain = _pick(rng, ("", "", "", "com.microsoft", "nowhere"))
     return model
@@ -155,7 +181,9 @@ def _subgraph(model: onnx.ModelProto, rng: np.random.Generator) -> bytes:
     inner = model.graph.SerializeToString()
     for _ in range(int(_pick(rng, (1, 3, 30, 1000)))):
         attribute = _field(1, b"then_branch") + _field(6, inner) + b"\xa0\x01\x05"
-        inner = _field(1, _field(4, b"If") + _field(1, b"c") + _field(2, b"r") + _field(5, attribute))
+        inner = _field(
+            1, _field(4, b"If") + _field(1, b"c") + _field(2, b"r") + _field(5, attribute)
+        )
     model.ClearField("graph")
     return bytes(model.SerializeToString()) + _field(7, inner)
 
@@ -175,7 +203,7 @@ def _opset(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
     return model
 
 
-# ---- numbers ----------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------
 
 
 def _dimensions_of_a_constant(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
@@ -226,7 +254,18 @@ def _attribute_length(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.
 def _attribute_type(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
     attributes = [a for node in model.graph.node for a in node.attribute]
     attribute = _pick(rng, attributes)
-    wrong: Any = _pick(rng, (b"text", 1.5, [1.5, 2.5], [b"a", b"b"], helper.make_tensor("t", TensorProto.FLOAT, [1], [1.0]), 3, [1, 2]))
+    wrong: Any = _pick(
+        rng,
+        (
+            b"text",
+            1.5,
+            [1.5, 2.5],
+            [b"a", b"b"],
+            helper.make_tensor("t", TensorProto.FLOAT, [1], [1.0]),
+            3,
+            [1, 2],
+        ),
+    )
     attribute.CopyFrom(helper.make_attribute(attribute.name, wrong))
     return model
 
@@ -241,7 +280,9 @@ def _grid(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
     scales = [t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT]
     tensor = _pick(rng, scales)
     values = onnx.numpy_helper.to_array(tensor).copy().reshape(-1)
-    values[int(rng.integers(values.size))] = _pick(rng, (0.0, -1.0, np.nan, np.inf, -np.inf, 1e-45, 3e38))
+    values[int(rng.integers(values.size))] = _pick(
+        rng, (0.0, -1.0, np.nan, np.inf, -np.inf, 1e-45, 3e38)
+    )
     tensor.raw_data = values.astype(np.float32).tobytes()
     return model
 
@@ -249,7 +290,11 @@ def _grid(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
 def _integers(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
     tensor = _pick(rng, [t for t in model.graph.initializer if t.data_type != TensorProto.FLOAT])
     values = onnx.numpy_helper.to_array(tensor)
-    extreme = np.full(values.shape, _pick(rng, (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)), values.dtype)
+    extreme = np.full(
+        values.shape,
+        _pick(rng, (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)),
+        values.dtype,
+    )
     tensor.raw_data = extreme.tobytes()
     return model
 
@@ -271,10 +316,12 @@ def _names(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
     return model
 
 
-# ---- other files ------------------------------------------------------------------------------------------------------
+# ---- other files ---------------------------------------------------------------------------------
 
 
-def _external(model: onnx.ModelProto, rng: np.random.Generator) -> tuple[onnx.ModelProto, dict[str, bytes]]:
+def _external(
+    model: onnx.ModelProto, rng: np.random.Generator
+) -> tuple[onnx.ModelProto, dict[str, bytes]]:
     tensor = _pick(rng, model.graph.initializer)
     size = len(tensor.raw_data)
     tensor.ClearField("raw_data")

@@ -1,4 +1,7 @@
-"""Runs a cut model on runtimes that have targets of their own: every operator answers for itself, given equal integers."""
+"""Runs a cut model on runtimes that have targets of their own.
+
+Every operator answers for itself, given equal integers.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,11 @@ def openvino(content: bytes, feeds: Mapping[str, Array], names: Sequence[str]) -
     from openvino import Core
 
     core = Core()
-    compiled = core.compile_model(core.read_model(content), "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core.compile_model(
+        core.read_model(content),
+        "CPU",
+        {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"},
+    )
     answers = compiled(dict(feeds))
     return [np.array(answers[name]) for name in names]
 
@@ -71,7 +78,9 @@ def batch_of_one(model: ir.Model) -> onnx.ModelProto:
 
 
 def layer_by_layer(model: ir.Model, images: Array, run: Run) -> dict[str, Counter[int]]:
-    """For each quantised tensor: difference from the reference in LSB to how often, every operator fed with the same integers.
+    """For each quantised tensor.
+
+    Difference from the reference in LSB to how often, every operator fed with the same integers.
 
     Args:
         model: a QDQ model with a float input.
@@ -83,14 +92,24 @@ def layer_by_layer(model: ir.Model, images: Array, run: Run) -> dict[str, Counte
     names = [piece.output for piece in segments.cuts]
     whole, pieces = batch_of_one(fixed), batch_of_one(segments.model).SerializeToString()
     input_info, present = whole.graph.input[0].name, {value.name for value in whole.graph.output}
-    whole.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in present)
+    whole.graph.output.extend(
+        helper.make_empty_tensor_value_info(name) for name in names if name not in present
+    )
     found: dict[str, Counter[int]] = {piece.name: Counter() for piece in segments.cuts}
     for image in images:
         integers = reference(whole.SerializeToString(), {input_info: image[None]}, names)
-        feeds = {piece.feed: value for piece, value in zip(segments.cuts, integers, strict=True) if piece.feed is not None}
+        feeds = {
+            piece.feed: value
+            for piece, value in zip(segments.cuts, integers, strict=True)
+            if piece.feed is not None
+        }
         feeds[input_info] = image[None]
-        for piece, got, want in zip(segments.cuts, run(pieces, feeds, names), reference(pieces, feeds, names), strict=True):
-            found[piece.name].update((got.astype(np.int64) - want.astype(np.int64)).ravel().tolist())
+        for piece, got, want in zip(
+            segments.cuts, run(pieces, feeds, names), reference(pieces, feeds, names), strict=True
+        ):
+            found[piece.name].update(
+                (got.astype(np.int64) - want.astype(np.int64)).ravel().tolist()
+            )
     return found
 
 
@@ -98,7 +117,10 @@ def output_lsb(model: ir.Model, image: Array, run: Run) -> Counter[int]:
     """Difference of the whole model's output from the reference's, in LSB, to how often."""
     proto = batch_of_one(model)
     names, feeds = [proto.graph.output[0].name], {proto.graph.input[0].name: image}
-    got, want = (values[0].astype(np.float64) for values in (each(proto.SerializeToString(), feeds, names) for each in (run, reference)))
+    got, want = (
+        values[0].astype(np.float64)
+        for values in (each(proto.SerializeToString(), feeds, names) for each in (run, reference))
+    )
     return Counter(np.rint((got - want) / _output_step(proto)).astype(int).ravel().tolist())
 
 

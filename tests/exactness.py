@@ -1,8 +1,11 @@
-"""What the tests of the exactness contract measure with: integers of torch and ONNX Runtime, and a float64 referee.
+"""What the tests of the exactness contract measure with.
 
-The referee computes every segment of a model that is cut at its quantised tensors, from the integers at its start, in
-float64, and carries along a bound on what float32 arithmetic in any order may have done to it. So "within float error of a
-tie" is a proven bound for each element, and not a tolerance somebody chose.
+Integers of torch and ONNX Runtime, and a float64 referee.
+
+The referee computes every segment of a model that is cut at its quantised tensors, from the
+integers at its start, in float64, and carries along a bound on what float32 arithmetic in any order
+may have done to it. So "within float error of a tie" is a proven bound for each element, and not a
+tolerance somebody chose.
 """
 
 from __future__ import annotations
@@ -38,12 +41,22 @@ if TYPE_CHECKING:
 U = 2.0**-24  # unit roundoff of float32
 
 
-def torch_integers(model: fx.GraphModule, cuts: Sequence[Cut], images: NDArray[np.float32]) -> dict[str, NDArray[np.int64]]:
-    """The integers of every quantised tensor as torch computes it; each value must lie on its grid bit for bit."""
+def torch_integers(
+    model: fx.GraphModule, cuts: Sequence[Cut], images: NDArray[np.float32]
+) -> dict[str, NDArray[np.int64]]:
+    """The integers of every quantised tensor as torch computes it.
+
+    Each value must lie on its grid bit for bit.
+    """
     recorder = _Recorder(model)
     with torch.inference_mode():
         recorder.run(torch.from_numpy(images))
-    return {cut.name: _integers(recorder.found.get(f"{cut.name}_quantized", recorder.found.get(cut.name)), cut) for cut in cuts}
+    return {
+        cut.name: _integers(
+            recorder.found.get(f"{cut.name}_quantized", recorder.found.get(cut.name)), cut
+        )
+        for cut in cuts
+    }
 
 
 class _Recorder(fx.Interpreter):
@@ -62,7 +75,9 @@ def _integers(value: NDArray[np.float32] | None, where: Cut) -> NDArray[np.int64
     assert value is not None, f"torch has no tensor {where.name}"
     scale, zero = float(where.params.scale), int(where.params.zero_point)
     integers = np.rint(value.astype(np.float64) / scale).astype(np.int64) + zero
-    assert np.array_equal(where.params.dequantize(integers), value), f"{where.name} is not on its grid in torch"
+    assert np.array_equal(where.params.dequantize(integers), value), (
+        f"{where.name} is not on its grid in torch"
+    )
     assert integers.min() >= where.params.qmin, where.name
     assert integers.max() <= where.params.qmax, where.name
     return integers
@@ -79,24 +94,42 @@ class Runtime:
     def of(cls, model: ir.Model, folder: Path, *, optimize: bool) -> Runtime:
         options = ort.SessionOptions()
         level = ort.GraphOptimizationLevel
-        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        options.graph_optimization_level = (
+            level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        )
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         options.optimized_model_filepath = str(folder / f"running-{optimize}.onnx")
-        session = ort.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
-        return cls(session, [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node])
+        session = ort.InferenceSession(
+            serialize(model), options, providers=["CPUExecutionProvider"]
+        )
+        return cls(
+            session,
+            [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node],
+        )
 
     def run(self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return cast("list[NDArray[Any]]", self.session.run(names, feeds))
 
-    def integers(self, segments: Segments, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
+    def integers(
+        self, segments: Segments, feeds: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[np.int64]]:
         values = self.run([cut.output for cut in segments.cuts], feeds)
-        return {cut.name: value.astype(np.int64) for cut, value in zip(segments.cuts, values, strict=True)}
+        return {
+            cut.name: value.astype(np.int64)
+            for cut, value in zip(segments.cuts, values, strict=True)
+        }
 
 
-def feeds_of(segments: Segments, images: NDArray[np.float32], integers: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
+def feeds_of(
+    segments: Segments, images: NDArray[np.float32], integers: Mapping[str, NDArray[np.int64]]
+) -> dict[str, NDArray[Any]]:
     """The inputs of a cut model: the images, and the given integers at every cut."""
-    fed = {cut.feed: integers[cut.name].astype(cut.params.dtype) for cut in segments.cuts if cut.feed is not None}
+    fed = {
+        cut.feed: integers[cut.name].astype(cut.params.dtype)
+        for cut in segments.cuts
+        if cut.feed is not None
+    }
     return {"input": images, **fed}
 
 
@@ -123,7 +156,10 @@ class Position:
 
     def rounds_to(self, integers: NDArray[np.int64], where: Cut) -> NDArray[np.bool_]:
         """Whether these integers are a right answer within float error."""
-        return np.abs(np.clip(self.at, where.params.qmin, where.params.qmax) - integers) <= 0.5 + self.error
+        return (
+            np.abs(np.clip(self.at, where.params.qmin, where.params.qmax) - integers)
+            <= 0.5 + self.error
+        )
 
 
 class Referee:
@@ -136,7 +172,9 @@ class Referee:
         """The position of every quantised tensor, by name."""
         self._values: dict[ir.Value, _Bounded] = {}
         for value in self._segments.model.graph.inputs:
-            self._values[value] = _exact(torch.from_numpy(np.asarray(feeds[value.name or ""], np.float64)))
+            self._values[value] = _exact(
+                torch.from_numpy(np.asarray(feeds[value.name or ""], np.float64))
+            )
         positions: dict[str, Position] = {}
         for node in self._segments.model.graph:
             if node.op_type == "QuantizeLinear":
@@ -150,7 +188,10 @@ class Referee:
     def _quantized(self, node: ir.Node) -> Position:
         value, params = self._of(node, 0), grid_of(node)
         at = value.value.numpy() / float(params.scale)
-        return Position(at + int(params.zero_point), value.error.numpy() / float(params.scale) + 2 * U * np.abs(at))
+        return Position(
+            at + int(params.zero_point),
+            value.error.numpy() / float(params.scale) + 2 * U * np.abs(at),
+        )
 
     def _of(self, node: ir.Node, index: int) -> _Bounded:
         value = node.inputs[index]
@@ -163,7 +204,10 @@ class Referee:
 
     def _compute(self, node: ir.Node) -> _Bounded:
         source = self._of(node, 0)
-        optional = [self._of(node, i) if i < len(node.inputs) and node.inputs[i] is not None else None for i in range(1, 5)]
+        optional = [
+            self._of(node, i) if i < len(node.inputs) and node.inputs[i] is not None else None
+            for i in range(1, 5)
+        ]
         attributes: dict[str, Any] = attributes_of(node, tuple(source.value.shape))
         if node.op_type == "DequantizeLinear":
             params = grid_of(node)
@@ -173,12 +217,21 @@ class Referee:
         if node.op_type in ("Add", "Sub", "Mul"):
             return _arithmetic(node.op_type, source, optional[0])
         if node.op_type == "BatchNormalization":
-            return _norm(source, [one for one in optional if one is not None], attributes["epsilon"])
+            return _norm(
+                source, [one for one in optional if one is not None], attributes["epsilon"]
+            )
         if node.op_type == "LayerNormalization":
-            return _layer_norm(source, [one.value for one in optional if one is not None], attributes)
+            return _layer_norm(
+                source, [one.value for one in optional if one is not None], attributes
+            )
         if node.op_type == "Concat":
             parts = [self._of(node, i) for i in range(len(node.inputs))]
-            return _Bounded(*(torch.cat([getattr(part, end) for part in parts], attributes["axis"]) for end in ("value", "error")))
+            return _Bounded(
+                *(
+                    torch.cat([getattr(part, end) for part in parts], attributes["axis"])
+                    for end in ("value", "error")
+                )
+            )
         if node.op_type in ("AveragePool", "GlobalAveragePool"):
             kernel = attributes.get("kernel_shape") or tuple(source.value.shape[2:])
             stride = attributes.get("strides", kernel)
@@ -187,15 +240,28 @@ class Referee:
             return _function(source, lambda x: _FUNCTIONS[node.op_type](x, attributes))
         if node.op_type == "Div":
             assert optional[0] is not None
-            return _rounded_by(_Bounded(source.value / optional[0].value, source.error / optional[0].value.abs()), 1)
+            return _rounded_by(
+                _Bounded(source.value / optional[0].value, source.error / optional[0].value.abs()),
+                1,
+            )
         if node.op_type == "Clip":
-            low, high = (end.value if end is not None else torch.tensor(way * inf) for end, way in zip(optional[:2], (-1, 1), strict=True))
+            low, high = (
+                end.value if end is not None else torch.tensor(way * inf)
+                for end, way in zip(optional[:2], (-1, 1), strict=True)
+            )
             return _Bounded(source.value.clamp(low, high), source.error)
         if node.op_type == "Resize":
-            factors = [float(factor) for factor in constant_of(cast("ir.Value", node.inputs[2]))[2:]]  # type: ignore[index]
+            factors = [
+                float(factor)
+                for factor in constant_of(cast("ir.Value", node.inputs[2]))[2:]  # type: ignore[index]
+            ]
             if attributes["mode"] == "nearest":
                 return source.map(lambda x: F.interpolate(x, scale_factor=factors))
-            return _interpolated(source, factors, corners=attributes["coordinate_transformation_mode"] == "align_corners")
+            return _interpolated(
+                source,
+                factors,
+                corners=attributes["coordinate_transformation_mode"] == "align_corners",
+            )
         if node.op_type == "Reshape":
             sizes = [int(size) for size in constant_of(cast("ir.Value", node.inputs[1]))]  # type: ignore[union-attr]
             return source.map(lambda x: x.reshape(x.shape[0], *sizes[1:]))
@@ -224,30 +290,51 @@ def _rounded(value: Tensor) -> _Bounded:
     return _Bounded(value, U * value.abs())
 
 
-def _scaled(integers: Tensor, scale: NDArray[np.float32], zero: NDArray[np.int32], axis: int | None) -> Tensor:
+def _scaled(
+    integers: Tensor, scale: NDArray[np.float32], zero: NDArray[np.int32], axis: int | None
+) -> Tensor:
     shape = [1] * integers.ndim
     if axis is not None:
         shape[axis] = -1
-    step, shift = (torch.from_numpy(np.asarray(part, np.float64)).reshape(shape if axis is not None else ()) for part in (scale, zero))
+    step, shift = (
+        torch.from_numpy(np.asarray(part, np.float64)).reshape(shape if axis is not None else ())
+        for part in (scale, zero)
+    )
     return (integers - shift) * step
 
 
-def _linear(op_type: str, x: _Bounded, w: _Bounded | None, b: _Bounded | None, attributes: Mapping[str, Any]) -> _Bounded:
+def _linear(
+    op_type: str, x: _Bounded, w: _Bounded | None, b: _Bounded | None, attributes: Mapping[str, Any]
+) -> _Bounded:
     assert w is not None
 
     def apply(inputs: Tensor, weight: Tensor) -> Tensor:
         if op_type == "Gemm":
             return inputs @ (weight.T if attributes.get("transB") else weight)
         pads = tuple(attributes["pads"][:2])
-        return F.conv2d(inputs, weight, None, attributes["strides"], pads, attributes["dilations"], attributes["group"])
+        return F.conv2d(
+            inputs,
+            weight,
+            None,
+            attributes["strides"],
+            pads,
+            attributes["dilations"],
+            attributes["group"],
+        )
 
     terms = w.value[0].numel() if op_type == "Conv" else x.value.shape[1]
     most = apply(x.most, w.most)
-    value, error = apply(x.value, w.value), apply(x.error, w.most) + apply(x.value.abs(), w.error) + (terms + 2) * U * most
+    value, error = (
+        apply(x.value, w.value),
+        apply(x.error, w.most) + apply(x.value.abs(), w.error) + (terms + 2) * U * most,
+    )
     if b is None:
         return _Bounded(value, error)
     shape = (1, -1, 1, 1) if op_type == "Conv" else (1, -1)
-    return _Bounded(value + b.value.reshape(shape), error + b.error.reshape(shape) + 2 * U * (most + b.most.reshape(shape)))
+    return _Bounded(
+        value + b.value.reshape(shape),
+        error + b.error.reshape(shape) + 2 * U * (most + b.most.reshape(shape)),
+    )
 
 
 def _arithmetic(op_type: str, a: _Bounded, b: _Bounded | None) -> _Bounded:
@@ -255,7 +342,10 @@ def _arithmetic(op_type: str, a: _Bounded, b: _Bounded | None) -> _Bounded:
     if op_type == "Mul":
         value, error = a.value * b.value, a.error * b.most + a.value.abs() * b.error
     else:
-        value, error = {"Add": operator.add, "Sub": operator.sub}[op_type](a.value, b.value), a.error + b.error
+        value, error = (
+            {"Add": operator.add, "Sub": operator.sub}[op_type](a.value, b.value),
+            a.error + b.error,
+        )
     return _Bounded(value, error + U * (value.abs() + error))
 
 
@@ -277,7 +367,9 @@ _FUNCTIONS: dict[str, Any] = {
     "Softsign": lambda x, _: F.softsign(x),
     "Tanh": lambda x, _: x.tanh(),
 }
-ULPS = 32  # of a result, or of one: what float32 functions of torch and ONNX Runtime are off by at most (measured: 17)
+# of a result, or of one: what float32 functions of torch and ONNX Runtime are off by at most
+# (measured: 17)
+ULPS = 32
 
 
 def _function(x: _Bounded, function: Any) -> _Bounded:
@@ -292,14 +384,21 @@ def _rounded_by(x: _Bounded, ulps: int, *, least: float = 0.0) -> _Bounded:
 
 
 def _norm(x: _Bounded, parameters: Sequence[_Bounded], epsilon: float) -> _Bounded:
-    gamma, beta, mean, variance = (one.value.reshape(1, -1, *[1] * (x.value.ndim - 2)) for one in parameters)
+    gamma, beta, mean, variance = (
+        one.value.reshape(1, -1, *[1] * (x.value.ndim - 2)) for one in parameters
+    )
     factor = gamma / (variance + epsilon).sqrt()
     value = (x.value - mean) * factor + beta
-    # Either (x - mean) * factor + beta or x * factor + (beta - mean * factor), in some order, at most eight roundings deep.
-    return _Bounded(value, x.error * factor.abs() + 8 * U * ((x.most + mean.abs()) * factor.abs() + beta.abs()))
+    # Either (x - mean) * factor + beta or x * factor + (beta - mean * factor), in some order, at
+    # most eight roundings deep.
+    return _Bounded(
+        value, x.error * factor.abs() + 8 * U * ((x.most + mean.abs()) * factor.abs() + beta.abs())
+    )
 
 
-def _layer_norm(x: _Bounded, parameters: Sequence[Tensor], attributes: Mapping[str, Any]) -> _Bounded:
+def _layer_norm(
+    x: _Bounded, parameters: Sequence[Tensor], attributes: Mapping[str, Any]
+) -> _Bounded:
     """Whether the variance is the mean of squared differences, as torch computes it, or the difference of two means, as others do."""
     axes = tuple(range(int(attributes["axis"]) % x.value.ndim, x.value.ndim))
     terms = x.value[(0,) * axes[0]].numel() + 4
@@ -307,11 +406,15 @@ def _layer_norm(x: _Bounded, parameters: Sequence[Tensor], attributes: Mapping[s
     mean_error = x.error.mean(axes, keepdim=True) + terms * U * x.most.mean(axes, keepdim=True)
     away, away_error = x.value - mean, x.error + mean_error + U * x.most
     variance = away.square().mean(axes, keepdim=True) + attributes["epsilon"]
-    spread = 4 * (x.most * (x.error + mean_error)).mean(axes, keepdim=True) + 2 * terms * U * x.most.square().mean(axes, keepdim=True)
+    spread = 4 * (x.most * (x.error + mean_error)).mean(
+        axes, keepdim=True
+    ) + 2 * terms * U * x.most.square().mean(axes, keepdim=True)
     assert (spread < variance / 10).all(), "a variance that float error hides"
     root = variance.sqrt()
     gain, *shift = (parameter.abs() for parameter in parameters)
-    error = gain / root * (away_error + (away.abs() + away_error) * (0.6 * spread / variance + 8 * U)) + sum(8 * U * each for each in shift)
+    error = gain / root * (
+        away_error + (away.abs() + away_error) * (0.6 * spread / variance + 8 * U)
+    ) + sum(8 * U * each for each in shift)
     value = away / root * parameters[0] + (parameters[1] if shift else 0)
     return _Bounded(value, error)
 
@@ -324,7 +427,8 @@ def _averaged(x: _Bounded, kernel: tuple[int, ...], stride: tuple[int, ...]) -> 
 def _interpolated(x: _Bounded, factors: list[float], *, corners: bool) -> _Bounded:
     """Where float32 places a sample is off by a few roundings of its position, and the result by that share of what lies around it."""
     value, error, most = (
-        F.interpolate(part, scale_factor=factors, mode="bilinear", align_corners=corners) for part in (x.value, x.error, x.most)
+        F.interpolate(part, scale_factor=factors, mode="bilinear", align_corners=corners)
+        for part in (x.value, x.error, x.most)
     )
     around = F.interpolate(F.max_pool2d(x.most, 3, 1, 1), scale_factor=factors)
     return _Bounded(value, error + 8 * U * most + 16 * U * max(x.value.shape[2:]) * around)
@@ -342,10 +446,18 @@ def _moved(op_type: str, x: Tensor, attributes: Mapping[str, Any]) -> Tensor:
     if op_type == "GlobalMaxPool":
         return x.amax((2, 3), keepdim=True)
     if op_type == "MaxPool":
-        return F.max_pool2d(x, attributes["kernel_shape"], attributes["strides"], attributes["pads"][:2])
+        return F.max_pool2d(
+            x, attributes["kernel_shape"], attributes["strides"], attributes["pads"][:2]
+        )
     if op_type == "Slice":
         cuts = [slice(None)] * x.ndim
-        for axis, start, end, step in zip(attributes["axes"], attributes["starts"], attributes["ends"], attributes["steps"], strict=True):
+        for axis, start, end, step in zip(
+            attributes["axes"],
+            attributes["starts"],
+            attributes["ends"],
+            attributes["steps"],
+            strict=True,
+        ):
             cuts[axis] = slice(start, end, step)
         return x[tuple(cuts)]
     assert op_type == "Pad", f"the referee knows no {op_type}"
@@ -365,8 +477,8 @@ class Verdict:
         compared: integers compared.
         flips: integers of row one that differ, all of them by one, at ties.
         optimised: integers of row two that differ, all of them by one.
-        error: the greatest float error allowed for where no clipping hides it, in LSB; well below one half, or the proof
-            would prove nothing.
+        error: the greatest float error allowed for where no clipping hides it, in LSB; well below
+            one half, or the proof would prove nothing.
         operators: what ONNX Runtime really ran after optimisation.
     """
 
@@ -377,8 +489,16 @@ class Verdict:
     operators: tuple[str, ...]
 
 
-def check_rows_one_and_two(model: fx.GraphModule, images: NDArray[np.float32], folder: Path, lowered: ir.Model | None = None) -> Verdict:
-    """Row one: torch against ONNX Runtime unoptimised; row two: unoptimised against optimised; both segment by segment."""
+def check_rows_one_and_two(
+    model: fx.GraphModule,
+    images: NDArray[np.float32],
+    folder: Path,
+    lowered: ir.Model | None = None,
+) -> Verdict:
+    """Row one: torch against ONNX Runtime unoptimised; row two: unoptimised against optimised.
+
+    Both segment by segment.
+    """
     model.eval()
     written = to_dialect(lowered or lower(model, images.shape[1:]), CANONICAL)
     assert_no_pair_saturates(written)
@@ -392,31 +512,57 @@ def check_rows_one_and_two(model: fx.GraphModule, images: NDArray[np.float32], f
     compared = flips = steps = 0
     for where in segments.cuts:
         compared += expected[where.name].size
-        flips += _check_row_one(where, expected[where.name], plain[where.name], positions[where.name])
+        flips += _check_row_one(
+            where, expected[where.name], plain[where.name], positions[where.name]
+        )
         off = np.abs(fused[where.name] - plain[where.name])
-        assert off.max() <= 1, f"{where.producer}: optimisation moves {where.name} by {off.max()} LSB"
+        assert off.max() <= 1, (
+            f"{where.producer}: optimisation moves {where.name} by {off.max()} LSB"
+        )
         steps += int(off.sum())
     error = max(positions[where.name].open_error(where) for where in segments.cuts)
     return Verdict(compared, flips, steps, error, tuple(optimised.operators))
 
 
 def assert_no_pair_saturates(written: ir.Model) -> None:
-    """On every processor, also where this one would not show it: by the weights and the ranges of their inputs."""
-    found = [layer for layer in pair_sums(read_qdq(written, float_fallback=True)) if layer.can_saturate]
-    assert not found, f"x86 without VNNI saturates in {found[0].layer}: a pair can come to {found[0].extreme}"
+    """On every processor, also where this one would not show it.
+
+    By the weights and the ranges of their inputs.
+    """
+    found = [
+        layer for layer in pair_sums(read_qdq(written, float_fallback=True)) if layer.can_saturate
+    ]
+    assert not found, (
+        f"x86 without VNNI saturates in {found[0].layer}: a pair can come to {found[0].extreme}"
+    )
 
 
-def _check_row_one(where: Cut, expected: NDArray[np.int64], found: NDArray[np.int64], position: Position) -> int:
+def _check_row_one(
+    where: Cut, expected: NDArray[np.int64], found: NDArray[np.int64], position: Position
+) -> int:
     differ = expected != found
-    assert position.rounds_to(expected, where).all(), f"{where.name}: torch's integers are no roundings of the segment's result"
-    assert position.rounds_to(found, where).all(), f"{where.name}: ONNX Runtime's integers are no roundings of the segment's result"
-    assert np.abs(expected - found).max() <= 1, f"{where.producer}: {where.name} differs by more than 1 LSB"
-    assert position.near_tie()[differ].all(), f"{where.producer}: {where.name} differs where there is no tie"
+    assert position.rounds_to(expected, where).all(), (
+        f"{where.name}: torch's integers are no roundings of the segment's result"
+    )
+    assert position.rounds_to(found, where).all(), (
+        f"{where.name}: ONNX Runtime's integers are no roundings of the segment's result"
+    )
+    assert np.abs(expected - found).max() <= 1, (
+        f"{where.producer}: {where.name} differs by more than 1 LSB"
+    )
+    assert position.near_tie()[differ].all(), (
+        f"{where.producer}: {where.name} differs where there is no tie"
+    )
     return int(differ.sum())
 
 
-def roughen(model: fx.GraphModule, shape: tuple[int, ...], *, seed: int = 0, negative: bool = True) -> fx.GraphModule:
-    """Give a network BatchNorms, biases and bounds as training leaves them, but wilder: negative scales, uneven channels."""
+def roughen(
+    model: fx.GraphModule, shape: tuple[int, ...], *, seed: int = 0, negative: bool = True
+) -> fx.GraphModule:
+    """Give a network BatchNorms, biases and bounds as training leaves them, but wilder.
+
+    Negative scales, uneven channels.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():

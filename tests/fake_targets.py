@@ -1,7 +1,10 @@
-"""Targets without a runtime: they answer as the artefact's file tells them, so that every outcome can be set up.
+"""Targets without a runtime.
 
-An image of the fake data holds its label and its number; a fake artefact holds how many samples, from the first, are to be
-answered wrong. Its first bytes are those of its format, so that only the runtime is fake.
+They answer as the artefact's file tells them, so that every outcome can be set up.
+
+An image of the fake data holds its label and its number; a fake artefact holds how many samples,
+from the first, are to be answered wrong. Its first bytes are those of its format, so that only the
+runtime is fake.
 """
 
 from __future__ import annotations
@@ -24,7 +27,11 @@ if TYPE_CHECKING:
 
 CLASSES = 4
 SAMPLES = 40
-HEAD: dict[Format, bytes] = {"onnx": b"\x08\x0a", "tflite": b"\0\0\0\0TFL3", "checkpoint": struct.pack("<Q", 2) + b"{}"}
+HEAD: dict[Format, bytes] = {
+    "onnx": b"\x08\x0a",
+    "tflite": b"\0\0\0\0TFL3",
+    "checkpoint": struct.pack("<Q", 2) + b"{}",
+}
 SUFFIX: dict[Format, str] = {"onnx": ".onnx", "tflite": ".tflite", "checkpoint": ".safetensors"}
 STEP = 0.5
 
@@ -40,7 +47,9 @@ def artefact(folder: Path, kind: Format, *, wrong: int = 0, name: str = "net") -
 def source(samples: int = SAMPLES) -> DataSource:
     """Data whose images are (label, number) in a row of two pixels."""
     labels = np.arange(samples) % CLASSES
-    images = np.stack([labels, np.arange(samples)], axis=1).astype(np.uint8).reshape(samples, 1, 2, 1)
+    images = (
+        np.stack([labels, np.arange(samples)], axis=1).astype(np.uint8).reshape(samples, 1, 2, 1)
+    )
     part = Split(images, labels.astype(np.int64), np.arange(100, 100 + samples))
     return DataSource("fake", tuple("abcd"), part, part, part, (0.0,), (1 / 255,), "none")
 
@@ -58,19 +67,27 @@ class FakeSession:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         if batch.shape[1:] != (1, 1, 2):
-            raise ArtefactError(f"samples of shape {batch.shape[1:]} do not fit", hint="use fake data")
+            raise ArtefactError(
+                f"samples of shape {batch.shape[1:]} do not fit", hint="use fake data"
+            )
         self.largest_batch = max(self.largest_batch, len(batch))
         pixels = np.rint(batch.reshape(-1, 2)).astype(int)
         answers = np.where(pixels[:, 1] < self.wrong, pixels[:, 0] + 1, pixels[:, 0]) % CLASSES
         one_hot: NDArray[np.float32] = np.eye(CLASSES, dtype=np.float32)[answers]
         return one_hot * np.float32(10) + np.float32(self.target.noise)
 
-    def tensors(self, batch: NDArray[np.float32]) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def tensors(
+        self, batch: NDArray[np.float32]
+    ) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
         if not self.readable:
             raise AssertionError("nobody may ask")
         values = np.rint(batch.reshape(-1, 2)).astype(np.int64) + self.target.steps
         mine: NDArray[np.float32] = np.zeros((len(batch), 1), np.float32)
-        return {"inner": QuantizedTensor(values, QuantParams.of(STEP, 0, "uint8")), "float": batch, f"only {id(self)}": mine}
+        return {
+            "inner": QuantizedTensor(values, QuantParams.of(STEP, 0, "uint8")),
+            "float": batch,
+            f"only {id(self)}": mine,
+        }
 
     def prepare(self, batch: NDArray[np.float32]) -> None:
         self.run(batch)
@@ -96,8 +113,18 @@ class FakeTarget:
         usable: whether it works here.
     """
 
-    def __init__(self, kind: Format, *, noise: float = 0.0, steps: int = 0, intermediates: bool = True, usable: bool = True) -> None:
-        self.capabilities = Capabilities(frozenset({kind}), frozenset({"int8"}), True, intermediates, "measured", "a fake")
+    def __init__(
+        self,
+        kind: Format,
+        *,
+        noise: float = 0.0,
+        steps: int = 0,
+        intermediates: bool = True,
+        usable: bool = True,
+    ) -> None:
+        self.capabilities = Capabilities(
+            frozenset({kind}), frozenset({"int8"}), True, intermediates, "measured", "a fake"
+        )
         self.noise, self.steps, self.usable = noise, steps, usable
         self.open_sessions = 0
         self.sessions: list[FakeSession] = []

@@ -1,4 +1,7 @@
-"""Small networks in the manner of the families that people train: their blocks and their spellings, not their sizes."""
+"""Small networks in the manner of the families that people train.
+
+Their blocks and their spellings, not their sizes.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,18 @@ CLASSES = 5
 
 
 def conv_bn(
-    before: int, after: int, kernel: Any = 3, stride: int = 1, groups: int = 1, act: type[nn.Module] | None = nn.ReLU
+    before: int,
+    after: int,
+    kernel: Any = 3,
+    stride: int = 1,
+    groups: int = 1,
+    act: type[nn.Module] | None = nn.ReLU,
 ) -> nn.Sequential:
     """The usual block; ``act`` None for none."""
     sizes = (kernel, kernel) if isinstance(kernel, int) else kernel
-    layer = nn.Conv2d(before, after, sizes, stride, (sizes[0] // 2, sizes[1] // 2), groups=groups, bias=False)
+    layer = nn.Conv2d(
+        before, after, sizes, stride, (sizes[0] // 2, sizes[1] // 2), groups=groups, bias=False
+    )
     return nn.Sequential(layer, nn.BatchNorm2d(after), *([act()] if act is not None else []))
 
 
@@ -60,7 +70,9 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(1 - self.probability).div_(1 - self.probability)
+        return x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(1 - self.probability).div_(
+            1 - self.probability
+        )
 
 
 class Inverted(nn.Module):
@@ -69,8 +81,15 @@ class Inverted(nn.Module):
     def __init__(self, channels: int, act: type[nn.Module], gate: type[nn.Module]) -> None:
         super().__init__()
         wide = 2 * channels
-        self.expand, self.depthwise = conv_bn(channels, wide, 1, act=act), conv_bn(wide, wide, groups=wide, act=act)
-        self.se, self.project, self.drop = SqueezeExcite(wide, gate), conv_bn(wide, channels, 1, act=None), DropPath(0.2)
+        self.expand, self.depthwise = (
+            conv_bn(channels, wide, 1, act=act),
+            conv_bn(wide, wide, groups=wide, act=act),
+        )
+        self.se, self.project, self.drop = (
+            SqueezeExcite(wide, gate),
+            conv_bn(wide, channels, 1, act=None),
+            DropPath(0.2),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.drop(self.project(self.se(self.depthwise(self.expand(x))))) + x
@@ -95,7 +114,10 @@ class PreActivated(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm, self.conv = nn.BatchNorm2d(channels), nn.Conv2d(channels, channels, 3, padding="same")
+        self.norm, self.conv = (
+            nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, channels, 3, padding="same"),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.conv(torch.relu(self.norm(x)))
@@ -107,7 +129,9 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(conv_bn(channels, 8, 1), conv_bn(8, 8, groups=4), conv_bn(8, channels, 1, act=None))
+        self.body = nn.Sequential(
+            conv_bn(channels, 8, 1), conv_bn(8, 8, groups=4), conv_bn(8, channels, 1, act=None)
+        )
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -173,7 +197,15 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = F.avg_pool2d(x, kernel_size=3, stride=1, padding=1)
-        return torch.cat([self.point(x), self.along(self.across(x)), self.pool(pooled), F.max_pool2d(x, 3, 1, 1)[:, :2]], 1)
+        return torch.cat(
+            [
+                self.point(x),
+                self.along(self.across(x)),
+                self.pool(pooled),
+                F.max_pool2d(x, 3, 1, 1)[:, :2],
+            ],
+            1,
+        )
 
 
 class Res2(nn.Module):
@@ -181,7 +213,10 @@ class Res2(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first, self.second = conv_bn(channels // 4, channels // 4), conv_bn(channels // 4, channels // 4)
+        self.first, self.second = (
+            conv_bn(channels // 4, channels // 4),
+            conv_bn(channels // 4, channels // 4),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         parts = torch.split(x, x.shape[1] // 4, 1)
@@ -202,7 +237,16 @@ class NormAct(nn.BatchNorm2d):
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         torch._assert(input.ndim == 4, "images only")
-        x = F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, self.training, momentum, self.eps)
+        x = F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            momentum,
+            self.eps,
+        )
         return self.act(self.drop(x))  # type: ignore[no-any-return]
 
 
@@ -213,7 +257,10 @@ class SamePadded(nn.Conv2d):
         x = input
         short = [max((-(-size // 2) - 1) * 2 + 3 - size, 0) for size in x.shape[-2:]]
         if any(short):
-            x = F.pad(x, (short[1] // 2, short[1] - short[1] // 2, short[0] // 2, short[0] - short[0] // 2))
+            x = F.pad(
+                x,
+                (short[1] // 2, short[1] - short[1] // 2, short[0] // 2, short[0] - short[0] // 2),
+            )
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
@@ -244,8 +291,15 @@ class Unet(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.down, self.deep = conv_bn(channels, channels, stride=2), conv_bn(channels, channels, stride=2)
-        self.up, self.join, self.last = nn.Upsample(scale_factor=2), conv_bn(2 * channels, channels), conv_bn(2 * channels, channels)
+        self.down, self.deep = (
+            conv_bn(channels, channels, stride=2),
+            conv_bn(channels, channels, stride=2),
+        )
+        self.up, self.join, self.last = (
+            nn.Upsample(scale_factor=2),
+            conv_bn(2 * channels, channels),
+            conv_bn(2 * channels, channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.down(x)
@@ -255,7 +309,10 @@ class Unet(nn.Module):
 
 
 class Interpolating(nn.Module):
-    """A segmenting network's end: what was made smaller is interpolated, with corners and without."""
+    """A segmenting network's end.
+
+    What was made smaller is interpolated, with corners and without.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -264,19 +321,31 @@ class Interpolating(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.down(x)
-        out: Tensor = self.last(x + F.interpolate(y, size=x.shape[2:], mode="bilinear") + self.up(self.down(x)))
+        out: Tensor = self.last(
+            x + F.interpolate(y, size=x.shape[2:], mode="bilinear") + self.up(self.down(x))
+        )
         return out
 
 
 class Indexed(nn.Module):
-    """Axes added, dropped and moved by number; zeros on two sides; the channels of each pixel last for a while."""
+    """Axes added, dropped and moved by number; zeros on two sides.
+
+    The channels of each pixel last for a while.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.pad, self.conv, self.fc = nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, channels, 2), nn.Linear(channels, channels)
+        self.pad, self.conv, self.fc = (
+            nn.ZeroPad2d((0, 1, 0, 1)),
+            nn.Conv2d(channels, channels, 2),
+            nn.Linear(channels, channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(self.pad(x)) * torch.sigmoid(self.fc(x[..., 1:].mean((2, 3))))[:, :, None, None]
+        y = (
+            self.conv(self.pad(x))
+            * torch.sigmoid(self.fc(x[..., 1:].mean((2, 3))))[:, :, None, None]
+        )
         out: Tensor = y.permute(0, 2, 3, 1)[:, 1:-1].permute(0, 3, 1, 2) + y[:, :, 0].unsqueeze(2)
         return out
 
@@ -303,8 +372,14 @@ class LayerScale(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(channels, channels, 3, padding=1), conv_bn(channels, channels, act=None)
-        self.gamma, self.shift = nn.Parameter(torch.linspace(-0.3, 0.5, channels)), nn.Parameter(torch.ones(channels, 1, 1) / 8)
+        self.conv, self.norm = (
+            nn.Conv2d(channels, channels, 3, padding=1),
+            conv_bn(channels, channels, act=None),
+        )
+        self.gamma, self.shift = (
+            nn.Parameter(torch.linspace(-0.3, 0.5, channels)),
+            nn.Parameter(torch.ones(channels, 1, 1) / 8),
+        )
         self.scale = nn.Parameter(torch.linspace(0.5, 1, channels).reshape(1, -1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -318,7 +393,11 @@ class Mixer(nn.Module):
 
     def __init__(self, channels: int, places: int) -> None:
         super().__init__()
-        self.wide, self.narrow, self.drop = nn.Linear(channels, 16), nn.Linear(16, channels), nn.Dropout(0.1)
+        self.wide, self.narrow, self.drop = (
+            nn.Linear(channels, 16),
+            nn.Linear(16, channels),
+            nn.Dropout(0.1),
+        )
         self.across = nn.Linear(places, places, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -335,8 +414,14 @@ class ConvNext(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(channels, channels, 7, padding=3, groups=channels), nn.LayerNorm(channels, eps=1e-6)
-        self.wide, self.narrow = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
+        self.conv, self.norm = (
+            nn.Conv2d(channels, channels, 7, padding=3, groups=channels),
+            nn.LayerNorm(channels, eps=1e-6),
+        )
+        self.wide, self.narrow = (
+            nn.Linear(channels, 4 * channels),
+            nn.Linear(4 * channels, channels),
+        )
         self.gamma = nn.Parameter(torch.linspace(0.1, 1, channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -351,7 +436,11 @@ class Vgg(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(True), nn.MaxPool2d(2, 2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(True)
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.ReLU(True),
+            nn.MaxPool2d(2, 2),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ReLU(True),
         )
         self.pool = nn.AdaptiveAvgPool2d((4, 4))
         self.hidden, self.last = nn.Linear(8 * 16, 16), nn.Linear(16, CLASSES)
@@ -377,7 +466,9 @@ class Auxiliary(nn.Module):
         return (self.head(x), self.aux(x)) if self.training else self.head(x)
 
 
-def plain(*blocks: nn.Module, channels: int = 8, stem: nn.Module | None = None, out: int | None = None) -> nn.Sequential:
+def plain(
+    *blocks: nn.Module, channels: int = 8, stem: nn.Module | None = None, out: int | None = None
+) -> nn.Sequential:
     """A stem of stride 2, blocks and a head."""
     return nn.Sequential(stem or conv_bn(3, channels, stride=2), *blocks, Head(out or channels))
 
@@ -385,11 +476,24 @@ def plain(*blocks: nn.Module, channels: int = 8, stem: nn.Module | None = None, 
 FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "resnext": lambda: plain(Bottleneck(8), Bottleneck(8)),
     "resnetv2": lambda: plain(PreActivated(8), PreActivated(8), nn.BatchNorm2d(8), nn.ReLU()),
-    "densenet": lambda: plain(DenseLayer(8), DenseLayer(12), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 8, 1), nn.AvgPool2d(2)),
+    "densenet": lambda: plain(
+        DenseLayer(8),
+        DenseLayer(12),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 8, 1),
+        nn.AvgPool2d(2),
+    ),
     "vgg": Vgg,
-    "mobilenetv3": lambda: plain(Inverted(8, nn.Hardswish, nn.Hardsigmoid), stem=conv_bn(3, 8, stride=2, act=nn.Hardswish)),
-    "efficientnet": lambda: plain(Inverted(8, nn.SiLU, nn.Sigmoid), stem=conv_bn(3, 8, stride=2, act=nn.SiLU)),
-    "efficientnet-lite": lambda: plain(conv_bn(8, 8, groups=8, act=nn.ReLU6), conv_bn(8, 8, 1, act=None)),
+    "mobilenetv3": lambda: plain(
+        Inverted(8, nn.Hardswish, nn.Hardsigmoid), stem=conv_bn(3, 8, stride=2, act=nn.Hardswish)
+    ),
+    "efficientnet": lambda: plain(
+        Inverted(8, nn.SiLU, nn.Sigmoid), stem=conv_bn(3, 8, stride=2, act=nn.SiLU)
+    ),
+    "efficientnet-lite": lambda: plain(
+        conv_bn(8, 8, groups=8, act=nn.ReLU6), conv_bn(8, 8, 1, act=None)
+    ),
     "inception": lambda: plain(Inception(8), out=14),
     "repvgg": lambda: plain(RepVgg(8), RepVgg(8)),
     "ghostnet": lambda: plain(Ghost(8), Ghost(8)),
@@ -397,7 +501,9 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "res2net": lambda: plain(Res2(8)),
     "darknet": lambda: plain(conv_bn(8, 8, act=nn.LeakyReLU), nn.MaxPool2d(2)),
     "norm-act": lambda: plain(nn.Conv2d(8, 8, 3, bias=False), NormAct(8)),
-    "same": lambda: plain(SamePadded(8, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 2, padding="same"), nn.ReLU6()),
+    "same": lambda: plain(
+        SamePadded(8, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 2, padding="same"), nn.ReLU6()
+    ),
     "twice": lambda: plain(Twice(8)),
     "ceil": lambda: plain(nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2, 2, ceil_mode=True)),
     "auxiliary": Auxiliary,
@@ -407,12 +513,24 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "layer scale": lambda: plain(LayerScale(8), nn.ReLU()),
     "mixer": lambda: plain(Mixer(8, 64)),
     "norms of features": lambda: nn.Sequential(
-        *(nn.Flatten(), nn.BatchNorm1d(768), nn.Linear(768, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 5), nn.BatchNorm1d(5))
+        *(
+            nn.Flatten(),
+            nn.BatchNorm1d(768),
+            nn.Linear(768, 16),
+            nn.ReLU(),
+            nn.BatchNorm1d(16),
+            nn.Linear(16, 5),
+            nn.BatchNorm1d(5),
+        )
     ),
     "indexed": lambda: plain(Indexed(8)),
     "gelu": lambda: plain(conv_bn(8, 8, act=nn.GELU), conv_bn(8, 8, act=nn.Tanh)),
-    "elu": lambda: plain(conv_bn(8, 8, act=nn.ELU), conv_bn(8, 8, act=nn.PReLU), conv_bn(8, 8, act=nn.Softplus)),
-    "mish": lambda: plain(conv_bn(8, 8, act=nn.Mish), conv_bn(8, 8, act=nn.Hardtanh), conv_bn(8, 8, act=nn.CELU)),
+    "elu": lambda: plain(
+        conv_bn(8, 8, act=nn.ELU), conv_bn(8, 8, act=nn.PReLU), conv_bn(8, 8, act=nn.Softplus)
+    ),
+    "mish": lambda: plain(
+        conv_bn(8, 8, act=nn.Mish), conv_bn(8, 8, act=nn.Hardtanh), conv_bn(8, 8, act=nn.CELU)
+    ),
     "swish by hand": lambda: plain(Spelled(8, lambda x: x * torch.sigmoid(x))),
     "hard swish by hand": lambda: plain(Spelled(8, lambda x: x * F.relu6(x + 3) / 6)),
     "mish by hand": lambda: plain(Spelled(8, lambda x: x * torch.tanh(F.softplus(x)))),
@@ -420,5 +538,7 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
 }
 """A network for each family or spelling; all read (3, 16, 16)."""
 
-PARTLY_FLOAT: dict[str, Callable[[], nn.Module]] = {"convnext": lambda: plain(ConvNext(8), ConvNext(8))}
+PARTLY_FLOAT: dict[str, Callable[[], nn.Module]] = {
+    "convnext": lambda: plain(ConvNext(8), ConvNext(8))
+}
 """Networks that hold what no integer kernel computes; all read (3, 16, 16)."""

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-FULL = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+FULL = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 """Expansion, channels, repeats and stride of each row of the table."""
 
 SMALL = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 2, 2))
@@ -30,7 +38,10 @@ class Block(nn.Module):
         inner = inputs * expansion
         layers = _unit(inputs, inner, 1) if expansion > 1 else []
         self.layers = nn.Sequential(
-            *layers, *_unit(inner, inner, 3, stride, inner), nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+            *layers,
+            *_unit(inner, inner, 3, stride, inner),
+            nn.Conv2d(inner, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
         )
         self.adds = stride == 1 and inputs == outputs
 
@@ -51,7 +62,11 @@ class MobileNetV2(nn.Module):
     """
 
     def __init__(
-        self, rows: Sequence[tuple[int, int, int, int]] = FULL, last: int = 1280, stem_stride: int = 2, classes: int = 1000
+        self,
+        rows: Sequence[tuple[int, int, int, int]] = FULL,
+        last: int = 1280,
+        stem_stride: int = 2,
+        classes: int = 1000,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = _unit(3, 32, 3, stem_stride)
@@ -70,7 +85,9 @@ class MobileNetV2(nn.Module):
         return logits
 
 
-def _unit(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+def _unit(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU6()]
 
@@ -93,6 +110,8 @@ def float_onnx(model: nn.Module, size: int) -> ir.Model:
     images = torch.randn(1, 3, size, size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter uses what torch itself has deprecated
-        program = torch.onnx.export(settled(model, size), (images,), dynamo=True, verbose=False, input_names=["input"])
+        program = torch.onnx.export(
+            settled(model, size), (images,), dynamo=True, verbose=False, input_names=["input"]
+        )
     assert program is not None
     return fold_onnx(parse(program.model_proto.SerializeToString(), "torch's model"))

@@ -30,8 +30,13 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
-    def quantize(self, name: str, scale: float, zero: int, dtype: str, top: int | None = None) -> str:
-        """``name`` → Q (→ integer Clip) → DQ under edgeq's canonical names; returns the dequantised name."""
+    def quantize(
+        self, name: str, scale: float, zero: int, dtype: str, top: int | None = None
+    ) -> str:
+        """``name`` → Q (→ integer Clip) → DQ under edgeq's canonical names.
+
+        Returns the dequantised name.
+        """
         grid = [
             self.constant(f"{name}_scale", np.array(scale, np.float32)),
             self.constant(f"{name}_zero", np.array(zero, dtype)),
@@ -41,11 +46,16 @@ class GraphBuilder:
             self.node("QuantizeLinear", [name, *grid], activation_dtype)
         else:
             self.node("QuantizeLinear", [name, *grid], f"{name}_unclipped")
-            bounds = [self.constant(f"{name}_{end}", np.array(v, dtype)) for end, v in (("low", zero), ("high", top))]
+            bounds = [
+                self.constant(f"{name}_{end}", np.array(v, dtype))
+                for end, v in (("low", zero), ("high", top))
+            ]
             self.node("Clip", [f"{name}_unclipped", *bounds], activation_dtype)
         return self.node("DequantizeLinear", [activation_dtype, *grid], f"{name}_dequantized")
 
-    def convolution(self, source: str, name: str, channels: tuple[int, int], scale: float, *, relu: bool) -> str:
+    def convolution(
+        self, source: str, name: str, channels: tuple[int, int], scale: float, *, relu: bool
+    ) -> str:
         """A 3 x 3 convolution with stored int8 weights and an int32 bias."""
         fan_in, fan_out = channels
         weight = self.rng.integers(-127, 128, (fan_out, fan_in, 3, 3)).astype(np.int8)
@@ -58,10 +68,14 @@ class GraphBuilder:
                 self.constant(f"{name}_{part}_zero", np.zeros((), value.dtype)),
             ]
             parts.append(self.node("DequantizeLinear", [stored, *grid], f"{name}_{part}"))
-        out = self.node("Conv", parts, f"{name}_sum" if relu else name, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        out = self.node(
+            "Conv", parts, f"{name}_sum" if relu else name, kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+        )
         return self.node("Relu", [out], name) if relu else out
 
-    def model(self, output: str, *, batch: int | str, opset: int = 21, classes: int = 10) -> onnx.ModelProto:
+    def model(
+        self, output: str, *, batch: int | str, opset: int = 21, classes: int = 10
+    ) -> onnx.ModelProto:
         graph = helper.make_graph(
             self.nodes,
             "test",
@@ -69,16 +83,22 @@ class GraphBuilder:
             [helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, classes])],
             self.constants,
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10
+        )
 
 
-def qdq_model(*, bits: int = 8, activation_dtype: str = "uint8", batch: int | str = 1, seed: int = 0) -> onnx.ModelProto:
+def qdq_model(
+    *, bits: int = 8, activation_dtype: str = "uint8", batch: int | str = 1, seed: int = 0
+) -> onnx.ModelProto:
     """Two convolutions, a residual Add, pooling and a fully connected layer; ``bits`` below 8 narrow the first activation."""
     graph = GraphBuilder(seed)
     shift = 128 if activation_dtype == "int8" else 0
     x = graph.quantize("input", 0.03, 128 - shift, activation_dtype)
     graph.convolution(x, "first", (3, 8), 0.03, relu=True)
-    a = graph.quantize("first", 0.02, -shift, activation_dtype, top=None if bits == 8 else 2**bits - 1 - shift)
+    a = graph.quantize(
+        "first", 0.02, -shift, activation_dtype, top=None if bits == 8 else 2**bits - 1 - shift
+    )
     graph.convolution(a, "second", (8, 8), 0.02, relu=False)
     b = graph.quantize("second", 0.05, 128 - shift, activation_dtype)
     graph.node("Add", [a, b], "sum")

@@ -42,7 +42,9 @@ def layer(
         *([helper.make_node("Relu", ["x"], ["r"])] if relu else []),
         helper.make_node("QuantizeLinear", ["r" if relu else "x", "xs", "xz"], ["xq"]),
         *([helper.make_node("Clip", ["xq", "low", "high"], ["xc"])] if high is not None else []),
-        helper.make_node("DequantizeLinear", ["xc" if high is not None else "xq", "xs", "xz"], ["xd"]),
+        helper.make_node(
+            "DequantizeLinear", ["xc" if high is not None else "xq", "xs", "xz"], ["xd"]
+        ),
         helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
         helper.make_node(op, ["xd", "wd"], ["c"], name="layer", **attributes),  # type: ignore[arg-type]  # of the operator
         helper.make_node("QuantizeLinear", ["c", "ys", "yz"], ["cq"]),
@@ -54,6 +56,10 @@ def layer(
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape[op])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used],
+        [
+            numpy_helper.from_array(np.asarray(value), name)
+            for name, value in constants.items()
+            if name in used
+        ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

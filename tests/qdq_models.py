@@ -46,7 +46,10 @@ class Grid:
 
 @dataclass
 class Graph:
-    """Nodes in the order they are added; values are named by what they are called in the canonical form."""
+    """Nodes in the order they are added.
+
+    Values are named by what they are called in the canonical form.
+    """
 
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     nodes: list[onnx.NodeProto] = field(default_factory=list)
@@ -59,12 +62,20 @@ class Graph:
         return name
 
     def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attributes))
+        self.nodes.append(
+            helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attributes)
+        )
         return output
 
-    def several(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+    def several(
+        self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> None:
         """A node of several results."""
-        self.nodes.append(helper.make_node(op, list(inputs), list(outputs), name=f"{outputs[0]}/{op}", **attributes))
+        self.nodes.append(
+            helper.make_node(
+                op, list(inputs), list(outputs), name=f"{outputs[0]}/{op}", **attributes
+            )
+        )
 
     def quantize(self, name: str, grid: Grid) -> str:
         """``name`` → Q (→ integer Clip) → DQ; returns the dequantised name."""
@@ -77,7 +88,8 @@ class Graph:
         else:
             self.node("QuantizeLinear", [name, *params], f"{name}_unclipped")
             bounds = [
-                self.constant(f"{name}_{end}", np.array(bound, grid.dtype)) for end, bound in zip(("least", "most"), grid.clip, strict=True)
+                self.constant(f"{name}_{end}", np.array(bound, grid.dtype))
+                for end, bound in zip(("least", "most"), grid.clip, strict=True)
             ]
             self.node("Clip", [f"{name}_unclipped", *bounds], f"{name}_quantized")
         self.scales[f"{name}_dequantized"] = float(np.float32(grid.scale))
@@ -87,15 +99,28 @@ class Graph:
         self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
         return self.quantize(name, grid)
 
-    def stored(self, name: str, values: np.ndarray, scale: float | np.ndarray, axis: int = 0, zero: int = 0) -> str:
+    def stored(
+        self, name: str, values: np.ndarray, scale: float | np.ndarray, axis: int = 0, zero: int = 0
+    ) -> str:
         """Integers behind a DequantizeLinear."""
         step = np.asarray(scale, np.float32)
         zeros = np.full(step.shape, zero, values.dtype)
         params = [self.constant(f"{name}_scale", step), self.constant(f"{name}_zero_point", zeros)]
         ints = self.constant(f"{name}_quantized", values)
-        return self.node("DequantizeLinear", [ints, *params], name, **({"axis": axis} if step.ndim else {}))
+        return self.node(
+            "DequantizeLinear", [ints, *params], name, **({"axis": axis} if step.ndim else {})
+        )
 
-    def op(self, op: str, inputs: Sequence[str], name: str, grid: Grid, *, relu: bool = False, **attributes: Any) -> str:
+    def op(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        name: str,
+        grid: Grid,
+        *,
+        relu: bool = False,
+        **attributes: Any,
+    ) -> str:
         """A float operator and the quantiser after it; returns the dequantised name."""
         self.node(op, inputs, f"{name}_sum" if relu else name, **attributes)
         if relu:
@@ -124,13 +149,16 @@ class Graph:
         """A Conv, Gemm or MatMul with stored weights whose results about fill the output grid."""
         weights = self.rng.integers(-levels, levels + 1, shape).astype(np.int8)
         channels = shape[channel_axis]
-        spread = np.sqrt(weights.size / channels) * levels * self.scales[source] / grid.scale  # of the sums, in output LSB
+        # of the sums, in output LSB
+        spread = np.sqrt(weights.size / channels) * levels * self.scales[source] / grid.scale
         steps = (self.rng.uniform(0.4, 1.6, channels) / spread).astype(np.float32)
         scale = steps if per_channel else steps[0]
         inputs = [source, self.stored(f"{name}.weight", weights, scale, channel_axis)]
         if bias:
             products = np.float32(self.scales[source]) * scale
-            values = (self.rng.normal(0, 20 * grid.scale, channels) / products.astype(np.float64)).astype(np.int32)
+            values = (
+                self.rng.normal(0, 20 * grid.scale, channels) / products.astype(np.float64)
+            ).astype(np.int32)
             inputs.append(self.stored(f"{name}.bias", values, products))
         return self.op(op, inputs, name, grid, relu=relu, **attributes)
 
@@ -145,7 +173,9 @@ class Graph:
 
     def rows(self, name: str, values: Sequence[int], shape: Sequence[int], axis: int) -> str:
         """One index a place of an axis, repeated along the others."""
-        line = np.array(values, np.int64).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        line = np.array(values, np.int64).reshape(
+            [-1 if i == axis else 1 for i in range(len(shape))]
+        )
         return self.constant(name, np.broadcast_to(line, shape).copy())
 
     def scales_of(self, name: str, values: Sequence[float]) -> str:
@@ -161,20 +191,29 @@ class Graph:
     def normalized(self, source: str, name: str, channels: int, grid: Grid) -> str:
         """A BatchNormalization with random numbers."""
         gain, shift, mean = (self.rng.normal(0, 1, channels).astype(np.float32) for _ in range(3))
-        numbers = {"gain": gain, "shift": shift, "mean": mean, "variance": self.rng.uniform(0.5, 2, channels).astype(np.float32)}
+        numbers = {
+            "gain": gain,
+            "shift": shift,
+            "mean": mean,
+            "variance": self.rng.uniform(0.5, 2, channels).astype(np.float32),
+        }
         names = [self.constant(f"{name}.{key}", values) for key, values in numbers.items()]
         return self.op("BatchNormalization", [source, *names], name, grid)
 
     def proto(self, *outputs: str, opset: int = 21) -> onnx.ModelProto:
         infos = [helper.make_empty_tensor_value_info(name) for name in outputs]
         graph = helper.make_graph(self.nodes, "test", self.inputs, infos, self.constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10
+        )
 
     def model(self, *outputs: str, opset: int = 21) -> ir.Model:
         return ir.from_proto(self.proto(*outputs, opset=opset))
 
 
-def onnx_integers(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
+def onnx_integers(
+    proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Integer tensors, as ONNX Runtime computes them with all optimisation off."""
     shown = onnx.ModelProto()
     shown.CopyFrom(proto)
@@ -182,12 +221,19 @@ def onnx_integers(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], names
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return {name: np.asarray(values) for name, values in zip(names, session.run(list(names), dict(feeds)), strict=True)}
+    session = ort.InferenceSession(
+        shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return {
+        name: np.asarray(values)
+        for name, values in zip(names, session.run(list(names), dict(feeds)), strict=True)
+    }
 
 
 def interpreter(content: bytes, kernels: str) -> Interpreter:
-    runtime = Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=KERNELS[kernels])
+    runtime = Interpreter(
+        model_content=content, num_threads=1, experimental_op_resolver_type=KERNELS[kernels]
+    )
     runtime.allocate_tensors()
     return runtime
 
@@ -210,12 +256,27 @@ def single(op: QdqOp) -> QdqGraph:
     opened = {o.name: replace(o, graph_input=o.name) for o in op.inputs if isinstance(o, QdqTensor)}
     inputs = tuple(opened[o.name] if isinstance(o, QdqTensor) else o for o in op.inputs)
     alone = replace(op, inputs=inputs)
-    return QdqGraph((alone,), tuple(opened.values()), (QdqOutput(f"{op.output.name}:0", op.output),), dynamic_batch=True, metadata={})
+    return QdqGraph(
+        (alone,),
+        tuple(opened.values()),
+        (QdqOutput(f"{op.output.name}:0", op.output),),
+        dynamic_batch=True,
+        metadata={},
+    )
 
 
-def stored(tensor: QdqTensor, values: np.ndarray, storage: Storage, axes: Sequence[int] | None = None) -> np.ndarray:
-    """ONNX integers as TFLite stores them: shifted into int8 or int16, images NHWC unless the file says otherwise."""
-    return (values.astype(np.int32) + storage.shift).astype(storage.dtype).transpose(axes or natural(len(tensor.shape)))
+def stored(
+    tensor: QdqTensor, values: np.ndarray, storage: Storage, axes: Sequence[int] | None = None
+) -> np.ndarray:
+    """ONNX integers as TFLite stores them.
+
+    Shifted into int8 or int16, images NHWC unless the file says otherwise.
+    """
+    return (
+        (values.astype(np.int32) + storage.shift)
+        .astype(storage.dtype)
+        .transpose(axes or natural(len(tensor.shape)))
+    )
 
 
 def axes_of(content: bytes) -> dict[str, list[int]]:
@@ -226,7 +287,9 @@ def axes_of(content: bytes) -> dict[str, list[int]]:
     return found
 
 
-def lsb_of(op: QdqOp, integers: Mapping[str, np.ndarray], kernels: str, options: ExportOptions = PLAIN) -> np.ndarray:
+def lsb_of(
+    op: QdqOp, integers: Mapping[str, np.ndarray], kernels: str, options: ExportOptions = PLAIN
+) -> np.ndarray:
     """TFLite's result less ONNX Runtime's, in LSB, for one operator fed with ONNX Runtime's integers.
 
     Args:
@@ -239,14 +302,24 @@ def lsb_of(op: QdqOp, integers: Mapping[str, np.ndarray], kernels: str, options:
     storages = choose_storage(graph)
     content = write(graph, options).content
     axes = axes_of(content)
-    feeds = [stored(tensor, integers[tensor.name], storages[tensor.name], axes[tensor.graph_input]) for tensor in graph.inputs]
-    found = tflite_outputs(content, feeds, kernels)[0].transpose(np.argsort(axes[graph.outputs[0].name]))
+    feeds = [
+        stored(tensor, integers[tensor.name], storages[tensor.name], axes[tensor.graph_input])
+        for tensor in graph.inputs
+    ]
+    found = tflite_outputs(content, feeds, kernels)[0].transpose(
+        np.argsort(axes[graph.outputs[0].name])
+    )
     wanted = stored(op.output, integers[op.output.name], storages[op.output.name])
     return found.transpose(natural(found.ndim)).astype(np.int32) - wanted.astype(np.int32)
 
 
 def differences(
-    graph: Graph, kernels: str, *, samples: int = 4, spread: float = 60.0, options: ExportOptions = PLAIN
+    graph: Graph,
+    kernels: str,
+    *,
+    samples: int = 4,
+    spread: float = 60.0,
+    options: ExportOptions = PLAIN,
 ) -> dict[str, np.ndarray]:
     """Each operator's LSB differences, given equal integers, by the name of its result.
 
@@ -262,12 +335,18 @@ def differences(
     feeds = {}
     for tensor in view.inputs:
         shape = (samples, *tensor.shape[1:]) if view.dynamic_batch else tensor.shape
-        feeds[tensor.graph_input] = (graph.rng.normal(0, spread, shape) * float(tensor.scale)).astype(np.float32)
+        feeds[tensor.graph_input] = (
+            graph.rng.normal(0, spread, shape) * float(tensor.scale)
+        ).astype(np.float32)
     names = {name: f"{name}_quantized" for name in view.tensors()}
     known = {value for node in proto.graph.node for value in node.output}
     integers = onnx_integers(proto, feeds, [name for name in names.values() if name in known])
     by_view = {name: integers[file] for name, file in names.items() if file in integers}
-    return {op.output.name: lsb_of(op, by_view, kernels, options) for op in view.ops if _complete(op, by_view)}
+    return {
+        op.output.name: lsb_of(op, by_view, kernels, options)
+        for op in view.ops
+        if _complete(op, by_view)
+    }
 
 
 def _complete(op: QdqOp, integers: Mapping[str, np.ndarray]) -> bool:
@@ -277,7 +356,9 @@ def _complete(op: QdqOp, integers: Mapping[str, np.ndarray]) -> bool:
 
 def operators(content: bytes) -> list[str]:
     """The operators of a TFLite file, in order."""
-    runtime = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    runtime = Interpreter(
+        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+    )
     return [str(detail["op_name"]) for detail in runtime._get_ops_details()]
 
 

@@ -36,17 +36,28 @@ class Float:
         return self.constants[-1].name
 
     def weights(self, *shape: int) -> str:
-        return self.constant((self.rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32))
+        return self.constant(
+            (self.rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        )
 
     def op(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
         name = f"{op_type.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
         return name
 
-    def conv(self, x: str, channels: tuple[int, int], kernel: int, groups: int = 1, **attributes: Any) -> str:
+    def conv(
+        self, x: str, channels: tuple[int, int], kernel: int, groups: int = 1, **attributes: Any
+    ) -> str:
         weights = self.weights(channels[1], channels[0] // groups, kernel, kernel)
         bias = self.constant(self.rng.standard_normal(channels[1]).astype(np.float32))
-        return self.op("Conv", [x, weights, bias], kernel_shape=[kernel] * 2, pads=[kernel // 2] * 4, group=groups, **attributes)
+        return self.op(
+            "Conv",
+            [x, weights, bias],
+            kernel_shape=[kernel] * 2,
+            pads=[kernel // 2] * 4,
+            group=groups,
+            **attributes,
+        )
 
     def model(self, output: str) -> onnx.ModelProto:
         ends = (
@@ -65,27 +76,46 @@ def everything() -> tuple[Float, str]:
     """A network with each operator that ONNX Runtime's quantizer writes an integer one for."""
     net = Float((1, 3, 8, 8))
     first = net.op("Relu", [net.conv("x", (3, 8), 3)])
-    second = net.op("Clip", [net.conv(first, (8, 8), 3, 8), net.constant(np.float32(0)), net.constant(np.float32(6))])
+    second = net.op(
+        "Clip",
+        [net.conv(first, (8, 8), 3, 8), net.constant(np.float32(0)), net.constant(np.float32(6))],
+    )
     total = net.op("Add", [first, net.conv(second, (8, 8), 1)])
     product = net.op("Mul", [net.op("LeakyRelu", [total], alpha=0.1), net.op("Sigmoid", [total])])
-    joined = net.op("MaxPool", [net.op("Concat", [product, first], axis=1)], kernel_shape=[2, 2], strides=[2, 2])
-    pooled = net.op("AveragePool", [net.conv(joined, (16, 16), 3, 4)], kernel_shape=[2, 2], pads=[1, 1, 0, 0])
-    larger = net.op("Resize", [pooled, "", net.constant(np.array([1, 1, 2, 2], np.float32))], mode="nearest")
+    joined = net.op(
+        "MaxPool", [net.op("Concat", [product, first], axis=1)], kernel_shape=[2, 2], strides=[2, 2]
+    )
+    pooled = net.op(
+        "AveragePool", [net.conv(joined, (16, 16), 3, 4)], kernel_shape=[2, 2], pads=[1, 1, 0, 0]
+    )
+    larger = net.op(
+        "Resize", [pooled, "", net.constant(np.array([1, 1, 2, 2], np.float32))], mode="nearest"
+    )
     padded = net.op("Pad", [larger, net.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))])
     last = net.op("MatMul", [net.op("Transpose", [padded], perm=[0, 2, 3, 1]), net.weights(16, 8)])
-    flat = net.op("Flatten", [net.op("GlobalAveragePool", [net.op("Transpose", [last], perm=[0, 3, 1, 2])])])
+    flat = net.op(
+        "Flatten", [net.op("GlobalAveragePool", [net.op("Transpose", [last], perm=[0, 3, 1, 2])])]
+    )
     bias = net.constant(net.rng.standard_normal(10).astype(np.float32))
-    return net, net.op("Softmax", [net.op("Gemm", [flat, net.weights(10, 8), bias], transB=1)], axis=-1)
+    return net, net.op(
+        "Softmax", [net.op("Gemm", [flat, net.weights(10, 8), bias], transB=1)], axis=-1
+    )
 
 
 def residual(channels: int = 1, classes: int = 10) -> tuple[Float, str]:
     """A small residual network for images of 8 x 8 pixels, which every format can hold."""
     net = Float((1, channels, 8, 8), seed=3)
     stem = net.op("Relu", [net.conv("x", (channels, 16), 3)])
-    inner = net.op("Relu", [net.conv(net.op("Relu", [net.conv(stem, (16, 16), 3)]), (16, 16), 3, 16)])
+    inner = net.op(
+        "Relu", [net.conv(net.op("Relu", [net.conv(stem, (16, 16), 3)]), (16, 16), 3, 16)]
+    )
     total = net.op("Relu", [net.op("Add", [net.conv(inner, (16, 16), 1), stem])])
     flat = net.op("Flatten", [net.op("GlobalAveragePool", [total])])
-    return net, net.op("Gemm", [flat, net.weights(classes, 16), net.constant(np.zeros(classes, np.float32))], transB=1)
+    return net, net.op(
+        "Gemm",
+        [flat, net.weights(classes, 16), net.constant(np.zeros(classes, np.float32))],
+        transB=1,
+    )
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types that mypy reads
@@ -144,24 +174,42 @@ def one_operator(
 
     Args:
         op_type: its operator.
-        inputs: names and constants in its order; None for one of ``data``, an empty name for one left out.
+        inputs: names and constants in its order; None for one of ``data``, an empty name for one
+            left out.
         data: arrays that are fed.
         domain: the operator's.
         output: the type of its result; that of the first array fed where it is None.
         attributes: the node's.
     """
     kinds = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in data.items()}
-    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in inputs if value is not None]
-    node = helper.make_node(op_type, [name for name, _ in inputs], ["y"], name="node", domain=domain, **attributes)
-    ends = [helper.make_tensor_value_info(name, kinds[name], array.shape) for name, array in data.items()]
+    constants = [
+        numpy_helper.from_array(np.asarray(value), name)
+        for name, value in inputs
+        if value is not None
+    ]
+    node = helper.make_node(
+        op_type, [name for name, _ in inputs], ["y"], name="node", domain=domain, **attributes
+    )
+    ends = [
+        helper.make_tensor_value_info(name, kinds[name], array.shape)
+        for name, array in data.items()
+    ]
     result = helper.make_tensor_value_info("y", output or next(iter(kinds.values())), None)
     model: onnx.ModelProto = helper.make_model(
-        helper.make_graph([node], "one", ends, [result], constants), opset_imports=_OPSETS, ir_version=8
+        helper.make_graph([node], "one", ends, [result], constants),
+        opset_imports=_OPSETS,
+        ir_version=8,
     )
     return model
 
 
-def run(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] = (), *, optimize: bool = False) -> list[Any]:
+def run(
+    model: onnx.ModelProto,
+    feeds: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str] = (),
+    *,
+    optimize: bool = False,
+) -> list[Any]:
     """Values of a model on ONNX Runtime, those of its own outputs where none are named."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -171,5 +219,7 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], outputs: Sequ
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads = 3, 1
-    session = ort.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        copy.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return list(session.run(list(outputs) or None, dict(feeds)))

@@ -28,9 +28,13 @@ def activation(seed: int = 0, shape: tuple[int, ...] = (3, 4, 5, 5)) -> Tensor:
 def built(method: Method, bits: int, *, axis: int | None = None, signed: bool | None = None) -> Any:
     """A quantiser as training leaves it, in evaluation mode."""
     if method.role == "weights":
-        made: Any = build_weight(method.name, bits, weight(), channels_axis=axis, normalized=method.normalized)
+        made: Any = build_weight(
+            method.name, bits, weight(), channels_axis=axis, normalized=method.normalized
+        )
         return made.eval()
-    made = build_activation(method.name, bits, signed=method.signs[-1] if signed is None else signed)
+    made = build_activation(
+        method.name, bits, signed=method.signs[-1] if signed is None else signed
+    )
     made.train()(activation(1).relu() if signed is False else activation(1))
     return made.eval()
 
@@ -48,7 +52,9 @@ def name_of(kind: tuple[Method, int, int | None]) -> str:
     return f"{method.name}-{method.role}-{bits}" + ("" if axis is None else "-per-channel")
 
 
-def gradients(module: nn.Module, parameter: nn.Parameter | None, x: list[float]) -> tuple[Tensor, Tensor]:
+def gradients(
+    module: nn.Module, parameter: nn.Parameter | None, x: list[float]
+) -> tuple[Tensor, Tensor]:
     """dy/dx and dy/dparameter for each of the values, taken one by one."""
     by_x, by_parameter = [], []
     for value in x:

@@ -1,4 +1,7 @@
-"""Models whose values are called as a rewrite calls its own: the same graph under the worst of names."""
+"""Models whose values are called as a rewrite calls its own.
+
+The same graph under the worst of names.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ if TYPE_CHECKING:
 
 def values_of(model: onnx.ModelProto) -> list[str]:
     """The names of all values but the graph's inputs and outputs, in graph order."""
-    names = [tensor.name for tensor in model.graph.initializer] + [name for node in model.graph.node for name in node.output]
+    names = [tensor.name for tensor in model.graph.initializer] + [
+        name for node in model.graph.node for name in node.output
+    ]
     return [name for name in dict.fromkeys(names) if name and name not in _ends(model)]
 
 
@@ -48,5 +53,12 @@ def bad_names(model: onnx.ModelProto, made: Sequence[str]) -> st.SearchStrategy[
         made: the names that the rewrite comes up with; those that it falls back on are tried, too.
     """
     values = values_of(model)
-    wanted = st.lists(st.sampled_from([*made, *(f"{name}_2" for name in made)]), min_size=1, max_size=len(values), unique=True)
-    return st.builds(lambda names, order: dict(zip(order, names, strict=False)), wanted, st.permutations(values))
+    wanted = st.lists(
+        st.sampled_from([*made, *(f"{name}_2" for name in made)]),
+        min_size=1,
+        max_size=len(values),
+        unique=True,
+    )
+    return st.builds(
+        lambda names, order: dict(zip(order, names, strict=False)), wanted, st.permutations(values)
+    )

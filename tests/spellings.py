@@ -1,4 +1,7 @@
-"""What two spellings of one model are compared by: every dequantised tensor, as ONNX Runtime computes it with optimisation off."""
+"""What two spellings of one model are compared by.
+
+Every dequantised tensor, as ONNX Runtime computes it with optimisation off.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ def run(
     options.log_severity_level = 4
     if folder is not None:
         options.optimized_model_filepath = str(folder / "optimized.onnx")
-    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     values = [np.asarray(value) for value in session.run(None, {proto.graph.input[0].name: x})]
     ran = onnx.load(options.optimized_model_filepath).graph.node if folder is not None else ()
     return values, [node.op_type for node in ran]
@@ -43,11 +48,19 @@ def real_tensors(model: ir.Model, x: NDArray[np.float32]) -> dict[str, NDArray[n
     """Every dequantised activation by name, and the outputs by their number."""
     proto = ir.to_proto(model)
     constants = {tensor.name for tensor in proto.graph.initializer}
-    shown = [n.output[0] for n in proto.graph.node if n.op_type == "DequantizeLinear" and n.input[0] not in constants]
+    shown = [
+        n.output[0]
+        for n in proto.graph.node
+        if n.op_type == "DequantizeLinear" and n.input[0] not in constants
+    ]
     outputs = [value.name for value in proto.graph.output]
-    proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in shown if name not in outputs)
+    proto.graph.output.extend(
+        helper.make_empty_tensor_value_info(name) for name in shown if name not in outputs
+    )
     values, _ = run(proto, x, "off")
-    names = [f"output {i}" for i in range(len(outputs))] + [name for name in shown if name not in outputs]
+    names = [f"output {i}" for i in range(len(outputs))] + [
+        name for name in shown if name not in outputs
+    ]
     return dict(zip(names, values, strict=True))
 
 

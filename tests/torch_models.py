@@ -44,7 +44,10 @@ class Network(nn.Module):
         torch.manual_seed(0)
         self.conv = nn.Conv2d(3, 8, 3, padding=1)
         self.head = nn.Linear(8, 10)
-        grids = {"conv": Grid(0.05, 15, rounding=rounding), "pool": Grid(0.01, 255, rounding=rounding)}
+        grids = {
+            "conv": Grid(0.05, 15, rounding=rounding),
+            "pool": Grid(0.01, 255, rounding=rounding),
+        }
         self.quantizers = nn.ModuleDict(grids if quantized else {})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,7 +62,10 @@ class Network(nn.Module):
 
 
 def shared_grid(*, rounding: bool) -> fx.GraphModule:
-    """One quantiser called for two tensors, as insertion makes it: the graph's nodes carry the tensors' names."""
+    """One quantiser called for two tensors, as insertion makes it.
+
+    The graph's nodes carry the tensors' names.
+    """
     root = nn.Module()
     root.conv = nn.Conv2d(3, 3, 3, padding=1)
     root.grid = Grid(0.05, 15, rounding=rounding)

@@ -15,8 +15,22 @@ if TYPE_CHECKING:
 WORKERS: Mapping[str, WorkerTarget] = {
     target.name: target
     for target in (
-        WorkerTarget("worker-ort", replace(ort.cpu.capabilities, intermediates=False), "ort", launcher=Here()),
-        WorkerTarget("worker-tflite", tflite.xnnpack.capabilities, "tflite", options={"kernels": "xnnpack"}, launcher=Here()),
-        WorkerTarget("worker-tflite-ref", tflite.reference.capabilities, "tflite", options={"kernels": "reference"}, launcher=Here()),
+        WorkerTarget(
+            "worker-ort", replace(ort.cpu.capabilities, intermediates=False), "ort", launcher=Here()
+        ),
+        WorkerTarget(
+            "worker-tflite",
+            tflite.xnnpack.capabilities,
+            "tflite",
+            options={"kernels": "xnnpack"},
+            launcher=Here(),
+        ),
+        WorkerTarget(
+            "worker-tflite-ref",
+            tflite.reference.capabilities,
+            "tflite",
+            options={"kernels": "reference"},
+            launcher=Here(),
+        ),
     )
 }

@@ -6,9 +6,14 @@ import numpy as np
 from tests.qdq_models import Graph, Grid
 
 
-def grid(kind: str, scale: float = 0.05, zero: int = 0, clip: tuple[int, int] | None = None) -> Grid:
+def grid(
+    kind: str, scale: float = 0.05, zero: int = 0, clip: tuple[int, int] | None = None
+) -> Grid:
     return Grid(
-        scale, zero - 128 * (kind == "int8"), kind, None if clip is None else (clip[0] - 128, clip[1] - 128) if kind == "int8" else clip
+        scale,
+        zero - 128 * (kind == "int8"),
+        kind,
+        None if clip is None else (clip[0] - 128, clip[1] - 128) if kind == "int8" else clip,
     )
 
 
@@ -16,8 +21,20 @@ def chain(kind: str) -> Graph:
     graph = Graph()
     x = graph.input("x", [1, 4, 8, 8], grid(kind, zero=128))
     first = graph.weighted("Conv", x, "first", (8, 4, 3, 3), grid(kind), relu=True, pads=[1] * 4)
-    pooled = graph.op("GlobalAveragePool", [graph.op("MaxPool", [first], "largest", grid(kind), kernel_shape=[2, 2])], "mean", grid(kind))
-    graph.weighted("Gemm", graph.op("Flatten", [pooled], "flat", grid(kind)), "last", (5, 8), grid(kind, zero=128), transB=1)
+    pooled = graph.op(
+        "GlobalAveragePool",
+        [graph.op("MaxPool", [first], "largest", grid(kind), kernel_shape=[2, 2])],
+        "mean",
+        grid(kind),
+    )
+    graph.weighted(
+        "Gemm",
+        graph.op("Flatten", [pooled], "flat", grid(kind)),
+        "last",
+        (5, 8),
+        grid(kind, zero=128),
+        transB=1,
+    )
     return graph
 
 
@@ -26,7 +43,9 @@ def residual(kind: str) -> Graph:
     graph = Graph()
     x = graph.input("x", [1, 4, 8, 8], grid(kind, zero=128))
     stem = graph.weighted("Conv", x, "stem", (4, 4, 1, 1), grid(kind))
-    branch = graph.weighted("Conv", stem, "branch", (4, 4, 3, 3), grid(kind, zero=100), pads=[1] * 4)
+    branch = graph.weighted(
+        "Conv", stem, "branch", (4, 4, 3, 3), grid(kind, zero=100), pads=[1] * 4
+    )
     total = graph.op("Add", [stem, branch], "total", grid(kind, zero=100))
     graph.weighted("Conv", total, "last", (4, 4, 1, 1), grid(kind))
     return graph
@@ -38,7 +57,12 @@ def all_read_twice(kind: str) -> Graph:
     x = graph.input("x", [1, 4, 8, 8], grid(kind, zero=128))
     one, other = (graph.op("Sigmoid", [x], name, grid(kind, 1 / 256)) for name in ("one", "other"))
     sums = [graph.op("Add", [one, other], name, grid(kind, 1 / 128)) for name in ("a", "b")]
-    graph.op("Mul", [graph.op("Mul", sums, "c", grid(kind)), graph.op("Mul", sums, "d", grid(kind))], "e", grid(kind))
+    graph.op(
+        "Mul",
+        [graph.op("Mul", sums, "c", grid(kind)), graph.op("Mul", sums, "d", grid(kind))],
+        "e",
+        grid(kind),
+    )
     return graph
 
 
@@ -47,7 +71,9 @@ def mixed(kind: str) -> Graph:
     graph = Graph()
     x = graph.input("x", [1, 4, 8, 8], grid(kind, zero=128))
     y = graph.weighted("Conv", x, "y", (4, 4, 1, 1), grid(other))
-    z = graph.op("Concat", [y, graph.op("LeakyRelu", [y], "z", grid(kind))], "joined", grid(kind), axis=1)
+    z = graph.op(
+        "Concat", [y, graph.op("LeakyRelu", [y], "z", grid(kind))], "joined", grid(kind), axis=1
+    )
     graph.op("AveragePool", [z], "pooled", grid(other), kernel_shape=[2, 2])
     return graph
 
@@ -72,11 +98,34 @@ def others(kind: str) -> Graph:
     """Operators without an integer kernel, weights of other types, and views without quantisers of their own."""
     graph = Graph()
     x = graph.input("x", [1, 4, 8, 8], grid(kind, zero=128))
-    x = graph.op("Sub", [x, graph.stored("offset", np.ones((1, 4, 1, 1), kind), 0.1)], "difference", grid(kind, zero=128))
-    x = graph.op("Add", [x, graph.stored("more", np.ones((1, 4, 1, 1), np.uint8), 0.1)], "sum", grid(kind, zero=128))
-    x = graph.op("Add", [x, graph.stored("less", np.ones((1, 4, 1, 1), np.int8), 0.1)], "sums", grid(kind, zero=128))
-    x = graph.op("ConvTranspose", [x, graph.small("spread.weight", (4, 4, 2, 2), 0.01)], "spread", grid(kind, zero=128), strides=[2, 2])
-    weights = graph.stored("bytes.weight", np.arange(64, dtype=np.uint8).reshape(4, 4, 2, 2), 0.01, zero=128)
+    x = graph.op(
+        "Sub",
+        [x, graph.stored("offset", np.ones((1, 4, 1, 1), kind), 0.1)],
+        "difference",
+        grid(kind, zero=128),
+    )
+    x = graph.op(
+        "Add",
+        [x, graph.stored("more", np.ones((1, 4, 1, 1), np.uint8), 0.1)],
+        "sum",
+        grid(kind, zero=128),
+    )
+    x = graph.op(
+        "Add",
+        [x, graph.stored("less", np.ones((1, 4, 1, 1), np.int8), 0.1)],
+        "sums",
+        grid(kind, zero=128),
+    )
+    x = graph.op(
+        "ConvTranspose",
+        [x, graph.small("spread.weight", (4, 4, 2, 2), 0.01)],
+        "spread",
+        grid(kind, zero=128),
+        strides=[2, 2],
+    )
+    weights = graph.stored(
+        "bytes.weight", np.arange(64, dtype=np.uint8).reshape(4, 4, 2, 2), 0.01, zero=128
+    )
     x = graph.op("Conv", [x, weights], "bytes", grid(kind, zero=128))
     graph.op("ReduceMean", [x, graph.ints("axes", [2, 3])], "mean", grid(kind), keepdims=0)
     return graph
@@ -87,9 +136,16 @@ def products(kind: str) -> Graph:
     x = graph.input("x", [1, 6, 6], grid(kind, zero=128))
     once = graph.op("Softmax", [x], "once", grid(kind, 1 / 256), axis=-1)
     graph.scales[once] = 1 / 256
-    rows = graph.weighted("MatMul", once, "rows", (6, 6), grid(kind, zero=9), bias=False, channel_axis=1)
+    rows = graph.weighted(
+        "MatMul", once, "rows", (6, 6), grid(kind, zero=9), bias=False, channel_axis=1
+    )
     turned = graph.op("Transpose", [rows], "turned", grid(kind, zero=9), perm=[0, 2, 1])
-    graph.op("MatMul", [graph.op("MatMul", [rows, turned], "square", grid(kind, 0.5)), turned], "cube", grid(kind, 3.0))
+    graph.op(
+        "MatMul",
+        [graph.op("MatMul", [rows, turned], "square", grid(kind, 0.5)), turned],
+        "cube",
+        grid(kind, 3.0),
+    )
     return graph
 
 
@@ -104,7 +160,13 @@ def interpolated(kind: str) -> Graph:
     """Between grids that differ interpolation is in float."""
     graph = Graph()
     x = graph.input("x", [1, 4, 6, 6], grid(kind, zero=128))
-    x = graph.op("Resize", [x, "", graph.scales_of("factors", [1, 1, 2, 2])], "larger", grid(kind, 0.04, 120), mode="linear")
+    x = graph.op(
+        "Resize",
+        [x, "", graph.scales_of("factors", [1, 1, 2, 2])],
+        "larger",
+        grid(kind, 0.04, 120),
+        mode="linear",
+    )
     graph.op("Sigmoid", [x], "y", grid(kind, 1 / 256))
     return graph
 

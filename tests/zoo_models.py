@@ -18,8 +18,14 @@ SHAPE = (3, 32, 32)
 
 
 @lru_cache
-def tflite(name: str, weight_bits: int = 8, activation_bits: int = 8, storage: str = "int8") -> bytes:
+def tflite(
+    name: str, weight_bits: int = 8, activation_bits: int = 8, storage: str = "int8"
+) -> bytes:
     """The file of a network; ``storage`` as of :class:`edgeq.exporter.ExportOptions`."""
     torch.manual_seed(0)
-    network = roughen(quantize(zoo.build(name, classes=10), Scheme(weight_bits, activation_bits)), SHAPE)
-    return exporter.export(lower(network, SHAPE), ExportOptions(weight_storage="int4" if storage == "int4" else "int8")).content
+    network = roughen(
+        quantize(zoo.build(name, classes=10), Scheme(weight_bits, activation_bits)), SHAPE
+    )
+    return exporter.export(
+        lower(network, SHAPE), ExportOptions(weight_storage="int4" if storage == "int4" else "int8")
+    ).content

@@ -1,10 +1,13 @@
-"""What rounding activations alone does to a network: the MSE "4A -> 32A" of the papers, block by block.
+"""What rounding activations alone does to a network.
 
-Source: Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of partial differential
-equations*, Eq. 3, Figure 1, Tables 1-2. Two copies of one quantised network with the same clipping bounds are compared, one
-that rounds its activations and one that does not; differences are taken at block outputs (after ReLU, concatenation and
-pooling, before the next quantiser) and pooled. The paper calls the figure an MSE, the authors' code prints its root; both are
-given here, under their own names.
+The MSE "4A -> 32A" of the papers, block by block.
+
+Source: Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of
+partial differential equations*, Eq. 3, Figure 1, Tables 1-2. Two copies of one quantised network
+with the same clipping bounds are compared, one that rounds its activations and one that does not;
+differences are taken at block outputs (after ReLU, concatenation and pooling, before the next
+quantiser) and pooled. The paper calls the figure an MSE, the authors' code prints its root; both
+are given here, under their own names.
 """
 
 from __future__ import annotations
@@ -50,17 +53,23 @@ class ActivationError:
     samples: int
 
 
-def activation_error(model: nn.Module, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]]) -> ActivationError:
+def activation_error(
+    model: nn.Module, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]]
+) -> ActivationError:
     """Measure a quantised network, in evaluation mode, on batches of images and labels.
 
     Raises:
         UsageError: the network carries no quantisers or has no blocks, or there is no sample.
     """
     if not isinstance(model, fx.GraphModule):
-        raise UsageError("a network without quantisers rounds no activations", hint="measure a quantised one")
+        raise UsageError(
+            "a network without quantisers rounds no activations", hint="measure a quantised one"
+        )
     outputs = block_outputs(model)
     if not outputs:
-        raise UsageError("the network has no residual blocks", hint="compare its layers with edgeq compare")
+        raise UsageError(
+            "the network has no residual blocks", hint="compare its layers with edgeq compare"
+        )
     meters = {node.name: DriftMeter(node.name, depth) for depth, node in enumerate(outputs)}
     right = seen = 0
     try:
@@ -77,7 +86,10 @@ def activation_error(model: nn.Module, batches: Iterable[tuple[NDArray[np.float3
 
 
 def block_outputs(model: fx.GraphModule) -> list[fx.Node]:
-    """The node at the end of each residual block: its sum, then the ReLU, concatenation and pooling behind it."""
+    """The node at the end of each residual block.
+
+    Its sum, then the ReLU, concatenation and pooling behind it.
+    """
     modules = dict(model.named_modules())
 
     def belongs(node: fx.Node) -> bool:
@@ -85,7 +97,9 @@ def block_outputs(model: fx.GraphModule) -> list[fx.Node]:
         return what in (nn.ReLU, *_JOINS)
 
     def end(node: fx.Node) -> fx.Node:
-        through = [user for user in node.users if isinstance(modules.get(str(user.target)), Quantizer)]
+        through = [
+            user for user in node.users if isinstance(modules.get(str(user.target)), Quantizer)
+        ]
         for user in [*node.users, *(reader for quantizer in through for reader in quantizer.users)]:
             if belongs(user):
                 return end(user)
@@ -96,8 +110,16 @@ def block_outputs(model: fx.GraphModule) -> list[fx.Node]:
 
 
 @torch.inference_mode()
-def _measure(model: fx.GraphModule, x: torch.Tensor, labels: NDArray[np.int64], meters: Mapping[str, DriftMeter]) -> int:
-    """Compare the two copies on one batch; how many samples the one that only clips classifies right."""
+def _measure(
+    model: fx.GraphModule,
+    x: torch.Tensor,
+    labels: NDArray[np.int64],
+    meters: Mapping[str, DriftMeter],
+) -> int:
+    """Compare the two copies on one batch.
+
+    How many samples the one that only clips classifies right.
+    """
     set_rounding(model, weights=True, activations=True)
     rounded, _ = record(model, x, meters)
     set_rounding(model, weights=True, activations=False)
@@ -120,7 +142,9 @@ class _Recorder(fx.Interpreter):
         return result
 
 
-def record(model: fx.GraphModule, x: torch.Tensor, names: Iterable[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def record(
+    model: fx.GraphModule, x: torch.Tensor, names: Iterable[str]
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """The tensors of these names that a network computes on the way, and its output."""
     recorder = _Recorder(model, names)
     logits = recorder.run(x)

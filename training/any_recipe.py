@@ -1,4 +1,7 @@
-"""What recipes for images and for graphs have in common: the first fields, the short name, and their forms as JSON and TOML."""
+"""What recipes for images and for graphs have in common.
+
+The first fields, the short name, and their forms as JSON and TOML.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,9 @@ class AnyRecipe(ABC):
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
-        """Read a recipe; the table ``[scheme]`` holds the quantisation, without it training is FP32.
+        """Read a recipe.
+
+        The table ``[scheme]`` holds the quantisation, without it training is FP32.
 
         Raises:
             ArtefactError: the file is missing or no TOML.

@@ -1,8 +1,8 @@
 """A moving average of a network's weights, which often generalises better than the weights of any one step.
 
-Everything that is a real number is averaged: weights, clipping bounds, running statistics of BatchNorm. The bound of tracked
-weights is their largest magnitude, which is convex: the averaged bound is at least that of the averaged weights, so that none
-of them is clipped.
+Everything that is a real number is averaged: weights, clipping bounds, running statistics of
+BatchNorm. The bound of tracked weights is their largest magnitude, which is convex: the averaged
+bound is at least that of the averaged weights, so that none of them is clipped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class WeightAverage:
 
     Args:
         model: whose tensors it follows.
-        decay: ``d``; in step t it is at most ``(1 + t) / (10 + t)``, as in TensorFlow's ``ExponentialMovingAverage``.
+        decay: ``d``; in step t it is at most ``(1 + t) / (10 + t)``, as in TensorFlow's
+            ``ExponentialMovingAverage``.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -1,7 +1,7 @@
 """Training batches: the raw images stay on the device, and are augmented and normalised there.
 
-What is drawn depends on (seed, epoch, step) alone, and a draw is applied in integers, so every device and any number of
-processes see the same pixels.
+What is drawn depends on (seed, epoch, step) alone, and a draw is applied in integers, so every
+device and any number of processes see the same pixels.
 """
 
 from __future__ import annotations
@@ -55,9 +55,13 @@ class Feed:
     def __init__(self, recipe: Recipe, source: DataSource, processes: Processes) -> None:
         self.recipe, self.processes = recipe, processes
         self.augmentation = recipe.augmentation or source.augmentation
-        self.images, self.labels = _tensor(source.train.images).to(processes.device), _tensor(source.train.labels).to(processes.device)
+        self.images, self.labels = (
+            _tensor(source.train.images).to(processes.device),
+            _tensor(source.train.labels).to(processes.device),
+        )
         self.mean, self.std = (
-            torch.tensor(values, dtype=torch.float32, device=processes.device)[:, None, None] for values in (source.mean, source.std)
+            torch.tensor(values, dtype=torch.float32, device=processes.device)[:, None, None]
+            for values in (source.mean, source.std)
         )
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -69,8 +73,14 @@ class Feed:
         images = self.images[where]
         if self.augmentation != "none":
             rng = np.random.default_rng([self.recipe.seed, epoch, step])
-            draws = _AUGMENTERS[self.augmentation].draw((len(whole), *self.images.shape[1:]), rng).take(part)
-            images = draws.moved(lambda array: _tensor(array).to(self.processes.device)).apply(images)
+            draws = (
+                _AUGMENTERS[self.augmentation]
+                .draw((len(whole), *self.images.shape[1:]), rng)
+                .take(part)
+            )
+            images = draws.moved(lambda array: _tensor(array).to(self.processes.device)).apply(
+                images
+            )
         return Batch(self._normalized(images), self.labels[where], len(whole))
 
     def derived_seed(self, epoch: int, step: int) -> int:

@@ -47,7 +47,8 @@ class Checkpoint:
         input_shape: (channels, height, width).
         classes: the data set's class names.
         tensors: parameters and buffers under ``model/``, momentum under ``optimizer/``.
-        progress: where the run stands (epoch, step, history), for resuming; empty in a best checkpoint.
+        progress: where the run stands (epoch, step, history), for resuming; empty in a best
+            checkpoint.
     """
 
     recipe: Recipe
@@ -61,12 +62,19 @@ class Checkpoint:
 
 def model_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter and buffer, each once however often it is tied, by its first name."""
-    return {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    return {
+        name: tensor.detach()
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+    }
 
 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
     """The names of those that hold NaN or infinity."""
-    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
+    return [
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
 
 
 def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -75,8 +83,15 @@ def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.T
 
 
 def below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The inverse of :func:`under`: those of a checkpoint's tensors that have the prefix, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    """The inverse of :func:`under`.
+
+    Those of a checkpoint's tensors that have the prefix, without it.
+    """
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -89,7 +104,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     write_file(path, about | {"input_shape": list(checkpoint.input_shape)}, checkpoint.tensors)
 
 
-def header(form: str, recipe: AnyRecipe, classes: tuple[str, ...], progress: Mapping[str, Any]) -> dict[str, Any]:
+def header(
+    form: str, recipe: AnyRecipe, classes: tuple[str, ...], progress: Mapping[str, Any]
+) -> dict[str, Any]:
     """What every checkpoint says of itself, for JSON."""
     about = {"format": form, "edgeq_version": edgeq.__version__, "recipe": recipe.to_dict()}
     return about | {"classes": list(classes), "progress": dict(progress)}
@@ -116,8 +133,16 @@ def read_file(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
         (length,) = struct.unpack("<Q", content[:8])
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         tensors = safetensors.torch.load(content)
-    except (struct.error, ValueError, AttributeError, RecursionError, safetensors.SafetensorError) as error:
-        raise ArtefactError(f"{path} is no checkpoint: {error}", hint="is it truncated, or another kind of file?") from error
+    except (
+        struct.error,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise ArtefactError(
+            f"{path} is no checkpoint: {error}", hint="is it truncated, or another kind of file?"
+        ) from error
     try:
         return json.loads(metadata["edgeq"]), tensors
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -135,13 +160,20 @@ def read(path: Path) -> Checkpoint:
         if about["format"] != FORMAT:
             if about["format"] == GRAPH_FORMAT:
                 raise ArtefactError(
-                    f"{path} holds a graph network, which has no images to read", hint="edgeq export writes it as ONNX or TFLite"
+                    f"{path} holds a graph network, which has no images to read",
+                    hint="edgeq export writes it as ONNX or TFLite",
                 )
             raise ArtefactError(
-                f"{path} has the format {about['format']!r}", hint=f"this edgeq reads {FORMAT}; use the edgeq that wrote it"
+                f"{path} has the format {about['format']!r}",
+                hint=f"this edgeq reads {FORMAT}; use the edgeq that wrote it",
             )
-        recipe, shape = Recipe.from_dict(complete_older(about["recipe"])), _sizes(about["input_shape"])
-        return Checkpoint(recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"])
+        recipe, shape = (
+            Recipe.from_dict(complete_older(about["recipe"])),
+            _sizes(about["input_shape"]),
+        )
+        return Checkpoint(
+            recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"]
+        )
 
 
 @contextmanager
@@ -156,7 +188,10 @@ def refusing_others(path: Path) -> Iterator[None]:
     except ArtefactError:
         raise
     except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
-        raise ArtefactError(f"{path} is a safetensors file, but no checkpoint of edgeq", hint="name one that edgeq train wrote") from error
+        raise ArtefactError(
+            f"{path} is a safetensors file, but no checkpoint of edgeq",
+            hint="name one that edgeq train wrote",
+        ) from error
 
 
 def _sizes(found: list[int]) -> tuple[int, ...]:
@@ -169,15 +204,25 @@ def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> n
     """The untrained network of a recipe, quantised if the recipe says so.
 
     Raises:
-        UsageError: it is a network of the user's own that they have not named, or that does not fit.
+        UsageError: it is a network of the user's own that they have not named, or that does not
+            fit.
     """
     if is_reference(recipe.model):
         model = build_user(recipe.model, input_shape, classes)
-        return model if recipe.scheme is None else quantize(model, recipe.scheme, torch.zeros(1, *input_shape))
+        return (
+            model
+            if recipe.scheme is None
+            else quantize(model, recipe.scheme, torch.zeros(1, *input_shape))
+        )
     if zoo.describe(recipe.model).reads != "images":
-        raise UsageError(f"{recipe.model} reads a graph, and {recipe.data} holds images", hint="choose a network that reads images")
+        raise UsageError(
+            f"{recipe.model} reads a graph, and {recipe.data} holds images",
+            hint="choose a network that reads images",
+        )
     height, width = input_shape[1:]
-    model = zoo.build(recipe.model, classes=classes, in_channels=input_shape[0], image_size=(height, width))
+    model = zoo.build(
+        recipe.model, classes=classes, in_channels=input_shape[0], image_size=(height, width)
+    )
     return model if recipe.scheme is None else quantize(model, recipe.scheme)
 
 
@@ -190,7 +235,9 @@ def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     restore_tensors(model, checkpoint.tensors, checkpoint.recipe.name, path)
 
 
-def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], name: str, path: Path) -> None:
+def restore_tensors(
+    model: nn.Module, tensors: Mapping[str, torch.Tensor], name: str, path: Path
+) -> None:
     """Put the tensors below ``model/`` into a network.
 
     Raises:
@@ -199,11 +246,19 @@ def restore_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], name:
     found = below(MODEL, tensors)
     accept_older(model, found)
     wanted = model_state(model)
-    odd = sorted(wanted.keys() ^ found.keys()) or [key for key in wanted if wanted[key].shape != found[key].shape]
+    odd = sorted(wanted.keys() ^ found.keys()) or [
+        key for key in wanted if wanted[key].shape != found[key].shape
+    ]
     if odd:
-        raise ArtefactError(f"{path} does not fit {name}: {odd[0]!r} differs", hint="was it written by another version of edgeq?")
+        raise ArtefactError(
+            f"{path} does not fit {name}: {odd[0]!r} differs",
+            hint="was it written by another version of edgeq?",
+        )
     if broken := not_finite(found):
-        raise ArtefactError(f"{path} is damaged: {broken[0]!r} holds NaN or infinity", hint="take another copy of it, or train it again")
+        raise ArtefactError(
+            f"{path} is damaged: {broken[0]!r} holds NaN or infinity",
+            hint="take another copy of it, or train it again",
+        )
     with torch.no_grad():
         for key, tensor in wanted.items():
             tensor.copy_(found[key])
@@ -227,7 +282,9 @@ def load_model(path: Path, *, rounding: bool = True) -> LoadedModel:
     metadata = {
         "model": recipe.model,
         "data": recipe.data,
-        "scheme": "FP32" if recipe.scheme is None else f"{recipe.scheme.name} {recipe.scheme.placement}",
+        "scheme": "FP32"
+        if recipe.scheme is None
+        else f"{recipe.scheme.name} {recipe.scheme.placement}",
         "seed": str(recipe.seed),
     }
     return LoadedModel(model.eval(), checkpoint.input_shape, recipe.scheme is not None, metadata)

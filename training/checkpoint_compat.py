@@ -25,19 +25,30 @@ def complete_older(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe of a checkpoint, with what its scheme did not have to say when it was written, in the words of today."""
     if recipe["scheme"] is None:
         return {**recipe}
-    scheme = {**_DEFAULTS, **{_RENAMED.get(name, name): value for name, value in {**recipe["scheme"]}.items()}}
+    scheme = {
+        **_DEFAULTS,
+        **{_RENAMED.get(name, name): value for name, value in {**recipe["scheme"]}.items()},
+    }
     if scheme.get("first_last") in _FIRST_LAST:
         scheme["first_last"] = _FIRST_LAST[scheme["first_last"]]
     return {**recipe, "scheme": scheme}
 
 
 def accept_older(model: nn.Module, names: Collection[str]) -> None:
-    """Give weights their tracked bound back where a checkpoint holds one: today it is computed anew from each weight.
+    """Give weights their tracked bound back where a checkpoint holds one.
+
+    Today it is computed anew from each weight.
 
     Args:
         model: a network as it is built today; changed in place.
         names: of the checkpoint's tensors, as in the model.
     """
     for path, module in model.named_modules():
-        if isinstance(module, WeightQuantizer) and isinstance(module.clip, MaxAbs) and f"{path}{_BOUND}" in names:
-            module.clip = TrackedClip(module.clip.target_bits, signed=True, narrow_range=True, decay=1.0)
+        if (
+            isinstance(module, WeightQuantizer)
+            and isinstance(module.clip, MaxAbs)
+            and f"{path}{_BOUND}" in names
+        ):
+            module.clip = TrackedClip(
+                module.clip.target_bits, signed=True, narrow_range=True, decay=1.0
+            )

@@ -49,7 +49,9 @@ def check_count(name: str, value: object, least: int) -> None:
         raise UsageError(f"{name} is {value!r}", hint=f"choose a whole number, at least {least}")
 
 
-def check_number(name: str, value: object, least: float = -math.inf, most: float = math.inf) -> None:
+def check_number(
+    name: str, value: object, least: float = -math.inf, most: float = math.inf
+) -> None:
     """Refuse what is no finite number from ``least`` to ``most``.
 
     Raises:
@@ -58,7 +60,9 @@ def check_number(name: str, value: object, least: float = -math.inf, most: float
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise UsageError(f"{name} is {value!r}", hint="give a number, without quotes")
     if not least <= value <= most:
-        limits = [f"at least {least}"] * (least > -math.inf) + [f"at most {most}"] * (most < math.inf)
+        limits = [f"at least {least}"] * (least > -math.inf) + [f"at most {most}"] * (
+            most < math.inf
+        )
         raise UsageError(f"{name} is {value}", hint=f"choose {' and '.join(limits)}")
 
 
@@ -81,7 +85,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_bytes(path, "recipe", limit=1 << 20).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ArtefactError(f"{path} is no TOML file: {error}", hint="fix the line it names") from error
+        raise ArtefactError(
+            f"{path} is no TOML file: {error}", hint="fix the line it names"
+        ) from error
 
 
 def read_record(kind: type[Record], content: object, what: str) -> Record:
@@ -94,13 +100,20 @@ def read_record(kind: type[Record], content: object, what: str) -> Record:
     if not isinstance(content, dict):
         raise UsageError(f"{what} is {content!r}", hint=f"give a table of {', '.join(known)}")
     if unknown := set(content) - set(known):
-        raise UsageError(f"{what} has no field {', '.join(sorted(unknown))}", hint=f"use {', '.join(known)}")
+        raise UsageError(
+            f"{what} has no field {', '.join(sorted(unknown))}", hint=f"use {', '.join(known)}"
+        )
     try:
         return kind(**as_tuples(content))
     except TypeError as error:
-        raise UsageError(f"{what} cannot be used: {error}", hint=f"give it {', '.join(known)}, numbers as numbers") from error
+        raise UsageError(
+            f"{what} cannot be used: {error}",
+            hint=f"give it {', '.join(known)}, numbers as numbers",
+        ) from error
 
 
 def as_tuples(content: Mapping[str, Any]) -> dict[str, Any]:
     """The same fields, with tuples for the lists that TOML and JSON have instead."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }

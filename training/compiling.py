@@ -1,8 +1,9 @@
 """``torch.compile`` for networks whose widths are annealed.
 
-The compiler takes the whole numbers that a module holds for constants. So each width that annealing passes through would cost a
-compilation, and after the eighth it would give up and say so in a warning only. Told otherwise it compiles twice: for the first
-width, and, when that changes, for all.
+The compiler takes the whole numbers that a module holds for constants. So each width that annealing
+passes through would cost a compilation, and after the eighth it would give up and say so in a
+warning only. Told otherwise it compiles twice: for the first width, and, when that changes, for
+all.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ def compiled(module: nn.Module, *, backend: Any = "inductor") -> Callable[..., A
         module: shares its parameters and buffers with the result; evaluate the module itself.
         backend: what ``torch.compile`` takes.
     """
-    from torch._dynamo import config  # as slow to import as torch itself, and of use to whoever compiles
+    # as slow to import as torch itself, and of use to whoever compiles
+    from torch._dynamo import config
 
     program = torch.compile(module, backend=backend)
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        with config.patch(allow_unspec_int_on_nn_module=True):  # read whenever it compiles, thus here and not above
+        # read whenever it compiles, thus here and not above
+        with config.patch(allow_unspec_int_on_nn_module=True):
             return program(*args, **kwargs)
 
     return run

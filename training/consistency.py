@@ -1,7 +1,7 @@
 """A network that also says how far rounding its activations moves the outputs of its blocks, so that training can keep it small.
 
-The figure is the one of :mod:`edgeq.training.activation_error`, the MSE "4A -> 32A" by which Ben-Yair et al. compare networks.
-They only measure it; to train on it is our own addition.
+The figure is the one of :mod:`edgeq.training.activation_error`, the MSE "4A -> 32A" by which
+Ben-Yair et al. compare networks. They only measure it; to train on it is our own addition.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Consistent(nn.Module):
     """Answers with the logits and the mean over blocks of the mean squared difference that rounded activations make.
 
-    The outputs without rounding are what those with it are drawn to: no gradient passes through them, and running statistics
-    and bounds do not follow them.
+    The outputs without rounding are what those with it are drawn to: no gradient passes through
+    them, and running statistics and bounds do not follow them.
 
     Args:
         model: a quantised network with residual blocks; used, not copied.
@@ -36,7 +36,10 @@ class Consistent(nn.Module):
         super().__init__()
         outputs = block_outputs(model) if isinstance(model, fx.GraphModule) else []
         if not outputs or not isinstance(model, fx.GraphModule):
-            raise UsageError("consistency compares the outputs of residual blocks, and the network has none", hint="leave it out")
+            raise UsageError(
+                "consistency compares the outputs of residual blocks, and the network has none",
+                hint="leave it out",
+            )
         self.model = model
         self.names = [node.name for node in outputs]
 
@@ -44,7 +47,9 @@ class Consistent(nn.Module):
         """(n, channels, height, width) to logits (n, classes) and the difference, shape ()."""
         wanted = self._unrounded(images)
         found, logits = record(self.model, images, self.names)
-        differences = [(found[name].float() - wanted[name].float()).square().mean() for name in self.names]
+        differences = [
+            (found[name].float() - wanted[name].float()).square().mean() for name in self.names
+        ]
         return logits, torch.stack(differences).mean()
 
     @torch.no_grad()

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from edgeq.training.recipe import Recipe
 
 
-def load_teacher(recipe: Recipe, source: DataSource, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor] | None:
+def load_teacher(
+    recipe: Recipe, source: DataSource, device: torch.device
+) -> Callable[[torch.Tensor], torch.Tensor] | None:
     """What gives a teacher's logits, float32, (n, classes), for a batch of normalised images; None where a recipe has no teacher.
 
     Raises:
@@ -29,7 +31,8 @@ def load_teacher(recipe: Recipe, source: DataSource, device: torch.device) -> Ca
     saved = checkpoints.read(path)
     if (saved.input_shape, saved.classes) != (source.shape, source.classes):
         raise ArtefactError(
-            f"the teacher {path} knows inputs of {saved.input_shape} and {len(saved.classes)} classes, and {source.name} has "
+            f"the teacher {path} knows inputs of {saved.input_shape} and "
+            f"{len(saved.classes)} classes, and {source.name} has "
             f"{source.shape} and {len(source.classes)}",
             hint="choose a teacher that was trained on the same data",
         )

@@ -1,7 +1,8 @@
 """How statistics of a batch become those of the whole batch, where several processes have a part of it each.
 
-Two kinds of module look at a batch as a whole: BatchNorm, and the quantisers whose bound follows what they meet. Without
-agreement each process would train another network than one process alone does.
+Two kinds of module look at a batch as a whole: BatchNorm, and the quantisers whose bound follows
+what they meet. Without agreement each process would train another network than one process alone
+does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from edgeq.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_processes = 1  # of the module: statistics are taken deep inside a network, which knows of no processes
+# of the module: statistics are taken deep inside a network, which knows of no processes
+_processes = 1
 
 
 @contextmanager
@@ -29,7 +31,11 @@ def sync_statistics(processes: int) -> Iterator[None]:
         UsageError: torch's process group has not so many.
     """
     global _processes
-    found = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    found = (
+        distributed.get_world_size()
+        if distributed.is_available() and distributed.is_initialized()
+        else 1
+    )
     if processes not in (1, found):
         raise UsageError(
             f"sync_statistics({processes}) is asked for, and torch.distributed has {found}",
@@ -66,7 +72,10 @@ def _reduced(value: Tensor, operation: Any) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over processes; its gradient is the sum of the gradients that each process has for it."""
+    """The sum over processes.
+
+    Its gradient is the sum of the gradients that each process has for it.
+    """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
@@ -91,7 +100,9 @@ def synchronize(model: nn.Module) -> None:
             module.forward = partial(_normalize, module, module.forward)  # type: ignore[method-assign]
 
 
-def _normalize(bn: nn.BatchNorm1d | nn.BatchNorm2d, alone: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _normalize(
+    bn: nn.BatchNorm1d | nn.BatchNorm2d, alone: Callable[[Tensor], Tensor], x: Tensor
+) -> Tensor:
     if not bn.training or _processes == 1:
         return alone(x)
     axes = [axis for axis in range(x.ndim) if axis != 1]
@@ -111,7 +122,9 @@ def _normalize(bn: nn.BatchNorm1d | nn.BatchNorm2d, alone: Callable[[Tensor], Te
 
 
 @torch.no_grad()
-def _follow(bn: nn.BatchNorm1d | nn.BatchNorm2d, mean_: Tensor, variance: Tensor, count: Tensor) -> None:
+def _follow(
+    bn: nn.BatchNorm1d | nn.BatchNorm2d, mean_: Tensor, variance: Tensor, count: Tensor
+) -> None:
     if bn.running_mean is None or bn.running_var is None or bn.num_batches_tracked is None:
         return
     bn.num_batches_tracked += 1

@@ -1,4 +1,7 @@
-"""Says when training has gone wrong beyond repair, and where: a loss, a weight or a bound that is no number any more."""
+"""Says when training has gone wrong beyond repair, and where.
+
+A loss, a weight or a bound that is no number any more.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 _COLLAPSED = 4.5 * SMALLEST_BOUND  # at any width, 2^bits steps of the least bound are less
-_HINT = "start again with a smaller --lr, or give the bounds one of their own under [[groups]] in the recipe"
+_HINT = (
+    "start again with a smaller --lr, or give the bounds one of their own under [[groups]] in "
+    "the recipe"
+)
 
 
 def check_loss(loss: float, model: nn.Module, where: str) -> None:
@@ -34,12 +40,16 @@ def check_loss(loss: float, model: nn.Module, where: str) -> None:
         return
     odd = first_odd(model)
     culprit = f"; {odd} is not finite" if odd else ""
-    raise Diverged(f"the loss is {loss} in {where}{culprit}", hint=f"{_HINT}; last.safetensors is from before")
+    raise Diverged(
+        f"the loss is {loss} in {where}{culprit}", hint=f"{_HINT}; last.safetensors is from before"
+    )
 
 
 def first_odd(model: nn.Module) -> str | None:
     """The name of the first parameter or buffer that is not finite everywhere; bounds go first."""
-    return min(not_finite(model_state(model)), key=lambda name: "quantizer" not in name, default=None)
+    return min(
+        not_finite(model_state(model)), key=lambda name: "quantizer" not in name, default=None
+    )
 
 
 def check_finite(model: nn.Module, where: str) -> None:
@@ -49,7 +59,9 @@ def check_finite(model: nn.Module, where: str) -> None:
         Diverged: a parameter or buffer is infinite or not a number.
     """
     if odd := first_odd(model):
-        raise Diverged(f"{odd} is not finite after {where}", hint=f"{_HINT}; last.safetensors is from before")
+        raise Diverged(
+            f"{odd} is not finite after {where}", hint=f"{_HINT}; last.safetensors is from before"
+        )
 
 
 def check_bounds(model: nn.Module, where: str) -> None:
@@ -62,5 +74,11 @@ def check_bounds(model: nn.Module, where: str) -> None:
     for quantizer in quantizers(model):
         step = getattr(quantizer, "step", None)
         learned = any(parameter.requires_grad for parameter in quantizer.parameters())  # type: ignore[attr-defined]
-        if learned and isinstance(step, torch.Tensor) and bool((step.detach() * 2**quantizer.bits <= _COLLAPSED).all()):
-            raise Diverged(f"the bound of {paths[id(quantizer)]} has collapsed to zero in {where}", hint=_HINT)
+        if (
+            learned
+            and isinstance(step, torch.Tensor)
+            and bool((step.detach() * 2**quantizer.bits <= _COLLAPSED).all())
+        ):
+            raise Diverged(
+                f"the bound of {paths[id(quantizer)]} has collapsed to zero in {where}", hint=_HINT
+            )

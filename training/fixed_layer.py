@@ -1,7 +1,10 @@
-"""A quantised layer whose weights are made once: what a session computes with, which evaluates one sample after the other.
+"""A quantised layer whose weights are made once.
 
-Training changes a weight at each step, so a :class:`~edgeq.training.layers.QuantLayer` quantises and folds it at each call, and
-nothing can go stale. In a network that is only evaluated that is most of the time of a fully connected layer at a batch of one.
+What a session computes with, which evaluates one sample after the other.
+
+Training changes a weight at each step, so a :class:`~edgeq.training.layers.QuantLayer` quantises
+and folds it at each call, and nothing can go stale. In a network that is only evaluated that is
+most of the time of a fully connected layer at a batch of one.
 """
 
 from __future__ import annotations

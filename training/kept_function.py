@@ -1,8 +1,9 @@
 """``edgeq.quantize``, and what it says of a scheme that changes the function of what it is given.
 
-Few bits change the function too, which training is there to repair. What is told here is a scheme that changes it for another reason: by
-what it clips or normalises before anything is rounded, or by grids far coarser than the default ones of the same widths. Published
-schemes do so that train from scratch; a trained network then starts from nearly nothing.
+Few bits change the function too, which training is there to repair. What is told here is a scheme
+that changes it for another reason: by what it clips or normalises before anything is rounded, or by
+grids far coarser than the default ones of the same widths. Published schemes do so that train from
+scratch; a trained network then starts from nearly nothing.
 """
 
 from __future__ import annotations
@@ -25,31 +26,39 @@ if TYPE_CHECKING:
 
     from torch import fx
 
-_TOLD = 0.1  # of the root mean square of the answers; 8-bit grids of the default scheme change 1 to 5 %
+# of the root mean square of the answers; 8-bit grids of the default scheme change 1 to 5 %
+_TOLD = 0.1
 _WIDTHS = {"weights": "weight_bits", "activations": "act_bits"}
 _WORSE = 2.0  # times what the default scheme of the same widths changes
 
 
-def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor] | None = None) -> fx.GraphModule:
+def quantize(
+    model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor] | None = None
+) -> fx.GraphModule:
     """A copy of a float network with quantisers in it, ready to train with any loop.
 
-    The default scheme keeps what a trained network computes, up to rounding. Another one that does not says so at once.
+    The default scheme keeps what a trained network computes, up to rounding. Another one that does
+    not says so at once.
 
-    Weights, names and tied weights are kept. Activation quantisers live under ``quantizers``; the tensor that one puts
-    onto its grid is the graph node ``<tensor>_quantized``. Bounds that follow their data come from the batches it meets in
-    training mode: before the first of them it computes zeros.
+    Weights, names and tied weights are kept. Activation quantisers live under ``quantizers``; the
+    tensor that one puts onto its grid is the graph node ``<tensor>_quantized``. Bounds that follow
+    their data come from the batches it meets in training mode: before the first of them it computes
+    zeros.
 
     Args:
         model: a float network that ``torch.fx`` can trace.
         scheme: widths, methods and placement.
-        example: of the input, or of each input, with a batch dimension. Needed where the network's forward asks for sizes, and for a word
-            on a scheme that changes what the network computes.
+        example: of the input, or of each input, with a batch dimension. Needed where the network's
+            forward asks for sizes, and for a word on a scheme that changes what the network
+            computes.
 
     Raises:
-        UsageError: the network cannot be traced, holds something that cannot be quantised, which is named, or is quantised.
+        UsageError: the network cannot be traced, holds something that cannot be quantised, which is
+            named, or is quantised.
 
     Warns:
-        FunctionChanged: the scheme changes what the network answers to the example: by how much, by which field, and what to give instead.
+        FunctionChanged: the scheme changes what the network answers to the example: by how much, by
+            which field, and what to give instead.
     """
     quantized = qat_transform.quantize(model, scheme, example)
     if example is not None:
@@ -58,7 +67,12 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
 
 
 def warn_of_change(
-    model: nn.Module, quantized: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor], *, stacklevel: int = 2
+    model: nn.Module,
+    quantized: nn.Module,
+    scheme: Scheme,
+    example: Tensor | Sequence[Tensor],
+    *,
+    stacklevel: int = 2,
 ) -> None:
     """Warn of a scheme that changes what a trained network computes.
 
@@ -92,9 +106,12 @@ def warn_of_change(
         when = "once it rounds" if rounding else "before anything is rounded"
         warnings.warn(
             FunctionChanged(
-                f"the scheme changes what this network computes: {when}, its answers to the example are {_shown(change)} off (root mean "
-                f"square, over that of the answers), because of {' and '.join(f'{name}={getattr(scheme, name)!r}' for name in fields)}",
-                hint=f"to keep what is trained, {' and '.join(fields.values())}, which leaves {_shown(left)}; from scratch, let it be",
+                f"the scheme changes what this network computes: {when}, its answers to "
+                f"the example are {_shown(change)} off (root mean "
+                "square, over that of the answers), because of "
+                f"{' and '.join(f'{name}={getattr(scheme, name)!r}' for name in fields)}",
+                hint=f"to keep what is trained, {' and '.join(fields.values())}, which leaves "
+                f"{_shown(left)}; from scratch, let it be",
             ),
             stacklevel=stacklevel,
         )
@@ -104,8 +121,15 @@ def warn_of_change(
 class _Changes:
     """What other schemes change of the same answers."""
 
-    def __init__(self, model: nn.Module, examples: list[Tensor], wanted: Tensor, rounding: bool) -> None:
-        self._model, self._examples, self._wanted, self._rounding = model, examples, wanted, rounding
+    def __init__(
+        self, model: nn.Module, examples: list[Tensor], wanted: Tensor, rounding: bool
+    ) -> None:
+        self._model, self._examples, self._wanted, self._rounding = (
+            model,
+            examples,
+            wanted,
+            rounding,
+        )
 
     def of(self, scheme: Scheme) -> float:
         """By one scheme."""
@@ -132,16 +156,22 @@ def _choices(scheme: Scheme) -> list[str]:
     """The fields in which a scheme, or a rule of it, is not the default, of those that may change a function."""
     named = {
         "normalize_weights": bool(scheme.normalize_weights),
-        "weights": scheme.weights != AUTO or any(rule.weights not in (None, AUTO) for rule in scheme.layers),
-        "activations": scheme.activations != AUTO or any(rule.activations not in (None, AUTO) for rule in scheme.layers),
-        "per_channel": scheme.per_channel is False or any(rule.per_channel is False for rule in scheme.layers),
+        "weights": scheme.weights != AUTO
+        or any(rule.weights not in (None, AUTO) for rule in scheme.layers),
+        "activations": scheme.activations != AUTO
+        or any(rule.activations not in (None, AUTO) for rule in scheme.layers),
+        "per_channel": scheme.per_channel is False
+        or any(rule.per_channel is False for rule in scheme.layers),
         "affine": scheme.affine is False,
     }
     return [name for name, chosen in named.items() if chosen]
 
 
 def _without(scheme: Scheme, name: str) -> Scheme:
-    """The scheme with the default in the place of a field, in rules too; a width that only the named method has becomes the next one."""
+    """The scheme with the default in the place of a field, in rules too.
+
+    A width that only the named method has becomes the next one.
+    """
     width = _WIDTHS.get(name)
     rules = []
     for rule in scheme.layers:
@@ -173,8 +203,12 @@ def _default(scheme: Scheme) -> Scheme:
 
 
 def _untrained(model: nn.Module) -> bool:
-    norms: list[Any] = [module for module in model.modules() if getattr(module, "running_var", None) is not None]
-    return bool(norms) and all(bool((norm.running_mean == 0).all() and (norm.running_var == 1).all()) for norm in norms)
+    norms: list[Any] = [
+        module for module in model.modules() if getattr(module, "running_var", None) is not None
+    ]
+    return bool(norms) and all(
+        bool((norm.running_mean == 0).all() and (norm.running_var == 1).all()) for norm in norms
+    )
 
 
 def _telling(example: Tensor) -> Tensor:
@@ -184,7 +218,9 @@ def _telling(example: Tensor) -> Tensor:
     return torch.randn(example.shape, generator=torch.Generator().manual_seed(0)).to(example)
 
 
-def _change(quantized: nn.Module, examples: list[Tensor], wanted: Tensor, *, rounding: bool) -> float:
+def _change(
+    quantized: nn.Module, examples: list[Tensor], wanted: Tensor, *, rounding: bool
+) -> float:
     """The root mean square of the difference over that of the answers, with ranges taken from the examples."""
     twin: Any = copy.deepcopy(quantized).eval()
     set_rounding(twin, weights=rounding, activations=rounding)

@@ -1,4 +1,7 @@
-"""What a scheme says about single layers: a pattern, and what is to be different about the layers it matches."""
+"""What a scheme says about single layers.
+
+A pattern, and what is to be different about the layers it matches.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ class LayerRule:
     """One rule; what it leaves out stays as the scheme says.
 
     Attributes:
-        match: the layers' module paths, with ``*`` for any characters and ``?`` for one: ``stages.2.*``.
+        match: the layers' module paths, with ``*`` for any characters and ``?`` for one:
+            ``stages.2.*``.
         weight_bits: width of their weights.
         act_bits: width of what they read.
         weights: method of their weights.
@@ -39,22 +43,38 @@ class LayerRule:
 
     def __post_init__(self) -> None:
         if not isinstance(self.match, str) or not self.match:
-            raise UsageError(f"a rule for layers matches {self.match!r}", hint='name layers, as in match = "stages.2.*"')
+            raise UsageError(
+                f"a rule for layers matches {self.match!r}",
+                hint='name layers, as in match = "stages.2.*"',
+            )
         for name in _BITS:
             bits = getattr(self, name)
             if bits is not None and (type(bits) is not int or not 1 <= bits <= 8):
-                raise UsageError(f"{name} of the layers {self.match!r} is {bits!r}", hint="choose a width from 2 to 8 bits")
+                raise UsageError(
+                    f"{name} of the layers {self.match!r} is {bits!r}",
+                    hint="choose a width from 2 to 8 bits",
+                )
         for name in _METHODS:
             if not isinstance(getattr(self, name), str | None):
-                raise UsageError(f"{name} of the layers {self.match!r} is {getattr(self, name)!r}", hint="give a method's name in quotes")
+                raise UsageError(
+                    f"{name} of the layers {self.match!r} is {getattr(self, name)!r}",
+                    hint="give a method's name in quotes",
+                )
         if self.per_channel is not None:
             check_flag(f"per_channel of the layers {self.match!r}", self.per_channel)
         if not self.changes():
-            raise UsageError(f"the rule for the layers {self.match!r} says nothing", hint=f"give {', '.join(CHANGES)}")
+            raise UsageError(
+                f"the rule for the layers {self.match!r} says nothing",
+                hint=f"give {', '.join(CHANGES)}",
+            )
 
     def changes(self) -> dict[str, Any]:
         """What it says, by name."""
-        return {name: value for name, value in asdict(self).items() if name != "match" and value is not None}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "match" and value is not None
+        }
 
     @classmethod
     def from_dict(cls, content: object) -> LayerRule:
@@ -64,7 +84,9 @@ class LayerRule:
             UsageError: it is no table, or a field is unknown, missing, or out of range.
         """
         if isinstance(content, dict) and "match" not in content:
-            raise UsageError("a rule for layers does not say which", hint='name them, as in match = "stages.2.*"')
+            raise UsageError(
+                "a rule for layers does not say which", hint='name them, as in match = "stages.2.*"'
+            )
         return read_record(cls, content, "a rule for layers")
 
 
@@ -73,7 +95,9 @@ CHANGES = tuple(field.name for field in fields(LayerRule) if field.name != "matc
 
 
 def resolve(rules: Sequence[LayerRule], layers: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What the rules say about each layer; of two that match it, the later one goes before the earlier.
+    """What the rules say about each layer.
+
+    Of two that match it, the later one goes before the earlier.
 
     Args:
         rules: in their order.
@@ -90,9 +114,13 @@ def resolve(rules: Sequence[LayerRule], layers: Iterable[str]) -> dict[str, dict
     for rule in rules:
         matched = [path for path in paths if fnmatchcase(path, rule.match)]
         if not matched:
-            near = difflib.get_close_matches(rule.match.rstrip("*."), paths, n=3, cutoff=0.4) or paths[:3]
+            near = (
+                difflib.get_close_matches(rule.match.rstrip("*."), paths, n=3, cutoff=0.4)
+                or paths[:3]
+            )
             raise UsageError(
-                f"no layer is called {rule.match!r}", hint=f"there are {', '.join(near)} … in this network; * stands for any part"
+                f"no layer is called {rule.match!r}",
+                hint=f"there are {', '.join(near)} … in this network; * stands for any part",
             )
         for path in matched:
             found[path] = found.get(path, {}) | rule.changes()
@@ -109,9 +137,15 @@ def parse_rule(text: str) -> LayerRule:
     parts = [part.partition(":") for part in rest.split(",")]
     if not equals or not all(colon and name.strip() in CHANGES for name, colon, _ in parts):
         raise UsageError(
-            f"the rule {text!r} cannot be read", hint=f"write PATTERN=NAME:VALUE,NAME:VALUE with the names {', '.join(CHANGES)}"
+            f"the rule {text!r} cannot be read",
+            hint=f"write PATTERN=NAME:VALUE,NAME:VALUE with the names {', '.join(CHANGES)}",
         )
-    return LayerRule.from_dict({"match": match, **{name.strip(): _value(name.strip(), value.strip(), text) for name, _, value in parts}})
+    return LayerRule.from_dict(
+        {
+            "match": match,
+            **{name.strip(): _value(name.strip(), value.strip(), text) for name, _, value in parts},
+        }
+    )
 
 
 def _value(name: str, value: str, text: str) -> str | int | bool:
@@ -119,7 +153,9 @@ def _value(name: str, value: str, text: str) -> str | int | bool:
         return value
     if name == "per_channel":
         if value not in ("true", "false"):
-            raise UsageError(f"per_channel is {value!r} in the rule {text!r}", hint="write true or false")
+            raise UsageError(
+                f"per_channel is {value!r} in the rule {text!r}", hint="write true or false"
+            )
         return value == "true"
     if not value.isdecimal():
         raise UsageError(f"{name} is {value!r} in the rule {text!r}", hint="give a number of bits")

@@ -1,8 +1,11 @@
-"""A convolution or fully connected layer as it is trained and as an integer runtime will store it: one module, two forms.
+"""A convolution or fully connected layer as it is trained and as an integer runtime will store it.
 
-In training the layer runs with fake-quantised weights and live BatchNorm statistics. In evaluation it runs on what the
-exporter writes: BatchNorm folded *exactly* into the scale and sign of the integers and into an int32 bias, so accuracy
-measured in PyTorch already holds every rounding that an integer runtime makes in its constants.
+One module, two forms.
+
+In training the layer runs with fake-quantised weights and live BatchNorm statistics. In evaluation
+it runs on what the exporter writes: BatchNorm folded *exactly* into the scale and sign of the
+integers and into an int32 bias, so accuracy measured in PyTorch already holds every rounding that
+an integer runtime makes in its constants.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
     from edgeq.training.quantizers.protocol import Encoded, GridQuantizer, Quantizer
 
 BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
-LEAST_SCALE = 2.0**-80  # of a channel that is switched off; times any input step it is still a normal float32
+# of a channel that is switched off; times any input step it is still a normal float32
+LEAST_SCALE = 2.0**-80
 
 
 class WeightQuantizer(nn.Module):
@@ -37,7 +41,8 @@ class WeightQuantizer(nn.Module):
 
     Args:
         clip: the quantiser.
-        normalize: bring the tensor to zero mean and unit variance first; the scale is left to BatchNorm, as released.
+        normalize: bring the tensor to zero mean and unit variance first; the scale is left to
+            BatchNorm, as released.
     """
 
     def __init__(self, clip: Quantizer, *, normalize: bool) -> None:
@@ -77,7 +82,8 @@ class QuantLayer(nn.Module):
         layer: Conv2d, ConvTranspose2d of stride 1, or Linear; its parameters are used, not copied.
         bn: the BatchNorm behind it, if any.
         quantizer: of the weights; shared between layers that share their weights.
-        gain: a constant factor behind it, such as the ``-h`` of ``x - h K^T u``; goes into scale and sign.
+        gain: a constant factor behind it, such as the ``-h`` of ``x - h K^T u``; goes into scale
+            and sign.
         inner_gain: one between the layer and its BatchNorm; 1 without a BatchNorm.
     """
 
@@ -91,29 +97,50 @@ class QuantLayer(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            raise UsageError(f"a {type(layer).__name__} cannot be quantised", hint="quantise Conv2d, ConvTranspose2d and Linear layers")
-        if isinstance(layer, nn.ConvTranspose2d) and (layer.stride != (1, 1) or any(layer.output_padding)):
-            raise UsageError("a transposed convolution with stride or output padding cannot be quantised", hint="use stride 1")
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (isinstance(layer.padding, str) or layer.padding_mode != "zeros"):
             raise UsageError(
-                "a convolution with padding given in words or not of zeros cannot be quantised", hint="give zero padding in numbers"
+                f"a {type(layer).__name__} cannot be quantised",
+                hint="quantise Conv2d, ConvTranspose2d and Linear layers",
+            )
+        if isinstance(layer, nn.ConvTranspose2d) and (
+            layer.stride != (1, 1) or any(layer.output_padding)
+        ):
+            raise UsageError(
+                "a transposed convolution with stride or output padding cannot be quantised",
+                hint="use stride 1",
+            )
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (
+            isinstance(layer.padding, str) or layer.padding_mode != "zeros"
+        ):
+            raise UsageError(
+                "a convolution with padding given in words or not of zeros cannot be quantised",
+                hint="give zero padding in numbers",
             )
         if bn is not None and bn.running_var is None:
-            raise UsageError("a BatchNorm without running statistics cannot be folded", hint="use track_running_stats=True")
+            raise UsageError(
+                "a BatchNorm without running statistics cannot be folded",
+                hint="use track_running_stats=True",
+            )
         if quantizer.clip.axis not in (None, output_axis(layer)):
-            raise UsageError("a step for each input channel has no integer form", hint="quantise this layer's weights per tensor")
+            raise UsageError(
+                "a step for each input channel has no integer form",
+                hint="quantise this layer's weights per tensor",
+            )
         self.layer = layer
         self.bn = bn
         self.quantizer = quantizer
         self.gain = gain
         self.inner_gain = inner_gain
-        self._source: tuple[GridQuantizer, ...] = ()  # in a tuple, so that it is no submodule of this layer too
+        # in a tuple, so that it is no submodule of this layer too
+        self._source: tuple[GridQuantizer, ...] = ()
         self.certified = False
         self._before: tuple[QuantLayer, ...] = ()
         self._step_size = 0.0
 
     def read_from(self, source: GridQuantizer) -> None:
-        """Say which quantiser's grid the input lies on: the bias is rounded to steps of that grid times the weights'."""
+        """Say which quantiser's grid the input lies on.
+
+        The bias is rounded to steps of that grid times the weights'.
+        """
         self._source = (source,)
 
     @property
@@ -136,7 +163,10 @@ class QuantLayer(nn.Module):
             project(self._norm(), kernels, self._step_size)
 
     def margin(self) -> float:
-        """``h L ||K'||^2 / 2``, from an upper bound on the norm; the greater one of rounded weights and those that are not."""
+        """``h L ||K'||^2 / 2``, from an upper bound on the norm.
+
+        The greater one of rounded weights and those that are not.
+        """
         return max(margin(self._norm(), kernels, self._step_size) for kernels in self._kernels())
 
     def train(self, mode: bool = True) -> Self:
@@ -148,7 +178,9 @@ class QuantLayer(nn.Module):
 
     def _norm(self) -> nn.BatchNorm2d:
         if not isinstance(self.bn, nn.BatchNorm2d):
-            raise EdgeqError("a step without BatchNorm behind K cannot be certified", hint="put one there")
+            raise EdgeqError(
+                "a step without BatchNorm behind K cannot be certified", hint="put one there"
+            )
         return self.bn
 
     @torch.no_grad()
@@ -173,23 +205,37 @@ class QuantLayer(nn.Module):
         return FixedLayer(self)
 
     def constants(self) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias that :meth:`compute` takes: quantised, and in evaluation with BatchNorm folded in."""
+        """Weight and bias that :meth:`compute` takes.
+
+        Quantised, and in evaluation with BatchNorm folded in.
+        """
         if not self._folds:
             weight = self.quantizer(self.layer.weight)
             return (weight if self._amplitude == 1.0 else weight / self._amplitude), self.layer.bias
         folded = self._fold()
         weight = folded.weight * _per_channel(folded.scale, folded.weight)
-        bias = None if folded.bias is None or folded.bias_scale is None else folded.bias * folded.bias_scale
+        bias = (
+            None
+            if folded.bias is None or folded.bias_scale is None
+            else folded.bias * folded.bias_scale
+        )
         return self._with_gradients(weight, bias) if torch.is_grad_enabled() else (weight, bias)
 
     def _with_gradients(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What :meth:`_fold` gives, with the gradients of training: evaluation fixes statistics, as PyTorch's does, and no weight."""
+        """What :meth:`_fold` gives, with the gradients of training.
+
+        Evaluation fixes statistics, as PyTorch's does, and no weight.
+        """
         factor, shift = self._affine()
         plain = self.quantizer(self.layer.weight) / self._amplitude
         if self._transposed:
             plain = _as_convolution(plain, self.layer.groups)  # type: ignore[arg-type]
-        trained = straight_through(weight.detach(), plain * _per_channel(factor.to(plain.dtype), plain))
-        return trained, None if bias is None else straight_through(bias.detach(), shift.to(bias.dtype).expand_as(bias))
+        trained = straight_through(
+            weight.detach(), plain * _per_channel(factor.to(plain.dtype), plain)
+        )
+        return trained, None if bias is None else straight_through(
+            bias.detach(), shift.to(bias.dtype).expand_as(bias)
+        )
 
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The layer's output from what :meth:`constants` gives in the same mode."""
@@ -204,19 +250,34 @@ class QuantLayer(nn.Module):
     def _folds(self) -> bool:
         return not self.training and self.quantizer.clip.rounding
 
-    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, transposed: bool) -> Tensor:
+    def _convolve(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, transposed: bool
+    ) -> Tensor:
         if isinstance(self.layer, nn.Linear):
             return F.linear(x, weight, bias)
         layer: Any = self.layer
         if transposed:
-            return F.conv_transpose2d(x, weight, bias, layer.stride, layer.padding, groups=layer.groups, dilation=layer.dilation)
-        return F.conv2d(x, weight, bias, layer.stride, self._padding(), layer.dilation, layer.groups)
+            return F.conv_transpose2d(
+                x,
+                weight,
+                bias,
+                layer.stride,
+                layer.padding,
+                groups=layer.groups,
+                dilation=layer.dilation,
+            )
+        return F.conv2d(
+            x, weight, bias, layer.stride, self._padding(), layer.dilation, layer.groups
+        )
 
     def _padding(self) -> tuple[int, int]:
         layer: Any = self.layer
         if not self._transposed:
             return layer.padding  # type: ignore[no-any-return]
-        pads = [d * (k - 1) - p for k, p, d in zip(layer.kernel_size, layer.padding, layer.dilation, strict=True)]
+        pads = [
+            d * (k - 1) - p
+            for k, p, d in zip(layer.kernel_size, layer.padding, layer.dilation, strict=True)
+        ]
         return pads[0], pads[1]
 
     @property
@@ -228,7 +289,10 @@ class QuantLayer(nn.Module):
         return isinstance(self.layer, nn.ConvTranspose2d)
 
     def _fold(self) -> _Folded:
-        """BatchNorm and gain into scale, sign and bias; no weight is quantised again but in dead channels (see below)."""
+        """BatchNorm and gain into scale, sign and bias.
+
+        No weight is quantised again but in dead channels (see below).
+        """
         encoded = self.quantizer.encode(self.layer.weight)
         integers, step = encoded.integers, encoded.step / self._amplitude
         if self._transposed:
@@ -236,14 +300,20 @@ class QuantLayer(nn.Module):
             integers = _as_convolution(integers, layer.groups)
         if self.bn is None and self.layer.bias is None:
             sign = torch.tensor(float(np.sign(self.gain)))
-            return _Folded(integers * sign, *_range(encoded, sign), step * abs(self.gain), None, None)
+            return _Folded(
+                integers * sign, *_range(encoded, sign), step * abs(self.gain), None, None
+            )
         factor, shift = self._affine()
         if not self._source:
-            raise EdgeqError("a quantised layer with a bias does not know its input's grid", hint="call read_from with its quantiser")
+            raise EdgeqError(
+                "a quantised layer with a bias does not know its input's grid",
+                hint="call read_from with its quantiser",
+            )
         source_step = self._source[0].step
         scale = (step.double() * factor.abs()).float()
-        # A channel that BatchNorm has all but switched off has a step so small that its bias overflows int32. Its step
-        # is enlarged until the bias fits; its weights, worth less than 1e-4 of that bias, go onto the coarser grid.
+        # A channel that BatchNorm has all but switched off has a step so small that its bias
+        # overflows int32. Its step is enlarged until the bias fits; its weights, worth less than
+        # 1e-4 of that bias, go onto         # the coarser grid.
         least = (shift.abs() / (source_step.double() * BIAS_LIMIT)).float().clamp(min=LEAST_SCALE)
         coarse = scale < least
         sign = factor.sign().float()
@@ -253,28 +323,47 @@ class QuantLayer(nn.Module):
             weight = (weight * _per_channel(ratio, weight)).round()
             scale = torch.where(coarse, least, scale)
         bias_scale = source_step * scale
-        return _Folded(weight, *_range(encoded, sign), scale, (shift / bias_scale.double()).round().float(), bias_scale)
+        return _Folded(
+            weight,
+            *_range(encoded, sign),
+            scale,
+            (shift / bias_scale.double()).round().float(),
+            bias_scale,
+        )
 
     def _affine(self) -> tuple[Tensor, Tensor]:
-        """``gain * bn(inner_gain * (y + bias)) = factor * y + shift``, float64; shape () where it is the same for all channels."""
+        """``gain * bn(inner_gain * (y + bias)) = factor * y + shift``, float64.
+
+        Shape () where it is the same for all channels.
+        """
         own_bias = self.layer.bias
         bias = torch.zeros((), dtype=torch.float64) if own_bias is None else own_bias.double()
         if self.bn is None:
             return torch.tensor(self.gain, dtype=torch.float64), self.gain * bias
         norm: Any = self.bn
-        gamma, beta = (1.0, 0.0) if norm.weight is None else (norm.weight.double(), norm.bias.double())
+        gamma, beta = (
+            (1.0, 0.0) if norm.weight is None else (norm.weight.double(), norm.bias.double())
+        )
         factor = self.gain * gamma / (norm.running_var.double() + norm.eps).sqrt()
-        return factor * self.inner_gain, factor * (self.inner_gain * bias - norm.running_mean.double()) + self.gain * beta
+        return factor * self.inner_gain, factor * (
+            self.inner_gain * bias - norm.running_mean.double()
+        ) + self.gain * beta
 
     @torch.no_grad()
     def integer_weights(self) -> IntegerWeights:
         """The integers and grids that evaluation uses, for an exporter."""
         if self.quantizer.clip.bits > 8:
-            raise EdgeqError("weights are still above 8 bits", hint="set the target widths before export")
+            raise EdgeqError(
+                "weights are still above 8 bits", hint="set the target widths before export"
+            )
         folded = self._fold()
         if folded.low < -128 or folded.high > 127:
             what = f"weights from {folded.low} to {folded.high} do not fit int8"
-            raise UsageError(what, hint="train them with fewer bits, or with a quantiser that leaves out the lowest integer")
+            raise UsageError(
+                what,
+                hint="train them with fewer bits, or with a quantiser that leaves out the "
+                "lowest integer",
+            )
         axis = 0 if folded.scale.ndim else None
         params = QuantParams.of(folded.scale.numpy(), 0, "int8", folded.low, folded.high, axis)
         bias = bias_params = None
@@ -285,7 +374,17 @@ class QuantLayer(nn.Module):
         if isinstance(self.layer, nn.Linear):
             return IntegerWeights("Gemm", weight, params, bias, bias_params)
         layer: Any = self.layer
-        return IntegerWeights("Conv", weight, params, bias, bias_params, layer.stride, self._padding(), layer.dilation, layer.groups)
+        return IntegerWeights(
+            "Conv",
+            weight,
+            params,
+            bias,
+            bias_params,
+            layer.stride,
+            self._padding(),
+            layer.dilation,
+            layer.groups,
+        )
 
 
 def output_axis(layer: nn.Module) -> int | None:
@@ -297,7 +396,10 @@ def output_axis(layer: nn.Module) -> int | None:
 
 
 def _any(found: Tensor) -> bool:
-    """Whether one is set. A graph that torch compiles or exports has no numbers to ask yet, and computes the general case."""
+    """Whether one is set.
+
+    A graph that torch compiles or exports has no numbers to ask yet, and computes the general case.
+    """
     return torch.compiler.is_compiling() or bool(found.any())
 
 
@@ -309,7 +411,10 @@ def _range(encoded: Encoded, sign: Tensor) -> tuple[int, int]:
 
 
 def _as_convolution(weight: Tensor, groups: int) -> Tensor:
-    """The weight of the convolution that computes a transposed one of stride 1: swapped group by group, and flipped."""
+    """The weight of the convolution that computes a transposed one of stride 1.
+
+    Swapped group by group, and flipped.
+    """
     swapped: Tensor = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     return swapped.flip(2, 3)
 

@@ -1,4 +1,7 @@
-"""The training loop: seeded by (seed, epoch, step) alone, so that a run cut off anywhere goes on to the same bits."""
+"""The training loop.
+
+Seeded by (seed, epoch, step) alone, so that a run cut off anywhere goes on to the same bits.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +74,9 @@ def train(
 ) -> TrainingResult:
     """Train a network of the zoo and leave its best checkpoint in ``folder``.
 
-    The best checkpoint is the one of the highest validation accuracy among epochs at the target widths. Under
-    ``accelerate launch`` each process has a part of every batch, the first one alone writes, and all return the same.
+    The best checkpoint is the one of the highest validation accuracy among epochs at the target
+    widths. Under ``accelerate launch`` each process has a part of every batch, the first one alone
+    writes, and all return the same.
 
     Args:
         recipe: the run.
@@ -86,7 +90,8 @@ def train(
         report_epoch: called after each epoch, in the first process.
 
     Raises:
-        Diverged: the loss, a weight or a bound is no number any more; the last checkpoint is from before.
+        Diverged: the loss, a weight or a bound is no number any more; the last checkpoint is from
+            before.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
         OutputError: ``folder`` holds another run, or cannot be written.
         UsageError: recipe and data do not go together.
@@ -121,7 +126,9 @@ def evaluate(
         for images, labels in batches(split, source, batch_size):
             if stop_requested():
                 raise Stopped
-            right += int((model(torch.from_numpy(images).to(device)).argmax(1).cpu().numpy() == labels).sum())
+            right += int(
+                (model(torch.from_numpy(images).to(device)).argmax(1).cpu().numpy() == labels).sum()
+            )
     return right
 
 
@@ -130,7 +137,9 @@ class _Run:
     report_epoch: Callable[[Epoch], None] = staticmethod(lambda _: None)
     stop_requested: Callable[[], bool] = staticmethod(lambda: False)
 
-    def __init__(self, recipe: Recipe, source: DataSource, folder: Path, processes: Processes) -> None:
+    def __init__(
+        self, recipe: Recipe, source: DataSource, folder: Path, processes: Processes
+    ) -> None:
         self.recipe, self.source, self.folder, self.processes = recipe, source, folder, processes
         self.steps = _steps(recipe, source, processes.count)
         self.model = starting_model(recipe, source)
@@ -150,7 +159,9 @@ class _Run:
     def _computation(self) -> Callable[[torch.Tensor], Any]:
         if self.processes.count > 1:
             synchronize(self.model)
-        whole = self.processes.prepare(Consistent(self.model) if self.recipe.consistency else self.model)
+        whole = self.processes.prepare(
+            Consistent(self.model) if self.recipe.consistency else self.model
+        )
         return compiled(whole) if self.recipe.compiled else whole
 
     def run(self, *, resume: bool, overwrite: bool) -> TrainingResult:
@@ -168,8 +179,15 @@ class _Run:
                 return self._finish()
             except Stopped:
                 self._save()
-                where = self._where(self.state.step) if self.state.epoch < self.recipe.epochs else "its test"
-                raise Interrupted(f"training stopped in {where}; it is saved", hint=going_on(resume=resume, overwrite=overwrite)) from None
+                where = (
+                    self._where(self.state.step)
+                    if self.state.epoch < self.recipe.epochs
+                    else "its test"
+                )
+                raise Interrupted(
+                    f"training stopped in {where}; it is saved",
+                    hint=going_on(resume=resume, overwrite=overwrite),
+                ) from None
 
     def _epoch(self) -> None:
         state, recipe = self.state, self.recipe
@@ -188,9 +206,11 @@ class _Run:
         self._end_epoch(bits)
 
     def _step(self, batch: Batch) -> None:
-        torch.manual_seed(self.feed.derived_seed(self.state.epoch, self.state.step))  # of dropout, and of weights that are tossed
+        # of dropout, and of weights that are tossed
+        torch.manual_seed(self.feed.derived_seed(self.state.epoch, self.state.step))
         loss, logits = self._loss(batch)
-        share = len(batch.labels) * self.processes.count / batch.whole  # makes the mean over processes that over samples
+        # makes the mean over processes that over samples
+        share = len(batch.labels) * self.processes.count / batch.whole
         total = loss * share if share != 1 else loss
         if self.recipe.bound_penalty:
             total = total + self.recipe.bound_penalty * losses.penalty(self.model)
@@ -224,13 +244,25 @@ class _Run:
         with self.average.in_place() if self.average is not None else nullcontext():
             self.model.eval()
             validation = self._evaluate(self.source.validation) / len(self.source.validation)
-            epoch = Epoch(state.epoch, state.loss_sum / state.seen, state.correct / state.seen, validation, bits)
+            epoch = Epoch(
+                state.epoch,
+                state.loss_sum / state.seen,
+                state.correct / state.seen,
+                validation,
+                bits,
+            )
             better = bits is None and validation >= state.best
             best = self._checkpoint(resumable=False) if better else None
         state.history.append(asdict(epoch))
         if better:
             state.best, state.best_epoch = validation, state.epoch
-        state.epoch, state.step, state.loss_sum, state.correct, state.seen = state.epoch + 1, 0, 0.0, 0, 0
+        state.epoch, state.step, state.loss_sum, state.correct, state.seen = (
+            state.epoch + 1,
+            0,
+            0.0,
+            0,
+            0,
+        )
         if best is not None and self.processes.rank == 0:
             checkpoints.save(self.folder / BEST, best)
         self._save()
@@ -239,9 +271,16 @@ class _Run:
     def _evaluate(self, split: Split, model: nn.Module | None = None) -> int:
         """Samples that a network classifies right, each process on its part."""
         where = self.processes.share(len(split))
-        part = split if self.processes.count == 1 else Split(split.images[where], split.labels[where], split.ids[where])
-        stop = self.stop_requested if self.processes.count == 1 else lambda: False  # which all have to do at the same time
-        right = evaluate(self.model if model is None else model, part, self.source, stop_requested=stop)
+        part = (
+            split
+            if self.processes.count == 1
+            else Split(split.images[where], split.labels[where], split.ids[where])
+        )
+        # which all have to do at the same time
+        stop = self.stop_requested if self.processes.count == 1 else lambda: False
+        right = evaluate(
+            self.model if model is None else model, part, self.source, stop_requested=stop
+        )
         return int(self.processes.totals(right)[0])
 
     def _finish(self) -> TrainingResult:
@@ -278,16 +317,23 @@ class _Run:
             seconds_left(done, total, self.resumed_at, self.started),
         )
 
-    # -- saving and resuming -----------------------------------------------------------------------------------------
+    # -- saving and resuming -----------------------------------------------------------------------
 
     def _checkpoint(self, *, resumable: bool) -> checkpoints.Checkpoint:
         """The network now, a copy; with everything that a run needs to go on, if asked for."""
-        tensors = under(checkpoints.MODEL, {name: tensor.clone() for name, tensor in checkpoints.model_state(self.model).items()})
+        tensors = under(
+            checkpoints.MODEL,
+            {name: tensor.clone() for name, tensor in checkpoints.model_state(self.model).items()},
+        )
         if resumable:
-            tensors |= under(checkpoints.OPTIMIZER, optimizers.state(self.optimizer, self.parameters))
+            tensors |= under(
+                checkpoints.OPTIMIZER, optimizers.state(self.optimizer, self.parameters)
+            )
             tensors |= under(_AVERAGE, self.average.tensors if self.average else {})
         progress = asdict(self.state) if resumable else {}
-        return checkpoints.Checkpoint(self.recipe, self.source.shape, self.source.classes, tensors, progress)
+        return checkpoints.Checkpoint(
+            self.recipe, self.source.shape, self.source.classes, tensors, progress
+        )
 
     def _save(self) -> None:
         if self.processes.rank == 0:
@@ -299,11 +345,19 @@ class _Run:
         saved = checkpoints.read(path)
         run_folder.check_recipe(path, saved.recipe, self.recipe)
         if not saved.progress:
-            raise ArtefactError(f"{path} cannot be gone on from: it is no running state", hint="name the folder of a training run")
+            raise ArtefactError(
+                f"{path} cannot be gone on from: it is no running state",
+                hint="name the folder of a training run",
+            )
         if (saved.input_shape, saved.classes) != (self.source.shape, self.source.classes):
-            raise UsageError(f"{path} was trained on other data than {self.source.name} is now", hint="resume with the same data")
+            raise UsageError(
+                f"{path} was trained on other data than {self.source.name} is now",
+                hint="resume with the same data",
+            )
         checkpoints.restore(self.model, saved, path)
-        optimizers.restore(self.optimizer, self.parameters, below(checkpoints.OPTIMIZER, saved.tensors))
+        optimizers.restore(
+            self.optimizer, self.parameters, below(checkpoints.OPTIMIZER, saved.tensors)
+        )
         if self.average is not None:
             self.average.restore(below(_AVERAGE, saved.tensors))
         self.state = _State(**saved.progress)
@@ -311,16 +365,26 @@ class _Run:
 
 
 def _steps(recipe: Recipe, source: DataSource, processes: int) -> int:
-    """Steps of an epoch; a last batch that would leave BatchNorm one sample, or a process none, is left out."""
+    """Steps of an epoch.
+
+    A last batch that would leave BatchNorm one sample, or a process none, is left out.
+    """
     whole, rest = divmod(len(source.train), recipe.batch_size)
     steps = whole + (rest >= max(2, processes))
-    if steps < 1 or recipe.batch_size < processes or not len(source.validation) or not len(source.test):
+    if (
+        steps < 1
+        or recipe.batch_size < processes
+        or not len(source.validation)
+        or not len(source.test)
+    ):
         raise UsageError(
-            f"{source.name} has too few samples for batches of {recipe.batch_size}", hint="use more data or a smaller --batch-size"
+            f"{source.name} has too few samples for batches of {recipe.batch_size}",
+            hint="use more data or a smaller --batch-size",
         )
     shapes = {part.images.shape[1:] for part in (source.train, source.validation, source.test)}
     if len(shapes) != 1:
         raise ArtefactError(
-            f"{source.name} has images of the shapes {', '.join(map(str, sorted(shapes)))}", hint="give all splits images of one shape"
+            f"{source.name} has images of the shapes {', '.join(map(str, sorted(shapes)))}",
+            hint="give all splits images of one shape",
         )
     return steps

@@ -1,4 +1,7 @@
-"""What training makes small: the loss on the labels, a teacher's answers, and what quantisers add."""
+"""What training makes small.
+
+The loss on the labels, a teacher's answers, and what quantisers add.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 def squared_hinge(logits: Tensor, labels: Tensor) -> Tensor:
     """``mean(max(0, 1 - t y)^2)`` over samples and classes, where ``t`` is 1 for the label and -1 elsewhere.
 
-    Source: Courbariaux, Bengio, David, *BinaryConnect* (2015), Sec. 3.1, and the authors' code for the mean.
+    Source: Courbariaux, Bengio, David, *BinaryConnect* (2015), Sec. 3.1, and the authors' code for
+    the mean.
 
     Args:
         logits: (n, classes).
@@ -30,8 +34,8 @@ def squared_hinge(logits: Tensor, labels: Tensor) -> Tensor:
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """``T^2 KL(softmax(teacher / T) || softmax(logits / T))``, the mean over samples.
 
-    Source: Hinton, Vinyals, Dean, *Distilling the knowledge in a neural network* (2015), Sec. 2; ``T^2`` keeps the size of
-    the gradients.
+    Source: Hinton, Vinyals, Dean, *Distilling the knowledge in a neural network* (2015), Sec. 2;
+    ``T^2`` keeps the size of the gradients.
     """
     log_p, log_q = F.log_softmax(teacher / temperature, 1), F.log_softmax(logits / temperature, 1)
     return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * temperature**2
@@ -43,9 +47,24 @@ def penalty(model: nn.Module) -> Tensor:
     return torch.stack(terms).sum() if terms else torch.zeros(())
 
 
-def loss_of(recipe: Recipe, logits: Tensor, labels: Tensor, teacher: Tensor | None, inconsistency: Tensor | None) -> Tensor:
-    """The loss of a batch, a mean over its samples; what does not depend on samples is not in it."""
-    loss = F.cross_entropy(logits, labels) if recipe.loss == "cross-entropy" else squared_hinge(logits.float(), labels)
+def loss_of(
+    recipe: Recipe,
+    logits: Tensor,
+    labels: Tensor,
+    teacher: Tensor | None,
+    inconsistency: Tensor | None,
+) -> Tensor:
+    """The loss of a batch, a mean over its samples.
+
+    What does not depend on samples is not in it.
+    """
+    loss = (
+        F.cross_entropy(logits, labels)
+        if recipe.loss == "cross-entropy"
+        else squared_hinge(logits.float(), labels)
+    )
     if teacher is not None:
-        loss = (1 - recipe.distillation) * loss + recipe.distillation * distillation(logits.float(), teacher, recipe.temperature)
+        loss = (1 - recipe.distillation) * loss + recipe.distillation * distillation(
+            logits.float(), teacher, recipe.temperature
+        )
     return loss if inconsistency is None else loss + recipe.consistency * inconsistency

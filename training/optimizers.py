@@ -40,7 +40,9 @@ def build(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
         {
             "params": parameters,
             "lr": recipe.lr if group.lr is None else group.lr,
-            "weight_decay": recipe.weight_decay if group.weight_decay is None else group.weight_decay,
+            "weight_decay": recipe.weight_decay
+            if group.weight_decay is None
+            else group.weight_decay,
         }
         for group, parameters in members.items()
     ]
@@ -58,7 +60,13 @@ def _make(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer
         case "adam":
             return torch.optim.Adam(groups, lr=recipe.lr, betas=chosen.betas, eps=chosen.epsilon)
         case "rmsprop":
-            return RMSProp(groups, recipe.lr, decay=chosen.decay, momentum=recipe.momentum, epsilon=chosen.epsilon)
+            return RMSProp(
+                groups,
+                recipe.lr,
+                decay=chosen.decay,
+                momentum=recipe.momentum,
+                epsilon=chosen.epsilon,
+            )
 
 
 def set_rates(optimizer: torch.optim.Optimizer, multiplier: float) -> None:
@@ -67,7 +75,9 @@ def set_rates(optimizer: torch.optim.Optimizer, multiplier: float) -> None:
         group["lr"] = group["first_lr"] * multiplier
 
 
-def state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
+def state(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, torch.Tensor]:
     """Every tensor that the optimiser keeps, by the parameter's name and its own."""
     return {
         name if key == _PLAIN else f"{name}/{key}": value
@@ -77,12 +87,17 @@ def state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Paramete
     }
 
 
-def restore(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], saved: Mapping[str, torch.Tensor]) -> None:
+def restore(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    saved: Mapping[str, torch.Tensor],
+) -> None:
     """The inverse of :func:`state`."""
     for slot, tensor in saved.items():
         name, _, key = slot.partition("/")
         if name in parameters:
-            device = "cpu" if key == "step" else parameters[name].device  # where PyTorch's optimisers keep them
+            # where PyTorch's optimisers keep them
+            device = "cpu" if key == "step" else parameters[name].device
             optimizer.state[parameters[name]][key or _PLAIN] = tensor.to(device)
 
 
@@ -90,7 +105,9 @@ def _kinds(model: nn.Module) -> dict[str, str | None]:
     """Which of the named groups each parameter is of."""
     kinds: dict[str, str | None] = {}
     modules = dict(model.named_modules())
-    of_weights = tuple(f"{path}." for path, module in modules.items() if isinstance(module, WeightQuantizer))
+    of_weights = tuple(
+        f"{path}." for path, module in modules.items() if isinstance(module, WeightQuantizer)
+    )
     for name, _ in model.named_parameters():
         owner = modules[name.rpartition(".")[0]]
         if name.startswith(of_weights):
@@ -113,5 +130,6 @@ def _check_patterns(recipe: Recipe, names: Mapping[str, str | None]) -> None:
         if group.of not in GROUPS and not any(fnmatchcase(name, group.of) for name in names):
             some = ", ".join(list(names)[:3])
             raise UsageError(
-                f"no parameter is called like {group.of!r}", hint=f"use {', '.join(GROUPS)}, or a pattern of names such as {some}"
+                f"no parameter is called like {group.of!r}",
+                hint=f"use {', '.join(GROUPS)}, or a pattern of names such as {some}",
             )

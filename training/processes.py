@@ -1,8 +1,9 @@
 """The device that training runs on, and the processes that share its work, as Hugging Face Accelerate sets them up.
 
-In one process on a CPU nothing of it is imported, and training is what it is without it. Where ``accelerate launch --multi_gpu`` or
-``torchrun`` (anywhere) started several, each has a part of every batch. Gradients are averaged so that the step is that of the
-whole batch; BatchNorm and the bounds that follow a batch see the whole batch too (:mod:`edgeq.training.distributed_stats`).
+In one process on a CPU nothing of it is imported, and training is what it is without it. Where
+``accelerate launch --multi_gpu`` or ``torchrun`` (anywhere) started several, each has a part of
+every batch. Gradients are averaged so that the step is that of the whole batch; BatchNorm and the
+bounds that follow a batch see the whole batch too (:mod:`edgeq.training.distributed_stats`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Processes:
         """The module whose backward pass averages gradients over the processes."""
         if self.count == 1:
             return module
-        # Kernels of one channel have two layouts that are the same; DDP copies 1 kB for it and says so at length.
+        # Kernels of one channel have two layouts that are the same; DDP copies 1 kB for it and says
+        # so at length.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         prepared: nn.Module = self.accelerator.prepare_model(module)
         return prepared
@@ -82,12 +84,17 @@ def join(recipe: Recipe, *, cpu: bool = False) -> Processes:
     _check_precision(recipe)
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # the recipe says at which precision a step is computed
+    # the recipe says at which precision a step is computed
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")
     if accelerator.num_processes != launched:
         raise UsageError(
-            f"the launcher started {launched} processes, and Accelerate found {accelerator.num_processes}", hint="start them with torchrun"
+            f"the launcher started {launched} processes, and Accelerate found "
+            f"{accelerator.num_processes}",
+            hint="start them with torchrun",
         )
-    return Processes(accelerator.device, accelerator.process_index, accelerator.num_processes, accelerator)
+    return Processes(
+        accelerator.device, accelerator.process_index, accelerator.num_processes, accelerator
+    )
 
 
 def _check_precision(recipe: Recipe) -> None:

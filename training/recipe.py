@@ -1,4 +1,7 @@
-"""Everything that decides the outcome of a training run, as data: the same recipe gives the same weights."""
+"""Everything that decides the outcome of a training run, as data.
+
+The same recipe gives the same weights.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from edgeq.data import Augmentation
 from edgeq.errors import UsageError
 from edgeq.training.any_recipe import AnyRecipe
-from edgeq.training.checks import check_choice, check_count, check_flag, check_number, check_text, read_record
+from edgeq.training.checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_text,
+    read_record,
+)
 from edgeq.training.optimization import Group, Optimizer, Schedule
 from edgeq.training.scheme import Scheme
 
@@ -35,7 +45,9 @@ Loss = Literal["cross-entropy", "squared-hinge"]
 
 @dataclass(frozen=True, slots=True)
 class Recipe(AnyRecipe):
-    """A training run. The defaults are the published ones of Ben-Yair et al. for CIFAR: SGD, cosine, bits annealed from 16.
+    """A training run. The defaults are the published ones of Ben-Yair et al.
+
+    For CIFAR: SGD, cosine, bits annealed from 16.
 
     Attributes:
         model: a name of the model zoo.
@@ -45,24 +57,31 @@ class Recipe(AnyRecipe):
         batch_size: samples a step.
         lr: the learning rate of the first epoch.
         momentum: of SGD and RMSProp.
-        weight_decay: on every parameter that is in no group with its own, clipping bounds and BatchNorm too, as published.
-        anneal_from: width at the start of quantised training; a width that is not above the target leaves annealing out.
+        weight_decay: on every parameter that is in no group with its own, clipping bounds and
+            BatchNorm too, as published.
+        anneal_from: width at the start of quantised training; a width that is not above the target
+            leaves annealing out.
         seed: of initialisation, data order and augmentation.
-        precision: of the training step: ``fp32``, or ``bf16`` for convolutions and matrix products in bfloat16; evaluation
-            is always in float32.
+        precision: of the training step: ``fp32``, or ``bf16`` for convolutions and matrix products
+            in bfloat16; evaluation is always in float32.
         compiled: whether the training step goes through ``torch.compile``.
         optimizer: which one, and its constants.
         schedule: what becomes of the learning rates.
-        groups: parameters with a learning rate or weight decay of their own; the first that fits a parameter holds.
+        groups: parameters with a learning rate or weight decay of their own; the first that fits a
+            parameter holds.
         loss: ``cross-entropy``, or the ``squared-hinge`` of BinaryConnect.
-        bound_penalty: PACT's, times the sum of the squared bounds of activations (Choi et al., 2018, Sec. 3.2).
+        bound_penalty: PACT's, times the sum of the squared bounds of activations (Choi et al.,
+            2018, Sec. 3.2).
         augmentation: of training images; None takes the data set's own.
-        init_from: a checkpoint whose weights, and bounds where both have them, training starts from; None starts at random.
-        ema: decay of the moving average of the weights that is evaluated and kept; 0 keeps the weights themselves.
+        init_from: a checkpoint whose weights, and bounds where both have them, training starts
+            from; None starts at random.
+        ema: decay of the moving average of the weights that is evaluated and kept; 0 keeps the
+            weights themselves.
         teacher: the checkpoint of a network whose answers are learnt beside the labels.
         distillation: the teacher's share of the loss.
         temperature: what its and our logits are divided by.
-        consistency: weight of the mean squared difference between block outputs with and without rounded activations.
+        consistency: weight of the mean squared difference between block outputs with and without
+            rounded activations.
     """
 
     scheme: Scheme | None = None
@@ -95,14 +114,18 @@ class Recipe(AnyRecipe):
         for name, least in (("epochs", 1), ("batch_size", 2), ("anneal_from", 2), ("seed", 0)):
             check_count(name, getattr(self, name), least)
         if self.anneal_from > MOST_BITS:
-            raise UsageError(f"anneal_from is {self.anneal_from}", hint=f"choose at most {MOST_BITS}: float32 has no more levels")
+            raise UsageError(
+                f"anneal_from is {self.anneal_from}",
+                hint=f"choose at most {MOST_BITS}: float32 has no more levels",
+            )
         for name, most in _SHARES.items():
             check_number(name, getattr(self, name), 0, most)
         if self.lr <= 0:
             raise UsageError(f"lr is {self.lr}", hint="choose a learning rate above zero")
         if self.temperature <= 0 or max(self.momentum, self.ema) >= 1:
             raise UsageError(
-                f"momentum {self.momentum}, ema {self.ema} or temperature {self.temperature} is out of range",
+                f"momentum {self.momentum}, ema {self.ema} or temperature "
+                f"{self.temperature} is out of range",
                 hint="choose momentum and ema below 1, a temperature above 0",
             )
         check_choice("precision", self.precision, Precision)
@@ -114,17 +137,25 @@ class Recipe(AnyRecipe):
 
     def _check_combinations(self) -> None:
         if self.scheme is None and (self.bound_penalty or self.consistency):
-            raise UsageError("bound_penalty and consistency are about quantisers, and FP32 training has none", hint="leave them out")
+            raise UsageError(
+                "bound_penalty and consistency are about quantisers, and FP32 training has none",
+                hint="leave them out",
+            )
         if self.consistency and self.compiled:
-            raise UsageError("consistency looks inside the network, where torch.compile lets nobody", hint="leave out one of them")
+            raise UsageError(
+                "consistency looks inside the network, where torch.compile lets nobody",
+                hint="leave out one of them",
+            )
         if self.optimizer.name == "adam" and self.momentum != _MOMENTUM:
-            raise UsageError(f"momentum is {self.momentum}, and Adam has none", hint="give betas in [optimizer]")
+            raise UsageError(
+                f"momentum is {self.momentum}, and Adam has none", hint="give betas in [optimizer]"
+            )
 
     def bits(self, epoch: int) -> int | None:
         """The width that holds in an epoch, or None where every quantiser is at its target.
 
-        Published: 16 bits, one fewer every 10 of 200 epochs; shorter or longer runs keep these proportions, and the last
-        epoch is at the target widths however short the run.
+        Published: 16 bits, one fewer every 10 of 200 epochs; shorter or longer runs keep these
+        proportions, and the last epoch is at the target widths however short the run.
         """
         if self.scheme is None or epoch == self.epochs - 1:
             return None

@@ -72,7 +72,8 @@ class TrainingResult:
         folder: holds ``best.safetensors``, ``last.safetensors`` and ``run.json``.
         best_epoch: the epoch of the best checkpoint.
         validation: its accuracy on the validation split, a fraction.
-        test_correct: test samples it classifies right; the test split is used here and nowhere before.
+        test_correct: test samples it classifies right; the test split is used here and nowhere
+            before.
         test_total: test samples.
         seconds: of this call.
         history: one record an epoch.

@@ -1,4 +1,7 @@
-"""The folder of a training run: the files in it, how a run begins in it, with what it may go on, and what it leaves."""
+"""The folder of a training run.
+
+The files in it, how a run begins in it, with what it may go on, and what it leaves.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,15 @@ def begin(folder: Path, *, overwrite: bool) -> None:
     """Make room for a new run.
 
     Raises:
-        OutputError: ``folder`` holds another run and ``overwrite`` is false, or it cannot be written.
+        OutputError: ``folder`` holds another run and ``overwrite`` is false, or it cannot be
+            written.
     """
     last, best = folder / LAST, folder / BEST
     if (last.exists() or best.exists()) and not overwrite:
-        raise OutputError(f"{folder} holds a run already", hint="add --resume to go on, --overwrite to start anew, or choose another -o")
+        raise OutputError(
+            f"{folder} holds a run already",
+            hint="add --resume to go on, --overwrite to start anew, or choose another -o",
+        )
     check_output(last, overwrite=True)
     best.unlink(missing_ok=True)
 

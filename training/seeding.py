@@ -1,4 +1,7 @@
-"""Where the chance of a training step comes from: numbers that a resumed run knows too, and nothing that happened before."""
+"""Where the chance of a training step comes from.
+
+Numbers that a resumed run knows too, and nothing that happened before.
+"""
 
 from __future__ import annotations
 
@@ -6,5 +9,8 @@ import numpy as np
 
 
 def derived_seed(*numbers: int) -> int:
-    """What torch's generator is seeded with, 63 bits; other numbers, such as another step, give another."""
+    """What torch's generator is seeded with, 63 bits.
+
+    Other numbers, such as another step, give another.
+    """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1

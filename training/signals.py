@@ -12,19 +12,28 @@ if TYPE_CHECKING:
 
 
 class Stopped(Exception):
-    """A request to stop was met where nothing changes: nothing is lost, and the state can be saved."""
+    """A request to stop was met where nothing changes.
+
+    Nothing is lost, and the state can be saved.
+    """
 
 
 def going_on(*, resume: bool, overwrite: bool) -> str:
     """How to go on with a run that was stopped, for whoever gave these flags."""
     if resume:
         return "the same command goes on from there"
-    return f"the same command with --resume{' instead of --overwrite' if overwrite else ''} goes on from there"
+    return (
+        f"the same command with --resume{' instead of --overwrite' if overwrite else ''} goes "
+        "on from there"
+    )
 
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request that is met between two steps; a second Ctrl-C stops at once."""
+    """Turn the first Ctrl-C or SIGTERM into a request that is met between two steps.
+
+    A second Ctrl-C stops at once.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set

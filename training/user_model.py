@@ -26,7 +26,10 @@ def build_user(reference: str, input_shape: tuple[int, ...], classes: int) -> nn
     """
     made = call(reference, flag="--model")
     if not isinstance(made, nn.Module):
-        raise UsageError(f"{reference}() returns a {type(made).__name__}, no torch.nn.Module", hint="return the network")
+        raise UsageError(
+            f"{reference}() returns a {type(made).__name__}, no torch.nn.Module",
+            hint="return the network",
+        )
     example = torch.zeros(2, *input_shape)
     try:
         with torch.no_grad():
@@ -34,12 +37,14 @@ def build_user(reference: str, input_shape: tuple[int, ...], classes: int) -> nn
     except Exception as error:  # whatever a user's forward raises
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"the network of {reference} cannot read images of {input_shape}: {line}", hint="build it for them, or name other data"
+            f"the network of {reference} cannot read images of {input_shape}: {line}",
+            hint="build it for them, or name other data",
         ) from error
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if shape != (2, classes):
         raise UsageError(
-            f"the network of {reference} gives {shape} for 2 images, and the data has {classes} classes",
+            f"the network of {reference} gives {shape} for 2 images, and the data has "
+            f"{classes} classes",
             hint=f"let it return a tensor of (images, {classes})",
         )
     return trace(made.train(), example)

@@ -1,4 +1,7 @@
-"""The network that a run starts with: random, or with the weights of an earlier run, whatever that one was quantised to."""
+"""The network that a run starts with.
+
+Random, or with the weights of an earlier run, whatever that one was quantised to.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,9 @@ _EXAMPLES = 16  # samples on which a scheme that changes the network is found ou
 def settled(recipe: Recipe) -> Recipe:
     """A recipe whose scheme leaves nothing open that hangs on what training starts from.
 
-    Weights are normalised, as published, where a network of the zoo starts at random. A quantised checkpoint goes on as it is. What
-    comes from elsewhere, such as a float checkpoint or a network of the user's own, may be trained, and keeps what it computes.
+    Weights are normalised, as published, where a network of the zoo starts at random. A quantised
+    checkpoint goes on as it is. What comes from elsewhere, such as a float checkpoint or a network
+    of the user's own, may be trained, and keeps what it computes.
 
     Raises:
         ArtefactError: the checkpoint to start from is none.
@@ -55,24 +59,35 @@ def starting_model(recipe: Recipe, source: DataSource) -> nn.Module:
     """
     torch.manual_seed(recipe.seed)
     if recipe.init_from is None and recipe.scheme is not None and is_reference(recipe.model):
-        made = checkpoints.build_model(replace(recipe, scheme=None), source.shape, len(source.classes))
+        made = checkpoints.build_model(
+            replace(recipe, scheme=None), source.shape, len(source.classes)
+        )
         return quantize(made, recipe.scheme, _example(source))  # it may be trained
     if recipe.init_from is None:
         return checkpoints.build_model(recipe, source.shape, len(source.classes))
     path = Path(recipe.init_from)
     saved = checkpoints.read(path)
-    if (found := (saved.recipe.model, saved.input_shape, len(saved.classes))) != (recipe.model, source.shape, len(source.classes)):
+    if (found := (saved.recipe.model, saved.input_shape, len(saved.classes))) != (
+        recipe.model,
+        source.shape,
+        len(source.classes),
+    ):
         raise ArtefactError(
-            f"{path} holds {found[0]} for inputs of {found[1]} and {found[2]} classes, not {recipe.model} for {source.shape} and "
+            f"{path} holds {found[0]} for inputs of {found[1]} and {found[2]} classes, not "
+            f"{recipe.model} for {source.shape} and "
             f"{len(source.classes)}",
             hint="start from a checkpoint of the same network and kind of data",
         )
     if saved.recipe.scheme is None and recipe.scheme is not None:
         model = checkpoints.build_model(saved.recipe, source.shape, len(source.classes))
         checkpoints.restore(model, saved, path)
-        return quantize(model, recipe.scheme, _example(source))  # after the weights are in: the first bounds come from them
+        # after the weights are in: the first bounds come from them
+        return quantize(model, recipe.scheme, _example(source))
     if recipe.scheme is None and saved.recipe.scheme is not None:
-        raise UsageError(f"{path} is quantised, and the run is in FP32", hint="start an FP32 run from an FP32 checkpoint, or at random")
+        raise UsageError(
+            f"{path} is quantised, and the run is in FP32",
+            hint="start an FP32 run from an FP32 checkpoint, or at random",
+        )
     model = checkpoints.build_model(recipe, source.shape, len(source.classes))
     _copy_common(model, saved, path)
     return model
@@ -90,4 +105,7 @@ def _copy_common(model: nn.Module, saved: Checkpoint, path: Path) -> None:
         if found is not None and found.shape == tensor.shape:
             tensor.copy_(found)
         elif "quantizer" not in name:
-            raise ArtefactError(f"{path} does not fit: {name!r} differs", hint="start from a checkpoint of the same network and placement")
+            raise ArtefactError(
+                f"{path} does not fit: {name!r} differs",
+                hint="start from a checkpoint of the same network and placement",
+            )

@@ -1,4 +1,7 @@
-"""Brevitas: a whole graph in 8 bits, BatchNorm kept as in FP32. Runs in its own environment, knows nothing of edgeq."""
+"""Brevitas: a whole graph in 8 bits, BatchNorm kept as in FP32.
+
+Runs in its own environment, knows nothing of edgeq.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,17 @@ def main(arguments: dict[str, Any]) -> None:
 
     network = stepping.float_network(arguments["source"])
     quantized = quantize(preprocess_for_quantize(network, merge_bn=False)).train()
-    print(json.dumps(stepping.beside_float(network, quantized, arguments["batch"], arguments["rounds"], compiled=arguments["compiled"])))
+    print(
+        json.dumps(
+            stepping.beside_float(
+                network,
+                quantized,
+                arguments["batch"],
+                arguments["rounds"],
+                compiled=arguments["compiled"],
+            )
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""litert-torch: PT2E quantisation and conversion of an exported program. Runs in its own environment, knows nothing of edgeq."""
+"""litert-torch: PT2E quantisation and conversion of an exported program.
+
+Runs in its own environment, knows nothing of edgeq.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ def main(arguments: dict[str, str]) -> None:
     import litert_torch
     import numpy as np
     import torch
-    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
+    from litert_torch.quantize.pt2e_quantizer import (
+        PT2EQuantizer,
+        get_symmetric_quantization_config,
+    )
     from litert_torch.quantize.quant_config import QuantConfig
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
@@ -28,10 +34,20 @@ def main(arguments: dict[str, str]) -> None:
             prepared(image[None])
     quantized = convert_pt2e(prepared, fold_quantize=False)
     calibrated = time.perf_counter()
-    edge = litert_torch.convert(quantized, (images[:1],), quant_config=QuantConfig(pt2e_quantizer=quantizer))
+    edge = litert_torch.convert(
+        quantized, (images[:1],), quant_config=QuantConfig(pt2e_quantizer=quantizer)
+    )
     edge.export(arguments["output"])
     done = time.perf_counter()
-    print(json.dumps({"imports": imported - start, "calibration": calibrated - imported, "conversion": done - calibrated}))
+    print(
+        json.dumps(
+            {
+                "imports": imported - start,
+                "calibration": calibrated - imported,
+                "conversion": done - calibrated,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""onnx2tf on an ONNX file, as it is or calibrated again. Runs in its own environment, knows nothing of edgeq."""
+"""onnx2tf on an ONNX file, as it is or calibrated again.
+
+Runs in its own environment, knows nothing of edgeq.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,12 @@ def main(arguments: dict[str, str]) -> None:
     folder = Path(arguments["output"]).with_suffix("")
     integers = {}
     if "images" in arguments:
-        mean_of_nothing = ["input", arguments["images"], [[[[0.0, 0.0, 0.0]]]], [[[[1.0, 1.0, 1.0]]]]]
+        mean_of_nothing = [
+            "input",
+            arguments["images"],
+            [[[[0.0, 0.0, 0.0]]]],
+            [[[[1.0, 1.0, 1.0]]]],
+        ]
         integers = {
             "output_integer_quantized_tflite": True,
             "quant_type": arguments.get("quant_type", "per-channel"),
@@ -27,7 +35,11 @@ def main(arguments: dict[str, str]) -> None:
     failed = ""
     try:
         onnx2tf.convert(
-            input_onnx_file_path=arguments["model"], output_folder_path=str(folder), non_verbose=True, verbosity="error", **integers
+            input_onnx_file_path=arguments["model"],
+            output_folder_path=str(folder),
+            non_verbose=True,
+            verbosity="error",
+            **integers,
         )
     except (Exception, SystemExit) as error:  # noqa: BLE001  # it leaves usable files behind when a later variant fails
         failed = f"{type(error).__name__}: {error}"
@@ -37,7 +49,15 @@ def main(arguments: dict[str, str]) -> None:
     if not written:
         sys.exit(failed or f"it wrote no {ending}")
     written[0].rename(arguments["output"])
-    print(json.dumps({"imports": imported - start, "conversion": done - imported, "remark": failed.splitlines()[0] if failed else ""}))
+    print(
+        json.dumps(
+            {
+                "imports": imported - start,
+                "conversion": done - imported,
+                "remark": failed.splitlines()[0] if failed else "",
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

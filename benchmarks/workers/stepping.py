@@ -1,4 +1,7 @@
-"""Training steps that take turns, for whoever has torch: our process and the peers' workers. Knows nothing of edgeq."""
+"""Training steps that take turns, for whoever has torch: our process and the peers' workers.
+
+Knows nothing of edgeq.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,17 @@ def float_network(source: str) -> nn.Module:
 
 def images(batch: int) -> torch.Tensor:
     """Random ones, (batch, 3, 32, 32), channels last."""
-    return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
+    return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(
+        memory_format=torch.channels_last
+    )
 
 
 def training_step(
-    network: nn.Module, batch: int, *, compiled: Callable[[nn.Module], Any] | None = None, bf16: bool = False
+    network: nn.Module,
+    batch: int,
+    *,
+    compiled: Callable[[nn.Module], Any] | None = None,
+    bf16: bool = False,
 ) -> Callable[[], None]:
     """One step of SGD with momentum on a copy of the network, channels last.
 
@@ -65,10 +74,15 @@ def training_step(
     return step
 
 
-def take_turns(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Milliseconds of each step in each round: on the clock (``wall``), and of all threads together (``cpu``).
+def take_turns(
+    steps: dict[str, Callable[[], None]], rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds of each step in each round.
 
-    In a round every step runs once untimed, so that its memory and not its predecessor's is at hand, and once timed.
+    On the clock (``wall``), and of all threads together (``cpu``).
+
+    In a round every step runs once untimed, so that its memory and not its predecessor's is at
+    hand, and once timed.
     """
     for step in steps.values():
         for _ in range(WARM_UP):
@@ -86,8 +100,12 @@ def take_turns(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, d
     return taken
 
 
-def beside_float(network: nn.Module, quantized: nn.Module, batch: int, rounds: int, *, compiled: bool) -> dict[str, Any]:
-    """What a peer's worker prints: times by name, and why its network does not compile, if it does not.
+def beside_float(
+    network: nn.Module, quantized: nn.Module, batch: int, rounds: int, *, compiled: bool
+) -> dict[str, Any]:
+    """What a peer's worker prints.
+
+    Times by name, and why its network does not compile, if it does not.
 
     Args:
         network: in float.

@@ -1,4 +1,7 @@
-"""torchao: PT2E quantisation-aware training with the quantiser that it ships. Runs in its own environment, knows nothing of edgeq."""
+"""torchao: PT2E quantisation-aware training with the quantiser that it ships.
+
+Runs in its own environment, knows nothing of edgeq.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,21 @@ def main(arguments: dict[str, Any]) -> None:
 
     network = stepping.float_network(arguments["source"])
     exported = torch.export.export(network, (stepping.images(arguments["batch"]),)).module()
-    quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config(is_qat=True))
+    quantizer = X86InductorQuantizer().set_global(
+        get_default_x86_inductor_quantization_config(is_qat=True)
+    )
     prepared = prepare_qat_pt2e(exported, quantizer)
-    print(json.dumps(stepping.beside_float(network, prepared, arguments["batch"], arguments["rounds"], compiled=arguments["compiled"])))
+    print(
+        json.dumps(
+            stepping.beside_float(
+                network,
+                prepared,
+                arguments["batch"],
+                arguments["rounds"],
+                compiled=arguments["compiled"],
+            )
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -12,26 +12,46 @@ if TYPE_CHECKING:
 
 
 def command(
-    artefact: Annotated[Path, typer.Argument(help="An ONNX or TFLite file, of any tool.", show_default=False)],
-    target: Annotated[str, typer.Option("--target", "-t", metavar="NAME", help="Where it is to run; see `edgeq targets`.")],
+    artefact: Annotated[
+        Path, typer.Argument(help="An ONNX or TFLite file, of any tool.", show_default=False)
+    ],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target", "-t", metavar="NAME", help="Where it is to run; see `edgeq targets`."
+        ),
+    ],
     min_integer_macs: Annotated[
-        str | None, typer.Option("--min-integer-macs", metavar="SHARE", help="Fail when a smaller share of the MACs is in integers: 95%.")
+        str | None,
+        typer.Option(
+            "--min-integer-macs",
+            metavar="SHARE",
+            help="Fail when a smaller share of the MACs is in integers: 95%.",
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="DATA", help="Count the sums that saturate on this data; see `edgeq data`.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="Count the sums that saturate on this data; see `edgeq data`.",
+        ),
     ] = None,
     data_dir: DataDir = None,
     preprocess: Preprocess = "dataset",
     split: Split = "test",
-    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Count on the first N samples.")] = 64,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", help="Count on the first N samples.")
+    ] = 64,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
     """Tell what really runs in integers.
 
-    For each operator: whether the target computes it in integers or in float, or leaves it to other kernels, and what keeps it
-    there. Read from the runtime itself, after its own optimisation and delegation; no data is needed. Layers whose pairs of
-    products can saturate on an x86 processor without VNNI are named with the greatest sum of a pair.
+    For each operator: whether the target computes it in integers or in float, or leaves it to other
+    kernels, and what keeps it there. Read from the runtime itself, after its own optimisation and
+    delegation; no data is needed. Layers whose pairs of products can saturate on an x86 processor
+    without VNNI are named with the greatest sum of a pair.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.audit import audit, read_share, require_share
@@ -58,7 +78,10 @@ def _show(found: "Audit") -> None:
     from edgeq.deploy.report.values import count
     from edgeq.deploy.tables import show_saturating
 
-    title = f"{found.artefact} on {found.target}: {_share(found)}; {found.transposes} transposes, {count(found.transposed_bytes)} bytes"
+    title = (
+        f"{found.artefact} on {found.target}: {_share(found)}; {found.transposes} transposes, "
+        f"{count(found.transposed_bytes)} bytes"
+    )
     columns = ("operator", "type", "runs as", "state", "MACs", "why")
     console.write_table(title, columns, [_cells(op) for op in found.ops], numbers=("MACs",))
     show_saturating(found.saturating, found.remedy)
@@ -68,10 +91,17 @@ def _share(found: "Audit") -> str:
     from edgeq.deploy.report.values import count
 
     if any(op.macs is None for op in found.ops):
-        return f"at least {count(found.macs)} MACs, {count(found.integer_macs)} of them in integers; operators with ? do not tell theirs"
+        return (
+            f"at least {count(found.macs)} MACs, {count(found.integer_macs)} of them in "
+            "integers; operators with ? do not tell theirs"
+        )
     if found.integer_share is None:
         return "nothing multiplies"
-    hybrid = f", {100 * found.hybrid_macs / found.macs:.2f} % by hybrid kernels" if found.hybrid_macs else ""
+    hybrid = (
+        f", {100 * found.hybrid_macs / found.macs:.2f} % by hybrid kernels"
+        if found.hybrid_macs
+        else ""
+    )
     return f"{100 * found.integer_share:.2f} % of {count(found.macs)} MACs in integers{hybrid}"
 
 

@@ -10,28 +10,64 @@ from edgeq.deploy.options import AsJson, Data, DataDir, Overwrite, Preprocess
 
 def command(
     source: Annotated[
-        Path, typer.Argument(help="A float ONNX file, or a checkpoint or training folder of FP32 training.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A float ONNX file, or a checkpoint or training folder of FP32 training.",
+            show_default=False,
+        ),
     ],
     data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The QDQ ONNX file to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The QDQ ONNX file to write.")
+    ],
     data_dir: DataDir = None,
     observer: Annotated[
-        str, typer.Option("--observer", metavar="minmax|percentile|minmax-percentile", help="How ranges are found.")
+        str,
+        typer.Option(
+            "--observer",
+            metavar="minmax|percentile|minmax-percentile",
+            help="How ranges are found.",
+        ),
     ] = "minmax",
     samples: Annotated[
-        int, typer.Option("--samples", metavar="N", min=1, help="Calibrate on this many training samples, evenly spread.")
+        int,
+        typer.Option(
+            "--samples",
+            metavar="N",
+            min=1,
+            help="Calibrate on this many training samples, evenly spread.",
+        ),
     ] = 500,
-    weight_bits: Annotated[int, typer.Option("--weight-bits", metavar="N", help="Bits of inner layers' weights, 2 to 8.")] = 8,
-    act_bits: Annotated[int, typer.Option("--act-bits", metavar="N", help="Bits of the activations that inner layers read, 2 to 8.")] = 8,
-    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer instead of one a channel.")] = False,
+    weight_bits: Annotated[
+        int,
+        typer.Option("--weight-bits", metavar="N", help="Bits of inner layers' weights, 2 to 8."),
+    ] = 8,
+    act_bits: Annotated[
+        int,
+        typer.Option(
+            "--act-bits",
+            metavar="N",
+            help="Bits of the activations that inner layers read, 2 to 8.",
+        ),
+    ] = 8,
+    per_tensor: Annotated[
+        bool,
+        typer.Option("--per-tensor", help="One weight scale a layer instead of one a channel."),
+    ] = False,
     affine: Annotated[
-        bool, typer.Option("--affine", help="uint8 weights with a zero point: one range a layer, from its least to its greatest weight.")
+        bool,
+        typer.Option(
+            "--affine",
+            help="uint8 weights with a zero point: one range a layer, from its least to its "
+            "greatest weight.",
+        ),
     ] = False,
     pair_safe: Annotated[
         bool,
         typer.Option(
             "--pair-safe/--no-pair-safe",
-            help="Choose weight scales with which no pair of products saturates on x86 without VNNI; else such layers get uint8 weights.",
+            help="Choose weight scales with which no pair of products saturates on x86 without "
+            "VNNI; else such layers get uint8 weights.",
         ),
     ] = True,
     preprocess: Preprocess = "dataset",
@@ -51,7 +87,9 @@ def command(
     if output.suffix != ".onnx":
         from edgeq.errors import OutputError
 
-        raise OutputError(f"{output} does not end in .onnx", hint="name an .onnx file with -o/--output")
+        raise OutputError(
+            f"{output} does not end in .onnx", hint="name an .onnx file with -o/--output"
+        )
     check_output(output, overwrite=overwrite)
     loaded = load_data(data, data_dir, preprocess)
     with console.progress("calibrating") as advance:
@@ -70,8 +108,17 @@ def command(
             progress=advance,
         )
     if as_json:
-        console.write_json("calibrate", {"path": str(output), "size_bytes": done.size_bytes, "samples": done.samples, "observer": observer})
+        console.write_json(
+            "calibrate",
+            {
+                "path": str(output),
+                "size_bytes": done.size_bytes,
+                "samples": done.samples,
+                "observer": observer,
+            },
+        )
     else:
         console.write(
-            f"{output}: {kilobytes(done.size_bytes)} kB, ranges by {observer} over {done.samples:,} training samples of {loaded.name}"
+            f"{output}: {kilobytes(done.size_bytes)} kB, ranges by {observer} over "
+            f"{done.samples:,} training samples of {loaded.name}"
         )

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeq.deploy.options import Artefacts, AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
+from edgeq.deploy.options import (
+    Artefacts,
+    AsJson,
+    Data,
+    DataDir,
+    Limit,
+    Preprocess,
+    Split,
+    Targets,
+    Threads,
+)
 
 MAX_TENSORS = 25  # lines of a table; --json has all
 
@@ -21,21 +31,29 @@ def command(
     target: Targets = None,
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", metavar="PATH", help="Compare with this artefact on its first target; else with the first stage."),
+        typer.Option(
+            "--reference",
+            metavar="PATH",
+            help="Compare with this artefact on its first target; else with the first stage.",
+        ),
     ] = None,
     split: Split = "test",
     limit: Limit = None,
     preprocess: Preprocess = "dataset",
     tensors: Annotated[
-        bool, typer.Option("--tensors/--no-tensors", help="Compare the tensors inside too, on the first 200 samples at most.")
+        bool,
+        typer.Option(
+            "--tensors/--no-tensors",
+            help="Compare the tensors inside too, on the first 200 samples at most.",
+        ),
     ] = True,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
     """Compare accuracy and drift, hop by hop.
 
-    Runs artefacts on targets over the same samples and tells where the answers change, by how much, and why. A target that
-    fails loses its own stages only, and the command ends with 4.
+    Runs artefacts on targets over the same samples and tells where the answers change, by how much,
+    and why. A target that fails loses its own stages only, and the command ends with 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.compare import compare
@@ -46,7 +64,16 @@ def command(
     first = find_pairs([reference])[0] if reference is not None else None
     source = load_data(data, data_dir, preprocess)
     with console.progress("comparing") as advance:
-        found = compare(pairs, source, split=split, limit=limit, reference=first, threads=threads, tensors=tensors, progress=advance)
+        found = compare(
+            pairs,
+            source,
+            split=split,
+            limit=limit,
+            reference=first,
+            threads=threads,
+            tensors=tensors,
+            progress=advance,
+        )
     if as_json:
         console.write_json("compare", {"comparison": found})
     else:
@@ -60,16 +87,34 @@ def _show(found: "Comparison", split: str) -> None:
 
     columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
     title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
-    console.write_table(title, columns, [_stage_cells(stage) for stage in found.stages], numbers=columns[1:])
+    console.write_table(
+        title, columns, [_stage_cells(stage) for stage in found.stages], numbers=columns[1:]
+    )
     show_remarks(found.remarks)
     show_failures(found.failures)
     if not found.hops:
         show_saturation(found.saturating)
         return
-    hop_columns = ("from", "to", "cause", "SQNR dB", "RMSE", "largest", "worst tensor", "its SQNR dB", "off by LSB")
-    named = {stage.name for stage in found.stages if stage.answers == "classes"}  # numbers of classes are no quantities
+    hop_columns = (
+        "from",
+        "to",
+        "cause",
+        "SQNR dB",
+        "RMSE",
+        "largest",
+        "worst tensor",
+        "its SQNR dB",
+        "off by LSB",
+    )
+    # numbers of classes are no quantities
+    named = {stage.name for stage in found.stages if stage.answers == "classes"}
     rows = [_hop_cells(hop, quantities=hop.stage not in named) for hop in found.hops]
-    console.write_table("Drift, hop by hop", hop_columns, rows, numbers=("SQNR dB", "RMSE", "largest", "its SQNR dB"))
+    console.write_table(
+        "Drift, hop by hop",
+        hop_columns,
+        rows,
+        numbers=("SQNR dB", "RMSE", "largest", "its SQNR dB"),
+    )
     show_saturation(found.saturating)
     for hop in found.hops:
         _show_tensors(hop)
@@ -82,12 +127,23 @@ def _show_tensors(hop: "Hop") -> None:
     different = [drift for drift in hop.tensors if drift.mse > 0]
     if not different:
         return
-    shown = sorted(sorted(different, key=lambda drift: drift.sqnr_db)[:MAX_TENSORS], key=lambda drift: drift.depth)
+    shown = sorted(
+        sorted(different, key=lambda drift: drift.sqnr_db)[:MAX_TENSORS],
+        key=lambda drift: drift.depth,
+    )
     columns = ("depth", "tensor", "SQNR dB", "MSE", "RMSE", "cosine", "off by LSB")
-    title = f"{hop.source} → {hop.stage}: {hop.cause}; {len(different)} of {len(hop.tensors)} tensors differ"
+    title = (
+        f"{hop.source} → {hop.stage}: {hop.cause}; {len(different)} of {len(hop.tensors)} "
+        "tensors differ"
+    )
     if len(shown) < len(different):
         title += f", the {len(shown)} farthest apart are"
-    console.write_table(title, columns, [_tensor_cells(drift) for drift in shown], numbers=columns[:1] + columns[2:6])
+    console.write_table(
+        title,
+        columns,
+        [_tensor_cells(drift) for drift in shown],
+        numbers=columns[:1] + columns[2:6],
+    )
 
 
 def _stage_cells(stage: "Stage") -> tuple[str, ...]:
@@ -109,7 +165,11 @@ def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
     from edgeq.deploy.report.values import MISSING, decibels, general
     from edgeq.deploy.tables import short
 
-    output = (decibels(hop.output.sqnr_db), general(hop.output.rmse), general(hop.output.max_abs)) if quantities else (MISSING,) * 3
+    output = (
+        (decibels(hop.output.sqnr_db), general(hop.output.rmse), general(hop.output.max_abs))
+        if quantities
+        else (MISSING,) * 3
+    )
     worst = min(hop.tensors, key=lambda drift: drift.sqnr_db, default=None)
     return (
         hop.source,
@@ -138,10 +198,15 @@ def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
 
 
 def _steps(*drifts: "Drift") -> str:
-    """How many values of some tensors are off by how many steps; nothing where none has a common grid."""
+    """How many values of some tensors are off by how many steps.
+
+    Nothing where none has a common grid.
+    """
     from edgeq.deploy.report.values import steps
 
     total: Counter[int] = Counter()
     for drift in drifts:
         total.update(drift.lsb)
-    return steps(total, max((drift.max_lsb for drift in drifts if drift.max_lsb is not None), default=None))
+    return steps(
+        total, max((drift.max_lsb for drift in drifts if drift.max_lsb is not None), default=None)
+    )

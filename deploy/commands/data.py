@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="Read this one, a name or a folder, and tell its splits.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Read this one, a name or a folder, and tell its splits.", show_default=False
+        ),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +39,13 @@ def command(
 
 def _cells(row: "DatasetInfo") -> tuple[str, ...]:
     shape = "x".join(map(str, row.shape))
-    return row.name, "yes" if row.available else "no", str(row.classes), shape, row.summary if row.available else row.why_not
+    return (
+        row.name,
+        "yes" if row.available else "no",
+        str(row.classes),
+        shape,
+        row.summary if row.available else row.why_not,
+    )
 
 
 def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
@@ -59,7 +70,13 @@ def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
         console.write_json("data", {"data": [facts]})
         return
     rows = [
-        ("classes", f"{len(source.classes)}: {', '.join(source.classes[:10])}{', …' if len(source.classes) > 10 else ''}"),
+        (
+            "classes",
+            (
+                f"{len(source.classes)}: "
+                f"{', '.join(source.classes[:10])}{', …' if len(source.classes) > 10 else ''}"
+            ),
+        ),
         ("shape", "x".join(map(str, source.shape))),
         *((f"{part} samples", f"{size:,}") for part, size in splits.items()),
         ("mean", ", ".join(f"{value:g}" for value in source.mean)),
@@ -78,7 +95,13 @@ def _show_graph(name: str, data_dir: DataDir, as_json: bool) -> None:
     nodes, features = graph.shape
     edges = graph.edges.shape[1]
     if as_json:
-        facts = {"name": graph.name, "classes": graph.classes, "shape": graph.shape, "edges": edges, "splits": splits}
+        facts = {
+            "name": graph.name,
+            "classes": graph.classes,
+            "shape": graph.shape,
+            "edges": edges,
+            "splits": splits,
+        }
         console.write_json("data", {"data": [facts]})
         return
     rows = [

@@ -10,24 +10,41 @@ from edgeq.deploy.options import AsJson, Output
 def command(
     output: Output,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", min=1, help="Passes over the training split, for each network (20).")
+        int | None,
+        typer.Option(
+            "--epochs",
+            metavar="N",
+            min=1,
+            help="Passes over the training split, for each network (20).",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of every training.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier demo, but for networks that it trained by the same recipe.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an earlier demo, but for networks that it trained by the same recipe.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the whole pipeline on embedded data.
 
-    Stable and baseline networks are trained, exported, run on every target that is usable here, compared and timed; the
-    report is one HTML page that needs no network.
+    Stable and baseline networks are trained, exported, run on every target that is usable here,
+    compared and timed; the report is one HTML page that needs no network.
     """
     from edgeq.deploy import console
     from edgeq.deploy.pipeline.demo import EPOCHS, run
     from edgeq.deploy.report import render_text
 
-    report = run(output, epochs=epochs or EPOCHS, seed=seed, overwrite=overwrite, say=console.note, progress=console.progress)
+    report = run(
+        output,
+        epochs=epochs or EPOCHS,
+        seed=seed,
+        overwrite=overwrite,
+        say=console.note,
+        progress=console.progress,
+    )
     if as_json:
         console.write_json("demo", {"folder": str(output), "report": report})
         return

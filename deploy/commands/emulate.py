@@ -12,9 +12,20 @@ if TYPE_CHECKING:
 
 
 def command(
-    artefact: Annotated[Path, typer.Argument(help="A training folder, a QDQ ONNX file of any tool, or a TFLite file.", show_default=False)],
+    artefact: Annotated[
+        Path,
+        typer.Argument(
+            help="A training folder, a QDQ ONNX file of any tool, or a TFLite file.",
+            show_default=False,
+        ),
+    ],
     hardware: Annotated[
-        str, typer.Option("--on", metavar="HARDWARE", help="A hardware profile of `edgeq targets emulator`, or your own: FILE.toml.")
+        str,
+        typer.Option(
+            "--on",
+            metavar="HARDWARE",
+            help="A hardware profile of `edgeq targets emulator`, or your own: FILE.toml.",
+        ),
     ],
     data: OptionalData = None,
     data_dir: DataDir = None,
@@ -26,8 +37,9 @@ def command(
 ) -> None:
     """Run a model bit-exactly on a hardware profile, without the device.
 
-    Runs the artefact in the machine's integer arithmetic and tells for each layer how many sums overflowed or saturated, how
-    many results were clipped, and what it costs at least in cycles, bytes and energy. Without --data only the costs.
+    Runs the artefact in the machine's integer arithmetic and tells for each layer how many sums
+    overflowed or saturated, how many results were clipped, and what it costs at least in cycles,
+    bytes and energy. Without --data only the costs.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.emulation import emulate
@@ -35,7 +47,15 @@ def command(
 
     source = load_data(data, data_dir, preprocess) if data is not None else None
     with console.progress("emulating") as advance:
-        found = emulate(artefact, hardware, source=source, split=split, limit=limit, threads=threads, progress=advance)
+        found = emulate(
+            artefact,
+            hardware,
+            source=source,
+            split=split,
+            limit=limit,
+            threads=threads,
+            progress=advance,
+        )
     if as_json:
         console.write_json("emulate", {"emulation": found})
     else:
@@ -51,19 +71,46 @@ def _show(found: "Emulation") -> None:
     if found.answers is not None:
         answers = found.answers
         right = (
-            f"{percent(answers.accuracy.fraction)} % right, {percent(answers.exact.fraction)} % in exact arithmetic; "
+            f"{percent(answers.accuracy.fraction)} % right, "
+            f"{percent(answers.exact.fraction)} % in exact arithmetic; "
             if answers.accuracy is not None and answers.exact is not None
             else ""
         )
-        changed = "no answers to compare" if answers.changed is None else f"{count(answers.changed)} answered differently"
+        changed = (
+            "no answers to compare"
+            if answers.changed is None
+            else f"{count(answers.changed)} answered differently"
+        )
         console.write(f"{answers.data}, {count(answers.samples)} samples: {right}{changed}")
         show_remarks(answers.remarks)
-    columns = ("layer", "type", "place", "MACs", "sums", "overflowed", "pairs cut", "wrong", "clipped", "cycles", "bound by", "kB", "nJ")
+    columns = (
+        "layer",
+        "type",
+        "place",
+        "MACs",
+        "sums",
+        "overflowed",
+        "pairs cut",
+        "wrong",
+        "clipped",
+        "cycles",
+        "bound by",
+        "kB",
+        "nJ",
+    )
     title = "Layers; sums and what happened to them over all samples, costs of one sample"
-    console.write_table(title, columns, [*map(_cells, found.layers), _total(found)], numbers=columns[3:10] + columns[11:])
+    console.write_table(
+        title,
+        columns,
+        [*map(_cells, found.layers), _total(found)],
+        numbers=columns[3:10] + columns[11:],
+    )
     if found.cost is not None:
         assumed = f"; assumed, not published: {', '.join(found.assumed)}" if found.assumed else ""
-        console.write(f"cycles are the fewest that the machine's peak rates allow; energy by operations and bytes at 45 nm{assumed}")
+        console.write(
+            "cycles are the fewest that the machine's peak rates allow; energy by "
+            f"operations and bytes at 45 nm{assumed}"
+        )
 
 
 def _cells(layer: "LayerEmulation") -> tuple[str, ...]:
@@ -72,9 +119,20 @@ def _cells(layer: "LayerEmulation") -> tuple[str, ...]:
 
     counts, cost = layer.counts, layer.cost
     counted = (counts.sums, counts.overflowed, counts.pairs, counts.wrong, counts.clipped)
-    spent = ("", "", "", "") if cost is None else (count(cost.cycles), cost.bound, kilobytes(cost.bytes), f"{cost.energy_nj:,.1f}")
+    spent = (
+        ("", "", "", "")
+        if cost is None
+        else (count(cost.cycles), cost.bound, kilobytes(cost.bytes), f"{cost.energy_nj:,.1f}")
+    )
     place = "host" if layer.place == "host" else ""
-    return short(layer.name), layer.op_type, place, count(layer.macs), *(count(each) if each else "" for each in counted), *spent
+    return (
+        short(layer.name),
+        layer.op_type,
+        place,
+        count(layer.macs),
+        *(count(each) if each else "" for each in counted),
+        *spent,
+    )
 
 
 def _total(found: "Emulation") -> tuple[str, ...]:

@@ -21,7 +21,10 @@ _WEIGHT_STORAGES = ("int8", "int4")
 
 
 def command(
-    source: Annotated[Path, typer.Argument(help="A training folder, a checkpoint or an ONNX file.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(help="A training folder, a checkpoint or an ONNX file.", show_default=False),
+    ],
     output: Output,
     user_model: UserModel = None,
     to: Annotated[
@@ -42,24 +45,50 @@ def command(
         ),
     ] = "uint8",
     io_type: Annotated[
-        str, typer.Option("--io-type", metavar="|".join(_IO_TYPES), help="Type of a TFLite file's input and output.")
+        str,
+        typer.Option(
+            "--io-type",
+            metavar="|".join(_IO_TYPES),
+            help="Type of a TFLite file's input and output.",
+        ),
     ] = "int8",
     io_layout: Annotated[
         str,
-        typer.Option("--io-layout", metavar="|".join(_IO_LAYOUTS), help="Order of the axes of a TFLite file's images."),
+        typer.Option(
+            "--io-layout",
+            metavar="|".join(_IO_LAYOUTS),
+            help="Order of the axes of a TFLite file's images.",
+        ),
     ] = "nhwc",
     weight_storage: Annotated[
         str,
-        typer.Option("--weight-storage", metavar="|".join(_WEIGHT_STORAGES), help="int4 stores weights that fit 4 bits in half the bytes."),
+        typer.Option(
+            "--weight-storage",
+            metavar="|".join(_WEIGHT_STORAGES),
+            help="int4 stores weights that fit 4 bits in half the bytes.",
+        ),
     ] = "int8",
     requantize: Annotated[
-        bool, typer.Option("--requantize", help="Approximate what a format cannot express exactly, and list it with its error.")
+        bool,
+        typer.Option(
+            "--requantize",
+            help="Approximate what a format cannot express exactly, and list it with its error.",
+        ),
     ] = False,
     allow_float: Annotated[
-        bool, typer.Option("--allow-float", help="Keep what TFLite has no integer form for in float, and say what share that is.")
+        bool,
+        typer.Option(
+            "--allow-float",
+            help="Keep what TFLite has no integer form for in float, and say what share that is.",
+        ),
     ] = False,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="STEM", help="Name of the files, without the ending; else the source's.")
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="STEM",
+            help="Name of the files, without the ending; else the source's.",
+        ),
     ] = None,
     targets: Annotated[
         list[str] | None,
@@ -67,17 +96,24 @@ def command(
             "--for",
             metavar="TARGET",
             callback=names.dialects,
-            help="Write a file in this target's dialect: ort-cpu, tensorrt …; repeat, or use commas.",
+            help="Write a file in this target's dialect: ort-cpu, tensorrt …; repeat, or use "
+            "commas.",
         ),
     ] = None,
     verify: Annotated[
         str | None,
-        typer.Option("--verify", metavar="DATA", help="Run the TFLite file against the model on this data before anything is written."),
+        typer.Option(
+            "--verify",
+            metavar="DATA",
+            help="Run the TFLite file against the model on this data before anything is written.",
+        ),
     ] = None,
     data_dir: DataDir = None,
     preprocess: Preprocess = "dataset",
     split: Split = "test",
-    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Verify on the first N samples.")] = 64,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", help="Verify on the first N samples.")
+    ] = 64,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -85,8 +121,9 @@ def command(
 
     Every number in the files is compared with the trained or calibrated one.
 
-    Either all files are written or none. If a single weight, bias, scale or zero point would differ, it ends with 1. With
-    --verify every operator is computed by both references on equal integers; more than 1 LSB in any ends with 1, unwritten.
+    Either all files are written or none. If a single weight, bias, scale or zero point would
+    differ, it ends with 1. With --verify every operator is computed by both references on equal
+    integers; more than 1 LSB in any ends with 1, unwritten.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.verify import verifier_for
@@ -96,27 +133,58 @@ def command(
     from edgeq.factories import permit
 
     options = ExportOptions(
-        activation_dtype=cast("ActivationDtype", choose("activation dtype", activation_dtype, _ACTIVATION_DTYPES)),
+        activation_dtype=cast(
+            "ActivationDtype", choose("activation dtype", activation_dtype, _ACTIVATION_DTYPES)
+        ),
         io_type=cast("IoType", choose("type", io_type, _IO_TYPES)),
         io_layout=cast("IoLayout", choose("layout", io_layout, _IO_LAYOUTS)),
-        weight_storage=cast("WeightStorage", choose("weight storage", weight_storage, _WEIGHT_STORAGES)),
+        weight_storage=cast(
+            "WeightStorage", choose("weight storage", weight_storage, _WEIGHT_STORAGES)
+        ),
         requantize=requantize,
         allow_float=allow_float,
     )
     if user_model is not None:
         permit(user_model)
     formats = to or ([] if targets else default_formats())
-    verifier = verifier_for(verify, data_dir, preprocess, split, limit) if verify is not None else None
+    verifier = (
+        verifier_for(verify, data_dir, preprocess, split, limit) if verify is not None else None
+    )
     try:
-        written = export(source, formats, output, options, stem=name, overwrite=overwrite, targets=targets or (), check=verifier)
+        written = export(
+            source,
+            formats,
+            output,
+            options,
+            stem=name,
+            overwrite=overwrite,
+            targets=targets or (),
+            check=verifier,
+        )
     except GateFailed:
         _show(verifier, as_json=as_json)
         raise
     if as_json:
-        console.write_json("export", {"files": [_record(each) for each in written], **_verification(verifier)})
+        console.write_json(
+            "export", {"files": [_record(each) for each in written], **_verification(verifier)}
+        )
     else:
-        columns = ("file", "kB", "weights", "biases", "scales", "zero points", "different", "transposes")
-        console.write_table("Numbers compared with the source's", columns, [_cells(each) for each in written], numbers=columns[1:])
+        columns = (
+            "file",
+            "kB",
+            "weights",
+            "biases",
+            "scales",
+            "zero points",
+            "different",
+            "transposes",
+        )
+        console.write_table(
+            "Numbers compared with the source's",
+            columns,
+            [_cells(each) for each in written],
+            numbers=columns[1:],
+        )
         _show_ends(written)
         _show_approximations(written)
         _show_fallback(written)
@@ -145,16 +213,30 @@ def _show_ends(written: "tuple[ExportedFile, ...]") -> None:
 
     for each in written:
         if each.ends:
-            rows = [(end.kind, end.name, " x ".join(map(str, end.shape)), end.order) for end in each.ends]
-            console.write_table(f"Inputs and outputs of {each.path}", ("", "name", "shape", "axes"), rows)
+            rows = [
+                (end.kind, end.name, " x ".join(map(str, end.shape)), end.order)
+                for end in each.ends
+            ]
+            console.write_table(
+                f"Inputs and outputs of {each.path}", ("", "name", "shape", "axes"), rows
+            )
 
 
 def _show_approximations(written: "tuple[ExportedFile, ...]") -> None:
     from edgeq.deploy import console
 
-    rows = [(str(each.path), one.tensor, one.what, f"{one.max_error_lsb:.3g}") for each in written for one in each.approximations]
+    rows = [
+        (str(each.path), one.tensor, one.what, f"{one.max_error_lsb:.3g}")
+        for each in written
+        for one in each.approximations
+    ]
     if rows:
-        console.write_table("Not exact", ("file", "tensor", "what was done", "error, LSB"), rows, numbers=("error, LSB",))
+        console.write_table(
+            "Not exact",
+            ("file", "tensor", "what was done", "error, LSB"),
+            rows,
+            numbers=("error, LSB",),
+        )
 
 
 def _show_fallback(written: "tuple[ExportedFile, ...]") -> None:
@@ -162,7 +244,10 @@ def _show_fallback(written: "tuple[ExportedFile, ...]") -> None:
 
     for each in written:
         if (share := each.in_float) is not None:
-            title = f"In float: {100 * share.share:.1f} % of {share.total_macs:,} multiplications in {each.path}"
+            title = (
+                f"In float: {100 * share.share:.1f} % of {share.total_macs:,} multiplications "
+                f"in {each.path}"
+            )
             console.write_table(title, ("operator",), [(line,) for line in share.operators])
 
 
@@ -177,7 +262,8 @@ def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
     for each in written:
         if each.saturating is None:
             console.write(
-                f"{each.path}: the graph cannot be read as integers as a whole, so weights are uint8, exact on every processor, "
+                f"{each.path}: the graph cannot be read as integers as a whole, so weights "
+                "are uint8, exact on every processor, "
                 "except in layers that cannot saturate whatever they read"
             )
         elif each.saturating and each.unsigned:
@@ -194,9 +280,19 @@ def _told_unsigned(each: "ExportedFile") -> str:
 
     dialect = dialect_for(each.target) if each.target else CANONICAL
     layers = many(len(each.saturating or ()))
-    told = f"{layers} with uint8 weights, since pairs of products could saturate on x86 without VNNI; the numbers are the same."
-    costs = "".join(f" On {name} uint8 weights take {cost_told(cost)}." for name, cost in costs_of(dialect).items())
-    keeps = f" Where every x86 has VNNI, --for {INT8_WEIGHTS[dialect]} keeps int8 weights." if dialect in INT8_WEIGHTS else ""
+    told = (
+        f"{layers} with uint8 weights, since pairs of products could saturate on x86 without "
+        "VNNI; the numbers are the same."
+    )
+    costs = "".join(
+        f" On {name} uint8 weights take {cost_told(cost)}."
+        for name, cost in costs_of(dialect).items()
+    )
+    keeps = (
+        f" Where every x86 has VNNI, --for {INT8_WEIGHTS[dialect]} keeps int8 weights."
+        if dialect in INT8_WEIGHTS
+        else ""
+    )
     return f"{told}{costs}{keeps}"
 
 
@@ -219,7 +315,13 @@ def _cells(each: "ExportedFile") -> tuple[str, ...]:
     from edgeq.deploy.report.values import count, kilobytes
 
     parity = each.parity
-    numbers = (parity.weights, parity.biases, parity.scales, parity.zero_points, len(parity.different))
+    numbers = (
+        parity.weights,
+        parity.biases,
+        parity.scales,
+        parity.zero_points,
+        len(parity.different),
+    )
     return str(each.path), kilobytes(each.size_bytes), *map(count, numbers), _transposes(each)
 
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeq.deploy.options import Artefacts, AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
+from edgeq.deploy.options import (
+    Artefacts,
+    AsJson,
+    Data,
+    DataDir,
+    Limit,
+    Preprocess,
+    Split,
+    Targets,
+    Threads,
+)
 
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.baseline import Baseline
@@ -16,15 +26,26 @@ if TYPE_CHECKING:
 
 def command(
     artefacts: Artefacts,
-    baseline: Annotated[Path, typer.Option("--baseline", metavar="FILE", help="The committed file to compare with.")],
+    baseline: Annotated[
+        Path, typer.Option("--baseline", metavar="FILE", help="The committed file to compare with.")
+    ],
     data: Data,
     data_dir: DataDir = None,
     target: Targets = None,
     max_drop: Annotated[
         float,
-        typer.Option("--max-drop", metavar="POINTS", help="Fail when a stage loses more than this many percentage points of accuracy."),
+        typer.Option(
+            "--max-drop",
+            metavar="POINTS",
+            help="Fail when a stage loses more than this many percentage points of accuracy.",
+        ),
     ] = 0.5,
-    update: Annotated[bool, typer.Option("--update", help="Accept what is measured now: write the baseline, or replace it.")] = False,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update", help="Accept what is measured now: write the baseline, or replace it."
+        ),
+    ] = False,
     split: Split = "test",
     limit: Limit = None,
     preprocess: Preprocess = "dataset",
@@ -33,9 +54,10 @@ def command(
 ) -> None:
     """Pass or fail against a baseline.
 
-    Accuracy is compared with a committed baseline, sample by sample. The same stages are run as by `edgeq compare`; it ends
-    with 0 (passed), 1 (failed) or 3 (inconclusive). A stage that the baseline lacks, one that it has and that was not run,
-    other samples or another normalisation leave it undecided; a target of the baseline that cannot run here ends with 4.
+    Accuracy is compared with a committed baseline, sample by sample. The same stages are run as by
+    `edgeq compare`; it ends with 0 (passed), 1 (failed) or 3 (inconclusive). A stage that the
+    baseline lacks, one that it has and that was not run, other samples or another normalisation
+    leave it undecided; a target of the baseline that cannot run here ends with 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.baseline import Baseline
@@ -47,14 +69,24 @@ def command(
     from edgeq.results import require_all
 
     if not (math.isfinite(max_drop) and max_drop >= 0):
-        raise UsageError(f"a drop of {max_drop} points cannot be allowed", hint="give --max-drop 0 or more")
+        raise UsageError(
+            f"a drop of {max_drop} points cannot be allowed", hint="give --max-drop 0 or more"
+        )
     if update:
         check_output(baseline, overwrite=True)
     before = None if update else Baseline.read(baseline)
     pairs = find_pairs(artefacts, target)
     source = load_data(data, data_dir, preprocess)
     with console.progress("gate") as advance:
-        observed = compare_detailed(pairs, source, split=split, limit=limit, threads=threads, tensors=False, progress=advance)
+        observed = compare_detailed(
+            pairs,
+            source,
+            split=split,
+            limit=limit,
+            threads=threads,
+            tensors=False,
+            progress=advance,
+        )
     show_remarks(observed.comparison.remarks)
     if not as_json:
         show_saturation(observed.comparison.saturating)
@@ -73,10 +105,20 @@ def _accept(observed: "Observed", path: Path, *, as_json: bool) -> None:
     made = Baseline.of(observed)
     made.write(path)
     if as_json:
-        console.write_json("gate", {"outcome": "updated", "baseline": str(path), "verdicts": [], "stages": observed.comparison.stages})
+        console.write_json(
+            "gate",
+            {
+                "outcome": "updated",
+                "baseline": str(path),
+                "verdicts": [],
+                "stages": observed.comparison.stages,
+            },
+        )
         return
     rows = [(name, percent(entry.accuracy)) for name, entry in made.stages.items()]
-    console.write_table(f"Accepted as the baseline {path}", ("stage", "accuracy %"), rows, numbers=("accuracy %",))
+    console.write_table(
+        f"Accepted as the baseline {path}", ("stage", "accuracy %"), rows, numbers=("accuracy %",)
+    )
 
 
 def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json: bool) -> None:
@@ -93,14 +135,41 @@ def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json
     except EdgeqError as error:
         problem = error
     if as_json:
-        outcome = "passed" if problem is None else "inconclusive" if isinstance(problem, Inconclusive) else "failed"
+        outcome = (
+            "passed"
+            if problem is None
+            else "inconclusive"
+            if isinstance(problem, Inconclusive)
+            else "failed"
+        )
         console.write_json(
-            "gate", {"outcome": outcome, "max_drop_points": max_drop, "verdicts": verdicts, "why": problem.what if problem else ""}
+            "gate",
+            {
+                "outcome": outcome,
+                "max_drop_points": max_drop,
+                "verdicts": verdicts,
+                "why": problem.what if problem else "",
+            },
         )
     elif verdicts:
-        columns = ("stage", "verdict", "baseline %", "now %", "drop", "gap", "lost", "gained", "p", "kB", "size %")
+        columns = (
+            "stage",
+            "verdict",
+            "baseline %",
+            "now %",
+            "drop",
+            "gap",
+            "lost",
+            "gained",
+            "p",
+            "kB",
+            "size %",
+        )
         console.write_table(
-            f"Gate: at most {max_drop:g} points may be lost", columns, [_cells(verdict) for verdict in verdicts], numbers=columns[2:]
+            f"Gate: at most {max_drop:g} points may be lost",
+            columns,
+            [_cells(verdict) for verdict in verdicts],
+            numbers=columns[2:],
         )
     if problem is not None:
         for change in changes(before):

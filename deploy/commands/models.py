@@ -15,10 +15,22 @@ def command(as_json: AsJson = False) -> None:
     if as_json:
         console.write_json("models", {"models": entries, "published": specs})
         return
-    console.write_table("Networks", ("name", "what it is"), [(entry.name, entry.summary) for entry in entries])
+    console.write_table(
+        "Networks", ("name", "what it is"), [(entry.name, entry.summary) for entry in entries]
+    )
     console.write_table(
         "Published configurations",
         ("name", "classes", "parameters", "published, M", "MACs", "source"),
-        [(spec.name, str(spec.classes), f"{spec.params:,}", spec.published_params, f"{spec.macs:,}", spec.source) for spec in specs],
+        [
+            (
+                spec.name,
+                str(spec.classes),
+                f"{spec.params:,}",
+                spec.published_params,
+                f"{spec.macs:,}",
+                spec.source,
+            )
+            for spec in specs
+        ],
         numbers=("classes", "parameters", "published, M", "MACs"),
     )

@@ -8,7 +8,9 @@ from edgeq.deploy.options import AsJson
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="Show this ONNX operator only.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show this ONNX operator only.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the operators that can be written as integer TFLite.
@@ -26,4 +28,8 @@ def command(
     if as_json:
         console.write_json("operators", {"operators": rows})
     else:
-        console.write_table("Operators", ("ONNX", "TFLite", "when"), [(row.onnx, row.tflite, row.conditions) for row in rows])
+        console.write_table(
+            "Operators",
+            ("ONNX", "TFLite", "when"),
+            [(row.onnx, row.tflite, row.conditions) for row in rows],
+        )

@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeq.deploy.options import Artefacts, AsJson, DataDir, OptionalData, Preprocess, Targets, Threads
+from edgeq.deploy.options import (
+    Artefacts,
+    AsJson,
+    DataDir,
+    OptionalData,
+    Preprocess,
+    Targets,
+    Threads,
+)
 
 if TYPE_CHECKING:
     from edgeq.results import Profile
@@ -15,10 +23,19 @@ def command(
     target: Targets = None,
     threads: Threads = 1,
     seconds: Annotated[
-        float, typer.Option("--seconds", metavar="S", help="Time each artefact on each target for at least this long.")
+        float,
+        typer.Option(
+            "--seconds",
+            metavar="S",
+            help="Time each artefact on each target for at least this long.",
+        ),
     ] = 3.0,
     instructions: Annotated[
-        bool, typer.Option("--instructions", help="Count a run's instructions, on targets that emulate a processor; takes minutes.")
+        bool,
+        typer.Option(
+            "--instructions",
+            help="Count a run's instructions, on targets that emulate a processor; takes minutes.",
+        ),
     ] = False,
     data: OptionalData = None,
     data_dir: DataDir = None,
@@ -27,11 +44,12 @@ def command(
 ) -> None:
     """Measure latency on targets.
 
-    One sample at a time; all artefacts and targets take turns, so that they meet the same machine. The input is the first
-    test sample of the data set, or random numbers that are the same in every run. A target that runs in another process or on
-    a board is timed there, without the way to it. A time that says nothing of the device that a target stands for is labelled
-    simulated, one that comes from a model of the device estimated. A target that fails loses its own figures only, and the
-    command ends with 4.
+    One sample at a time; all artefacts and targets take turns, so that they meet the same machine.
+    The input is the first test sample of the data set, or random numbers that are the same in every
+    run. A target that runs in another process or on a board is timed there, without the way to it.
+    A time that says nothing of the device that a target stands for is labelled simulated, one that
+    comes from a model of the device estimated. A target that fails loses its own figures only, and
+    the command ends with 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.profile import profile_each
@@ -45,18 +63,39 @@ def command(
     machine = fingerprint()
     found = profile_each(pairs, source=source, threads=threads, seconds=seconds, count=instructions)
     if as_json:
-        console.write_json("profile", {"machine": machine, "profiles": found.profiles, "failures": found.failures})
+        console.write_json(
+            "profile", {"machine": machine, "profiles": found.profiles, "failures": found.failures}
+        )
     else:
-        columns = ("artefact", "target", "latency", "p50 ms", "p90 ms", "p99 ms", "spread %", "kB", "trust")
-        title = f"Latency of one sample, at most {threads} thread{'s' if threads > 1 else ''}, on {machine.cpu}"
-        console.write_table(title, columns, [_cells(row) for row in found.profiles], numbers=columns[3:8])
+        columns = (
+            "artefact",
+            "target",
+            "latency",
+            "p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "spread %",
+            "kB",
+            "trust",
+        )
+        title = (
+            f"Latency of one sample, at most {threads} thread{'s' if threads > 1 else ''}, on "
+            f"{machine.cpu}"
+        )
+        console.write_table(
+            title, columns, [_cells(row) for row in found.profiles], numbers=columns[3:8]
+        )
         for row in found.profiles:
             if row.latency.why:
                 measured = "not to be trusted: " if row.kind == "measured" else ""
                 console.write(f"{row.artefact} on {row.target}: {measured}{row.latency.why}\n")
         for row in found.profiles:
             if row.kind != "measured":
-                console.write_table(f"{row.artefact} on {row.target}: what the {row.kind} latency is of", ("", ""), list(row.facts.items()))
+                console.write_table(
+                    f"{row.artefact} on {row.target}: what the {row.kind} latency is of",
+                    ("", ""),
+                    list(row.facts.items()),
+                )
         show_failures(found.failures)
         show_saturation(row.saturating for row in found.profiles)
     require_all(found.failures)
@@ -66,7 +105,19 @@ def _cells(row: "Profile") -> tuple[str, ...]:
     from edgeq.deploy.report.values import MISSING, kilobytes, milliseconds, percent
 
     latency = row.latency
-    figures = [milliseconds(latency.p50_ms), milliseconds(latency.p90_ms), milliseconds(latency.p99_ms), percent(latency.spread)]
+    figures = [
+        milliseconds(latency.p50_ms),
+        milliseconds(latency.p90_ms),
+        milliseconds(latency.p99_ms),
+        percent(latency.spread),
+    ]
     if latency.runs == 0:
         figures[1:] = [MISSING] * 3
-    return row.artefact, row.target, row.kind, *figures, kilobytes(row.size_bytes), "no" if latency.why else "yes"
+    return (
+        row.artefact,
+        row.target,
+        row.kind,
+        *figures,
+        kilobytes(row.size_bytes),
+        "no" if latency.why else "yes",
+    )

@@ -13,25 +13,40 @@ if TYPE_CHECKING:
 
 
 def command(
-    networks: Annotated[list[Path], typer.Argument(help="Training folders, checkpoints or QDQ ONNX files.", show_default=False)],
+    networks: Annotated[
+        list[Path],
+        typer.Argument(help="Training folders, checkpoints or QDQ ONNX files.", show_default=False),
+    ],
     data: Data,
     data_dir: DataDir = None,
     target: Targets = None,
-    against: Annotated[str, typer.Option("--against", metavar="NAME", help="The target that the others are compared with.")] = "emulator",
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against", metavar="NAME", help="The target that the others are compared with."
+        ),
+    ] = "emulator",
     split: Split = "test",
     limit: Limit = None,
     preprocess: Preprocess = "dataset",
     seconds: Annotated[
-        float, typer.Option("--seconds", metavar="S", min=0, help="Time each network on each target for at least this long; 0: not at all.")
+        float,
+        typer.Option(
+            "--seconds",
+            metavar="S",
+            min=0,
+            help="Time each network on each target for at least this long; 0: not at all.",
+        ),
     ] = 1.0,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
     """Run networks on every target there is.
 
-    Each is exported in each target's dialect and answers the same samples there: accuracy, answers that differ from one target's,
-    by how many steps its outputs do, and the latency, with what that figure means. A target that fails is a row that says why;
-    the others keep theirs, and the exit code is 4.
+    Each is exported in each target's dialect and answers the same samples there: accuracy, answers
+    that differ from one target's, by how many steps its outputs do, and the latency, with what that
+    figure means. A target that fails is a row that says why; the others keep theirs, and the exit
+    code is 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.survey import survey
@@ -62,9 +77,27 @@ def _show(found: "Survey", split: str) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.tables import show_remarks, show_saturation
 
-    columns = ("network", "target", "accuracy %", "flipped", "outputs off by LSB", "p50 ms", "latency is", "kB", "why it did not run")
-    title = f"{found.data} {split}, {found.samples:,} samples; flipped and LSB against {found.reference}"
-    console.write_table(title, columns, [_cells(row) for row in found.rows], numbers=("accuracy %", "flipped", "p50 ms", "kB"))
+    columns = (
+        "network",
+        "target",
+        "accuracy %",
+        "flipped",
+        "outputs off by LSB",
+        "p50 ms",
+        "latency is",
+        "kB",
+        "why it did not run",
+    )
+    title = (
+        f"{found.data} {split}, {found.samples:,} samples; flipped and LSB against "
+        f"{found.reference}"
+    )
+    console.write_table(
+        title,
+        columns,
+        [_cells(row) for row in found.rows],
+        numbers=("accuracy %", "flipped", "p50 ms", "kB"),
+    )
     show_remarks(found.remarks)
     show_saturation(row.saturating for row in found.rows)
 
@@ -76,7 +109,16 @@ def _cells(row: "SurveyRow") -> tuple[str, ...]:
         return row.network, row.target, *[""] * 6, row.failure
     scored = percent(row.accuracy.fraction if row.accuracy else None)
     flipped = "" if row.flipped is None else str(row.flipped)
-    return row.network, row.target, scored, flipped, steps(row.lsb, row.max_lsb), *_latency(row.profile), kilobytes(row.size_bytes), ""
+    return (
+        row.network,
+        row.target,
+        scored,
+        flipped,
+        steps(row.lsb, row.max_lsb),
+        *_latency(row.profile),
+        kilobytes(row.size_bytes),
+        "",
+    )
 
 
 def _latency(profile: "Profile | None") -> tuple[str, str]:

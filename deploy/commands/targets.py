@@ -20,15 +20,17 @@ class NamesToo(typer.core.TyperGroup):
         return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
 
 
-app = typer.Typer(cls=NamesToo, help="List the targets, try one, or make the environment that one needs.")
+app = typer.Typer(
+    cls=NamesToo, help="List the targets, try one, or make the environment that one needs."
+)
 
 
 @app.callback(invoke_without_command=True)
 def command(context: typer.Context, as_json: AsJson = False) -> None:
     """List the targets.
 
-    Whether each is usable here and why not, what it opens, what a latency on it means, and how to fix what is not usable.
-    `edgeq targets NAME` shows one and tries it.
+    Whether each is usable here and why not, what it opens, what a latency on it means, and how to
+    fix what is not usable. `edgeq targets NAME` shows one and tries it.
     """
     context.obj = as_json
     if context.invoked_subcommand is not None:
@@ -41,11 +43,24 @@ def command(context: typer.Context, as_json: AsJson = False) -> None:
     rows, machine = list_targets(), fingerprint()
     found = package_conflicts(machine.runtimes)
     if as_json:
-        console.write_json("targets", {"targets": rows, "package_conflicts": found, "machine": machine})
+        console.write_json(
+            "targets", {"targets": rows, "package_conflicts": found, "machine": machine}
+        )
         return
-    columns = ("target", "usable", "opens", "integers", "latency", "runs on", "what it is, or how to fix it")
+    columns = (
+        "target",
+        "usable",
+        "opens",
+        "integers",
+        "latency",
+        "runs on",
+        "what it is, or how to fix it",
+    )
     console.write_table("Targets", columns, [_cells(row) for row in rows])
-    console.write(f"{machine.cpu}, {machine.cores} cores: {' '.join(machine.isa) or 'no instructions for integers known'}")
+    console.write(
+        f"{machine.cpu}, {machine.cores} cores: "
+        f"{' '.join(machine.isa) or 'no instructions for integers known'}"
+    )
     for problem in (*found, *(f"{row.name}: {fault}" for row in rows for fault in row.faults)):
         console.write(f"clash: {problem}")
 
@@ -58,8 +73,9 @@ def show(
 ) -> None:
     """Show one target and try it.
 
-    A tiny network is run on it in each format that it opens, and its integers are checked; this takes some seconds. It ends
-    with 4 if they are wrong, or if the target is not usable here. `show` may be left out.
+    A tiny network is run on it in each format that it opens, and its integers are checked; this
+    takes some seconds. It ends with 4 if they are wrong, or if the target is not usable here.
+    `show` may be left out.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.selftest import self_test
@@ -72,26 +88,37 @@ def show(
     if as_json or context.obj:
         console.write_json("targets", {"targets": [row], "self_tests": tests})
     else:
-        console.write_table(row.name, ("", ""), [*_details(row), *((f"self-test, {test.format}", _told(test)) for test in tests)])
+        console.write_table(
+            row.name,
+            ("", ""),
+            [*_details(row), *((f"self-test, {test.format}", _told(test)) for test in tests)],
+        )
     if not row.usable:
         raise TargetError(f"{name} is not usable here: {row.why_not}", hint=row.hint)
     failed = [test for test in tests if not test.passed]
     if failed:
-        hint = failed[0].hint or "try another version of its runtime, or another target of its format"
+        hint = (
+            failed[0].hint or "try another version of its runtime, or another target of its format"
+        )
         raise TargetError(f"{name} failed its self-test: {failed[0].what}", hint=hint)
 
 
 @app.command()
 def setup(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A target that runs in an environment of its own.", show_default=False)],
-    force: Annotated[bool, typer.Option("--force", help="Make it again, if it is there already.")] = False,
+    name: Annotated[
+        str,
+        typer.Argument(help="A target that runs in an environment of its own.", show_default=False),
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Make it again, if it is there already.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the environment that a target needs.
 
-    Exactly pinned packages go into a virtual environment in the folder that EDGEQ_HOME names, else in the user's cache folder.
-    An interrupted one leaves nothing behind.
+    Exactly pinned packages go into a virtual environment in the folder that EDGEQ_HOME names, else
+    in the user's cache folder. An interrupted one leaves nothing behind.
     """
     from edgeq.deploy import console
     from edgeq.deploy.listing import set_up
@@ -107,7 +134,15 @@ def _cells(row: "TargetRow") -> tuple[str, ...]:
     versions = ", ".join(f"{package} {version}" for package, version in row.versions.items())
     what = row.summary if row.usable else f"{row.why_not}; {row.hint}"
     usable = "no" if not row.usable else "if named" if row.on_request else "yes"
-    return row.name, usable, ", ".join(row.formats), ", ".join(row.storage_dtypes) or "–", row.latency, versions, what
+    return (
+        row.name,
+        usable,
+        ", ".join(row.formats),
+        ", ".join(row.storage_dtypes) or "–",
+        row.latency,
+        versions,
+        what,
+    )
 
 
 def _details(row: "TargetRow") -> list[tuple[str, str]]:

@@ -14,7 +14,10 @@ from edgeq.errors import UsageError
 def command(
     output: OptionalOutput = None,
     model: Annotated[
-        str | None, typer.Argument(help="A name of `edgeq models`; may stand in the recipe instead.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A name of `edgeq models`; may stand in the recipe instead.", show_default=False
+        ),
     ] = None,
     user_model: UserModel = None,
     data: Annotated[
@@ -22,7 +25,8 @@ def command(
         typer.Option(
             "--data",
             metavar="NAME",
-            help="Data set: a name of `edgeq data`, a folder with train.npz and test.npz, or your own MODULE:FUNCTION (digits).",
+            help="Data set: a name of `edgeq data`, a folder with train.npz and test.npz, or "
+            "your own MODULE:FUNCTION (digits).",
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -58,23 +62,34 @@ def command(
     compiled: opt.Compile = None,
     seed: opt.Seed = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", min=1, help="Threads; another number may round differently.")
+        int | None,
+        typer.Option(
+            "--threads", metavar="N", min=1, help="Threads; another number may round differently."
+        ),
     ] = None,
     cpu: opt.Cpu = False,
     check: quant.Check = None,
     log: opt.Log = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder, to the same result.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in the output folder, to the same result."
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a network, quantised or in FP32.
 
-    Quantised training computes what the device will compute. The best checkpoint on the validation split is kept.
+    Quantised training computes what the device will compute. The best checkpoint on the validation
+    split is kept.
 
-    A graph network (pde-gcn-64 and its kin) trains on a graph, such as cora, by Adam; see the guide.
+    A graph network (pde-gcn-64 and its kin) trains on a graph, such as cora, by Adam; see the
+    guide.
 
-    With --check nothing is trained: each target named is asked about the untrained network, kind by kind of tensor, and it ends with
-    1 where one cannot hold the scheme exactly, and with 4 where one could only be asked in part.
+    With --check nothing is trained: each target named is asked about the untrained network, kind by
+    kind of tensor, and it ends with 1 where one cannot hold the scheme exactly, and with 4 where
+    one could only be asked in part.
 
     The numbers in brackets hold where neither a flag nor the recipe says otherwise.
     """
@@ -84,37 +99,85 @@ def command(
     from edgeq.training import builtin_recipes
 
     if resume and overwrite:
-        raise UsageError("--resume goes on with a run and --overwrite throws it away", hint="give one of them")
+        raise UsageError(
+            "--resume goes on with a run and --overwrite throws it away", hint="give one of them"
+        )
     model = named_model(model, user_model)
     path = None if recipe is None else builtin_recipes.find(recipe)
-    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-    given |= {"optimizer": optimizer, "schedule": schedule, "loss": loss, "augmentation": augmentation, "ema": ema, "teacher": teacher}
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+    }
+    given |= {
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "loss": loss,
+        "augmentation": augmentation,
+        "ema": ema,
+        "teacher": teacher,
+    }
     given |= {"distillation": distillation, "temperature": temperature, "consistency": consistency}
     given |= {"precision": precision, "compiled": compiled, "seed": seed}
-    scheme = {"weight_bits": weight_bits, "act_bits": act_bits, "placement": placement, "weights": weights, "activations": activations}
+    scheme = {
+        "weight_bits": weight_bits,
+        "act_bits": act_bits,
+        "placement": placement,
+        "weights": weights,
+        "activations": activations,
+    }
     scheme |= {"per_channel": per_channel, "affine": affine, "first_last": first_last}
     scheme |= {"normalize_weights": normalize_weights, "pair_safe": pair_safe}
     if reads_graph(model, path):
         if log is not None or cpu:
-            raise UsageError("--log and --cpu mean nothing for a graph network", hint="leave them out")
-        on_graph = graph_recipe(path, model, data, quant.on_graphs(scheme, layers), given, fp32=fp32)
+            raise UsageError(
+                "--log and --cpu mean nothing for a graph network", hint="leave them out"
+            )
+        on_graph = graph_recipe(
+            path, model, data, quant.on_graphs(scheme, layers), given, fp32=fp32
+        )
         if check:
             from edgeq.deploy.scheme_check.report import check_graph_run
 
             check_graph_run(on_graph, data_dir, check, as_json=as_json)
             return
         start = None if init_from is None else Path(init_from)
-        trained = run_graph(on_graph, data_dir, quant.required(output), start=start, resume=resume, overwrite=overwrite, threads=threads)
+        trained = run_graph(
+            on_graph,
+            data_dir,
+            quant.required(output),
+            start=start,
+            resume=resume,
+            overwrite=overwrite,
+            threads=threads,
+        )
         show(trained, as_json=as_json)
         return
     given["init_from"] = init_from
-    run = opt.recipe_of(path, model, data, given, lambda told: quant.scheme_of(told, scheme, layers or (), fp32=fp32))
+    run = opt.recipe_of(
+        path,
+        model,
+        data,
+        given,
+        lambda told: quant.scheme_of(told, scheme, layers or (), fp32=fp32),
+    )
     check_named(run.data, data)
     if check:
         from edgeq.deploy.scheme_check.report import check_run
 
         check_run(run, data_dir, check, as_json=as_json)
         return
-    result = run_images(run, data_dir, quant.required(output), log=log, resume=resume, overwrite=overwrite, threads=threads, cpu=cpu)
+    result = run_images(
+        run,
+        data_dir,
+        quant.required(output),
+        log=log,
+        resume=resume,
+        overwrite=overwrite,
+        threads=threads,
+        cpu=cpu,
+    )
     if first_process():
         show(result, as_json=as_json)

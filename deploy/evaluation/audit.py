@@ -26,8 +26,10 @@ class AuditedOp:
     """One operator; see :class:`edgeq.plan.PlannedOp`.
 
     Attributes:
-        state: delegated or fallen back where a delegate was asked for, else the numbers it computes with.
-        integer: whether its products are of integers, wherever it runs; those of hybrid kernels are.
+        state: delegated or fallen back where a delegate was asked for, else the numbers it computes
+            with.
+        integer: whether its products are of integers, wherever it runs; those of hybrid kernels
+            are.
         hybrid: whether it quantises activations in float as it runs.
         macs: None where the artefact does not tell how many there are.
     """
@@ -53,7 +55,8 @@ class Audit:
         macs: multiplications with addition for one sample; of operators that tell them.
         integer_macs: those computed in integers, in hybrid kernels too.
         hybrid_macs: those of hybrid kernels.
-        integer_share: the share in integers; None where nothing multiplies, or an operator does not tell how often it does.
+        integer_share: the share in integers; None where nothing multiplies, or an operator does not
+            tell how often it does.
         transposes: operators that only change the order of axes.
         transposed_bytes: what they write for one sample.
         saturating: layers that lose sums where this target runs on an x86 processor without VNNI.
@@ -73,7 +76,9 @@ class Audit:
     remedy: str = ""
 
 
-def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | None = None) -> Audit:
+def audit(
+    artefact: Path, target: str, *, threads: int = 1, samples: Samples | None = None
+) -> Audit:
     """Ask a target what it does with each operator of an artefact.
 
     Args:
@@ -83,28 +88,48 @@ def audit(artefact: Path, target: str, *, threads: int = 1, samples: Samples | N
         samples: data on which to count the sums that saturate; None to tell only which can.
 
     Raises:
-        ArtefactError: the file is missing, broken or of a format that the target does not open, or does not fit the data.
+        ArtefactError: the file is missing, broken or of a format that the target does not open, or
+            does not fit the data.
         UsageError: the target cannot tell.
         TargetError: the runtime is absent or refuses the file.
         UnknownName: no target has this name.
     """
     runtime = require_targets([target])[target]
     if not isinstance(runtime, Planner):
-        raise UsageError(f"the target {target!r} cannot tell what it does with an operator", hint="audit the exported file on its runtime")
+        raise UsageError(
+            f"the target {target!r} cannot tell what it does with an operator",
+            hint="audit the exported file on its runtime",
+        )
     path = resolve(artefact)
     plan = runtime.plan(path, threads=threads)
     ops = tuple(_audited(op) for op in plan.ops)
     macs, integers = sum(op.macs or 0 for op in ops), sum(op.macs or 0 for op in ops if op.integer)
     hybrid = sum(op.macs or 0 for op in ops if op.hybrid)
     share = integers / macs if macs and not any(op.macs is None for op in ops) else None
-    in_integers, in_float = ({op.name for op in ops if op.integer is integer} for integer in (True, False))
+    in_integers, in_float = (
+        {op.name for op in ops if op.integer is integer} for integer in (True, False)
+    )
     risky = tuple(
-        layer for layer in layers_at_risk(path, runtime.capabilities) if layer.layer in in_integers or layer.layer not in in_float
+        layer
+        for layer in layers_at_risk(path, runtime.capabilities)
+        if layer.layer in in_integers or layer.layer not in in_float
     )
     if samples is not None:
         risky = with_counts(risky, path, samples, threads=threads)
     cure = remedy(path, target, runtime.capabilities) if risky else ""
-    return Audit(path.name, target, ops, macs, integers, hybrid, share, plan.transposes, plan.transposed_bytes, risky, cure)
+    return Audit(
+        path.name,
+        target,
+        ops,
+        macs,
+        integers,
+        hybrid,
+        share,
+        plan.transposes,
+        plan.transposed_bytes,
+        risky,
+        cure,
+    )
 
 
 def _audited(op: PlannedOp) -> AuditedOp:
@@ -131,7 +156,9 @@ def read_share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise UsageError(f"{text!r} is no share of the MACs", hint="write --min-integer-macs 95% or 0.95")
+        raise UsageError(
+            f"{text!r} is no share of the MACs", hint="write --min-integer-macs 95% or 0.95"
+        )
     return share
 
 
@@ -140,22 +167,30 @@ def require_share(found: Audit, least: float) -> None:
 
     Raises:
         GateFailed: it is not; names the operator that costs most.
-        Inconclusive: nothing in the artefact multiplies, or it does not tell how often something does.
+        Inconclusive: nothing in the artefact multiplies, or it does not tell how often something
+            does.
     """
     unknown = next((op for op in found.ops if op.macs is None), None)
     if unknown is not None:
         raise Inconclusive(
-            f"{unknown.op_type} {called(unknown.name)} may multiply, and {found.artefact} does not tell how often, "
+            f"{unknown.op_type} {called(unknown.name)} may multiply, and {found.artefact} "
+            "does not tell how often, "
             "so no share of its MACs can be told",
             hint="export it without this operator, or leave --min-integer-macs out",
         )
     if found.integer_share is None:
-        raise Inconclusive(f"nothing in {found.artefact} multiplies, so no share of it is in integers", hint="leave --min-integer-macs out")
+        raise Inconclusive(
+            f"nothing in {found.artefact} multiplies, so no share of it is in integers",
+            hint="leave --min-integer-macs out",
+        )
     if found.integer_share >= least:
         return
     worst = max((op for op in found.ops if not op.integer), key=lambda op: op.macs or 0)
     raise GateFailed(
-        f"{100 * found.integer_share:.2f} % of the MACs of {found.artefact} are in integers on {found.target}, "
-        f"and {100 * least:g} % are asked for; most is lost in {worst.op_type} {called(worst.name)}: {worst.why}",
-        hint="see the last column of the table; edgeq export --for writes the dialect that a target computes in integers",
+        f"{100 * found.integer_share:.2f} % of the MACs of {found.artefact} are in "
+        f"integers on {found.target}, "
+        f"and {100 * least:g} % are asked for; most is lost in {worst.op_type} "
+        f"{called(worst.name)}: {worst.why}",
+        hint="see the last column of the table; edgeq export --for writes the dialect that a "
+        "target computes in integers",
     )

@@ -1,4 +1,7 @@
-"""The committed file that a gate compares with: which samples, and which of them each stage answered right."""
+"""The committed file that a gate compares with.
+
+Which samples, and which of them each stage answered right.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ class Entry:
     """One stage at the time of the baseline.
 
     Attributes:
-        correct: bool, (samples,): whether each sample was answered right, in the order of the samples.
+        correct: bool, (samples,): whether each sample was answered right, in the order of the
+            samples.
         size_bytes: of the artefact.
     """
 
@@ -60,7 +64,8 @@ class Baseline:
         metric: what was measured of each stage.
         reference: the name of the stage that the gap is counted from.
         stages: by name, ``artefact @ target``.
-        context: what the answers may depend on: versions of runtimes by package, and the processor's integer instructions.
+        context: what the answers may depend on: versions of runtimes by package, and the
+            processor's integer instructions.
     """
 
     data: EvaluationData
@@ -80,7 +85,10 @@ class Baseline:
         """
         require_accuracy(observed.answering.items())
         comparison = observed.comparison
-        stages = {stage.name: Entry(observed.correct(stage), stage.size_bytes) for stage in comparison.stages}
+        stages = {
+            stage.name: Entry(observed.correct(stage), stage.size_bytes)
+            for stage in comparison.stages
+        }
         return cls(observed.data, METRIC, comparison.reference, stages, _context())
 
     def write(self, path: Path) -> None:
@@ -117,18 +125,25 @@ class Baseline:
             ArtefactError: missing, or no baseline.
         """
         if not path.exists():
-            raise ArtefactError(f"there is no baseline at {path}", hint="make it with --update, look at it, and commit it")
+            raise ArtefactError(
+                f"there is no baseline at {path}",
+                hint="make it with --update, look at it, and commit it",
+            )
         try:
             return _parse(json.loads(read_bytes(path, "baseline", limit=MAX_BYTES)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ArtefactError(f"{path} is no usable baseline: {error}", hint="write it again with --update") from error
+            raise ArtefactError(
+                f"{path} is no usable baseline: {error}", hint="write it again with --update"
+            ) from error
 
 
 def changes(before: Baseline) -> list[str]:
     """What the answers may depend on and is different now, a line each."""
     then, now = before.context, _context()
     names = (name for name in {**then, **now} if then.get(name) != now.get(name))
-    return [f"{name}: {then.get(name, 'absent')} then, {now.get(name, 'absent')} now" for name in names]
+    return [
+        f"{name}: {then.get(name, 'absent')} then, {now.get(name, 'absent')} now" for name in names
+    ]
 
 
 def _context() -> dict[str, str]:
@@ -143,7 +158,9 @@ def _parse(content: Any) -> Baseline:
     stages = {str(name): _entry(entry, data.samples) for name, entry in content["stages"].items()}
     if content["reference"] not in stages:
         raise ValueError("its reference is none of its stages")
-    return Baseline(data, str(content["metric"]), str(content["reference"]), stages, _texts(content["context"]))
+    return Baseline(
+        data, str(content["metric"]), str(content["reference"]), stages, _texts(content["context"])
+    )
 
 
 def _texts(content: Any) -> dict[str, str]:
@@ -156,5 +173,7 @@ def _entry(content: Any, samples: int) -> Entry:
     except binascii.Error as error:
         raise ValueError(f"a stage's answers are not base64: {error}") from error
     if samples < 1 or len(packed) != -(-samples // 8):
-        raise ValueError(f"a stage has {len(packed)} bytes of answers, which are not those of {samples} samples")
+        raise ValueError(
+            f"a stage has {len(packed)} bytes of answers, which are not those of {samples} samples"
+        )
     return Entry(np.unpackbits(packed, count=samples).astype(np.bool_), int(content["size_bytes"]))

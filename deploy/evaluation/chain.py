@@ -57,23 +57,47 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] = ()) -> tuple[Pair,
 
     Args:
         artefacts: files; those of one format keep the order given.
-        targets: their names; empty for all that are usable here. Those that the chain does not know come last.
+        targets: their names; empty for all that are usable here. Those that the chain does not know
+            come last.
 
     Raises:
         ArtefactError: a file is missing, broken or foreign.
-        UsageError: no artefact at all; an artefact that no target given opens, or a target given that opens none.
+        UsageError: no artefact at all; an artefact that no target given opens, or a target given
+            that opens none.
         UnknownName: a target is not registered.
-        TargetError: every target given, or every target of a format, is not usable here. One among others that are is left in:
-            what runs the stages tells of it, and of the others their results.
+        TargetError: every target given, or every target of a format, is not usable here. One among
+            others that are is left in: what runs the stages tells of it, and of the others their
+            results.
     """
     formats: dict[Path, Format] = {path: detect(path) for path in artefacts}
     if not formats:
-        raise UsageError("no artefact is named", hint="name a checkpoint, an ONNX file or a TFLite file")
-    table = asked_for(targets) if targets else {name: Requested(target, None) for name, target in usable_targets().items()}
-    pairs = [Pair(path, name) for path in formats for name in table if formats[path] in table[name].formats]
+        raise UsageError(
+            "no artefact is named", hint="name a checkpoint, an ONNX file or a TFLite file"
+        )
+    table = (
+        asked_for(targets)
+        if targets
+        else {name: Requested(target, None) for name, target in usable_targets().items()}
+    )
+    pairs = [
+        Pair(path, name)
+        for path in formats
+        for name in table
+        if formats[path] in table[name].formats
+    ]
     _check_cover(pairs, formats, targets)
     order = {path: number for number, path in enumerate(formats)}
-    return tuple(sorted(pairs, key=lambda pair: (_FORMATS.index(formats[pair.artefact]), order[pair.artefact], _rank(pair), pair.target)))
+    return tuple(
+        sorted(
+            pairs,
+            key=lambda pair: (
+                _FORMATS.index(formats[pair.artefact]),
+                order[pair.artefact],
+                _rank(pair),
+                pair.target,
+            ),
+        )
+    )
 
 
 def cause(source: Pair, stage: Pair) -> str:
@@ -91,7 +115,10 @@ def cause(source: Pair, stage: Pair) -> str:
 
 
 def usable_targets(*, on_request: bool = False) -> dict[str, Target]:
-    """Every registered target that works here, by name; those that have to be asked for only if ``on_request``."""
+    """Every registered target that works here, by name.
+
+    Those that have to be asked for only if ``on_request``.
+    """
     found: dict[str, Target] = {}
     for name in TARGETS.names():
         try:
@@ -116,7 +143,10 @@ class Requested(NamedTuple):
 
     @property
     def formats(self) -> frozenset[Format]:
-        """What it opens; anything, of one that cannot be loaded, so that whoever tries tells of it."""
+        """What it opens.
+
+        Anything, of one that cannot be loaded, so that whoever tries tells of it.
+        """
         return frozenset(_FORMATS) if self.target is None else self.target.capabilities.formats
 
 
@@ -144,7 +174,11 @@ def availability(target: Target) -> Availability:
     try:
         return target.probe()
     except Exception as error:  # noqa: BLE001  a target may be anybody's
-        return Availability(usable=False, why_not=f"its probe fails: {type(error).__name__}: {error}", hint="report it to its makers")
+        return Availability(
+            usable=False,
+            why_not=f"its probe fails: {type(error).__name__}: {error}",
+            hint="report it to its makers",
+        )
 
 
 def asked_for(names: Sequence[str]) -> dict[str, Requested]:
@@ -182,20 +216,33 @@ def require_targets(names: Sequence[str]) -> dict[str, Target]:
     for name, target in found.items():
         state = availability(target)
         if not state.usable:
-            raise TargetError(f"the target {name!r} is not usable here: {state.why_not}", hint=state.hint)
+            raise TargetError(
+                f"the target {name!r} is not usable here: {state.why_not}", hint=state.hint
+            )
     return found
 
 
-def _check_cover(pairs: Sequence[Pair], formats: dict[Path, Format], targets: Sequence[str]) -> None:
+def _check_cover(
+    pairs: Sequence[Pair], formats: dict[Path, Format], targets: Sequence[str]
+) -> None:
     for path, kind in formats.items():
         if any(pair.artefact == path for pair in pairs):
             continue
         if targets:
-            raise UsageError(f"none of the targets {', '.join(targets)} opens {path}, which is a {kind} file", hint="see edgeq targets")
-        raise TargetError(f"no target that is usable here opens {path}, which is a {kind} file", hint="edgeq targets says how to fix each")
+            raise UsageError(
+                f"none of the targets {', '.join(targets)} opens {path}, which is a {kind} file",
+                hint="see edgeq targets",
+            )
+        raise TargetError(
+            f"no target that is usable here opens {path}, which is a {kind} file",
+            hint="edgeq targets says how to fix each",
+        )
     for name in targets:
         if not any(pair.target == name for pair in pairs):
-            raise UsageError(f"the target {name!r} opens none of the artefacts", hint="see edgeq targets for the formats that it opens")
+            raise UsageError(
+                f"the target {name!r} opens none of the artefacts",
+                hint="see edgeq targets for the formats that it opens",
+            )
 
 
 def _place(pair: Pair) -> int | None:

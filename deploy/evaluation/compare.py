@@ -1,4 +1,7 @@
-"""Accuracy and drift of several stages on the same samples: which hop changes the answers, where, by how much and why."""
+"""Accuracy and drift of several stages on the same samples.
+
+Which hop changes the answers, where, by how much and why.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,8 @@ class Observed:
         comparison: the summary.
         data: what the stages were given.
         labels: the true classes, int64, (samples,).
-        answers: stage name to the class it answers, int64, (samples,), of stages that have an accuracy.
+        answers: stage name to the class it answers, int64, (samples,), of stages that have an
+            accuracy.
         answering: stage name to how its outputs are read.
     """
 
@@ -82,16 +86,25 @@ def compare(
         limit: how many samples, from the first; None for all.
         reference: what the others are compared with; the first stage where it is None.
         threads: the most threads a runtime may use.
-        tensors: whether to compare the tensors inside too, on the first ``TENSOR_SAMPLES`` samples, matched by name and shape.
+        tensors: whether to compare the tensors inside too, on the first ``TENSOR_SAMPLES`` samples,
+            matched by name and shape.
         progress: called with the samples done and the samples in all.
 
     Raises:
         UsageError: no stage, an unknown split, or no samples.
         ArtefactError: no artefact is whole or fits the data, or they do not fit each other.
-        TargetError: the runtime of the reference that is named, or of every stage, is absent or failed.
+        TargetError: the runtime of the reference that is named, or of every stage, is absent or
+            failed.
     """
     return compare_detailed(
-        stages, source, split=split, limit=limit, reference=reference, threads=threads, tensors=tensors, progress=progress
+        stages,
+        source,
+        split=split,
+        limit=limit,
+        reference=reference,
+        threads=threads,
+        tensors=tensors,
+        progress=progress,
     ).comparison
 
 
@@ -108,7 +121,8 @@ def compare_detailed(
 ) -> Observed:
     """What :func:`compare` does, with the answers for each sample.
 
-    A stage that fails is left out and recorded, and the others start again, since every figure is about stages side by side.
+    A stage that fails is left out and recorded, and the others start again, since every figure is
+    about stages side by side.
     """
     first = reference or (stages[0] if stages else None)
     if first is None:
@@ -121,21 +135,31 @@ def compare_detailed(
             with ExitStack() as stack:
                 opened = open_all(left.pairs, stack, threads=threads, tensors=tensors)
                 run = _Run(opened, names, source)
-                for seen in observe(opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0):
+                for seen in observe(
+                    opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0
+                ):
                     run.add(seen)
                     progress(run.samples, len(part))
-                return run.finish(EvaluationData.of(source, split, part), part, left.failures, threads)
+                return run.finish(
+                    EvaluationData.of(source, split, part), part, left.failures, threads
+                )
         except StagesFailed as failed:
             left.drop(failed)
 
 
 def shorten(paths: Sequence[Path]) -> dict[Path, str]:
-    """What to call each file: its name, with as many folders before it as it takes to tell it from the others."""
+    """What to call each file.
+
+    Its name, with as many folders before it as it takes to tell it from the others.
+    """
     names = {}
     for path in paths:
         others = [other.absolute().parts for other in set(paths) - {path}]
         parts = path.absolute().parts
-        length = next((n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others)), len(parts))
+        length = next(
+            (n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others)),
+            len(parts),
+        )
         names[path] = "/".join(parts[-length:])
     return names
 
@@ -150,12 +174,18 @@ class _HopMeter:
 
     def add(self, seen: Sequence[StageOutput]) -> None:
         before, after = seen[self.source], seen[self.stage]
-        self.output.update(before.output.reshape(len(before.output), -1), after.output.reshape(len(after.output), -1))
+        self.output.update(
+            before.output.reshape(len(before.output), -1),
+            after.output.reshape(len(after.output), -1),
+        )
         if before.tensors is None or after.tensors is None:
             return
         if self.tensors is None:
             common = [
-                name for name in before.tensors if name in after.tensors and _shape(before.tensors[name]) == _shape(after.tensors[name])
+                name
+                for name in before.tensors
+                if name in after.tensors
+                and _shape(before.tensors[name]) == _shape(after.tensors[name])
             ]
             self.tensors = {name: DriftMeter(name, depth) for depth, name in enumerate(common)}
         for name, meter in self.tensors.items():
@@ -174,10 +204,14 @@ def _shape(tensor: QuantizedTensor | NDArray[np.float32]) -> tuple[int, ...]:
 class _Run:
     """Accumulates one comparison."""
 
-    def __init__(self, opened: Sequence[Opened], names: Mapping[Path, str], source: DataSource) -> None:
+    def __init__(
+        self, opened: Sequence[Opened], names: Mapping[Path, str], source: DataSource
+    ) -> None:
         self.opened, self.names, self.source = opened, names, source
         self.hops = [_HopMeter(i, i + 1) for i in range(len(opened) - 1)]
-        self.from_first = [self.hops[i - 1] if i == 1 else _HopMeter(0, i) for i in range(1, len(opened))]
+        self.from_first = [
+            self.hops[i - 1] if i == 1 else _HopMeter(0, i) for i in range(1, len(opened))
+        ]
         self.answering: list[Answering] = []
         self.answers: list[list[NDArray[np.int64] | None]] = [[] for _ in opened]
         self.samples = 0
@@ -187,19 +221,31 @@ class _Run:
             meter.add(seen)
         if not self.answering:
             described = ((stage.pair.artefact, stage.session.output) for stage in self.opened)
-            self.answering = [answering(*each, one.output.shape[1:], self.source) for each, one in zip(described, seen, strict=True)]
+            self.answering = [
+                answering(*each, one.output.shape[1:], self.source)
+                for each, one in zip(described, seen, strict=True)
+            ]
         for kept, how, one in zip(self.answers, self.answering, seen, strict=True):
             kept.append(how.of(one.output))
         self.samples += len(seen[0].output)
 
-    def finish(self, data: EvaluationData, part: Split, failures: Sequence[Failure], threads: int) -> Observed:
+    def finish(
+        self, data: EvaluationData, part: Split, failures: Sequence[Failure], threads: int
+    ) -> Observed:
         samples, pairs = Samples(self.source, part), [stage.pair for stage in self.opened]
-        lost = {pair: saturation_here(pair, self.names[pair.artefact], samples=samples, threads=threads) for pair in pairs}
+        lost = {
+            pair: saturation_here(pair, self.names[pair.artefact], samples=samples, threads=threads)
+            for pair in pairs
+        }
         answers = [concatenated(parts) for parts in self.answers]
         stages = tuple(
-            self._stage(opened, how, mine, answers[0], part) for opened, how, mine in zip(self.opened, self.answering, answers, strict=True)
+            self._stage(opened, how, mine, answers[0], part)
+            for opened, how, mine in zip(self.opened, self.answering, answers, strict=True)
         )
-        scored = [(stage.name, how, stage.accuracy) for stage, how in zip(stages, self.answering, strict=True)]
+        scored = [
+            (stage.name, how, stage.accuracy)
+            for stage, how in zip(stages, self.answering, strict=True)
+        ]
         comparison = Comparison(
             data=self.source.name,
             samples=self.samples,
@@ -211,11 +257,22 @@ class _Run:
             remarks=remarks(scored, self.source),
             saturating=tuple(found for found in lost.values() if found is not None),
         )
-        classes = {stage.name: mine[:, 0] for stage, mine in zip(stages, answers, strict=True) if stage.accuracy and mine is not None}
-        return Observed(comparison, data, part.labels, classes, {name: how for name, how, _ in scored})
+        classes = {
+            stage.name: mine[:, 0]
+            for stage, mine in zip(stages, answers, strict=True)
+            if stage.accuracy and mine is not None
+        }
+        return Observed(
+            comparison, data, part.labels, classes, {name: how for name, how, _ in scored}
+        )
 
     def _stage(
-        self, opened: Opened, how: Answering, mine: NDArray[np.int64] | None, reference: NDArray[np.int64] | None, part: Split
+        self,
+        opened: Opened,
+        how: Answering,
+        mine: NDArray[np.int64] | None,
+        reference: NDArray[np.int64] | None,
+        part: Split,
     ) -> Stage:
         share, differs = agreement(mine, reference)
         return Stage(
@@ -225,12 +282,16 @@ class _Run:
             accuracy=how.accuracy(mine, part.labels),
             agreement=share,
             changed=None if differs is None else int(differs.sum()),
-            flipped=() if differs is None else tuple(int(sample) for sample in part.ids[differs][:MAX_FLIPPED]),
+            flipped=()
+            if differs is None
+            else tuple(int(sample) for sample in part.ids[differs][:MAX_FLIPPED]),
             facts=dict(opened.session.facts),
             answers=how.kind,
         )
 
-    def _hop(self, meter: _HopMeter, stages: Sequence[Stage], lost: Mapping[Pair, PairSaturation | None]) -> Hop:
+    def _hop(
+        self, meter: _HopMeter, stages: Sequence[Stage], lost: Mapping[Pair, PairSaturation | None]
+    ) -> Hop:
         output, tensors = meter.drifts()
         ends = self.opened[meter.source].pair, self.opened[meter.stage].pair
         why = cause(*ends)

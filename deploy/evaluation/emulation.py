@@ -1,4 +1,7 @@
-"""What a machine that nobody here owns would make of an artefact: layer by layer, before it is bought."""
+"""What a machine that nobody here owns would make of an artefact.
+
+Layer by layer, before it is bought.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,8 @@ class Answers:
         samples: how many were run.
         accuracy: of the machine's answers; None where they have none.
         exact: of the answers of the reference arithmetic of the artefact's format, likewise.
-        changed: samples that the two answer differently; None for one value a sample that is no class.
+        changed: samples that the two answer differently; None for one value a sample that is no
+            class.
         remarks: what a reader of the accuracies has to know, a sentence each.
     """
 
@@ -119,7 +123,8 @@ def emulate(
 
     Raises:
         UsageError: no such machine, an unknown split, or no samples.
-        ArtefactError: the artefact or the profile is broken, or does not fit the data or the machine.
+        ArtefactError: the artefact or the profile is broken, or does not fit the data or the
+            machine.
     """
     from edgeq.targets.emulator.costs import total
     from edgeq.targets.emulator.numerics import OverflowStats
@@ -130,8 +135,13 @@ def emulate(
         answers = None
         if source is not None:
             with TARGETS.load(EMULATOR).open(path, threads=threads) as exact:
-                answers = _compare(path, session, exact, select(source, split, limit), source, progress)
-        profile, layers = session.profile, tuple(_layer(report, session.profile) for report in session.layers())
+                answers = _compare(
+                    path, session, exact, select(source, split, limit), source, progress
+                )
+        profile, layers = (
+            session.profile,
+            tuple(_layer(report, session.profile) for report in session.layers()),
+        )
     return Emulation(
         artefact=path.name,
         hardware=profile.name,
@@ -159,7 +169,12 @@ def assumed_figures(profile: Profile) -> tuple[str, ...]:
 
 
 def _compare(
-    path: Path, hardware: Session, exact: Session, part: Split, source: DataSource, progress: Callable[[int, int], None]
+    path: Path,
+    hardware: Session,
+    exact: Session,
+    part: Split,
+    source: DataSource,
+    progress: Callable[[int, int], None],
 ) -> Answers:
     read = answering(path, hardware.output, hardware.output.shape, source)
     given: list[NDArray[np.int64] | None] = []
@@ -188,7 +203,16 @@ def _layer(report: LayerReport, profile: Profile) -> LayerEmulation:
     from edgeq.targets.emulator.host_fallback import on_hardware
 
     work = report.work
-    place = on_hardware(profile, work.name, work.weight_bits, work.input_bits) if work.kind == "dot" else profile
+    place = (
+        on_hardware(profile, work.name, work.weight_bits, work.input_bits)
+        if work.kind == "dot"
+        else profile
+    )
     return LayerEmulation(
-        work.name, work.op_type, "hardware" if place is profile else "host", work.macs, report.stats, layer_cost(work, place)
+        work.name,
+        work.op_type,
+        "hardware" if place is profile else "host",
+        work.macs,
+        report.stats,
+        layer_cost(work, place),
     )

@@ -1,4 +1,7 @@
-"""What the networks of a run are given: which samples, with which pixels and labels, and how these are normalised."""
+"""What the networks of a run are given.
+
+Which samples, with which pixels and labels, and how these are normalised.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,13 @@ class EvaluationData:
             split: the name of the part.
             part: the samples of it that are used.
         """
-        mean, std = (tuple(float(value) for value in values) for values in (source.mean, source.std))
-        ids, content = _sha256(part.ids.astype("<i8")), _sha256(part.images, part.labels.astype("<i8"))
+        mean, std = (
+            tuple(float(value) for value in values) for values in (source.mean, source.std)
+        )
+        ids, content = (
+            _sha256(part.ids.astype("<i8")),
+            _sha256(part.images, part.labels.astype("<i8")),
+        )
         return cls(source.name, split, len(part), len(source.classes), mean, std, ids, content)
 
     @classmethod
@@ -66,29 +74,46 @@ class EvaluationData:
         mean, std = (tuple(float(value) for value in content[name]) for name in ("mean", "std"))
         if not all(math.isfinite(value) for value in (*mean, *std)):
             raise ValueError("its normalisation is not finite")
-        data, split, ids, pixels = (str(content[name]) for name in ("data", "split", "ids_sha256", "content_sha256"))
-        return cls(data, split, int(content["samples"]), int(content["classes"]), mean, std, ids, pixels)
+        data, split, ids, pixels = (
+            str(content[name]) for name in ("data", "split", "ids_sha256", "content_sha256")
+        )
+        return cls(
+            data, split, int(content["samples"]), int(content["classes"]), mean, std, ids, pixels
+        )
 
     def differs(self, then: EvaluationData) -> tuple[str, str] | None:
         """The first thing that is different now, in words, and what to do about it; None where nothing is."""
         if (self.data, self.split, self.samples) != (then.data, then.split, then.samples):
             what = "the baseline is about {} {}, {} samples, and this run about {} {}, {} samples"
-            return what.format(then.data, then.split, then.samples, self.data, self.split, self.samples), "run on the same samples"
+            return what.format(
+                then.data, then.split, then.samples, self.data, self.split, self.samples
+            ), "run on the same samples"
         if self.ids_sha256 != then.ids_sha256:
             return "the baseline is about other samples of the same data set", "use the same files"
         if self.classes != then.classes:
-            return f"the baseline is about {then.classes} classes, and this run about {self.classes}", "use the same files"
+            return (
+                f"the baseline is about {then.classes} classes, and this run about {self.classes}",
+                "use the same files",
+            )
         if self.content_sha256 != then.content_sha256:
-            return "the samples have other pixels or labels than the baseline's", "use the same files, read by the same decoder"
+            return (
+                "the samples have other pixels or labels than the baseline's",
+                "use the same files, read by the same decoder",
+            )
         if not (_close(self.mean, then.mean) and _close(self.std, then.std)):
             was, now = _normalization(then), _normalization(self)
-            return f"the baseline's images are normalised by {was}, and this run's by {now}", "feed them as they were then, by --preprocess"
+            return (
+                f"the baseline's images are normalised by {was}, and this run's by {now}",
+                "feed them as they were then, by --preprocess",
+            )
         return None
 
 
 def _close(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     """Whether they are equal but for the rounding of sums that another processor adds in another order."""
-    return len(one) == len(other) and all(math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-12) for pair in zip(one, other, strict=True))
+    return len(one) == len(other) and all(
+        math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-12) for pair in zip(one, other, strict=True)
+    )
 
 
 def _normalization(data: EvaluationData) -> str:

@@ -1,4 +1,7 @@
-"""Stages that fail while others go on: what happened to each, and what to raise where none is left."""
+"""Stages that fail while others go on.
+
+What happened to each, and what to raise where none is left.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,11 @@ class StagesFailed(Exception):
     """What happened to stages that failed at the same point, by stage."""
 
     def __init__(self, errors: Mapping[Pair, Exception]) -> None:
-        super().__init__("; ".join(f"{pair.artefact} on {pair.target}: {error}" for pair, error in errors.items()))
+        super().__init__(
+            "; ".join(
+                f"{pair.artefact} on {pair.target}: {error}" for pair, error in errors.items()
+            )
+        )
         self.errors = dict(errors)
 
 
@@ -56,7 +63,9 @@ class Left:
         needed: a stage without which the others have no meaning.
     """
 
-    def __init__(self, pairs: Sequence[Pair], names: Mapping[Path, str], needed: Pair | None = None) -> None:
+    def __init__(
+        self, pairs: Sequence[Pair], names: Mapping[Path, str], needed: Pair | None = None
+    ) -> None:
         self.pairs, self._names, self._needed = list(pairs), names, needed
         self._errors: dict[Pair, Exception] = {}
 
@@ -64,7 +73,8 @@ class Left:
         """Go on without what failed.
 
         Raises:
-            Exception: that of a stage that is needed, or the one that all had; where they differ, one that tells them all.
+            Exception: that of a stage that is needed, or the one that all had; where they differ,
+                one that tells them all.
         """
         self._errors |= failed.errors
         self.pairs = [pair for pair in self.pairs if pair not in failed.errors]
@@ -83,11 +93,22 @@ class Left:
 
     def _all_in_one(self) -> Exception:
         first = next(iter(self._errors.values()))
-        if not isinstance(first, EdgeqError) or len({told(error).what for error in self._errors.values()}) == 1:
+        if (
+            not isinstance(first, EdgeqError)
+            or len({told(error).what for error in self._errors.values()}) == 1
+        ):
             return first
-        kind = TargetError if any(isinstance(error, TargetError) for error in self._errors.values()) else type(first)
+        kind = (
+            TargetError
+            if any(isinstance(error, TargetError) for error in self._errors.values())
+            else type(first)
+        )
         told_all = kind.__new__(kind)
-        EdgeqError.__init__(told_all, "; ".join(f"{each.name}: {each.what}" for each in self.failures), hint=first.hint)
+        EdgeqError.__init__(
+            told_all,
+            "; ".join(f"{each.name}: {each.what}" for each in self.failures),
+            hint=first.hint,
+        )
         return told_all
 
 

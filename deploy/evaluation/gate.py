@@ -1,8 +1,11 @@
-"""Judges a run against a committed baseline, on the same samples: passed, failed, or not to be decided.
+"""Judges a run against a committed baseline, on the same samples.
 
-The rule is plain, so that a person can check it by hand: a stage fails when its accuracy has dropped by more points than
-allowed. The exact paired test (McNemar) is printed beside each verdict and says how likely so uneven a change is by chance;
-it does not excuse a drop, because the samples are pinned and the computation repeats to the bit.
+Passed, failed, or not to be decided.
+
+The rule is plain, so that a person can check it by hand: a stage fails when its accuracy has
+dropped by more points than allowed. The exact paired test (McNemar) is printed beside each verdict
+and says how likely so uneven a change is by chance; it does not excuse a drop, because the samples
+are pinned and the computation repeats to the bit.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 
 _LOOK = "look for the cause with edgeq compare; if the change is wanted, accept it with --update"
 State = Literal["passed", "failed", "new", "missing", "unavailable"]
-_ROUNDING = 1e-9  # points: a drop of exactly what is allowed passes, whatever the last bit of a division says
+# points: a drop of exactly what is allowed passes, whatever the last bit of a division says
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class Verdict:
 
     Attributes:
         stage: its name, ``artefact @ target``.
-        state: ``new`` is not in the baseline; ``missing`` is only there; ``unavailable`` because its target failed or does not work here.
+        state: ``new`` is not in the baseline; ``missing`` is only there; ``unavailable`` because
+            its target failed or does not work here.
         baseline: accuracy then, a fraction; None for a new stage.
         now: accuracy now, a fraction; None for a stage that was not run.
         drop_points: how much accuracy fell, in percentage points; negative when it rose.
@@ -44,7 +49,8 @@ class Verdict:
         p_value: of the exact paired test.
         size_bytes: of the artefact now.
         size_change: its growth, a fraction of the baseline's.
-        why: what went wrong where the stage was to run and could not; what is known to make its answers wrong where it was judged.
+        why: what went wrong where the stage was to run and could not; what is known to make its
+            answers wrong where it was judged.
         hint: what to do about it.
     """
 
@@ -72,17 +78,26 @@ def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[Verd
         max_drop: how many percentage points of accuracy a stage may lose.
 
     Raises:
-        Inconclusive: the run and the baseline are not about the same samples, fed alike, and the same measure.
-        UsageError: a stage has no accuracy; see :func:`edgeq.deploy.evaluation.answers.require_accuracy`.
+        Inconclusive: the run and the baseline are not about the same samples, fed alike, and the
+            same measure.
+        UsageError: a stage has no accuracy; see
+            :func:`edgeq.deploy.evaluation.answers.require_accuracy`.
     """
     require_accuracy(observed.answering.items())
     _check_measured(observed, baseline)
     stages = observed.comparison.stages
     reference = observed.correct(stages[0]).mean()
-    run = [_judge_stage(observed, stage, baseline.stages.get(stage.name), float(reference), max_drop) for stage in stages]
+    run = [
+        _judge_stage(observed, stage, baseline.stages.get(stage.name), float(reference), max_drop)
+        for stage in stages
+    ]
     failed = {failure.name: failure for failure in observed.comparison.failures}
     lost = [_lost(failure, baseline.stages.get(name)) for name, failure in failed.items()]
-    absent = [_absent(name, entry) for name, entry in baseline.stages.items() if name not in observed.answers and name not in failed]
+    absent = [
+        _absent(name, entry)
+        for name, entry in baseline.stages.items()
+        if name not in observed.answers and name not in failed
+    ]
     return (*run, *lost, *absent)
 
 
@@ -94,7 +109,10 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
         TargetError: none did, but a target failed, or one of the baseline is not usable here.
         Inconclusive: none did, but a stage is new or was not run.
     """
-    by_state = {state: [verdict for verdict in verdicts if verdict.state == state] for state in ("failed", "unavailable", "missing", "new")}
+    by_state = {
+        state: [verdict for verdict in verdicts if verdict.state == state]
+        for state in ("failed", "unavailable", "missing", "new")
+    }
     if by_state["failed"]:
         raise GateFailed(
             "; ".join(_complaint(verdict, max_drop) for verdict in by_state["failed"]),
@@ -108,7 +126,10 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
     for state, error, what in kinds:
         if by_state[state]:
             raise error(
-                "; ".join(f"{verdict.stage} {what}{f': {verdict.why}' if verdict.why else ''}" for verdict in by_state[state]),
+                "; ".join(
+                    f"{verdict.stage} {what}{f': {verdict.why}' if verdict.why else ''}"
+                    for verdict in by_state[state]
+                ),
                 hint=by_state[state][0].hint,
             )
 
@@ -116,22 +137,34 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
 def _check_measured(observed: Observed, baseline: Baseline) -> None:
     if baseline.metric != METRIC:
         raise Inconclusive(
-            f"the baseline holds {baseline.metric}, and this run measures {METRIC}", hint="accept the new measure with --update"
+            f"the baseline holds {baseline.metric}, and this run measures {METRIC}",
+            hint="accept the new measure with --update",
         )
     if (found := observed.data.differs(baseline.data)) is not None:
         what, hint = found
         raise Inconclusive(what, hint=f"{hint}, or accept what is new with --update")
 
 
-def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference: float, max_drop: float) -> Verdict:
+def _judge_stage(
+    observed: Observed, stage: Stage, then: Entry | None, reference: float, max_drop: float
+) -> Verdict:
     correct = observed.correct(stage)
     now = float(correct.mean())
     gap = 100 * (reference - now)
     if then is None:
-        return Verdict(stage.name, "new", now=now, gap_points=gap, size_bytes=stage.size_bytes, hint="accept it with --update")
+        return Verdict(
+            stage.name,
+            "new",
+            now=now,
+            gap_points=gap,
+            size_bytes=stage.size_bytes,
+            hint="accept it with --update",
+        )
     lost, gained = int((then.correct & ~correct).sum()), int((~then.correct & correct).sum())
     drop = 100 * (lost - gained) / len(correct)
-    known = next((found for found in observed.comparison.saturating if found.name == stage.name), None)
+    known = next(
+        (found for found in observed.comparison.saturating if found.name == stage.name), None
+    )
     return Verdict(
         stage.name,
         "failed" if drop > max_drop + _ROUNDING else "passed",
@@ -150,7 +183,13 @@ def _judge_stage(observed: Observed, stage: Stage, then: Entry | None, reference
 
 
 def _lost(failure: Failure, then: Entry | None) -> Verdict:
-    return Verdict(failure.name, "unavailable", baseline=then.accuracy if then else None, why=failure.what, hint=failure.hint)
+    return Verdict(
+        failure.name,
+        "unavailable",
+        baseline=then.accuracy if then else None,
+        why=failure.what,
+        hint=failure.hint,
+    )
 
 
 def _absent(name: str, then: Entry) -> Verdict:
@@ -161,12 +200,20 @@ def _absent(name: str, then: Entry) -> Verdict:
         return Verdict(name, "unavailable", baseline=then.accuracy, hint=error.hint)
     if not state.usable:
         return Verdict(name, "unavailable", baseline=then.accuracy, hint=state.hint)
-    return Verdict(name, "missing", baseline=then.accuracy, hint="name its artefact and its target too, or forget it with --update")
+    return Verdict(
+        name,
+        "missing",
+        baseline=then.accuracy,
+        hint="name its artefact and its target too, or forget it with --update",
+    )
 
 
 def _complaint(verdict: Verdict, max_drop: float) -> str:
     return (
-        f"{verdict.stage} lost {verdict.drop_points:.2f} points of accuracy, {max_drop:g} are allowed: "
-        f"{100 * (verdict.baseline or 0):.2f} % in the baseline, {100 * (verdict.now or 0):.2f} % now "
-        f"({verdict.lost} samples lost, {verdict.gained} gained, p = {verdict.p_value:.2g})" + (f"; {verdict.why}" if verdict.why else "")
+        f"{verdict.stage} lost {verdict.drop_points:.2f} points of accuracy, {max_drop:g} "
+        "are allowed: "
+        f"{100 * (verdict.baseline or 0):.2f} % in the baseline, "
+        f"{100 * (verdict.now or 0):.2f} % now "
+        f"({verdict.lost} samples lost, {verdict.gained} gained, p = {verdict.p_value:.2g})"
+        + (f"; {verdict.why}" if verdict.why else "")
     )

@@ -1,7 +1,7 @@
 """What the dimensions of a graph's first output mean, read from its operators: 0 batch, 1 channels, 2 and more the image's sides.
 
-Convolutions, poolings and resizing define it; operators that compute each element by itself pass it on, and those that move
-axes say how. Any other operator ends the search without an answer.
+Convolutions, poolings and resizing define it; operators that compute each element by itself pass it
+on, and those that move axes say how. Any other operator ends the search without an answer.
 """
 
 from __future__ import annotations
@@ -101,7 +101,11 @@ class _OnnxAxes:
             return None
         if node.op_type in _ONNX_SPATIAL:
             last = node.attributes.get("channels_last")  # of ONNX Runtime's own operators
-            return tuple(range(len(self._shapes.of(value)))) if last is None or not last.as_int() else _NHWC
+            return (
+                tuple(range(len(self._shapes.of(value))))
+                if last is None or not last.as_int()
+                else _NHWC
+            )
         axes = [self._known[each] for each in self._sources(value)]
         if node.op_type in _ONNX_SAME:
             return _of_rank(axes, len(self._shapes.of(value)))
@@ -111,7 +115,11 @@ class _OnnxAxes:
     def _moved(self, node: ir.Node, value: ir.Value, source: Axes) -> Axes | None:
         shape = self._shapes.of(node.inputs[0])
         if node.op_type == "Transpose":
-            perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(source))[::-1]
+            perm = (
+                node.attributes["perm"].as_ints()
+                if "perm" in node.attributes
+                else range(len(source))[::-1]
+            )
             return tuple(source[axis] for axis in perm)
         if node.op_type in ("ArgMax", "ArgMin"):
             axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
@@ -145,7 +153,9 @@ class _TfliteAxes:
         return None if source is None else _moved(operator, given, source, output)
 
 
-def _moved(operator: FileOperator, given: Sequence[FileTensor], source: Axes, output: FileTensor) -> Axes | None:
+def _moved(
+    operator: FileOperator, given: Sequence[FileTensor], source: Axes, output: FileTensor
+) -> Axes | None:
     parameters = _numbers(given)
     if operator.name == "TRANSPOSE" and parameters is not None:
         return tuple(source[axis] for axis in parameters)
@@ -162,7 +172,10 @@ def _numbers(given: Sequence[FileTensor]) -> list[int] | None:
 
 
 def _of_rank(axes: Iterable[Axes | None], rank: int) -> Axes | None:
-    """The axes of the first operand that has as many as the result; others are broadcast, or are parameters."""
+    """The axes of the first operand that has as many as the result.
+
+    Others are broadcast, or are parameters.
+    """
     return next((each for each in axes if each is not None and len(each) == rank), None)
 
 

@@ -1,4 +1,7 @@
-"""Accuracies that guessing reaches too: what they are, what may be the cause, and what to try next."""
+"""Accuracies that guessing reaches too.
+
+What they are, what may be the cause, and what to try next.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,33 @@ if TYPE_CHECKING:
 
 
 def like_guessing(scored: Accuracy, classes: int) -> str:
-    """What an accuracy is when guessing reaches it too, in words; empty for one that it does not reach."""
+    """What an accuracy is when guessing reaches it too, in words.
+
+    Empty for one that it does not reach.
+    """
     from edgeq.deploy.report.values import percent
 
     if not near_chance(scored, classes):
         return ""
     chance, here = 1 / classes, f"{percent(scored.fraction)} %"
     if not hardly_better(scored, classes):
-        return f"{here} of {scored.total} samples may be luck, for guessing among {classes} classes reaches {percent(chance)} %"
-    how = "worse than" if scored.high < chance else "no better than" if scored.low <= chance else "hardly better than"
+        return (
+            f"{here} of {scored.total} samples may be luck, for guessing among {classes} "
+            f"classes reaches {percent(chance)} %"
+        )
+    how = (
+        "worse than"
+        if scored.high < chance
+        else "no better than"
+        if scored.low <= chance
+        else "hardly better than"
+    )
     return f"{here} is {how} guessing among {classes} classes ({percent(chance)} %)"
 
 
-def next_step(scored: Accuracy, classes: int, others: Iterable[tuple[str, Accuracy]], source: DataSource) -> str:
+def next_step(
+    scored: Accuracy, classes: int, others: Iterable[tuple[str, Accuracy]], source: DataSource
+) -> str:
     """What may be the cause of such an accuracy, and what to do next, as sentences.
 
     Args:
@@ -42,12 +59,15 @@ def next_step(scored: Accuracy, classes: int, others: Iterable[tuple[str, Accura
     name, best = max(others, key=lambda other: other[1].fraction, default=("", None))
     if best is not None and not near_chance(best, classes):
         return (
-            f"{name} reaches {percent(best.fraction)} % on the same samples, so the data are right: "
+            f"{name} reaches {percent(best.fraction)} % on the same samples, so the data "
+            "are right: "
             "edgeq compare of the two tells at which hop and in which layer the answers are lost"
         )
     return (
-        "Likely causes: images that are normalised otherwise than in training, classes in another order than the network's, or a "
-        f"network that was never trained. Next: the same command with {' or '.join(_other_normalizations(source))}"
+        "Likely causes: images that are normalised otherwise than in training, classes in "
+        "another order than the network's, or a "
+        "network that was never trained. Next: the same command with "
+        f"{' or '.join(_other_normalizations(source))}"
     )
 
 
@@ -55,7 +75,8 @@ def next_training(*, quantized: bool) -> str:
     """What may be the cause where a network was just trained, and what to do next, as sentences."""
     blame = ", or with --fp32, which tells whether quantisation is to blame" if quantized else ""
     return (
-        "Likely causes: too little training, a learning rate that does not suit, or labels that do not belong to their samples. "
+        "Likely causes: too little training, a learning rate that does not suit, or "
+        "labels that do not belong to their samples. "
         f"Next: the same command with more --epochs, another --lr{blame}"
     )
 
@@ -65,6 +86,8 @@ def _other_normalizations(source: DataSource) -> list[str]:
     from edgeq.deploy.inputs import normalizations
 
     known = normalizations(source)
-    used = next((name for name, each in known.items() if each == (source.mean, source.std)), "dataset")
+    used = next(
+        (name for name, each in known.items() if each == (source.mean, source.std)), "dataset"
+    )
     fitting = [name for name, (mean, _) in known.items() if len(mean) == source.shape[0]]
     return [f"--preprocess {name}" for name in ("dataset", *fitting) if name != used]

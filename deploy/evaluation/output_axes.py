@@ -1,7 +1,8 @@
 """Which axis of its network each dimension of an output holds, so that NHWC is never compared with NCHW as it lies.
 
-Sizes do not tell: of an output with as many rows as columns as channels, every order has the same shape. What tells is the
-graph, whose convolutions and poolings define which axis holds the channels, and the note that edgeq leaves in TFLite files.
+Sizes do not tell: of an output with as many rows as columns as channels, every order has the same
+shape. What tells is the graph, whose convolutions and poolings define which axis holds the
+channels, and the note that edgeq leaves in TFLite files.
 """
 
 from __future__ import annotations
@@ -52,15 +53,17 @@ def order_like(first: Output, other: Output) -> tuple[int, ...]:
         other: the output to turn, of the same network.
 
     Returns:
-        A permutation of the dimensions of a sample of ``other``; what is transposed by it has the values of ``first`` in the
-        order of ``first``, whatever dimensions of one element stand between.
+        A permutation of the dimensions of a sample of ``other``; what is transposed by it has the
+        values of ``first`` in the order of ``first``, whatever dimensions of one element stand
+        between.
 
     Raises:
         ArtefactError: they are not outputs of one network, or nothing tells which axis is which.
     """
     if math.prod(first.shape) != math.prod(other.shape):
         raise ArtefactError(
-            f"{other.artefact} answers with {math.prod(other.shape)} values a sample, {first.artefact} with {math.prod(first.shape)}",
+            f"{other.artefact} answers with {math.prod(other.shape)} values a sample, "
+            f"{first.artefact} with {math.prod(first.shape)}",
             hint="compare artefacts of the same task",
         )
     as_it_is = tuple(range(len(other.shape)))
@@ -84,14 +87,19 @@ def in_order(values: NDArray[np.float32], order: tuple[int, ...]) -> NDArray[np.
 
 
 def _flattened(first: Output, other: Output) -> Axes:
-    """The order of an output whose counterpart has its axes joined: that of the network, which joining keeps."""
+    """The order of an output whose counterpart has its axes joined.
+
+    That of the network, which joining keeps.
+    """
     axes = _network_axes(first), _network_axes(other)
     if axes[0] is None or axes[1] is None or list(axes[0]) != sorted(axes[0]):
         raise _unknown(first, other)
     return tuple(sorted(range(len(other.shape)), key=axes[1][1:].__getitem__))
 
 
-def _matched(first: Output, first_axes: Axes | None, other: Output, other_axes: Axes | None) -> Axes | None:
+def _matched(
+    first: Output, first_axes: Axes | None, other: Output, other_axes: Axes | None
+) -> Axes | None:
     """The order that puts equal axes in equal places; None where they are not known, or the sizes are against it."""
     if first_axes is None or other_axes is None:
         return None
@@ -99,13 +107,19 @@ def _matched(first: Output, first_axes: Axes | None, other: Output, other_axes: 
     theirs = {other_axes[1 + i]: i for i in other.kept}
     if (1 in mine) != (1 in theirs):  # the channels are not to be mistaken for a side of the image
         return None
-    places = dict(zip(sorted(mine), sorted(theirs), strict=True))  # one side of an image of one row is called height or width
-    turn = (*(theirs[places[axis]] for axis in mine), *(i for i in range(len(other.shape)) if other.shape[i] == 1))
+    # one side of an image of one row is called height or width
+    places = dict(zip(sorted(mine), sorted(theirs), strict=True))
+    turn = (
+        *(theirs[places[axis]] for axis in mine),
+        *(i for i in range(len(other.shape)) if other.shape[i] == 1),
+    )
     return turn if _same_sizes(first, other, turn) else None
 
 
 def _same_sizes(first: Output, other: Output, turn: Axes) -> bool:
-    return [first.shape[i] for i in first.kept] == [other.shape[i] for i in turn if other.shape[i] != 1]
+    return [first.shape[i] for i in first.kept] == [
+        other.shape[i] for i in turn if other.shape[i] != 1
+    ]
 
 
 def _turns(other: Output) -> Iterator[Axes]:
@@ -118,15 +132,23 @@ def _turns(other: Output) -> Iterator[Axes]:
 
 def _unknown(first: Output, other: Output) -> ArtefactError:
     return ArtefactError(
-        f"{first.artefact} answers with {first.shape} a sample, {other.artefact} with {other.shape}, and neither tells which axis is which",
-        hint="write both with edgeq export, which notes the order of axes, or compare files of one format",
+        f"{first.artefact} answers with {first.shape} a sample, {other.artefact} with "
+        f"{other.shape}, and neither tells which axis is which",
+        hint="write both with edgeq export, which notes the order of axes, or compare files of "
+        "one format",
     )
 
 
 def _meaning(output: Output) -> Axes | None:
     """For each dimension, 0 for the batch, 1 for channels, 2 and more for the sides of an image; None where no operator tells."""
     kind = detect(output.artefact)
-    found = _readable(lambda: meaning_in_tflite(output.artefact) if kind == "tflite" else meaning_in_onnx(output.artefact))
+    found = _readable(
+        lambda: (
+            meaning_in_tflite(output.artefact)
+            if kind == "tflite"
+            else meaning_in_onnx(output.artefact)
+        )
+    )
     return found if found is not None and len(found) == 1 + len(output.shape) else None
 
 
@@ -152,11 +174,16 @@ def _noted(artefact: Path, rank: int) -> Axes | None:
     ends = list(notes["io"]["axes"].values())
     if len(ends) == len(graph.inputs) + len(graph.outputs):
         return tuple(ends[len(graph.inputs)])
-    return tuple(notes["axes"].get(graph.outputs[0].name, _NHWC if rank == len(_NHWC) else range(rank)))
+    return tuple(
+        notes["axes"].get(graph.outputs[0].name, _NHWC if rank == len(_NHWC) else range(rank))
+    )
 
 
 def _readable(read: Callable[[], Axes | None]) -> Axes | None:
-    """What a file tells; nothing where it cannot be read in this way, for it ran on its own runtime and may be anybody's."""
+    """What a file tells.
+
+    Nothing where it cannot be read in this way, for it ran on its own runtime and may be anybody's.
+    """
     try:
         return read()
     except (EdgeqError, ImportError, LookupError, ValueError, TypeError, AttributeError):

@@ -1,7 +1,10 @@
-"""How many pairs of products really saturate on samples: by the emulator of a processor that adds them in 16 bits.
+"""How many pairs of products really saturate on samples.
 
-It runs the file as a whole. A file of which it refuses something that has nothing to do with pairs, such as layers that ONNX
-Runtime leaves in float, is counted layer by layer instead, each fed with what exact kernels give it.
+By the emulator of a processor that adds them in 16 bits.
+
+It runs the file as a whole. A file of which it refuses something that has nothing to do with pairs,
+such as layers that ONNX Runtime leaves in float, is counted layer by layer instead, each fed with
+what exact kernels give it.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ _WIDE = 2.0**20  # a grid of results that none leaves
 def pair_overflows(
     artefact: Path, tensors: Collection[str], source: DataSource, part: Split, *, threads: int = 1
 ) -> Mapping[str, OverflowStats]:
-    """What happened to the sums of layers, by the name of what they make; a layer that cannot be fed is left out.
+    """What happened to the sums of layers, by the name of what they make.
+
+    A layer that cannot be fed is left out.
 
     Args:
         artefact: an ONNX file.
@@ -69,7 +74,9 @@ def _overflow_stats(session: EmulatorSession) -> Iterator[tuple[str, OverflowSta
     return ((report.work.name, report.stats) for report in session.layers())
 
 
-def _by_layer(artefact: Path, tensors: Collection[str], source: DataSource, part: Split, threads: int) -> Mapping[str, OverflowStats]:
+def _by_layer(
+    artefact: Path, tensors: Collection[str], source: DataSource, part: Split, threads: int
+) -> Mapping[str, OverflowStats]:
     from edgeq.exporters.onnx import read_as_written
     from edgeq.qdq.ir import RESHAPES
     from edgeq.qdq.reader import read_qdq
@@ -79,7 +86,9 @@ def _by_layer(artefact: Path, tensors: Collection[str], source: DataSource, part
     views = {op.output.name: op for op in graph.ops if op.op_type in RESHAPES}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        exact: Session = stack.enter_context(TARGETS.load(_EXACT).open(artefact, threads=threads, intermediates=True))
+        exact: Session = stack.enter_context(
+            TARGETS.load(_EXACT).open(artefact, threads=threads, intermediates=True)
+        )
         sessions = {}
         for index, op in enumerate(layers):
             path = folder / f"{index}.onnx"
@@ -92,7 +101,9 @@ def _by_layer(artefact: Path, tensors: Collection[str], source: DataSource, part
                 if (numbers := _read_by(op, views, seen)) is not None:
                     sessions[index].run(numbers)
                     fed.add(index)
-        return {layers[index].output.name: dict(_overflow_stats(sessions[index]))["y"] for index in fed}
+        return {
+            layers[index].output.name: dict(_overflow_stats(sessions[index]))["y"] for index in fed
+        }
 
 
 def _read_by(
@@ -130,7 +141,10 @@ def _alone(op: QdqOp) -> onnx.ModelProto:
         constants["w_zero_point"] = np.asarray(stored.zero_point, np.int8)
         constants["w_scale"] = np.ones(np.shape(stored.zero_point), np.float32)
     node = helper.make_node
-    attributes: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in op.attributes.items()}
+    attributes: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in op.attributes.items()
+    }
     nodes = [
         node("QuantizeLinear", ["x", "x_scale", "x_zero_point"], ["x_quantized"]),
         node("DequantizeLinear", ["x_quantized", "x_scale", "x_zero_point"], ["x_dequantized"]),
@@ -141,6 +155,8 @@ def _alone(op: QdqOp) -> onnx.ModelProto:
     ]
     shapes = (("x", (1, *data.shape[1:])), ("y_dequantized", None))
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
-    stored_constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    stored_constants = [
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    ]
     graph = helper.make_graph(nodes, "layer", ends[:1], ends[1:], stored_constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

@@ -1,4 +1,7 @@
-"""Layers of a file that lose sums on x86 without VNNI: which can, by their weights and inputs, and how many sums really did."""
+"""Layers of a file that lose sums on x86 without VNNI.
+
+Which can, by their weights and inputs, and how many sums really did.
+"""
 
 from __future__ import annotations
 
@@ -50,18 +53,30 @@ class Samples:
 
     def first(self, most: int) -> Samples:
         """At most so many of them."""
-        return self if len(self.part) <= most else Samples(self.source, self.part.take(np.arange(most)))
+        return (
+            self
+            if len(self.part) <= most
+            else Samples(self.source, self.part.take(np.arange(most)))
+        )
 
 
 def saturates_here(capabilities: Capabilities, machine: Machine | None = None) -> bool:
-    """Whether a target adds pairs in 16 bits on a machine, this one where none is given; an emulator of such a processor does on any."""
-    return capabilities.saturating_pairs != "never" and (capabilities.emulates_pairs or adds_pairs(machine or fingerprint()))
+    """Whether a target adds pairs in 16 bits on a machine, this one where none is given.
+
+    An emulator of such a processor does on any.
+    """
+    return capabilities.saturating_pairs != "never" and (
+        capabilities.emulates_pairs or adds_pairs(machine or fingerprint())
+    )
 
 
 def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSaturation, ...]:
-    """The layers of a file that could saturate on a target where it runs on x86 without VNNI; none for formats other than ONNX.
+    """The layers of a file that could saturate on a target where it runs on x86 without VNNI.
 
-    Where the graph cannot be read as a whole, each layer is judged by itself, by the whole range of its input's type.
+    None for formats other than ONNX.
+
+    Where the graph cannot be read as a whole, each layer is judged by itself, by the whole range of
+    its input's type.
 
     Raises:
         ArtefactError: the file is missing or broken.
@@ -83,12 +98,17 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
     except ArtefactError:
         graph = layers_of(as_qdq(source))
     else:
-        exact = on_x86(source, graph).exact(graph) if order == "across" else exact  # ONNX Runtime's own choice of kernels
+        # ONNX Runtime's own choice of kernels
+        exact = on_x86(source, graph).exact(graph) if order == "across" else exact
     found = pair_sums(graph, order)
-    return tuple(LayerSaturation.of(sums) for sums in found if sums.can_saturate and sums.tensor not in exact)
+    return tuple(
+        LayerSaturation.of(sums) for sums in found if sums.can_saturate and sums.tensor not in exact
+    )
 
 
-def with_counts(layers: tuple[LayerSaturation, ...], artefact: Path, samples: Samples, *, threads: int = 1) -> tuple[LayerSaturation, ...]:
+def with_counts(
+    layers: tuple[LayerSaturation, ...], artefact: Path, samples: Samples, *, threads: int = 1
+) -> tuple[LayerSaturation, ...]:
     """The layers with what happened to their sums on samples; see :func:`edgeq.deploy.evaluation.pair_counting.pair_overflows`.
 
     Raises:
@@ -97,19 +117,27 @@ def with_counts(layers: tuple[LayerSaturation, ...], artefact: Path, samples: Sa
     """
     if not layers:
         return ()
-    counted = pair_overflows(artefact, {layer.tensor for layer in layers}, samples.source, samples.part, threads=threads)
+    counted = pair_overflows(
+        artefact, {layer.tensor for layer in layers}, samples.source, samples.part, threads=threads
+    )
     return tuple(_counted(layer, counted.get(layer.tensor)) for layer in layers)
 
 
 def saturation_here(
-    pair: Pair, name: str, *, samples: Samples | None = None, threads: int = 1, file: Path | None = None
+    pair: Pair,
+    name: str,
+    *,
+    samples: Samples | None = None,
+    threads: int = 1,
+    file: Path | None = None,
 ) -> PairSaturation | None:
     """What a file loses on a target on this machine; None where nothing, or where its graph cannot be read.
 
     Args:
         pair: the file and the target.
         name: what to call the file.
-        samples: data to count on, the first ``COUNTED`` of it, where the emulator knows the target's order; None for not at all.
+        samples: data to count on, the first ``COUNTED`` of it, where the emulator knows the
+            target's order; None for not at all.
         threads: the most threads the emulator may use.
         file: what the user has to export again; the file itself where it is None.
     """
@@ -126,17 +154,29 @@ def saturation_here(
         samples = samples.first(COUNTED)
         with suppress(EdgeqError):  # what the emulator refuses is told without counts
             layers = with_counts(layers, pair.artefact, samples, threads=threads)
-    return PairSaturation(name, pair.target, layers, sentence(layers), remedy(file or pair.artefact, pair.target, capabilities))
+    return PairSaturation(
+        name,
+        pair.target,
+        layers,
+        sentence(layers),
+        remedy(file or pair.artefact, pair.target, capabilities),
+    )
 
 
 def named_cause(cause: str, ends: Sequence[tuple[Pair, PairSaturation | None]]) -> str:
     """A hop's cause, with the saturation at either of its ends in front.
 
-    Two ends that saturate alike, the same file with its pairs in the same order, differ by something else; and where sums were counted
-    and none was wrong, saturation is no cause.
+    Two ends that saturate alike, the same file with its pairs in the same order, differ by
+    something else; and where sums were counted and none was wrong, saturation is no cause.
     """
-    hit = [(pair, found) for pair, found in ends if found is not None and (found.wrong or not found.counted)]
-    alike = {(pair.artefact, TARGETS.load(pair.target).capabilities.saturating_pairs) for pair, _ in hit}
+    hit = [
+        (pair, found)
+        for pair, found in ends
+        if found is not None and (found.wrong or not found.counted)
+    ]
+    alike = {
+        (pair.artefact, TARGETS.load(pair.target).capabilities.saturating_pairs) for pair, _ in hit
+    }
     if not hit or len(alike) < len(hit):
         return cause
     where = " and ".join(dict.fromkeys(pair.target for pair, _ in hit))
@@ -146,32 +186,50 @@ def named_cause(cause: str, ends: Sequence[tuple[Pair, PairSaturation | None]]) 
 
 def sentence(layers: tuple[LayerSaturation, ...]) -> str:
     """What is the matter, in a sentence; names the layer that is hit worst."""
-    wrong, sums = [layer for layer in layers if layer.wrong_sums], sum(layer.sums for layer in layers)
-    worst = max(layers, key=lambda layer: (layer.wrong_sums, layer.saturated_pairs, abs(layer.extreme)))
+    wrong, sums = (
+        [layer for layer in layers if layer.wrong_sums],
+        sum(layer.sums for layer in layers),
+    )
+    worst = max(
+        layers, key=lambda layer: (layer.wrong_sums, layer.saturated_pairs, abs(layer.extreme))
+    )
     where = f"at 16 bits, as on x86 without VNNI, in {many(len(wrong) or len(layers))}"
     if wrong:
         return (
             f"pairs of products saturate {where}, worst in {worst.op_type} {short(worst.layer)!r}, "
             f"where {worst.wrong_sums:,} of {worst.sums:,} sums are wrong on the first samples"
         )
-    farthest = f"farthest in {worst.op_type} {short(worst.layer)!r}, where a pair can come to {worst.extreme:,}"
+    farthest = (
+        f"farthest in {worst.op_type} {short(worst.layer)!r}, where a pair can come to "
+        f"{worst.extreme:,}"
+    )
     possible = f"pairs of products can saturate {where}, {farthest}"
     return f"{possible}; none of {sums:,} sums is wrong on the first samples" if sums else possible
 
 
 def remedy(file: Path, target: str, capabilities: Capabilities) -> str:
     """The command that cures a file, in the target's own dialect where it has one, and what it costs."""
-    own = capabilities.dialect if capabilities.dialect is not None and capabilities.dialect.weights == "portable" else CANONICAL
+    own = (
+        capabilities.dialect
+        if capabilities.dialect is not None and capabilities.dialect.weights == "portable"
+        else CANONICAL
+    )
     how = "--to onnx" if own == CANONICAL else f"--for {target}"
     command = f"edgeq export {shlex.quote(str(file))} {how} -o portable"
     cost = capabilities.uint8_weight_cost
     slower = "" if cost is None else f", and {cost_told(cost)}"
-    return f"{command} stores these weights as uint8: the same numbers, exact on every processor{slower}"
+    return (
+        f"{command} stores these weights as uint8: the same numbers, exact on every "
+        f"processor{slower}"
+    )
 
 
 def cost_told(cost: float) -> str:
     """What uint8 weights cost, see :class:`edgeq.target.Capabilities`, in words that follow them."""
-    return f"about {cost:.1f} times the time of int8 weights on AVX2 (all layers of a ResNet-20, measured)"
+    return (
+        f"about {cost:.1f} times the time of int8 weights on AVX2 (all layers of a ResNet-20, "
+        "measured)"
+    )
 
 
 def costs_of(dialect: Dialect) -> dict[str, float]:

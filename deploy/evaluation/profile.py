@@ -46,12 +46,21 @@ class Profiled:
     failures: tuple[Failure, ...]
 
 
-def profile(pairs: Sequence[Pair], *, source: DataSource | None = None, threads: int = 1, seconds: float = 3.0) -> tuple[Profile, ...]:
-    """Time each artefact on its target, one sample an invocation, sessions interleaved; take estimates where that is all there is.
+def profile(
+    pairs: Sequence[Pair],
+    *,
+    source: DataSource | None = None,
+    threads: int = 1,
+    seconds: float = 3.0,
+) -> tuple[Profile, ...]:
+    """Time each artefact on its target, one sample an invocation, sessions interleaved.
+
+    Take estimates where that is all there is.
 
     Args:
         pairs: what to run where.
-        source: whose first test sample is the input; None for random numbers, the same in every run.
+        source: whose first test sample is the input; None for random numbers, the same in every
+            run.
         threads: the most threads a runtime may use.
         seconds: how long each session is timed, at least.
 
@@ -66,7 +75,12 @@ def profile(pairs: Sequence[Pair], *, source: DataSource | None = None, threads:
 
 
 def profile_each(
-    pairs: Sequence[Pair], *, source: DataSource | None = None, threads: int = 1, seconds: float = 3.0, count: bool = False
+    pairs: Sequence[Pair],
+    *,
+    source: DataSource | None = None,
+    threads: int = 1,
+    seconds: float = 3.0,
+    count: bool = False,
 ) -> Profiled:
     """What :func:`profile` does; where a stage fails, the others are timed without it.
 
@@ -79,12 +93,15 @@ def profile_each(
 
     Raises:
         UsageError: no pair, or fewer than one thread.
-        EdgeqError: what happened to all of them; see :meth:`edgeq.deploy.evaluation.failures.Left.drop`.
+        EdgeqError: what happened to all of them; see
+            :meth:`edgeq.deploy.evaluation.failures.Left.drop`.
     """
     if not pairs:
         raise UsageError("there is nothing to profile", hint="name at least one artefact")
     if not 0 < seconds < math.inf:
-        raise UsageError(f"nothing can be timed for {seconds:g} seconds", hint="give more than 0 seconds")
+        raise UsageError(
+            f"nothing can be timed for {seconds:g} seconds", hint="give more than 0 seconds"
+        )
     if threads < 1:
         raise UsageError(f"{threads} threads cannot run anything", hint="give 1 or more")
     names = shorten([pair.artefact for pair in pairs])
@@ -103,7 +120,9 @@ def profile_each(
     return Profiled(tuple(profiles), tuple(left.failures))
 
 
-def _taken(pairs: Sequence[Pair], source: DataSource | None, threads: int, seconds: float) -> list[tuple[Latency, Mapping[str, str]]]:
+def _taken(
+    pairs: Sequence[Pair], source: DataSource | None, threads: int, seconds: float
+) -> list[tuple[Latency, Mapping[str, str]]]:
     """The latency of each pair, and what its session says about itself."""
     with ExitStack() as stack:
         opened = open_all(pairs, stack, threads=threads, tensors=False)
@@ -126,26 +145,49 @@ def _counted(pairs: Sequence[Pair]) -> list[Mapping[str, str]]:
     for pair in pairs:
         with failing.noted(pair):
             target = TARGETS.load(pair.target)
-            counted = {"instructions": f"{target.instructions(pair.artefact):,} for one sample"} if isinstance(target, Counting) else {}
+            counted = (
+                {"instructions": f"{target.instructions(pair.artefact):,} for one sample"}
+                if isinstance(target, Counting)
+                else {}
+            )
             found.append(counted)
     failing.stop()
     return found
 
 
-def _record(pair: Pair, name: str, threads: int, latency: Latency, facts: Mapping[str, str]) -> Profile:
+def _record(
+    pair: Pair, name: str, threads: int, latency: Latency, facts: Mapping[str, str]
+) -> Profile:
     kind = TARGETS.load(pair.target).capabilities.latency
     lost = saturation_here(pair, name)
-    return Profile(name, pair.target, threads, 1, kind, latency, pair.artefact.stat().st_size, dict(facts), lost)
+    return Profile(
+        name,
+        pair.target,
+        threads,
+        1,
+        kind,
+        latency,
+        pair.artefact.stat().st_size,
+        dict(facts),
+        lost,
+    )
 
 
 def _latencies(sessions: Mapping[str, Session], seconds: float) -> dict[str, Latency]:
-    known = {key: estimated(session) for key, session in sessions.items() if isinstance(session, Estimating)}
+    known = {
+        key: estimated(session)
+        for key, session in sessions.items()
+        if isinstance(session, Estimating)
+    }
     timed = {key: session for key, session in sessions.items() if key not in known}
     return {**known, **(measure(timed, seconds=seconds) if timed else {})}
 
 
 def _sample(source: DataSource | None, spec: TensorSpec) -> NDArray[np.float32]:
-    """One sample, (1, ...): of the data, or uniform within the grid of a quantised input, normal for a float one."""
+    """One sample, (1, ...).
+
+    Of the data, or uniform within the grid of a quantised input, normal for a float one.
+    """
     if source is not None:
         return normalize(source.test.images[:1], source)
     random = np.random.default_rng(SEED)

@@ -1,7 +1,8 @@
 """Does a target compute at all, and the right integers? A tiny network of known answers, in each format that it opens.
 
-The network is made so that its answers are the same integers on every runtime, however it rounds: all scales are powers of
-two, and each convolution's sums land on the next grid without a fraction. What lies beyond the storage dtype has to saturate.
+The network is made so that its answers are the same integers on every runtime, however it rounds:
+all scales are powers of two, and each convolution's sums land on the next grid without a fraction.
+What lies beyond the storage dtype has to saturate.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class SelfTest:
 
 
 def self_test(target: Target) -> tuple[SelfTest, ...]:
-    """Try a target in each exported format that it opens; never raises for what the target does wrong."""
+    """Try a target in each exported format that it opens.
+
+    Never raises for what the target does wrong.
+    """
     formats = sorted(target.capabilities.formats)
     return tuple(_tested(target, kind, SECONDS / len(formats)) for kind in formats)
 
@@ -66,7 +70,9 @@ def _tested(target: Target, kind: Format, seconds: float) -> SelfTest:
     hint = ""
     try:
         with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-            passed, what, p50_ms = _run(target, _artefact(target, kind, Path(folder)), began + seconds)
+            passed, what, p50_ms = _run(
+                target, _artefact(target, kind, Path(folder)), began + seconds
+            )
     except EdgeqError as error:
         passed, what, hint = False, error.what, error.hint
     return SelfTest(kind, passed, what, p50_ms, time.monotonic() - began, hint)
@@ -77,13 +83,24 @@ def _run(target: Target, artefact: Path, deadline: float) -> tuple[bool, str, fl
     images = (centered * _STEP).astype(np.float32)
     with target.open(artefact) as session:
         answers = session.run(images)
-        wrong, total = _wrong(answers, centered, known=artefact.suffix != ".safetensors"), answers.size
+        wrong, total = (
+            _wrong(answers, centered, known=artefact.suffix != ".safetensors"),
+            answers.size,
+        )
         if wrong:
             return False, f"{wrong} of {total} answers are wrong", None
         session.prepare(images[:1])
         left = deadline - time.monotonic()
-        taken = measure({"": session}, seconds=min(TIMED_SECONDS, left), warmup_seconds=0, min_runs=1) if left > 0 else {}
-    what = f"{total} integers are right" if artefact.suffix != ".safetensors" else f"{total} answers, all finite"
+        taken = (
+            measure({"": session}, seconds=min(TIMED_SECONDS, left), warmup_seconds=0, min_runs=1)
+            if left > 0
+            else {}
+        )
+    what = (
+        f"{total} integers are right"
+        if artefact.suffix != ".safetensors"
+        else f"{total} answers, all finite"
+    )
     return True, what, taken[""].p50_ms if taken else None
 
 
@@ -91,7 +108,11 @@ def _wrong(answers: NDArray[np.float32], centered: NDArray[np.int64], *, known: 
     if not known:
         return int((~np.isfinite(answers)).sum())
     expected = (expected_centered(centered) * _STEP).astype(np.float32)
-    return answers.size if answers.size != expected.size else int((answers.reshape(expected.shape) != expected).sum())
+    return (
+        answers.size
+        if answers.size != expected.size
+        else int((answers.reshape(expected.shape) != expected).sum())
+    )
 
 
 def _artefact(target: Target, kind: Format, folder: Path) -> Path:
@@ -100,14 +121,19 @@ def _artefact(target: Target, kind: Format, folder: Path) -> Path:
     import onnx_ir as ir
 
     exporter = EXPORTERS.load(kind)
-    exported = exporter.export(ir.from_proto(tiny_network()), ExportOptions(dialect=target.capabilities.dialect))
+    exported = exporter.export(
+        ir.from_proto(tiny_network()), ExportOptions(dialect=target.capabilities.dialect)
+    )
     path = folder / f"tiny{exporter.suffix}"
     path.write_bytes(exported.content)
     return path
 
 
 def _checkpoint(folder: Path) -> Path:
-    """An untrained network: a checkpoint is Python's own, so there is no kernel whose integers could be wrong."""
+    """An untrained network.
+
+    A checkpoint is Python's own, so there is no kernel whose integers could be wrong.
+    """
     import torch
 
     from edgeq.models import zoo
@@ -119,17 +145,29 @@ def _checkpoint(folder: Path) -> Path:
         model = zoo.build("resnet8", classes=_CLASSES, in_channels=_SHAPE[0])
     state = {f"model/{name}": tensor for name, tensor in model_state(model).items()}
     path = folder / "tiny.safetensors"
-    save(path, Checkpoint(Recipe("resnet8", "digits"), _SHAPE, tuple(map(str, range(_CLASSES))), state))
+    save(
+        path,
+        Checkpoint(Recipe("resnet8", "digits"), _SHAPE, tuple(map(str, range(_CLASSES))), state),
+    )
     return path
 
 
 def _weights() -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int8], NDArray[np.int32]]:
     """Sparse, so that most sums fit the storage dtype and some do not."""
     random = np.random.default_rng(1)
-    first = random.integers(-1, 2, (_INNER, _SHAPE[0], 3, 3)) * (random.random((_INNER, _SHAPE[0], 3, 3)) < 0.2)
-    second = random.integers(-1, 2, (_CLASSES, _INNER, 8, 8)) * (random.random((_CLASSES, _INNER, 8, 8)) < 0.02)
+    first = random.integers(-1, 2, (_INNER, _SHAPE[0], 3, 3)) * (
+        random.random((_INNER, _SHAPE[0], 3, 3)) < 0.2
+    )
+    second = random.integers(-1, 2, (_CLASSES, _INNER, 8, 8)) * (
+        random.random((_CLASSES, _INNER, 8, 8)) < 0.02
+    )
     biases = (random.integers(-20, 21, count) for count in (_INNER, _CLASSES))
-    return first.astype(np.int8), next(biases).astype(np.int32), second.astype(np.int8), next(biases).astype(np.int32)
+    return (
+        first.astype(np.int8),
+        next(biases).astype(np.int32),
+        second.astype(np.int8),
+        next(biases).astype(np.int32),
+    )
 
 
 def expected_centered(centered: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -146,12 +184,17 @@ def expected_centered(centered: NDArray[np.int64]) -> NDArray[np.int64]:
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
     inner = np.einsum("nchwij,ocij->nohw", windows, first) + first_bias[:, None, None]
     inner = np.clip(inner, 0, 127)
-    answers: NDArray[np.int64] = np.clip(np.einsum("nohw,kohw->nk", inner, second) + second_bias, -128, 127)
+    answers: NDArray[np.int64] = np.clip(
+        np.einsum("nohw,kohw->nk", inner, second) + second_bias, -128, 127
+    )
     return answers
 
 
 def tiny_network() -> onnx.ModelProto:
-    """The network in edgeq's canonical QDQ form: two convolutions, the second as large as the image, 3 x 8 x 8 → 10."""
+    """The network in edgeq's canonical QDQ form.
+
+    Two convolutions, the second as large as the image, 3 x 8 x 8 → 10.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     constants: list[onnx.TensorProto] = []
@@ -171,7 +214,11 @@ def tiny_network() -> onnx.ModelProto:
 
     def quantized(name: str) -> str:
         pair = grid(name, _STEP, np.array(_ZERO, np.uint8))
-        return node("DequantizeLinear", [node("QuantizeLinear", [name, *pair], f"{name}_quantized"), *pair], f"{name}_dequantized")
+        return node(
+            "DequantizeLinear",
+            [node("QuantizeLinear", [name, *pair], f"{name}_quantized"), *pair],
+            f"{name}_dequantized",
+        )
 
     def stored(name: str, values: NDArray[np.generic], step: float) -> str:
         return node(
@@ -188,5 +235,11 @@ def tiny_network() -> onnx.ModelProto:
     node("Conv", [quantized("first"), *layers], "second", kernel_shape=[8, 8])
     node("Flatten", [quantized("second")], "output")
     ends = [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, *_SHAPE])]
-    graph = helper.make_graph(nodes, "tiny", ends, [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, _CLASSES])], constants)
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        ends,
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, _CLASSES])],
+        constants,
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

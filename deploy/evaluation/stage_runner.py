@@ -51,7 +51,8 @@ class StageOutput:
     """What one stage computes for one batch.
 
     Attributes:
-        output: float32, (samples, ...); the dimensions in the order that the first stage has them in.
+        output: float32, (samples, ...); the dimensions in the order that the first stage has them
+            in.
         tensors: its inner tensors by name, in graph order; None where they are not read.
     """
 
@@ -61,7 +62,9 @@ class StageOutput:
     __repr__ = brief
 
 
-def open_all(pairs: Sequence[Pair], stack: ExitStack, *, threads: int, tensors: bool) -> list[Opened]:
+def open_all(
+    pairs: Sequence[Pair], stack: ExitStack, *, threads: int, tensors: bool
+) -> list[Opened]:
     """Load every artefact; the sessions are closed with ``stack``.
 
     Raises:
@@ -73,13 +76,17 @@ def open_all(pairs: Sequence[Pair], stack: ExitStack, *, threads: int, tensors: 
         with failing.noted(pair):
             target = require_targets([pair.target])[pair.target]
             readable = tensors and target.capabilities.intermediates
-            session = stack.enter_context(target.open(pair.artefact, threads=threads, intermediates=readable))
+            session = stack.enter_context(
+                target.open(pair.artefact, threads=threads, intermediates=readable)
+            )
             opened.append(Opened(pair, session, readable))
     failing.stop()
     return opened
 
 
-def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int) -> Iterator[list[StageOutput]]:
+def observe(
+    opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int
+) -> Iterator[list[StageOutput]]:
     """Feed a split through all stages, a batch at a time.
 
     Args:
@@ -100,9 +107,15 @@ def observe(opened: Sequence[Opened], part: Split, source: DataSource, *, tensor
         read = done < tensor_samples
         seen = _see(opened, images, read=read)
         if orders is None:
-            outputs = [Output(stage.pair.artefact, one.output.shape[1:]) for stage, one in zip(opened, seen, strict=True)]
+            outputs = [
+                Output(stage.pair.artefact, one.output.shape[1:])
+                for stage, one in zip(opened, seen, strict=True)
+            ]
             orders = [order_like(outputs[0], output) for output in outputs]
-        yield [replace(one, output=in_order(one.output, order)) for one, order in zip(seen, orders, strict=True)]
+        yield [
+            replace(one, output=in_order(one.output, order))
+            for one, order in zip(seen, orders, strict=True)
+        ]
         done += len(images)
 
 
@@ -119,7 +132,10 @@ def select(source: DataSource, split: str, limit: int | None) -> Split:
     if limit is not None and limit < 1:
         raise UsageError(f"a limit of {limit} leaves no samples", hint="give 1 or more")
     if len(part) == 0:
-        raise UsageError(f"the {split} split of {source.name} is empty", hint=f"choose another of {', '.join(SPLITS)}")
+        raise UsageError(
+            f"the {split} split of {source.name} is empty",
+            hint=f"choose another of {', '.join(SPLITS)}",
+        )
     return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
 
 
@@ -128,7 +144,9 @@ def _see(opened: Sequence[Opened], images: NDArray[np.float32], *, read: bool) -
     seen = []
     for stage in opened:
         with failing.noted(stage.pair):
-            seen.append(StageOutput(stage.session.run(images), _inner(stage, images) if read else None))
+            seen.append(
+                StageOutput(stage.session.run(images), _inner(stage, images) if read else None)
+            )
     failing.stop()
     return seen
 

@@ -1,4 +1,6 @@
-"""One network on every target, each from a file in that target's own dialect: what each answers, and what each costs.
+"""One network on every target, each from a file in that target's own dialect.
+
+What each answers, and what each costs.
 
 A target that refuses a network, or breaks under it, is a row that says why; the others keep theirs.
 """
@@ -56,8 +58,8 @@ class SurveyRow:
         size_bytes: its size.
         accuracy: on the data; None where what it answers has none.
         flipped: samples whose answer differs from the reference's; None for the reference itself.
-        lsb: difference from the reference in steps of the output's grid to number of values, those beyond +-8 counted at +-8;
-            empty where the output has no grid.
+        lsb: difference from the reference in steps of the output's grid to number of values, those
+            beyond +-8 counted at +-8; empty where the output has no grid.
         max_lsb: the largest of those differences, as large as it is; None where there are none.
         profile: its latency; None where it was not asked for.
         facts: what the session says about itself.
@@ -106,7 +108,8 @@ class Survey:
         failed = [f"{row.network} on {row.target}" for row in self.rows if row.failure]
         if failed:
             raise TargetError(
-                f"{len(failed)} of {len(self.rows)} did not run: {', '.join(failed)}", hint="each row says why and what to do"
+                f"{len(failed)} of {len(self.rows)} did not run: {', '.join(failed)}",
+                hint="each row says why and what to do",
             )
 
 
@@ -122,7 +125,10 @@ class _Ran:
     def like(self, other: _Ran) -> _Ran:
         """The same with its outputs in the order of axes of another's; see :func:`edgeq.deploy.evaluation.output_axes.order_like`."""
         first, mine = (Output(ran.pair.artefact, ran.outputs.shape[1:]) for ran in (other, self))
-        return replace(self, outputs=in_order(self.outputs, order_like(first, mine)).reshape(other.outputs.shape))
+        return replace(
+            self,
+            outputs=in_order(self.outputs, order_like(first, mine)).reshape(other.outputs.shape),
+        )
 
 
 def survey(
@@ -139,13 +145,16 @@ def survey(
 ) -> Survey:
     """Export each network for each target, run it there over the same samples, and compare with the reference target.
 
-    The reference runs the very file that the other target runs, where it opens files of that format; else its own.
+    The reference runs the very file that the other target runs, where it opens files of that
+    format; else its own.
 
     Args:
         networks: training folders, checkpoints or QDQ ONNX files.
         source: the data.
-        targets: names; empty for all that are usable here, those that have to be asked for elsewhere too.
-        reference: the target that the others are compared with; it is run too where it is not among them.
+        targets: names; empty for all that are usable here, those that have to be asked for
+            elsewhere too.
+        reference: the target that the others are compared with; it is run too where it is not among
+            them.
         split: which part of the data.
         limit: how many samples, from the first; None for all.
         threads: the most threads a runtime may use.
@@ -158,9 +167,16 @@ def survey(
         TargetError: the reference, or every target that was named, is not usable here.
     """
     if not networks:
-        raise UsageError("there is nothing to survey", hint="name at least one training folder, checkpoint or QDQ ONNX file")
+        raise UsageError(
+            "there is nothing to survey",
+            hint="name at least one training folder, checkpoint or QDQ ONNX file",
+        )
     asked = asked_for(targets) if targets else {}
-    usable = {name: each.target for name, each in asked.items() if each.target is not None and each.problem is None}
+    usable = {
+        name: each.target
+        for name, each in asked.items()
+        if each.target is not None and each.problem is None
+    }
     table = require_targets([reference]) | (usable if targets else usable_targets(on_request=True))
     problems = {name: each.problem for name, each in asked.items() if each.problem is not None}
     part = select(source, split, limit)
@@ -168,29 +184,49 @@ def survey(
     scored: list[tuple[str, Answering, Accuracy | None]] = []
     with TemporaryDirectory(prefix="edgeq-survey-") as folder:
         files = each_once([resolve(path) for path in networks])
-        found = [_Network(path, table, Path(folder) / str(i), threads) for i, path in enumerate(files)]
+        found = [
+            _Network(path, table, Path(folder) / str(i), threads) for i, path in enumerate(files)
+        ]
         total = sum(len(network.names(reference)) for network in found)
         done = itertools.count(1)
         for network in found:
-            found_rows, read = _rows(network, part, source, reference, seconds, lambda: progress(next(done), total))
+            found_rows, read = _rows(
+                network, part, source, reference, seconds, lambda: progress(next(done), total)
+            )
             rows += found_rows
-            rows += [SurveyRow(network.name, name, failure=f"{error.what}; {error.hint}") for name, error in problems.items()]
-            scored += [(f"{row.network} on {row.target}", read[row.target], row.accuracy) for row in found_rows if row.target in read]
+            rows += [
+                SurveyRow(network.name, name, failure=f"{error.what}; {error.hint}")
+                for name, error in problems.items()
+            ]
+            scored += [
+                (f"{row.network} on {row.target}", read[row.target], row.accuracy)
+                for row in found_rows
+                if row.target in read
+            ]
     return Survey(source.name, len(part), reference, tuple(rows), remarks(scored, source))
 
 
 class _Network:
     """One network's files and answers."""
 
-    def __init__(self, source: Path, table: Mapping[str, Target], folder: Path, threads: int) -> None:
+    def __init__(
+        self, source: Path, table: Mapping[str, Target], folder: Path, threads: int
+    ) -> None:
         self.source, self.table, self.folder, self.threads = source, table, folder, threads
         self.name, self.format = default_stem(source), detect(source)
         self.files: dict[Dialect, Path] = {}
         self.beside: dict[Path, _Ran] = {}
 
     def names(self, reference: str) -> list[str]:
-        """The targets that can run this network in some format, the reference first; some run checkpoints only."""
-        able = [name for name, target in self.table.items() if target.capabilities.dialect or self.format in target.capabilities.formats]
+        """The targets that can run this network in some format, the reference first.
+
+        Some run checkpoints only.
+        """
+        able = [
+            name
+            for name, target in self.table.items()
+            if target.capabilities.dialect or self.format in target.capabilities.formats
+        ]
         return sorted(able, key=lambda name: (name != reference, name))
 
     def try_on(self, name: str, part: Split, source: DataSource) -> _Ran | EdgeqError:
@@ -200,7 +236,9 @@ class _Network:
         except Exception as error:  # noqa: BLE001  a target may be anybody's
             return told(error)
 
-    def reference_for(self, one: _Ran, reference: str, part: Split, source: DataSource) -> _Ran | None:
+    def reference_for(
+        self, one: _Ran, reference: str, part: Split, source: DataSource
+    ) -> _Ran | None:
         """What the reference answers for the same file, or for its own, in the order of axes of ``one``.
 
         None for itself, and where it cannot answer or nothing tells which axis is which.
@@ -224,7 +262,13 @@ class _Network:
 
     def saturation(self, one: _Ran, part: Split, source: DataSource) -> PairSaturation | None:
         """What the file that ran there loses on this machine."""
-        return saturation_here(one.pair, one.pair.artefact.name, samples=Samples(source, part), threads=self.threads, file=self.source)
+        return saturation_here(
+            one.pair,
+            one.pair.artefact.name,
+            samples=Samples(source, part),
+            threads=self.threads,
+            file=self.source,
+        )
 
     def output_grid(self) -> QuantParams | None:
         """Where the network's answer lies; None for one that ends in float, or that targets can run and we cannot read."""
@@ -244,10 +288,19 @@ class _Network:
         if dialect not in self.files:
             folder = self.folder / str(len(self.files))
             folder.mkdir(parents=True, exist_ok=True)
-            (written,) = export(self.source, [], folder, ExportOptions(), stem=self.name, overwrite=True, targets=[name])
+            (written,) = export(
+                self.source,
+                [],
+                folder,
+                ExportOptions(),
+                stem=self.name,
+                overwrite=True,
+                targets=[name],
+            )
             if written.parity.different:
                 raise GateFailed(
-                    f"{len(written.parity.different)} numbers would differ from the network's: {written.parity.different[0]}",
+                    f"{len(written.parity.different)} numbers would differ from the "
+                    f"network's: {written.parity.different[0]}",
                     hint="please report the network, for this is not meant to happen",
                 )
             self.files[dialect] = written.path
@@ -255,7 +308,12 @@ class _Network:
 
 
 def _rows(
-    network: _Network, part: Split, source: DataSource, reference: str, seconds: float | None, ran: Callable[[], None]
+    network: _Network,
+    part: Split,
+    source: DataSource,
+    reference: str,
+    seconds: float | None,
+    ran: Callable[[], None],
 ) -> tuple[list[SurveyRow], dict[str, Answering]]:
     answers: dict[str, _Ran | EdgeqError] = {}
     for name in network.names(reference):
@@ -270,14 +328,21 @@ def _rows(
     failed = {failure.target: f"{failure.what}; {failure.hint}" for failure in timed.failures}
     rows = {
         name: replace(
-            _row(one, network.reference_for(one, reference, part, source), grid, part), saturating=network.saturation(one, part, source)
+            _row(one, network.reference_for(one, reference, part, source), grid, part),
+            saturating=network.saturation(one, part, source),
         )
         if isinstance(one, _Ran)
         else SurveyRow(failure=f"{one.what}; {one.hint}")
         for name, one in answers.items()
     }
     named = [
-        replace(row, network=network.name, target=name, profile=latency.get(name), failure=failed.get(name, row.failure))
+        replace(
+            row,
+            network=network.name,
+            target=name,
+            profile=latency.get(name),
+            failure=failed.get(name, row.failure),
+        )
         for name, row in rows.items()
     ]
     return named, {name: one.answering for name, one in answers.items() if isinstance(one, _Ran)}
@@ -303,7 +368,10 @@ def _drift(first: _Ran, one: _Ran, grid: QuantParams | None) -> Drift | None:
     if grid is None:
         return None
     meter = DriftMeter("output")
-    meter.update(QuantizedTensor(grid.quantize(first.outputs), grid), QuantizedTensor(grid.quantize(one.outputs), grid))
+    meter.update(
+        QuantizedTensor(grid.quantize(first.outputs), grid),
+        QuantizedTensor(grid.quantize(one.outputs), grid),
+    )
     return meter.result()
 
 

@@ -1,8 +1,9 @@
 """Runs an exported file against the model it was made from, operator by operator, each fed with the same integers.
 
-Reference against reference: ONNX Runtime with all optimisation off, TFLite with its reference kernels. The model is cut at
-its quantised tensors, and every piece is given the very integers that the file computed for the piece's inputs, so that
-an operator answers for its own rounding only and the first wrong one is found, not the deepest.
+Reference against reference: ONNX Runtime with all optimisation off, TFLite with its reference
+kernels. The model is cut at its quantised tensors, and every piece is given the very integers that
+the file computed for the piece's inputs, so that an operator answers for its own rounding only and
+the first wrong one is found, not the deepest.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Checked:
         compared: integers compared.
         different: how many of them differ.
         worst: the largest difference, in LSB.
-        lsb: difference, the file's less the model's, to number of integers; those beyond +-8 are counted at +-8.
+        lsb: difference, the file's less the model's, to number of integers; those beyond +-8 are
+            counted at +-8.
     """
 
     tensor: str
@@ -98,14 +100,18 @@ class Verification:
         if wrong is not None:
             count = sum(checked.worst > MAX_LSB for checked in self.tensors)
             raise GateFailed(
-                f"given equal inputs, {wrong.operator} differs by {wrong.worst} LSB in {wrong.tensor!r}: the first of {count} such tensors",
-                hint="nothing was written; please report the model, for the file would compute something else than it",
+                f"given equal inputs, {wrong.operator} differs by {wrong.worst} LSB in "
+                f"{wrong.tensor!r}: the first of {count} such tensors",
+                hint="nothing was written; please report the model, for the file would compute "
+                "something else than it",
             )
 
 
 @dataclass(slots=True)
 class Verifier:
-    """Verifies what is exported before it is written; the argument ``check`` of :func:`edgeq.deploy.pipeline.export.export`.
+    """Verifies what is exported before it is written.
+
+    The argument ``check`` of :func:`edgeq.deploy.pipeline.export.export`.
 
     Attributes:
         source: the data.
@@ -122,13 +128,22 @@ class Verifier:
     found: dict[str, Verification] = field(default_factory=dict)
 
     def __call__(self, kind: str, model: ir.Model, exported: Exported) -> None:
-        """Verify a file; formats that a reference runtime reads as the very model, as ONNX, are left alone.
+        """Verify a file.
+
+        Formats that a reference runtime reads as the very model, as ONNX, are left alone.
 
         Raises:
             GateFailed: see :meth:`Verification.require`.
         """
         if exported.stored:
-            self.found[kind] = verify(model, exported, self.source, split=self.split, limit=self.limit, progress=self.progress)
+            self.found[kind] = verify(
+                model,
+                exported,
+                self.source,
+                split=self.split,
+                limit=self.limit,
+                progress=self.progress,
+            )
             self.found[kind].require()
 
 
@@ -160,7 +175,10 @@ def verify(
 
     graph = read_qdq(model, float_fallback=True)
     if not graph.integers:
-        raise UsageError("nothing in the model is quantised, so there are no integers to verify", hint="leave --verify out")
+        raise UsageError(
+            "nothing in the model is quantised, so there are no integers to verify",
+            hint="leave --verify out",
+        )
     part = select(source, split, limit)
     target = TARGETS.load(REFERENCE)
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
@@ -174,7 +192,9 @@ def verify(
     return Verification(source.name, len(part), pieces.checked())
 
 
-def verifier_for(data: str, folder: Path | None, preprocess: str, split: str, limit: int) -> Verifier:
+def verifier_for(
+    data: str, folder: Path | None, preprocess: str, split: str, limit: int
+) -> Verifier:
     """A verifier for data as the user names it; see :func:`edgeq.deploy.inputs.load_data`.
 
     Raises:
@@ -207,33 +227,57 @@ class _Pieces:
         from edgeq.targets.common.flatbuffer import axes_in
 
         places = {place.name: place for place in exported.stored}
-        segments = cut(model, at={value for value, name in graph.integers.items() if name in places})
+        segments = cut(
+            model, at={value for value, name in graph.integers.items() if name in places}
+        )
         meters = {graph.integers[piece.output]: StepMeter() for piece in segments.cuts}
-        return cls(graph, channel_axes(graph), places, axes_in(exported.content), segments, _reference(serialize(segments.model)), meters)
+        return cls(
+            graph,
+            channel_axes(graph),
+            places,
+            axes_in(exported.content),
+            segments,
+            _reference(serialize(segments.model)),
+            meters,
+        )
 
     def add(self, images: NDArray[np.float32], session: Session) -> None:
         """Count the differences of one sample."""
         found = dict(self._integers(session.tensors(images)))
-        feeds: dict[str, NDArray[Any]] = {cut.feed: found[self._name(cut)] for cut in self.segments.cuts if cut.feed is not None}
+        feeds: dict[str, NDArray[Any]] = {
+            cut.feed: found[self._name(cut)] for cut in self.segments.cuts if cut.feed is not None
+        }
         feeds |= self._inputs(images, found)
         outputs = [cut.output for cut in self.segments.cuts]
         for cut, expected in zip(self.segments.cuts, self.runtime.run(outputs, feeds), strict=True):
             name = self._name(cut)
             self.meters[name].update(found[name].astype(np.int64) - np.asarray(expected, np.int64))
 
-    def _integers(self, seen: Mapping[str, QuantizedTensor | NDArray[np.float32]]) -> Iterator[tuple[str, Integers]]:
-        """The file's integers as the model would hold them: in its storage dtype and its order of axes, by the model's names."""
+    def _integers(
+        self, seen: Mapping[str, QuantizedTensor | NDArray[np.float32]]
+    ) -> Iterator[tuple[str, Integers]]:
+        """The file's integers as the model would hold them.
+
+        In its storage dtype and its order of axes, by the model's names.
+        """
         for name, tensor in self.graph.tensors().items():
             place = self.stored.get(name)
             if place is not None and not tensor.is_float:
-                order = self.shown.get(place.stored) or (_NHWC if len(place.axes) == len(_NHWC) else tuple(range(len(place.axes))))
+                order = self.shown.get(place.stored) or (
+                    _NHWC if len(place.axes) == len(_NHWC) else tuple(range(len(place.axes)))
+                )
                 yield name, _as_in_model(tensor, place, seen.get(place.stored), order)
 
     def _name(self, cut: Cut) -> str:
         return self.graph.integers[cut.output]
 
-    def _inputs(self, images: NDArray[np.float32], found: Mapping[str, Integers]) -> Iterator[tuple[str, NDArray[Any]]]:
-        """The graph's own inputs: the sample, or its integers where the graph begins with a DequantizeLinear."""
+    def _inputs(
+        self, images: NDArray[np.float32], found: Mapping[str, Integers]
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """The graph's own inputs.
+
+        The sample, or its integers where the graph begins with a DequantizeLinear.
+        """
         from edgeq.qdq.axes import CHANNELS_LAST
         from edgeq.targets.common.io import fit
 
@@ -245,8 +289,13 @@ class _Pieces:
                 continue
             if value.dtype is not None and value.dtype.name == "FLOAT":
                 shape = whole[name].shape[1:] if name in whole else images.shape[1:]
-                channels_last = name in whole and self.channels.get(whole[name].name) == CHANNELS_LAST
-                yield name, fit(images, TensorSpec(name, shape, "float32", channels_last=channels_last))
+                channels_last = (
+                    name in whole and self.channels.get(whole[name].name) == CHANNELS_LAST
+                )
+                yield (
+                    name,
+                    fit(images, TensorSpec(name, shape, "float32", channels_last=channels_last)),
+                )
             else:
                 yield name, found[whole[name].name]
 
@@ -254,7 +303,10 @@ class _Pieces:
         """The result, in graph order."""
         makers = {op.output.name: f"{op.op_type} {op.name!r}" for op in self.graph.ops}
         order = [name for name in self.graph.tensors() if name in self.meters]
-        return tuple(_checked(name, makers.get(name, "the input's quantiser"), i, self.meters[name]) for i, name in enumerate(order))
+        return tuple(
+            _checked(name, makers.get(name, "the input's quantiser"), i, self.meters[name])
+            for i, name in enumerate(order)
+        )
 
 
 def _checked(tensor: str, operator: str, depth: int, meter: StepMeter) -> Checked:
@@ -264,17 +316,27 @@ def _checked(tensor: str, operator: str, depth: int, meter: StepMeter) -> Checke
 
 
 def _as_in_model(
-    tensor: QdqTensor, place: StoredTensor, seen: QuantizedTensor | NDArray[np.float32] | None, order: tuple[int, ...]
+    tensor: QdqTensor,
+    place: StoredTensor,
+    seen: QuantizedTensor | NDArray[np.float32] | None,
+    order: tuple[int, ...],
 ) -> Integers:
-    """What a session shows of a tensor, first as the file has it: sessions turn images from ``order`` into the model's axes."""
+    """What a session shows of a tensor, first as the file has it.
+
+    Sessions turn images from ``order`` into the model's axes.
+    """
     from edgeq.quant import QuantizedTensor
 
     if not isinstance(seen, QuantizedTensor):
-        raise ArtefactError(f"the file shows no integers for {tensor.name!r}", hint="please report the model")
+        raise ArtefactError(
+            f"the file shows no integers for {tensor.name!r}", hint="please report the model"
+        )
     centered = seen.centered()
     centered = centered.reshape(centered.shape[-len(order) :]).transpose(order)
     in_file = centered.reshape([tensor.shape[axis] for axis in place.axes])
-    return (in_file.transpose(np.argsort(place.axes)) + tensor.zero_point).astype(tensor.params.dtype)
+    return (in_file.transpose(np.argsort(place.axes)) + tensor.zero_point).astype(
+        tensor.params.dtype
+    )
 
 
 def _reference(content: bytes) -> onnxruntime.InferenceSession:
@@ -289,4 +351,7 @@ def _reference(content: bytes) -> onnxruntime.InferenceSession:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
         what = str(error).strip().split("\n", 1)[0]
-        raise ArtefactError(f"ONNX Runtime cannot load the model cut at its quantised tensors: {what}", hint="is it valid ONNX?") from error
+        raise ArtefactError(
+            f"ONNX Runtime cannot load the model cut at its quantised tensors: {what}",
+            hint="is it valid ONNX?",
+        ) from error

@@ -71,7 +71,8 @@ def calibrate(
         progress: called with the samples done and the samples in all.
 
     Raises:
-        ArtefactError: the network is broken, quantised already, cannot be quantised, or does not fit the data.
+        ArtefactError: the network is broken, quantised already, cannot be quantised, or does not
+            fit the data.
         UsageError: a width or observer that cannot be, or no training samples.
         OutputError: ``output`` exists, cannot be written, or is the source.
     """
@@ -84,7 +85,9 @@ def calibrate(
     observer_factory(cast("ObserverName", observer))
     found = resolve(path)
     if output.resolve() == found.resolve():
-        raise OutputError(f"{output} is what is being calibrated", hint="choose another place with -o/--output")
+        raise OutputError(
+            f"{output} is what is being calibrated", hint="choose another place with -o/--output"
+        )
     chosen = _spread(len(source.train), samples)
     done = 0
 
@@ -120,7 +123,8 @@ def _float_model(path: Path) -> ir.Model:
     loaded = LOADERS.load("checkpoint")(path)
     if loaded.quantized:
         raise ArtefactError(
-            f"{path} is quantised already", hint="edgeq export writes it as QDQ ONNX; calibrate a network trained with --fp32"
+            f"{path} is quantised already",
+            hint="edgeq export writes it as QDQ ONNX; calibrate a network trained with --fp32",
         )
     return lower(loaded.module, loaded.input_shape, metadata=loaded.metadata)
 
@@ -128,7 +132,10 @@ def _float_model(path: Path) -> ir.Model:
 def _spread(available: int, wanted: int) -> NDArray[np.int64]:
     """Which samples to use: evenly spread over the split, whose files may be sorted by class."""
     if available == 0 or wanted < 1:
-        raise UsageError("there are no samples to calibrate on", hint="choose data with a training split, and 1 sample or more")
+        raise UsageError(
+            "there are no samples to calibrate on",
+            hint="choose data with a training split, and 1 sample or more",
+        )
     return np.linspace(0, available - 1, min(wanted, available)).astype(np.int64)
 
 

@@ -36,7 +36,8 @@ WIDTHS = (None, (4, 8), (4, 4))
 EPOCHS = 20  # with these batches and rates, enough for 99 % in less than a minute on two cores
 BATCH = 64
 RATE = 0.3
-SECONDS = 0.3  # and a warm-up, for each file on each target: thirty of them make a quarter of a minute
+# and a warm-up, for each file on each target: thirty of them make a quarter of a minute
+SECONDS = 0.3
 
 
 def run(
@@ -48,7 +49,9 @@ def run(
     overwrite: bool = False,
     seconds: float = SECONDS,
     say: Callable[[str], None] = lambda _: None,
-    progress: Callable[[str], AbstractContextManager[Advance]] = lambda _what: nullcontext(lambda _done, _total: None),
+    progress: Callable[[str], AbstractContextManager[Advance]] = lambda _what: nullcontext(
+        lambda _done, _total: None
+    ),
 ) -> Report:
     """Train the stable and the baseline ResNet-8 in three schemes, export them, run them on every usable target.
 
@@ -60,7 +63,8 @@ def run(
         overwrite: replace an earlier demo, but for networks that it trained by the same recipe.
         seconds: how long each artefact is timed on each target.
         say: called with a line for people as each part is done.
-        progress: gives what to call with the work done and the work in all, of each part by its name.
+        progress: gives what to call with the work done and the work in all, of each part by its
+            name.
 
     Raises:
         OutputError: ``folder`` holds an earlier demo, or cannot be written.
@@ -69,17 +73,29 @@ def run(
     from edgeq.data import load
 
     if (folder / "report.html").exists() and not overwrite:
-        raise OutputError(f"{folder} holds a demo already", hint="add --overwrite, or choose another place with -o/--output")
+        raise OutputError(
+            f"{folder} holds a demo already",
+            hint="add --overwrite, or choose another place with -o/--output",
+        )
     check_output(folder / "report.html", overwrite=True)
     source = load(data)
-    runs = {folder / recipe.name.replace(" ", "-").replace("/", ""): recipe for recipe in _recipes(data, epochs, seed)}
+    runs = {
+        folder / recipe.name.replace(" ", "-").replace("/", ""): recipe
+        for recipe in _recipes(data, epochs, seed)
+    }
     kept = {path for path, recipe in runs.items() if finished(path, recipe)}
     if kept:
-        say(f"{len(kept)} of {len(runs)} networks are kept as an earlier demo trained them; to train them again, remove {folder}")
+        say(
+            f"{len(kept)} of {len(runs)} networks are kept as an earlier demo trained "
+            f"them; to train them again, remove {folder}"
+        )
 
     def tell(path: Path, result: TrainingResult) -> None:
         if path not in kept:
-            say(f"{runs[path].name}: {result.test_correct} of {result.test_total} right after {result.seconds:.0f} s of training")
+            say(
+                f"{runs[path].name}: {result.test_correct} of {result.test_total} right "
+                f"after {result.seconds:.0f} s of training"
+            )
 
     with worker_pool(len(runs)) as workers:
         if len(kept) < len(runs):
@@ -88,13 +104,21 @@ def run(
             workers.train(runs, source, overwrite=overwrite, progress=advance, done=tell)
         say("exporting every network to ONNX and TFLite, and running it on every target")
         with progress("exporting and comparing") as advance:
-            nets = workers.each(examined, [(recipe, source, path) for path, recipe in runs.items()], advance)
-    pairs = [pair for net in nets for pair in chain([path for kind, path in net.artefacts.items() if kind != "checkpoint"])]
+            nets = workers.each(
+                examined, [(recipe, source, path) for path, recipe in runs.items()], advance
+            )
+    pairs = [
+        pair
+        for net in nets
+        for pair in chain([path for kind, path in net.artefacts.items() if kind != "checkpoint"])
+    ]
     failed = {failure.name for net in nets for failure in net.comparison.failures}
     pairs = [pair for pair in pairs if f"{pair.artefact.name} @ {pair.target}" not in failed]
     say(f"timing {len(pairs)} pairs of file and target, {seconds:g} s each, interleaved")
     profiles = profile(pairs, source=source, seconds=seconds)
-    command = shlex.join(["edgeq", "demo", "-o", str(folder), "--epochs", str(epochs), "--seed", str(seed)])
+    command = shlex.join(
+        ["edgeq", "demo", "-o", str(folder), "--epochs", str(epochs), "--seed", str(seed)]
+    )
     report = _report(nets, profiles, source, command)
     for name in ("report.html", "report.json"):
         write_report(report, folder / name, overwrite=overwrite)
@@ -106,7 +130,11 @@ def _recipes(data: str, epochs: int, seed: int) -> list[Recipe]:
     from edgeq.training.scheme import Scheme
 
     schemes = [None if widths is None else Scheme(*widths) for widths in WIDTHS]
-    return [Recipe(model, data, scheme, epochs, BATCH, RATE, seed=seed) for model in MODELS for scheme in schemes]
+    return [
+        Recipe(model, data, scheme, epochs, BATCH, RATE, seed=seed)
+        for model in MODELS
+        for scheme in schemes
+    ]
 
 
 def examined(recipe: Recipe, source: DataSource, run: Path) -> Trained:
@@ -118,21 +146,51 @@ def examined(recipe: Recipe, source: DataSource, run: Path) -> Trained:
     from edgeq.training.checkpoint import load_model
 
     checkpoint = run / "best.safetensors"
-    exported = export(checkpoint, ("onnx", "tflite"), run.parent, ExportOptions(), stem=run.name, overwrite=True)
+    exported = export(
+        checkpoint, ("onnx", "tflite"), run.parent, ExportOptions(), stem=run.name, overwrite=True
+    )
     artefacts = {"checkpoint": checkpoint, **{file.format: file.path for file in exported}}
-    error = None if recipe.scheme is None else activation_error(load_model(checkpoint).module, batches(source.test, source, 128))
+    error = (
+        None
+        if recipe.scheme is None
+        else activation_error(load_model(checkpoint).module, batches(source.test, source, 128))
+    )
     found = compare_detailed(chain(list(artefacts.values())), source)
     answers = {stage.target: found.answers[stage.name] for stage in found.comparison.stages}
-    changed = {name: int((mine != answers["torch"]).sum()) for name, mine in answers.items() if not name.startswith("torch")}
-    parameters = count_parameters(build(recipe.model, classes=len(source.classes), in_channels=source.shape[0]))
-    return Trained(recipe, parameters, artefacts, tuple(file.parity for file in exported), error, found.comparison, changed)
+    changed = {
+        name: int((mine != answers["torch"]).sum())
+        for name, mine in answers.items()
+        if not name.startswith("torch")
+    }
+    parameters = count_parameters(
+        build(recipe.model, classes=len(source.classes), in_channels=source.shape[0])
+    )
+    return Trained(
+        recipe,
+        parameters,
+        artefacts,
+        tuple(file.parity for file in exported),
+        error,
+        found.comparison,
+        changed,
+    )
 
 
-def _report(nets: Sequence[Trained], profiles: Sequence[Profile], source: DataSource, command: str) -> Report:
+def _report(
+    nets: Sequence[Trained], profiles: Sequence[Profile], source: DataSource, command: str
+) -> Report:
     usable = usable_targets()
     missing = [name for name in TARGETS.names() if name not in usable]
-    notes = [f"Not usable on this machine, or run only where named, so left out: {', '.join(missing)}."] if missing else []
-    notes += [f"{failure.name} did not run: {failure.what}" for net in nets for failure in net.comparison.failures]
+    notes = (
+        [f"Not usable on this machine, or run only where named, so left out: {', '.join(missing)}."]
+        if missing
+        else []
+    )
+    notes += [
+        f"{failure.name} did not run: {failure.what}"
+        for net in nets
+        for failure in net.comparison.failures
+    ]
     return Report(
         title=f"edgeq demo: stable and baseline networks on {source.name}",
         created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
@@ -141,7 +199,11 @@ def _report(nets: Sequence[Trained], profiles: Sequence[Profile], source: DataSo
         samples=len(source.test),
         machine=fingerprint(),
         rows=tuple(_row(net, profiles) for net in nets),
-        curves=tuple(LayerCurve(net.recipe.model, net.scheme, net.stable, net.error.blocks) for net in nets if net.error is not None),
+        curves=tuple(
+            LayerCurve(net.recipe.model, net.scheme, net.stable, net.error.blocks)
+            for net in nets
+            if net.error is not None
+        ),
         comparisons=tuple((net.recipe.name, net.comparison) for net in nets),
         profiles=tuple(profiles),
         notes=tuple(notes),
@@ -162,6 +224,12 @@ def _row(net: Trained, profiles: Sequence[Profile]) -> ModelRow:
         activation_mse=net.error.mse if net.error is not None else None,
         activation_rmse=net.error.rmse if net.error is not None else None,
         sqnr_db=net.comparison.from_reference[-1].output.sqnr_db if quantized else None,
-        latency={p.target: p.latency for p in profiles if p.artefact in files and p.kind == "measured"},
-        size_bytes={kind: path.stat().st_size for kind, path in net.artefacts.items() if kind != "checkpoint"},
+        latency={
+            p.target: p.latency for p in profiles if p.artefact in files and p.kind == "measured"
+        },
+        size_bytes={
+            kind: path.stat().st_size
+            for kind, path in net.artefacts.items()
+            if kind != "checkpoint"
+        },
     )

@@ -1,4 +1,7 @@
-"""What the demo finds of each network, and of all in three lines: files as trained, runtimes as the files say, and how good it is."""
+"""What the demo finds of each network, and of all in three lines.
+
+Files as trained, runtimes as the files say, and how good it is.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ class Trained:
         parity: each file's numbers against the trained network's.
         error: of rounding its activations; None for FP32.
         comparison: its accuracy and drift on every target.
-        changed: target to how many test images it answers otherwise than the network does in PyTorch.
+        changed: target to how many test images it answers otherwise than the network does in
+            PyTorch.
     """
 
     recipe: Recipe
@@ -67,10 +71,15 @@ def verdict(nets: Sequence[Trained], classes: int) -> tuple[str, str, str]:
 
 def _files(nets: Sequence[Trained]) -> str:
     reports = [report for net in nets for report in net.parity]
-    compared, different = sum(report.compared for report in reports), sum(len(report.different) for report in reports)
+    compared, different = (
+        sum(report.compared for report in reports),
+        sum(len(report.different) for report in reports),
+    )
     return (
-        f"Files: {compared:,} integers, scales and zero points of {len(nets)} quantised networks were read back from {len(reports)} "
-        f"files, and {different or 'none'} {'differ' if different > 1 else 'differs'} from what was trained."
+        f"Files: {compared:,} integers, scales and zero points of {len(nets)} quantised "
+        f"networks were read back from {len(reports)} "
+        f"files, and {different or 'none'} {'differ' if different > 1 else 'differs'} from "
+        "what was trained."
     )
 
 
@@ -83,24 +92,49 @@ def _answers(nets: Sequence[Trained]) -> str:
     if not changed.total():
         return f"Runtimes: {where} as the networks did in training, every one of them."
     worst, most = changed.most_common(1)[0]
-    return f"Runtimes: {where}, {changed.total():,} of them otherwise than the networks did in training, most on {worst} ({most})."
+    return (
+        f"Runtimes: {where}, {changed.total():,} of them otherwise than the networks did in "
+        f"training, most on {worst} ({most})."
+    )
 
 
 def _accuracy(nets: Sequence[Trained], classes: int) -> str:
-    scored = [{stage.target: stage.accuracy for stage in net.comparison.stages if stage.accuracy is not None} for net in nets]
-    target = next((name for name in SHOWN if all(name in accuracies for accuracies in scored)), "torch")
+    scored = [
+        {
+            stage.target: stage.accuracy
+            for stage in net.comparison.stages
+            if stage.accuracy is not None
+        }
+        for net in nets
+    ]
+    target = next(
+        (name for name in SHOWN if all(name in accuracies for accuracies in scored)), "torch"
+    )
     parts = []
     for model in dict.fromkeys(net.recipe.model for net in nets):
-        mine = [(net.scheme, accuracies[target]) for net, accuracies in zip(nets, scored, strict=True) if net.recipe.model == model]
-        parts.append(f"{model} " + ", ".join(f"{100 * accuracy.fraction:.1f} % ({scheme})" for scheme, accuracy in mine))
+        mine = [
+            (net.scheme, accuracies[target])
+            for net, accuracies in zip(nets, scored, strict=True)
+            if net.recipe.model == model
+        ]
+        parts.append(
+            f"{model} "
+            + ", ".join(f"{100 * accuracy.fraction:.1f} % ({scheme})" for scheme, accuracy in mine)
+        )
     guessing = sum(near_chance(accuracies[target], classes) for accuracies in scored)
-    untrained = f" {guessing} of {len(nets)} are hardly better than guessing: more --epochs train for longer." if guessing else ""
+    untrained = (
+        f" {guessing} of {len(nets)} are hardly better than guessing: more --epochs train "
+        "for longer."
+        if guessing
+        else ""
+    )
     return f"Accuracy on {target}: {'; '.join(parts)}.{untrained}{_stability(nets)}"
 
 
 def _stability(nets: Sequence[Trained]) -> str:
     """How far rounding moves the two kinds at the fewest bits, where both were trained."""
-    errors = {net.stable: net.error.mse for net in nets if net.error is not None}  # of each kind, the last: the fewest bits
+    # of each kind, the last: the fewest bits
+    errors = {net.stable: net.error.mse for net in nets if net.error is not None}
     if set(errors) != {True, False} or not all(errors.values()):
         return ""
     ratio = errors[False] / errors[True]

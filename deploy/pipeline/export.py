@@ -1,4 +1,7 @@
-"""From a checkpoint or an ONNX file to files in other formats: all of them are written, with their proof, or none."""
+"""From a checkpoint or an ONNX file to files in other formats.
+
+All of them are written, with their proof, or none.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,16 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.exporter import Approximation, Exported, Exporter, ExportOptions, FileEnd, FloatShare, ParityReport, Transposes
+    from edgeq.exporter import (
+        Approximation,
+        Exported,
+        Exporter,
+        ExportOptions,
+        FileEnd,
+        FloatShare,
+        ParityReport,
+        Transposes,
+    )
     from edgeq.saturation import PairSums
 
     Check = Callable[[str, ir.Model, Exported], None]
@@ -33,12 +45,16 @@ class ExportedFile:
         path: where it is.
         size_bytes: its size; all files together for a folder.
         parity: the comparison of its numbers with the model's.
-        target: the target whose dialect it is written in; empty for one that was asked for by format.
+        target: the target whose dialect it is written in; empty for one that was asked for by
+            format.
         approximations: what is not exact in it; none unless that was allowed.
-        transposes: changes of layout that remain in it; None for a format that keeps the model's layout.
+        transposes: changes of layout that remain in it; None for a format that keeps the model's
+            layout.
         in_float: what it computes in float; None where nothing is.
-        ends: its inputs and outputs, for a format that may hold their axes in another order than the model.
-        saturating: the layers that could saturate on x86 without VNNI with int8 weights; None where that cannot be told.
+        ends: its inputs and outputs, for a format that may hold their axes in another order than
+            the model.
+        saturating: the layers that could saturate on x86 without VNNI with int8 weights; None where
+            that cannot be told.
         unsigned: whether these layers are stored with uint8 weights, which are exact there.
     """
 
@@ -67,10 +83,13 @@ class _Job:
 
     def check(self, source: Path, *, overwrite: bool) -> None:
         """Refuse early what could not be written at the end."""
-        (check_output if self.exporter.suffix.startswith(".") else check_folder)(self.path, overwrite=overwrite)
+        (check_output if self.exporter.suffix.startswith(".") else check_folder)(
+            self.path, overwrite=overwrite
+        )
         if self.path.exists() and self.path.samefile(source):
             raise UsageError(
-                f"{self.path} would replace the file it is made from", hint="choose another name or another place with -o/--output"
+                f"{self.path} would replace the file it is made from",
+                hint="choose another name or another place with -o/--output",
             )
 
     def write(self, exported: Exported, *, overwrite: bool) -> ExportedFile:
@@ -99,7 +118,8 @@ def canonical(artefact: Path, *, dense: bool = False) -> ir.Model:
 
     Args:
         artefact: the checkpoint or file.
-        dense: write the graph of a graph network as dense matrices, for formats that cannot add up rows.
+        dense: write the graph of a graph network as dense matrices, for formats that cannot add up
+            rows.
 
     Raises:
         ArtefactError: missing, broken, or of a format that nothing can be exported from.
@@ -123,7 +143,10 @@ def _model(artefact: Path, *, dense: bool) -> ir.Model:
 
         return read(path)
     if kind != "checkpoint":
-        raise UsageError(f"{path} is a {kind} file, from which nothing can be exported", hint="name a checkpoint or an ONNX file")
+        raise UsageError(
+            f"{path} is a {kind} file, from which nothing can be exported",
+            hint="name a checkpoint or an ONNX file",
+        )
     from edgeq.exporters.torch.graph_network import lower_graph
     from edgeq.exporters.torch.lower import lower
     from edgeq.training.graph.description import describe_checkpoint, holds_graph
@@ -153,13 +176,17 @@ def export(
         formats: names of exporters.
         folder: where the files go.
         options: how the files are written.
-        stem: the files' name without its ending; the artefact's own, or its folder's for a checkpoint, where it is None.
+        stem: the files' name without its ending; the artefact's own, or its folder's for a
+            checkpoint, where it is None.
         overwrite: replace files that exist.
-        targets: targets that a file is written for too, each in its dialect; ONNX files carry the target's name in theirs.
-        check: called with each format, the model and the file made from it, before any is written; what it raises stops it all.
+        targets: targets that a file is written for too, each in its dialect; ONNX files carry the
+            target's name in theirs.
+        check: called with each format, the model and the file made from it, before any is written;
+            what it raises stops it all.
 
     Raises:
-        ArtefactError: the artefact is missing or broken, or holds something that a format cannot express exactly.
+        ArtefactError: the artefact is missing or broken, or holds something that a format cannot
+            express exactly.
         GateFailed: a number would differ in one of the files.
         OutputError: a file exists or cannot be written.
         UnknownName: a format or target is not known.
@@ -183,17 +210,24 @@ def export(
 
 
 def _require_parity(done: Sequence[tuple[_Job, ir.Model, Exported]]) -> None:
-    different = [f"{job.path}: {line}" for job, _, exported in done for line in exported.parity.different]
+    different = [
+        f"{job.path}: {line}" for job, _, exported in done for line in exported.parity.different
+    ]
     if different:
         compared = sum(exported.parity.compared for _, _, exported in done)
         raise GateFailed(
-            "\n  ".join([f"{len(different)} of {compared:,} numbers would change on the way:", *different]),
+            "\n  ".join(
+                [f"{len(different)} of {compared:,} numbers would change on the way:", *different]
+            ),
             hint="nothing was written; please report the model, for this is not meant to happen",
         )
 
 
 def _models(source: Path, jobs: Sequence[_Job]) -> list[ir.Model]:
-    """What each file is made from: one model for all of them, or for a graph network the form that its format can hold."""
+    """What each file is made from.
+
+    One model for all of them, or for a graph network the form that its format can hold.
+    """
     if detect(source) == "checkpoint":
         from edgeq.training.graph.description import holds_graph
 
@@ -202,7 +236,9 @@ def _models(source: Path, jobs: Sequence[_Job]) -> list[ir.Model]:
     return [canonical(source)] * len(jobs)
 
 
-def _jobs(formats: Sequence[str], targets: Sequence[str], folder: Path, stem: str, options: ExportOptions) -> list[_Job]:
+def _jobs(
+    formats: Sequence[str], targets: Sequence[str], folder: Path, stem: str, options: ExportOptions
+) -> list[_Job]:
     """The files to write, each once."""
     jobs: dict[Path, _Job] = {}
     for name in formats:
@@ -212,13 +248,21 @@ def _jobs(formats: Sequence[str], targets: Sequence[str], folder: Path, stem: st
     for target in targets:
         dialect = dialect_for(target)
         exporter = EXPORTERS.load(dialect.format)
-        own = f".{target.replace(':', '-')}" if dialect.format == "onnx" else ""  # TFLite is one dialect wherever it runs
+        # TFLite is one dialect wherever it runs
+        own = f".{target.replace(':', '-')}" if dialect.format == "onnx" else ""
         path = folder / f"{stem}{own}{exporter.suffix}"
-        jobs.setdefault(path, _Job(dialect.format, exporter, replace(options, dialect=dialect), path, target))
+        jobs.setdefault(
+            path, _Job(dialect.format, exporter, replace(options, dialect=dialect), path, target)
+        )
     if Path(stem).name != stem:
-        raise UsageError(f"the name {stem!r} holds a folder", hint="name the folder with -o/--output, and only the files with --name")
+        raise UsageError(
+            f"the name {stem!r} holds a folder",
+            hint="name the folder with -o/--output, and only the files with --name",
+        )
     if not jobs:
-        raise UsageError("no format is named", hint=f"add --to with one of {', '.join(EXPORTERS.names())}")
+        raise UsageError(
+            "no format is named", hint=f"add --to with one of {', '.join(EXPORTERS.names())}"
+        )
     return list(jobs.values())
 
 
@@ -229,4 +273,8 @@ def default_formats() -> list[str]:
 
 def default_stem(source: Path) -> str:
     """``best.safetensors`` in ``runs/net`` becomes ``net``; other files keep their own stem."""
-    return source.resolve().parent.name if source.name in ("best.safetensors", "last.safetensors") else source.stem
+    return (
+        source.resolve().parent.name
+        if source.name in ("best.safetensors", "last.safetensors")
+        else source.stem
+    )

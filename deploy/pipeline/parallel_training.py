@@ -1,8 +1,11 @@
-"""Work on several small networks at once, one a core: a network of this size keeps no second thread busy.
+"""Work on several small networks at once, one a core.
 
-Each run has a process and a thread of its own, so its result is the same however many run beside it. A terminal sends Ctrl-C to all
-processes at once; those of a fleet never hear it, and the one that started them asks them to stop: whatever they are at,
-importing as well, nothing is half done and nothing is said twice.
+A network of this size keeps no second thread busy.
+
+Each run has a process and a thread of its own, so its result is the same however many run beside
+it. A terminal sends Ctrl-C to all processes at once; those of a fleet never hear it, and the one
+that started them asks them to stop: whatever they are at, importing as well, nothing is half done
+and nothing is said twice.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ class WorkerPool:
             runs: folder to recipe.
             source: the data of all of them.
             overwrite: start a run of another recipe anew.
-            progress: called with the share done, in hundredths of epochs, and the share of all runs.
+            progress: called with the share done, in hundredths of epochs, and the share of all
+                runs.
             done: called with each run that is done.
 
         Returns:
@@ -74,7 +78,9 @@ class WorkerPool:
         )
         return {path: future.result() for future, path in futures.items()}
 
-    def each(self, function: Callable[..., T], work: Sequence[tuple[Any, ...]], progress: Advance) -> list[T]:
+    def each(
+        self, function: Callable[..., T], work: Sequence[tuple[Any, ...]], progress: Advance
+    ) -> list[T]:
         """What a function, one of a module's own, returns for each tuple of arguments, in their order.
 
         Args:
@@ -83,10 +89,19 @@ class WorkerPool:
             progress: called with how many are done, and how many there are.
         """
         futures = self._submit(function, work)
-        self._watch(futures, lambda: progress(sum(future.done() for future in futures), len(futures)), lambda _future: None)
+        self._watch(
+            futures,
+            lambda: progress(sum(future.done() for future in futures), len(futures)),
+            lambda _future: None,
+        )
         return [future.result() for future in futures]
 
-    def _watch(self, futures: Sequence[Future[Any]], report: Callable[[], None], done: Callable[[Future[Any]], None]) -> None:
+    def _watch(
+        self,
+        futures: Sequence[Future[Any]],
+        report: Callable[[], None],
+        done: Callable[[Future[Any]], None],
+    ) -> None:
         """Report until all are done; the first failure ends the wait."""
         waiting = set(futures)
         while waiting:
@@ -96,7 +111,9 @@ class WorkerPool:
                 done(future)
             report()
 
-    def _submit(self, function: Callable[..., T], work: Iterable[tuple[Any, ...]]) -> list[Future[T]]:
+    def _submit(
+        self, function: Callable[..., T], work: Iterable[tuple[Any, ...]]
+    ) -> list[Future[T]]:
         with _not_heard():  # processes are started as work comes in
             return [self._pool.submit(_stoppable, function, arguments) for arguments in work]
 
@@ -127,7 +144,9 @@ def worker_pool(most: int) -> Iterator[WorkerPool]:
                 process.terminate()  # which a training meets by saving
             pool.shutdown(cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
-                raise Interrupted("stopped; what was trained is saved", hint="the same command goes on from there") from None
+                raise Interrupted(
+                    "stopped; what was trained is saved", hint="the same command goes on from there"
+                ) from None
             raise
 
 
@@ -143,7 +162,10 @@ def _not_heard() -> Iterator[None]:
 
 @contextmanager
 def _single_threads() -> Iterator[None]:
-    """NumPy's library of algebra counts its threads as it is loaded; one that waits for a core slows a dot product down many times over."""
+    """NumPy's library of algebra counts its threads as it is loaded.
+
+    One that waits for a core slows a dot product down many times over.
+    """
     before = {name: os.environ.get(name) for name in SINGLE}
     os.environ.update(dict.fromkeys(SINGLE, "1"))
     try:
@@ -183,7 +205,10 @@ def _enter(stop: Event) -> None:
 
 
 def _stoppable(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-    """In the worker: a piece of work, which a request to stop ends as Ctrl-C would; none is begun after one."""
+    """In the worker: a piece of work, which a request to stop ends as Ctrl-C would.
+
+    None is begun after one.
+    """
     if _STOP[0].is_set():
         raise KeyboardInterrupt
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -193,7 +218,13 @@ def _stoppable(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         signal.signal(signal.SIGTERM, before)
 
 
-def _train(recipe: Recipe, source: DataSource, folder: Path, overwrite: bool, steps: MutableMapping[str, float]) -> TrainingResult:
+def _train(
+    recipe: Recipe,
+    source: DataSource,
+    folder: Path,
+    overwrite: bool,
+    steps: MutableMapping[str, float],
+) -> TrainingResult:
     """In the worker: one run, its epochs done noted in ``steps``."""
     from edgeq.training.loop import train
 
@@ -201,6 +232,8 @@ def _train(recipe: Recipe, source: DataSource, folder: Path, overwrite: bool, st
         steps[str(folder)] = at.epoch + at.step / at.steps
 
     goes_on = not overwrite or _progress(folder, recipe) is not None
-    result = train(recipe, source, folder, resume=goes_on, overwrite=overwrite, threads=1, report=report)
+    result = train(
+        recipe, source, folder, resume=goes_on, overwrite=overwrite, threads=1, report=report
+    )
     steps[str(folder)] = recipe.epochs
     return result

@@ -1,4 +1,7 @@
-"""Epochs told to an experiment tracker while a run goes on; the trackers are the user's own, and edgeq needs none."""
+"""Epochs told to an experiment tracker while a run goes on.
+
+The trackers are the user's own, and edgeq needs none.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 def tracked(log: str | None, recipe: Recipe, folder: Path) -> Iterator[Report]:
     """While it holds, what it yields tells an epoch to a tracker; None for one that tells nobody.
 
-    TensorBoard's files lie in ``folder/tensorboard``. MLflow writes where its own settings say, such as ``MLFLOW_TRACKING_URI``.
+    TensorBoard's files lie in ``folder/tensorboard``. MLflow writes where its own settings say,
+    such as ``MLFLOW_TRACKING_URI``.
 
     Args:
         log: ``tensorboard`` or ``mlflow``.
@@ -54,7 +58,10 @@ def _tensorboard(recipe: Recipe, folder: Path) -> AbstractContextManager[Report]
     @contextmanager
     def writing() -> Iterator[Report]:
         writer: Any = SummaryWriter(folder / "tensorboard")
-        writer.add_text("recipe", "\n".join(f"    {name} = {value}" for name, value in _parameters(recipe).items()))
+        writer.add_text(
+            "recipe",
+            "\n".join(f"    {name} = {value}" for name, value in _parameters(recipe).items()),
+        )
 
         def report(epoch: Epoch) -> None:
             for name, value in _figures(epoch).items():
@@ -80,7 +87,10 @@ def _mlflow(recipe: Recipe, folder: Path) -> AbstractContextManager[Report]:
     return running()
 
 
-_TRACKERS: dict[str, Callable[[Recipe, Path], AbstractContextManager[Report]]] = {"tensorboard": _tensorboard, "mlflow": _mlflow}
+_TRACKERS: dict[str, Callable[[Recipe, Path], AbstractContextManager[Report]]] = {
+    "tensorboard": _tensorboard,
+    "mlflow": _mlflow,
+}
 
 
 def _figures(epoch: Epoch) -> dict[str, float]:
@@ -92,5 +102,9 @@ def _parameters(recipe: Recipe) -> dict[str, Any]:
     """The fields of a recipe in one level, those of its tables under ``table.field``."""
     flat: dict[str, Any] = {}
     for name, value in asdict(recipe).items():
-        flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= (
+            {f"{name}.{key}": inner for key, inner in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
     return {name: value for name, value in flat.items() if value is not None}

@@ -26,45 +26,115 @@ RecipeFile = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME|FILE",
-        help=f"A TOML recipe, or one that comes with edgeq: {', '.join(builtin_recipes.names())}; flags beside it take precedence.",
+        help="A TOML recipe, or one that comes with edgeq: "
+        f"{', '.join(builtin_recipes.names())}; flags beside it take precedence.",
     ),
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the training split (200).")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Samples a step, over all processes (128).")]
-Lr = Annotated[float | None, typer.Option("--lr", metavar="RATE", help="Learning rate of the first epoch (0.1).")]
-Momentum = Annotated[float | None, typer.Option("--momentum", help="Momentum of SGD and RMSProp (0.9).")]
-WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="On every parameter (0.0001).")]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of initialisation, data order and augmentation (0).")]
-OptimizerName = Annotated[str | None, typer.Option("--optimizer", metavar="sgd|adam|rmsprop", help="What moves the weights (sgd).")]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", metavar="N", help="Passes over the training split (200).")
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="N", help="Samples a step, over all processes (128)."),
+]
+Lr = Annotated[
+    float | None,
+    typer.Option("--lr", metavar="RATE", help="Learning rate of the first epoch (0.1)."),
+]
+Momentum = Annotated[
+    float | None, typer.Option("--momentum", help="Momentum of SGD and RMSProp (0.9).")
+]
+WeightDecay = Annotated[
+    float | None, typer.Option("--weight-decay", help="On every parameter (0.0001).")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", help="Of initialisation, data order and augmentation (0)."),
+]
+OptimizerName = Annotated[
+    str | None,
+    typer.Option("--optimizer", metavar="sgd|adam|rmsprop", help="What moves the weights (sgd)."),
+]
 ScheduleName = Annotated[
     str | None,
-    typer.Option("--schedule", metavar="cosine|constant|exponential", help="Of the learning rate; steps in a recipe (cosine)."),
+    typer.Option(
+        "--schedule",
+        metavar="cosine|constant|exponential",
+        help="Of the learning rate; steps in a recipe (cosine).",
+    ),
 ]
-Loss = Annotated[str | None, typer.Option("--loss", metavar="cross-entropy|squared-hinge", help="The loss (cross-entropy).")]
+Loss = Annotated[
+    str | None,
+    typer.Option("--loss", metavar="cross-entropy|squared-hinge", help="The loss (cross-entropy)."),
+]
 Augmentation = Annotated[
-    str | None, typer.Option("--augmentation", metavar="none|crop-flip|affine", help="Of training images (the data set's).")
+    str | None,
+    typer.Option(
+        "--augmentation",
+        metavar="none|crop-flip|affine",
+        help="Of training images (the data set's).",
+    ),
 ]
 Precision = Annotated[
-    str | None, typer.Option("--precision", metavar="fp32|bf16", help="Of convolutions and matrix products in training (fp32).")
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|bf16",
+        help="Of convolutions and matrix products in training (fp32).",
+    ),
 ]
-Compile = Annotated[bool | None, typer.Option("--compile/--no-compile", help="Train through torch.compile (no).", show_default=False)]
+Compile = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile", help="Train through torch.compile (no).", show_default=False
+    ),
+]
 InitFrom = Annotated[
-    str | None, typer.Option("--init-from", metavar="FILE", help="Begin with the weights of this checkpoint of the same network.")
+    str | None,
+    typer.Option(
+        "--init-from",
+        metavar="FILE",
+        help="Begin with the weights of this checkpoint of the same network.",
+    ),
 ]
 Ema = Annotated[
-    float | None, typer.Option("--ema", metavar="DECAY", help="Evaluate and keep a moving average of the weights, such as 0.999 (0).")
+    float | None,
+    typer.Option(
+        "--ema",
+        metavar="DECAY",
+        help="Evaluate and keep a moving average of the weights, such as 0.999 (0).",
+    ),
 ]
 Teacher = Annotated[
-    str | None, typer.Option("--teacher", metavar="FILE", help="Learn the answers of this checkpoint too, such as the FP32 network's.")
+    str | None,
+    typer.Option(
+        "--teacher",
+        metavar="FILE",
+        help="Learn the answers of this checkpoint too, such as the FP32 network's.",
+    ),
 ]
-Distillation = Annotated[float | None, typer.Option("--distillation", metavar="SHARE", help="The teacher's share of the loss (0.5).")]
-Temperature = Annotated[float | None, typer.Option("--temperature", help="Of the teacher's answers (4).")]
+Distillation = Annotated[
+    float | None,
+    typer.Option("--distillation", metavar="SHARE", help="The teacher's share of the loss (0.5)."),
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", help="Of the teacher's answers (4).")
+]
 Consistency = Annotated[
     float | None,
-    typer.Option("--consistency", metavar="WEIGHT", help="Of what rounding activations changes in block outputs, in the loss (0)."),
+    typer.Option(
+        "--consistency",
+        metavar="WEIGHT",
+        help="Of what rounding activations changes in block outputs, in the loss (0).",
+    ),
 ]
 Log = Annotated[
-    str | None, typer.Option("--log", metavar="tensorboard|mlflow", help="Tell each epoch to a tracker, whose package has to be installed.")
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="tensorboard|mlflow",
+        help="Tell each epoch to a tracker, whose package has to be installed.",
+    ),
 ]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone that is there.")]
 
@@ -82,7 +152,8 @@ def recipe_of(
         path: a TOML file, or None.
         model: of the zoo; None for the file's.
         data: a data set; None for the file's.
-        flags: by the fields of :class:`edgeq.training.recipe.Recipe`; None for one that was not given.
+        flags: by the fields of :class:`edgeq.training.recipe.Recipe`; None for one that was not
+            given.
         scheme: makes the run's scheme of the recipe's.
 
     Raises:
@@ -92,13 +163,26 @@ def recipe_of(
     from edgeq.training.recipe import Recipe
     from edgeq.training.scheme import Scheme
 
-    given = {name: value for name, value in {"model": model, "data": data, **flags}.items() if value is not None}
+    given = {
+        name: value
+        for name, value in {"model": model, "data": data, **flags}.items()
+        if value is not None
+    }
     if path is None and model is None:
         raise UsageError(
-            "no model is named", hint="name one of edgeq models, one of your own with --model package.module:function, or give --recipe"
+            "no model is named",
+            hint="name one of edgeq models, one of your own with --model "
+            "package.module:function, or give --recipe",
         )
-    base = Recipe.from_toml(path) if path is not None else Recipe(str(model), data or _EMBEDDED, Scheme(weight_bits=WEIGHT_BITS))
-    for name, held, kind in (("optimizer", base.optimizer, Optimizer), ("schedule", base.schedule, Schedule)):
+    base = (
+        Recipe.from_toml(path)
+        if path is not None
+        else Recipe(str(model), data or _EMBEDDED, Scheme(weight_bits=WEIGHT_BITS))
+    )
+    for name, held, kind in (
+        ("optimizer", base.optimizer, Optimizer),
+        ("schedule", base.schedule, Schedule),
+    ):
         if name in given:  # another one than the recipe's has its constants by default
             given[name] = held if given[name] == held.name else kind(given[name])
     return replace(base, scheme=scheme(base.scheme), **given)

@@ -1,4 +1,7 @@
-"""One training run as ``edgeq train`` does it: with a bar or a line an epoch, a log if asked for, and the result told once."""
+"""One training run as ``edgeq train`` does it.
+
+With a bar or a line an epoch, a log if asked for, and the result told once.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,16 @@ def run_graph(
 
     graph = load_graph(recipe.data, data_dir)
     with _progress(recipe.name) as report:
-        result = train_graph(recipe, graph, output, start=start, resume=resume, overwrite=overwrite, threads=threads, report=report)
+        result = train_graph(
+            recipe,
+            graph,
+            output,
+            start=start,
+            resume=resume,
+            overwrite=overwrite,
+            threads=threads,
+            report=report,
+        )
     _tell_guessing(result, len(graph.classes))
     return result
 
@@ -83,7 +95,10 @@ def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
 
     what = like_guessing(share_right(result.test_correct, result.test_total), classes)
     if what and first_process():
-        console.note(f"edgeq: {result.recipe.name}: {what}. {next_training(quantized=result.recipe.scheme is not None)}")
+        console.note(
+            f"edgeq: {result.recipe.name}: {what}. "
+            f"{next_training(quantized=result.recipe.scheme is not None)}"
+        )
 
 
 def first_process() -> bool:
@@ -93,15 +108,29 @@ def first_process() -> bool:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[Progress], None]]:
-    """What it yields moves a bar after each step; where none is drawn, it says one line an epoch."""
-    with console.progress(name) if first_process() else nullcontext(lambda _done, _total: None) as advance:
+    """What it yields moves a bar after each step.
+
+    Where none is drawn, it says one line an epoch.
+    """
+    with (
+        console.progress(name)
+        if first_process()
+        else nullcontext(lambda _done, _total: None) as advance
+    ):
         quiet = console.animated(sys.stderr)
 
         def report(at: Progress) -> None:
             advance(at.epoch * at.steps + at.step, at.epochs * at.steps)
             if at.step == at.steps and not quiet:
-                before = "" if at.validation is None else f", validation before it {100 * at.validation:.2f} %"
-                console.note(f"epoch {at.epoch + 1} of {at.epochs}: loss {at.loss:.4f}, training {100 * at.accuracy:.2f} %{before}")
+                before = (
+                    ""
+                    if at.validation is None
+                    else f", validation before it {100 * at.validation:.2f} %"
+                )
+                console.note(
+                    f"epoch {at.epoch + 1} of {at.epochs}: loss {at.loss:.4f}, training "
+                    f"{100 * at.accuracy:.2f} %{before}"
+                )
 
         yield report
 
@@ -119,7 +148,12 @@ def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
                 "recipe": result.recipe,
                 "best_epoch": result.best_epoch,
                 "validation": result.validation,
-                "test": {"correct": result.test_correct, "total": result.test_total, "low": low, "high": high},
+                "test": {
+                    "correct": result.test_correct,
+                    "total": result.test_total,
+                    "low": low,
+                    "high": high,
+                },
                 "seconds": result.seconds,
                 "history": result.history,
             },
@@ -127,8 +161,10 @@ def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
         return
     share = result.test_correct / result.test_total
     console.write(
-        f"{result.recipe.name}: test accuracy {100 * share:.2f} % (95 % interval {100 * low:.2f} – {100 * high:.2f}), "
-        f"best epoch {result.best_epoch + 1} with {100 * result.validation:.2f} % on validation, {result.seconds:.0f} s; in {result.folder}"
+        f"{result.recipe.name}: test accuracy {100 * share:.2f} % (95 % interval "
+        f"{100 * low:.2f} – {100 * high:.2f}), "
+        f"best epoch {result.best_epoch + 1} with {100 * result.validation:.2f} % on "
+        f"validation, {result.seconds:.0f} s; in {result.folder}"
     )
 
 
@@ -139,7 +175,9 @@ def _changes_told() -> Iterator[None]:
         warnings.simplefilter("always", FunctionChanged)
         plain = warnings.showwarning
 
-        def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        def show_warning(
+            message: Warning | str, category: type[Warning], *place: Any, **more: Any
+        ) -> None:
             if not issubclass(category, FunctionChanged):
                 plain(message, category, *place, **more)
             elif first_process():

@@ -1,4 +1,7 @@
-"""The report of a run: the same records as a page to read, a document for programs and a table for the terminal."""
+"""The report of a run.
+
+The same records as a page to read, a document for programs and a table for the terminal.
+"""
 
 from __future__ import annotations
 
@@ -8,4 +11,13 @@ from edgeq.deploy.report.page import render_html
 from edgeq.deploy.report.text import render_text
 from edgeq.deploy.report.write import write_report
 
-__all__ = ["LayerCurve", "ModelRow", "Report", "render_html", "render_json", "render_text", "to_plain", "write_report"]
+__all__ = [
+    "LayerCurve",
+    "ModelRow",
+    "Report",
+    "render_html",
+    "render_json",
+    "render_text",
+    "to_plain",
+    "write_report",
+]

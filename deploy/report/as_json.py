@@ -1,4 +1,7 @@
-"""The report as a document for programs: the records as they are, in an order that never changes, with no NaN in it."""
+"""The report as a document for programs.
+
+The records as they are, in an order that never changes, with no NaN in it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ SCHEMA = "edgeq.report/1"
 def render_json(report: Report) -> bytes:
     """The report as UTF-8 JSON: ``schema`` first, then the fields of :class:`Report`, each record in its own order.
 
-    JSON has no NaN and no infinity, so both become null: an ``sqnr_db`` of null beside an ``mse`` of 0 means equal.
+    JSON has no NaN and no infinity, so both become null: an ``sqnr_db`` of null beside an ``mse``
+    of 0 means equal.
     """
     document: Json = {"schema": SCHEMA, **_record(report)}
     return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -52,6 +56,7 @@ def _record(value: object) -> dict[str, Json]:
 
 
 def _mapping(value: Mapping[object, object]) -> dict[str, Json]:
-    steps = all(isinstance(key, Integral) for key in value)  # LSB histograms arrive in the order the steps were met
+    # LSB histograms arrive in the order the steps were met
+    steps = all(isinstance(key, Integral) for key in value)
     keys = sorted(value, key=lambda key: int(str(key))) if steps else list(value)
     return {str(key): to_plain(value[key]) for key in keys}

@@ -1,4 +1,7 @@
-"""What a report holds, apart from how it is drawn: every renderer reads these records and nothing else."""
+"""What a report holds, apart from how it is drawn.
+
+Every renderer reads these records and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ if TYPE_CHECKING:
 class ModelRow:
     """One trained network in one scheme: a line of the headline table.
 
-    The two activation errors compare the network with a copy of itself whose activations are clipped at the same
-    places but not rounded (4A against 32A), pooled over all layers and samples: Ben-Yair, Eliasof, Treister, Quantized
-    convolutional neural networks through the lens of partial differential equations, Eq. 3 and Tables 1-2.
+    The two activation errors compare the network with a copy of itself whose activations are
+    clipped at the same places but not rounded (4A against 32A), pooled over all layers and samples:
+    Ben-Yair, Eliasof, Treister, Quantized convolutional neural networks through the lens of partial
+    differential equations, Eq. 3 and Tables 1-2.
 
     Attributes:
         model: the network's name.
@@ -27,7 +31,8 @@ class ModelRow:
         stable: whether the network is of the stable (symmetric) kind, as against the original one.
         parameters: trained parameters.
         accuracy: target name to accuracy there.
-        activation_mse: mean squared error of rounding activations, in squared real units; None for FP32.
+        activation_mse: mean squared error of rounding activations, in squared real units; None for
+            FP32.
         activation_rmse: its root, in real units; None for FP32.
         sqnr_db: signal to drift of the output against FP32, in dB; None for FP32.
         latency: target name to latency measured there. Simulated and estimated figures belong in
@@ -54,7 +59,9 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class LayerCurve:
-    """The error of rounding activations, layer by layer: one line of Figure 1 of the paper named at :class:`ModelRow`.
+    """The error of rounding activations, layer by layer.
+
+    One line of Figure 1 of the paper named at :class:`ModelRow`.
 
     Attributes:
         model: the network's name.
@@ -108,9 +115,20 @@ class Report:
 
     @property
     def saturating(self) -> tuple[PairSaturation, ...]:
-        """Files whose pairs of products saturate on a target of this machine, each once; as compared, else as timed."""
-        compared = {found.name: found for _, comparison in self.comparisons for found in comparison.saturating}
-        timed = {found.name: found for profile in self.profiles if (found := profile.saturating) is not None}
+        """Files whose pairs of products saturate on a target of this machine, each once.
+
+        As compared, else as timed.
+        """
+        compared = {
+            found.name: found
+            for _, comparison in self.comparisons
+            for found in comparison.saturating
+        }
+        timed = {
+            found.name: found
+            for profile in self.profiles
+            if (found := profile.saturating) is not None
+        }
         return tuple((timed | compared).values())
 
     @property

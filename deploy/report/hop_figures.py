@@ -1,4 +1,7 @@
-"""The plots of one comparison: drift of each hop of the chain over depth, and its steps on the common grid."""
+"""The plots of one comparison.
+
+Drift of each hop of the chain over depth, and its steps on the common grid.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,15 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.report.as_json import Json, to_plain
-from edgeq.deploy.report.figures import DRIFT_HOVER, Figure, axis_of, base_layout, hover_data, label, make_log
+from edgeq.deploy.report.figures import (
+    DRIFT_HOVER,
+    Figure,
+    axis_of,
+    base_layout,
+    hover_data,
+    label,
+    make_log,
+)
 from edgeq.deploy.report.palette import SERIES, SYMBOLS
 from edgeq.deploy.report.values import general, percent
 from edgeq.metrics import LSB_LIMIT
@@ -36,7 +47,9 @@ def lsb_counts(hop: Hop) -> Counter[int]:
 
 def lsb_largest(hop: Hop) -> int | None:
     """The largest difference in quantisation steps, over all tensors of a hop that have a common grid."""
-    return max((drift.max_lsb for drift in all_drifts(hop) if drift.max_lsb is not None), default=None)
+    return max(
+        (drift.max_lsb for drift in all_drifts(hop) if drift.max_lsb is not None), default=None
+    )
 
 
 def comparison_figures(key: str, comparison: Comparison) -> tuple[Figure, ...]:
@@ -50,7 +63,9 @@ def comparison_figures(key: str, comparison: Comparison) -> tuple[Figure, ...]:
     if not numbered:
         return ()
     drift = _drift_figure(key, numbered)
-    gridded = tuple((number, hop, counts) for number, hop in numbered if (counts := lsb_counts(hop)).total())
+    gridded = tuple(
+        (number, hop, counts) for number, hop in numbered if (counts := lsb_counts(hop)).total()
+    )
     return (drift, _lsb_figure(key, gridded)) if gridded else (drift,)
 
 
@@ -61,7 +76,8 @@ def _drift_figure(key: str, numbered: tuple[tuple[int, Hop], ...]) -> Figure:
     return Figure(
         key=f"{key}-drift",
         caption=(
-            "Drift that each hop of the chain adds, tensor by tensor; the star is the network's output. "
+            "Drift that each hop of the chain adds, tensor by tensor; the star is the "
+            "network's output. "
             "Tensors that are equal have no place on a logarithmic axis."
         ),
         alt="RMSE added by each hop, at the output. " + " ".join(words),
@@ -99,12 +115,16 @@ def _lsb_figure(key: str, gridded: tuple[tuple[int, Hop, Counter[int]], ...]) ->
     layout["barmode"] = "group"
     make_log(layout, "yaxis")
     axis_of(layout, "xaxis").update(_step_ticks(gridded))
-    words = (f"{hop_name(number, hop)}: {percent(counts[0] / counts.total())} % equal." for number, hop, counts in gridded)
+    words = (
+        f"{hop_name(number, hop)}: {percent(counts[0] / counts.total())} % equal."
+        for number, hop, counts in gridded
+    )
     largest = max((lsb_largest(hop) or 0 for _, hop, _ in gridded), default=0)
     beyond = f"; the largest is ±{largest:,}" if largest > LSB_LIMIT else ""
     return Figure(
         key=f"{key}-lsb",
-        caption=f"How many steps values on a common grid moved, by hop. Moves beyond {LSB_LIMIT} steps are counted at {LSB_LIMIT}{beyond}.",
+        caption=f"How many steps values on a common grid moved, by hop. Moves beyond {LSB_LIMIT} "
+        f"steps are counted at {LSB_LIMIT}{beyond}.",
         alt="Histogram of differences in quantisation steps. " + " ".join(words),
         traces=[_lsb_trace(number, hop, counts) for number, hop, counts in gridded],
         layout=layout,
@@ -117,7 +137,13 @@ def _step_ticks(gridded: tuple[tuple[int, Hop, Counter[int]], ...]) -> dict[str,
     steps = list(range(-reach, reach + 1))
     ends = {-LSB_LIMIT: f"≤−{LSB_LIMIT}", LSB_LIMIT: f"≥{LSB_LIMIT}"}
     names = [ends.get(step, f"{step:+d}".replace("-", "−") if step else "0") for step in steps]
-    return {"tickvals": [*steps], "ticktext": [*names], "tickangle": 0, "tickfont": {"size": 11}, "range": [-reach - 0.6, reach + 0.6]}
+    return {
+        "tickvals": [*steps],
+        "ticktext": [*names],
+        "tickangle": 0,
+        "tickfont": {"size": 11},
+        "range": [-reach - 0.6, reach + 0.6],
+    }
 
 
 def _lsb_trace(number: int, hop: Hop, counts: Counter[int]) -> Json:
@@ -128,6 +154,7 @@ def _lsb_trace(number: int, hop: Hop, counts: Counter[int]) -> Json:
         "x": [*steps],
         "y": [100 * counts[step] / total for step in steps],
         "customdata": [[f"{counts[step]:,}", f"{total:,}"] for step in steps],
-        "hovertemplate": "%{x:+d} LSB: %{y:.4g} %<br>%{customdata[0]} of %{customdata[1]} values<extra>%{fullData.name}</extra>",
+        "hovertemplate": "%{x:+d} LSB: %{y:.4g} %<br>%{customdata[0]} of %{customdata[1]} "
+        "values<extra>%{fullData.name}</extra>",
         "marker": {"color": SERIES[(number - 1) % len(SERIES)]},
     }

@@ -1,7 +1,8 @@
 """The report as one HTML file that needs no network: plotly.js, about 4.8 MB, lies in it.
 
-Two locks keep foreign names from doing anything: every value is escaped where it is shown, and a content security policy
-lets the browser run only the two scripts written here, by their hashes, and load nothing at all.
+Two locks keep foreign names from doing anything: every value is escaped where it is shown, and a
+content security policy lets the browser run only the two scripts written here, by their hashes, and
+load nothing at all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.report import values
 from edgeq.deploy.report.figures import Figure, curve_figure, scatter_figure
-from edgeq.deploy.report.hop_figures import all_drifts, comparison_figures, hop_name, lsb_counts, lsb_largest
+from edgeq.deploy.report.hop_figures import (
+    all_drifts,
+    comparison_figures,
+    hop_name,
+    lsb_counts,
+    lsb_largest,
+)
 from edgeq.deploy.report.values import lsb_words
 from edgeq.metrics import pooled_mse
 
@@ -52,7 +59,8 @@ class LatencyLine:
 def render_html(report: Report) -> str:
     """The report as a page of one file, about 5 MB, nearly all of it plotly.js.
 
-    It is readable without scripts (each plot has its numbers in a table), on narrow screens, in the dark and on paper.
+    It is readable without scripts (each plot has its numbers in a table), on narrow screens, in the
+    dark and on paper.
     """
     from plotly.offline import get_plotlyjs
 
@@ -63,7 +71,9 @@ def render_html(report: Report) -> str:
         ComparisonPart(label, comparison, comparison_figures(f"comparison-{number}", comparison))
         for number, (label, comparison) in enumerate(report.comparisons, start=1)
     ]
-    figures = [figure for figure in (curves, scatter) if figure] + [figure for part in parts for figure in part.figures]
+    figures = [figure for figure in (curves, scatter) if figure] + [
+        figure for part in parts for figure in part.figures
+    ]
     return (
         _environment()
         .from_string(_asset("template.html.j2"))
@@ -73,7 +83,9 @@ def render_html(report: Report) -> str:
             scatter_figure=scatter,
             parts=parts,
             latency_lines=latency_lines(report),
-            specs={figure.key: {"data": figure.traces, "layout": figure.layout} for figure in figures},
+            specs={
+                figure.key: {"data": figure.traces, "layout": figure.layout} for figure in figures
+            },
             style=_asset("style.css"),
             plotly_js=plotly_js,
             page_js=page_js,
@@ -86,19 +98,42 @@ def latency_lines(report: Report) -> list[LatencyLine]:
     """Every profile, measured ones first, and what the headline shows beside them."""
     order = {"measured": 0, "simulated": 1, "estimated": 2}
     profiles = sorted(report.profiles, key=lambda profile: order.get(profile.kind, len(order)))
-    lines = [LatencyLine(p.artefact, p.target, p.kind, p.threads, p.batch, p.size_bytes, p.latency) for p in profiles]
+    lines = [
+        LatencyLine(p.artefact, p.target, p.kind, p.threads, p.batch, p.size_bytes, p.latency)
+        for p in profiles
+    ]
     known = [line.latency for line in lines]
-    rest = [(row, target, latency) for row in report.rows for target, latency in row.latency.items() if latency not in known]
-    return [LatencyLine(row.name, target, "measured", None, None, None, latency) for row, target, latency in rest] + lines
+    rest = [
+        (row, target, latency)
+        for row in report.rows
+        for target, latency in row.latency.items()
+        if latency not in known
+    ]
+    return [
+        LatencyLine(row.name, target, "measured", None, None, None, latency)
+        for row, target, latency in rest
+    ] + lines
 
 
 def _environment() -> Environment:
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.policies["json.dumps_function"] = _dumps
-    shown = (values.general, values.percent, values.decibels, values.milliseconds, values.count, values.kilobytes, values.share)
-    environment.filters.update({function.__name__: function for function in (*shown, pooled_mse, lsb_words)})
+    shown = (
+        values.general,
+        values.percent,
+        values.decibels,
+        values.milliseconds,
+        values.count,
+        values.kilobytes,
+        values.share,
+    )
+    environment.filters.update(
+        {function.__name__: function for function in (*shown, pooled_mse, lsb_words)}
+    )
     environment.globals.update(hop_name=hop_name, all_drifts=all_drifts, missing=values.MISSING)
     environment.globals.update(lsb_counts=lsb_counts, lsb_largest=lsb_largest)
     return environment

@@ -1,8 +1,9 @@
 """Colours and marks of the plots.
 
-Every colour has a contrast of at least 3:1 on white and on the dark page, and is of the set by Okabe and Ito (Color
-Universal Design) or made darker from it. Colour is never alone: stable networks are drawn in cool colours, unbroken and
-with filled marks, original ones in warm colours, dashed and with open marks.
+Every colour has a contrast of at least 3:1 on white and on the dark page, and is of the set by
+Okabe and Ito (Color Universal Design) or made darker from it. Colour is never alone: stable
+networks are drawn in cool colours, unbroken and with filled marks, original ones in warm colours,
+dashed and with open marks.
 """
 
 from __future__ import annotations
@@ -49,4 +50,8 @@ def model_styles(report: Report) -> dict[tuple[str, str], Style]:
 
 def _style(number: int, *, stable: bool) -> Style:
     colors, symbol = (COOL if stable else WARM), SYMBOLS[number % len(SYMBOLS)]
-    return Style(colors[number % len(colors)], "solid" if stable else "dash", symbol if stable else f"{symbol}-open")
+    return Style(
+        colors[number % len(colors)],
+        "solid" if stable else "dash",
+        symbol if stable else f"{symbol}-open",
+    )

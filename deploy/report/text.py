@@ -1,4 +1,7 @@
-"""The headline table for a terminal: one table where it fits, several side by side of the page where it does not."""
+"""The headline table for a terminal.
+
+One table where it fits, several side by side of the page where it does not.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +44,18 @@ def render_text(report: Report, *, width: int = WIDTH) -> Group:
 
     Args:
         report: what to show.
-        width: characters a line may have. Where the columns need more, they go on in a second table under the first,
-            each with the models' names, so that no number is cut off.
+        width: characters a line may have. Where the columns need more, they go on in a second table
+            under the first, each with the models' names, so that no number is cut off.
     """
     from rich.console import Group
     from rich.text import Text
 
     names, columns = _names(report), _columns(report)
     tables = [_table(names, part) for part in pack(names, columns, width)]
-    return Group(*(line for table in tables for line in (table, Text())), Text(_footnote(report), style="dim"))
+    return Group(
+        *(line for table in tables for line in (table, Text())),
+        Text(_footnote(report), style="dim"),
+    )
 
 
 def pack(names: Column, columns: Iterable[Column], width: int) -> list[list[Column]]:
@@ -73,9 +79,15 @@ def _table(names: Column, columns: Sequence[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in (names, *columns):
         left = column is names
-        table.add_column(Text("\n".join(column.head)), justify="left" if left else "right", vertical="bottom", no_wrap=True)
+        table.add_column(
+            Text("\n".join(column.head)),
+            justify="left" if left else "right",
+            vertical="bottom",
+            no_wrap=True,
+        )
     for line in zip(names.cells, *(column.cells for column in columns), strict=True):
-        table.add_row(*(Text(cell) for cell in line))  # as Text: square brackets in a name are no markup
+        # as Text: square brackets in a name are no markup
+        table.add_row(*(Text(cell) for cell in line))
     return table
 
 
@@ -87,13 +99,19 @@ def _columns(report: Report) -> Iterable[Column]:
     rows = report.rows
     yield Column(("params",), tuple(values.count(row.parameters) for row in rows))
     for target in report.accuracy_targets:
-        yield Column(_head("acc %", target), tuple(_accuracy(row.accuracy.get(target)) for row in rows))
+        yield Column(
+            _head("acc %", target), tuple(_accuracy(row.accuracy.get(target)) for row in rows)
+        )
     yield Column(("MSE", "4A→32A"), tuple(values.general(row.activation_mse) for row in rows))
     yield Column(("drift", "SQNR dB"), tuple(values.decibels(row.sqnr_db) for row in rows))
     for target in report.latency_targets:
-        yield Column(_head("p50 ms", target), tuple(_latency(row.latency.get(target)) for row in rows))
+        yield Column(
+            _head("p50 ms", target), tuple(_latency(row.latency.get(target)) for row in rows)
+        )
     for name in report.formats:
-        yield Column(_head("kB", name), tuple(values.kilobytes(row.size_bytes.get(name)) for row in rows))
+        yield Column(
+            _head("kB", name), tuple(values.kilobytes(row.size_bytes.get(name)) for row in rows)
+        )
 
 
 def _head(what: str, name: str) -> tuple[str, ...]:
@@ -121,4 +139,7 @@ def _footnote(report: Report) -> str:
 
 
 def _half_width(row: ModelRow) -> float:
-    return max((max(a.high - a.fraction, a.fraction - a.low) for a in row.accuracy.values() if a.total), default=0.0)
+    return max(
+        (max(a.high - a.fraction, a.fraction - a.low) for a in row.accuracy.values() if a.total),
+        default=0.0,
+    )

@@ -1,4 +1,7 @@
-"""How one number is written, so that the page and the terminal never disagree. What is missing is a dash, not a zero."""
+"""How one number is written, so that the page and the terminal never disagree.
+
+What is missing is a dash, not a zero.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,11 @@ def share(accuracy: Accuracy | None) -> float | None:
 
 def percent(fraction: float | None) -> str:
     """A fraction in per cent, two decimals, without the sign."""
-    return _special(fraction) if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.2f}"
+    return (
+        _special(fraction)
+        if fraction is None or not math.isfinite(fraction)
+        else f"{100 * fraction:.2f}"
+    )
 
 
 def decibels(value: float | None) -> str:
@@ -72,13 +79,19 @@ def steps(lsb: Mapping[int, int], largest: int | None) -> str:
 
 
 def lsb_words(lsb: Mapping[int, int], largest: int | None = None) -> str:
-    """A histogram in words: how many values are equal, one step off and farther; a dash where there is no common grid."""
+    """A histogram in words: how many values are equal, one step off and farther.
+
+    A dash where there is no common grid.
+    """
     total = sum(lsb.values())
     if not total:
         return MISSING
     near, equal = lsb.get(-1, 0) + lsb.get(1, 0), lsb.get(0, 0)
     farther = total - equal - near
-    return f"{equal:,} equal · {near:,} ±1 · {farther:,} farther{f' (up to ±{largest:,})' if farther and largest else ''}"
+    return (
+        f"{equal:,} equal · {near:,} ±1 · {farther:,} "
+        f"farther{f' (up to ±{largest:,})' if farther and largest else ''}"
+    )
 
 
 def _last(largest: int | None) -> str:

@@ -32,4 +32,7 @@ def _content(report: Report, path: Path) -> bytes:
         return render_json(report)
     if suffix in {".html", ".htm"}:
         return render_html(report).encode()
-    raise UsageError(f"no report can be written as {suffix or 'a file without an ending'!r}", hint="end the name in .html or .json")
+    raise UsageError(
+        f"no report can be written as {suffix or 'a file without an ending'!r}",
+        hint="end the name in .html or .json",
+    )

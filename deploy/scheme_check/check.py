@@ -1,7 +1,9 @@
-"""Whether targets can hold what a scheme asks for, before anything is trained: the untrained network is lowered, exported and planned.
+"""Whether targets can hold what a scheme asks for, before anything is trained.
 
-No table of opinions: a refusal is the exporter's own, what runs in integers is the runtime's own answer, and where a target is not
-usable here only its exporter is asked.
+The untrained network is lowered, exported and planned.
+
+No table of opinions: a refusal is the exporter's own, what runs in integers is the runtime's own
+answer, and where a target is not usable here only its exporter is asked.
 """
 
 from __future__ import annotations
@@ -66,8 +68,12 @@ def target_names(given: Sequence[str]) -> list[str]:
     return one_by_one("target", given, {*TARGETS.names(), *DIALECTS})
 
 
-def check_scheme(model: fx.GraphModule, input_shape: tuple[int, ...], targets: Sequence[str]) -> tuple[Checked, ...]:
-    """Ask each target about an untrained network of images; the network's ranges are set to those of noise.
+def check_scheme(
+    model: fx.GraphModule, input_shape: tuple[int, ...], targets: Sequence[str]
+) -> tuple[Checked, ...]:
+    """Ask each target about an untrained network of images.
+
+    The network's ranges are set to those of noise.
 
     Args:
         model: as :func:`edgeq.training.qat_transform.quantize` makes it.
@@ -75,7 +81,8 @@ def check_scheme(model: fx.GraphModule, input_shape: tuple[int, ...], targets: S
         targets: names from :func:`target_names`.
 
     Raises:
-        UsageError: an operation of the network has no ONNX form, or a target does not come in the kind named.
+        UsageError: an operation of the network has no ONNX form, or a target does not come in the
+            kind named.
     """
     return check_lowered(lower_untrained(model, input_shape), targets)
 
@@ -103,23 +110,37 @@ def require(found: Sequence[Checked]) -> None:
     """
     cannot = [checked for checked in found if not checked.exact]
     if cannot:
-        first = next(one for one in cannot[0].findings if one.verdict in ("approximated", "refused"))
+        first = next(
+            one for one in cannot[0].findings if one.verdict in ("approximated", "refused")
+        )
         names = ", ".join(checked.target for checked in cannot)
-        raise GateFailed(f"{names} cannot hold this scheme exactly; {cannot[0].target}: {first.why}", hint=first.hint)
+        raise GateFailed(
+            f"{names} cannot hold this scheme exactly; {cannot[0].target}: {first.why}",
+            hint=first.hint,
+        )
     for checked in found:
         if not checked.usable:
-            raise TargetError(f"only the exporter for {checked.target} was asked: {checked.why_not}", hint=checked.hint)
+            raise TargetError(
+                f"only the exporter for {checked.target} was asked: {checked.why_not}",
+                hint=checked.hint,
+            )
 
 
 def _check(name: str, lowered: Lowered, folder: Path) -> Checked:
     target, why_not, hint = _usable(name)
-    return Checked(name, not why_not, why_not, hint, _findings(name, target, lowered, folder, why_not))
+    return Checked(
+        name, not why_not, why_not, hint, _findings(name, target, lowered, folder, why_not)
+    )
 
 
 def _usable(name: str) -> tuple[Target | None, str, str]:
     """A target, and what keeps it from running here."""
     if name in DIALECTS and name not in TARGETS.names():
-        return None, "edgeq writes files for it, and runs none", "export with --for, and run the file there"
+        return (
+            None,
+            "edgeq writes files for it, and runs none",
+            "export with --for, and run the file there",
+        )
     try:
         target = TARGETS.load(name)
     except MissingDependency as error:
@@ -128,7 +149,9 @@ def _usable(name: str) -> tuple[Target | None, str, str]:
     return target, state.why_not, state.hint
 
 
-def _findings(name: str, target: Target | None, lowered: Lowered, folder: Path, why_not: str) -> tuple[Finding, ...]:
+def _findings(
+    name: str, target: Target | None, lowered: Lowered, folder: Path, why_not: str
+) -> tuple[Finding, ...]:
     if target is not None and target.capabilities.dialect is None:
         return _of_checkpoint(target, lowered)
     if lowered.model is None:
@@ -156,7 +179,11 @@ def _of_checkpoint(target: Target, lowered: Lowered) -> tuple[Finding, ...]:
     """What a target makes of the network that needs no file but the checkpoint."""
     if lowered.unopened is not None:
         return refused(lowered.requirements, lowered.unopened)
-    requirements = lowered.requirements if lowered.model is None else (*lowered.requirements, *in_float(lowered.model("onnx")))
+    requirements = (
+        lowered.requirements
+        if lowered.model is None
+        else (*lowered.requirements, *in_float(lowered.model("onnx")))
+    )
     why = f"it runs the checkpoint itself: {target.capabilities.summary}"
     return tuple(finding(one, "exact", "float", why) for one in requirements)
 
@@ -176,7 +203,9 @@ def _export(model: ir.Model, dialect: Dialect) -> tuple[Exported, EdgeqError | N
         except EdgeqError as error:
             refusal = refusal or error
     try:
-        return EXPORTERS.load(dialect.format).export(model, replace(in_float, requantize=True)), refusal
+        return EXPORTERS.load(dialect.format).export(
+            model, replace(in_float, requantize=True)
+        ), refusal
     except EdgeqError as error:
         raise refusal or error from error
 

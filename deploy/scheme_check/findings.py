@@ -32,11 +32,13 @@ class Finding:
     """What a target makes of tensors that a scheme treats alike.
 
     Attributes:
-        kind: weights of inner layers or of the first and last, activations, what the scheme leaves in float, or the whole network.
+        kind: weights of inner layers or of the first and last, activations, what the scheme leaves
+            in float, or the whole network.
         requirement: how the scheme wants them.
         count: how many there are.
         stored: how a file for the target holds them.
-        verdict: ``exact`` where that file holds the very numbers; ``unknown`` where something else was refused first.
+        verdict: ``exact`` where that file holds the very numbers; ``unknown`` where something else
+            was refused first.
         runs: the numbers that the target computes them with; empty where it cannot be asked here.
         why: the reason, empty where there is nothing to say.
         hint: what to do about it.
@@ -52,30 +54,64 @@ class Finding:
     hint: str = ""
 
 
-def finding(one: Requirement, verdict: Verdict, runs: Runs = "", why: str = "", hint: str = "", stored: str = "") -> Finding:
+def finding(
+    one: Requirement,
+    verdict: Verdict,
+    runs: Runs = "",
+    why: str = "",
+    hint: str = "",
+    stored: str = "",
+) -> Finding:
     """About what was asked."""
-    return Finding(one.kind, one.what, len(one.names), stored, verdict, runs, brief(why), brief(hint))
+    return Finding(
+        one.kind, one.what, len(one.names), stored, verdict, runs, brief(why), brief(hint)
+    )
 
 
 def unlowered(requirements: tuple[Requirement, ...]) -> tuple[Finding, ...]:
     """About a network in which something has no integer form anywhere."""
     waiting = "nothing can be exported as long as another part is refused"
     return tuple(
-        finding(one, "refused", "", one.refusal, one.hint) if one.refusal else finding(one, "unknown", "", waiting) for one in requirements
+        finding(one, "refused", "", one.refusal, one.hint)
+        if one.refusal
+        else finding(one, "unknown", "", waiting)
+        for one in requirements
     )
 
 
 def refused(requirements: tuple[Requirement, ...], error: EdgeqError) -> tuple[Finding, ...]:
-    """About a network that an exporter or a runtime refuses: what the refusal names, or the whole network where it names nothing."""
-    blamed = [one for one in requirements if any(f"'{name}_" in error.what or f"'{name}." in error.what for name in one.names)]
+    """About a network that an exporter or a runtime refuses.
+
+    What the refusal names, or the whole network where it names nothing.
+    """
+    blamed = [
+        one
+        for one in requirements
+        if any(f"'{name}_" in error.what or f"'{name}." in error.what for name in one.names)
+    ]
     found = tuple(
-        finding(one, "refused", "", error.what, error.hint) if one in blamed[:1] else finding(one, "unknown") for one in requirements
+        finding(one, "refused", "", error.what, error.hint)
+        if one in blamed[:1]
+        else finding(one, "unknown")
+        for one in requirements
     )
-    return found if blamed else (*found, Finding("network", "", 1, "", "refused", "", brief(error.what), brief(error.hint)))
+    return (
+        found
+        if blamed
+        else (
+            *found,
+            Finding("network", "", 1, "", "refused", "", brief(error.what), brief(error.hint)),
+        )
+    )
 
 
 def exported(
-    one: Requirement, target: Target | None, dialect: Dialect, written: Exported, refusal: EdgeqError | None, plan: Plan | None
+    one: Requirement,
+    target: Target | None,
+    dialect: Dialect,
+    written: Exported,
+    refusal: EdgeqError | None,
+    plan: Plan | None,
 ) -> Finding:
     """About a file that was written, perhaps with more allowed than was wished.
 
@@ -88,7 +124,10 @@ def exported(
         plan: what the runtime makes of the file; None where it was not asked.
     """
     ops = _ops(one, plan) if plan is not None else []
-    runs, stored = "float" if one.kind == "float" and plan is not None else _runs(ops), _stored(one, dialect)
+    runs, stored = (
+        "float" if one.kind == "float" and plan is not None else _runs(ops),
+        _stored(one, dialect),
+    )
     if (beyond := _beyond(one, target)) is not None:
         return finding(one, "approximated", runs, *beyond, stored)
     for note in written.approximations:
@@ -97,10 +136,27 @@ def exported(
             return finding(one, "approximated", runs, why, refusal.hint, stored)
     for line in written.parity.different:
         if any(name in line for name in one.names):
-            return finding(one, "approximated", runs, line, "please report it: an export is not meant to change a number", stored)
+            return finding(
+                one,
+                "approximated",
+                runs,
+                line,
+                "please report it: an export is not meant to change a number",
+                stored,
+            )
     if one.kind == "float" and refusal is not None:
-        return finding(one, "exact", "float", "the file may keep them in float only if it is told to", "export with --allow-float", stored)
-    why = next((op.why for op in ops if op.arithmetic == "float" and op.why), one.needs and f"as published it needs {one.needs}")
+        return finding(
+            one,
+            "exact",
+            "float",
+            "the file may keep them in float only if it is told to",
+            "export with --allow-float",
+            stored,
+        )
+    why = next(
+        (op.why for op in ops if op.arithmetic == "float" and op.why),
+        one.needs and f"as published it needs {one.needs}",
+    )
     return finding(one, "exact", runs, why, "", stored)
 
 
@@ -124,20 +180,32 @@ def _stored(one: Requirement, dialect: Dialect) -> str:
         return "float32"
     if one.kind != "activations":
         return "int8"
-    return f"{dialect.activation_dtype}, bounded by {_SUB_RANGES[dialect.sub_range]}" if one.is_sub_range else dialect.activation_dtype
+    return (
+        f"{dialect.activation_dtype}, bounded by {_SUB_RANGES[dialect.sub_range]}"
+        if one.is_sub_range
+        else dialect.activation_dtype
+    )
 
 
 def _ops(one: Requirement, plan: Plan) -> list[PlannedOp]:
-    """The operators that a kind of tensor is computed by: those named, else layers in the order of the network, or the rest."""
+    """The operators that a kind of tensor is computed by.
+
+    Those named, else layers in the order of the network, or the rest.
+    """
     if one.ops:
-        return [op for op in plan.ops if op.name.partition("/")[0] in one.ops]  # in ONNX its kind stands behind
+        # in ONNX its kind stands behind
+        return [op for op in plan.ops if op.name.partition("/")[0] in one.ops]
     layers = [op for op in plan.ops if op.macs]
     ends = [layers[0], layers[-1]] if layers else []
     if one.kind == "weights":
         return [op for op in layers if op not in ends]
     if one.kind == "first and last":
         return ends
-    return [op for op in plan.ops if not op.macs and op.arithmetic != "none"] if one.kind == "activations" else []
+    return (
+        [op for op in plan.ops if not op.macs and op.arithmetic != "none"]
+        if one.kind == "activations"
+        else []
+    )
 
 
 def _runs(ops: list[PlannedOp]) -> Runs:

@@ -18,24 +18,44 @@ if TYPE_CHECKING:
 _ON_GRAPHS = ("weight_bits", "act_bits", "placement")
 WEIGHT_BITS = 4  # with 8-bit activations the published scheme that loses least; both are flags
 
-WeightBits = Annotated[int | None, typer.Option("--weight-bits", metavar="N", help="Bits of inner layers' weights, 1 to 8 (4).")]
-ActBits = Annotated[int | None, typer.Option("--act-bits", metavar="N", help="Bits of what inner layers read, 1 to 8 (8).")]
+WeightBits = Annotated[
+    int | None,
+    typer.Option("--weight-bits", metavar="N", help="Bits of inner layers' weights, 1 to 8 (4)."),
+]
+ActBits = Annotated[
+    int | None,
+    typer.Option("--act-bits", metavar="N", help="Bits of what inner layers read, 1 to 8 (8)."),
+]
 Placement = Annotated[
     str | None,
-    typer.Option("--placement", metavar="integer|paper", help="Quantise all that an integer runtime stores, or as published (integer)."),
+    typer.Option(
+        "--placement",
+        metavar="integer|paper",
+        help="Quantise all that an integer runtime stores, or as published (integer).",
+    ),
 ]
 Weights = Annotated[
-    str | None, typer.Option("--weight-method", metavar="METHOD", help="How weights are quantised: auto or a method of the guide (auto).")
+    str | None,
+    typer.Option(
+        "--weight-method",
+        metavar="METHOD",
+        help="How weights are quantised: auto or a method of the guide (auto).",
+    ),
 ]
 Activations = Annotated[
     str | None,
-    typer.Option("--activation-method", metavar="METHOD", help="How what inner layers read is: auto or a method of the guide (auto)."),
+    typer.Option(
+        "--activation-method",
+        metavar="METHOD",
+        help="How what inner layers read is: auto or a method of the guide (auto).",
+    ),
 ]
 PerChannel = Annotated[
     bool | None,
     typer.Option(
         "--per-channel/--per-tensor",
-        help="A scale for each output channel of a layer, or one a layer (per tensor from scratch, else per channel).",
+        help="A scale for each output channel of a layer, or one a layer (per tensor from "
+        "scratch, else per channel).",
         show_default=False,
     ),
 ]
@@ -43,7 +63,8 @@ Affine = Annotated[
     bool | None,
     typer.Option(
         "--affine/--symmetric",
-        help="Zero anywhere in the range of what can be negative, or in the middle (symmetric from scratch, else affine).",
+        help="Zero anywhere in the range of what can be negative, or in the middle (symmetric "
+        "from scratch, else affine).",
         show_default=False,
     ),
 ]
@@ -51,7 +72,8 @@ NormalizeWeights = Annotated[
     bool | None,
     typer.Option(
         "--normalize-weights/--no-normalize-weights",
-        help="Bring weights in front of a BatchNorm to zero mean and unit variance, as published (from scratch only).",
+        help="Bring weights in front of a BatchNorm to zero mean and unit variance, as "
+        "published (from scratch only).",
         show_default=False,
     ),
 ]
@@ -66,19 +88,26 @@ PairSafe = Annotated[
 FirstLastLayer = Annotated[
     str | None,
     typer.Option(
-        "--first-last", metavar="boundary|inner|float", help="First and last layer: at 8 bits, like any layer, or in float (boundary)."
+        "--first-last",
+        metavar="boundary|inner|float",
+        help="First and last layer: at 8 bits, like any layer, or in float (boundary).",
     ),
 ]
 Layers = Annotated[
     list[str] | None,
     typer.Option(
-        "--layer", metavar="PATTERN=NAME:VALUE,…", help="What is different about some layers: stages.2.*=weight_bits:8,act_bits:8."
+        "--layer",
+        metavar="PATTERN=NAME:VALUE,…",
+        help="What is different about some layers: stages.2.*=weight_bits:8,act_bits:8.",
     ),
 ]
 Check = Annotated[
     list[str] | None,
     typer.Option(
-        "--check", metavar="TARGET", help="Train nothing; tell whether this target can hold the scheme exactly. Repeat, or use commas."
+        "--check",
+        metavar="TARGET",
+        help="Train nothing; tell whether this target can hold the scheme exactly. Repeat, or "
+        "use commas.",
     ),
 ]
 
@@ -100,19 +129,27 @@ def on_graphs(flags: Mapping[str, Any], layers: Sequence[str] | None) -> dict[st
     Raises:
         UsageError: another one is given.
     """
-    others = {"layer": layers, **{name: value for name, value in flags.items() if name not in _ON_GRAPHS}}
+    others = {
+        "layer": layers,
+        **{name: value for name, value in flags.items() if name not in _ON_GRAPHS},
+    }
     for name, value in others.items():
         if value is not None and value != []:
-            raise UsageError(f"--{name.replace('_', '-')} means nothing for a graph network", hint="leave it out")
+            raise UsageError(
+                f"--{name.replace('_', '-')} means nothing for a graph network", hint="leave it out"
+            )
     return {name: flags[name] for name in _ON_GRAPHS}
 
 
-def scheme_of(scheme: Scheme | None, flags: Mapping[str, Any], layers: Sequence[str], *, fp32: bool) -> Scheme | None:
+def scheme_of(
+    scheme: Scheme | None, flags: Mapping[str, Any], layers: Sequence[str], *, fp32: bool
+) -> Scheme | None:
     """The scheme of a recipe, with what flags say in its place.
 
     Args:
         scheme: the recipe's; None for training in FP32.
-        flags: by the fields of :class:`edgeq.training.scheme.Scheme`; None for one that was not given.
+        flags: by the fields of :class:`edgeq.training.scheme.Scheme`; None for one that was not
+            given.
         layers: rules as they are written on the command line; they go before the recipe's.
         fp32: whether quantisation is to be left out.
 
@@ -126,7 +163,8 @@ def scheme_of(scheme: Scheme | None, flags: Mapping[str, Any], layers: Sequence[
     rules = tuple(parse_rule(text) for text in layers)
     if fp32 and (given or rules):
         raise UsageError(
-            "--fp32 trains without quantisation, and other flags ask for one", hint="leave out --fp32, or the flags of the scheme"
+            "--fp32 trains without quantisation, and other flags ask for one",
+            hint="leave out --fp32, or the flags of the scheme",
         )
     if fp32 or not (scheme or given or rules):
         return None

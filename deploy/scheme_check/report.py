@@ -1,4 +1,7 @@
-"""``edgeq train --check``: whether targets can hold a run's scheme, as a table for each or one JSON document; trains nothing."""
+"""``edgeq train --check``.
+
+Whether targets can hold a run's scheme, as a table for each or one JSON document; trains nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
 _COLUMNS = ("tensors", "number", "as asked for", "in the file", "verdict", "runs in", "why", "hint")
 
 
-def check_run(recipe: Recipe, data_dir: Path | None, targets: Sequence[str], *, as_json: bool = False) -> None:
+def check_run(
+    recipe: Recipe, data_dir: Path | None, targets: Sequence[str], *, as_json: bool = False
+) -> None:
     """Ask targets about the untrained network of a run, and show what they say.
 
     Args:
@@ -44,7 +49,9 @@ def check_run(recipe: Recipe, data_dir: Path | None, targets: Sequence[str], *, 
     _show(recipe, check_scheme(model, source.shape, names), as_json=as_json)
 
 
-def check_graph_run(recipe: GraphRecipe, data_dir: Path | None, targets: Sequence[str], *, as_json: bool = False) -> None:
+def check_graph_run(
+    recipe: GraphRecipe, data_dir: Path | None, targets: Sequence[str], *, as_json: bool = False
+) -> None:
     """The same for a network that reads a graph, which goes into the file with it.
 
     Raises:
@@ -66,7 +73,10 @@ def _asked(recipe: Recipe | GraphRecipe, targets: Sequence[str]) -> list[str]:
 
     names = target_names(targets)
     if recipe.scheme is None:
-        raise UsageError("--check asks about a quantisation, and FP32 training has none", hint="leave out --fp32, or give --weight-bits")
+        raise UsageError(
+            "--check asks about a quantisation, and FP32 training has none",
+            hint="leave out --fp32, or give --weight-bits",
+        )
     return names
 
 
@@ -75,10 +85,17 @@ def _show(recipe: Recipe | GraphRecipe, found: Sequence[Checked], *, as_json: bo
     from edgeq.deploy.scheme_check.check import require
 
     if as_json:
-        console.write_json("check", {"recipe": recipe, "targets": [_record(checked) for checked in found]})
+        console.write_json(
+            "check", {"recipe": recipe, "targets": [_record(checked) for checked in found]}
+        )
     else:
         for checked in found:
-            console.write_table(f"{recipe.name} on {checked.target}: {_title(checked)}", _COLUMNS, _rows(checked), numbers=("number",))
+            console.write_table(
+                f"{recipe.name} on {checked.target}: {_title(checked)}",
+                _COLUMNS,
+                _rows(checked),
+                numbers=("number",),
+            )
     require(found)
 
 

@@ -1,4 +1,7 @@
-"""What a scheme asks of a target, read off the untrained network that it makes: each kind of tensor, and what is left in float."""
+"""What a scheme asks of a target, read off the untrained network that it makes.
+
+Each kind of tensor, and what is left in float.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +37,19 @@ class Requirement:
     """Tensors of one kind that a scheme treats alike.
 
     Attributes:
-        kind: weights of inner layers or of the first and last, activations, or what is computed in float.
+        kind: weights of inner layers or of the first and last, activations, or what is computed in
+            float.
         what: how they are quantised, for people.
         names: the layers' paths, the tensors or the operators.
         is_sub_range: whether they use less than the 8 bits that they are stored in.
-        per_channel: whether any of them has more than one scale, as a folded BatchNorm makes them too.
+        per_channel: whether any of them has more than one scale, as a folded BatchNorm makes them
+            too.
         power_of_two: whether all their scales are powers of two.
         refusal: why they have no integer form at all; empty where they have one.
         hint: of the refusal.
         needs: what has to be there for the method to be the published one; empty for nothing.
-        ops: the operators that compute with them; empty where the kind and the order of layers tell.
+        ops: the operators that compute with them; empty where the kind and the order of layers
+            tell.
     """
 
     kind: Kind
@@ -64,7 +70,8 @@ class Lowered:
 
     Attributes:
         requirements: by kind, what is computed in float left out.
-        model: the network in QDQ form, for a format; None where something in it has no integer form.
+        model: the network in QDQ form, for a format; None where something in it has no integer
+            form.
         unopened: why targets of checkpoints do not open the network's; None where they do.
     """
 
@@ -76,7 +83,8 @@ class Lowered:
 def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> Lowered:
     """Lower a quantised network that nobody has trained.
 
-    Ranges that follow the data are taken from a few batches of noise, so that every grid has a step; no weight moves.
+    Ranges that follow the data are taken from a few batches of noise, so that every grid has a
+    step; no weight moves.
 
     Args:
         model: as :func:`edgeq.training.qat_transform.quantize` makes it.
@@ -110,11 +118,23 @@ def _weights(model: fx.GraphModule) -> Iterable[Requirement]:
     assignment: Assignment = model.meta[ASSIGNMENT]
     groups = _Groups()
     for name, bits in assignment.placement.layers.items():
-        path, kind = assignment.paths[name], "first and last" if name in assignment.placement.ends else "weights"
+        path, kind = (
+            assignment.paths[name],
+            "first and last" if name in assignment.placement.ends else "weights",
+        )
         layer: Any = model.get_submodule(path)
-        scales = "one scale a channel" if layer.quantizer.clip.axis is not None else "one scale a tensor"
+        scales = (
+            "one scale a channel" if layer.quantizer.clip.axis is not None else "one scale a tensor"
+        )
         method = find("weights", assignment.weight_method(name))
-        groups.add(kind, f"{counted_bits(bits)}, {method.name}, {scales}", method.needs, bits, [path], partial(_weight_grid, layer))
+        groups.add(
+            kind,
+            f"{counted_bits(bits)}, {method.name}, {scales}",
+            method.needs,
+            bits,
+            [path],
+            partial(_weight_grid, layer),
+        )
     return sorted(groups.requirements(), key=lambda one: one.kind != "weights")
 
 
@@ -123,7 +143,9 @@ def _activations(model: fx.GraphModule) -> Iterable[Requirement]:
     groups = _Groups()
     for name, spec in assignment.placement.grids.items():
         quantizer: Any = model.get_submodule(f"quantizers.{name}")
-        tensors = [tensor for tensor, grid in assignment.placement.tensors.items() if grid == name] or [name]
+        tensors = [
+            tensor for tensor, grid in assignment.placement.tensors.items() if grid == name
+        ] or [name]
         method = find("activations", assignment.activation_method(spec))
         what = f"{counted_bits(spec.bits)}, {method.name}{_zero(spec, quantizer)}"
         groups.add("activations", what, method.needs, spec.bits, tensors, quantizer.quant_params)
@@ -141,7 +163,15 @@ class _Groups:
         self.names: dict[tuple[Any, ...], list[str]] = defaultdict(list)
         self.grids: dict[tuple[Any, ...], list[QuantParams]] = defaultdict(list)
 
-    def add(self, kind: str, what: str, needs: str, bits: int, names: list[str], ask: Callable[[], QuantParams]) -> None:
+    def add(
+        self,
+        kind: str,
+        what: str,
+        needs: str,
+        bits: int,
+        names: list[str],
+        ask: Callable[[], QuantParams],
+    ) -> None:
         try:
             grid, refusal = ask(), ("", "")
         except EdgeqError as error:
@@ -155,8 +185,15 @@ class _Groups:
         for key, names in self.names.items():
             kind, what, needs, is_sub_range, refusal, hint = key
             scales = [grid.scale for grid in self.grids[key]]
-            several, round_ = any(scale.size > 1 for scale in scales), all(are_powers_of_two(scale) for scale in scales)
-            found.append(Requirement(kind, what, tuple(names), is_sub_range, several, round_, refusal, hint, needs))
+            several, round_ = (
+                any(scale.size > 1 for scale in scales),
+                all(are_powers_of_two(scale) for scale in scales),
+            )
+            found.append(
+                Requirement(
+                    kind, what, tuple(names), is_sub_range, several, round_, refusal, hint, needs
+                )
+            )
         return found
 
 
@@ -168,14 +205,27 @@ def are_powers_of_two(scale: np.ndarray[Any, np.dtype[np.float32]]) -> bool:
 def _zero(spec: GridSpec, quantizer: Any) -> str:
     if not spec.signed:
         return ", not negative"
-    return ", zero where its range puts it" if hasattr(quantizer, "zero_point") else ", zero in the middle"
+    return (
+        ", zero where its range puts it"
+        if hasattr(quantizer, "zero_point")
+        else ", zero in the middle"
+    )
 
 
 def in_float(model: ir.Model) -> list[Requirement]:
-    """What the lowered network computes in float; nothing of it is a mistake of the scheme, but not every runtime can."""
+    """What the lowered network computes in float.
+
+    Nothing of it is a mistake of the scheme, but not every runtime can.
+    """
     from edgeq.qdq.reader import read_qdq
 
-    names = tuple(dict.fromkeys(f"{op.op_type} {op.output.name}" for op in read_qdq(model, float_fallback=True).ops if op.output.is_float))
+    names = tuple(
+        dict.fromkeys(
+            f"{op.op_type} {op.output.name}"
+            for op in read_qdq(model, float_fallback=True).ops
+            if op.output.is_float
+        )
+    )
     return [Requirement("float", "float32, as the scheme leaves them", names)] if names else []
 
 

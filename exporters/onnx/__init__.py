@@ -1,4 +1,7 @@
-"""The ONNX exporter: a canonical QDQ model in the dialect of the runtime it is for; and the one place that reads ONNX files."""
+"""The ONNX exporter: a canonical QDQ model in the dialect of the runtime it is for.
+
+And the one place that reads ONNX files.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
 
     from edgeq.exporter import ExportOptions
 
-logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # what it warns of is told by our errors; it sets up none itself
+# what it warns of is told by our errors; it sets up none itself
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 
 class OnnxExporter:
@@ -44,17 +48,23 @@ class OnnxExporter:
         """Write a QDQ model in the dialect, else the activation dtype, that ``options`` ask for, and prove that no number changed.
 
         Raises:
-            ArtefactError: the dialect has no exact form for something in the model, names it; its opset has no int4; or a Softmax
-                overflows in ONNX Runtime's integer kernel.
+            ArtefactError: the dialect has no exact form for something in the model, names it; its
+                opset has no int4; or a Softmax overflows in ONNX Runtime's integer kernel.
         """
         plain = with_zero_points(model)
         widen_two_bits(plain)
-        spelled, saturating = in_dialect(plain, options.dialect or Dialect(activation_dtype=options.activation_dtype))
+        spelled, saturating = in_dialect(
+            plain, options.dialect or Dialect(activation_dtype=options.activation_dtype)
+        )
         if options.weight_storage == "int4":
             store_int4(spelled)
         check_softmax(spelled)
         content = serialize(spelled)
-        return Exported(content, compare_models(plain, parse(content, "the written file")), saturating=saturating)
+        return Exported(
+            content,
+            compare_models(plain, parse(content, "the written file")),
+            saturating=saturating,
+        )
 
 
 exporter = OnnxExporter()
@@ -66,7 +76,10 @@ def serialize(model: ir.Model) -> bytes:
     Raises:
         ArtefactError: it is larger than a file may be.
     """
-    check_model_size(sum(_size_bytes(value.const_value) for value in model.graph.initializers.values()), "ONNX file")
+    check_model_size(
+        sum(_size_bytes(value.const_value) for value in model.graph.initializers.values()),
+        "ONNX file",
+    )
     return bytes(ir.serde.serialize_model(model).SerializeToString(deterministic=True))
 
 
@@ -95,10 +108,13 @@ def read(path: Path) -> ir.Model:
 
 
 def read_as_written(path: Path) -> ir.Model:
-    """Read an ONNX file; external data is read only from inside its folder, and is in memory afterwards.
+    """Read an ONNX file.
+
+    External data is read only from inside its folder, and is in memory afterwards.
 
     Raises:
-        ArtefactError: missing, empty, broken, of another kind, or with external data outside its folder.
+        ArtefactError: missing, empty, broken, of another kind, or with external data outside its
+            folder.
     """
     import onnx  # protobuf parsing only
 
@@ -107,7 +123,8 @@ def read_as_written(path: Path) -> ir.Model:
     proto = _proto(read_bytes(path, "ONNX model"), str(path))
     try:
         onnx.load_external_data_for_model(proto, str(path.resolve().parent))
-    except Exception as error:  # onnx raises many kinds: a path outside the folder, a link, a missing or short file
+    # onnx raises many kinds: a path outside the folder, a link, a missing or short file
+    except Exception as error:
         raise ArtefactError(
             f"{path} keeps tensors in other files that cannot be read: {first_line(error)}",
             hint="put them beside the model, under their own names",
@@ -133,20 +150,34 @@ def _deserialize(proto: onnx.ModelProto, what: str) -> ir.Model:
         model = ir.serde.deserialize_model(proto)
         for value in model.graph.initializers.values():
             if value.const_value is not None:
-                value.const_value = _owned(value.const_value, value.shape)  # a size that does not fit the shape shows here
+                # a size that does not fit the shape shows here
+                value.const_value = _owned(value.const_value, value.shape)
     except Exception as error:  # onnx_ir raises many kinds on broken files
         raise _broken(what, error) from error
     return model
 
 
 def _owned(tensor: ir.TensorProtocol, shape: ir.Shape | None) -> ir.TensorProtocol:
-    """A tensor with its own numbers: one that reads a protobuf message keeps the whole file in memory, and copies it at each look."""
+    """A tensor with its own numbers.
+
+    One that reads a protobuf message keeps the whole file in memory, and copies it at each look.
+    """
     numbers = tensor.numpy()
     if tensor.dtype == ir.DataType.STRING:
         return tensor
     notes = dict(tensor.metadata_props) or None
-    return ir.Tensor(numbers.copy(), dtype=tensor.dtype, shape=shape, name=tensor.name, doc_string=tensor.doc_string, metadata_props=notes)
+    return ir.Tensor(
+        numbers.copy(),
+        dtype=tensor.dtype,
+        shape=shape,
+        name=tensor.name,
+        doc_string=tensor.doc_string,
+        metadata_props=notes,
+    )
 
 
 def _broken(what: str, error: Exception) -> ArtefactError:
-    return ArtefactError(f"{what} is no ONNX model: {first_line(error)}", hint="is it truncated, or another kind of file?")
+    return ArtefactError(
+        f"{what} is no ONNX model: {first_line(error)}",
+        hint="is it truncated, or another kind of file?",
+    )

@@ -1,13 +1,15 @@
 """Lossless rewrites of a QDQ model for the runtime that will read it.
 
-uint8 with zero point z and int8 with zero point z - 128 are the same numbers, but not the same speed: ONNX Runtime on x86
-has fast kernels for uint8 activations, Arm cores and TFLite want int8. For weights see :mod:`edgeq.exporters.onnx.portable`. A
-range narrower than its storage dtype is spelt in three ways (:class:`edgeq.dialect.Dialect`), because each runtime fuses another.
+uint8 with zero point z and int8 with zero point z - 128 are the same numbers, but not the same
+speed: ONNX Runtime on x86 has fast kernels for uint8 activations, Arm cores and TFLite want int8.
+For weights see :mod:`edgeq.exporters.onnx.portable`. A range narrower than its storage dtype is
+spelt in three ways (:class:`edgeq.dialect.Dialect`), because each runtime fuses another.
 
-In the int8 storage dtype with Clips, a sub-range needs no Clip where its lower bound is seen to: the zero point moves up until
-the greatest integer sits on 127, so that saturation is the upper bound (a 4-bit unsigned activation is 112..127 with zero
-point 112, the integers of the TFLite file). In uint8 the Clip stays, because ONNX Runtime then keeps the integer
-convolution in front of it.
+In the int8 storage dtype with Clips, a sub-range needs no Clip where its lower bound is seen to:
+the zero point moves up until the greatest integer sits on 127, so that saturation is the upper
+bound (a 4-bit unsigned activation is 112..127 with zero point 112, the integers of the TFLite
+file). In uint8 the Clip stays, because ONNX Runtime then keeps the integer convolution in front of
+it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ from edgeq.errors import ArtefactError
 from edgeq.exporters.onnx.clip_forms import bound_between, bound_reals, reads_integers
 from edgeq.exporters.onnx.opsets import to_opset
 from edgeq.exporters.onnx.portable import saturating_layers, store_int8, store_portable
-from edgeq.exporters.onnx.ranges import bounded_below, moved_from, range_of, storage_dtype_of, zero_of
+from edgeq.exporters.onnx.ranges import (
+    bounded_below,
+    moved_from,
+    range_of,
+    storage_dtype_of,
+    zero_of,
+)
 from edgeq.exporters.onnx.runtime_workarounds import (
     add_kernel_shapes,
     check_channel_axes,
@@ -43,7 +51,10 @@ _BYTES = ("int8", "uint8")
 
 
 def to_activation_dtype(model: ir.Model, activation_dtype: ActivationDtype) -> ir.Model:
-    """A copy of a QDQ model whose 8-bit activations are held in ``activation_dtype``; weights and biases stay as they are."""
+    """A copy of a QDQ model whose 8-bit activations are held in ``activation_dtype``.
+
+    Weights and biases stay as they are.
+    """
     return to_dialect(model, Dialect(activation_dtype=activation_dtype, weights="int8"))
 
 
@@ -64,7 +75,9 @@ def in_dialect(model: ir.Model, dialect: Dialect) -> tuple[ir.Model, tuple[PairS
     if dialect.weights != "int8":
         store_portable(copy, layers)
     check_channel_axes(copy.graph)
-    quantizers = [node for node in copy.graph if node.op_type == "QuantizeLinear" and _is_activation(node)]
+    quantizers = [
+        node for node in copy.graph if node.op_type == "QuantizeLinear" and _is_activation(node)
+    ]
     sources = {node: source for node in quantizers if (source := moved_from(node)) is not None}
     editor = GraphEditor(copy.graph)
     for node in quantizers:
@@ -83,22 +96,38 @@ def in_dialect(model: ir.Model, dialect: Dialect) -> tuple[ir.Model, tuple[PairS
 
 def _is_activation(quantizer: ir.Node) -> bool:
     source = quantizer.inputs[0]
-    return source is not None and constant_of(source) is None and storage_dtype_of(quantizer) in _BYTES
+    return (
+        source is not None and constant_of(source) is None and storage_dtype_of(quantizer) in _BYTES
+    )
 
 
 def _forget_unused(graph: ir.Graph) -> None:
     kept = set(graph.outputs)
-    for name in [name for name, value in graph.initializers.items() if not value.uses() and value not in kept]:
+    for name in [
+        name for name, value in graph.initializers.items() if not value.uses() and value not in kept
+    ]:
         del graph.initializers[name]
 
 
-def _rewrite(editor: GraphEditor, quantizer: ir.Node, dialect: Dialect, source: ir.Node | None) -> None:
+def _rewrite(
+    editor: GraphEditor, quantizer: ir.Node, dialect: Dialect, source: ir.Node | None
+) -> None:
     if source is not None:  # wherever the grid of what it reads has gone
-        _shift(editor, quantizer, zero_of(source.inputs[2]) - zero_of(quantizer.inputs[2]), dialect.activation_dtype)
+        _shift(
+            editor,
+            quantizer,
+            zero_of(source.inputs[2]) - zero_of(quantizer.inputs[2]),
+            dialect.activation_dtype,
+        )
     elif dialect.symmetric:
         _center(editor, quantizer, dialect)
     elif range_of(quantizer).clip is None:
-        _shift(editor, quantizer, _between(quantizer, dialect.activation_dtype), dialect.activation_dtype)
+        _shift(
+            editor,
+            quantizer,
+            _between(quantizer, dialect.activation_dtype),
+            dialect.activation_dtype,
+        )
         if dialect.activation_dtype == "int8":
             _drop_relu(editor.graph, quantizer)
         if dialect.sub_range == "saturate":
@@ -117,8 +146,8 @@ def _between(quantizer: ir.Node, activation_dtype: ActivationDtype) -> int:
 def _clip(editor: GraphEditor, quantizer: ir.Node, activation_dtype: ActivationDtype) -> None:
     """Keep the integer Clip, or let int8 saturation replace it where nothing lies below the range.
 
-    Behind a DequantizeLinear the Clip stays: ONNX Runtime merges two Q/DQ pairs that follow each other into one with a grid of
-    its own making, and 4 bits would become 8.
+    Behind a DequantizeLinear the Clip stays: ONNX Runtime merges two Q/DQ pairs that follow each
+    other into one with a grid of its own making, and 4 bits would become 8.
     """
     used = range_of(quantizer)
     if (
@@ -154,9 +183,11 @@ def _center(editor: GraphEditor, quantizer: ir.Node, dialect: Dialect) -> None:
     least, most = STORAGE_RANGE[dialect.activation_dtype]
     if used.low - zero < least or used.high - zero > most:
         raise ArtefactError(
-            f"the tensor quantised by {title(quantizer)!r} has the zero point {zero} in {storage_dtype_of(quantizer)}, "
+            f"the tensor quantised by {title(quantizer)!r} has the zero point {zero} in "
+            f"{storage_dtype_of(quantizer)}, "
             f"and this dialect holds tensors in {dialect.activation_dtype} with zero point 0 only",
-            hint="quantise activations symmetrically (signed), or to 7 bits where they are not negative",
+            hint="quantise activations symmetrically (signed), or to 7 bits where they are not "
+            "negative",
         )
     if used.clip is not None:
         _remove_clip(editor.graph, quantizer)
@@ -180,7 +211,12 @@ def _drop_relu(graph: ir.Graph, quantizer: ir.Node) -> None:
     """Saturation does what a ReLU does where zero is the storage dtype's least integer; int8 kernels fuse no ReLU there."""
     source = quantizer.inputs[0]
     relu = source.producer() if source is not None else None
-    if relu is None or relu.op_type != "Relu" or len(relu.outputs[0].uses()) != 1 or relu.outputs[0].is_graph_output():
+    if (
+        relu is None
+        or relu.op_type != "Relu"
+        or len(relu.outputs[0].uses()) != 1
+        or relu.outputs[0].is_graph_output()
+    ):
         return
     if zero_of(quantizer.inputs[2]) == STORAGE_RANGE["int8"][0]:
         quantizer.replace_input_with(0, relu.inputs[0])
@@ -188,16 +224,25 @@ def _drop_relu(graph: ir.Graph, quantizer: ir.Node) -> None:
 
 
 def _part_relu(editor: GraphEditor, quantizer: ir.Node, activation_dtype: ActivationDtype) -> None:
-    """Quantise in front of a ReLU too, unless the storage dtype saturates where it would: a graph compiler fuses no other."""
+    """Quantise in front of a ReLU too, unless the storage dtype saturates where it would.
+
+    A graph compiler fuses no other.
+    """
     source = quantizer.inputs[0]
     relu = source.producer() if source is not None else None
-    if relu is None or relu.op_type != "Relu" or zero_of(quantizer.inputs[2]) == STORAGE_RANGE[activation_dtype][0]:
+    if (
+        relu is None
+        or relu.op_type != "Relu"
+        or zero_of(quantizer.inputs[2]) == STORAGE_RANGE[activation_dtype][0]
+    ):
         return
     if not reads_integers(relu.inputs[0]):
         bound_between(editor, quantizer, 0)
 
 
-def _shift(editor: GraphEditor, quantizer: ir.Node, shift: int, activation_dtype: ActivationDtype) -> None:
+def _shift(
+    editor: GraphEditor, quantizer: ir.Node, shift: int, activation_dtype: ActivationDtype
+) -> None:
     """Add to the integers of a quantiser, of the Clip behind it, and of all that reads them."""
     if shift == 0 and storage_dtype_of(quantizer) == activation_dtype:
         return
@@ -212,10 +257,14 @@ def _shift(editor: GraphEditor, quantizer: ir.Node, shift: int, activation_dtype
             if bound is not None:
                 clip.replace_input_with(index, _constant(editor, bound, shift, activation_dtype))
         clip.outputs[0].dtype = kind
-    _follow(editor, quantizer.outputs[0] if clip is None else clip.outputs[0], shift, activation_dtype)
+    _follow(
+        editor, quantizer.outputs[0] if clip is None else clip.outputs[0], shift, activation_dtype
+    )
 
 
-def _follow(editor: GraphEditor, integers: ir.Value, shift: int, activation_dtype: ActivationDtype) -> None:
+def _follow(
+    editor: GraphEditor, integers: ir.Value, shift: int, activation_dtype: ActivationDtype
+) -> None:
     """Carry the new type on through operators that move integers, to every DequantizeLinear."""
     for node, _ in list(integers.uses()):
         if node.op_type == "DequantizeLinear":
@@ -225,10 +274,19 @@ def _follow(editor: GraphEditor, integers: ir.Value, shift: int, activation_dtyp
             _follow(editor, node.outputs[0], shift, activation_dtype)
 
 
-def _constant(editor: GraphEditor, value: ir.Value | None, shift: int, activation_dtype: ActivationDtype) -> ir.Value:
+def _constant(
+    editor: GraphEditor, value: ir.Value | None, shift: int, activation_dtype: ActivationDtype
+) -> ir.Value:
     """The shifted integer constant, made once for each old one and shift."""
     if value is None or value.const_value is None:
-        raise ArtefactError("a DequantizeLinear or Clip has no constant zero point or bound", hint="write it as an initialiser")
-    name = f"{value.name}_{activation_dtype}" if shift in (-128, 128) else f"{value.name}_{activation_dtype}_{shift}"
+        raise ArtefactError(
+            "a DequantizeLinear or Clip has no constant zero point or bound",
+            hint="write it as an initialiser",
+        )
+    name = (
+        f"{value.name}_{activation_dtype}"
+        if shift in (-128, 128)
+        else f"{value.name}_{activation_dtype}_{shift}"
+    )
     shifted = (np.asarray(value.const_value.numpy(), np.int32) + shift).astype(activation_dtype)
     return editor.constant(name, shifted, key=(value, activation_dtype, shift))

@@ -1,4 +1,7 @@
-"""Weights of 2 bits, which opset 25 can store and ONNX Runtime cannot load once it optimises: the same integers in a byte each."""
+"""Weights of 2 bits, which opset 25 can store and ONNX Runtime cannot load once it optimises.
+
+The same integers in a byte each.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ def widen_two_bits(model: ir.Model) -> None:
             continue
         for position in (0, 2):
             value = node.inputs[position] if len(node.inputs) > position else None
-            if value is not None and value.const_value is not None and value.const_value.dtype in _WIDE:
+            if (
+                value is not None
+                and value.const_value is not None
+                and value.const_value.dtype in _WIDE
+            ):
                 if value not in made:
                     made[value] = _widened(editor, value)
                 node.replace_input_with(position, made[value])

@@ -1,7 +1,7 @@
 """Weights of 4 bits stored as ONNX INT4: half the bytes of int8, the same integers.
 
-Runtimes widen them when they load or run the model. ONNX Runtime on a CPU has no integer kernel that reads them: a
-convolution with int4 weights is computed in float.
+Runtimes widen them when they load or run the model. ONNX Runtime on a CPU has no integer kernel
+that reads them: a convolution with int4 weights is computed in float.
 """
 
 from __future__ import annotations
@@ -30,16 +30,25 @@ def store_int4(model: ir.Model) -> None:
         ArtefactError: there are such weights, and the model's operator set is older than int4.
     """
     opset = model.graph.opset_imports.get("", 0)
-    narrow = [node for node in model.graph if node.op_type == "DequantizeLinear" and _is_weight(node) and _fits(node)]
+    narrow = [
+        node
+        for node in model.graph
+        if node.op_type == "DequantizeLinear" and _is_weight(node) and _fits(node)
+    ]
     if narrow and opset < FIRST_OPSET:
         raise ArtefactError(
-            f"ONNX opset {opset} has no int4 weights", hint=f"use opset {FIRST_OPSET} or later, or leave the weights in int8"
+            f"ONNX opset {opset} has no int4 weights",
+            hint=f"use opset {FIRST_OPSET} or later, or leave the weights in int8",
         )
     editor = GraphEditor(model.graph)
     for node in narrow:
         for index in (0, 2):
             node.replace_input_with(index, _narrowed(editor, node.inputs[index]))
-    for name in [name for name, value in model.graph.initializers.items() if not value.uses() and not value.is_graph_output()]:
+    for name in [
+        name
+        for name, value in model.graph.initializers.items()
+        if not value.uses() and not value.is_graph_output()
+    ]:
         del model.graph.initializers[name]
 
 
@@ -47,7 +56,9 @@ def _is_weight(dequantizer: ir.Node) -> bool:
     """Whether all that reads a dequantised constant, a Transpose seen through, takes it as weights."""
     uses = list(dequantizer.outputs[0].uses())
     return bool(uses) and all(
-        (node.op_type in _WEIGHTED and index == 1) or (node.op_type == "Transpose" and _is_weight(node)) for node, index in uses
+        (node.op_type in _WEIGHTED and index == 1)
+        or (node.op_type == "Transpose" and _is_weight(node))
+        for node, index in uses
     )
 
 

@@ -1,7 +1,10 @@
-"""Writes a model in an older ONNX operator set, for runtimes that read no newer one; what has no exact older form is refused.
+"""Writes a model in an older ONNX operator set, for runtimes that read no newer one.
 
-Most operators are new in an operator set only because they take more types. What really changed for the operators of
-quantised networks is little: axes that became inputs, attributes whose default says what was always done.
+What has no exact older form is refused.
+
+Most operators are new in an operator set only because they take more types. What really changed for
+the operators of quantised networks is little: axes that became inputs, attributes whose default
+says what was always done.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ _UNSAID: Mapping[str, tuple[Any, ...]] = {
 
 
 def to_opset(model: ir.Model, opset: int) -> ir.Model:
-    """The model in an operator set that is no newer than ``opset``; older ones stay as they are. It is changed in place.
+    """The model in an operator set that is no newer than ``opset``; older ones stay as they are.
+
+    It is changed in place.
 
     Raises:
         ArtefactError: an operator has no exact form in that set; names it.
@@ -49,13 +54,17 @@ def to_opset(model: ir.Model, opset: int) -> ir.Model:
     from onnx import helper
 
     if opset < OLDEST:
-        raise ArtefactError(f"opset {opset} has no scales by channel", hint=f"write {OLDEST} or newer")
+        raise ArtefactError(
+            f"opset {opset} has no scales by channel", hint=f"write {OLDEST} or newer"
+        )
     context = _Context(GraphEditor(model.graph), Shapes(model.clone()), written, opset)
     for node in list(model.graph):
         if node.domain in ("", "ai.onnx"):
             _convert(context, node)
     model.graph.opset_imports[""] = opset
-    model.ir_version = min(model.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
+    model.ir_version = min(
+        model.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
+    )
     return model
 
 
@@ -74,7 +83,10 @@ def _convert(context: _Context, node: ir.Node) -> None:
 
     opset = context.opset
     try:
-        old, new = defs.get_schema(node.op_type, opset), defs.get_schema(node.op_type, context.written)
+        old, new = (
+            defs.get_schema(node.op_type, opset),
+            defs.get_schema(node.op_type, context.written),
+        )
     except defs.SchemaError:
         raise _no_form(node, opset, "it came later") from None
     if old.since_version == new.since_version:
@@ -87,7 +99,10 @@ def _convert(context: _Context, node: ir.Node) -> None:
             raise _no_form(node, opset, f"its {name} came later")
         node.attributes.pop(name)
     used = max((i + 1 for i, value in enumerate(node.inputs) if value is not None), default=0)
-    if used > len(old.inputs) and old.inputs[-1].option != defs.OpSchema.FormalParameterOption.Variadic:
+    if (
+        used > len(old.inputs)
+        and old.inputs[-1].option != defs.OpSchema.FormalParameterOption.Variadic
+    ):
         raise _no_form(node, opset, f"its input number {used} came later")
 
 
@@ -102,7 +117,8 @@ def _says_nothing(node: ir.Node, name: str) -> bool:
 
 def _no_form(node: ir.Node, opset: int, why: str) -> ArtefactError:
     return ArtefactError(
-        f"{node.op_type} {title(node)!r} has no exact form in ONNX opset {opset}: {why}", hint="export for a runtime that reads a newer one"
+        f"{node.op_type} {title(node)!r} has no exact form in ONNX opset {opset}: {why}",
+        hint="export for a runtime that reads a newer one",
     )
 
 
@@ -134,7 +150,9 @@ def _pads_of_all_axes(context: _Context, node: ir.Node) -> None:
     rank = len(context.shapes.of(node.inputs[0], node.outputs[0]))
     ends = np.zeros((2, rank), np.int64)
     ends[:, axes.reshape(-1).astype(np.int64) % rank] = pads.reshape(2, -1)
-    node.replace_input_with(1, context.editor.constant(f"{node.outputs[0].name}_all_pads", ends.reshape(-1)))
+    node.replace_input_with(
+        1, context.editor.constant(f"{node.outputs[0].name}_all_pads", ends.reshape(-1))
+    )
     node.resize_inputs(3)
 
 
@@ -146,12 +164,20 @@ def _parts_of_split(context: _Context, node: ir.Node) -> None:
     node.attributes.pop("num_outputs")
     if len(node.inputs) < 2:
         node.resize_inputs(2)
-    node.replace_input_with(1, context.editor.constant(f"{node.outputs[0].name}_sizes", np.array(sizes, np.int64)))
+    node.replace_input_with(
+        1, context.editor.constant(f"{node.outputs[0].name}_sizes", np.array(sizes, np.int64))
+    )
 
 
 def _window(context: _Context, node: ir.Node) -> None:
-    if context.opset < 19 and "ceil_mode" in node.attributes and node.attributes["ceil_mode"].as_int():
-        raise _no_form(node, context.opset, "windows that stand out over the edge were averaged otherwise")
+    if (
+        context.opset < 19
+        and "ceil_mode" in node.attributes
+        and node.attributes["ceil_mode"].as_int()
+    ):
+        raise _no_form(
+            node, context.opset, "windows that stand out over the edge were averaged otherwise"
+        )
 
 
 _ADAPTERS: Mapping[str, Callable[[_Context, ir.Node], None]] = {

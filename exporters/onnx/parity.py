@@ -1,7 +1,10 @@
-"""The scale-parity report of an ONNX file: two spellings of one model, compared where both must mean the same.
+"""The scale-parity report of an ONNX file.
 
-Each dequantised tensor keeps its name in every dialect. It is compared by its scale, bit for bit, and by the steps from zero
-that its integers can take, which are the same in every storage dtype and however a sub-range is bounded.
+Two spellings of one model, compared where both must mean the same.
+
+Each dequantised tensor keeps its name in every dialect. It is compared by its scale, bit for bit,
+and by the steps from zero that its integers can take, which are the same in every storage dtype and
+however a sub-range is bounded.
 """
 
 from __future__ import annotations
@@ -51,8 +54,16 @@ class _Found:
 
     @classmethod
     def of(cls, model: ir.Model) -> _Found:
-        nodes = {node.outputs[0].name or "": node for node in model.graph if node.op_type == "DequantizeLinear"}
-        constants = {name: value.const_value.numpy() for name, value in model.graph.initializers.items() if value.const_value is not None}
+        nodes = {
+            node.outputs[0].name or "": node
+            for node in model.graph
+            if node.op_type == "DequantizeLinear"
+        }
+        constants = {
+            name: value.const_value.numpy()
+            for name, value in model.graph.initializers.items()
+            if value.const_value is not None
+        }
         return cls(nodes, constants)
 
 
@@ -65,7 +76,9 @@ class _Comparison:
     different: list[str] = field(default_factory=list)
 
     def report(self) -> ParityReport:
-        return ParityReport(self.weights, self.biases, self.scales, self.zero_points, tuple(self.different))
+        return ParityReport(
+            self.weights, self.biases, self.scales, self.zero_points, tuple(self.different)
+        )
 
     def constant(self, node: ir.Node, found: _Found) -> None:
         """Stored integers, or the float32 numbers that stand for them bit for bit."""
@@ -76,10 +89,21 @@ class _Comparison:
             self.weights += integers.size
         other = found.dequantizers.get(name)
         if other is None:
-            self.scales, self.zero_points = self.scales + _array(node, 1).size, self.zero_points + _array(node, 2).size
-            self._equal(f"{name}: numbers", _bits(grid_of(node).dequantize(integers)), _bits(found.constants.get(name)))
+            self.scales, self.zero_points = (
+                self.scales + _array(node, 1).size,
+                self.zero_points + _array(node, 2).size,
+            )
+            self._equal(
+                f"{name}: numbers",
+                _bits(grid_of(node).dequantize(integers)),
+                _bits(found.constants.get(name)),
+            )
             return
-        shift = STORAGE_RANGE[grid_of(other).dtype][0] - STORAGE_RANGE[grid_of(node).dtype][0] if _in_bytes(node, other) else 0
+        shift = (
+            STORAGE_RANGE[grid_of(other).dtype][0] - STORAGE_RANGE[grid_of(node).dtype][0]
+            if _in_bytes(node, other)
+            else 0
+        )
         self._equal(f"{_stored(node)}: integers", integers + shift, _array(other, 0))
         self._grid(node, other)
         self._equal(f"{title(node)} zero point", _array(node, 2) + shift, _array(other, 2))
@@ -95,7 +119,10 @@ class _Comparison:
         if maker is None or other_maker is None or _array(node, 2).size > 1:
             self._equal(f"{title(node)} zero point", _array(node, 2), _array(other, 2))
             return
-        offsets = [_array(reader, 2) - _array(writer, 2) for reader, writer in ((node, maker), (other, other_maker))]
+        offsets = [
+            _array(reader, 2) - _array(writer, 2)
+            for reader, writer in ((node, maker), (other, other_maker))
+        ]
         self._equal(f"{title(node)} zero point, from its quantiser's", *offsets)
         if maker not in seen:
             seen.add(maker)
@@ -104,17 +131,25 @@ class _Comparison:
             self._equal(f"{title(maker)} zero point: steps from it", *steps)
 
     def _grid(self, node: ir.Node, other: ir.Node) -> None:
-        self.scales, self.zero_points = self.scales + _array(node, 1).size, self.zero_points + _array(node, 2).size
+        self.scales, self.zero_points = (
+            self.scales + _array(node, 1).size,
+            self.zero_points + _array(node, 2).size,
+        )
         self._equal(f"{title(node)} scale", _array(node, 1), _array(other, 1), bits=True)
 
-    def _equal(self, what: str, expected: NDArray[Any], found: NDArray[Any] | None, *, bits: bool = False) -> None:
+    def _equal(
+        self, what: str, expected: NDArray[Any], found: NDArray[Any] | None, *, bits: bool = False
+    ) -> None:
         if found is None or expected.shape != found.shape:
             shape = "none" if found is None else str(found.shape)
             self.different.append(f"{what}: expected the shape {expected.shape}, found {shape}")
             return
         wrong = np.atleast_1d(_bits(expected) != _bits(found) if bits else expected != found)
         if wrong.any():
-            first = f"expected {np.atleast_1d(expected)[wrong][0]}, found {np.atleast_1d(found)[wrong][0]}"
+            first = (
+                f"expected {np.atleast_1d(expected)[wrong][0]}, found "
+                f"{np.atleast_1d(found)[wrong][0]}"
+            )
             self.different.append(f"{what}: {int(wrong.sum())} of {expected.size} differ; {first}")
 
 
@@ -141,5 +176,7 @@ def _array(node: ir.Node, index: int) -> NDArray[Any]:
     array = constant_of(value) if value is not None else None
     if array is None:
         what = ("input", "scale", "zero point")[index]
-        raise ArtefactError(f"{title(node)} has no constant {what}", hint=f"write the {what} as an initialiser")
+        raise ArtefactError(
+            f"{title(node)} has no constant {what}", hint=f"write the {what} as an initialiser"
+        )
     return array if array.dtype == np.float32 else array.astype(np.int32)

@@ -1,4 +1,7 @@
-"""Which integers can stand behind a quantiser of an ONNX graph: its storage dtype, an integer Clip, and what it reads."""
+"""Which integers can stand behind a quantiser of an ONNX graph.
+
+Its storage dtype, an integer Clip, and what it reads.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,27 @@ from edgeq.quant import STORAGE_RANGE
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-VIEWS = frozenset(("Slice", "Pad", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity"))
-PROPAGATED = frozenset(("Slice", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "MaxPool", "Flatten", "Identity"))
+VIEWS = frozenset(
+    ("Slice", "Pad", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity")
+)
+PROPAGATED = frozenset(
+    ("Slice", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "MaxPool", "Flatten", "Identity")
+)
 """What ONNX Runtime moves quantisers through."""
 
 _MOVES_AND_MEANS = frozenset(
-    ("Slice", "Flatten", "Reshape", "Transpose", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Clip")
+    (
+        "Slice",
+        "Flatten",
+        "Reshape",
+        "Transpose",
+        "Concat",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "Identity",
+        "Clip",
+    )
 )
 
 
@@ -33,9 +51,16 @@ class Range:
 
 
 def storage_dtype_of(node: ir.Node) -> str:
-    """The integer type of a quantiser or dequantiser; empty where its zero point is not constant."""
+    """The integer type of a quantiser or dequantiser.
+
+    Empty where its zero point is not constant.
+    """
     zero_point = node.inputs[2] if len(node.inputs) > 2 else None
-    return "" if zero_point is None or zero_point.const_value is None else zero_point.const_value.dtype.name.lower()
+    return (
+        ""
+        if zero_point is None or zero_point.const_value is None
+        else zero_point.const_value.dtype.name.lower()
+    )
 
 
 def zero_of(value: ir.Value | None) -> int:
@@ -45,7 +70,9 @@ def zero_of(value: ir.Value | None) -> int:
         ArtefactError: it is left out, or computed.
     """
     if value is None or value.const_value is None:
-        raise ArtefactError("a DequantizeLinear has no constant zero point", hint="write it as an initialiser")
+        raise ArtefactError(
+            "a DequantizeLinear has no constant zero point", hint="write it as an initialiser"
+        )
     return int(value.const_value.numpy())
 
 
@@ -55,9 +82,16 @@ def range_of(quantizer: ir.Node) -> Range:
     readers = [node for node, _ in quantizer.outputs[0].uses()]
     if len(readers) != 1 or readers[0].op_type != "Clip":
         return Range(low, high, None)
-    bounds = [None if value is None or value.const_value is None else int(value.const_value.numpy()) for value in readers[0].inputs[1:]]
+    bounds = [
+        None if value is None or value.const_value is None else int(value.const_value.numpy())
+        for value in readers[0].inputs[1:]
+    ]
     bounds += [None] * (2 - len(bounds))
-    return Range(low if bounds[0] is None else bounds[0], high if bounds[1] is None else bounds[1], readers[0])
+    return Range(
+        low if bounds[0] is None else bounds[0],
+        high if bounds[1] is None else bounds[1],
+        readers[0],
+    )
 
 
 def moved_from(quantizer: ir.Node) -> ir.Node | None:
@@ -71,10 +105,18 @@ def moved_from(quantizer: ir.Node) -> ir.Node | None:
 def _viewed(quantizer: ir.Node) -> ir.Node | None:
     """The DequantizeLinear that a quantiser reads through views, one at least."""
     node = quantizer
-    while node.inputs[0] is not None and (producer := node.inputs[0].producer()) is not None and producer.op_type in VIEWS:
+    while (
+        node.inputs[0] is not None
+        and (producer := node.inputs[0].producer()) is not None
+        and producer.op_type in VIEWS
+    ):
         node = producer
     source = node.inputs[0].producer() if node.inputs[0] is not None else None
-    return None if node is quantizer or source is None or source.op_type != "DequantizeLinear" else source
+    return (
+        None
+        if node is quantizer or source is None or source.op_type != "DequantizeLinear"
+        else source
+    )
 
 
 def maker_of(dequantizer: ir.Node) -> ir.Node | None:
@@ -103,13 +145,21 @@ def span(quantizer: ir.Node) -> tuple[int, int]:
     if producer is not None and producer.op_type in ("Relu", "Clip", "Max"):
         scale = constant_of(quantizer.inputs[1])  # type: ignore[arg-type]  # a quantiser always has a scale
         steps = np.asarray(_bounds(producer), np.float64) / float(np.asarray(scale))
-        low, high = int(max(low, np.rint(max(steps[0], -(2.0**31))))), int(min(high, np.rint(min(steps[1], 2.0**31))))
+        low, high = (
+            int(max(low, np.rint(max(steps[0], -(2.0**31))))),
+            int(min(high, np.rint(min(steps[1], 2.0**31)))),
+        )
     return (max(low, 0) if not_negative(value) else low), high
 
 
 def _same_step(one: ir.Node, other: ir.Node) -> bool:
     scales = [constant_of(node.inputs[1]) for node in (one, other) if node.inputs[1] is not None]
-    return len(scales) == 2 and scales[0] is not None and scales[1] is not None and np.array_equal(scales[0], scales[1])
+    return (
+        len(scales) == 2
+        and scales[0] is not None
+        and scales[1] is not None
+        and np.array_equal(scales[0], scales[1])
+    )
 
 
 def _bounds(node: ir.Node) -> tuple[float, float]:
@@ -117,15 +167,30 @@ def _bounds(node: ir.Node) -> tuple[float, float]:
     if node.op_type != "Max":
         return bounds_of(node)
     producers = [value.producer() for value in node.inputs if value is not None]
-    stored = [(p, constant_of(p.inputs[0])) for p in producers if p is not None and p.op_type == "DequantizeLinear" and p.inputs[0]]
-    least = [grid_of(dequantizer).dequantize(integers.astype(np.int32)) for dequantizer, integers in stored if integers is not None]
+    stored = [
+        (p, constant_of(p.inputs[0]))
+        for p in producers
+        if p is not None and p.op_type == "DequantizeLinear" and p.inputs[0]
+    ]
+    least = [
+        grid_of(dequantizer).dequantize(integers.astype(np.int32))
+        for dequantizer, integers in stored
+        if integers is not None
+    ]
     return (float(np.max(least[0])) if least else float("-inf")), float("inf")
 
 
 def bounded_below(quantizer: ir.Node, low: int) -> bool:
-    """Whether nothing below ``low`` can arise: it stands for zero, and what is quantised is not negative."""
+    """Whether nothing below ``low`` can arise.
+
+    It stands for zero, and what is quantised is not negative.
+    """
     zero_point, source = quantizer.inputs[2], quantizer.inputs[0]
-    is_zero = zero_point is not None and zero_point.const_value is not None and int(zero_point.const_value.numpy()) == low
+    is_zero = (
+        zero_point is not None
+        and zero_point.const_value is not None
+        and int(zero_point.const_value.numpy()) == low
+    )
     return is_zero and source is not None and not_negative(source)
 
 
@@ -139,9 +204,13 @@ def not_negative(value: ir.Value) -> bool:
     if node.op_type == "DequantizeLinear":
         return _grid_not_negative(node)
     if node.op_type == "Max":
-        return _bounds(node)[0] >= 0 or any(not_negative(source) for source in node.inputs if source is not None)
+        return _bounds(node)[0] >= 0 or any(
+            not_negative(source) for source in node.inputs if source is not None
+        )
     return node.op_type in _MOVES_AND_MEANS and all(
-        not_negative(source) for source in node.inputs if source is not None and source.const_value is None
+        not_negative(source)
+        for source in node.inputs
+        if source is not None and source.const_value is None
     )
 
 

@@ -17,7 +17,10 @@ _Q_DQ = ("QuantizeLinear", "DequantizeLinear")
 
 
 def with_zero_points(model: ir.Model) -> ir.Model:
-    """A copy of a model whose every quantiser and dequantiser has a zero point; one left out means uint8 zero to most tools."""
+    """A copy of a model whose every quantiser and dequantiser has a zero point.
+
+    One left out means uint8 zero to most tools.
+    """
     copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     editor = GraphEditor(copy.graph)
     for node in copy.graph:
@@ -44,26 +47,33 @@ def _as_initializer(editor: GraphEditor, node: ir.Node, index: int) -> None:
     numbers = constant_of(value) if value is not None else None
     if value is None or numbers is None or value.name is None:
         return
-    node.replace_input_with(index, editor.constant(f"{value.name}_stored", np.asarray(numbers), key=value))
+    node.replace_input_with(
+        index, editor.constant(f"{value.name}_stored", np.asarray(numbers), key=value)
+    )
 
 
 def check_channel_axes(graph: ir.Graph) -> None:
     """Refuse convolutions whose weight scales follow the input channels.
 
-    ONNX Runtime's optimiser takes the axis for 0: wrong answers without a word where there are as many input channels as output
-    channels, and a failure at run time where there are not.
+    ONNX Runtime's optimiser takes the axis for 0: wrong answers without a word where there are as
+    many input channels as output channels, and a failure at run time where there are not.
 
     Raises:
         ArtefactError: there is one; names it.
     """
     for node in graph:
-        weights = node.inputs[1].producer() if node.op_type == "Conv" and node.inputs[1] is not None else None
+        weights = (
+            node.inputs[1].producer()
+            if node.op_type == "Conv" and node.inputs[1] is not None
+            else None
+        )
         if weights is None or weights.op_type != "DequantizeLinear":
             continue
         grid = grid_of(weights)
         if grid.axis is not None and grid.axis % 4 != 0 and grid.scale.size > 1:
             raise ArtefactError(
-                f"the weights of Conv {title(node)!r} have a scale for each input channel, which runtimes misread",
+                f"the weights of Conv {title(node)!r} have a scale for each input channel, "
+                "which runtimes misread",
                 hint="use one scale a tensor or an output channel",
             )
 
@@ -71,7 +81,8 @@ def check_channel_axes(graph: ir.Graph) -> None:
 def give_views_their_grid(graph: ir.Graph) -> None:
     """Put a Q/DQ pair behind every view of an int8 tensor that has none.
 
-    ONNX Runtime 1.31 adds that pair itself, types it uint8 in one place and int8 in another, and then cannot load the model.
+    ONNX Runtime 1.31 adds that pair itself, types it uint8 in one place and int8 in another, and
+    then cannot load the model.
     """
     editor = GraphEditor(graph)
     for node in list(graph):
@@ -79,7 +90,9 @@ def give_views_their_grid(graph: ir.Graph) -> None:
         if dequantizer is None:
             continue
         moved = node.outputs[0]
-        readers = [(reader, index) for reader, index in moved.uses() if reader.op_type != "QuantizeLinear"]
+        readers = [
+            (reader, index) for reader, index in moved.uses() if reader.op_type != "QuantizeLinear"
+        ]
         if readers or moved.is_graph_output():
             _repeat_grid(editor, node, dequantizer)
 
@@ -125,7 +138,12 @@ def float_biases(graph: ir.Graph) -> None:
         numbers = grid_of(node).dequantize(integers.astype(np.int32))
         name = real.name or "bias"
         tensor = ir.tensor(numbers, name=name)
-        value = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(numbers.shape), const_value=tensor)
+        value = ir.Value(
+            name=name,
+            type=ir.TensorType(ir.DataType.FLOAT),
+            shape=ir.Shape(numbers.shape),
+            const_value=tensor,
+        )
         real.replace_all_uses_with(value)
         graph.remove(node, safe=True)
         graph.initializers[name] = value  # under the name of what is gone
@@ -137,7 +155,11 @@ def add_kernel_shapes(graph: ir.Graph) -> None:
         if node.op_type in ("Conv", "ConvTranspose") and "kernel_shape" not in node.attributes:
             weights = node.inputs[1]
             source = weights.producer() if weights is not None else None
-            stored = source.inputs[0] if source is not None and source.op_type == "DequantizeLinear" else weights
+            stored = (
+                source.inputs[0]
+                if source is not None and source.op_type == "DequantizeLinear"
+                else weights
+            )
             numbers = constant_of(stored) if stored is not None else None
             if numbers is not None:
                 node.attributes.add(ir.AttrInt64s("kernel_shape", list(numbers.shape[2:])))
@@ -146,23 +168,33 @@ def add_kernel_shapes(graph: ir.Graph) -> None:
 def own_grids(graph: ir.Graph) -> None:
     """Give each tensor its scale and zero point in constants that no other tensor's quantisers read.
 
-    OpenVINO's compiler moves the zero point of a padded tensor in place: with a shared constant it moves those of other tensors
-    too, and refuses the model over a shape that does not fit, or computes it up to 76 LSB off.
+    OpenVINO's compiler moves the zero point of a padded tensor in place: with a shared constant it
+    moves those of other tensors too, and refuses the model over a shape that does not fit, or
+    computes it up to 76 LSB off.
     """
     owners: dict[ir.Value, ir.Value | None] = {}
     editor = GraphEditor(graph)
     for node in [node for node in graph if node.op_type in _Q_DQ]:
         tensor = _tensor_of(node)
         for index, value in enumerate(node.inputs[1:3], start=1):
-            if value is None or value.const_value is None or owners.setdefault(value, tensor) is tensor:
+            if (
+                value is None
+                or value.const_value is None
+                or owners.setdefault(value, tensor) is tensor
+            ):
                 continue
             name = f"{value.name}_of_{tensor.name if tensor is not None else 'none'}"
-            copied = editor.constant(name, value.const_value.numpy(), key=(value, tensor), dtype=value.const_value.dtype)
+            copied = editor.constant(
+                name, value.const_value.numpy(), key=(value, tensor), dtype=value.const_value.dtype
+            )
             node.replace_input_with(index, copied)
 
 
 def _tensor_of(quantizer: ir.Node) -> ir.Value | None:
-    """The integers that a quantiser or dequantiser shares its grid with: those in front of the Clip that may narrow them."""
+    """The integers that a quantiser or dequantiser shares its grid with.
+
+    Those in front of the Clip that may narrow them.
+    """
     if quantizer.op_type == "QuantizeLinear":
         return quantizer.outputs[0]
     value = quantizer.inputs[0]

@@ -1,6 +1,7 @@
 """Writes QDQ models as TFLite files, number by number, and proves it by reading the file back.
 
-Ready-made converters calibrate again, widen 4-bit ranges to 8 bits or compute in float; this one only copies.
+Ready-made converters calibrate again, widen 4-bit ranges to 8 bits or compute in float; this one
+only copies.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class TfliteExporter:
         """Write a QDQ model with int8 activations, or a float model in float, and compare every number of it with the file.
 
         Raises:
-            ArtefactError: the model holds something that TFLite cannot express exactly; names the node.
+            ArtefactError: the model holds something that TFLite cannot express exactly; names the
+                node.
         """
         from edgeq.exporters.parity import compare
         from edgeq.exporters.tflite.floating import export_float, is_float
@@ -39,7 +41,9 @@ class TfliteExporter:
 
         if is_float(model):
             return export_float(model, options)
-        graph, approximations = legalize(read_qdq(model, float_fallback=True), approximate=options.requantize)
+        graph, approximations = legalize(
+            read_qdq(model, float_fallback=True), approximate=options.requantize
+        )
         written = write(graph, options)
         file = unpacked(written.content)
         found, transposes = numbers_in(file), transposes_in(file)
@@ -62,7 +66,9 @@ def _share(graph: QdqGraph, in_float: tuple[QdqOp, ...]) -> FloatShare | None:
 
     if not in_float:
         return None
-    told = tuple(f"{op.op_type} {op.name}" + (f" ({op.source})" if op.source else "") for op in in_float)
+    told = tuple(
+        f"{op.op_type} {op.name}" + (f" ({op.source})" if op.source else "") for op in in_float
+    )
     return FloatShare(told, sum(map(macs_of, in_float)), sum(map(macs_of, graph.ops)))
 
 

@@ -24,13 +24,23 @@ ACCUMULATOR_MAX = 2**31 - 1
 _WIDE_ACCUMULATOR_MAX = 2**47 - 1  # kernels multiply the 64-bit sum by 15 bits of multiplier
 LARGEST_INPUT = 255  # of |q - zero point|
 _LARGEST_WIDE_INPUT = 2**15
-WAY_OUT = "quantise the weights of that channel with a larger scale, or approximate with --requantize"
+WAY_OUT = (
+    "quantise the weights of that channel with a larger scale, or approximate with --requantize"
+)
 
 
 def add_bias(
-    builder: Builder, op: QdqOp, source: QdqTensor, weights: QdqConstant, centered: NDArray[np.generic], *, wide: bool = False
+    builder: Builder,
+    op: QdqOp,
+    source: QdqTensor,
+    weights: QdqConstant,
+    centered: NDArray[np.generic],
+    *,
+    wide: bool = False,
 ) -> int:
-    """Add the bias tensor of an operator; zeros where it has none, because not every runtime takes two inputs.
+    """Add the bias tensor of an operator.
+
+    Zeros where it has none, because not every runtime takes two inputs.
 
     Args:
         builder: the file.
@@ -41,7 +51,8 @@ def add_bias(
         wide: whether activations are int16.
 
     Raises:
-        ArtefactError: a float bias, one on another grid than ``input scale * weight scale``, or sums beyond the accumulator.
+        ArtefactError: a float bias, one on another grid than ``input scale * weight scale``, or
+            sums beyond the accumulator.
     """
     channels = centered.shape[0]
     kind = np.int64 if wide else np.int32
@@ -49,7 +60,11 @@ def add_bias(
     constant = op.inputs[2] if len(op.inputs) > 2 else None
     if constant is None:
         _check_accumulator(op, centered, np.zeros(channels, np.int32), product, wide=wide)
-        return builder.constant(f"{op.output.name}~bias", np.zeros(channels, kind), StoredGrid.of(product.astype(np.float32)))
+        return builder.constant(
+            f"{op.output.name}~bias",
+            np.zeros(channels, kind),
+            StoredGrid.of(product.astype(np.float32)),
+        )
     values, scale = _checked(op, constant, channels, product)
     _check_accumulator(op, centered, values, product, wide=wide)
     return builder.constant(constant.name, values.astype(kind), StoredGrid.of(scale))
@@ -68,10 +83,14 @@ def on_accumulator_grid(bias: QdqConstant, product: NDArray[np.float64]) -> bool
     if params is None or params.dtype != "int32" or np.any(params.zero_point):
         return False
     scale = np.atleast_1d(params.scale)
-    return scale.size in (1, product.size) and not np.any(np.abs(scale / product - 1) > SCALE_TOLERANCE)
+    return scale.size in (1, product.size) and not np.any(
+        np.abs(scale / product - 1) > SCALE_TOLERANCE
+    )
 
 
-def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _checked(
+    op: QdqOp, constant: object, channels: int, product: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     if not isinstance(constant, QdqConstant):
         raise refused(op, "its bias is computed at run time", "make the bias a constant")
     params = constant.params
@@ -79,7 +98,8 @@ def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.flo
         raise refused(
             op,
             f"its bias {constant.name!r} is not int32 with zero point 0",
-            "export it with int32 biases behind a DequantizeLinear, or approximate with --requantize",
+            "export it with int32 biases behind a DequantizeLinear, or approximate with "
+            "--requantize",
         )
     scale = np.atleast_1d(params.scale)
     if not on_accumulator_grid(constant, product):
@@ -89,22 +109,39 @@ def _checked(op: QdqOp, constant: object, channels: int, product: NDArray[np.flo
             "give the bias the scale of the accumulator, or approximate with --requantize",
         )
     if constant.values.size not in (1, channels):
-        raise refused(op, f"its bias has {constant.values.size} values for {channels} channels", "give the bias one value a channel")
+        raise refused(
+            op,
+            f"its bias has {constant.values.size} values for {channels} channels",
+            "give the bias one value a channel",
+        )
     return np.broadcast_to(constant.values.reshape(-1), channels).astype(np.int32), scale
 
 
 def _check_accumulator(
-    op: QdqOp, centered: NDArray[np.generic], bias: NDArray[np.int32], product: NDArray[np.float64], *, wide: bool
+    op: QdqOp,
+    centered: NDArray[np.generic],
+    bias: NDArray[np.int32],
+    product: NDArray[np.float64],
+    *,
+    wide: bool,
 ) -> None:
     """See that sums fit the accumulator, also after the shift to the left by which 32-bit kernels begin to scale up."""
-    largest, most = (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (LARGEST_INPUT, ACCUMULATOR_MAX)
+    largest, most = (
+        (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (LARGEST_INPUT, ACCUMULATOR_MAX)
+    )
     rows = centered.reshape(centered.shape[0], -1)
-    magnitudes = [int(np.abs(row.astype(np.int16)).sum(dtype=np.int64)) for row in rows]  # row by row: a copy of all would be large
+    # row by row: a copy of all would be large
+    magnitudes = [int(np.abs(row.astype(np.int16)).sum(dtype=np.int64)) for row in rows]
     sums = np.array(magnitudes, np.int64) * largest + np.abs(bias.astype(np.int64))
-    shift = 0 if wide or op.output.is_float else np.maximum(np.frexp(product / float(op.output.scale))[1], 0)
+    shift = (
+        0
+        if wide or op.output.is_float
+        else np.maximum(np.frexp(product / float(op.output.scale))[1], 0)
+    )
     if np.any(sums * 2.0**shift > most):
         raise refused(
             op,
-            f"its sums may not fit {most.bit_length() + 1} bits, which float arithmetic would not have noticed",
+            f"its sums may not fit {most.bit_length() + 1} bits, which float arithmetic "
+            "would not have noticed",
             WAY_OUT,
         )

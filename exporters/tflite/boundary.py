@@ -1,4 +1,7 @@
-"""A file's inputs and outputs: the integers themselves, uint8 shifted by 128, or floats at the ends."""
+"""A file's inputs and outputs.
+
+The integers themselves, uint8 shifted by 128, or floats at the ends.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ _UINT8_SHIFT = 128
 
 
 def end_layout(tensor: QdqTensor, channels: Mapping[str, int]) -> Layout:
-    """NHWC for what the graph takes for images in NCHW; as in ONNX for all else, images that are NHWC there among them.
+    """NHWC for what the graph takes for images in NCHW.
+
+    As in ONNX for all else, images that are NHWC there among them.
 
     Args:
         tensor: an input or output.
@@ -36,10 +41,19 @@ def end_layout(tensor: QdqTensor, channels: Mapping[str, int]) -> Layout:
     return natural(rank) if channels.get(tensor.name) == CHANNELS else onnx_order(rank)
 
 
-def add_input(context: LoweringContext, tensor: QdqTensor, inner_layout: Layout, io_type: IoType, io_layout: IoLayout = "nhwc") -> int:
-    """Add one input of the file; returns its index. The range the graph allows is enforced on what comes in.
+def add_input(
+    context: LoweringContext,
+    tensor: QdqTensor,
+    inner_layout: Layout,
+    io_type: IoType,
+    io_layout: IoLayout = "nhwc",
+) -> int:
+    """Add one input of the file; returns its index.
 
-    With nchw it stands in the order of ONNX, and one TRANSPOSE of the integers brings it to ``inner_layout``.
+    The range the graph allows is enforced on what comes in.
+
+    With nchw it stands in the order of ONNX, and one TRANSPOSE of the integers brings it to
+    ``inner_layout``.
     """
     layout = onnx_order(len(tensor.shape)) if io_layout == "nchw" else inner_layout
     if tensor.is_float:
@@ -62,7 +76,10 @@ def add_input(context: LoweringContext, tensor: QdqTensor, inner_layout: Layout,
 
 
 def add_output(context: LoweringContext, output: QdqOutput, io_type: IoType, layout: Layout) -> int:
-    """Add one output of the file in a layout; returns its index. A softmax at the end is computed in float, as in the graph."""
+    """Add one output of the file in a layout; returns its index.
+
+    A softmax at the end is computed in float, as in the graph.
+    """
     tensor = output.tensor
     index = context.read(tensor, layout)
     if output.epilogue:
@@ -72,18 +89,28 @@ def add_output(context: LoweringContext, output: QdqOutput, io_type: IoType, lay
     if io_type == "int8":
         return index
     outer = _boundary(context, tensor, layout, io_type, output.name)
-    builtin, options = (Op.DEQUANTIZE, schema.DequantizeOptionsT()) if io_type == "float32" else (Op.QUANTIZE, schema.QuantizeOptionsT())
+    builtin, options = (
+        (Op.DEQUANTIZE, schema.DequantizeOptionsT())
+        if io_type == "float32"
+        else (Op.QUANTIZE, schema.QuantizeOptionsT())
+    )
     context.builder.operator(builtin, 2 if io_type == "float32" else 1, [index], [outer], options)
     return outer
 
 
-def _boundary(context: LoweringContext, tensor: QdqTensor, layout: Layout, io_type: IoType, name: str) -> int:
+def _boundary(
+    context: LoweringContext, tensor: QdqTensor, layout: Layout, io_type: IoType, name: str
+) -> int:
     shape = stored_shape(tensor.shape, layout)
-    name = f"{name}~{io_type}" if name in context.storages else name  # the integers inside keep theirs
+    # the integers inside keep theirs
+    name = f"{name}~{io_type}" if name in context.storages else name
     context.note_axes(name, layout)
     if io_type == "float32":
         return context.builder.activation(name, shape, None, np.float32)
     if context.storages[tensor.name].dtype != "int8":
-        raise ArtefactError(f"the tensor {tensor.name!r} has 16 bits, which uint8 cannot show", hint="use --io-type float32")
+        raise ArtefactError(
+            f"the tensor {tensor.name!r} has 16 bits, which uint8 cannot show",
+            hint="use --io-type float32",
+        )
     grid = StoredGrid.of(tensor.scale, context.storages[tensor.name].zero_point + _UINT8_SHIFT)
     return context.builder.activation(name, shape, grid, np.uint8)

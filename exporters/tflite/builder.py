@@ -1,4 +1,7 @@
-"""The FlatBuffer side of a TFLite file: tensors, buffers, operator codes and the bytes. It knows nothing of ONNX."""
+"""The FlatBuffer side of a TFLite file: tensors, buffers, operator codes and the bytes.
+
+It knows nothing of ONNX.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ FILE_IDENTIFIER = b"TFL3"
 METADATA_NAME = "edgeq"
 _STRUCTURE = 320  # bytes that a tensor or an operator takes at most, its grid apart
 _BYTES_A_SCALE = 12  # with its zero point
-_LARGE = 1 << 20  # bytes from which on equal constants are stored once, such as the matrices of a graph that every layer reads
+# bytes from which on equal constants are stored once, such as the matrices of a graph that every
+# layer reads
+_LARGE = 1 << 20
 ALIGNMENT = 16  # what runtimes that read weights in place ask of every buffer
 
 TENSOR_TYPES = {
@@ -63,7 +68,9 @@ class StoredGrid:
     __repr__ = brief
 
     @classmethod
-    def of(cls, scale: float | np.floating | NDArray[np.float32], zero_point: int = 0, axis: int = 0) -> StoredGrid:
+    def of(
+        cls, scale: float | np.floating | NDArray[np.float32], zero_point: int = 0, axis: int = 0
+    ) -> StoredGrid:
         """A grid from plain numbers, one zero point for all scales."""
         steps = np.atleast_1d(np.asarray(scale, np.float32))
         return cls(steps, np.full(steps.shape, zero_point, np.int64), axis)
@@ -79,7 +86,8 @@ class Builder:
 
     dynamic_batch: bool = False
     _tensors: list[Any] = field(default_factory=list)
-    _buffers: list[Any] = field(default_factory=lambda: [schema.BufferT()])  # number 0 is empty by convention
+    # number 0 is empty by convention
+    _buffers: list[Any] = field(default_factory=lambda: [schema.BufferT()])
     _codes: dict[tuple[int, int], int] = field(default_factory=dict)
     _operators: list[Any] = field(default_factory=list)
     _constants: dict[tuple[int, ...], int] = field(default_factory=dict)
@@ -87,14 +95,27 @@ class Builder:
 
     __repr__ = brief
 
-    def activation(self, name: str, shape: Sequence[int], grid: StoredGrid | None, dtype: type[np.generic] = np.int8) -> int:
+    def activation(
+        self,
+        name: str,
+        shape: Sequence[int],
+        grid: StoredGrid | None,
+        dtype: type[np.generic] = np.int8,
+    ) -> int:
         """Add a computed tensor; returns its index."""
         tensor = self._tensor(name, shape, np.dtype(dtype), grid)
         if self.dynamic_batch and shape:
             tensor.shapeSignature = np.array([-1, *shape[1:]], np.int32)
         return len(self._tensors) - 1
 
-    def constant(self, name: str, values: NDArray[np.generic], grid: StoredGrid | None = None, *, packed: bool = False) -> int:
+    def constant(
+        self,
+        name: str,
+        values: NDArray[np.generic],
+        grid: StoredGrid | None = None,
+        *,
+        packed: bool = False,
+    ) -> int:
         """Add a tensor with its content; returns its index.
 
         Args:
@@ -129,18 +150,29 @@ class Builder:
         """An int32 vector that parametrises operators; one tensor for equal ones."""
         key = tuple(values)
         if key not in self._constants:
-            self._constants[key] = self.constant(f"~numbers{len(self._constants)}", np.array(values, np.int32))
+            self._constants[key] = self.constant(
+                f"~numbers{len(self._constants)}", np.array(values, np.int32)
+            )
         return self._constants[key]
 
-    def operator(self, builtin: int, version: int, inputs: Sequence[int], outputs: Sequence[int], options: object = None) -> None:
+    def operator(
+        self,
+        builtin: int,
+        version: int,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: object = None,
+    ) -> None:
         """Append an operator.
 
         Args:
             builtin: a ``BuiltinOperator``.
-            version: the least version of the operator with int8 tensors that has what is used; other types raise it.
+            version: the least version of the operator with int8 tensors that has what is used;
+                other types raise it.
             inputs: tensor indices.
             outputs: tensor indices.
-            options: an object of the generated options classes, such as ``Conv2DOptionsT``; None for no options.
+            options: an object of the generated options classes, such as ``Conv2DOptionsT``; None
+                for no options.
         """
         types = [self._tensors[index].type for index in (*inputs, *outputs) if index >= 0]
         version = max(version, least_version(builtin, types))
@@ -149,11 +181,19 @@ class Builder:
         operator.inputs = np.array(inputs, np.int32)
         operator.outputs = np.array(outputs, np.int32)
         if options is not None:
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+            operator.builtinOptionsType = getattr(
+                schema.BuiltinOptions, type(options).__name__.removesuffix("T")
+            )
             operator.builtinOptions = options
         self._operators.append(operator)
 
-    def finish(self, inputs: Sequence[int], outputs: Sequence[int], description: str, metadata: Mapping[str, object]) -> bytes:
+    def finish(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        description: str,
+        metadata: Mapping[str, object],
+    ) -> bytes:
         """The file.
 
         Args:
@@ -172,7 +212,9 @@ class Builder:
         model.version, model.description, model.subgraphs = 3, description, [graph]
         model.operatorCodes = [_operator_code(*key) for key in self._codes]
         model.metadata = [
-            self._metadata("min_runtime_version", oldest_runtime(self._codes).encode().ljust(16, b"\0")),
+            self._metadata(
+                "min_runtime_version", oldest_runtime(self._codes).encode().ljust(16, b"\0")
+            ),
             self._metadata(METADATA_NAME, json.dumps(metadata).encode()),
         ]
         model.buffers = self._buffers
@@ -181,14 +223,29 @@ class Builder:
         return _packed(model, size)
 
     def _size(self) -> int:
-        """A little more than the file will have: one that turns out too small is doubled, old and new in memory at once."""
-        payload = sum(buffer.data.nbytes + ALIGNMENT for buffer in self._buffers[1:])
-        grids = sum(_BYTES_A_SCALE * len(tensor.quantization.scale) for tensor in self._tensors if tensor.quantization is not None)
-        return int(payload + grids + (len(self._tensors) + len(self._operators)) * _STRUCTURE + (1 << 14))
+        """A little more than the file will have.
 
-    def _tensor(self, name: str, shape: Sequence[int], dtype: np.dtype[Any], grid: StoredGrid | None) -> Any:
+        One that turns out too small is doubled, old and new in memory at once.
+        """
+        payload = sum(buffer.data.nbytes + ALIGNMENT for buffer in self._buffers[1:])
+        grids = sum(
+            _BYTES_A_SCALE * len(tensor.quantization.scale)
+            for tensor in self._tensors
+            if tensor.quantization is not None
+        )
+        return int(
+            payload + grids + (len(self._tensors) + len(self._operators)) * _STRUCTURE + (1 << 14)
+        )
+
+    def _tensor(
+        self, name: str, shape: Sequence[int], dtype: np.dtype[Any], grid: StoredGrid | None
+    ) -> Any:
         tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type = name, np.array(shape, np.int32), TENSOR_TYPES[dtype]
+        tensor.name, tensor.shape, tensor.type = (
+            name,
+            np.array(shape, np.int32),
+            TENSOR_TYPES[dtype],
+        )
         tensor.hasRank = True
         if grid is not None:
             tensor.quantization = schema.QuantizationParametersT()
@@ -199,7 +256,8 @@ class Builder:
 
     def _buffer(self, values: NDArray[np.generic]) -> int:
         buffer = _AlignedBuffer()
-        buffer.data = values  # put in order when it is packed, so that only one tensor is in memory twice
+        # put in order when it is packed, so that only one tensor is in memory twice
+        buffer.data = values
         self._buffers.append(buffer)
         return len(self._buffers) - 1
 
@@ -219,7 +277,9 @@ class Builder:
 
 
 def _packed(model: Any, size: int) -> bytes:
-    """The file of a model, which is in memory once: packed from the end of a buffer that becomes the bytes returned.
+    """The file of a model, which is in memory once.
+
+    Packed from the end of a buffer that becomes the bytes returned.
 
     Args:
         model: the generated class's object.
@@ -253,5 +313,8 @@ def two_a_byte(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 def _operator_code(builtin: int, version: int) -> Any:
     code = schema.OperatorCodeT()
     code.builtinCode, code.version = builtin, version
-    code.deprecatedBuiltinCode = min(builtin, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)  # what old readers look at
+    # what old readers look at
+    code.deprecatedBuiltinCode = min(
+        builtin, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
+    )
     return code

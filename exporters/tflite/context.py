@@ -1,4 +1,7 @@
-"""What lowering functions share: where each tensor of the view stands in the file, and how a result is kept in range."""
+"""What lowering functions share.
+
+Where each tensor of the view stands in the file, and how a result is kept in range.
+"""
 
 from __future__ import annotations
 
@@ -71,12 +74,20 @@ class LoweringContext:
 
     def stored(self) -> tuple[StoredTensor, ...]:
         """Where every tensor recorded so far stands in the file."""
-        return tuple(StoredTensor(name, self.builder.name(placed.index), placed.layout) for name, placed in self._placed.items())
+        return tuple(
+            StoredTensor(name, self.builder.name(placed.index), placed.layout)
+            for name, placed in self._placed.items()
+        )
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
         """Take back all that is written inside if it ends with an ArtefactError, which goes on."""
-        mark, placed, copies, transposes = self.builder.mark(), dict(self._placed), dict(self._copies), self.transposes
+        mark, placed, copies, transposes = (
+            self.builder.mark(),
+            dict(self._placed),
+            dict(self._copies),
+            self.transposes,
+        )
         try:
             yield
         except ArtefactError:
@@ -97,11 +108,22 @@ class LoweringContext:
         """The layout in which a tensor was written."""
         return self._placed[tensor.name].layout
 
-    def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
+    def tensor(
+        self,
+        tensor: QdqTensor,
+        layout: Layout,
+        suffix: str = "",
+        shape: Sequence[int] | None = None,
+    ) -> int:
         """Add an integer tensor on the grid of ``tensor``; ``suffix`` names a helper of it."""
         sizes = tensor.shape if shape is None else shape
         self.note_axes(f"{tensor.name}{suffix}", layout)
-        return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), self.grid(tensor), self.element(tensor))
+        return self.builder.activation(
+            f"{tensor.name}{suffix}",
+            stored_shape(sizes, layout),
+            self.grid(tensor),
+            self.element(tensor),
+        )
 
     def note_axes(self, name: str, layout: Layout) -> None:
         """Remember the layout of a tensor of the file, if it is not the one that readers take for granted."""
@@ -116,16 +138,26 @@ class LoweringContext:
         """Add a constant operand of an operator that takes activations on both sides, stretched to the rank of a layout.
 
         Raises:
-            ArtefactError: it is in float, has many scales, or does not fit the element type of activations.
+            ArtefactError: it is in float, has many scales, or does not fit the element type of
+                activations.
         """
         if constant.params is None or constant.params.axis is not None:
-            raise refused(op, "an operand is a float constant", "quantise the constant with one scale, or approximate with --requantize")
+            raise refused(
+                op,
+                "an operand is a float constant",
+                "quantise the constant with one scale, or approximate with --requantize",
+            )
         shift = constant_shift(constant, self.storages[op.output.name])
         values = constant.values.astype(np.int32) + shift
         element = self.element(op.output)
-        if values.min(initial=0) < np.iinfo(element).min or values.max(initial=0) > np.iinfo(element).max:  # type: ignore[type-var]
+        if (
+            values.min(initial=0) < np.iinfo(element).min  # type: ignore[type-var]
+            or values.max(initial=0) > np.iinfo(element).max  # type: ignore[type-var]
+        ):
             raise refused(
-                op, f"the constant {constant.name!r} is stored in {constant.params.dtype}", f"quantise the constant to {np.dtype(element)}"
+                op,
+                f"the constant {constant.name!r} is stored in {constant.params.dtype}",
+                f"quantise the constant to {np.dtype(element)}",
             )
         grid = StoredGrid.of(constant.params.scale, int(constant.params.zero_point) + shift)
         self.note_axes(constant.name, layout)
@@ -144,8 +176,12 @@ class LoweringContext:
         """The weights as the file stores them, in the ONNX layout; see :func:`int8_weights`."""
         return int8_weights(op, constant, channel_axis)
 
-    def add_weights(self, constant: QdqConstant, values: NDArray[np.generic], axis: int, *, packed: bool = False) -> int:
-        """Add the weights tensor of an operator, its output channels along ``axis``; returns its index.
+    def add_weights(
+        self, constant: QdqConstant, values: NDArray[np.generic], axis: int, *, packed: bool = False
+    ) -> int:
+        """Add the weights tensor of an operator, its output channels along ``axis``.
+
+        Returns its index.
 
         Args:
             constant: the weights in the view.
@@ -157,14 +193,26 @@ class LoweringContext:
         return self.builder.constant(constant.name, values, grid, packed=packed)
 
     def fits_int4(self, source: QdqTensor, values: NDArray[np.generic]) -> bool:
-        """Whether weights are to be stored as int4: it was asked for, they fit, and they meet int8 activations."""
+        """Whether weights are to be stored as int4.
+
+        It was asked for, they fit, and they meet int8 activations.
+        """
         if not self.int4_weights or self.storages[source.name].dtype != "int8":
             return False
         return bool(values.min(initial=0) >= INT4_LEAST and values.max(initial=0) <= INT4_GREATEST)
 
-    def add_bias(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]) -> int:
+    def add_bias(
+        self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]
+    ) -> int:
         """Add the bias tensor of an operator; see :func:`edgeq.exporters.tflite.biases.add_bias`."""
-        return add_bias(self.builder, op, source, weights, values, wide=self.storages[source.name].dtype == "int16")
+        return add_bias(
+            self.builder,
+            op,
+            source,
+            weights,
+            values,
+            wide=self.storages[source.name].dtype == "int16",
+        )
 
     def operand(self, op: QdqOp, position: int = 0) -> QdqTensor:
         """An input that has to be an activation.
@@ -174,7 +222,11 @@ class LoweringContext:
         """
         operand = op.inputs[position] if position < len(op.inputs) else None
         if not isinstance(operand, QdqTensor):
-            raise refused(op, f"its input number {position} is no quantised activation", "fold constants before exporting")
+            raise refused(
+                op,
+                f"its input number {position} is no quantised activation",
+                "fold constants before exporting",
+            )
         return operand
 
     def read(self, tensor: QdqTensor, layout: Layout) -> int:
@@ -194,19 +246,29 @@ class LoweringContext:
             self.reshape(placed.index, target, stored_shape(tensor.shape, layout))
         else:
             perm = self.builder.numbers([placed.layout.index(axis) for axis in layout])
-            self.builder.operator(Op.TRANSPOSE, 2, [placed.index, perm], [target], schema.TransposeOptionsT())
+            self.builder.operator(
+                Op.TRANSPOSE, 2, [placed.index, perm], [target], schema.TransposeOptionsT()
+            )
             self.transposes += 1
         return target
 
     def reshape(self, source: int, target: int, shape: Sequence[int]) -> None:
         """Append a RESHAPE; an open batch stays open."""
-        sizes = [-1, *shape[1:]] if self.builder.dynamic_batch and shape and shape[0] == 1 else list(shape)
+        sizes = (
+            [-1, *shape[1:]]
+            if self.builder.dynamic_batch and shape and shape[0] == 1
+            else list(shape)
+        )
         options = schema.ReshapeOptionsT()
         options.newShape = np.array(sizes, np.int32)
-        self.builder.operator(Op.RESHAPE, 1, [source, self.builder.numbers(sizes)], [target], options)
+        self.builder.operator(
+            Op.RESHAPE, 1, [source, self.builder.numbers(sizes)], [target], options
+        )
 
     @contextmanager
-    def writing(self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False) -> Iterator[tuple[int, int]]:
+    def writing(
+        self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False
+    ) -> Iterator[tuple[int, int]]:
         """Where an operator writes its result, and the activation to fuse; MAXIMUM and MINIMUM follow where they must.
 
         Args:
@@ -227,7 +289,9 @@ class LoweringContext:
         yield index, activation
         self.place(op.output, self.bounded(op.output, index, layout, low, high), layout)
 
-    def bounded(self, tensor: QdqTensor, index: int, layout: Layout, low: int | None, high: int | None) -> int:
+    def bounded(
+        self, tensor: QdqTensor, index: int, layout: Layout, low: int | None, high: int | None
+    ) -> int:
         """Append the clamps that a tensor needs; the last one writes the tensor itself."""
         if low is not None:
             target = self.tensor(tensor, layout, "~maximum" if high is not None else "")
@@ -241,10 +305,16 @@ class LoweringContext:
 
     def _clamp(self, tensor: QdqTensor, builtin: int, source: int, bound: int, target: int) -> None:
         suffix = "~least" if builtin == Op.MAXIMUM else "~greatest"
-        constant = self.builder.constant(f"{tensor.name}{suffix}", np.array([bound], self.element(tensor)), self.grid(tensor))
-        self.builder.operator(builtin, 2, [source, constant], [target], schema.MaximumMinimumOptionsT())
+        constant = self.builder.constant(
+            f"{tensor.name}{suffix}", np.array([bound], self.element(tensor)), self.grid(tensor)
+        )
+        self.builder.operator(
+            builtin, 2, [source, constant], [target], schema.MaximumMinimumOptionsT()
+        )
 
 
 def aligned(values: NDArray[np.generic], layout: Layout) -> NDArray[np.generic]:
     """A constant that broadcasts from its last axis on, in the dimensions of a layout."""
-    return np.ascontiguousarray(values.reshape((1,) * (len(layout) - values.ndim) + values.shape).transpose(layout))
+    return np.ascontiguousarray(
+        values.reshape((1,) * (len(layout) - values.ndim) + values.shape).transpose(layout)
+    )

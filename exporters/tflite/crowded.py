@@ -1,9 +1,12 @@
-"""Channels whose sums would not fit the accumulator: their weight scale is so small that the bias takes up all 32 bits.
+"""Channels whose sums would not fit the accumulator.
 
-Quantisers write them for channels that are dead: weights of nothing, on a scale of nothing, and a bias that counts in that
-scale. Float arithmetic does not notice. Where the result of such a channel is one integer, whatever comes in, its scale is
-free: weights of zero and the bias that makes that integer say exactly the same. Otherwise the channel needs a larger scale,
-and with it other integers.
+Their weight scale is so small that the bias takes up all 32 bits.
+
+Quantisers write them for channels that are dead: weights of nothing, on a scale of nothing, and a
+bias that counts in that scale. Float arithmetic does not notice. Where the result of such a channel
+is one integer, whatever comes in, its scale is free: weights of zero and the bias that makes that
+integer say exactly the same. Otherwise the channel needs a larger scale, and with it other
+integers.
 """
 
 from __future__ import annotations
@@ -14,7 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.exporters.tflite.biases import ACCUMULATOR_MAX, LARGEST_INPUT, SCALE_TOLERANCE, accumulator_scale
+from edgeq.exporters.tflite.biases import (
+    ACCUMULATOR_MAX,
+    LARGEST_INPUT,
+    SCALE_TOLERANCE,
+    accumulator_scale,
+)
 from edgeq.qdq.ir import QdqConstant
 from edgeq.quant import QuantParams
 
@@ -23,7 +31,8 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ir import QdqTensor
 
-_FINER = 10  # an integer of the output is 2^10 steps of the accumulator of a channel that gives nothing else
+# an integer of the output is 2^10 steps of the accumulator of a channel that gives nothing else
+_FINER = 10
 _COARSEST = 31
 
 
@@ -52,7 +61,9 @@ class Layer:
     def sums(self) -> NDArray[np.float64]:
         """The sum of the magnitudes of each channel's weights."""
         others = tuple(axis for axis in range(self.centered.ndim) if axis != self.axis)
-        sums: NDArray[np.float64] = np.abs(self.centered).sum(axis=others, dtype=np.int64).astype(np.float64)
+        sums: NDArray[np.float64] = (
+            np.abs(self.centered).sum(axis=others, dtype=np.int64).astype(np.float64)
+        )
         return sums
 
     def crowded(self) -> NDArray[np.bool_]:
@@ -60,7 +71,9 @@ class Layer:
         product = self.scale * float(self.source.scale)
         bias = np.zeros_like(product) if self.bias is None else np.abs(self.bias) / product
         shift = np.maximum(np.frexp(product / float(self.output.scale))[1], 0)
-        crowded: NDArray[np.bool_] = (self.sums() * LARGEST_INPUT + bias) * 2.0**shift > ACCUMULATOR_MAX * (1 - SCALE_TOLERANCE)
+        crowded: NDArray[np.bool_] = (
+            self.sums() * LARGEST_INPUT + bias
+        ) * 2.0**shift > ACCUMULATOR_MAX * (1 - SCALE_TOLERANCE)
         return crowded
 
     def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -73,7 +86,9 @@ class Layer:
 
     def _result(self, reals: NDArray[np.float64]) -> NDArray[np.int64]:
         integers = np.rint(reals / float(self.output.scale)) + self.output.zero_point
-        clipped: NDArray[np.int64] = np.clip(integers, self.output.low, self.output.high).astype(np.int64)
+        clipped: NDArray[np.int64] = np.clip(integers, self.output.low, self.output.high).astype(
+            np.int64
+        )
         return clipped
 
 
@@ -84,7 +99,8 @@ class Spread:
     Attributes:
         weights: integers with a scale for each channel.
         bias: int32; None for none.
-        error: the greatest error of a weight, in its own old steps; 0 where every result is what it was.
+        error: the greatest error of a weight, in its own old steps; 0 where every result is what it
+            was.
     """
 
     weights: QdqConstant
@@ -92,7 +108,9 @@ class Spread:
     error: float
 
 
-def spread(layer: Layer, weights: QdqConstant, bias: QdqConstant | None, *, approximate: bool) -> Spread | None:
+def spread(
+    layer: Layer, weights: QdqConstant, bias: QdqConstant | None, *, approximate: bool
+) -> Spread | None:
     """A layer with room in its accumulators; None where it has that already, or cannot be given it.
 
     Args:
@@ -122,9 +140,15 @@ def spread(layer: Layer, weights: QdqConstant, bias: QdqConstant | None, *, appr
     scale[others] *= factor[others]
     shape = [-1 if axis == layer.axis else 1 for axis in range(centered.ndim)]
     centered = np.rint(centered / factor.reshape(shape))
-    integers = QdqConstant(weights.name, centered.astype(np.int8), QuantParams.of(scale.astype(np.float32), axis=layer.axis))
+    integers = QdqConstant(
+        weights.name,
+        centered.astype(np.int8),
+        QuantParams.of(scale.astype(np.float32), axis=layer.axis),
+    )
     error = float((2.0 ** steps[others] / 2).max(initial=0.0))
-    return Spread(integers, None if bias is None else _bias(bias.name, reals, layer.source, integers), error)
+    return Spread(
+        integers, None if bias is None else _bias(bias.name, reals, layer.source, integers), error
+    )
 
 
 def _coarser(layer: Layer, channels: NDArray[np.bool_]) -> NDArray[np.int64] | None:
@@ -132,8 +156,16 @@ def _coarser(layer: Layer, channels: NDArray[np.bool_]) -> NDArray[np.int64] | N
     doubled = np.zeros(channels.shape, np.int64)
     for _ in range(_COARSEST):
         scale = layer.scale * 2.0**doubled
-        halved = np.rint(layer.centered / 2.0 ** doubled.reshape([-1 if axis == layer.axis else 1 for axis in range(layer.centered.ndim)]))
-        now = Layer(layer.source, halved.astype(np.int16), scale, layer.bias, layer.output, layer.axis)
+        halved = np.rint(
+            layer.centered
+            / 2.0
+            ** doubled.reshape(
+                [-1 if axis == layer.axis else 1 for axis in range(layer.centered.ndim)]
+            )
+        )
+        now = Layer(
+            layer.source, halved.astype(np.int16), scale, layer.bias, layer.output, layer.axis
+        )
         wanting = now.crowded() & channels
         if not wanting.any():
             return doubled
@@ -141,6 +173,12 @@ def _coarser(layer: Layer, channels: NDArray[np.bool_]) -> NDArray[np.int64] | N
     return None
 
 
-def _bias(name: str, reals: NDArray[np.float64], source: QdqTensor, weights: QdqConstant) -> QdqConstant:
+def _bias(
+    name: str, reals: NDArray[np.float64], source: QdqTensor, weights: QdqConstant
+) -> QdqConstant:
     product = accumulator_scale(source, weights)
-    return QdqConstant(name, np.rint(reals / product).astype(np.int32), QuantParams.of(product.astype(np.float32), 0, "int32", axis=0))
+    return QdqConstant(
+        name,
+        np.rint(reals / product).astype(np.int32),
+        QuantParams.of(product.astype(np.float32), 0, "int32", axis=0),
+    )

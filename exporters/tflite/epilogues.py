@@ -1,4 +1,7 @@
-"""What stands between the last quantised tensor and an output: a softmax in float, as in the graph, or an argmax of the integers."""
+"""What stands between the last quantised tensor and an output.
+
+A softmax in float, as in the graph, or an argmax of the integers.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,13 @@ def add_epilogue(context: LoweringContext, output: QdqOutput, index: int, layout
     return _softmax(context, output, layout, name)
 
 
-def _argmax(context: LoweringContext, output: QdqOutput, index: int, layout: Layout, name: str) -> int:
-    """The place of the greatest integer, the first of equal ones: that of the greatest number, exactly."""
+def _argmax(
+    context: LoweringContext, output: QdqOutput, index: int, layout: Layout, name: str
+) -> int:
+    """The place of the greatest integer, the first of equal ones.
+
+    That of the greatest number, exactly.
+    """
     wide = output.dtype == "int64"
     options = schema.ArgMaxOptionsT()
     options.outputType = schema.TensorType.INT64 if wide else schema.TensorType.INT32
@@ -44,15 +52,24 @@ def _argmax(context: LoweringContext, output: QdqOutput, index: int, layout: Lay
     ordered = left == sorted(left)
     if not ordered:
         layout = tuple(range(len(layout)))
-        index, left = context.read(output.tensor, layout), [axis for axis in layout if axis != output.axis]
+        index, left = (
+            context.read(output.tensor, layout),
+            [axis for axis in layout if axis != output.axis],
+        )
     shape = stored_shape(output.tensor.shape, tuple(left))
     kind: type[np.generic] = np.int64 if wide else np.int32
-    found = context.builder.activation(f"{name}~flat" if output.keepdims else name, shape, None, kind)
-    place = context.builder.constant(f"~axis_for_{name}", np.array(layout.index(output.axis), np.int32))
+    found = context.builder.activation(
+        f"{name}~flat" if output.keepdims else name, shape, None, kind
+    )
+    place = context.builder.constant(
+        f"~axis_for_{name}", np.array(layout.index(output.axis), np.int32)
+    )
     context.builder.operator(Op.ARG_MAX, 2, [index, place], [found], options)
     if not output.keepdims:
         return found
-    kept = tuple(1 if axis == output.axis else size for axis, size in enumerate(output.tensor.shape))
+    kept = tuple(
+        1 if axis == output.axis else size for axis, size in enumerate(output.tensor.shape)
+    )
     target = context.builder.activation(name, kept, None, kind)
     context.reshape(found, target, kept)
     return target
@@ -63,14 +80,24 @@ def _softmax(context: LoweringContext, output: QdqOutput, layout: Layout, name: 
     inner = last(layout, output.axis)
     shape = stored_shape(output.tensor.shape, inner)
     logits = context.builder.activation(f"{output.name}~logits", shape, None, np.float32)
-    context.builder.operator(Op.DEQUANTIZE, 2, [context.read(output.tensor, inner)], [logits], schema.DequantizeOptionsT())
+    context.builder.operator(
+        Op.DEQUANTIZE,
+        2,
+        [context.read(output.tensor, inner)],
+        [logits],
+        schema.DequantizeOptionsT(),
+    )
     turned = inner != layout
-    target = context.builder.activation(f"{name}~turned" if turned else name, shape, None, np.float32)
+    target = context.builder.activation(
+        f"{name}~turned" if turned else name, shape, None, np.float32
+    )
     context.builder.operator(*_function(output), [logits], [target], _options(output))
     if not turned:
         return target
     perm = context.builder.numbers([inner.index(axis) for axis in layout])
-    final = context.builder.activation(name, stored_shape(output.tensor.shape, layout), None, np.float32)
+    final = context.builder.activation(
+        name, stored_shape(output.tensor.shape, layout), None, np.float32
+    )
     context.builder.operator(Op.TRANSPOSE, 1, [target, perm], [final], schema.TransposeOptionsT())
     context.transposes += 1
     return final

@@ -1,6 +1,9 @@
-"""What the file must hold where an operator is written as another one: the expected side of the parity report.
+"""What the file must hold where an operator is written as another one.
 
-Written anew from the definition of the operators, so that the report judges the lowering functions and does not repeat them.
+The expected side of the parity report.
+
+Written anew from the definition of the operators, so that the report judges the lowering functions
+and does not repeat them.
 """
 
 from __future__ import annotations
@@ -23,7 +26,12 @@ if TYPE_CHECKING:
     from edgeq.exporters.tflite.storage import Storage
     from edgeq.qdq.ir import QdqGraph, QdqOp
 
-_FIXED = {"Sigmoid": (1 / 256, -128), "Tanh": (1 / 128, 0), "Softmax": (1 / 256, -128), "LogSoftmax": (1 / 16, 127)}
+_FIXED = {
+    "Sigmoid": (1 / 256, -128),
+    "Tanh": (1 / 128, 0),
+    "Softmax": (1 / 256, -128),
+    "LogSoftmax": (1 / 16, 127),
+}
 _FIXED_WIDE = (2.0**-15, 0)
 _FINE_SOFTMAX = (2.0**-16, -(2**15))
 """The grids that TFLite's specification of 8-bit quantisation prescribes for the results of operators."""
@@ -41,7 +49,9 @@ def as_written(op: QdqOp, numbers: Numbers) -> Numbers:
         parts = [part.transpose(1, 0, 2, 3) for part in np.split(centered, groups)]
         centered = np.concatenate(parts)[:, :, ::-1, ::-1]
         scale = scale if scale.size == 1 else np.concatenate([scale] * groups)
-    return replace(numbers, centered=centered, scale=scale, zero_point=np.zeros(scale.shape, np.int64))
+    return replace(
+        numbers, centered=centered, scale=scale, zero_point=np.zeros(scale.shape, np.int64)
+    )
 
 
 def is_plain(op: QdqOp) -> bool:
@@ -50,23 +60,43 @@ def is_plain(op: QdqOp) -> bool:
     return op.op_type == "ConvTranspose" and isinstance(strides, tuple) and set(strides) == {1}
 
 
-def derived_numbers(graph: QdqGraph, storages: Mapping[str, Storage], found: Mapping[str, Numbers]) -> Iterator[Numbers]:
-    """Numbers of the file that are not the model's but follow from them: tables, prescribed grids, rows of ones."""
+def derived_numbers(
+    graph: QdqGraph, storages: Mapping[str, Storage], found: Mapping[str, Numbers]
+) -> Iterator[Numbers]:
+    """Numbers of the file that are not the model's but follow from them.
+
+    Tables, prescribed grids, rows of ones.
+    """
     for op in graph.ops:
         name = op.output.name
         if f"{name}~fixed" in found:
             scale, zero = _prescribed(op, storages[name])
-            yield Numbers(f"{name}~fixed", "activation", np.array([scale], np.float32), np.array([zero], np.int64))
+            yield Numbers(
+                f"{name}~fixed",
+                "activation",
+                np.array([scale], np.float32),
+                np.array([zero], np.int64),
+            )
         if f"{name}/table" in found:
             yield _table(op, storages)
         if op.op_type == "ReduceSum" or op.op_type == "ScatterElements":
-            yield Numbers(f"{name}~flat/0", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), _matrix(op))
+            yield Numbers(
+                f"{name}~flat/0",
+                "weight",
+                np.ones(1, np.float32),
+                np.zeros(1, np.int64),
+                _matrix(op),
+            )
 
 
 def _prescribed(op: QdqOp, storage: Storage) -> tuple[float, int]:
     if storage.dtype != "int8":
         return _FIXED_WIDE
-    return _FINE_SOFTMAX if op.op_type == "Softmax" and op.output.scale < _FIXED["Softmax"][0] else _FIXED[op.op_type]
+    return (
+        _FINE_SOFTMAX
+        if op.op_type == "Softmax" and op.output.scale < _FIXED["Softmax"][0]
+        else _FIXED[op.op_type]
+    )
 
 
 def _table(op: QdqOp, storages: Mapping[str, Storage]) -> Numbers:
@@ -81,11 +111,19 @@ def _table(op: QdqOp, storages: Mapping[str, Storage]) -> Numbers:
         if isinstance(given, QdqConstant) and op.op_type == "Lookup":
             value = given.values[integer - low : integer - low + 1].astype(np.float32)
         else:
-            value = evaluate(op.op_type, (source.params.dequantize(np.array([integer])),), op.attributes)
+            value = evaluate(
+                op.op_type, (source.params.dequantize(np.array([integer])),), op.attributes
+            )
         level = min(max(int(params.quantize(value)[0]), op.output.low), op.output.high)
         centered.append(level - op.output.zero_point)
     zero = np.array([op.output.zero_point + storages[op.output.name].shift], np.int64)
-    return Numbers(f"{op.output.name}/table", "weight", np.atleast_1d(params.scale), zero, np.array(centered, np.int64))
+    return Numbers(
+        f"{op.output.name}/table",
+        "weight",
+        np.atleast_1d(params.scale),
+        zero,
+        np.array(centered, np.int64),
+    )
 
 
 def _matrix(op: QdqOp) -> NDArray[np.int64]:
@@ -99,4 +137,6 @@ def _matrix(op: QdqOp) -> NDArray[np.int64]:
     assert isinstance(indices, QdqConstant)  # noqa: S101  # it was lowered
     rows = [int(line.reshape(-1)[0]) for line in np.moveaxis(indices.values, axis, 0)]
     size = op.output.shape[axis]
-    return np.array([[int(row % size == to) for row in rows] for to in range(size)], np.int64).squeeze()
+    return np.array(
+        [[int(row % size == to) for row in rows] for to in range(size)], np.int64
+    ).squeeze()

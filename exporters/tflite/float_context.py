@@ -1,7 +1,9 @@
-"""The context of operators that are computed in float: the lowering functions write to it as they do to the integer one.
+"""The context of operators that are computed in float.
 
-A fallback region is such an operator in a quantised network: what it reads is dequantised once, what it computes is quantised again
-where the network has a grid for it.
+The lowering functions write to it as they do to the integer one.
+
+A fallback region is such an operator in a quantised network: what it reads is dequantised once,
+what it computes is quantised again where the network has a grid for it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 class FloatContext(LoweringContext):
     """A context whose numbers are float32."""
 
-    # ruff: noqa: ARG002, D102  # the methods answer the questions of the integer context, which needs to know more
+    # ruff: noqa: ARG002, D102  # the methods answer the questions of the integer context, which
+    # needs to know more
 
     is_float: ClassVar[bool] = True
 
@@ -39,7 +42,9 @@ class FloatContext(LoweringContext):
         return self.builder.constant(constant.name, aligned(reals_of(constant), layout))
 
     def least(self, tensor: QdqTensor) -> int:
-        return self.builder.constant(f"{tensor.name}~lowest", np.array(np.finfo(np.float32).min, np.float32))
+        return self.builder.constant(
+            f"{tensor.name}~lowest", np.array(np.finfo(np.float32).min, np.float32)
+        )
 
     def alias(self, tensor: QdqTensor, of: QdqTensor) -> None:
         """Nothing: float tensors have no storage dtypes."""
@@ -47,27 +52,48 @@ class FloatContext(LoweringContext):
     def fits_int4(self, source: QdqTensor, values: NDArray[np.generic]) -> bool:
         return False
 
-    def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
+    def tensor(
+        self,
+        tensor: QdqTensor,
+        layout: Layout,
+        suffix: str = "",
+        shape: Sequence[int] | None = None,
+    ) -> int:
         sizes = tensor.shape if shape is None else shape
         self.note_axes(f"{tensor.name}{suffix}", layout)
-        return self.builder.activation(f"{tensor.name}{suffix}", stored_shape(sizes, layout), None, np.float32)
+        return self.builder.activation(
+            f"{tensor.name}{suffix}", stored_shape(sizes, layout), None, np.float32
+        )
 
     def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
         return reals_of(constant)
 
-    def add_weights(self, constant: QdqConstant, values: NDArray[np.generic], axis: int, *, packed: bool = False) -> int:
+    def add_weights(
+        self, constant: QdqConstant, values: NDArray[np.generic], axis: int, *, packed: bool = False
+    ) -> int:
         return self.builder.constant(constant.name, np.ascontiguousarray(values))
 
-    def add_bias(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]) -> int:
+    def add_bias(
+        self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]
+    ) -> int:
         constant = op.inputs[2] if len(op.inputs) > 2 else None
         if isinstance(constant, QdqConstant):
             return self.builder.constant(constant.name, reals_of(constant).reshape(-1))
-        return self.builder.constant(f"{op.output.name}~bias", np.zeros(values.shape[0], np.float32))
+        return self.builder.constant(
+            f"{op.output.name}~bias", np.zeros(values.shape[0], np.float32)
+        )
 
     @contextmanager
-    def writing(self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False) -> Iterator[tuple[int, int]]:
+    def writing(
+        self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False
+    ) -> Iterator[tuple[int, int]]:
         index = self.tensor(op.output, layout)
-        yield index, {"relu": RELU, "relu6": RELU6}.get(op.activation, NO_ACTIVATION) if fuses_relu else NO_ACTIVATION
+        yield (
+            index,
+            {"relu": RELU, "relu6": RELU6}.get(op.activation, NO_ACTIVATION)
+            if fuses_relu
+            else NO_ACTIVATION,
+        )
         self.place(op.output, index, layout)
 
 
@@ -91,10 +117,20 @@ class FallbackContext(FloatContext):
         self._dequantized: dict[tuple[str, Layout], int] = {}
 
     def layout(self, tensor: QdqTensor) -> Layout:
-        return super().layout(tensor) if self.find(tensor) is not None else self._outer.layout(tensor)
+        return (
+            super().layout(tensor) if self.find(tensor) is not None else self._outer.layout(tensor)
+        )
 
-    def tensor(self, tensor: QdqTensor, layout: Layout, suffix: str = "", shape: Sequence[int] | None = None) -> int:
-        return super().tensor(tensor, layout, suffix if tensor.is_float else f"~real{suffix}", shape)
+    def tensor(
+        self,
+        tensor: QdqTensor,
+        layout: Layout,
+        suffix: str = "",
+        shape: Sequence[int] | None = None,
+    ) -> int:
+        return super().tensor(
+            tensor, layout, suffix if tensor.is_float else f"~real{suffix}", shape
+        )
 
     def read(self, tensor: QdqTensor, layout: Layout) -> int:
         if self.find(tensor) is not None:
@@ -102,14 +138,25 @@ class FallbackContext(FloatContext):
         key = (tensor.name, layout)
         if key not in self._dequantized:
             target = self.builder.activation(
-                f"{tensor.name}~axes{''.join(map(str, layout))}~real", stored_shape(tensor.shape, layout), None, np.float32
+                f"{tensor.name}~axes{''.join(map(str, layout))}~real",
+                stored_shape(tensor.shape, layout),
+                None,
+                np.float32,
             )
-            self.builder.operator(Op.DEQUANTIZE, 2, [self._outer.read(tensor, layout)], [target], schema.DequantizeOptionsT())
+            self.builder.operator(
+                Op.DEQUANTIZE,
+                2,
+                [self._outer.read(tensor, layout)],
+                [target],
+                schema.DequantizeOptionsT(),
+            )
             self._dequantized[key] = target
         return self._dequantized[key]
 
     @contextmanager
-    def writing(self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False) -> Iterator[tuple[int, int]]:
+    def writing(
+        self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False
+    ) -> Iterator[tuple[int, int]]:
         index = self.tensor(op.output, layout)
         yield index, NO_ACTIVATION
         if op.output.is_float:

@@ -1,7 +1,9 @@
-"""Float networks as TFLite: the FP32 file that a quantised one is compared with, written by the same operators.
+"""Float networks as TFLite.
 
-A float model is put into the words of the integer view, with a grid that nothing here looks at, so that one set of lowering
-functions writes both. BatchNorm must be folded before.
+The FP32 file that a quantised one is compared with, written by the same operators.
+
+A float model is put into the words of the integer view, with a grid that nothing here looks at, so
+that one set of lowering functions writes both. BatchNorm must be folded before.
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ from edgeq.exporters.tflite.lowering import finish, lower_all, outer_layout
 from edgeq.exporters.tflite.reading import stored_floats, transposes_in, unpacked
 from edgeq.qdq.axes import channel_axes
 from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
-from edgeq.qdq.nodes import Shapes, attributes_of, bounds_of, constant_of, in_order, kind_of, picked, title
+from edgeq.qdq.nodes import (
+    Shapes,
+    attributes_of,
+    bounds_of,
+    constant_of,
+    in_order,
+    kind_of,
+    picked,
+    title,
+)
 from edgeq.qdq.picks import PICK
 from edgeq.quant import QuantParams
 
@@ -43,21 +54,35 @@ def is_float(model: ir.Model) -> bool:
 
 
 def export_float(model: ir.Model, options: ExportOptions) -> Exported:
-    """Write a float model; its inputs and outputs are float32, images in the order of ``options.io_layout``.
+    """Write a float model.
+
+    Its inputs and outputs are float32, images in the order of ``options.io_layout``.
 
     Raises:
-        ArtefactError: an operator without a TFLite form, BatchNormalization that is not folded among them; names it.
+        ArtefactError: an operator without a TFLite form, BatchNormalization that is not folded
+            among them; names it.
     """
     graph = _view(model)
     channels = channel_axes(graph)
     context = FloatContext(Builder(graph.dynamic_batch), {}, channels)
-    layouts = {tensor.name: outer_layout(tensor, channels, options.io_layout) for tensor in graph.tensors().values()}
-    inputs = [_input(context, tensor, layouts[tensor.name], end_layout(tensor, channels)) for tensor in graph.inputs]
+    layouts = {
+        tensor.name: outer_layout(tensor, channels, options.io_layout)
+        for tensor in graph.tensors().values()
+    }
+    inputs = [
+        _input(context, tensor, layouts[tensor.name], end_layout(tensor, channels))
+        for tensor in graph.inputs
+    ]
     lower_all(graph, context)
     outputs = [context.read(output.tensor, layouts[output.tensor.name]) for output in graph.outputs]
     written = finish(graph, context, inputs, outputs, options, "float32")
     parity = _parity(graph, stored_floats(written.content))
-    return Exported(written.content, parity, transposes=transposes_in(unpacked(written.content)), ends=written.ends)
+    return Exported(
+        written.content,
+        parity,
+        transposes=transposes_in(unpacked(written.content)),
+        ends=written.ends,
+    )
 
 
 def _input(context: LoweringContext, tensor: QdqTensor, layout: Layout, inner: Layout) -> int:
@@ -70,24 +95,36 @@ def _input(context: LoweringContext, tensor: QdqTensor, layout: Layout, inner: L
 def _view(model: ir.Model) -> QdqGraph:
     """A float model in the words of the integer view."""
     shapes = Shapes(model)
-    tensors: dict[ir.Value, QdqTensor] = {value: _tensor(value, shapes) for value in model.graph.inputs}
+    tensors: dict[ir.Value, QdqTensor] = {
+        value: _tensor(value, shapes) for value in model.graph.inputs
+    }
     ops: list[QdqOp] = []
     for node in in_order(model.graph):
-        if node.op_type in ("Constant", "Identity", "Dropout") or (node.op_type in ("Relu", "Clip") and _fused(node)):
+        if node.op_type in ("Constant", "Identity", "Dropout") or (
+            node.op_type in ("Relu", "Clip") and _fused(node)
+        ):
             source = node.inputs[0] if node.inputs else None
             if source is not None:
                 tensors[node.outputs[0]] = tensors[source]
             continue
         ops.append(_op(node, tensors, shapes))
     outputs = tuple(QdqOutput(value.name or "", tensors[value]) for value in model.graph.outputs)
-    inputs = tuple(replace(tensors[value], graph_input=value.name or "") for value in model.graph.inputs)
-    dynamic = any(value.shape is not None and not isinstance(value.shape[0], int) for value in model.graph.inputs)
+    inputs = tuple(
+        replace(tensors[value], graph_input=value.name or "") for value in model.graph.inputs
+    )
+    dynamic = any(
+        value.shape is not None and not isinstance(value.shape[0], int)
+        for value in model.graph.inputs
+    )
     return QdqGraph(tuple(ops), inputs, outputs, dynamic, dict(model.metadata_props))
 
 
 def _op(node: ir.Node, tensors: dict[ir.Value, QdqTensor], shapes: Shapes) -> QdqOp:
     if node.op_type == "BatchNormalization":
-        raise ArtefactError(f"BatchNormalization {title(node)!r} is not folded", hint="fold it into the layer before it")
+        raise ArtefactError(
+            f"BatchNormalization {title(node)!r} is not folded",
+            hint="fold it into the layer before it",
+        )
     kind, first = kind_of(node), node.inputs[0]
     values = node.inputs[:1] if kind in MOVES - {"Concat"} | {"Relu", "Clip"} else node.inputs
     inputs = tuple(None if value is None else _operand(value, tensors) for value in values)
@@ -97,7 +134,11 @@ def _op(node: ir.Node, tensors: dict[ir.Value, QdqTensor], shapes: Shapes) -> Qd
         result, activation = fused.outputs[0], _activation(fused)
     output = tensors[node.outputs[0]] = _tensor(result, shapes)
     op_type = "Relu" if kind == "Clip" else kind
-    attributes = picked(node, shapes.of(first), shapes.of(node.outputs[0])) if kind == PICK else attributes_of(node, shapes.of(first))
+    attributes = (
+        picked(node, shapes.of(first), shapes.of(node.outputs[0]))
+        if kind == PICK
+        else attributes_of(node, shapes.of(first))
+    )
     return QdqOp(op_type, title(node), inputs, output, attributes, activation)
 
 
@@ -106,12 +147,17 @@ def _operand(value: ir.Value, tensors: dict[ir.Value, QdqTensor]) -> Operand:
         return tensors[value]
     constant = constant_of(value)
     if constant is None:
-        raise ArtefactError(f"nothing computes the value {value.name!r}", hint="write the model again from its source")
+        raise ArtefactError(
+            f"nothing computes the value {value.name!r}",
+            hint="write the model again from its source",
+        )
     return QdqConstant(value.name or "constant", constant, None)
 
 
 def _tensor(value: ir.Value, shapes: Shapes) -> QdqTensor:
-    return QdqTensor(value.name or "tensor", shapes.of(value), _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax)
+    return QdqTensor(
+        value.name or "tensor", shapes.of(value), _NO_GRID, _NO_GRID.qmin, _NO_GRID.qmax
+    )
 
 
 def _fusible_relu(node: ir.Node) -> ir.Node | None:
@@ -127,10 +173,15 @@ def _fused(node: ir.Node) -> bool:
 
 
 def _activation(node: ir.Node) -> Activation:
-    found: dict[tuple[float, float], Activation] = {(0.0, float("inf")): "relu", (0.0, 6.0): "relu6"}
+    found: dict[tuple[float, float], Activation] = {
+        (0.0, float("inf")): "relu",
+        (0.0, 6.0): "relu6",
+    }
     bounds = bounds_of(node)
     if bounds not in found:
-        raise ArtefactError(f"Clip {title(node)!r} clips to {bounds[0]:g}..{bounds[1]:g}", hint="use ReLU or ReLU6")
+        raise ArtefactError(
+            f"Clip {title(node)!r} clips to {bounds[0]:g}..{bounds[1]:g}", hint="use ReLU or ReLU6"
+        )
     return found[bounds]
 
 
@@ -141,10 +192,14 @@ def _parity(graph: QdqGraph, found: dict[str, NDArray[np.float32]]) -> ParityRep
     for op in graph.ops:
         for position in (1, 2):
             constant = op.inputs[position] if len(op.inputs) > position else None
-            if op.op_type not in ("Conv", "Gemm", "MatMul") or not isinstance(constant, QdqConstant):
+            if op.op_type not in ("Conv", "Gemm", "MatMul") or not isinstance(
+                constant, QdqConstant
+            ):
                 continue
             values = constant.values.astype(np.float32)
-            transposed = position == 1 and (op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB")))
+            transposed = position == 1 and (
+                op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB"))
+            )
             expected = values.T if transposed else values
             counts[position] += expected.size
             written = found.get(f"{op.output.name}/{position}")

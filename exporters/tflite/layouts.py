@@ -1,7 +1,7 @@
 """Where the axes of an ONNX tensor stand in a TFLite one.
 
-A layout lists, for each TFLite dimension, the ONNX axis that stands there. Images are stored as TFLite wants them; a
-Transpose in the ONNX graph moves no data, it only renames axes.
+A layout lists, for each TFLite dimension, the ONNX axis that stands there. Images are stored as
+TFLite wants them; a Transpose in the ONNX graph moves no data, it only renames axes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""What TFLite has no words for, said otherwise: exactly where that can be, else, where it is allowed, by the nearest numbers.
+"""What TFLite has no words for, said otherwise.
 
-Weights have zero point 0, at most one -128 a channel and scales along the output channels; biases are int32 on the grid of
-the accumulator; a pooling has one grid on both sides. A model that is otherwise is refused by the lowering functions, which
-say why. Here such parts are put on the nearest grid that TFLite knows, and each is listed with its greatest error.
+Exactly where that can be, else, where it is allowed, by the nearest numbers.
+
+Weights have zero point 0, at most one -128 a channel and scales along the output channels; biases
+are int32 on the grid of the accumulator; a pooling has one grid on both sides. A model that is
+otherwise is refused by the lowering functions, which say why. Here such parts are put on the
+nearest grid that TFLite knows, and each is listed with its greatest error.
 """
 
 from __future__ import annotations
@@ -38,8 +41,8 @@ def legalize(graph: QdqGraph, *, approximate: bool) -> tuple[QdqGraph, tuple[App
 
     Args:
         graph: the integer view of a model.
-        approximate: whether numbers may change. Otherwise only what has an exact form is rewritten, and the rest is left to
-            be refused.
+        approximate: whether numbers may change. Otherwise only what has an exact form is rewritten,
+            and the rest is left to be refused.
 
     Returns:
         The graph and what was approximated, in the order of its operators.
@@ -70,7 +73,11 @@ class _Rewriting:
 
     def _weighted(self, op: QdqOp, axis: int) -> QdqOp:
         source, weights, bias = (*op.inputs, None)[:3]
-        if not isinstance(source, QdqTensor) or not isinstance(weights, QdqConstant) or not source.per_tensor:
+        if (
+            not isinstance(source, QdqTensor)
+            or not isinstance(weights, QdqConstant)
+            or not source.per_tensor
+        ):
             return op
         if source.is_float or op.output.is_float:
             return op
@@ -83,64 +90,107 @@ class _Rewriting:
             bias = self._bias(op, bias, source, weights)
         return replace(op, inputs=(source, weights, bias, *op.inputs[3:])[: max(len(op.inputs), 2)])
 
-    def _spread(self, op: QdqOp, source: QdqTensor, weights: QdqConstant, bias: Operand | None, axis: int) -> Spread | None:
+    def _spread(
+        self, op: QdqOp, source: QdqTensor, weights: QdqConstant, bias: Operand | None, axis: int
+    ) -> Spread | None:
         """The layer with room in its accumulators, where it lacks that."""
-        if weights.params is None or not (bias is None or isinstance(bias, QdqConstant)) or source.params.dtype in _WIDE:
+        if (
+            weights.params is None
+            or not (bias is None or isinstance(bias, QdqConstant))
+            or source.params.dtype in _WIDE
+        ):
             return None
         try:
             centered = centered_weights(op, weights, axis).astype(np.int16)
         except ArtefactError:
             return None
         channels = weights.values.shape[axis]
-        if bias is not None and (bias.values.size not in (1, channels) or not np.isfinite(_real(bias)).all()):
+        if bias is not None and (
+            bias.values.size not in (1, channels) or not np.isfinite(_real(bias)).all()
+        ):
             return None
         reals = None if bias is None else np.broadcast_to(_real(bias).reshape(-1), channels)
         scale = np.broadcast_to(weights.params.scale.astype(np.float64).reshape(-1), channels)
         layer = Layer(source, centered, scale, reals, op.output, axis)
         found = spread(layer, weights, bias, approximate=self.approximate)
         if found is not None and found.error:
-            self._note("channels whose sums do not fit 32 bits got a larger weight scale", weights.name, found.error)
+            self._note(
+                "channels whose sums do not fit 32 bits got a larger weight scale",
+                weights.name,
+                found.error,
+            )
         return found
 
     def _weights(self, weights: QdqConstant, axis: int, *, per_channel: bool) -> QdqConstant:
         """Symmetric int8, each channel on its own grid where that fits, else scaled to 127."""
         params = weights.params
-        if params is not None and (params.axis is None or params.axis % weights.values.ndim == axis):
+        if params is not None and (
+            params.axis is None or params.axis % weights.values.ndim == axis
+        ):
             centered = _centered(weights)
             if centered.min() >= -_MOST - 1 and centered.max() <= _MOST:
                 clipped = np.maximum(centered, -_MOST).astype(np.int8)
                 self._note("weights of -128 became -127", weights.name, 1.0)
-                return QdqConstant(weights.name, clipped, QuantParams.of(params.scale, 0, "int8", axis=params.axis))
+                return QdqConstant(
+                    weights.name, clipped, QuantParams.of(params.scale, 0, "int8", axis=params.axis)
+                )
         scale = _symmetric_scale(weights, axis if per_channel else None)
         integers = np.clip(np.rint(_real(weights) / scale), -_MOST, _MOST)
         unit = scale if params is None else _step(weights)
         error = np.abs(integers * scale - _real(weights)) / unit
         self._note("weights were put on a symmetric int8 grid", weights.name, float(error.max()))
         steps = scale.astype(np.float32)
-        grid = QuantParams.of(steps.reshape(-1), axis=axis) if per_channel else QuantParams.of(steps.reshape(()))
+        grid = (
+            QuantParams.of(steps.reshape(-1), axis=axis)
+            if per_channel
+            else QuantParams.of(steps.reshape(()))
+        )
         return QdqConstant(weights.name, integers.astype(np.int8), grid)
 
-    def _bias(self, op: QdqOp, bias: QdqConstant, source: QdqTensor, weights: QdqConstant) -> QdqConstant:
+    def _bias(
+        self, op: QdqOp, bias: QdqConstant, source: QdqTensor, weights: QdqConstant
+    ) -> QdqConstant:
         product = accumulator_scale(source, weights)
         if on_accumulator_grid(bias, product):
             return bias
         real = _real(bias).reshape(-1)
         integers = np.rint(real / product)
         if not np.all(np.abs(integers) <= _BIAS_MOST):  # not a number is not in range either
-            raise refused(op, f"its bias {bias.name!r} does not fit 32 bits on the accumulator's grid", WAY_OUT)
+            raise refused(
+                op,
+                f"its bias {bias.name!r} does not fit 32 bits on the accumulator's grid",
+                WAY_OUT,
+            )
         scale = product.astype(np.float32)
-        same = np.array_equal((integers.astype(np.float32) * scale).astype(np.float32), real.astype(np.float32))
+        same = np.array_equal(
+            (integers.astype(np.float32) * scale).astype(np.float32), real.astype(np.float32)
+        )
         if not same and not self.approximate:
             return bias
         if not same:
-            error = np.abs(integers * product - real) / (product if bias.params is None else _step(bias).reshape(-1))
-            self._note("bias was rounded to int32 on the accumulator's grid", bias.name, float(error.max()))
-        grid = QuantParams.of(scale, 0, "int32", axis=0) if scale.size > 1 else QuantParams.of(scale.reshape(()), 0, "int32")
+            error = np.abs(integers * product - real) / (
+                product if bias.params is None else _step(bias).reshape(-1)
+            )
+            self._note(
+                "bias was rounded to int32 on the accumulator's grid", bias.name, float(error.max())
+            )
+        grid = (
+            QuantParams.of(scale, 0, "int32", axis=0)
+            if scale.size > 1
+            else QuantParams.of(scale.reshape(()), 0, "int32")
+        )
         return QdqConstant(bias.name, integers.astype(np.int32), grid)
 
     def _operand(self, operand: Operand | None) -> Operand | None:
-        """A float constant beside an activation: one number and its negative have an exact grid, others the nearest."""
-        if not isinstance(operand, QdqConstant) or operand.params is not None or operand.values.size == 0:
+        """A float constant beside an activation.
+
+        One number and its negative have an exact grid, others the nearest.
+        """
+        if (
+            not isinstance(operand, QdqConstant)
+            or operand.params is not None
+            or operand.values.size == 0
+        ):
             return operand
         real = operand.values.astype(np.float64)
         largest = float(np.abs(real).max())
@@ -151,22 +201,44 @@ class _Rewriting:
         elif self.approximate:
             scale = np.array(largest / _MOST, np.float32)
             integers = np.rint(real / float(scale))
-            self._note("constant was put on a symmetric int8 grid", operand.name, float(np.max(np.abs(integers - real / float(scale)))))
+            self._note(
+                "constant was put on a symmetric int8 grid",
+                operand.name,
+                float(np.max(np.abs(integers - real / float(scale)))),
+            )
         else:
             return operand
         return QdqConstant(operand.name, integers.astype(np.int8), QuantParams.of(scale))
 
     def _pooling(self, op: QdqOp) -> tuple[QdqOp, ...]:
-        """A pooling on its input's grid, and a change of grid behind it: two roundings in place of one."""
+        """A pooling on its input's grid, and a change of grid behind it.
+
+        Two roundings in place of one.
+        """
         source = op.inputs[0]
-        if not isinstance(source, QdqTensor) or source.is_float or op.output.is_float or same_grid(source.params, op.output.params):
+        if (
+            not isinstance(source, QdqTensor)
+            or source.is_float
+            or op.output.is_float
+            or same_grid(source.params, op.output.params)
+        ):
             return (op,)
-        if op.attributes.get("kernel_shape") == source.shape[2:] and not any(np.atleast_1d(op.attributes.get("pads", 0))):
+        if op.attributes.get("kernel_shape") == source.shape[2:] and not any(
+            np.atleast_1d(op.attributes.get("pads", 0))
+        ):
             return (op,)  # a mean, which may change the grid
-        pooled = QdqTensor(f"{op.output.name}~pooled", op.output.shape, source.params, source.low, source.high)
+        pooled = QdqTensor(
+            f"{op.output.name}~pooled", op.output.shape, source.params, source.low, source.high
+        )
         ratio = float(source.scale) / float(op.output.scale)
-        self._note("pooling was rounded on its input's grid first", op.output.name, math.floor(ratio / 2) + 1.0)
-        return replace(op, output=pooled, activation=""), QdqOp("Requantize", op.name, (pooled,), op.output, {}, op.activation)
+        self._note(
+            "pooling was rounded on its input's grid first",
+            op.output.name,
+            math.floor(ratio / 2) + 1.0,
+        )
+        return replace(op, output=pooled, activation=""), QdqOp(
+            "Requantize", op.name, (pooled,), op.output, {}, op.activation
+        )
 
     def _note(self, what: str, tensor: str, error: float) -> None:
         self.approximations.append(Approximation(what, tensor, error))
@@ -202,14 +274,20 @@ def _symmetric_scale(weights: QdqConstant, axis: int | None) -> NDArray[np.float
     scale = largest / _MOST
     if weights.params is not None and step.size == 1:
         scale = np.maximum(scale, step)
-    exact: NDArray[np.float64] = np.where(scale > 0, scale, 1.0).astype(np.float32).astype(np.float64)
+    exact: NDArray[np.float64] = (
+        np.where(scale > 0, scale, 1.0).astype(np.float32).astype(np.float64)
+    )
     return exact
 
 
 def _centered(constant: QdqConstant) -> NDArray[np.int64]:
     """Integers less their zero point."""
     centered, params = constant.values.astype(np.int64), constant.params
-    return centered if params is None else centered - _along(params.zero_point.astype(np.int64), params, centered.ndim)
+    return (
+        centered
+        if params is None
+        else centered - _along(params.zero_point.astype(np.int64), params, centered.ndim)
+    )
 
 
 def _real(constant: QdqConstant) -> NDArray[np.float64]:
@@ -222,8 +300,16 @@ def _real(constant: QdqConstant) -> NDArray[np.float64]:
 def _step(constant: QdqConstant) -> NDArray[np.float64]:
     """A constant's scale, so that it broadcasts over it; 1 for a float one."""
     params = constant.params
-    return np.ones(()) if params is None else _along(params.scale.astype(np.float64), params, constant.values.ndim)
+    return (
+        np.ones(())
+        if params is None
+        else _along(params.scale.astype(np.float64), params, constant.values.ndim)
+    )
 
 
 def _along(numbers: NDArray[_Number], params: QuantParams, rank: int) -> NDArray[_Number]:
-    return numbers if params.axis is None else numbers.reshape([-1 if i == params.axis % rank else 1 for i in range(rank)])
+    return (
+        numbers
+        if params.axis is None
+        else numbers.reshape([-1 if i == params.axis % rank else 1 for i in range(rank)])
+    )

@@ -1,4 +1,7 @@
-"""From the integer view to the bytes of a TFLite file: one table of operators, one pass over the graph."""
+"""From the integer view to the bytes of a TFLite file.
+
+One table of operators, one pass over the graph.
+"""
 
 from __future__ import annotations
 
@@ -57,33 +60,59 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
         ArtefactError: an operator or grid that TFLite cannot express exactly; names it.
     """
     if not graph.inputs or not graph.outputs:
-        raise ArtefactError("the model has no quantised input or no output", hint="quantise the model, its input too")
+        raise ArtefactError(
+            "the model has no quantised input or no output",
+            hint="quantise the model, its input too",
+        )
     channels = channel_axes(graph)
     builder = Builder(graph.dynamic_batch and not fixes_batch(graph))
-    context = LoweringContext(builder, choose_storage(graph), channels, options.weight_storage == "int4")
+    context = LoweringContext(
+        builder, choose_storage(graph), channels, options.weight_storage == "int4"
+    )
     fallback = FallbackContext(context)
-    home = {tensor.name: fallback if tensor.is_float else context for tensor in graph.tensors().values()}
+    home = {
+        tensor.name: fallback if tensor.is_float else context for tensor in graph.tensors().values()
+    }
     inputs = [
-        add_input(home[tensor.name], tensor, end_layout(tensor, channels), options.io_type, options.io_layout) for tensor in graph.inputs
+        add_input(
+            home[tensor.name],
+            tensor,
+            end_layout(tensor, channels),
+            options.io_type,
+            options.io_layout,
+        )
+        for tensor in graph.inputs
     ]
     in_float = lower_all(graph, context, fallback if options.allow_float else None)
-    outer = {tensor.name: outer_layout(tensor, channels, options.io_layout) for tensor in graph.tensors().values()}
-    outputs = [add_output(home[output.tensor.name], output, options.io_type, outer[output.tensor.name]) for output in graph.outputs]
+    outer = {
+        tensor.name: outer_layout(tensor, channels, options.io_layout)
+        for tensor in graph.tensors().values()
+    }
+    outputs = [
+        add_output(home[output.tensor.name], output, options.io_type, outer[output.tensor.name])
+        for output in graph.outputs
+    ]
     return replace(finish(graph, context, inputs, outputs, options), in_float=in_float)
 
 
 def outer_layout(tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLayout) -> Layout:
-    """The order of the axes of an input or output of the file; see :func:`end_layout` for ``channels``."""
+    """The order of the axes of an input or output of the file.
+
+    See :func:`end_layout` for ``channels``.
+    """
     return onnx_order(len(tensor.shape)) if io_layout == "nchw" else end_layout(tensor, channels)
 
 
-def lower_all(graph: QdqGraph, context: LoweringContext, fallback: FallbackContext | None = None) -> tuple[QdqOp, ...]:
+def lower_all(
+    graph: QdqGraph, context: LoweringContext, fallback: FallbackContext | None = None
+) -> tuple[QdqOp, ...]:
     """Append every operator of a graph; returns those that went to ``fallback``.
 
     Args:
         graph: the operators.
         context: where they are written.
-        fallback: where operators go that the context cannot take; without it they are errors, all of them told in one.
+        fallback: where operators go that the context cannot take; without it they are errors, all
+            of them told in one.
 
     Raises:
         ArtefactError: operators that TFLite cannot express exactly; names them.
@@ -106,13 +135,22 @@ def lower_all(graph: QdqGraph, context: LoweringContext, fallback: FallbackConte
     if errors:
         error = merged_errors(errors)
         in_vain = fallback is not None or not graph.blockers
-        raise error if in_vain else ArtefactError(error.what, hint=f"{error.hint}; or keep what has no grid in float, with --allow-float")
+        raise (
+            error
+            if in_vain
+            else ArtefactError(
+                error.what,
+                hint=f"{error.hint}; or keep what has no grid in float, with --allow-float",
+            )
+        )
     return tuple(in_float)
 
 
 def is_fallback(op: QdqOp) -> bool:
     """Whether an operator reads or computes numbers that are on no grid."""
-    return op.output.is_float or any(isinstance(operand, QdqTensor) and operand.is_float for operand in op.inputs)
+    return op.output.is_float or any(
+        isinstance(operand, QdqTensor) and operand.is_float for operand in op.inputs
+    )
 
 
 def _attempt(op: QdqOp, context: LoweringContext) -> ArtefactError | None:
@@ -126,7 +164,11 @@ def _attempt(op: QdqOp, context: LoweringContext) -> ArtefactError | None:
         with context.undone_on_error():
             LOWERINGS[op.op_type](op, context)
     except ArtefactError as error:
-        return ArtefactError(f"{error.what} (from {op.source})", hint=error.hint) if op.source else error
+        return (
+            ArtefactError(f"{error.what} (from {op.source})", hint=error.hint)
+            if op.source
+            else error
+        )
     return None
 
 
@@ -151,20 +193,35 @@ def finish(
         "transposes": context.transposes,
         "axes": {name: list(layout) for name, layout in context.axes.items()},
     }
-    return Written(context.builder.finish(inputs, outputs, "written by edgeq", metadata), context.transposes, context.stored(), ends=ends)
+    return Written(
+        context.builder.finish(inputs, outputs, "written by edgeq", metadata),
+        context.transposes,
+        context.stored(),
+        ends=ends,
+    )
 
 
 def _ends(graph: QdqGraph, channels: Mapping[str, int], io_layout: IoLayout) -> tuple[FileEnd, ...]:
     """The inputs and outputs of a file."""
-    found = [_end("input", tensor.graph_input, tensor, channels, io_layout) for tensor in graph.inputs]
+    found = [
+        _end("input", tensor.graph_input, tensor, channels, io_layout) for tensor in graph.inputs
+    ]
     found += [
-        _classes(output) if output.epilogue == "argmax" else _end("output", output.name, output.tensor, channels, io_layout)
+        _classes(output)
+        if output.epilogue == "argmax"
+        else _end("output", output.name, output.tensor, channels, io_layout)
         for output in graph.outputs
     ]
     return tuple(found)
 
 
-def _end(kind: Literal["input", "output"], name: str, tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLayout) -> FileEnd:
+def _end(
+    kind: Literal["input", "output"],
+    name: str,
+    tensor: QdqTensor,
+    channels: Mapping[str, int],
+    io_layout: IoLayout,
+) -> FileEnd:
     layout = outer_layout(tensor, channels, io_layout)
     channels_last = len(layout) == IMAGE_RANK and channels.get(tensor.name) == layout[-1]
     return FileEnd(kind, name, stored_shape(tensor.shape, layout), layout, channels_last)

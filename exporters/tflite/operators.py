@@ -1,6 +1,9 @@
-"""The one table of ONNX operators that become TFLite: what each is written as, and on what conditions.
+"""The one table of ONNX operators that become TFLite.
 
-The exporter looks up its functions here, the command line prints it, and the documentation is generated from it.
+What each is written as, and on what conditions.
+
+The exporter looks up its functions here, the command line prints it, and the documentation is
+generated from it.
 """
 
 from __future__ import annotations
@@ -12,9 +15,20 @@ from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.ops.blocks import lower_depth_to_space, lower_space_to_depth
 from edgeq.exporters.tflite.ops.convolution import lower_conv
 from edgeq.exporters.tflite.ops.dense import lower_gemm, lower_matmul
-from edgeq.exporters.tflite.ops.elementwise import lower_add, lower_clip, lower_mul, lower_prelu, lower_relu, lower_requantize, lower_sub
+from edgeq.exporters.tflite.ops.elementwise import (
+    lower_add,
+    lower_clip,
+    lower_mul,
+    lower_prelu,
+    lower_relu,
+    lower_requantize,
+    lower_sub,
+)
 from edgeq.exporters.tflite.ops.flat import with_lines
-from edgeq.exporters.tflite.ops.float_functions import lower_batch_normalization, lower_layer_normalization
+from edgeq.exporters.tflite.ops.float_functions import (
+    lower_batch_normalization,
+    lower_layer_normalization,
+)
 from edgeq.exporters.tflite.ops.gathering import lower_gather, lower_pick, lower_scatter
 from edgeq.exporters.tflite.ops.normalizing import lower_log_softmax, lower_softmax
 from edgeq.exporters.tflite.ops.pointwise import FUNCTIONS, KERNELS, lower_lookup, lower_pointwise
@@ -28,7 +42,14 @@ from edgeq.exporters.tflite.ops.pooling import (
 )
 from edgeq.exporters.tflite.ops.products import lower_reduce_sum
 from edgeq.exporters.tflite.ops.resizing import lower_resize, lower_resize_nearest
-from edgeq.exporters.tflite.ops.shape import lower_concat, lower_identity, lower_pad, lower_reshape, lower_slice, lower_transpose
+from edgeq.exporters.tflite.ops.shape import (
+    lower_concat,
+    lower_identity,
+    lower_pad,
+    lower_reshape,
+    lower_slice,
+    lower_transpose,
+)
 from edgeq.exporters.tflite.ops.transposed import lower_conv_transpose
 
 if TYPE_CHECKING:
@@ -49,7 +70,8 @@ class Operator:
     Attributes:
         onnx: its name.
         tflite: what it is written as, for people.
-        conditions: when; a model that does not meet them is refused, or kept in float where that is allowed.
+        conditions: when; a model that does not meet them is refused, or kept in float where that is
+            allowed.
     """
 
     onnx: str
@@ -57,12 +79,18 @@ class Operator:
     conditions: str
 
 
-_WINDOWS = "1-D and 2-D; constant int8 or int4 weights with zero point 0, int32 bias of scale input * weight"
+_WINDOWS = (
+    "1-D and 2-D; constant int8 or int4 weights with zero point 0, int32 bias of scale input "
+    "* weight"
+)
 _READ = {
     "ArgMax": ("ARG_MAX", "as an output of the model, perhaps through a Cast to int32"),
     "BatchNormalization": (
         "CONV_2D, TRANSPOSE_CONV, DEPTHWISE_CONV_2D",
-        "folded into the convolution before it; after a quantiser a DEPTHWISE_CONV_2D of its own; constant numbers",
+        (
+            "folded into the convolution before it; after a quantiser a DEPTHWISE_CONV_2D of "
+            "its own; constant numbers"
+        ),
     ),
     "Cast": ("nothing", "between floats of 32 bits; to int32 or int64 behind an ArgMax"),
     "Clip": ("part of the operator before it, MAXIMUM, MINIMUM", "constant bounds"),
@@ -70,26 +98,42 @@ _READ = {
     "Expand": ("GATHER", _ANY),
     "GatherND": ("GATHER", "rows of the first axis by constant indices, as torch writes x[index]"),
     "Identity": ("nothing", _ANY),
-    "LayerNormalization": ("MEAN, SUB, MUL, ADD, RSQRT", "in float only, with --allow-float; constant scale and bias"),
+    "LayerNormalization": (
+        "MEAN, SUB, MUL, ADD, RSQRT",
+        "in float only, with --allow-float; constant scale and bias",
+    ),
     "Relu": ("part of the operator before it, RELU", _ANY),
     "Split": ("SLICE", "constant sizes"),
     "Tile": ("GATHER", "constant repeats; not of an open batch"),
     **dict.fromkeys(
         ("Div", "Max", "Min", "Pow"),
-        (_TABLE, "with a constant number, or between functions of one tensor of 8 bits: the whole as one table"),
+        (
+            _TABLE,
+            (
+                "with a constant number, or between functions of one tensor of 8 bits: the "
+                "whole as one table"
+            ),
+        ),
     ),
 }
 """Operators that the reader of QDQ models sees to; they are not in the integer view."""
 
 _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, LoweringContext], None], str, str]] = {
     "Add": (lower_add, "ADD", "constants quantised with one scale"),
-    "AveragePool": (with_lines(lower_average_pool), "AVERAGE_POOL_2D, MEAN", f"{_ONE_GRID}; padding counted, or that of SAME_UPPER"),
+    "AveragePool": (
+        with_lines(lower_average_pool),
+        "AVERAGE_POOL_2D, MEAN",
+        f"{_ONE_GRID}; padding counted, or that of SAME_UPPER",
+    ),
     "Concat": (lower_concat, "CONCATENATION", _ANY),
     "Conv": (with_lines(lower_conv), "CONV_2D, DEPTHWISE_CONV_2D", _WINDOWS),
     "ConvTranspose": (
         with_lines(lower_conv_transpose),
         "CONV_2D, DEPTHWISE_CONV_2D; TRANSPOSE_CONV, SLICE where it strides",
-        f"{_WINDOWS}; with strides neither groups nor dilation, and the file's batch stays as exported",
+        (
+            f"{_WINDOWS}; with strides neither groups nor dilation, and the file's batch stays "
+            "as exported"
+        ),
     ),
     "DepthToSpace": (lower_depth_to_space, "DEPTH_TO_SPACE; GATHER before it for mode CRD", _ANY),
     "Flatten": (lower_reshape, "RESHAPE", _ANY),
@@ -97,25 +141,60 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, LoweringContext], None], str, str]
     "Gemm": (lower_gemm, "FULLY_CONNECTED", "alpha = beta = 1, transA = 0, constant weights"),
     "GlobalAveragePool": (lower_global_average_pool, "MEAN", _ANY),
     "GlobalMaxPool": (lower_global_max_pool, "REDUCE_MAX", _ANY),
-    "LogSoftmax": (lower_log_softmax, "LOG_SOFTMAX, QUANTIZE", "scale 1/16 or greater, nothing below -16; any as an output in float"),
-    "MatMul": (lower_matmul, "FULLY_CONNECTED, BATCH_MATMUL", "two activations, or one and a constant; 2 to 5 dimensions"),
-    "MaxPool": (with_lines(lower_max_pool), "MAX_POOL_2D; PAD, PADV2 before it for padding other than SAME", "no dilation"),
+    "LogSoftmax": (
+        lower_log_softmax,
+        "LOG_SOFTMAX, QUANTIZE",
+        "scale 1/16 or greater, nothing below -16; any as an output in float",
+    ),
+    "MatMul": (
+        lower_matmul,
+        "FULLY_CONNECTED, BATCH_MATMUL",
+        "two activations, or one and a constant; 2 to 5 dimensions",
+    ),
+    "MaxPool": (
+        with_lines(lower_max_pool),
+        "MAX_POOL_2D; PAD, PADV2 before it for padding other than SAME",
+        "no dilation",
+    ),
     "Mul": (lower_mul, "MUL", "constants quantised with one scale"),
     "PRelu": (lower_prelu, "PRELU", "slopes quantised with one scale"),
-    "Pad": (lower_pad, "PAD, SLICE; GATHER where it reflects", "with zeros, or by reflect, edge or wrap; negative padding crops"),
+    "Pad": (
+        lower_pad,
+        "PAD, SLICE; GATHER where it reflects",
+        "with zeros, or by reflect, edge or wrap; negative padding crops",
+    ),
     "ReduceMax": (lower_reduce_max, "REDUCE_MAX", _ANY),
     "ReduceMean": (lower_reduce_mean, "MEAN", _ANY),
-    "ReduceSum": (lower_reduce_sum, "BATCH_MATMUL", "TFLite's SUM is wrong in its reference kernel, so the sum is a product with ones"),
+    "ReduceSum": (
+        lower_reduce_sum,
+        "BATCH_MATMUL",
+        "TFLite's SUM is wrong in its reference kernel, so the sum is a product with ones",
+    ),
     "Reshape": (lower_reshape, "RESHAPE", _ANY),
     "Resize": (
         lower_resize,
         "RESIZE_BILINEAR",
-        f"mode linear of images, {_ONE_GRID}, by factors at which TFLite's sampling points are ONNX's, as powers of two are",
+        (
+            f"mode linear of images, {_ONE_GRID}, by factors at which TFLite's sampling points "
+            "are ONNX's, as powers of two are"
+        ),
     ),
-    "ResizeNearest": (lower_resize_nearest, "RESIZE_NEAREST_NEIGHBOR, GATHER", "mode nearest, without cropping or axes"),
-    "ScatterElements": (lower_scatter, "BATCH_MATMUL", 'reduction="add" of whole rows onto constant zeros, constant indices'),
+    "ResizeNearest": (
+        lower_resize_nearest,
+        "RESIZE_NEAREST_NEIGHBOR, GATHER",
+        "mode nearest, without cropping or axes",
+    ),
+    "ScatterElements": (
+        lower_scatter,
+        "BATCH_MATMUL",
+        'reduction="add" of whole rows onto constant zeros, constant indices',
+    ),
     "Slice": (lower_slice, "SLICE, STRIDED_SLICE", "constant bounds"),
-    "Softmax": (lower_softmax, "SOFTMAX, QUANTIZE", "scale 1/8192 or greater; any as an output in float"),
+    "Softmax": (
+        lower_softmax,
+        "SOFTMAX, QUANTIZE",
+        "scale 1/8192 or greater; any as an output in float",
+    ),
     "SpaceToDepth": (lower_space_to_depth, "SPACE_TO_DEPTH", _ANY),
     "Squeeze": (lower_reshape, "RESHAPE", _ANY),
     "Sub": (lower_sub, "SUB", "constants quantised with one scale"),
@@ -145,12 +224,18 @@ LOWERINGS: Mapping[str, Callable[[QdqOp, LoweringContext], None]] = {
 
 def operators() -> tuple[Operator, ...]:
     """Every ONNX operator that can be written, by name."""
-    rows = [Operator(name, tflite, conditions) for name, (_, tflite, conditions) in _WRITTEN.items() if name != "ResizeNearest"]
+    rows = [
+        Operator(name, tflite, conditions)
+        for name, (_, tflite, conditions) in _WRITTEN.items()
+        if name != "ResizeNearest"
+    ]
     rows += [Operator(name, tflite, conditions) for name, (tflite, conditions) in _READ.items()]
     rows += [_function(name) for name in FUNCTIONS]
     nearest = _WRITTEN["ResizeNearest"]
     rows = [
-        Operator(row.onnx, f"{row.tflite}; {nearest[1]}", f"{row.conditions}; {nearest[2]}") if row.onnx == "Resize" else row
+        Operator(row.onnx, f"{row.tflite}; {nearest[1]}", f"{row.conditions}; {nearest[2]}")
+        if row.onnx == "Resize"
+        else row
         for row in rows
     ]
     return tuple(sorted(rows, key=lambda row: row.onnx))

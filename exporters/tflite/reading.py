@@ -1,7 +1,10 @@
-"""Both sides of the parity report of a TFLite file: what it has to hold, and what its bytes do hold.
+"""Both sides of the parity report of a TFLite file.
 
-The reader knows the file format and nothing of the code that writes it. It takes weights from the operators that use
-them and turns them back into the ONNX layout by the operator code, as a runtime would understand them.
+What it has to hold, and what its bytes do hold.
+
+The reader knows the file format and nothing of the code that writes it. It takes weights from the
+operators that use them and turns them back into the ONNX layout by the operator code, as a runtime
+would understand them.
 """
 
 from __future__ import annotations
@@ -45,57 +48,110 @@ _CHANNEL_DIMENSION = {
 }
 _NHWC = (0, 2, 3, 1)
 _BIAS_INPUT = {schema.BuiltinOperator.TRANSPOSE_CONV: 3}
-_VIEWS = ("~unbounded", "~uncropped", "~image")  # what a later operator clamps, crops or gives another shape
+# what a later operator clamps, crops or gives another shape
+_VIEWS = ("~unbounded", "~uncropped", "~image")
 _ACTIVATIONS = (schema.TensorType.INT8, schema.TensorType.INT16)
 _WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
-_BINARY = frozenset(getattr(schema.BuiltinOperator, name) for name in ("ADD", "SUB", "MUL", "PRELU", "BATCH_MATMUL"))
+_BINARY = frozenset(
+    getattr(schema.BuiltinOperator, name) for name in ("ADD", "SUB", "MUL", "PRELU", "BATCH_MATMUL")
+)
 
 
-def expected_numbers(graph: QdqGraph, storages: Mapping[str, Storage], in_float: Container[str] = ()) -> list[Numbers]:
-    """The numbers of a QDQ model as TFLite stores them: zero points of activations shifted, those of weights zero.
+def expected_numbers(
+    graph: QdqGraph, storages: Mapping[str, Storage], in_float: Container[str] = ()
+) -> list[Numbers]:
+    """The numbers of a QDQ model as TFLite stores them.
+
+    Zero points of activations shifted, those of weights zero.
 
     Args:
         graph: the model.
         storages: of its tensors.
-        in_float: names of the results of operators that the file computes in float, whose constants are no integers there.
+        in_float: names of the results of operators that the file computes in float, whose constants
+            are no integers there.
     """
-    owners = {f"{op.output.name}/{i}": op for op in graph.ops for i, o in enumerate(op.inputs) if isinstance(o, QdqConstant)}
-    expected = [numbers for op in graph.ops if op.output.name not in in_float for numbers in _absent_bias(op)]
+    owners = {
+        f"{op.output.name}/{i}": op
+        for op in graph.ops
+        for i, o in enumerate(op.inputs)
+        if isinstance(o, QdqConstant)
+    }
+    expected = [
+        numbers
+        for op in graph.ops
+        if op.output.name not in in_float
+        for numbers in _absent_bias(op)
+    ]
     for numbers in numbers_of(graph):
         op = owners.get(numbers.key)
         if op is not None and (op.output.name in in_float or op.op_type == "ScatterElements"):
             continue  # what is scattered onto are zeros, which the file does not hold
         if op is None:
-            expected.append(replace(numbers, zero_point=numbers.zero_point + storages[numbers.key].shift))
-        elif op.op_type in ("Add", "Sub", "Mul", "PRelu") or (op.op_type == "MatMul" and not _is_dense(op)):
+            expected.append(
+                replace(numbers, zero_point=numbers.zero_point + storages[numbers.key].shift)
+            )
+        elif op.op_type in ("Add", "Sub", "Mul", "PRelu") or (
+            op.op_type == "MatMul" and not _is_dense(op)
+        ):
             constant = op.inputs[int(numbers.key.rpartition("/")[2])]
-            shift = constant_shift(constant, storages[op.output.name]) if isinstance(constant, QdqConstant) else 0
-            expected.append(replace(numbers, zero_point=numbers.zero_point + shift, centered=_squeezed(numbers.centered)))
+            shift = (
+                constant_shift(constant, storages[op.output.name])
+                if isinstance(constant, QdqConstant)
+                else 0
+            )
+            expected.append(
+                replace(
+                    numbers,
+                    zero_point=numbers.zero_point + shift,
+                    centered=_squeezed(numbers.centered),
+                )
+            )
         else:
             expected.append(
                 _weights_in_onnx_order(
                     as_written(op, numbers),
                     op.output.shape[1 if op.op_type.startswith("Conv") else -1],
-                    transposed=op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB")),
+                    transposed=op.op_type == "MatMul"
+                    or (op.op_type == "Gemm" and not op.attributes.get("transB")),
                 )
             )
     return expected
 
 
 def expected_in(
-    graph: QdqGraph, storages: Mapping[str, Storage], found: Mapping[str, Numbers], in_float: Container[str] = ()
+    graph: QdqGraph,
+    storages: Mapping[str, Storage],
+    found: Mapping[str, Numbers],
+    in_float: Container[str] = (),
 ) -> list[Numbers]:
-    """Everything a file must hold, given what it does: the model's numbers, what follows from them, and the grids of helpers."""
+    """Everything a file must hold, given what it does.
+
+    The model's numbers, what follows from them, and the grids of helpers.
+    """
     known = expected_numbers(graph, storages, in_float)
-    derived = [numbers for numbers in derived_numbers(graph, storages, found) if numbers.key.partition("~")[0] not in in_float]
+    derived = [
+        numbers
+        for numbers in derived_numbers(graph, storages, found)
+        if numbers.key.partition("~")[0] not in in_float
+    ]
     fixed = {numbers.key for numbers in derived}
-    return known + derived + with_helpers(known, {key: numbers for key, numbers in found.items() if key not in fixed})[len(known) :]
+    return (
+        known
+        + derived
+        + with_helpers(known, {key: numbers for key, numbers in found.items() if key not in fixed})[
+            len(known) :
+        ]
+    )
 
 
 def with_helpers(expected: list[Numbers], found: Mapping[str, Numbers]) -> list[Numbers]:
     """The expected numbers, and for each helper in the file, as a padded copy is, that it has the grid of its tensor."""
     grids = {numbers.key: numbers for numbers in expected if numbers.kind == "activation"}
-    helpers = {key: _helped(key, grids) for key in found if key not in grids and found[key].kind == "activation"}
+    helpers = {
+        key: _helped(key, grids)
+        for key in found
+        if key not in grids and found[key].kind == "activation"
+    }
     return expected + [replace(grids[owner], key=key) for key, owner in helpers.items() if owner]
 
 
@@ -107,11 +163,22 @@ def _helped(key: str, grids: Mapping[str, Numbers]) -> str:
 
 
 def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
-    """What a file must hold for an operator without bias: zeros, for runtimes that want the input to be there."""
+    """What a file must hold for an operator without bias.
+
+    Zeros, for runtimes that want the input to be there.
+    """
     source, weights, bias = (*op.inputs, None, None, None)[:3]
-    if op.op_type not in _WEIGHTED or bias is not None or (op.op_type == "MatMul" and not _is_dense(op)):
+    if (
+        op.op_type not in _WEIGHTED
+        or bias is not None
+        or (op.op_type == "MatMul" and not _is_dense(op))
+    ):
         return
-    if isinstance(source, QdqTensor) and isinstance(weights, QdqConstant) and weights.params is not None:
+    if (
+        isinstance(source, QdqTensor)
+        and isinstance(weights, QdqConstant)
+        and weights.params is not None
+    ):
         scale = np.atleast_1d(weights.params.scale * source.scale)
         if is_plain(op) and scale.size > 1:
             scale = np.concatenate([scale] * int(op.attributes.get("group", 1)))  # type: ignore[arg-type]
@@ -120,10 +187,17 @@ def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
 
 
 def _weights_in_onnx_order(numbers: Numbers, channels: int, *, transposed: bool) -> Numbers:
-    """Weights with the output channels first; biases as one vector, one for all of them said for each."""
+    """Weights with the output channels first.
+
+    Biases as one vector, one for all of them said for each.
+    """
     centered = numbers.centered
     if centered is not None and numbers.kind == "bias":
-        centered = np.broadcast_to(centered.reshape(-1), channels) if centered.size == 1 else centered.reshape(-1)
+        centered = (
+            np.broadcast_to(centered.reshape(-1), channels)
+            if centered.size == 1
+            else centered.reshape(-1)
+        )
     elif centered is not None and transposed:
         centered = centered.T
     return replace(numbers, zero_point=np.zeros_like(numbers.zero_point), centered=centered)
@@ -132,7 +206,11 @@ def _weights_in_onnx_order(numbers: Numbers, channels: int, *, transposed: bool)
 def _is_dense(op: QdqOp) -> bool:
     """Whether a MatMul multiplies an activation by a constant matrix."""
     source, weights = op.inputs[:2]
-    return isinstance(source, QdqTensor) and isinstance(weights, QdqConstant) and weights.values.ndim == 2
+    return (
+        isinstance(source, QdqTensor)
+        and isinstance(weights, QdqConstant)
+        and weights.values.ndim == 2
+    )
 
 
 def _squeezed(centered: NDArray[np.generic] | None) -> NDArray[np.generic] | None:
@@ -178,7 +256,13 @@ def transposes_in(model: Any) -> Transposes:
         for operator in model.subgraphs[0].operators
         if _builtin(model.operatorCodes[operator.opcodeIndex]) == schema.BuiltinOperator.TRANSPOSE
     ]
-    return Transposes(len(moved), sum(math.prod(map(int, tensor.shape)) * np.dtype(ELEMENTS[tensor.type]).itemsize for tensor in moved))
+    return Transposes(
+        len(moved),
+        sum(
+            math.prod(map(int, tensor.shape)) * np.dtype(ELEMENTS[tensor.type]).itemsize
+            for tensor in moved
+        ),
+    )
 
 
 def stored_floats(content: bytes) -> dict[str, NDArray[np.float32]]:
@@ -190,7 +274,9 @@ def stored_floats(content: bytes) -> dict[str, NDArray[np.float32]]:
         builtin = _builtin(model.operatorCodes[operator.opcodeIndex])
         if builtin in _TO_ONNX:
             owner = _name(tensors[operator.outputs[0]])
-            found[f"{owner}/1"] = _floats(model, tensors[operator.inputs[1]]).transpose(_TO_ONNX[builtin])
+            found[f"{owner}/1"] = _floats(model, tensors[operator.inputs[1]]).transpose(
+                _TO_ONNX[builtin]
+            )
             found[f"{owner}/2"] = _floats(model, tensors[operator.inputs[2]])
     return found
 
@@ -204,7 +290,11 @@ def _name(tensor: Any) -> str:
 
 
 def _activation(tensor: Any) -> Iterator[Numbers]:
-    if tensor.quantization is not None and tensor.quantization.scale is not None and tensor.type in _ACTIVATIONS:
+    if (
+        tensor.quantization is not None
+        and tensor.quantization.scale is not None
+        and tensor.type in _ACTIVATIONS
+    ):
         yield Numbers(_name(tensor), "activation", *_grid(tensor))
 
 
@@ -216,41 +306,78 @@ def _grid(tensor: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def _axes(model: Any) -> Mapping[str, Sequence[int]]:
     """The order of the axes of tensors, where it is another than readers take for granted, as the file's note says."""
     notes = [entry for entry in model.metadata or () if entry.name == METADATA_NAME.encode()]
-    found: Mapping[str, Sequence[int]] = json.loads(bytes(model.buffers[notes[0].buffer].data))["axes"] if notes else {}
+    found: Mapping[str, Sequence[int]] = (
+        json.loads(bytes(model.buffers[notes[0].buffer].data))["axes"] if notes else {}
+    )
     return found
 
 
-def _operands(model: Any, tensors: Sequence[Any], operator: Any, builtin: int, axes: Mapping[str, Sequence[int]]) -> Iterator[Numbers]:
+def _operands(
+    model: Any,
+    tensors: Sequence[Any],
+    operator: Any,
+    builtin: int,
+    axes: Mapping[str, Sequence[int]],
+) -> Iterator[Numbers]:
     owner = _name(tensors[operator.outputs[0]])
     for view in _VIEWS:
         owner = owner.removesuffix(view)
     if builtin in _TO_ONNX:
-        weights, bias = tensors[operator.inputs[1]], tensors[operator.inputs[_BIAS_INPUT.get(builtin, 2)]]
+        weights, bias = (
+            tensors[operator.inputs[1]],
+            tensors[operator.inputs[_BIAS_INPUT.get(builtin, 2)]],
+        )
         if not _on_a_grid(weights):
             return
         scale, zero = _grid(weights)
-        if scale.size > 1 and weights.quantization.quantizedDimension != _CHANNEL_DIMENSION[builtin]:
+        if (
+            scale.size > 1
+            and weights.quantization.quantizedDimension != _CHANNEL_DIMENSION[builtin]
+        ):
             scale = scale[:0]  # scales on the wrong axis are not the scales that the model means
-        yield Numbers(f"{owner}/1", "weight", scale, zero, _stored(model, weights).transpose(_TO_ONNX[builtin]))
+        yield Numbers(
+            f"{owner}/1",
+            "weight",
+            scale,
+            zero,
+            _stored(model, weights).transpose(_TO_ONNX[builtin]),
+        )
         yield Numbers(f"{owner}/2", "bias", *_grid(bias), _stored(model, bias))
     elif builtin in _BINARY:
         for position, index in enumerate(operator.inputs):
             if model.buffers[tensors[index].buffer].data is not None and _on_a_grid(tensors[index]):
                 images = builtin != schema.BuiltinOperator.BATCH_MATMUL
-                yield _constant_operand(model, tensors[index], f"{owner}/{position}", axes, images=images)
-    elif builtin == schema.BuiltinOperator.GATHER and model.buffers[tensors[operator.inputs[0]].buffer].data is not None:
+                yield _constant_operand(
+                    model, tensors[index], f"{owner}/{position}", axes, images=images
+                )
+    elif (
+        builtin == schema.BuiltinOperator.GATHER
+        and model.buffers[tensors[operator.inputs[0]].buffer].data is not None
+    ):
         scale, zero = _grid(tensors[operator.inputs[0]])
-        yield Numbers(f"{owner}/table", "weight", scale, zero, centered_of(_stored(model, tensors[operator.inputs[0]]), zero[0]))
+        yield Numbers(
+            f"{owner}/table",
+            "weight",
+            scale,
+            zero,
+            centered_of(_stored(model, tensors[operator.inputs[0]]), zero[0]),
+        )
 
 
 def _on_a_grid(tensor: Any) -> bool:
     return tensor.quantization is not None and tensor.quantization.scale is not None
 
 
-def _constant_operand(model: Any, tensor: Any, key: str, axes: Mapping[str, Sequence[int]], *, images: bool) -> Numbers:
+def _constant_operand(
+    model: Any, tensor: Any, key: str, axes: Mapping[str, Sequence[int]], *, images: bool
+) -> Numbers:
     scale, zero = _grid(tensor)
     values = _stored(model, tensor)
-    order = np.argsort(axes.get(_name(tensor), _NHWC if values.ndim == len(_NHWC) and images else range(values.ndim)))
+    order = np.argsort(
+        axes.get(
+            _name(tensor), _NHWC if values.ndim == len(_NHWC) and images else range(values.ndim)
+        )
+    )
     onnx_order = values.transpose(order)
     return Numbers(key, "weight", scale, zero, centered_of(onnx_order, zero[0]).squeeze())
 

@@ -1,9 +1,10 @@
 """The int8 or int16 integers that stand for an ONNX tensor's integers: the same numbers, shifted.
 
-The shift puts the greatest integer in use on 127, so that int8 saturation is the upper bound and no operator is needed
-for it: a 4-bit unsigned activation 0..15 with zero point 0 becomes 112..127 with zero point 112, and a fused ReLU is
-its lower bound. Operators that only move integers need one shift on both sides. int16 kernels know no zero point but 0,
-so 16-bit tensors are shifted by what brings theirs there, or not written.
+The shift puts the greatest integer in use on 127, so that int8 saturation is the upper bound and no
+operator is needed for it: a 4-bit unsigned activation 0..15 with zero point 0 becomes 112..127 with
+zero point 112, and a fused ReLU is its lower bound. Operators that only move integers need one
+shift on both sides. int16 kernels know no zero point but 0, so 16-bit tensors are shifted by what
+brings theirs there, or not written.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def choose_storage(graph: QdqGraph) -> dict[str, Storage]:
     """The storage dtype of every tensor of a graph, by name.
 
     Raises:
-        ArtefactError: a tensor has more than 16 bits, 16 bits around another number than zero, or more than one scale.
+        ArtefactError: a tensor has more than 16 bits, 16 bits around another number than zero, or
+            more than one scale.
     """
     tensors = graph.tensors()
     for tensor in tensors.values():
@@ -92,14 +94,20 @@ def clamps(op: QdqOp, storage: Storage) -> tuple[int | None, int | None]:
 
 
 def check_rescale(op: QdqOp, largest: int, factor: float) -> None:
-    """See that kernels can rescale integers up to ``largest`` by ``factor``: they shift left first, in 32 bits.
+    """See that kernels can rescale integers up to ``largest`` by ``factor``.
+
+    They shift left first, in 32 bits.
 
     Raises:
         ArtefactError: they cannot; what they would compute is not what the model says.
     """
     shift = max(math.frexp(factor)[1], 0)
     if largest << shift > _EVERYTHING:
-        raise refused(op, f"its result is rescaled by {factor:.3g}, beyond 32 bits", "quantise its output with a larger scale")
+        raise refused(
+            op,
+            f"its result is rescaled by {factor:.3g}, beyond 32 bits",
+            "quantise its output with a larger scale",
+        )
 
 
 def constant_shift(constant: QdqConstant, storage: Storage) -> int:
@@ -116,11 +124,13 @@ def int8_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray
     return centered_weights(op, constant, channel_axis).astype(np.int8, copy=False)
 
 
-def centered_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.signedinteger]:
+def centered_weights(
+    op: QdqOp, constant: QdqConstant, channel_axis: int
+) -> NDArray[np.signedinteger]:
     """The integers of weights less their zero point, which int8 holds.
 
-    One -128 a channel is let through: kernels that add two products in 16 bits, as those for Arm cores without
-    dot-product instructions do, overflow only when two of them meet inputs of -128.
+    One -128 a channel is let through: kernels that add two products in 16 bits, as those for Arm
+    cores without dot-product instructions do, overflow only when two of them meet inputs of -128.
 
     Args:
         op: the operator, for messages.
@@ -132,23 +142,38 @@ def centered_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDA
     """
     params = constant.params
     if params is None:
-        raise refused(op, f"its weights {constant.name!r} are in float", f"store integer weights behind a DequantizeLinear{_OR}")
+        raise refused(
+            op,
+            f"its weights {constant.name!r} are in float",
+            f"store integer weights behind a DequantizeLinear{_OR}",
+        )
     if params.axis is not None and params.axis % constant.values.ndim != channel_axis:
-        raise refused(op, "its weight scales do not follow the output channels", f"use one scale a tensor or an output channel{_OR}")
+        raise refused(
+            op,
+            "its weight scales do not follow the output channels",
+            f"use one scale a tensor or an output channel{_OR}",
+        )
     zero = params.zero_point
     if params.axis is not None:
-        zero = zero.reshape([-1 if axis == channel_axis else 1 for axis in range(constant.values.ndim)])
+        zero = zero.reshape(
+            [-1 if axis == channel_axis else 1 for axis in range(constant.values.ndim)]
+        )
     centred = constant.values.dtype == np.int8 and not np.any(zero)
-    centered: NDArray[np.signedinteger] = constant.values if centred else constant.values.astype(np.int32) - zero  # type: ignore[assignment]
+    centered: NDArray[np.signedinteger] = (
+        constant.values if centred else constant.values.astype(np.int32) - zero  # type: ignore[assignment]
+    )
     if centered.size and (centered.min() < LEAST or centered.max() > GREATEST):
         raise refused(
-            op, f"its weights {constant.name!r} have a zero point that int8 cannot shift away", f"quantise weights symmetrically{_OR}"
+            op,
+            f"its weights {constant.name!r} have a zero point that int8 cannot shift away",
+            f"quantise weights symmetrically{_OR}",
         )
     others = tuple(axis for axis in range(centered.ndim) if axis != channel_axis)
     if np.any(np.count_nonzero(centered == LEAST, axis=others) > 1):
         raise refused(
             op,
-            f"a channel of {constant.name!r} has more than one weight of -128, which int8 kernels may overflow on",
+            f"a channel of {constant.name!r} has more than one weight of -128, which int8 "
+            "kernels may overflow on",
             f"quantise weights to -127..127{_OR}",
         )
     return centered
@@ -161,16 +186,21 @@ def refused(op: QdqOp, why: str, hint: str) -> ArtefactError:
 
 def _check(tensor: QdqTensor) -> None:
     if not tensor.per_tensor:
-        raise ArtefactError(f"the activation {tensor.name!r} has a scale for each channel", hint="use one scale an activation")
+        raise ArtefactError(
+            f"the activation {tensor.name!r} has a scale for each channel",
+            hint="use one scale an activation",
+        )
     dtype = tensor.params.dtype
     if dtype not in _STORAGE_DTYPES | _WIDE:
         raise ArtefactError(
-            f"the activation {tensor.name!r} is stored in {dtype}, and TFLite is written with int8 or int16 activations",
+            f"the activation {tensor.name!r} is stored in {dtype}, and TFLite is written "
+            "with int8 or int16 activations",
             hint="quantise activations to 16 bits or fewer",
         )
     if dtype in _WIDE and tensor.zero_point != (0 if dtype == "int16" else _HALF_OF_16_BITS):
         raise ArtefactError(
-            f"the 16-bit activation {tensor.name!r} has the zero point {tensor.zero_point}, and TFLite's int16 has none but 0",
+            f"the 16-bit activation {tensor.name!r} has the zero point "
+            f"{tensor.zero_point}, and TFLite's int16 has none but 0",
             hint="quantise 16-bit activations symmetrically",
         )
 
@@ -187,7 +217,11 @@ def _groups(graph: QdqGraph) -> dict[str, str]:
     parent: dict[str, str] = {}
     for op in graph.ops:
         for operand in op.inputs:
-            tied = isinstance(operand, QdqTensor) and op.op_type in MOVES | AVERAGES and same_grid(operand.params, op.output.params)
+            tied = (
+                isinstance(operand, QdqTensor)
+                and op.op_type in MOVES | AVERAGES
+                and same_grid(operand.params, op.output.params)
+            )
             if tied:
                 parent[_root(parent, operand.name)] = _root(parent, op.output.name)  # type: ignore[union-attr]
     return parent

@@ -1,7 +1,10 @@
-"""Versions of TFLite operators: what tensors other than int8 ask for, and the oldest runtime that knows a version.
+"""Versions of TFLite operators.
 
-A runtime refuses an operator of a newer version than it knows. So a version that is too low is not a detail: it lets an
-old runtime compute something else. The tables follow LiteRT's own (``tools/versioning``), with one exception, named below.
+What tensors other than int8 ask for, and the oldest runtime that knows a version.
+
+A runtime refuses an operator of a newer version than it knows. So a version that is too low is not
+a detail: it lets an old runtime compute something else. The tables follow LiteRT's own
+(``tools/versioning``), with one exception, named below.
 """
 
 from __future__ import annotations
@@ -19,7 +22,11 @@ Op = schema.BuiltinOperator
 FULLY_CONNECTED_PER_CHANNEL = 12
 """Older kernels take the first scale for all rows without a word; LiteRT's table knows this only for float activations."""
 
-_WITH_INT4_WEIGHTS: Mapping[int, int] = {Op.CONV_2D: 7, Op.DEPTHWISE_CONV_2D: 7, Op.FULLY_CONNECTED: 10}
+_WITH_INT4_WEIGHTS: Mapping[int, int] = {
+    Op.CONV_2D: 7,
+    Op.DEPTHWISE_CONV_2D: 7,
+    Op.FULLY_CONNECTED: 10,
+}
 """Operators whose kernels read int4 weights, with int8 activations."""
 
 _WITH_INT16: Mapping[int, int] = {
@@ -124,14 +131,19 @@ def least_version(builtin: int, types: Iterable[int]) -> int:
     if schema.TensorType.INT16 not in present:
         return 1
     if builtin not in _WITH_INT16:
-        raise ArtefactError(f"TFLite's {_name(builtin)} has no kernel for int16 activations", hint="quantise what it reads to 8 bits")
+        raise ArtefactError(
+            f"TFLite's {_name(builtin)} has no kernel for int16 activations",
+            hint="quantise what it reads to 8 bits",
+        )
     return _WITH_INT16[builtin]
 
 
 def oldest_runtime(codes: Iterable[tuple[int, int]]) -> str:
     """The oldest TensorFlow Lite that runs these operators, each with its version."""
     versions = (RUNTIME_OF_VERSION.get(key, _FIRST_INT8_RUNTIME) for key in codes)
-    return max(versions, key=lambda text: tuple(map(int, text.split("."))), default=_FIRST_INT8_RUNTIME)
+    return max(
+        versions, key=lambda text: tuple(map(int, text.split("."))), default=_FIRST_INT8_RUNTIME
+    )
 
 
 def _name(builtin: int) -> str:

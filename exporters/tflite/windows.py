@@ -43,17 +43,31 @@ class Window:
 
     def steps(self, axis: int, size: int) -> int:
         """How many windows fit, padding included, rounded down."""
-        return (size + self.pads[axis] + self.pads[axis + 2] - self.extent(axis)) // self.stride[axis] + 1
+        return (size + self.pads[axis] + self.pads[axis + 2] - self.extent(axis)) // self.stride[
+            axis
+        ] + 1
 
     def reaching(self, results: Sequence[int], sizes: Sequence[int]) -> Window:
-        """The window that gives ``results``, a size rounded up: with as much behind the image as the last one reaches beyond it."""
+        """The window that gives ``results``, a size rounded up.
+
+        With as much behind the image as the last one reaches beyond it.
+        """
         top, left, *ends = self.pads
-        reach = [(results[axis] - 1) * self.stride[axis] + self.extent(axis) - sizes[axis] - self.pads[axis] for axis in (0, 1)]
+        reach = [
+            (results[axis] - 1) * self.stride[axis]
+            + self.extent(axis)
+            - sizes[axis]
+            - self.pads[axis]
+            for axis in (0, 1)
+        ]
         return replace(self, pads=(top, left, max(reach[0], ends[0]), max(reach[1], ends[1])))
 
     def is_same(self, height: int, width: int) -> bool:
         """Whether TFLite's SAME pads exactly so: ceil(size / stride) windows, the odd pixel at the end."""
-        return all(self._same_pads(axis, size) == (self.pads[axis], self.pads[axis + 2]) for axis, size in enumerate((height, width)))
+        return all(
+            self._same_pads(axis, size) == (self.pads[axis], self.pads[axis + 2])
+            for axis, size in enumerate((height, width))
+        )
 
     def _same_pads(self, axis: int, size: int) -> tuple[int, int]:
         windows = -(-size // self.stride[axis])
@@ -65,10 +79,15 @@ def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> Window:
     """The window of a convolution or pooling over an NCHW tensor.
 
     Raises:
-        ArtefactError: the input is no image, or its padding gives another size than the graph states.
+        ArtefactError: the input is no image, or its padding gives another size than the graph
+            states.
     """
     if len(tensor.shape) != 4:
-        raise refused(op, f"its input has {len(tensor.shape)} dimensions, not 4", "export the model with two-dimensional windows")
+        raise refused(
+            op,
+            f"its input has {len(tensor.shape)} dimensions, not 4",
+            "export the model with two-dimensional windows",
+        )
     stride, dilation = _pair(op, "strides"), _pair(op, "dilations")
     given = op.attributes.get("pads", (0, 0, 0, 0))
     pads = tuple(int(p) for p in given) if isinstance(given, tuple) else (0, 0, 0, 0)
@@ -84,13 +103,21 @@ def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> Window:
     expected = (window.steps(0, height), window.steps(1, width))
     if min(window.pads) < 0 or op.output.shape[2:] != expected:
         raise refused(
-            op, f"its windows do not fit: {op.output.shape[2:]} stated, {expected} from its padding", "use padding of zero or more"
+            op,
+            f"its windows do not fit: {op.output.shape[2:]} stated, {expected} from its padding",
+            "use padding of zero or more",
         )
     return window
 
 
 def padded(
-    context: LoweringContext, op: QdqOp, tensor: QdqTensor, window: Window, *, words: bool = True, least: bool = False
+    context: LoweringContext,
+    op: QdqOp,
+    tensor: QdqTensor,
+    window: Window,
+    *,
+    words: bool = True,
+    least: bool = False,
 ) -> tuple[int, int]:
     """The input of a window operator in NHWC, and TFLite's word for its padding.
 
@@ -111,21 +138,37 @@ def padded(
     batch, channels, height, width = tensor.shape
     shape = (batch, channels, height + top + bottom, width + left + right)
     target = context.tensor(tensor, NHWC, f"~padded_for_{op.output.name}", shape)
-    pad(context, index, target, ((0, 0), (top, bottom), (left, right), (0, 0)), context.least(tensor) if least else None)
+    pad(
+        context,
+        index,
+        target,
+        ((0, 0), (top, bottom), (left, right), (0, 0)),
+        context.least(tensor) if least else None,
+    )
     return target, VALID
 
 
-def pad(context: LoweringContext, source: int, target: int, pads: tuple[tuple[int, int], ...], value: int | None = None) -> None:
+def pad(
+    context: LoweringContext,
+    source: int,
+    target: int,
+    pads: tuple[tuple[int, int], ...],
+    value: int | None = None,
+) -> None:
     """Append a PAD, which pads int8 tensors with their zero point, or a PADV2 with the constant at the index ``value``."""
     constant = context.builder.constant(f"~pads{target}", np.array(pads, np.int32))
     if value is None:
         context.builder.operator(Op.PAD, 2, [source, constant], [target], schema.PadOptionsT())
     else:
-        context.builder.operator(Op.PADV2, 2, [source, constant, value], [target], schema.PadV2OptionsT())
+        context.builder.operator(
+            Op.PADV2, 2, [source, constant, value], [target], schema.PadV2OptionsT()
+        )
 
 
 def _pair(op: QdqOp, name: str) -> tuple[int, int]:
     value = op.attributes.get(name, (1, 1))
     if not isinstance(value, tuple) or len(value) != 2:
-        raise refused(op, f"its {name} are {value}", "export the model with two-dimensional windows")
+        raise refused(
+            op, f"its {name} are {value}", "export the model with two-dimensional windows"
+        )
     return int(value[0]), int(value[1])

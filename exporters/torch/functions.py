@@ -1,4 +1,7 @@
-"""Functions of single numbers in the operators of ONNX; those it has no operator for, in several."""
+"""Functions of single numbers in the operators of ONNX.
+
+Those it has no operator for, in several.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,12 @@ _OPERATORS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 
 
 def write_function(
-    writer: GraphWriter, name: str, source: ir.Value, tensor: str, shape: Sequence[int], options: Mapping[str, Any]
+    writer: GraphWriter,
+    name: str,
+    source: ir.Value,
+    tensor: str,
+    shape: Sequence[int],
+    options: Mapping[str, Any],
 ) -> ir.Value:
     """Append a function.
 
@@ -63,17 +71,35 @@ def write_function(
         gate = writer.op("Sigmoid", [source], f"{tensor}_sigmoid", shape=shape)
         return writer.op("Mul", [source, gate], tensor, shape=shape)
     if name == "hardsigmoid":
-        return writer.op("HardSigmoid", [source], tensor, shape=shape, attributes={"alpha": float(np.float32(1 / 6)), "beta": 0.5})
+        return writer.op(
+            "HardSigmoid",
+            [source],
+            tensor,
+            shape=shape,
+            attributes={"alpha": float(np.float32(1 / 6)), "beta": 0.5},
+        )
     if name == "softplus" and options.get("beta", 1.0) != 1.0:
-        raise UsageError(f"{tensor} is a softplus with beta {options['beta']}, which ONNX does not have", hint="use beta=1")
+        raise UsageError(
+            f"{tensor} is a softplus with beta {options['beta']}, which ONNX does not have",
+            hint="use beta=1",
+        )
     operator, attributes = _OPERATORS[name]
     given = {attributes[option]: value for option, value in options.items() if option in attributes}
     return writer.op(operator, [source], tensor, shape=shape, attributes=given)
 
 
-def _clip(writer: GraphWriter, source: ir.Value, tensor: str, shape: Sequence[int], limits: tuple[float | None, float | None]) -> ir.Value:
+def _clip(
+    writer: GraphWriter,
+    source: ir.Value,
+    tensor: str,
+    shape: Sequence[int],
+    limits: tuple[float | None, float | None],
+) -> ir.Value:
     if limits == (0, None):
         return writer.op("Relu", [source], tensor, shape=shape)
     ends = (("least", limits[0]), ("most", limits[1]))
-    bounds_ = [None if limit is None else writer.constant(f"{tensor}_{end}", np.array(limit, np.float32)) for end, limit in ends]
+    bounds_ = [
+        None if limit is None else writer.constant(f"{tensor}_{end}", np.array(limit, np.float32))
+        for end, limit in ends
+    ]
     return writer.op("Clip", [source, *bounds_], tensor, shape=shape)

@@ -1,4 +1,7 @@
-"""A writer for ONNX graphs in canonical form: it knows names, initialisers and Q/DQ pairs, and nothing of torch."""
+"""A writer for ONNX graphs in canonical form.
+
+It knows names, initialisers and Q/DQ pairs, and nothing of torch.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,11 @@ IR_VERSION = 10
 class GraphWriter:
     """Collects nodes and initialisers, then becomes a model.
 
-    Naming, which every reader of canonical models may rely on: a float tensor ``t`` put onto a grid is ``t_quantized``
-    as integers and ``t_dequantized`` after; where the range is narrower than its storage dtype, the integers before the
-    Clip are ``t_unclipped``. Constants are ``<layer>.weight_quantized``, ``…_scale``, ``…_zero_point``. A name that is taken
-    already gets a number.
+    Naming, which every reader of canonical models may rely on: a float tensor ``t`` put onto a grid
+    is ``t_quantized`` as integers and ``t_dequantized`` after; where the range is narrower than its
+    storage dtype, the integers before the Clip are ``t_unclipped``. Constants are
+    ``<layer>.weight_quantized``, ``…_scale``, ``…_zero_point``. A name that is taken already gets a
+    number.
     """
 
     def __init__(self) -> None:
@@ -38,7 +42,11 @@ class GraphWriter:
 
     def input(self, name: str, shape: Sequence[int]) -> ir.Value:
         """The graph's float input with a free batch dimension; ``shape`` is without the batch."""
-        return ir.Value(name=self._names.fresh(name), type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["N", *shape]))
+        return ir.Value(
+            name=self._names.fresh(name),
+            type=ir.TensorType(ir.DataType.FLOAT),
+            shape=ir.Shape(["N", *shape]),
+        )
 
     def constant(self, name: str, array: NDArray[Any]) -> ir.Value:
         """An initialiser; the same name again is the same initialiser."""
@@ -46,7 +54,10 @@ class GraphWriter:
             unique = self._names.fresh(name)
             tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
             self._initializers[name] = ir.Value(
-                name=unique, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor
+                name=unique,
+                type=ir.TensorType(tensor.dtype),
+                shape=ir.Shape(array.shape),
+                const_value=tensor,
             )
         return self._initializers[name]
 
@@ -71,14 +82,29 @@ class GraphWriter:
         return output
 
     def as_output(self, value: ir.Value, number: int) -> ir.Value:
-        """A value under the name of the graph's output of a number, from 1; a Q/DQ graph's inputs and outputs are never one value."""
+        """A value under the name of the graph's output of a number, from 1.
+
+        A Q/DQ graph's inputs and outputs are never one value.
+        """
         if value.producer() is None:
-            value = self.op("Identity", [value], f"{value.name}_output", shape=[int(str(size)) for size in list(value.shape or ())[1:]])
+            value = self.op(
+                "Identity",
+                [value],
+                f"{value.name}_output",
+                shape=[int(str(size)) for size in list(value.shape or ())[1:]],
+            )
         value.name = OUTPUT if number == 1 else self._names.fresh(f"{OUTPUT}_{number}")
         return value
 
     def quantize(
-        self, value: ir.Value, name: str, grid: str, params: QuantParams, shape: Sequence[int], *, in_range: bool = False
+        self,
+        value: ir.Value,
+        name: str,
+        grid: str,
+        params: QuantParams,
+        shape: Sequence[int],
+        *,
+        in_range: bool = False,
     ) -> ir.Value:
         """Put a float tensor onto a grid: QuantizeLinear, an integer Clip if the range is narrow, DequantizeLinear.
 
@@ -105,28 +131,54 @@ class GraphWriter:
                 self.constant(f"{grid}_{end}", np.array(limit, params.dtype))
                 for end, limit in (("qmin", params.qmin), ("qmax", params.qmax))
             ]
-            integers = self.op("Clip", [integers, *limits], f"{name}_quantized", shape=shape, dtype=storage_dtype)
-        return self.op("DequantizeLinear", [integers, scale, zero_point], f"{name}_dequantized", shape=shape)
+            integers = self.op(
+                "Clip", [integers, *limits], f"{name}_quantized", shape=shape, dtype=storage_dtype
+            )
+        return self.op(
+            "DequantizeLinear", [integers, scale, zero_point], f"{name}_dequantized", shape=shape
+        )
 
-    def dequantized_constant(self, name: str, integers: NDArray[Any], params: QuantParams) -> ir.Value:
+    def dequantized_constant(
+        self, name: str, integers: NDArray[Any], params: QuantParams
+    ) -> ir.Value:
         """Stored integers behind a DequantizeLinear."""
         scale, zero_point = self._grid(name, params)
         stored = self.constant(f"{name}_quantized", integers.astype(params.dtype))
         unique = self._names.fresh(f"{name}_dequantized")
-        node = ir.node("DequantizeLinear", [stored, scale, zero_point], {"axis": params.axis or 0}, name=f"{name}/DequantizeLinear")
+        node = ir.node(
+            "DequantizeLinear",
+            [stored, scale, zero_point],
+            {"axis": params.axis or 0},
+            name=f"{name}/DequantizeLinear",
+        )
         output = node.outputs[0]
-        output.name, output.dtype, output.shape = unique, ir.DataType.FLOAT, ir.Shape(integers.shape)
+        output.name, output.dtype, output.shape = (
+            unique,
+            ir.DataType.FLOAT,
+            ir.Shape(integers.shape),
+        )
         self._nodes.append(node)
         return output
 
     def _grid(self, stem: str, params: QuantParams) -> tuple[ir.Value, ir.Value]:
-        return self.constant(f"{stem}_scale", params.scale), self.constant(f"{stem}_zero_point", params.zero_point.astype(params.dtype))
+        return self.constant(f"{stem}_scale", params.scale), self.constant(
+            f"{stem}_zero_point", params.zero_point.astype(params.dtype)
+        )
 
-    def model(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], metadata: Mapping[str, str]) -> ir.Model:
+    def model(
+        self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], metadata: Mapping[str, str]
+    ) -> ir.Model:
         """The finished model."""
         graph = ir.Graph(
-            inputs, outputs, nodes=self._nodes, initializers=list(self._initializers.values()), opset_imports={"": OPSET}, name="edgeq"
+            inputs,
+            outputs,
+            nodes=self._nodes,
+            initializers=list(self._initializers.values()),
+            opset_imports={"": OPSET},
+            name="edgeq",
         )
-        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="edgeq", producer_version=edgeq.__version__)
+        model = ir.Model(
+            graph, ir_version=IR_VERSION, producer_name="edgeq", producer_version=edgeq.__version__
+        )
         model.metadata_props.update({"edgeq_version": edgeq.__version__, **metadata})
         return model

@@ -1,7 +1,10 @@
-"""Lowers a torch network, float or quantised, to ONNX: quantised ones come out in canonical QDQ form.
+"""Lowers a torch network, float or quantised, to ONNX.
 
-The network is followed by ``torch.fx`` rather than ``torch.onnx.export``: thirty times faster on a ResNet-56, names come
-from module paths, and no step of the way can drop a range or requantise a weight (``docs/decisions/0003``).
+Quantised ones come out in canonical QDQ form.
+
+The network is followed by ``torch.fx`` rather than ``torch.onnx.export``: thirty times faster on a
+ResNet-56, names come from module paths, and no step of the way can drop a range or requantise a
+weight (``docs/decisions/0003``).
 """
 
 from __future__ import annotations
@@ -22,7 +25,14 @@ from edgeq.errors import EdgeqError, UsageError
 from edgeq.exporters.torch.functions import write_function
 from edgeq.exporters.torch.graph_writer import GraphWriter
 from edgeq.functions import function_name, function_options
-from edgeq.lowering import POOL_OPTIONS, ActivationQuantizer, Inactive, IntegerLayer, pool_operators, read_pooling
+from edgeq.lowering import (
+    POOL_OPTIONS,
+    ActivationQuantizer,
+    Inactive,
+    IntegerLayer,
+    pool_operators,
+    read_pooling,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +52,11 @@ _ARITHMETIC: dict[Any, str] = {
     operator.truediv: "Div",
 }
 _SAMPLING = {
-    ("nearest", False): {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    ("nearest", False): {
+        "mode": "nearest",
+        "coordinate_transformation_mode": "asymmetric",
+        "nearest_mode": "floor",
+    },
     ("bilinear", False): {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
     ("bilinear", True): {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
 }
@@ -52,21 +66,27 @@ _DROPOUT = nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.AlphaDrop
 
 
 def lower(
-    module: nn.Module, input_shape: Sequence[int] | Sequence[Sequence[int]], *, metadata: Mapping[str, str] | None = None
+    module: nn.Module,
+    input_shape: Sequence[int] | Sequence[Sequence[int]],
+    *,
+    metadata: Mapping[str, str] | None = None,
 ) -> ir.Model:
     """The ONNX model of a network in evaluation mode.
 
     Args:
-        module: a network that ``torch.fx`` can trace; quantised ones answer :mod:`edgeq.lowering`'s questions.
+        module: a network that ``torch.fx`` can trace; quantised ones answer :mod:`edgeq.lowering`'s
+            questions.
         input_shape: of one sample, (channels, height, width), or one such for each input.
         metadata: written to the model's ``metadata_props``.
 
     Returns:
-        A model with float32 input ``input``, (N, channels, height, width), and float32 output ``output``. Further inputs have the
-        names of the network's parameters, further outputs are ``output_2`` and so on.
+        A model with float32 input ``input``, (N, channels, height, width), and float32 output
+        ``output``. Further inputs have the names of the network's parameters, further outputs are
+        ``output_2`` and so on.
 
     Raises:
-        UsageError: an operation has no ONNX form here, and is named; or the network cannot read such samples.
+        UsageError: an operation has no ONNX form here, and is named; or the network cannot read
+            such samples.
     """
     module.eval()
     graph_module = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
@@ -85,12 +105,19 @@ def _propagate(graph_module: fx.GraphModule, shapes: Sequence[Sequence[int]]) ->
             raise error.__cause__ from None
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         named = " and ".join(str(tuple(shape)) for shape in shapes)
-        raise UsageError(f"the network cannot read samples of {named}: {reason}", hint="give an example as its forward takes it") from error
+        raise UsageError(
+            f"the network cannot read samples of {named}: {reason}",
+            hint="give an example as its forward takes it",
+        ) from error
 
 
 def _shapes(given: Sequence[int] | Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
     sizes = [each for each in given if isinstance(each, int)]
-    return [tuple(sizes)] if len(sizes) == len(given) else [tuple(each) for each in given if not isinstance(each, int)]
+    return (
+        [tuple(sizes)]
+        if len(sizes) == len(given)
+        else [tuple(each) for each in given if not isinstance(each, int)]
+    )
 
 
 class _Lowering:
@@ -105,7 +132,9 @@ class _Lowering:
         inputs: list[ir.Value] = []
         for node in self.nodes:
             if node.op == "placeholder":
-                self.values[node] = self.writer.input(node.name if inputs else "input", shapes[len(inputs)])
+                self.values[node] = self.writer.input(
+                    node.name if inputs else "input", shapes[len(inputs)]
+                )
                 inputs.append(self.values[node])
             elif node.op != "output":
                 self.values[node] = self._node(node)
@@ -124,7 +153,9 @@ class _Lowering:
         for number, node in enumerate(returned, 1):
             value = self.values[node]
             if node in returned[: number - 1]:
-                value = self.writer.op("Identity", [value], f"{node.name}_again", shape=_shape(node))
+                value = self.writer.op(
+                    "Identity", [value], f"{node.name}_again", shape=_shape(node)
+                )
             found.append(self.writer.as_output(value, number))
         return found
 
@@ -138,27 +169,52 @@ class _Lowering:
             return self._module(node, module)
         return self._function(node)
 
-    # -- quantised parts -------------------------------------------------------------------------------------------
+    # -- quantised parts ---------------------------------------------------------------------------
 
     def _quantizer(self, node: fx.Node, module: ActivationQuantizer) -> ir.Value:
         grid, params = str(node.target).replace("quantizers.", ""), module.quant_params()
         self.grids[node] = grid, params
-        return self.writer.quantize(self._source(node), node.name.removesuffix("_quantized"), grid, params, _shape(node))
+        return self.writer.quantize(
+            self._source(node), node.name.removesuffix("_quantized"), grid, params, _shape(node)
+        )
 
     def _layer(self, node: fx.Node, module: IntegerLayer) -> ir.Value:
         integers = module.integer_weights()
         path = str(node.target)
-        inputs = [self._source(node), self.writer.dequantized_constant(f"{path}.weight", integers.weight, integers.weight_params)]
+        inputs = [
+            self._source(node),
+            self.writer.dequantized_constant(
+                f"{path}.weight", integers.weight, integers.weight_params
+            ),
+        ]
         if integers.bias is not None and integers.bias_params is not None:
-            inputs.append(self.writer.dequantized_constant(f"{path}.bias", integers.bias, integers.bias_params))
+            inputs.append(
+                self.writer.dequantized_constant(
+                    f"{path}.bias", integers.bias, integers.bias_params
+                )
+            )
         if integers.op == "Gemm":
             return self._gemm(inputs, node)
         return self._op(
-            "Conv", inputs, node, **_conv(integers.weight.shape[2:], integers.stride, integers.padding, integers.dilation, integers.groups)
+            "Conv",
+            inputs,
+            node,
+            **_conv(
+                integers.weight.shape[2:],
+                integers.stride,
+                integers.padding,
+                integers.dilation,
+                integers.groups,
+            ),
         )
 
-    def _view(self, op_type: str, inputs: Sequence[ir.Value | None], node: fx.Node, **attributes: Any) -> ir.Value:
-        """Moves values only: what it makes lies on the grid of what it reads, and says so with a Q/DQ pair of its own."""
+    def _view(
+        self, op_type: str, inputs: Sequence[ir.Value | None], node: fx.Node, **attributes: Any
+    ) -> ir.Value:
+        """Moves values only.
+
+        What it makes lies on the grid of what it reads, and says so with a Q/DQ pair of its own.
+        """
         source = node.all_input_nodes[0]
         value = self._op(op_type, inputs, node, **attributes)
         if source not in self.grids:
@@ -173,30 +229,57 @@ class _Lowering:
             self.grids[node] = self.grids[source]
         return self.values[source]
 
-    # -- float parts -----------------------------------------------------------------------------------------------
+    # -- float parts -------------------------------------------------------------------------------
 
     def _module(self, node: fx.Node, module: Any) -> ir.Value:
         source = self._source(node)
         if isinstance(module, nn.Conv2d):
             inputs = [source, *self._parameters(node, module, "weight", "bias")]
             return self._op(
-                "Conv", inputs, node, **_conv(module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
+                "Conv",
+                inputs,
+                node,
+                **_conv(
+                    module.kernel_size,
+                    module.stride,
+                    module.padding,
+                    module.dilation,
+                    module.groups,
+                ),
             )
         if isinstance(module, nn.ConvTranspose2d):
             inputs = [source, *self._parameters(node, module, "weight", "bias")]
-            attributes = _conv(module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
-            return self._op("ConvTranspose", inputs, node, **attributes, output_padding=list(module.output_padding))
+            attributes = _conv(
+                module.kernel_size, module.stride, module.padding, module.dilation, module.groups
+            )
+            return self._op(
+                "ConvTranspose",
+                inputs,
+                node,
+                **attributes,
+                output_padding=list(module.output_padding),
+            )
         if isinstance(module, nn.Linear):
             return self._gemm([source, *self._parameters(node, module, "weight", "bias")], node)
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            return self._op("BatchNormalization", [source, *self._norm(node, module)], node, epsilon=module.eps)
+            return self._op(
+                "BatchNormalization", [source, *self._norm(node, module)], node, epsilon=module.eps
+            )
         if isinstance(module, nn.LayerNorm):
             weight = torch.ones(module.normalized_shape) if module.weight is None else module.weight
             scale = self.writer.constant(f"{node.target}.weight", weight.detach().numpy())
             inputs = [source, scale, *self._parameters(node, module, "bias")]
-            return self._op("LayerNormalization", inputs, node, axis=-len(module.normalized_shape), epsilon=module.eps)
+            return self._op(
+                "LayerNormalization",
+                inputs,
+                node,
+                axis=-len(module.normalized_shape),
+                epsilon=module.eps,
+            )
         if (name := function_name(module)) is not None:
-            return write_function(self.writer, name, source, node.name, _shape(node), _options(name, node, module))
+            return write_function(
+                self.writer, name, source, node.name, _shape(node), _options(name, node, module)
+            )
         if type(module) in pool_operators():
             return self._pool(node, pool_operators()[type(module)], vars(module))
         if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
@@ -210,16 +293,37 @@ class _Lowering:
         if target in _ARITHMETIC:
             if len(node.args) != 2 or node.kwargs:
                 raise _unsupported(f"{node.name}: arithmetic with more than two operands")
-            return self._op(_ARITHMETIC[target], [self._operand(node, argument, index) for index, argument in enumerate(node.args)], node)
+            return self._op(
+                _ARITHMETIC[target],
+                [self._operand(node, argument, index) for index, argument in enumerate(node.args)],
+                node,
+            )
         if (name := function_name(target)) is not None:
-            return write_function(self.writer, name, self._source(node), node.name, _shape(node), _options(name, node, target))
+            return write_function(
+                self.writer,
+                name,
+                self._source(node),
+                node.name,
+                _shape(node),
+                _options(name, node, target),
+            )
         if target is torch.cat:
             tensors: Any = _argument(node, 0, "tensors")
-            return self._op("Concat", [self.values[tensor] for tensor in tensors], node, axis=_argument(node, 1, "dim", 0))
-        if target in (torch.flatten, "flatten") and (_argument(node, 1, "start_dim", 0), _argument(node, 2, "end_dim", -1)) == (1, -1):
+            return self._op(
+                "Concat",
+                [self.values[tensor] for tensor in tensors],
+                node,
+                axis=_argument(node, 1, "dim", 0),
+            )
+        if target in (torch.flatten, "flatten") and (
+            _argument(node, 1, "start_dim", 0),
+            _argument(node, 2, "end_dim", -1),
+        ) == (1, -1):
             return self._view("Flatten", [self._source(node)], node, axis=1)
         if target is torch.unflatten and _argument(node, 1, "dim") == 1:
-            sizes = self.writer.constant(f"{node.name}_sizes", np.array([0, *_shape(node)], np.int64))
+            sizes = self.writer.constant(
+                f"{node.name}_sizes", np.array([0, *_shape(node)], np.int64)
+            )
             return self._view("Reshape", [self._source(node), sizes], node)
         if target in (torch.transpose, torch.permute):
             return self._transpose(node)
@@ -231,14 +335,22 @@ class _Lowering:
             return self._resize(node)
         if target in pool_operators():
             op_type = pool_operators()[target]
-            return self._pool(node, op_type, {**dict(zip(POOL_OPTIONS[op_type], node.args[1:], strict=False)), **node.kwargs})
+            return self._pool(
+                node,
+                op_type,
+                {**dict(zip(POOL_OPTIONS[op_type], node.args[1:], strict=False)), **node.kwargs},
+            )
         raise _unsupported(str(getattr(target, "__name__", target)))
 
     def _pool(self, node: fx.Node, op_type: str, options: Mapping[str, Any]) -> ir.Value:
         pooling = read_pooling(op_type, node.name, options)
         if op_type.startswith("Global"):
             return self._op(op_type, [self._source(node)], node)
-        attributes = {"kernel_shape": pooling.kernel, "strides": pooling.stride, "pads": pooling.padding * 2}
+        attributes = {
+            "kernel_shape": pooling.kernel,
+            "strides": pooling.stride,
+            "pads": pooling.padding * 2,
+        }
         return self._op(op_type, [self._source(node)], node, **attributes)
 
     def _transpose(self, node: fx.Node) -> ir.Value:
@@ -261,11 +373,16 @@ class _Lowering:
         cuts = [(axis, item) for axis, item in enumerate(items) if item != slice(None)]
         columns = {
             "starts": [item.start or 0 for _, item in cuts],
-            "ends": [np.iinfo(np.int64).max if item.stop is None else item.stop for _, item in cuts],
+            "ends": [
+                np.iinfo(np.int64).max if item.stop is None else item.stop for _, item in cuts
+            ],
             "axes": [axis for axis, _ in cuts],
             "steps": [item.step or 1 for _, item in cuts],
         }
-        constants = [self.writer.constant(f"{node.name}_{name}", np.array(column, np.int64)) for name, column in columns.items()]
+        constants = [
+            self.writer.constant(f"{node.name}_{name}", np.array(column, np.int64))
+            for name, column in columns.items()
+        ]
         return self._view("Slice", [self._source(node), *constants], node)
 
     def _pad(self, node: fx.Node) -> ir.Value:
@@ -277,20 +394,33 @@ class _Lowering:
         ends = np.zeros((2, rank), np.int64)
         for axis, (before, after) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
             ends[:, rank - 1 - axis] = before, after
-        return self._view("Pad", [self._source(node), self.writer.constant(f"{node.name}_pads", ends.ravel())], node)
+        return self._view(
+            "Pad",
+            [self._source(node), self.writer.constant(f"{node.name}_pads", ends.ravel())],
+            node,
+        )
 
     def _resize(self, node: fx.Node) -> ir.Value:
         factors, mode = _argument(node, 2, "scale_factor"), _argument(node, 3, "mode", "nearest")
         sampling = _SAMPLING.get((mode, bool(_argument(node, 4, "align_corners"))))
-        if sampling is None or not isinstance(factors, tuple) or not all(float(factor).is_integer() for factor in factors):
-            raise _unsupported(f"{node.name}: resizing by anything else than the nearest pixels or bilinear, and two whole factors")
+        if (
+            sampling is None
+            or not isinstance(factors, tuple)
+            or not all(float(factor).is_integer() for factor in factors)
+        ):
+            raise _unsupported(
+                f"{node.name}: resizing by anything else than the nearest pixels or "
+                "bilinear, and two whole factors"
+            )
         scales = self.writer.constant(f"{node.name}_scales", np.array([1, 1, *factors], np.float32))
         write = self._view if mode == "nearest" else self._op
         return write("Resize", [self._source(node), None, scales], node, **sampling)
 
-    # -- help ------------------------------------------------------------------------------------------------------
+    # -- help --------------------------------------------------------------------------------------
 
-    def _op(self, op_type: str, inputs: Sequence[ir.Value | None], node: fx.Node, **attributes: Any) -> ir.Value:
+    def _op(
+        self, op_type: str, inputs: Sequence[ir.Value | None], node: fx.Node, **attributes: Any
+    ) -> ir.Value:
         return self.writer.op(op_type, inputs, node.name, shape=_shape(node), attributes=attributes)
 
     def _source(self, node: fx.Node) -> ir.Value:
@@ -299,7 +429,11 @@ class _Lowering:
     def _gemm(self, inputs: Sequence[ir.Value], node: fx.Node) -> ir.Value:
         if len(_shape(node)) != 1:
             what = f"{node.target} (Linear) reads a tensor of more axes than batch and features"
-            raise UsageError(what, hint="give an example of the input to edgeq.quantize, which makes a convolution of it")
+            raise UsageError(
+                what,
+                hint="give an example of the input to edgeq.quantize, which makes a "
+                "convolution of it",
+            )
         return self._op("Gemm", inputs, node, transB=1)
 
     def _operand(self, node: fx.Node, argument: Any, index: int) -> ir.Value:
@@ -312,12 +446,24 @@ class _Lowering:
             raise _unsupported(f"{node.target}: BatchNorm without running statistics")
         ones = torch.ones(module.num_features)
         weight, bias = (ones, ones * 0) if module.weight is None else (module.weight, module.bias)
-        tensors = {"weight": weight, "bias": bias, "running_mean": module.running_mean, "running_var": module.running_var}
-        return [self.writer.constant(f"{node.target}.{name}", tensor.detach().numpy()) for name, tensor in tensors.items()]
+        tensors = {
+            "weight": weight,
+            "bias": bias,
+            "running_mean": module.running_mean,
+            "running_var": module.running_var,
+        }
+        return [
+            self.writer.constant(f"{node.target}.{name}", tensor.detach().numpy())
+            for name, tensor in tensors.items()
+        ]
 
     def _parameters(self, node: fx.Node, module: nn.Module, *names: str) -> list[ir.Value]:
         tensors = [(name, getattr(module, name)) for name in names]
-        return [self.writer.constant(f"{node.target}.{name}", t.detach().numpy()) for name, t in tensors if t is not None]
+        return [
+            self.writer.constant(f"{node.target}.{name}", t.detach().numpy())
+            for name, t in tensors
+            if t is not None
+        ]
 
 
 def _conv(kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> dict[str, Any]:
@@ -351,5 +497,6 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
 def _unsupported(what: str) -> UsageError:
     return UsageError(
         f"{what} has no ONNX form in edgeq",
-        hint="use layers, BatchNorm, functions of one number, +, *, cat, slices, zero padding and pooling",
+        hint="use layers, BatchNorm, functions of one number, +, *, cat, slices, zero padding "
+        "and pooling",
     )

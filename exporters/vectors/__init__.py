@@ -1,7 +1,7 @@
 """Golden vectors: for every layer its integers in and out, its constants and factors, as npz and as C with a program that replays it.
 
-They come from running the TFLite file of the model with TensorFlow Lite's reference kernels, so they are what a device that
-keeps to those kernels answers.
+They come from running the TFLite file of the model with TensorFlow Lite's reference kernels, so
+they are what a device that keeps to those kernels answers.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ class VectorsExporter:
     suffix: str = "-vectors"
 
     def export(self, model: ir.Model, options: ExportOptions) -> Exported:
-        """Write a QDQ model's layers; the proof is that of the TFLite file that they are recorded from.
+        """Write a QDQ model's layers.
+
+        The proof is that of the TFLite file that they are recorded from.
 
         Raises:
-            ArtefactError: the model is in float, or holds something that TFLite cannot express exactly; names the node.
+            ArtefactError: the model is in float, or holds something that TFLite cannot express
+                exactly; names the node.
         """
         from importlib.metadata import version
 
@@ -48,11 +51,16 @@ class VectorsExporter:
         from edgeq.exporters.vectors.readme import readme
 
         if is_float(model):
-            raise ArtefactError("the model is in float, so it has no integers to record", hint="quantise it first, as edgeq calibrate does")
+            raise ArtefactError(
+                "the model is in float, so it has no integers to record",
+                hint="quantise it first, as edgeq calibrate does",
+            )
         written = tflite.export(model, replace(options, io_type="int8"))
         layers = record(written.content)
         if all(layer.arithmetic is None for layer in layers):
-            raise ArtefactError("none of the model's layers computes in 8 bits", hint="leave out --to vectors")
+            raise ArtefactError(
+                "none of the model's layers computes in 8 bits", hint="leave out --to vectors"
+            )
         texts = {f"{stem(layer)}.h": header(layer) for layer in layers}
         texts |= {"layers.h": table(layers), "README.md": readme(layers, version("ai-edge-litert"))}
         files = {name: (Path(__file__).parent / "c" / name).read_bytes() for name in _C_FILES}
@@ -66,7 +74,11 @@ exporter = VectorsExporter()
 
 def _archive(layers: Sequence[Layer]) -> bytes:
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **{name: values for layer in layers for name, values in _arrays(layer)})
+    np.savez(
+        content,
+        allow_pickle=False,
+        **{name: values for layer in layers for name, values in _arrays(layer)},
+    )
     return content.getvalue()
 
 
@@ -74,7 +86,10 @@ def _arrays(layer: Layer) -> Iterator[tuple[str, NDArray[np.generic]]]:
     prefix = f"{layer.index:03d}"
     yield f"{prefix}/operator", np.array(layer.operator)
     yield f"{prefix}/name", np.array(layer.output.name)
-    for what, tensor in (*((f"input{i}", tensor) for i, tensor in enumerate(layer.inputs)), ("output", layer.output)):
+    for what, tensor in (
+        *((f"input{i}", tensor) for i, tensor in enumerate(layer.inputs)),
+        ("output", layer.output),
+    ):
         yield f"{prefix}/{what}", tensor.values
         yield f"{prefix}/{what}_scale", np.array(tensor.scale, np.float32)
         yield f"{prefix}/{what}_zero_point", np.array(tensor.zero_point, np.int32)
@@ -84,7 +99,10 @@ def _arrays(layer: Layer) -> Iterator[tuple[str, NDArray[np.generic]]]:
         yield f"{prefix}/{what}", values
     for what, numbers in layer.arithmetic.settings.items():
         yield f"{prefix}/{what}", np.array(numbers, np.int32)
-    factors = (*((f"input{i}", factor) for i, factor in enumerate(layer.arithmetic.inputs)), ("output", layer.arithmetic.output))
+    factors = (
+        *((f"input{i}", factor) for i, factor in enumerate(layer.arithmetic.inputs)),
+        ("output", layer.arithmetic.output),
+    )
     for what, factor in factors:
         if factor is not None:
             yield f"{prefix}/{what}_multiplier", np.array(factor.mantissa, np.int32)

@@ -1,4 +1,7 @@
-"""What each operator of a TFLite file computes, in integers alone: constants, factors, bounds. One table, one function each."""
+"""What each operator of a TFLite file computes, in integers alone: constants, factors, bounds.
+
+One table, one function each.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ class Arithmetic:
     Attributes:
         kind: the member of ``edgeq_kind`` without its prefix.
         data: the positions of the operands that are data, rather than parameters.
-        constants: ``weights``, ``bias``, ``multiplier`` and ``shift``, the last three one an output channel.
+        constants: ``weights``, ``bias``, ``multiplier`` and ``shift``, the last three one an output
+            channel.
         settings: fields of ``edgeq_layer`` by name, a number each or several.
         inputs: the factor of each operand, where it has one of its own.
         output: the factor of the result, where there is one for all of it.
@@ -76,7 +80,7 @@ def four(shape: Iterable[int], fill: int = 1) -> tuple[int, ...]:
     return (fill,) * (RANK - len(sizes)) + sizes
 
 
-# ---- sums of products -------------------------------------------------------------------------------------------------
+# ---- sums of products ----------------------------------------------------------------------------
 
 
 def _conv(operator: FileOperator) -> Arithmetic:
@@ -85,15 +89,26 @@ def _conv(operator: FileOperator) -> Arithmetic:
     kernel, channels = weights.shape[1:3], weights.shape[3 if depthwise else 0]
     dilation = (int(operator.options.dilationHFactor), int(operator.options.dilationWFactor))
     factors = convolution_multipliers(source.scale[0], weights.scale, operator.output.scale[0])
-    settings = {**_bounds(operator), **_window(operator, source, (kernel[0], kernel[1]), dilation), "dilation": dilation}
-    return Arithmetic("DEPTHWISE_CONV" if depthwise else "CONV", (0,), _weighted(operator, weights, channels, factors), settings)
+    settings = {
+        **_bounds(operator),
+        **_window(operator, source, (kernel[0], kernel[1]), dilation),
+        "dilation": dilation,
+    }
+    return Arithmetic(
+        "DEPTHWISE_CONV" if depthwise else "CONV",
+        (0,),
+        _weighted(operator, weights, channels, factors),
+        settings,
+    )
 
 
 def _dense(operator: FileOperator) -> Arithmetic:
     source, weights = _operand(operator, 0), _operand(operator, 1)
     factors = dense_multipliers(source.scale[0], weights.scale, operator.output.scale[0])
     settings = {**_bounds(operator), "rounds_once": (int(dense_rounds_once()),)}
-    return Arithmetic("FULLY_CONNECTED", (0,), _weighted(operator, weights, weights.shape[0], factors), settings)
+    return Arithmetic(
+        "FULLY_CONNECTED", (0,), _weighted(operator, weights, weights.shape[0], factors), settings
+    )
 
 
 def _weighted(
@@ -103,12 +118,16 @@ def _weighted(
     return {
         "weights": _content(weights),
         "bias": np.zeros(channels, np.int32) if bias is None else _content(bias),
-        "multiplier": np.broadcast_to(np.array([factor.mantissa for factor in factors], np.int32), channels),
-        "shift": np.broadcast_to(np.array([factor.shift for factor in factors], np.int32), channels),
+        "multiplier": np.broadcast_to(
+            np.array([factor.mantissa for factor in factors], np.int32), channels
+        ),
+        "shift": np.broadcast_to(
+            np.array([factor.shift for factor in factors], np.int32), channels
+        ),
     }
 
 
-# ---- element by element -----------------------------------------------------------------------------------------------
+# ---- element by element --------------------------------------------------------------------------
 
 
 def _sum(operator: FileOperator) -> Arithmetic:
@@ -134,20 +153,30 @@ def _requantize(operator: FileOperator) -> Arithmetic | None:
         return None
     if operator.name == "QUANTIZE":
         return Arithmetic(
-            "REQUANTIZE", settings=_bounds(operator), output=quantize_multiplier(float(source.scale[0]) / float(output.scale[0]))
+            "REQUANTIZE",
+            settings=_bounds(operator),
+            output=quantize_multiplier(float(source.scale[0]) / float(output.scale[0])),
         )
     zero = int(output.zero_point[0])
     factor = quantize_multiplier(float(np.float32(source.scale[0] / output.scale[0])))
-    return Arithmetic("REQUANTIZE", settings={"low": (max(zero, _RANGE[0]),), "high": (_RANGE[1],)}, output=factor)
+    return Arithmetic(
+        "REQUANTIZE", settings={"low": (max(zero, _RANGE[0]),), "high": (_RANGE[1],)}, output=factor
+    )
 
 
-# ---- windows and means ------------------------------------------------------------------------------------------------
+# ---- windows and means ---------------------------------------------------------------------------
 
 
 def _pool(operator: FileOperator) -> Arithmetic:
     kernel = (int(operator.options.filterHeight), int(operator.options.filterWidth))
-    settings = {**_bounds(operator), **_window(operator, _operand(operator, 0), kernel, (1, 1)), "window": kernel}
-    return Arithmetic("AVERAGE_POOL" if operator.name == "AVERAGE_POOL_2D" else "MAX_POOL", settings=settings)
+    settings = {
+        **_bounds(operator),
+        **_window(operator, _operand(operator, 0), kernel, (1, 1)),
+        "window": kernel,
+    }
+    return Arithmetic(
+        "AVERAGE_POOL" if operator.name == "AVERAGE_POOL_2D" else "MAX_POOL", settings=settings
+    )
 
 
 def _mean(operator: FileOperator) -> Arithmetic:
@@ -160,7 +189,7 @@ def _mean(operator: FileOperator) -> Arithmetic:
     return Arithmetic("MEAN", settings={**_bounds(operator), "axes": flags}, output=factor)
 
 
-# ---- data that only moves ---------------------------------------------------------------------------------------------
+# ---- data that only moves ------------------------------------------------------------------------
 
 
 def _reshape(_operator: FileOperator) -> Arithmetic:
@@ -168,7 +197,9 @@ def _reshape(_operator: FileOperator) -> Arithmetic:
 
 
 def _pad(operator: FileOperator) -> Arithmetic:
-    return Arithmetic("PAD", settings={"begin": four(_content(_operand(operator, 1))[:, 0], fill=0)})
+    return Arithmetic(
+        "PAD", settings={"begin": four(_content(_operand(operator, 1))[:, 0], fill=0)}
+    )
 
 
 def _slice(operator: FileOperator) -> Arithmetic:
@@ -178,11 +209,18 @@ def _slice(operator: FileOperator) -> Arithmetic:
 
 def _strided_slice(operator: FileOperator) -> Arithmetic | None:
     options, shape = operator.options, _operand(operator, 0).shape
-    if options.shrinkAxisMask or options.ellipsisMask or options.newAxisMask or getattr(options, "offset", False):
+    if (
+        options.shrinkAxisMask
+        or options.ellipsisMask
+        or options.newAxisMask
+        or getattr(options, "offset", False)
+    ):
         return None
     begins, _, steps = (_content(_operand(operator, i)) for i in (1, 2, 3))
     first = [
-        (0 if step > 0 else size - 1) if options.beginMask >> i & 1 else min(max(int(begin) + (size if begin < 0 else 0), 0), size - 1)
+        (0 if step > 0 else size - 1)
+        if options.beginMask >> i & 1
+        else min(max(int(begin) + (size if begin < 0 else 0), 0), size - 1)
         for i, (begin, step, size) in enumerate(zip(begins, steps, shape, strict=True))
     ]
     return Arithmetic("SLICE", settings={"begin": four(first, fill=0), "step": four(steps)})
@@ -191,13 +229,17 @@ def _strided_slice(operator: FileOperator) -> Arithmetic | None:
 def _transpose(operator: FileOperator) -> Arithmetic:
     perm = _content(_operand(operator, 1))
     front = RANK - perm.size
-    return Arithmetic("TRANSPOSE", settings={"axes": (*range(front), *(int(axis) + front for axis in perm))})
+    return Arithmetic(
+        "TRANSPOSE", settings={"axes": (*range(front), *(int(axis) + front for axis in perm))}
+    )
 
 
 def _concatenation(operator: FileOperator) -> Arithmetic:
     rank = len(operator.output.shape)
     axis = int(operator.options.axis) % rank + RANK - rank
-    return Arithmetic("CONCATENATION", tuple(range(len(operator.inputs))), settings={"axis": (axis,)})
+    return Arithmetic(
+        "CONCATENATION", tuple(range(len(operator.inputs))), settings={"axis": (axis,)}
+    )
 
 
 _TABLE: Mapping[str, Callable[[FileOperator], Arithmetic | None]] = {
@@ -225,7 +267,7 @@ _TABLE: Mapping[str, Callable[[FileOperator], Arithmetic | None]] = {
 }
 
 
-# ---- what they share --------------------------------------------------------------------------------------------------
+# ---- what they share -----------------------------------------------------------------------------
 
 
 def _operand(operator: FileOperator, position: int) -> FileTensor:
@@ -241,10 +283,19 @@ def _content(tensor: FileTensor) -> NDArray[Any]:
 
 def _bounds(operator: FileOperator) -> dict[str, tuple[int, ...]]:
     """The bounds that a fused activation sets, on the grid of the output."""
-    bounds = _ACTIVATIONS[int(getattr(operator.options, "fusedActivationFunction", schema.ActivationFunctionType.NONE))]
+    bounds = _ACTIVATIONS[
+        int(
+            getattr(operator.options, "fusedActivationFunction", schema.ActivationFunctionType.NONE)
+        )
+    ]
     zero, scale = int(operator.output.zero_point[0]), operator.output.scale[0]
-    low, high = (None if bound is None else zero + _rounded(np.float32(bound) / scale) for bound in bounds)
-    return {"low": (_RANGE[0] if low is None else max(low, _RANGE[0]),), "high": (_RANGE[1] if high is None else min(high, _RANGE[1]),)}
+    low, high = (
+        None if bound is None else zero + _rounded(np.float32(bound) / scale) for bound in bounds
+    )
+    return {
+        "low": (_RANGE[0] if low is None else max(low, _RANGE[0]),),
+        "high": (_RANGE[1] if high is None else min(high, _RANGE[1]),),
+    }
 
 
 def _rounded(real: np.float32) -> int:
@@ -252,12 +303,16 @@ def _rounded(real: np.float32) -> int:
     return int(np.copysign(np.floor(np.abs(real) + np.float32(0.5)), real))
 
 
-def _window(operator: FileOperator, source: FileTensor, kernel: tuple[int, int], dilation: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+def _window(
+    operator: FileOperator, source: FileTensor, kernel: tuple[int, int], dilation: tuple[int, int]
+) -> dict[str, tuple[int, ...]]:
     """Strides, and the padding in front that the word SAME or VALID stands for."""
     stride = (int(operator.options.strideH), int(operator.options.strideW))
     pad = [0, 0]
     if operator.options.padding == schema.Padding.SAME:
-        for i, (size, out) in enumerate(zip(source.shape[1:3], operator.output.shape[1:3], strict=True)):
+        for i, (size, out) in enumerate(
+            zip(source.shape[1:3], operator.output.shape[1:3], strict=True)
+        ):
             extent = (kernel[i] - 1) * dilation[i] + 1
             pad[i] = max((out - 1) * stride[i] + extent - size, 0) // 2
     return {"stride": stride, "pad": (pad[0], pad[1])}

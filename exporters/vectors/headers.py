@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from edgeq.exporters.vectors.layers import Layer, Recorded
     from edgeq.multipliers import Multiplier
 
-_C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t"}
+_C_TYPES = {
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "int16": "int16_t",
+    "int32": "int32_t",
+    "int64": "int64_t",
+}
 _A_LINE = 24
 
 
@@ -25,18 +31,37 @@ def stem(layer: Layer) -> str:
 
 
 def header(layer: Layer) -> str:
-    """The header of one layer. What the C program does not replay has its tensors and no ``edgeq_layer``."""
+    """The header of one layer.
+
+    What the C program does not replay has its tensors and no ``edgeq_layer``.
+    """
     name = stem(layer)
     guard = f"EDGEQ_{name.upper()}_H"
     arrays = [_array(f"{name}_input{i}", tensor.values) for i, tensor in enumerate(layer.inputs)]
     arrays.append(_array(f"{name}_output", layer.output.values))
-    parts = [f"/* {printable(layer.output.name)}: {layer.operator} */", f"#ifndef {guard}\n#define {guard}\n", '#include "edgeq_layer.h"\n']
+    parts = [
+        f"/* {printable(layer.output.name)}: {layer.operator} */",
+        f"#ifndef {guard}\n#define {guard}\n",
+        '#include "edgeq_layer.h"\n',
+    ]
     if layer.arithmetic is None:
         return "\n".join([*parts, *filter(None, arrays), "#endif\n"])
-    arrays += [_array(f"{name}_{what}", values) for what, values in layer.arithmetic.constants.items()]
-    alone = f"#ifndef EDGEQ_ALL_LAYERS\nstatic const edgeq_layer *const edgeq_layers[] = {{&{name}}};\n#endif\n"
+    arrays += [
+        _array(f"{name}_{what}", values) for what, values in layer.arithmetic.constants.items()
+    ]
+    alone = (
+        "#ifndef EDGEQ_ALL_LAYERS\nstatic const edgeq_layer *const edgeq_layers[] = "
+        f"{{&{name}}};\n#endif\n"
+    )
     return "\n".join(
-        [*parts, *arrays, _inputs(name, layer, layer.arithmetic), _structure(name, layer, layer.arithmetic), alone, "#endif\n"]
+        [
+            *parts,
+            *arrays,
+            _inputs(name, layer, layer.arithmetic),
+            _structure(name, layer, layer.arithmetic),
+            alone,
+            "#endif\n",
+        ]
     )
 
 
@@ -46,19 +71,29 @@ def table(layers: Sequence[Layer]) -> str:
     includes = "\n".join(f'#include "{name}.h"' for name in names)
     entries = ",\n    ".join(f"&{name}" for name in names)
     return (
-        "/* Every layer that replay.c replays, in the order of execution. */\n#ifndef EDGEQ_LAYERS_H\n#define EDGEQ_LAYERS_H\n\n"
-        f"#define EDGEQ_ALL_LAYERS\n{includes}\n\nstatic const edgeq_layer *const edgeq_layers[] = {{\n    {entries}\n}};\n\n#endif\n"
+        "/* Every layer that replay.c replays, in the order of execution. */\n#ifndef "
+        "EDGEQ_LAYERS_H\n#define EDGEQ_LAYERS_H\n\n"
+        f"#define EDGEQ_ALL_LAYERS\n{includes}\n\nstatic const edgeq_layer *const "
+        f"edgeq_layers[] = {{\n    {entries}\n}};\n\n#endif\n"
     )
 
 
 def printable(name: str) -> str:
-    """A tensor's name for comments, strings and tables: plain characters only, as names come from the model."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in " _-./:~#[]()+,;=") else "_" for c in name).replace("/ ", "/_")
+    """A tensor's name for comments, strings and tables.
+
+    Plain characters only, as names come from the model.
+    """
+    return "".join(
+        c if c.isascii() and (c.isalnum() or c in " _-./:~#[]()+,;=") else "_" for c in name
+    ).replace("/ ", "/_")
 
 
 def _inputs(name: str, layer: Layer, arithmetic: Arithmetic) -> str:
     factors = arithmetic.inputs or (None,) * len(layer.inputs)
-    rows = [_tensor(f"{name}_input{i}", tensor, factor) for i, (tensor, factor) in enumerate(zip(layer.inputs, factors, strict=True))]
+    rows = [
+        _tensor(f"{name}_input{i}", tensor, factor)
+        for i, (tensor, factor) in enumerate(zip(layer.inputs, factors, strict=True))
+    ]
     return f"static const edgeq_tensor {name}_inputs[] = {{\n    " + ",\n    ".join(rows) + "\n};\n"
 
 
@@ -74,13 +109,19 @@ def _structure(name: str, layer: Layer, arithmetic: Arithmetic) -> str:
     ]
     if "weights" in arithmetic.constants:
         fields.append(f".weights_shape = {_braced(four(arithmetic.constants['weights'].shape))}")
-    fields += [f".{what} = {_braced(numbers) if len(numbers) > 1 else numbers[0]}" for what, numbers in settings.items()]
+    fields += [
+        f".{what} = {_braced(numbers) if len(numbers) > 1 else numbers[0]}"
+        for what, numbers in settings.items()
+    ]
     return f"static const edgeq_layer {name} = {{\n    " + ",\n    ".join(fields) + "\n};\n"
 
 
 def _tensor(array: str, tensor: Recorded, factor: Multiplier | None) -> str:
     mantissa, shift = (0, 0) if factor is None else (factor.mantissa, factor.shift)
-    return f"{{{array}, {_braced(four(tensor.values.shape))}, {tensor.zero_point}, {mantissa}, {shift}}}"
+    return (
+        f"{{{array}, {_braced(four(tensor.values.shape))}, {tensor.zero_point}, {mantissa}, "
+        f"{shift}}}"
+    )
 
 
 def _braced(numbers: Sequence[int]) -> str:
@@ -92,6 +133,11 @@ def _array(name: str, values: NDArray[Any]) -> str:
     if values.dtype.name not in _C_TYPES:
         return ""
     numbers = [str(number) for number in values.reshape(-1).tolist()]
-    lines = ",\n    ".join(", ".join(numbers[i : i + _A_LINE]) for i in range(0, len(numbers), _A_LINE))
+    lines = ",\n    ".join(
+        ", ".join(numbers[i : i + _A_LINE]) for i in range(0, len(numbers), _A_LINE)
+    )
     shape = " x ".join(map(str, values.shape)) or "1"
-    return f"static const {_C_TYPES[values.dtype.name]} {name}[{max(values.size, 1)}] = {{ /* {shape} */\n    {lines}\n}};\n"
+    return (
+        f"static const {_C_TYPES[values.dtype.name]} {name}[{max(values.size, 1)}] = {{ /* "
+        f"{shape} */\n    {lines}\n}};\n"
+    )

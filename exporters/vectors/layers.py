@@ -52,7 +52,8 @@ class Layer:
         operator: the TFLite operator.
         inputs: the operands that are data.
         output: the answer.
-        arithmetic: everything else that it computes with; None for what the C program does not replay.
+        arithmetic: everything else that it computes with; None for what the C program does not
+            replay.
     """
 
     index: int
@@ -73,7 +74,18 @@ def record(content: bytes, seed: int = SEED) -> tuple[Layer, ...]:
         ArtefactError: the reference kernels do not run the file.
     """
     operators = operators_of(content)
-    values = _run(content, seed, sorted({t.index for o in operators for t in (*o.inputs, o.output) if t is not None and t.data is None}))
+    values = _run(
+        content,
+        seed,
+        sorted(
+            {
+                t.index
+                for o in operators
+                for t in (*o.inputs, o.output)
+                if t is not None and t.data is None
+            }
+        ),
+    )
     return tuple(_layer(i, operator, values) for i, operator in enumerate(operators))
 
 
@@ -83,34 +95,63 @@ def _run(content: bytes, seed: int, wanted: Sequence[int]) -> dict[int, NDArray[
     generator = np.random.default_rng(seed)
     try:
         interpreter = Interpreter(
-            model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF, experimental_preserve_all_tensors=True
+            model_content=content,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=True,
         )
         interpreter.allocate_tensors()
         for detail in interpreter.get_input_details():
-            interpreter.set_tensor(detail["index"], _drawn(generator, detail["shape"], detail["dtype"]))
+            interpreter.set_tensor(
+                detail["index"], _drawn(generator, detail["shape"], detail["dtype"])
+            )
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ArtefactError(f"TensorFlow Lite's reference kernels do not run the model: {reason}", hint="leave out --to vectors") from error
+        raise ArtefactError(
+            f"TensorFlow Lite's reference kernels do not run the model: {reason}",
+            hint="leave out --to vectors",
+        ) from error
     return {index: interpreter.get_tensor(index).copy() for index in wanted}
 
 
-def _drawn(generator: np.random.Generator, shape: Sequence[int], dtype: type[np.signedinteger]) -> NDArray[np.signedinteger]:
-    """Normally distributed integers about the middle of the grid: even ones would drive most layers into saturation."""
+def _drawn(
+    generator: np.random.Generator, shape: Sequence[int], dtype: type[np.signedinteger]
+) -> NDArray[np.signedinteger]:
+    """Normally distributed integers about the middle of the grid.
+
+    Even ones would drive most layers into saturation.
+    """
     limits = np.iinfo(dtype)
-    middle, spread = (int(limits.max) + int(limits.min) + 1) / 2, (int(limits.max) - int(limits.min) + 1) / GRID_PER_DEVIATION
-    return np.clip(np.rint(generator.normal(middle, spread, tuple(shape))), limits.min, limits.max).astype(dtype)
+    middle, spread = (
+        (int(limits.max) + int(limits.min) + 1) / 2,
+        (int(limits.max) - int(limits.min) + 1) / GRID_PER_DEVIATION,
+    )
+    return np.clip(
+        np.rint(generator.normal(middle, spread, tuple(shape))), limits.min, limits.max
+    ).astype(dtype)
 
 
 def _layer(index: int, operator: FileOperator, values: Mapping[int, NDArray[Any]]) -> Layer:
     present = [tensor for tensor in operator.inputs if tensor is not None]
-    computed = [values[tensor.index] for tensor in (*present, operator.output) if tensor.data is None]
-    arithmetic = arithmetic_of(operator) if all(array.dtype == np.int8 for array in computed) else None
+    computed = [
+        values[tensor.index] for tensor in (*present, operator.output) if tensor.data is None
+    ]
+    arithmetic = (
+        arithmetic_of(operator) if all(array.dtype == np.int8 for array in computed) else None
+    )
     data = present if arithmetic is None else [present[position] for position in arithmetic.data]
-    return Layer(index, operator.name, tuple(_recorded(tensor, values) for tensor in data), _recorded(operator.output, values), arithmetic)
+    return Layer(
+        index,
+        operator.name,
+        tuple(_recorded(tensor, values) for tensor in data),
+        _recorded(operator.output, values),
+        arithmetic,
+    )
 
 
 def _recorded(tensor: FileTensor, values: Mapping[int, NDArray[Any]]) -> Recorded:
     stored = values[tensor.index] if tensor.data is None else tensor.data
     scale = float(tensor.scale[0]) if tensor.scale.size else 0.0
-    return Recorded(tensor.name, stored, scale, int(tensor.zero_point[0]) if tensor.zero_point.size else 0)
+    return Recorded(
+        tensor.name, stored, scale, int(tensor.zero_point[0]) if tensor.zero_point.size else 0
+    )

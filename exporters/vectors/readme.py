@@ -1,4 +1,7 @@
-"""The README of a folder of golden vectors: what is in it, how it was made, and how to replay it."""
+"""The README of a folder of golden vectors.
+
+What is in it, how it was made, and how to replay it.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,13 @@ def readme(layers: Sequence[Layer], litert: str) -> str:
         litert: the version of the runtime that answered.
     """
     dense = "once, after the shift," if dense_rounds_once() else "twice, as all others,"
-    facts = {"seed": SEED, "litert": litert, "headroom": ADD_HEADROOM, "dense": dense, "version": edgeq.__version__}
+    facts = {
+        "seed": SEED,
+        "litert": litert,
+        "headroom": ADD_HEADROOM,
+        "dense": dense,
+        "version": edgeq.__version__,
+    }
     return _TEXT.format(**facts) + "".join(_row(layer) for layer in layers)
 
 

@@ -1,7 +1,8 @@
 """edgeq: is what the device computes what was trained, and if not, where, by how much and why?
 
-For a network and a training loop of one's own: ``quantize`` with a ``Scheme``, ``post_optimizer_step`` behind each step of the optimiser,
-``sync_statistics`` where several processes share its batches, and ``export``. They are imported when they are first asked for, since
+For a network and a training loop of one's own: ``quantize`` with a ``Scheme``,
+``post_optimizer_step`` behind each step of the optimiser, ``sync_statistics`` where several
+processes share its batches, and ``export``. They are imported when they are first asked for, since
 they need torch and ``import edgeq`` does not.
 """
 

@@ -1,4 +1,7 @@
-"""The command ``edgeq``, and ``python -m edgeq``: from its first import on, Ctrl-C ends it in a line."""
+"""The command ``edgeq``, and ``python -m edgeq``.
+
+From its first import on, Ctrl-C ends it in a line.
+"""
 
 import sys
 

@@ -17,45 +17,60 @@ _SUFFIX: dict[str, Format] = {".safetensors": "checkpoint", ".onnx": "onnx", ".t
 
 
 def resolve(path: Path) -> Path:
-    """The artefact a user means: a training folder stands for its best checkpoint, else its last one.
+    """The artefact a user means.
+
+    A training folder stands for its best checkpoint, else its last one.
 
     Raises:
         ArtefactError: nothing is there, or the folder holds no checkpoint.
     """
     if not path.exists():
-        raise ArtefactError(f"there is no artefact at {path}", hint="check the path; edgeq train and edgeq export write artefacts")
+        raise ArtefactError(
+            f"there is no artefact at {path}",
+            hint="check the path; edgeq train and edgeq export write artefacts",
+        )
     if not path.is_dir():
         return path
     for name in ("best.safetensors", "last.safetensors"):
         if (path / name).is_file():
             return path / name
-    raise ArtefactError(f"the folder {path} holds no checkpoint", hint="name a .safetensors, .onnx or .tflite file")
+    raise ArtefactError(
+        f"the folder {path} holds no checkpoint", hint="name a .safetensors, .onnx or .tflite file"
+    )
 
 
 def detect(path: Path) -> Format:
     """The format of a file, checked against its first bytes.
 
     Raises:
-        ArtefactError: missing, empty, too large, of an unknown kind, or of another kind than its name says.
+        ArtefactError: missing, empty, too large, of an unknown kind, or of another kind than its
+            name says.
     """
     if not path.is_file():
         raise ArtefactError(f"there is no artefact at {path}", hint="check the path")
     size = path.stat().st_size
     if size == 0:
-        raise ArtefactError(f"{path} has zero bytes", hint="export it again; an interrupted copy leaves such files")
+        raise ArtefactError(
+            f"{path} has zero bytes", hint="export it again; an interrupted copy leaves such files"
+        )
     if size > MAX_MODEL_BYTES:
-        raise ArtefactError(f"{path} has {size} bytes, more than a model file may have", hint="is it the right file?")
+        raise ArtefactError(
+            f"{path} has {size} bytes, more than a model file may have",
+            hint="is it the right file?",
+        )
     try:
         named = _SUFFIX[path.suffix]
     except KeyError:
         raise ArtefactError(
-            f"{path} has none of the endings {', '.join(_SUFFIX)}", hint="name a checkpoint, an ONNX file or a TFLite file"
+            f"{path} has none of the endings {', '.join(_SUFFIX)}",
+            hint="name a checkpoint, an ONNX file or a TFLite file",
         ) from None
     with path.open("rb") as file:
         head = file.read(16)
     if not _looks_like(named, head, size):
         raise ArtefactError(
-            f"{path} is not a {named} file: its first bytes say otherwise", hint="is it truncated, or another file renamed?"
+            f"{path} is not a {named} file: its first bytes say otherwise",
+            hint="is it truncated, or another file renamed?",
         )
     return named
 
@@ -64,5 +79,8 @@ def _looks_like(kind: Format, head: bytes, size: int) -> bool:
     if kind == "tflite":
         return head[4:8] == b"TFL3"
     if kind == "checkpoint":  # safetensors: the length of the JSON header, then the header
-        return len(head) > 8 and 0 < struct.unpack("<Q", head[:8])[0] <= size - 8 and head[8:9] == b"{"
-    return head[:1] == b"\x08"  # ONNX: protobuf field 1, the IR version, written first by every tool
+        return (
+            len(head) > 8 and 0 < struct.unpack("<Q", head[:8])[0] <= size - 8 and head[8:9] == b"{"
+        )
+    # ONNX: protobuf field 1, the IR version, written first by every tool
+    return head[:1] == b"\x08"

@@ -1,4 +1,7 @@
-"""The ``repr`` of records that hold files, arrays or graphs: what is in them, in a line or two, and not every number of it."""
+"""The ``repr`` of records that hold files, arrays or graphs.
+
+What is in them, in a line or two, and not every number of it.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,27 @@ MOST_NUMBERS = 4  # of an array that is written out
 
 
 def brief(self: Any) -> str:
-    """A record in few words; a class takes it as its ``__repr__``. Fields that hold their default are left out."""
-    told = [f"{each.name}={_told(getattr(self, each.name))}" for each in fields(self) if each.repr and not _is_default(self, each)]
+    """A record in few words; a class takes it as its ``__repr__``.
+
+    Fields that hold their default are left out.
+    """
+    told = [
+        f"{each.name}={_told(getattr(self, each.name))}"
+        for each in fields(self)
+        if each.repr and not _is_default(self, each)
+    ]
     return f"{type(self).__qualname__}({', '.join(told)})"
 
 
 def _is_default(record: Any, field: Any) -> bool:
     default = field.default if field.default_factory is MISSING else field.default_factory()
     value = getattr(record, field.name)
-    return default is not MISSING and type(value) is type(default) and not hasattr(value, "shape") and bool(value == default)
+    return (
+        default is not MISSING
+        and type(value) is type(default)
+        and not hasattr(value, "shape")
+        and bool(value == default)
+    )
 
 
 def _told(value: Any) -> str:
@@ -29,8 +44,14 @@ def _told(value: Any) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "tolist"):
         return _of_array(value)
     if isinstance(value, Mapping):
-        items = [f"{key!r}: {_told(each)}" for key, each in value.items()] if len(value) <= MOST_ITEMS else None
-        return _cut("{" + ", ".join(items) + "}") if items is not None else f"<{len(value):,} entries>"
+        items = (
+            [f"{key!r}: {_told(each)}" for key, each in value.items()]
+            if len(value) <= MOST_ITEMS
+            else None
+        )
+        return (
+            _cut("{" + ", ".join(items) + "}") if items is not None else f"<{len(value):,} entries>"
+        )
     if isinstance(value, tuple | list | set | frozenset):
         if len(value) > MOST_ITEMS:
             return f"<{len(value):,} of {type(next(iter(value))).__name__}>"

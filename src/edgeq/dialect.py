@@ -1,7 +1,10 @@
-"""The spelling of a model that a runtime computes in integers; the numbers are the same in every one.
+"""The spelling of a model that a runtime computes in integers.
 
-A dialect belongs to a target, as data in its capabilities. The table here holds those of runtimes that are fed files without
-being a target of this installation, so that a file for a phone can be written on any machine.
+The numbers are the same in every one.
+
+A dialect belongs to a target, as data in its capabilities. The table here holds those of runtimes
+that are fed files without being a target of this installation, so that a file for a phone can be
+written on any machine.
 """
 
 from __future__ import annotations
@@ -27,16 +30,19 @@ class Dialect:
     Attributes:
         format: the exporter that writes them.
         activation_dtype: integer type of 8-bit activations.
-        sub_range: what bounds a range narrower than its storage dtype. ``clip``: an integer Clip behind QuantizeLinear. ``saturate``:
-            the zero point moves until the greatest integer is the storage dtype's own, and a Relu or Max between two equal
-            Q/DQ pairs is the lower bound. ``real-clip``: a Clip in front of QuantizeLinear.
+        sub_range: what bounds a range narrower than its storage dtype. ``clip``: an integer Clip
+            behind QuantizeLinear. ``saturate``: the zero point moves until the greatest integer is
+            the storage dtype's own, and a Relu or Max between two equal Q/DQ pairs is the lower
+            bound. ``real-clip``: a Clip in front of QuantizeLinear.
         opset: the latest ONNX operator set that it reads.
         symmetric: whether zero points of activations have to be 0.
-        float_biases: whether biases have to be float32 constants, because int32 cannot be dequantised there.
+        float_biases: whether biases have to be float32 constants, because int32 cannot be
+            dequantised there.
         kernel_shape: whether every convolution has to say its kernel's shape.
         own_grids: whether every tensor has to have scale and zero point in constants of its own.
-        weights: how 8-bit weights are stored. ``portable``: int8, but uint8 with zero point 128 in the layers whose pairs of
-            products could saturate on an x86 processor without VNNI; the numbers are the same. ``int8``: int8 everywhere.
+        weights: how 8-bit weights are stored. ``portable``: int8, but uint8 with zero point 128 in
+            the layers whose pairs of products could saturate on an x86 processor without VNNI; the
+            numbers are the same. ``int8``: int8 everywhere.
     """
 
     format: Literal["onnx", "tflite"] = "onnx"
@@ -66,7 +72,13 @@ OPENVINO = Dialect(own_grids=True)
 """OpenVINO fuses integer Clips in uint8, faster than saturation; it moves a padded tensor's zero point in place, in a constant."""
 
 TENSORRT = Dialect(
-    activation_dtype="int8", sub_range="real-clip", opset=19, symmetric=True, float_biases=True, kernel_shape=True, weights="int8"
+    activation_dtype="int8",
+    sub_range="real-clip",
+    opset=19,
+    symmetric=True,
+    float_biases=True,
+    kernel_shape=True,
+    weights="int8",
 )
 """int8 with zero point 0, as TensorRT's parser wants it: it dequantises int8 only, and asserts that zero points are zero."""
 
@@ -98,5 +110,8 @@ def dialect_for(name: str) -> Dialect:
             return DIALECTS[name]
         raise
     if dialect is None:
-        raise UsageError(f"the target {name!r} runs checkpoints, for which nothing has to be exported", hint="name another with --for")
+        raise UsageError(
+            f"the target {name!r} runs checkpoints, for which nothing has to be exported",
+            hint="name another with --for",
+        )
     return dialect

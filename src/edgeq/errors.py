@@ -33,7 +33,10 @@ class EdgeqError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        """How an error crosses from a worker process: its two halves, whatever its own constructor takes."""
+        """How an error crosses from a worker process.
+
+        Its two halves, whatever its own constructor takes.
+        """
         return _restored, (type(self), self.what, self.hint)
 
 
@@ -71,7 +74,10 @@ class OutputError(UsageError):
 
 
 class Diverged(UsageError):
-    """Training came to a loss, a weight or a bound that nothing leads back from; other settings are asked for."""
+    """Training came to a loss, a weight or a bound that nothing leads back from.
+
+    Other settings are asked for.
+    """
 
 
 class GateFailed(EdgeqError):
@@ -108,12 +114,17 @@ class Interrupted(EdgeqError):
 
     exit_code = 130
 
-    def __init__(self, what: str = "interrupted", *, hint: str = "give the same command again") -> None:
+    def __init__(
+        self, what: str = "interrupted", *, hint: str = "give the same command again"
+    ) -> None:
         super().__init__(what, hint=hint)
 
 
 class FunctionChanged(UserWarning):
-    """A scheme changes what a trained network computes, and not by few bits only: it says by how much, and what to give instead."""
+    """A scheme changes what a trained network computes, and not by few bits only.
+
+    It says by how much, and what to give instead.
+    """
 
     def __init__(self, what: str, *, hint: str) -> None:
         super().__init__(f"{what}\n  hint: {hint}")

@@ -1,4 +1,7 @@
-"""What every exporter answers: one canonical QDQ model in, one file out, and the proof that no number changed."""
+"""What every exporter answers.
+
+One canonical QDQ model in, one file out, and the proof that no number changed.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,21 @@ class ExportOptions:
     """What a user may choose about a file; never about its numbers, unless ``requantize`` says so.
 
     Attributes:
-        activation_dtype: integer type of ONNX activations: uint8 is fast on x86, int8 is what Arm and TFLite want.
-        io_type: element type at a TFLite file's boundary; int8 are the integers inside, which are int16 where activations
-            have 16 bits.
-        io_layout: order of the axes at a TFLite file's boundary: nhwc turns what the model takes for images in NCHW and leaves all
-            else as in the model; nchw leaves everything so, which costs a TRANSPOSE of each image.
-        weight_storage: int4 stores weights that fit 4 bits in half the bytes; all others stay in int8.
-        allow_float: keep operators in float that a format has no integer form for, where they would be refused otherwise.
-        requantize: approximate what a format cannot express exactly, and list it, where it would be refused otherwise.
-        dialect: how the runtime that an ONNX file is for wants it; decides on the activation dtype too.
+        activation_dtype: integer type of ONNX activations: uint8 is fast on x86, int8 is what Arm
+            and TFLite want.
+        io_type: element type at a TFLite file's boundary; int8 are the integers inside, which are
+            int16 where activations have 16 bits.
+        io_layout: order of the axes at a TFLite file's boundary: nhwc turns what the model takes
+            for images in NCHW and leaves all else as in the model; nchw leaves everything so, which
+            costs a TRANSPOSE of each image.
+        weight_storage: int4 stores weights that fit 4 bits in half the bytes; all others stay in
+            int8.
+        allow_float: keep operators in float that a format has no integer form for, where they would
+            be refused otherwise.
+        requantize: approximate what a format cannot express exactly, and list it, where it would be
+            refused otherwise.
+        dialect: how the runtime that an ONNX file is for wants it; decides on the activation dtype
+            too.
     """
 
     activation_dtype: ActivationDtype = "uint8"
@@ -50,7 +59,9 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """The scale-parity report: every number of the QDQ model against the same number read back from the written file.
+    """The scale-parity report.
+
+    Every number of the QDQ model against the same number read back from the written file.
 
     Attributes:
         weights: integer weights compared.
@@ -79,8 +90,8 @@ class Approximation:
     Attributes:
         what: what was done.
         tensor: the tensor it was done to.
-        max_error_lsb: the greatest error of a number of the tensor, in steps of the grid that it had, or of the one that it
-            was put on where it had none.
+        max_error_lsb: the greatest error of a number of the tensor, in steps of the grid that it
+            had, or of the one that it was put on where it had none.
     """
 
     what: str
@@ -125,7 +136,8 @@ class FileEnd:
         name: its name in the model.
         shape: its dimensions in the file; an open batch counts as 1.
         axes: for each of them, the axis of the model that stands there.
-        channels_last: whether it holds images with the channels in the last dimension, as far as the model tells.
+        channels_last: whether it holds images with the channels in the last dimension, as far as
+            the model tells.
     """
 
     kind: Literal["input", "output"]
@@ -168,15 +180,20 @@ class Exported:
 
     Attributes:
         content: the file; empty for a format that is a folder.
-        parity: the model's numbers against the file's; approximated ones against their approximations.
+        parity: the model's numbers against the file's; approximated ones against their
+            approximations.
         approximations: what is not exact, none unless the options allow it.
-        transposes: changes of layout that remain in the file; None for a format that keeps the model's layout.
-        stored: where the model's quantised tensors stand in it, in graph order; empty where the format keeps their names.
+        transposes: changes of layout that remain in the file; None for a format that keeps the
+            model's layout.
+        stored: where the model's quantised tensors stand in it, in graph order; empty where the
+            format keeps their names.
         files: the content of a folder by file name, for a format that is one.
         in_float: what it computes in float; None where nothing is.
-        ends: its inputs and outputs, for a format that may hold their axes in another order than the model.
-        saturating: the layers whose pairs of products could saturate on an x86 processor without VNNI if their weights were
-            stored as int8; empty for a format that no such kernel reads, None where that cannot be told.
+        ends: its inputs and outputs, for a format that may hold their axes in another order than
+            the model.
+        saturating: the layers whose pairs of products could saturate on an x86 processor without
+            VNNI if their weights were stored as int8; empty for a format that no such kernel reads,
+            None where that cannot be told.
         path: where it was written; None while it is in memory only.
     """
 
@@ -201,18 +218,25 @@ class Exported:
 
 @runtime_checkable
 class Exporter(Protocol):
-    """Writes one format. Registered in the entry-point group ``edgeq.exporters`` under the name users type."""
+    """Writes one format.
+
+    Registered in the entry-point group ``edgeq.exporters`` under the name users type.
+    """
 
     @property
     def suffix(self) -> str:
-        """The file ending, with its dot. An ending without one, such as ``-vectors``, is that of a folder."""
+        """The file ending, with its dot.
+
+        An ending without one, such as ``-vectors``, is that of a folder.
+        """
         ...
 
     def export(self, model: ir.Model, options: ExportOptions) -> Exported:
         """Write a canonical QDQ model; ``model`` is left as it is.
 
         Raises:
-            ArtefactError: the model holds something that the format cannot express exactly; names the node.
+            ArtefactError: the model holds something that the format cannot express exactly; names
+                the node.
         """
         ...
 

@@ -1,7 +1,8 @@
 """Code of the user's own, by name: ``package.module:function``.
 
-Naming it on a command line is what permits to import it, for that one command. A name that only stands in a file, such as a
-checkpoint or a recipe, is never imported: the file may come from somebody else (``docs/decisions/0009``).
+Naming it on a command line is what permits to import it, for that one command. A name that only
+stands in a file, such as a checkpoint or a recipe, is never imported: the file may come from
+somebody else (``docs/decisions/0009``).
 """
 
 from __future__ import annotations
@@ -40,10 +41,16 @@ def permit(reference: str) -> None:
     found = _imported(module)
     for name in attribute.split("."):
         if not hasattr(found, name):
-            raise UsageError(f"{module} has no {attribute!r}", hint=f"look into {getattr(found, '__file__', None) or module}")
+            raise UsageError(
+                f"{module} has no {attribute!r}",
+                hint=f"look into {getattr(found, '__file__', None) or module}",
+            )
         found = getattr(found, name)
     if not callable(found):
-        raise UsageError(f"{reference} is a {type(found).__name__}, which cannot be called", hint="name a function or a class")
+        raise UsageError(
+            f"{reference} is a {type(found).__name__}, which cannot be called",
+            hint="name a function or a class",
+        )
     _permitted[reference] = found
 
 
@@ -53,7 +60,8 @@ def _imported(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise UsageError(
-                f"there is no module {error.name!r}", hint="start edgeq in the folder that holds it, or install its package"
+                f"there is no module {error.name!r}",
+                hint="start edgeq in the folder that holds it, or install its package",
             ) from error
         raise _failed(f"importing {module}", error) from error
     except Exception as error:  # whatever a user's module raises
@@ -74,7 +82,8 @@ def call(reference: str, *, flag: str) -> Any:
         named = f" (but {', '.join(_permitted)})" if _permitted else ""
         raise UsageError(
             f"{reference} is code of somebody's own, which a file names and you have not{named}",
-            hint=f"where you trust it, name it yourself with {flag} {reference}; where the command has no {flag}, use edgeq export first",
+            hint=f"where you trust it, name it yourself with {flag} {reference}; where the "
+            f"command has no {flag}, use edgeq export first",
         )
     try:
         return _permitted[reference]()
@@ -84,4 +93,7 @@ def call(reference: str, *, flag: str) -> Any:
 
 def _failed(what: str, error: Exception) -> UsageError:
     line = (str(error).strip().splitlines() or [""])[0]
-    return UsageError(f"{what} fails with {type(error).__name__}: {line}", hint="fix it; python -c with the same call shows where")
+    return UsageError(
+        f"{what} fails with {type(error).__name__}: {line}",
+        hint="fix it; python -c with the same call shows where",
+    )

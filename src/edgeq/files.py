@@ -34,14 +34,22 @@ def read_bytes(path: Path, what: str, *, limit: int = MAX_MODEL_BYTES) -> bytes:
         if path.is_dir():
             raise ArtefactError(f"{path} is a folder, not a {what}", hint="name the file inside it")
         if size > limit:
-            raise ArtefactError(f"{path} has {size} bytes, more than the {limit} a {what} may have", hint="is it the right file?")
+            raise ArtefactError(
+                f"{path} has {size} bytes, more than the {limit} a {what} may have",
+                hint="is it the right file?",
+            )
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise ArtefactError(f"there is no {what} at {path}", hint="check the path") from error
     except OSError as error:
-        raise ArtefactError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
+        raise ArtefactError(
+            f"{path} cannot be read: {error.strerror}", hint="check its permissions"
+        ) from error
     if not content:
-        raise ArtefactError(f"{path} has zero bytes, so it is no {what}", hint="write it again; an interrupted copy leaves such files")
+        raise ArtefactError(
+            f"{path} has zero bytes, so it is no {what}",
+            hint="write it again; an interrupted copy leaves such files",
+        )
     return content
 
 
@@ -83,7 +91,9 @@ def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}", hint=_elsewhere(error)) from error
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}", hint=_elsewhere(error)
+        ) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -103,7 +113,8 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = Fa
     """Write a folder so that a reader sees the old one or all of the new, never a part.
 
     Raises:
-        OutputError: ``path`` exists and ``overwrite`` is false, holds files of another kind, or cannot be written.
+        OutputError: ``path`` exists and ``overwrite`` is false, holds files of another kind, or
+            cannot be written.
     """
     check_folder(path, files, overwrite=overwrite)
     temporary: Path | None = None
@@ -115,7 +126,9 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, overwrite: bool = Fa
             write_bytes(new / name, content)
         _exchange(path, new, old)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}", hint=_elsewhere(error)) from error
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}", hint=_elsewhere(error)
+        ) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -135,21 +148,32 @@ def _exchange(path: Path, new: Path, old: Path) -> None:
 def check_folder(path: Path, wanted: Collection[str] = (), *, overwrite: bool = False) -> None:
     """Refuse early what :func:`write_folder` would refuse at the end.
 
-    A folder is only replaced by one of its kind: not where it holds a folder, or a file that is neither by its ending nor by its
-    stem one of those that are ``wanted`` or made from them.
+    A folder is only replaced by one of its kind: not where it holds a folder, or a file that is
+    neither by its ending nor by its stem one of those that are ``wanted`` or made from them.
 
     Raises:
         OutputError: the folder exists and may not be replaced, or its parent cannot be written.
     """
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file, and a folder has to be written there", hint="choose another place with -o/--output")
+        raise OutputError(
+            f"{path} is a file, and a folder has to be written there",
+            hint="choose another place with -o/--output",
+        )
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already", hint="add --overwrite, or choose another place with -o/--output")
+        raise OutputError(
+            f"{path} exists already",
+            hint="add --overwrite, or choose another place with -o/--output",
+        )
     kinds = {part for name in wanted for part in (Path(name).suffix, Path(name).stem)}
     items = path.iterdir() if path.exists() and wanted else ()
-    foreign = sorted(item.name for item in items if item.is_dir() or not {item.suffix, item.stem} & kinds)
+    foreign = sorted(
+        item.name for item in items if item.is_dir() or not {item.suffix, item.stem} & kinds
+    )
     if foreign:
-        raise OutputError(f"{path} holds {foreign[0]!r}, which would be lost", hint="choose another place with -o/--output")
+        raise OutputError(
+            f"{path} holds {foreign[0]!r}, which would be lost",
+            hint="choose another place with -o/--output",
+        )
     _check_parent(path)
 
 
@@ -160,9 +184,14 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
         OutputError: the file exists and may not be replaced, or its folder cannot be written.
     """
     if path.is_dir():
-        raise OutputError(f"{path} is a folder, and a file has to be written there", hint="name a file")
+        raise OutputError(
+            f"{path} is a folder, and a file has to be written there", hint="name a file"
+        )
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already", hint="add --overwrite, or choose another place with -o/--output")
+        raise OutputError(
+            f"{path} exists already",
+            hint="add --overwrite, or choose another place with -o/--output",
+        )
     _check_parent(path)
 
 
@@ -172,5 +201,6 @@ def _check_parent(path: Path) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputError(
-            f"{path} cannot be written: {folder} is no folder that you may write", hint="choose another place with -o/--output"
+            f"{path} cannot be written: {folder} is no folder that you may write",
+            hint="choose another place with -o/--output",
         )

@@ -1,7 +1,9 @@
-"""Functions of single numbers as torch spells them: one table for whoever places quantisers and whoever writes files.
+"""Functions of single numbers as torch spells them.
 
-Torch has each of them up to four times: as a module, as a function of two packages, and as a method. All go by one name here,
-the function's, in lower case and without underscores.
+One table for whoever places quantisers and whoever writes files.
+
+Torch has each of them up to four times: as a module, as a function of two packages, and as a
+method. All go by one name here, the function's, in lower case and without underscores.
 """
 
 from __future__ import annotations
@@ -88,7 +90,9 @@ def _is_torchs(target: object, name: str) -> bool:
     return any(getattr(package, name, None) is target for package in (torch, functional, operator))
 
 
-def function_options(name: str, target: object, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+def function_options(
+    name: str, target: object, arguments: Sequence[Any], keywords: Mapping[str, Any]
+) -> dict[str, Any]:
     """The options that a function is called with.
 
     Args:
@@ -103,7 +107,10 @@ def function_options(name: str, target: object, arguments: Sequence[Any], keywor
     if isinstance(target, nn.Module):
         given = vars(target)
     else:
-        given = {**dict(zip((option for option, _ in FUNCTIONS[name].options), arguments, strict=False)), **keywords}
+        given = {
+            **dict(zip((option for option, _ in FUNCTIONS[name].options), arguments, strict=False)),
+            **keywords,
+        }
     return {option: given.get(option, default) for option, default in FUNCTIONS[name].options}
 
 

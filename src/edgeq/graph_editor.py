@@ -1,7 +1,8 @@
 """Names and constants for what a rewrite adds to a graph, so that nothing ends up under a name that something else has.
 
-The names in a model are its user's: a tensor may well be called as a rewrite would call one of its own. Whatever makes new
-values, nodes or initialisers asks here, and gets the name it wants or that name with a number behind it.
+The names in a model are its user's: a tensor may well be called as a rewrite would call one of its
+own. Whatever makes new values, nodes or initialisers asks here, and gets the name it wants or that
+name with a number behind it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ class Names:
         self._taken = {name for name in taken if name}
 
     def fresh(self, wanted: str) -> str:
-        """``wanted``, or with the least number from 2 behind it that makes it new; it is taken from now on."""
+        """``wanted``, or with the least number from 2 behind it that makes it new.
+
+        It is taken from now on.
+        """
         name, number = wanted, 1
         while name in self._taken:
             number += 1
@@ -71,24 +75,45 @@ class GraphEditor:
             name: the name wanted for the node; by default what it makes, and the operator.
         """
         result = self.values.fresh(output)
-        node = ir.Node("", op_type, list(inputs), list(attributes), name=self.nodes.fresh(name or f"{result}/{op_type}"))
+        node = ir.Node(
+            "",
+            op_type,
+            list(inputs),
+            list(attributes),
+            name=self.nodes.fresh(name or f"{result}/{op_type}"),
+        )
         node.outputs[0].name = result
         return node
 
-    def constant(self, wanted: str, array: NDArray[np.generic], *, key: Hashable = None, dtype: ir.DataType | None = None) -> ir.Value:
+    def constant(
+        self,
+        wanted: str,
+        array: NDArray[np.generic],
+        *,
+        key: Hashable = None,
+        dtype: ir.DataType | None = None,
+    ) -> ir.Value:
         """A new initialiser.
 
         Args:
             wanted: the name wanted for it.
             array: its content.
-            key: what it is; the same key again gives the same initialiser. None for one that is made each time.
+            key: what it is; the same key again gives the same initialiser. None for one that is
+                made each time.
             dtype: its element type where NumPy has none of it.
         """
         if key is not None and key in self._constants:
             return self._constants[key]
         name = self.values.fresh(wanted)
-        tensor = ir.tensor(np.ascontiguousarray(array).reshape(np.shape(array)), dtype=dtype, name=name)
-        value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(np.shape(array)), const_value=tensor)
+        tensor = ir.tensor(
+            np.ascontiguousarray(array).reshape(np.shape(array)), dtype=dtype, name=name
+        )
+        value = ir.Value(
+            name=name,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(np.shape(array)),
+            const_value=tensor,
+        )
         self.graph.initializers[name] = value
         if key is not None:
             self._constants[key] = value

@@ -1,7 +1,10 @@
-"""What an exporter has to know of a trained graph network: numbers alone, so that the exporters' room knows no network of ours.
+"""What an exporter has to know of a trained graph network.
 
-The network is ``x = relu(open(x))``, then for each step ``x - h S^T K2 Q2(tanh(S K1 Q1(x)))``, then ``close(x)``, where
-``S`` takes differences along the edges of one fixed graph and ``Q1``, ``Q2`` put their input onto a grid.
+Numbers alone, so that the exporters' room knows no network of ours.
+
+The network is ``x = relu(open(x))``, then for each step ``x - h S^T K2 Q2(tanh(S K1 Q1(x)))``, then
+``close(x)``, where ``S`` takes differences along the edges of one fixed graph and ``Q1``, ``Q2``
+put their input onto a grid.
 """
 
 from __future__ import annotations

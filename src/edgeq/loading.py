@@ -1,4 +1,7 @@
-"""How a target opens a checkpoint without knowing the training room: through the entry-point group ``edgeq.loaders``."""
+"""How a target opens a checkpoint without knowing the training room.
+
+Through the entry-point group ``edgeq.loaders``.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,8 @@ class Loader(Protocol):
 
         Args:
             path: the file.
-            rounding: false switches all rounding of weights and activations off (clipping stays): the FP32 reference
-                of a quantised network.
+            rounding: false switches all rounding of weights and activations off (clipping stays):
+                the FP32 reference of a quantised network.
 
         Raises:
             ArtefactError: missing, truncated or foreign file.

@@ -1,7 +1,9 @@
-"""The seam between training and export: what a quantised torch module tells an exporter about itself.
+"""The seam between training and export.
 
-An exporter asks modules these questions and knows no class of ours, so a third party's quantiser that answers them is
-exported just as exactly.
+What a quantised torch module tells an exporter about itself.
+
+An exporter asks modules these questions and knows no class of ours, so a third party's quantiser
+that answers them is exported just as exactly.
 """
 
 from __future__ import annotations
@@ -90,7 +92,14 @@ class Inactive(Protocol):
 
 
 POOL_OPTIONS = {
-    "AveragePool": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+    "AveragePool": (
+        "kernel_size",
+        "stride",
+        "padding",
+        "ceil_mode",
+        "count_include_pad",
+        "divisor_override",
+    ),
     "MaxPool": ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
     "GlobalAveragePool": ("output_size",),
     "GlobalMaxPool": ("output_size", "return_indices"),
@@ -148,7 +157,8 @@ def read_pooling(op: str, name: str, options: Mapping[str, Any]) -> Pooling:
         if options.get("output_size") not in (1, (1, 1), [1, 1]):
             raise UsageError(
                 f"{name} pools adaptively to more than one pixel",
-                hint="use AvgPool2d with the kernel that gives this size, or give an example of the input, which tells the kernel",
+                hint="use AvgPool2d with the kernel that gives this size, or give an example "
+                "of the input, which tells the kernel",
             )
         return Pooling(op)
     kernel, padding = _pair(options["kernel_size"]), _pair(options.get("padding", 0))
@@ -156,7 +166,10 @@ def read_pooling(op: str, name: str, options: Mapping[str, Any]) -> Pooling:
     odd += ["dilation"] * (_pair(options.get("dilation", 1)) != (1, 1))
     odd += ["padding"] * (op == "AveragePool" and padding != (0, 0))
     if odd:
-        raise UsageError(f"{name} pools with {odd[0]}, which integer runtimes do each in its own way", hint=f"pool without {odd[0]}")
+        raise UsageError(
+            f"{name} pools with {odd[0]}, which integer runtimes do each in its own way",
+            hint=f"pool without {odd[0]}",
+        )
     return Pooling(op, kernel, _pair(options.get("stride") or kernel), padding)
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What int8 and float kernels choose by; x86 names first, then Arm's as Linux writes them (asimd is Neon, asimddp its dot product).
+# What int8 and float kernels choose by; x86 names first, then Arm's as Linux writes them (asimd is
+# Neon, asimddp its dot product).
 ISA_FLAGS = (
     "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx_vnni", "avx_vnni_int8",
     "amx_tile", "amx_int8", "amx_bf16", "neon", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme",
@@ -55,7 +56,9 @@ _DOT_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8
 
 def adds_pairs(machine: Machine) -> bool:
     """Whether int8 kernels add pairs of products in 16 bits on a machine: x86 without a dot product; see :mod:`edgeq.saturation`."""
-    return machine.architecture in ("x86_64", "AMD64") and not _DOT_PRODUCTS.intersection(machine.isa)
+    return machine.architecture in ("x86_64", "AMD64") and not _DOT_PRODUCTS.intersection(
+        machine.isa
+    )
 
 
 def fingerprint() -> Machine:

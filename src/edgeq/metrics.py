@@ -1,6 +1,9 @@
-"""How far two stages are apart, and what a count of right answers is worth: numbers only, nothing of any runtime.
+"""How far two stages are apart, and what a count of right answers is worth.
 
-Everything accumulates batch by batch in float64, so that ten thousand samples need no more memory than one.
+Numbers only, nothing of any runtime.
+
+Everything accumulates batch by batch in float64, so that ten thousand samples need no more memory
+than one.
 """
 
 from __future__ import annotations
@@ -37,8 +40,14 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
         return 0.0, 1.0
     share, square = correct / total, _Z95 * _Z95
     middle = (share + square / (2 * total)) / (1 + square / total)
-    half = _Z95 / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
-    return (0.0 if correct == 0 else max(0.0, middle - half)), (1.0 if correct == total else min(1.0, middle + half))
+    half = (
+        _Z95
+        / (1 + square / total)
+        * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
+    )
+    return (0.0 if correct == 0 else max(0.0, middle - half)), (
+        1.0 if correct == total else min(1.0, middle + half)
+    )
 
 
 def accuracy(correct: NDArray[np.bool_]) -> Accuracy:
@@ -52,7 +61,10 @@ def share_right(right: int, total: int) -> Accuracy:
 
 
 def near_chance(scored: Accuracy, classes: int) -> bool:
-    """Whether an accuracy is one that guessing may reach: its interval reaches it, or it is hardly better."""
+    """Whether an accuracy is one that guessing may reach.
+
+    Its interval reaches it, or it is hardly better.
+    """
     return classes > 1 and (scored.low <= 1 / classes or hardly_better(scored, classes))
 
 
@@ -63,15 +75,21 @@ def hardly_better(scored: Accuracy, classes: int) -> bool:
 
 
 def top1(output: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The answer for each sample of a batch, (samples, ...): the index of its largest value, the first of equals."""
+    """The answer for each sample of a batch, (samples, ...).
+
+    The index of its largest value, the first of equals.
+    """
     best: NDArray[np.int64] = output.reshape(len(output), -1).argmax(axis=1)
     return best
 
 
 def mcnemar(losses: int, gains: int) -> float:
-    """How likely at least this uneven a split of changed answers is when neither side is better: exact and two-sided.
+    """How likely at least this uneven a split of changed answers is when neither side is better.
 
-    McNemar, Note on the sampling error of the difference between correlated proportions, 1947; the binomial form.
+    Exact and two-sided.
+
+    McNemar, Note on the sampling error of the difference between correlated proportions, 1947; the
+    binomial form.
 
     Args:
         losses: samples that the first got right and the second wrong.
@@ -92,8 +110,9 @@ def mcnemar(losses: int, gains: int) -> float:
 def pooled_mse(drifts: Iterable[Drift]) -> float:
     """The mean squared difference over the values of several tensors together, in squared real units; 0 for none.
 
-    What Ben-Yair, Eliasof and Treister (Quantized convolutional neural networks through the lens of partial differential
-    equations, Eq. 3) report over all blocks of a network; the numbers printed by their code are its root.
+    What Ben-Yair, Eliasof and Treister (Quantized convolutional neural networks through the lens of
+    partial differential equations, Eq. 3) report over all blocks of a network; the numbers printed
+    by their code are its root.
     """
     parts = [(drift.mse, drift.elements) for drift in drifts]
     elements = sum(count for _, count in parts)
@@ -101,7 +120,10 @@ def pooled_mse(drifts: Iterable[Drift]) -> float:
 
 
 class StepMeter:
-    """Counts differences in quantisation steps: a histogram that ends at ``LSB_LIMIT``, and the largest, as large as it is."""
+    """Counts differences in quantisation steps.
+
+    A histogram that ends at ``LSB_LIMIT``, and the largest, as large as it is.
+    """
 
     def __init__(self) -> None:
         self._counts = np.zeros(2 * LSB_LIMIT + 1, np.int64)
@@ -111,7 +133,9 @@ class StepMeter:
         """Add differences, of any shape."""
         steps = steps.astype(np.int64, copy=False)
         self.largest = max(self.largest, int(np.abs(steps).max(initial=0)))
-        self._counts += np.bincount(np.clip(steps, -LSB_LIMIT, LSB_LIMIT).ravel() + LSB_LIMIT, minlength=len(self._counts))
+        self._counts += np.bincount(
+            np.clip(steps, -LSB_LIMIT, LSB_LIMIT).ravel() + LSB_LIMIT, minlength=len(self._counts)
+        )
 
     @property
     def histogram(self) -> dict[int, int]:
@@ -148,7 +172,8 @@ class DriftMeter:
         true, found = _real(reference), _real(other)
         if true.shape != found.shape:
             raise ArtefactError(
-                f"the tensor {self.tensor!r} has the shape {true.shape} in one stage and {found.shape} in the other",
+                f"the tensor {self.tensor!r} has the shape {true.shape} in one stage and "
+                f"{found.shape} in the other",
                 hint="compare artefacts of the same network",
             )
         difference = found - true
@@ -162,7 +187,11 @@ class DriftMeter:
 
     def _count_steps(self, reference: Tensor, other: Tensor) -> None:
         self._common_grid = self._common_grid and _same_grid(reference, other)
-        if self._common_grid and isinstance(reference, QuantizedTensor) and isinstance(other, QuantizedTensor):
+        if (
+            self._common_grid
+            and isinstance(reference, QuantizedTensor)
+            and isinstance(other, QuantizedTensor)
+        ):
             self._steps.update(other.centered() - reference.centered())
 
     def result(self) -> Drift:

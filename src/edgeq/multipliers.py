@@ -1,7 +1,10 @@
-"""Real factors as the integers that TensorFlow Lite's kernels multiply with: a mantissa in Q31 and a shift.
+"""Real factors as the integers that TensorFlow Lite's kernels multiply with.
 
-Whether a product of scales is taken in single or in double precision differs between kernels and decides the last bits of
-the mantissa, so each kind of factor is computed here as its kernel computes it.
+A mantissa in Q31 and a shift.
+
+Whether a product of scales is taken in single or in double precision differs between kernels and
+decides the last bits of the mantissa, so each kind of factor is computed here as its kernel
+computes it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 
 _Q31 = 2**31
 _LEAST_SHIFT = -31
-ADD_HEADROOM = 20  # bits by which ADD and SUB move their 8-bit operands to the left before they rescale them
+# bits by which ADD and SUB move their 8-bit operands to the left before they rescale them
+ADD_HEADROOM = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,20 @@ def quantize_multiplier(real: float) -> Multiplier:
     return Multiplier(0, 0) if real == 0 or shift < _LEAST_SHIFT else Multiplier(mantissa, shift)
 
 
-def convolution_multipliers(source: np.float32, weights: NDArray[np.float32], output: np.float32) -> list[Multiplier]:
+def convolution_multipliers(
+    source: np.float32, weights: NDArray[np.float32], output: np.float32
+) -> list[Multiplier]:
     """One factor an output channel of a convolution: ``source * weights / output`` in double precision."""
     return [quantize_multiplier(float(source) * float(scale) / float(output)) for scale in weights]
 
 
-def dense_multipliers(source: np.float32, weights: NDArray[np.float32], output: np.float32) -> list[Multiplier]:
-    """The factors of a fully connected layer; with one scale a tensor the product of scales is rounded to float32."""
+def dense_multipliers(
+    source: np.float32, weights: NDArray[np.float32], output: np.float32
+) -> list[Multiplier]:
+    """The factors of a fully connected layer.
+
+    With one scale a tensor the product of scales is rounded to float32.
+    """
     if weights.size > 1:
         return convolution_multipliers(source, weights, output)
     return [quantize_multiplier(float(np.float32(source * weights[0])) / float(output))]
@@ -73,7 +84,10 @@ def product_multiplier(first: np.float32, second: np.float32, output: np.float32
 
 
 def mean_multiplier(source: np.float32, output: np.float32, count: int) -> Multiplier:
-    """The factor of MEAN over ``count`` elements; the division by them is rounded down into the mantissa."""
+    """The factor of MEAN over ``count`` elements.
+
+    The division by them is rounded down into the mantissa.
+    """
     whole = quantize_multiplier(float(source) / float(output))
     shift = min(count.bit_length() - 1, 32, 31 + whole.shift)
     return Multiplier((whole.mantissa << shift) // count, whole.shift - shift)

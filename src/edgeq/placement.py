@@ -1,22 +1,27 @@
-"""Where quantisers stand: one set of rules for a torch graph in training and for an ONNX graph in calibration.
+"""Where quantisers stand.
 
-Two placements are known. ``paper`` is the published one (Ben-Yair, Eliasof, Treister, *Quantized convolutional neural
-networks through the lens of partial differential equations*, Eq. 2): the inputs of all convolutions but the first, and
-nothing else. ``integer`` gives every tensor that an integer runtime stores a grid of its own, so that nothing is left to
-compute in float:
+One set of rules for a torch graph in training and for an ONNX graph in calibration.
 
-- the input, the input of the last layer and all tensors that no inner layer reads have ``boundary_bits``, signed unless
-  they cannot be negative;
+Two placements are known. ``paper`` is the published one (Ben-Yair, Eliasof, Treister, *Quantized
+convolutional neural networks through the lens of partial differential equations*, Eq. 2): the
+inputs of all convolutions but the first, and nothing else. ``integer`` gives every tensor that an
+integer runtime stores a grid of its own, so that nothing is left to compute in float:
+
+- the input, the input of the last layer and all tensors that no inner layer reads have
+  ``boundary_bits``, signed unless they cannot be negative;
 - what an inner layer reads has ``act_bits``; a sum lands directly on that grid;
-- the inputs and output of concatenation and pooling share one grid of ``boundary_bits``, or of the widest among them; a tensor
-  that already has another grid is brought onto it on the way;
-- a tensor that layers of different widths read has the widest, and is brought onto a narrower grid on the way to the others;
-- what a layer reads at one bit, a sign, is made of a wider grid on the way to it (in ``paper``: of the float tensor) where
-  anything else reads the tensor too, which needs the number;
+- the inputs and output of concatenation and pooling share one grid of ``boundary_bits``, or of the
+  widest among them; a tensor that already has another grid is brought onto it on the way;
+- a tensor that layers of different widths read has the widest, and is brought onto a narrower grid
+  on the way to the others;
+- what a layer reads at one bit, a sign, is made of a wider grid on the way to it (in ``paper``: of
+  the float tensor) where anything else reads the tensor too, which needs the number;
 - slicing, padding with zeros and reshaping stay on the grid of what they read;
-- a mean over many numbers, which are mostly larger than it, has a grid of its own where the one who asks says ``mean``;
-- functions of one number and products read and write 8-bit grids of their own, unless an inner layer reads the result: a
-  function is then a table of 256 entries; LayerNorm does so too, and computes in float between them;
+- a mean over many numbers, which are mostly larger than it, has a grid of its own where the one who
+  asks says ``mean``;
+- functions of one number and products read and write 8-bit grids of their own, unless an inner
+  layer reads the result: a function is then a table of 256 entries; LayerNorm does so too, and
+  computes in float between them;
 - nothing stands between a layer, a sum or a normalisation and its ReLU or other clip.
 """
 
@@ -28,7 +33,20 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Kind = Literal["input", "layer", "norm", "relu", "clip", "add", "mul", "function", "concat", "pool", "mean", "data_movement"]
+Kind = Literal[
+    "input",
+    "layer",
+    "norm",
+    "relu",
+    "clip",
+    "add",
+    "mul",
+    "function",
+    "concat",
+    "pool",
+    "mean",
+    "data_movement",
+]
 PlacementName = Literal["integer", "paper"]
 FirstLast = Literal["boundary", "inner", "float"]
 
@@ -42,10 +60,11 @@ class Op:
 
     Attributes:
         name: the output tensor.
-        kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs to none; ``relu`` clips at zero or
-            above, ``clip`` elsewhere; ``mul`` is a product of two tensors; ``function`` is one of single numbers, a difference, or a
-            LayerNorm; ``concat`` is concatenation; ``pool`` keeps the grid that it reads, ``mean`` has its own; ``data_movement``
-            moves values only.
+        kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs
+            to none; ``relu`` clips at zero or above, ``clip`` elsewhere; ``mul`` is a product of
+            two tensors; ``function`` is one of single numbers, a difference, or a LayerNorm;
+            ``concat`` is concatenation; ``pool`` keeps the grid that it reads, ``mean`` has its
+            own; ``data_movement`` moves values only.
         inputs: the activation tensors it reads.
         not_negative: a function whose results cannot be.
         shares: the first layer that has a layer's weights, where that is another one.
@@ -64,7 +83,8 @@ class LayerWidths:
 
     Attributes:
         weight_bits: of its weights; None where nothing is said, or for weights in float.
-        act_bits: of what it reads; None where nothing is said: the width of everything that no inner layer reads.
+        act_bits: of what it reads; None where nothing is said: the width of everything that no
+            inner layer reads.
     """
 
     weight_bits: int | None = None
@@ -127,11 +147,19 @@ def place(
         weight_bits: width of inner layers' weights.
         act_bits: width of what inner layers read.
         boundary_bits: width of everything else.
-        first_last: what becomes of the first and the last layer: ``boundary`` gives their weights ``boundary_bits``, ``inner`` treats
-            them like any layer, ``float`` leaves them in float; None for what the placement does by itself.
-        overrides: layers whose widths differ. One that ``first_last`` leaves in float is quantised where weights are named.
+        first_last: what becomes of the first and the last layer: ``boundary`` gives their weights
+            ``boundary_bits``, ``inner`` treats them like any layer, ``float`` leaves them in float;
+            None for what the placement does by itself.
+        overrides: layers whose widths differ. One that ``first_last`` leaves in float is quantised
+            where weights are named.
     """
-    widths = _widths(ops, LayerWidths(weight_bits, act_bits), boundary_bits, first_last or FIRST_LAST[placement], overrides or {})
+    widths = _widths(
+        ops,
+        LayerWidths(weight_bits, act_bits),
+        boundary_bits,
+        first_last or FIRST_LAST[placement],
+        overrides or {},
+    )
     return _Solver(ops, widths, boundary_bits, integer=placement == "integer").solve()
 
 
@@ -143,14 +171,22 @@ def ends_of(ops: Sequence[Op]) -> frozenset[str]:
 
 
 def _widths(
-    ops: Sequence[Op], inner: LayerWidths, boundary_bits: int, first_last: FirstLast, overrides: Mapping[str, LayerWidths]
+    ops: Sequence[Op],
+    inner: LayerWidths,
+    boundary_bits: int,
+    first_last: FirstLast,
+    overrides: Mapping[str, LayerWidths],
 ) -> dict[str, LayerWidths]:
     """What each layer is quantised to; without weight bits it stays in float."""
-    outer = {"boundary": LayerWidths(boundary_bits), "inner": inner, "float": LayerWidths()}[first_last]
+    outer = {"boundary": LayerWidths(boundary_bits), "inner": inner, "float": LayerWidths()}[
+        first_last
+    ]
     ends, found = ends_of(ops), {}
     for name in (op.name for op in ops if op.kind == "layer"):
         usual, own = outer if name in ends else inner, overrides.get(name, LayerWidths())
-        found[name] = LayerWidths(own.weight_bits or usual.weight_bits, own.act_bits or usual.act_bits)
+        found[name] = LayerWidths(
+            own.weight_bits or usual.weight_bits, own.act_bits or usual.act_bits
+        )
     return found
 
 
@@ -158,7 +194,14 @@ _FLOAT_BITS = 32  # of a tensor that is not quantised where it is made
 
 
 class _Solver:
-    def __init__(self, ops: Sequence[Op], widths: Mapping[str, LayerWidths], boundary_bits: int, *, integer: bool) -> None:
+    def __init__(
+        self,
+        ops: Sequence[Op],
+        widths: Mapping[str, LayerWidths],
+        boundary_bits: int,
+        *,
+        integer: bool,
+    ) -> None:
         self.ops = {op.name: op for op in ops}
         self.widths = widths
         self.boundary_bits = boundary_bits
@@ -172,11 +215,16 @@ class _Solver:
         self.wanted = self._widest_wanted()
         self.leader: dict[str, str] = {}
         self.edges: dict[tuple[str, int], str] = {}
-        self.narrowed: dict[str, tuple[str, int]] = {}  # requantiser name -> the tensor it narrows, to how many bits
+        # requantiser name -> the tensor it narrows, to how many bits
+        self.narrowed: dict[str, tuple[str, int]] = {}
 
     def solve(self) -> Placement:
         bits: dict[str, int] = {}
-        stored = [name for name, op in self.ops.items() if op.kind != "data_movement" and not self._fused(op)]
+        stored = [
+            name
+            for name, op in self.ops.items()
+            if op.kind != "data_movement" and not self._fused(op)
+        ]
         for name in stored:
             if (width := self._bits(name, bits)) is not None:
                 bits[name] = width
@@ -185,31 +233,58 @@ class _Solver:
             self._share_grids(bits)
         self._narrow_for_layers({name: bits.get(name, _FLOAT_BITS) for name in stored})
         tensors = {name: self._find(name) for name in bits}
-        edges = {edge: (self.leader.get(grid) and self._find(grid)) or grid for edge, grid in self.edges.items()}
-        grids = {name: self._spec(name, bits, tensors) for name in dict.fromkeys([*tensors.values(), *edges.values()])}
-        layers = {name: width.weight_bits for name, width in self.widths.items() if width.weight_bits is not None}
+        edges = {
+            edge: (self.leader.get(grid) and self._find(grid)) or grid
+            for edge, grid in self.edges.items()
+        }
+        grids = {
+            name: self._spec(name, bits, tensors)
+            for name in dict.fromkeys([*tensors.values(), *edges.values()])
+        }
+        layers = {
+            name: width.weight_bits
+            for name, width in self.widths.items()
+            if width.weight_bits is not None
+        }
         return Placement(grids, tensors, edges, layers, self.ends)
 
     def _fused(self, op: Op) -> bool:
         """A layer, normalisation or sum whose only reader clips it is stored after that, not before."""
-        return op.kind in ("layer", "norm", "add") and [reader.kind for reader, _ in self.readers[op.name]] in (["relu"], ["clip"])
+        return op.kind in ("layer", "norm", "add") and [
+            reader.kind for reader, _ in self.readers[op.name]
+        ] in (["relu"], ["clip"])
 
     def _uses(self, tensor: str) -> list[tuple[Op, int]]:
         """Who reads a tensor, seen through views."""
         direct = self.readers[tensor]
-        through = [use for reader, _ in direct if reader.kind == "data_movement" for use in self._uses(reader.name)]
+        through = [
+            use
+            for reader, _ in direct
+            if reader.kind == "data_movement"
+            for use in self._uses(reader.name)
+        ]
         return [use for use in direct if use[0].kind != "data_movement"] + through
 
     def _asked(self, tensor: str) -> dict[str, int]:
         """The quantised layers that read a tensor at a width of their own, with that width."""
-        layers = [op.name for op, _ in self._uses(tensor) if op.kind == "layer" and op.name not in self.floats]
+        layers = [
+            op.name
+            for op, _ in self._uses(tensor)
+            if op.kind == "layer" and op.name not in self.floats
+        ]
         return {name: asked for name in layers if (asked := self.widths[name].act_bits) is not None}
 
     def _bits(self, tensor: str, before: Mapping[str, int]) -> int | None:
         asked = self._asked(tensor).values()
         if not self.integer:
-            quantized = any(op.kind == "layer" and op.name not in self.floats for op, _ in self._uses(tensor))
-            return max(asked, default=self.boundary_bits) if quantized and not self._is_number_too(tensor) else None
+            quantized = any(
+                op.kind == "layer" and op.name not in self.floats for op, _ in self._uses(tensor)
+            )
+            return (
+                max(asked, default=self.boundary_bits)
+                if quantized and not self._is_number_too(tensor)
+                else None
+            )
         if self._stays_in_float(tensor):
             return None
         if self.ops[tensor].kind in ("pool", "concat"):
@@ -219,7 +294,10 @@ class _Solver:
         return usual if self._is_number_too(tensor) else max(asked, default=usual)
 
     def _is_number_too(self, tensor: str) -> bool:
-        """Whether layers read a sign, the one bit, of something that others read as a number: a sum of signs would be another one."""
+        """Whether layers read a sign, the one bit, of something that others read as a number.
+
+        A sum of signs would be another one.
+        """
         asked = self._asked(tensor)
         return 1 in asked.values() and any(op.name not in asked for op, _ in self._uses(tensor))
 
@@ -227,7 +305,9 @@ class _Solver:
         """The widest that layers ask of each tensor, seen through concatenation and pooling too; 0 for none."""
         found: dict[str, int] = {}
         for tensor in reversed(self.ops):
-            shared = [found[op.name] for op, _ in self._uses(tensor) if op.kind in ("pool", "concat")]
+            shared = [
+                found[op.name] for op, _ in self._uses(tensor) if op.kind in ("pool", "concat")
+            ]
             found[tensor] = max([0, *self._asked(tensor).values(), *shared])
         return found
 
@@ -287,9 +367,22 @@ class _Solver:
             readers = tuple(name for name, asked in self._asked(tensor).items() if asked == width)
             return GridSpec(grid, width, self._signed(tensor), inner=True, readers=readers)
         members = [tensor for tensor, leader in tensors.items() if leader == grid]
-        readers = tuple(dict.fromkeys(name for tensor in members for name, asked in self._asked(tensor).items() if asked == bits[grid]))
+        readers = tuple(
+            dict.fromkeys(
+                name
+                for tensor in members
+                for name, asked in self._asked(tensor).items()
+                if asked == bits[grid]
+            )
+        )
         signed = any(self._signed(tensor) for tensor in members)
-        return GridSpec(grid, bits[grid], signed, inner=any(self._asked(tensor) for tensor in members), readers=readers)
+        return GridSpec(
+            grid,
+            bits[grid],
+            signed,
+            inner=any(self._asked(tensor) for tensor in members),
+            readers=readers,
+        )
 
     def _signed(self, tensor: str) -> bool:
         op = self.ops[tensor]

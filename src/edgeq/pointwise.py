@@ -1,4 +1,7 @@
-"""Functions of single numbers, as ONNX defines them: on 8 bits each of them is a table of 256 entries, and so exact."""
+"""Functions of single numbers, as ONNX defines them.
+
+On 8 bits each of them is a table of 256 entries, and so exact.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 Numbers: TypeAlias = "NDArray[np.float64]"
 Attributes: TypeAlias = "Mapping[str, AttributeValue]"
 
-_SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875  # the defaults that ONNX states
+# the defaults that ONNX states
+_SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 
 
 def _number(attributes: Attributes, name: str, default: float) -> float:
@@ -40,7 +44,11 @@ def _elu(x: Numbers, alpha: float, width: float = 1.0) -> Numbers:
 
 def _gelu(x: Numbers, attributes: Attributes) -> Numbers:
     by_tanh = attributes.get("approximate", "none") == "tanh"
-    cumulated = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)) if by_tanh else _erf(x / math.sqrt(2))
+    cumulated = (
+        np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+        if by_tanh
+        else _erf(x / math.sqrt(2))
+    )
     result: Numbers = 0.5 * x * (1 + cumulated)
     return result
 
@@ -50,7 +58,9 @@ def _hard_sigmoid(x: Numbers, alpha: float, beta: float) -> Numbers:
 
 
 def _selu(x: Numbers, attributes: Attributes) -> Numbers:
-    return _number(attributes, "gamma", _SELU_GAMMA) * _elu(x, _number(attributes, "alpha", _SELU_ALPHA))
+    return _number(attributes, "gamma", _SELU_GAMMA) * _elu(
+        x, _number(attributes, "alpha", _SELU_ALPHA)
+    )
 
 
 def _celu(x: Numbers, attributes: Attributes) -> Numbers:
@@ -101,9 +111,15 @@ BINARY: Mapping[str, Callable[[Numbers, Numbers], Numbers]] = {
 """Functions of two numbers by ONNX operator, in float64."""
 
 
-def evaluate(op_type: str, operands: tuple[NDArray[np.float32], ...], attributes: Attributes) -> NDArray[np.float32]:
+def evaluate(
+    op_type: str, operands: tuple[NDArray[np.float32], ...], attributes: Attributes
+) -> NDArray[np.float32]:
     """The value of a function of :data:`UNARY` or :data:`BINARY`, rounded to float32 as a runtime stores it."""
     wide = [operand.astype(np.float64) for operand in operands]
     with np.errstate(all="ignore"):  # infinities saturate on any grid
-        result = UNARY[op_type](wide[0], attributes) if op_type in UNARY else BINARY[op_type](wide[0], wide[1])
+        result = (
+            UNARY[op_type](wide[0], attributes)
+            if op_type in UNARY
+            else BINARY[op_type](wide[0], wide[1])
+        )
         return result.astype(np.float32)

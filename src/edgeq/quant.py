@@ -30,10 +30,12 @@ class QuantParams:
     """A grid ``real = scale * (q - zero_point)`` with ``qmin <= q <= qmax``.
 
     Attributes:
-        scale: float32, shape () for one scale a tensor, (channels,) for one a channel; the step, 1 LSB, in real units.
+        scale: float32, shape () for one scale a tensor, (channels,) for one a channel; the step, 1
+            LSB, in real units.
         zero_point: int32, the shape of ``scale``; the integer that stands for zero.
         dtype: the storage dtype, a key of ``STORAGE_RANGE``.
-        qmin: the least integer used; above the storage dtype's own least where the range is narrower than the storage dtype.
+        qmin: the least integer used; above the storage dtype's own least where the range is
+            narrower than the storage dtype.
         qmax: the greatest integer used.
         axis: the channel axis when there is one scale a channel, else None.
     """
@@ -96,7 +98,9 @@ class QuantParams:
         scale, zero = self._broadcast(x.ndim)
         with np.errstate(over="ignore"):  # a value beyond float32 / scale saturates as it should
             q = np.rint(x.astype(np.float32) / scale) + zero
-        stored: NDArray[np.integer] = np.fmin(np.fmax(q, self.qmin), self.qmax).astype(_storage(self.dtype))
+        stored: NDArray[np.integer] = np.fmin(np.fmax(q, self.qmin), self.qmax).astype(
+            _storage(self.dtype)
+        )
         return stored
 
     def dequantize(self, q: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -113,7 +117,9 @@ class QuantParams:
 
 
 def _storage(dtype: str) -> np.dtype[np.signedinteger]:
-    return np.dtype({"int2": "int8", "uint2": "uint8", "int4": "int8", "uint4": "uint8"}.get(dtype, dtype))
+    return np.dtype(
+        {"int2": "int8", "uint2": "uint8", "int4": "int8", "uint4": "uint8"}.get(dtype, dtype)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +137,10 @@ class QuantizedTensor:
     __repr__ = brief
 
     def centered(self) -> NDArray[np.int32]:
-        """The integers with the zero point taken off: equal in every storage dtype, so comparable in LSB."""
+        """The integers with the zero point taken off.
+
+        Equal in every storage dtype, so comparable in LSB.
+        """
         _, zero = self.params._broadcast(self.values.ndim)
         return self.values.astype(np.int32) - zero
 

@@ -1,7 +1,8 @@
 """One table of names for each kind of plug-in; nothing heavy is imported until a name is asked for.
 
-Our own targets, exporters, models, data sets and checkpoint loaders enter by the door anybody else's do: an entry point
-in the group ``edgeq.targets``, ``edgeq.exporters``, … of the distribution's metadata.
+Our own targets, exporters, models, data sets and checkpoint loaders enter by the door anybody
+else's do: an entry point in the group ``edgeq.targets``, ``edgeq.exporters``, … of the
+distribution's metadata.
 """
 
 from __future__ import annotations

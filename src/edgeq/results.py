@@ -1,4 +1,7 @@
-"""What comparisons and profiles find: plain frozen records that the command line prints, the gate judges and the report draws."""
+"""What comparisons and profiles find.
+
+Plain frozen records that the command line prints, the gate judges and the report draws.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +52,11 @@ class Drift:
         sqnr_db: signal to difference, 10 log10(sum ref^2 / sum diff^2); infinite where equal.
         cosine: cosine similarity of all values; 1 where equal.
         max_abs: the largest difference, in real units.
-        lsb: difference in quantisation steps to number of values, where both stages have the tensor on the same grid;
-            steps beyond +-8 are counted at +-8. Empty where the tensor has no common grid.
-        max_lsb: the largest difference in quantisation steps, as large as it is; None where the tensor has no common grid.
+        lsb: difference in quantisation steps to number of values, where both stages have the tensor
+            on the same grid; steps beyond +-8 are counted at +-8. Empty where the tensor has no
+            common grid.
+        max_lsb: the largest difference in quantisation steps, as large as it is; None where the
+            tensor has no common grid.
     """
 
     tensor: str
@@ -75,12 +80,14 @@ class Stage:
         target: the target's name.
         size_bytes: of the file.
         accuracy: on the data, None where what it answers has none.
-        agreement: share of samples with the same answer as the reference stage: the place of the largest value, or the class
-            itself; of answers of many classes a sample, the share of those. None for one value a sample that is no class.
+        agreement: share of samples with the same answer as the reference stage: the place of the
+            largest value, or the class itself; of answers of many classes a sample, the share of
+            those. None for one value a sample that is no class.
         flipped: ids of the samples whose answer differs from the reference's, at most 100.
         facts: what the session says about itself.
         answers: what the output is: ``scores`` of classes, ``classes``, or other ``values``.
-        changed: how many samples have another answer than at the reference stage; None as for ``agreement``.
+        changed: how many samples have another answer than at the reference stage; None as for
+            ``agreement``.
     """
 
     artefact: str
@@ -106,7 +113,8 @@ class Hop:
     Attributes:
         source: name of the stage taken as true.
         stage: name of the stage compared with it.
-        cause: what lies between them: quantisation, graph optimisation, conversion, kernel rounding, pairs of products that saturate.
+        cause: what lies between them: quantisation, graph optimisation, conversion, kernel
+            rounding, pairs of products that saturate.
         output: drift of the network's result.
         tensors: drift of each tensor both stages show, in graph order; empty where one shows none.
     """
@@ -120,7 +128,9 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A stage that was to run and could not: its runtime refused the file, crashed, or answered with garbage.
+    """A stage that was to run and could not.
+
+    Its runtime refused the file, crashed, or answered with garbage.
 
     Attributes:
         artefact: the file's name.
@@ -147,7 +157,10 @@ def require_all(failures: Sequence[Failure]) -> None:
         TargetError: something did not; says what, of each.
     """
     if failures:
-        raise TargetError("; ".join(f"{failure.name}: {failure.what}" for failure in failures), hint=failures[0].hint)
+        raise TargetError(
+            "; ".join(f"{failure.name}: {failure.what}" for failure in failures),
+            hint=failures[0].hint,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +171,8 @@ class LayerSaturation:
         layer: its name in the file.
         tensor: the name of its result.
         op_type: the ONNX operator.
-        extreme: the pair sum farthest from zero that weights and input allow; 16 bits hold -32,768 to 32,767.
+        extreme: the pair sum farthest from zero that weights and input allow; 16 bits hold -32,768
+            to 32,767.
         pairs: pairs of weights that can leave 16 bits.
         total: all its pairs of weights.
         sums: sums of products computed on the data; 0 without data.

@@ -1,6 +1,9 @@
-"""Where ONNX's Resize samples its input: in float32, as runtimes compute it, which decides what is half-way.
+"""Where ONNX's Resize samples its input.
 
-And where integer kernels do, in positions of 10 bits, so that it can be told which of them sample at the same points.
+In float32, as runtimes compute it, which decides what is half-way.
+
+And where integer kernels do, in positions of 10 bits, so that it can be told which of them sample
+at the same points.
 """
 
 from __future__ import annotations
@@ -35,7 +38,11 @@ CONVENTIONS = (Convention(False, False), Convention(False, True), Convention(Tru
 
 def is_plain(attributes: Mapping[str, AttributeValue]) -> bool:
     """Whether a Resize neither crops nor filters, and does not name its axes."""
-    return not attributes.get("antialias", 0) and mode_of(attributes) != "tf_crop_and_resize" and attributes.get("axes") is None
+    return (
+        not attributes.get("antialias", 0)
+        and mode_of(attributes) != "tf_crop_and_resize"
+        and attributes.get("axes") is None
+    )
 
 
 def mode_of(attributes: Mapping[str, AttributeValue]) -> str:
@@ -43,7 +50,9 @@ def mode_of(attributes: Mapping[str, AttributeValue]) -> str:
     return str(attributes.get("coordinate_transformation_mode", "half_pixel"))
 
 
-def points_of(attributes: Mapping[str, AttributeValue], axis: int, before: int, after: int) -> NDArray[np.float32] | None:
+def points_of(
+    attributes: Mapping[str, AttributeValue], axis: int, before: int, after: int
+) -> NDArray[np.float32] | None:
     """Where the input is sampled for each output along an axis, (after,), not clipped; None for a mode that is not known.
 
     Args:
@@ -70,7 +79,9 @@ def points_of(attributes: Mapping[str, AttributeValue], axis: int, before: int, 
     return None
 
 
-def nearest(attributes: Mapping[str, AttributeValue], points: NDArray[np.float32]) -> NDArray[np.int64]:
+def nearest(
+    attributes: Mapping[str, AttributeValue], points: NDArray[np.float32]
+) -> NDArray[np.int64]:
     """The pixel that mode nearest picks for each point, not clipped."""
     match attributes.get("nearest_mode", "round_prefer_floor"):
         case "floor":
@@ -84,7 +95,9 @@ def nearest(attributes: Mapping[str, AttributeValue], points: NDArray[np.float32
     return picked.astype(np.int64)
 
 
-def convention_of(axes: Sequence[tuple[NDArray[np.float32], int, int]], most: float = BEARABLE) -> Convention | None:
+def convention_of(
+    axes: Sequence[tuple[NDArray[np.float32], int, int]], most: float = BEARABLE
+) -> Convention | None:
     """The convention by which integer kernels interpolate at the points that ONNX means; None where none does.
 
     Args:
@@ -93,7 +106,8 @@ def convention_of(axes: Sequence[tuple[NDArray[np.float32], int, int]], most: fl
     """
     for convention in CONVENTIONS:
         errors = [
-            np.abs(np.clip(points, 0, before - 1) - _fixed_points(convention, before, after)).max() * (before > 1)
+            np.abs(np.clip(points, 0, before - 1) - _fixed_points(convention, before, after)).max()
+            * (before > 1)
             for points, before, after in axes
         ]
         if sum(errors) <= most:

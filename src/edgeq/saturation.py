@@ -1,11 +1,15 @@
-"""Pairs of products that saturate: which layers of a file can lose sums on an x86 processor without VNNI.
+"""Pairs of products that saturate.
 
-``vpmaddubsw``, the instruction that int8 kernels use where the processor has no dot product of its own, multiplies unsigned
-by signed bytes and adds two neighbours with saturation at 16 bits (Intel SDM, PMADDUBSW). Two products of 8-bit numbers can
-come to 64,770, and 16 bits hold 32,767. Pairs are neighbours among a filter's rows, columns and input channels, channels
-innermost, group by group. Where the channels are odd in number there are two orders: ONNX Runtime pairs across the positions
-of a filter, and OpenVINO within each (both seen pair by pair, on AVX2). Activations enter as unsigned bytes (int8 ones with
-128 added). Weights that are stored as uint8 take another instruction, which adds in 32 bits.
+Which layers of a file can lose sums on an x86 processor without VNNI.
+
+``vpmaddubsw``, the instruction that int8 kernels use where the processor has no dot product of its
+own, multiplies unsigned by signed bytes and adds two neighbours with saturation at 16 bits (Intel
+SDM, PMADDUBSW). Two products of 8-bit numbers can come to 64,770, and 16 bits hold 32,767. Pairs
+are neighbours among a filter's rows, columns and input channels, channels innermost, group by
+group. Where the channels are odd in number there are two orders: ONNX Runtime pairs across the
+positions of a filter, and OpenVINO within each (both seen pair by pair, on AVX2). Activations enter
+as unsigned bytes (int8 ones with 128 added). Weights that are stored as uint8 take another
+instruction, which adds in 32 bits.
 """
 
 from __future__ import annotations
@@ -70,8 +74,8 @@ class PairSums:
 def pair_sums(graph: QdqGraph, order: Order = "either") -> tuple[PairSums, ...]:
     """The layers of a graph whose products a kernel without VNNI adds in pairs, in graph order.
 
-    Left out is what other kernels compute exactly: uint8 weights, depthwise and transposed convolutions, products of two
-    activations, wider types.
+    Left out is what other kernels compute exactly: uint8 weights, depthwise and transposed
+    convolutions, products of two activations, wider types.
     """
     found = (pair_sums_of(op, order) for op in graph.ops)
     return tuple(sums for sums in found if sums is not None)
@@ -80,10 +84,18 @@ def pair_sums(graph: QdqGraph, order: Order = "either") -> tuple[PairSums, ...]:
 def pair_sums_of(op: QdqOp, order: Order = "either") -> PairSums | None:
     """What pairs of one layer can come to; None for what is left out of :func:`pair_sums`."""
     data = op.inputs[0] if op.inputs else None
-    if op.op_type not in ("Conv", "Gemm", "MatMul") or not isinstance(data, QdqTensor) or not _in_bytes(data):
+    if (
+        op.op_type not in ("Conv", "Gemm", "MatMul")
+        or not isinstance(data, QdqTensor)
+        or not _in_bytes(data)
+    ):
         return None
     second = op.inputs[1]
-    if not isinstance(second, QdqConstant) or second.params is None or second.params.dtype != "int8":
+    if (
+        not isinstance(second, QdqConstant)
+        or second.params is None
+        or second.params.dtype != "int8"
+    ):
         return None
     rows = _rows(op, second.values, order)
     if rows is None:
@@ -117,13 +129,18 @@ def pair_limit(largest: int) -> int | None:
     return limit if limit < 2 * 127 else None
 
 
-def pair_safe_scale(rows: NDArray[np.float32], scale: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
-    """The scales with which no pair of rounded weights exceeds a limit: larger only where one would.
+def pair_safe_scale(
+    rows: NDArray[np.float32], scale: NDArray[np.float32], limit: int
+) -> NDArray[np.float32]:
+    """The scales with which no pair of rounded weights exceeds a limit.
+
+    Larger only where one would.
 
     Args:
         rows: float weights in the order of the kernel, (out, taps).
         scale: float32, (out,) or () for all rows.
-        limit: the greatest magnitude of the positive, or the negative, weights of a pair; see :func:`pair_limit`.
+        limit: the greatest magnitude of the positive, or the negative, weights of a pair; see
+            :func:`pair_limit`.
 
     Returns:
         float32, of the shape of ``scale``.
@@ -140,25 +157,36 @@ def pair_safe_scale(rows: NDArray[np.float32], scale: NDArray[np.float32], limit
 
 
 def _greatest_pair(rows: NDArray[np.float32], scale: np.float32 | None) -> float:
-    """The greatest magnitude that the positive or the negative numbers of a pair add up to: rounded on a scale, or as they are."""
+    """The greatest magnitude that the positive or the negative numbers of a pair add up to.
+
+    Rounded on a scale, or as they are.
+    """
     values = rows if scale is None else np.rint(rows / scale)
     sums = [np.add(*neighbours(np.maximum(sign * values, 0))) for sign in (1, -1)]
     return float(max(each.max(initial=0) for each in sums))
 
 
 def neighbours(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The first and the second of each two columns, (rows, pairs); an odd last column stands beside zeros."""
+    """The first and the second of each two columns, (rows, pairs).
+
+    An odd last column stands beside zeros.
+    """
     full = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
     return full[:, ::2], full[:, 1::2]
 
 
 def in_kernel_order(weights: NDArray[Any], order: Order = "either") -> NDArray[Any]:
-    """Weights, (out, in / groups, ...), as rows whose neighbours kernels add, channels innermost; zeros stand where a pair has one."""
+    """Weights, (out, in / groups, ...), as rows whose neighbours kernels add, channels innermost.
+
+    Zeros stand where a pair has one.
+    """
     channels_last = np.moveaxis(weights, 1, -1)
     across = channels_last.reshape(len(weights), -1)
     if order == "across" or weights.shape[1] % 2 == 0 or across.shape[1] == weights.shape[1]:
         return across
-    within = np.pad(channels_last, [*[(0, 0)] * (weights.ndim - 1), (0, 1)]).reshape(len(weights), -1)
+    within = np.pad(channels_last, [*[(0, 0)] * (weights.ndim - 1), (0, 1)]).reshape(
+        len(weights), -1
+    )
     if order == "within":
         return within
     return np.concatenate([np.pad(across, ((0, 0), (0, across.shape[1] % 2))), within], axis=1)
@@ -181,4 +209,8 @@ def _rows(op: QdqOp, values: NDArray[np.generic], order: Order) -> NDArray[np.in
         return None if depthwise else in_kernel_order(values, order).astype(np.int64)
     if op.op_type == "Gemm" and op.attributes.get("transB", 0):
         return values.astype(np.int64)
-    return np.swapaxes(values, -1, -2).reshape(-1, values.shape[-2]).astype(np.int64) if values.ndim > 1 else None
+    return (
+        np.swapaxes(values, -1, -2).reshape(-1, values.shape[-2]).astype(np.int64)
+        if values.ndim > 1
+        else None
+    )

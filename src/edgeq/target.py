@@ -1,4 +1,7 @@
-"""What every target answers: what it can do, whether it works here, and what an artefact computes on it."""
+"""What every target answers.
+
+What it can do, whether it works here, and what an artefact computes on it.
+"""
 
 from __future__ import annotations
 
@@ -26,24 +29,32 @@ SaturatingPairs = Literal["never", "across", "within"]
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a target can run; exporters, comparisons and gates read this and never the target's name.
+    """What a target can run.
+
+    Exporters, comparisons and gates read this and never the target's name.
 
     Attributes:
         formats: artefact formats it opens.
-        storage_dtypes: integer types it computes quantised activations in; empty for a target that computes in float.
+        storage_dtypes: integer types it computes quantised activations in; empty for a target that
+            computes in float.
         per_channel: whether weight scales may differ by output channel.
         intermediates: whether tensors inside the graph can be read.
         latency: what a latency taken on it means.
         summary: one line for people.
         dialect: how files for it are to be written; None for a target that runs checkpoints.
-        on_request: whether it runs only where it is named: it is slow, far away, or takes no files but those of its own dialect.
+        on_request: whether it runs only where it is named: it is slow, far away, or takes no files
+            but those of its own dialect.
         power_of_two: whether it only shifts, so that every scale has to be a power of two.
-        saturating_pairs: which products of int8 weights its kernels add in 16 bits where the processor is an x86 without VNNI:
-            none, or neighbours ``across`` or ``within`` the positions of a filter; see :mod:`edgeq.saturation`.
-        uint8_weight_cost: the time that a network takes with uint8 weights in every layer, over that with int8 weights, on an x86 with AVX2
-            and without VNNI; measured on ResNet-20. None where it has not been measured.
-        emulates_pairs: whether it adds pairs so on every machine, as the emulator of such a processor does.
-        qoperator: whether it has kernels for QLinearConv and the like; others are given QOperator files in their QDQ form.
+        saturating_pairs: which products of int8 weights its kernels add in 16 bits where the
+            processor is an x86 without VNNI: none, or neighbours ``across`` or ``within`` the
+            positions of a filter; see :mod:`edgeq.saturation`.
+        uint8_weight_cost: the time that a network takes with uint8 weights in every layer, over
+            that with int8 weights, on an x86 with AVX2 and without VNNI; measured on ResNet-20.
+            None where it has not been measured.
+        emulates_pairs: whether it adds pairs so on every machine, as the emulator of such a
+            processor does.
+        qoperator: whether it has kernels for QLinearConv and the like; others are given QOperator
+            files in their QDQ form.
     """
 
     formats: frozenset[Format]
@@ -87,8 +98,9 @@ class TensorSpec:
         shape: the dimensions without the batch, in the artefact's own layout.
         dtype: numpy's name for the element type at the artefact's boundary.
         params: its grid, when it is quantised at the boundary.
-        channels_last: of an input, whether it takes images with their channels in the last dimension, as far as the artefact tells;
-            sizes alone do not, of an image as wide and as high as it has channels.
+        channels_last: of an input, whether it takes images with their channels in the last
+            dimension, as far as the artefact tells; sizes alone do not, of an image as wide and as
+            high as it has channels.
     """
 
     name: str
@@ -120,8 +132,8 @@ class Session(Protocol):
         """Compute the first output for a batch.
 
         Args:
-            batch: float32, (samples, *shape), in NCHW or in the artefact's own layout. A quantised boundary is
-                quantised and dequantised with the artefact's own scale.
+            batch: float32, (samples, *shape), in NCHW or in the artefact's own layout. A quantised
+                boundary is quantised and dequantised with the artefact's own scale.
 
         Raises:
             ArtefactError: the batch does not fit the artefact's input.
@@ -129,7 +141,9 @@ class Session(Protocol):
         """
         ...
 
-    def tensors(self, batch: NDArray[np.float32]) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def tensors(
+        self, batch: NDArray[np.float32]
+    ) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
         """Every readable tensor inside the graph for a batch, in graph order, in NCHW, by name.
 
         Raises:
@@ -147,12 +161,20 @@ class Session(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None: ...
 
 
 @runtime_checkable
 class Target(Protocol):
-    """A place where artefacts run. Registered in the entry-point group ``edgeq.targets`` under the name users type."""
+    """A place where artefacts run.
+
+    Registered in the entry-point group ``edgeq.targets`` under the name users type.
+    """
 
     @property
     def capabilities(self) -> Capabilities:
@@ -169,7 +191,8 @@ class Target(Protocol):
         Args:
             artefact: a file of one of the capabilities' formats.
             threads: the most threads the runtime may use.
-            intermediates: whether :meth:`Session.tensors` will be called (may be slower, never other numbers).
+            intermediates: whether :meth:`Session.tensors` will be called (may be slower, never
+                other numbers).
 
         Raises:
             ArtefactError: the file is missing, broken or of another format.
@@ -210,7 +233,10 @@ class Counting(Protocol):
 
 
 class TargetSource(Protocol):
-    """Targets that are found rather than installed, such as a user's own boards; in the group ``edgeq.target_sources``."""
+    """Targets that are found rather than installed, such as a user's own boards.
+
+    In the group ``edgeq.target_sources``.
+    """
 
     def names(self) -> list[str]:
         """What there is; raises :class:`edgeq.errors.UsageError` where that cannot be told."""
@@ -234,7 +260,9 @@ class TargetRegistry(Registry[Target]):
 
     def names(self) -> list[str]:
         """Every name, sorted."""
-        return sorted({*super().names(), *(name for source in self._each() for name in source.names())})
+        return sorted(
+            {*super().names(), *(name for source in self._each() for name in source.names())}
+        )
 
     def load(self, name: str) -> Target:
         """What ``name``, or ``name:kind``, stands for; see :meth:`Registry.load`.
@@ -258,7 +286,10 @@ class TargetRegistry(Registry[Target]):
     def _variant(self, name: str, kind: str) -> Target:
         target = self.load(name)
         if not isinstance(target, Varied):
-            raise UsageError(f"the target {name!r} comes in one kind only, not in {kind!r}", hint=f"name it {name}")
+            raise UsageError(
+                f"the target {name!r} comes in one kind only, not in {kind!r}",
+                hint=f"name it {name}",
+            )
         return target.variant(kind)
 
     def _each(self) -> list[TargetSource]:

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 schema: Any = schema_py_generated  # generated and half typed, so taken as untyped
-_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-_KINDS = {number: name for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
+_NAMES = {
+    number: name
+    for name, number in vars(schema.BuiltinOperator).items()
+    if not name.startswith("_")
+}
+_KINDS = {
+    number: name for name, number in vars(schema.TensorType).items() if not name.startswith("_")
+}
 ELEMENTS: dict[int, Any] = {
     schema.TensorType.INT8: np.int8,
     schema.TensorType.UINT8: np.uint8,
@@ -46,7 +52,8 @@ class FileTensor:
         scale: its steps; empty for a tensor without a grid.
         zero_point: the shape of ``scale``; files may write one for all scales.
         axis: the dimension that several scales go along.
-        data: the content of a constant, int4 widened to int8; None for what is computed, or of a kind that is not decoded.
+        data: the content of a constant, int4 widened to int8; None for what is computed, or of a
+            kind that is not decoded.
         variable: whether its content stays from one inference to the next.
         sparse: whether it is stored without its zeros; ``data`` is None then.
     """
@@ -128,7 +135,11 @@ def graph_of(content: bytes) -> FileGraph:
 def notes_of(content: bytes) -> Mapping[str, Any] | None:
     """What edgeq noted of the making of a TFLite file; None for a file of another tool."""
     model = schema.ModelT.InitFromPackedBuf(content)
-    notes = [model.buffers[entry.buffer].data for entry in model.metadata or () if entry.name in (b"edgeq", "edgeq")]
+    notes = [
+        model.buffers[entry.buffer].data
+        for entry in model.metadata or ()
+        if entry.name in (b"edgeq", "edgeq")
+    ]
     found: Mapping[str, Any] | None = json.loads(bytes(notes[0])) if notes else None
     return found
 
@@ -140,14 +151,26 @@ def operators_of(content: bytes) -> tuple[FileOperator, ...]:
 
 def _graph(model: Any, graph: Any) -> FileGraph:
     tensors = [_tensor(model, i, tensor) for i, tensor in enumerate(graph.tensors)]
-    operators = tuple(_operator(model, i, operator, tensors) for i, operator in enumerate(_listed(graph.operators)))
-    return FileGraph(operators, *(tuple(tensors[i] for i in _listed(ends)) for ends in (graph.inputs, graph.outputs)))
+    operators = tuple(
+        _operator(model, i, operator, tensors)
+        for i, operator in enumerate(_listed(graph.operators))
+    )
+    return FileGraph(
+        operators,
+        *(tuple(tensors[i] for i in _listed(ends)) for ends in (graph.inputs, graph.outputs)),
+    )
 
 
 def _operator(model: Any, index: int, operator: Any, tensors: Sequence[FileTensor]) -> FileOperator:
     inputs = tuple(tensors[i] if i >= 0 else None for i in _listed(operator.inputs))
     outputs = tuple(tensors[i] for i in _listed(operator.outputs))
-    return FileOperator(index, _name(model.operatorCodes[operator.opcodeIndex]), operator.builtinOptions, inputs, outputs)
+    return FileOperator(
+        index,
+        _name(model.operatorCodes[operator.opcodeIndex]),
+        operator.builtinOptions,
+        inputs,
+        outputs,
+    )
 
 
 def _listed(values: Any) -> Any:
@@ -162,12 +185,16 @@ def _name(code: Any) -> str:
 def _tensor(model: Any, index: int, tensor: Any) -> FileTensor:
     grid = tensor.quantization
     scale = np.array([] if grid is None else _listed(grid.scale), np.float32)
-    zero_point = np.array([0] if grid is None or not len(_listed(grid.zeroPoint)) else grid.zeroPoint, np.int64)
+    zero_point = np.array(
+        [0] if grid is None or not len(_listed(grid.zeroPoint)) else grid.zeroPoint, np.int64
+    )
     shape = tuple(int(size) for size in _listed(tensor.shape))
     sparse = tensor.sparsity is not None
     return FileTensor(
         index,
-        tensor.name.decode(errors="replace") if isinstance(tensor.name, bytes) else str(tensor.name or ""),
+        tensor.name.decode(errors="replace")
+        if isinstance(tensor.name, bytes)
+        else str(tensor.name or ""),
         _KINDS[int(tensor.type)],
         shape,
         scale,
@@ -180,8 +207,15 @@ def _tensor(model: Any, index: int, tensor: Any) -> FileTensor:
 
 
 def _data(stored: Any, kind: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
-    """The content of a buffer; runtimes take one of no bytes as none, so that its tensor is computed unless it is empty itself."""
-    if stored is None or kind not in (*ELEMENTS, schema.TensorType.INT4) or (len(stored) == 0 and math.prod(shape) != 0):
+    """The content of a buffer.
+
+    Runtimes take one of no bytes as none, so that its tensor is computed unless it is empty itself.
+    """
+    if (
+        stored is None
+        or kind not in (*ELEMENTS, schema.TensorType.INT4)
+        or (len(stored) == 0 and math.prod(shape) != 0)
+    ):
         return None
     octets = np.asarray(stored, np.uint8)
     if kind == schema.TensorType.INT4:  # two to a byte, the low half first

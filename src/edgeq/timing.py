@@ -1,10 +1,12 @@
 """The one place where latency is measured.
 
-A session in another process or on a board times itself (:class:`SelfTimed`); the way to it and back is in no figure.
+A session in another process or on a board times itself (:class:`SelfTimed`); the way to it and back
+is in no figure.
 
-Sessions under comparison take turns in short blocks, so that a machine that slows down slows them all; every result says
-whether it can be trusted, and if not, why. The method follows trtexec (warm-up by time, at least 3 s) and the experience
-of others that separate runs of minutes apart cannot be compared.
+Sessions under comparison take turns in short blocks, so that a machine that slows down slows them
+all; every result says whether it can be trusted, and if not, why. The method follows trtexec
+(warm-up by time, at least 3 s) and the experience of others that separate runs of minutes apart
+cannot be compared.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-BLOCK_SECONDS = 0.02  # long against the clock's resolution, short against a machine's changes of pace
+# long against the clock's resolution, short against a machine's changes of pace
+BLOCK_SECONDS = 0.02
 RUNS_FOR_P99 = 100  # fewer leave p99 to a single run or none
 MAX_SPREAD = 0.2  # interquartile range / median
 MAX_DRIFT = 0.1  # second half's median / first half's, less one
@@ -96,7 +99,8 @@ class Latency:
         drift: median of the second half of the runs / median of the first half - 1, no unit.
         trustworthy: whether no rule of :func:`verdict` speaks against it.
         why: the rules that do, empty when trustworthy.
-        blocks_ms: the median of each block; block i of every session of one measurement was taken in the same round.
+        blocks_ms: the median of each block; block i of every session of one measurement was taken
+            in the same round.
     """
 
     runs: int
@@ -149,9 +153,17 @@ def measure(
         UsageError: no sessions, or a time or count that is not positive.
     """
     if not sessions or seconds <= 0 or min_runs < 1:
-        raise UsageError("there is nothing to measure", hint="give at least one session, a positive time and at least one run")
+        raise UsageError(
+            "there is nothing to measure",
+            hint="give at least one session, a positive time and at least one run",
+        )
     load = _load_average()
-    block_ns = max([int(BLOCK_SECONDS * 1e9), *(_warm_up(name, session, warmup_seconds, clock) for name, session in sessions.items())])
+    block_ns = max(
+        [
+            int(BLOCK_SECONDS * 1e9),
+            *(_warm_up(name, session, warmup_seconds, clock) for name, session in sessions.items()),
+        ]
+    )
     blocks: dict[str, list[array[int]]] = {name: [] for name in sessions}
     order, turns = list(sessions), np.random.default_rng(0)
     while not all(_enough(taken, seconds, min_runs) for taken in blocks.values()):
@@ -164,7 +176,19 @@ def measure(
 def estimated(session: Estimating) -> Latency:
     """An estimate in the place of a measurement; never to be trusted as one."""
     took = session.estimated_ms
-    return Latency(0, took, took, took, took, took, 0.0, 0.0, trustworthy=False, why=f"estimated: {session.estimate_note}", blocks_ms=())
+    return Latency(
+        0,
+        took,
+        took,
+        took,
+        took,
+        took,
+        0.0,
+        0.0,
+        trustworthy=False,
+        why=f"estimated: {session.estimate_note}",
+        blocks_ms=(),
+    )
 
 
 def ratio(a: Latency, b: Latency) -> Ratio:
@@ -175,9 +199,15 @@ def ratio(a: Latency, b: Latency) -> Ratio:
         UsageError: the two come from different measurements.
     """
     if len(a.blocks_ms) != len(b.blocks_ms):
-        raise UsageError("the two latencies were not measured together", hint="pass both sessions to one measure()")
+        raise UsageError(
+            "the two latencies were not measured together",
+            hint="pass both sessions to one measure()",
+        )
     if len(a.blocks_ms) < BLOCKS_FOR_RATIO:
-        raise Inconclusive(f"{len(a.blocks_ms)} rounds are too few for a ratio, {BLOCKS_FOR_RATIO} are needed", hint="measure for longer")
+        raise Inconclusive(
+            f"{len(a.blocks_ms)} rounds are too few for a ratio, {BLOCKS_FOR_RATIO} are needed",
+            hint="measure for longer",
+        )
     rounds = np.random.default_rng(0).integers(0, len(a.blocks_ms), (RESAMPLES, len(a.blocks_ms)))
     first, second = np.array(a.blocks_ms), np.array(b.blocks_ms)
     resampled = np.median(first[rounds], axis=1) / np.median(second[rounds], axis=1)
@@ -188,8 +218,9 @@ def ratio(a: Latency, b: Latency) -> Ratio:
 def verdict(runs: int, spread: float, drift: float, load: float) -> str:
     """What speaks against trusting a measurement; empty for nothing.
 
-    Four rules: at least 100 runs, or p99 rests on a single one; an interquartile range of at most 20 % of the median; at most
-    10 % between the medians of the first and the second half; and, when it began, no more waiting processes than cores.
+    Four rules: at least 100 runs, or p99 rests on a single one; an interquartile range of at most
+    20 % of the median; at most 10 % between the medians of the first and the second half; and, when
+    it began, no more waiting processes than cores.
 
     Args:
         runs: how many were timed.
@@ -222,11 +253,18 @@ def _error_context(session: str) -> Iterator[None]:
 
 
 def _warm_up(name: str, session: Invocable, seconds: float, clock: Callable[[], int]) -> int:
-    """Run untimed, at least twice (the first run allocates); returns what the last run took, in ns."""
+    """Run untimed, at least twice (the first run allocates).
+
+    Returns what the last run took, in ns.
+    """
     end, runs, took = clock() + int(seconds * 1e9), 0, 0
     while runs < 2 or clock() < end:
         with _error_context(name):
-            took = max(session.invoke_ns(0)) if isinstance(session, SelfTimed) else _timed(session, clock)
+            took = (
+                max(session.invoke_ns(0))
+                if isinstance(session, SelfTimed)
+                else _timed(session, clock)
+            )
         runs += 1
     return took
 

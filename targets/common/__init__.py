@@ -1,1 +1,4 @@
-"""What targets share: sessions, what goes in and comes out, probing, and checks before a runtime sees a file."""
+"""What targets share.
+
+Sessions, what goes in and comes out, probing, and checks before a runtime sees a file.
+"""

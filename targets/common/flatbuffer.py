@@ -1,8 +1,9 @@
 """A TFLite file is looked through before an interpreter sees it.
 
-LiteRT checks the structure of the FlatBuffer itself, and well. What it takes on trust are the graph's own outputs and the
-grids: a zero or negative scale of an activation, or a missing one where a kernel needs it, ends in an abort of the whole
-process, which no caller can catch. Both are checked here, and, by walking there, the structure on the way.
+LiteRT checks the structure of the FlatBuffer itself, and well. What it takes on trust are the
+graph's own outputs and the grids: a zero or negative scale of an activation, or a missing one where
+a kernel needs it, ends in an abort of the whole process, which no caller can catch. Both are
+checked here, and, by walking there, the structure on the way.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 _SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 _QUANTIZED = {"UINT8", "INT8", "INT16"}
 _HINT = "export it again; it is truncated or damaged"
-BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)  # what reading out of bounds raises
+# what reading out of bounds raises
+BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
 
 
 def check_model(content: bytes, path: Path) -> None:
@@ -44,26 +46,37 @@ def check_model(content: bytes, path: Path) -> None:
     try:
         problem = next(_problems(schema, content), None)
     except BROKEN as error:
-        raise ArtefactError(f"{path} is no whole TFLite model: {type(error).__name__} while reading its tables", hint=_HINT) from error
+        raise ArtefactError(
+            f"{path} is no whole TFLite model: {type(error).__name__} while reading its tables",
+            hint=_HINT,
+        ) from error
     if problem is not None:
         raise ArtefactError(f"{path} is no sound TFLite model: {problem}", hint=_HINT)
 
 
 def axes_in(content: bytes) -> dict[str, tuple[int, ...]]:
-    """For tensors that a file of ours does not store in the usual layout: the axis of the model at each dimension.
+    """For tensors that a file of ours does not store in the usual layout.
+
+    The axis of the model at each dimension.
 
     Args:
         content: a file that :func:`check_model` passed.
     """
     try:
         stated = json.loads(_notes(content) or b"{}").get("axes", {})
-        return {str(name): tuple(axes) for name, axes in stated.items() if sorted(axes) == list(range(len(axes)))}
+        return {
+            str(name): tuple(axes)
+            for name, axes in stated.items()
+            if sorted(axes) == list(range(len(axes)))
+        }
     except BROKEN:  # another tool's notes: then the usual layouts are all there is to go by
         return {}
 
 
 def channels_last(content: bytes) -> bool:
-    """Whether a file's input takes images with their channels last: as a file of ours notes, else as TFLite's own operators want them.
+    """Whether a file's input takes images with their channels last.
+
+    As a file of ours notes, else as TFLite's own operators want them.
 
     Args:
         content: a file that :func:`check_model` passed.
@@ -94,7 +107,11 @@ def _notes(content: bytes) -> bytes | None:
     try:
         model = schema.Model.GetRootAs(content, 0)
         entries = [model.Metadata(i) for i in range(model.MetadataLength())]
-        notes = [model.Buffers(entry.Buffer()).DataAsNumpy().tobytes() for entry in entries if entry.Name() == b"edgeq"]
+        notes = [
+            model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+            for entry in entries
+            if entry.Name() == b"edgeq"
+        ]
         return notes[0] if notes else None
     except BROKEN:
         return None
@@ -111,7 +128,9 @@ def _schema() -> Any:
 
 def _problems(schema: Any, content: bytes) -> Iterator[str]:
     model, ours = schema.Model.GetRootAs(content, 0), is_ours(content)
-    types = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    types = {
+        number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)
+    }
     if model.SubgraphsLength() == 0:
         yield "it holds no graph"
     for graph in (model.Subgraphs(i) for i in range(model.SubgraphsLength())):
@@ -122,12 +141,15 @@ def _problems(schema: Any, content: bytes) -> Iterator[str]:
             yield from _operator_problems(model, graph, i, types, ours=ours)
 
 
-def _operator_problems(model: Any, graph: Any, i: int, types: dict[int, str], *, ours: bool) -> Iterator[str]:
+def _operator_problems(
+    model: Any, graph: Any, i: int, types: dict[int, str], *, ours: bool
+) -> Iterator[str]:
     operator = graph.Operators(i)
     if operator.OpcodeIndex() >= model.OperatorCodesLength():
         yield f"operator {i} is of a kind that the file does not define"
     inputs, outputs = operator.InputsAsNumpy(), operator.OutputsAsNumpy()
-    yield from _out_of_range(f"operator {i}", inputs, graph.TensorsLength(), least=-1)  # -1: an optional input left out
+    # -1: an optional input left out
+    yield from _out_of_range(f"operator {i}", inputs, graph.TensorsLength(), least=-1)
     yield from _out_of_range(f"operator {i}", outputs, graph.TensorsLength(), least=0)
     for index in np.atleast_1d(outputs):
         tensor = graph.Tensors(int(index))
@@ -146,7 +168,10 @@ def _grid_problems(tensor: Any, *, ours: bool) -> Iterator[str]:
     if not (np.isfinite(scales).all() and (scales > 0).all()):
         yield f"the integer tensor {name!r} has the scale {scales}"
     if grid.ZeroPointLength() not in (0, 1, grid.ScaleLength()):
-        yield f"the integer tensor {name!r} has {grid.ScaleLength()} scales and {grid.ZeroPointLength()} zero points"
+        yield (
+            f"the integer tensor {name!r} has {grid.ScaleLength()} scales and "
+            f"{grid.ZeroPointLength()} zero points"
+        )
 
 
 def _out_of_range(what: str, indices: Any, count: int, *, least: int) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""What stands between a batch of floats and one artefact's input and output: layout, grid, one sample at a time."""
+"""What stands between a batch of floats and one artefact's input and output.
+
+Layout, grid, one sample at a time.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,9 @@ def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
     """The batch in the layout that an artefact's input has.
 
     Args:
-        batch: float32, (samples, *spec.shape), or images in NCHW where ``spec`` is (height, width, channels). A batch that
-            fits ``spec`` as it is stays as it is, unless it fits in both ways: then it is NCHW, as all data of edgeq are.
+        batch: float32, (samples, *spec.shape), or images in NCHW where ``spec`` is (height, width,
+            channels). A batch that fits ``spec`` as it is stays as it is, unless it fits in both
+            ways: then it is NCHW, as all data of edgeq are.
         spec: the input.
 
     Raises:
@@ -40,13 +44,16 @@ def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
     if len(sample) == 3 and (sample[1], sample[2], sample[0]) == spec.shape:
         return batch.transpose(0, 2, 3, 1)
     raise ArtefactError(
-        f"the model wants samples of shape {spec.shape} at its input {spec.name!r}, the data gives {sample}",
+        f"the model wants samples of shape {spec.shape} at its input {spec.name!r}, the "
+        f"data gives {sample}",
         hint="use the data set that the model was made for, or resize the samples",
     )
 
 
 def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
-    """The batch as the artefact takes it: in its layout, contiguous, on the input's grid where it has one.
+    """The batch as the artefact takes it.
+
+    In its layout, contiguous, on the input's grid where it has one.
 
     Raises:
         ArtefactError: the batch does not fit, or holds NaN, for which a grid has no integer.
@@ -56,7 +63,8 @@ def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
         return values
     if np.isnan(values).any():
         raise ArtefactError(
-            "the batch holds NaN, which no integer input can take", hint="look for the NaN in the data or its normalisation"
+            "the batch holds NaN, which no integer input can take",
+            hint="look for the NaN in the data or its normalisation",
         )
     return spec.params.quantize(values)
 
@@ -69,5 +77,8 @@ def leave(values: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.float32]:
 
 
 def join(samples: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
-    """One tensor's values of many samples, batch first; a leading 1 is the batch, anything else gets one put before it."""
+    """One tensor's values of many samples, batch first.
+
+    A leading 1 is the batch, anything else gets one put before it.
+    """
     return np.concatenate([s if s.ndim and s.shape[0] == 1 else s[None] for s in samples])

@@ -1,7 +1,7 @@
 """What a runtime would refuse in words of its own, or compute wrongly without a word, looked for before it sees a file.
 
-Each function names the first offending tensor or node, or gives nothing. Every trap was found on a released runtime, and the
-tests of the targets that ask for it show it there again.
+Each function names the first offending tensor or node, or gives nothing. Every trap was found on a
+released runtime, and the tests of the targets that ask for it show it there again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ def foreign_storage_dtype(graph: ir.Graph, storage_dtypes: Container[str]) -> st
     for node in graph:
         grid = _activation_grid(node)
         if grid is not None and grid.dtype in _BYTES and grid.dtype not in storage_dtypes:
-            return f"the activation {called(node.inputs[0].name if node.inputs[0] else '')} is held in {grid.dtype}"
+            return (
+                f"the activation {called(node.inputs[0].name if node.inputs[0] else '')} is "
+                f"held in {grid.dtype}"
+            )
     return ""
 
 
@@ -43,14 +46,21 @@ def shared_pad_grid(graph: ir.Graph) -> str:
         sharing = len(_tensors_of(source.inputs[2]))
         if sharing > 1:
             zero = int(grid.zero_point.flat[0])
-            return f"Pad {title(node)!r} reads a tensor whose zero point, {zero}, is stored once for {sharing} tensors"
+            return (
+                f"Pad {title(node)!r} reads a tensor whose zero point, {zero}, is stored once "
+                f"for {sharing} tensors"
+            )
     return ""
 
 
 def integer_clip(graph: ir.Graph) -> str:
     """The first Clip on integers."""
     for node in graph:
-        producer = node.inputs[0].producer() if node.op_type == "Clip" and node.inputs[0] is not None else None
+        producer = (
+            node.inputs[0].producer()
+            if node.op_type == "Clip" and node.inputs[0] is not None
+            else None
+        )
         if producer is not None and producer.op_type == "QuantizeLinear":
             return f"Clip {title(node)!r} bounds integers"
     return ""
@@ -61,19 +71,29 @@ def one_sided_clip(graph: ir.Graph) -> str:
     for node in graph:
         sides = list(_inner_sides(node)) if node.op_type == "Clip" else []
         if len(sides) == 1:
-            return f"Clip {title(node)!r} between two equal Q/DQ pairs has a {sides[0]} bound inside their range and none at the other end"
+            return (
+                f"Clip {title(node)!r} between two equal Q/DQ pairs has a {sides[0]} bound "
+                "inside their range and none at the other end"
+            )
     return ""
 
 
 def large_bias(graph: ir.Graph, bits: int) -> str:
     """The first stored int32 tensor that does not fit a signed integer of ``bits`` bits."""
     for node in graph:
-        stored = constant_of(node.inputs[0]) if node.op_type == "DequantizeLinear" and node.inputs[0] is not None else None
+        stored = (
+            constant_of(node.inputs[0])
+            if node.op_type == "DequantizeLinear" and node.inputs[0] is not None
+            else None
+        )
         if stored is None or stored.dtype.name != "int32" or stored.size == 0:
             continue
         low, high = int(stored.min()), int(stored.max())
         if low < -(2 ** (bits - 1)) or high >= 2 ** (bits - 1):
-            return f"{called(node.inputs[0].name if node.inputs[0] else '')} reaches {high if high > -low else low}"
+            return (
+                f"{called(node.inputs[0].name if node.inputs[0] else '')} reaches "
+                f"{high if high > -low else low}"
+            )
     return ""
 
 
@@ -81,8 +101,16 @@ def _inner_sides(clip: ir.Node) -> Iterator[str]:
     source = _behind(clip)
     before = _grid(source) if source is not None else None
     readers = list(clip.outputs[0].consumers())
-    after = _grid(readers[0]) if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else None
-    if before is None or after is None or before.axis is not None or after.axis is not None or not _equal(before, after):
+    after = (
+        _grid(readers[0]) if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else None
+    )
+    if (
+        before is None
+        or after is None
+        or before.axis is not None
+        or after.axis is not None
+        or not _equal(before, after)
+    ):
         return
     low, high = bounds_of(clip)
     least, most = STORAGE_RANGE[after.dtype]
@@ -94,7 +122,11 @@ def _inner_sides(clip: ir.Node) -> Iterator[str]:
 
 
 def _equal(one: QuantParams, other: QuantParams) -> bool:
-    return one.dtype == other.dtype and float(one.scale) == float(other.scale) and int(one.zero_point) == int(other.zero_point)
+    return (
+        one.dtype == other.dtype
+        and float(one.scale) == float(other.scale)
+        and int(one.zero_point) == int(other.zero_point)
+    )
 
 
 def _behind(node: ir.Node) -> ir.Node | None:
@@ -106,7 +138,10 @@ def _behind(node: ir.Node) -> ir.Node | None:
 def _tensors_of(constant: ir.Value | None) -> set[ir.Value | None]:
     """The quantised tensors whose grid a constant is part of."""
     readers = [node for node, _ in constant.uses()] if constant is not None else []
-    return {node.inputs[0] if node.op_type == "DequantizeLinear" else _integers(node) for node in readers}
+    return {
+        node.inputs[0] if node.op_type == "DequantizeLinear" else _integers(node)
+        for node in readers
+    }
 
 
 def _integers(quantizer: ir.Node) -> ir.Value:
@@ -117,7 +152,12 @@ def _integers(quantizer: ir.Node) -> ir.Value:
 
 
 def _activation_grid(node: ir.Node) -> QuantParams | None:
-    if node.op_type not in _PAIR or not node.inputs or node.inputs[0] is None or constant_of(node.inputs[0]) is not None:
+    if (
+        node.op_type not in _PAIR
+        or not node.inputs
+        or node.inputs[0] is None
+        or constant_of(node.inputs[0]) is not None
+    ):
         return None
     return _grid(node)
 

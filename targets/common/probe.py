@@ -1,4 +1,7 @@
-"""Whether a runtime can be had here, asked of the runtime itself: an installed package may still fail to load."""
+"""Whether a runtime can be had here, asked of the runtime itself.
+
+An installed package may still fail to load.
+"""
 
 from __future__ import annotations
 
@@ -72,5 +75,6 @@ def require_format(artefact: Path, capabilities: Capabilities) -> None:
     if found not in capabilities.formats:
         wanted = ", ".join(sorted(capabilities.formats))
         raise ArtefactError(
-            f"{artefact} is in the format {found}, and this target opens {wanted}", hint="edgeq export writes the other formats"
+            f"{artefact} is in the format {found}, and this target opens {wanted}",
+            hint="edgeq export writes the other formats",
         )

@@ -1,8 +1,9 @@
 """What the in-process targets share: one input, samples one at a time, checks in one place.
 
-Samples go through the runtime one by one because float kernels add in another order when the batch changes (seen with
-LiteRT's optimised kernels and with torch), and a sample's answer must not depend on its neighbours. On small networks it
-costs nothing: measured, ONNX Runtime and LiteRT are as fast this way, torch 9 % slower.
+Samples go through the runtime one by one because float kernels add in another order when the batch
+changes (seen with LiteRT's optimised kernels and with torch), and a sample's answer must not depend
+on its neighbours. On small networks it costs nothing: measured, ONNX Runtime and LiteRT are as fast
+this way, torch 9 % slower.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ class SampleSession(ABC):
     input: TensorSpec
     output: TensorSpec
     facts: Mapping[str, str]
-    unreadable: tuple[str, str] | None = ("the artefact was opened without intermediates", "open it with intermediates=True")
+    unreadable: tuple[str, str] | None = (
+        "the artefact was opened without intermediates",
+        "open it with intermediates=True",
+    )
     grids: Mapping[str, QuantParams]
 
     @abstractmethod
@@ -65,14 +69,18 @@ class SampleSession(ABC):
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the first output for a batch; see :meth:`edgeq.target.Session.run`."""
-        return leave(join([self._compute(sample) for sample in enter(batch, self.input)]), self.output)
+        return leave(
+            join([self._compute(sample) for sample in enter(batch, self.input)]), self.output
+        )
 
     def _compute(self, sample: NDArray[np.generic]) -> NDArray[np.generic]:
         self.set_sample(sample[None])
         self.invoke()
         return self.get_output()
 
-    def tensors(self, batch: NDArray[np.float32]) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def tensors(
+        self, batch: NDArray[np.float32]
+    ) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
         """Every readable tensor for a batch; see :meth:`edgeq.target.Session.tensors`."""
         if self.unreadable is not None:
             what, hint = self.unreadable
@@ -92,11 +100,19 @@ class SampleSession(ABC):
             ArtefactError: the batch does not fit, or holds more than one sample.
         """
         if len(batch) != 1:
-            raise ArtefactError(f"latency is taken one sample at a time, and the batch holds {len(batch)}", hint="give a batch of one")
+            raise ArtefactError(
+                f"latency is taken one sample at a time, and the batch holds {len(batch)}",
+                hint="give a batch of one",
+            )
         self.set_sample(enter(batch, self.input))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()

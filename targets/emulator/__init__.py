@@ -1,6 +1,7 @@
 """edgeq's own integer-only interpreter, with the arithmetic of other machines as data.
 
-It answers what a machine that one does not own would answer, and says per layer what its arithmetic did on the way.
+It answers what a machine that one does not own would answer, and says per layer what its arithmetic
+did on the way.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class EmulatorTarget:
 
     Attributes:
         capabilities: what it can run.
-        profile: the name of the machine, or the path of its file; empty for the reference of the file's own format.
+        profile: the name of the machine, or the path of its file; empty for the reference of the
+            file's own format.
     """
 
     capabilities: Capabilities
@@ -43,7 +45,9 @@ class EmulatorTarget:
         """Whether torch, which it computes with, can be imported."""
         return probe(_RUNTIMES)
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> EmulatorSession:
+    def open(
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> EmulatorSession:
         """Load a TFLite or QDQ ONNX file; see :meth:`edgeq.target.Target.open`."""
         program, profile = self._program(artefact)
         from edgeq.targets.emulator.session import EmulatorSession, EstimatedSession
@@ -52,7 +56,10 @@ class EmulatorTarget:
         return session(program, profile, threads=threads, intermediates=intermediates)
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:  # noqa: ARG002
-        """Which operators run in integers: all, or the file is refused; see :meth:`edgeq.plan.Planner.plan`."""
+        """Which operators run in integers.
+
+        All, or the file is refused; see :meth:`edgeq.plan.Planner.plan`.
+        """
         program, _ = self._program(artefact)
         from edgeq.targets.emulator.planning import plan_of
 
@@ -107,7 +114,11 @@ def target_of(profile: Profile, name: str) -> EmulatorTarget:
         profile: the machine.
         name: by which :func:`edgeq.targets.emulator.profiles.profile_of` finds it.
     """
-    general = _capabilities(profile.storage_dtypes, f"edgeq's emulator: {profile.summary}", per_channel=profile.per_channel)
+    general = _capabilities(
+        profile.storage_dtypes,
+        f"edgeq's emulator: {profile.summary}",
+        per_channel=profile.per_channel,
+    )
     latency: LatencyKind = "simulated" if profile.costs is None else "estimated"
     shifts = profile.rounding.startswith("shift")
     in_pairs = profile.products == "pairs-int16"
@@ -122,7 +133,9 @@ def target_of(profile: Profile, name: str) -> EmulatorTarget:
     return EmulatorTarget(own, name)
 
 
-def _capabilities(storage_dtypes: frozenset[str], summary: str, *, per_channel: bool) -> Capabilities:
+def _capabilities(
+    storage_dtypes: frozenset[str], summary: str, *, per_channel: bool
+) -> Capabilities:
     return Capabilities(
         formats=frozenset({"onnx", "tflite"}),
         storage_dtypes=storage_dtypes or frozenset({"int8", "uint8", "int16"}),
@@ -130,11 +143,16 @@ def _capabilities(storage_dtypes: frozenset[str], summary: str, *, per_channel: 
         intermediates=True,
         latency="simulated",
         summary=summary,
-        on_request=True,  # it answers what tflite-ref and ort-cpu-ref do, or for machines that somebody has to mean
+        # it answers what tflite-ref and ort-cpu-ref do, or for machines that somebody has to mean
+        on_request=True,
         dialect=TFLITE if storage_dtypes and "uint8" not in storage_dtypes else CANONICAL,
     )
 
 
 emulator = EmulatorTarget(
-    _capabilities(frozenset(), "edgeq's integer emulator: TFLite's reference kernels, or ONNX to the letter", per_channel=True)
+    _capabilities(
+        frozenset(),
+        "edgeq's integer emulator: TFLite's reference kernels, or ONNX to the letter",
+        per_channel=True,
+    )
 )

@@ -1,13 +1,17 @@
-"""Sums on an accumulator that shows: narrower than they need, or fed with pairs of products that saturate.
+"""Sums on an accumulator that shows.
 
-What a saturating sum comes to depends on the order of its additions. Here it starts from the bias, cut to the range, and
-products are added one by one as a loop over rows, columns and input channels of the filter meets them, channels innermost.
-Almost all of them are still added by matrix products: a block of taps is only walked through for those sums that its positive
-or its negative products alone could carry out of range.
+Narrower than they need, or fed with pairs of products that saturate.
 
-``vpmaddubsw``, which AVX2 has in place of a dot product, multiplies unsigned by signed bytes and adds neighbours with
-saturation at 16 bits; the results then go to 32-bit accumulators (Intel SDM, PMADDUBSW). It sees activations
-and weights as they are stored, so their zero points are not taken off before but after: out of the bias, by sums of rows and columns.
+What a saturating sum comes to depends on the order of its additions. Here it starts from the bias,
+cut to the range, and products are added one by one as a loop over rows, columns and input channels
+of the filter meets them, channels innermost. Almost all of them are still added by matrix products:
+a block of taps is only walked through for those sums that its positive or its negative products
+alone could carry out of range.
+
+``vpmaddubsw``, which AVX2 has in place of a dot product, multiplies unsigned by signed bytes and
+adds neighbours with saturation at 16 bits; the results then go to 32-bit accumulators (Intel SDM,
+PMADDUBSW). It sees activations and weights as they are stored, so their zero points are not taken
+off before but after: out of the bias, by sums of rows and columns.
 """
 
 from __future__ import annotations
@@ -52,10 +56,14 @@ def accumulate(
     if profile.products == "pairs-int16":
         sums, stats = _in_pairs(rows, weights, start, zero_point, weight_zero)
         wrapped, beyond = wrap(sums, profile)
-        return wrapped, OverflowStats(stats.sums, stats.steps, beyond.overflowed, stats.pairs, stats.wrong + beyond.wrong)
+        return wrapped, OverflowStats(
+            stats.sums, stats.steps, beyond.overflowed, stats.pairs, stats.wrong + beyond.wrong
+        )
     if profile.overflow == "wrap":
         wrapped, stats = wrap(exact(rows, weights, start), profile)
-        return wrapped, OverflowStats(stats.sums, stats.sums * rows.shape[1], stats.overflowed, 0, stats.wrong)
+        return wrapped, OverflowStats(
+            stats.sums, stats.sums * rows.shape[1], stats.overflowed, 0, stats.wrong
+        )
     return _saturated(rows, weights, start, accumulator_range(profile))
 
 
@@ -66,8 +74,15 @@ def accumulator_range(profile: Profile) -> tuple[int, int]:
 
 
 def exact(rows: Tensor, weights: Tensor, start: Tensor | None) -> Tensor:
-    """``start + rows @ weights.T`` without any overflow, int64: in float32 where its 24 bits hold all sums, else in float64."""
-    bound = float(rows.abs().amax()) * float(weights.abs().sum(1).amax()) if rows.numel() and weights.numel() else 0.0
+    """``start + rows @ weights.T`` without any overflow, int64.
+
+    In float32 where its 24 bits hold all sums, else in float64.
+    """
+    bound = (
+        float(rows.abs().amax()) * float(weights.abs().sum(1).amax())
+        if rows.numel() and weights.numel()
+        else 0.0
+    )
     kind = torch.float32 if bound < _FLOAT32 else torch.float64
     sums = (rows.to(kind) @ weights.to(kind).T).to(torch.int64)
     return sums if start is None else sums + start.to(torch.int64)
@@ -81,7 +96,8 @@ def wrap(sums: Tensor, profile: Profile) -> tuple[Tensor, OverflowStats]:
         profile: the accumulator.
 
     Returns:
-        The sums that the accumulator holds in the end, int64, and how many of them differ; steps are not counted here.
+        The sums that the accumulator holds in the end, int64, and how many of them differ; steps
+        are not counted here.
     """
     low, high = accumulator_range(profile)
     over = int(((sums < low) | (sums > high)).sum())
@@ -99,10 +115,12 @@ def pairs_can_saturate(weights: Tensor, largest: int = 255) -> bool:
     return bool(_suspects(*_neighbours(weights), largest).any())
 
 
-# ---- saturating sums --------------------------------------------------------------------------------------------------
+# ---- saturating sums -----------------------------------------------------------------------------
 
 
-def _saturated(rows: Tensor, weights: Tensor, start: Tensor | None, bounds: tuple[int, int]) -> tuple[Tensor, OverflowStats]:
+def _saturated(
+    rows: Tensor, weights: Tensor, start: Tensor | None, bounds: tuple[int, int]
+) -> tuple[Tensor, OverflowStats]:
     taps, channels = rows.shape[1], weights.shape[0]
     whole = (torch.zeros(channels) if start is None else start).to(torch.float64)
     first = whole.clamp(*bounds)
@@ -115,14 +133,20 @@ def _saturated(rows: Tensor, weights: Tensor, start: Tensor | None, bounds: tupl
         held = first.repeat(len(values[part]), 1)
         hit = (first != whole).repeat(len(values[part]), 1)
         for tap in range(0, taps, _BLOCK):
-            held = _add_block(held, hit, values[part, tap : tap + _BLOCK], filters[:, tap : tap + _BLOCK], bounds)
+            held = _add_block(
+                held, hit, values[part, tap : tap + _BLOCK], filters[:, tap : tap + _BLOCK], bounds
+            )
         sums[part] = held.to(torch.int64)
         overflowed += int(hit.sum())
     wrong = int((sums != exact(rows, weights, start)).sum())
-    return sums, OverflowStats(sums=sums.numel(), steps=sums.numel() * taps, overflowed=overflowed, wrong=wrong)
+    return sums, OverflowStats(
+        sums=sums.numel(), steps=sums.numel() * taps, overflowed=overflowed, wrong=wrong
+    )
 
 
-def _add_block(held: Tensor, hit: Tensor, rows: Tensor, weights: Tensor, bounds: tuple[int, int]) -> Tensor:
+def _add_block(
+    held: Tensor, hit: Tensor, rows: Tensor, weights: Tensor, bounds: tuple[int, int]
+) -> Tensor:
     """The sums after some more taps; notes in ``hit`` which of them were cut."""
     total, reach = rows @ weights.T, rows.abs() @ weights.abs().T
     most, least = held + (reach + total) / 2, held - (reach - total) / 2
@@ -136,7 +160,9 @@ def _add_block(held: Tensor, hit: Tensor, rows: Tensor, weights: Tensor, bounds:
     return after
 
 
-def _walk(held: Tensor, hit: Tensor, products: Tensor, bounds: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _walk(
+    held: Tensor, hit: Tensor, products: Tensor, bounds: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """Add products, (sums, taps), one by one with saturation."""
     for product in products.unbind(1):
         free = held + product
@@ -145,11 +171,15 @@ def _walk(held: Tensor, hit: Tensor, products: Tensor, bounds: tuple[int, int]) 
     return held, hit
 
 
-# ---- pairs of products that saturate ----------------------------------------------------------------------------------
+# ---- pairs of products that saturate -------------------------------------------------------------
 
 
 def _in_pairs(
-    rows: Tensor, weights: Tensor, start: Tensor | None, zero_point: int, weight_zero: tuple[int, ...]
+    rows: Tensor,
+    weights: Tensor,
+    start: Tensor | None,
+    zero_point: int,
+    weight_zero: tuple[int, ...],
 ) -> tuple[Tensor, OverflowStats]:
     stored = rows + zero_point
     largest = int(stored.amax()) if stored.numel() else 0
@@ -162,12 +192,16 @@ def _in_pairs(
         channels = suspects.nonzero().squeeze(1)
         if not len(channels):
             continue
-        products = torch.outer(before[:, pair], even[channels, pair]) + torch.outer(after[:, pair], odd[channels, pair])
+        products = torch.outer(before[:, pair], even[channels, pair]) + torch.outer(
+            after[:, pair], odd[channels, pair]
+        )
         excess = products - products.clamp(*PAIR_RANGE)
         pairs += int((excess != 0).sum())
         lost[:, channels] += excess.to(torch.int64)
     steps = sums.numel() * even.shape[1]
-    return sums - lost, OverflowStats(sums=sums.numel(), steps=steps, pairs=pairs, wrong=int((lost != 0).sum()))
+    return sums - lost, OverflowStats(
+        sums=sums.numel(), steps=steps, pairs=pairs, wrong=int((lost != 0).sum())
+    )
 
 
 def _neighbours(values: Tensor) -> tuple[Tensor, Tensor]:

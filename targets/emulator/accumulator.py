@@ -36,7 +36,8 @@ class Operands:
         storage_dtype: the type in which the input is stored.
         depthwise: whether each channel has one filter of its own and meets no other channel.
         weight_zero: the zero point of the weights as stored, or one of each channel.
-        weight_dtype: the type in which the weights are stored; empty for levels without a zero point.
+        weight_dtype: the type in which the weights are stored; empty for levels without a zero
+            point.
     """
 
     weights: Tensor
@@ -54,9 +55,12 @@ class Operands:
         """The width that the weights need; -1 and +1 need one bit."""
         if bool((self.weights.abs() == 1).all()):
             return 1
-        least, greatest = (int(each) for each in torch.aminmax(self.weights)) if self.weights.numel() else (0, 0)
+        least, greatest = (
+            (int(each) for each in torch.aminmax(self.weights)) if self.weights.numel() else (0, 0)
+        )
         needed = max(greatest, -least - 1).bit_length() + 1
-        return min(needed, _BYTE_BITS) if self.weight_dtype in _BYTES else needed  # a zero point makes levels of 9 bits of bytes
+        # a zero point makes levels of 9 bits of bytes
+        return min(needed, _BYTE_BITS) if self.weight_dtype in _BYTES else needed
 
     @property
     def input_bits(self) -> int:
@@ -67,10 +71,14 @@ class Operands:
     def in_pairs(self) -> bool:
         """Whether a machine that adds pairs does so here, and a pair can saturate.
 
-        Only uint8 activations and int8 weights meet in pairs; other types, and channels by themselves, take kernels that widen
-        to 16 bits before they multiply.
+        Only uint8 activations and int8 weights meet in pairs; other types, and channels by
+        themselves, take kernels that widen to 16 bits before they multiply.
         """
-        if self.storage_dtype != _UNSIGNED_BYTE or self.weight_dtype == _UNSIGNED_BYTE or self.depthwise:
+        if (
+            self.storage_dtype != _UNSIGNED_BYTE
+            or self.weight_dtype == _UNSIGNED_BYTE
+            or self.depthwise
+        ):
             return False
         zeros = torch.tensor(self.weight_zero, dtype=self.weights.dtype).reshape(-1, 1)
         return pairs_can_saturate(self.weights + zeros, self.inputs.high + self.zero_point)
@@ -89,7 +97,8 @@ class Accumulator:
         name: the layer's.
         profile: the machine.
         largest: the greatest magnitude that a sum can reach on its way, start included.
-        fits: whether no sum can leave the machine's accumulator and no product is lost; then only the result matters.
+        fits: whether no sum can leave the machine's accumulator and no product is lost; then only
+            the result matters.
         zero_point: of the input as stored.
         binary: whether the machine counts bits in this layer.
         weight_zero: the zero point of the weights as stored, or one of each channel.
@@ -104,7 +113,9 @@ class Accumulator:
     weight_zero: tuple[int, ...] = (0,)
 
     @classmethod
-    def of(cls, name: str, profile: Profile, largest: float, operands: Operands | None = None) -> Accumulator:
+    def of(
+        cls, name: str, profile: Profile, largest: float, operands: Operands | None = None
+    ) -> Accumulator:
         """The accumulator of a layer whose sums reach this far at most.
 
         Raises:
@@ -118,7 +129,15 @@ class Accumulator:
         machine = profile if pairs else replace(profile, products="exact")
         if operands is None:
             return cls(name, machine, largest, fits)
-        return cls(name, machine, largest, fits and not binary, operands.zero_point, binary, operands.weight_zero)
+        return cls(
+            name,
+            machine,
+            largest,
+            fits and not binary,
+            operands.zero_point,
+            binary,
+            operands.weight_zero,
+        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -134,8 +153,12 @@ class Accumulator:
         """The sums of ``rows @ weights.T`` on a machine whose accumulator shows; int64, (rows, channels)."""
         if self.binary:
             counted = binary_sums(rows, weights)
-            return self.exact(counted if start is None else counted + start.to(torch.int64), rows.shape[1], log)
-        sums, stats = accumulate(rows, weights, start, self.profile, self.zero_point, self.weight_zero)
+            return self.exact(
+                counted if start is None else counted + start.to(torch.int64), rows.shape[1], log
+            )
+        sums, stats = accumulate(
+            rows, weights, start, self.profile, self.zero_point, self.weight_zero
+        )
         log.add(self.name, stats)
         return sums
 

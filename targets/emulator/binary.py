@@ -1,8 +1,9 @@
 """Binary layers as machines for them compute: the bits that differ, counted.
 
-With -1 and +1 written as one bit, a sum of products of ``n`` pairs is ``n - 2 popcount(x XOR w)`` (Courbariaux et al. 2016;
-Rastegari et al. 2016, XNOR-Net). What is neither, such as the zeros of padding or of activations that are 0 and 1, has its
-bit in a second word, the mask, and takes no part: ``popcount(m) - 2 popcount((x XOR w) AND m)``.
+With -1 and +1 written as one bit, a sum of products of ``n`` pairs is ``n - 2 popcount(x XOR w)``
+(Courbariaux et al. 2016; Rastegari et al. 2016, XNOR-Net). What is neither, such as the zeros of
+padding or of activations that are 0 and 1, has its bit in a second word, the mask, and takes no
+part: ``popcount(m) - 2 popcount((x XOR w) AND m)``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _COMPARED = 1 << 20  # words compared at once
 
 
 def is_binary(weights: Tensor, low: int, high: int) -> bool:
-    """Whether a layer can be counted: weights of -1 and +1 alone, activations of -1, 0 and +1 after their zero point is taken off."""
+    """Whether a layer can be counted.
+
+    Weights of -1 and +1 alone, activations of -1, 0 and +1 after their zero point is taken off.
+    """
     return low >= -1 and high <= 1 and bool((weights.abs() == 1).all())
 
 
@@ -46,7 +50,10 @@ def binary_sums(rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def pack(bits: Tensor) -> Tensor:
-    """Rows of bits as words: (samples, taps) of bool to (samples, words) of int64; what fills the last word is 0."""
+    """Rows of bits as words: (samples, taps) of bool to (samples, words) of int64.
+
+    What fills the last word is 0.
+    """
     full = F.pad(bits.to(torch.int64), (0, -bits.shape[1] % _WORD))
     words: Tensor = full.unflatten(1, (full.shape[1] // _WORD, _WORD))
     return (words << torch.arange(_WORD)).sum(2)

@@ -1,8 +1,10 @@
-"""What a layer costs a machine: cycles by a roofline, energy by a table of operations. Both are estimates, and say so.
+"""What a layer costs a machine: cycles by a roofline, energy by a table of operations.
 
-Cycles are the greater of what its arithmetic and what its memory traffic need at their peak rates, so no real kernel takes
-fewer; how many more it takes is not known here. Energy counts operations and bytes with the figures of one process, so it
-compares networks and widths, not machines.
+Both are estimates, and say so.
+
+Cycles are the greater of what its arithmetic and what its memory traffic need at their peak rates,
+so no real kernel takes fewer; how many more it takes is not known here. Energy counts operations
+and bytes with the figures of one process, so it compares networks and widths, not machines.
 """
 
 from __future__ import annotations
@@ -86,7 +88,9 @@ DRAM is the lower end of his 1.3 to 2.6 nJ. Surveys of quantisation reprint the 
 """
 
 
-def layer_cost(work: LayerWorkload, profile: Profile, table: EnergyTable = HOROWITZ_45NM) -> LayerCost | None:
+def layer_cost(
+    work: LayerWorkload, profile: Profile, table: EnergyTable = HOROWITZ_45NM
+) -> LayerCost | None:
     """Cycles and energy of one layer for one sample; None for a machine of unknown speed."""
     costs = profile.costs
     if costs is None:
@@ -116,7 +120,10 @@ def total(costs: Sequence[LayerCost]) -> LayerCost | None:
 
 
 def mac_cycles(work: LayerWorkload, costs: Costs) -> float:
-    """Cycles of the products; operands wider than the widest rate are split into digits that fit, each pair a product."""
+    """Cycles of the products.
+
+    Operands wider than the widest rate are split into digits that fit, each pair a product.
+    """
     if not work.macs:
         return 0.0
     weight_bits, input_bits = work.weight_bits or work.input_bits, work.input_bits
@@ -124,30 +131,51 @@ def mac_cycles(work: LayerWorkload, costs: Costs) -> float:
         if weight_bits <= rate.weight_bits and input_bits <= rate.activation_bits:
             return work.macs / rate.macs_per_cycle.value
     widest = costs.mac_rates[-1]
-    digits = math.ceil(weight_bits / widest.weight_bits) * math.ceil(input_bits / widest.activation_bits)
+    digits = math.ceil(weight_bits / widest.weight_bits) * math.ceil(
+        input_bits / widest.activation_bits
+    )
     return work.macs * digits / widest.macs_per_cycle.value
 
 
 def traffic_bytes(work: LayerWorkload, costs: Costs) -> int:
     """Bytes of a layer's operands and result, each moved once."""
-    streams = ((work.inputs, work.input_bits), (work.weights, work.weight_bits), (work.outputs, work.output_bits))
+    streams = (
+        (work.inputs, work.input_bits),
+        (work.weights, work.weight_bits),
+        (work.outputs, work.output_bits),
+    )
     grain = costs.stored_bits
-    return sum(math.ceil(count * math.ceil(bits / grain) * grain / 8) for count, bits in streams if count and bits)
+    return sum(
+        math.ceil(count * math.ceil(bits / grain) * grain / 8)
+        for count, bits in streams
+        if count and bits
+    )
 
 
-def operations_pj(work: LayerWorkload, profile: Profile, table: EnergyTable = HOROWITZ_45NM) -> float:
+def operations_pj(
+    work: LayerWorkload, profile: Profile, table: EnergyTable = HOROWITZ_45NM
+) -> float:
     """The energy of a layer's arithmetic, memory left out."""
     accumulator = profile.accumulator_bits
-    product = table.multiply_pj(work.weight_bits or work.input_bits, work.input_bits) + table.add_pj(accumulator)
+    product = table.multiply_pj(
+        work.weight_bits or work.input_bits, work.input_bits
+    ) + table.add_pj(accumulator)
     if work.kind == "move":
         return 0.0
     if not work.macs:
-        return work.inputs * table.add_pj(accumulator) + work.outputs * requantize_pj(profile.rounding, accumulator, table)
+        return work.inputs * table.add_pj(accumulator) + work.outputs * requantize_pj(
+            profile.rounding, accumulator, table
+        )
     return work.macs * product + work.outputs * requantize_pj(profile.rounding, accumulator, table)
 
 
-def requantize_pj(rounding: Rounding, accumulator_bits: int, table: EnergyTable = HOROWITZ_45NM) -> float:
-    """The energy of bringing one sum to its output: a factor, where there is one, and the addition that rounds."""
+def requantize_pj(
+    rounding: Rounding, accumulator_bits: int, table: EnergyTable = HOROWITZ_45NM
+) -> float:
+    """The energy of bringing one sum to its output.
+
+    A factor, where there is one, and the addition that rounds.
+    """
     if rounding.startswith("shift"):
         return table.add_pj(accumulator_bits)
     if rounding.startswith("half-even"):

@@ -52,7 +52,9 @@ def concatenate(axis: int) -> Move:
 
     def concatenated(*operands: Tensor) -> Tensor:
         samples = max(operand.shape[0] for operand in operands)
-        return torch.cat([operand.expand(samples, *operand.shape[1:]) for operand in operands], axis + 1)
+        return torch.cat(
+            [operand.expand(samples, *operand.shape[1:]) for operand in operands], axis + 1
+        )
 
     return Move(concatenated)
 
@@ -108,10 +110,18 @@ def depth_to_space(block: int, *, channels_last: bool, columns_first: bool = Fal
         batch, depth, height, width = images.shape
         small = depth // block**2
         if columns_first:
-            parts = images.reshape(batch, small, block, block, height, width).permute(0, 1, 4, 2, 5, 3)
+            parts = images.reshape(batch, small, block, block, height, width).permute(
+                0, 1, 4, 2, 5, 3
+            )
         else:
-            parts = images.reshape(batch, block, block, small, height, width).permute(0, 3, 4, 1, 5, 2)
-        return _like(x, parts.reshape(batch, small, height * block, width * block), channels_last=channels_last)
+            parts = images.reshape(batch, block, block, small, height, width).permute(
+                0, 3, 4, 1, 5, 2
+            )
+        return _like(
+            x,
+            parts.reshape(batch, small, height * block, width * block),
+            channels_last=channels_last,
+        )
 
     return Move(spread)
 
@@ -122,8 +132,14 @@ def space_to_depth(block: int, *, channels_last: bool) -> Move:
     def gathered(x: Tensor) -> Tensor:
         images = as_images(x, channels_last=channels_last)
         batch, depth, height, width = images.shape
-        parts = images.reshape(batch, depth, height // block, block, width // block, block).permute(0, 3, 5, 1, 2, 4)
-        return _like(x, parts.reshape(batch, depth * block**2, height // block, width // block), channels_last=channels_last)
+        parts = images.reshape(batch, depth, height // block, block, width // block, block).permute(
+            0, 3, 5, 1, 2, 4
+        )
+        return _like(
+            x,
+            parts.reshape(batch, depth * block**2, height // block, width // block),
+            channels_last=channels_last,
+        )
 
     return Move(gathered)
 
@@ -140,7 +156,15 @@ def greatest(axes: Sequence[int], shape: Sequence[int]) -> Move:
     return Move(lambda x: x.amax(along).reshape(x.shape[0], *shape))
 
 
-def max_pool(kernel: tuple[int, int], window: Window, shape: Sequence[int], *, channels_last: bool, low: float, high: float) -> Move:
+def max_pool(
+    kernel: tuple[int, int],
+    window: Window,
+    shape: Sequence[int],
+    *,
+    channels_last: bool,
+    low: float,
+    high: float,
+) -> Move:
     """The greatest in windows, clipped; what stands around the image is never the greatest."""
 
     def pooled(x: Tensor) -> Tensor:
@@ -153,16 +177,28 @@ def max_pool(kernel: tuple[int, int], window: Window, shape: Sequence[int], *, c
 
 
 def average_pool(
-    kernel: tuple[int, int], window: Window, shape: Sequence[int], *, channels_last: bool, zero_point: int, low: float, high: float
+    kernel: tuple[int, int],
+    window: Window,
+    shape: Sequence[int],
+    *,
+    channels_last: bool,
+    zero_point: int,
+    low: float,
+    high: float,
 ) -> Move:
-    """TFLite's mean in windows: of the integers, zero point and all, rounded to nearest, ties away from zero; padding left out."""
+    """TFLite's mean in windows.
+
+    Of the integers, zero point and all, rounded to nearest, ties away from zero; padding left out.
+    """
 
     def pooled(x: Tensor) -> Tensor:
         images = as_images(x, channels_last=channels_last)
         total = sums(window.pad(images + zero_point), kernel, window)
         count = sums(window.pad(torch.ones_like(images[:1, :1])), kernel, window)
         half = torch.div(count, 2, rounding_mode="floor")
-        mean = torch.div(torch.where(total > 0, total + half, total - half), count, rounding_mode="trunc")
+        mean = torch.div(
+            torch.where(total > 0, total + half, total - half), count, rounding_mode="trunc"
+        )
         found = (mean - zero_point).clamp_(low, high)
         found = found.permute(0, 2, 3, 1) if channels_last else found
         return found.reshape(x.shape[0], *shape)
@@ -171,7 +207,10 @@ def average_pool(
 
 
 def sums(images: Tensor, kernel: tuple[int, int], window: Window) -> Tensor:
-    """Sums of whole numbers in windows of padded images, (samples, channels, height, width): exact while they stay below 2**24."""
+    """Sums of whole numbers in windows of padded images, (samples, channels, height, width).
+
+    Exact while they stay below 2**24.
+    """
     return F.avg_pool2d(images, kernel, window.stride, divisor_override=1)
 
 

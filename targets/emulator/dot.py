@@ -1,7 +1,8 @@
 """Sums of products: convolutions, fully connected layers and products of matrices.
 
-Whole numbers are added in floating point, which is exact, in any order, as long as no sum leaves the mantissa. How large sums
-can get is known from the weights, so float32 is taken where 24 bits hold them all, and float64 with its 53 bits where not.
+Whole numbers are added in floating point, which is exact, in any order, as long as no sum leaves
+the mantissa. How large sums can get is known from the weights, so float32 is taken where 24 bits
+hold them all, and float64 with its 53 bits where not.
 """
 
 from __future__ import annotations
@@ -46,14 +47,19 @@ class Finish:
 
     def counted(self, sums: Tensor, axis: int, name: str, log: Log) -> Tensor:
         """The same, with the results that had to be clipped counted for a layer."""
-        centered, clipped = requantize_and_count(sums, self.factors, self.output_range, self.rounding, axis)
+        centered, clipped = requantize_and_count(
+            sums, self.factors, self.output_range, self.rounding, axis
+        )
         log.add(name, OverflowStats(clipped=clipped))
         return centered
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How a filter moves over an image: each pair is (height, width), padding is (top, left, bottom, right)."""
+    """How a filter moves over an image.
+
+    Each pair is (height, width), padding is (top, left, bottom, right).
+    """
 
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
@@ -95,7 +101,9 @@ class Convolution:
         images = as_images(operands[0], channels_last=self.channels_last)
         sums = self.sums(images, log)
         found = sums.permute(0, 2, 3, 1) if self.channels_last else sums
-        centered = self.finish.counted(found, 3 if self.channels_last else 1, self.accumulator.name, log)
+        centered = self.finish.counted(
+            found, 3 if self.channels_last else 1, self.accumulator.name, log
+        )
         return centered.reshape(operands[0].shape[0], -1, *centered.shape[1:])
 
     def sums(self, images: Tensor, log: Log) -> Tensor:
@@ -119,34 +127,61 @@ class Convolution:
     def magnitudes(self, images: Tensor) -> Tensor:
         """The sums of the magnitudes of the products, for images in NCHW."""
         padded = self.window.pad(images).abs().to(self.weights.dtype)
-        return F.conv2d(padded, self.weights.abs(), None, self.window.stride, 0, self.window.dilation, self.window.groups)
+        return F.conv2d(
+            padded,
+            self.weights.abs(),
+            None,
+            self.window.stride,
+            0,
+            self.window.dilation,
+            self.window.groups,
+        )
 
     def _step_by_step(self, images: Tensor, log: Log) -> Tensor:
         """Tap by tap in the order in which a loop over rows, columns and channels meets them."""
         out, depth, height, width = self.weights.shape
         groups, window = self.window.groups, self.window
         padded = window.pad(images)
-        spans = [(size - 1) * dilation + 1 for size, dilation in zip((height, width), window.dilation, strict=True)]
-        rows_out, columns_out = ((padded.shape[2 + i] - spans[i]) // window.stride[i] + 1 for i in (0, 1))
-        taps = F.unfold(padded.to(torch.float32), (height, width), window.dilation, 0, window.stride)
+        spans = [
+            (size - 1) * dilation + 1
+            for size, dilation in zip((height, width), window.dilation, strict=True)
+        ]
+        rows_out, columns_out = (
+            (padded.shape[2 + i] - spans[i]) // window.stride[i] + 1 for i in (0, 1)
+        )
+        taps = F.unfold(
+            padded.to(torch.float32), (height, width), window.dilation, 0, window.stride
+        )
         taps = taps.reshape(len(images), groups, depth, height * width, -1).permute(1, 0, 4, 3, 2)
-        filters = self.weights.to(torch.float32).reshape(groups, out // groups, depth, height * width).transpose(2, 3)
+        filters = (
+            self.weights.to(torch.float32)
+            .reshape(groups, out // groups, depth, height * width)
+            .transpose(2, 3)
+        )
         start = None if self.bias is None else self.bias.reshape(groups, -1)
         found = [
             self.accumulator.step_by_step(
-                taps[g].reshape(-1, depth * height * width), filters[g].reshape(out // groups, -1), None if start is None else start[g], log
+                taps[g].reshape(-1, depth * height * width),
+                filters[g].reshape(out // groups, -1),
+                None if start is None else start[g],
+                log,
             )
             for g in range(groups)
         ]
-        return torch.cat(found, 1).reshape(len(images), rows_out, columns_out, out).permute(0, 3, 1, 2)
+        return (
+            torch.cat(found, 1).reshape(len(images), rows_out, columns_out, out).permute(0, 3, 1, 2)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TransposedConvolution:
-    """A convolution that spreads each input over its neighbourhood: a convolution of the input with zeros between.
+    """A convolution that spreads each input over its neighbourhood.
+
+    A convolution of the input with zeros between.
 
     Attributes:
-        inner: the convolution, of stride 1, of the spread input; its padding may be negative, which cuts.
+        inner: the convolution, of stride 1, of the spread input; its padding may be negative, which
+            cuts.
         stride: how far the inputs are spread.
     """
 
@@ -158,7 +193,9 @@ class TransposedConvolution:
         last = self.inner.channels_last
         images = as_images(operands[0], channels_last=last)
         count, channels, height, width = images.shape
-        spread = images.new_zeros(count, channels, (height - 1) * self.stride[0] + 1, (width - 1) * self.stride[1] + 1)
+        spread = images.new_zeros(
+            count, channels, (height - 1) * self.stride[0] + 1, (width - 1) * self.stride[1] + 1
+        )
         spread[:, :, :: self.stride[0], :: self.stride[1]] = images
         spread = spread[None].permute(0, 1, 3, 4, 2) if last else spread[None]
         return self.inner((spread,), log).reshape(operands[0].shape[0], -1, *self._shape(spread))
@@ -180,7 +217,8 @@ class Dense:
         bias: levels, (out,), likewise; None for none.
         accumulator: where the products are added.
         finish: from sums to output.
-        shape: of the result, with the file's batch of one; the rows of a flattened input are found from it.
+        shape: of the result, with the file's batch of one; the rows of a flattened input are found
+            from it.
     """
 
     weights: Tensor
@@ -199,7 +237,9 @@ class Dense:
 
     def _sums(self, rows: Tensor, log: Log) -> Tensor:
         if not self.accumulator.fits:
-            return self.accumulator.step_by_step(rows, self.weights.to(torch.float32), self.bias, log)
+            return self.accumulator.step_by_step(
+                rows, self.weights.to(torch.float32), self.bias, log
+            )
         sums = F.linear(rows.to(self.weights.dtype), self.weights, self.bias)
         return self.accumulator.exact(sums, rows.shape[1], log)
 
@@ -223,9 +263,14 @@ class Product:
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
         """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
         rank = max(operand.ndim for operand in operands)
-        first, second = (self._matrix(operand, rank, turned) for operand, turned in zip(operands, self.transposed, strict=True))
+        first, second = (
+            self._matrix(operand, rank, turned)
+            for operand, turned in zip(operands, self.transposed, strict=True)
+        )
         samples = max(len(first), len(second))
-        centered = self.finish.counted(self._sums(first, second, log), -1, self.accumulator.name, log)
+        centered = self.finish.counted(
+            self._sums(first, second, log), -1, self.accumulator.name, log
+        )
         return centered.reshape(samples, *self.shape)
 
     def _matrix(self, operand: Tensor, rank: int, turned: bool) -> Tensor:
@@ -238,7 +283,10 @@ class Product:
         lead = torch.broadcast_shapes(first.shape[:-2], second.shape[:-2])
         left = first.expand(*lead, *first.shape[-2:]).reshape(-1, *first.shape[-2:])
         right = second.expand(*lead, *second.shape[-2:]).reshape(-1, *second.shape[-2:])
-        found = [self.accumulator.step_by_step(a, b.T, None, log) for a, b in zip(left, right, strict=True)]
+        found = [
+            self.accumulator.step_by_step(a, b.T, None, log)
+            for a, b in zip(left, right, strict=True)
+        ]
         return torch.stack(found).reshape(*lead, first.shape[-2], second.shape[-1])
 
 

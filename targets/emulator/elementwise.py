@@ -1,6 +1,9 @@
-"""Functions of one or two numbers, element by element: as tables where operands have 8 bits, else by their formula.
+"""Functions of one or two numbers, element by element.
 
-A table is made by evaluating the formula for every integer that may come in, so it is the formula, only faster.
+As tables where operands have 8 bits, else by their formula.
+
+A table is made by evaluating the formula for every integer that may come in, so it is the formula,
+only faster.
 """
 
 from __future__ import annotations
@@ -59,7 +62,12 @@ def elementwise(formula: Formula, ranges: Sequence[Range]) -> Kernel:
     if len(ranges) == 1:
         return Table(formula(ranges[0].centered()), ranges[0].low)
     first, second = ranges
-    return Pairs(formula(first.centered()[:, None], second.centered()[None, :]).reshape(-1), first.low, second.low, second.size)
+    return Pairs(
+        formula(first.centered()[:, None], second.centered()[None, :]).reshape(-1),
+        first.low,
+        second.low,
+        second.size,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,4 +128,7 @@ class Pairs:
 def aligned(operands: Sequence[Tensor]) -> list[Tensor]:
     """Operands with equally many dimensions, ones put in behind the samples."""
     rank = max(operand.ndim for operand in operands)
-    return [operand.reshape(operand.shape[0], *[1] * (rank - operand.ndim), *operand.shape[1:]) for operand in operands]
+    return [
+        operand.reshape(operand.shape[0], *[1] * (rank - operand.ndim), *operand.shape[1:])
+        for operand in operands
+    ]

@@ -1,8 +1,9 @@
 """gemmlowp's fixed-point functions, which TFLite's integer kernels of sigmoid, tanh and softmax are made of.
 
-Numbers are int64 arrays that hold int32 raws; a number with ``n`` integer bits stands for ``raw * 2**(n - 31)``. The constants and
-the order of operations are those of gemmlowp's ``fixedpoint.h`` (Jacob et al., "Quantization and training of neural networks
-for efficient integer-arithmetic-only inference", 2018, is computed with it).
+Numbers are int64 arrays that hold int32 raws; a number with ``n`` integer bits stands for
+``raw * 2**(n - 31)``. The constants and the order of operations are those of gemmlowp's
+``fixedpoint.h`` (Jacob et al., "Quantization and training of neural networks for efficient
+integer-arithmetic-only inference", 2018, is computed with it).
 """
 
 from __future__ import annotations
@@ -22,12 +23,23 @@ _MOST, _LEAST = 2**31 - 1, -(2**31)
 ONE = _MOST  # with no integer bits
 _TWO_BITS_ONE = 1 << 29  # with two
 _EXP_EIGHTH, _THIRD, _EIGHTH = 1895147668, 715827883, 1 << 28
-_EXP_POWERS = ((-2, 1672461947), (-1, 1302514674), (0, 790015084), (1, 290630308), (2, 39332535), (3, 720401), (4, 242))
+_EXP_POWERS = (
+    (-2, 1672461947),
+    (-1, 1302514674),
+    (0, 790015084),
+    (1, 290630308),
+    (2, 39332535),
+    (3, 720401),
+    (4, 242),
+)
 _48_OVER_17, _NEG_32_OVER_17 = 1515870810, -1010580540
 
 
 def product(a: Raw, b: Raw | int) -> Raw:
-    """The high half of the doubled product, rounded to nearest, ties up; both factors -1 saturate."""
+    """The high half of the doubled product, rounded to nearest, ties up.
+
+    Both factors -1 saturate.
+    """
     high: Raw = np.minimum((a * b + (1 << 30)) >> 31, _MOST)
     return high
 
@@ -59,7 +71,9 @@ def exp_of_negative(a: Raw, integer_bits: int) -> Raw:
     remainder = below - a
     for exponent, factor in _EXP_POWERS:
         if integer_bits > exponent:
-            result = np.where(remainder & (1 << (fraction + exponent)), product(result, factor), result)
+            result = np.where(
+                remainder & (1 << (fraction + exponent)), product(result, factor), result
+            )
     if integer_bits > 5:
         result = np.where(a < -(1 << (fraction + 5)), 0, result)
     return np.where(a == 0, ONE, result)
@@ -77,7 +91,8 @@ def _exp_near_zero(a: Raw) -> Raw:
 def _newton(a: Raw) -> Raw:
     """``2 / (1 + a)`` for ``0 <= a <= 1``, with two integer bits, by Newton and Raphson."""
     total = a + ONE
-    half = (total + np.where(total >= 0, 1, -1)) // 2  # gemmlowp's RoundingHalfSum; the sum is never negative here
+    # gemmlowp's RoundingHalfSum; the sum is never negative here
+    half = (total + np.where(total >= 0, 1, -1)) // 2
     x = _48_OVER_17 + product(half, _NEG_32_OVER_17)
     for _ in range(3):
         x = x + scaled(product(x, _TWO_BITS_ONE - product(half, x)), 2)
@@ -103,7 +118,13 @@ def tanh(a: Raw, integer_bits: int) -> Raw:
 
 def input_radius(integer_bits: int, left_shift: int, signed_bits: int = 31) -> int:
     """The largest input whose rescaled value still fits."""
-    return int(np.floor(((1 << integer_bits) - 1) * float(1 << (signed_bits - integer_bits)) / float(1 << left_shift)))
+    return int(
+        np.floor(
+            ((1 << integer_bits) - 1)
+            * float(1 << (signed_bits - integer_bits))
+            / float(1 << left_shift)
+        )
+    )
 
 
 def leading_zeros(x: Raw) -> Raw:

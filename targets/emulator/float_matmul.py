@@ -1,9 +1,12 @@
-"""Sums of products as a QDQ model asks for them: in float32 between its integers, decided by exact integers wherever that can.
+"""Sums of products as a QDQ model asks for them.
 
-The exact sum of integers says where a result lies on the output's grid. Only where the error that float32 may have made on
-the way reaches a tie is the float arithmetic itself gone through, in the order of :mod:`edgeq.targets.emulator.float_order`.
-The error of a sum of ``n`` products is at most ``n u`` of the sum of their magnitudes, ``u = 2**-24`` (Higham, Accuracy and
-Stability of Numerical Algorithms, 2002, Sec. 3.1); for dequantised operands, bias, normalisation and the last division ten
+In float32 between its integers, decided by exact integers wherever that can.
+
+The exact sum of integers says where a result lies on the output's grid. Only where the error that
+float32 may have made on the way reaches a tie is the float arithmetic itself gone through, in the
+order of :mod:`edgeq.targets.emulator.float_order`. The error of a sum of ``n`` products is at most
+``n u`` of the sum of their magnitudes, ``u = 2**-24`` (Higham, Accuracy and Stability of Numerical
+Algorithms, 2002, Sec. 3.1); for dequantised operands, bias, normalisation and the last division ten
 more are counted.
 """
 
@@ -43,7 +46,8 @@ class RealFinish:
         bias_first: whether sums start from the bias rather than end with it.
         output: the scale of the output, float32, ().
         output_range: the bounds of its levels.
-        gain: what a normalisation behind the sums multiplies each channel with, float32, (channels,); None without one.
+        gain: what a normalisation behind the sums multiplies each channel with, float32,
+            (channels,); None without one.
         shift: what it adds then, likewise.
     """
 
@@ -58,7 +62,9 @@ class RealFinish:
 
     __repr__ = brief
 
-    def decided(self, sums: Tensor, magnitudes: Tensor, taps: int, axis: int) -> tuple[Tensor, Tensor]:
+    def decided(
+        self, sums: Tensor, magnitudes: Tensor, taps: int, axis: int
+    ) -> tuple[Tensor, Tensor]:
         """The levels of the output, and which of them float error might change.
 
         Args:
@@ -69,10 +75,15 @@ class RealFinish:
         """
         gain = 1.0 if self.gain is None else self.gain.to(torch.float64)
         step = self.output.to(torch.float64)
-        factor = self._along(self.source.to(torch.float64) * self.weights.to(torch.float64) * gain / step, sums, axis)
+        factor = self._along(
+            self.source.to(torch.float64) * self.weights.to(torch.float64) * gain / step, sums, axis
+        )
         position = sums.to(torch.float64).mul_(factor)
         reach = magnitudes.to(torch.float64).mul_(factor.abs())
-        for added in (None if self.bias is None else self.bias.to(torch.float64) * gain, self.shift):
+        for added in (
+            None if self.bias is None else self.bias.to(torch.float64) * gain,
+            self.shift,
+        ):
             if added is not None:
                 offset = self._along(added.to(torch.float64) / step, sums, axis)
                 position += offset
@@ -80,10 +91,16 @@ class RealFinish:
         error = reach.mul_((taps + _EXTRA) * _U)
         fraction = (position - position.floor()).sub_(0.5).abs_()
         inside = (position > self.output_range.low - 1) & (position < self.output_range.high + 1)
-        centered = position.round_().clamp_(self.output_range.low, self.output_range.high).to(torch.float32)
+        centered = (
+            position.round_()
+            .clamp_(self.output_range.low, self.output_range.high)
+            .to(torch.float32)
+        )
         return centered, (fraction <= error) & inside
 
-    def gone_through(self, x: Tensor, w: Tensor, channel: Tensor, place: Tensor, order: Order) -> Tensor:
+    def gone_through(
+        self, x: Tensor, w: Tensor, channel: Tensor, place: Tensor, order: Order
+    ) -> Tensor:
         """The levels of single sums, by float arithmetic.
 
         Args:
@@ -153,7 +170,9 @@ class RealConvolution:
         offset = (plane * rows + y * window.dilation[0]) * columns + x * window.dilation[1]
         centered = padded.reshape(-1).take(start[None, :] + offset[:, None])
         weights = filters.reshape(out, -1).to(torch.float32)[channel][:, tap].T
-        return self.finish.gone_through(centered, weights, channel, row * width + column, self.order)
+        return self.finish.gone_through(
+            centered, weights, channel, row * width + column, self.order
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,7 +191,9 @@ class RealSpread:
         """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
         images = as_images(operands[0], channels_last=False)
         count, channels, height, width = images.shape
-        spread = images.new_zeros(count, channels, (height - 1) * self.stride[0] + 1, (width - 1) * self.stride[1] + 1)
+        spread = images.new_zeros(
+            count, channels, (height - 1) * self.stride[0] + 1, (width - 1) * self.stride[1] + 1
+        )
         spread[:, :, :: self.stride[0], :: self.stride[1]] = images
         found = self.inner((spread[:, None],), log)
         return found.reshape(operands[0].shape[0], -1, *found.shape[2:])
@@ -212,5 +233,7 @@ class RealProduct:
             *at, row, column = some.T
             x, w = first[(*at, row)].T, second.mT[(*at, column)].T
             place = column if centered.shape[-1] > 1 else row
-            centered[(*at, row, column)] = self.finish.gone_through(x.to(torch.float32), w.to(torch.float32), column, place, self.order)
+            centered[(*at, row, column)] = self.finish.gone_through(
+                x.to(torch.float32), w.to(torch.float32), column, place, self.order
+            )
         return centered.reshape(centered.shape[0], *self.shape)

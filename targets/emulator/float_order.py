@@ -1,9 +1,10 @@
 """The order in which ONNX Runtime's CPU kernels add in float32, which decides results that lie near a tie.
 
-A QDQ model asks for float arithmetic between its integers, and float sums depend on their order. MLAS, ONNX Runtime's kernel
-library, has a fixed one for x86 with FMA and one thread: matrix products run through blocks of their inner dimension, one
-fused multiplication and addition after the other, and add up the blocks; a product with a single row takes other ways. They
-were read from its sources and found again bit for bit by experiment; a test does that experiment anew.
+A QDQ model asks for float arithmetic between its integers, and float sums depend on their order.
+MLAS, ONNX Runtime's kernel library, has a fixed one for x86 with FMA and one thread: matrix
+products run through blocks of their inner dimension, one fused multiplication and addition after
+the other, and add up the blocks; a product with a single row takes other ways. They were read from
+its sources and found again bit for bit by experiment; a test does that experiment anew.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def order_of(rows: int, columns: int, taps: int, *, transposed: bool) -> Order:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Fused multiplication and addition from 0 on in each block of taps; then the blocks are added to what is there."""
+    """Fused multiplication and addition from 0 on in each block of taps.
+
+    Then the blocks are added to what is there.
+    """
 
     size: int
 
@@ -90,12 +94,17 @@ class Nested:
         """See :class:`Order`."""
         total = x.new_zeros(x.shape[1]) if start is None else start
         for first in range(0, len(x), self.size):
-            total = total + self.inner(x[first : first + self.size], w[first : first + self.size], None, place)
+            total = total + self.inner(
+                x[first : first + self.size], w[first : first + self.size], None, place
+            )
         return total
 
 
 def chain(x: Tensor, w: Tensor) -> Tensor:
-    """One fused multiplication and addition after the other: the product exact in float64, the sum rounded to float32."""
+    """One fused multiplication and addition after the other.
+
+    The product exact in float64, the sum rounded to float32.
+    """
     products = x.to(torch.float64).mul_(w)
     total = products[0].to(torch.float32)
     for product in products[1:]:
@@ -104,7 +113,10 @@ def chain(x: Tensor, w: Tensor) -> Tensor:
 
 
 def quads(x: Tensor, w: Tensor, start: Tensor | None, place: Tensor) -> Tensor:  # noqa: ARG001
-    """Four taps, then two, then one at a time: multiplied and added without fusing, each group by itself first."""
+    """Four taps, then two, then one at a time.
+
+    Multiplied and added without fusing, each group by itself first.
+    """
     products, total, tap = x * w, start, 0
     while tap < len(products):
         size = next(each for each in (4, 2, 1) if tap + each <= len(products))
@@ -118,7 +130,10 @@ def quads(x: Tensor, w: Tensor, start: Tensor | None, place: Tensor) -> Tensor: 
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """Eight interleaved sums, not fused, which are then added across: in one of three ways, by the column's place among ``columns``."""
+    """Eight interleaved sums, not fused, which are then added across.
+
+    In one of three ways, by the column's place among ``columns``.
+    """
 
     columns: int
 

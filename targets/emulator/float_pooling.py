@@ -1,6 +1,7 @@
 """Means, sums and interpolation in float32, step by step as ONNX Runtime's CPU kernels take them.
 
-A mean of two integers lies on a tie half of the time, so the float arithmetic decides, and is gone through for every result.
+A mean of two integers lies on a tie half of the time, so the float arithmetic decides, and is gone
+through for every result.
 """
 
 from __future__ import annotations
@@ -41,18 +42,37 @@ def _landed(op: OnnxOp, values: Tensor) -> Tensor:
 
 
 def average_pool(kernel: tuple[int, int], window: Window, op: OnnxOp, *, counted: bool) -> Move:
-    """AveragePool: tap after tap since operator set 19; before, columns of a window first, and whole images in four lanes."""
-    in_vectors = op.opset < _AVERAGE_BY_TAPS and window.stride[1] <= _VECTOR_STRIDE and max(kernel) <= _VECTOR_KERNEL
+    """AveragePool: tap after tap since operator set 19.
+
+    Before, columns of a window first, and whole images in four lanes.
+    """
+    in_vectors = (
+        op.opset < _AVERAGE_BY_TAPS
+        and window.stride[1] <= _VECTOR_STRIDE
+        and max(kernel) <= _VECTOR_KERNEL
+    )
     if op.opset < _AVERAGE_BY_TAPS and kernel == tuple(op.shape(0)[2:]) and not any(window.padding):
-        return Move(lambda x: _landed(op, _global_mean(_real(op, x).reshape(x.shape[0], op.shape(0)[1], -1))))
+        return Move(
+            lambda x: _landed(
+                op, _global_mean(_real(op, x).reshape(x.shape[0], op.shape(0)[1], -1))
+            )
+        )
 
     def pooled(x: Tensor) -> Tensor:
         images = window.pad(as_images(_real(op, x), channels_last=False))
         count = window.pad(torch.ones(1, *images_shape(op)))
         taps = taps_of(images, kernel, window)
-        columns = [sum_of(column) for column in zip(*taps, strict=True)] if in_vectors else [tap for row in taps for tap in row]
+        columns = (
+            [sum_of(column) for column in zip(*taps, strict=True)]
+            if in_vectors
+            else [tap for row in taps for tap in row]
+        )
         total = sum_of(columns)
-        divisor = math.prod(kernel) if counted else sum_of([sum_of(row) for row in taps_of(count, kernel, window)])
+        divisor = (
+            math.prod(kernel)
+            if counted
+            else sum_of([sum_of(row) for row in taps_of(count, kernel, window)])
+        )
         return _landed(op, (total / divisor).reshape(x.shape[0], -1))
 
     return Move(pooled)
@@ -69,7 +89,12 @@ def taps_of(images: Tensor, kernel: tuple[int, int], window: Window) -> list[lis
     high, wide = images.shape[2] - spans[0], images.shape[3] - spans[1]
     (down, across), (step_y, step_x) = window.dilation, window.stride
     return [
-        [images[:, :, y * down : y * down + high : step_y, x * across : x * across + wide : step_x] for x in range(kernel[1])]
+        [
+            images[
+                :, :, y * down : y * down + high : step_y, x * across : x * across + wide : step_x
+            ]
+            for x in range(kernel[1])
+        ]
         for y in range(kernel[0])
     ]
 
@@ -83,10 +108,17 @@ def sum_of(terms: Any) -> Tensor:
 
 
 def _global_mean(x: Tensor) -> Tensor:
-    """Means over the last axis, by MLAS' global pooling: four lanes, added across, then what is left."""
+    """Means over the last axis, by MLAS' global pooling.
+
+    Four lanes, added across, then what is left.
+    """
     size = x.shape[-1]
     whole = size // _LANES * _LANES
-    lanes = sum_of(x[..., i : i + _LANES] for i in range(0, whole, _LANES)) if whole else torch.zeros(*x.shape[:-1], _LANES)
+    lanes = (
+        sum_of(x[..., i : i + _LANES] for i in range(0, whole, _LANES))
+        if whole
+        else torch.zeros(*x.shape[:-1], _LANES)
+    )
     total = (lanes[..., 0] + lanes[..., 2]) + (lanes[..., 1] + lanes[..., 3])
     for i in range(whole, size):
         total = total + x[..., i]
@@ -97,7 +129,9 @@ def mean(axes: tuple[int, ...], op: OnnxOp, *, pooled: bool) -> Move:
     """GlobalAveragePool and ReduceMean."""
     count = math.prod(op.shape(0)[axis] for axis in axes)
     if pooled:
-        return Move(lambda x: _landed(op, _global_mean(_real(op, x).reshape(x.shape[0], -1, count))))
+        return Move(
+            lambda x: _landed(op, _global_mean(_real(op, x).reshape(x.shape[0], -1, count)))
+        )
     return Move(lambda x: _landed(op, _reduced(_real(op, x), axes) / count))
 
 
@@ -107,16 +141,25 @@ def total(axes: tuple[int, ...], op: OnnxOp) -> Move:
 
 
 def _reduced(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Sums along axes as ONNX Runtime adds them: by runs of axes that are kept (K) or reduced (R), axes of one element left out.
+    """Sums along axes as ONNX Runtime adds them.
 
-    ``KR`` is Eigen's sum of a row, four lanes that start where memory is aligned; ``KRK`` a product with ones; others add in order.
+    By runs of axes that are kept (K) or reduced (R), axes of one element left out.
+
+    ``KR`` is Eigen's sum of a row, four lanes that start where memory is aligned; ``KRK`` a product
+    with ones; others add in order.
     """
-    kinds = "".join("R" if axis - 1 in axes else "K" for axis in range(1, x.ndim) if x.shape[axis] > 1)
+    kinds = "".join(
+        "R" if axis - 1 in axes else "K" for axis in range(1, x.ndim) if x.shape[axis] > 1
+    )
     runs = re.sub(r"(.)\1+", r"\1", kinds)
     kept = [axis for axis in range(1, x.ndim) if axis - 1 not in axes]
-    rows = x.permute(0, *kept, *(axis + 1 for axis in axes)).reshape(x.shape[0], math.prod(x.shape[axis] for axis in kept), -1)
+    rows = x.permute(0, *kept, *(axis + 1 for axis in axes)).reshape(
+        x.shape[0], math.prod(x.shape[axis] for axis in kept), -1
+    )
     if runs in ("KR", "R"):
-        return torch.stack([_aligned_sum(rows[:, i], i * rows.shape[2]) for i in range(rows.shape[1])], 1)
+        return torch.stack(
+            [_aligned_sum(rows[:, i], i * rows.shape[2]) for i in range(rows.shape[1])], 1
+        )
     taps = rows.permute(2, 0, 1)
     if runs == "KRK":
         flat = taps.reshape(len(taps), -1)
@@ -143,7 +186,7 @@ def _aligned_sum(x: Tensor, offset: int) -> Tensor:
     return total
 
 
-# ---- resizing ---------------------------------------------------------------------------------------------------------
+# ---- resizing ------------------------------------------------------------------------------------
 
 
 def points_of(op: OnnxOp, axis: int) -> NDArray[np.float32]:
@@ -166,8 +209,15 @@ def nearest_of(op: OnnxOp, axis: int) -> NDArray[np.int64]:
 
 
 def bilinear(op: OnnxOp) -> Move:
-    """Resize of images by mode linear: four products, added in the order of ONNX Runtime's kernel."""
-    if op.view.attributes.get("mode") != "linear" or len(op.shape(0)) != 4 or op.view.output.shape[:2] != op.shape(0)[:2]:
+    """Resize of images by mode linear.
+
+    Four products, added in the order of ONNX Runtime's kernel.
+    """
+    if (
+        op.view.attributes.get("mode") != "linear"
+        or len(op.shape(0)) != 4
+        or op.view.output.shape[:2] != op.shape(0)[:2]
+    ):
         raise op.refused("its mode is not linear, or it is of no images")
     rows, columns = (_neighbours(op, axis) for axis in (2, 3))
 
@@ -189,7 +239,15 @@ def _neighbours(op: OnnxOp, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     points = np.clip(points_of(op, axis), 0, np.float32(last))
     first = np.minimum(points.astype(np.int64), last)
     second = np.minimum(first + 1, last)
-    near, far = np.abs(points - first.astype(np.float32)), np.abs(points - second.astype(np.float32))
+    near, far = (
+        np.abs(points - first.astype(np.float32)),
+        np.abs(points - second.astype(np.float32)),
+    )
     same = first == second
     near[same] = far[same] = 0.5
-    return torch.from_numpy(first), torch.from_numpy(second), torch.from_numpy(near), torch.from_numpy(far)
+    return (
+        torch.from_numpy(first),
+        torch.from_numpy(second),
+        torch.from_numpy(near),
+        torch.from_numpy(far),
+    )

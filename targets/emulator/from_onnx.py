@@ -1,4 +1,7 @@
-"""The program of a QDQ ONNX file: each operator of its integer view with the arithmetic of one machine."""
+"""The program of a QDQ ONNX file.
+
+Each operator of its integer view with the arithmetic of one machine.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +52,15 @@ def read_onnx(model: onnx.ModelProto, path: Path, profile: Profile) -> Program:
     graph = read_qdq(source)
     if len(graph.inputs) != 1 or not graph.outputs:
         raise ArtefactError(
-            f"{path} has {len(graph.inputs)} quantised inputs, and edgeq runs models with one", hint="make the others constants"
+            f"{path} has {len(graph.inputs)} quantised inputs, and edgeq runs models with one",
+            hint="make the others constants",
         )
     kind = only_input(model).type.tensor_type.elem_type
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     x86 = on_x86(source, graph) if profile.kernels == "ort" else None
-    return _Compiler(graph, profile, kind != ir.DataType.FLOAT, QdqView(model).quantized(), opset, x86).program()
+    return _Compiler(
+        graph, profile, kind != ir.DataType.FLOAT, QdqView(model).quantized(), opset, x86
+    ).program()
 
 
 @dataclass(slots=True)
@@ -75,7 +81,14 @@ class _Compiler:
         input_slot = self._slot(tensor)
         if not self.integer_input:
             self.slots.append(Slot(tensor.graph_input, tensor.shape, None))
-            self.steps.append(Step((len(self.slots) - 1,), input_slot, onnx_operators.quantizer_of(tensor), _work_of_input(tensor)))
+            self.steps.append(
+                Step(
+                    (len(self.slots) - 1,),
+                    input_slot,
+                    onnx_operators.quantizer_of(tensor),
+                    _work_of_input(tensor),
+                )
+            )
             input_slot = len(self.slots) - 1
         errors = []
         for view in self.graph.ops:
@@ -85,16 +98,30 @@ class _Compiler:
                 errors.append(error)
                 self._slot(view.output)
         if errors:
-            raise TargetError("\n  ".join(dict.fromkeys(error.what for error in errors)), hint=errors[0].hint)
+            raise TargetError(
+                "\n  ".join(dict.fromkeys(error.what for error in errors)), hint=errors[0].hint
+            )
         end = self._epilogue(self.graph.outputs[0])
         channels_last = channel_axes(self.graph).get(tensor.name) == CHANNELS_LAST
-        return Program(tuple(self.slots), tuple(self.steps), self.constants, input_slot, end, channels_last)
+        return Program(
+            tuple(self.slots), tuple(self.steps), self.constants, input_slot, end, channels_last
+        )
 
     def _slot(self, tensor: QdqTensor) -> int:
         self.places[tensor.name] = len(self.slots)
-        known = [readable for readable in self.readable if self.graph.integers.get(readable.value) == tensor.name]
-        params = next((readable.params for readable in known if readable.params is not None), tensor.params)
-        self.slots.append(Slot(tensor.name, tensor.shape, params, shown=tuple(readable.name for readable in known)))
+        known = [
+            readable
+            for readable in self.readable
+            if self.graph.integers.get(readable.value) == tensor.name
+        ]
+        params = next(
+            (readable.params for readable in known if readable.params is not None), tensor.params
+        )
+        self.slots.append(
+            Slot(
+                tensor.name, tensor.shape, params, shown=tuple(readable.name for readable in known)
+            )
+        )
         return self.places[tensor.name]
 
     def _add(self, op: OnnxOp) -> None:
@@ -106,11 +133,16 @@ class _Compiler:
         if isinstance(operand, QdqTensor):
             return self.places[operand.name]
         self.slots.append(Slot(operand.name, operand.values.shape, operand.params))
-        self.constants[len(self.slots) - 1] = torch.from_numpy(np.ascontiguousarray(centered_of(operand)))[None]
+        self.constants[len(self.slots) - 1] = torch.from_numpy(
+            np.ascontiguousarray(centered_of(operand))
+        )[None]
         return len(self.slots) - 1
 
     def _epilogue(self, output: QdqOutput) -> int:
-        """The slot of an output: real numbers as the file shows them, or integers where it shows those."""
+        """The slot of an output.
+
+        Real numbers as the file shows them, or integers where it shows those.
+        """
         tensor = output.tensor
         source = self.places[tensor.name]
         if output.name in self.graph.integers:
@@ -118,15 +150,20 @@ class _Compiler:
         shape, kernel = onnx_operators.head_of(output)
         self.slots.append(Slot(output.name, shape, None))
         size, kind = math.prod(tensor.shape), output.epilogue or "DequantizeLinear"
-        name = f"{output.name}/{kind}" if output.name in self.places else output.name  # what is counted is told apart by name
-        work = LayerWorkload(name, kind, "float", 0, size, 0, math.prod(shape), 0, tensor.params.bits, 32)
+        # what is counted is told apart by name
+        name = f"{output.name}/{kind}" if output.name in self.places else output.name
+        work = LayerWorkload(
+            name, kind, "float", 0, size, 0, math.prod(shape), 0, tensor.params.bits, 32
+        )
         self.steps.append(Step((source,), len(self.slots) - 1, kernel, work))
         return len(self.slots) - 1
 
 
 def _work_of_input(tensor: QdqTensor) -> LayerWorkload:
     size = math.prod(tensor.shape)
-    return LayerWorkload(tensor.name, "QuantizeLinear", "float", 0, size, 0, size, 0, 32, tensor.params.bits)
+    return LayerWorkload(
+        tensor.name, "QuantizeLinear", "float", 0, size, 0, size, 0, 32, tensor.params.bits
+    )
 
 
 def _work(op: OnnxOp, kind: WorkKind, data: tuple[int, ...]) -> LayerWorkload:

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
 _NHWC = (0, 2, 3, 1)
 _NAMED = 12  # operators in one message
-_BITS = {"INT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "INT32": 32, "INT64": 64, "FLOAT32": 32, "BOOL": 8}
+_BITS = {
+    "INT4": 4,
+    "INT8": 8,
+    "UINT8": 8,
+    "INT16": 16,
+    "INT32": 32,
+    "INT64": 64,
+    "FLOAT32": 32,
+    "BOOL": 8,
+}
 
 
 def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
@@ -51,7 +60,8 @@ def _graph(content: bytes, path: Path) -> FileGraph:
     graph = graph_of(content)
     if len(graph.inputs) != 1 or not graph.outputs:
         raise ArtefactError(
-            f"{path} has {len(graph.inputs)} inputs, and edgeq runs models with exactly one", hint="make the others constants"
+            f"{path} has {len(graph.inputs)} inputs, and edgeq runs models with exactly one",
+            hint="make the others constants",
         )
     return graph
 
@@ -81,12 +91,19 @@ class _Compiler:
         known = {input_slot, *self.constants, *(step.result for step in steps)}
         for place in (*(operand for step in steps for operand in step.operands), exit_):
             if place not in known:
-                raise ArtefactError(f"nothing computes the tensor {self.slots[place].name!r}", hint="export the model again")
+                raise ArtefactError(
+                    f"nothing computes the tensor {self.slots[place].name!r}",
+                    hint="export the model again",
+                )
         return Program(tuple(self.slots), tuple(steps), self.constants, input_slot, exit_)
 
     def _step(self, operator: FileOperator) -> Step:
         op = TfliteOp(operator, self.profile)
-        kept = [tensor for tensor in operator.inputs if tensor is not None and (tensor.variable or tensor.kind == "RESOURCE")]
+        kept = [
+            tensor
+            for tensor in operator.inputs
+            if tensor is not None and (tensor.variable or tensor.kind == "RESOURCE")
+        ]
         if kept or not operator.outputs:
             raise op.refused("it keeps something from one inference to the next")
         if operator.name not in KERNELS:
@@ -96,7 +113,12 @@ class _Compiler:
         for position in (i for i in lowered.data if op.operand(i).sparse):
             op.numbers(position)
         operands = tuple(self._slot(tensor, shown=False) for tensor in tensors)
-        return Step(operands, self._slot(operator.output, shown=True), lowered.kernel, _work(op, lowered, tensors))
+        return Step(
+            operands,
+            self._slot(operator.output, shown=True),
+            lowered.kernel,
+            _work(op, lowered, tensors),
+        )
 
     def _slot(self, tensor: FileTensor, *, shown: bool) -> int:
         """The slot of a tensor; made when it is first met."""
@@ -104,7 +126,9 @@ class _Compiler:
             self.places[tensor.index] = len(self.slots)
             self.slots.append(self._described(tensor, shown=shown))
             if tensor.data is not None:
-                self.constants[self.places[tensor.index]] = torch.from_numpy(centered_of(tensor))[None]
+                self.constants[self.places[tensor.index]] = torch.from_numpy(centered_of(tensor))[
+                    None
+                ]
         return self.places[tensor.index]
 
     def _described(self, tensor: FileTensor, *, shown: bool) -> Slot:
@@ -112,7 +136,13 @@ class _Compiler:
         taken = {name for slot in self.slots for name in slot.shown}
         name = f"{tensor.name}#{tensor.index}" if tensor.name in taken else tensor.name
         axes = self.axes.get(tensor.name, _NHWC if len(tensor.shape) == 4 else None)
-        return Slot(tensor.name, tensor.shape, params, axes, (name,) if shown and tensor.kind not in PLAIN else ())
+        return Slot(
+            tensor.name,
+            tensor.shape,
+            params,
+            axes,
+            (name,) if shown and tensor.kind not in PLAIN else (),
+        )
 
 
 def _work(op: TfliteOp, lowered: Lowered, tensors: Sequence[FileTensor]) -> LayerWorkload:

@@ -1,4 +1,7 @@
-"""Where a layer is computed: on the machine, or, where its operands are wider than the machine takes, on the host beside it."""
+"""Where a layer is computed.
+
+On the machine, or, where its operands are wider than the machine takes, on the host beside it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ _ANY = (1, 16)
 
 
 def on_hardware(profile: Profile, layer: str, weight_bits: int, input_bits: int) -> Profile:
-    """The arithmetic that a layer meets: the machine's, or its host's, which adds up exactly in 32 bits.
+    """The arithmetic that a layer meets.
+
+    The machine's, or its host's, which adds up exactly in 32 bits.
 
     Args:
         profile: the machine.
@@ -30,16 +35,24 @@ def on_hardware(profile: Profile, layer: str, weight_bits: int, input_bits: int)
     if takes:
         return profile
     if profile.on_unsupported_width == "refuse":
-        least = f"weights of {profile.weight_bits[1]} bits and activations of {profile.activation_bits[1]} bits"
+        least = (
+            f"weights of {profile.weight_bits[1]} bits and activations of "
+            f"{profile.activation_bits[1]} bits"
+        )
         raise TargetError(
-            f"{layer!r} has weights of {weight_bits} bits and inputs of {input_bits}, and {profile.name} takes at most {least}",
-            hint="quantise it to fewer bits, or write on_unsupported_width = 'host' in the machine's profile",
+            f"{layer!r} has weights of {weight_bits} bits and inputs of {input_bits}, and "
+            f"{profile.name} takes at most {least}",
+            hint="quantise it to fewer bits, or write on_unsupported_width = 'host' in the "
+            "machine's profile",
         )
     return host_of(profile)
 
 
 def host_of(profile: Profile) -> Profile:
-    """The processor beside the machine: the same rounding, 32 bits to add up in, of unknown speed."""
+    """The processor beside the machine.
+
+    The same rounding, 32 bits to add up in, of unknown speed.
+    """
     return replace(
         profile,
         name=f"the host of {profile.name}",

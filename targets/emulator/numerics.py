@@ -1,4 +1,7 @@
-"""What a machine's integer arithmetic is, as data, and what it did to one layer: the words that all of the emulator shares."""
+"""What a machine's integer arithmetic is, as data, and what it did to one layer.
+
+The words that all of the emulator shares.
+"""
 
 from __future__ import annotations
 
@@ -44,26 +47,29 @@ class Profile:
     Attributes:
         name: the word a user types.
         summary: one line for people.
-        rounding: how a sum becomes an output integer. ``half-even``: a real factor, ties to even, as ONNX says, and
-            ``half-even-float32`` in the single precision of vector kernels; ``double``: a 31-bit mantissa, rounded, then a
-            shift, rounded with ties away from zero, as TFLite and CMSIS-NN; ``gemmlowp``: as ``double``, the second ties up, as
-            gemmlowp's own output stage; ``single``: mantissa and shift in one step, rounded once, ties up, as TFLite and
-            CMSIS-NN built for single rounding, or ``-half-away`` from zero; ``shift``: the nearest power of two, ties up, to
-            even, away from zero, or all ``down``.
-        dense_rounding: the same for fully connected layers, where a machine's kernel for them is of another kind.
+        rounding: how a sum becomes an output integer. ``half-even``: a real factor, ties to even,
+            as ONNX says, and ``half-even-float32`` in the single precision of vector kernels;
+            ``double``: a 31-bit mantissa, rounded, then a shift, rounded with ties away from zero,
+            as TFLite and CMSIS-NN; ``gemmlowp``: as ``double``, the second ties up, as gemmlowp's
+            own output stage; ``single``: mantissa and shift in one step, rounded once, ties up, as
+            TFLite and CMSIS-NN built for single rounding, or ``-half-away`` from zero; ``shift``:
+            the nearest power of two, ties up, to even, away from zero, or all ``down``.
+        dense_rounding: the same for fully connected layers, where a machine's kernel for them is of
+            another kind.
         accumulator_bits: the width of sums of products, sign included.
         overflow: what a sum does that does not fit.
-        products: how products enter the sum: each by itself, or in pairs that saturate at 16 bits first (``vpmaddubsw``).
+        products: how products enter the sum: each by itself, or in pairs that saturate at 16 bits
+            first (``vpmaddubsw``).
         storage_dtypes: integer types of activations that the machine has; empty for any.
         weight_bits: the least and the greatest width of weights.
         activation_bits: the least and the greatest width of activations.
         per_channel: whether weights may have a scale for each channel.
-        kernels: whose integer kernels compute softmax and the like: those of ``litert``, which are TensorFlow Lite Micro's and CMSIS-NN's
-            too; with ``ort`` what ONNX Runtime's optimiser makes of a QDQ file
-            for x86 counts too.
+        kernels: whose integer kernels compute softmax and the like: those of ``litert``, which are
+            TensorFlow Lite Micro's and CMSIS-NN's too; with ``ort`` what ONNX Runtime's optimiser
+            makes of a QDQ file for x86 counts too.
         binary: whether sums of one-bit products are counted by XNOR and popcount.
-        on_unsupported_width: what becomes of a layer with wider operands: the file is refused, or the layer is left to a ``host`` that
-            computes it in 32 bits.
+        on_unsupported_width: what becomes of a layer with wider operands: the file is refused, or
+            the layer is left to a ``host`` that computes it in 32 bits.
         source: where all this is written.
         costs: its speed and its memories; None where no cost is estimated.
     """
@@ -115,7 +121,11 @@ class Factors:
         """Factors that a kernel holds as these mantissas and shifts; one alone has the shape ()."""
         pairs = np.array([[one.mantissa, one.shift] for one in multipliers], np.int64)
         mantissa, shift = pairs[0] if len(pairs) == 1 else pairs.T
-        return cls(np.ldexp(np.asarray(mantissa, np.float64), shift - 31), np.asarray(mantissa), np.asarray(shift))
+        return cls(
+            np.ldexp(np.asarray(mantissa, np.float64), shift - 31),
+            np.asarray(mantissa),
+            np.asarray(shift),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +140,19 @@ class OutputRange:
 class Requantize(Protocol):
     """Brings sums to the integers of an output, in one of the roundings."""
 
-    def __call__(self, sums: Tensor, factors: Factors, output_range: OutputRange, rounding: Rounding, axis: int = -1) -> Tensor:
+    def __call__(
+        self,
+        sums: Tensor,
+        factors: Factors,
+        output_range: OutputRange,
+        rounding: Rounding,
+        axis: int = -1,
+    ) -> Tensor:
         """``clip(zero_point + round(sums * factor), low, high)``.
 
         Args:
-            sums: whole numbers of magnitude below 2**31 (2**47 for ``single`` with int64), float32, float64, int32 or int64.
+            sums: whole numbers of magnitude below 2**31 (2**47 for ``single`` with int64), float32,
+                float64, int32 or int64.
             factors: one, or one for each index of ``axis``.
             output_range: the output's zero point and bounds.
             rounding: how.
@@ -153,7 +171,8 @@ class OverflowStats:
     Attributes:
         sums: sums of products computed.
         steps: additions into an accumulator, one a product or pair of products.
-        overflowed: sums that left the accumulator's range at least once, and so were wrapped or saturated.
+        overflowed: sums that left the accumulator's range at least once, and so were wrapped or
+            saturated.
         pairs: pairs of products that saturated at 16 bits.
         wrong: sums that differ from the exact ones in the end.
         clipped: outputs that lie on a bound of their range and were beyond it before.
@@ -167,18 +186,22 @@ class OverflowStats:
     clipped: int = 0
 
     def __add__(self, other: OverflowStats) -> OverflowStats:
-        return OverflowStats(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        return OverflowStats(
+            *(getattr(self, name) + getattr(other, name) for name in self.__slots__)
+        )
 
 
 class Accumulate(Protocol):
     """Sums of products on an accumulator that is not wide enough for all of them, or that adds pairs."""
 
-    def __call__(self, rows: Tensor, weights: Tensor, start: Tensor | None, profile: Profile) -> tuple[Tensor, OverflowStats]:
+    def __call__(
+        self, rows: Tensor, weights: Tensor, start: Tensor | None, profile: Profile
+    ) -> tuple[Tensor, OverflowStats]:
         """``start + rows @ weights.T``, product by product in the order of the taps.
 
         Args:
-            rows: float32 whole numbers, (samples, taps): activations with the zero point taken off, or as stored, where
-                ``profile.products`` is of unsigned bytes.
+            rows: float32 whole numbers, (samples, taps): activations with the zero point taken off,
+                or as stored, where ``profile.products`` is of unsigned bytes.
             weights: float32 whole numbers, (channels, taps).
             start: what the accumulators hold at first, (channels,) or None for zeros.
             profile: width, overflow and pairing.

@@ -49,7 +49,10 @@ class OnnxOp:
 
     @property
     def left_in_float(self) -> str:
-        """Why ONNX Runtime on x86 computes it in float; empty where it does not, and on other machines."""
+        """Why ONNX Runtime on x86 computes it in float.
+
+        Empty where it does not, and on other machines.
+        """
         return "" if self.x86 is None else self.x86.in_float.get(self.view.output.name, "")
 
     @property
@@ -119,7 +122,11 @@ class OnnxOp:
     def stored_zero(self, position: int) -> int:
         """The zero point of an operand as the machine holds it."""
         operand = self.operand(position)
-        shift = self.x86.shift_of(operand) if self.x86 is not None and isinstance(operand, QdqTensor) else 0
+        shift = (
+            self.x86.shift_of(operand)
+            if self.x86 is not None and isinstance(operand, QdqTensor)
+            else 0
+        )
         return int(self.grid(position).zero_point) + shift
 
     def storage_dtype(self, position: int) -> str:
@@ -142,7 +149,8 @@ class OnnxOp:
     def refused(self, why: str) -> TargetError:
         """An error that names the operator."""
         return TargetError(
-            f"the emulator has no arithmetic of {self.profile.name} for {self.view.op_type} {self.view.name!r}: {why}",
+            f"the emulator has no arithmetic of {self.profile.name} for "
+            f"{self.view.op_type} {self.view.name!r}: {why}",
             hint="run it on ort-cpu-ref, or write it as TFLite and open that",
         )
 
@@ -154,6 +162,8 @@ def centered_of(constant: QdqConstant) -> NDArray[np.float32]:
         return values.astype(np.float32)
     zero = params.zero_point
     if params.axis is not None:
-        zero = zero.reshape([-1 if i == params.axis % values.ndim else 1 for i in range(values.ndim)])
+        zero = zero.reshape(
+            [-1 if i == params.axis % values.ndim else 1 for i in range(values.ndim)]
+        )
     centered: NDArray[np.float32] = (values.astype(np.int64) - zero).astype(np.float32)
     return centered

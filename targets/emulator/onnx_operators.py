@@ -40,7 +40,9 @@ def kernel_of(op: OnnxOp) -> Built:
         TargetError: the machine has no arithmetic for it.
     """
     kind = op.view.op_type
-    if op.view.output.is_float or any(isinstance(o, QdqTensor) and o.is_float for o in op.view.inputs):
+    if op.view.output.is_float or any(
+        isinstance(o, QdqTensor) and o.is_float for o in op.view.inputs
+    ):
         raise op.refused("it is in float")
     if kind in UNARY or kind == "Lookup":
         return (0,), _function(op), "table"
@@ -56,33 +58,45 @@ def _clipped(op: OnnxOp, kernel: Kernel) -> Kernel:
     output_range = op.output_range
     if all(output_range.low <= one.low and one.high <= output_range.high for one in ranges):
         return kernel
-    return Move(lambda *operands: kernel(operands, _NO_LOG).clamp(output_range.low, output_range.high))
+    return Move(
+        lambda *operands: kernel(operands, _NO_LOG).clamp(output_range.low, output_range.high)
+    )
 
 
 _NO_LOG = cast("Any", None)  # moves count nothing
 
 
-# ---- the ends of the graph --------------------------------------------------------------------------------------------
+# ---- the ends of the graph -----------------------------------------------------------------------
 
 
 def quantizer_of(tensor: QdqTensor) -> Kernel:
     """Real numbers to levels, as QuantizeLinear does."""
     params, low, high = tensor.params, tensor.low, tensor.high
     if params.axis is not None:
-        raise ArtefactError(f"the input {tensor.name!r} has one scale a channel", hint="quantise it with one scale")
+        raise ArtefactError(
+            f"the input {tensor.name!r} has one scale a channel", hint="quantise it with one scale"
+        )
     step, zero = torch.tensor(float(params.scale), dtype=torch.float32), int(params.zero_point)
     return Move(lambda x: (x / step).round_().clamp_(low - zero, high - zero))
 
 
 def head_of(output: QdqOutput) -> tuple[tuple[int, ...], Kernel]:
     """The shape of an output and what stands, in float, between it and its integers."""
-    step, axis, shape = torch.tensor(float(output.tensor.scale), dtype=torch.float32), output.axis + 1, output.tensor.shape
+    step, axis, shape = (
+        torch.tensor(float(output.tensor.scale), dtype=torch.float32),
+        output.axis + 1,
+        output.tensor.shape,
+    )
     if output.epilogue == "softmax":
         return shape, Move(lambda x: torch.softmax(x * step, axis))
     if output.epilogue == "log_softmax":
         return shape, Move(lambda x: torch.log_softmax(x * step, axis))
     if output.epilogue == "argmax":
-        kept = tuple(1 if i == output.axis else size for i, size in enumerate(shape) if output.keepdims or i != output.axis)
+        kept = tuple(
+            1 if i == output.axis else size
+            for i, size in enumerate(shape)
+            if output.keepdims or i != output.axis
+        )
         return kept, Move(lambda x: _first_greatest(x, axis).reshape(x.shape[0], *kept))
     return shape, Move(lambda x: x * step)
 
@@ -92,14 +106,16 @@ def _first_greatest(x: Tensor, axis: int) -> Tensor:
     return (x == x.amax(axis, keepdim=True)).to(torch.int8).argmax(axis)
 
 
-# ---- element by element -----------------------------------------------------------------------------------------------
+# ---- element by element --------------------------------------------------------------------------
 
 
 def _binary(op: OnnxOp) -> Built:
     kind, output_range, rounding = op.view.op_type, op.output_range, op.profile.rounding
     grids = [op.grid(0), op.grid(1)]
     if op.is_real:
-        formula = formulas.in_float(lambda a, b: _computed(kind, a, b), grids, op.output_grid, output_range)
+        formula = formulas.in_float(
+            lambda a, b: _computed(kind, a, b), grids, op.output_grid, output_range
+        )
     elif op.on_ort:
         formula = ort_kernels.product(op) if kind == "Mul" else ort_kernels.total(op)
     elif kind == "PRelu":
@@ -107,7 +123,9 @@ def _binary(op: OnnxOp) -> Built:
     elif kind == "Mul":
         formula = formulas.product(grids[0], grids[1], op.output_grid, output_range, rounding)
     else:
-        formula = formulas.total(grids[0], grids[1], op.output_grid, output_range, rounding, -1 if kind == "Sub" else 1)
+        formula = formulas.total(
+            grids[0], grids[1], op.output_grid, output_range, rounding, -1 if kind == "Sub" else 1
+        )
     return (0, 1), elementwise(formula, [op.range(0), op.range(1)]), "elementwise"
 
 
@@ -122,7 +140,9 @@ def _regrid(op: OnnxOp) -> Built:
     if op.is_real:
         formula = formulas.in_float(lambda x: x, [source], output, op.output_range)
     else:
-        formula = formulas.regrid(float(source.scale) / float(output.scale), op.output_range, op.profile.rounding)
+        formula = formulas.regrid(
+            float(source.scale) / float(output.scale), op.output_range, op.profile.rounding
+        )
     return (0,), elementwise(formula, [op.range(0)]), "elementwise"
 
 
@@ -135,13 +155,17 @@ def _function(op: OnnxOp) -> Kernel:
             raise op.refused("its table is computed at run time")
         values = formulas.quantized(table.values.astype(np.float32), output, op.output_range)
         first = STORAGE_RANGE[source.dtype][0] - int(source.zero_point)
-        return elementwise(lambda x: torch.from_numpy(values)[(x - first).to(torch.int64)], [op.range(0)])
+        return elementwise(
+            lambda x: torch.from_numpy(values)[(x - first).to(torch.int64)], [op.range(0)]
+        )
     attributes = op.view.attributes
-    formula = formulas.in_float(lambda x: evaluate(op.view.op_type, (x,), attributes), [source], output, op.output_range)
+    formula = formulas.in_float(
+        lambda x: evaluate(op.view.op_type, (x,), attributes), [source], output, op.output_range
+    )
     return elementwise(formula, [op.range(0)])
 
 
-# ---- normalisations and resizing, in float only -----------------------------------------------------------------------
+# ---- normalisations and resizing, in float only --------------------------------------------------
 
 
 def _softmax(op: OnnxOp) -> Built:
@@ -156,12 +180,14 @@ def _softmax(op: OnnxOp) -> Built:
     def normalized(x: Tensor) -> Tensor:
         reals = (x * step).to(torch.float64)
         found = torch.log_softmax(reals, axis) if logarithm else torch.softmax(reals, axis)
-        return torch.from_numpy(formulas.quantized(found.to(torch.float32).numpy(), output, output_range))
+        return torch.from_numpy(
+            formulas.quantized(found.to(torch.float32).numpy(), output, output_range)
+        )
 
     return (0,), Move(normalized), "elementwise"
 
 
-# ---- windows and means ------------------------------------------------------------------------------------------------
+# ---- windows and means ---------------------------------------------------------------------------
 
 
 def _flat_kernel(op: OnnxOp) -> tuple[int, int]:
@@ -198,9 +224,16 @@ def _average_pool(op: OnnxOp) -> Built:
         return _mean_over(op, (2, 3))
     if (counted and any(window.padding)) or float(op.grid(0).scale) != float(op.output_grid.scale):
         raise op.refused("it counts its padding, or changes the grid")
-    zero = int(op.grid(0).zero_point) - 128 * (op.grid(0).dtype == "uint8")  # machines hold it as int8
+    # machines hold it as int8
+    zero = int(op.grid(0).zero_point) - 128 * (op.grid(0).dtype == "uint8")
     pooled = data_movement.average_pool(
-        kernel, window, op.view.output.shape, channels_last=False, zero_point=zero, low=output_range.low, high=output_range.high
+        kernel,
+        window,
+        op.view.output.shape,
+        channels_last=False,
+        zero_point=zero,
+        low=output_range.low,
+        high=output_range.high,
     )
     return (0,), onnx_dot.on_lines(op, pooled), "pool"
 
@@ -209,7 +242,11 @@ def _mean(op: OnnxOp) -> Built:
     whole = op.view.op_type == "GlobalAveragePool"
     axes = tuple(range(2, len(op.shape(0)))) if whole else op.numbers("axes")
     if op.on_ort:
-        finish = Finish(ort_kernels.mean_factor(op, math.prod(op.shape(0)[axis] for axis in axes)), op.output_range, op.profile.rounding)
+        finish = Finish(
+            ort_kernels.mean_factor(op, math.prod(op.shape(0)[axis] for axis in axes)),
+            op.output_range,
+            op.profile.rounding,
+        )
         return (0,), data_movement.mean(axes, op.view.output.shape, finish), "pool"
     if not op.is_real:
         return _mean_over(op, axes)
@@ -221,13 +258,19 @@ def _mean_over(op: OnnxOp, axes: tuple[int, ...]) -> Built:
     factor = mean_multiplier(step_of(op.grid(0)), step_of(op.output_grid), count)
     return (
         (0,),
-        data_movement.mean(axes, op.view.output.shape, Finish(Factors.fixed([factor]), op.output_range, op.profile.rounding)),
+        data_movement.mean(
+            axes,
+            op.view.output.shape,
+            Finish(Factors.fixed([factor]), op.output_range, op.profile.rounding),
+        ),
         "pool",
     )
 
 
 def _greatest(op: OnnxOp) -> Built:
-    axes = op.numbers("axes") if op.view.op_type == "ReduceMax" else tuple(range(2, len(op.shape(0))))
+    axes = (
+        op.numbers("axes") if op.view.op_type == "ReduceMax" else tuple(range(2, len(op.shape(0))))
+    )
     return (0,), data_movement.greatest(axes, op.view.output.shape), "pool"
 
 
@@ -237,7 +280,7 @@ def _resize(op: OnnxOp) -> Built:
     return (0,), float_pooling.bilinear(op), "pool"
 
 
-# ---- data that only moves ---------------------------------------------------------------------------------------------
+# ---- data that only moves ------------------------------------------------------------------------
 
 
 def _reshape(op: OnnxOp) -> Built:
@@ -250,40 +293,68 @@ def _transpose(op: OnnxOp) -> Built:
 
 def _slice(op: OnnxOp) -> Built:
     parts = [slice(None)] * len(op.shape(0))
-    for axis, start, end, step in zip(*(op.numbers(name) for name in ("axes", "starts", "ends", "steps")), strict=True):
+    for axis, start, end, step in zip(
+        *(op.numbers(name) for name in ("axes", "starts", "ends", "steps")), strict=True
+    ):
         parts[axis] = slice(start, None if end < 0 else end, step)
     return (0,), data_movement.cut(parts, op.view.output.shape), "move"
 
 
 def _concat(op: OnnxOp) -> Built:
-    return tuple(range(len(op.view.inputs))), data_movement.concatenate(int(op.number("axis", 0))), "move"
+    return (
+        tuple(range(len(op.view.inputs))),
+        data_movement.concatenate(int(op.number("axis", 0))),
+        "move",
+    )
 
 
 def _pad(op: OnnxOp) -> Built:
     pads, rank = op.numbers("pads"), len(op.shape(0))
-    return (0,), data_movement.pad([(pads[axis], pads[axis + rank]) for axis in range(rank)]), "move"
+    return (
+        (0,),
+        data_movement.pad([(pads[axis], pads[axis + rank]) for axis in range(rank)]),
+        "move",
+    )
 
 
 def _gather(op: OnnxOp) -> Built:
-    indices = torch.tensor(op.numbers("indices"), dtype=torch.int64).reshape(op.numbers("indices_shape"))
+    indices = torch.tensor(op.numbers("indices"), dtype=torch.int64).reshape(
+        op.numbers("indices_shape")
+    )
     return (0,), data_movement.gather(indices, int(op.number("axis", 0))), "move"
 
 
 def _pick(op: OnnxOp) -> Built:
-    return (0,), data_movement.picked(picks_of(op.view.attributes), len(op.view.output.shape)), "move"
+    return (
+        (0,),
+        data_movement.picked(picks_of(op.view.attributes), len(op.view.output.shape)),
+        "move",
+    )
 
 
 def _depth_to_space(op: OnnxOp) -> Built:
     columns_first = op.view.attributes.get("mode", "DCR") == "CRD"
-    return (0,), data_movement.depth_to_space(int(op.number("blocksize", 1)), channels_last=False, columns_first=columns_first), "move"
+    return (
+        (0,),
+        data_movement.depth_to_space(
+            int(op.number("blocksize", 1)), channels_last=False, columns_first=columns_first
+        ),
+        "move",
+    )
 
 
 def _space_to_depth(op: OnnxOp) -> Built:
-    return (0,), data_movement.space_to_depth(int(op.number("blocksize", 1)), channels_last=False), "move"
+    return (
+        (0,),
+        data_movement.space_to_depth(int(op.number("blocksize", 1)), channels_last=False),
+        "move",
+    )
 
 
 def _nearest(op: OnnxOp) -> Built:
-    picks = [torch.from_numpy(float_pooling.nearest_of(op, axis)) for axis in range(len(op.shape(0)))]
+    picks = [
+        torch.from_numpy(float_pooling.nearest_of(op, axis)) for axis in range(len(op.shape(0)))
+    ]
 
     def picked(x: Tensor) -> Tensor:
         for axis, pick in enumerate(picks):

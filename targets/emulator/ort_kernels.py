@@ -1,7 +1,10 @@
-"""ONNX Runtime's integer kernels on x86 with AVX2, step by step in float32: sums, products, means and softmax of integers.
+"""ONNX Runtime's integer kernels on x86 with AVX2, step by step in float32.
 
-They work on integers as they are stored and add zero points in float, so a result on a tie, or near one, may differ from what
-QDQ says by one. Found out on the runtime, over whole ranges; ``tests/targets/emulator/test_ort_kernels.py`` does it again.
+Sums, products, means and softmax of integers.
+
+They work on integers as they are stored and add zero points in float, so a result on a tie, or near
+one, may differ from what QDQ says by one. Found out on the runtime, over whole ranges;
+``tests/targets/emulator/test_ort_kernels.py`` does it again.
 """
 
 from __future__ import annotations
@@ -49,7 +52,13 @@ def total(op: OnnxOp) -> Formula:
     return _sum(a, b, zeros[0], zeros[1], output_range)
 
 
-def _sum(a: np.float32, b: np.float32, zero_a: np.float32, zero_b: np.float32, output_range: tuple[int, int, int]) -> Formula:
+def _sum(
+    a: np.float32,
+    b: np.float32,
+    zero_a: np.float32,
+    zero_b: np.float32,
+    output_range: tuple[int, int, int],
+) -> Formula:
     zero, low, high = output_range
     start = np.float32(np.float32(zero) - _fused(a, zero_a, np.float32(b * zero_b)))
 
@@ -66,37 +75,51 @@ def _swapped(formula: Formula) -> Formula:
     return lambda x, y: formula(y, x)
 
 
-def _fused(x: NDArray[np.float32] | np.float32, y: np.float32, z: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+def _fused(
+    x: NDArray[np.float32] | np.float32, y: np.float32, z: NDArray[np.float32] | np.float32
+) -> NDArray[np.float32]:
     """``x * y + z`` rounded once; float64 holds all digits of numbers as these."""
     return np.asarray(np.float64(x) * np.float64(y) + np.float64(z)).astype(np.float32)
 
 
 def product(op: OnnxOp) -> Formula:
     """QLinearMul: the exact product times a factor, then the zero point, each rounded to float32."""
-    ratio = np.float32(np.float32(step_of(op.grid(0)) * step_of(op.grid(1))) / step_of(op.output_grid))
+    ratio = np.float32(
+        np.float32(step_of(op.grid(0)) * step_of(op.grid(1))) / step_of(op.output_grid)
+    )
     zero, low, high = op.stored_landing
 
     def formula(x: Tensor, y: Tensor) -> Tensor:
         scaled = (x.numpy() * y.numpy()).astype(np.float32) * ratio
-        return torch.from_numpy((np.clip(np.rint(scaled + np.float32(zero)), low, high) - zero).astype(np.float32))
+        return torch.from_numpy(
+            (np.clip(np.rint(scaled + np.float32(zero)), low, high) - zero).astype(np.float32)
+        )
 
     return formula
 
 
 def mean_factor(op: OnnxOp, count: int) -> Factors:
     """What QLinearGlobalAveragePool multiplies sums with."""
-    return Factors.of(float(step_of(op.grid(0)) / np.float32(step_of(op.output_grid) * np.float32(count))))
+    return Factors.of(
+        float(step_of(op.grid(0)) / np.float32(step_of(op.output_grid) * np.float32(count)))
+    )
 
 
 def average_pool(kernel: tuple[int, int], window: Window, op: OnnxOp, *, counted: bool) -> Move:
     """QLinearAveragePool: real numbers added tap after tap, and the zero point added before the result is rounded."""
-    steps = [torch.tensor(float(grid.scale), dtype=torch.float32) for grid in (op.grid(0), op.output_grid)]
+    steps = [
+        torch.tensor(float(grid.scale), dtype=torch.float32)
+        for grid in (op.grid(0), op.output_grid)
+    ]
     zero, low, high = op.stored_landing
 
     def mean(x: Tensor) -> Tensor:
         images = window.pad(as_images(x * steps[0], channels_last=False))
         inside = window.pad(torch.ones(1, *images_shape(op)))
-        sums, counts = (sum_of(tap for row in taps_of(each, kernel, window) for tap in row) for each in (images, inside))
+        sums, counts = (
+            sum_of(tap for row in taps_of(each, kernel, window) for tap in row)
+            for each in (images, inside)
+        )
         stored = ((sums / (math.prod(kernel) if counted else counts)) / steps[1] + zero).round_()
         return (stored.clamp_(low, high) - zero).reshape(x.shape[0], *op.view.output.shape)
 
@@ -113,8 +136,12 @@ def softmax(op: OnnxOp, axis: int) -> Move:
     if overflows(float(op.output_grid.scale), count):
         raise op.refused("its kernel overflows: the scale of its result is too small")
     shift = max(0.0, math.log(float(np.finfo(np.float32).max) / count) - _RESERVED) / step
-    table = torch.from_numpy(np.exp((np.arange(256, dtype=np.float64) - _EXPONENTS + shift) * step).astype(np.float32))
-    steps = torch.tensor(math.floor(float(np.float32(1.0) / step_of(op.output_grid))), dtype=torch.float32)
+    table = torch.from_numpy(
+        np.exp((np.arange(256, dtype=np.float64) - _EXPONENTS + shift) * step).astype(np.float32)
+    )
+    steps = torch.tensor(
+        math.floor(float(np.float32(1.0) / step_of(op.output_grid))), dtype=torch.float32
+    )
     zero, low, high = op.stored_landing
 
     def normalized(x: Tensor) -> Tensor:

@@ -16,7 +16,10 @@ _BYTE = 8
 
 
 def plan_of(program: Program) -> Plan:
-    """The plan of a program: all of it in integers, but for what stands in float behind its last tensor."""
+    """The plan of a program.
+
+    All of it in integers, but for what stands in float behind its last tensor.
+    """
     moved = [step for step in program.steps if step.work.op_type in _TRANSPOSES]
     ops = tuple(_planned(step) for step in program.steps if step.work.op_type not in _QUIET)
     return Plan(ops, len(moved), sum(_bytes(program, step) for step in moved))
@@ -25,7 +28,15 @@ def plan_of(program: Program) -> Plan:
 def _planned(step: Step) -> PlannedOp:
     work = step.work
     why = "it stands in float in the file" if work.kind == "float" else ""
-    return PlannedOp(work.name, work.op_type, f"emulated {work.kind}", "float" if why else "integer", "target", work.macs, why)
+    return PlannedOp(
+        work.name,
+        work.op_type,
+        f"emulated {work.kind}",
+        "float" if why else "integer",
+        "target",
+        work.macs,
+        why,
+    )
 
 
 def _bytes(program: Program, step: Step) -> int:

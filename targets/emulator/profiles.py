@@ -1,6 +1,7 @@
 """Machines as data: one TOML file each, those that come with edgeq and those that users write.
 
-Every figure says where it comes from, or that it was chosen, since a prediction is worth what its figures are worth.
+Every figure says where it comes from, or that it was chosen, since a prediction is worth what its
+figures are worth.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ _WIDE_ROUNDINGS = ("half-even", "half-even-float32", "wide")
 
 def names() -> tuple[str, ...]:
     """The machines that come with edgeq, sorted; opens none of their files."""
-    return tuple(sorted(file.name.removesuffix(_SUFFIX) for file in _machines().iterdir() if file.name.endswith(_SUFFIX)))
+    return tuple(
+        sorted(
+            file.name.removesuffix(_SUFFIX)
+            for file in _machines().iterdir()
+            if file.name.endswith(_SUFFIX)
+        )
+    )
 
 
 def profile_of(name: str) -> Profile:
@@ -61,7 +68,9 @@ def parse(content: bytes, name: str, origin: str) -> Profile:
     try:
         tables = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ArtefactError(f"{origin} is no TOML file: {error}", hint="fix the line it names") from error
+        raise ArtefactError(
+            f"{origin} is no TOML file: {error}", hint="fix the line it names"
+        ) from error
     reader = Table(origin, "", tables, ("summary", "arithmetic", "costs"))
     arithmetic = reader.table("arithmetic")
     costs = reader.table("costs") if "costs" in tables else None
@@ -69,10 +78,26 @@ def parse(content: bytes, name: str, origin: str) -> Profile:
 
 
 _ARITHMETIC = (
-    *("rounding", "dense_rounding", "accumulator_bits", "overflow", "products", "storage_dtypes", "weight_bits", "activation_bits"),
+    *(
+        "rounding",
+        "dense_rounding",
+        "accumulator_bits",
+        "overflow",
+        "products",
+        "storage_dtypes",
+        "weight_bits",
+        "activation_bits",
+    ),
     *("per_channel", "kernels", "binary", "on_unsupported_width", "source"),
 )
-_COSTS = ("clock_mhz", "bytes_per_cycle", "outputs_per_cycle", "stored_bits", "memory", "macs_per_cycle")
+_COSTS = (
+    "clock_mhz",
+    "bytes_per_cycle",
+    "outputs_per_cycle",
+    "stored_bits",
+    "memory",
+    "macs_per_cycle",
+)
 
 
 def _profile(name: str, summary: str, arithmetic: Table, costs: Table | None) -> Profile:
@@ -92,7 +117,9 @@ def _profile(name: str, summary: str, arithmetic: Table, costs: Table | None) ->
         per_channel=arithmetic.flag("per_channel", default=True),
         kernels=arithmetic.word("kernels", Literal["litert", "ort"], "litert"),
         binary=arithmetic.flag("binary", default=False),
-        on_unsupported_width=arithmetic.word("on_unsupported_width", Literal["refuse", "host"], "refuse"),
+        on_unsupported_width=arithmetic.word(
+            "on_unsupported_width", Literal["refuse", "host"], "refuse"
+        ),
         source=arithmetic.text("source"),
         costs=None if costs is None else _costs(costs),
     )
@@ -101,7 +128,11 @@ def _profile(name: str, summary: str, arithmetic: Table, costs: Table | None) ->
 def _costs(reader: Table) -> Costs:
     reader.allow(_COSTS)
     rates = [
-        MacRate(rate.whole("weight_bits", 1, WIDEST_OPERAND), rate.whole("activation_bits", 1, WIDEST_OPERAND), rate.own_figure())
+        MacRate(
+            rate.whole("weight_bits", 1, WIDEST_OPERAND),
+            rate.whole("activation_bits", 1, WIDEST_OPERAND),
+            rate.own_figure(),
+        )
         for rate in reader.tables("macs_per_cycle")
     ]
     return Costs(
@@ -118,14 +149,28 @@ def _checked(profile: Profile, reader: Table) -> Profile:
     """Refuse what no arithmetic can mean."""
     if profile.products == "pairs-int16":
         if profile.overflow != "wrap":
-            raise reader.wrong("overflow", "pairs of products that saturate enter a sum that wraps", "write overflow = 'wrap'")
-        if profile.storage_dtypes != {"uint8"} or profile.weight_bits[1] > 8 or profile.activation_bits[1] > 8:
             raise reader.wrong(
-                "products", "pairs are of uint8 activations and weights of at most 8 bits", "write storage_dtypes = ['uint8']"
+                "overflow",
+                "pairs of products that saturate enter a sum that wraps",
+                "write overflow = 'wrap'",
+            )
+        if (
+            profile.storage_dtypes != {"uint8"}
+            or profile.weight_bits[1] > 8
+            or profile.activation_bits[1] > 8
+        ):
+            raise reader.wrong(
+                "products",
+                "pairs are of uint8 activations and weights of at most 8 bits",
+                "write storage_dtypes = ['uint8']",
             )
     narrow = not profile.rounding.startswith("shift") and profile.rounding not in _WIDE_ROUNDINGS
     if profile.accumulator_bits > _Q31_SUM and narrow:
-        raise reader.wrong("accumulator_bits", f"the rounding {profile.rounding!r} takes sums of at most 32 bits", "write 32 or less")
+        raise reader.wrong(
+            "accumulator_bits",
+            f"the rounding {profile.rounding!r} takes sums of at most 32 bits",
+            "write 32 or less",
+        )
     return profile
 
 
@@ -135,14 +180,29 @@ def _machines() -> Any:
 
 def described(profile: Profile) -> list[tuple[str, str]]:
     """A machine in words, every figure with its source."""
-    least = [f"{low} to {high} bits" for low, high in (profile.weight_bits, profile.activation_bits)]
-    dense = "" if profile.rounding == profile.dense_rounding else f"; fully connected layers {profile.dense_rounding}"
+    least = [
+        f"{low} to {high} bits" for low, high in (profile.weight_bits, profile.activation_bits)
+    ]
+    dense = (
+        ""
+        if profile.rounding == profile.dense_rounding
+        else f"; fully connected layers {profile.dense_rounding}"
+    )
     rows = [
         ("rounds", profile.rounding + dense),
-        ("adds up in", f"{profile.accumulator_bits} bits, which {profile.overflow}; products {profile.products}"),
+        (
+            "adds up in",
+            (
+                f"{profile.accumulator_bits} bits, which {profile.overflow}; products "
+                f"{profile.products}"
+            ),
+        ),
         ("weights of", least[0]),
         ("activations of", least[1]),
-        ("wider ones", "the host computes" if profile.on_unsupported_width == "host" else "are refused"),
+        (
+            "wider ones",
+            "the host computes" if profile.on_unsupported_width == "host" else "are refused",
+        ),
         ("according to", profile.source),
     ]
     return rows if profile.costs is None else [*rows, *_speed(profile.costs)]
@@ -153,9 +213,18 @@ def _speed(costs: Costs) -> list[tuple[str, str]]:
         ("clock, MHz", costs.clock_mhz),
         ("bytes a cycle", costs.bytes_per_cycle),
         ("outputs a cycle", costs.outputs_per_cycle),
-        *((f"MACs a cycle, {rate.weight_bits} by {rate.activation_bits} bits", rate.macs_per_cycle) for rate in costs.mac_rates),
+        *(
+            (
+                f"MACs a cycle, {rate.weight_bits} by {rate.activation_bits} bits",
+                rate.macs_per_cycle,
+            )
+            for rate in costs.mac_rates
+        ),
     ]
-    return [(name, f"{figure.value:g}: {'assumed: ' if figure.assumed else ''}{figure.source}") for name, figure in figures]
+    return [
+        (name, f"{figure.value:g}: {'assumed: ' if figure.assumed else ''}{figure.source}")
+        for name, figure in figures
+    ]
 
 
 PROFILES: Mapping[str, Profile] = {name: profile_of(name) for name in names()}

@@ -1,8 +1,9 @@
 """A model as the steps that the emulator takes, whatever file it came from.
 
-Each tensor holds levels: integers with the zero point taken off, as whole numbers in float32, which is exact for all that
-16 bits can hold. Its dimensions are those of the file with one more in front, the samples of a batch; so an operator that
-turns or joins the file's own first dimension is right too, and no sample can touch another.
+Each tensor holds levels: integers with the zero point taken off, as whole numbers in float32, which
+is exact for all that 16 bits can hold. Its dimensions are those of the file with one more in front,
+the samples of a batch; so an operator that turns or joins the file's own first dimension is right
+too, and no sample can touch another.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class Kernel(Protocol):
         """Compute the levels of the result.
 
         Args:
-            operands: levels, (samples, *shape); constants have one sample. They are never written to.
+            operands: levels, (samples, *shape); constants have one sample. They are never written
+                to.
             log: where sums are counted.
         """
         ...
@@ -139,7 +141,11 @@ class Program:
         seen = {self.output_slot}
         freed = []
         for step in reversed(self.steps):
-            last = {slot for slot in (*step.operands, step.result) if slot not in seen and slot not in self.constants}
+            last = {
+                slot
+                for slot in (*step.operands, step.result)
+                if slot not in seen and slot not in self.constants
+            }
             freed.append(tuple(last))
             seen |= last
         return tuple(reversed(freed))

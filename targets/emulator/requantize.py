@@ -1,12 +1,14 @@
 """From sums to the integers of an output: the roundings of the machines, over whole tensors.
 
-All of them but the float ones are integer arithmetic, done here in int64, or in float64 where every step of it is exact,
-which is twice as fast. Tensors are taken in slices that stay in a core's cache, since each rounding is many passes.
+All of them but the float ones are integer arithmetic, done here in int64, or in float64 where every
+step of it is exact, which is twice as fast. Tensors are taken in slices that stay in a core's
+cache, since each rounding is many passes.
 
-Two facts are proved in the tests and used here. gemmlowp's ``SaturatingRoundingDoublingHighMul`` nudges negative products
-in another way than positive ones, which comes to the same as rounding every tie up; so do Arm's ``VQRDMULH`` and CMSIS-NN's
-``arm_nn_doubling_high_mult_no_sat``. And its one saturating case, -2**31 times -2**31, cannot occur with a factor of
-``quantize_multiplier``, whose mantissa is positive.
+Two facts are proved in the tests and used here. gemmlowp's ``SaturatingRoundingDoublingHighMul``
+nudges negative products in another way than positive ones, which comes to the same as rounding
+every tie up; so do Arm's ``VQRDMULH`` and CMSIS-NN's ``arm_nn_doubling_high_mult_no_sat``. And its
+one saturating case, -2**31 times -2**31, cannot occur with a factor of ``quantize_multiplier``,
+whose mantissa is positive.
 """
 
 from __future__ import annotations
@@ -30,15 +32,21 @@ if TYPE_CHECKING:
 _SLICE = 1 << 16  # numbers: 512 KiB of int64
 _Q31, _Q15 = 31, 15
 _SIGN = 63  # shifts an int64 to -1 or 0
-_EXACT = 2**22 - 1  # a sum this great times a Q31 mantissa, plus a half, fits the 53 bits of float64
-_NUDGE = 1 + 2.0**-40  # moves ties of whole numbers below 2**40 off their tie, and nothing across one
+# a sum this great times a Q31 mantissa, plus a half, fits the 53 bits of float64
+_EXACT = 2**22 - 1
+# moves ties of whole numbers below 2**40 off their tie, and nothing across one
+_NUDGE = 1 + 2.0**-40
 
 
-def requantize(sums: Tensor, factors: Factors, output_range: OutputRange, rounding: Rounding, axis: int = -1) -> Tensor:
+def requantize(
+    sums: Tensor, factors: Factors, output_range: OutputRange, rounding: Rounding, axis: int = -1
+) -> Tensor:
     """``clip(zero_point + round(sums * factor), low, high)``; see :class:`edgeq.targets.emulator.numerics.Requantize`."""
     result = torch.empty(sums.shape, dtype=torch.float32)
     for part, centered in _in_slices(sums, factors, rounding, axis):
-        result[part] = centered.add_(output_range.zero_point).clamp_(output_range.low, output_range.high)
+        result[part] = centered.add_(output_range.zero_point).clamp_(
+            output_range.low, output_range.high
+        )
     return result
 
 
@@ -47,7 +55,8 @@ def requantize_and_count(
 ) -> tuple[Tensor, int]:
     """What :func:`requantize` gives, and how many of the results were clipped.
 
-    A lower bound at the zero point is a ReLU's, and what lies below it is meant to go; it is not counted.
+    A lower bound at the zero point is a ReLU's, and what lies below it is meant to go; it is not
+    counted.
     """
     result = torch.empty(sums.shape, dtype=torch.float32)
     clipped = 0
@@ -60,7 +69,9 @@ def requantize_and_count(
     return result, clipped
 
 
-def to_one_scale(weights: NDArray[np.integer], scales: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int64], float]:
+def to_one_scale(
+    weights: NDArray[np.integer], scales: NDArray[np.float32], bits: int
+) -> tuple[NDArray[np.int64], float]:
     """Weights with a scale a channel, moved to one power-of-two scale for all of them, as a machine without channel scales needs.
 
     Args:
@@ -69,7 +80,8 @@ def to_one_scale(weights: NDArray[np.integer], scales: NDArray[np.float32], bits
         bits: the width of the machine's weights.
 
     Returns:
-        Levels of at most that width, and the scale: the least power of two on which none of them is clipped.
+        Levels of at most that width, and the scale: the least power of two on which none of them is
+        clipped.
     """
     real = weights * scales.astype(np.float64).reshape(-1, *[1] * (weights.ndim - 1))
     most = 2 ** (bits - 1) - 1
@@ -88,7 +100,9 @@ def rescale(sums: Tensor, factors: Factors, rounding: Rounding, axis: int = -1) 
         axis: the channel axis of ``sums``.
     """
     if rounding not in _ROUNDINGS:
-        raise TargetError(f"the emulator has no rounding {rounding!r}", hint=f"use one of {', '.join(_ROUNDINGS)}")
+        raise TargetError(
+            f"the emulator has no rounding {rounding!r}", hint=f"use one of {', '.join(_ROUNDINGS)}"
+        )
     return _ROUNDINGS[rounding](sums, factors, axis)
 
 
@@ -133,7 +147,8 @@ def shift_right(x: Tensor, bits: Tensor, ties: str) -> Tensor:
     Args:
         x: int64.
         bits: int64, broadcast over ``x``.
-        ties: ``up``, ``away`` from zero or ``even`` for the nearest whole number; ``down`` for the one below.
+        ties: ``up``, ``away`` from zero or ``even`` for the nearest whole number; ``down`` for the
+            one below.
     """
     if ties != "down":
         half = (torch.ones_like(bits) << bits) >> 1
@@ -158,7 +173,7 @@ def _in_slices(sums: Tensor, factors: Factors, rounding: Rounding, axis: int) ->
         yield part, rescale(sums[part], factors, rounding, axis)
 
 
-# ---- real factors -----------------------------------------------------------------------------------------------------
+# ---- real factors --------------------------------------------------------------------------------
 
 
 def _half_even(sums: Tensor, factors: Factors, axis: int) -> Tensor:
@@ -170,7 +185,7 @@ def _half_even_float32(sums: Tensor, factors: Factors, axis: int) -> Tensor:
     return sums.to(torch.float32).mul(along(factors.real.astype(np.float32), sums, axis)).round_()
 
 
-# ---- mantissa and shift -----------------------------------------------------------------------------------------------
+# ---- mantissa and shift --------------------------------------------------------------------------
 
 
 def _twice(ties: str) -> Callable[[Tensor, Factors, int], Tensor]:
@@ -181,7 +196,9 @@ def _twice(ties: str) -> Callable[[Tensor, Factors, int], Tensor]:
         wide = sums.to(torch.int64, copy=True)
         if (factors.shift > 0).any():
             wide = _as_int32(wide << shift.clamp(min=0))
-        return shift_right(high_product(wide, along(factors.mantissa, sums, axis)), (-shift).clamp(min=0), ties)
+        return shift_right(
+            high_product(wide, along(factors.mantissa, sums, axis)), (-shift).clamp(min=0), ties
+        )
 
     return rounded
 
@@ -194,7 +211,12 @@ def _fits(sums: Tensor) -> bool:
 
 
 def _twice_in_floats(sums: Tensor, factors: Factors, axis: int, ties: str) -> Tensor:
-    high = sums.to(torch.float64).mul(along(np.ldexp(factors.mantissa.astype(np.float64), -_Q31), sums, axis)).add_(0.5).floor_()
+    high = (
+        sums.to(torch.float64)
+        .mul(along(np.ldexp(factors.mantissa.astype(np.float64), -_Q31), sums, axis))
+        .add_(0.5)
+        .floor_()
+    )
     halves = np.ldexp(np.ones(factors.shift.shape), factors.shift)
     if ties == "up":
         return high.mul_(along(halves, sums, axis)).add_(0.5).floor_()
@@ -224,7 +246,7 @@ def _reduced(factors: Factors) -> NDArray[np.int64]:
     return np.where(factors.mantissa >= 0x7FFF0000, 0x7FFF, (factors.mantissa + (1 << 15)) >> 16)
 
 
-# ---- powers of two ----------------------------------------------------------------------------------------------------
+# ---- powers of two -------------------------------------------------------------------------------
 
 
 def _power_of_two(ties: str) -> Callable[[Tensor, Factors, int], Tensor]:

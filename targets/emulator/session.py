@@ -1,4 +1,7 @@
-"""A program with its batches: samples go through it many at a time, because integers do not care who their neighbours are."""
+"""A program with its batches.
+
+Samples go through it many at a time, because integers do not care who their neighbours are.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
     from edgeq.targets.emulator.numerics import Profile
     from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
 
-_ELEMENTS_AT_ONCE = 1 << 20  # of the largest tensor: 4 MiB; measured, fewer cost more calls, and more leave the cache
+# of the largest tensor: 4 MiB; measured, fewer cost more calls, and more leave the cache
+_ELEMENTS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +59,48 @@ class EmulatorSession:
         profile: the machine.
     """
 
-    def __init__(self, program: Program, profile: Profile, *, threads: int, intermediates: bool) -> None:
+    def __init__(
+        self, program: Program, profile: Profile, *, threads: int, intermediates: bool
+    ) -> None:
         self._program, self._threads, self._intermediates = program, threads, intermediates
         self._freed = program.last_uses()
         self._log = Log()
         self._prepared: Tensor | None = None
         self.profile = profile
-        self.input = replace(_spec(program.slots[program.input_slot]), channels_last=program.channels_last)
+        self.input = replace(
+            _spec(program.slots[program.input_slot]), channels_last=program.channels_last
+        )
         self.output = _spec(program.slots[program.output_slot])
-        self.facts: Mapping[str, str] = {"profile": profile.name, "arithmetic": profile.summary, "torch": torch.__version__}
+        self.facts: Mapping[str, str] = {
+            "profile": profile.name,
+            "arithmetic": profile.summary,
+            "torch": torch.__version__,
+        }
         largest = max(math.prod(slot.shape) for slot in program.slots)
         self._at_once = max(1, _ELEMENTS_AT_ONCE // largest)
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the first output for a batch; see :meth:`edgeq.target.Session.run`."""
         given = fit(batch, self.input)
-        found = [self._stored(self._program.output_slot, self._outputs(part)) for part in self._parts(given)]
+        found = [
+            self._stored(self._program.output_slot, self._outputs(part))
+            for part in self._parts(given)
+        ]
         return leave(np.concatenate(found), self.output)
 
-    def tensors(self, batch: NDArray[np.float32]) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def tensors(
+        self, batch: NDArray[np.float32]
+    ) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
         """Every tensor for a batch, batched as it was given; see :meth:`edgeq.target.Session.tensors`.
 
         Raises:
             TargetError: the artefact was opened without intermediates.
         """
         if not self._intermediates:
-            raise TargetError("the artefact was opened without intermediates", hint="open it with intermediates=True")
+            raise TargetError(
+                "the artefact was opened without intermediates",
+                hint="open it with intermediates=True",
+            )
         seen: dict[int, list[NDArray[Any]]] = {}
         slots = {i: slot for i, slot in enumerate(self._program.slots) if slot.shown}
         for part in self._parts(fit(batch, self.input)):
@@ -97,7 +117,10 @@ class EmulatorSession:
             ArtefactError: the batch does not fit, or holds more than one sample.
         """
         if len(batch) != 1:
-            raise ArtefactError(f"latency is taken one sample at a time, and the batch holds {len(batch)}", hint="give a batch of one")
+            raise ArtefactError(
+                f"latency is taken one sample at a time, and the batch holds {len(batch)}",
+                hint="give a batch of one",
+            )
         self._prepared = self._entered(fit(batch, self.input))
 
     def invoke(self) -> None:
@@ -112,26 +135,39 @@ class EmulatorSession:
 
     def layers(self) -> tuple[LayerReport, ...]:
         """Every step, with what happened in it since the session was opened."""
-        return tuple(LayerReport(step.work, self._log.stats.get(step.work.name, OverflowStats())) for step in self._program.steps)
+        return tuple(
+            LayerReport(step.work, self._log.stats.get(step.work.name, OverflowStats()))
+            for step in self._program.steps
+        )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         del self._program
 
-    # ---- inside ---------------------------------------------------------------------------------------------------
+    # ---- inside ----------------------------------------------------------------------------------
 
     def _parts(self, batch: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """As many samples at a time as stay in the cache, so that memory does not grow with the batch."""
-        return (batch[start : start + self._at_once] for start in range(0, len(batch), self._at_once))
+        return (
+            batch[start : start + self._at_once] for start in range(0, len(batch), self._at_once)
+        )
 
     def _entered(self, part: NDArray[np.float32]) -> Tensor:
         """The levels of the input, (samples, 1, …), the file's own batch behind the samples."""
-        values = enter(part, replace(self.input, channels_last=False))  # turned already where it has to be
+        # turned already where it has to be
+        values = enter(part, replace(self.input, channels_last=False))
         if self.input.params is not None:
             values = values.astype(np.float32) - np.float32(int(self.input.params.zero_point))
-        return torch.from_numpy(values.reshape(len(part), *self._program.slots[self._program.input_slot].shape))
+        return torch.from_numpy(
+            values.reshape(len(part), *self._program.slots[self._program.input_slot].shape)
+        )
 
     def _outputs(self, part: NDArray[np.float32]) -> Tensor:
         return self._values(self._entered(part))[self._program.output_slot]
@@ -152,7 +188,10 @@ class EmulatorSession:
             return step.kernel(operands, self._log)
         except RuntimeError as error:
             work = step.work
-            raise TargetError(f"{work.op_type} {work.name!r} failed in the emulator: {error}", hint="report the model as a bug") from error
+            raise TargetError(
+                f"{work.op_type} {work.name!r} failed in the emulator: {error}",
+                hint="report the model as a bug",
+            ) from error
 
     def _stored(self, place: int, centered: Tensor) -> NDArray[Any]:
         """Levels as the integers that the file would hold, (samples, *shape without the file's batch)."""
@@ -164,12 +203,20 @@ class EmulatorSession:
 
 
 class EstimatedSession(EmulatorSession):
-    """A model on a machine of known speed: what a run takes is estimated from its costs, whatever the emulation takes."""
+    """A model on a machine of known speed.
 
-    def __init__(self, program: Program, profile: Profile, *, threads: int, intermediates: bool) -> None:
+    What a run takes is estimated from its costs, whatever the emulation takes.
+    """
+
+    def __init__(
+        self, program: Program, profile: Profile, *, threads: int, intermediates: bool
+    ) -> None:
         super().__init__(program, profile, threads=threads, intermediates=intermediates)
         costs = [layer_cost(step.work, self._place(step)) for step in program.steps]
-        self._cost, hosted = total([cost for cost in costs if cost is not None]), sum(cost is None for cost in costs)
+        self._cost, hosted = (
+            total([cost for cost in costs if cost is not None]),
+            sum(cost is None for cost in costs),
+        )
         if self._cost is not None:
             self.facts = {
                 **self.facts,
@@ -181,23 +228,41 @@ class EstimatedSession(EmulatorSession):
 
     @property
     def estimated_ms(self) -> float:
-        """What a run takes the machine at least; layers of its host, whose speed is not known, are left out."""
+        """What a run takes the machine at least.
+
+        Layers of its host, whose speed is not known, are left out.
+        """
         return 0.0 if self._cost is None else self._cost.latency_ms
 
     @property
     def estimate_note(self) -> str:
         """How it was estimated."""
-        return "the fewest cycles that the machine's peak rates allow; layers left to a host are not in it"
+        return (
+            "the fewest cycles that the machine's peak rates allow; layers left to a host are "
+            "not in it"
+        )
 
     def _place(self, step: Step) -> Profile:
         work = step.work
-        return on_hardware(self.profile, work.name, work.weight_bits, work.input_bits) if work.kind == "dot" else self.profile
+        return (
+            on_hardware(self.profile, work.name, work.weight_bits, work.input_bits)
+            if work.kind == "dot"
+            else self.profile
+        )
 
 
 def _spec(slot: Slot) -> TensorSpec:
     if not slot.shape or slot.shape[0] != 1:
-        raise ArtefactError(f"the tensor {slot.name!r} has the shape {slot.shape}, not a batch of one", hint="export it with batch 1")
-    return TensorSpec(slot.name, slot.shape[1:], "float32" if slot.params is None else slot.params.dtype, slot.params)
+        raise ArtefactError(
+            f"the tensor {slot.name!r} has the shape {slot.shape}, not a batch of one",
+            hint="export it with batch 1",
+        )
+    return TensorSpec(
+        slot.name,
+        slot.shape[1:],
+        "float32" if slot.params is None else slot.params.dtype,
+        slot.params,
+    )
 
 
 def _upright(slot: Slot, values: NDArray[Any]) -> NDArray[Any]:

@@ -39,7 +39,8 @@ class Costs:
     Attributes:
         clock_mhz: cycles a microsecond.
         mac_rates: for operands of several widths, the narrowest first.
-        outputs_per_cycle: results that are requantised and stored, or elements that are worked on one by one.
+        outputs_per_cycle: results that are requantised and stored, or elements that are worked on
+            one by one.
         bytes_per_cycle: that its memory delivers or takes.
         stored_bits: the least width of a number in its memory; wider ones take a multiple of it.
         memory: what activations and weights are read from, for energy.

@@ -22,19 +22,26 @@ if TYPE_CHECKING:
 
 
 def total(op: TfliteOp) -> Kernel:
-    """ADD and SUB: both operands rescaled with headroom to one grid, then the sum; plain numbers are just added."""
+    """ADD and SUB: both operands rescaled with headroom to one grid, then the sum.
+
+    Plain numbers are just added.
+    """
     sign = -1 if op.file.name == "SUB" else 1
     if op.file.output.kind in ("INT32", "INT64"):
         return Move(lambda a, b: a + sign * b)
     if op.is_wide() and getattr(op.file.options, "potScaleInt16", False):
         raise op.refused("its 16-bit scales are powers of two by option")
-    formula = formulas.total(op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding, sign)
+    formula = formulas.total(
+        op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding, sign
+    )
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
 def product(op: TfliteOp) -> Kernel:
     """MUL."""
-    formula = formulas.product(op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding)
+    formula = formulas.product(
+        op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding
+    )
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
@@ -46,7 +53,9 @@ def extreme(op: TfliteOp) -> Kernel:
 
 def prelu(op: TfliteOp) -> Kernel:
     """PRELU."""
-    formula = formulas.prelu(op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding)
+    formula = formulas.prelu(
+        op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding
+    )
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
@@ -71,7 +80,9 @@ def quantize(op: TfliteOp) -> Kernel:
 
     def nearest(x: Tensor) -> Tensor:
         ratio = x / scale
-        return torch.copysign(torch.floor(ratio.abs() + 0.5), ratio).clamp_(output_range.low, output_range.high)
+        return torch.copysign(torch.floor(ratio.abs() + 0.5), ratio).clamp_(
+            output_range.low, output_range.high
+        )
 
     return Move(nearest)
 
@@ -91,7 +102,10 @@ def cast(op: TfliteOp) -> Kernel:
 
 
 def _pointwise(op: TfliteOp, function: Function) -> Kernel:
-    return elementwise(lambda x: torch.from_numpy(function(x.to(torch.int64).numpy()).astype(np.float32)), [op.range(0)])
+    return elementwise(
+        lambda x: torch.from_numpy(function(x.to(torch.int64).numpy()).astype(np.float32)),
+        [op.range(0)],
+    )
 
 
 def logistic(op: TfliteOp) -> Kernel:
@@ -110,7 +124,9 @@ def tanh(op: TfliteOp) -> Kernel:
 
 def leaky_relu(op: TfliteOp) -> Kernel:
     """LEAKY_RELU."""
-    return _pointwise(op, functions.leaky_relu(op.grid(0), op.output_grid, float(op.file.options.alpha)))
+    return _pointwise(
+        op, functions.leaky_relu(op.grid(0), op.output_grid, float(op.file.options.alpha))
+    )
 
 
 def hard_swish(op: TfliteOp) -> Kernel:

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 PLAIN = frozenset(("INT32", "INT64"))
 """Types of numbers that are what they are, unless they have a scale."""
-_ACTIVATIONS: Mapping[int, tuple[float | None, float | None]] = {0: (None, None), 1: (0.0, None), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
+_ACTIVATIONS: Mapping[int, tuple[float | None, float | None]] = {
+    0: (None, None),
+    1: (0.0, None),
+    2: (-1.0, 1.0),
+    3: (0.0, 6.0),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +78,10 @@ class TfliteOp:
         """
         tensor = self.file.inputs[position] if position < len(self.file.inputs) else None
         if tensor is None:
-            raise ArtefactError(f"{self.file.name} {self.name!r} lacks operand {position}", hint="export the model again")
+            raise ArtefactError(
+                f"{self.file.name} {self.name!r} lacks operand {position}",
+                hint="export the model again",
+            )
         return tensor
 
     def numbers(self, position: int) -> NDArray[Any]:
@@ -155,7 +163,8 @@ def centered_of(tensor: FileTensor) -> NDArray[Any]:
     zero = params.zero_point
     if params.axis is not None:
         zero = zero.reshape([-1 if i == params.axis else 1 for i in range(tensor.data.ndim)])
-    return np.asarray(tensor.data.astype(np.int64) - zero, np.float32)  # numpy makes numbers of arrays without dimensions
+    # numpy makes numbers of arrays without dimensions
+    return np.asarray(tensor.data.astype(np.int64) - zero, np.float32)
 
 
 def output_range_of(op: TfliteOp) -> OutputRange:
@@ -165,9 +174,16 @@ def output_range_of(op: TfliteOp) -> OutputRange:
     activation = int(getattr(op.file.options, "fusedActivationFunction", 0) or 0)
     if activation not in _ACTIVATIONS:
         raise op.refused(f"its fused activation is number {activation}")
-    bounds = [None if bound is None else _rounded(np.float32(bound) / np.float32(params.scale)) for bound in _ACTIVATIONS[activation]]
+    bounds = [
+        None if bound is None else _rounded(np.float32(bound) / np.float32(params.scale))
+        for bound in _ACTIVATIONS[activation]
+    ]
     low, high = params.qmin - zero, params.qmax - zero
-    return OutputRange(0, low if bounds[0] is None else max(low, bounds[0]), high if bounds[1] is None else min(high, bounds[1]))
+    return OutputRange(
+        0,
+        low if bounds[0] is None else max(low, bounds[0]),
+        high if bounds[1] is None else min(high, bounds[1]),
+    )
 
 
 def _rounded(real: np.float32) -> int:

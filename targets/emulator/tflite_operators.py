@@ -11,7 +11,14 @@ import torch
 from edgeq.multipliers import convolution_multipliers, dense_multipliers, mean_multiplier
 from edgeq.targets.emulator import data_movement, tflite_elementwise
 from edgeq.targets.emulator.accumulator import Accumulator, Operands, largest_sum
-from edgeq.targets.emulator.dot import Convolution, Dense, Finish, Product, TransposedConvolution, Window
+from edgeq.targets.emulator.dot import (
+    Convolution,
+    Dense,
+    Finish,
+    Product,
+    TransposedConvolution,
+    Window,
+)
 from edgeq.targets.emulator.numerics import Factors, step_of
 from edgeq.targets.emulator.tflite_op import Lowered, centered_of, output_range_of
 
@@ -30,23 +37,44 @@ _SAME = 0  # of the schema's Padding
 _WIDEST_ONCE = 2**32  # of a sum that is multiplied by 31 bits at once
 
 
-# ---- sums of products -------------------------------------------------------------------------------------------------
+# ---- sums of products ----------------------------------------------------------------------------
 
 
 def _weighted(
-    op: TfliteOp, centered: NDArray[Any], multipliers: list[Multiplier], rounding: Rounding, source: int, bias: int
+    op: TfliteOp,
+    centered: NDArray[Any],
+    multipliers: list[Multiplier],
+    rounding: Rounding,
+    source: int,
+    bias: int,
 ) -> tuple[Tensor, Tensor | None, Accumulator, Finish]:
-    """Weights, (out, …), and bias in the type of the accumulator; the accumulator; and how sums end."""
+    """Weights, (out, …), and bias in the type of the accumulator; the accumulator.
+
+    And how sums end.
+    """
     weights = torch.from_numpy(np.ascontiguousarray(centered))
     given = op.file.inputs[bias] if len(op.file.inputs) > bias else None
-    start = None if given is None else torch.from_numpy(op.numbers(bias).astype(np.float64).reshape(-1))
+    start = (
+        None if given is None else torch.from_numpy(op.numbers(bias).astype(np.float64).reshape(-1))
+    )
     operands = Operands(weights.movedim(1, -1).flatten(1), op.range(source))
-    accumulator = Accumulator.of(op.name, op.profile, largest_sum(weights, start, op.range(source).largest), operands)
+    accumulator = Accumulator.of(
+        op.name, op.profile, largest_sum(weights, start, op.range(source).largest), operands
+    )
     wide = given is not None and given.kind == "INT64"
     if wide and rounding == "single-half-away" and accumulator.largest >= _WIDEST_ONCE:
         raise op.refused("its sums need more than 32 bits")
-    finish = Finish(Factors.fixed(multipliers), output_range_of(op), "wide" if wide and rounding != "single-half-away" else rounding)
-    return weights.to(accumulator.dtype), None if start is None else start.to(accumulator.dtype), accumulator, finish
+    finish = Finish(
+        Factors.fixed(multipliers),
+        output_range_of(op),
+        "wide" if wide and rounding != "single-half-away" else rounding,
+    )
+    return (
+        weights.to(accumulator.dtype),
+        None if start is None else start.to(accumulator.dtype),
+        accumulator,
+        finish,
+    )
 
 
 def _conv(op: TfliteOp) -> Lowered:
@@ -56,17 +84,28 @@ def _conv(op: TfliteOp) -> Lowered:
     factors = convolution_multipliers(step_of(op.grid(0)), filters.scale, step_of(op.output_grid))
     weights, bias, accumulator, finish = _weighted(op, centered, factors, op.profile.rounding, 0, 2)
     options, (_, height, width, channels) = op.file.options, op.operand(0).shape
-    kernel, dilation = (centered.shape[2], centered.shape[3]), (int(options.dilationHFactor), int(options.dilationWFactor))
+    kernel, dilation = (
+        (centered.shape[2], centered.shape[3]),
+        (int(options.dilationHFactor), int(options.dilationWFactor)),
+    )
     groups = channels // centered.shape[1]
     window = _window(op, (height, width), kernel, dilation, groups)
     if not depthwise or op.profile.rounding == "half-even":
         weights = weights.contiguous(memory_format=torch.channels_last)
     macs = math.prod(op.file.output.shape) * math.prod(centered.shape[1:])
-    kernel_ = Convolution(weights, bias, window, channels_last=True, accumulator=accumulator, finish=finish)
+    kernel_ = Convolution(
+        weights, bias, window, channels_last=True, accumulator=accumulator, finish=finish
+    )
     return Lowered((0,), kernel_, "dot", macs, centered.size, _bits(centered))
 
 
-def _window(op: TfliteOp, size: tuple[int, int], kernel: tuple[int, int], dilation: tuple[int, int], groups: int = 1) -> Window:
+def _window(
+    op: TfliteOp,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int = 1,
+) -> Window:
     options = op.file.options
     stride = (int(options.strideH), int(options.strideW))
     ends = [(0, 0), (0, 0)]
@@ -90,19 +129,27 @@ def _transposed(op: TfliteOp) -> Lowered:
         cut = max(spread + taps - 1 - after[1 + axis], 0) // 2 if options.padding == _SAME else 0
         ends.append((taps - 1 - cut, after[1 + axis] - spread + cut))
     window = Window(padding=(ends[0][0], ends[1][0], ends[0][1], ends[1][1]))
-    inner = Convolution(weights, bias, window, channels_last=True, accumulator=accumulator, finish=finish)
+    inner = Convolution(
+        weights, bias, window, channels_last=True, accumulator=accumulator, finish=finish
+    )
     macs = math.prod(before) * math.prod(centered.shape) // centered.shape[1]
-    return Lowered((2,), TransposedConvolution(inner, stride), "dot", macs, centered.size, _bits(centered))
+    return Lowered(
+        (2,), TransposedConvolution(inner, stride), "dot", macs, centered.size, _bits(centered)
+    )
 
 
 def _dense(op: TfliteOp) -> Lowered:
     filters = op.operand(1)
     centered = op.centered(1)
     factors = dense_multipliers(step_of(op.grid(0)), filters.scale, step_of(op.output_grid))
-    weights, bias, accumulator, finish = _weighted(op, centered, factors, op.profile.dense_rounding, 0, 2)
+    weights, bias, accumulator, finish = _weighted(
+        op, centered, factors, op.profile.dense_rounding, 0, 2
+    )
     shape = op.file.output.shape
     kernel = Dense(weights, bias, accumulator, finish, shape)
-    return Lowered((0,), kernel, "dot", math.prod(shape) * centered.shape[1], centered.size, _bits(centered))
+    return Lowered(
+        (0,), kernel, "dot", math.prod(shape) * centered.shape[1], centered.size, _bits(centered)
+    )
 
 
 def _product(op: TfliteOp) -> Lowered:
@@ -111,9 +158,17 @@ def _product(op: TfliteOp) -> Lowered:
     taps = op.operand(0).shape[-2 if transposed[0] else -1]
     largest = taps * op.range(0).largest * op.range(1).largest
     accumulator = Accumulator.of(op.name, op.profile, largest)
-    (factor,) = convolution_multipliers(step_of(op.grid(0)), np.atleast_1d(op.grid(1).scale), step_of(op.output_grid))
-    finish = Finish(Factors.fixed([factor]), output_range_of(op), "wide" if op.is_wide() else op.profile.rounding)
-    return Lowered((0, 1), Product(transposed, accumulator, finish, shape), "dot", math.prod(shape) * taps)
+    (factor,) = convolution_multipliers(
+        step_of(op.grid(0)), np.atleast_1d(op.grid(1).scale), step_of(op.output_grid)
+    )
+    finish = Finish(
+        Factors.fixed([factor]),
+        output_range_of(op),
+        "wide" if op.is_wide() else op.profile.rounding,
+    )
+    return Lowered(
+        (0, 1), Product(transposed, accumulator, finish, shape), "dot", math.prod(shape) * taps
+    )
 
 
 def _bits(centered: NDArray[Any]) -> int:
@@ -121,7 +176,7 @@ def _bits(centered: NDArray[Any]) -> int:
     return int(max(centered.max(initial=0), -centered.min(initial=0) - 1)).bit_length() + 1
 
 
-# ---- windows and means ------------------------------------------------------------------------------------------------
+# ---- windows and means ---------------------------------------------------------------------------
 
 
 def _pool(op: TfliteOp) -> Lowered:
@@ -130,11 +185,19 @@ def _pool(op: TfliteOp) -> Lowered:
     _, height, width, _ = op.operand(0).shape
     window, shape = _window(op, (height, width), kernel, (1, 1)), op.file.output.shape
     if op.file.name == "MAX_POOL_2D":
-        move = data_movement.max_pool(kernel, window, shape, channels_last=True, low=output_range.low, high=output_range.high)
+        move = data_movement.max_pool(
+            kernel, window, shape, channels_last=True, low=output_range.low, high=output_range.high
+        )
     else:
         zero = int(params.zero_point)
         move = data_movement.average_pool(
-            kernel, window, shape, channels_last=True, zero_point=zero, low=output_range.low, high=output_range.high
+            kernel,
+            window,
+            shape,
+            channels_last=True,
+            zero_point=zero,
+            low=output_range.low,
+            high=output_range.high,
         )
     return Lowered((0,), move, "pool")
 
@@ -168,7 +231,7 @@ def _argmax(op: TfliteOp) -> Lowered:
     return Lowered((0,), data_movement.Move(place), "move")
 
 
-# ---- data that only moves ---------------------------------------------------------------------------------------------
+# ---- data that only moves ------------------------------------------------------------------------
 
 
 def _reshape(op: TfliteOp) -> Lowered:
@@ -187,7 +250,9 @@ def _pad(op: TfliteOp) -> Lowered:
 
 def _slice(op: TfliteOp) -> Lowered:
     begin, size = op.numbers(1), op.numbers(2)
-    parts = [slice(int(b), None if s < 0 else int(b) + int(s)) for b, s in zip(begin, size, strict=True)]
+    parts = [
+        slice(int(b), None if s < 0 else int(b) + int(s)) for b, s in zip(begin, size, strict=True)
+    ]
     return Lowered((0,), data_movement.cut(parts, op.file.output.shape), "move")
 
 
@@ -195,9 +260,21 @@ def _strided_slice(op: TfliteOp) -> Lowered:
     options, parts = op.file.options, []
     if options.ellipsisMask or options.newAxisMask or getattr(options, "offset", False):
         raise op.refused("it inserts axes")
-    for i, (begin, end, step) in enumerate(zip(*(op.numbers(position) for position in (1, 2, 3)), strict=True)):
-        first, last = (int(begin), int(begin) + 1 or None) if options.shrinkAxisMask >> i & 1 else (int(begin), int(end))
-        parts.append(slice(None if options.beginMask >> i & 1 else first, None if options.endMask >> i & 1 else last, int(step)))
+    for i, (begin, end, step) in enumerate(
+        zip(*(op.numbers(position) for position in (1, 2, 3)), strict=True)
+    ):
+        first, last = (
+            (int(begin), int(begin) + 1 or None)
+            if options.shrinkAxisMask >> i & 1
+            else (int(begin), int(end))
+        )
+        parts.append(
+            slice(
+                None if options.beginMask >> i & 1 else first,
+                None if options.endMask >> i & 1 else last,
+                int(step),
+            )
+        )
     return Lowered((0,), data_movement.cut(parts, op.file.output.shape), "move")
 
 
@@ -212,24 +289,42 @@ def _gather(op: TfliteOp) -> Lowered:
         raise op.refused("it gathers by batch")
     source, indices, axis = op.operand(0), op.operand(1), int(op.file.options.axis or 0)
     if indices.data is not None:
-        return Lowered((0,), data_movement.gather(torch.from_numpy(indices.data.astype(np.int64)), axis % len(source.shape)), "move")
+        return Lowered(
+            (0,),
+            data_movement.gather(
+                torch.from_numpy(indices.data.astype(np.int64)), axis % len(source.shape)
+            ),
+            "move",
+        )
     if source.data is None or source.data.ndim != 1:
         raise op.refused("both of its operands are computed at run time")
     table = torch.from_numpy(centered_of(source))
-    return Lowered((1,), data_movement.Move(table.take), "table", weights=table.numel(), weight_bits=8)
+    return Lowered(
+        (1,), data_movement.Move(table.take), "table", weights=table.numel(), weight_bits=8
+    )
 
 
 def _nearest(op: TfliteOp) -> Lowered:
     before, after, options = op.operand(0).shape, op.file.output.shape, op.file.options
     picks = [torch.from_numpy(_nearest_of(options, before[axis], after[axis])) for axis in (1, 2)]
-    return Lowered((0,), data_movement.Move(lambda x: x.index_select(2, picks[0]).index_select(3, picks[1])), "move")
+    return Lowered(
+        (0,),
+        data_movement.Move(lambda x: x.index_select(2, picks[0]).index_select(3, picks[1])),
+        "move",
+    )
 
 
 def _nearest_of(options: Any, before: int, after: int) -> NDArray[np.int64]:
     """The pixels that the kernel picks along an axis, computed in float32 as there."""
     corners = options.alignCorners and after > 1
-    scale = np.float32(before - 1) / np.float32(after - 1) if corners else np.float32(before) / np.float32(after)
-    points = (np.arange(after, dtype=np.float32) + np.float32(0.5 if options.halfPixelCenters else 0.0)) * scale
+    scale = (
+        np.float32(before - 1) / np.float32(after - 1)
+        if corners
+        else np.float32(before) / np.float32(after)
+    )
+    points = (
+        np.arange(after, dtype=np.float32) + np.float32(0.5 if options.halfPixelCenters else 0.0)
+    ) * scale
     picked = np.floor(points + np.float32(0.5)) if options.alignCorners else np.floor(points)
     clipped: NDArray[np.int64] = np.clip(picked, 0, before - 1).astype(np.int64)
     return clipped
@@ -237,7 +332,9 @@ def _nearest_of(options: Any, before: int, after: int) -> NDArray[np.int64]:
 
 def _bilinear(op: TfliteOp) -> Lowered:
     before, after, options = op.operand(0).shape, op.file.output.shape, op.file.options
-    rows, columns = (torch.from_numpy(_weights_of(options, before[axis], after[axis])) for axis in (1, 2))
+    rows, columns = (
+        torch.from_numpy(_weights_of(options, before[axis], after[axis])) for axis in (1, 2)
+    )
     zero, output_range = int(op.grid(0).zero_point), output_range_of(op)
 
     def interpolated(x: Tensor) -> Tensor:
@@ -252,26 +349,43 @@ def _weights_of(options: Any, before: int, after: int) -> NDArray[np.float64]:
     """What each pixel counts for each result along an axis, in 1024ths: (after, before)."""
     one = 1 << 10
     corners = options.alignCorners and after > 1
-    step = (one * (before - 1) + (after - 1) // 2) // (after - 1) if corners else (one * before + after // 2) // after
+    step = (
+        (one * (before - 1) + (after - 1) // 2) // (after - 1)
+        if corners
+        else (one * before + after // 2) // after
+    )
     weights = np.zeros((after, before))
     for i in range(after):
         at = i * step + (step // 2 - one // 2 if options.halfPixelCenters else 0)
-        lower, upper = max(at // one if at >= 0 else 0, 0), min(max(at + one - 1, 0) // one, before - 1)
+        lower, upper = (
+            max(at // one if at >= 0 else 0, 0),
+            min(max(at + one - 1, 0) // one, before - 1),
+        )
         weights[i, lower] += one - (at - one * lower)
         weights[i, upper] += at - one * lower
     return weights
 
 
-def _of(function: Callable[[TfliteOp], Kernel], kind: Any = "elementwise", data: tuple[int, ...] = (0,)) -> Callable[[TfliteOp], Lowered]:
+def _of(
+    function: Callable[[TfliteOp], Kernel], kind: Any = "elementwise", data: tuple[int, ...] = (0,)
+) -> Callable[[TfliteOp], Lowered]:
     return lambda op: Lowered(data, function(op), kind)
 
 
 def _depth_to_space(op: TfliteOp) -> Lowered:
-    return Lowered((0,), data_movement.depth_to_space(int(op.file.options.blockSize), channels_last=True), "move")
+    return Lowered(
+        (0,),
+        data_movement.depth_to_space(int(op.file.options.blockSize), channels_last=True),
+        "move",
+    )
 
 
 def _space_to_depth(op: TfliteOp) -> Lowered:
-    return Lowered((0,), data_movement.space_to_depth(int(op.file.options.blockSize), channels_last=True), "move")
+    return Lowered(
+        (0,),
+        data_movement.space_to_depth(int(op.file.options.blockSize), channels_last=True),
+        "move",
+    )
 
 
 KERNELS: Mapping[str, Callable[[TfliteOp], Lowered]] = {

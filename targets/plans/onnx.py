@@ -1,7 +1,8 @@
 """Which operators of an ONNX file ONNX Runtime computes in integers, read from the graph that it really runs.
 
-Every node is given a name of ours before the runtime sees the model. Optimisation fuses, moves and renames values, but builds
-the name of what it makes on the name of what it made it from, so each kernel is traced back to its node.
+Every node is given a name of ours before the runtime sees the model. Optimisation fuses, moves and
+renames values, but builds the name of what it makes on the name of what it made it from, so each
+kernel is traced back to its node.
 """
 
 from __future__ import annotations
@@ -24,17 +25,36 @@ if TYPE_CHECKING:
     from edgeq.plan import Arithmetic
 
 _QUIET = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity"))
-_INTEGER_KERNEL = re.compile(r"(QLinear|QGemm$|QAttention$|MatMulInteger|ConvInteger|DynamicQuantize)")
-_GIVES_FLOAT = ("DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention")
+_INTEGER_KERNEL = re.compile(
+    r"(QLinear|QGemm$|QAttention$|MatMulInteger|ConvInteger|DynamicQuantize)"
+)
+_GIVES_FLOAT = (
+    "DequantizeLinear",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "DynamicQuantizeLSTM",
+    "QAttention",
+)
 _QGEMM_SCALE = 7  # the position of its result's scale, without which it gives real numbers
-_HYBRID = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM")  # kernels that quantise their activations as they run
+# kernels that quantise their activations as they run
+_HYBRID = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 _LAYOUTS = ("Transpose", "ReorderInput", "ReorderOutput")
 _BLOCKED = "_nchwc"  # what kernels in a blocked layout are called after their output
 _COMPUTED = ("int8", "uint8", "float16", "float", "double")
 MARK = re.compile(r"edgeq(\d+)~")
 """What :func:`marked` calls a node, and what runtimes call what they make of it."""
 
-_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "float": 4, "int32": 4, "int64": 8, "double": 8}
+_BYTES = {
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "float16": 2,
+    "float": 4,
+    "int32": 4,
+    "int64": 8,
+    "double": 8,
+}
 
 
 def marked(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -66,13 +86,26 @@ def plan_of(model: onnx.ModelProto, running: onnx.ModelProto, *, optimize: bool)
         if not is_computed(node):
             continue
         kernel, arithmetic = kernels.of(node)
-        why = why_float(node, optimize=optimize) if arithmetic == "float" else HYBRID_WHY if arithmetic == "hybrid" else ""
-        ops.append(PlannedOp(title(node), node.op_type, kernel, arithmetic, "target", macs_of(node, shapes), why))
+        why = (
+            why_float(node, optimize=optimize)
+            if arithmetic == "float"
+            else HYBRID_WHY
+            if arithmetic == "hybrid"
+            else ""
+        )
+        ops.append(
+            PlannedOp(
+                title(node), node.op_type, kernel, arithmetic, "target", macs_of(node, shapes), why
+            )
+        )
     return Plan(tuple(ops), *kernels.transposes())
 
 
 def is_computed(node: ir.Node) -> bool:
-    """Whether a node is an operator to account for: no quantiser, and none that works on constants or shapes alone."""
+    """Whether a node is an operator to account for.
+
+    No quantiser, and none that works on constants or shapes alone.
+    """
     if node.op_type in _QUIET or node.op_type in ("Shape", "Size"):
         return False
     return any(value is not None and constant_of(value) is None for value in node.inputs)
@@ -92,10 +125,17 @@ class _Kernels:
             if mark is not None and node.op_type not in _QUIET:
                 self.by_position.setdefault(int(mark.group(1)), node)
         self.by_value = {name: node for node in self.nodes for name in node.output}
-        self.by_value |= {node.name.removesuffix(_BLOCKED): node for node in self.nodes if node.name.endswith(_BLOCKED)}
+        self.by_value |= {
+            node.name.removesuffix(_BLOCKED): node
+            for node in self.nodes
+            if node.name.endswith(_BLOCKED)
+        }
 
     def of(self, node: ir.Node) -> tuple[str, Arithmetic]:
-        """The kernel that computes a node, and its arithmetic; that of its neighbour, where it was fused into one."""
+        """The kernel that computes a node, and its arithmetic.
+
+        That of its neighbour, where it was fused into one.
+        """
         kernel = self._own(node)
         if kernel is not None:
             return kernel.op_type, self.arithmetic(kernel)
@@ -107,8 +147,14 @@ class _Kernels:
         return "removed", "none"
 
     def _own(self, node: ir.Node) -> onnx.NodeProto | None:
-        kernel = self.by_position.get(self.positions[node]) or self.by_value.get(node.outputs[0].name or "")
-        own = kernel is not None and kernel.op_type not in _QUIET and (kernel.op_type not in _LAYOUTS or kernel.op_type == node.op_type)
+        kernel = self.by_position.get(self.positions[node]) or self.by_value.get(
+            node.outputs[0].name or ""
+        )
+        own = (
+            kernel is not None
+            and kernel.op_type not in _QUIET
+            and (kernel.op_type not in _LAYOUTS or kernel.op_type == node.op_type)
+        )
         return kernel if own else None
 
     def arithmetic(self, kernel: onnx.NodeProto) -> Arithmetic:
@@ -118,15 +164,25 @@ class _Kernels:
         if _INTEGER_KERNEL.match(kernel.op_type):
             return "integer"
         kinds = (self._kind(name) for name in (*kernel.input, *kernel.output))
-        return "integer" if next((kind for kind in kinds if kind in _COMPUTED), "") in ("int8", "uint8") else "float"
+        return (
+            "integer"
+            if next((kind for kind in kinds if kind in _COMPUTED), "") in ("int8", "uint8")
+            else "float"
+        )
 
     def _kind(self, name: str) -> str:
-        """The element type of a value: as the graph says, or, of what an optimiser made or a foreign operator gives, as it was made."""
+        """The element type of a value.
+
+        As the graph says, or, of what an optimiser made or a foreign operator gives, as it was
+        made.
+        """
         known = self.types.get(name, "")
         maker = self.by_value.get(name)
         if known in _COMPUTED or maker is None:
             return known
-        if maker.op_type in _GIVES_FLOAT or (maker.op_type == "QGemm" and len(maker.input) <= _QGEMM_SCALE):
+        if maker.op_type in _GIVES_FLOAT or (
+            maker.op_type == "QGemm" and len(maker.input) <= _QGEMM_SCALE
+        ):
             return "float"
         if maker.op_type == "QuantizeLinear" or _INTEGER_KERNEL.match(maker.op_type):
             return "uint8"
@@ -135,7 +191,9 @@ class _Kernels:
     def transposes(self) -> tuple[int, int]:
         """How many there are, and the bytes that those of known shape write for one sample."""
         found = [node for node in self.nodes if node.op_type in _LAYOUTS]
-        return len(found), sum(self.sizes.get(node.output[0]) or self._moved(node) for node in found)
+        return len(found), sum(
+            self.sizes.get(node.output[0]) or self._moved(node) for node in found
+        )
 
     def _moved(self, transpose: onnx.NodeProto) -> int:
         """The bytes that an inserted operator moves, told by the kernel that reads it, or else by the one before it; 0 for neither."""
@@ -149,7 +207,9 @@ class _Kernels:
 
     def _bytes(self, value: ir.Value | None, kernel: onnx.NodeProto) -> int:
         try:
-            return math.prod(self.shapes.of(value)) * (1 if self.arithmetic(kernel) == "integer" else 4)
+            return math.prod(self.shapes.of(value)) * (
+                1 if self.arithmetic(kernel) == "integer" else 4
+            )
         except ArtefactError:
             return 0
 
@@ -158,7 +218,10 @@ def _described(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, int]]:
     """Element type, and bytes for one sample, of each value that the graph describes."""
     import onnx
 
-    types = {tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type).lower() for tensor in model.graph.initializer}
+    types = {
+        tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+        for tensor in model.graph.initializer
+    }
     sizes: dict[str, int] = {}
     for info in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         tensor = info.type.tensor_type

@@ -13,10 +13,36 @@ if TYPE_CHECKING:
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _FUSED = frozenset(
-    (*_WEIGHTED, "Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax", "Where", "Resize", "Split")
+    (
+        *_WEIGHTED,
+        "Add",
+        "Mul",
+        "Concat",
+        "AveragePool",
+        "GlobalAveragePool",
+        "LeakyRelu",
+        "Sigmoid",
+        "Softmax",
+        "Where",
+        "Resize",
+        "Split",
+    )
 )
 _MOVES = frozenset(
-    ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "MaxPool", "Gather", "Expand", "Tile", "Pad", "Clip")
+    (
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "Slice",
+        "MaxPool",
+        "Gather",
+        "Expand",
+        "Tile",
+        "Pad",
+        "Clip",
+    )
 )
 _SMALL = ("int4", "uint4", "int2", "uint2")
 
@@ -53,7 +79,10 @@ def float_input(node: ir.Node) -> str:
 
 
 def float_weights(node: ir.Node) -> str:
-    """What keeps the weights of a node that multiplies from being integers; empty where nothing does."""
+    """What keeps the weights of a node that multiplies from being integers.
+
+    Empty where nothing does.
+    """
     value = node.inputs[1] if node.op_type in _WEIGHTED and len(node.inputs) > 1 else None
     if value is None:
         return ""
@@ -61,20 +90,35 @@ def float_weights(node: ir.Node) -> str:
     if producer is None or producer.op_type != "DequantizeLinear":
         return "its weights are in float"
     kind = _storage_dtype(producer)
-    return f"its weights are stored in {kind}, which is widened to float as it runs" if kind in _SMALL else ""
+    return (
+        f"its weights are stored in {kind}, which is widened to float as it runs"
+        if kind in _SMALL
+        else ""
+    )
 
 
 def _output(node: ir.Node) -> str:
     readers = list(node.outputs[0].consumers())
     if len(readers) == 1 and readers[0].op_type in ("Relu", "Clip") and node.op_type not in _MOVES:
         between = readers[0]
-        quantizers = [reader for reader in between.outputs[0].consumers() if reader.op_type == "QuantizeLinear"]
+        quantizers = [
+            reader
+            for reader in between.outputs[0].consumers()
+            if reader.op_type == "QuantizeLinear"
+        ]
         if quantizers and between.op_type == "Clip":
             return "a float Clip stands between it and its QuantizeLinear"
         if quantizers and not _saturates_at_zero(quantizers[0]):
-            return "its Relu stays apart: the QuantizeLinear behind it has a zero point above the storage dtype's least integer"
+            return (
+                "its Relu stays apart: the QuantizeLinear behind it has a zero point above "
+                "the storage dtype's least integer"
+            )
         readers = quantizers
-    if not readers or any(reader.op_type != "QuantizeLinear" for reader in readers) or node.outputs[0].is_graph_output():
+    if (
+        not readers
+        or any(reader.op_type != "QuantizeLinear" for reader in readers)
+        or node.outputs[0].is_graph_output()
+    ):
         return "its output has no QuantizeLinear"
     if _narrow_int8(readers[0]):
         return "an integer Clip narrows its int8 output; in uint8 it would be fused"

@@ -1,7 +1,10 @@
-"""What ONNX Runtime's target has to know of an ONNX graph: its boundary, and which tensors inside it can be read.
+"""What ONNX Runtime's target has to know of an ONNX graph.
 
-Tensors go by edgeq's canonical names: a float tensor ``t`` is quantised into ``t_quantized`` (where an integer Clip narrows
-the range, ``t_quantized`` is the Clip's output). Files of other tools name the integers as they like, and so do we then.
+Its boundary, and which tensors inside it can be read.
+
+Tensors go by edgeq's canonical names: a float tensor ``t`` is quantised into ``t_quantized`` (where
+an integer Clip narrows the range, ``t_quantized`` is the Clip's output). Files of other tools name
+the integers as they like, and so do we then.
 """
 
 from __future__ import annotations
@@ -21,7 +24,20 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 _FROM_NHWC = [0, 3, 1, 2]
-_SAME_AXES = frozenset(("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Clip", "Relu", "Add", "Sub", "Mul", "Div"))
+_SAME_AXES = frozenset(
+    (
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Identity",
+        "Cast",
+        "Clip",
+        "Relu",
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +68,17 @@ def load(artefact: Path) -> onnx.ModelProto:
         return onnx.load(artefact)
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         what = str(error).strip().split("\n", 1)[0]
-        raise ArtefactError(f"{artefact} cannot be read as ONNX: {what}", hint="export it again; it may be truncated") from error
+        raise ArtefactError(
+            f"{artefact} cannot be read as ONNX: {what}",
+            hint="export it again; it may be truncated",
+        ) from error
 
 
 def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A QOperator file in its QDQ form, for runtimes without kernels for it; any other file as it is."""
+    """A QOperator file in its QDQ form, for runtimes without kernels for it.
+
+    Any other file as it is.
+    """
     import onnx_ir as ir
 
     from edgeq.qdq.from_qoperator import as_qdq
@@ -70,7 +92,9 @@ def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
 def count_operators(model: onnx.ModelProto) -> str:
     """The operators of a graph with how often each stands there, most frequent first: ``"Conv 9, Add 3"``."""
     counts = Counter(node.op_type for node in model.graph.node)
-    return ", ".join(f"{op} {n}" for op, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return ", ".join(
+        f"{op} {n}" for op, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def only_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
@@ -79,12 +103,14 @@ def only_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     Raises:
         ArtefactError: the graph has none, or several.
     """
-    weights = {tensor.name for tensor in model.graph.initializer}  # before IR version 4 weights are listed as inputs too
+    # before IR version 4 weights are listed as inputs too
+    weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
         raise ArtefactError(
-            f"the graph has {len(inputs)} inputs ({names}), and edgeq runs models with exactly one", hint="make the others constants"
+            f"the graph has {len(inputs)} inputs ({names}), and edgeq runs models with exactly one",
+            hint="make the others constants",
         )
     input_info: onnx.ValueInfoProto = inputs[0]
     return input_info
@@ -96,10 +122,13 @@ def sample_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     Raises:
         ArtefactError: the batch is fixed at another size than one, or another dimension is free.
     """
-    dims = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+    dims = [
+        d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim
+    ]
     if not dims or dims[0] not in (1, None):
         raise ArtefactError(
-            f"the input {value.name!r} has the shape {dims}, not a batch of one or of any size", hint="export with batch 1 or a free batch"
+            f"the input {value.name!r} has the shape {dims}, not a batch of one or of any size",
+            hint="export with batch 1 or a free batch",
         )
     free = [d for d in dims[1:] if d is None]
     if free:
@@ -119,7 +148,10 @@ def channels_last(model: onnx.ModelProto, name: str) -> bool:
     waiting, turned = [name], False
     while waiting:
         for node in readers.get(waiting.pop(), ()):
-            if node.op_type == "Transpose" and list(node.attribute[0].ints if node.attribute else ()) == _FROM_NHWC:
+            if (
+                node.op_type == "Transpose"
+                and list(node.attribute[0].ints if node.attribute else ()) == _FROM_NHWC
+            ):
                 turned = True
             elif node.op_type in _SAME_AXES:
                 waiting += node.output[:1]
@@ -140,7 +172,11 @@ class QdqView:
 
     def input_params(self, name: str) -> QuantParams | None:
         """The grid of an integer input: that of the DequantizeLinear that reads it."""
-        readers = [node for node in self._graph if node.op_type == "DequantizeLinear" and _name(node.inputs[0]) == name]
+        readers = [
+            node
+            for node in self._graph
+            if node.op_type == "DequantizeLinear" and _name(node.inputs[0]) == name
+        ]
         return _grid(readers[0]) if readers else None
 
     def output_params(self, name: str) -> QuantParams | None:
@@ -148,7 +184,10 @@ class QdqView:
         return next((tensor.params for tensor in self.quantized() if tensor.value == name), None)
 
     def quantized(self) -> list[Readable]:
-        """Every activation's integers, in graph order; weights and grids computed at run time are left out."""
+        """Every activation's integers, in graph order.
+
+        Weights and grids computed at run time are left out.
+        """
         from edgeq.qdq.nodes import constant_of
 
         found = []
@@ -163,12 +202,20 @@ class QdqView:
 
     def floats(self) -> list[Readable]:
         """Every node's outputs, in graph order."""
-        names = (_name(value) for node in self._graph if node.op_type != "Constant" for value in node.outputs)
+        names = (
+            _name(value)
+            for node in self._graph
+            if node.op_type != "Constant"
+            for value in node.outputs
+        )
         return [Readable(name, name, None) for name in names if name]
 
 
 def _storage_dtype(node: ir.Node, params: QuantParams) -> Readable:
-    """The tensor that holds a quantiser's integers: its output, or that of the integer Clip behind it."""
+    """The tensor that holds a quantiser's integers.
+
+    Its output, or that of the integer Clip behind it.
+    """
     from edgeq.qdq.nodes import bounds_of, stripped
 
     value = node.outputs[0]

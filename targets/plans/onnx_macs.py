@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _STANDARD = ("", "ai.onnx")
 _RUNTIMES_OWN = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
-_MULTIPLYING = re.compile(r"Attention|Conv|Decod|Einsum|Gemm|GRU|LSTM|MatMul|MoE|RNN|Search|Generat|Sampling|Scan|SSM|Gated")
+_MULTIPLYING = re.compile(
+    r"Attention|Conv|Decod|Einsum|Gemm|GRU|LSTM|MatMul|MoE|RNN|Search|Generat|Sampling|Scan|SSM|Gated"
+)
 _BODIES = ("If", "Loop", "Scan", "SequenceMap")
 
 
@@ -30,7 +32,8 @@ def macs_of(node: ir.Node, shapes: Shapes) -> int | None:
         shapes: of the values of its graph.
 
     Returns:
-        None where the file does not tell: of shapes that are not known, of control flow that multiplies, of operators of other makers.
+        None where the file does not tell: of shapes that are not known, of control flow that
+        multiplies, of operators of other makers.
     """
     if node.op_type in _BODIES and node.domain in _STANDARD:
         return _of_bodies(node)
@@ -38,7 +41,11 @@ def macs_of(node: ir.Node, shapes: Shapes) -> int | None:
     count = _COUNTS.get(kind)
     if count is None:
         foreign = node.domain not in (*_STANDARD, *_RUNTIMES_OWN)
-        return None if foreign or (node.domain in _RUNTIMES_OWN and _MULTIPLYING.search(node.op_type)) else 0
+        return (
+            None
+            if foreign or (node.domain in _RUNTIMES_OWN and _MULTIPLYING.search(node.op_type))
+            else 0
+        )
     try:
         return count(_Node(node, shapes, places))
     except (ArtefactError, IndexError, ValueError):
@@ -50,7 +57,11 @@ def _of_bodies(node: ir.Node) -> int | None:
     for attribute in node.attributes.values():
         for graph in (attribute.value,) if attribute.type.name == "GRAPH" else ():
             for inner in graph:
-                multiplies = factors_of(inner) is not None or inner.op_type in _COUNTS or inner.domain not in _STANDARD
+                multiplies = (
+                    factors_of(inner) is not None
+                    or inner.op_type in _COUNTS
+                    or inner.domain not in _STANDARD
+                )
                 if multiplies or (inner.op_type in _BODIES and _of_bodies(inner) is None):
                     return None
     return 0
@@ -111,7 +122,10 @@ def _recurrent(node: _Node) -> int:
 
 
 def _einsum(node: _Node) -> int:
-    """Two operands after the other, as runtimes do; products that nothing sums up are not counted."""
+    """Two operands after the other, as runtimes do.
+
+    Products that nothing sums up are not counted.
+    """
     terms, _, result = node.text("equation").replace(" ", "").partition("->")
     labels, sizes = [], dict[str, int]()
     for i, term in enumerate(terms.split(",")):
@@ -122,7 +136,11 @@ def _einsum(node: _Node) -> int:
         labels.append(set(whole))
         for label, size in zip(whole, shape, strict=True):
             sizes[label] = max(size, sizes.get(label, 1))
-    wanted = set(result) if "->" in node.text("equation") else {one for one in sizes if terms.count(one) == 1}
+    wanted = (
+        set(result)
+        if "->" in node.text("equation")
+        else {one for one in sizes if terms.count(one) == 1}
+    )
     wanted |= {label for label in sizes if label.endswith(".")}
     total, held = 0, labels[0]
     for i, other in enumerate(labels[1:], 1):
@@ -133,7 +151,10 @@ def _einsum(node: _Node) -> int:
 
 
 def _attention(node: _Node) -> int:
-    """Scores of each query with each key, then their weighted sums of the values; heads apart or in one dimension."""
+    """Scores of each query with each key, then their weighted sums of the values.
+
+    Heads apart or in one dimension.
+    """
     query, key, value = (node.shape(i) for i in range(3))
     past = node.shape(4)[-2] if node.size(4) else 0
     keys = key[-2] + past
@@ -160,7 +181,9 @@ def _heads_attention(node: _Node) -> int:
 
 
 _COUNTS: Mapping[str, Callable[[_Node], int]] = {
-    "Attention": lambda node: _packed_attention(node) if len(node.shape(1)) == 2 else _attention(node),
+    "Attention": lambda node: (
+        _packed_attention(node) if len(node.shape(1)) == 2 else _attention(node)
+    ),
     "Conv": _convolution,
     "ConvTranspose": _transposed_convolution,
     "DeformConv": _convolution,

@@ -1,6 +1,7 @@
 """Which operators of an ONNX file OpenVINO computes in integers, read from the graph that its compiler made.
 
-Every node is given a name of ours before the compiler sees the model; each kernel says the names that it was made from.
+Every node is given a name of ours before the compiler sees the model; each kernel says the names
+that it was made from.
 """
 
 from __future__ import annotations
@@ -35,14 +36,17 @@ def plan_of(model: onnx.ModelProto, layers: Sequence[Layer]) -> Plan:
 
     Args:
         model: the model.
-        layers: the kernels as the worker tells them, of :func:`edgeq.targets.plans.onnx.marked`'s copy of the model.
+        layers: the kernels as the worker tells them, of :func:`edgeq.targets.plans.onnx.marked`'s
+            copy of the model.
     """
     import onnx_ir as ir
 
     graph = ir.serde.deserialize_model(model)
     shapes, kernels = Shapes(graph), _by_position(layers, _leaving(graph.graph))
     ops = [
-        _planned(node, kernels.get(position, ()), macs_of(node, shapes)) for position, node in enumerate(graph.graph) if is_computed(node)
+        _planned(node, kernels.get(position, ()), macs_of(node, shapes))
+        for position, node in enumerate(graph.graph)
+        if is_computed(node)
     ]
     moved = [layer for layer in layers if layer["kind"] in _MOVING]
     return Plan(tuple(ops), len(moved), sum(int(layer["output_bytes"]) for layer in moved))
@@ -50,10 +54,17 @@ def plan_of(model: onnx.ModelProto, layers: Sequence[Layer]) -> Plan:
 
 def _leaving(graph: ir.Graph) -> dict[str, int]:
     """The position of what makes each output: OpenVINO calls that node as the output is called."""
-    return {value.name or "": position for position, node in enumerate(graph) for value in node.outputs if value.is_graph_output()}
+    return {
+        value.name or "": position
+        for position, node in enumerate(graph)
+        for value in node.outputs
+        if value.is_graph_output()
+    }
 
 
-def _by_position(layers: Sequence[Layer], leaving: Mapping[str, int]) -> dict[int, tuple[Layer, ...]]:
+def _by_position(
+    layers: Sequence[Layer], leaving: Mapping[str, int]
+) -> dict[int, tuple[Layer, ...]]:
     """The kernels that a node went into, by the node's position; those that multiply first."""
     found: dict[int, tuple[Layer, ...]] = {}
     for layer in sorted(layers, key=lambda layer: layer["kind"] not in _MULTIPLYING):
@@ -70,7 +81,15 @@ def _planned(node: ir.Node, layers: Sequence[Layer], macs: int | None) -> Planne
     layer = layers[0]
     kernel = f"{layer['kind']} {layer['kernel']}"
     arithmetic: Arithmetic = "integer" if layer["precision"] in _INTEGERS else "float"
-    return PlannedOp(title(node), node.op_type, kernel, arithmetic, "target", macs, "" if arithmetic == "integer" else _why_float(node))
+    return PlannedOp(
+        title(node),
+        node.op_type,
+        kernel,
+        arithmetic,
+        "target",
+        macs,
+        "" if arithmetic == "integer" else _why_float(node),
+    )
 
 
 def _why_float(node: ir.Node) -> str:
@@ -78,7 +97,10 @@ def _why_float(node: ir.Node) -> str:
     if not found and node.op_type == "ConvTranspose":
         return "OpenVINO transposes convolutions in integers only where the input's zero point is 0"
     if not found and _is_plain(node):
-        return "its input has the step 1 and the zero point 0: OpenVINO folds that dequantisation away, and the convolution with it"
+        return (
+            "its input has the step 1 and the zero point 0: OpenVINO folds that "
+            "dequantisation away, and the convolution with it"
+        )
     return found or f"OpenVINO computed this {node.op_type} in float"
 
 

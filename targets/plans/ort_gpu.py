@@ -1,4 +1,7 @@
-"""Which operators of an ONNX file ran in integers on a GPU, from the profile of a run: each kernel says what type it read."""
+"""Which operators of an ONNX file ran in integers on a GPU, from the profile of a run.
+
+Each kernel says what type it read.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,26 @@ def plan_of(model: onnx.ModelProto, layers: Sequence[Mapping[str, Any]]) -> Plan
 
     Args:
         model: the model.
-        layers: its nodes as the worker tells them, of :func:`edgeq.targets.plans.onnx.marked`'s copy of the model.
+        layers: its nodes as the worker tells them, of :func:`edgeq.targets.plans.onnx.marked`'s
+            copy of the model.
     """
     import onnx_ir as ir
 
     graph = ir.serde.deserialize_model(model)
     shapes, kernels = Shapes(graph), _by_position(layers)
-    ops = [_planned(node, kernels.get(position), macs_of(node, shapes)) for position, node in enumerate(graph.graph) if is_computed(node)]
+    ops = [
+        _planned(node, kernels.get(position), macs_of(node, shapes))
+        for position, node in enumerate(graph.graph)
+        if is_computed(node)
+    ]
     return Plan(tuple(ops), sum(layer["kind"] == "Transpose" for layer in layers), 0)
 
 
 def _by_position(layers: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    """The kernel of a node, by the node's position; quantisers that were made of it do not count."""
+    """The kernel of a node, by the node's position.
+
+    Quantisers that were made of it do not count.
+    """
     found: dict[int, Mapping[str, Any]] = {}
     for layer in layers:
         mark = MARK.match(layer["made_from"])
@@ -49,5 +60,9 @@ def _planned(node: ir.Node, layer: Mapping[str, Any] | None, macs: int | None) -
     if layer is None:
         return PlannedOp(title(node), node.op_type, "fused into another", "none", "target", macs)
     arithmetic: Arithmetic = "integer" if layer["type"] in _INTEGERS else "float"
-    why = "" if arithmetic == "integer" else f"{layer['provider']} computes this {node.op_type} in {layer['type'] or 'float'}"
+    why = (
+        ""
+        if arithmetic == "integer"
+        else f"{layer['provider']} computes this {node.op_type} in {layer['type'] or 'float'}"
+    )
     return PlannedOp(title(node), node.op_type, str(layer["kind"]), arithmetic, "target", macs, why)

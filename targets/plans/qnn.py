@@ -1,4 +1,7 @@
-"""What the HTP does with the operators of an ONNX file that it took whole: an operator between quantisers runs in integers there."""
+"""What the HTP does with the operators of an ONNX file that it took whole.
+
+An operator between quantisers runs in integers there.
+"""
 
 from __future__ import annotations
 
@@ -27,4 +30,12 @@ def plan_of(model: onnx.ModelProto) -> Plan:
 
 def _planned(node: ir.Node, macs: int | None) -> PlannedOp:
     why = float_input(node) or float_weights(node)
-    return PlannedOp(title(node), node.op_type, f"HTP {node.op_type}", "float" if why else "integer", "target", macs, why)
+    return PlannedOp(
+        title(node),
+        node.op_type,
+        f"HTP {node.op_type}",
+        "float" if why else "integer",
+        "target",
+        macs,
+        why,
+    )

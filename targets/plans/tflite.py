@@ -47,7 +47,9 @@ def plan_of(graphs: Sequence[FileGraph], taken: Collection[int], *, delegate: bo
         delegate: whether a delegate was to take them all.
     """
     own = [operator for operator in graphs[0].operators if operator.name not in _QUIET]
-    ops = tuple(_planned(operator, graphs, operator.index in taken, delegate=delegate) for operator in own)
+    ops = tuple(
+        _planned(operator, graphs, operator.index in taken, delegate=delegate) for operator in own
+    )
     moved = [operator for operator in own if operator.name == "TRANSPOSE"]
     return Plan(ops, len(moved), sum(_bytes(operator.output) for operator in moved))
 
@@ -61,13 +63,22 @@ def compiled_plan(graphs: Sequence[FileGraph], left: Mapping[int, str], *, kerne
         kernel: what runs those that it took.
     """
     operators = graphs[0].operators
-    plan = plan_of(graphs, [operator.index for operator in operators if operator.index not in left], delegate=True)
+    plan = plan_of(
+        graphs,
+        [operator.index for operator in operators if operator.index not in left],
+        delegate=True,
+    )
     shown = [operator.index for operator in operators if operator.name not in _QUIET]
-    ops = (replace(op, why=left[i]) if i in left else replace(op, kernel=kernel) for i, op in zip(shown, plan.ops, strict=True))
+    ops = (
+        replace(op, why=left[i]) if i in left else replace(op, kernel=kernel)
+        for i, op in zip(shown, plan.ops, strict=True)
+    )
     return replace(plan, ops=tuple(ops))
 
 
-def _planned(operator: FileOperator, graphs: Sequence[FileGraph], taken: bool, *, delegate: bool) -> PlannedOp:
+def _planned(
+    operator: FileOperator, graphs: Sequence[FileGraph], taken: bool, *, delegate: bool
+) -> PlannedOp:
     kind = operator.name
     arithmetic, why = _arithmetic(operator, graphs)
     place: Place = "delegate" if taken else "fallback" if delegate else "target"
@@ -77,14 +88,25 @@ def _planned(operator: FileOperator, graphs: Sequence[FileGraph], taken: bool, *
 
 
 def _arithmetic(operator: FileOperator, graphs: Sequence[FileGraph]) -> tuple[Arithmetic, str]:
-    """The numbers that an operator computes with, and what keeps it out of integers; empty where nothing does."""
-    inner = [(other, *_arithmetic(other, graphs)) for body in bodies_of(operator, graphs) for other in body.operators]
+    """The numbers that an operator computes with, and what keeps it out of integers.
+
+    Empty where nothing does.
+    """
+    inner = [
+        (other, *_arithmetic(other, graphs))
+        for body in bodies_of(operator, graphs)
+        for other in body.operators
+    ]
     multiplying = [found for found in inner if macs_of(found[0], graphs) != 0]
     for other, arithmetic, why in multiplying:
         if arithmetic == "float":
             return "float", f"{other.name} inside of it: {why}"
     if multiplying:
-        return ("hybrid" if any(arithmetic == "hybrid" for _, arithmetic, _ in multiplying) else "integer"), ""
+        return (
+            "hybrid"
+            if any(arithmetic == "hybrid" for _, arithmetic, _ in multiplying)
+            else "integer"
+        ), ""
     why = _why_float(operator)
     if why and _is_hybrid(operator):
         return "hybrid", HYBRID_WHY
@@ -106,5 +128,6 @@ def _why_float(operator: FileOperator) -> str:
 
 
 def _bytes(tensor: FileTensor) -> int:
-    element: Any = getattr(np, _STORED_AS.get(tensor.kind, tensor.kind.lower()), np.uint8)  # bytes for kinds that are no numbers
+    # bytes for kinds that are no numbers
+    element: Any = getattr(np, _STORED_AS.get(tensor.kind, tensor.kind.lower()), np.uint8)
     return math.prod(tensor.shape) * int(np.dtype(element).itemsize)

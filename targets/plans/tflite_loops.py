@@ -21,12 +21,19 @@ def trips(loop: FileOperator, graphs: Sequence[FileGraph]) -> int | None:
         loop: the operator.
         graphs: all subgraphs of the file.
     """
-    condition, body = (graphs[int(getattr(loop.options, name))] for name in ("condSubgraphIndex", "bodySubgraphIndex"))
+    condition, body = (
+        graphs[int(getattr(loop.options, name))]
+        for name in ("condSubgraphIndex", "bodySubgraphIndex")
+    )
     limits = _compared(condition.outputs[0], condition)
     if not limits:
         return None
     counted = [_counted(loop, condition, body, less) for less in limits]
-    return None if any(one is None for one in counted) else min(one for one in counted if one is not None)
+    return (
+        None
+        if any(one is None for one in counted)
+        else min(one for one in counted if one is not None)
+    )
 
 
 def _compared(value: FileTensor, condition: FileGraph) -> list[FileOperator]:
@@ -44,12 +51,20 @@ def _compared(value: FileTensor, condition: FileGraph) -> list[FileOperator]:
     return [one for side in both for one in side] if all(both) else []
 
 
-def _counted(loop: FileOperator, condition: FileGraph, body: FileGraph, less: FileOperator) -> int | None:
+def _counted(
+    loop: FileOperator, condition: FileGraph, body: FileGraph, less: FileOperator
+) -> int | None:
     """The rounds until a counter reaches its limit."""
     counter, limit = less.inputs
     places = [i for i, tensor in enumerate(condition.inputs) if tensor is counter]
     start = loop.inputs[places[0]] if places else None
-    end = None if limit is None else _number(limit) if limit not in condition.inputs else _carried(loop, condition, body, limit)
+    end = (
+        None
+        if limit is None
+        else _number(limit)
+        if limit not in condition.inputs
+        else _carried(loop, condition, body, limit)
+    )
     step = _step(body, places[0]) if places else None
     first = None if start is None else _number(start)
     if first is None or end is None or not step or step < 0:
@@ -57,11 +72,15 @@ def _counted(loop: FileOperator, condition: FileGraph, body: FileGraph, less: Fi
     return max(0, -(-(end - first) // step))
 
 
-def _carried(loop: FileOperator, condition: FileGraph, body: FileGraph, limit: FileTensor) -> int | None:
+def _carried(
+    loop: FileOperator, condition: FileGraph, body: FileGraph, limit: FileTensor
+) -> int | None:
     """A limit that goes into the loop and through its body as it is."""
     place = condition.inputs.index(limit)
     start = loop.inputs[place]
-    return _number(start) if start is not None and body.outputs[place] is body.inputs[place] else None
+    return (
+        _number(start) if start is not None and body.outputs[place] is body.inputs[place] else None
+    )
 
 
 def _step(body: FileGraph, place: int) -> int | None:
@@ -79,5 +98,9 @@ def _maker(value: FileTensor, graph: FileGraph) -> FileOperator | None:
 
 def _number(tensor: FileTensor) -> int | None:
     """A constant of one whole number."""
-    whole = tensor.data is not None and tensor.data.size == 1 and np.issubdtype(tensor.data.dtype, np.integer)
+    whole = (
+        tensor.data is not None
+        and tensor.data.size == 1
+        and np.issubdtype(tensor.data.dtype, np.integer)
+    )
     return int(np.ravel(tensor.data)[0]) if whole and tensor.data is not None else None

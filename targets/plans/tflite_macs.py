@@ -12,8 +12,20 @@ if TYPE_CHECKING:
 
     from edgeq.tflite_file import FileGraph, FileOperator
 
-_WITH_BODY = {"WHILE": ("bodySubgraphIndex",), "CALL": ("subgraph",), "IF": ("thenSubgraphIndex", "elseSubgraphIndex")}
-_UNTOLD = frozenset(("CUSTOM", "STABLEHLO_COMPOSITE", "STABLEHLO_CONVOLUTION", "STABLEHLO_DOT_GENERAL", "STABLEHLO_WHILE"))
+_WITH_BODY = {
+    "WHILE": ("bodySubgraphIndex",),
+    "CALL": ("subgraph",),
+    "IF": ("thenSubgraphIndex", "elseSubgraphIndex"),
+}
+_UNTOLD = frozenset(
+    (
+        "CUSTOM",
+        "STABLEHLO_COMPOSITE",
+        "STABLEHLO_CONVOLUTION",
+        "STABLEHLO_DOT_GENERAL",
+        "STABLEHLO_WHILE",
+    )
+)
 _LSTM = range(1, 9)  # the matrices of a cell, from the input and from the state, one a gate
 _LSTM_REST = (9, 10, 11, 16)  # what looks at the cell, a vector a gate; and the projection
 _BACKWARD = 17  # from a forward cell's operands to the backward one's
@@ -21,7 +33,10 @@ _AUXILIARY = range(40, 48)
 _WEIGHTS: Mapping[str, Sequence[int]] = {
     "LSTM": (*_LSTM, *_LSTM_REST),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (*_LSTM, *_LSTM_REST),
-    "BIDIRECTIONAL_SEQUENCE_LSTM": (*(i + d for d in (0, _BACKWARD) for i in (*_LSTM, *_LSTM_REST)), *_AUXILIARY),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": (
+        *(i + d for d in (0, _BACKWARD) for i in (*_LSTM, *_LSTM_REST)),
+        *_AUXILIARY,
+    ),
     "RNN": (1, 2),
     "UNIDIRECTIONAL_SEQUENCE_RNN": (1, 2),
     "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6, 10, 11),
@@ -38,7 +53,8 @@ def macs_of(operator: FileOperator, graphs: Sequence[FileGraph]) -> int | None:
         graphs: all subgraphs of the file.
 
     Returns:
-        None where the file does not tell: of custom operators, and of loops and branches that may multiply.
+        None where the file does not tell: of custom operators, and of loops and branches that may
+        multiply.
     """
     if operator.name in _UNTOLD:
         return None
@@ -52,11 +68,15 @@ def macs_of(operator: FileOperator, graphs: Sequence[FileGraph]) -> int | None:
 
 def bodies_of(operator: FileOperator, graphs: Sequence[FileGraph]) -> tuple[FileGraph, ...]:
     """The subgraphs that an operator runs; none for all but control flow."""
-    return tuple(graphs[int(getattr(operator.options, name))] for name in _WITH_BODY.get(operator.name, ()))
+    return tuple(
+        graphs[int(getattr(operator.options, name))] for name in _WITH_BODY.get(operator.name, ())
+    )
 
 
 def _of_bodies(operator: FileOperator, graphs: Sequence[FileGraph]) -> int | None:
-    bodies = [[macs_of(inner, graphs) for inner in body.operators] for body in bodies_of(operator, graphs)]
+    bodies = [
+        [macs_of(inner, graphs) for inner in body.operators] for body in bodies_of(operator, graphs)
+    ]
     if any(macs is None for body in bodies for macs in body):
         return None
     once = {sum(macs or 0 for macs in body) for body in bodies}

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
     from edgeq.tflite_file import FileGraph
 
-_REFUSAL = re.compile(r"^Warning \(supported operators\) operator: \w+, ofm: '(.*)'\nReason: (.*)$", re.MULTILINE)
+_REFUSAL = re.compile(
+    r"^Warning \(supported operators\) operator: \w+, ofm: '(.*)'\nReason: (.*)$", re.MULTILINE
+)
 _MEMORIES = ("sram", "dram", "on_chip_flash", "off_chip_flash")
-_ON_NPU = "CUSTOM"  # an operator of the compiled file that stands for all that the NPU does at a stretch
-_FUSED = "_act"  # what Vela calls the result of an operator in front of the activation fused into it
+# an operator of the compiled file that stands for all that the NPU does at a stretch
+_ON_NPU = "CUSTOM"
+# what Vela calls the result of an operator in front of the activation fused into it
+_FUSED = "_act"
 _NAMED = 5  # operators in a fact; the audit names them all
 
 
@@ -50,22 +54,33 @@ class Compiled:
     def facts(self) -> dict[str, str]:
         """For reports: the settings, where the operators run, cycles, memories."""
         told, count = self.summary, len(self.graph.operators)
-        left = [f"{self.graph.operators[i].name} {self.graph.operators[i].title}" for i in self.left]
+        left = [
+            f"{self.graph.operators[i].name} {self.graph.operators[i].title}" for i in self.left
+        ]
         more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
-        memories = {f"{kind}_bytes": round(1024 * float(told[f"{kind}_memory_used"])) for kind in _MEMORIES}
+        memories = {
+            f"{kind}_bytes": round(1024 * float(told[f"{kind}_memory_used"])) for kind in _MEMORIES
+        }
         return {
-            "accelerator": f"{told['accelerator_configuration']}, {told['system_config']}, {told['memory_mode']}",
+            "accelerator": f"{told['accelerator_configuration']}, {told['system_config']}, "
+            f"{told['memory_mode']}",
             "on_npu": f"{count - len(left)} of {count} operators",
             "on_cpu": (", ".join(left[:_NAMED]) + more) or "none",
             "cycles": told["cycles_total"],
             "clock_mhz": f"{float(told['core_clock']) / 1e6:g}",
-            **({} if left else {"inferences_per_second": f"{float(told['inferences_per_second']):.1f}"}),
+            **(
+                {}
+                if left
+                else {"inferences_per_second": f"{float(told['inferences_per_second']):.1f}"}
+            ),
             **{kind: str(size) for kind, size in memories.items() if size},
             "ethos-u-vela": told["ethos-u-vela"],
         }
 
 
-def compiled_of(graph: FileGraph, after: FileGraph, summary: Mapping[str, str], said: str) -> Compiled:
+def compiled_of(
+    graph: FileGraph, after: FileGraph, summary: Mapping[str, str], said: str
+) -> Compiled:
     """Tell what stayed on the CPU.
 
     Args:
@@ -74,10 +89,16 @@ def compiled_of(graph: FileGraph, after: FileGraph, summary: Mapping[str, str], 
         summary: Vela's summary.
         said: what Vela wrote while it compiled.
     """
-    kept = {operator.output.name for operator in after.operators if operator.name != _ON_NPU and operator.outputs}
+    kept = {
+        operator.output.name
+        for operator in after.operators
+        if operator.name != _ON_NPU and operator.outputs
+    }
     reasons = dict(_REFUSAL.findall(said))
     left = {
-        i: reasons.get(operator.title) or reasons.get(operator.title + _FUSED) or "Vela leaves it on the CPU"
+        i: reasons.get(operator.title)
+        or reasons.get(operator.title + _FUSED)
+        or "Vela leaves it on the CPU"
         for i, operator in enumerate(graph.operators)
         if not operator.outputs or operator.output.name in kept
     }

@@ -1,8 +1,10 @@
-"""A Python for aarch64 with its packages, and a QEMU to run it: assembled in the user's cache folder, by anybody.
+"""A Python for aarch64 with its packages, and a QEMU to run it.
 
-Two folders make a place to run: the system (Debian's arm64 Python and what it links to; QEMU, where the machine has none that
-works), which all such targets share, and one with a runtime's wheels. Each is built beside its place and moved there when it
-is complete.
+Assembled in the user's cache folder, by anybody.
+
+Two folders make a place to run: the system (Debian's arm64 Python and what it links to; QEMU, where
+the machine has none that works), which all such targets share, and one with a runtime's wheels.
+Each is built beside its place and moved there when it is complete.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 OLDEST = (8, 0)
 FAULT = (
-    "QEMU 7.2 (Debian 12's own) crashes in both runtimes, on the import of onnxruntime and in the constructor of LiteRT's "
+    "QEMU 7.2 (Debian 12's own) crashes in both runtimes, on the import of onnxruntime "
+    "and in the constructor of LiteRT's "
     "interpreter; 10.0 (Debian 12's backports) works"
 )
 _PROGRAMS = ("qemu-aarch64-static", "qemu-aarch64")
@@ -69,7 +72,11 @@ def emulators() -> list[Emulator]:
     """Every QEMU for aarch64 on the PATH, and then the one that :func:`make_system` fetched."""
     found = [path for path in map(shutil.which, _PROGRAMS) if path is not None]
     own = system() / _PROGRAMS[1]
-    return [Emulator(path, number) for path in [*found, *([str(own)] if own.is_file() else [])] if (number := _version(path)) is not None]
+    return [
+        Emulator(path, number)
+        for path in [*found, *([str(own)] if own.is_file() else [])]
+        if (number := _version(path)) is not None
+    ]
 
 
 def emulator() -> Emulator:
@@ -82,14 +89,27 @@ def emulator() -> Emulator:
     for each in found:
         if each.works:
             return each
-    why = f"{found[0].program} is QEMU {found[0].number}: {FAULT}" if found else "QEMU's user emulation of aarch64 is not installed"
-    raise TargetError(why, hint="edgeq targets setup arm64-ort fetches one; or install QEMU 10, user emulation")
+    why = (
+        f"{found[0].program} is QEMU {found[0].number}: {FAULT}"
+        if found
+        else "QEMU's user emulation of aarch64 is not installed"
+    )
+    raise TargetError(
+        why, hint="edgeq targets setup arm64-ort fetches one; or install QEMU 10, user emulation"
+    )
 
 
 @lru_cache
 def _version(program: str) -> tuple[int, int, int] | None:
     try:
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", check=False, timeout=10).stdout
+        told = subprocess.run(
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=10,
+        ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = _VERSION.search(told)
@@ -115,7 +135,10 @@ def place(requirements: Sequence[str], cpu: str) -> Qemu:
     """
     for folder in (system(), site(requirements)):
         if not (folder / RECORD).is_file():
-            raise TargetError("its aarch64 Python and packages are not assembled yet", hint="edgeq targets setup assembles them")
+            raise TargetError(
+                "its aarch64 Python and packages are not assembled yet",
+                hint="edgeq targets setup assembles them",
+            )
     return _launcher(system() / "root", site(requirements) / "packages", cpu)
 
 
@@ -142,15 +165,30 @@ def features(launcher: Qemu) -> str:
 @lru_cache
 def _features(launcher: Qemu) -> str:
     try:
-        told = call(launcher.command(["-I", "-S", "-c", "print(open('/proc/cpuinfo').read())"]), launcher.place)
+        told = call(
+            launcher.command(["-I", "-S", "-c", "print(open('/proc/cpuinfo').read())"]),
+            launcher.place,
+        )
     except TargetError as error:
         if "unable to find CPU model" not in error.what:
             raise
-        raise UsageError(f"QEMU knows no processor {launcher.cpu!r}", hint=f"{launcher.program} -cpu help lists them") from error
-    return next((line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("Features")), "unknown")
+        raise UsageError(
+            f"QEMU knows no processor {launcher.cpu!r}",
+            hint=f"{launcher.program} -cpu help lists them",
+        ) from error
+    return next(
+        (
+            line.partition(":")[2].strip()
+            for line in told.splitlines()
+            if line.startswith("Features")
+        ),
+        "unknown",
+    )
 
 
-def make(requirements: Sequence[str], engine: str, cpu: str, *, force: bool, say: Callable[[str], None]) -> Path:
+def make(
+    requirements: Sequence[str], engine: str, cpu: str, *, force: bool, say: Callable[[str], None]
+) -> Path:
     """Assemble system and packages, or leave complete ones as they are.
 
     Args:
@@ -179,7 +217,10 @@ def make(requirements: Sequence[str], engine: str, cpu: str, *, force: bool, say
         launcher = _launcher(system() / "root", making / "packages", cpu)
         with Worker(launcher, engine, seconds=Limits().open_seconds) as worker:
             told = worker.ask("versions", seconds=Limits().open_seconds).header.get("versions")
-        write_json(making / RECORD, {"requirements": list(requirements), "engine": engine, "versions": told})
+        write_json(
+            making / RECORD,
+            {"requirements": list(requirements), "engine": engine, "versions": told},
+        )
     return folder
 
 
@@ -193,9 +234,12 @@ def make_system(say: Callable[[str], None]) -> None:
         packages = archive.fetch(_PACKAGES)
         for package in packages:
             unpack(package, making / "root", wanted=lambda name: name.startswith(_KEPT))
-        if not (making / "root" / "lib").exists():  # where everything is in /usr, the links to it are in no package of these
+        # where everything is in /usr, the links to it are in no package of these
+        if not (making / "root" / "lib").exists():
             (making / "root" / "lib").symlink_to("usr/lib")
-        there = any(each.works for each in emulators() if not Path(each.program).is_relative_to(system()))
+        there = any(
+            each.works for each in emulators() if not Path(each.program).is_relative_to(system())
+        )
         fetched = [] if there else _fetch_qemu(archive, making, say)
         write_json(making / RECORD, {"packages": [path.name for path in (*packages, *fetched)]})
 
@@ -204,7 +248,10 @@ def _fetch_qemu(archive: Archive, making: Path, say: Callable[[str], None]) -> l
     package = f"qemu-user:{host_architecture()}"
     newest = max(archive.versions(package), key=_numbers, default="")
     if _numbers(newest) < OLDEST:
-        raise TargetError(f"Debian's newest qemu-user here is {newest or 'none'}, and {FAULT}", hint="install QEMU 10 or later")
+        raise TargetError(
+            f"Debian's newest qemu-user here is {newest or 'none'}, and {FAULT}",
+            hint="install QEMU 10 or later",
+        )
     say(f"fetching QEMU {newest}")
     fetched = archive.fetch([f"{package}={newest}"])
     for path in fetched:
@@ -225,8 +272,29 @@ def _fill_site(making: Path, requirements: Sequence[str], say: Callable[[str], N
     with tempfile.TemporaryDirectory(prefix="edgeq-wheels-") as folder:
         platforms = [part for name in _PLATFORMS for part in ("--platform", name)]
         version = python.name.removeprefix("python")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--dest", folder]
-        call([*command, "--no-deps", "--only-binary=:all:", "--python-version", version, *platforms, *requirements], "pip download")
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--dest",
+            folder,
+        ]
+        call(
+            [
+                *command,
+                "--no-deps",
+                "--only-binary=:all:",
+                "--python-version",
+                version,
+                *platforms,
+                *requirements,
+            ],
+            "pip download",
+        )
         for wheel in sorted(Path(folder).glob("*.whl")):
             unzip(wheel, making / "packages")
 
@@ -242,7 +310,9 @@ def unzip(wheel: Path, into: Path) -> None:
             _refuse_escapes(archive.namelist())
             archive.extractall(into)
     except zipfile.BadZipFile as error:
-        raise TargetError(f"{wheel.name} cannot be unpacked: {error}", hint="give the command again") from error
+        raise TargetError(
+            f"{wheel.name} cannot be unpacked: {error}", hint="give the command again"
+        ) from error
 
 
 def _refuse_escapes(members: Sequence[str]) -> None:
@@ -258,5 +328,7 @@ def _launcher(root: Path, packages: Path, cpu: str) -> Qemu:
 def _python(root: Path) -> Path:
     found = sorted((root / "usr" / "bin").glob("python3.*"))
     if not found:
-        raise TargetError(f"{root} holds no Python", hint="edgeq targets setup arm64-ort --force makes it again")
+        raise TargetError(
+            f"{root} holds no Python", hint="edgeq targets setup arm64-ort --force makes it again"
+        )
     return found[0]

@@ -1,4 +1,7 @@
-"""One table of the user's file of boards, made into a target; every wrong key or value is named with its place."""
+"""One table of the user's file of boards, made into a target.
+
+Every wrong key or value is named with its place.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ class Table:
         if name in RESERVED:
             raise self.wrong("is a word of the command line", "choose another name")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise self.wrong("has a name that cannot be typed", "use letters, digits, dots, hyphens and underscores")
+            raise self.wrong(
+                "has a name that cannot be typed",
+                "use letters, digits, dots, hyphens and underscores",
+            )
 
     def adjusted(self, target: Target) -> WorkerTarget:
         """An installed target with the limits given here.
@@ -74,7 +80,10 @@ class Table:
     def _refuse_others(self, known: tuple[str, ...]) -> None:
         unknown_keys = sorted(set(self.content) - set(known))
         if unknown_keys:
-            raise self.wrong(f"has the key {unknown_keys[0]!r}, which is not known here", f"known: {', '.join(known)}")
+            raise self.wrong(
+                f"has the key {unknown_keys[0]!r}, which is not known here",
+                f"known: {', '.join(known)}",
+            )
 
     def target(self) -> WorkerTarget:
         """The target that is described here.
@@ -86,11 +95,18 @@ class Table:
         if kind not in LAUNCHERS:
             raise self.wrong(f"has the launcher {kind!r}", f"choose one of {', '.join(LAUNCHERS)}")
         launcher = LAUNCHERS[kind]
-        self._refuse_others((*_OWN, *((field.name for field in fields(launcher)) if launcher is not None else ())))
+        self._refuse_others(
+            (*_OWN, *((field.name for field in fields(launcher)) if launcher is not None else ()))
+        )
         place: Launcher | None = self._launcher(launcher) if launcher is not None else None
         base = self._base()
-        can = base.capabilities if kind != "qemu" else replace(base.capabilities, latency="simulated")
-        what = self._get("summary", str, "") or f"{base.capabilities.summary}, {place.place if place else 'its own environment'}"
+        can = (
+            base.capabilities if kind != "qemu" else replace(base.capabilities, latency="simulated")
+        )
+        what = (
+            self._get("summary", str, "")
+            or f"{base.capabilities.summary}, {place.place if place else 'its own environment'}"
+        )
         return replace(
             base,
             name=self.name,
@@ -103,7 +119,10 @@ class Table:
 
     def _limits(self, default: Limits) -> Limits:
         memory = self._get("memory_mb", int, 0)
-        times = {name: float(self._get(name, (int, float), getattr(default, name))) for name in _LIMITS[:2]}
+        times = {
+            name: float(self._get(name, (int, float), getattr(default, name)))
+            for name in _LIMITS[:2]
+        }
         if memory < 0 or min(times.values()) <= 0:
             raise self.wrong("has a limit below zero", "give seconds and megabytes above zero")
         return Limits(**times, memory_bytes=memory * 2**20 or default.memory_bytes)
@@ -119,7 +138,11 @@ class Table:
         known = {name: installed.load(name) for name in installed.names() if name == engine}
         target = known.get(engine)
         if not isinstance(target, WorkerTarget):
-            raise UnknownName(f"engine for {self.name} ({self.path})", engine, [*_ENGINES, "or an installed target that runs in a worker"])
+            raise UnknownName(
+                f"engine for {self.name} ({self.path})",
+                engine,
+                [*_ENGINES, "or an installed target that runs in a worker"],
+            )
         self._refuse_options(options, target.options)
         paths = {key: str(self._beside(str(options[key]))) for key in _FILES if key in options}
         return replace(target, options={**target.options, **options, **paths})
@@ -127,22 +150,39 @@ class Table:
     def _refuse_options(self, options: Mapping[str, Any], known: Iterable[str]) -> None:
         unknown_keys = sorted(set(options) - set(known))
         if unknown_keys:
-            hint = f"known: {', '.join(known)}" if known else "leave it out; this engine has no options"
-            raise self.wrong(f"has the option {unknown_keys[0]!r}, which its engine does not know", hint)
+            hint = (
+                f"known: {', '.join(known)}"
+                if known
+                else "leave it out; this engine has no options"
+            )
+            raise self.wrong(
+                f"has the option {unknown_keys[0]!r}, which its engine does not know", hint
+            )
 
-    def _refuse_values(self, options: Mapping[str, Any], choices: Mapping[str, tuple[object, ...]]) -> None:
+    def _refuse_values(
+        self, options: Mapping[str, Any], choices: Mapping[str, tuple[object, ...]]
+    ) -> None:
         for key, value in options.items():
             if value not in choices[key]:
-                known = ", ".join(json.dumps(choice) for choice in choices[key])  # as TOML writes strings and booleans, too
-                what = f"has the option {key} = {json.dumps(value, default=str)}, which its engine does not know"
+                # as TOML writes strings and booleans, too
+                known = ", ".join(json.dumps(choice) for choice in choices[key])
+                what = (
+                    f"has the option {key} = {json.dumps(value, default=str)}, which its "
+                    "engine does not know"
+                )
                 raise self.wrong(what, f"choose one of {known}")
 
     def _requirements(self, base: WorkerTarget, *, needed: bool) -> tuple[str, ...]:
         given = tuple(self._get("requirements", list, list(base.requirements)))
         if not all(isinstance(each, str) and "==" in each for each in given):
-            raise self.wrong("has requirements that are not exact", 'write each as "package==version"')
+            raise self.wrong(
+                "has requirements that are not exact", 'write each as "package==version"'
+            )
         if needed and not given:
-            raise self.wrong("has no requirements", 'list what its environment needs: requirements = ["package==version"]')
+            raise self.wrong(
+                "has no requirements",
+                'list what its environment needs: requirements = ["package==version"]',
+            )
         return given if needed else ()
 
     def _launcher(self, kind: type[Any]) -> Launcher:
@@ -151,7 +191,9 @@ class Table:
             if field.name in self.content:
                 given[field.name] = self._converted(field.name, str(field.type))
             elif field.default is MISSING:
-                raise self.wrong(f"lacks the key {field.name!r}", f"a launcher of this kind needs it; {_HINT}")
+                raise self.wrong(
+                    f"lacks the key {field.name!r}", f"a launcher of this kind needs it; {_HINT}"
+                )
         launcher: Launcher = kind(**given)
         return launcher
 
@@ -170,7 +212,9 @@ class Table:
         if value is MISSING:
             raise self.wrong(f"lacks the key {key!r}")
         if not isinstance(value, kind) or isinstance(value, bool):
-            wanted = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+            wanted = " or ".join(
+                each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,))
+            )
             raise self.wrong(f"has {key} = {value!r}, which is no {wanted}")
         return value
 
@@ -189,11 +233,18 @@ def _ort(options: Mapping[str, Any]) -> Capabilities:
     return replace(base.capabilities, intermediates=False)
 
 
-_ENGINES: Mapping[str, Callable[[Mapping[str, Any]], Capabilities]] = {"tflite": _tflite, "ort": _ort}
+_ENGINES: Mapping[str, Callable[[Mapping[str, Any]], Capabilities]] = {
+    "tflite": _tflite,
+    "ort": _ort,
+}
 _CHOICES: Mapping[str, Mapping[str, tuple[object, ...]]] = {  # engine → option → its values
     "tflite": {
         "kernels": ("xnnpack", "builtin", "reference"),
-        "module": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite.python.interpreter"),
+        "module": (
+            "ai_edge_litert.interpreter",
+            "tflite_runtime.interpreter",
+            "tensorflow.lite.python.interpreter",
+        ),
     },
     "ort": {"optimize": (True, False)},
 }

@@ -1,8 +1,8 @@
 """The user's own places to run: boards, containers and environments, described in a TOML file.
 
-The file is ``edgeq-targets.toml`` in the working directory or in the user's configuration folder, or the one that
-``EDGEQ_TARGETS`` names. Each table is a target of that name. A table with the name of an installed target that runs in a
-worker may change its limits and nothing else.
+The file is ``edgeq-targets.toml`` in the working directory or in the user's configuration folder,
+or the one that ``EDGEQ_TARGETS`` names. Each table is a target of that name. A table with the name
+of an installed target that runs in a worker may change its limits and nothing else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def files() -> list[Path]:
     named = os.environ.get(VARIABLE)
     if named:
         if not Path(named).is_file():
-            raise UsageError(f"{VARIABLE} names {named}, and no file is there", hint="correct or unset it")
+            raise UsageError(
+                f"{VARIABLE} names {named}, and no file is there", hint="correct or unset it"
+            )
         return [Path(named)]
     config = os.environ.get("XDG_CONFIG_HOME")
     places = (Path(config) if config else Path.home() / ".config") / "edgeq", Path.cwd()
@@ -72,7 +74,9 @@ class Boards:
 
 
 def _tables() -> dict[str, tuple[Path, str, Any]]:
-    return {name: (path, name, content) for path in files() for name, content in _parsed(path).items()}
+    return {
+        name: (path, name, content) for path in files() for name, content in _parsed(path).items()
+    }
 
 
 source = Boards()
@@ -81,9 +85,13 @@ source = Boards()
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} has more than {MAX_BYTES} bytes", hint="is it the right file?")
+            raise UsageError(
+                f"{path} has more than {MAX_BYTES} bytes", hint="is it the right file?"
+            )
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", hint="check its permissions"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is no TOML: {error}", hint="correct it there") from error

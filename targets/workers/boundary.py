@@ -1,4 +1,7 @@
-"""What the host reads of an artefact before and after a worker loads it: soundness, grids, layout of tensors."""
+"""What the host reads of an artefact before and after a worker loads it.
+
+Soundness, grids, layout of tensors.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ class Sendable:
     Attributes:
         content: what to send to a worker.
         grids: of its input and output, by name, where the file says them and the runtime does not.
-        axes: for tensors that are not stored in the usual layout, the axis of the model at each dimension.
+        axes: for tensors that are not stored in the usual layout, the axis of the model at each
+            dimension.
         channels_last: whether images inside are stored with their channels last.
         takes_channels_last: whether the input takes images so.
     """
@@ -56,7 +60,11 @@ def read(artefact: Path, *, qoperator: bool = False) -> Sendable:
     Raises:
         ArtefactError: missing, damaged, or not a model that edgeq can feed.
     """
-    return _read_onnx(artefact, qoperator=qoperator) if artefact.suffix == ".onnx" else _read_tflite(artefact)
+    return (
+        _read_onnx(artefact, qoperator=qoperator)
+        if artefact.suffix == ".onnx"
+        else _read_tflite(artefact)
+    )
 
 
 def _read_tflite(artefact: Path) -> Sendable:
@@ -64,25 +72,50 @@ def _read_tflite(artefact: Path) -> Sendable:
 
     content = read_bytes(artefact, "TFLite model")
     check_model(content, artefact)
-    return Sendable(content, axes=axes_in(content), channels_last=True, takes_channels_last=channels_last(content))
+    return Sendable(
+        content,
+        axes=axes_in(content),
+        channels_last=True,
+        takes_channels_last=channels_last(content),
+    )
 
 
 def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
-    from edgeq.targets.plans.onnx_graph import QdqView, channels_last, in_qdq, load, only_input, sample_shape
+    from edgeq.targets.plans.onnx_graph import (
+        QdqView,
+        channels_last,
+        in_qdq,
+        load,
+        only_input,
+        sample_shape,
+    )
 
     model = load(artefact) if qoperator else in_qdq(load(artefact))
     input_info = only_input(model)
     if not model.graph.output:
-        raise ArtefactError(f"{artefact} has no output", hint="export it again; it may be truncated")
+        raise ArtefactError(
+            f"{artefact} has no output", hint="export it again; it may be truncated"
+        )
     sample_shape(input_info)
     view, exit_name = QdqView(model), model.graph.output[0].name
-    found = {input_info.name: view.input_params(input_info.name), exit_name: view.output_params(exit_name)}
+    found = {
+        input_info.name: view.input_params(input_info.name),
+        exit_name: view.output_params(exit_name),
+    }
     grids = {name: params for name, params in found.items() if params is not None}
-    return Sendable(model.SerializeToString(), grids=grids, takes_channels_last=channels_last(model, input_info.name))
+    return Sendable(
+        model.SerializeToString(),
+        grids=grids,
+        takes_channels_last=channels_last(model, input_info.name),
+    )
 
 
-def spec_of(described: Any, grids: Mapping[str, QuantParams], *, counts: bool = False) -> TensorSpec:
-    """One end of a model, as a worker describes it; an output may be whole numbers without a grid (``counts``).
+def spec_of(
+    described: Any, grids: Mapping[str, QuantParams], *, counts: bool = False
+) -> TensorSpec:
+    """One end of a model, as a worker describes it.
+
+    An output may be whole numbers without a grid (``counts``).
 
     Raises:
         ArtefactError: it is none that edgeq can feed or read.
@@ -90,17 +123,27 @@ def spec_of(described: Any, grids: Mapping[str, QuantParams], *, counts: bool = 
     """
     name, shape, dtype = _told(described)
     if not shape or shape[0] != 1:
-        raise ArtefactError(f"the tensor {name!r} has the shape {shape}, not a batch of one", hint="export it with batch 1")
+        raise ArtefactError(
+            f"the tensor {name!r} has the shape {shape}, not a batch of one",
+            hint="export it with batch 1",
+        )
     params = None if dtype == "float32" else grids.get(name) or grid_of(described, dtype)
     no_grid = dtype != "float32" and params is None
     if no_grid and (not counts or (dtype in STORAGE_RANGE and dtype not in WHOLE_NUMBERS)):
-        raise ArtefactError(f"{name!r} is {dtype} without a scale, and edgeq feeds real numbers", hint="export with a scale")
+        raise ArtefactError(
+            f"{name!r} is {dtype} without a scale, and edgeq feeds real numbers",
+            hint="export with a scale",
+        )
     return TensorSpec(name, shape[1:], dtype, params)
 
 
 def _told(described: Any) -> tuple[str, tuple[int, ...], str]:
     try:
-        name, shape, dtype = str(described["name"]), tuple(int(size) for size in described["shape"]), described["dtype"]
+        name, shape, dtype = (
+            str(described["name"]),
+            tuple(int(size) for size in described["shape"]),
+            described["dtype"],
+        )
         if dtype in DTYPES and all(size >= 0 for size in shape):
             return name, shape, dtype
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -117,15 +160,24 @@ def grid_of(described: Any, dtype: str) -> QuantParams | None:
     try:
         return _grid(described, dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise TargetError(f"the worker describes a grid as {str(described)[:200]}", hint=_BROKEN) from error
+        raise TargetError(
+            f"the worker describes a grid as {str(described)[:200]}", hint=_BROKEN
+        ) from error
 
 
 def _grid(described: Any, dtype: str) -> QuantParams | None:
     scale = described.get("scale")
     if scale is None or len(scale) == 0 or dtype not in STORAGE_RANGE:
         return None
-    steps, zeros = np.asarray(scale, np.float32), np.asarray(described.get("zero_point") or [0] * len(scale), np.int32)
-    if steps.shape != zeros.shape or steps.ndim != 1 or not (np.isfinite(steps) & (steps > 0)).all():
+    steps, zeros = (
+        np.asarray(scale, np.float32),
+        np.asarray(described.get("zero_point") or [0] * len(scale), np.int32),
+    )
+    if (
+        steps.shape != zeros.shape
+        or steps.ndim != 1
+        or not (np.isfinite(steps) & (steps > 0)).all()
+    ):
         raise ValueError("no grid")
     if len(steps) == 1:
         return QuantParams.of(steps.reshape(()), int(zeros[0]), dtype)
@@ -134,7 +186,9 @@ def _grid(described: Any, dtype: str) -> QuantParams | None:
 
 def order_of(name: str, rank: int, artefact: Sendable) -> tuple[int, ...]:
     """The axis of the model at each dimension of a stored tensor; empty where they are the same."""
-    order = artefact.axes.get(name.partition("#")[0], _NHWC if artefact.channels_last and rank == 4 else ())
+    order = artefact.axes.get(
+        name.partition("#")[0], _NHWC if artefact.channels_last and rank == 4 else ()
+    )
     return order if len(order) == rank else ()
 
 
@@ -148,4 +202,8 @@ def grid_in_model_axes(name: str, described: Any, artefact: Sendable) -> QuantPa
     """The grid of an inner tensor, its channel axis counted in the model's axes."""
     told, shape, dtype = _told({**described, "name": name})
     params, order = grid_of(described, dtype), order_of(told, len(shape), artefact)
-    return replace(params, axis=order[params.axis]) if params is not None and params.axis is not None and order else params
+    return (
+        replace(params, axis=order[params.axis])
+        if params is not None and params.axis is not None and order
+        else params
+    )

@@ -1,11 +1,13 @@
 """How many instructions a run retires under QEMU, without a plug-in, which distributions' static QEMU cannot load.
 
-QEMU can log each block of instructions when it translates it and each time it enters one. Limited to the addresses of the
-runtime's own libraries, the log of one run is some megabytes, and the sum over the blocks entered of the instructions in
-each is the number of instructions that the runtime retired. A first worker tells where its libraries lie; memory is laid out
-so that they lie there again in a second one, which is counted.
+QEMU can log each block of instructions when it translates it and each time it enters one. Limited
+to the addresses of the runtime's own libraries, the log of one run is some megabytes, and the sum
+over the blocks entered of the instructions in each is the number of instructions that the runtime
+retired. A first worker tells where its libraries lie; memory is laid out so that they lie there
+again in a second one, which is counted.
 
-Left out are libc and its like (0.2 % of LiteRT's, measured), system calls, and every thread but the one that computes.
+Left out are libc and its like (0.2 % of LiteRT's, measured), system calls, and every thread but the
+one that computes.
 """
 
 from __future__ import annotations
@@ -37,14 +39,18 @@ if TYPE_CHECKING:
 RUNS = 3  # ONNX Runtime's differ in some thousandths
 WARM_UP = 2  # the first run allocates
 PATIENCE = 4.0  # how much longer a logged worker may take than another
-_BASE, _SPACE = 0x100000000000, 0x4000000000  # where QEMU puts the program's memory, and how much of it there is
+# where QEMU puts the program's memory, and how much of it there is
+_BASE, _SPACE = 0x100000000000, 0x4000000000
 _NOT_COUNTED = ("numpy", "numpy.libs")
 _BLOCK = re.compile(rb"^IN: [^\n]*\n((?:0x[^\n]*\n)+)", re.MULTILINE)
-_ENTERED = re.compile(rb"^Trace 0: [^\n]*?/([0-9a-f]{16})/", re.MULTILINE)  # 0 is the thread that the program began with
+# 0 is the thread that the program began with
+_ENTERED = re.compile(rb"^Trace 0: [^\n]*?/([0-9a-f]{16})/", re.MULTILINE)
 _ENTRY = b"\nTrace "
 
 
-def instructions(launcher: Qemu, engine: str, model: Sendable, options: Mapping[str, object], limits: Limits) -> int:
+def instructions(
+    launcher: Qemu, engine: str, model: Sendable, options: Mapping[str, object], limits: Limits
+) -> int:
     """The instructions of one run, in the thread that computes, the median of a few runs.
 
     Args:
@@ -71,12 +77,16 @@ def instructions(launcher: Qemu, engine: str, model: Sendable, options: Mapping[
 
 def _load(worker: Worker, model: Sendable, options: Mapping[str, object], seconds: float) -> None:
     content = np.frombuffer(model.content, np.uint8)
-    loaded = worker.ask("load", [content], seconds=seconds, options=dict(options), memory_bytes=None).header
+    loaded = worker.ask(
+        "load", [content], seconds=seconds, options=dict(options), memory_bytes=None
+    ).header
     input_info = loaded["inputs"][0]
     worker.ask("set", [np.zeros(input_info["shape"], input_info["dtype"])], seconds=seconds)
 
 
-def _libraries(launcher: Qemu, engine: str, model: Sendable, options: Mapping[str, object], limits: Limits) -> list[tuple[int, int]]:
+def _libraries(
+    launcher: Qemu, engine: str, model: Sendable, options: Mapping[str, object], limits: Limits
+) -> list[tuple[int, int]]:
     """The addresses, first and last, of each library of the runtime, as the program sees them."""
     with Worker(launcher, engine, seconds=limits.open_seconds) as worker:
         _load(worker, model, options, limits.open_seconds)
@@ -90,13 +100,19 @@ def _libraries(launcher: Qemu, engine: str, model: Sendable, options: Mapping[st
         first, last = found.get(path, (low, high - 1))
         found[path] = min(first, low), max(last, high - 1)
     if not found:
-        raise TargetError(f"no library of {launcher.site} is mapped", hint="report this with the version of QEMU")
+        raise TargetError(
+            f"no library of {launcher.site} is mapped", hint="report this with the version of QEMU"
+        )
     return list(found.values())
 
 
 def _counts(path: str, site: Path) -> bool:
     place = Path(path)
-    return ".so" in place.name and place.is_relative_to(site) and place.relative_to(site).parts[0] not in _NOT_COUNTED
+    return (
+        ".so" in place.name
+        and place.is_relative_to(site)
+        and place.relative_to(site).parts[0] not in _NOT_COUNTED
+    )
 
 
 class LogCounter:
@@ -135,7 +151,9 @@ class LogCounter:
         """
         unknown = [block for block in self._entered if int(block, 16) not in self._sizes]
         if unknown or not self._entered:
-            raise TargetError("QEMU's log of instructions cannot be read", hint="use QEMU 10, whose log is known")
+            raise TargetError(
+                "QEMU's log of instructions cannot be read", hint="use QEMU 10, whose log is known"
+            )
         return sum(times * self._sizes[int(block, 16)] for block, times in self._entered.items())
 
     def _note(self, text: bytes) -> None:
@@ -153,7 +171,8 @@ class _Log:
         self._folder = tempfile.TemporaryDirectory(prefix="edgeq-log-")
         pipe = Path(self._folder.name) / "log"
         os.mkfifo(pipe)
-        self._descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # both ends, so that there is no end of file
+        # both ends, so that there is no end of file
+        self._descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
         wanted = ",".join(f"{low:#x}..{high:#x}" for low, high in ranges)
         self.arguments = ("-d", "in_asm,exec,nochain", "-dfilter", wanted, "-D", str(pipe))
         self._log, self._ended = LogCounter(), False
@@ -164,7 +183,12 @@ class _Log:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._ended = True
         self._thread.join()
         os.close(self._descriptor)

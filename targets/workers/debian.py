@@ -1,7 +1,8 @@
 """Debian packages of any architecture, fetched and unpacked by a user who is not root, and without touching the machine's own.
 
-apt is given a configuration, lists and a cache of its own. It reads the machine's sources, checks the archive's signatures
-and works out what depends on what; dpkg-deb takes the packages apart. Nothing is installed and none of their scripts is run.
+apt is given a configuration, lists and a cache of its own. It reads the machine's sources, checks
+the archive's signatures and works out what depends on what; dpkg-deb takes the packages apart.
+Nothing is installed and none of their scripts is run.
 """
 
 from __future__ import annotations
@@ -23,8 +24,17 @@ if TYPE_CHECKING:
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _PROGRAMS = ("apt-get", "apt-cache", "dpkg", "dpkg-deb")
-_CLEARED = ("APT::Architectures", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success", "DPkg::Post-Invoke")  # they are root's
-_NEEDED = "this is made from Debian's packages: give the command on a Debian machine, or in a container of one"
+# they are root's
+_CLEARED = (
+    "APT::Architectures",
+    "APT::Update::Post-Invoke",
+    "APT::Update::Post-Invoke-Success",
+    "DPkg::Post-Invoke",
+)
+_NEEDED = (
+    "this is made from Debian's packages: give the command on a Debian machine, or in a "
+    "container of one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +43,8 @@ class Archive:
 
     Attributes:
         folder: for apt's lists and what it downloads; removed by whoever made it.
-        architecture: of the packages that are fetched unless they say otherwise, in Debian's words (``arm64``).
+        architecture: of the packages that are fetched unless they say otherwise, in Debian's words
+            (``arm64``).
     """
 
     folder: Path
@@ -46,13 +57,22 @@ class Archive:
             TargetError: this is no Debian machine, or its sources cannot be read.
         """
         release = _release()
-        sources = [line for base, suite in _sources() if suite.startswith(release) for line in _lines(base, suite, release)]
+        sources = [
+            line
+            for base, suite in _sources()
+            if suite.startswith(release)
+            for line in _lines(base, suite, release)
+        ]
         if not sources:
-            raise TargetError(f"apt has no source for Debian {release} on this machine", hint=_NEEDED)
+            raise TargetError(
+                f"apt has no source for Debian {release} on this machine", hint=_NEEDED
+            )
         for name in ("state/lists/partial", "cache/archives/partial", "parts"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "status").touch()
-        (self.folder / "sources.list").write_text("".join(f"{line}\n" for line in dict.fromkeys(sources)), "utf-8")
+        (self.folder / "sources.list").write_text(
+            "".join(f"{line}\n" for line in dict.fromkeys(sources)), "utf-8"
+        )
         (self.folder / "apt.conf").write_text(self._configuration(), "utf-8")
         self._apt("apt-get", "update")
 
@@ -68,7 +88,9 @@ class Archive:
             "Acquire::Languages": "none",
             "APT::Install-Recommends": "false",
         }
-        both = " ".join(f'"{name}";' for name in dict.fromkeys((self.architecture, host_architecture())))
+        both = " ".join(
+            f'"{name}";' for name in dict.fromkeys((self.architecture, host_architecture()))
+        )
         lines = [*(f"#clear {name};" for name in _CLEARED), f"APT::Architectures {{ {both} }};"]
         return "\n".join([*lines, *(f'{name} "{value}";' for name, value in values.items()), ""])
 
@@ -93,7 +115,10 @@ class Archive:
         return sorted(archives.glob("*.deb"))
 
     def _apt(self, program: str, *arguments: str) -> str:
-        return call([program, "-qq", "-c", str(self.folder / "apt.conf"), *arguments], f"{program} {arguments[0]}")
+        return call(
+            [program, "-qq", "-c", str(self.folder / "apt.conf"), *arguments],
+            f"{program} {arguments[0]}",
+        )
 
 
 def host_architecture() -> str:
@@ -101,7 +126,9 @@ def host_architecture() -> str:
     return call(["dpkg", "--print-architecture"], "dpkg").strip()
 
 
-def unpack(package: Path, into: Path, *, wanted: Callable[[str], bool] = lambda _name: True) -> None:
+def unpack(
+    package: Path, into: Path, *, wanted: Callable[[str], bool] = lambda _name: True
+) -> None:
     """Take the files out of a package.
 
     Args:
@@ -120,15 +147,20 @@ def unpack(package: Path, into: Path, *, wanted: Callable[[str], bool] = lambda 
                 _extract(archive, into, wanted)
         except tarfile.TarError as error:
             process.kill()
-            raise TargetError(f"{package.name} cannot be unpacked: {error}", hint="give the command again") from error
+            raise TargetError(
+                f"{package.name} cannot be unpacked: {error}", hint="give the command again"
+            ) from error
 
 
 def _extract(archive: tarfile.TarFile, into: Path, wanted: Callable[[str], bool]) -> None:
-    archive.extraction_filter = lambda member, _path: member  # checked here; tarfile's own filters are younger than Python 3.11.0
+    # checked here; tarfile's own filters are younger than Python 3.11.0
+    archive.extraction_filter = lambda member, _path: member
     root = into.resolve()
     for member in archive:
         name = member.name.removeprefix("./").rstrip("/")
-        if not wanted(name) or not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
+        if not wanted(name) or not (
+            member.isfile() or member.isdir() or member.issym() or member.islnk()
+        ):
             continue
         if member.issym() and member.linkname.startswith("/"):  # means the package's own root
             member.linkname = os.path.relpath(f"{root}{member.linkname}", (root / name).parent)
@@ -154,7 +186,11 @@ def _release() -> str:
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     told = platform.freedesktop_os_release() if not missing else {}
     if told.get("ID") != "debian" or "VERSION_CODENAME" not in told:
-        why = f"{missing[0]} is not installed" if missing else f"this is {told.get('PRETTY_NAME', 'no Debian machine')}"
+        why = (
+            f"{missing[0]} is not installed"
+            if missing
+            else f"this is {told.get('PRETTY_NAME', 'no Debian machine')}"
+        )
         raise TargetError(f"Debian's packages cannot be fetched here: {why}", hint=_NEEDED)
     return told["VERSION_CODENAME"]
 

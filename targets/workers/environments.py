@@ -1,7 +1,7 @@
 """Virtual environments for runtimes that cannot, or need not, live in edgeq's own.
 
-An environment is named by what is installed in it, exactly pinned: targets with equal requirements share one, and other
-requirements never meet an old one.
+An environment is named by what is installed in it, exactly pinned: targets with equal requirements
+share one, and other requirements never meet an old one.
 """
 
 from __future__ import annotations
@@ -37,13 +37,21 @@ def home() -> Path:
     if named:
         return Path(named).expanduser().absolute()
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache") / "edgeq"
+    return (
+        Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
+    ) / "edgeq"
 
 
 def folder(requirements: Sequence[str]) -> Path:
     """Where the environment with these packages is, or would be."""
-    pinned = "\n".join([f"python {sys.version_info[0]}.{sys.version_info[1]}", *sorted(requirements)])
-    return home() / "environments" / f"{names(requirements)[0]}-{hashlib.sha256(pinned.encode()).hexdigest()[:10]}"
+    pinned = "\n".join(
+        [f"python {sys.version_info[0]}.{sys.version_info[1]}", *sorted(requirements)]
+    )
+    return (
+        home()
+        / "environments"
+        / f"{names(requirements)[0]}-{hashlib.sha256(pinned.encode()).hexdigest()[:10]}"
+    )
 
 
 def names(requirements: Sequence[str]) -> list[str]:
@@ -66,7 +74,13 @@ def versions_of(requirements: Sequence[str]) -> Mapping[str, str]:
         return {}
 
 
-def make(requirements: Sequence[str], engine: str, *, force: bool = False, say: Callable[[str], None] = lambda _text: None) -> Path:
+def make(
+    requirements: Sequence[str],
+    engine: str,
+    *,
+    force: bool = False,
+    say: Callable[[str], None] = lambda _text: None,
+) -> Path:
     """Make an environment, or leave a complete one as it is; half of one is never seen.
 
     Args:
@@ -112,7 +126,9 @@ def whole(place: Path) -> Iterator[Path]:
         raise OutputError(f"{place} cannot be written: {error.strerror}", hint=_SPACE) from error
 
 
-def _fill(making: Path, requirements: Sequence[str], engine: str, say: Callable[[str], None]) -> None:
+def _fill(
+    making: Path, requirements: Sequence[str], engine: str, say: Callable[[str], None]
+) -> None:
     python = making / "bin" / "python"
     say(f"making an environment in {home()}")
     call([sys.executable, "-m", "venv", "--clear", str(making)], "python -m venv")
@@ -122,7 +138,12 @@ def _fill(making: Path, requirements: Sequence[str], engine: str, say: Callable[
     say("starting the runtime once")
     with Worker(Interpreter(python), engine, seconds=Limits().open_seconds) as worker:
         versions = worker.ask("versions", seconds=Limits().open_seconds).header.get("versions")
-    record = {"requirements": list(requirements), "engine": engine, "python": sys.version, "versions": versions}
+    record = {
+        "requirements": list(requirements),
+        "engine": engine,
+        "python": sys.version,
+        "versions": versions,
+    }
     write_json(making / RECORD, record)
 
 
@@ -137,13 +158,26 @@ def call(command: Sequence[str], what: str) -> str:
         OutputError: the disk is full.
         TargetError: it cannot be started, or failed.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "PYTHONHOME")
+    }
     try:
         ended = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, env=environment, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env=environment,
+            stdin=subprocess.DEVNULL,
         )
     except OSError as error:
-        raise TargetError(f"{command[0]} cannot be started: {error.strerror}", hint="install it, or put it on the PATH") from error
+        raise TargetError(
+            f"{command[0]} cannot be started: {error.strerror}",
+            hint="install it, or put it on the PATH",
+        ) from error
     if ended.returncode == 0:
         return ended.stdout
     said = (ended.stderr.strip() or ended.stdout.strip()).splitlines()
@@ -152,7 +186,8 @@ def call(command: Sequence[str], what: str) -> str:
     complaints = [line for line in said if "error" in line.lower()] or said[-TOLD_LINES:]
     raise TargetError(
         f"{what} failed with exit code {ended.returncode}: {' | '.join(complaints[:TOLD_LINES])}",
-        hint="check the network and that this Python and machine have such packages; then give the command again",
+        hint="check the network and that this Python and machine have such packages; then give "
+        "the command again",
     )
 
 

@@ -1,7 +1,9 @@
-"""How a worker is started: in which interpreter, under which emulator, in which container, on which board.
+"""How a worker is started.
 
-A launcher turns the arguments of a Python interpreter into a whole command line. The program itself travels over standard
-input, so a place needs nothing but Python, numpy and the runtime.
+In which interpreter, under which emulator, in which container, on which board.
+
+A launcher turns the arguments of a Python interpreter into a whole command line. The program itself
+travels over standard input, so a place needs nothing but Python, numpy and the runtime.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Launcher(Protocol):
-    """A place where a worker can be started; hashable, because what was found out about it is kept."""
+    """A place where a worker can be started.
+
+    Hashable, because what was found out about it is kept.
+    """
 
     def __hash__(self) -> int: ...
 
@@ -79,7 +84,11 @@ class Interpreter:
 
     def missing(self) -> tuple[str, str] | None:
         """The executable."""
-        return None if self.python.is_file() else (f"there is no Python at {self.python}", "make the environment again")
+        return (
+            None
+            if self.python.is_file()
+            else (f"there is no Python at {self.python}", "make the environment again")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +118,28 @@ class Qemu:
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line."""
-        own = ["-E", f"PYTHONPATH={self.site}", str(self.python), "-s"]  # not the packages of this machine's user
-        return [self.program, *self.arguments, "-cpu", self.cpu, "-L", str(self.root), *own, *arguments]
+        # not the packages of this machine's user
+        own = ["-E", f"PYTHONPATH={self.site}", str(self.python), "-s"]
+        return [
+            self.program,
+            *self.arguments,
+            "-cpu",
+            self.cpu,
+            "-L",
+            str(self.root),
+            *own,
+            *arguments,
+        ]
 
     def missing(self) -> tuple[str, str] | None:
         """QEMU or the root."""
         if shutil.which(self.program) is None:
             return f"{self.program} is not installed", "install QEMU 10 or later, user emulation"
-        return None if self.python.is_file() else (f"there is no Python at {self.python}", "make the environment again")
+        return (
+            None
+            if self.python.is_file()
+            else (f"there is no Python at {self.python}", "make the environment again")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +165,19 @@ class Container:
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line: an init that heeds signals, and no network, which no worker needs."""
-        return [self.program, "run", "-i", "--rm", "--init", "--network", "none", *self.arguments, self.image, self.python, *arguments]
+        return [
+            self.program,
+            "run",
+            "-i",
+            "--rm",
+            "--init",
+            "--network",
+            "none",
+            *self.arguments,
+            self.image,
+            self.python,
+            *arguments,
+        ]
 
     def missing(self) -> tuple[str, str] | None:
         """The program."""
@@ -183,7 +218,11 @@ class Ssh:
             "ServerAliveCountMax": "3",
             "ControlPath": "none",
         }
-        command = ["ssh", "-T", *(part for name, value in options.items() for part in ("-o", f"{name}={value}"))]
+        command = [
+            "ssh",
+            "-T",
+            *(part for name, value in options.items() for part in ("-o", f"{name}={value}")),
+        ]
         command += ["-p", str(self.port)] if self.port is not None else []
         command += ["-i", str(self.identity)] if self.identity is not None else []
         return [*command, *self.arguments, "--", self.host, shlex.join([self.python, *arguments])]
@@ -194,4 +233,8 @@ class Ssh:
 
 
 def _not_found(program: str) -> tuple[str, str] | None:
-    return None if shutil.which(program) else (f"{program} is not installed", f"install {program}, or put it on the PATH")
+    return (
+        None
+        if shutil.which(program)
+        else (f"{program} is not installed", f"install {program}, or put it on the PATH")
+    )

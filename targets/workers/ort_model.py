@@ -1,4 +1,7 @@
-"""What all of ONNX Runtime's engines share: one input, one output, and nothing seen of what lies between."""
+"""What all of ONNX Runtime's engines share.
+
+One input, one output, and nothing seen of what lies between.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from edgeq.targets.workers.wire import Refused
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8", "tensor(uint16)": "uint16"}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(uint16)": "uint16",
+}
 
 
 class OrtModel:
@@ -36,7 +44,9 @@ class OrtModel:
         self.set_input(np.zeros(shape, dtype))
         self.invoke()
         answer = self.get_output()
-        self.outputs = [{"name": self._exit, "shape": list(answer.shape), "dtype": answer.dtype.name}]
+        self.outputs = [
+            {"name": self._exit, "shape": list(answer.shape), "dtype": answer.dtype.name}
+        ]
 
     def set_input(self, sample: NDArray[Any]) -> None:
         """Keep the input."""

@@ -1,6 +1,9 @@
-"""A worker's process, as the host sees it: started, asked, listened to for a limited time, and always taken away again.
+"""A worker's process, as the host sees it.
 
-Whatever a worker does wrong ends it, and becomes one error that says where it ran, what it did and what it last wrote.
+Started, asked, listened to for a limited time, and always taken away again.
+
+Whatever a worker does wrong ends it, and becomes one error that says where it ran, what it did and
+what it last wrote.
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ SLOWEST_LINE = 2**16  # bytes a second
 KEPT_BYTES = 8192  # of the end of its standard error
 TOLD_LINES = 4
 _MORE = "open_seconds and run_seconds in edgeq-targets.toml"
-_SOFTWARE = "standard output belongs to the protocol: let nothing there print at login or at the start of Python"
+_SOFTWARE = (
+    "standard output belongs to the protocol: let nothing there print at login or at the "
+    "start of Python"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,8 @@ class Limits:
     """How long and how large a worker may get.
 
     Attributes:
-        open_seconds: to start, import its runtime and load a model; also a phone's compiler has to fit in.
+        open_seconds: to start, import its runtime and load a model; also a phone's compiler has to
+            fit in.
         run_seconds: for one run of the model.
         memory_bytes: address space of the worker; None for as much as there is.
     """
@@ -73,11 +80,18 @@ class Worker:
         command = launcher.command(["-u", "-c", BOOTSTRAP])
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, cwd="/", start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                cwd="/",
+                start_new_session=True,
             )
         except OSError as error:
             raise TargetError(
-                f"{command[0]} cannot be started: {error.strerror}", hint="check that it is installed and executable"
+                f"{command[0]} cannot be started: {error.strerror}",
+                hint="check that it is installed and executable",
             ) from error
         self._stdin, self._stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
         os.set_blocking(self._stdin.fileno(), False)
@@ -92,7 +106,15 @@ class Worker:
             raise
         self._started = True
 
-    def ask(self, do: str, arrays: Sequence[NDArray[Any]] = (), *, seconds: float, limit: int = 0, **header: object) -> Frame:
+    def ask(
+        self,
+        do: str,
+        arrays: Sequence[NDArray[Any]] = (),
+        *,
+        seconds: float,
+        limit: int = 0,
+        **header: object,
+    ) -> Frame:
         """Make one request and wait for its answer.
 
         Args:
@@ -103,20 +125,33 @@ class Worker:
             header: further values of the request.
 
         Raises:
-            TargetError: the worker died, took too long, answered with garbage, or said why it cannot.
+            TargetError: the worker died, took too long, answered with garbage, or said why it
+                cannot.
         """
         return next(self.ask_each(do, arrays, 1, seconds=seconds, limit=limit, **header))
 
     def ask_each(
-        self, do: str, arrays: Sequence[NDArray[Any]], answers: int, *, seconds: float, limit: int = 0, **header: object
+        self,
+        do: str,
+        arrays: Sequence[NDArray[Any]],
+        answers: int,
+        *,
+        seconds: float,
+        limit: int = 0,
+        **header: object,
     ) -> Iterator[Frame]:
         """Make one request and wait for several answers; ``seconds`` and ``limit`` hold for each of them."""
         if not self._open:
-            raise TargetError(f"the worker on {self.place} has ended", hint="open the artefact again")
+            raise TargetError(
+                f"the worker on {self.place} has ended", hint="open the artefact again"
+            )
         try:
             pieces = pack({"do": do, **header}, arrays)
         except BrokenFrame as error:
-            raise TargetError(f"this cannot be sent to a worker: {error}", hint="choose a target that runs in process") from error
+            raise TargetError(
+                f"this cannot be sent to a worker: {error}",
+                hint="choose a target that runs in process",
+            ) from error
         self._write(pieces, _Patience(seconds))
         for _ in range(answers):
             yield self._read(_Patience(seconds), limit)
@@ -143,7 +178,12 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _left(self, number: signal.Signals | None) -> bool:
@@ -193,18 +233,30 @@ class Worker:
         waiting.register(descriptor, event)
         left = patience.left()
         if left <= 0 or not waiting.poll(left * 1000):
-            self._end(f"did not answer within {patience.seconds:g} s", f"look at what hangs, or give it more time: {_MORE}")
+            self._end(
+                f"did not answer within {patience.seconds:g} s",
+                f"look at what hangs, or give it more time: {_MORE}",
+            )
 
     def _complain(self, header: dict[str, Any]) -> NoReturn:
         what = str(header.get("what", "it does not say why"))[:500]
         told, hint = {
-            "refused": ("refuses the model", "another target may take it, or another dialect: edgeq export --for"),
+            "refused": (
+                "refuses the model",
+                "another target may take it, or another dialect: edgeq export --for",
+            ),
             "absent": ("cannot be used", "install the runtime there"),
-            "memory": ("ran out of memory", "raise the limit (memory_mb), or choose a smaller model"),
+            "memory": (
+                "ran out of memory",
+                "raise the limit (memory_mb), or choose a smaller model",
+            ),
         }.get(str(header.get("problem")), ("failed", "another target may run it"))
         self.close()
         if header.get("problem") == "damaged":
-            raise ArtefactError(f"the runtime cannot load the model: {what}", hint="export it again; it may be damaged")
+            raise ArtefactError(
+                f"the runtime cannot load the model: {what}",
+                hint="export it again; it may be damaged",
+            )
         raise TargetError(f"the worker on {self.place} {told}: {what}", hint=hint)
 
     def _died(self) -> NoReturn:
@@ -218,7 +270,10 @@ class Worker:
         else:
             how = f"ended with exit code {code}"
         hint = "another target may run it; if the runtime crashed, report the model to its makers"
-        self._end(how if self._started else f"{how} before it began", hint if self._started else f"try it by hand: {self._by_hand}")
+        self._end(
+            how if self._started else f"{how} before it began",
+            hint if self._started else f"try it by hand: {self._by_hand}",
+        )
 
     def _end(self, what: str, hint: str) -> NoReturn:
         self.close()
@@ -246,12 +301,19 @@ class _Tail:
 
     def told(self) -> str:
         """The last lines, as the end of a message; empty when nothing was written."""
-        lines = [line.strip() for line in self._kept.decode(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip()
+            for line in self._kept.decode(errors="replace").splitlines()
+            if line.strip()
+        ]
         return f"; it last wrote: {' | '.join(lines[-TOLD_LINES:])}"[:1000] if lines else ""
 
 
 class _Patience:
-    """How long to wait for a message; one that moves, however long it is, gets the time that a slow line needs for it."""
+    """How long to wait for a message.
+
+    One that moves, however long it is, gets the time that a slow line needs for it.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._end = seconds, time.monotonic() + seconds

@@ -1,7 +1,10 @@
-"""Composes a worker's program: one text, sent over standard input, so that nothing has to be copied to where it runs.
+"""Composes a worker's program.
 
-The modules keep the names that they have here. An engine's ``import edgeq.targets.workers.wire`` therefore means the copy
-that came with it, and works where edgeq is not installed, or another version of it is.
+One text, sent over standard input, so that nothing has to be copied to where it runs.
+
+The modules keep the names that they have here. An engine's ``import edgeq.targets.workers.wire``
+therefore means the copy that came with it, and works where edgeq is not installed, or another
+version of it is.
 """
 
 from __future__ import annotations
@@ -43,8 +46,12 @@ def compose(engine: str) -> bytes:
     """
     path = Path(engine) if engine.endswith(".py") else _HERE / "engines" / f"{engine}.py"
     if not path.is_file():
-        raise TargetError(f"there is no worker engine {engine!r}", hint=f"choose one of {', '.join(engines())}")
-    modules: list[tuple[str, str | None]] = [(name, None) for name in ("edgeq", "edgeq.targets", _ROOM, f"{_ROOM}.engines")]
+        raise TargetError(
+            f"there is no worker engine {engine!r}", hint=f"choose one of {', '.join(engines())}"
+        )
+    modules: list[tuple[str, str | None]] = [
+        (name, None) for name in ("edgeq", "edgeq.targets", _ROOM, f"{_ROOM}.engines")
+    ]
     modules += [(f"{_ROOM}.{name}", (_HERE / f"{name}.py").read_text("utf-8")) for name in SHARED]
     modules.append((f"{_ROOM}.engines.{path.stem}", path.read_text("utf-8")))
     text = f"MODULES = {_literal(modules)}{_LOADER}".encode()

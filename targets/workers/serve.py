@@ -1,8 +1,8 @@
 """The worker's side: answers the host's requests with one engine, until the host goes away.
 
-It is sent to the interpreter that runs it, together with the modules that engines import and one engine; see
-:mod:`~edgeq.targets.workers.program`. What a runtime prints goes to standard error: the standard output that it sees is not
-the one that frames leave by.
+It is sent to the interpreter that runs it, together with the modules that engines import and one
+engine; see :mod:`~edgeq.targets.workers.program`. What a runtime prints goes to standard error: the
+standard output that it sees is not the one that frames leave by.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ MAX_RUNS = 2**16  # durations in one answer
 class Engine(Protocol):
     """One runtime with one model loaded; built from the model's bytes and a dictionary of options.
 
-    ``threads`` and ``intermediates`` are always among the options. Tensors are described by dictionaries with ``name``,
-    ``shape`` (batch 1 first) and ``dtype``, and, where the runtime itself knows a grid, ``scale``, ``zero_point`` (lists)
-    and ``axis``. ``grids``, of the same keys by name, is for what ``tensors`` returns, and ``layers``, one dictionary of texts and
-    numbers for each kernel in the order of execution, is for a target's plan; both may be left out.
+    ``threads`` and ``intermediates`` are always among the options. Tensors are described by
+    dictionaries with ``name``, ``shape`` (batch 1 first) and ``dtype``, and, where the runtime
+    itself knows a grid, ``scale``, ``zero_point`` (lists) and ``axis``. ``grids``, of the same keys
+    by name, is for what ``tensors`` returns, and ``layers``, one dictionary of texts and numbers
+    for each kernel in the order of execution, is for a target's plan; both may be left out.
     """
 
     inputs: list[dict[str, Any]]
@@ -46,7 +47,10 @@ class Engine(Protocol):
     facts: dict[str, str]
 
     def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input, with its batch of one. It begins a new sample: what a model keeps between inferences is reset."""
+        """Keep the input, with its batch of one.
+
+        It begins a new sample: what a model keeps between inferences is reset.
+        """
 
     def invoke(self) -> None:
         """Run once."""
@@ -104,7 +108,10 @@ def _send(out: int, header: dict[str, Any], arrays: list[NDArray[Any]]) -> None:
 
 
 def _answer(worker: _Worker, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-    """What a request comes to; an exception becomes an answer, because the process is still sound."""
+    """What a request comes to.
+
+    An exception becomes an answer, because the process is still sound.
+    """
     try:
         header, arrays = worker.handlers[request.header["do"]](request)
     except Refused as error:
@@ -148,7 +155,10 @@ class _Worker:
         _limit_memory(request.header.get("memory_bytes"))
         self.engine = self.module.Engine(request.arrays[0].tobytes(), request.header["options"])
         engine = self.engine
-        facts = {**self.module.versions(), **{name: str(fact) for name, fact in engine.facts.items()}}
+        facts = {
+            **self.module.versions(),
+            **{name: str(fact) for name, fact in engine.facts.items()},
+        }
         told = {"grids": getattr(engine, "grids", {}), "layers": getattr(engine, "layers", [])}
         return {"inputs": engine.inputs, "outputs": engine.outputs, "facts": facts, **told}, []
 
@@ -161,7 +171,10 @@ class _Worker:
         return {}, []
 
     def time(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        """Run until a time is over, at least once; the garbage collector waits. Answers with what each run took, in ns."""
+        """Run until a time is over, at least once; the garbage collector waits.
+
+        Answers with what each run took, in ns.
+        """
         took, clock, invoke = array("q"), time.perf_counter_ns, self.engine.invoke
         gc.disable()
         try:

@@ -35,44 +35,84 @@ class WorkerSession(SampleSession):
         readable: whether the target can show tensors inside the graph at all.
 
     Attributes:
-        layers: what the runtime tells of each kernel, in the order of execution; empty where it tells nothing.
+        layers: what the runtime tells of each kernel, in the order of execution; empty where it
+            tells nothing.
 
     Raises:
         ArtefactError: the model cannot be fed by edgeq.
         TargetError: the runtime refuses it, crashes, or answers with garbage.
     """
 
-    def __init__(self, worker: Worker, artefact: Sendable, options: Mapping[str, object], limits: Limits, *, readable: bool = True) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        artefact: Sendable,
+        options: Mapping[str, object],
+        limits: Limits,
+        *,
+        readable: bool = True,
+    ) -> None:
         self._worker, self._artefact, self._limits = worker, artefact, limits
         content = np.frombuffer(artefact.content, np.uint8)
-        loaded = worker.ask("load", [content], seconds=limits.open_seconds, options=dict(options), memory_bytes=limits.memory_bytes).header
+        loaded = worker.ask(
+            "load",
+            [content],
+            seconds=limits.open_seconds,
+            options=dict(options),
+            memory_bytes=limits.memory_bytes,
+        ).header
         self.input, self.output = self._ends(loaded)
         self.layers = _records(loaded.get("layers"))
-        self.facts = {"place": worker.place, "latency": TIMED_IN_WORKER, **_texts(loaded.get("facts"))}
+        self.facts = {
+            "place": worker.place,
+            "latency": TIMED_IN_WORKER,
+            **_texts(loaded.get("facts")),
+        }
         self.grids = {}
         if options["intermediates"]:
             self.grids = self._inner_grids(loaded.get("grids"))
             self.unreadable = None
         elif not readable:
-            self.unreadable = ("this runtime shows no tensors inside the graph", "use a target that does; edgeq targets NAME says which")
+            self.unreadable = (
+                "this runtime shows no tensors inside the graph",
+                "use a target that does; edgeq targets NAME says which",
+            )
 
     def _ends(self, loaded: Mapping[str, Any]) -> tuple[Any, Any]:
         inputs, outputs = loaded.get("inputs"), loaded.get("outputs")
-        if not (isinstance(inputs, list) and len(inputs) == 1 and isinstance(outputs, list) and outputs):
+        if not (
+            isinstance(inputs, list) and len(inputs) == 1 and isinstance(outputs, list) and outputs
+        ):
             raise TargetError(
-                "the worker's model has not one input and at least one output", hint="edgeq runs models with exactly one input"
+                "the worker's model has not one input and at least one output",
+                hint="edgeq runs models with exactly one input",
             )
-        input_info = replace(spec_of(inputs[0], self._artefact.grids), channels_last=self._artefact.takes_channels_last)
+        input_info = replace(
+            spec_of(inputs[0], self._artefact.grids),
+            channels_last=self._artefact.takes_channels_last,
+        )
         return input_info, spec_of(outputs[0], self._artefact.grids, counts=True)
 
     def _inner_grids(self, told: Any) -> dict[str, Any]:
-        found = {str(name): grid_in_model_axes(str(name), each, self._artefact) for name, each in dict(told or {}).items()}
+        found = {
+            str(name): grid_in_model_axes(str(name), each, self._artefact)
+            for name, each in dict(told or {}).items()
+        }
         return {name: params for name, params in found.items() if params is not None}
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute the first output for a batch; one message for all of it, an answer for each sample."""
+        """Compute the first output for a batch.
+
+        One message for all of it, an answer for each sample.
+        """
         values = enter(batch, self.input)
-        answers = self._worker.ask_each("run", [values], len(values), seconds=self._limits.run_seconds, limit=self._output_bytes())
+        answers = self._worker.ask_each(
+            "run",
+            [values],
+            len(values),
+            seconds=self._limits.run_seconds,
+            limit=self._output_bytes(),
+        )
         return leave(join([self._checked(answer.arrays) for answer in answers]), self.output)
 
     def set_sample(self, sample: NDArray[np.generic]) -> None:
@@ -93,18 +133,32 @@ class WorkerSession(SampleSession):
             What each run took, in ns, without the way to the worker and back.
         """
         seconds = self._limits.run_seconds + budget_ns / 1e9
-        arrays = self._worker.ask("time", seconds=seconds, limit=MAX_PAYLOAD, budget_ns=budget_ns).arrays
-        if len(arrays) != 1 or arrays[0].dtype != np.int64 or arrays[0].ndim != 1 or not arrays[0].size or (arrays[0] < 0).any():
+        arrays = self._worker.ask(
+            "time", seconds=seconds, limit=MAX_PAYLOAD, budget_ns=budget_ns
+        ).arrays
+        if (
+            len(arrays) != 1
+            or arrays[0].dtype != np.int64
+            or arrays[0].ndim != 1
+            or not arrays[0].size
+            or (arrays[0] < 0).any()
+        ):
             self._garbage("durations that are none")
         return [int(took) for took in arrays[0]]
 
     def get_output(self) -> NDArray[np.generic]:
         """The first output of the last run."""
-        return self._checked(self._worker.ask("get", seconds=self._limits.run_seconds, limit=self._output_bytes()).arrays)
+        return self._checked(
+            self._worker.ask(
+                "get", seconds=self._limits.run_seconds, limit=self._output_bytes()
+            ).arrays
+        )
 
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
-        answer = self._worker.ask("tensors", [sample], seconds=self._limits.run_seconds, limit=MAX_PAYLOAD)
+        answer = self._worker.ask(
+            "tensors", [sample], seconds=self._limits.run_seconds, limit=MAX_PAYLOAD
+        )
         names = answer.header.get("names")
         if not isinstance(names, list) or len(names) != len(answer.arrays):
             self._garbage("tensors without names")
@@ -116,25 +170,41 @@ class WorkerSession(SampleSession):
         self._worker.close()
 
     def _output_bytes(self) -> int:
-        return int(np.prod(self.output.shape, dtype=np.int64)) * np.dtype(self.output.dtype).itemsize
+        return (
+            int(np.prod(self.output.shape, dtype=np.int64)) * np.dtype(self.output.dtype).itemsize
+        )
 
     def _checked(self, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
         if len(arrays) != 1:
             self._garbage(f"{len(arrays)} arrays")
         values, wanted = arrays[0], (1, *self.output.shape)
         if values.shape != wanted or values.dtype != np.dtype(self.output.dtype):
-            self._garbage(f"{values.dtype} {values.shape} where it announced {self.output.dtype} {wanted}")
+            self._garbage(
+                f"{values.dtype} {values.shape} where it announced {self.output.dtype} {wanted}"
+            )
         if values.dtype.kind == "f" and np.isnan(values).any():
-            self._garbage("NaN", hint="run it on another target: one that gives NaN too says that the model computes it")
+            self._garbage(
+                "NaN",
+                hint="run it on another target: one that gives NaN too says that the model "
+                "computes it",
+            )
         return values
 
-    def _garbage(self, what: str, hint: str = "its engine or its runtime is broken; edgeq targets NAME runs its self-test") -> NoReturn:
+    def _garbage(
+        self,
+        what: str,
+        hint: str = "its engine or its runtime is broken; edgeq targets NAME runs its self-test",
+    ) -> NoReturn:
         self._worker.close()
         raise TargetError(f"the worker on {self._worker.place} answers with {what}", hint=hint)
 
 
 def _texts(told: Any) -> dict[str, str]:
-    return {str(name): str(fact) for name, fact in told.items() if fact} if isinstance(told, dict) else {}
+    return (
+        {str(name): str(fact) for name, fact in told.items() if fact}
+        if isinstance(told, dict)
+        else {}
+    )
 
 
 def _records(told: Any) -> tuple[Mapping[str, Any], ...]:

@@ -1,4 +1,7 @@
-"""A target whose runtime lives in a worker: data about it, and how its worker is found and opened."""
+"""A target whose runtime lives in a worker.
+
+Data about it, and how its worker is found and opened.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,11 @@ class WorkerTarget:
         capabilities: what it can run.
         engine: the file of :mod:`edgeq.targets.workers.engines`.
         requirements: what ``edgeq targets setup`` installs, exactly pinned; empty where it cannot.
-        modules: what has to be importable for this interpreter to do as well; empty where it never does.
+        modules: what has to be importable for this interpreter to do as well; empty where it never
+            does.
         options: of the engine.
-        launcher: the one place to run; None for an environment that was set up, else this interpreter.
+        launcher: the one place to run; None for an environment that was set up, else this
+            interpreter.
         limits: time and memory.
     """
 
@@ -58,14 +63,22 @@ class WorkerTarget:
             return Availability(usable=False, why_not=found.what, hint=found.hint)
         return Availability(usable=True, versions=self._versions(found))
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
+    def open(
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> WorkerSession:
         """Load an artefact in a new worker; see :meth:`edgeq.target.Target.open`."""
         from edgeq.targets.workers.boundary import read
 
         require_format(artefact, self.capabilities)
-        return self.start(read(artefact, qoperator=self.capabilities.qoperator), threads=threads, intermediates=intermediates)
+        return self.start(
+            read(artefact, qoperator=self.capabilities.qoperator),
+            threads=threads,
+            intermediates=intermediates,
+        )
 
-    def start(self, model: Sendable, *, threads: int = 1, intermediates: bool = False) -> WorkerSession:
+    def start(
+        self, model: Sendable, *, threads: int = 1, intermediates: bool = False
+    ) -> WorkerSession:
         """Load what was read of an artefact in a new worker.
 
         Raises:
@@ -75,21 +88,32 @@ class WorkerTarget:
         from edgeq.targets.workers.session import WorkerSession
 
         worker = Worker(self.place(), self.engine, seconds=self.limits.open_seconds)
-        options = {**self.options, "threads": threads, "intermediates": intermediates and self.capabilities.intermediates}
+        options = {
+            **self.options,
+            "threads": threads,
+            "intermediates": intermediates and self.capabilities.intermediates,
+        }
         try:
-            return WorkerSession(worker, model, options, self.limits, readable=self.capabilities.intermediates)
+            return WorkerSession(
+                worker, model, options, self.limits, readable=self.capabilities.intermediates
+            )
         except BaseException:
             worker.close()
             raise
 
-    def setup(self, *, force: bool = False, say: Callable[[str], None] = lambda _text: None) -> Path:
+    def setup(
+        self, *, force: bool = False, say: Callable[[str], None] = lambda _text: None
+    ) -> Path:
         """Make its environment; see :func:`edgeq.targets.workers.environments.make`.
 
         Raises:
             UsageError: it needs none.
         """
         if self.launcher is not None or not self.requirements:
-            raise UsageError(f"the target {self.name!r} has no environment to set up", hint=f"see edgeq targets {self.name}")
+            raise UsageError(
+                f"the target {self.name!r} has no environment to set up",
+                hint=f"see edgeq targets {self.name}",
+            )
         return environments.make(self.requirements, self.engine, force=force, say=say)
 
     def place(self) -> Launcher:
@@ -110,11 +134,18 @@ class WorkerTarget:
         if self.modules and all(_importable(module) for module in self.modules):
             return Here()
         needed = ", ".join(environments.names(self.requirements) or self.modules)
-        return TargetError(f"{needed} is not installed, here or in an environment of its own", hint=f"edgeq targets setup {self.name}")
+        return TargetError(
+            f"{needed} is not installed, here or in an environment of its own",
+            hint=f"edgeq targets setup {self.name}",
+        )
 
     def _versions(self, place: Launcher) -> Mapping[str, str]:
         told = environments.versions_of(self.requirements) if isinstance(place, Interpreter) else {}
-        return told or _installed(environments.names(self.requirements)) or dict.fromkeys(self.modules, "unknown")
+        return (
+            told
+            or _installed(environments.names(self.requirements))
+            or dict.fromkeys(self.modules, "unknown")
+        )
 
 
 @lru_cache
@@ -124,7 +155,9 @@ def _asked(launcher: Launcher, engine: str, seconds: float) -> Availability:
             told = worker.ask("versions", seconds=seconds).header.get("versions")
     except TargetError as error:
         return Availability(usable=False, why_not=error.what, hint=error.hint)
-    versions = {str(name): str(number) for name, number in told.items()} if isinstance(told, dict) else {}
+    versions = (
+        {str(name): str(number) for name, number in told.items()} if isinstance(told, dict) else {}
+    )
     return Availability(usable=True, versions=versions)
 
 

@@ -1,8 +1,11 @@
-"""The frames that a worker and its host exchange; both sides run this file, the worker's copy is sent to it.
+"""The frames that a worker and its host exchange.
 
-A frame is a fixed prefix (magic, version, two sizes, little-endian), a JSON header, and the raw bytes of the arrays that the
-header lists, in C order. Nothing in a frame can name code. Sizes are checked before anything is allocated for them, and a
-payload is read in pieces, so that a sender that lies about its size costs no memory.
+Both sides run this file, the worker's copy is sent to it.
+
+A frame is a fixed prefix (magic, version, two sizes, little-endian), a JSON header, and the raw
+bytes of the arrays that the header lists, in C order. Nothing in a frame can name code. Sizes are
+checked before anything is allocated for them, and a payload is read in pieces, so that a sender
+that lies about its size costs no memory.
 """
 
 from __future__ import annotations
@@ -24,12 +27,23 @@ MAX_HEADER = 16 * 2**20
 MAX_PAYLOAD = 2**31
 PIECE = 2**20
 _PREFIX = struct.Struct("<8sIIQ")
-DTYPES = frozenset(("bool", "float16", "float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))))
+DTYPES = frozenset(
+    (
+        "bool",
+        "float16",
+        "float32",
+        "float64",
+        *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    )
+)
 _MAX_RANK = 32
 
 
 class Refused(Exception):
-    """What an engine raises for a model that its runtime does not take; the text is the first line of why."""
+    """What an engine raises for a model that its runtime does not take.
+
+    The text is the first line of why.
+    """
 
 
 class Damaged(Refused):
@@ -56,14 +70,17 @@ class Frame(NamedTuple):
     arrays: list[NDArray[Any]]
 
 
-def pack(header: Mapping[str, Any], arrays: Sequence[NDArray[Any]] = ()) -> list[bytes | memoryview]:
+def pack(
+    header: Mapping[str, Any], arrays: Sequence[NDArray[Any]] = ()
+) -> list[bytes | memoryview]:
     """A message as the pieces to send one after another.
 
     Raises:
         BrokenFrame: it would be larger than a receiver takes.
     """
     whole = [np.ascontiguousarray(array) for array in arrays]
-    listed = [[array.dtype.name, list(shape)] for array, shape in zip(whole, (np.shape(array) for array in arrays))]  # noqa: B905  Python 3.9
+    shapes = [list(np.shape(array)) for array in arrays]
+    listed = [[array.dtype.name, shapes[i]] for i, array in enumerate(whole)]
     text = json.dumps({**header, "arrays": listed}).encode()
     size = sum(array.nbytes for array in whole)
     if len(text) > MAX_HEADER or size > MAX_PAYLOAD:
@@ -83,13 +100,20 @@ def unpack(read: Callable[[int], bytes], limit: int = MAX_PAYLOAD) -> Frame:
         EOFError: the sender is gone, and nothing of a message had come.
         BrokenFrame: what came is not a whole message of this version, or too large.
     """
-    magic, version, text_bytes, array_bytes = _PREFIX.unpack(_exactly(read, _PREFIX.size, first=True))
+    magic, version, text_bytes, array_bytes = _PREFIX.unpack(
+        _exactly(read, _PREFIX.size, first=True)
+    )
     if magic != MAGIC:
         raise BrokenFrame(f"it begins with {magic!r}, which is no message")
     if version != VERSION:
-        raise BrokenFrame(f"it speaks version {version} of the protocol, and this is version {VERSION}")
+        raise BrokenFrame(
+            f"it speaks version {version} of the protocol, and this is version {VERSION}"
+        )
     if text_bytes > MAX_HEADER or array_bytes > min(limit, MAX_PAYLOAD):
-        raise BrokenFrame(f"it announces {text_bytes} and {array_bytes} bytes, and may have {MAX_HEADER} and {min(limit, MAX_PAYLOAD)}")
+        raise BrokenFrame(
+            f"it announces {text_bytes} and {array_bytes} bytes, and may have {MAX_HEADER} "
+            f"and {min(limit, MAX_PAYLOAD)}"
+        )
     header = _header(_exactly(read, text_bytes))
     return Frame(header, _arrays(header.pop("arrays", []), _exactly(read, array_bytes)))
 
@@ -143,4 +167,8 @@ def _listed(entries: Any) -> list[tuple[np.dtype[Any], list[int]]]:
 
 
 def _is_shape(shape: Any) -> bool:
-    return isinstance(shape, list) and len(shape) <= _MAX_RANK and all(type(size) is int and 0 <= size <= MAX_PAYLOAD for size in shape)
+    return (
+        isinstance(shape, list)
+        and len(shape) <= _MAX_RANK
+        and all(type(size) is int and 0 <= size <= MAX_PAYLOAD for size in shape)
+    )

@@ -1,4 +1,7 @@
-"""What the benchmark of depthwise separable networks computes beside training: divergences, precision, its table."""
+"""What the benchmark of depthwise separable networks computes beside training.
+
+Divergences, precision, its table.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,16 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks.separable import DECAY_EPOCHS, PUBLISHED, Divergence, Draw, Row, average_precision, divergence, published_recipe
+from benchmarks.separable import (
+    DECAY_EPOCHS,
+    PUBLISHED,
+    Divergence,
+    Draw,
+    Row,
+    average_precision,
+    divergence,
+    published_recipe,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +26,10 @@ from edgeq.models import zoo
 
 
 def test_the_divergence_of_two_coins() -> None:
-    fair, biased = np.log(np.array([[0.5, 0.5]], np.float32)), np.log(np.array([[0.75, 0.25]], np.float32))
+    fair, biased = (
+        np.log(np.array([[0.5, 0.5]], np.float32)),
+        np.log(np.array([[0.75, 0.25]], np.float32)),
+    )
     found = divergence(fair, biased)
     assert found.qmse == pytest.approx(1 / 16)
     assert found.qce == pytest.approx(-(math.log(0.75) + math.log(0.25)) / 2)
@@ -22,10 +37,16 @@ def test_the_divergence_of_two_coins() -> None:
 
 
 @given(st.integers(0, 1000), st.floats(-50, 50))
-def test_a_divergence_is_blind_to_a_constant_in_the_logits_and_differs_by_the_entropy(seed: int, shift: float) -> None:
+def test_a_divergence_is_blind_to_a_constant_in_the_logits_and_differs_by_the_entropy(
+    seed: int, shift: float
+) -> None:
     rng = np.random.default_rng(seed)
     p, q = (rng.normal(scale=5, size=(20, 10)).astype(np.float32) for _ in range(2))
-    found, shifted, itself = divergence(p, q), divergence(p, q + np.float32(shift)), divergence(p, p)
+    found, shifted, itself = (
+        divergence(p, q),
+        divergence(p, q + np.float32(shift)),
+        divergence(p, p),
+    )
     assert itself.qmse == 0.0
     assert itself.qkl == pytest.approx(0.0, abs=1e-12)
     assert found.qce - found.qkl == pytest.approx(itself.qce)
@@ -34,7 +55,9 @@ def test_a_divergence_is_blind_to_a_constant_in_the_logits_and_differs_by_the_en
 
 
 def test_logits_far_apart_do_not_overflow() -> None:
-    assert divergence(np.array([[1e4, 0.0]], np.float32), np.array([[0.0, 1e4]], np.float32)) == Divergence(1.0, 1e4, 1e4)
+    assert divergence(
+        np.array([[1e4, 0.0]], np.float32), np.array([[0.0, 1e4]], np.float32)
+    ) == Divergence(1.0, 1e4, 1e4)
 
 
 def test_the_average_precision_is_the_mean_share_of_the_range() -> None:
@@ -60,5 +83,15 @@ def test_a_short_schedule_decays_as_far_as_the_first_half_of_the_published_one(e
 
 def test_a_decrease_is_in_percent_of_the_accuracy_that_there_was() -> None:
     nothing = Divergence(0.0, 0.0, 0.0)
-    row = Row("dws-convnet-he", 1, 10, 0, 80, 100, {"values": (Draw(60, nothing), Draw(80, nothing))}, (), 0)
+    row = Row(
+        "dws-convnet-he",
+        1,
+        10,
+        0,
+        80,
+        100,
+        {"values": (Draw(60, nothing), Draw(80, nothing))},
+        (),
+        0,
+    )
     assert row.decreases("values") == [25.0, 0.0]

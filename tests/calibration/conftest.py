@@ -34,21 +34,36 @@ def build() -> Build:
         graph = helper.make_graph(
             nodes,
             "net",
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)) for name in inputs],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+                for name in inputs
+            ],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-        return ir.from_proto(onnx.shape_inference.infer_shapes(model))  # the checker wants the shapes of outputs
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8
+        )
+        # the checker wants the shapes of outputs
+        return ir.from_proto(onnx.shape_inference.infer_shapes(model))
 
     return made
 
 
 @pytest.fixture
 def run() -> Run:
-    """Runs a model on ONNX Runtime with all optimisation off, or on; returns the outputs, or the tensors asked for."""
+    """Runs a model on ONNX Runtime with all optimisation off, or on.
 
-    def ran(model: ir.Model, x: NDArray[np.generic], *, tensors: Sequence[str] = (), optimized: bool = False) -> dict[str, Array]:
+    Returns the outputs, or the tensors asked for.
+    """
+
+    def ran(
+        model: ir.Model,
+        x: NDArray[np.generic],
+        *,
+        tensors: Sequence[str] = (),
+        optimized: bool = False,
+    ) -> dict[str, Array]:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
@@ -56,8 +71,12 @@ def run() -> Run:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         proto = ir.to_proto(model)
         known = {value.name for value in proto.graph.output}
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in known)
-        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        proto.graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in tensors if name not in known
+        )
+        session = ort.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         names = list(tensors) or [value.name for value in session.get_outputs()]
         made = session.run(names, {session.get_inputs()[0].name: x})
         return {name: np.asarray(values) for name, values in zip(names, made, strict=True)}
@@ -83,7 +102,9 @@ def stable_net(build: Build) -> ir.Model:
         helper.make_node("Slice", ["u1_relu", "from", "to", "axis"], ["half"]),
         helper.make_node("Concat", ["u1_relu", "half"], ["wide"], axis=1),
         helper.make_node("AveragePool", ["wide"], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("Conv", ["small", "last.weight", "last.bias"], ["last"], pads=[1, 1, 1, 1]),
+        helper.make_node(
+            "Conv", ["small", "last.weight", "last.bias"], ["last"], pads=[1, 1, 1, 1]
+        ),
         helper.make_node("Relu", ["last"], ["last_relu"]),
         helper.make_node("GlobalAveragePool", ["last_relu"], ["mean"]),
         helper.make_node("Flatten", ["mean"], ["features"]),

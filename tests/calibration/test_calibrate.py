@@ -1,4 +1,7 @@
-"""A file goes in, good or bad; what comes out of a good one answers as the float model does on real data."""
+"""A file goes in, good or bad.
+
+What comes out of a good one answers as the float model does on real data.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ def raw_images(data_dir: Path, split: str) -> tuple[NDArray[np.float32], NDArray
 def loses(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """The exact p-value that the second answers right as often as the first, from the samples on which only one does.
 
-    It counts losses only: a calibrated model that happens to answer more of them right has kept its accuracy.
+    It counts losses only: a calibrated model that happens to answer more of them right has kept its
+    accuracy.
     """
     lost, won = int((first & ~second).sum()), int((~first & second).sum())
     return sum(comb(lost + won, k) for k in range(lost, lost + won + 1)) / float(2 ** (lost + won))
@@ -39,7 +43,12 @@ def loses(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 def test_resnet8_keeps_its_accuracy(observer: Any, data_dir: Path, run: Run) -> None:
     path = data_dir / "models" / "resnet8-float.onnx"
     train, _ = raw_images(data_dir, "train")
-    made = calibrate(path, np.array_split(train[:256], 8), observer=observer, data="CIFAR-10, training images 0-255")
+    made = calibrate(
+        path,
+        np.array_split(train[:256], 8),
+        observer=observer,
+        data="CIFAR-10, training images 0-255",
+    )
     images, labels = raw_images(data_dir, "test")
     name = made.graph.outputs[0].name or ""
     float_model = load_float(path)
@@ -56,7 +65,9 @@ def _answers(model: ir.Model, images: NDArray[np.float32], name: str) -> NDArray
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     (source,) = session.get_inputs()
     scores = [np.asarray(session.run([name], {source.name: image[None]})[0]) for image in images]
     answers: NDArray[np.int64] = np.concatenate(scores).argmax(axis=1)
@@ -72,7 +83,9 @@ def test_only_losses_count() -> None:
     assert 0.4 < loses(half, ~half) < 0.6
 
 
-def test_a_file_is_calibrated(stable_net: ir.Model, images: NDArray[np.float32], tmp_path: Path, run: Run) -> None:
+def test_a_file_is_calibrated(
+    stable_net: ir.Model, images: NDArray[np.float32], tmp_path: Path, run: Run
+) -> None:
     path = tmp_path / "net.onnx"
     ir.save(stable_net, path)
     made = calibrate(path, [images], data="noise")
@@ -80,9 +93,17 @@ def test_a_file_is_calibrated(stable_net: ir.Model, images: NDArray[np.float32],
     assert run(made, images)["y"].shape == (64, 10)
 
 
-def test_weights_beside_the_model_are_read(stable_net: ir.Model, images: NDArray[np.float32], tmp_path: Path, run: Run) -> None:
+def test_weights_beside_the_model_are_read(
+    stable_net: ir.Model, images: NDArray[np.float32], tmp_path: Path, run: Run
+) -> None:
     path = tmp_path / "net.onnx"
-    onnx.save(ir.to_proto(stable_net), path, save_as_external_data=True, location="net.bin", size_threshold=0)
+    onnx.save(
+        ir.to_proto(stable_net),
+        path,
+        save_as_external_data=True,
+        location="net.bin",
+        size_threshold=0,
+    )
     assert (tmp_path / "net.bin").stat().st_size > 0
     np.testing.assert_array_equal(run(load_float(path), images)["y"], run(stable_net, images)["y"])
 
@@ -92,10 +113,17 @@ def test_weights_elsewhere_are_refused(way: str, stable_net: ir.Model, tmp_path:
     folder = tmp_path / "models"
     folder.mkdir()
     proto = ir.to_proto(stable_net)
-    onnx.save(proto, folder / "net.onnx", save_as_external_data=True, location="net.bin", size_threshold=0)
+    onnx.save(
+        proto, folder / "net.onnx", save_as_external_data=True, location="net.bin", size_threshold=0
+    )
     outside = tmp_path / "secret.bin"
     (folder / "net.bin").rename(outside)
-    locations = {"parent": "../secret.bin", "absolute": str(outside), "link": "net.bin", "missing": "net.bin"}
+    locations = {
+        "parent": "../secret.bin",
+        "absolute": str(outside),
+        "link": "net.bin",
+        "missing": "net.bin",
+    }
     if way == "link":
         (folder / "net.bin").symlink_to(outside)
     moved = onnx.load(folder / "net.onnx", load_external_data=False)
@@ -104,12 +132,20 @@ def test_weights_elsewhere_are_refused(way: str, stable_net: ir.Model, tmp_path:
             if entry.key == "location":
                 entry.value = locations[way]
     (folder / "net.onnx").write_bytes(moved.SerializeToString())
-    with pytest.raises(ArtefactError, match="is missing" if way == "missing" else "outside the model's folder"):
+    with pytest.raises(
+        ArtefactError, match="is missing" if way == "missing" else "outside the model's folder"
+    ):
         load_float(folder / "net.onnx")
 
 
 def test_weights_that_end_too_early_are_refused(stable_net: ir.Model, tmp_path: Path) -> None:
-    onnx.save(ir.to_proto(stable_net), tmp_path / "net.onnx", save_as_external_data=True, location="net.bin", size_threshold=0)
+    onnx.save(
+        ir.to_proto(stable_net),
+        tmp_path / "net.onnx",
+        save_as_external_data=True,
+        location="net.bin",
+        size_threshold=0,
+    )
     (tmp_path / "net.bin").write_bytes((tmp_path / "net.bin").read_bytes()[:100])
     with pytest.raises(ArtefactError):
         load_float(tmp_path / "net.onnx")
@@ -125,14 +161,18 @@ def test_weights_that_end_too_early_are_refused(stable_net: ir.Model, tmp_path: 
         ("net.bin", b"\x08\x0a", "none of the endings"),
     ],
 )
-def test_a_file_that_is_no_model_is_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_refused(
+    name: str, content: bytes, message: str, tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ArtefactError, match=message) as caught:
         calibrate(tmp_path / name, [])
     assert caught.value.hint
 
 
-def test_a_missing_file_and_a_truncated_one_are_refused(stable_net: ir.Model, tmp_path: Path) -> None:
+def test_a_missing_file_and_a_truncated_one_are_refused(
+    stable_net: ir.Model, tmp_path: Path
+) -> None:
     with pytest.raises(ArtefactError, match="no artefact"):
         load_float(tmp_path / "absent.onnx")
     content = ir.to_proto(stable_net).SerializeToString()
@@ -142,7 +182,9 @@ def test_a_missing_file_and_a_truncated_one_are_refused(stable_net: ir.Model, tm
             load_float(tmp_path / "cut.onnx")
 
 
-def test_a_weight_that_claims_more_than_it_has_is_refused(stable_net: ir.Model, tmp_path: Path) -> None:
+def test_a_weight_that_claims_more_than_it_has_is_refused(
+    stable_net: ir.Model, tmp_path: Path
+) -> None:
     proto = ir.to_proto(stable_net)
     next(tensor for tensor in proto.graph.initializer if tensor.name == "fc.weight").dims[0] = 2**40
     (tmp_path / "huge.onnx").write_bytes(proto.SerializeToString())

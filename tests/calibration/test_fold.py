@@ -33,7 +33,9 @@ def assert_same(run: Run, model: ir.Model, folded: ir.Model, x: NDArray[np.float
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_random_net_is_folded_without_a_change_beyond_float_error(seed: int, build: Build, run: Run) -> None:
+def test_a_random_net_is_folded_without_a_change_beyond_float_error(
+    seed: int, build: Build, run: Run
+) -> None:
     rng = np.random.default_rng(seed)
     channels, value = 4, "x"
     nodes: list[onnx.NodeProto] = []
@@ -51,22 +53,41 @@ def test_a_random_net_is_folded_without_a_change_beyond_float_error(seed: int, b
 
     for _ in range(3):
         group = int(rng.choice([1, 2, 4]))
-        kernel, dilation, out = int(rng.choice([1, 3])), int(rng.choice([1, 2])), int(rng.choice([4, 8]))
+        kernel, dilation, out = (
+            int(rng.choice([1, 3])),
+            int(rng.choice([1, 2])),
+            int(rng.choice([4, 8])),
+        )
         pad = dilation * (kernel - 1) // 2
         shape = {"pads": [pad] * 4, "dilations": [dilation] * 2, "group": group}
         bias = [rng.normal(size=out)] if rng.random() < 0.5 else []
         if rng.random() < 0.5:
             add("Conv", rng.normal(size=(out, channels // group, kernel, kernel)), *bias, **shape)
         else:
-            add("ConvTranspose", rng.normal(size=(channels, out // group, kernel, kernel)), *bias, **shape)
+            add(
+                "ConvTranspose",
+                rng.normal(size=(channels, out // group, kernel, kernel)),
+                *bias,
+                **shape,
+            )
         channels = out
         for step in rng.choice(["norm", "Mul", "Add", "Div", "Sub", "Neg", "Identity"], size=3):
             if step == "norm":
-                add("BatchNormalization", *rng.normal(size=(3, out)), rng.uniform(0.1, 2, out), epsilon=1e-3)
+                add(
+                    "BatchNormalization",
+                    *rng.normal(size=(3, out)),
+                    rng.uniform(0.1, 2, out),
+                    epsilon=1e-3,
+                )
             elif step in ("Neg", "Identity"):
                 add(str(step))
             else:
-                add(str(step), rng.uniform(0.5, 2, (1, out, 1, 1)) if rng.random() < 0.5 else rng.uniform(0.5, 2))
+                add(
+                    str(step),
+                    rng.uniform(0.5, 2, (1, out, 1, 1))
+                    if rng.random() < 0.5
+                    else rng.uniform(0.5, 2),
+                )
         add("Relu")
     nodes[-1].output[0] = "y"
     model = build(nodes, constants, ["n", 4, 9, 9])
@@ -75,7 +96,9 @@ def test_a_random_net_is_folded_without_a_change_beyond_float_error(seed: int, b
     assert_same(run, model, folded, rng.normal(size=(3, 4, 9, 9)).astype(np.float32))
 
 
-def test_a_stable_block_becomes_convolutions_and_a_sum(stable_net: ir.Model, run: Run, images: NDArray[np.float32]) -> None:
+def test_a_stable_block_becomes_convolutions_and_a_sum(
+    stable_net: ir.Model, run: Run, images: NDArray[np.float32]
+) -> None:
     before = operators(stable_net)
     folded = fold_onnx(stable_net)
     assert operators(stable_net) == before
@@ -95,7 +118,11 @@ def test_a_stable_block_becomes_convolutions_and_a_sum(stable_net: ir.Model, run
 
 def test_tied_weights_part(stable_net: ir.Model) -> None:
     folded = fold_onnx(stable_net)
-    block, transposed = (node for node in folded.graph if node.op_type == "Conv" and node.inputs[0] and node.inputs[0].name in ("u0", "s"))
+    block, transposed = (
+        node
+        for node in folded.graph
+        if node.op_type == "Conv" and node.inputs[0] and node.inputs[0].name in ("u0", "s")
+    )
     assert block.inputs[1] is not transposed.inputs[1]
     assert block.name == "block"
 
@@ -116,7 +143,9 @@ def test_models_of_old_and_new_opsets_are_read(opset: int, build: Build, run: Ru
         helper.make_node("Add", ["p", "b"], ["y"]),
     ]
     shapes = {"w": (6, 3, 3, 3), "fc": (6, 5), "b": (5,)}
-    constants: dict[str, NDArray[Any]] = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    constants: dict[str, NDArray[Any]] = {
+        name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()
+    }
     if late:
         constants["axes"] = np.array([2, 3])
     model = build(nodes, constants, ["n", 3, 8, 8], opset=opset)
@@ -128,13 +157,17 @@ def test_models_of_old_and_new_opsets_are_read(opset: int, build: Build, run: Ru
 
 @pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 @pytest.mark.parametrize(("size", "stride"), [(8, 1), (8, 2), (9, 2), (7, 3)])
-def test_implicit_padding_becomes_explicit(mode: str, size: int, stride: int, build: Build, run: Run) -> None:
+def test_implicit_padding_becomes_explicit(
+    mode: str, size: int, stride: int, build: Build, run: Run
+) -> None:
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], auto_pad=mode, strides=[stride, stride]),
         helper.make_node("MaxPool", ["c"], ["y"], kernel_shape=[2, 2], auto_pad=mode),
     ]
-    model = build(nodes, {"w": rng.normal(size=(4, 3, 3, 3)).astype(np.float32)}, ["n", 3, size, size])
+    model = build(
+        nodes, {"w": rng.normal(size=(4, 3, 3, 3)).astype(np.float32)}, ["n", 3, size, size]
+    )
     folded = fold_onnx(model)
     assert all("auto_pad" not in node.attributes for node in folded.graph)
     assert_same(run, model, folded, rng.normal(size=(2, 3, size, size)).astype(np.float32))
@@ -143,16 +176,28 @@ def test_implicit_padding_becomes_explicit(mode: str, size: int, stride: int, bu
 def test_gemm_loses_its_factors_and_its_layout(build: Build, run: Run) -> None:
     rng = np.random.default_rng(0)
     node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], alpha=0.5, beta=-2.0)
-    model = build([node], {"w": rng.normal(size=(6, 4)).astype(np.float32), "b": np.array([[3.0]], np.float32)}, ["n", 6])
+    model = build(
+        [node],
+        {"w": rng.normal(size=(6, 4)).astype(np.float32), "b": np.array([[3.0]], np.float32)},
+        ["n", 6],
+    )
     folded = fold_onnx(model)
-    assert {name: attribute.value for name, attribute in folded.graph[0].attributes.items()} == {"transB": 1}
+    assert {name: attribute.value for name, attribute in folded.graph[0].attributes.items()} == {
+        "transB": 1
+    }
     assert_same(run, model, folded, rng.normal(size=(2, 6)).astype(np.float32))
 
 
 def test_padding_with_zeros_joins_the_convolution_behind_it(build: Build, run: Run) -> None:
     rng = np.random.default_rng(0)
-    nodes = [helper.make_node("Pad", ["x", "pads"], ["p"]), helper.make_node("Conv", ["p", "w"], ["y"], pads=[1, 0, 0, 1])]
-    constants = {"pads": np.array([0, 0, 1, 2, 0, 0, 3, 0]), "w": rng.normal(size=(4, 3, 3, 3)).astype(np.float32)}
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["p"]),
+        helper.make_node("Conv", ["p", "w"], ["y"], pads=[1, 0, 0, 1]),
+    ]
+    constants = {
+        "pads": np.array([0, 0, 1, 2, 0, 0, 3, 0]),
+        "w": rng.normal(size=(4, 3, 3, 3)).astype(np.float32),
+    }
     model = build(nodes, constants, ["n", 3, 8, 8])
     folded = fold_onnx(model)
     assert operators(folded) == {"Conv": 1}
@@ -166,15 +211,25 @@ def test_a_factor_on_a_tensor_that_others_read_is_not_folded(build: Build, run: 
         helper.make_node("Mul", ["c", "two"], ["m"]),
         helper.make_node("Add", ["c", "m"], ["y"]),
     ]
-    model = build(nodes, {"w": rng.normal(size=(3, 3, 1, 1)).astype(np.float32), "two": np.float32(2)}, ["n", 3, 4, 4])
+    model = build(
+        nodes,
+        {"w": rng.normal(size=(3, 3, 1, 1)).astype(np.float32), "two": np.float32(2)},
+        ["n", 3, 4, 4],
+    )
     folded = fold_onnx(model)
     assert operators(folded)["Mul"] == 1
     assert_same(run, model, folded, rng.normal(size=(2, 3, 4, 4)).astype(np.float32))
 
 
 def test_a_fold_that_leaves_float32_is_refused(build: Build) -> None:
-    norm = {name: np.full(3, value, np.float32) for name, value in (("g", 1.0), ("b", 0.0), ("m", 0.0), ("v", -1.0))}
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("BatchNormalization", ["c", *norm], ["y"])]
+    norm = {
+        name: np.full(3, value, np.float32)
+        for name, value in (("g", 1.0), ("b", 0.0), ("m", 0.0), ("v", -1.0))
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("BatchNormalization", ["c", *norm], ["y"]),
+    ]
     model = build(nodes, {"w": np.ones((3, 3, 1, 1), np.float32), **norm}, ["n", 3, 8, 8])
     with pytest.raises(ArtefactError, match="not finite"):
         fold_onnx(model)

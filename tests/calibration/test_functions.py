@@ -1,4 +1,7 @@
-"""Functions of one tensor and arithmetic on activations, calibrated: near the float model, and 1 LSB at most between the runtimes."""
+"""Functions of one tensor and arithmetic on activations, calibrated.
+
+Near the float model, and 1 LSB at most between the runtimes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,21 @@ LINE = np.linspace(0.1, 0.5, CHANNELS).astype(np.float32)
 @pytest.mark.parametrize(
     ("operator", "attributes"),
     [
-        *((name, {}) for name in ("Sigmoid", "Tanh", "HardSwish", "Elu", "Selu", "Celu", "Softplus", "Softsign", "Gelu", "Mish")),
+        *(
+            (name, {})
+            for name in (
+                "Sigmoid",
+                "Tanh",
+                "HardSwish",
+                "Elu",
+                "Selu",
+                "Celu",
+                "Softplus",
+                "Softsign",
+                "Gelu",
+                "Mish",
+            )
+        ),
         *((name, {}) for name in ("Abs", "Erf", "Exp")),
         ("HardSigmoid", {"alpha": 0.3}),
         ("LeakyRelu", {"alpha": 0.2}),
@@ -66,15 +83,28 @@ def test_nothing_is_stored_within_a_function_of_several_nodes(name: str) -> None
     nodes, constants = SPELT[name]
     held = hold(between(nodes, constants))
     held.require()
-    assert [each.op_type for each in held.quantized.graph].count("QuantizeLinear") == 4  # of input, convolution, function, output
+    # of input, convolution, function, output
+    assert [each.op_type for each in held.quantized.graph].count("QuantizeLinear") == 4
 
 
 CLIPPED: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], list[str]]] = {
-    "both signs": ([node("Clip", ["c", "low", "high"], ["t"])], {"low": single(-1), "high": single(1)}, ["Clip"]),
-    "above zero": ([node("Clip", ["c", "low", "high"], ["t"])], {"low": single(0.2), "high": single(1)}, ["Clip"]),
+    "both signs": (
+        [node("Clip", ["c", "low", "high"], ["t"])],
+        {"low": single(-1), "high": single(1)},
+        ["Clip"],
+    ),
+    "above zero": (
+        [node("Clip", ["c", "low", "high"], ["t"])],
+        {"low": single(0.2), "high": single(1)},
+        ["Clip"],
+    ),
     "maximum with a number": ([node("Max", ["c", "low"], ["t"])], {"low": single(0.5)}, ["Clip"]),
     "maximum with zero": ([node("Max", ["low", "c"], ["t"])], {"low": single(0)}, ["Relu"]),
-    "relu6 in two": ([node("Relu", ["c"], ["m"]), node("Min", ["m", "high"], ["t"])], {"high": single(1)}, ["Relu"]),
+    "relu6 in two": (
+        [node("Relu", ["c"], ["m"]), node("Min", ["m", "high"], ["t"])],
+        {"high": single(1)},
+        ["Relu"],
+    ),
 }
 
 
@@ -87,15 +117,34 @@ def test_bounds_are_one_clip(name: str) -> None:
 
 
 ARITHMETIC: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
-    "slope for each channel": ([node("PRelu", ["c", "slope"], ["t"])], {"slope": LINE.reshape(-1, 1, 1)}),
+    "slope for each channel": (
+        [node("PRelu", ["c", "slope"], ["t"])],
+        {"slope": LINE.reshape(-1, 1, 1)},
+    ),
     "one slope": ([node("PRelu", ["c", "slope"], ["t"])], {"slope": np.array([0.25], single)}),
     "difference": ([node("Relu", ["c"], ["a"]), node("Sub", ["a", "c"], ["t"])], {}),
     "product": ([node("Relu", ["c"], ["a"]), node("Mul", ["a", "c"], ["t"])], {}),
     "quotient": ([node("Softplus", ["c"], ["a"]), node("Div", ["c", "a"], ["t"])], {}),
-    "sum of three": ([node("Relu", ["c"], ["a"]), node("Tanh", ["c"], ["b"]), node("Sum", ["a", "b", "c"], ["t"])], {}),
-    "sum with an image": ([node("Relu", ["c"], ["r"]), node("Add", ["r", "map"], ["t"])], {"map": weights(1, CHANNELS, SIZE, SIZE)}),
-    "product with an image": ([node("Relu", ["c"], ["r"]), node("Mul", ["r", "map"], ["t"])], {"map": weights(1, 1, SIZE, SIZE)}),
-    "one less": ([node("Relu", ["c"], ["r"]), node("Sub", ["one", "r"], ["t"])], {"one": single(1)}),
+    "sum of three": (
+        [
+            node("Relu", ["c"], ["a"]),
+            node("Tanh", ["c"], ["b"]),
+            node("Sum", ["a", "b", "c"], ["t"]),
+        ],
+        {},
+    ),
+    "sum with an image": (
+        [node("Relu", ["c"], ["r"]), node("Add", ["r", "map"], ["t"])],
+        {"map": weights(1, CHANNELS, SIZE, SIZE)},
+    ),
+    "product with an image": (
+        [node("Relu", ["c"], ["r"]), node("Mul", ["r", "map"], ["t"])],
+        {"map": weights(1, 1, SIZE, SIZE)},
+    ),
+    "one less": (
+        [node("Relu", ["c"], ["r"]), node("Sub", ["one", "r"], ["t"])],
+        {"one": single(1)},
+    ),
     "squeeze and excite": (
         [
             node("GlobalAveragePool", ["c"], ["g"]),
@@ -115,7 +164,11 @@ ARITHMETIC: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
             node("MatMul", ["p", "q"], ["o"]),
             node("Reshape", ["o", "image"], ["t"]),
         ],
-        {"flat": np.array([0, CHANNELS, 64]), "image": np.array([0, CHANNELS, SIZE, SIZE]), "eight": single(8)},
+        {
+            "flat": np.array([0, CHANNELS, 64]),
+            "image": np.array([0, CHANNELS, SIZE, SIZE]),
+            "eight": single(8),
+        },
     ),
 }
 
@@ -126,9 +179,22 @@ def test_arithmetic_of_activations(name: str) -> None:
     hold(between(nodes, constants)).require()
 
 
-@pytest.mark.parametrize("operator", ["ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceMean"])
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "ReduceSum",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceSumSquare",
+        "ReduceMean",
+    ],
+)
 def test_reductions(operator: str) -> None:
-    hold(between([node(operator, ["c", "axes"], ["t"], keepdims=1)], {"axes": np.array([2, 3])})).require()
+    hold(
+        between([node(operator, ["c", "axes"], ["t"], keepdims=1)], {"axes": np.array([2, 3])})
+    ).require()
 
 
 def test_a_softmax_of_an_old_opset_is_over_all_that_follows_its_axis() -> None:
@@ -138,22 +204,33 @@ def test_a_softmax_of_an_old_opset_is_over_all_that_follows_its_axis() -> None:
 
 
 def test_a_logarithm_of_a_softmax_at_the_end_stays_in_float() -> None:
-    last = [node("GlobalAveragePool", ["c"], ["g"]), node("Flatten", ["g"], ["f"]), node("Gemm", ["f", "w"], ["l"], transB=1)]
+    last = [
+        node("GlobalAveragePool", ["c"], ["g"]),
+        node("Flatten", ["g"], ["f"]),
+        node("Gemm", ["f", "w"], ["l"], transB=1),
+    ]
     model = between([], {"w": weights(5, CHANNELS)}, last=[*last, node("LogSoftmax", ["l"], ["y"])])
     held = hold(model)
     held.require()
     assert held.quantized.graph[-1].op_type == "LogSoftmax"
 
 
-@pytest.mark.parametrize(("operator", "scale", "zero"), [("Sigmoid", 2.0**-8, 0), ("Tanh", 2.0**-7, 128)])
-def test_the_grid_that_kernels_write_is_taken_where_the_range_fills_it(operator: str, scale: float, zero: int) -> None:
+@pytest.mark.parametrize(
+    ("operator", "scale", "zero"), [("Sigmoid", 2.0**-8, 0), ("Tanh", 2.0**-7, 128)]
+)
+def test_the_grid_that_kernels_write_is_taken_where_the_range_fills_it(
+    operator: str, scale: float, zero: int
+) -> None:
     wide = {"first": weights(CHANNELS, 3, 3, 3) * 4}
     made = hold(between([node(operator, ["c"], ["t"])], wide)).quantized
     assert _number(made, "t_scale") == scale
     assert _number(made, "t_zero_point") == zero
     narrow = {"first": weights(CHANNELS, 3, 3, 3) / 50}
     if operator == "Tanh":
-        assert _number(hold(between([node(operator, ["c"], ["t"])], narrow)).quantized, "t_scale") < scale / 4
+        assert (
+            _number(hold(between([node(operator, ["c"], ["t"])], narrow)).quantized, "t_scale")
+            < scale / 4
+        )
 
 
 def _number(model: Any, name: str) -> float:
@@ -173,5 +250,7 @@ def test_layer_normalisation_is_calibrated_for_onnx() -> None:
     ]
     model = between(nodes, {"g": LINE, "b": LINE})
     made = quantize_onnx(model, [images()])
-    wanted, found = (reference(serialize(each), {"x": images()}, ["y"])[0] for each in (model, made))
+    wanted, found = (
+        reference(serialize(each), {"x": images()}, ["y"])[0] for each in (model, made)
+    )
     assert sqnr_db(wanted, found) > 25

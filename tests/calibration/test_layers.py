@@ -24,7 +24,10 @@ NORM = {"g": LINE, "b": weights(CHANNELS), "m": weights(CHANNELS, seed=5), "v": 
     ("shape", "attributes"),
     [
         ((CHANNELS, CHANNELS, 2, 2), {"strides": [2, 2]}),
-        ((CHANNELS, CHANNELS, 3, 3), {"strides": [2, 2], "pads": [1] * 4, "output_padding": [1, 1]}),
+        (
+            (CHANNELS, CHANNELS, 3, 3),
+            {"strides": [2, 2], "pads": [1] * 4, "output_padding": [1, 1]},
+        ),
         ((CHANNELS, 2, 3, 3), {"strides": [2, 2], "group": 3, "dilations": [2, 1]}),
         ((CHANNELS, CHANNELS, 3, 3), {"pads": [1] * 4}),
     ],
@@ -37,15 +40,31 @@ def test_transposed_convolutions(shape: tuple[int, ...], attributes: dict[str, A
     ]
     held = hold(between(nodes, {"w": weights(*shape, seed=3), "bias": weights(CHANNELS), **NORM}))
     held.require()
-    assert held.computing == ["Conv", "Conv" if "strides" not in attributes else "ConvTranspose", "Relu", "Conv"]
+    assert held.computing == [
+        "Conv",
+        "Conv" if "strides" not in attributes else "ConvTranspose",
+        "Relu",
+        "Conv",
+    ]
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_the_weights_of_a_transposed_convolution_have_scales_along_their_own_axis(per_channel: bool) -> None:
+def test_the_weights_of_a_transposed_convolution_have_scales_along_their_own_axis(
+    per_channel: bool,
+) -> None:
     wide = weights(CHANNELS, 4, 2, 2, seed=3) * np.array([0.1, 1, 2, 4], single)[:, None, None]
-    held = hold(between([node("ConvTranspose", ["c", "w"], ["t"], strides=[2, 2])], {"w": wide}, channels=4), per_channel=per_channel)
+    held = hold(
+        between(
+            [node("ConvTranspose", ["c", "w"], ["t"], strides=[2, 2])], {"w": wide}, channels=4
+        ),
+        per_channel=per_channel,
+    )
     held.require()
-    scale = next(value.const_value for name, value in held.quantized.graph.initializers.items() if name.endswith("t.weight_scale"))
+    scale = next(
+        value.const_value
+        for name, value in held.quantized.graph.initializers.items()
+        if name.endswith("t.weight_scale")
+    )
     assert scale is not None
     assert scale.numpy().shape == ((4,) if per_channel else ())
 
@@ -79,8 +98,15 @@ def test_a_normalisation_behind_an_activation(size: int) -> None:
 
 @pytest.mark.parametrize("bits", [2, 8])
 def test_what_a_rewrite_computes_with_has_eight_bits_whatever_the_layers_have(bits: int) -> None:
-    nodes = [node("Relu", ["c"], ["r"]), node("AveragePool", ["r"], ["t"], kernel_shape=[4, 4], strides=[2, 2])]
-    made = quantize_onnx(between(nodes), [np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(single)], weight_bits=bits)
+    nodes = [
+        node("Relu", ["c"], ["r"]),
+        node("AveragePool", ["r"], ["t"], kernel_shape=[4, 4], strides=[2, 2]),
+    ]
+    made = quantize_onnx(
+        between(nodes),
+        [np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(single)],
+        weight_bits=bits,
+    )
     stored = made.graph.initializers["t.weight_quantized"].const_value
     assert stored is not None
     assert (stored.numpy() == 127).all()
@@ -95,7 +121,12 @@ def test_fully_connected_layers_on_tokens() -> None:
         node("Relu", ["e"], ["h"]),
         node("ReduceMean", ["h", "tokens"], ["y"], keepdims=0),
     ]
-    constants = {"flat": np.array([0, CHANNELS, 64]), "w": weights(7, CHANNELS).T.copy(), "bias": weights(7), "tokens": np.array([1])}
+    constants = {
+        "flat": np.array([0, CHANNELS, 64]),
+        "w": weights(7, CHANNELS).T.copy(),
+        "bias": weights(7),
+        "tokens": np.array([1]),
+    }
     held = hold(between(nodes, constants, last=[]))
     held.require()
     assert "MatMul" not in held.computing
@@ -103,8 +134,14 @@ def test_fully_connected_layers_on_tokens() -> None:
 
 
 def test_convolutions_of_one_dimension() -> None:
-    nodes = [node("Reshape", ["c", "flat"], ["a"]), node("Conv", ["a", "w"], ["b"], pads=[1, 1]), node("Relu", ["b"], ["y"])]
-    hold(between(nodes, {"flat": np.array([0, CHANNELS, 64]), "w": weights(4, CHANNELS, 3)}, last=[])).require()
+    nodes = [
+        node("Reshape", ["c", "flat"], ["a"]),
+        node("Conv", ["a", "w"], ["b"], pads=[1, 1]),
+        node("Relu", ["b"], ["y"]),
+    ]
+    hold(
+        between(nodes, {"flat": np.array([0, CHANNELS, 64]), "w": weights(4, CHANNELS, 3)}, last=[])
+    ).require()
 
 
 def test_factors_of_a_gemm() -> None:
@@ -113,7 +150,9 @@ def test_factors_of_a_gemm() -> None:
         node("Flatten", ["g"], ["f"]),
         node("Gemm", ["f", "w", "bias"], ["y"], alpha=0.5, beta=2.0),
     ]
-    hold(between(nodes, {"w": weights(5, CHANNELS).T.copy(), "bias": weights(5)}, last=[])).require()
+    hold(
+        between(nodes, {"w": weights(5, CHANNELS).T.copy(), "bias": weights(5)}, last=[])
+    ).require()
 
 
 def test_all_that_cannot_be_quantised_is_told_at_once() -> None:
@@ -127,14 +166,20 @@ def test_all_that_cannot_be_quantised_is_told_at_once() -> None:
     ]
     with pytest.raises(ArtefactError) as caught:
         quantize_onnx(
-            between(nodes, {"one": np.ones(CHANNELS, single), "zero": np.zeros(CHANNELS, single)}), [np.zeros((2, 3, 8, 8), single)]
+            between(nodes, {"one": np.ones(CHANNELS, single), "zero": np.zeros(CHANNELS, single)}),
+            [np.zeros((2, 3, 8, 8), single)],
         )
-    for name in ("InstanceNormalization node 'style'", "Einsum node 'sums'", "NonZero node 'where'"):
+    for name in (
+        "InstanceNormalization node 'style'",
+        "Einsum node 'sums'",
+        "NonZero node 'where'",
+    ):
         assert name in str(caught.value)
 
 
 @pytest.mark.parametrize("opset", [11, 12])
 def test_messages_name_the_nodes_of_the_file(opset: int) -> None:
-    nodes: list[onnx.NodeProto] = [node("Hardmax", ["c"], ["t"], axis=1, name="winner")]  # which a conversion writes in several
+    # which a conversion writes in several
+    nodes: list[onnx.NodeProto] = [node("Hardmax", ["c"], ["t"], axis=1, name="winner")]
     with pytest.raises(ArtefactError, match="Hardmax node 'winner'"):
         quantize_onnx(between(nodes, opset=opset), [np.zeros((2, 3, 8, 8), single)])

@@ -1,4 +1,7 @@
-"""Operators that move numbers, calibrated: written in the few that integer kernels have, on the grid of what they read."""
+"""Operators that move numbers, calibrated.
+
+Written in the few that integer kernels have, on the grid of what they read.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,18 @@ def ints(*values: int) -> Any:
 
 CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], list[str]]] = {
     "split": (
-        [node("Split", ["c", "sizes"], ["a", "b"], axis=1), node("Concat", ["b", "a"], ["t"], axis=1)],
+        [
+            node("Split", ["c", "sizes"], ["a", "b"], axis=1),
+            node("Concat", ["b", "a"], ["t"], axis=1),
+        ],
         {"sizes": ints(2, 4)},
         ["Slice", "Slice", "Concat"],
     ),
-    "gather": ([node("Gather", ["c", "places"], ["t"], axis=1)], {"places": ints(1, 0, 3, 2, 5, 4)}, ["Gather"]),
+    "gather": (
+        [node("Gather", ["c", "places"], ["t"], axis=1)],
+        {"places": ints(1, 0, 3, 2, 5, 4)},
+        ["Gather"],
+    ),
     "shuffle": (
         [
             node("Reshape", ["c", "apart"], ["a"]),
@@ -56,7 +66,11 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], list[str]]] = {
         for mode in ("DCR", "CRD")
     },
     **{
-        f"pad {mode}": ([node("Pad", ["c", "ends"], ["t"], mode=mode)], {"ends": ints(0, 0, 1, 2, 0, 0, 3, 1)}, ["Gather", "Gather"])
+        f"pad {mode}": (
+            [node("Pad", ["c", "ends"], ["t"], mode=mode)],
+            {"ends": ints(0, 0, 1, 2, 0, 0, 3, 1)},
+            ["Gather", "Gather"],
+        )
         for mode in ("reflect", "edge", "wrap")
     },
     "pad with a number": (
@@ -74,14 +88,22 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], list[str]]] = {
         {"ends": ints(1, 2), "axes": ints(3)},
         ["Pad", "Tanh"],
     ),
-    "tile": ([node("Tile", ["c", "times"], ["t"])], {"times": ints(1, 1, 3, 2)}, ["Gather", "Gather"]),
+    "tile": (
+        [node("Tile", ["c", "times"], ["t"])],
+        {"times": ints(1, 1, 3, 2)},
+        ["Gather", "Gather"],
+    ),
     "expand": (
         [node("GlobalMaxPool", ["c"], ["g"]), node("Expand", ["g", "to"], ["t"])],
         {"to": ints(1, CHANNELS, 8, 8)},
         ["GlobalMaxPool", "Gather", "Gather"],
     ),
     "expand that a product does": (
-        [node("GlobalMaxPool", ["c"], ["g"]), node("Expand", ["g", "to"], ["e"]), node("Mul", ["c", "e"], ["t"])],
+        [
+            node("GlobalMaxPool", ["c"], ["g"]),
+            node("Expand", ["g", "to"], ["e"]),
+            node("Mul", ["c", "e"], ["t"]),
+        ],
         {"to": ints(1, CHANNELS, 8, 8)},
         ["GlobalMaxPool", "Mul"],
     ),
@@ -101,7 +123,14 @@ def test_what_moves_numbers_is_plain(name: str) -> None:
 @pytest.mark.parametrize("behind", [False, True])
 def test_constants_that_are_joined_to_activations_are_padding(fill: float, behind: bool) -> None:
     parts = ["c", "z"] if behind else ["z", "c"]
-    held = hold(between([node("Concat", parts, ["t"], axis=1)], {"z": np.full((1, 2, 8, 8), fill, single)}, channels=CHANNELS + 2, batch=1))
+    held = hold(
+        between(
+            [node("Concat", parts, ["t"], axis=1)],
+            {"z": np.full((1, 2, 8, 8), fill, single)},
+            channels=CHANNELS + 2,
+            batch=1,
+        )
+    )
     held.require()
     assert held.computing == ["Conv", "Pad", *(["Add"] if fill else []), "Conv"]
 
@@ -141,16 +170,26 @@ def test_a_batch_that_is_merged_with_channels_comes_apart_again(computed: bool) 
 @pytest.mark.parametrize(
     ("nodes", "constants", "message"),
     [
-        ([node("Concat", ["c", "c"], ["t"], axis=0, name="twice")], {}, "Concat node 'twice' works along the batch"),
+        (
+            [node("Concat", ["c", "c"], ["t"], axis=0, name="twice")],
+            {},
+            "Concat node 'twice' works along the batch",
+        ),
         (
             [node("Transpose", ["c"], ["t"], perm=[1, 0, 2, 3], name="turn")],
             {},
             "Transpose node 'turn' makes dimension 1 of 't' depend on the batch",
         ),
-        ([node("Gather", ["c", "places"], ["t"], axis=0, name="some")], {"places": ints(0)}, "Gather node 'some' works along the batch"),
+        (
+            [node("Gather", ["c", "places"], ["t"], axis=0, name="some")],
+            {"places": ints(0)},
+            "Gather node 'some' works along the batch",
+        ),
     ],
 )
-def test_the_batch_is_left_alone(nodes: list[onnx.NodeProto], constants: dict[str, Any], message: str) -> None:
+def test_the_batch_is_left_alone(
+    nodes: list[onnx.NodeProto], constants: dict[str, Any], message: str
+) -> None:
     last = [node("GlobalAveragePool", ["t"], ["y"])]
     with pytest.raises(ArtefactError, match=message) as caught:
         quantize_onnx(between(nodes, constants, last=last), [np.zeros((2, 3, 8, 8), single)])

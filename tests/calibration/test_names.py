@@ -23,7 +23,10 @@ NORM = {"g": LINE, "b": weights(CHANNELS), "m": weights(CHANNELS, seed=5), "v": 
 
 
 def model() -> onnx.ModelProto:
-    """What calibration rewrites: layers with what folds into them, bounds, pictures as constants, padding, parts, means, tokens."""
+    """What calibration rewrites.
+
+    Layers with what folds into them, bounds, pictures as constants, padding, parts, means, tokens.
+    """
     nodes = [
         node("BatchNormalization", ["c", *NORM], ["n"]),
         node("Clip", ["n", "low", "high"], ["r"]),
@@ -63,11 +66,16 @@ BITS = (8, 4)
 
 
 def calibrated(source: onnx.ModelProto, bits: int) -> onnx.ModelProto:
-    return ir.to_proto(quantize_onnx(ir.from_proto(source), [images()], weight_bits=bits, act_bits=bits))
+    return ir.to_proto(
+        quantize_onnx(ir.from_proto(source), [images()], weight_bits=bits, act_bits=bits)
+    )
 
 
 NAMES = sorted(
-    {*made_by(PLAIN, ir.to_proto(fold_onnx(ir.from_proto(PLAIN)))), *(n for b in BITS for n in made_by(PLAIN, calibrated(PLAIN, b)))}
+    {
+        *made_by(PLAIN, ir.to_proto(fold_onnx(ir.from_proto(PLAIN)))),
+        *(n for b in BITS for n in made_by(PLAIN, calibrated(PLAIN, b))),
+    }
 )
 
 
@@ -83,15 +91,21 @@ def test_a_model_is_calibrated_alike_under_any_names(names: dict[str, str], bits
     assert np.array_equal(answers(PLAIN, bits), answers(renamed(PLAIN, names), bits))
 
 
-@pytest.mark.parametrize("suffix", ["_quantized", "_dequantized", "_scale", "_zero_point", "_float", "_unclipped"])
+@pytest.mark.parametrize(
+    "suffix", ["_quantized", "_dequantized", "_scale", "_zero_point", "_float", "_unclipped"]
+)
 @pytest.mark.parametrize("taken", ["s", "w", "low", "flat"])
 def test_a_name_beside_a_tensor_is_its_own(suffix: str, taken: str) -> None:
     """An activation, weights, a bound or a shape that is called as what belongs to another tensor."""
     other = "r" if taken == "s" else "s"
-    assert np.array_equal(answers(PLAIN, 8), answers(renamed(PLAIN, {taken: f"{other}{suffix}"}), 8))
+    assert np.array_equal(
+        answers(PLAIN, 8), answers(renamed(PLAIN, {taken: f"{other}{suffix}"}), 8)
+    )
 
 
 @pytest.mark.parametrize("parameter", ["weight", "bias", "weight_quantized", "bias_scale"])
 def test_a_tensor_may_be_called_as_a_parameter_of_a_layer(parameter: str) -> None:
     for taken in ("r", "o", "fill"):
-        assert np.array_equal(answers(PLAIN, 8), answers(renamed(PLAIN, {taken: f"block.{parameter}"}), 8))
+        assert np.array_equal(
+            answers(PLAIN, 8), answers(renamed(PLAIN, {taken: f"block.{parameter}"}), 8)
+        )

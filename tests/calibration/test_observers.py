@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeq.calibration.observers import HALF_BINS, MinMax, MinMaxPercentile, Observer, Percentile, observer_factory
+from edgeq.calibration.observers import (
+    HALF_BINS,
+    MinMax,
+    MinMaxPercentile,
+    Observer,
+    Percentile,
+    observer_factory,
+)
 from edgeq.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -42,10 +49,14 @@ def test_nothing_seen_is_a_range_of_zeros(make: Callable[[], Observer]) -> None:
 
 
 @given(
-    st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40), min_size=1, max_size=6),
+    st.lists(
+        st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40), min_size=1, max_size=6
+    ),
     st.sampled_from([60.0, 90.0, 99.0, 99.99, 100.0]),
 )
-def test_percentile_is_at_most_one_bin_outside_the_exact_one(batches: list[list[float]], percent: float) -> None:
+def test_percentile_is_at_most_one_bin_outside_the_exact_one(
+    batches: list[list[float]], percent: float
+) -> None:
     arrays = [np.array([batch], np.float32) for batch in batches]
     values = np.concatenate([array.reshape(-1) for array in arrays]).astype(np.float64)
     low, high = observed(Percentile(percent), *arrays)
@@ -68,8 +79,12 @@ def test_percentile_leaves_an_outlier_out() -> None:
     assert low == pytest.approx(values.min(), abs=0.03)
 
 
-@pytest.mark.parametrize(("count", "first", "last"), [(1, 0, 0), (9, 0, 8), (10, 1, 9), (100, 5, 95), (800, 40, 760)])
-def test_published_percentile_takes_the_published_records(count: int, first: int, last: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "first", "last"), [(1, 0, 0), (9, 0, 8), (10, 1, 9), (100, 5, 95), (800, 40, 760)]
+)
+def test_published_percentile_takes_the_published_records(
+    count: int, first: int, last: int
+) -> None:
     order = np.random.default_rng(0).permutation(count).astype(np.float64)
     records = np.stack([-order, order], axis=1)  # minima -count+1 .. 0, maxima 0 .. count-1
     assert observed(MinMaxPercentile(), records) == (first - (count - 1), last)

@@ -1,4 +1,7 @@
-"""Pooling and resizing, calibrated: every padding, rounding and sampling in the forms that integer kernels have."""
+"""Pooling and resizing, calibrated.
+
+Every padding, rounding and sampling in the forms that integer kernels have.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def test_means_over_axes(axes: tuple[int, ...]) -> None:
 
 
 def test_a_mean_of_means_is_one() -> None:
-    nodes = [node("ReduceMean", ["c", "width"], ["m"], keepdims=1), node("ReduceMean", ["m", "height"], ["t"], keepdims=1)]
+    nodes = [
+        node("ReduceMean", ["c", "width"], ["m"], keepdims=1),
+        node("ReduceMean", ["m", "height"], ["t"], keepdims=1),
+    ]
     held = hold(between(nodes, {"width": np.array([-1]), "height": np.array([-2])}))
     held.require()
     assert held.computing == ["Conv", "GlobalAveragePool", "Conv"]
@@ -58,7 +64,11 @@ def test_a_mean_of_many_has_a_grid_of_its_own(operator: str) -> None:
     """Few numbers in an image are large, so the means are a small part of the range of what they are made of."""
     attributes = {"AveragePool": HALVES}.get(operator, {})
     reads = ["r", "axes"] if operator == "ReduceMean" else ["r"]
-    rare = {"bias": np.full(CHANNELS, -1.5, single), "strong": weights(CHANNELS, 3, 3, 3), "axes": np.array([2, 3])}
+    rare = {
+        "bias": np.full(CHANNELS, -1.5, single),
+        "strong": weights(CHANNELS, 3, 3, 3),
+        "axes": np.array([2, 3]),
+    }
     nodes = [
         node("Conv", ["x", "strong", "bias"], ["few"], pads=[1] * 4),
         node("Relu", ["few"], ["r"]),
@@ -71,7 +81,11 @@ def test_a_mean_of_many_has_a_grid_of_its_own(operator: str) -> None:
 
 
 def _scale(model: ir.Model, tensor: str) -> float:
-    writer = next(node for node in model.graph if node.op_type == "QuantizeLinear" and node.name == f"{tensor}/QuantizeLinear")
+    writer = next(
+        node
+        for node in model.graph
+        if node.op_type == "QuantizeLinear" and node.name == f"{tensor}/QuantizeLinear"
+    )
     scale = writer.inputs[1]
     assert scale is not None
     assert scale.const_value is not None
@@ -79,13 +93,19 @@ def _scale(model: ir.Model, tensor: str) -> float:
 
 
 def resize(factors: tuple[float, ...], **attributes: Any) -> tuple[list[Any], dict[str, Any]]:
-    return [node("Resize", ["c", "", "factors"], ["t"], **attributes)], {"factors": np.array([1, 1, *factors], single)}
+    return [node("Resize", ["c", "", "factors"], ["t"], **attributes)], {
+        "factors": np.array([1, 1, *factors], single)
+    }
 
 
-@pytest.mark.parametrize("sampling", ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"])
+@pytest.mark.parametrize(
+    "sampling", ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"]
+)
 @pytest.mark.parametrize("factors", [(2.0, 2.0), (1.7, 0.6)])
 def test_interpolation(sampling: str, factors: tuple[float, float]) -> None:
-    hold(between(*resize(factors, mode="linear", coordinate_transformation_mode=sampling))).require()
+    hold(
+        between(*resize(factors, mode="linear", coordinate_transformation_mode=sampling))
+    ).require()
 
 
 @pytest.mark.parametrize("rounding", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
@@ -110,5 +130,9 @@ def test_older_opsets_sample_from_the_corner(mode: str, opset: int) -> None:
         model = between([node("Upsample", ["c"], ["t"], mode=mode, scales=factors)], opset=opset)
     else:
         operator = "Upsample" if opset < 10 else "Resize"
-        model = between([node(operator, ["c", "factors"], ["t"], mode=mode)], {"factors": np.array(factors, single)}, opset=opset)
+        model = between(
+            [node(operator, ["c", "factors"], ["t"], mode=mode)],
+            {"factors": np.array(factors, single)},
+            opset=opset,
+        )
     hold(model).require()

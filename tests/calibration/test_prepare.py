@@ -29,13 +29,18 @@ def proto(build: Build) -> onnx.ModelProto:
 
 def test_shapes_are_worked_out_and_not_believed(build: Build) -> None:
     model = proto(build)
-    model.graph.value_info.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, ["n", 99, 1, 1]))
+    model.graph.value_info.append(
+        helper.make_tensor_value_info("c", TensorProto.FLOAT, ["n", 99, 1, 1])
+    )
     prepared = prepare(ir.from_proto(model))
     assert prepared.graph[0].outputs[0].shape == ["n", 4, 6, 6]
 
 
 def test_shapes_that_do_not_fit_are_refused(build: Build) -> None:
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Add", ["c", "x"], ["y"])]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Add", ["c", "x"], ["y"]),
+    ]
     with pytest.raises(ArtefactError, match="do not fit"):
         prepare(build(nodes, WEIGHT, ["n", 3, 8, 8]))
 
@@ -70,7 +75,10 @@ def test_nodes_and_values_without_names_get_one(build: Build) -> None:
 
 
 def test_dropout_that_drops_is_refused(build: Build) -> None:
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Dropout", ["c", "", "on"], ["y"])]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Dropout", ["c", "", "on"], ["y"]),
+    ]
     with pytest.raises(ArtefactError, match="training mode"):
         prepare(build(nodes, {**WEIGHT, "on": np.array(True)}, ["n", 3, 8, 8]))
 

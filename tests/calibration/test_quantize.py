@@ -39,7 +39,11 @@ def sqnr_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
 
 def integers(model: ir.Model) -> list[str]:
     """The quantised activations in graph order."""
-    made = {str(node.inputs[0].name): node for node in model.graph if node.op_type == "DequantizeLinear" and node.inputs[0] is not None}
+    made = {
+        str(node.inputs[0].name): node
+        for node in model.graph
+        if node.op_type == "DequantizeLinear" and node.inputs[0] is not None
+    }
     return [name for name in made if name not in model.graph.initializers]
 
 
@@ -62,7 +66,9 @@ def stages(model: ir.Model) -> list[tuple[list[str], str]]:
 
 def one_stage(model: ir.Model, sources: list[str], result: str) -> onnx.ModelProto:
     """The part of a model between quantised tensors, read back as a float so that the last quantiser has its reader."""
-    return onnx.utils.Extractor(onnx.shape_inference.infer_shapes(ir.to_proto(model))).extract_model(sources, [result])
+    return onnx.utils.Extractor(
+        onnx.shape_inference.infer_shapes(ir.to_proto(model))
+    ).extract_model(sources, [result])
 
 
 @pytest.mark.parametrize("observer", ["minmax", "percentile", "minmax-percentile"])
@@ -80,7 +86,9 @@ def test_it_computes_nearly_what_the_float_model_does(
         assert sqnr_db(wanted, run(made, images, optimized=optimized)["y"]) > 25.0
 
 
-def test_every_quantised_tensor_is_within_one_step_between_optimisation_off_and_on(stable_net: ir.Model, images: Images, run: Run) -> None:
+def test_every_quantised_tensor_is_within_one_step_between_optimisation_off_and_on(
+    stable_net: ir.Model, images: Images, run: Run
+) -> None:
     made = quantized(stable_net, images)
     names = integers(made)
     reference = {"x": images, **run(made, images, tensors=names)}
@@ -100,15 +108,27 @@ def _session(content: bytes) -> Any:
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def test_it_runs_in_integers_from_end_to_end(stable_net: ir.Model, images: Images, tmp_path: Any) -> None:
+def test_it_runs_in_integers_from_end_to_end(
+    stable_net: ir.Model, images: Images, tmp_path: Any
+) -> None:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    ort.InferenceSession(ir.to_proto(quantized(stable_net, images)).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    ort.InferenceSession(
+        ir.to_proto(quantized(stable_net, images)).SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+    )
     operators = {node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node}
-    assert {"QLinearConv", "QLinearConcat", "QLinearAveragePool", "QLinearGlobalAveragePool", "QGemm"} <= operators
+    assert {
+        "QLinearConv",
+        "QLinearConcat",
+        "QLinearAveragePool",
+        "QLinearGlobalAveragePool",
+        "QGemm",
+    } <= operators
     assert operators.isdisjoint({"Conv", "Gemm", "Add", "Relu", "FusedConv", "AveragePool"})
 
 
@@ -119,9 +139,27 @@ def test_the_form_is_canonical(stable_net: ir.Model, images: Images) -> None:
     assert made.metadata_props["calibration"] == "random images; 64 samples; minmax"
     assert {"edgeq_version"} <= set(made.metadata_props)
     assert integers(made) == [
-        f"{name}_quantized" for name in ("x", "u0", "s", "step", "u1_relu", "half", "wide", "small", "last_relu", "mean", "features", "y")
+        f"{name}_quantized"
+        for name in (
+            "x",
+            "u0",
+            "s",
+            "step",
+            "u1_relu",
+            "half",
+            "wide",
+            "small",
+            "last_relu",
+            "mean",
+            "features",
+            "y",
+        )
     ]
-    constants = {name: value.const_value.numpy() for name, value in made.graph.initializers.items() if value.const_value is not None}
+    constants = {
+        name: value.const_value.numpy()
+        for name, value in made.graph.initializers.items()
+        if value.const_value is not None
+    }
     for node in made.graph:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             assert len(node.inputs) == 3
@@ -140,17 +178,26 @@ def test_the_form_is_canonical(stable_net: ir.Model, images: Images) -> None:
 
 def test_concatenation_and_pooling_share_one_grid(stable_net: ir.Model, images: Images) -> None:
     made = quantized(stable_net, images)
-    pairs = {str(node.name).split("/")[0]: node for node in made.graph if node.op_type == "QuantizeLinear"}
+    pairs = {
+        str(node.name).split("/")[0]: node
+        for node in made.graph
+        if node.op_type == "QuantizeLinear"
+    }
     scales = [pairs[name].inputs[1] for name in ("u1_relu", "half", "wide", "small")]
     assert {value.name for value in scales if value is not None} == {"u1_relu_scale"}
 
 
 def test_the_same_input_gives_the_same_file(stable_net: ir.Model, images: Images) -> None:
-    first, second = (ir.to_proto(quantized(stable_net, images)).SerializeToString(deterministic=True) for _ in range(2))
+    first, second = (
+        ir.to_proto(quantized(stable_net, images)).SerializeToString(deterministic=True)
+        for _ in range(2)
+    )
     assert first == second
 
 
-def test_narrow_activations_are_clipped_in_the_graph(stable_net: ir.Model, images: Images, run: Run) -> None:
+def test_narrow_activations_are_clipped_in_the_graph(
+    stable_net: ir.Model, images: Images, run: Run
+) -> None:
     made = quantized(stable_net, images, weight_bits=4, act_bits=4)
     inner = run(made, images, tensors=["u0_quantized", "s_quantized", "x_quantized"])
     assert inner["u0_quantized"].max() == inner["s_quantized"].max() == 15
@@ -162,7 +209,9 @@ def test_narrow_activations_are_clipped_in_the_graph(stable_net: ir.Model, image
     assert sqnr_db(run(stable_net, images)["y"], run(made, images)["y"]) > 5.0
 
 
-def test_what_only_one_reader_wants_narrow_is_quantised_on_its_edge(build: Build, images: Images, run: Run) -> None:
+def test_what_only_one_reader_wants_narrow_is_quantised_on_its_edge(
+    build: Build, images: Images, run: Run
+) -> None:
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Conv", ["x", "a"], ["c1"]),
@@ -170,7 +219,10 @@ def test_what_only_one_reader_wants_narrow_is_quantised_on_its_edge(build: Build
         helper.make_node("Conv", ["p", "b"], ["c2"]),
         helper.make_node("Conv", ["c2", "b"], ["y"]),
     ]
-    weights = {"a": rng.normal(size=(3, 3, 1, 1)).astype(np.float32), "b": rng.normal(size=(3, 3, 1, 1)).astype(np.float32)}
+    weights = {
+        "a": rng.normal(size=(3, 3, 1, 1)).astype(np.float32),
+        "b": rng.normal(size=(3, 3, 1, 1)).astype(np.float32),
+    }
     made = quantized(build(nodes, weights, ["n", 3, 16, 16]), images, act_bits=4)
     values = run(made, images, tensors=["p_quantized", "p_to_c2_quantized"])
     assert values["p_quantized"].max() > 15
@@ -178,13 +230,19 @@ def test_what_only_one_reader_wants_narrow_is_quantised_on_its_edge(build: Build
 
 
 @pytest.mark.parametrize("bound", [6.0, 0.25])
-def test_a_clip_is_what_its_grid_saturates_at(bound: float, build: Build, images: Images, run: Run) -> None:
+def test_a_clip_is_what_its_grid_saturates_at(
+    bound: float, build: Build, images: Images, run: Run
+) -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"]),
         helper.make_node("Clip", ["c", "zero", "bound"], ["r"]),
         helper.make_node("Conv", ["r", "w"], ["y"]),
     ]
-    constants = {"w": np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1) * 5, "zero": np.float32(0), "bound": np.float32(bound)}
+    constants = {
+        "w": np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1) * 5,
+        "zero": np.float32(0),
+        "bound": np.float32(bound),
+    }
     model = build(nodes, constants, ["n", 3, 16, 16])
     made = quantized(model, images)
     assert "Clip" not in {node.op_type for node in made.graph}
@@ -194,14 +252,20 @@ def test_a_clip_is_what_its_grid_saturates_at(bound: float, build: Build, images
     assert sqnr_db(run(model, images * 10)["y"], run(made, images * 10)["y"]) > 25.0
 
 
-def test_a_clip_below_the_end_of_a_shared_grid_stays(build: Build, images: Images, run: Run) -> None:
+def test_a_clip_below_the_end_of_a_shared_grid_stays(
+    build: Build, images: Images, run: Run
+) -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"]),
         helper.make_node("Clip", ["c", "zero", "bound"], ["r"]),
         helper.make_node("Relu", ["c"], ["s"]),
         helper.make_node("Concat", ["r", "s"], ["y"], axis=1),
     ]
-    constants = {"w": np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1) * 5, "zero": np.float32(0), "bound": np.float32(2)}
+    constants = {
+        "w": np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1) * 5,
+        "zero": np.float32(0),
+        "bound": np.float32(2),
+    }
     model = build(nodes, constants, ["n", 3, 16, 16])
     made = quantized(model, images)
     assert "Clip" in {node.op_type for node in made.graph}
@@ -215,7 +279,12 @@ def test_dead_tensors_and_channels_survive(build: Build, images: Images, run: Ru
         helper.make_node("Conv", ["r", "w", "b"], ["y"]),
     ]
     weight = np.zeros((3, 3, 1, 1), np.float32)
-    constants = {"dead": weight, "negative": -np.ones(3, np.float32), "w": weight + 1, "b": np.array([1e6, -0.5, 0], np.float32)}
+    constants = {
+        "dead": weight,
+        "negative": -np.ones(3, np.float32),
+        "w": weight + 1,
+        "b": np.array([1e6, -0.5, 0], np.float32),
+    }
     model = build(nodes, constants, ["n", 3, 16, 16])
     made = quantized(model, images)
     span = 1e6 + 0.5
@@ -225,7 +294,10 @@ def test_dead_tensors_and_channels_survive(build: Build, images: Images, run: Ru
 def test_a_fixed_batch_is_fed_as_it_wants(build: Build, images: Images) -> None:
     weights = {"w": np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)}
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y"])]
-    free, fixed = (quantize_onnx(build(nodes, weights, [batch, 3, 16, 16]), [images[:11]]) for batch in ("n", 4))
+    free, fixed = (
+        quantize_onnx(build(nodes, weights, [batch, 3, 16, 16]), [images[:11]])
+        for batch in ("n", 4)
+    )
     for name in ("x_scale", "y_scale"):
         assert _constant(free, name) == pytest.approx(_constant(fixed, name), rel=1e-6)
 
@@ -251,9 +323,18 @@ def test_progress_counts_samples(stable_net: ir.Model, images: Images) -> None:
 
 
 DYNAMIC = [helper.make_node("Conv", ["x", "x"], ["y"], name="attention")]
-UNKNOWN = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("InstanceNormalization", ["c", "one", "h3"], ["y"], name="style")]
-ROUNDED = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("TopK", ["c", "k"], ["y", "places"], name="best")]
-DONE = [helper.make_node("QuantizeLinear", ["x", "h"], ["q"], name="done"), helper.make_node("DequantizeLinear", ["q", "h"], ["y"])]
+UNKNOWN = [
+    helper.make_node("Conv", ["x", "w"], ["c"]),
+    helper.make_node("InstanceNormalization", ["c", "one", "h3"], ["y"], name="style"),
+]
+ROUNDED = [
+    helper.make_node("Conv", ["x", "w"], ["c"]),
+    helper.make_node("TopK", ["c", "k"], ["y", "places"], name="best"),
+]
+DONE = [
+    helper.make_node("QuantizeLinear", ["x", "h"], ["q"], name="done"),
+    helper.make_node("DequantizeLinear", ["q", "h"], ["y"]),
+]
 FLAT = [helper.make_node("Relu", ["x"], ["y"])]
 
 
@@ -267,7 +348,9 @@ FLAT = [helper.make_node("Relu", ["x"], ["y"])]
         (FLAT, r"no layer with weights"),
     ],
 )
-def test_what_cannot_be_quantised_is_named_with_a_hint(nodes: list[onnx.NodeProto], message: str, build: Build, images: Images) -> None:
+def test_what_cannot_be_quantised_is_named_with_a_hint(
+    nodes: list[onnx.NodeProto], message: str, build: Build, images: Images
+) -> None:
     constants = {
         "w": np.ones((3, 3, 1, 1), np.float32),
         "h": np.float32(0.5),
@@ -297,7 +380,9 @@ def test_two_inputs_are_refused(build: Build, images: Images) -> None:
         (np.zeros((0, 3, 16, 16), np.float32), r"no calibration samples"),
     ],
 )
-def test_batches_that_do_not_fit_are_refused(batch: NDArray[Any], message: str, stable_net: ir.Model) -> None:
+def test_batches_that_do_not_fit_are_refused(
+    batch: NDArray[Any], message: str, stable_net: ir.Model
+) -> None:
     with pytest.raises(ArtefactError, match=f"(?s){message}"):
         quantize_onnx(stable_net, [batch])
 
@@ -328,28 +413,50 @@ def test_every_output_keeps_its_name(build: Build, images: Images, run: Run) -> 
     assert all(sqnr_db(wanted[name], made[name]) > 25.0 for name in made)
 
 
-def test_an_output_that_is_clipped_for_another_is_stored_before_and_behind(build: Build, images: Images, run: Run) -> None:
-    nodes = [helper.make_node("Conv", ["x", "w"], ["logits"], name="conv"), helper.make_node("Relu", ["logits"], ["y"])]
-    model = build(nodes, {"w": np.ones((3, 3, 1, 1), np.float32)}, ["n", 3, 16, 16], outputs=("y", "logits"))
+def test_an_output_that_is_clipped_for_another_is_stored_before_and_behind(
+    build: Build, images: Images, run: Run
+) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["logits"], name="conv"),
+        helper.make_node("Relu", ["logits"], ["y"]),
+    ]
+    model = build(
+        nodes, {"w": np.ones((3, 3, 1, 1), np.float32)}, ["n", 3, 16, 16], outputs=("y", "logits")
+    )
     made, wanted = run(quantized(model, images), images), run(model, images)
     assert list(made) == ["y", "logits"]
     assert all(sqnr_db(wanted[name], made[name]) > 25.0 for name in made)
 
 
-def test_the_tflite_exporter_takes_it_without_changing_a_number(stable_net: ir.Model, images: Images) -> None:
+def test_the_tflite_exporter_takes_it_without_changing_a_number(
+    stable_net: ir.Model, images: Images
+) -> None:
     made = quantized(stable_net, images)
     parity = EXPORTERS.load("tflite").export(made, ExportOptions()).parity
     assert parity.different == ()
-    weights = [value.const_value for name, value in made.graph.initializers.items() if name.endswith(".weight_quantized")]
+    weights = [
+        value.const_value
+        for name, value in made.graph.initializers.items()
+        if name.endswith(".weight_quantized")
+    ]
     assert parity.weights == sum(tensor.size for tensor in weights if tensor is not None)
 
 
-def test_affine_weights_are_uint8_with_one_grid_a_layer(stable_net: ir.Model, images: Images, run: Run) -> None:
+def test_affine_weights_are_uint8_with_one_grid_a_layer(
+    stable_net: ir.Model, images: Images, run: Run
+) -> None:
     made = quantize_onnx(stable_net, [images], affine=True)
-    layers = {name.removesuffix("_quantized") for name in made.graph.initializers if name.endswith(".weight_quantized")}
+    layers = {
+        name.removesuffix("_quantized")
+        for name in made.graph.initializers
+        if name.endswith(".weight_quantized")
+    }
     assert layers
     for layer in layers:
-        stored, zero = (made.graph.initializers[f"{layer}_{end}"].const_value for end in ("quantized", "zero_point"))
+        stored, zero = (
+            made.graph.initializers[f"{layer}_{end}"].const_value
+            for end in ("quantized", "zero_point")
+        )
         assert stored is not None
         assert zero is not None
         assert stored.dtype == zero.dtype == ir.DataType.UINT8
@@ -359,8 +466,16 @@ def test_affine_weights_are_uint8_with_one_grid_a_layer(stable_net: ir.Model, im
     assert sqnr_db(answers, next(iter(run(made, images, optimized=True).values()))) > 40.0
 
 
-def test_ranges_can_be_found_by_an_observer_of_ones_own(stable_net: ir.Model, images: Images) -> None:
-    clipped, whole = (quantize_onnx(stable_net, [images], observer=partial(Percentile, p)) for p in (95.0, 100.0))
-    steps = [float(scale.numpy()) for made in (clipped, whole) if (scale := made.graph.initializers["x_scale"].const_value) is not None]
+def test_ranges_can_be_found_by_an_observer_of_ones_own(
+    stable_net: ir.Model, images: Images
+) -> None:
+    clipped, whole = (
+        quantize_onnx(stable_net, [images], observer=partial(Percentile, p)) for p in (95.0, 100.0)
+    )
+    steps = [
+        float(scale.numpy())
+        for made in (clipped, whole)
+        if (scale := made.graph.initializers["x_scale"].const_value) is not None
+    ]
     assert steps[0] < 0.8 * steps[1]
     assert "Percentile" in clipped.metadata_props["calibration"]

@@ -1,4 +1,7 @@
-"""What a tracing exporter writes for ``x.view(x.size(0), -1)`` is one Reshape again; what mixes the batch with other sizes is refused."""
+"""What a tracing exporter writes for ``x.view(x.size(0), -1)`` is one Reshape again.
+
+What mixes the batch with other sizes is refused.
+"""
 
 from __future__ import annotations
 
@@ -45,5 +48,7 @@ def test_a_traced_view_keeps_any_batch(build: Build, run: Run) -> None:
 
 def test_another_dimension_is_not_taken_for_the_batch(build: Build) -> None:
     model = build(traced(1), constants(1), ["n", 3, 8, 8])
-    with pytest.raises(ArtefactError, match=r"Reshape node 'y' makes dimension 1 of 'y' depend on the batch"):
+    with pytest.raises(
+        ArtefactError, match=r"Reshape node 'y' makes dimension 1 of 'y' depend on the batch"
+    ):
         quantize_onnx(model, [np.zeros((5, 3, 8, 8), np.float32)])

@@ -1,8 +1,11 @@
-"""What was trained is what runs: accuracy on every runtime against the network it was exported from.
+"""What was trained is what runs.
 
-The allowance is 0.2 points, counted on all 1,797 images of ``digits``, since one of its 360 test images is 0.28 points
-already. At 4W/4A TFLite gets more: its kernels round twice, and half a step of a 4-bit accumulator is not small
-(``docs/decisions/0005-double-rounding.md``). Up to 0.17 points were seen there, in both directions.
+Accuracy on every runtime against the network it was exported from.
+
+The allowance is 0.2 points, counted on all 1,797 images of ``digits``, since one of its 360 test
+images is 0.28 points already. At 4W/4A TFLite gets more: its kernels round twice, and half a step
+of a 4-bit accumulator is not small (``docs/decisions/0005-double-rounding.md``). Up to 0.17 points
+were seen there, in both directions.
 """
 
 from __future__ import annotations
@@ -49,34 +52,53 @@ def points(right: NDArray[np.bool_]) -> float:
     return 100 * float(right.mean())
 
 
-@pytest.mark.parametrize("scheme", [Scheme(8, 8), Scheme(4, 8), Scheme(4, 4)], ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize(
+    "scheme", [Scheme(8, 8), Scheme(4, 8), Scheme(4, 4)], ids=lambda scheme: scheme.name
+)
 @pytest.mark.parametrize("model", ["resnet8", "stable-resnet8"])
 def test_digits(model: str, scheme: Scheme, tmp_path: Path) -> None:
     source = load("digits")
-    train(Recipe(model, "digits", scheme, epochs=60, batch_size=32), source, tmp_path / "run", threads=1)
-    files = {file.format: file.path for file in export(tmp_path / "run", ["onnx", "tflite"], tmp_path, ExportOptions())}
+    train(
+        Recipe(model, "digits", scheme, epochs=60, batch_size=32),
+        source,
+        tmp_path / "run",
+        threads=1,
+    )
+    files = {
+        file.format: file.path
+        for file in export(tmp_path / "run", ["onnx", "tflite"], tmp_path, ExportOptions())
+    }
     parts = [source.train, source.validation, source.test]
     images = np.concatenate([normalize(part.images, source) for part in parts])
     labels = np.concatenate([part.labels for part in parts])
     trained = points(answers("torch", tmp_path / "run" / "best.safetensors", images) == labels)
     found = {target: points(answers(target, files["onnx"], images) == labels) for target in ONNX}
-    found |= {target: points(answers(target, files["tflite"], images) == labels) for target in TFLITE}
+    found |= {
+        target: points(answers(target, files["tflite"], images) == labels) for target in TFLITE
+    }
     assert trained > 98
     double_rounding = ALLOWED_POINTS_4W4A_TFLITE if scheme.act_bits == 4 else ALLOWED_POINTS
     allowed = dict.fromkeys(ONNX, ALLOWED_POINTS) | dict.fromkeys(TFLITE, double_rounding)
-    assert {target: value for target, value in found.items() if abs(value - trained) > allowed[target]} == {}
+    assert {
+        target: value for target, value in found.items() if abs(value - trained) > allowed[target]
+    } == {}
 
 
 def test_resnet56_on_cifar10(data_dir: Path, tmp_path: Path) -> None:
-    """The pretrained network, 8W/8A, calibrated on the 4,000 lossless training images; judged on the 500 test images.
+    """The pretrained network, 8W/8A, calibrated on the 4,000 lossless training images.
 
-    Its scales are those of the largest weights, with which every layer can saturate: so all of them get uint8 weights.
+    Judged on the 500 test images.
+
+    Its scales are those of the largest weights, with which every layer can saturate: so all of them
+    get uint8 weights.
     """
     source = load("cifar10-lossless", data_dir).with_normalization(*pretrained.NORMALIZATION)
     network = zoo.build("resnet56-a", classes=10)
     pretrained.load_npz_weights(network, data_dir / "models" / "resnet56-cifar10.npz")
     samples = _images(source, source.train, source.validation)
-    model = quantize_onnx(lower(network, source.shape), samples, observer="percentile", pair_safe=False)
+    model = quantize_onnx(
+        lower(network, source.shape), samples, observer="percentile", pair_safe=False
+    )
     (tmp_path / "resnet56.onnx").write_bytes(serialize(to_dialect(model, CANONICAL)))
     (tflite,) = export(tmp_path / "resnet56.onnx", ["tflite"], tmp_path, ExportOptions())
     assert tflite.parity.compared > 850_000
@@ -86,7 +108,12 @@ def test_resnet56_on_cifar10(data_dir: Path, tmp_path: Path) -> None:
     assert quantised > 94
     found = {"ort-cpu": points(answers("ort-cpu", tmp_path / "resnet56.onnx", images) == labels)}
     found |= {target: points(answers(target, tflite.path, images) == labels) for target in TFLITE}
-    assert {target: value for target, value in found.items() if round(abs(value - quantised), 6) > ALLOWED_POINTS} == {}  # one image is 0.2
+    # one image is 0.2
+    assert {
+        target: value
+        for target, value in found.items()
+        if round(abs(value - quantised), 6) > ALLOWED_POINTS
+    } == {}
 
 
 def _images(source: DataSource, *parts: Split) -> Iterator[NDArray[np.float32]]:

@@ -27,7 +27,10 @@ def network(*, nhwc: bool) -> Graph:
         graph.scales["turned"] = graph.scales[x]
         x = graph.node("Transpose", [x], "turned", perm=[0, 3, 1, 2])
     pooled = graph.op(
-        "GlobalAveragePool", [graph.weighted("Conv", x, "a", (6, SIDE, 3, 3), S8, levels=60, kernel_shape=[3, 3])], "pool", S8
+        "GlobalAveragePool",
+        [graph.weighted("Conv", x, "a", (6, SIDE, 3, 3), S8, levels=60, kernel_shape=[3, 3])],
+        "pool",
+        S8,
     )
     graph.node("Flatten", [pooled], "flat")
     return graph
@@ -38,15 +41,24 @@ def network(*, nhwc: bool) -> Graph:
 def test_a_cube_is_channels_first_everywhere(tmp_path: Path, layout: Any, *, nhwc: bool) -> None:
     graph = network(nhwc=nhwc)
     onnx.save(graph.proto("flat"), tmp_path / "net.onnx")
-    (tmp_path / "net.tflite").write_bytes(exporter.export(graph.output(), ExportOptions(io_layout=layout)).content)
+    (tmp_path / "net.tflite").write_bytes(
+        exporter.export(graph.output(), ExportOptions(io_layout=layout)).content
+    )
     images = graph.rng.normal(0, 1, (3, SIDE, SIDE, SIDE)).astype(np.float32)
-    plain = onnx.helper.make_model(network(nhwc=False).proto("flat").graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    plain = onnx.helper.make_model(
+        network(nhwc=False).proto("flat").graph,
+        opset_imports=[onnx.helper.make_opsetid("", 21)],
+        ir_version=10,
+    )
     onnx.save(plain, tmp_path / "plain.onnx")
     with TARGETS.load("ort-cpu-ref").open(tmp_path / "plain.onnx") as session:
         expected = session.run(images)
     for target, name in (
         *((target, "net.onnx") for target in ("ort-cpu-ref", "ort-cpu", "emulator")),
-        *((target, "net.tflite") for target in ("tflite", "tflite-builtin", "tflite-ref", "emulator")),
+        *(
+            (target, "net.tflite")
+            for target in ("tflite", "tflite-builtin", "tflite-ref", "emulator")
+        ),
     ):
         with TARGETS.load(target).open(tmp_path / name) as session:
             assert np.abs(session.run(images) - expected).max() <= 2.01 * S8.scale, (target, name)

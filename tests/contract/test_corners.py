@@ -1,7 +1,10 @@
-"""Every operator of the table at the corners of its sizes, modes, grids and numbers: the right integers, or a refusal by name.
+"""Every operator of the table at the corners of its sizes, modes, grids and numbers.
 
-A search, not a list: what is drawn is run in ONNX Runtime without optimisation, and whatever edgeq writes or computes for it must
-agree. It may refuse, with an error of its own; it may never end in another error, nor give another number.
+The right integers, or a refusal by name.
+
+A search, not a list: what is drawn is run in ONNX Runtime without optimisation, and whatever edgeq
+writes or computes for it must agree. It may refuse, with an error of its own; it may never end in
+another error, nor give another number.
 """
 
 from __future__ import annotations
@@ -47,11 +50,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbers(graph: Graph, view: QdqGraph, kind: str) -> np.ndarray:
-    """What a graph is fed with: integers of its input's grid, the ends and the zero among them, or numbers between and beyond them."""
+    """What a graph is fed with.
+
+    Integers of its input's grid, the ends and the zero among them, or numbers between and beyond
+    them.
+    """
     (tensor,) = view.inputs
     samples = SAMPLES if view.dynamic_batch else 1
     shape = (samples, *tensor.shape[1:])
-    ends = [tensor.low, tensor.high, tensor.zero_point, min(tensor.zero_point + 1, tensor.high), max(tensor.zero_point - 1, tensor.low)]
+    ends = [
+        tensor.low,
+        tensor.high,
+        tensor.zero_point,
+        min(tensor.zero_point + 1, tensor.high),
+        max(tensor.zero_point - 1, tensor.low),
+    ]
     if kind == "corners":
         integers = graph.rng.choice(ends, shape).astype(np.float64)
     elif kind == "any":
@@ -81,15 +94,27 @@ def wrong(recipe: Recipe, kind: str, kernels: str, folder: Path) -> list[str]:
         found = onnx_integers(proto, {"x": fed}, [*names, end])
     except Exception:  # noqa: BLE001  # the runtime has many; a model that it does not run is not valid
         reject()
-    integers = {name.removesuffix("_quantized"): values for name, values in found.items() if name in names}
+    integers = {
+        name.removesuffix("_quantized"): values for name, values in found.items() if name in names
+    }
     return [
-        *([] if written is None else _wrong_in_tflite(written, view, integers, found[end], fed, kernels, folder)),
+        *(
+            []
+            if written is None
+            else _wrong_in_tflite(written, view, integers, found[end], fed, kernels, folder)
+        ),
         *_wrong_in_onnx(proto, found[end], float(graph.scales.get(end, 1.0)), fed, folder),
     ]
 
 
 def _wrong_in_tflite(
-    exported: Exported, view: QdqGraph, integers: dict[str, np.ndarray], end: np.ndarray, fed: np.ndarray, kernels: str, folder: Path
+    exported: Exported,
+    view: QdqGraph,
+    integers: dict[str, np.ndarray],
+    end: np.ndarray,
+    fed: np.ndarray,
+    kernels: str,
+    folder: Path,
 ) -> list[str]:
     content: Any = exported.content
     told = list(exported.parity.different)
@@ -102,15 +127,24 @@ def _wrong_in_tflite(
     if view.outputs[0].epilogue == "argmax":
         axes = axes_of(content)
         input_info = view.inputs[0]
-        feed = stored(input_info, integers[input_info.name], choose_storage(view)[input_info.name], axes[input_info.graph_input])
-        answer = tflite_outputs(content, [feed], kernels)[0].transpose(np.argsort(axes[view.outputs[0].name]))
+        feed = stored(
+            input_info,
+            integers[input_info.name],
+            choose_storage(view)[input_info.name],
+            axes[input_info.graph_input],
+        )
+        answer = tflite_outputs(content, [feed], kernels)[0].transpose(
+            np.argsort(axes[view.outputs[0].name])
+        )
         told += [f"the place is another on {kernels}"] if not np.array_equal(answer, end) else []
     path = folder / "model.tflite"
     path.write_bytes(content)
     return told + _emulated(path, tflite.reference, fed, "TFLite")
 
 
-def _wrong_in_onnx(proto: onnx.ModelProto, end: np.ndarray, step: float, fed: np.ndarray, folder: Path) -> list[str]:
+def _wrong_in_onnx(
+    proto: onnx.ModelProto, end: np.ndarray, step: float, fed: np.ndarray, folder: Path
+) -> list[str]:
     path = folder / "model.onnx"
     onnx.save(proto, path)
     told = _emulated(path, ort.cpu_reference, fed, "ONNX")
@@ -120,8 +154,15 @@ def _wrong_in_onnx(proto: onnx.ModelProto, end: np.ndarray, step: float, fed: np
     path.write_bytes(portable.content)
     for target, most in ((ort.cpu_reference, 0), (ort.cpu, 1)):
         with target.open(path) as session:
-            off = np.abs(session.run(fed).reshape(end.shape).astype(np.float64) - end).max(initial=0) / step
-        told += [f"the portable file is {off:g} LSB off on {target.capabilities.summary}"] if off > most + 1e-3 else []
+            off = (
+                np.abs(session.run(fed).reshape(end.shape).astype(np.float64) - end).max(initial=0)
+                / step
+            )
+        told += (
+            [f"the portable file is {off:g} LSB off on {target.capabilities.summary}"]
+            if off > most + 1e-3
+            else []
+        )
     return told
 
 
@@ -147,7 +188,8 @@ def _emulated(path: Path, real: Target, fed: np.ndarray, kind: str) -> list[str]
     if not _opens(emulator, path) or not _opens(real, path):
         return []
     return [
-        f"{count} integers of {name} are others in the emulator of {kind}" for name, count in differing(path, real, emulator, fed).items()
+        f"{count} integers of {name} are others in the emulator of {kind}"
+        for name, count in differing(path, real, emulator, fed).items()
     ]
 
 
@@ -167,7 +209,9 @@ def test_right_or_refused(part: int, folder: Path) -> None:
 
 
 def _search(family: str, folder: Path) -> None:
-    @settings(max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=CALM)
+    @settings(
+        max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=CALM
+    )
     @given(FAMILIES[family](), KINDS, SETS)
     def search(recipe: Recipe, kind: str, kernels: str) -> None:
         check(recipe, kind, kernels, folder)

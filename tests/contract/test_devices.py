@@ -1,12 +1,17 @@
-"""The row of the contract for runtimes with a rounding of their own: given equal integers, how far from ONNX semantics.
+"""The row of the contract for runtimes with a rounding of their own.
 
-What is promised of each, for every quantised tensor of stable and baseline networks, was measured first and is held here:
+Given equal integers, how far from ONNX semantics.
+
+What is promised of each, for every quantised tensor of stable and baseline networks, was measured
+first and is held here:
 
 - OpenVINO: at most 1 LSB, at ties: its kernels add in another order, and averages are full of ties.
-- The HTP: at most 1 LSB, in one value of twenty, at 4W/4A in up to a quarter of one sum's values: it rescales sums with
-  fewer bits, so that what lies within a quarter of a step of a tie may go to the other side, and it rounds ties of averages up.
+- The HTP: at most 1 LSB, in one value of twenty, at 4W/4A in up to a quarter of one sum's values:
+  it rescales sums with fewer bits, so that what lies within a quarter of a step of a tie may go to
+  the other side, and it rounds ties of averages up.
 
-At the output of a whole network such steps add up as the network lets them: an unstable one amplifies them.
+At the output of a whole network such steps add up as the network lets them: an unstable one
+amplifies them.
 """
 
 from __future__ import annotations
@@ -66,7 +71,9 @@ def hold(model: ir.Model, target: str, samples: int) -> None:
         assert all(counts[0] >= (1 - MOST_ROUNDED) * counts.total() for counts in found.values())
         return
     averages = {op.output.name for op in read_qdq(model).ops if "Average" in op.op_type}
-    others: Counter[int] = sum((counts for name, counts in found.items() if name not in averages), Counter())
+    others: Counter[int] = sum(
+        (counts for name, counts in found.items() if name not in averages), Counter()
+    )
     assert others[-1] + others[1] <= max(2, MOST_TIES * others.total())
 
 
@@ -81,15 +88,24 @@ def test_every_layer_holds_to_its_row(name: str, scheme: Scheme, target: str) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("target", sorted(RUNS))
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
-@pytest.mark.parametrize("name", ["resnet20", "stable-resnet20", "resnet56", "stable-resnet56", "resnet8-a"])
-def test_every_layer_of_deeper_networks_holds_to_its_row(name: str, scheme: Scheme, target: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["resnet20", "stable-resnet20", "resnet56", "stable-resnet56", "resnet8-a"]
+)
+def test_every_layer_of_deeper_networks_holds_to_its_row(
+    name: str, scheme: Scheme, target: str
+) -> None:
     need(target)
     hold(network(name, scheme, target), target, 4)
 
 
 @pytest.mark.parametrize("target", sorted(RUNS))
-def test_a_foreign_int8_network_runs_whole_in_integers(target: str, data_dir: Path, tmp_path: Path) -> None:
-    """MLPerf Tiny's ResNet, quantised by others, in int8 and NHWC; its layers with int8 weights, where those are safe here or not."""
+def test_a_foreign_int8_network_runs_whole_in_integers(
+    target: str, data_dir: Path, tmp_path: Path
+) -> None:
+    """MLPerf Tiny's ResNet, quantised by others, in int8 and NHWC.
+
+    Its layers with int8 weights, where those are safe here or not.
+    """
     need(target)
     source, dialect = data_dir / "models" / "resnet8-qdq.onnx", dialect_for(target)
     written = export(source, ["onnx"], tmp_path, ExportOptions(dialect=dialect))
@@ -99,13 +115,23 @@ def test_a_foreign_int8_network_runs_whole_in_integers(target: str, data_dir: Pa
         answers, expected = session.run(batch), reference.run(batch)
     assert np.array_equal(answers.argmax(1), expected.argmax(1))
     assert isinstance(device, Planner)
-    (signed,) = export(source, ["onnx"], tmp_path, ExportOptions(dialect=replace(dialect, weights="int8")), stem="int8")
+    (signed,) = export(
+        source,
+        ["onnx"],
+        tmp_path,
+        ExportOptions(dialect=replace(dialect, weights="int8")),
+        stem="int8",
+    )
     ops = device.plan(signed.path).ops
-    assert sum(op.macs or 0 for op in ops if op.arithmetic == "integer") > 0.96 * sum(op.macs or 0 for op in ops)
+    assert sum(op.macs or 0 for op in ops if op.arithmetic == "integer") > 0.96 * sum(
+        op.macs or 0 for op in ops
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8", "resnet8-a"])
-def test_every_layer_with_int8_weights_is_in_integers_on_openvino(name: str, tmp_path: Path) -> None:
+def test_every_layer_with_int8_weights_is_in_integers_on_openvino(
+    name: str, tmp_path: Path
+) -> None:
     need("openvino")
     from edgeq.exporters.onnx import serialize
 
@@ -113,8 +139,14 @@ def test_every_layer_with_int8_weights_is_in_integers_on_openvino(name: str, tmp
     model = network(name, Scheme(4, 4), "openvino")
     path.write_bytes(serialize(model))
     assert isinstance(target, Planner)
-    weights = {op.name: op.inputs[1].params for op in read_qdq(model).ops if len(op.inputs) > 1 and isinstance(op.inputs[1], QdqConstant)}
-    unsigned = {name for name, params in weights.items() if params is not None and params.dtype == "uint8"}
+    weights = {
+        op.name: op.inputs[1].params
+        for op in read_qdq(model).ops
+        if len(op.inputs) > 1 and isinstance(op.inputs[1], QdqConstant)
+    }
+    unsigned = {
+        name for name, params in weights.items() if params is not None and params.dtype == "uint8"
+    }
     ran = {op.name: op.arithmetic for op in target.plan(path).ops if op.macs}
     assert {ran[name] for name in ran.keys() - unsigned} == {"integer"}
     assert len(unsigned) <= 2, "the first and the last layer have 8 bits, and may run in float"

@@ -1,7 +1,10 @@
-"""The exactness contract: what torch computes in evaluation is what the exported files mean, tensor by tensor, in integers.
+"""The exactness contract.
 
-Every quantised tensor is compared given the same inputs, in a model cut into segments: in a deep network one flipped tie
-early on is amplified by every layer behind it, and would say nothing about them.
+What torch computes in evaluation is what the exported files mean, tensor by tensor, in integers.
+
+Every quantised tensor is compared given the same inputs, in a model cut into segments: in a deep
+network one flipped tie early on is amplified by every layer behind it, and would say nothing about
+them.
 """
 
 from __future__ import annotations
@@ -37,15 +40,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NETWORKS = ("resnet8", "resnet8-a", "stable-resnet8", "resnet20", "stable-resnet20")
-SCHEMES = tuple(Scheme(w, a, placement=p) for p in ("integer", "paper") for w, a in ((4, 4), (4, 8), (8, 8)))
+SCHEMES = tuple(
+    Scheme(w, a, placement=p) for p in ("integer", "paper") for w, a in ((4, 4), (4, 8), (8, 8))
+)
 SHAPE = (3, 16, 16)
 MOST_FLIPS = 1e-4  # a share of all integers; at ties, which are rare
 MOST_ERROR = 0.25  # LSB; half a step would allow anything
 
 
-def network(name: str, scheme: Scheme, seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> fx.GraphModule:
+def network(
+    name: str, scheme: Scheme, seed: int = 0, shape: tuple[int, int, int] = SHAPE
+) -> fx.GraphModule:
     torch.manual_seed(seed)
-    return roughen(quantize(zoo.build(name, classes=10, in_channels=shape[0]), scheme), shape, seed=seed)
+    return roughen(
+        quantize(zoo.build(name, classes=10, in_channels=shape[0]), scheme), shape, seed=seed
+    )
 
 
 def images(samples: int = 4, shape: tuple[int, ...] = SHAPE, seed: int = 1) -> NDArray[np.float32]:
@@ -54,7 +63,9 @@ def images(samples: int = 4, shape: tuple[int, ...] = SHAPE, seed: int = 1) -> N
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}")
 @pytest.mark.parametrize("name", NETWORKS)
-def test_torch_and_onnx_runtime_agree_in_integers(name: str, scheme: Scheme, tmp_path: Path) -> None:
+def test_torch_and_onnx_runtime_agree_in_integers(
+    name: str, scheme: Scheme, tmp_path: Path
+) -> None:
     verdict = check_rows_one_and_two(network(name, scheme), images(), tmp_path)
     assert verdict.error < MOST_ERROR
     assert verdict.flips <= MOST_FLIPS * verdict.compared
@@ -63,7 +74,14 @@ def test_torch_and_onnx_runtime_agree_in_integers(name: str, scheme: Scheme, tmp
 
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize(
-    "name", ["dws-convnet-he", "regular-convnet-he-nogamma", "stable-resnet8-certified", "mobilenetv1-he", "stable-mobilenetv2"]
+    "name",
+    [
+        "dws-convnet-he",
+        "regular-convnet-he-nogamma",
+        "stable-resnet8-certified",
+        "mobilenetv1-he",
+        "stable-mobilenetv2",
+    ],
 )
 def test_other_families_agree_too(name: str, bits: int, tmp_path: Path) -> None:
     shape = (3, 32, 32)
@@ -77,7 +95,9 @@ def test_other_families_agree_too(name: str, bits: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_optimiser_leaves_no_float_layer_in_the_integer_placement(name: str, bits: int, tmp_path: Path) -> None:
+def test_the_optimiser_leaves_no_float_layer_in_the_integer_placement(
+    name: str, bits: int, tmp_path: Path
+) -> None:
     model = network(name, Scheme(4, bits))
     ran = Counter(check_rows_one_and_two(model, images(1), tmp_path).operators)
     layers = Counter(node.op_type for node in lower(model, SHAPE).graph)
@@ -103,7 +123,9 @@ def test_the_int8_dialect_holds_to_the_same_rows(name: str, tmp_path: Path) -> N
     lowered = lower(model, SHAPE)
     other = tflite.export(to_activation_dtype(lowered, "int8"), ExportOptions())
     assert other.parity.different == ()
-    assert other.content == tflite.export(lowered, ExportOptions()).content, "one model in two storage dtypes, two TFLite files"
+    assert other.content == tflite.export(lowered, ExportOptions()).content, (
+        "one model in two storage dtypes, two TFLite files"
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])
@@ -111,8 +133,13 @@ def test_uint8_weights_make_the_same_tflite_file(name: str) -> None:
     lowered = lower(network(name, Scheme(8, 8, pair_safe=False)), SHAPE)
     portable = to_dialect(lowered, CANONICAL)
     stored = [value.dtype for value in portable.graph.initializers.values()]
-    assert stored.count(ir.DataType.UINT8) > [value.dtype for value in lowered.graph.initializers.values()].count(ir.DataType.UINT8)
-    assert tflite.export(portable, ExportOptions()).content == tflite.export(lowered, ExportOptions()).content
+    assert stored.count(ir.DataType.UINT8) > [
+        value.dtype for value in lowered.graph.initializers.values()
+    ].count(ir.DataType.UINT8)
+    assert (
+        tflite.export(portable, ExportOptions()).content
+        == tflite.export(lowered, ExportOptions()).content
+    )
 
 
 class TestNegativeControls:
@@ -124,7 +151,9 @@ class TestNegativeControls:
 
     def broken(self, model: fx.GraphModule, tmp_path: Path, ending: str, change: Any) -> str:
         lowered = lower(model, SHAPE)
-        value = next(value for name, value in lowered.graph.initializers.items() if name.endswith(ending))
+        value = next(
+            value for name, value in lowered.graph.initializers.items() if name.endswith(ending)
+        )
         assert value.const_value is not None
         array = value.const_value.numpy().copy()
         value.const_value = ir.tensor(change(array).astype(array.dtype), name=value.name)
@@ -137,31 +166,49 @@ class TestNegativeControls:
             weight.flat[0] += 1
             return weight
 
-        assert "stages_0_0_relu1" in self.broken(model, tmp_path, "stages.0.0.conv.weight_quantized", change)
+        assert "stages_0_0_relu1" in self.broken(
+            model, tmp_path, "stages.0.0.conv.weight_quantized", change
+        )
 
     def test_one_bias_off_by_a_tenth_of_a_step(self, model: fx.GraphModule, tmp_path: Path) -> None:
         def change(bias: NDArray[Any]) -> NDArray[Any]:
             bias[0] += max(1, int(0.1 * np.abs(bias).max()))
             return bias
 
-        assert "stages_1_0_relu1" in self.broken(model, tmp_path, "stages.1.0.conv.bias_quantized", change)
+        assert "stages_1_0_relu1" in self.broken(
+            model, tmp_path, "stages.1.0.conv.bias_quantized", change
+        )
 
     def test_a_scale_off_by_a_thousandth(self, model: fx.GraphModule, tmp_path: Path) -> None:
-        assert "stages_1_0" in self.broken(model, tmp_path, "stages.1.0.conv.weight_scale", lambda scale: scale * np.float32(1.001))
+        assert "stages_1_0" in self.broken(
+            model, tmp_path, "stages.1.0.conv.weight_scale", lambda scale: scale * np.float32(1.001)
+        )
 
     def test_a_range_that_was_dropped(self, model: fx.GraphModule, tmp_path: Path) -> None:
         assert "relu" in self.broken(model, tmp_path, "_qmax", lambda _: np.array(255))
 
 
-# -- random networks ---------------------------------------------------------------------------------------------------
+# -- random networks -------------------------------------------------------------------------------
 
 
 class Layer(nn.Module):
     """Convolution, with or without BatchNorm and ReLU."""
 
-    def __init__(self, before: int, after: int, kernel: int, stride: int, *, bn: bool, relu: bool, groups: int = 1) -> None:
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        kernel: int,
+        stride: int,
+        *,
+        bn: bool,
+        relu: bool,
+        groups: int = 1,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=not bn)
+        self.conv = nn.Conv2d(
+            before, after, kernel, stride, kernel // 2, groups=groups, bias=not bn
+        )
         self.bn = nn.BatchNorm2d(after) if bn else nn.Identity()
         self.relu = relu
 
@@ -196,12 +243,22 @@ class Join(nn.Module):
 
 
 @st.composite
-def layers(draw: st.DrawFn, before: int, *, same: bool = False, strides: Sequence[int] = (1,)) -> tuple[Layer, int]:
+def layers(
+    draw: st.DrawFn, before: int, *, same: bool = False, strides: Sequence[int] = (1,)
+) -> tuple[Layer, int]:
     depthwise = draw(st.booleans()) and same
     after = before if same else draw(st.integers(2, 9))
     kernel, stride = draw(st.sampled_from([1, 3])), draw(st.sampled_from(strides))
     groups = before if depthwise else 1
-    return Layer(before, after, kernel, stride, bn=draw(st.booleans()), relu=draw(st.booleans()), groups=groups), after
+    return Layer(
+        before,
+        after,
+        kernel,
+        stride,
+        bn=draw(st.booleans()),
+        relu=draw(st.booleans()),
+        groups=groups,
+    ), after
 
 
 @st.composite
@@ -210,13 +267,23 @@ def networks(draw: st.DrawFn) -> nn.Module:
     first, channels = draw(layers(3, strides=(1, 2)))
     blocks: list[nn.Module] = [first]
     shrunk = 0
-    for kind in draw(st.lists(st.sampled_from(["layer", "residual", "stable", "concat", "average", "maximum"]), max_size=4)):
+    for kind in draw(
+        st.lists(
+            st.sampled_from(["layer", "residual", "stable", "concat", "average", "maximum"]),
+            max_size=4,
+        )
+    ):
         block: nn.Module
         if kind == "layer":
             block, channels = draw(layers(channels))
         elif kind == "residual":
             inner, _ = draw(layers(channels, same=True))
-            block = Residual(channels, inner=inner, scale=draw(st.floats(-2, 2).filter(lambda h: abs(h) > 1e-3)), relu=draw(st.booleans()))
+            block = Residual(
+                channels,
+                inner=inner,
+                scale=draw(st.floats(-2, 2).filter(lambda h: abs(h) > 1e-3)),
+                relu=draw(st.booleans()),
+            )
         elif kind == "stable":
             grown = draw(st.integers(channels, 2 * channels)) if not shrunk else channels
             shrunk += grown > channels
@@ -255,11 +322,13 @@ def trained(model: nn.Module, scheme: Scheme) -> fx.GraphModule:
 def hold(model: nn.Module, scheme: Scheme, folder: Path) -> None:
     quantized = trained(model, scheme)
     verdict = check_rows_one_and_two(quantized, images(3, small), folder)
-    assume(verdict.error < MOST_ERROR)  # a dead tensor's step is so small that float error spans its grid: nothing was proven
+    # a dead tensor's step is so small that float error spans its grid: nothing was proven
+    assume(verdict.error < MOST_ERROR)
     try:
         parity = tflite.export(lower(quantized, small), ExportOptions()).parity
     except ArtefactError as refusal:
-        if "kernels would overflow" in refusal.what:  # a dead branch again, whose sum no kernel can hold
+        # a dead branch again, whose sum no kernel can hold
+        if "kernels would overflow" in refusal.what:
             return
         raise
     assert parity.compared > 0
@@ -271,14 +340,18 @@ relaxed = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 @settings(max_examples=40, suppress_health_check=relaxed)
 @given(networks(), schemes)
-def test_random_networks_hold_to_rows_one_to_three(tmp_path: Path, model: nn.Module, scheme: Scheme) -> None:
+def test_random_networks_hold_to_rows_one_to_three(
+    tmp_path: Path, model: nn.Module, scheme: Scheme
+) -> None:
     hold(model, scheme, tmp_path)
 
 
 @pytest.mark.slow
 @settings(max_examples=2000, suppress_health_check=relaxed)
 @given(networks(), schemes)
-def test_many_more_random_networks_hold_to_rows_one_to_three(tmp_path: Path, model: nn.Module, scheme: Scheme) -> None:
+def test_many_more_random_networks_hold_to_rows_one_to_three(
+    tmp_path: Path, model: nn.Module, scheme: Scheme
+) -> None:
     hold(model, scheme, tmp_path)
 
 
@@ -286,6 +359,8 @@ def test_many_more_random_networks_hold_to_rows_one_to_three(tmp_path: Path, mod
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}")
 @pytest.mark.parametrize("name", ["resnet56", "stable-resnet56"])
-def test_deep_networks_agree_in_integers(name: str, scheme: Scheme, seed: int, tmp_path: Path) -> None:
+def test_deep_networks_agree_in_integers(
+    name: str, scheme: Scheme, seed: int, tmp_path: Path
+) -> None:
     verdict = check_rows_one_and_two(network(name, scheme, seed), images(8), tmp_path)
     assert verdict.flips <= MOST_FLIPS * verdict.compared

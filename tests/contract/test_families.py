@@ -1,4 +1,7 @@
-"""The exactness contract for networks of anybody's, family by family: torch, ONNX Runtime, and TFLite's reference kernels."""
+"""The exactness contract for networks of anybody's, family by family.
+
+Torch, ONNX Runtime, and TFLite's reference kernels.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +52,16 @@ if TYPE_CHECKING:
 SIZE = 16
 SHAPE = (3, SIZE, SIZE)
 MOST_FLIPS = 1e-3  # a share of all integers; a tie of a table is met by every pixel of that value
-MOST_FLIPS_OF = {"interpolating": 5e-3}  # between pixels lie sixteenths of steps, so that one value in sixteen is a tie
+# between pixels lie sixteenths of steps, so that one value in sixteen is a tie
+MOST_FLIPS_OF = {"interpolating": 5e-3}
 MOST_ERROR = 0.25  # LSB
 
 
 def network(name: str, scheme: Scheme) -> fx.GraphModule:
     torch.manual_seed(0)
-    return roughen(quantize((FAMILIES | PARTLY_FLOAT)[name](), scheme, torch.zeros(1, *SHAPE)), SHAPE)
+    return roughen(
+        quantize((FAMILIES | PARTLY_FLOAT)[name](), scheme, torch.zeros(1, *SHAPE)), SHAPE
+    )
 
 
 def lowered_as_torch_computes(name: str, bits: int, folder: Path) -> ir.Model:
@@ -80,20 +86,37 @@ def test_a_family_is_exact_on_both_references(name: str, bits: int, tmp_path: Pa
 
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("name", PARTLY_FLOAT)
-def test_what_stays_in_float_is_named_and_the_rest_is_exact(name: str, bits: int, tmp_path: Path) -> None:
+def test_what_stays_in_float_is_named_and_the_rest_is_exact(
+    name: str, bits: int, tmp_path: Path
+) -> None:
     lowered = lowered_as_torch_computes(name, bits, tmp_path)
     with pytest.raises(ArtefactError, match=r"(?s)LayerNormalization.*--allow-float"):
         tflite.export(lowered, ExportOptions())
     exported = tflite.export(lowered, ExportOptions(allow_float=True))
     assert exported.parity.different == ()
     assert exported.in_float is not None
-    assert all(operator.startswith("LayerNormalization") for operator in exported.in_float.operators)
+    assert all(
+        operator.startswith("LayerNormalization") for operator in exported.in_float.operators
+    )
     verify(lowered, exported, random_images(SIZE), limit=2).require()
 
 
-# -- random networks ---------------------------------------------------------------------------------------------------
+# -- random networks -------------------------------------------------------------------------------
 
-ACTS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Mish, nn.PReLU, nn.Hardtanh, nn.Softsign)
+ACTS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Hardswish,
+    nn.SiLU,
+    nn.GELU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.Tanh,
+    nn.Mish,
+    nn.PReLU,
+    nn.Hardtanh,
+    nn.Softsign,
+)
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Tanh)
 SPELLINGS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
     lambda x: x * torch.sigmoid(x),
@@ -125,11 +148,13 @@ def hold(modules: list[nn.Module], scheme: Scheme, seed: int, folder: Path) -> N
     model = roughen(quantize(plain(*modules), scheme, torch.zeros(1, *SHAPE)), SHAPE, seed=seed)
     images = np.random.default_rng(seed).normal(0, 1, (2, *SHAPE)).astype(np.float32)
     verdict = check_rows_one_and_two(model, images, folder)
-    assume(verdict.error < MOST_ERROR)  # a dead tensor's step is so small that float error spans its grid: nothing was proven
+    # a dead tensor's step is so small that float error spans its grid: nothing was proven
+    assume(verdict.error < MOST_ERROR)
     try:
         exported = tflite.export(lower(model, SHAPE), ExportOptions())
     except ArtefactError as refusal:
-        assume("kernels would overflow" not in refusal.what)  # a dead branch, whose sum no kernel can hold
+        # a dead branch, whose sum no kernel can hold
+        assume("kernels would overflow" not in refusal.what)
         raise
     assert exported.parity.different == ()
     assert exported.in_float is None
@@ -137,12 +162,16 @@ def hold(modules: list[nn.Module], scheme: Scheme, seed: int, folder: Path) -> N
 
 @settings(max_examples=15, suppress_health_check=relaxed)
 @given(st.lists(blocks, min_size=1, max_size=4), schemes, st.integers(0, 2**31))
-def test_random_networks_hold(tmp_path: Path, modules: list[nn.Module], scheme: Scheme, seed: int) -> None:
+def test_random_networks_hold(
+    tmp_path: Path, modules: list[nn.Module], scheme: Scheme, seed: int
+) -> None:
     hold(modules, scheme, seed, tmp_path)
 
 
 @pytest.mark.slow
 @settings(max_examples=500, suppress_health_check=relaxed)
 @given(st.lists(blocks, min_size=1, max_size=6), schemes, st.integers(0, 2**31))
-def test_many_more_random_networks_hold(tmp_path: Path, modules: list[nn.Module], scheme: Scheme, seed: int) -> None:
+def test_many_more_random_networks_hold(
+    tmp_path: Path, modules: list[nn.Module], scheme: Scheme, seed: int
+) -> None:
     hold(modules, scheme, seed, tmp_path)

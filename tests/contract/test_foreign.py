@@ -1,4 +1,7 @@
-"""Models that other tools quantised: no number changes on the way to TFLite, and each operator is within 1 LSB on equal integers."""
+"""Models that other tools quantised.
+
+No number changes on the way to TFLite, and each operator is within 1 LSB on equal integers.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +49,22 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime s
 
     def __init__(self, size: int) -> None:
         rng = np.random.default_rng(0)
-        self._images: Iterator[dict[str, Any]] = iter({"input": rng.normal(0, 1, (1, 3, size, size)).astype(np.float32)} for _ in range(8))
+        self._images: Iterator[dict[str, Any]] = iter(
+            {"input": rng.normal(0, 1, (1, 3, size, size)).astype(np.float32)} for _ in range(8)
+        )
 
     def get_next(self) -> Any:
         return next(self._images, None)
 
 
-def quantized(model: ir.Model, folder: Path, activations: QuantType, weights: QuantType = QuantType.QInt8, *, per_channel: bool) -> Path:
+def quantized(
+    model: ir.Model,
+    folder: Path,
+    activations: QuantType,
+    weights: QuantType = QuantType.QInt8,
+    *,
+    per_channel: bool,
+) -> Path:
     """The model as ONNX Runtime's own tool quantises it."""
     (folder / "float.onnx").write_bytes(serialize(model))
     quantize_static(
@@ -71,7 +83,9 @@ def float_network(name: str, request: pytest.FixtureRequest) -> ir.Model:
     if name == "mobilenetv2":
         return float_onnx(MobileNetV2(SMALL, last=128, stem_stride=1, classes=10), SIZE)
     network = zoo.build("resnet20-a", classes=10)
-    pretrained.load_npz_weights(network, request.getfixturevalue("data_dir") / "models" / "resnet20-cifar10.npz")
+    pretrained.load_npz_weights(
+        network, request.getfixturevalue("data_dir") / "models" / "resnet20-cifar10.npz"
+    )
     return fold_onnx(lower(network.eval(), (3, SIZE, SIZE)))
 
 
@@ -87,20 +101,35 @@ def check(path: Path, source: DataSource, least: int) -> None:
     assert sum(tensor.compared for tensor in verification.tensors) > 1000
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime"
+)
 @pytest.mark.parametrize("per_channel", [False, True], ids=["per tensor", "per channel"])
 @pytest.mark.parametrize("activations", [QuantType.QUInt8, QuantType.QInt8], ids=["uint8", "int8"])
 @pytest.mark.parametrize(("network", "least"), [("resnet20", 250_000), ("mobilenetv2", 40_000)])
 def test_onnx_runtimes_quantizer(
-    network: str, least: int, activations: QuantType, request: pytest.FixtureRequest, tmp_path: Path, *, per_channel: bool
+    network: str,
+    least: int,
+    activations: QuantType,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    *,
+    per_channel: bool,
 ) -> None:
-    path = quantized(float_network(network, request), tmp_path, activations, per_channel=per_channel)
+    path = quantized(
+        float_network(network, request), tmp_path, activations, per_channel=per_channel
+    )
     check(path, random_images(SIZE), least)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime"
+)
 def test_weights_off_centre_are_refused_by_name(tmp_path: Path) -> None:
-    """ONNX Runtime's uint8 weights have any zero point, and int8 kernels want 0: nothing exact can be written."""
+    """ONNX Runtime's uint8 weights have any zero point, and int8 kernels want 0.
+
+    Nothing exact can be written.
+    """
     torch.manual_seed(0)
     path = quantized(
         float_onnx(MobileNetV2(SMALL, last=128, stem_stride=1, classes=10), SIZE),
@@ -121,15 +150,23 @@ def test_brevitas_qcdq() -> None:
 def test_the_tiny_benchmarks_network_keeps_its_accuracy(data_dir: Path, tmp_path: Path) -> None:
     """MLPerf Tiny's image classification, raw pixels, on the 500 lossless test images.
 
-    XNNPACK rounds once, as ONNX does, and answers alike on every image. The other kernels round twice
-    (``docs/decisions/0005-double-rounding.md``): the reference kernels lose one image by it.
+    XNNPACK rounds once, as ONNX does, and answers alike on every image. The other kernels round
+    twice (``docs/decisions/0005-double-rounding.md``): the reference kernels lose one image by it.
     """
-    (written,) = export(data_dir / "models" / "resnet8-qdq.onnx", ["tflite"], tmp_path, ExportOptions())
+    (written,) = export(
+        data_dir / "models" / "resnet8-qdq.onnx", ["tflite"], tmp_path, ExportOptions()
+    )
     assert written.parity.different == ()
     source = load("cifar10-lossless", data_dir)
     images = source.test.images.transpose(0, 3, 1, 2).astype(np.float32)
-    answers = {name: best(name, data_dir / "models" / "resnet8-qdq.onnx", images) for name in ("ort-cpu-ref", "ort-cpu")}
-    answers |= {name: best(name, written.path, images) for name in ("tflite-ref", "tflite-builtin", "tflite")}
+    answers = {
+        name: best(name, data_dir / "models" / "resnet8-qdq.onnx", images)
+        for name in ("ort-cpu-ref", "ort-cpu")
+    }
+    answers |= {
+        name: best(name, written.path, images)
+        for name in ("tflite-ref", "tflite-builtin", "tflite")
+    }
     right = {name: int((found == source.test.labels).sum()) for name, found in answers.items()}
     assert len(source.test) == 500
     assert right["ort-cpu-ref"] > 430
@@ -145,7 +182,9 @@ def best(target: str, path: Path, images: NDArray[np.float32]) -> NDArray[np.int
         return found
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime"
+)
 def test_islands_are_verified_with_the_rest(tmp_path: Path) -> None:
     """What stays in float between two quantised tensors is computed by both references, and counted in steps of the second."""
     torch.manual_seed(0)

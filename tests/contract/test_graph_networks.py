@@ -1,7 +1,9 @@
-"""The exactness contract for graph networks: torch, ONNX Runtime and TFLite's reference kernels agree in integers.
+"""The exactness contract for graph networks.
 
-Every quantised tensor is computed from torch's own integers of the tensor before it. A float64 computation says how near to a tie
-each number was: only there may an integer differ, and by one.
+Torch, ONNX Runtime and TFLite's reference kernels agree in integers.
+
+Every quantised tensor is computed from torch's own integers of the tensor before it. A float64
+computation says how near to a tie each number was: only there may an integer differ, and by one.
 """
 
 from __future__ import annotations
@@ -41,16 +43,25 @@ if TYPE_CHECKING:
     OnGrids = Mapping[str, tuple[NDArray[np.int64], LearnedClip]]
 
 NEAR_A_TIE = 1e-4  # LSB: over a hundred times what float32 loses in sums as short as these
-CASES = [(symmetric, weight_bits, act_bits) for symmetric in (True, False) for weight_bits, act_bits in ((4, 4), (4, 8), (8, 8), (32, 4))]
+CASES = [
+    (symmetric, weight_bits, act_bits)
+    for symmetric in (True, False)
+    for weight_bits, act_bits in ((4, 4), (4, 8), (8, 8), (32, 4))
+]
 
 
-def trained(symmetric: bool, weight_bits: int, act_bits: int, layers: int = 4) -> tuple[PdeGcn, SparseGradient, Tensor]:
+def trained(
+    symmetric: bool, weight_bits: int, act_bits: int, layers: int = 4
+) -> tuple[PdeGcn, SparseGradient, Tensor]:
     data = two_rings()
     torch.manual_seed(0)
     net = PdeGcn(8, classes=2, in_channels=12, symmetric=symmetric, layers=layers).eval()
     for parameter in net.steps.parameters():
         torch.nn.init.normal_(parameter, 0, 0.5)
-    graph, x = SparseGradient.once(torch.from_numpy(data.edges), NODES), torch.from_numpy(data.normalized())
+    graph, x = (
+        SparseGradient.once(torch.from_numpy(data.edges), NODES),
+        torch.from_numpy(data.normalized()),
+    )
     net = quantize_graph(net, GraphScheme(weight_bits, act_bits, bound=0))
     observe_bounds(net, x, graph)
     return net, graph, x
@@ -61,8 +72,13 @@ def steps_of(net: PdeGcn) -> list[DiffusionStep]:
 
 
 @torch.inference_mode()
-def on_grids(net: PdeGcn, graph: SparseGradient, x: Tensor) -> dict[str, tuple[NDArray[np.int64], LearnedClip]]:
-    """The integers of every quantised tensor as torch computes them, by name; each must lie on its grid bit for bit."""
+def on_grids(
+    net: PdeGcn, graph: SparseGradient, x: Tensor
+) -> dict[str, tuple[NDArray[np.int64], LearnedClip]]:
+    """The integers of every quantised tensor as torch computes them, by name.
+
+    Each must lie on its grid bit for bit.
+    """
     found: dict[str, tuple[NDArray[np.int64], LearnedClip]] = {}
 
     def keep(name: str) -> Any:
@@ -83,7 +99,10 @@ def on_grids(net: PdeGcn, graph: SparseGradient, x: Tensor) -> dict[str, tuple[N
 @torch.inference_mode()
 def positions(net: PdeGcn, graph: SparseGradient, x: Tensor, integers: OnGrids) -> dict[str, Any]:
     """Where each number lies on its grid before it is rounded, in LSB, in float64 and from torch's integers of the tensor before."""
-    real = {name: torch.from_numpy(levels) * clip.step.double() for name, (levels, clip) in integers.items()}
+    real = {
+        name: torch.from_numpy(levels) * clip.step.double()
+        for name, (levels, clip) in integers.items()
+    }
     exact = graph.double()
     state = torch.relu(x.double() @ net.open.weight.double().T)
     found = {}
@@ -92,7 +111,9 @@ def positions(net: PdeGcn, graph: SparseGradient, x: Tensor, integers: OnGrids) 
         k1 = step.quantize_k1(step.k1).double()
         k2 = k1.T if step.k2 is None else step.quantize_k2(step.k2).double()
         found[here] = state / integers[here][1].step.double()
-        found[inside] = torch.tanh(exact.gradient(real[here] @ k1.T)) / integers[inside][1].step.double()
+        found[inside] = (
+            torch.tanh(exact.gradient(real[here] @ k1.T)) / integers[inside][1].step.double()
+        )
         state = real[here] - step.step_size * exact.adjoint(real[inside] @ k2.T)
     graph.float()
     return {name: values.numpy() for name, values in found.items()}
@@ -111,16 +132,25 @@ def computed(model: ir.Model, x: Tensor, integers: OnGrids, level: Any) -> dict[
     feeds: dict[str, Any] = {"input": x.numpy()}
     for each in pieces.cuts:
         zero = int(each.params.zero_point)
-        assert np.float32(each.params.scale) == integers[each.name][1].step.detach().numpy(), "the very scale"
+        assert np.float32(each.params.scale) == integers[each.name][1].step.detach().numpy(), (
+            "the very scale"
+        )
         if each.feed is not None:
             feeds[each.feed] = (integers[each.name][0] + zero).astype(np.uint8)
-    answers = session(serialize(pieces.model), level).run([each.output for each in pieces.cuts], feeds)
-    return {each.name: np.asarray(a).astype(np.int64) - int(each.params.zero_point) for each, a in zip(pieces.cuts, answers, strict=True)}
+    answers = session(serialize(pieces.model), level).run(
+        [each.output for each in pieces.cuts], feeds
+    )
+    return {
+        each.name: np.asarray(a).astype(np.int64) - int(each.params.zero_point)
+        for each, a in zip(pieces.cuts, answers, strict=True)
+    }
 
 
 @pytest.mark.parametrize("dense", [False, True], ids=["gathered", "dense"])
 @pytest.mark.parametrize(("symmetric", "weight_bits", "act_bits"), CASES)
-def test_torch_and_onnx_runtime_agree_in_integers(symmetric: bool, weight_bits: int, act_bits: int, dense: bool) -> None:
+def test_torch_and_onnx_runtime_agree_in_integers(
+    symmetric: bool, weight_bits: int, act_bits: int, dense: bool
+) -> None:
     net, graph, x = trained(symmetric, weight_bits, act_bits)
     integers = on_grids(net, graph, x)
     exact = positions(net, graph, x, integers)
@@ -146,13 +176,20 @@ def test_cora_agrees_too(data_dir: Path, symmetric: bool) -> None:
     for parameter in net.steps.parameters():
         parameter.data += torch.randn(64, 64) * 0.05
     net = quantize_graph(net, GraphScheme(4, 4, bound=0))
-    graph, x = SparseGradient.once(torch.from_numpy(data.edges.copy()), data.nodes), torch.from_numpy(data.normalized())
+    graph, x = (
+        SparseGradient.once(torch.from_numpy(data.edges.copy()), data.nodes),
+        torch.from_numpy(data.normalized()),
+    )
     observe_bounds(net, x, graph)
     integers = on_grids(net, graph, x)
-    found = computed(lower_graph(describe(net, graph)), x, integers, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    found = computed(
+        lower_graph(describe(net, graph)), x, integers, ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    )
     different = [np.abs(found[name] - levels) for name, (levels, _) in integers.items()]
     assert max(int(each.max()) for each in different) <= 1
-    assert sum(int(each.sum()) for each in different) <= 1e-5 * sum(each.size for each in different), "at ties, which are rare"
+    assert sum(int(each.sum()) for each in different) <= 1e-5 * sum(
+        each.size for each in different
+    ), "at ties, which are rare"
 
 
 def test_a_scale_off_by_a_hundredth_is_seen() -> None:
@@ -163,8 +200,12 @@ def test_a_scale_off_by_a_hundredth_is_seen() -> None:
         for clip in steps_of(net)[1].quantize_k1.modules():
             if isinstance(clip, LearnedClip):
                 clip.alpha.mul_(1.01)
-    found = computed(lower_graph(describe(net, graph)), x, integers, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    wrong = [name for name, (levels, _) in integers.items() if not np.array_equal(found[name], levels)]
+    found = computed(
+        lower_graph(describe(net, graph)), x, integers, ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    )
+    wrong = [
+        name for name, (levels, _) in integers.items() if not np.array_equal(found[name], levels)
+    ]
     assert wrong[0] == "steps_1_inner"
 
 
@@ -176,7 +217,9 @@ def test_an_operator_and_its_transpose_are_stored_once() -> None:
 
 
 @pytest.mark.parametrize(("symmetric", "weight_bits", "act_bits"), CASES)
-def test_the_dense_form_is_exact_as_tflite_in_float_fallback_regions(symmetric: bool, weight_bits: int, act_bits: int) -> None:
+def test_the_dense_form_is_exact_as_tflite_in_float_fallback_regions(
+    symmetric: bool, weight_bits: int, act_bits: int
+) -> None:
     interpreter_module = pytest.importorskip("ai_edge_litert.interpreter")
     net, graph, x = trained(symmetric, weight_bits, act_bits)
     model = lower_graph(describe(net, graph), dense=True)
@@ -185,7 +228,9 @@ def test_the_dense_form_is_exact_as_tflite_in_float_fallback_regions(symmetric: 
     assert exported.approximations == ()
     kernels = interpreter_module.OpResolverType.BUILTIN_REF
     interpreter = interpreter_module.Interpreter(
-        model_content=exported.content, experimental_op_resolver_type=kernels, experimental_preserve_all_tensors=True
+        model_content=exported.content,
+        experimental_op_resolver_type=kernels,
+        experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x.numpy())
@@ -193,18 +238,31 @@ def test_the_dense_form_is_exact_as_tflite_in_float_fallback_regions(symmetric: 
     places = {detail["name"]: detail for detail in interpreter.get_tensor_details()}
     for name, (levels, _) in on_grids(net, graph, x).items():
         zero = int(places[name]["quantization"][1])
-        assert np.array_equal(interpreter.get_tensor(places[name]["index"]).astype(np.int64) - zero, levels), name
+        assert np.array_equal(
+            interpreter.get_tensor(places[name]["index"]).astype(np.int64) - zero, levels
+        ), name
     with torch.inference_mode():
         expected = net(x, graph).numpy()
-    assert np.abs(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]) - expected).max() < 1e-6
+    assert (
+        np.abs(
+            interpreter.get_tensor(interpreter.get_output_details()[0]["index"]) - expected
+        ).max()
+        < 1e-6
+    )
 
 
 def test_no_sum_is_lost_on_several_threads() -> None:
-    """ONNX Runtime's ScatterND loses some, now and then; many edges to few nodes show it within some hundred runs."""
+    """ONNX Runtime's ScatterND loses some, now and then.
+
+    Many edges to few nodes show it within some hundred runs.
+    """
     torch.manual_seed(0)
     edges = torch.stack([torch.arange(1, 4000), torch.zeros(3999, dtype=torch.int64)])
     graph = SparseGradient(edges, 4000)
-    net = quantize_graph(PdeGcn(64, classes=2, in_channels=3, symmetric=True, layers=1).eval(), GraphScheme(8, 8, bound=2.0))
+    net = quantize_graph(
+        PdeGcn(64, classes=2, in_channels=3, symmetric=True, layers=1).eval(),
+        GraphScheme(8, 8, bound=2.0),
+    )
     content = serialize(lower_graph(describe(net, graph)))
     options = ort.SessionOptions()
     options.intra_op_num_threads = 4
@@ -218,8 +276,13 @@ def test_the_dense_matrices_are_stored_once_for_all_steps() -> None:
     nodes = 600
     edges = torch.stack([torch.arange(nodes - 1), torch.arange(1, nodes)])
     graph = SparseGradient.once(torch.cat([edges, edges.flip(0)], 1), nodes)
-    net = quantize_graph(PdeGcn(4, classes=2, in_channels=3, symmetric=True, layers=4).eval(), GraphScheme(4, 8))
-    exported = tflite.export(lower_graph(describe(net, graph), dense=True), ExportOptions(allow_float=True, io_type="float32"))
+    net = quantize_graph(
+        PdeGcn(4, classes=2, in_channels=3, symmetric=True, layers=4).eval(), GraphScheme(4, 8)
+    )
+    exported = tflite.export(
+        lower_graph(describe(net, graph), dense=True),
+        ExportOptions(allow_float=True, io_type="float32"),
+    )
     matrices = 2 * nodes * (nodes - 1) * 4
     assert matrices < exported.size_bytes < 1.1 * matrices
 
@@ -238,7 +301,13 @@ class TestRefusals:
     def test_the_released_quantiser_has_no_file(self) -> None:
         net, graph, _ = trained(True, 4, 8, layers=1)
         with pytest.raises(UsageError, match="no level at zero"):
-            describe(quantize_graph(PdeGcn(8, classes=2, in_channels=12, symmetric=True, layers=1), GraphScheme(32, 4, "released")), graph)
+            describe(
+                quantize_graph(
+                    PdeGcn(8, classes=2, in_channels=12, symmetric=True, layers=1),
+                    GraphScheme(32, 4, "released"),
+                ),
+                graph,
+            )
         assert net.steps
 
     def test_a_graph_too_large_to_be_dense(self) -> None:

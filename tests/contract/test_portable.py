@@ -1,4 +1,7 @@
-"""The portable dialect on the kernels that add pairs in 16 bits: the same integers as without optimisation, whatever the weights."""
+"""The portable dialect on the kernels that add pairs in 16 bits.
+
+The same integers as without optimisation, whatever the weights.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,14 @@ def cases() -> dict[str, Case]:
     """Layers with weights from end to end of int8, and inputs that fill 8 bits."""
     found: dict[str, Case] = {}
     random = np.random.default_rng(0)
-    shapes = {"conv": (8, 16, 3), "grouped": (8, 4, 3), "odd": (4, 3, 5), "pointwise": (8, 6, 1), "image": (4, 5, 3, 3), "dense": (32, 6)}
+    shapes = {
+        "conv": (8, 16, 3),
+        "grouped": (8, 4, 3),
+        "odd": (4, 3, 5),
+        "pointwise": (8, 6, 1),
+        "image": (4, 5, 3, 3),
+        "dense": (32, 6),
+    }
     for activation_dtype in ("uint8", "int8"):
         for name, shape in shapes.items():
             weights = random.integers(-127, 128, shape).astype(np.int8)
@@ -48,12 +58,18 @@ def cases() -> dict[str, Case]:
                 **attributes,  # type: ignore[arg-type]  # of the operator
             )
             size = [each.dim_value for each in model.graph.input[0].type.tensor_type.shape.dim][1:]
-            found[f"{name} {activation_dtype}"] = model, random.uniform(0, 5.1, (3, *size)).astype(np.float32)
+            found[f"{name} {activation_dtype}"] = (
+                model,
+                random.uniform(0, 5.1, (3, *size)).astype(np.float32),
+            )
     return found
 
 
 def written(dialect: Dialect) -> dict[str, Case]:
-    return {name: (ir.to_proto(to_dialect(ir.from_proto(model), dialect)), samples) for name, (model, samples) in cases().items()}
+    return {
+        name: (ir.to_proto(to_dialect(ir.from_proto(model), dialect)), samples)
+        for name, (model, samples) in cases().items()
+    }
 
 
 def exact(folder: Path, case: Case) -> NDArray[np.float32]:
@@ -64,8 +80,13 @@ def exact(folder: Path, case: Case) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_the_portable_file_is_exact_there_and_int8_weights_are_not(processor: Sequence[str], tmp_path: Path) -> None:
-    portable, plain = answers(processor, tmp_path, written(CANONICAL)), answers(processor, tmp_path, written(VNNI))
+def test_the_portable_file_is_exact_there_and_int8_weights_are_not(
+    processor: Sequence[str], tmp_path: Path
+) -> None:
+    portable, plain = (
+        answers(processor, tmp_path, written(CANONICAL)),
+        answers(processor, tmp_path, written(VNNI)),
+    )
     for name, case in cases().items():
         expected = exact(tmp_path, case)
         assert np.abs(portable[name] - expected).max() <= STEP, name
@@ -80,4 +101,7 @@ def test_both_files_hold_the_same_numbers_and_only_one_can_saturate(name: str) -
     assert compare_models(portable, to_dialect(portable, VNNI)).different == ()
     assert not any(sums.can_saturate for sums in pair_sums(read_qdq(portable)))
     assert all(sums.can_saturate for sums in pair_sums(read_qdq(plain)))
-    assert to_dialect(portable, CANONICAL).graph.initializers["w"].const_value.dtype == ir.DataType.UINT8  # type: ignore[union-attr]
+    assert (
+        to_dialect(portable, CANONICAL).graph.initializers["w"].const_value.dtype  # type: ignore[union-attr]
+        == ir.DataType.UINT8
+    )

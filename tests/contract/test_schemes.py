@@ -1,6 +1,9 @@
-"""The exactness contract for every scheme: each method, width and rule that can be asked for, or a refusal with its reason.
+"""The exactness contract for every scheme.
 
-Methods come from the catalogue, so that one that is added to it is held to the contract, or has to say why it cannot be.
+Each method, width and rule that can be asked for, or a refusal with its reason.
+
+Methods come from the catalogue, so that one that is added to it is held to the contract, or has to
+say why it cannot be.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
 SHAPE = (3, 8, 8)
 MOST_FLIPS = 1e-3  # a share of all integers; at ties, which are rare
 MOST_ERROR = 0.25  # LSB; half a step would allow anything
-OF_SIGNS = 1.0  # the grid of a sign has steps of a thousandth, so that float error shows next to zero, where the sign is 0
+# the grid of a sign has steps of a thousandth, so that float error shows next to zero, where the
+# sign is 0
+OF_SIGNS = 1.0
 SMALL = "bottleneck"  # holds one of each kind of tensor
 NETWORKS = (SMALL, "resnet8", "stable-resnet8", "mlp")
 MIXED = (LayerRule("*1*", weight_bits=8, act_bits=6), LayerRule("*2*", weight_bits=3, act_bits=2))
@@ -62,7 +67,10 @@ IN_FLOAT = {
 
 
 def cases(schemes: dict[str, Scheme], everywhere: str) -> Iterator[Any]:
-    """Each scheme on the small network, and the one that changes most on every network; the others there are slow."""
+    """Each scheme on the small network, and the one that changes most on every network.
+
+    The others there are slow.
+    """
     for tag, scheme in schemes.items():
         for name in NETWORKS:
             marks = () if name == SMALL or tag == everywhere else pytest.mark.slow
@@ -70,14 +78,19 @@ def cases(schemes: dict[str, Scheme], everywhere: str) -> Iterator[Any]:
 
 
 class Bottleneck(nn.Module):
-    """Linear, depthwise, residual, joined and pooled: one of each kind of tensor, as small as it gets."""
+    """Linear, depthwise, residual, joined and pooled.
+
+    One of each kind of tensor, as small as it gets.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 6, 3, padding=1)
         self.bn = nn.BatchNorm2d(6)
         self.b1 = nn.ModuleList([nn.Conv2d(6, 12, 1, bias=False), nn.BatchNorm2d(12)])
-        self.depthwise = nn.ModuleList([nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), nn.BatchNorm2d(12)])
+        self.depthwise = nn.ModuleList(
+            [nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), nn.BatchNorm2d(12)]
+        )
         self.b2 = nn.ModuleList([nn.Conv2d(12, 6, 1, bias=False), nn.BatchNorm2d(6)])
         self.side = nn.Conv2d(6, 4, 1)
         self.last = nn.Linear(10, 5)
@@ -109,7 +122,10 @@ class Perceptron(nn.Module):
 
 
 class DepthwiseAdjoint(nn.Module):
-    """A depthwise convolution and its adjoint on one weight: each channel is output channel of both, so it may have its scale."""
+    """A depthwise convolution and its adjoint on one weight.
+
+    Each channel is output channel of both, so it may have its scale.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,18 +163,29 @@ def images(samples: int = 3) -> NDArray[np.float32]:
 @pytest.fixture(scope="module")
 def source() -> DataSource:
     generator = np.random.default_rng(2)
-    part = Split(generator.integers(0, 256, (4, *SHAPE[1:], 3), np.uint8), np.zeros(4, np.int64), np.arange(4))
-    return DataSource("random images", ("none",) * 5, part, part, part, (0.5,) * 3, (0.25,) * 3, "none")
+    part = Split(
+        generator.integers(0, 256, (4, *SHAPE[1:], 3), np.uint8),
+        np.zeros(4, np.int64),
+        np.arange(4),
+    )
+    return DataSource(
+        "random images", ("none",) * 5, part, part, part, (0.5,) * 3, (0.25,) * 3, "none"
+    )
 
 
-def hold_rows_one_and_two(model: fx.GraphModule, folder: Path, most_error: float = MOST_ERROR) -> None:
+def hold_rows_one_and_two(
+    model: fx.GraphModule, folder: Path, most_error: float = MOST_ERROR
+) -> None:
     verdict = check_rows_one_and_two(model, images(), folder)
     assert verdict.error < most_error
     assert verdict.flips <= MOST_FLIPS * verdict.compared
-    # Row two allows 1 LSB, which the check has seen to; an average of four integers is a tie in one case of four.
+    # Row two allows 1 LSB, which the check has seen to; an average of four integers is a tie in one
+    # case of four.
 
 
-def hold(model: fx.GraphModule, folder: Path, source: DataSource, most_error: float = MOST_ERROR) -> None:
+def hold(
+    model: fx.GraphModule, folder: Path, source: DataSource, most_error: float = MOST_ERROR
+) -> None:
     """Rows one to three, and each operator of the file in TFLite's reference kernels on equal integers."""
     hold_rows_one_and_two(model, folder, most_error)
     lowered = lower(model, SHAPE)
@@ -169,41 +196,65 @@ def hold(model: fx.GraphModule, folder: Path, source: DataSource, most_error: fl
 
 
 @pytest.mark.parametrize(("scheme", "name"), tuple(cases(SCHEMES, "all-at-once")))
-def test_a_scheme_is_exact_on_both_references(scheme: Scheme, name: str, tmp_path: Path, source: DataSource) -> None:
+def test_a_scheme_is_exact_on_both_references(
+    scheme: Scheme, name: str, tmp_path: Path, source: DataSource
+) -> None:
     hold(network(name, scheme), tmp_path, source)
 
 
-def test_a_depthwise_adjoint_may_have_a_scale_for_each_channel(tmp_path: Path, source: DataSource) -> None:
+def test_a_depthwise_adjoint_may_have_a_scale_for_each_channel(
+    tmp_path: Path, source: DataSource
+) -> None:
     model = network("depthwise-adjoint", SCHEMES["per-channel"])
     assert [layer.quantizer.clip.axis for layer in (model.k, model.kt)] == [0, 0]  # type: ignore[union-attr]
     hold(model, tmp_path, source)
 
 
 @pytest.mark.parametrize(("scheme", "name"), tuple(cases(IN_FLOAT, "paper-mixed")))
-def test_a_scheme_with_parts_in_float_is_exact_in_its_integers(scheme: Scheme, name: str, tmp_path: Path) -> None:
+def test_a_scheme_with_parts_in_float_is_exact_in_its_integers(
+    scheme: Scheme, name: str, tmp_path: Path
+) -> None:
     model = network(name, scheme)
     hold_rows_one_and_two(model, tmp_path)
     exported = tflite.export(lower(model, SHAPE), ExportOptions(allow_float=True))
     assert exported.parity.different == ()
 
 
-# -- every method of the catalogue -----------------------------------------------------------------------------------------
+# -- every method of the catalogue -----------------------------------------------------------------
 
 
 def scheme_of(method: Method, bits: int, *, per_channel: bool = False) -> Scheme:
     width = "weight_bits" if method.role == "weights" else "act_bits"
-    fields: dict[str, Any] = {"weight_bits": 4, "act_bits": 4, method.role: method.name, width: bits, "per_channel": per_channel}
+    fields: dict[str, Any] = {
+        "weight_bits": 4,
+        "act_bits": 4,
+        method.role: method.name,
+        width: bits,
+        "per_channel": per_channel,
+    }
     return Scheme.from_dict(fields)
 
 
 def exact_cases() -> Iterator[Any]:
-    """The least and the greatest width of each method, where ranges have their limits; four bits between them are slow."""
+    """The least and the greatest width of each method, where ranges have their limits.
+
+    Four bits between them are slow.
+    """
     for method in METHODS:
         ends = {method.exact[0], method.exact[-1]} if method.exact else set()
         for bits in sorted(ends | {4} & set(method.exact)):
             for per_channel in {False, method.per_channel}:
-                tag, marks = "-per-channel" if per_channel else "", () if bits in ends else pytest.mark.slow
-                yield pytest.param(method, bits, per_channel, id=f"{method.role}-{method.name}-{bits}{tag}", marks=marks)
+                tag, marks = (
+                    "-per-channel" if per_channel else "",
+                    () if bits in ends else pytest.mark.slow,
+                )
+                yield pytest.param(
+                    method,
+                    bits,
+                    per_channel,
+                    id=f"{method.role}-{method.name}-{bits}{tag}",
+                    marks=marks,
+                )
 
 
 def refused_cases() -> Iterator[Any]:
@@ -216,14 +267,18 @@ EXACT, REFUSED = tuple(exact_cases()), tuple(refused_cases())
 
 
 @pytest.mark.parametrize(("method", "bits", "per_channel"), EXACT)
-def test_a_method_that_claims_to_be_exact_is(method: Method, bits: int, per_channel: bool, tmp_path: Path, source: DataSource) -> None:
+def test_a_method_that_claims_to_be_exact_is(
+    method: Method, bits: int, per_channel: bool, tmp_path: Path, source: DataSource
+) -> None:
     hold(network(SMALL, scheme_of(method, bits, per_channel=per_channel)), tmp_path, source)
 
 
 @pytest.mark.parametrize(("method", "bits"), REFUSED)
 def test_a_method_that_cannot_be_exported_says_why(method: Method, bits: int) -> None:
     model = network(SMALL, scheme_of(method, bits))
-    assert torch.isfinite(model(torch.from_numpy(images()))).all(), "it trains and evaluates all the same"
+    assert torch.isfinite(model(torch.from_numpy(images()))).all(), (
+        "it trains and evaluates all the same"
+    )
     with pytest.raises(EdgeqError) as caught:
         lower(model, SHAPE)
     assert method.refusal in caught.value.what
@@ -232,22 +287,33 @@ def test_a_method_that_cannot_be_exported_says_why(method: Method, bits: int) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS[1:])
 @pytest.mark.parametrize(("method", "bits", "per_channel"), EXACT)
-def test_and_is_on_every_other_network(method: Method, bits: int, per_channel: bool, name: str, tmp_path: Path, source: DataSource) -> None:
+def test_and_is_on_every_other_network(
+    method: Method, bits: int, per_channel: bool, name: str, tmp_path: Path, source: DataSource
+) -> None:
     most_error = OF_SIGNS if (method.role, bits) == ("activations", 1) else MOST_ERROR
-    hold(network(name, scheme_of(method, bits, per_channel=per_channel)), tmp_path, source, most_error)
+    hold(
+        network(name, scheme_of(method, bits, per_channel=per_channel)),
+        tmp_path,
+        source,
+        most_error,
+    )
 
 
-# -- random schemes on random networks -------------------------------------------------------------------------------------
+# -- random schemes on random networks -------------------------------------------------------------
 
 bits = st.integers(2, 8)
-rules = st.lists(st.builds(LayerRule, st.sampled_from(["0*", "*1*", "*"]), bits, bits), max_size=2).map(tuple)
+rules = st.lists(
+    st.builds(LayerRule, st.sampled_from(["0*", "*1*", "*"]), bits, bits), max_size=2
+).map(tuple)
 schemes = st.builds(
     Scheme,
     bits,
     bits,
     st.integers(4, 8),
     weights=st.sampled_from(["auto", "learned-clip", "lsq", "max-abs", "power-of-two"]),
-    activations=st.sampled_from(["auto", "learned-clip", "lsq", "pact", "power-of-two", "tracked", "min-max"]),
+    activations=st.sampled_from(
+        ["auto", "learned-clip", "lsq", "pact", "power-of-two", "tracked", "min-max"]
+    ),
     per_channel=st.booleans(),
     affine=st.booleans(),
     first_last=st.sampled_from([None, "inner"]),
@@ -259,8 +325,10 @@ def hold_random(model: nn.Module, scheme: Scheme, folder: Path) -> None:
     try:
         random_networks.hold(model, scheme, folder)
     except UsageError as refusal:
-        assume("no layer is called" not in refusal.what)  # a rule for a layer that this network has not
-        assume("input axis of the other" not in refusal.what)  # a scale a channel for a layer and its transpose
+        # a rule for a layer that this network has not
+        assume("no layer is called" not in refusal.what)
+        # a scale a channel for a layer and its transpose
+        assume("input axis of the other" not in refusal.what)
         assume("share one weight" not in refusal.what)
         raise
 
@@ -270,7 +338,9 @@ relaxed = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthChec
 
 @settings(max_examples=12, suppress_health_check=relaxed)
 @given(random_networks.networks(), schemes)
-def test_random_schemes_hold_on_random_networks(tmp_path: Path, model: nn.Module, scheme: Scheme) -> None:
+def test_random_schemes_hold_on_random_networks(
+    tmp_path: Path, model: nn.Module, scheme: Scheme
+) -> None:
     hold_random(model, scheme, tmp_path)
 
 
@@ -278,5 +348,7 @@ def test_random_schemes_hold_on_random_networks(tmp_path: Path, model: nn.Module
 @pytest.mark.timeout(1800)
 @settings(max_examples=400, suppress_health_check=relaxed)
 @given(random_networks.networks(), schemes)
-def test_many_more_random_schemes_hold_on_random_networks(tmp_path: Path, model: nn.Module, scheme: Scheme) -> None:
+def test_many_more_random_schemes_hold_on_random_networks(
+    tmp_path: Path, model: nn.Module, scheme: Scheme
+) -> None:
     hold_random(model, scheme, tmp_path)

@@ -31,9 +31,13 @@ SLOW = ("arm64-ort", "arm64-tflite", "tensorflow")  # seconds each time one is o
 NAMES = [*TARGETS.names(), *WORKERS]
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES])
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
+)
 def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Target:
-    build = torch_models.loader(lambda rounding: torch_models.Network(quantized=True, rounding=rounding))
+    build = torch_models.loader(
+        lambda rounding: torch_models.Network(quantized=True, rounding=rounding)
+    )
     monkeypatch.setattr(LOADERS, "load", lambda _name: build)
     target = named(request.param)
     if not target.probe().usable:
@@ -139,7 +143,9 @@ def test_a_prepared_session_can_be_invoked(target: Target, artefact: Path) -> No
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 9, 8), (1, 1, 8, 8), (1, 8), (0, 3, 8, 8), (3, 8, 8)])
-def test_a_batch_of_another_shape_is_refused(target: Target, artefact: Path, shape: tuple[int, ...]) -> None:
+def test_a_batch_of_another_shape_is_refused(
+    target: Target, artefact: Path, shape: tuple[int, ...]
+) -> None:
     with target.open(artefact) as session, pytest.raises(ArtefactError, match="hint: "):
         session.run(np.zeros(shape, np.float32))
 
@@ -171,7 +177,8 @@ def test_missing_and_empty_files_are_refused(target: Target, artefact: Path) -> 
 def test_a_truncated_file_is_refused(target: Target, artefact: Path, part: float) -> None:
     whole = artefact.read_bytes()
     artefact.write_bytes(whole[: max(9, int(len(whole) * part))])
-    # tflite-runtime 2.14 does not check the end of a file: it crashes, and its worker takes the crash.
+    # tflite-runtime 2.14 does not check the end of a file: it crashes, and its worker takes the
+    # crash.
     refusals = (ArtefactError, TargetError) if isinstance(target, WorkerTarget) else ArtefactError
     with pytest.raises(refusals, match="hint: "):
         target.open(artefact)

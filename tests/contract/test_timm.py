@@ -1,4 +1,7 @@
-"""The exactness contract for the families of timm, each at its smallest: where the package is, which edgeq does not install."""
+"""The exactness contract for the families of timm, each at its smallest.
+
+Where the package is, which edgeq does not install.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,39 @@ timm: Any = pytest.importorskip("timm")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # timm's own
 
 FAMILIES = (
-    *("resnet18", "resnet18d", "resnext50_32x4d", "seresnet18", "res2net50_26w_4s", "regnetx_002", "regnety_002", "gernet_s"),
+    *(
+        "resnet18",
+        "resnet18d",
+        "resnext50_32x4d",
+        "seresnet18",
+        "res2net50_26w_4s",
+        "regnetx_002",
+        "regnety_002",
+        "gernet_s",
+    ),
     *("densenet121", "dla34", "ese_vovnet19b_dw", "selecsls42b", "darknet53"),
-    *("mobilenetv2_050", "mobilenetv3_small_050", "mobilenetv4_conv_small", "mnasnet_small", "lcnet_035", "tinynet_e", "hardcorenas_a"),
-    *("efficientnet_lite0", "efficientnet_b0", "tf_efficientnet_b0", "rexnet_100", "ghostnet_050", "repghostnet_050", "fbnetc_100"),
+    *(
+        "mobilenetv2_050",
+        "mobilenetv3_small_050",
+        "mobilenetv4_conv_small",
+        "mnasnet_small",
+        "lcnet_035",
+        "tinynet_e",
+        "hardcorenas_a",
+    ),
+    *(
+        "efficientnet_lite0",
+        "efficientnet_b0",
+        "tf_efficientnet_b0",
+        "rexnet_100",
+        "ghostnet_050",
+        "repghostnet_050",
+        "fbnetc_100",
+    ),
     *("repvgg_a0", "mobileone_s0", "starnet_s1", "fastvit_t8", "repvit_m0_9"),
 )
-PARTLY_FLOAT = ("convnext_atto", "inception_next_atto")  # they hold LayerNorm, which no integer kernel computes
+# they hold LayerNorm, which no integer kernel computes
+PARTLY_FLOAT = ("convnext_atto", "inception_next_atto")
 LARGER = {"vgg11": 224, "vgg11_bn": 224, "inception_v3": 96, "inception_v4": 96, "xception41": 96}
 REFUSED = {
     "poolformerv2_s12": "group_norm",
@@ -47,7 +76,9 @@ MOST_FLIPS = 1e-3
 def network(name: str, size: int) -> fx.GraphModule:
     torch.manual_seed(0)
     shape = (3, size, size)
-    return roughen(quantize(timm.create_model(name, num_classes=10), Scheme(), torch.zeros(1, *shape)), shape)
+    return roughen(
+        quantize(timm.create_model(name, num_classes=10), Scheme(), torch.zeros(1, *shape)), shape
+    )
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *LARGER, *PARTLY_FLOAT])

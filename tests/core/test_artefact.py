@@ -25,7 +25,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_format_is_known_by_its_content(folder: Path) -> None:
-    assert {name: detect(folder / f"model.{name}") for name in ("onnx", "tflite", "safetensors")} == {
+    assert {
+        name: detect(folder / f"model.{name}") for name in ("onnx", "tflite", "safetensors")
+    } == {
         "onnx": "onnx",
         "tflite": "tflite",
         "safetensors": "checkpoint",
@@ -44,7 +46,10 @@ def test_a_renamed_file_is_refused(folder: Path, named: str, really: str) -> Non
         detect(renamed)
 
 
-@pytest.mark.parametrize("content", [b"\x08", b"GIF89a" * 9, b"TFL3", struct.pack("<Q", 2**60) + b"{}", b"\0" * 64, b"{}" * 40])
+@pytest.mark.parametrize(
+    "content",
+    [b"\x08", b"GIF89a" * 9, b"TFL3", struct.pack("<Q", 2**60) + b"{}", b"\0" * 64, b"{}" * 40],
+)
 @pytest.mark.parametrize("suffix", ["tflite", "safetensors"])
 def test_other_content_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"a.{suffix}"

@@ -39,7 +39,10 @@ class Record:
         (Record("a", b"x" * 12345), "Record(name='a', content=<12,345 bytes>)"),
         (Record("a", numbers=np.float32(0.5)), "Record(name='a', numbers=0.5)"),
         (Record("a", numbers=np.arange(3)), "Record(name='a', numbers=[0, 1, 2])"),
-        (Record("a", numbers=np.zeros((2, 3, 4), np.int8)), "Record(name='a', numbers=<int8 2 x 3 x 4>)"),
+        (
+            Record("a", numbers=np.zeros((2, 3, 4), np.int8)),
+            "Record(name='a', numbers=<int8 2 x 3 x 4>)",
+        ),
         (Record("a", parts=(1, b"22")), "Record(name='a', parts=(1, <2 bytes>))"),
         (Record("a", parts=("x",)), "Record(name='a', parts=('x',))"),
         (Record("a", parts=tuple("abcdef")), "Record(name='a', parts=<6 of str>)"),
@@ -67,14 +70,31 @@ def test_data_and_tensors_are_short() -> None:
 
 def test_tensors_of_torch_are_short_too() -> None:
     torch = pytest.importorskip("torch")
-    assert repr(Record("a", numbers=torch.zeros(3, 4))) == "Record(name='a', numbers=<torch.float32 3 x 4>)"
+    assert (
+        repr(Record("a", numbers=torch.zeros(3, 4)))
+        == "Record(name='a', numbers=<torch.float32 3 x 4>)"
+    )
 
 
 def test_every_public_record_that_holds_bytes_or_arrays_is_brief() -> None:
-    paths = (path for room in ROOMS for path in (ROOT / room).rglob("*.py") if "engines" not in path.parts)
-    classes = ((path, node) for path in paths for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef))
-    heavy = ((path, node) for path, node in classes if not node.name.startswith("_") and _is_heavy(node))
-    assert [f"{path.relative_to(ROOT)}: {node.name}" for path, node in heavy if not _is_brief(node)] == []
+    paths = (
+        path
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+        if "engines" not in path.parts
+    )
+    classes = (
+        (path, node)
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    heavy = (
+        (path, node) for path, node in classes if not node.name.startswith("_") and _is_heavy(node)
+    )
+    assert [
+        f"{path.relative_to(ROOT)}: {node.name}" for path, node in heavy if not _is_brief(node)
+    ] == []
 
 
 def _is_heavy(node: ast.ClassDef) -> bool:
@@ -85,4 +105,7 @@ def _is_heavy(node: ast.ClassDef) -> bool:
 
 
 def _is_brief(node: ast.ClassDef) -> bool:
-    return any(isinstance(part, ast.Assign) and ast.unparse(part) == "__repr__ = brief" for part in node.body)
+    return any(
+        isinstance(part, ast.Assign) and ast.unparse(part) == "__repr__ = brief"
+        for part in node.body
+    )

@@ -1,4 +1,7 @@
-"""Files are whole or not there, whatever interrupts; and what cannot be read or written is said in words."""
+"""Files are whole or not there, whatever interrupts.
+
+And what cannot be read or written is said in words.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,14 @@ from pathlib import Path
 import pytest
 
 from edgeq.errors import ArtefactError, OutputError
-from edgeq.files import check_folder, check_output, read_bytes, write_bytes, write_folder, write_json
+from edgeq.files import (
+    check_folder,
+    check_output,
+    read_bytes,
+    write_bytes,
+    write_folder,
+    write_json,
+)
 
 NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -47,7 +57,9 @@ def test_an_existing_file_stays_unless_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
-def test_a_failure_at_any_step_leaves_the_old_content_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_failure_at_any_step_leaves_the_old_content_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -194,13 +206,17 @@ def test_a_folder_is_written_whole_and_replaced_whole(tmp_path: Path) -> None:
 def test_a_folder_with_other_things_in_it_is_never_replaced(tmp_path: Path, foreign: str) -> None:
     target = tmp_path / "net-vectors"
     write_folder(target, FILES)
-    (target / foreign).mkdir() if foreign != "thesis.tex" else (target / foreign).write_bytes(b"years")
+    (target / foreign).mkdir() if foreign != "thesis.tex" else (target / foreign).write_bytes(
+        b"years"
+    )
     with pytest.raises(OutputError, match="would be lost"):
         write_folder(target, FILES, overwrite=True)
     assert (target / foreign).exists()
 
 
-def test_a_folder_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -213,7 +229,9 @@ def test_a_folder_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(tm
     assert names(tmp_path) == ["net-vectors"]
 
 
-def test_a_folder_that_cannot_take_its_place_gives_the_old_one_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_take_its_place_gives_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "net-vectors"
     write_folder(target, FILES)
     rename = Path.rename

@@ -56,7 +56,9 @@ def test_a_machine_without_cpuinfo_still_has_a_fingerprint(monkeypatch: pytest.M
 
 
 def test_flags_are_told_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_read", lambda path: X86 if path == Path("/proc/cpuinfo") else "performance\n")
+    monkeypatch.setattr(
+        machine, "_read", lambda path: X86 if path == Path("/proc/cpuinfo") else "performance\n"
+    )
     found = fingerprint()
     assert found.isa == ("sse4_1", "avx2", "avx512_vnni", "amx_int8")
     assert found.isa == tuple(flag for flag in ISA_FLAGS if flag in found.isa)
@@ -72,6 +74,11 @@ def test_the_fingerprint_is_of_this_process() -> None:
 
 
 def test_no_runtime_is_imported() -> None:
-    code = "import json, sys; from edgeq.machine import fingerprint; fingerprint(); print(json.dumps(list(sys.modules)))"
+    code = (
+        "import json, sys; from edgeq.machine import fingerprint; fingerprint(); "
+        "print(json.dumps(list(sys.modules)))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "onnxruntime", "onnx", "ai_edge_litert", "numpy"} & set(json.loads(out.stdout))
+    assert not {"torch", "onnxruntime", "onnx", "ai_edge_litert", "numpy"} & set(
+        json.loads(out.stdout)
+    )

@@ -48,7 +48,10 @@ def test_top1_flattens_each_sample_and_takes_the_first_of_equals() -> None:
     assert top1(np.array([[[0.0, 2.0]], [[1.0, 1.0]]], np.float32)).tolist() == [1, 0]
 
 
-@pytest.mark.parametrize(("losses", "gains", "p"), [(0, 0, 1.0), (5, 5, 1.0), (5, 0, 2 / 32), (0, 6, 2 / 64), (10, 2, 2 * 79 / 4096)])
+@pytest.mark.parametrize(
+    ("losses", "gains", "p"),
+    [(0, 0, 1.0), (5, 5, 1.0), (5, 0, 2 / 32), (0, 6, 2 / 64), (10, 2, 2 * 79 / 4096)],
+)
 def test_mcnemar_known_values(losses: int, gains: int, p: float) -> None:
     assert mcnemar(losses, gains) == pytest.approx(p)
 
@@ -101,7 +104,9 @@ def test_equal_tensors_and_silent_references() -> None:
 
 
 def tensor(centered: list[int], zero_point: int, dtype: str, scale: float = 0.5) -> QuantizedTensor:
-    return QuantizedTensor(np.array(centered) + zero_point, QuantParams.of(scale, zero_point, dtype))
+    return QuantizedTensor(
+        np.array(centered) + zero_point, QuantParams.of(scale, zero_point, dtype)
+    )
 
 
 def test_steps_are_counted_across_storage_dtypes_and_capped() -> None:
@@ -126,6 +131,9 @@ def test_tensors_of_different_shapes_are_refused() -> None:
 
 
 def test_pooling_weighs_tensors_by_their_size() -> None:
-    small, large = drift_of(np.zeros(1, np.float32), np.full(1, 2, np.float32)), drift_of(np.zeros(3, np.float32), np.zeros(3, np.float32))
+    small, large = (
+        drift_of(np.zeros(1, np.float32), np.full(1, 2, np.float32)),
+        drift_of(np.zeros(3, np.float32), np.zeros(3, np.float32)),
+    )
     assert pooled_mse([small, large]) == pytest.approx(1.0)
     assert pooled_mse([]) == 0.0

@@ -50,8 +50,16 @@ def growing() -> list[Op]:
     ]
 
 
-def integer(ops: list[Op], act_bits: int = 4, weight_bits: int = 4, boundary_bits: int = 8) -> Placement:
-    return place(ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits, boundary_bits=boundary_bits)
+def integer(
+    ops: list[Op], act_bits: int = 4, weight_bits: int = 4, boundary_bits: int = 8
+) -> Placement:
+    return place(
+        ops,
+        placement="integer",
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        boundary_bits=boundary_bits,
+    )
 
 
 def grid(placement: Placement, tensor: str) -> tuple[int, bool]:
@@ -63,7 +71,15 @@ def grid(placement: Placement, tensor: str) -> tuple[int, bool]:
 class TestResidual:
     def test_every_stored_tensor_has_a_grid_and_nothing_stands_before_a_relu(self) -> None:
         placement = integer(residual())
-        assert set(placement.tensors) == {"image", "stem_relu", "first_relu", "second", "sum_relu", "pool", "logits"}
+        assert set(placement.tensors) == {
+            "image",
+            "stem_relu",
+            "first_relu",
+            "second",
+            "sum_relu",
+            "pool",
+            "logits",
+        }
 
     def test_widths_and_signs(self) -> None:
         placement = integer(residual())
@@ -81,11 +97,20 @@ class TestResidual:
 
     def test_first_and_last_layer_keep_the_edge_width(self) -> None:
         assert integer(residual()).layers == {"stem": 8, "first": 4, "second": 4, "logits": 8}
-        assert integer(residual(), weight_bits=2, boundary_bits=6).layers == {"stem": 6, "first": 2, "second": 2, "logits": 6}
+        assert integer(residual(), weight_bits=2, boundary_bits=6).layers == {
+            "stem": 6,
+            "first": 2,
+            "second": 2,
+            "logits": 6,
+        }
 
     def test_a_sum_that_feeds_an_inner_layer_lands_on_its_grid(self) -> None:
         ops = residual()[:-3]
-        ops += [Op("third", "layer", ("sum_relu",)), Op("gap", "pool", ("third",)), Op("logits", "layer", ("gap",))]
+        ops += [
+            Op("third", "layer", ("sum_relu",)),
+            Op("gap", "pool", ("third",)),
+            Op("logits", "layer", ("gap",)),
+        ]
         assert grid(integer(ops), "sum_relu") == (4, False)
 
     def test_the_sum_without_a_relu_is_signed(self) -> None:
@@ -101,7 +126,12 @@ class TestGrowingStableBlock:
         placement = integer(growing(), act_bits=4)
         assert grid(placement, "x") == (4, False)
         assert grid(placement, "joined") == (8, False)
-        assert placement.tensors["y"] == placement.tensors["joined"] == placement.tensors["pooled"] == "y"
+        assert (
+            placement.tensors["y"]
+            == placement.tensors["joined"]
+            == placement.tensors["pooled"]
+            == "y"
+        )
         assert placement.edges == {("joined", 1): "y", ("next", 0): "pooled_narrowed"}
         narrowed = placement.grids["pooled_narrowed"]
         assert (narrowed.bits, narrowed.signed, narrowed.inner) == (4, False, True)
@@ -140,7 +170,9 @@ def test_a_padded_shortcut_stays_on_the_grid_of_what_it_reads() -> None:
     assert not {"slice", "pad"} & set(placement.tensors)
     assert placement.edges == {}
     assert grid(placement, "x") == (4, False)
-    assert grid(placement, "y") == (8, False), "the last layer reads it, and that has the edge width"
+    assert grid(placement, "y") == (8, False), (
+        "the last layer reads it, and that has the edge width"
+    )
 
 
 def test_a_linear_bottleneck_is_signed_where_the_inner_layers_read_it() -> None:
@@ -170,7 +202,10 @@ class TestPaper:
         placement = place(residual(), placement="paper", weight_bits=4, act_bits=4)
         assert set(placement.tensors) == {"stem_relu", "first_relu"}
         assert placement.layers == {"first": 4, "second": 4}
-        assert all(spec == (4, False) for spec in ((grid.bits, grid.signed) for grid in placement.grids.values()))
+        assert all(
+            spec == (4, False)
+            for spec in ((grid.bits, grid.signed) for grid in placement.grids.values())
+        )
 
     def test_a_pool_before_an_inner_layer_is_narrow_at_once(self) -> None:
         placement = place(growing(), placement="paper", weight_bits=4, act_bits=4)
@@ -195,7 +230,12 @@ def test_a_tensor_read_by_relu_and_another_is_stored_before_and_after() -> None:
 
 @pytest.mark.parametrize("placement", ["integer", "paper"])
 def test_the_smallest_networks(placement: str) -> None:
-    one = place([Op("x", "input"), Op("logits", "layer", ("x",))], placement=placement, weight_bits=4, act_bits=4)  # type: ignore[arg-type]
+    one = place(
+        [Op("x", "input"), Op("logits", "layer", ("x",))],
+        placement=placement,  # type: ignore[arg-type]
+        weight_bits=4,
+        act_bits=4,
+    )
     assert one.layers == ({"logits": 8} if placement == "integer" else {})
     none = place([Op("x", "input")], placement=placement, weight_bits=4, act_bits=4)  # type: ignore[arg-type]
     assert none.layers == {}
@@ -218,35 +258,60 @@ class TestMixedWidths:
         return place(self.fork(), placement="integer", weight_bits=4, act_bits=4, overrides=widths)
 
     def test_weights_have_the_width_of_their_own_layer(self) -> None:
-        assert self.mixed(shortcut=LayerWidths(2)).layers == {"stem": 8, "branch": 4, "shortcut": 2, "logits": 8}
+        assert self.mixed(shortcut=LayerWidths(2)).layers == {
+            "stem": 8,
+            "branch": 4,
+            "shortcut": 2,
+            "logits": 8,
+        }
 
     def test_a_tensor_has_the_widest_and_is_narrowed_for_the_others(self) -> None:
         placement = self.mixed(shortcut=LayerWidths(act_bits=6))
         assert grid(placement, "x") == (6, False)
         assert placement.grids["x"].readers == ("shortcut",)
         assert placement.edges == {("branch", 0): "x_narrowed"}
-        assert (placement.grids["x_narrowed"].bits, placement.grids["x_narrowed"].readers) == (4, ("branch",))
+        assert (placement.grids["x_narrowed"].bits, placement.grids["x_narrowed"].readers) == (
+            4,
+            ("branch",),
+        )
 
     def test_two_narrower_widths_have_two_grids(self) -> None:
         ops = self.fork()
-        ops[-1:] = [Op("third", "layer", ("x",)), Op("sum2", "add", ("sum", "third")), Op("logits", "layer", ("sum2",))]
+        ops[-1:] = [
+            Op("third", "layer", ("x",)),
+            Op("sum2", "add", ("sum", "third")),
+            Op("logits", "layer", ("sum2",)),
+        ]
         overrides = {"branch": LayerWidths(act_bits=2), "third": LayerWidths(act_bits=7)}
         placement = place(ops, placement="integer", weight_bits=4, act_bits=4, overrides=overrides)
-        assert placement.edges == {("branch", 0): "x_narrowed_to_2", ("shortcut", 0): "x_narrowed_to_4"}
+        assert placement.edges == {
+            ("branch", 0): "x_narrowed_to_2",
+            ("shortcut", 0): "x_narrowed_to_4",
+        }
 
     def test_the_first_layer_may_ask_for_less_of_the_input(self) -> None:
         assert grid(self.mixed(stem=LayerWidths(act_bits=4)), "image") == (4, True)
 
     def test_a_pool_has_the_widest_of_what_it_reads_and_serves(self) -> None:
         overrides = {"next": LayerWidths(act_bits=8)}
-        placement = place(growing(), placement="integer", weight_bits=4, act_bits=4, boundary_bits=6, overrides=overrides)
+        placement = place(
+            growing(),
+            placement="integer",
+            weight_bits=4,
+            act_bits=4,
+            boundary_bits=6,
+            overrides=overrides,
+        )
         assert grid(placement, "x") == (4, False)
         assert {grid(placement, name) for name in ("y", "joined", "pooled")} == {(8, False)}
         assert placement.edges == {("joined", 1): "y"}
 
 
 class TestSigns:
-    """One bit is no number: whoever but a layer reads the tensor gets what it was before its sign was taken."""
+    """One bit is no number.
+
+    Whoever but a layer reads the tensor gets what it was before its sign was taken.
+    """
 
     def test_a_sum_reads_the_number_and_the_layer_its_sign(self) -> None:
         placement = integer(residual(), act_bits=1)
@@ -259,12 +324,17 @@ class TestSigns:
     def test_so_do_pools_and_joins(self) -> None:
         placement = integer(growing(), act_bits=1)
         assert grid(placement, "x") == (8, False)
-        assert {edge: placement.grids[name].bits for edge, name in placement.edges.items()} == {("k", 0): 1, ("next", 0): 1}
+        assert {edge: placement.grids[name].bits for edge, name in placement.edges.items()} == {
+            ("k", 0): 1,
+            ("next", 0): 1,
+        }
 
     def test_on_paper_the_number_is_a_float(self) -> None:
         placement = place(residual(), placement="paper", weight_bits=1, act_bits=1)
         assert set(placement.tensors) == {"first_relu"}
-        assert [(edge, placement.grids[name].bits) for edge, name in placement.edges.items()] == [(("first", 0), 1)]
+        assert [(edge, placement.grids[name].bits) for edge, name in placement.edges.items()] == [
+            (("first", 0), 1)
+        ]
 
     @pytest.mark.parametrize("graph", [residual, growing])
     def test_nothing_but_layers_reads_a_sign(self, graph: Callable[[], list[Op]]) -> None:
@@ -279,7 +349,14 @@ class TestSigns:
 
 class TestFirstAndLast:
     def at(self, first_last: FirstLast, placement: PlacementName = "integer") -> Placement:
-        return place(residual(), placement=placement, weight_bits=4, act_bits=4, boundary_bits=8, first_last=first_last)
+        return place(
+            residual(),
+            placement=placement,
+            weight_bits=4,
+            act_bits=4,
+            boundary_bits=8,
+            first_last=first_last,
+        )
 
     def test_inner_treats_them_like_any_layer(self) -> None:
         placement = self.at("inner")
@@ -301,11 +378,15 @@ class TestFirstAndLast:
 
     def test_each_placement_has_its_own_by_default(self) -> None:
         assert self.at("boundary") == integer(residual())
-        assert self.at("float", "paper") == place(residual(), placement="paper", weight_bits=4, act_bits=4)
+        assert self.at("float", "paper") == place(
+            residual(), placement="paper", weight_bits=4, act_bits=4
+        )
 
     def test_an_override_quantises_a_layer_that_would_stay_in_float(self) -> None:
         overrides = {"stem": LayerWidths(weight_bits=6)}
-        placement = place(residual(), placement="paper", weight_bits=4, act_bits=4, overrides=overrides)
+        placement = place(
+            residual(), placement="paper", weight_bits=4, act_bits=4, overrides=overrides
+        )
         assert placement.layers == {"stem": 6, "first": 4, "second": 4}
         assert grid(placement, "image") == (8, True)
 
@@ -345,7 +426,15 @@ class TestFunctionsAndProducts:
         placement = place(self.OPS, placement="integer", weight_bits=4, act_bits=4)
         assert "norm" not in placement.tensors
         assert placement.tensors["swish"] == placement.tensors["mean"], "pooling shares its input's"
-        assert len({placement.tensors[name] for name in ("first", "swish", "reduce", "gate", "gated", "relu")}) == 6
+        assert (
+            len(
+                {
+                    placement.tensors[name]
+                    for name in ("first", "swish", "reduce", "gate", "gated", "relu")
+                }
+            )
+            == 6
+        )
 
     def test_widths_and_signs(self) -> None:
         placement = place(self.OPS, placement="integer", weight_bits=4, act_bits=4)

@@ -17,31 +17,51 @@ storage_dtypes = st.sampled_from(["int8", "uint8", "int16", "uint16", "int4", "u
 
 
 @given(scales, storage_dtypes, st.data())
-def test_integers_survive_the_round_trip(scale: float, activation_dtype: str, data: st.DataObject) -> None:
+def test_integers_survive_the_round_trip(
+    scale: float, activation_dtype: str, data: st.DataObject
+) -> None:
     low, high = STORAGE_RANGE[activation_dtype]
     zero = data.draw(st.integers(low, high))
     params = QuantParams.of(scale, zero, activation_dtype)
-    every = np.arange(low, high + 1) if high - low < 300 else np.linspace(low, high, 300).astype(np.int64)
+    every = (
+        np.arange(low, high + 1)
+        if high - low < 300
+        else np.linspace(low, high, 300).astype(np.int64)
+    )
     assert np.array_equal(params.quantize(params.dequantize(every)), every)
 
 
 @given(arrays, scales, storage_dtypes)
-def test_error_is_at_most_half_a_step_inside_and_saturation_outside(x: np.ndarray, scale: float, activation_dtype: str) -> None:
+def test_error_is_at_most_half_a_step_inside_and_saturation_outside(
+    x: np.ndarray, scale: float, activation_dtype: str
+) -> None:
     params = QuantParams.of(scale, dtype=activation_dtype)
     q = params.quantize(x).astype(np.int64)
     assert q.min() >= params.qmin
     assert q.max() <= params.qmax
     position = x.astype(np.float64) / np.float32(scale)
-    assert (np.abs(np.clip(position, params.qmin, params.qmax) - q) <= 0.5 + np.abs(position) * 2.0**-23).all()
+    assert (
+        np.abs(np.clip(position, params.qmin, params.qmax) - q) <= 0.5 + np.abs(position) * 2.0**-23
+    ).all()
 
 
 def test_ties_go_to_the_even_integer() -> None:
     params = QuantParams.of(1.0)
-    assert params.quantize(np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])).tolist() == [-2, -2, 0, 0, 2, 2]
+    assert params.quantize(np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])).tolist() == [
+        -2,
+        -2,
+        0,
+        0,
+        2,
+        2,
+    ]
 
 
 def test_the_zero_point_is_added_after_rounding() -> None:
-    """Half to even of x / scale, not of the shifted integer: with an odd zero point the two differ."""
+    """Half to even of x / scale, not of the shifted integer.
+
+    With an odd zero point the two differ.
+    """
     params = QuantParams.of(1.0, 1, "uint8")
     assert params.quantize(np.array([0.5, 1.5])).tolist() == [1, 3]
 
@@ -86,7 +106,12 @@ def test_levels_are_equal_in_every_storage_dtype() -> None:
     unsigned = QuantizedTensor(values.astype(np.uint8), QuantParams.of(0.25, 0, "uint8"))
     signed = QuantizedTensor((values - 128).astype(np.int8), QuantParams.of(0.25, -128, "int8"))
     high = QuantizedTensor((values + 112).astype(np.int8), QuantParams.of(0.25, 112, "int8"))
-    assert unsigned.centered().tolist() == signed.centered().tolist() == high.centered().tolist() == [[0, 5, 15]]
+    assert (
+        unsigned.centered().tolist()
+        == signed.centered().tolist()
+        == high.centered().tolist()
+        == [[0, 5, 15]]
+    )
     assert np.array_equal(unsigned.dequantize(), high.dequantize())
     assert unsigned.dequantize().dtype == np.float32
 

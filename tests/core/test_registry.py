@@ -26,13 +26,19 @@ GROUP = "edgeq.gadgets"
 def gadgets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[EntryPoint]:
     """The entry points of a made-up kind; modules for them can be put on the path."""
     found: list[EntryPoint] = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry for entry in found if entry.group == group])
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [entry for entry in found if entry.group == group]
+    )
     monkeypatch.syspath_prepend(tmp_path)
     return found
 
 
 def test_names_are_sorted_and_import_nothing(gadgets: list[EntryPoint]) -> None:
-    gadgets += [EntryPoint("b", "not_there:x", GROUP), EntryPoint("a", "not_there:y", GROUP), EntryPoint("c", "x:y", "edgeq.others")]
+    gadgets += [
+        EntryPoint("b", "not_there:x", GROUP),
+        EntryPoint("a", "not_there:y", GROUP),
+        EntryPoint("c", "x:y", "edgeq.others"),
+    ]
     assert Registry[object]("gadget").names() == ["a", "b"]
 
 
@@ -43,7 +49,10 @@ def test_a_name_loads_what_it_stands_for(gadgets: list[EntryPoint]) -> None:
 
 def test_an_unknown_name_offers_the_nearest(gadgets: list[EntryPoint]) -> None:
     gadgets += [EntryPoint("hammer", "a:b", GROUP), EntryPoint("saw", "a:b", GROUP)]
-    with pytest.raises(UnknownName, match=r"no gadget is called 'hamer'[\s\S]*did you mean 'hammer'\? Known: hammer, saw"):
+    with pytest.raises(
+        UnknownName,
+        match=r"no gadget is called 'hamer'[\s\S]*did you mean 'hammer'\? Known: hammer, saw",
+    ):
         Registry[object]("gadget").load("hamer")
 
 
@@ -52,19 +61,31 @@ def test_an_empty_registry_says_so(gadgets: list[EntryPoint]) -> None:
         Registry[object]("gadget").load("any")
 
 
-def test_a_missing_package_is_named_with_its_extra(gadgets: list[EntryPoint], tmp_path: Path) -> None:
+def test_a_missing_package_is_named_with_its_extra(
+    gadgets: list[EntryPoint], tmp_path: Path
+) -> None:
     (tmp_path / "needs_more.py").write_text("import package_that_nobody_has.part\n")
-    gadgets += [EntryPoint("plain", "needs_more:x", GROUP), EntryPoint("extra", "needs_more:x [edge]", GROUP)]
-    with pytest.raises(MissingDependency, match=r"needs the package 'package_that_nobody_has[\s\S]*pip install"):
+    gadgets += [
+        EntryPoint("plain", "needs_more:x", GROUP),
+        EntryPoint("extra", "needs_more:x [edge]", GROUP),
+    ]
+    with pytest.raises(
+        MissingDependency, match=r"needs the package 'package_that_nobody_has[\s\S]*pip install"
+    ):
         Registry[object]("gadget").load("plain")
     with pytest.raises(MissingDependency, match=r"pip install 'edgeq\[edge\]'"):
         Registry[object]("gadget").load("extra")
 
 
-def test_a_bug_in_a_plug_in_is_not_called_a_missing_package(gadgets: list[EntryPoint], tmp_path: Path) -> None:
+def test_a_bug_in_a_plug_in_is_not_called_a_missing_package(
+    gadgets: list[EntryPoint], tmp_path: Path
+) -> None:
     (tmp_path / "ours_is_gone.py").write_text("import edgeq.not_written_yet\n")
     (tmp_path / "raises.py").write_text("raise ZeroDivisionError\n")
-    gadgets += [EntryPoint("ours", "ours_is_gone:x", GROUP), EntryPoint("raises", "raises:x", GROUP)]
+    gadgets += [
+        EntryPoint("ours", "ours_is_gone:x", GROUP),
+        EntryPoint("raises", "raises:x", GROUP),
+    ]
     with pytest.raises(ModuleNotFoundError, match="not_written_yet"):
         Registry[object]("gadget").load("ours")
     with pytest.raises(ZeroDivisionError):
@@ -84,7 +105,9 @@ def test_the_same_entry_seen_twice_is_one(gadgets: list[EntryPoint]) -> None:
 
 
 def test_our_own_enter_by_the_same_door() -> None:
-    assert {"torch", "torch-fp32", "ort-cpu", "ort-cpu-ref", "tflite", "tflite-ref"} <= set(TARGETS.names())
+    assert {"torch", "torch-fp32", "ort-cpu", "ort-cpu-ref", "tflite", "tflite-ref"} <= set(
+        TARGETS.names()
+    )
     assert {"onnx", "tflite"} <= set(EXPORTERS.names())
     assert "checkpoint" in LOADERS.names()
     assert all(isinstance(EXPORTERS.load(name), Exporter) for name in ("onnx", "tflite"))
@@ -92,5 +115,8 @@ def test_our_own_enter_by_the_same_door() -> None:
 
 
 def test_listing_names_is_light() -> None:
-    code = "import sys; from edgeq.target import TARGETS; TARGETS.names(); sys.exit(bool({'torch', 'onnx', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys; from edgeq.target import TARGETS; TARGETS.names(); "
+        "sys.exit(bool({'torch', 'onnx', 'numpy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

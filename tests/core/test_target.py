@@ -41,7 +41,11 @@ class Many:
 @pytest.fixture
 def targets(monkeypatch: pytest.MonkeyPatch) -> TargetRegistry:
     entries = [Entry("plain", Plain()), Entry("many", Many())]
-    monkeypatch.setattr(registry, "entry_points", lambda group: cast("list[EntryPoint]", [e for e in entries if e.group == group]))
+    monkeypatch.setattr(
+        registry,
+        "entry_points",
+        lambda group: cast("list[EntryPoint]", [e for e in entries if e.group == group]),
+    )
     return TargetRegistry()
 
 

@@ -25,8 +25,22 @@ class Clock:
 class Fake:
     """A session whose i-th run takes ``ms(i)``."""
 
-    def __init__(self, clock: Clock, ms: float, *, log: list[str] | None = None, name: str = "", later_ms: float | None = None) -> None:
-        self.clock, self.ms, self.log, self.name, self.later_ms = clock, ms, log if log is not None else [], name, later_ms
+    def __init__(
+        self,
+        clock: Clock,
+        ms: float,
+        *,
+        log: list[str] | None = None,
+        name: str = "",
+        later_ms: float | None = None,
+    ) -> None:
+        self.clock, self.ms, self.log, self.name, self.later_ms = (
+            clock,
+            ms,
+            log if log is not None else [],
+            name,
+            later_ms,
+        )
         self.runs = 0
         self.collecting: set[bool] = set()
 
@@ -35,7 +49,9 @@ class Fake:
         self.log.append(self.name)
         self.collecting.add(gc.isenabled())
         late = self.later_ms is not None and self.clock.now_ns > 2e9
-        self.clock.now_ns += int((self.later_ms if late and self.later_ms is not None else self.ms) * 1e6)
+        self.clock.now_ns += int(
+            (self.later_ms if late and self.later_ms is not None else self.ms) * 1e6
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +71,9 @@ def latency(**changes: object) -> Latency:
 def test_constant_runs_give_constant_quantiles() -> None:
     clock = Clock()
     found = measure({"a": Fake(clock, 2.0)}, seconds=1, clock=clock)["a"]
-    assert (found.p50_ms, found.p90_ms, found.p99_ms, found.mean_ms, found.min_ms) == pytest.approx((2.0,) * 5)
+    assert (found.p50_ms, found.p90_ms, found.p99_ms, found.mean_ms, found.min_ms) == pytest.approx(
+        (2.0,) * 5
+    )
     assert (found.spread, found.drift) == (0.0, 0.0)
     assert found.runs >= 500
     assert found.trustworthy
@@ -72,18 +90,24 @@ def test_warming_up_is_not_counted() -> None:
 def test_sessions_take_turns_in_blocks_of_equal_time() -> None:
     clock, log = Clock(), list[str]()
     found = measure(
-        {name: Fake(clock, ms, log=log, name=name) for name, ms in (("a", 1.0), ("b", 4.0))}, seconds=1, warmup_seconds=0, clock=clock
+        {name: Fake(clock, ms, log=log, name=name) for name, ms in (("a", 1.0), ("b", 4.0))},
+        seconds=1,
+        warmup_seconds=0,
+        clock=clock,
     )
     rounds = len(found["a"].blocks_ms)
     assert len(found["b"].blocks_ms) == rounds >= 50
     assert found["a"].runs == 4 * found["b"].runs
     changes = sum(one != two for one, two in itertools.pairwise(log))
-    assert rounds <= changes < 2 * rounds - 1  # turns in every round, and not always in the same order
+    # turns in every round, and not always in the same order
+    assert rounds <= changes < 2 * rounds - 1
 
 
 def test_a_session_slower_than_a_block_still_gets_its_runs_and_the_fast_one_its_share() -> None:
     clock = Clock()
-    found = measure({"slow": Fake(clock, 500.0), "fast": Fake(clock, 1.0)}, seconds=1, min_runs=10, clock=clock)
+    found = measure(
+        {"slow": Fake(clock, 500.0), "fast": Fake(clock, 1.0)}, seconds=1, min_runs=10, clock=clock
+    )
     assert found["slow"].runs == 10
     assert found["fast"].runs == 5000
     assert found["slow"].why == "10 runs are too few for p99"
@@ -136,18 +160,27 @@ def test_a_busy_machine_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         (5, 0.5, 0.5, 5.0, ["5 runs", "50%", "+50%", "5.0 processes"]),
     ],
 )
-def test_each_rule_of_the_verdict_stands_alone(runs: int, spread: float, drift: float, load: float, against: list[str]) -> None:
+def test_each_rule_of_the_verdict_stands_alone(
+    runs: int, spread: float, drift: float, load: float, against: list[str]
+) -> None:
     why = verdict(runs, spread, drift, load)
     assert bool(why) == bool(against)
     assert all(part in why for part in against)
     assert len(why.split("; ")) == max(1, len(against))
 
 
-@pytest.mark.parametrize(("seconds", "min_runs", "names"), [(0.0, 10, ["a"]), (1.0, 0, ["a"]), (1.0, 10, [])])
+@pytest.mark.parametrize(
+    ("seconds", "min_runs", "names"), [(0.0, 10, ["a"]), (1.0, 0, ["a"]), (1.0, 10, [])]
+)
 def test_nothing_to_measure_is_refused(seconds: float, min_runs: int, names: list[str]) -> None:
     clock = Clock()
     with pytest.raises(UsageError, match="nothing to measure"):
-        measure({name: Fake(clock, 1.0) for name in names}, seconds=seconds, min_runs=min_runs, clock=clock)
+        measure(
+            {name: Fake(clock, 1.0) for name in names},
+            seconds=seconds,
+            min_runs=min_runs,
+            clock=clock,
+        )
 
 
 def test_a_ratio_of_constants_has_no_width() -> None:

@@ -23,7 +23,13 @@ MAIN = "from edgeq.deploy.cli import main; main()"
 
 
 def start(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, check=False, **options)
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,39 +47,101 @@ def start(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         (["data", "--data-dir", "/nowhere/at/all"], "does not exist"),
         (["train", "resnet9", "--data", "digits", "-o", "{tmp}/run"], "did you mean 'resnet"),
         (["train", "-o", "{tmp}/run"], "no model is named"),
-        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--fp32", "--weight-bits", "4"], "--fp32"),
-        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--weight-bits", "9"], "2 to 8"),
-        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--placement", "nowhere"], "placement"),
+        (
+            [
+                "train",
+                "resnet8",
+                "--data",
+                "digits",
+                "-o",
+                "{tmp}/run",
+                "--fp32",
+                "--weight-bits",
+                "4",
+            ],
+            "--fp32",
+        ),
+        (
+            ["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--weight-bits", "9"],
+            "2 to 8",
+        ),
+        (
+            ["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--placement", "nowhere"],
+            "placement",
+        ),
         (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--epochs", "0"], "epochs"),
         (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--lr", "nan"], "lr"),
-        (["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--resume", "--overwrite"], "--resume"),
+        (
+            ["train", "resnet8", "--data", "digits", "-o", "{tmp}/run", "--resume", "--overwrite"],
+            "--resume",
+        ),
         (["train", "--recipe", "{tmp}/no.toml", "-o", "{tmp}/run"], "no recipe at"),
         (["export", "{tmp}/absent", "-o", "{tmp}"], "no artefact at"),
         (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--to", "tfltie"], "did you mean 'tflite'"),
-        (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--activation-dtype", "int9"], "did you mean 'int8'"),
-        (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--io-type", "floot32"], "did you mean 'float32'"),
+        (
+            ["export", "{tmp}/a.onnx", "-o", "{tmp}", "--activation-dtype", "int9"],
+            "did you mean 'int8'",
+        ),
+        (
+            ["export", "{tmp}/a.onnx", "-o", "{tmp}", "--io-type", "floot32"],
+            "did you mean 'float32'",
+        ),
         (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--io-layout", "nhcw"], "did you mean 'nhwc'"),
         (["export", "{tmp}/a.onnx", "-o", "{tmp}", "--weight-storage", "int"], "Known: int4, int8"),
-        (["calibrate", "{tmp}/a.onnx", "--data", "digits", "-o", "{tmp}/out.txt"], "does not end in .onnx"),
-        (["calibrate", "{tmp}/a.onnx", "--data", "digits", "-o", "{tmp}/b.onnx", "--observer", "minmix"], "did you mean 'minmax'"),
-        (["compare", "{tmp}/a.onnx", "--data", "digits", "--preprocess", "dataste"], "did you mean 'dataset'"),
+        (
+            ["calibrate", "{tmp}/a.onnx", "--data", "digits", "-o", "{tmp}/out.txt"],
+            "does not end in .onnx",
+        ),
+        (
+            [
+                "calibrate",
+                "{tmp}/a.onnx",
+                "--data",
+                "digits",
+                "-o",
+                "{tmp}/b.onnx",
+                "--observer",
+                "minmix",
+            ],
+            "did you mean 'minmax'",
+        ),
+        (
+            ["compare", "{tmp}/a.onnx", "--data", "digits", "--preprocess", "dataste"],
+            "did you mean 'dataset'",
+        ),
         (["compare", "{tmp}/a.onnx", "--data", "digits", "--preprocess", "imagenet"], "channels"),
         (["compare", "{tmp}/a.onnx", "--data", "digits", "--split", "tets"], "did you mean 'test'"),
-        (["compare", "{tmp}/a.onnx", "--data", "digits", "--target", "ort-cqu"], "did you mean 'ort-cpu'"),
-        (["compare", "{tmp}/a.onnx", "--data", "digits", "--target", "torch"], "none of the targets torch opens"),
-        (["compare", "{tmp}/a.onnx", "--data", "digits", "--reference", "{tmp}/nobody"], "no artefact at"),
+        (
+            ["compare", "{tmp}/a.onnx", "--data", "digits", "--target", "ort-cqu"],
+            "did you mean 'ort-cpu'",
+        ),
+        (
+            ["compare", "{tmp}/a.onnx", "--data", "digits", "--target", "torch"],
+            "none of the targets torch opens",
+        ),
+        (
+            ["compare", "{tmp}/a.onnx", "--data", "digits", "--reference", "{tmp}/nobody"],
+            "no artefact at",
+        ),
         (["profile", "{tmp}", "--seconds", "0.1"], "holds no checkpoint"),
     ],
 )
-def test_bad_requests(refusal: Callable[..., str], tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_bad_requests(
+    refusal: Callable[..., str], tmp_path: Path, arguments: list[str], words: str
+) -> None:
     (tmp_path / "a.onnx").write_bytes(b"\x08\x0a")
     assert words in refusal(*(argument.format(tmp=tmp_path) for argument in arguments))
 
 
 @pytest.mark.parametrize("command", ["compare", "profile", "gate", "export", "calibrate"])
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".safetensors", ".txt", ""])
-@pytest.mark.parametrize("content", [None, b"", b"\x08\x0a", b"not a model at all, just text", b"\0\0\0\0TFL3\xff\xff\xff\xff\xff"])
-def test_files_that_are_no_artefacts(refusal: Callable[..., str], tmp_path: Path, command: str, suffix: str, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"\x08\x0a", b"not a model at all, just text", b"\0\0\0\0TFL3\xff\xff\xff\xff\xff"],
+)
+def test_files_that_are_no_artefacts(
+    refusal: Callable[..., str], tmp_path: Path, command: str, suffix: str, content: bytes | None
+) -> None:
     path = tmp_path / f"model{suffix}"
     if content is not None:
         path.write_bytes(content)
@@ -106,23 +174,39 @@ def test_existing_output_is_kept(refusal: Callable[..., str], tmp_path: Path) ->
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"\x08\x0a")
     assert "exists already" in refusal("export", tmp_path / "a.onnx", "-o", tmp_path / "out")
-    assert "exists already" in refusal("calibrate", tmp_path / "a.onnx", "--data", "digits", "-o", tmp_path / "b.onnx")
-    assert "holds a run already" in refusal("train", "resnet8", "--data", "digits", "-o", tmp_path / "run", "--epochs", "1")
+    assert "exists already" in refusal(
+        "calibrate", tmp_path / "a.onnx", "--data", "digits", "-o", tmp_path / "b.onnx"
+    )
+    assert "holds a run already" in refusal(
+        "train", "resnet8", "--data", "digits", "-o", tmp_path / "run", "--epochs", "1"
+    )
     assert {path.read_bytes() for path in tmp_path.rglob("*.*")} == {b"\x08\x0a"}
 
 
 def test_output_that_cannot_be_written(refusal: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"\x08\x0a")
     (tmp_path / "file").write_bytes(b"x")
-    assert "cannot be written" in refusal("export", tmp_path / "a.onnx", "-o", tmp_path / "file" / "below")
-    assert "cannot be written" in refusal("calibrate", tmp_path / "a.onnx", "--data", "digits", "-o", tmp_path / "file" / "x.onnx")
+    assert "cannot be written" in refusal(
+        "export", tmp_path / "a.onnx", "-o", tmp_path / "file" / "below"
+    )
+    assert "cannot be written" in refusal(
+        "calibrate", tmp_path / "a.onnx", "--data", "digits", "-o", tmp_path / "file" / "x.onnx"
+    )
     assert "cannot be written" in refusal("demo", "-o", tmp_path / "file" / "demo")
 
 
 def test_an_export_never_replaces_its_source(refusal: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"\x08\x0a")
     refusal("export", tmp_path / "a.onnx", "-o", tmp_path, "--overwrite")
-    refusal("calibrate", tmp_path / "a.onnx", "--data", "digits", "-o", tmp_path / "a.onnx", "--overwrite")
+    refusal(
+        "calibrate",
+        tmp_path / "a.onnx",
+        "--data",
+        "digits",
+        "-o",
+        tmp_path / "a.onnx",
+        "--overwrite",
+    )
     assert (tmp_path / "a.onnx").read_bytes() == b"\x08\x0a"
 
 
@@ -137,7 +221,11 @@ def test_an_export_never_replaces_its_source(refusal: Callable[..., str], tmp_pa
     ],
 )
 def test_exit_codes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: BaseException, code: int, words: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: BaseException,
+    code: int,
+    words: str,
 ) -> None:
     _raise_in_targets(monkeypatch, raised)
     assert run(["targets"]) == code
@@ -160,16 +248,29 @@ main()
 
 
 @pytest.mark.parametrize(
-    "module", ["typer", "edgeq.deploy.commands.train", "numpy", "edgeq.deploy.evaluation.compare", "edgeq.data.digits"]
+    "module",
+    [
+        "typer",
+        "edgeq.deploy.commands.train",
+        "numpy",
+        "edgeq.deploy.evaluation.compare",
+        "edgeq.data.digits",
+    ],
 )
 def test_ctrl_c_while_it_imports_is_a_line(tmp_path: Path, module: str) -> None:
-    program = INTERRUPTED_IMPORT.format(name=module, file=str(fake_targets.artefact(tmp_path, "onnx")))
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    program = INTERRUPTED_IMPORT.format(
+        name=module, file=str(fake_targets.artefact(tmp_path, "onnx"))
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "edgeq: interrupted\n  hint: give the same command again\n"
 
 
-def test_a_bug_leaves_its_traceback_in_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_bug_leaves_its_traceback_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     _raise_in_targets(monkeypatch, ZeroDivisionError("oh"))
     assert run(["targets"]) == 70
@@ -181,7 +282,9 @@ def test_a_bug_leaves_its_traceback_in_a_file(monkeypatch: pytest.MonkeyPatch, c
     assert "Traceback" in file.read_text()
 
 
-def test_debug_shows_tracebacks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_shows_tracebacks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _raise_in_targets(monkeypatch, TargetError("gone", hint="install"))
     assert run(["--debug", "targets"]) == 4
     assert "Traceback" in capsys.readouterr().err
@@ -223,7 +326,12 @@ def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
     commands = cli.typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     recipe = recipe_of(None, "resnet8", None, {}, lambda scheme: scheme)
     assert recipe.scheme is not None
-    held = {**recipe.to_dict(), **recipe.scheme.to_dict(), "optimizer": recipe.optimizer.name, "schedule": recipe.schedule.name}
+    held = {
+        **recipe.to_dict(),
+        **recipe.scheme.to_dict(),
+        "optimizer": recipe.optimizer.name,
+        "schedule": recipe.schedule.name,
+    }
     held |= {"first_last": FIRST_LAST[recipe.scheme.placement]}
     in_words: dict[str, dict[object, str]] = {
         "per_channel": {None: "per tensor from scratch, else per channel"},
@@ -233,10 +341,30 @@ def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
         "compiled": {False: "no"},
     }
     in_words |= {"augmentation": {None: "the data set's"}}
-    told = {option.name: option.help.rpartition("(")[2].rstrip(").") for option in commands["train"].params if option.help.endswith(").")}
-    assert {"data", "weight_bits", "weights", "first_last", "epochs", "lr", "optimizer", "ema", "seed", *in_words} <= set(told)
-    assert told == {name: in_words[name][held[name]] if name in in_words else _as_told(held[name]) for name in told}
-    assert f"({EPOCHS})" in next(option.help for option in commands["demo"].params if option.name == "epochs")
+    told = {
+        option.name: option.help.rpartition("(")[2].rstrip(").")
+        for option in commands["train"].params
+        if option.help.endswith(").")
+    }
+    assert {
+        "data",
+        "weight_bits",
+        "weights",
+        "first_last",
+        "epochs",
+        "lr",
+        "optimizer",
+        "ema",
+        "seed",
+        *in_words,
+    } <= set(told)
+    assert told == {
+        name: in_words[name][held[name]] if name in in_words else _as_told(held[name])
+        for name in told
+    }
+    assert f"({EPOCHS})" in next(
+        option.help for option in commands["demo"].params if option.name == "epochs"
+    )
 
 
 def _as_told(value: object) -> str:
@@ -245,7 +373,12 @@ def _as_told(value: object) -> str:
 
 def test_the_console_script_and_a_reader_that_leaves() -> None:
     assert start("--version").stdout == f"edgeq {edgeq.__version__}\n"
-    process = subprocess.Popen([sys.executable, "-c", MAIN, "data"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "data"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     process.stdout.close()
     _, err = process.communicate(timeout=60)
@@ -256,16 +389,26 @@ def test_the_console_script_and_a_reader_that_leaves() -> None:
 @pytest.mark.parametrize("arguments", [("data",), ("operators", "--json")])
 def test_an_output_without_room(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", MAIN, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 2
     assert (
-        done.stderr == "edgeq: standard output cannot be written: No space left on device\n  hint: make room there, or send it elsewhere\n"
+        done.stderr
+        == "edgeq: standard output cannot be written: No space left on device\n  hint: make "
+        "room there, or send it elsewhere\n"
     )
 
 
 def test_no_output_at_all() -> None:
     command = f'exec "{sys.executable}" -c "$0" data >&-'
-    done = subprocess.run(["sh", "-c", command, MAIN], stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", command, MAIN], stderr=subprocess.PIPE, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -275,10 +418,18 @@ def test_listings(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(selftest, "self_test", lambda _target: (selftest.SelfTest("tflite", True, "40 integers are right", 0.01, 1.0),))
+    monkeypatch.setattr(
+        selftest,
+        "self_test",
+        lambda _target: (selftest.SelfTest("tflite", True, "40 integers are right", 0.01, 1.0),),
+    )
     fakes["a-board"].usable = False
     rows = {row["name"]: row for row in answer("targets")["targets"]}
-    assert (rows["a-board"]["usable"], rows["a-board"]["hint"], rows["ort-cpu"]["formats"]) == (False, "install one", ["onnx"])
+    assert (rows["a-board"]["usable"], rows["a-board"]["hint"], rows["ort-cpu"]["formats"]) == (
+        False,
+        "install one",
+        ["onnx"],
+    )
     assert [row["name"] for row in answer("targets", "tflite")["targets"]] == ["tflite"]
     assert "digits" in {row["name"] for row in answer("data")["data"]}
     assert answer("data", "digits")["data"][0]["splits"]["test"] > 0
@@ -298,7 +449,9 @@ def test_a_target_that_cannot_be_tried_is_shown_and_has_not_passed(
 
 def test_the_networks(answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     found = answer("models")
-    assert {spec["name"] for spec in found["published"]} <= {model["name"] for model in found["models"]}
+    assert {spec["name"] for spec in found["published"]} <= {
+        model["name"] for model in found["models"]
+    }
     assert run(["models"]) == 0
     assert "stable-resnet56" in capsys.readouterr().out
 
@@ -306,7 +459,10 @@ def test_the_networks(answer: Callable[..., Any], capsys: pytest.CaptureFixture[
 def test_compare_prints_tables_and_json(
     answer: Callable[..., Any], fakes: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = [fake_targets.artefact(tmp_path / kind, kind, wrong=i) for i, kind in enumerate(fake_targets.HEAD)]
+    files = [
+        fake_targets.artefact(tmp_path / kind, kind, wrong=i)
+        for i, kind in enumerate(fake_targets.HEAD)
+    ]
     found = answer("compare", *files, "--data", "fake")["comparison"]
     assert [stage["target"] for stage in found["stages"]][-1] == "a-board"
     assert found["hops"][1]["tensors"][1]["sqnr_db"] is None
@@ -316,7 +472,9 @@ def test_compare_prints_tables_and_json(
         assert words in out
 
 
-def test_training_folders_stand_for_their_checkpoint(answer: Callable[..., Any], fakes: object, tmp_path: Path) -> None:
+def test_training_folders_stand_for_their_checkpoint(
+    answer: Callable[..., Any], fakes: object, tmp_path: Path
+) -> None:
     fake_targets.artefact(tmp_path / "run", "checkpoint", name="best")
     found = answer("compare", tmp_path / "run", "--data", "fake")["comparison"]
     assert found["stages"][0]["artefact"] == "best.safetensors"

@@ -25,7 +25,9 @@ class Record:
 
 
 def test_json_has_a_schema_and_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
-    console.write_json("x", {"records": [Record("[b]", math.inf), Record("é", math.nan)], "steps": {-1: 2}})
+    console.write_json(
+        "x", {"records": [Record("[b]", math.inf), Record("é", math.nan)], "steps": {-1: 2}}
+    )
     text = capsys.readouterr().out
     assert json.loads(text) == {
         "schema": "edgeq.x/1",

@@ -23,7 +23,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_six_networks_in_both_formats_and_one_report(folder: Path) -> None:
-    stems = [f"{model}-{scheme}" for model in ("stable-resnet8", "resnet8") for scheme in ("FP32", "4W8A", "4W4A")]
+    stems = [
+        f"{model}-{scheme}"
+        for model in ("stable-resnet8", "resnet8")
+        for scheme in ("FP32", "4W8A", "4W4A")
+    ]
     for stem in stems:
         assert (folder / f"{stem}.onnx").stat().st_size
         assert (folder / f"{stem}.tflite").stat().st_size
@@ -39,7 +43,11 @@ def test_the_report_tells_what_the_table_promises(folder: Path) -> None:
     report = json.loads((folder / "report.json").read_bytes())
     assert [row["parameters"] for row in report["rows"]] == [14906] * 3 + [77754] * 3
     for row in report["rows"]:
-        refused = {name for name in usable_targets() if any(f"{row_file(row)} @ {name} did not run" in note for note in report["notes"])}
+        refused = {
+            name
+            for name in usable_targets()
+            if any(f"{row_file(row)} @ {name} did not run" in note for note in report["notes"])
+        }
         assert set(row["accuracy"]) | refused == set(usable_targets())
         assert not refused or row["scheme"] == "FP32"
         assert set(row["size_bytes"]) == {"onnx", "tflite"}
@@ -55,7 +63,10 @@ def test_the_verdict_counts_what_the_files_and_answers_are(folder: Path) -> None
     assert "4 quantised networks were read back from 8 files, and none differs" in files
     assert f"{360 * 4 * (len(usable_targets()) - 2):,} test images" in runtimes
     assert accuracy.startswith("Accuracy on ort-cpu: stable-resnet8 ")
-    assert all(f"{100 * row['accuracy']['ort-cpu']['correct'] / 360:.1f} % ({row['scheme']})" in accuracy for row in report["rows"])
+    assert all(
+        f"{100 * row['accuracy']['ort-cpu']['correct'] / 360:.1f} % ({row['scheme']})" in accuracy
+        for row in report["rows"]
+    )
     page = (folder / "report.html").read_text()
     assert page.index("Files: ") < page.index('id="summary"')
 

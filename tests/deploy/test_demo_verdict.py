@@ -13,9 +13,19 @@ from edgeq.training.recipe import Recipe
 from edgeq.training.scheme import Scheme
 
 
-def net(model: str, widths: tuple[int, int] | None, right: int, *, mse: float = 0.0, changed: int = 0, different: int = 0) -> Trained:
+def net(
+    model: str,
+    widths: tuple[int, int] | None,
+    right: int,
+    *,
+    mse: float = 0.0,
+    changed: int = 0,
+    different: int = 0,
+) -> Trained:
     targets = ("torch-fp32", "torch", "ort-cpu-ref", "ort-cpu")
-    stages = tuple(Stage("net.onnx", name, 1, share_right(right, 1000), 1.0, (), {}) for name in targets)
+    stages = tuple(
+        Stage("net.onnx", name, 1, share_right(right, 1000), 1.0, (), {}) for name in targets
+    )
     error = None if widths is None else ActivationError(mse, mse**0.5, (), 1.0, 1000)
     return Trained(
         Recipe(model, "digits", widths and Scheme(*widths)),
@@ -29,15 +39,25 @@ def net(model: str, widths: tuple[int, int] | None, right: int, *, mse: float = 
 
 
 def test_all_is_well() -> None:
-    nets = [net("stable-x", None, 990), net("stable-x", (4, 8), 985, mse=0.1), net("x", None, 980), net("x", (4, 8), 975, mse=0.25)]
+    nets = [
+        net("stable-x", None, 990),
+        net("stable-x", (4, 8), 985, mse=0.1),
+        net("x", None, 980),
+        net("x", (4, 8), 975, mse=0.25),
+    ]
     assert verdict(nets, 10) == (
         (
-            "Files: 2,070 integers, scales and zero points of 2 quantised networks were read back from 2 files, "
+            "Files: 2,070 integers, scales and zero points of 2 quantised networks were "
+            "read back from 2 files, "
             "and none differs from what was trained."
         ),
-        "Runtimes: ort-cpu, ort-cpu-ref answer 4,000 test images as the networks did in training, every one of them.",
         (
-            "Accuracy on ort-cpu: stable-x 99.0 % (FP32), 98.5 % (4W/8A); x 98.0 % (FP32), 97.5 % (4W/8A). "
+            "Runtimes: ort-cpu, ort-cpu-ref answer 4,000 test images as the networks did in "
+            "training, every one of them."
+        ),
+        (
+            "Accuracy on ort-cpu: stable-x 99.0 % (FP32), 98.5 % (4W/8A); x 98.0 % "
+            "(FP32), 97.5 % (4W/8A). "
             "The stable network's error of rounding activations is 2.5 times smaller."
         ),
     )
@@ -45,15 +65,25 @@ def test_all_is_well() -> None:
 
 def test_all_is_not() -> None:
     files, runtimes, accuracy = verdict(
-        [net("stable-x", (4, 4), 500, mse=0.5, changed=40, different=1), net("x", (4, 4), 600, mse=0.25, changed=2)], 10
+        [
+            net("stable-x", (4, 4), 500, mse=0.5, changed=40, different=1),
+            net("x", (4, 4), 600, mse=0.25, changed=2),
+        ],
+        10,
     )
     assert files.endswith("and 1 differs from what was trained.")
-    assert runtimes.endswith("answer 4,000 test images, 42 of them otherwise than the networks did in training, most on ort-cpu (42).")
+    assert runtimes.endswith(
+        "answer 4,000 test images, 42 of them otherwise than the networks did in "
+        "training, most on ort-cpu (42)."
+    )
     assert accuracy.endswith("is 2.0 times greater.")
 
 
 def test_one_kind_alone_is_compared_with_nothing() -> None:
-    assert verdict([net("x", (4, 4), 600, mse=0.25)], 10)[2] == "Accuracy on ort-cpu: x 60.0 % (4W/4A)."
+    assert (
+        verdict([net("x", (4, 4), 600, mse=0.25)], 10)[2]
+        == "Accuracy on ort-cpu: x 60.0 % (4W/4A)."
+    )
 
 
 def test_guessing_is_called_so() -> None:

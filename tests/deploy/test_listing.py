@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
     from edgeq.target import Session
 
-PLAIN = Capabilities(frozenset({"onnx"}), frozenset({"int8"}), per_channel=True, intermediates=True, latency="simulated", summary="all")
+PLAIN = Capabilities(
+    frozenset({"onnx"}),
+    frozenset({"int8"}),
+    per_channel=True,
+    intermediates=True,
+    latency="simulated",
+    summary="all",
+)
 
 
 class Several:
@@ -42,7 +49,12 @@ class Whole(Several):
 
 
 def test_each_kind_is_listed_behind_its_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = {"many": Whole(), "many:quick": Whole().variant("quick"), "many:slow": Whole().variant("slow"), "one": Several()}
+    table = {
+        "many": Whole(),
+        "many:quick": Whole().variant("quick"),
+        "many:slow": Whole().variant("slow"),
+        "one": Several(),
+    }
     monkeypatch.setattr(TARGETS, "names", lambda: ["many", "one"])
     monkeypatch.setattr(TARGETS, "load", table.__getitem__)
     rows = list_targets()

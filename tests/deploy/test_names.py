@@ -27,7 +27,10 @@ KNOWN = {"ort-cpu", "tflite", "tflm", "ethos-u55", "emulator"}
         (["tflite", "tflite"], ["tflite"]),
         (["tflite,ort-cpu,tflite"], ["tflite", "ort-cpu"]),
         (["emulator:avx2,emulator:tflm"], ["emulator:avx2", "emulator:tflm"]),
-        (["ethos-u55:256,Ethos_U55_Deep_Embedded,Sram_Only,tflite"], ["ethos-u55:256,Ethos_U55_Deep_Embedded,Sram_Only", "tflite"]),
+        (
+            ["ethos-u55:256,Ethos_U55_Deep_Embedded,Sram_Only,tflite"],
+            ["ethos-u55:256,Ethos_U55_Deep_Embedded,Sram_Only", "tflite"],
+        ),
         (["tflite,ethos-u55:256,System"], ["tflite", "ethos-u55:256,System"]),
     ],
 )
@@ -35,7 +38,9 @@ def test_each_name_counts_once(given: list[str], names: list[str]) -> None:
     assert one_by_one("target", given, KNOWN) == names
 
 
-@pytest.mark.parametrize("given", [["ort-cpu,tflight"], ["tflight,ort-cpu"], ["tflight"], ["tflight:3"]])
+@pytest.mark.parametrize(
+    "given", [["ort-cpu,tflight"], ["tflight,ort-cpu"], ["tflight"], ["tflight:3"]]
+)
 def test_an_unknown_name_is_told_with_the_nearest(given: list[str]) -> None:
     with pytest.raises(UnknownName, match=r"no target is called .tflight") as caught:
         one_by_one("target", given, KNOWN)
@@ -48,7 +53,10 @@ def test_no_name_is_refused(given: list[str]) -> None:
         one_by_one("target", given, KNOWN)
 
 
-@pytest.mark.parametrize("targets", [["-t", "ort-cpu-ref,ort-cpu"], ["-t", "ort-cpu-ref", "-t", "ort-cpu", "-t", "ort-cpu-ref"]])
+@pytest.mark.parametrize(
+    "targets",
+    [["-t", "ort-cpu-ref,ort-cpu"], ["-t", "ort-cpu-ref", "-t", "ort-cpu", "-t", "ort-cpu-ref"]],
+)
 @pytest.mark.usefixtures("fakes")
 def test_commands_take_them(answer: Callable[..., Any], tmp_path: Path, targets: list[str]) -> None:
     path = fake_targets.artefact(tmp_path, "onnx")
@@ -56,7 +64,9 @@ def test_commands_take_them(answer: Callable[..., Any], tmp_path: Path, targets:
     assert [stage["target"] for stage in found["stages"]] == ["ort-cpu-ref", "ort-cpu"]
     profiles = answer("profile", path, "--seconds", 0.01, *targets)["profiles"]
     assert [row["target"] for row in profiles] == ["ort-cpu-ref", "ort-cpu"]
-    rows = answer("survey", path, "--data", "fake", "--against", "ort-cpu-ref", "--seconds", 0, *targets)["survey"]["rows"]
+    rows = answer(
+        "survey", path, "--data", "fake", "--against", "ort-cpu-ref", "--seconds", 0, *targets
+    )["survey"]["rows"]
     assert [row["target"] for row in rows] == ["ort-cpu-ref", "ort-cpu"]
     baseline = tmp_path / "base.json"
     accepted = answer("gate", path, "--data", "fake", "--baseline", baseline, "--update", *targets)
@@ -65,8 +75,12 @@ def test_commands_take_them(answer: Callable[..., Any], tmp_path: Path, targets:
 
 def test_formats_and_dialects_take_commas_too(refusal: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"\x08\x0a")
-    assert "did you mean 'tflite'" in refusal("export", tmp_path / "a.onnx", "-o", tmp_path, "--to", "onnx,tfltie")
-    assert "did you mean 'tensorrt'" in refusal("export", tmp_path / "a.onnx", "-o", tmp_path, "--for", "ort-cpu,tensort")
+    assert "did you mean 'tflite'" in refusal(
+        "export", tmp_path / "a.onnx", "-o", tmp_path, "--to", "onnx,tfltie"
+    )
+    assert "did you mean 'tensorrt'" in refusal(
+        "export", tmp_path / "a.onnx", "-o", tmp_path, "--for", "ort-cpu,tensort"
+    )
 
 
 @pytest.mark.usefixtures("fakes")

@@ -1,4 +1,7 @@
-"""``edgeq operators`` and ``edgeq export --allow-float``: what becomes integers, and what stays in float."""
+"""``edgeq operators`` and ``edgeq export --allow-float``.
+
+What becomes integers, and what stays in float.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
 def half_float(tmp_path: Path) -> Path:
     """A network whose softmax TFLite cannot write on the grid that it has."""
     graph = Graph()
-    x = graph.weighted("Conv", graph.input("x", ["N", 6, 5, 7], S8), "c", (4, 6, 3, 3), S8, kernel_shape=[3, 3])
+    x = graph.weighted(
+        "Conv", graph.input("x", ["N", 6, 5, 7], S8), "c", (4, 6, 3, 3), S8, kernel_shape=[3, 3]
+    )
     graph.op("Softmax", [x], "y", Grid(2.0**-16), axis=1)
     path = tmp_path / "net.onnx"
     onnx.save(graph.proto("y_dequantized"), path)
@@ -33,7 +38,9 @@ def test_the_operators_are_listed(answer: Callable[..., Any]) -> None:
     assert [row["onnx"] for row in answer("operators", "Gather")["operators"]] == ["Gather"]
 
 
-def test_an_operator_that_is_not_among_them_is_offered_the_nearest(refusal: Callable[..., str]) -> None:
+def test_an_operator_that_is_not_among_them_is_offered_the_nearest(
+    refusal: Callable[..., str],
+) -> None:
     assert "did you mean 'Softmax'?" in refusal("operators", "Sofmax")
 
 
@@ -47,8 +54,23 @@ def test_what_stays_in_float_is_refused_by_name_unless_it_is_allowed(
     assert share == {"operators": ["Softmax y/Softmax"], "macs": 0, "total_macs": 4 * 3 * 5 * 54}
 
 
-def test_the_share_in_float_is_told_to_people(half_float: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["export", str(half_float), "--to", "tflite", "-o", str(tmp_path / "out"), "--allow-float"]) == 0
+def test_the_share_in_float_is_told_to_people(
+    half_float: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run(
+            [
+                "export",
+                str(half_float),
+                "--to",
+                "tflite",
+                "-o",
+                str(tmp_path / "out"),
+                "--allow-float",
+            ]
+        )
+        == 0
+    )
     printed = " ".join(capsys.readouterr().out.split())
     assert "In float: 0.0 % of 3,240 multiplications" in printed
     assert "Softmax y/Softmax" in printed

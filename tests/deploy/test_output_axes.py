@@ -1,4 +1,7 @@
-"""Outputs of several axes are matched by what the axes are: the converter's note, else the graph; sizes alone never decide between two."""
+"""Outputs of several axes are matched by what the axes are: the converter's note, else the graph.
+
+Sizes alone never decide between two.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GRID = Grid(0.05, 128)
-SIDE = 4  # of images; also the channels that a convolution makes, so that every order of an image has the same sizes
+# of images; also the channels that a convolution makes, so that every order of an image has the
+# same sizes
+SIDE = 4
 
 
 def _conv(graph: Graph, channels: int = SIDE) -> str:
     source = graph.input("x", ["N", 3, SIDE, SIDE], Grid(0.04, 128))
-    return graph.weighted("Conv", source, "conv", (channels, 3, 3, 3), GRID, kernel_shape=[3, 3], pads=[1] * 4)
+    return graph.weighted(
+        "Conv", source, "conv", (channels, 3, 3, 3), GRID, kernel_shape=[3, 3], pads=[1] * 4
+    )
 
 
 def _plain(graph: Graph) -> None:
@@ -49,11 +56,19 @@ def _sides_swapped(graph: Graph) -> None:
 
 
 def _positions(graph: Graph) -> None:
-    graph.node("Reshape", [_conv(graph, SIDE * SIDE), graph.ints("shape", [0, SIDE * SIDE, SIDE * SIDE])], "y")
+    graph.node(
+        "Reshape",
+        [_conv(graph, SIDE * SIDE), graph.ints("shape", [0, SIDE * SIDE, SIDE * SIDE])],
+        "y",
+    )
 
 
 def _positions_first(graph: Graph) -> None:
-    graph.node("Reshape", [_conv(graph, SIDE * SIDE), graph.ints("shape", [0, SIDE * SIDE, SIDE * SIDE])], "flat")
+    graph.node(
+        "Reshape",
+        [_conv(graph, SIDE * SIDE), graph.ints("shape", [0, SIDE * SIDE, SIDE * SIDE])],
+        "flat",
+    )
     graph.node("Transpose", ["flat"], "y", perm=[0, 2, 1])
 
 
@@ -69,7 +84,16 @@ def _joined(graph: Graph) -> None:
     graph.node("Flatten", [_conv(graph)], "y")
 
 
-TAILS = [_plain, _channels_last, _sides_swapped, _positions, _positions_first, _regrouped, _softmax, _joined]
+TAILS = [
+    _plain,
+    _channels_last,
+    _sides_swapped,
+    _positions,
+    _positions_first,
+    _regrouped,
+    _softmax,
+    _joined,
+]
 BY_OPERATORS = [_plain, _channels_last, _sides_swapped, _softmax]
 
 
@@ -108,7 +132,9 @@ def _without_note(path: Path) -> Path:
     return plain
 
 
-def _in_order(first: Path, one: NDArray[np.float32], other: Path, two: NDArray[np.float32]) -> NDArray[np.float32]:
+def _in_order(
+    first: Path, one: NDArray[np.float32], other: Path, two: NDArray[np.float32]
+) -> NDArray[np.float32]:
     order = order_like(Output(first, one.shape[1:]), Output(other, two.shape[1:]))
     return in_order(two, order).reshape(one.shape)
 
@@ -119,8 +145,12 @@ def _close(one: NDArray[np.float32], two: NDArray[np.float32]) -> bool:
 
 
 @pytest.mark.parametrize("tail", TAILS)
-@pytest.mark.parametrize("options", [{}, {"io_layout": "nchw"}, {"io_type": "float32"}, {"io_type": "uint8"}])
-def test_files_of_ours_are_matched_by_their_note(tmp_path: Path, tail: Any, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"io_layout": "nchw"}, {"io_type": "float32"}, {"io_type": "uint8"}]
+)
+def test_files_of_ours_are_matched_by_their_note(
+    tmp_path: Path, tail: Any, options: dict[str, Any]
+) -> None:
     onnx, tflite = _files(tmp_path, tail, **options)
     ours, theirs = _run(onnx, "ort-cpu-ref"), _run(tflite, "tflite-ref")
     assert _close(ours, _in_order(onnx, ours, tflite, theirs))
@@ -185,9 +215,17 @@ def test_an_image_of_one_row_or_one_channel(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tail", [_plain, _positions, _joined])
 def test_compare_and_survey_report_the_drift_of_equal_axes(tmp_path: Path, tail: Any) -> None:
     onnx, tflite = _files(tmp_path, tail)
-    found = compare([Pair(onnx, "ort-cpu-ref"), Pair(tflite, "tflite-ref"), Pair(tflite, "emulator")], _source())
+    found = compare(
+        [Pair(onnx, "ort-cpu-ref"), Pair(tflite, "tflite-ref"), Pair(tflite, "emulator")], _source()
+    )
     assert all(hop.output.sqnr_db > 30 for hop in (*found.hops, *found.from_reference))
-    rows = survey([onnx], _source(), targets=["ort-cpu-ref", "tflite-ref"], reference="ort-cpu-ref", seconds=None).rows
+    rows = survey(
+        [onnx],
+        _source(),
+        targets=["ort-cpu-ref", "tflite-ref"],
+        reference="ort-cpu-ref",
+        seconds=None,
+    ).rows
     assert [max(map(abs, row.lsb), default=0) <= 1 for row in rows] == [True, True]
     assert sum(rows[1].lsb.values()) == 6 * SIDE**2 * (SIDE if tail is not _positions else SIDE**2)
 

@@ -25,18 +25,29 @@ if TYPE_CHECKING:
 
 
 def test_side_by_side_is_the_same_as_alone(tmp_path: Path) -> None:
-    recipes = [Recipe("resnet8", "digits", Scheme(4, 8), epochs=1), Recipe("stable-resnet8", "digits", epochs=1)]
+    recipes = [
+        Recipe("resnet8", "digits", Scheme(4, 8), epochs=1),
+        Recipe("stable-resnet8", "digits", epochs=1),
+    ]
     source = load("digits")
     seen: list[tuple[int, int]] = []
     runs = {tmp_path / str(i): recipe for i, recipe in enumerate(recipes)}
     done: list[Path] = []
     with worker_pool(2) as workers:
         side_by_side = workers.train(
-            runs, source, overwrite=False, progress=lambda *at: seen.append(at), done=lambda path, _result: done.append(path)
+            runs,
+            source,
+            overwrite=False,
+            progress=lambda *at: seen.append(at),
+            done=lambda path, _result: done.append(path),
         )
     alone = train(recipes[0], source, tmp_path / "alone", threads=1)
-    assert [result.recipe for result in side_by_side.values()] == [settled(recipe) for recipe in recipes]
-    assert (tmp_path / "0" / "best.safetensors").read_bytes() == (tmp_path / "alone" / "best.safetensors").read_bytes()
+    assert [result.recipe for result in side_by_side.values()] == [
+        settled(recipe) for recipe in recipes
+    ]
+    assert (tmp_path / "0" / "best.safetensors").read_bytes() == (
+        tmp_path / "alone" / "best.safetensors"
+    ).read_bytes()
     assert side_by_side[tmp_path / "0"].test_correct == alone.test_correct
     assert seen[-1] == (200, 200)
     assert set(done) == set(runs)
@@ -45,7 +56,11 @@ def test_side_by_side_is_the_same_as_alone(tmp_path: Path) -> None:
 def test_a_failure_is_the_callers(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where a folder has to be")
     with pytest.raises(OutputError, match="taken"), worker_pool(1) as workers:
-        workers.train({tmp_path / "taken": Recipe("resnet8", "digits", epochs=1)}, load("digits"), overwrite=False)
+        workers.train(
+            {tmp_path / "taken": Recipe("resnet8", "digits", epochs=1)},
+            load("digits"),
+            overwrite=False,
+        )
 
 
 def test_a_run_of_the_same_recipe_is_kept_and_one_of_another_starts_anew(tmp_path: Path) -> None:
@@ -67,20 +82,30 @@ def test_a_run_of_the_same_recipe_is_kept_and_one_of_another_starts_anew(tmp_pat
 def test_other_work_is_shared_in_its_order(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     with worker_pool(2) as workers:
-        assert workers.each(divmod, [(7, 2), (9, 4), (5, 5)], lambda *at: seen.append(at)) == [(3, 1), (2, 1), (1, 0)]
+        assert workers.each(divmod, [(7, 2), (9, 4), (5, 5)], lambda *at: seen.append(at)) == [
+            (3, 1),
+            (2, 1),
+            (1, 0),
+        ]
     assert seen[-1] == (3, 3)
 
 
-def test_no_library_has_a_second_thread_there_and_ours_keep_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_library_has_a_second_thread_there_and_ours_keep_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     with worker_pool(1) as workers:
-        assert workers.each(os.getenv, [(name,) for name in SINGLE], lambda *_: None) == ["1"] * len(SINGLE)
+        assert workers.each(os.getenv, [(name,) for name in SINGLE], lambda *_: None) == [
+            "1"
+        ] * len(SINGLE)
     assert (os.environ["OMP_NUM_THREADS"], os.environ.get("OPENBLAS_NUM_THREADS")) == ("7", None)
 
 
 @pytest.mark.parametrize("polls", [1, 40])
-def test_ctrl_c_ends_all_that_is_under_way_and_nothing_else_is_said(capfd: pytest.CaptureFixture[str], polls: int) -> None:
+def test_ctrl_c_ends_all_that_is_under_way_and_nothing_else_is_said(
+    capfd: pytest.CaptureFixture[str], polls: int
+) -> None:
     """While the processes start, and while they work."""
     seen = iter(range(1, 1000))
 
@@ -94,8 +119,19 @@ def test_ctrl_c_ends_all_that_is_under_way_and_nothing_else_is_said(capfd: pytes
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "edgeq", "demo", "-o", str(tmp_path / "demo"), "--epochs", "200"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as demo:
+    command = [
+        sys.executable,
+        "-m",
+        "edgeq",
+        "demo",
+        "-o",
+        str(tmp_path / "demo"),
+        "--epochs",
+        "200",
+    ]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as demo:
         for _ in range(600):
             if len(list(tmp_path.glob("demo/*/last.safetensors"))) == 2:
                 break

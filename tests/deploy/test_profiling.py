@@ -24,13 +24,19 @@ Fakes = dict[str, fake_targets.FakeTarget]
 
 
 def test_every_pair_is_timed(fakes: Fakes, tmp_path: Path) -> None:
-    pairs = chain([fake_targets.artefact(tmp_path, "onnx"), fake_targets.artefact(tmp_path, "tflite")], ["ort-cpu", "tflite"])
+    pairs = chain(
+        [fake_targets.artefact(tmp_path, "onnx"), fake_targets.artefact(tmp_path, "tflite")],
+        ["ort-cpu", "tflite"],
+    )
     found = profile(pairs, threads=2, seconds=0.01)
     assert [(row.artefact, row.target, row.threads, row.batch, row.kind) for row in found] == [
         ("net.onnx", "ort-cpu", 2, 1, "measured"),
         ("net.tflite", "tflite", 2, 1, "measured"),
     ]
-    assert all(row.latency.runs >= 10 and row.size_bytes == pair.artefact.stat().st_size for row, pair in zip(found, pairs, strict=True))
+    assert all(
+        row.latency.runs >= 10 and row.size_bytes == pair.artefact.stat().st_size
+        for row, pair in zip(found, pairs, strict=True)
+    )
     assert {fakes[name].open_sessions for name in ("ort-cpu", "tflite")} == {0}
 
 
@@ -47,7 +53,9 @@ def test_the_random_input_is_always_the_same_and_within_the_grid(
         return session
 
     monkeypatch.setattr(fake_targets.FakeTarget, "open", opened)
-    monkeypatch.setattr(fake_targets.FakeSession, "prepare", lambda _self, batch: given.append(batch))
+    monkeypatch.setattr(
+        fake_targets.FakeSession, "prepare", lambda _self, batch: given.append(batch)
+    )
     pair = Pair(fake_targets.artefact(tmp_path, "onnx"), "ort-cpu")
     profile([pair], seconds=0.001)
     profile([pair], seconds=0.001)
@@ -60,8 +68,14 @@ def test_the_random_input_is_always_the_same_and_within_the_grid(
 @pytest.mark.usefixtures("fakes")
 def test_the_input_can_come_from_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(fake_targets.FakeSession, "prepare", lambda _self, batch: given.append(batch.tolist()))
-    profile([Pair(fake_targets.artefact(tmp_path, "onnx"), "ort-cpu")], source=fake_targets.source(), seconds=0.001)
+    monkeypatch.setattr(
+        fake_targets.FakeSession, "prepare", lambda _self, batch: given.append(batch.tolist())
+    )
+    profile(
+        [Pair(fake_targets.artefact(tmp_path, "onnx"), "ort-cpu")],
+        source=fake_targets.source(),
+        seconds=0.001,
+    )
     assert given == [[[[[0.0, 0.0]]]]]
 
 
@@ -79,7 +93,9 @@ def test_bad_requests(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fakes")
 def test_the_command(tmp_path: Path, answer: Callable[..., Any]) -> None:
-    found = answer("profile", fake_targets.artefact(tmp_path, "onnx"), "--seconds", 0.01, "--target", "ort-cpu")
+    found = answer(
+        "profile", fake_targets.artefact(tmp_path, "onnx"), "--seconds", 0.01, "--target", "ort-cpu"
+    )
     assert found["profiles"][0]["latency"]["p50_ms"] >= 0
     assert found["machine"]["cores"] >= 1
 
@@ -109,7 +125,12 @@ def estimating(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> list[Estimated]
 def test_an_estimate_is_told_and_not_timed(estimating: list[Estimated], tmp_path: Path) -> None:
     path = fake_targets.artefact(tmp_path, "tflite")
     board, other = profile([Pair(path, "a-board"), Pair(path, "tflite")], seconds=0.01)
-    assert (board.kind, board.latency.p50_ms, board.latency.runs, board.latency.why) == ("estimated", 12.5, 0, "estimated: a formula")
+    assert (board.kind, board.latency.p50_ms, board.latency.runs, board.latency.why) == (
+        "estimated",
+        12.5,
+        0,
+        "estimated: a formula",
+    )
     assert not board.latency.trustworthy
     assert board.facts == {"kernels": "fake"}
     assert (other.kind, other.latency.runs >= 10) == ("measured", True)
@@ -117,8 +138,12 @@ def test_an_estimate_is_told_and_not_timed(estimating: list[Estimated], tmp_path
 
 
 @pytest.mark.usefixtures("estimating")
-def test_the_table_shows_an_estimate_once_and_what_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["profile", str(fake_targets.artefact(tmp_path, "tflite")), "--target", "a-board"]) == 0
+def test_the_table_shows_an_estimate_once_and_what_it_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run(["profile", str(fake_targets.artefact(tmp_path, "tflite")), "--target", "a-board"]) == 0
+    )
     told = capsys.readouterr().out
     assert told.count("12.5") == 1
     assert "estimated: a formula" in told
@@ -126,16 +151,40 @@ def test_the_table_shows_an_estimate_once_and_what_it_is_of(tmp_path: Path, caps
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_measurement_needs_no_table_of_what_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["profile", str(fake_targets.artefact(tmp_path, "tflite")), "--target", "tflite", "--seconds", "0.01"]) == 0
+def test_a_measurement_needs_no_table_of_what_it_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run(
+            [
+                "profile",
+                str(fake_targets.artefact(tmp_path, "tflite")),
+                "--target",
+                "tflite",
+                "--seconds",
+                "0.01",
+            ]
+        )
+        == 0
+    )
     assert "latency is of" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("fakes")
-def test_instructions_are_counted_where_they_can_be_and_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fake_targets.FakeTarget, "instructions", lambda _self, artefact: artefact.stat().st_size + 1000000, raising=False)
+def test_instructions_are_counted_where_they_can_be_and_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        fake_targets.FakeTarget,
+        "instructions",
+        lambda _self, artefact: artefact.stat().st_size + 1000000,
+        raising=False,
+    )
     pair = Pair(fake_targets.artefact(tmp_path, "onnx"), "ort-cpu")
     (counted,) = profile_each([pair], seconds=0.001, count=True).profiles
     (timed,) = profile_each([pair], seconds=0.001).profiles
-    assert counted.facts["instructions"] == f"{1000000 + pair.artefact.stat().st_size:,} for one sample"
+    assert (
+        counted.facts["instructions"]
+        == f"{1000000 + pair.artefact.stat().st_size:,} for one sample"
+    )
     assert "instructions" not in timed.facts

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 STEPS = 32
 
 
-def check(scheme: GraphScheme, *targets: str, model: str = "stable-pde-gcn-64") -> dict[str, Checked]:
+def check(
+    scheme: GraphScheme, *targets: str, model: str = "stable-pde-gcn-64"
+) -> dict[str, Checked]:
     lowered = lower_untrained_graph(GraphRecipe(model, "rings", scheme), two_rings())
     return {found.target: found for found in check_lowered(lowered, targets)}
 
@@ -37,7 +39,11 @@ def found() -> dict[str, Checked]:
 def test_each_kind_of_tensor_has_its_width_and_form(found: dict[str, Checked]) -> None:
     for target, activation_dtype in (("ort-cpu", "uint8"), ("tflite-ref", "int8")):
         weights, activations = of(found[target], "weights"), of(found[target], "activations")
-        assert (weights.count, weights.requirement, weights.stored) == (STEPS, "4 bits, learned-clip, one scale a tensor", "int8")
+        assert (weights.count, weights.requirement, weights.stored) == (
+            STEPS,
+            "4 bits, learned-clip, one scale a tensor",
+            "int8",
+        )
         assert (activations.count, activations.requirement, activations.stored) == (
             2 * STEPS,
             "8 bits, learned-clip, zero in the middle",
@@ -48,11 +54,15 @@ def test_each_kind_of_tensor_has_its_width_and_form(found: dict[str, Checked]) -
 
 def test_each_format_is_asked_about_the_form_that_it_can_hold(found: dict[str, Checked]) -> None:
     in_onnx, in_tflite = of(found["ort-cpu"], "float"), of(found["tflite-ref"], "float")
-    assert in_onnx.count > in_tflite.count, "rows that are picked and added up, and one product with a matrix"
+    assert in_onnx.count > in_tflite.count, (
+        "rows that are picked and added up, and one product with a matrix"
+    )
     assert (in_onnx.hint, in_tflite.hint) == ("", "export with --allow-float")
 
 
-def test_products_run_in_integers_between_islands_but_not_within_one(found: dict[str, Checked]) -> None:
+def test_products_run_in_integers_between_islands_but_not_within_one(
+    found: dict[str, Checked],
+) -> None:
     assert {of(found["ort-cpu"], kind).runs for kind in ("weights", "activations")} == {"integer"}
     assert {of(found["tflite-ref"], kind).runs for kind in ("weights", "activations")} == {"float"}
 
@@ -71,7 +81,9 @@ def test_the_released_quantiser_is_refused_by_its_kind() -> None:
 
 
 def test_operators_that_are_not_symmetric_are_twice_as_many() -> None:
-    lowered = lower_untrained_graph(GraphRecipe("pde-gcn-64", "rings", GraphScheme(2, 8)), two_rings())
+    lowered = lower_untrained_graph(
+        GraphRecipe("pde-gcn-64", "rings", GraphScheme(2, 8)), two_rings()
+    )
     weights, _ = lowered.requirements
     assert len(weights.names) == 2 * STEPS
     assert weights.power_of_two, "two bits of the identity: steps of 1"
@@ -83,11 +95,31 @@ class TestCommand:
         monkeypatch.setattr("edgeq.data.load_graph", lambda _name, _folder: two_rings())
 
     def test_the_document(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run(["train", "stable-pde-gcn-64", "--data", "cora", "--act-bits", "4", "--check", "ort-cpu-ref", "--json"]) == 0
+        assert (
+            run(
+                [
+                    "train",
+                    "stable-pde-gcn-64",
+                    "--data",
+                    "cora",
+                    "--act-bits",
+                    "4",
+                    "--check",
+                    "ort-cpu-ref",
+                    "--json",
+                ]
+            )
+            == 0
+        )
         document: Any = json.loads(capsys.readouterr().out)
         (checked,) = document["targets"]
         assert [one["kind"] for one in checked["findings"]] == ["weights", "activations", "float"]
 
-    def test_fp32_has_no_quantisation_to_ask_about(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run(["train", "stable-pde-gcn-64", "--data", "cora", "--fp32", "--check", "ort-cpu"]) == 2
+    def test_fp32_has_no_quantisation_to_ask_about(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert (
+            run(["train", "stable-pde-gcn-64", "--data", "cora", "--fp32", "--check", "ort-cpu"])
+            == 2
+        )
         assert "FP32 training has none" in capsys.readouterr().err

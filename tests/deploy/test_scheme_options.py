@@ -22,10 +22,14 @@ class TestSchemeOf:
 
     def test_flags_go_before_a_recipes(self) -> None:
         flags = NONE | {"per_channel": False, "weight_bits": 2}
-        assert scheme_of(Scheme(3, 5, per_channel=True), flags, (), fp32=False) == Scheme(2, 5, per_channel=False)
+        assert scheme_of(Scheme(3, 5, per_channel=True), flags, (), fp32=False) == Scheme(
+            2, 5, per_channel=False
+        )
 
     def test_a_flag_alone_asks_for_quantisation(self) -> None:
-        assert scheme_of(None, NONE | {"per_channel": True}, (), fp32=False) == Scheme(4, per_channel=True)
+        assert scheme_of(None, NONE | {"per_channel": True}, (), fp32=False) == Scheme(
+            4, per_channel=True
+        )
 
     def test_rules_come_behind_a_recipes(self) -> None:
         first = LayerRule("a", weight_bits=2)
@@ -34,12 +38,18 @@ class TestSchemeOf:
         assert found.layers == (first, LayerRule("b", act_bits=3))
 
     def test_a_method_of_one_width_brings_it_unless_another_is_given(self) -> None:
-        assert scheme_of(Scheme(8, 8), NONE | {"weights": "xnor"}, (), fp32=False) == Scheme(1, 8, weights="xnor")
+        assert scheme_of(Scheme(8, 8), NONE | {"weights": "xnor"}, (), fp32=False) == Scheme(
+            1, 8, weights="xnor"
+        )
         with pytest.raises(UsageError, match="xnor has no 4-bit weights"):
             scheme_of(None, NONE | {"weights": "xnor", "weight_bits": 4}, (), fp32=False)
 
-    @pytest.mark.parametrize(("flags", "layers"), [(NONE | {"weight_bits": 4}, ()), (NONE, ("a=weight_bits:2",))])
-    def test_fp32_leaves_no_room_for_others(self, flags: dict[str, Any], layers: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize(
+        ("flags", "layers"), [(NONE | {"weight_bits": 4}, ()), (NONE, ("a=weight_bits:2",))]
+    )
+    def test_fp32_leaves_no_room_for_others(
+        self, flags: dict[str, Any], layers: tuple[str, ...]
+    ) -> None:
         assert scheme_of(Scheme(), NONE, (), fp32=True) is None
         with pytest.raises(UsageError, match="--fp32"):
             scheme_of(None, flags, layers, fp32=True)

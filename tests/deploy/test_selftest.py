@@ -34,12 +34,16 @@ def in_short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_network_is_sound_and_its_answers_reach_both_ends() -> None:
     onnx.checker.check_model(selftest.tiny_network(), full_check=True)
-    answers = selftest.expected_centered(np.random.default_rng(0).integers(-128, 128, (50, 3, 8, 8)))
+    answers = selftest.expected_centered(
+        np.random.default_rng(0).integers(-128, 128, (50, 3, 8, 8))
+    )
     assert (answers.min(), answers.max()) == (-128, 127)
     assert len(np.unique(answers)) > 100
 
 
-@pytest.mark.parametrize("name", ["ort-cpu", "ort-cpu-ref", "tflite", "tflite-builtin", "tflite-ref", "torch", *WORKERS])
+@pytest.mark.parametrize(
+    "name", ["ort-cpu", "ort-cpu-ref", "tflite", "tflite-builtin", "tflite-ref", "torch", *WORKERS]
+)
 def test_sound_targets_pass(name: str) -> None:
     (found,) = selftest.self_test(WORKERS[name] if name in WORKERS else TARGETS.load(name))
     assert found.passed, found.what
@@ -49,11 +53,18 @@ def test_sound_targets_pass(name: str) -> None:
 
 
 def faulty(fault: str) -> WorkerTarget:
-    return WorkerTarget("faulty", ort.cpu.capabilities, str(ENGINE), options={"fault": fault}, launcher=Here())
+    return WorkerTarget(
+        "faulty", ort.cpu.capabilities, str(ENGINE), options={"fault": fault}, launcher=Here()
+    )
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"), [("", "of 768 answers are wrong"), ("load:segfault", "SIGSEGV"), ("third:raise", "in the runtime")]
+    ("fault", "words"),
+    [
+        ("", "of 768 answers are wrong"),
+        ("load:segfault", "SIGSEGV"),
+        ("third:raise", "in the runtime"),
+    ],
 )
 def test_wrong_targets_fail(fault: str, words: str) -> None:
     (found,) = selftest.self_test(faulty(fault))
@@ -74,7 +85,9 @@ def test_one_wrong_integer_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.passed, found.what) == (False, "1 of 40 answers are wrong")
 
 
-def test_the_command_tries_a_target(answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_tries_a_target(
+    answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     for words in (["targets", "tflite-ref"], ["targets", "show", "tflite-ref"]):
         found = answer(*words)
         assert [row["name"] for row in found["targets"]] == ["tflite-ref"]
@@ -87,12 +100,18 @@ def test_the_command_tries_a_target(answer: Callable[..., Any], capsys: pytest.C
     assert "passed: 40 integers are right; a run takes " in capsys.readouterr().out
 
 
-def test_a_target_that_fails_its_test_ends_the_command_with_4(monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]) -> None:
+def test_a_target_that_fails_its_test_ends_the_command_with_4(
+    monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
+) -> None:
     monkeypatch.setattr(TARGETS, "load", lambda _name: faulty(""))
-    assert "faulty failed its self-test: 768 of 768 answers are wrong" in refusal("targets", "faulty", code=4)
+    assert "faulty failed its self-test: 768 of 768 answers are wrong" in refusal(
+        "targets", "faulty", code=4
+    )
 
 
-def test_what_the_target_says_of_mending_is_told(monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]) -> None:
+def test_what_the_target_says_of_mending_is_told(
+    monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
+) -> None:
     pytest.importorskip("ethosu")
     lost = replace(ethos_u.u55, options={**ethos_u.u55.options, "config": "/no-such/chip.ini"})
     monkeypatch.setattr(TARGETS, "load", lambda _name: lost)
@@ -102,7 +121,10 @@ def test_what_the_target_says_of_mending_is_told(monkeypatch: pytest.MonkeyPatch
 
 
 def test_setup_is_asked_of_the_target(
-    monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any], refusal: Callable[..., str], capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[..., Any],
+    refusal: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked: list[bool] = []
 
@@ -116,7 +138,10 @@ def test_setup_is_asked_of_the_target(
     assert answer("targets", "setup", "lent")["place"] == "/e/bin/python"
     assert run(["targets", "setup", "lent", "--force"]) == 0
     printed = capsys.readouterr()
-    assert (printed.out.strip(), printed.err.strip()) == ("lent is ready; edgeq targets lent tries it", "working")
+    assert (printed.out.strip(), printed.err.strip()) == (
+        "lent is ready; edgeq targets lent tries it",
+        "working",
+    )
     assert asked == [False, True]
     monkeypatch.setattr(TARGETS, "load", lambda _name: object())
     assert "has no environment to set up" in refusal("targets", "setup", "torch")
@@ -130,12 +155,17 @@ def test_boards_are_listed_and_their_faults_told(
     refusal: Callable[..., str],
 ) -> None:
     (tmp_path / "edgeq-targets.toml").write_text(
-        '[mine]\nlauncher = "here"\nengine = "ort"\n[far]\nlauncher = "ssh"\nhost = "h"\nengine = "ort"\n'
+        '[mine]\nlauncher = "here"\nengine = "ort"\n[far]\nlauncher = "ssh"\nhost = '
+        '"h"\nengine = "ort"\n'
     )
     monkeypatch.setenv("EDGEQ_TARGETS", str(tmp_path / "edgeq-targets.toml"))
     monkeypatch.setenv("PATH", str(tmp_path))
     rows = {row["name"]: row for row in answer("targets")["targets"]}
-    assert (rows["mine"]["usable"], rows["mine"]["on_request"], rows["far"]["usable"]) == (True, True, False)
+    assert (rows["mine"]["usable"], rows["mine"]["on_request"], rows["far"]["usable"]) == (
+        True,
+        True,
+        False,
+    )
     assert "ssh is not installed" in rows["far"]["why_not"]
     monkeypatch.setattr(listing, "Faulty", WorkerTarget)
     monkeypatch.setattr(WorkerTarget, "faults", lambda _self: ["a known fault"], raising=False)
@@ -157,7 +187,9 @@ def test_packages_that_clash_are_named() -> None:
     assert package_conflicts({"tflite-runtime": "2.14.0"}) == ()
 
 
-def test_a_clash_here_is_told(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clash_here_is_told(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     from edgeq import machine
 
     real = machine.fingerprint()

@@ -1,4 +1,7 @@
-"""What experiment trackers are told, on stand-ins with their interfaces; one that is not installed is said to be missing."""
+"""What experiment trackers are told, on stand-ins with their interfaces.
+
+One that is not installed is said to be missing.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             report(epoch)
     name, parameters, first, second = told
     assert name == "resnet8 4W/8A run"
-    assert parameters.items() >= {"model": "resnet8", "lr": 0.1, "scheme.weight_bits": 4, "optimizer.name": "sgd"}.items()
+    assert (
+        parameters.items()
+        >= {"model": "resnet8", "lr": 0.1, "scheme.weight_bits": 4, "optimizer.name": "sgd"}.items()
+    )
     assert first == (0, {"loss": 2.5, "accuracy": 0.25, "validation": 0.3, "bits": 5})
     assert second == (1, {"loss": 1.5, "accuracy": 0.5, "validation": 0.6})
 
@@ -74,19 +80,34 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         stopped()
     assert told[0] == tmp_path / "tensorboard"
     assert "scheme.weight_bits = 4" in told[1]
-    assert told[2:] == [("loss", 2.5, 0), ("accuracy", 0.25, 0), ("validation", 0.3, 0), ("bits", 5, 0), "closed"]
+    assert told[2:] == [
+        ("loss", 2.5, 0),
+        ("accuracy", 0.25, 0),
+        ("validation", 0.3, 0),
+        ("bits", 5, 0),
+        "closed",
+    ]
 
 
-@pytest.mark.parametrize(("name", "module"), [("mlflow", "mlflow"), ("tensorboard", "torch.utils.tensorboard")])
-def test_one_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "module"), [("mlflow", "mlflow"), ("tensorboard", "torch.utils.tensorboard")]
+)
+def test_one_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with (
-        pytest.raises(MissingDependency, match=f"needs the package '{name}'.*\n  hint: pip install {name}"),
+        pytest.raises(
+            MissingDependency, match=f"needs the package '{name}'.*\n  hint: pip install {name}"
+        ),
         tracked(name, RECIPE, tmp_path),
     ):
         pytest.fail("nothing is to be trained")
 
 
 def test_one_that_nobody_knows(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match="no log is called 'wandb'"), tracked("wandb", RECIPE, tmp_path):
+    with (
+        pytest.raises(UnknownName, match="no log is called 'wandb'"),
+        tracked("wandb", RECIPE, tmp_path),
+    ):
         pytest.fail("nothing is to be trained")

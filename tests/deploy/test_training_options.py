@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def of(path: Path | None = None, model: str | None = None, data: str | None = None, **flags: Any) -> Recipe:
+def of(
+    path: Path | None = None, model: str | None = None, data: str | None = None, **flags: Any
+) -> Recipe:
     return recipe_of(path, model, data, flags, lambda scheme: scheme)
 
 
@@ -29,9 +31,23 @@ def test_without_a_file_it_is_the_default() -> None:
 def test_every_flag_goes_before_the_file() -> None:
     yun = Recipe.from_toml(builtin_recipes.find("yun-wong"))
     found = of(
-        builtin_recipes.find("yun-wong"), "resnet8", "digits", epochs=3, lr=None, ema=0.9, augmentation="none", teacher="t", compiled=False
+        builtin_recipes.find("yun-wong"),
+        "resnet8",
+        "digits",
+        epochs=3,
+        lr=None,
+        ema=0.9,
+        augmentation="none",
+        teacher="t",
+        compiled=False,
     )
-    assert (found.model, found.data, found.epochs, found.lr, found.ema) == ("resnet8", "digits", 3, yun.lr, 0.9)
+    assert (found.model, found.data, found.epochs, found.lr, found.ema) == (
+        "resnet8",
+        "digits",
+        3,
+        yun.lr,
+        0.9,
+    )
     assert (found.optimizer, found.schedule) == (yun.optimizer, yun.schedule)
 
 
@@ -66,9 +82,25 @@ def test_no_network() -> None:
 
 def test_a_recipe_by_name_with_flags(answer: Callable[..., Any], tmp_path: Path) -> None:
     run = ["train", "resnet8", "--recipe", "apot-cifar", "--data", "digits"]
-    small = ["--epochs", 1, "--batch-size", 512, "--threads", 1, "--ema", 0.5, "-o", tmp_path / "run"]
+    small = [
+        "--epochs",
+        1,
+        "--batch-size",
+        512,
+        "--threads",
+        1,
+        "--ema",
+        0.5,
+        "-o",
+        tmp_path / "run",
+    ]
     recipe = answer(*run, *small)["recipe"]
-    assert (recipe["model"], recipe["data"], recipe["epochs"], recipe["ema"]) == ("resnet8", "digits", 1, 0.5)
+    assert (recipe["model"], recipe["data"], recipe["epochs"], recipe["ema"]) == (
+        "resnet8",
+        "digits",
+        1,
+        0.5,
+    )
     assert recipe["schedule"] == {"name": "step", "factor": 0.1, "at": [0.5, 0.75]}
     assert [group["of"] for group in recipe["groups"]] == ["act-bounds", "weight-bounds"]
 
@@ -78,7 +110,15 @@ def test_help_lists_the_recipes() -> None:
     assert all(name in option.help for name in builtin_recipes.names())
 
 
-def test_what_cannot_be_combined_on_the_command_line(refusal: Callable[..., str], tmp_path: Path) -> None:
-    assert "no recipe is called" in refusal("train", "resnet8", "--recipe", "apot", "-o", tmp_path / "run")
-    assert "there is no checkpoint" in refusal("train", "resnet8", "--teacher", tmp_path / "none", "-o", tmp_path / "run")
-    assert "mean nothing for a graph" in refusal("train", "pde-gcn-64", "--data", "cora", "--cpu", "-o", tmp_path / "run")
+def test_what_cannot_be_combined_on_the_command_line(
+    refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    assert "no recipe is called" in refusal(
+        "train", "resnet8", "--recipe", "apot", "-o", tmp_path / "run"
+    )
+    assert "there is no checkpoint" in refusal(
+        "train", "resnet8", "--teacher", tmp_path / "none", "-o", tmp_path / "run"
+    )
+    assert "mean nothing for a graph" in refusal(
+        "train", "pde-gcn-64", "--data", "cora", "--cpu", "-o", tmp_path / "run"
+    )

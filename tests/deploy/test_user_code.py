@@ -1,4 +1,7 @@
-"""``--model`` and ``--data`` as code of the user's own: what they name runs, what only a file names does not."""
+"""``--model`` and ``--data`` as code of the user's own.
+
+What they name runs, what only a file names does not.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,10 @@ TRAIN = ("train", "--data", "{name}:data", "--epochs", "1", "--batch-size", "16"
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A module in the current folder, under a name that no other test has imported; nothing is permitted yet."""
+    """A module in the current folder, under a name that no other test has imported.
+
+    Nothing is permitted yet.
+    """
     monkeypatch.chdir(tmp_path)
     name = f"nets_{abs(hash(str(tmp_path)))}"
     (tmp_path / f"{name}.py").write_text(NETS)
@@ -94,7 +100,11 @@ def forget(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_trained_and_exported(
-    package: str, tmp_path: Path, answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: str,
+    tmp_path: Path,
+    answer: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert train(package, "--model", f"{package}:Holder.net") == 0
     capsys.readouterr()
@@ -104,15 +114,26 @@ def test_trained_and_exported(
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".onnx", ".tflite"}
 
 
-def test_fp32_trains_and_becomes_a_file_too(package: str, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_fp32_trains_and_becomes_a_file_too(
+    package: str, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train(package, "--model", f"{package}:net", "--fp32") == 0
     capsys.readouterr()
-    assert answer("export", "run", "--model", f"{package}:net", "-o", "out", "--to", "onnx")["files"]
+    assert answer("export", "run", "--model", f"{package}:net", "-o", "out", "--to", "onnx")[
+        "files"
+    ]
 
 
-@pytest.mark.parametrize("arguments", [("export", "run", "-o", "out"), ("compare", "run", "--data", "digits"), ("audit", "run")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("export", "run", "-o", "out"), ("compare", "run", "--data", "digits"), ("audit", "run")],
+)
 def test_what_only_a_checkpoint_names_is_not_imported(
-    arguments: tuple[str, ...], package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...],
+    package: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert train(package, "--model", f"{package}:net") == 0
     forget(package, tmp_path, monkeypatch)
@@ -122,8 +143,12 @@ def test_what_only_a_checkpoint_names_is_not_imported(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_what_only_a_recipe_names_is_not_imported(package: str, tmp_path: Path, refusal: Callable[..., str]) -> None:
-    (tmp_path / "recipe.toml").write_text(f'model = "{package}:net"\ndata = "{package}:data"\nepochs = 1\n')
+def test_what_only_a_recipe_names_is_not_imported(
+    package: str, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    (tmp_path / "recipe.toml").write_text(
+        f'model = "{package}:net"\ndata = "{package}:data"\nepochs = 1\n'
+    )
     assert f"--data {package}:data" in refusal("train", "--recipe", "recipe.toml", "-o", "run")
     assert not (tmp_path / "imported").exists()
     (tmp_path / "recipe.toml").write_text(f'model = "{package}:net"\ndata = "digits"\nepochs = 1\n')
@@ -147,28 +172,51 @@ def test_what_only_a_recipe_names_is_not_imported(package: str, tmp_path: Path, 
         (("--model", "{name}:net", "--data", "{name}:of_three"), "returns a int, which is no data"),
         (("--model", "{name}:net", "--data", "{name}:normalised"), "no eight-bit ones"),
         (("--model", "{name}:net", "--data", "{name}:with_nan"), "no eight-bit ones"),
-        (("--model", "{name}:net", "--data", "{name}:named_classes"), "the labels of the training part of {name}:named_classes are <U3"),
-        (("--model", "{name}:net", "--data", "{name}:half_classes"), "has the label tensor(0.), no integer"),
-        (("--model", "{name}:net", "--data", "{name}:no_images"), "the training part of {name}:no_images is empty"),
-        (("--model", "{name}:net", "--data", "{name}:float_images"), "its images are float64, not uint8\n  hint: return a DataSource"),
-        (("--model", "{name}:net", "--data", "{name}:torn"), "has 1 samples, and fails at 0 with OSError('cannot read image')"),
+        (
+            ("--model", "{name}:net", "--data", "{name}:named_classes"),
+            "the labels of the training part of {name}:named_classes are <U3",
+        ),
+        (
+            ("--model", "{name}:net", "--data", "{name}:half_classes"),
+            "has the label tensor(0.), no integer",
+        ),
+        (
+            ("--model", "{name}:net", "--data", "{name}:no_images"),
+            "the training part of {name}:no_images is empty",
+        ),
+        (
+            ("--model", "{name}:net", "--data", "{name}:float_images"),
+            "its images are float64, not uint8\n  hint: return a DataSource",
+        ),
+        (
+            ("--model", "{name}:net", "--data", "{name}:torn"),
+            "has 1 samples, and fails at 0 with OSError('cannot read image')",
+        ),
     ],
 )
-def test_mistakes_are_named(arguments: tuple[str, ...], words: str, package: str, refusal: Callable[..., str]) -> None:
+def test_mistakes_are_named(
+    arguments: tuple[str, ...], words: str, package: str, refusal: Callable[..., str]
+) -> None:
     line = [each.format(name=package) for each in (*TRAIN, *arguments)]
     assert words.format(name=package) in refusal(*line)
 
 
-def test_a_module_that_fails_is_named(package: str, tmp_path: Path, refusal: Callable[..., str]) -> None:
+def test_a_module_that_fails_is_named(
+    package: str, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
     (tmp_path / f"{package}.py").write_text("import nothing_of_this_name\n")
-    assert f"importing {package} fails with ModuleNotFoundError" in refusal("train", "--model", f"{package}:net", "-o", "run")
+    assert f"importing {package} fails with ModuleNotFoundError" in refusal(
+        "train", "--model", f"{package}:net", "-o", "run"
+    )
 
 
 def test_torch_data_sets_and_arrays_become_the_same_kind_of_data(package: str) -> None:
     source, other = load_data(f"{package}:data", None), load_data(f"{package}:data_sets", None)
     assert source.shape == other.shape == (1, 8, 8)
     assert len(source.classes) == len(other.classes) == 4
-    assert len(source.train) + len(source.validation) == len(other.train) + len(other.validation) == 80
+    assert (
+        len(source.train) + len(source.validation) == len(other.train) + len(other.validation) == 80
+    )
     assert other.test.images.dtype == np.uint8
     assert other.test.images.max() > 200, "values of 0..1 are eight-bit ones again"
 

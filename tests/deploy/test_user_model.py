@@ -42,11 +42,20 @@ def trained(name: str = "mobilenetv3", steps: int = 2, **options: Any) -> fx.Gra
 def run(path: Path, *images: Tensor) -> list[np.ndarray[Any, Any]]:
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
-    return session.run(None, {name: image.numpy() for name, image in zip(names, images, strict=True)})  # type: ignore[no-any-return]
+    return session.run(  # type: ignore[no-any-return]
+        None, {name: image.numpy() for name, image in zip(names, images, strict=True)}
+    )
 
 
 def test_what_is_public_is_there_and_nothing_else() -> None:
-    assert {"quantize", "Scheme", "export", "post_optimizer_step", "set_bits", "ExportOptions"} <= set(dir(edgeq))
+    assert {
+        "quantize",
+        "Scheme",
+        "export",
+        "post_optimizer_step",
+        "set_bits",
+        "ExportOptions",
+    } <= set(dir(edgeq))
     with pytest.raises(AttributeError, match="'edgeq' has no attribute 'prune'"):
         edgeq.prune  # type: ignore[attr-defined]  # noqa: B018
 
@@ -74,7 +83,9 @@ def test_a_float_network_becomes_a_file_too(tmp_path: Path) -> None:
     model = FAMILIES["vgg"]()
     edgeq.export(model, IMAGES, tmp_path / "net.onnx")
     with torch.no_grad():
-        np.testing.assert_allclose(run(tmp_path / "net.onnx", IMAGES)[0], model.eval()(IMAGES).numpy(), atol=1e-5)
+        np.testing.assert_allclose(
+            run(tmp_path / "net.onnx", IMAGES)[0], model.eval()(IMAGES).numpy(), atol=1e-5
+        )
 
 
 class TwoInTwoOut(nn.Module):
@@ -141,10 +152,17 @@ class TestRefusals:
         edgeq.set_bits(model, None)
         edgeq.export(model, IMAGES, tmp_path / "net.onnx")
 
-    @pytest.mark.parametrize("options", [{}, {"affine": True}, {"weights": "lsq", "activations": "lsq", "placement": "paper"}])
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"affine": True}, {"weights": "lsq", "activations": "lsq", "placement": "paper"}],
+    )
     def test_a_network_that_saw_no_batch(self, options: dict[str, Any], tmp_path: Path) -> None:
         model = trained(steps=0, **options)
-        with pytest.raises(UsageError, match=r"no batch has gone through the network in training, so that quantizers\.\S+ has no bound"):
+        with pytest.raises(
+            UsageError,
+            match=r"no batch has gone through the network in training, so that quantizers\.\S+ "
+            r"has no bound",
+        ):
             edgeq.export(model, IMAGES, tmp_path / "net.onnx")
         with torch.no_grad():
             model.train()(IMAGES)
@@ -161,10 +179,15 @@ class TestRefusals:
             (lambda model: model.half(), r"is in torch\.float16"),
             (lambda model: model.bfloat16(), r"is in torch\.bfloat16"),
             (lambda model: model.double(), r"is in torch\.float64"),
-            (lambda model: next(model.parameters()).data.fill_(float("nan")), "holds what is no number"),
+            (
+                lambda model: next(model.parameters()).data.fill_(float("nan")),
+                "holds what is no number",
+            ),
         ],
     )
-    def test_numbers_that_no_file_can_hold(self, spoil: Callable[[fx.GraphModule], Any], message: str, tmp_path: Path) -> None:
+    def test_numbers_that_no_file_can_hold(
+        self, spoil: Callable[[fx.GraphModule], Any], message: str, tmp_path: Path
+    ) -> None:
         model = trained("vgg", steps=1)
         spoil(model)
         with pytest.raises(UsageError, match=message):
@@ -180,7 +203,9 @@ class TestRefusals:
             ((1, 3, 16, 16), "the example is a int, not a batch"),
         ],
     )
-    def test_an_example_that_is_none(self, example: Any, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_an_example_that_is_none(
+        self, example: Any, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
         with pytest.raises(UsageError, match=message):
             edgeq.export(trained("vgg", steps=1), example, tmp_path / "net.onnx")
         assert capfd.readouterr().err == "", "no traceback of torch's own"
@@ -228,7 +253,11 @@ class TestWhatTorchDoesToIt:
         gradients = [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
         assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
         model.eval()
-        assert all(layer.integer_weights().weight.any() for layer in model.modules() if isinstance(layer, QuantLayer))
+        assert all(
+            layer.integer_weights().weight.any()
+            for layer in model.modules()
+            if isinstance(layer, QuantLayer)
+        )
 
     def test_a_layer_called_twice_keeps_one_weight(self) -> None:
         model = trained("twice", steps=0).train()
@@ -236,9 +265,15 @@ class TestWhatTorchDoesToIt:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         F.cross_entropy(model(IMAGES), LABELS).backward()
         optimizer.step()
-        calls = [layer for name, layer in model.named_modules() if isinstance(layer, QuantLayer) and ".conv" in name]
+        calls = [
+            layer
+            for name, layer in model.named_modules()
+            if isinstance(layer, QuantLayer) and ".conv" in name
+        ]
         assert len(calls) == 2
         assert calls[0].layer.weight is calls[1].layer.weight
         assert calls[0].quantizer is calls[1].quantizer
         assert calls[0]._source != calls[1]._source
-        assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+        assert any(
+            not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)
+        )

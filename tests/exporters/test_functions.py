@@ -21,12 +21,45 @@ if TYPE_CHECKING:
 
 X = torch.linspace(-7, 7, 401)[None]
 MODULES = (
-    *(nn.CELU(0.7), nn.ELU(1.3), nn.GELU(), nn.GELU("tanh"), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh(), nn.Hardtanh(-0.5, 2.0)),
-    *(nn.LeakyReLU(0.2), nn.Mish(), nn.PReLU(), nn.ReLU(), nn.ReLU6(), nn.SELU(), nn.Sigmoid(), nn.SiLU(), nn.Softplus(), nn.Softsign()),
+    *(
+        nn.CELU(0.7),
+        nn.ELU(1.3),
+        nn.GELU(),
+        nn.GELU("tanh"),
+        nn.Hardsigmoid(),
+        nn.Hardswish(),
+        nn.Hardtanh(),
+        nn.Hardtanh(-0.5, 2.0),
+    ),
+    *(
+        nn.LeakyReLU(0.2),
+        nn.Mish(),
+        nn.PReLU(),
+        nn.ReLU(),
+        nn.ReLU6(),
+        nn.SELU(),
+        nn.Sigmoid(),
+        nn.SiLU(),
+        nn.Softplus(),
+        nn.Softsign(),
+    ),
     nn.Tanh(),
 )
 FUNCTIONALS: tuple[Callable[[Tensor], Tensor], ...] = (
-    *(torch.abs, torch.erf, torch.exp, torch.neg, torch.sigmoid, torch.tanh, torch.relu, F.gelu, F.hardswish, F.silu, F.selu, F.mish),
+    *(
+        torch.abs,
+        torch.erf,
+        torch.exp,
+        torch.neg,
+        torch.sigmoid,
+        torch.tanh,
+        torch.relu,
+        F.gelu,
+        F.hardswish,
+        F.silu,
+        F.selu,
+        F.mish,
+    ),
     *(F.softplus, F.softsign, F.hardsigmoid, F.relu6, F.elu, F.celu),
     lambda x: torch.sqrt(torch.abs(x)),
     lambda x: torch.reciprocal(torch.exp(x)),
@@ -50,7 +83,9 @@ class One(nn.Module):
 
 
 def computed(model: nn.Module) -> Any:
-    session = ort.InferenceSession(serialize(lower(model, (X.shape[1],))), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        serialize(lower(model, (X.shape[1],))), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, {"input": X.numpy()})[0]
 
 
@@ -62,7 +97,9 @@ def test_onnx_runtime_computes_the_same(function: Callable[[Tensor], Tensor]) ->
 
 
 def test_every_function_of_the_table_is_among_them() -> None:
-    written = {function_name(module) for module in MODULES} | {function_name(each) for each in FUNCTIONALS}
+    written = {function_name(module) for module in MODULES} | {
+        function_name(each) for each in FUNCTIONALS
+    }
     assert written | {"clamp", "sqrt", "reciprocal"} >= FUNCTIONS.keys() - {"leakyrelu"}
 
 
@@ -75,7 +112,13 @@ def test_only_torchs_own_go_by_their_name() -> None:
 
     assert function_name(Sigmoid()) is None
     assert function_name(sigmoid) is None
-    assert function_name(nn.Sigmoid()) == function_name(torch.sigmoid) == function_name(F.sigmoid) == function_name("sigmoid") == "sigmoid"
+    assert (
+        function_name(nn.Sigmoid())
+        == function_name(torch.sigmoid)
+        == function_name(F.sigmoid)
+        == function_name("sigmoid")
+        == "sigmoid"
+    )
 
 
 @pytest.mark.parametrize("module", [nn.Softplus(beta=2.0), nn.PReLU(3)])

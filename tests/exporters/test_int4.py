@@ -1,4 +1,7 @@
-"""int4 weights in ONNX files: the same integers in half the bytes, the same answers from ONNX Runtime."""
+"""int4 weights in ONNX files.
+
+The same integers in half the bytes, the same answers from ONNX Runtime.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,11 @@ def net(levels: int = 7, *, least: int = -8) -> Graph:
 
 def types(content: bytes) -> dict[str, int]:
     model = parse(content, "a test's file")
-    return {name: value.const_value.dtype for name, value in model.graph.initializers.items() if value.const_value is not None}
+    return {
+        name: value.const_value.dtype
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
+    }
 
 
 def answers(content: bytes, *, optimised: bool) -> np.ndarray:
@@ -57,13 +64,21 @@ def answers(content: bytes, *, optimised: bool) -> np.ndarray:
 
 
 def test_weights_that_fit_become_int4_and_nothing_else_does() -> None:
-    plain, packed = exporter.export(net().output(), ExportOptions()), exporter.export(net().output(), INT4)
+    plain, packed = (
+        exporter.export(net().output(), ExportOptions()),
+        exporter.export(net().output(), INT4),
+    )
     assert packed.parity.different == ()
     assert packed.parity.compared == plain.parity.compared
     small = {name for name, kind in types(packed.content).items() if kind == ir.DataType.INT4}
-    assert {name for name in small if "zero_point" not in name} == {f"{name}.weight_quantized_int4" for name in "aby"}
+    assert {name for name in small if "zero_point" not in name} == {
+        f"{name}.weight_quantized_int4" for name in "aby"
+    }
     assert types(packed.content)["a.bias_quantized"] == ir.DataType.INT32
-    assert not any(kind == ir.DataType.INT8 and "weight" in name for name, kind in types(packed.content).items())
+    assert not any(
+        kind == ir.DataType.INT8 and "weight" in name
+        for name, kind in types(packed.content).items()
+    )
 
 
 @pytest.mark.parametrize("least", [-9, 8])
@@ -73,20 +88,29 @@ def test_a_tensor_with_one_weight_too_wide_stays_int8(least: int) -> None:
 
 
 def test_unoptimised_answers_are_those_of_the_int8_file_bit_for_bit() -> None:
-    plain, packed = (exporter.export(net().output(), options).content for options in (ExportOptions(), INT4))
+    plain, packed = (
+        exporter.export(net().output(), options).content for options in (ExportOptions(), INT4)
+    )
     np.testing.assert_array_equal(answers(plain, optimised=False), answers(packed, optimised=False))
 
 
 def test_optimised_answers_are_within_one_step_of_the_int8_files() -> None:
     """With int4 ONNX Runtime computes in float, with int8 in integers."""
-    contents = [exporter.export(net().output(), options).content for options in (ExportOptions(), INT4)]
+    contents = [
+        exporter.export(net().output(), options).content for options in (ExportOptions(), INT4)
+    ]
     one, other = (answers(content, optimised=True) / np.float32(S8.scale) for content in contents)
     assert np.abs(one - other).max() < 3  # three layers, one step each
 
 
 def test_the_integers_are_read_back_and_go_on_to_tflite() -> None:
     packed = parse(exporter.export(net().output(), INT4).content, "a test's file")
-    weights = [operand for op in read_qdq(packed).ops for operand in op.inputs[1:2] if isinstance(operand, QdqConstant)]
+    weights = [
+        operand
+        for op in read_qdq(packed).ops
+        for operand in op.inputs[1:2]
+        if isinstance(operand, QdqConstant)
+    ]
     assert [constant.values.dtype for constant in weights] == [np.int8] * 3
     assert min(int(constant.values.min()) for constant in weights) == -8
     assert [constant.params.dtype for constant in weights if constant.params] == ["int4"] * 3
@@ -113,4 +137,6 @@ def test_a_foreign_tools_unsigned_4_bit_weights_are_read() -> None:
 
 def test_an_opset_without_int4_is_told() -> None:
     with pytest.raises(ArtefactError, match="opset 19 has no int4"):
-        exporter.export(net().output(), ExportOptions(weight_storage="int4", dialect=Dialect(opset=19)))
+        exporter.export(
+            net().output(), ExportOptions(weight_storage="int4", dialect=Dialect(opset=19))
+        )

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 SHAPE = (3, 16, 16)
 ENDINGS = ("scale", "zero_point", "quantized", "dequantized", "unclipped", "qmax")
 NETWORKS = ("resnet8", "resnet8-a", "stable-resnet8")
-SCHEMES = tuple(Scheme(w, a, placement=p) for p in ("integer", "paper") for w, a in ((4, 4), (4, 8), (8, 8)))
+SCHEMES = tuple(
+    Scheme(w, a, placement=p) for p in ("integer", "paper") for w, a in ((4, 4), (4, 8), (8, 8))
+)
 
 
 def constant(model: ir.Model, name: str) -> NDArray[Any]:
@@ -52,32 +54,49 @@ def source(node: ir.Node, index: int = 0) -> str:
 
 
 class TestCanonicalForm:
-    @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}")
+    @pytest.mark.parametrize(
+        "scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}"
+    )
     @pytest.mark.parametrize("name", NETWORKS)
-    def test_onnxs_own_checker_passes_with_shapes(self, network: Make, name: str, scheme: Scheme) -> None:
+    def test_onnxs_own_checker_passes_with_shapes(
+        self, network: Make, name: str, scheme: Scheme
+    ) -> None:
         content = serialize(lower(network(name, scheme), SHAPE))
         model = onnx.load_model_from_string(content)
         onnx.checker.check_model(model, full_check=True)
         assert [entry.version for entry in model.opset_import] == [21]
 
-    @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}")
-    def test_every_quantiser_has_a_stored_scale_and_zero_point(self, network: Make, scheme: Scheme) -> None:
+    @pytest.mark.parametrize(
+        "scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}"
+    )
+    def test_every_quantiser_has_a_stored_scale_and_zero_point(
+        self, network: Make, scheme: Scheme
+    ) -> None:
         for node in lower(network("stable-resnet8", scheme), SHAPE).graph:
             if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
                 assert len(node.inputs) == 3
-                assert all(value is not None and value.const_value is not None for value in node.inputs[1:])
+                assert all(
+                    value is not None and value.const_value is not None for value in node.inputs[1:]
+                )
 
     def test_every_convolution_writes_its_kernel_shape(self, network: Make) -> None:
-        convolutions = [node for node in lower(network("resnet8"), SHAPE).graph if node.op_type == "Conv"]
+        convolutions = [
+            node for node in lower(network("resnet8"), SHAPE).graph if node.op_type == "Conv"
+        ]
         for node in convolutions:
             weight = node.inputs[1]
             assert weight is not None
             assert weight.shape is not None
             assert tuple(node.attributes["kernel_shape"].as_ints()) == tuple(weight.shape)[2:]
-        assert {tuple(node.attributes["kernel_shape"].as_ints()) for node in convolutions} == {(3, 3), (1, 1)}
+        assert {tuple(node.attributes["kernel_shape"].as_ints()) for node in convolutions} == {
+            (3, 3),
+            (1, 1),
+        }
 
     @pytest.mark.parametrize("name", NETWORKS)
-    def test_a_bias_lies_on_the_product_of_its_inputs_and_its_weights_scale(self, network: Make, name: str) -> None:
+    def test_a_bias_lies_on_the_product_of_its_inputs_and_its_weights_scale(
+        self, network: Make, name: str
+    ) -> None:
         model = lower(network(name), SHAPE)
         checked = 0
         for node in model.graph:
@@ -108,7 +127,11 @@ class TestCanonicalForm:
 
     def test_four_bit_weights_use_fifteen_integers(self, network: Make) -> None:
         model = lower(network("resnet8"), SHAPE)
-        names = [name for name in model.graph.initializers if name.startswith("stages.") and name.endswith(".weight_quantized")]
+        names = [
+            name
+            for name in model.graph.initializers
+            if name.startswith("stages.") and name.endswith(".weight_quantized")
+        ]
         inner = [constant(model, name) for name in names]
         assert {int(abs(weight.astype(int)).max()) for weight in inner} == {7}
 
@@ -119,8 +142,13 @@ class TestCanonicalForm:
                 module.weight.data.abs_()
         lowered = lower(model, SHAPE)
         for stage in range(3):
-            k, kt = (constant(lowered, f"stages.{stage}.0.{name}.weight_quantized").astype(int) for name in ("conv", "conv_transpose"))
-            assert np.array_equal(kt, -k.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]), "the sign of -h is in the integers"
+            k, kt = (
+                constant(lowered, f"stages.{stage}.0.{name}.weight_quantized").astype(int)
+                for name in ("conv", "conv_transpose")
+            )
+            assert np.array_equal(kt, -k.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]), (
+                "the sign of -h is in the integers"
+            )
         assert not any(node.op_type == "ConvTranspose" for node in lowered.graph)
 
     def test_the_step_is_an_add_with_the_step_size_in_the_scale(self, network: Make) -> None:
@@ -136,7 +164,9 @@ class TestCanonicalForm:
         assert np.array_equal(constant(lowered, "stages.0.0.conv_transpose.weight_scale"), expected)
 
     @pytest.mark.parametrize(("bits", "clips"), [(4, True), (8, False)])
-    def test_a_narrow_range_is_an_integer_clip_in_the_graph(self, network: Make, bits: int, clips: bool) -> None:
+    def test_a_narrow_range_is_an_integer_clip_in_the_graph(
+        self, network: Make, bits: int, clips: bool
+    ) -> None:
         model = lower(network("stable-resnet8", Scheme(4, bits)), SHAPE)
         found = [node for node in model.graph if node.op_type == "Clip"]
         assert bool(found) == clips
@@ -146,23 +176,35 @@ class TestCanonicalForm:
             assert quantizer.op_type == "QuantizeLinear"
             assert [int(constant(model, source(node, i))) for i in (1, 2)] == [0, 15]
             assert constant(model, source(node, 1)).dtype == np.uint8
-            assert {reader.op_type for reader in node.outputs[0].consumers()} == {"DequantizeLinear"}
+            assert {reader.op_type for reader in node.outputs[0].consumers()} == {
+                "DequantizeLinear"
+            }
 
     def test_tensors_on_one_grid_share_its_constants(self, network: Make) -> None:
         model = lower(network("stable-resnet8", Scheme(8, 8)), SHAPE)
         join = next(node for node in model.graph if node.op_type == "Concat")
-        scales = {source(value.producer(), 1) for value in join.inputs if value is not None and value.producer() is not None}  # type: ignore[arg-type]
+        scales = {
+            source(value.producer(), 1)  # type: ignore[arg-type]
+            for value in join.inputs
+            if value is not None and value.producer() is not None
+        }
         assert len(scales) == 1
 
     @pytest.mark.parametrize("name", NETWORKS)
-    def test_the_integer_placement_reads_as_integers_throughout(self, network: Make, name: str) -> None:
+    def test_the_integer_placement_reads_as_integers_throughout(
+        self, network: Make, name: str
+    ) -> None:
         graph = read_qdq(lower(network(name), SHAPE))
         assert graph.dynamic_batch
         assert all(tensor.params.dtype == "uint8" for tensor in graph.tensors().values())
 
     def test_metadata_and_version_are_in_the_file(self, network: Make) -> None:
         model = lower(network(), SHAPE, metadata={"scheme": "4W/4A integer", "data": "digits"})
-        assert model.metadata_props == {"edgeq_version": edgeq.__version__, "scheme": "4W/4A integer", "data": "digits"}
+        assert model.metadata_props == {
+            "edgeq_version": edgeq.__version__,
+            "scheme": "4W/4A integer",
+            "data": "digits",
+        }
         assert model.producer_name == "edgeq"
 
     def test_the_input_and_output_have_their_names_and_a_free_batch(self, network: Make) -> None:
@@ -180,8 +222,16 @@ class TestNames:
     def test_they_come_from_the_module_paths(self, network: Make) -> None:
         model = lower(network(), SHAPE)
         names = {value.name for node in model.graph for value in node.outputs}
-        assert {"stem_relu_quantized", "stages_1_0_relu1_quantized", "stages_0_0_bn2_quantized"} <= names
-        constants = {"stem.conv.weight_quantized", "stages.2.0.conv_transpose.bias_quantized", "classifier.weight_scale"}
+        assert {
+            "stem_relu_quantized",
+            "stages_1_0_relu1_quantized",
+            "stages_0_0_bn2_quantized",
+        } <= names
+        constants = {
+            "stem.conv.weight_quantized",
+            "stages.2.0.conv_transpose.bias_quantized",
+            "classifier.weight_scale",
+        }
         assert constants <= set(model.graph.initializers)
 
     @pytest.mark.parametrize("odd", ["output", "input", *(f"relu_{end}" for end in ENDINGS)])
@@ -201,8 +251,13 @@ class TestNames:
         same_as_torch(model)
 
 
-def same_as_torch(model: nn.Module, shape: tuple[int, ...] = SHAPE, tolerance: float = 1e-4) -> onnx.ModelProto:
-    """The exported network computes what torch does, but for a flipped tie or two; returns the model."""
+def same_as_torch(
+    model: nn.Module, shape: tuple[int, ...] = SHAPE, tolerance: float = 1e-4
+) -> onnx.ModelProto:
+    """The exported network computes what torch does, but for a flipped tie or two.
+
+    Returns the model.
+    """
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         model(x)
@@ -211,7 +266,9 @@ def same_as_torch(model: nn.Module, shape: tuple[int, ...] = SHAPE, tolerance: f
     onnx.checker.check_model(proto, full_check=True)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    found = ort.InferenceSession(proto.SerializeToString(), options).run(["output"], {"input": x.numpy()})[0]
+    found = ort.InferenceSession(proto.SerializeToString(), options).run(
+        ["output"], {"input": x.numpy()}
+    )[0]
     close = np.abs(found - expected) <= tolerance * np.abs(expected).max()
     assert close.mean() > 0.97
     return proto
@@ -220,9 +277,15 @@ def same_as_torch(model: nn.Module, shape: tuple[int, ...] = SHAPE, tolerance: f
 class Body(nn.Module):
     """One operation between two layers."""
 
-    def __init__(self, middle: Callable[[Any, Tensor], Tensor], channels: int = 4, **modules: nn.Module) -> None:
+    def __init__(
+        self, middle: Callable[[Any, Tensor], Tensor], channels: int = 4, **modules: nn.Module
+    ) -> None:
         super().__init__()
-        self.first, self.inner, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(channels, 2, 1)
+        self.first, self.inner, self.last = (
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.Conv2d(4, 4, 3, padding=1),
+            nn.Conv2d(channels, 2, 1),
+        )
         self.middle = middle
         for name, module in modules.items():
             self.add_module(name, module)
@@ -244,7 +307,11 @@ OPERATIONS: dict[str, tuple[Callable[[Any, Tensor], Tensor], int, dict[str, nn.M
     "concatenation with itself": (lambda net, x: torch.cat([x, x], dim=1), 8, {}),
     "average": (lambda net, x: F.avg_pool2d(x, kernel_size=2), 4, {}),
     "average with a stride": (lambda net, x: F.avg_pool2d(x, 3, 2), 4, {}),
-    "average module": (lambda net, x: net.pool(x), 4, {"pool": nn.AvgPool2d((2, 1), stride=(1, 2))}),
+    "average module": (
+        lambda net, x: net.pool(x),
+        4,
+        {"pool": nn.AvgPool2d((2, 1), stride=(1, 2))},
+    ),
     "maximum": (lambda net, x: F.max_pool2d(x, 3, stride=2, padding=1), 4, {}),
     "maximum by position": (lambda net, x: F.max_pool2d(x, 3, 2, 1), 4, {}),
     "maximum module": (lambda net, x: net.pool(x), 4, {"pool": nn.MaxPool2d(3, 2, 1)}),
@@ -255,10 +322,18 @@ OPERATIONS: dict[str, tuple[Callable[[Any, Tensor], Tensor], int, dict[str, nn.M
     "pad by keyword": (lambda net, x: F.pad(x, pad=(1, 1), mode="constant", value=0), 4, {}),
     "crop by padding": (lambda net, x: F.pad(x, (-1, -2)), 4, {}),
     "depthwise": (lambda net, x: net.odd(x), 4, {"odd": nn.Conv2d(4, 4, 3, groups=4)}),
-    "oblong": (lambda net, x: net.odd(x), 4, {"odd": nn.Conv2d(4, 4, (1, 5), (2, 1), (0, 2), (1, 1))}),
+    "oblong": (
+        lambda net, x: net.odd(x),
+        4,
+        {"odd": nn.Conv2d(4, 4, (1, 5), (2, 1), (0, 2), (1, 1))},
+    ),
     "dilated": (lambda net, x: net.odd(x), 4, {"odd": nn.Conv2d(4, 4, 3, dilation=2)}),
     "transposed": (lambda net, x: net.odd(x), 4, {"odd": nn.ConvTranspose2d(4, 4, 3, padding=1)}),
-    "norm without parameters": (lambda net, x: net.norm(net.inner(x)), 4, {"norm": nn.BatchNorm2d(4, affine=False)}),
+    "norm without parameters": (
+        lambda net, x: net.norm(net.inner(x)),
+        4,
+        {"norm": nn.BatchNorm2d(4, affine=False)},
+    ),
 }
 
 
@@ -267,7 +342,9 @@ OPERATIONS: dict[str, tuple[Callable[[Any, Tensor], Tensor], int, dict[str, nn.M
 def test_every_operation_is_lowered_to_what_torch_computes(name: str, placement: str) -> None:
     middle, channels, modules = OPERATIONS[name]
     torch.manual_seed(0)
-    same_as_torch(quantize(Body(middle, channels, **modules), Scheme(4, 4, placement=placement)).train())  # type: ignore[arg-type]
+    same_as_torch(
+        quantize(Body(middle, channels, **modules), Scheme(4, 4, placement=placement)).train()  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -292,7 +369,11 @@ def test_flattening(flatten: Callable[[Any, Tensor], Tensor]) -> None:
     class Head(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.conv, self.head, self.flatten = nn.Conv2d(3, 4, 3, stride=4), nn.Linear(64, 5), nn.Flatten()
+            self.conv, self.head, self.flatten = (
+                nn.Conv2d(3, 4, 3, stride=4),
+                nn.Linear(64, 5),
+                nn.Flatten(),
+            )
 
         def forward(self, x: Tensor) -> Tensor:
             out: Tensor = self.head(flatten(self, torch.relu(self.conv(x))))
@@ -331,7 +412,10 @@ def test_what_has_no_form_is_named(operation: Callable[[Tensor], Tensor], messag
         lower(One(), SHAPE)
 
 
-@pytest.mark.parametrize("module", [nn.Softmax(1), nn.AdaptiveAvgPool2d(2), nn.Flatten(0), nn.MaxPool2d(2, ceil_mode=True)])
+@pytest.mark.parametrize(
+    "module",
+    [nn.Softmax(1), nn.AdaptiveAvgPool2d(2), nn.Flatten(0), nn.MaxPool2d(2, ceil_mode=True)],
+)
 def test_a_module_without_a_form_is_named(module: nn.Module) -> None:
     with pytest.raises(UsageError, match="odd"):
         lower(nn.Sequential(OrderedDict(odd=module)), SHAPE)

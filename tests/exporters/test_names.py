@@ -19,7 +19,11 @@ from edgeq.exporters.onnx import exporter
 DIALECTS = {
     "int8": dialect.Dialect(activation_dtype="int8", opset=13),
     "uint8": dialect.Dialect(opset=13),
-    **{name.lower(): each for name, each in vars(dialect).items() if isinstance(each, dialect.Dialect)},
+    **{
+        name.lower(): each
+        for name, each in vars(dialect).items()
+        if isinstance(each, dialect.Dialect)
+    },
 }
 
 
@@ -33,7 +37,9 @@ def model() -> onnx.ModelProto:
     graph = Graph()
     x = graph.input("x", ["N", 3, 8, 8], U8)
     first = graph.weighted("Conv", x, "first", (4, 3, 3, 3), U4, relu=True, kernel_shape=[3, 3])
-    second = graph.weighted("Conv", first, "second", (4, 4, 3, 3), S4, per_channel=True, kernel_shape=[3, 3])
+    second = graph.weighted(
+        "Conv", first, "second", (4, 4, 3, 3), S4, per_channel=True, kernel_shape=[3, 3]
+    )
     padded = graph.op("Pad", [second, graph.ints("pads", [0, 0, 1, 1, 0, 0, 1, 1])], "padded", S4)
     third = graph.weighted("Conv", padded, "third", (4, 4, 3, 3), S8, levels=7, kernel_shape=[3, 3])
     flat = graph.op("Flatten", [third], "flat", S8)
@@ -52,7 +58,14 @@ def written(source: onnx.ModelProto, name: str) -> bytes | str:
         return refusal.hint
 
 
-NAMES = sorted({name for each in DIALECTS if isinstance(file := written(PLAIN, each), bytes) for name in made_by(PLAIN, _proto(file))})
+NAMES = sorted(
+    {
+        name
+        for each in DIALECTS
+        if isinstance(file := written(PLAIN, each), bytes)
+        for name in made_by(PLAIN, _proto(file))
+    }
+)
 
 
 @settings(max_examples=60)
@@ -60,5 +73,8 @@ NAMES = sorted({name for each in DIALECTS if isinstance(file := written(PLAIN, e
 def test_a_dialect_computes_the_same_under_any_names(names: dict[str, str], name: str) -> None:
     x = np.random.default_rng(0).normal(0, 2, (3, 3, 8, 8)).astype(np.float32)
     files = [written(source, name) for source in (PLAIN, renamed(PLAIN, names))]
-    answers = [file if isinstance(file, str) else reference(file, {"x": x}, ["y_dequantized"])[0] for file in files]
+    answers = [
+        file if isinstance(file, str) else reference(file, {"x": x}, ["y_dequantized"])[0]
+        for file in files
+    ]
     assert np.array_equal(answers[0], answers[1])

@@ -41,12 +41,20 @@ def test_it_is_an_exporter() -> None:
 class TestParity:
     @pytest.mark.parametrize("activation_dtype", ["uint8", "int8"])
     @pytest.mark.parametrize(
-        "scheme", [Scheme(4, 4), Scheme(4, 8), Scheme(4, 4, placement="paper")], ids=lambda s: f"{s.name} {s.placement}"
+        "scheme",
+        [Scheme(4, 4), Scheme(4, 8), Scheme(4, 4, placement="paper")],
+        ids=lambda s: f"{s.name} {s.placement}",
     )
-    def test_every_number_is_compared_and_none_differs(self, network: Make, scheme: Scheme, activation_dtype: ActivationDtype) -> None:
+    def test_every_number_is_compared_and_none_differs(
+        self, network: Make, scheme: Scheme, activation_dtype: ActivationDtype
+    ) -> None:
         model = lower(network("stable-resnet8", scheme), SHAPE)
         report = exporter.export(model, ExportOptions(activation_dtype)).parity
-        weights = [value.const_value for name, value in model.graph.initializers.items() if name.endswith(".weight_quantized")]
+        weights = [
+            value.const_value
+            for name, value in model.graph.initializers.items()
+            if name.endswith(".weight_quantized")
+        ]
         assert report.different == ()
         assert report.weights == sum(tensor.size for tensor in weights if tensor is not None)
         assert min(report.biases, report.scales, report.zero_points) > 50
@@ -82,7 +90,12 @@ class TestParity:
         ],
     )
     def test_one_number_changed_on_the_way_is_found(
-        self, network: Make, monkeypatch: pytest.MonkeyPatch, activation_dtype: ActivationDtype, ending: str, what: str
+        self,
+        network: Make,
+        monkeypatch: pytest.MonkeyPatch,
+        activation_dtype: ActivationDtype,
+        ending: str,
+        what: str,
     ) -> None:
         """By the least that its type can change."""
 
@@ -94,12 +107,18 @@ class TestParity:
                 value = model.graph.initializers[name]
                 assert value.const_value is not None
                 array = value.const_value.numpy().copy()
-                array.flat[0] = np.nextafter(array.flat[0], np.float32(9)) if array.dtype == np.float32 else array.flat[0] ^ 1
+                array.flat[0] = (
+                    np.nextafter(array.flat[0], np.float32(9))
+                    if array.dtype == np.float32
+                    else array.flat[0] ^ 1
+                )
                 value.const_value = ir.tensor(array, name=name)
             return model
 
         monkeypatch.setattr(onnx_exporter, "parse", spoil)
-        report = exporter.export(lower(network("stable-resnet8"), SHAPE), ExportOptions(activation_dtype)).parity
+        report = exporter.export(
+            lower(network("stable-resnet8"), SHAPE), ExportOptions(activation_dtype)
+        ).parity
         assert report.different
         assert all(what in line for line in report.different)
 
@@ -168,7 +187,9 @@ NUMBERS = np.arange(16, dtype=np.float32)
 class TestExternalData:
     def saved(self, folder: Path, location: str, *, node: bool = False, **entries: Any) -> Path:
         """A model that keeps its one tensor in another file, as initializer or in a Constant node."""
-        tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[16], data_location=TensorProto.EXTERNAL)
+        tensor = TensorProto(
+            name="w", data_type=TensorProto.FLOAT, dims=[16], data_location=TensorProto.EXTERNAL
+        )
         for key, value in {"location": location, **entries}.items():
             tensor.external_data.add(key=key, value=str(value))
         nodes = [helper.make_node("Add", ["x", "w"], ["y"], name="add")]
@@ -187,7 +208,9 @@ class TestExternalData:
         return tmp_path / "model"
 
     @pytest.mark.parametrize("node", [False, True])
-    def test_beside_the_model_is_read_into_memory(self, folder: Path, node: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_beside_the_model_is_read_into_memory(
+        self, folder: Path, node: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir("/")
         model = read(self.saved(folder, "beside", node=node))
         (folder / "beside").unlink()
@@ -197,7 +220,9 @@ class TestExternalData:
         assert np.array_equal(numpy_helper.to_array(tensor), NUMBERS)
 
     @pytest.mark.parametrize("node", [False, True])
-    @pytest.mark.parametrize("location", ["../secret", "absolute", "link", "nothing", "../model/../secret", "."])
+    @pytest.mark.parametrize(
+        "location", ["../secret", "absolute", "link", "nothing", "../model/../secret", "."]
+    )
     def test_elsewhere_is_refused(self, folder: Path, location: str, node: bool) -> None:
         (folder / "link").symlink_to(folder.parent / "secret")
         where = str(folder.parent / "secret") if location == "absolute" else location
@@ -205,15 +230,35 @@ class TestExternalData:
             read(self.saved(folder, where, node=node))
 
     @pytest.mark.parametrize(
-        "entries", [{"offset": 32}, {"offset": -4}, {"offset": "x"}, {"length": 2**40}, {"offset": 2**62}, {"length": 8}]
+        "entries",
+        [
+            {"offset": 32},
+            {"offset": -4},
+            {"offset": "x"},
+            {"length": 2**40},
+            {"offset": 2**62},
+            {"length": 8},
+        ],
     )
-    def test_numbers_that_do_not_fit_the_file_are_refused(self, folder: Path, entries: dict[str, Any]) -> None:
+    def test_numbers_that_do_not_fit_the_file_are_refused(
+        self, folder: Path, entries: dict[str, Any]
+    ) -> None:
         with pytest.raises(ArtefactError, match="hint: "):
             read(self.saved(folder, "beside", **entries))
 
 
 def test_a_model_that_no_file_could_hold_is_refused_before_it_is_built() -> None:
-    weight = ir.Tensor(np.broadcast_to(np.float32(0), (2**20, 2**10)), name="w")  # which takes no memory
-    graph = ir.Graph([], [], nodes=[], initializers=[ir.Value(name="w", const_value=weight)], opset_imports={"": 21}, name="graph")
-    with pytest.raises(ArtefactError, match="take 4294967296 bytes, more than the 2147483648 of one ONNX file"):
+    # which takes no memory
+    weight = ir.Tensor(np.broadcast_to(np.float32(0), (2**20, 2**10)), name="w")
+    graph = ir.Graph(
+        [],
+        [],
+        nodes=[],
+        initializers=[ir.Value(name="w", const_value=weight)],
+        opset_imports={"": 21},
+        name="graph",
+    )
+    with pytest.raises(
+        ArtefactError, match="take 4294967296 bytes, more than the 2147483648 of one ONNX file"
+    ):
         serialize(ir.Model(graph, ir_version=10))

@@ -30,7 +30,13 @@ def at(model: ir.Model, opset: int) -> ir.Model:
 def one_op(op: str, constants: list[Any], grid: Grid = S8, **attributes: Any) -> ir.Model:
     graph = Graph()
     x = graph.input("x", ["N", 4, 6, 6], S8)
-    inputs = [x, *(graph.constant(f"c{i}", np.asarray(value)) if value is not None else "" for i, value in enumerate(constants))]
+    inputs = [
+        x,
+        *(
+            graph.constant(f"c{i}", np.asarray(value)) if value is not None else ""
+            for i, value in enumerate(constants)
+        ),
+    ]
     graph.op(op, inputs, "y", grid, **attributes)
     return graph.output()
 
@@ -58,7 +64,9 @@ def test_numbers_are_the_same(name: str, opset: int) -> None:
 def test_a_network(opset: int) -> None:
     graph = Graph()
     x = graph.input("x", ["N", 4, 6, 6], S8)
-    y = graph.weighted("Conv", x, "conv", (8, 4, 3, 3), U8, per_channel=True, relu=True, kernel_shape=[3, 3])
+    y = graph.weighted(
+        "Conv", x, "conv", (8, 4, 3, 3), U8, per_channel=True, relu=True, kernel_shape=[3, 3]
+    )
     graph.op("GlobalAveragePool", [y], "pool", U8)
     model = graph.output()
     assert_same_numbers(model, at(model, opset), X)
@@ -67,7 +75,9 @@ def test_a_network(opset: int) -> None:
 def test_split_gets_its_sizes() -> None:
     graph = Graph()
     x = graph.input("x", ["N", 4, 6, 6], S8)
-    graph.nodes.append(onnx.helper.make_node("Split", [x], ["a", "b"], name="split", axis=1, num_outputs=2))
+    graph.nodes.append(
+        onnx.helper.make_node("Split", [x], ["a", "b"], name="split", axis=1, num_outputs=2)
+    )
     graph.op("Add", ["a", "b"], "y", S8)
     model = graph.output()
     assert_same_numbers(model, at(model, 13), X)
@@ -95,8 +105,16 @@ def test_a_model_that_is_old_already_stays() -> None:
     [
         (one_op("Gelu", []), 19, "Gelu 'y/Gelu' has no exact form in ONNX opset 19: it came later"),
         (one_op("Gelu", []), 13, "it came later"),
-        (one_op("AveragePool", [], kernel_shape=[2, 2], strides=[2, 2], dilations=[2, 2]), 18, "its dilations came later"),
-        (one_op("AveragePool", [], kernel_shape=[4, 4], strides=[4, 4], ceil_mode=1), 18, "averaged otherwise"),
+        (
+            one_op("AveragePool", [], kernel_shape=[2, 2], strides=[2, 2], dilations=[2, 2]),
+            18,
+            "its dilations came later",
+        ),
+        (
+            one_op("AveragePool", [], kernel_shape=[4, 4], strides=[4, 4], ceil_mode=1),
+            18,
+            "averaged otherwise",
+        ),
         (one_op("Relu", [], Grid(0.001, 0, "int16")), 20, "it stores int16"),
         (one_op("Relu", []), 12, "no scales by channel"),
     ],

@@ -25,14 +25,31 @@ if TYPE_CHECKING:
 
 
 def net() -> Graph:
-    """Every operator that holds numbers: convolution, depthwise, without bias, padded; a sum with a constant; a Gemm."""
+    """Every operator that holds numbers: convolution, depthwise, without bias, padded.
+
+    A sum with a constant; a Gemm.
+    """
     graph = Graph()
     x = graph.input("x", ["N", 4, 8, 8], S8)
     a = graph.weighted(
-        "Conv", x, "a", (8, 4, 3, 3), U4, relu=True, per_channel=True, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]
+        "Conv",
+        x,
+        "a",
+        (8, 4, 3, 3),
+        U4,
+        relu=True,
+        per_channel=True,
+        kernel_shape=[3, 3],
+        pads=[1, 1, 1, 1],
+        strides=[2, 2],
     )
     b = graph.weighted("Conv", a, "b", (8, 1, 3, 3), S8, group=8, kernel_shape=[3, 3], bias=False)
-    c = graph.op("Add", [b, graph.stored("shift", np.arange(8, dtype=np.int8).reshape(8, 1, 1), 0.05)], "c", S8)
+    c = graph.op(
+        "Add",
+        [b, graph.stored("shift", np.arange(8, dtype=np.int8).reshape(8, 1, 1), 0.05)],
+        "c",
+        S8,
+    )
     graph.op("GlobalAveragePool", [c], "pool", Grid(0.01, 128))
     graph.node("Flatten", ["pool_dequantized"], "flat")
     graph.scales["flat"] = 0.01
@@ -127,7 +144,9 @@ def test_every_kind_of_change_is_found_and_named(change: Callable[[Any], None], 
 
 
 def test_every_single_byte_of_a_weight_buffer_counts() -> None:
-    at = CONTENT.find(np.ascontiguousarray(stored_numbers(CONTENT)["y/1"].centered, np.int8).tobytes())
+    at = CONTENT.find(
+        np.ascontiguousarray(stored_numbers(CONTENT)["y/1"].centered, np.int8).tobytes()
+    )
     assert at > 0
     assert at % 16 == 0
     for offset in range(40):
@@ -144,8 +163,12 @@ def test_a_tensor_that_is_not_in_the_file_is_named() -> None:
 
 
 def test_many_differences_of_a_tensor_are_summed_up() -> None:
-    one = Numbers("w", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), np.zeros(100, np.int64))
-    other = Numbers("w", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), np.ones(100, np.int64))
+    one = Numbers(
+        "w", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), np.zeros(100, np.int64)
+    )
+    other = Numbers(
+        "w", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), np.ones(100, np.int64)
+    )
     different = compare([one], {"w": other}).different
     assert len(different) == 9
     assert different[-1] == "w: weight integer: 92 more differ"

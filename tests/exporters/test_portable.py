@@ -38,7 +38,9 @@ def unreadable() -> onnx.ModelProto:
     graph.scales[moved] = graph.scales[safe]
     graph.weighted("Gemm", moved, "dense", (5, 64), Grid(64.0, 128), transB=1, levels=64)
     graph.weighted("Gemm", moved, "wide", (5, 64), Grid(64.0, 128), transB=1, levels=127)
-    graph.weighted("MatMul", moved, "turned", (64, 5), Grid(64.0, 128), levels=64, channel_axis=1, bias=False)
+    graph.weighted(
+        "MatMul", moved, "turned", (64, 5), Grid(64.0, 128), levels=64, channel_axis=1, bias=False
+    )
     shared = graph.small("shared.weight", (5, 64), 0.01)
     graph.op("Gemm", [moved, shared], "kept", Grid(64.0, 128), transB=1)
     branches = {
@@ -52,14 +54,31 @@ def unreadable() -> onnx.ModelProto:
     }
     graph.constant("always", np.array(True))
     graph.node("If", ["always"], "chosen", **branches)
-    graph.node("Sum", ["chosen", "dense_dequantized", "wide_dequantized", "turned_dequantized", "kept_dequantized"], "y")
+    graph.node(
+        "Sum",
+        [
+            "chosen",
+            "dense_dequantized",
+            "wide_dequantized",
+            "turned_dequantized",
+            "kept_dequantized",
+        ],
+        "y",
+    )
     return graph.proto("y")
 
 
 def kinds(model: onnx.ModelProto) -> dict[str, str]:
     """The type of each layer's stored weights."""
-    names = {each.name: TensorProto.DataType.Name(each.data_type).lower() for each in model.graph.initializer}
-    return {name.split(".")[0]: kind for name, kind in names.items() if name.endswith(".weight_quantized")}
+    names = {
+        each.name: TensorProto.DataType.Name(each.data_type).lower()
+        for each in model.graph.initializer
+    }
+    return {
+        name.split(".")[0]: kind
+        for name, kind in names.items()
+        if name.endswith(".weight_quantized")
+    }
 
 
 def portable(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -72,7 +91,9 @@ def samples() -> Any:
     return np.random.default_rng(0).uniform(0, 255, (4, 4, 6, 6)).astype(np.float32)
 
 
-def test_layers_that_are_safe_by_themselves_keep_int8_weights_in_a_graph_that_cannot_be_read() -> None:
+def test_layers_that_are_safe_by_themselves_keep_int8_weights_in_a_graph_that_cannot_be_read() -> (
+    None
+):
     model = unreadable()
     with pytest.raises(ArtefactError, match="subgraph"):
         read_qdq(ir.from_proto(model), float_fallback=True)
@@ -80,7 +101,9 @@ def test_layers_that_are_safe_by_themselves_keep_int8_weights_in_a_graph_that_ca
     assert kinds(made) == {
         "risky": "uint8", "safe": "int8", "dense": "int8", "wide": "uint8", "turned": "int8", "shared": "uint8"
     }  # fmt: skip
-    before, after = (reference(each.SerializeToString(), {"x": samples()}, ["y"])[0] for each in (model, made))
+    before, after = (
+        reference(each.SerializeToString(), {"x": samples()}, ["y"])[0] for each in (model, made)
+    )
     assert np.array_equal(before, after)
 
 
@@ -97,7 +120,9 @@ def test_weights_with_a_reader_of_which_nothing_is_known_are_uint8() -> None:
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_such_a_file_is_exact_on_kernels_that_add_pairs(processor: Sequence[str], tmp_path: Path) -> None:
+def test_such_a_file_is_exact_on_kernels_that_add_pairs(
+    processor: Sequence[str], tmp_path: Path
+) -> None:
     model, x = unreadable(), samples()
     found = answers(processor, tmp_path, {"plain": (model, x), "portable": (portable(model), x)})
     wanted = reference(model.SerializeToString(), {"x": x}, ["y"])[0]
@@ -110,6 +135,8 @@ def test_an_audit_names_the_layers_of_such_a_file(tmp_path: Path) -> None:
     capabilities = TARGETS.load("ort-cpu").capabilities
     risky = {layer.layer for layer in layers_at_risk(tmp_path / "net.onnx", capabilities)}
     assert risky == {"risky_sum/Conv", "wide/Gemm", "kept/Gemm"}
-    assert [layer.layer for layer in audit(tmp_path / "net.onnx", "ort-cpu").saturating] == ["risky_sum/Conv"], "the others run in float"
+    assert [layer.layer for layer in audit(tmp_path / "net.onnx", "ort-cpu").saturating] == [
+        "risky_sum/Conv"
+    ], "the others run in float"
     onnx.save(portable(unreadable()), tmp_path / "portable.onnx")
     assert layers_at_risk(tmp_path / "portable.onnx", capabilities) == ()

@@ -1,4 +1,6 @@
-"""Bugs of runtimes that a right file can fall into: each is shown to be there still, and that our files go round it.
+"""Bugs of runtimes that a right file can fall into.
+
+Each is shown to be there still, and that our files go round it.
 
 When a runtime fixes one, the test that shows it fails: then the way round it can go too.
 """
@@ -25,7 +27,9 @@ SHAPE = (1, 8, 9, 9)
 IMAGE = np.random.default_rng(0).normal(2, 2, SHAPE).astype(np.float32)
 
 
-def run(content: bytes, level: ort.GraphOptimizationLevel, feeds: dict[str, np.ndarray]) -> np.ndarray:
+def run(
+    content: bytes, level: ort.GraphOptimizationLevel, feeds: dict[str, np.ndarray]
+) -> np.ndarray:
     """The first output, as ONNX Runtime computes it at a level of optimisation."""
     options = ort.SessionOptions()
     options.graph_optimization_level = level
@@ -45,7 +49,13 @@ def scales_of_inputs() -> bytes:
     graph = Graph()
     weights = graph.rng.integers(-127, 128, (8, 8, 3, 3)).astype(np.int8)
     scales = (graph.rng.uniform(0.2, 3, 8) * 1e-3).astype(np.float32)
-    graph.op("Conv", [graph.input("x", SHAPE, U8), graph.stored("w", weights, scales, axis=1)], "y", S8, kernel_shape=[3, 3])
+    graph.op(
+        "Conv",
+        [graph.input("x", SHAPE, U8), graph.stored("w", weights, scales, axis=1)],
+        "y",
+        S8,
+        kernel_shape=[3, 3],
+    )
     return content_of(graph)
 
 
@@ -58,7 +68,10 @@ def test_trap_scales_on_axis_1_are_misread_in_silence() -> None:
 
 @pytest.mark.parametrize("exporter", [onnx_files.exporter, tflite], ids=["onnx", "tflite"])
 def test_scales_on_axis_1_are_refused_by_name(exporter: Any) -> None:
-    with pytest.raises(ArtefactError, match=r"Conv 'y/Conv'.*(scale for each input channel|do not follow the output channels)"):
+    with pytest.raises(
+        ArtefactError,
+        match=r"Conv 'y/Conv'.*(scale for each input channel|do not follow the output channels)",
+    ):
         exporter.export(parse(scales_of_inputs(), ""), ExportOptions())
 
 
@@ -66,7 +79,9 @@ def test_scales_on_axis_1_are_put_on_output_channels_where_that_is_asked_for() -
     content, feeds = scales_of_inputs(), {"x": IMAGE}
     exported = tflite.export(parse(content, ""), ExportOptions(requantize=True, io_type="float32"))
     assert [approximation.tensor for approximation in exported.approximations] == ["w"]
-    found = tflite_outputs(exported.content, [IMAGE.transpose(0, 2, 3, 1)], "xnnpack")[0].transpose(0, 3, 1, 2)
+    found = tflite_outputs(exported.content, [IMAGE.transpose(0, 2, 3, 1)], "xnnpack")[0].transpose(
+        0, 3, 1, 2
+    )
     assert np.abs(found - run(content, LEVEL.ORT_DISABLE_ALL, feeds)).max() <= 3 * S8.scale
 
 
@@ -75,7 +90,11 @@ def two_bit_convolution() -> bytes:
     graph = Graph()
     x = graph.input("x", SHAPE, U8)
     centered = graph.rng.integers(-2, 2, (8, 8, 3, 3))
-    graph.constants.append(helper.make_tensor("w_quantized", TensorProto.INT2, centered.shape, centered.reshape(-1).tolist()))
+    graph.constants.append(
+        helper.make_tensor(
+            "w_quantized", TensorProto.INT2, centered.shape, centered.reshape(-1).tolist()
+        )
+    )
     graph.constants.append(helper.make_tensor("w_zero_point", TensorProto.INT2, [], [0]))
     graph.constants.append(numpy_helper.from_array(np.array(0.05, np.float32), "w_scale"))
     graph.node("DequantizeLinear", ["w_quantized", "w_scale", "w_zero_point"], "w")
@@ -105,7 +124,11 @@ def sliced(grid: Grid) -> bytes:
     """A Slice of a quantised input that is an output in float."""
     graph = Graph()
     x = graph.input("x", SHAPE, grid)
-    graph.node("Slice", [x, graph.ints("starts", [0]), graph.ints("ends", [4]), graph.ints("axes", [1])], "y")
+    graph.node(
+        "Slice",
+        [x, graph.ints("starts", [0]), graph.ints("ends", [4]), graph.ints("axes", [1])],
+        "y",
+    )
     return content_of(graph)
 
 
@@ -127,8 +150,17 @@ def test_trap_a_slice_behind_an_int8_dequantizer_does_not_load() -> None:
 
 
 @pytest.mark.parametrize("activation_dtype", ["uint8", "int8"])
-@pytest.mark.parametrize("grid", [Grid(0.02, 3, "int8"), Grid(0.02, 0, "int8"), Grid(0.02, 128)], ids=str)
-def test_our_file_of_a_slice_loads_and_is_right(grid: Grid, activation_dtype: ActivationDtype) -> None:
+@pytest.mark.parametrize(
+    "grid", [Grid(0.02, 3, "int8"), Grid(0.02, 0, "int8"), Grid(0.02, 128)], ids=str
+)
+def test_our_file_of_a_slice_loads_and_is_right(
+    grid: Grid, activation_dtype: ActivationDtype
+) -> None:
     content, feeds = sliced(grid), {"x": IMAGE}
-    exported = onnx_files.exporter.export(parse(content, ""), ExportOptions(activation_dtype=activation_dtype))
-    assert np.array_equal(run(exported.content, LEVEL.ORT_ENABLE_ALL, feeds), run(content, LEVEL.ORT_DISABLE_ALL, feeds))
+    exported = onnx_files.exporter.export(
+        parse(content, ""), ExportOptions(activation_dtype=activation_dtype)
+    )
+    assert np.array_equal(
+        run(exported.content, LEVEL.ORT_ENABLE_ALL, feeds),
+        run(content, LEVEL.ORT_DISABLE_ALL, feeds),
+    )

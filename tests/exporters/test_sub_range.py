@@ -49,12 +49,18 @@ def narrowed(grid: Grid, *, relu: bool) -> Graph:
     """A convolution onto a narrow grid, and one that reads it."""
     graph = Graph()
     x = graph.input("x", ["N", 4, 6, 6], S8)
-    a = graph.weighted("Conv", x, "a", (4, 4, 3, 3), grid, relu=relu, kernel_shape=[3, 3], pads=[1] * 4)
+    a = graph.weighted(
+        "Conv", x, "a", (4, 4, 3, 3), grid, relu=relu, kernel_shape=[3, 3], pads=[1] * 4
+    )
     graph.weighted("Conv", a, "b", (4, 4, 1, 1), S8, kernel_shape=[1, 1])
     return graph
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(graphs(), st.sampled_from(sorted(DIALECTS)))
 def test_no_number_changes_in_any_dialect(graph: Graph, dialect: str) -> None:
     model = graph.output()
@@ -76,7 +82,11 @@ def test_no_number_changes_in_a_symmetric_dialect(grid: Grid, relu: bool) -> Non
     assert {zero.dtype.name for zero in zeros} == {"int8"}
     assert not any(zero.any() for zero in zeros)
     assert written.graph.opset_imports[""] == 19
-    stored = {str(tensor.const_value.dtype) for tensor in written.graph.initializers.values() if tensor.const_value is not None}
+    stored = {
+        str(tensor.const_value.dtype)
+        for tensor in written.graph.initializers.values()
+        if tensor.const_value is not None
+    }
     assert stored == {"INT8", "FLOAT"}
 
 
@@ -89,7 +99,11 @@ def test_what_does_not_fit_around_zero_is_refused_by_name(grid: Grid) -> None:
 class TestSaturation:
     def test_an_unsigned_range_ends_in_saturation_and_starts_at_a_relu(self) -> None:
         written = to_dialect(narrowed(U4, relu=True).output(), SATURATING)
-        chain = [node for node in written.graph if (node.outputs[0].name or "").startswith("a_") or node.op_type == "Relu"]
+        chain = [
+            node
+            for node in written.graph
+            if (node.outputs[0].name or "").startswith("a_") or node.op_type == "Relu"
+        ]
         assert [node.op_type for node in chain] == [
             "Conv",
             "QuantizeLinear",
@@ -98,7 +112,11 @@ class TestSaturation:
             "QuantizeLinear",
             "DequantizeLinear",
         ]
-        zeros = {int(node.inputs[2].const_value.numpy()) for node in chain if node.op_type == "QuantizeLinear"}  # type: ignore[union-attr]
+        zeros = {
+            int(node.inputs[2].const_value.numpy())  # type: ignore[union-attr]
+            for node in chain
+            if node.op_type == "QuantizeLinear"
+        }
         assert zeros == {240}
 
     def test_a_signed_range_starts_at_a_maximum(self) -> None:
@@ -114,7 +132,10 @@ class TestSaturation:
         model = narrowed(grid, relu=relu).output()
         before, after = read_qdq(model), read_qdq(to_dialect(model, SATURATING))
         assert [op.op_type for op in after.ops] == [op.op_type for op in before.ops]
-        ranges = [[(t.low - t.zero_point, t.high - t.zero_point) for t in graph.tensors().values()] for graph in (before, after)]
+        ranges = [
+            [(t.low - t.zero_point, t.high - t.zero_point) for t in graph.tensors().values()]
+            for graph in (before, after)
+        ]
         assert ranges[0] == ranges[1]
 
     @pytest.mark.parametrize("level", ["basic", "all"])

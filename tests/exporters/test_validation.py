@@ -1,4 +1,7 @@
-"""What is no valid ONNX graph is refused when it is read, by the name of the node; what is valid passes in any order."""
+"""What is no valid ONNX graph is refused when it is read, by the name of the node.
+
+What is valid passes in any order.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,17 @@ if TYPE_CHECKING:
 def model() -> onnx.ModelProto:
     graph = Graph(np.random.default_rng(0))
     image = graph.input("image", ["N", 3, 6, 6], S8)
-    conv = graph.weighted("Conv", image, "conv", (4, 3, 3, 3), U8, per_channel=True, relu=True, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    conv = graph.weighted(
+        "Conv",
+        image,
+        "conv",
+        (4, 3, 3, 3),
+        U8,
+        per_channel=True,
+        relu=True,
+        kernel_shape=[3, 3],
+        pads=[1, 1, 1, 1],
+    )
     graph.op("MaxPool", [conv], "pool", U8, kernel_shape=[2, 2], strides=[2, 2])
     return graph.proto("pool_dequantized")
 
@@ -34,7 +47,9 @@ def node(proto: onnx.ModelProto, op_type: str) -> onnx.NodeProto:
 
 
 def constant(proto: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    found: onnx.TensorProto = next(tensor for tensor in proto.graph.initializer if tensor.name == name)
+    found: onnx.TensorProto = next(
+        tensor for tensor in proto.graph.initializer if tensor.name == name
+    )
     return found
 
 
@@ -63,7 +78,9 @@ def wrong_attribute(proto: onnx.ModelProto) -> None:
 
 
 def misfit_scales(proto: onnx.ModelProto) -> None:
-    constant(proto, "conv.weight_scale").CopyFrom(numpy_helper.from_array(np.ones(3, np.float32), "conv.weight_scale"))
+    constant(proto, "conv.weight_scale").CopyFrom(
+        numpy_helper.from_array(np.ones(3, np.float32), "conv.weight_scale")
+    )
 
 
 def huge_constant(proto: onnx.ModelProto) -> None:
@@ -104,7 +121,9 @@ def unknown_opset(proto: onnx.ModelProto) -> None:
         (unknown_opset, "opset 1099511627776"),
     ],
 )
-def test_what_is_no_graph_is_refused_by_name(damage: Callable[[onnx.ModelProto], None], words: str, tmp_path: Path) -> None:
+def test_what_is_no_graph_is_refused_by_name(
+    damage: Callable[[onnx.ModelProto], None], words: str, tmp_path: Path
+) -> None:
     proto = model()
     damage(proto)
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
@@ -116,7 +135,9 @@ def test_a_sound_model_passes_and_stays(tmp_path: Path) -> None:
     proto = model()
     check_graph(proto, "it")
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
-    assert [one.name for one in read(tmp_path / "model.onnx").graph] == [one.name for one in proto.graph.node]
+    assert [one.name for one in read(tmp_path / "model.onnx").graph] == [
+        one.name for one in proto.graph.node
+    ]
 
 
 def test_nodes_in_any_order_are_sorted(tmp_path: Path) -> None:
@@ -140,11 +161,16 @@ def test_operators_of_other_makers_are_theirs_to_check() -> None:
 
 def test_an_unforeseen_failure_is_the_models_where_it_contradicts_itself(tmp_path: Path) -> None:
     proto = model()
-    proto.graph.node.append(helper.make_node("MaxPool", ["image"], ["pooled"], name="deep", kernel_shape=[2, 2, 2]))
+    proto.graph.node.append(
+        helper.make_node("MaxPool", ["image"], ["pooled"], name="deep", kernel_shape=[2, 2, 2])
+    )
     proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, None))
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     broken = read(tmp_path / "model.onnx")
-    with pytest.raises(ArtefactError, match=r"contradicts itself.*kernel_shape"), error_context(broken):
+    with (
+        pytest.raises(ArtefactError, match=r"contradicts itself.*kernel_shape"),
+        error_context(broken),
+    ):
         raise IndexError("list index out of range")
 
 

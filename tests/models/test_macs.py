@@ -16,11 +16,15 @@ def test_a_convolution_by_hand() -> None:
 
 
 def test_groups_make_a_convolution_cheaper() -> None:
-    assert count_macs(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8)), (8, 4, 4)) == {"0": 8 * 9 * 16}
+    assert count_macs(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8)), (8, 4, 4)) == {
+        "0": 8 * 9 * 16
+    }
 
 
 def test_a_transposed_convolution_costs_its_input_pixels() -> None:
-    assert count_macs(nn.Sequential(nn.ConvTranspose2d(4, 2, 2, stride=2)), (4, 5, 5)) == {"0": 4 * 2 * 4 * 25}
+    assert count_macs(nn.Sequential(nn.ConvTranspose2d(4, 2, 2, stride=2)), (4, 5, 5)) == {
+        "0": 4 * 2 * 4 * 25
+    }
 
 
 def test_a_linear_layer_by_hand() -> None:

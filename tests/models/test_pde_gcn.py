@@ -28,7 +28,9 @@ def matrix(of: SparseGradient) -> Tensor:
 @given(st.integers(2, 9), st.integers(0, 2**31))
 def test_the_adjoint_is_the_transpose(nodes: int, seed: int) -> None:
     sparse = graph(nodes, seed)
-    torch.testing.assert_close(sparse.adjoint(torch.eye(sparse.edges.shape[1], dtype=torch.float64)), matrix(sparse).T)
+    torch.testing.assert_close(
+        sparse.adjoint(torch.eye(sparse.edges.shape[1], dtype=torch.float64)), matrix(sparse).T
+    )
 
 
 @settings(max_examples=40)
@@ -66,7 +68,11 @@ def test_each_pair_once_is_the_graph_with_both_directions(nodes: int, seed: int)
     once = SparseGradient.once(both.edges, nodes).double()
     assert 2 * once.edges.shape[1] == both.edges.shape[1]
     torch.manual_seed(seed)
-    net = PdeGcn(3, classes=2, in_channels=4, symmetric=False, layers=3, step_size=0.7).double().eval()
+    net = (
+        PdeGcn(3, classes=2, in_channels=4, symmetric=False, layers=3, step_size=0.7)
+        .double()
+        .eval()
+    )
     for parameter in net.steps.parameters():
         torch.nn.init.normal_(parameter)
     x = torch.randn(nodes, 4, dtype=torch.float64)

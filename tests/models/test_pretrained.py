@@ -54,7 +54,11 @@ def test_every_array_lands_in_its_place(tmp_path: Path) -> None:
 
 def test_our_own_names_do_as_well(tmp_path: Path) -> None:
     source, target = network(), network()
-    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in source.state_dict().items() if "num_batches" not in name}
+    arrays: dict[str, Any] = {
+        name: tensor.numpy()
+        for name, tensor in source.state_dict().items()
+        if "num_batches" not in name
+    }
     np.savez(tmp_path / "w.npz", **arrays)
     load_npz_weights(target, tmp_path / "w.npz")
     assert same(source.state_dict(), target.state_dict())
@@ -64,14 +68,29 @@ def test_our_own_names_do_as_well(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"layer2.0.conv1.weight": None}, r"lacks stages\.1\.0\.conv1\.weight \(1 in all\)"),
-        ({"layer4.0.conv1.weight": np.zeros(3, np.float32)}, r"also holds stages\.3\.0\.conv1\.weight"),
-        ({"linear.bias": np.zeros(9, np.float32)}, r"classifier\.bias has the shape \(9,\), not \(10,\)"),
+        (
+            {"layer4.0.conv1.weight": np.zeros(3, np.float32)},
+            r"also holds stages\.3\.0\.conv1\.weight",
+        ),
+        (
+            {"linear.bias": np.zeros(9, np.float32)},
+            r"classifier\.bias has the shape \(9,\), not \(10,\)",
+        ),
         ({"linear.bias": np.zeros(10, np.int64)}, "no finite floats"),
-        ({"bn1.weight": np.full(16, np.nan, np.float32)}, r"stem\.bn\.weight holds values that are no finite floats"),
+        (
+            {"bn1.weight": np.full(16, np.nan, np.float32)},
+            r"stem\.bn\.weight holds values that are no finite floats",
+        ),
     ],
 )
-def test_a_file_that_does_not_fit_changes_nothing(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    arrays = {name: array for name, array in {**published_arrays(network()), **change}.items() if array is not None}
+def test_a_file_that_does_not_fit_changes_nothing(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    arrays = {
+        name: array
+        for name, array in {**published_arrays(network()), **change}.items()
+        if array is not None
+    }
     np.savez(tmp_path / "w.npz", **arrays)
     target = network()
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
@@ -94,10 +113,16 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("depth", "right"), [(20, 464), (56, 471)])
-def test_the_published_networks_classify_as_published(data_dir: Path, depth: int, right: int) -> None:
+def test_the_published_networks_classify_as_published(
+    data_dir: Path, depth: int, right: int
+) -> None:
     source = load("cifar10-lossless", data_dir).with_normalization(*NORMALIZATION)
     published = zoo.build(f"resnet{depth}-a", classes=10).eval()
     load_npz_weights(published, data_dir / "models" / f"resnet{depth}-cifar10.npz")
     with torch.no_grad():
-        found = [(published(torch.from_numpy(x)).argmax(1).numpy() == y).sum() for x, y in batches(source.test, source, 125)]
-    assert sum(found) == pytest.approx(right, abs=1)  # of 500: 92.8 % and 94.2 %; a tie may fall either way by kernel
+        found = [
+            (published(torch.from_numpy(x)).argmax(1).numpy() == y).sum()
+            for x, y in batches(source.test, source, 125)
+        ]
+    # of 500: 92.8 % and 94.2 %; a tie may fall either way by kernel
+    assert sum(found) == pytest.approx(right, abs=1)

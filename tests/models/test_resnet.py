@@ -13,7 +13,10 @@ from edgeq.models.resnet import PadShortcut, ResNet, Shortcut
 
 
 def expected_parameters(blocks: int, classes: int, shortcut: Shortcut, in_channels: int = 3) -> int:
-    """By hand from the layer table: convolutions without bias, two numbers a BatchNorm channel, a linear layer with bias."""
+    """By hand from the layer table.
+
+    Convolutions without bias, two numbers a BatchNorm channel, a linear layer with bias.
+    """
     total = 9 * in_channels * 16 + 2 * 16
     before = 16
     for width in (16, 32, 64):
@@ -26,15 +29,24 @@ def expected_parameters(blocks: int, classes: int, shortcut: Shortcut, in_channe
 
 
 @pytest.mark.parametrize("shortcut", ["projection", "pad"])
-@pytest.mark.parametrize(("blocks", "classes", "in_channels"), [(1, 10, 1), (3, 10, 3), (5, 7, 3), (9, 100, 3)])
-def test_parameters_by_the_layer_table(shortcut: Shortcut, blocks: int, classes: int, in_channels: int) -> None:
+@pytest.mark.parametrize(
+    ("blocks", "classes", "in_channels"), [(1, 10, 1), (3, 10, 3), (5, 7, 3), (9, 100, 3)]
+)
+def test_parameters_by_the_layer_table(
+    shortcut: Shortcut, blocks: int, classes: int, in_channels: int
+) -> None:
     network = ResNet(blocks, classes=classes, in_channels=in_channels, shortcut=shortcut)
     assert count_parameters(network) == expected_parameters(blocks, classes, shortcut, in_channels)
 
 
 @pytest.mark.parametrize(
     ("shortcut", "classes", "count"),
-    [("projection", 10, 855_770), ("projection", 100, 861_620), ("pad", 10, 853_018), ("pad", 100, 858_868)],
+    [
+        ("projection", 10, 855_770),
+        ("projection", 100, 861_620),
+        ("pad", 10, 853_018),
+        ("pad", 100, 858_868),
+    ],
 )
 def test_resnet56_is_exact(shortcut: Shortcut, classes: int, count: int) -> None:
     assert count_parameters(ResNet(9, classes=classes, shortcut=shortcut)) == count
@@ -52,7 +64,12 @@ def test_the_padded_shortcut_keeps_every_second_pixel_between_zero_channels() ->
 @pytest.mark.parametrize(("size", "after"), [(32, 8), (28, 7), (8, 2)])
 def test_each_stage_but_the_first_halves_the_image(size: int, after: int) -> None:
     network = ResNet(1, classes=10, in_channels=1).eval()
-    assert network.stages(network.stem(torch.zeros(1, 1, size, size))).shape == (1, 64, after, after)
+    assert network.stages(network.stem(torch.zeros(1, 1, size, size))).shape == (
+        1,
+        64,
+        after,
+        after,
+    )
 
 
 def test_he_initialisation() -> None:

@@ -1,4 +1,7 @@
-"""K^T is the adjoint of K and stays tied to it; the step is symmetric and does not expand where the theory says so."""
+"""K^T is the adjoint of K and stays tied to it.
+
+The step is symmetric and does not expand where the theory says so.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ def test_stable_resnet56_is_exact(classes: int, count: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**31))
-def test_the_transposed_convolution_is_the_adjoint(channels: int, height: int, width: int, seed: int) -> None:
+def test_the_transposed_convolution_is_the_adjoint(
+    channels: int, height: int, width: int, seed: int
+) -> None:
     torch.manual_seed(seed)
     block = identity_norms(StableBlock(channels, channels))
     x, y = torch.randn(2, 1, channels, height, width, dtype=torch.float64)
@@ -75,13 +80,23 @@ def test_an_untied_block_has_no_symmetric_jacobian() -> None:
     block = identity_norms(StableBlock(2, 2))
     block.conv_transpose.weight = nn.Parameter(torch.randn_like(block.conv.weight))
     x = torch.randn(1, 2, 4, 4, dtype=torch.float64)
-    matrix = cast("Tensor", torch.autograd.functional.jacobian(lambda v: inner_step(block, v), x)).reshape(32, 32)
+    matrix = cast(
+        "Tensor", torch.autograd.functional.jacobian(lambda v: inner_step(block, v), x)
+    ).reshape(32, 32)
     assert not torch.allclose(matrix, matrix.T, atol=1e-3)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 4), st.integers(2, 6), st.floats(0.01, 1.0), st.floats(1e-3, 10), st.integers(0, 2**31))
-def test_a_step_below_two_over_the_squared_norm_does_not_expand(channels: int, size: int, share: float, apart: float, seed: int) -> None:
+@given(
+    st.integers(1, 4),
+    st.integers(2, 6),
+    st.floats(0.01, 1.0),
+    st.floats(1e-3, 10),
+    st.integers(0, 2**31),
+)
+def test_a_step_below_two_over_the_squared_norm_does_not_expand(
+    channels: int, size: int, share: float, apart: float, seed: int
+) -> None:
     torch.manual_seed(seed)
     block = identity_norms(StableBlock(channels, channels))
     block.step_size = share * 2 / operator_norm(block, size) ** 2
@@ -116,7 +131,9 @@ def test_the_whole_step_with_its_two_batchnorms() -> None:
     x = torch.randn(2, 3, 5, 5)
     weight = block.conv.weight
     inner = torch.relu(block.bn1(nn.functional.conv2d(x, weight, padding=1)))
-    expected = torch.relu(x - 0.25 * block.bn2(nn.functional.conv_transpose2d(inner, weight, padding=1)))
+    expected = torch.relu(
+        x - 0.25 * block.bn2(nn.functional.conv_transpose2d(inner, weight, padding=1))
+    )
     assert torch.allclose(block(x), expected)
 
 
@@ -166,7 +183,9 @@ def test_a_training_step_moves_both_uses_of_the_weight_together() -> None:
     block = next(module for module in network.modules() if isinstance(module, StableBlock))
     before = block.conv.weight.detach().clone()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    nn.functional.cross_entropy(network(torch.randn(4, 1, 8, 8)), torch.tensor([0, 1, 2, 0])).backward()
+    nn.functional.cross_entropy(
+        network(torch.randn(4, 1, 8, 8)), torch.tensor([0, 1, 2, 0])
+    ).backward()
     optimizer.step()
     assert not torch.equal(block.conv.weight, before)
     assert torch.equal(block.conv_transpose.weight, block.conv.weight)

@@ -21,12 +21,23 @@ def true_norm(weight: Tensor, size: tuple[int, int], padding: int) -> float:
     """From the whole matrix."""
     channels = weight.shape[1]
     basis = torch.eye(channels * math.prod(size), dtype=torch.float64).reshape(-1, channels, *size)
-    return float(torch.linalg.matrix_norm(F.conv2d(basis, weight.double(), padding=padding).flatten(1), 2))
+    return float(
+        torch.linalg.matrix_norm(F.conv2d(basis, weight.double(), padding=padding).flatten(1), 2)
+    )
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 4), st.integers(1, 4), st.sampled_from([1, 3, 5]), st.integers(5, 8), st.integers(5, 8), st.integers(0, 2**31))
-def test_the_bound_holds(outputs: int, inputs: int, kernel: int, height: int, width: int, seed: int) -> None:
+@given(
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([1, 3, 5]),
+    st.integers(5, 8),
+    st.integers(5, 8),
+    st.integers(0, 2**31),
+)
+def test_the_bound_holds(
+    outputs: int, inputs: int, kernel: int, height: int, width: int, seed: int
+) -> None:
     torch.manual_seed(seed)
     weight = torch.randn(outputs, inputs, kernel, kernel)
     norm = true_norm(weight, (height, width), kernel // 2)
@@ -43,7 +54,9 @@ def test_a_depthwise_convolution_behind_a_pointwise_one_is_one_kernel() -> None:
     torch.manual_seed(0)
     first, second, x = torch.randn(6, 2, 1, 1), torch.randn(6, 1, 3, 3), torch.randn(1, 2, 7, 7)
     expected = F.conv2d(F.conv2d(x, first), second, groups=6)
-    torch.testing.assert_close(F.conv2d(x, compose([first, second])), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        F.conv2d(x, compose([first, second])), expected, atol=1e-4, rtol=1e-4
+    )
 
 
 def wild(block: SymmetricBlock, seed: int) -> SymmetricBlock:
@@ -56,7 +69,9 @@ def wild(block: SymmetricBlock, seed: int) -> SymmetricBlock:
             assert tensor is not None
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * 2)
         assert block.bn1.running_var is not None
-        block.bn1.running_var.copy_(torch.rand(block.bn1.running_var.shape, generator=generator) + 0.01)
+        block.bn1.running_var.copy_(
+            torch.rand(block.bn1.running_var.shape, generator=generator) + 0.01
+        )
     return block.double()
 
 
@@ -67,7 +82,12 @@ def blocks(seed: int, kind: str, step: float) -> SymmetricBlock:
 
 
 @settings(max_examples=40)
-@given(st.sampled_from(["resnet", "mobilenet"]), st.floats(0.01, 2), st.floats(1e-3, 10), st.integers(0, 2**31))
+@given(
+    st.sampled_from(["resnet", "mobilenet"]),
+    st.floats(0.01, 2),
+    st.floats(1e-3, 10),
+    st.integers(0, 2**31),
+)
 def test_a_certified_step_does_not_expand(kind: str, step: float, apart: float, seed: int) -> None:
     block = blocks(seed, kind, step).eval()
     assert block.margin() <= 1
@@ -78,16 +98,31 @@ def test_a_certified_step_does_not_expand(kind: str, step: float, apart: float, 
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.01, 0.5), st.floats(0.01, 0.5)), min_size=1, max_size=6), st.integers(0, 2**31))
-def test_rounding_errors_never_leave_their_bound(steps: list[tuple[float, float, float]], seed: int) -> None:
+@given(
+    st.lists(
+        st.tuples(st.floats(0.01, 1), st.floats(0.01, 0.5), st.floats(0.01, 0.5)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(0, 2**31),
+)
+def test_rounding_errors_never_leave_their_bound(
+    steps: list[tuple[float, float, float]], seed: int
+) -> None:
     """``|eta| <= sum_j sqrt(n) s1_j / 2 + h_j |K_j| sqrt(m) s2_j / 2``, against the same network that only clips."""
     torch.manual_seed(seed)
     rounded = exact = torch.randn(1, 3, 5, 5, dtype=torch.float64)
     bound = 0.0
     for index, (h, s1, s2) in enumerate(steps):
         block = blocks(seed % 1000 + index, "resnet", h).eval()
-        rounded, exact = (_step(block, x, s1, s2, rounding=rounding) for x, rounding in ((rounded, True), (exact, False)))
-        bound += math.sqrt(75) * s1 / 2 + h * norm_bound(block.kernels()[0], (5, 5)) * math.sqrt(75) * s2 / 2
+        rounded, exact = (
+            _step(block, x, s1, s2, rounding=rounding)
+            for x, rounding in ((rounded, True), (exact, False))
+        )
+        bound += (
+            math.sqrt(75) * s1 / 2
+            + h * norm_bound(block.kernels()[0], (5, 5)) * math.sqrt(75) * s2 / 2
+        )
         assert (rounded - exact).norm() <= bound
 
 

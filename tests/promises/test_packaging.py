@@ -1,4 +1,7 @@
-"""What is built is what is in the source tree: no room lost, nothing of ours outside ``edgeq``, no link followed."""
+"""What is built is what is in the source tree.
+
+No room lost, nothing of ours outside ``edgeq``, no link followed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,16 @@ def wheels(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     """The wheel built from the tree, and the wheel built from the sdist."""
     direct, by_sdist = tmp_path_factory.mktemp("direct"), tmp_path_factory.mktemp("sdist")
     for folder, only in ((direct, ["--wheel"]), (by_sdist, [])):
-        command = [sys.executable, "-m", "build", "--no-isolation", *only, "--outdir", str(folder), str(root)]
+        command = [
+            sys.executable,
+            "-m",
+            "build",
+            "--no-isolation",
+            *only,
+            "--outdir",
+            str(folder),
+            str(root),
+        ]
         out = subprocess.run(command, capture_output=True, text=True, check=False)
         assert out.returncode == 0, out.stdout + out.stderr
     return next(direct.glob("*.whl")), next(by_sdist.glob("*.whl"))
@@ -50,12 +62,17 @@ def test_only_edgeq_reaches_site_packages(wheels: tuple[Path, Path]) -> None:
     assert "edgeq" in top
 
 
-def test_the_wheel_carries_every_entry_point(wheels: tuple[Path, Path], project: dict[str, Any]) -> None:
+def test_the_wheel_carries_every_entry_point(
+    wheels: tuple[Path, Path], project: dict[str, Any]
+) -> None:
     parser = ConfigParser(delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment, method-assign]  # the documented way to keep case
     info = next(name for name in content(wheels[1]) if name.endswith(".dist-info/entry_points.txt"))
     parser.read_string(zipfile.ZipFile(wheels[1]).read(info).decode())
-    wanted = {"console_scripts": project["project"]["scripts"], **project["project"]["entry-points"]}
+    wanted = {
+        "console_scripts": project["project"]["scripts"],
+        **project["project"]["entry-points"],
+    }
     assert {group: dict(parser[group]) for group in parser.sections()} == wanted
 
 
@@ -66,8 +83,13 @@ def test_the_licence_travels_with_the_wheel(wheels: tuple[Path, Path], root: Pat
 
 
 def test_every_entry_point_leads_somewhere(project: dict[str, Any]) -> None:
-    installed = {(entry.group, entry.name, entry.value): entry for entry in distribution("edgeq").entry_points}
+    installed = {
+        (entry.group, entry.name, entry.value): entry
+        for entry in distribution("edgeq").entry_points
+    }
     for group, entries in project["project"]["entry-points"].items():
         for name, value in entries.items():
-            assert (group, name, value) in installed, f"{group}:{name} is not installed; hint: make install"
+            assert (group, name, value) in installed, (
+                f"{group}:{name} is not installed; hint: make install"
+            )
             assert installed[group, name, value].load() is not None

@@ -1,4 +1,7 @@
-"""Tracked files speak of the project only: no folder of somebody's machine, no address of a package index."""
+"""Tracked files speak of the project only.
+
+No folder of somebody's machine, no address of a package index.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,21 @@ if TYPE_CHECKING:
 
 # Put together here, so that this file passes its own test.
 MACHINE = re.compile(
-    "|".join(rf"(?<![\w.~$}}-])/{folder}/" for folder in ("home", "root", "work", "Users", "opt", "mnt")) + r"|\b[A-Z]:\\\\?Users"
+    "|".join(
+        rf"(?<![\w.~$}}-])/{folder}/" for folder in ("home", "root", "work", "Users", "opt", "mnt")
+    )
+    + r"|\b[A-Z]:\\\\?Users"
 )
 INDEX = re.compile(
-    "|".join(re.escape(".".join(parts)) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("registry", "npmjs"), ("anaconda", "org")))
+    "|".join(
+        re.escape(".".join(parts))
+        for parts in (
+            ("pypi", "org"),
+            ("pythonhosted", "org"),
+            ("registry", "npmjs"),
+            ("anaconda", "org"),
+        )
+    )
 )
 MAX_BYTES = 1_000_000
 
@@ -26,7 +40,10 @@ def lines(tracked: tuple[Path, ...]) -> list[tuple[str, str]]:
     for path in tracked:
         content = path.read_bytes()
         if b"\0" not in content:
-            found += [(f"{path}:{number}", line) for number, line in enumerate(content.decode().splitlines(), 1)]
+            found += [
+                (f"{path}:{number}", line)
+                for number, line in enumerate(content.decode().splitlines(), 1)
+            ]
     return found
 
 

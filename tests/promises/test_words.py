@@ -1,4 +1,7 @@
-"""Names are the field's own: what a search for quantisation finds. Words that were ours alone stay out."""
+"""Names are the field's own: what a search for quantisation finds.
+
+Words that were ours alone stay out.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ROOMS = ("src", "models", "training", "calibration", "exporters", "targets", "deploy", "benchmarks", "docs")
+ROOMS = (
+    "src",
+    "models",
+    "training",
+    "calibration",
+    "exporters",
+    "targets",
+    "deploy",
+    "benchmarks",
+    "docs",
+)
 BANNED = {
     "mend": "hint",
     "mends": "hints",
@@ -52,7 +65,11 @@ BANNED = {
 """Each banned name with what is said instead."""
 PARTS = frozenset(("mend", "mends", "island", "islands", "carrier", "carriers", "tally", "tallies"))
 """What no name holds as one of its words either."""
-SAID = re.compile(r"\bmend(s|ed)?\b|\bcarriers?\b|\bislands?\b|\bedgeq predict\b|--edge-bits\b|(?<=export )--weights\b", re.IGNORECASE)
+SAID = re.compile(
+    r"\bmend(s|ed)?\b|\bcarriers?\b|\bislands?\b|\bedgeq "
+    r"predict\b|--edge-bits\b|(?<=export )--weights\b",
+    re.IGNORECASE,
+)
 """What no message and no page says."""
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/reference/cli.md")
 
@@ -82,20 +99,36 @@ def strings(tree: ast.AST) -> Iterator[tuple[int, str]]:
 @pytest.fixture(scope="module")
 def modules(tracked: tuple[Path, ...], root: Path) -> dict[str, ast.Module]:
     """The modules of the product by their path from the root."""
-    paths = {path.relative_to(root).as_posix() if path.is_absolute() else path.as_posix(): path for path in tracked if path.suffix == ".py"}
-    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in paths.items() if name.partition("/")[0] in ROOMS}
+    paths = {
+        path.relative_to(root).as_posix() if path.is_absolute() else path.as_posix(): path
+        for path in tracked
+        if path.suffix == ".py"
+    }
+    return {
+        name: ast.parse(path.read_text(encoding="utf-8"))
+        for name, path in paths.items()
+        if name.partition("/")[0] in ROOMS
+    }
 
 
 def test_no_identifier_is_a_private_word(modules: dict[str, ast.Module]) -> None:
     assert len(modules) > 300
     used = [(path, line, name) for path, tree in modules.items() for line, name in names(tree)]
-    found = [f"{path}:{line}: {name} (say {BANNED[name]})" for path, line, name in used if name in BANNED]
-    found += [f"{path}:{line}: {name}" for path, line, name in used if name not in BANNED and PARTS & set(name.lower().split("_"))]
+    found = [
+        f"{path}:{line}: {name} (say {BANNED[name]})" for path, line, name in used if name in BANNED
+    ]
+    found += [
+        f"{path}:{line}: {name}"
+        for path, line, name in used
+        if name not in BANNED and PARTS & set(name.lower().split("_"))
+    ]
     assert found == []
 
 
 def test_no_message_says_one(modules: dict[str, ast.Module], root: Path) -> None:
-    texts = [(f"{path}:{line}", text) for path, tree in modules.items() for line, text in strings(tree)]
+    texts = [
+        (f"{path}:{line}", text) for path, tree in modules.items() for line, text in strings(tree)
+    ]
     texts += [(page, (root / page).read_text(encoding="utf-8")) for page in PAGES]
     found = [f"{where}: {match[0]}" for where, text in texts for match in SAID.finditer(text)]
     assert found == []
@@ -104,4 +137,7 @@ def test_no_message_says_one(modules: dict[str, ast.Module], root: Path) -> None
 def test_the_test_finds_what_it_is_for() -> None:
     tree = ast.parse("def f(mend): ...\nraise Error('x', hint='mend it: see edgeq predict')")
     assert [name for _, name in names(tree) if name in BANNED] == ["mend"]
-    assert [match[0] for _, text in strings(tree) for match in SAID.finditer(text)] == ["mend", "edgeq predict"]
+    assert [match[0] for _, text in strings(tree) for match in SAID.finditer(text)] == [
+        "mend",
+        "edgeq predict",
+    ]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 QEMU = "#!/bin/sh\necho 'qemu-aarch64 version {} (Debian 1:{})'\n"
 set_up = pytest.mark.skipif(
-    not (targets.ort.probe().usable and targets.tflite.probe().usable), reason="edgeq targets setup arm64-ort and arm64-tflite make them"
+    not (targets.ort.probe().usable and targets.tflite.probe().usable),
+    reason="edgeq targets setup arm64-ort and arm64-tflite make them",
 )
 
 
@@ -46,7 +47,9 @@ def test_no_qemu_is_told(path: Path) -> None:
 
 def test_debian_12_s_qemu_is_refused_with_what_it_does(path: Path) -> None:
     program = install(path, "7.2.22")
-    with pytest.raises(TargetError, match=r"is QEMU 7\.2\.22: .*import of onnxruntime.*constructor of LiteRT's"):
+    with pytest.raises(
+        TargetError, match=r"is QEMU 7\.2\.22: .*import of onnxruntime.*constructor of LiteRT's"
+    ):
         arm64.emulator()
     assert targets.ort.faults() == [f"{program} is QEMU 7.2.22: {arm64.FAULT}"]
 
@@ -81,7 +84,9 @@ def test_the_processor_is_part_of_the_name() -> None:
 
 
 def test_every_requirement_is_exact() -> None:
-    assert all("==" in each for target in (targets.ort, targets.tflite) for each in target.requirements)
+    assert all(
+        "==" in each for target in (targets.ort, targets.tflite) for each in target.requirements
+    )
 
 
 def test_a_wheel_that_leads_out_is_refused(tmp_path: Path) -> None:
@@ -123,12 +128,16 @@ def test_the_reference_s_integers_come_back(kind: str, tmp_path: Path) -> None:
     model = tmp_path / "m.tflite"
     model.write_bytes(tflite_models.int8_model())
     images = onnx_models.images(4)
-    with TARGETS.load("tflite-ref").open(model) as here, TARGETS.load(f"arm64-tflite:{kind}").open(model) as there:
+    with (
+        TARGETS.load("tflite-ref").open(model) as here,
+        TARGETS.load(f"arm64-tflite:{kind}").open(model) as there,
+    ):
         assert there.output.params is not None
         distance = np.abs(here.run(images) - there.run(images)) / float(there.output.params.scale)
         assert kind in there.facts["cpu"]
         assert ("asimddp" in there.facts["cpu_features"]) == (kind != "cortex-a53")
-    assert np.rint(distance).max() <= 1  # XNNPACK rounds in another way than the reference kernels, on x86 too
+    # XNNPACK rounds in another way than the reference kernels, on x86 too
+    assert np.rint(distance).max() <= 1
 
 
 @set_up

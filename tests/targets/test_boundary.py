@@ -29,7 +29,9 @@ def test_the_model_s_own_layout_goes_in_as_it_is() -> None:
 
 
 def test_a_misfit_names_both_shapes() -> None:
-    with pytest.raises(ArtefactError, match=r"wants samples of shape \(3, 4, 5\).*the data gives \(3, 4, 6\)"):
+    with pytest.raises(
+        ArtefactError, match=r"wants samples of shape \(3, 4, 5\).*the data gives \(3, 4, 6\)"
+    ):
         fit(np.zeros((1, 3, 4, 6), np.float32), FLOAT)
 
 

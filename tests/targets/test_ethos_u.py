@@ -1,4 +1,8 @@
-"""Ethos-U by Vela: our networks whole on the NPU, what is left on the CPU named, the estimate in the place of a measurement."""
+"""Ethos-U by Vela.
+
+Our networks whole on the NPU, what is left on the CPU named, the estimate in the place of a
+measurement.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,10 @@ if find_spec("ethosu") is None:
     pytest.skip("Vela is not installed", allow_module_level=True)
 
 NPUS = pytest.mark.parametrize("target", [u55, u65, u85], ids=["u55", "u65", "u85"])
-DEEP = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet20", "stable-resnet20", "resnet56", "stable-resnet56")]
+DEEP = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("resnet20", "stable-resnet20", "resnet56", "stable-resnet56")
+]
 
 
 def saved(tmp_path: Path, content: bytes) -> Path:
@@ -46,9 +53,15 @@ def with_a_fallback() -> bytes:
 
 
 @NPUS
-@pytest.mark.parametrize("bits", [(8, 8), pytest.param((4, 8), marks=pytest.mark.slow), (4, 4)], ids=["8W8A", "4W8A", "4W4A"])
+@pytest.mark.parametrize(
+    "bits",
+    [(8, 8), pytest.param((4, 8), marks=pytest.mark.slow), (4, 4)],
+    ids=["8W8A", "4W8A", "4W4A"],
+)
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8", *DEEP])
-def test_our_networks_are_whole_on_the_npu(tmp_path: Path, name: str, bits: tuple[int, int], target: EthosUTarget) -> None:
+def test_our_networks_are_whole_on_the_npu(
+    tmp_path: Path, name: str, bits: tuple[int, int], target: EthosUTarget
+) -> None:
     plan = target.plan(saved(tmp_path, zoo_models.tflite(name, *bits)))
     assert {(op.place, op.arithmetic, op.why) for op in plan.ops} == {("delegate", "integer", "")}
     assert sum(op.macs or 0 for op in plan.ops) > 10**6
@@ -57,7 +70,10 @@ def test_our_networks_are_whole_on_the_npu(tmp_path: Path, name: str, bits: tupl
 @NPUS
 def test_the_answers_are_the_reference_kernels(tmp_path: Path, target: EthosUTarget) -> None:
     path, images = saved(tmp_path, tflite_models.int8_model()), onnx_models.images(4)
-    with target.open(path, intermediates=True) as npu, tflite.reference.open(path, intermediates=True) as reference:
+    with (
+        target.open(path, intermediates=True) as npu,
+        tflite.reference.open(path, intermediates=True) as reference,
+    ):
         assert np.array_equal(npu.run(images), reference.run(images))
         assert list(npu.tensors(images)) == list(reference.tensors(images))
 
@@ -68,7 +84,9 @@ def test_facts_and_estimate_are_of_one_compilation(tmp_path: Path, target: Ethos
         facts, estimated_ms = session.facts, session.estimated_ms
     assert facts["on_npu"] == "17 of 17 operators"
     assert facts["on_cpu"] == "none"
-    assert float(facts["cycles"]) / (1000 * float(facts["clock_mhz"])) == pytest.approx(estimated_ms, rel=1e-12)
+    assert float(facts["cycles"]) / (1000 * float(facts["clock_mhz"])) == pytest.approx(
+        estimated_ms, rel=1e-12
+    )
     assert 1000 / float(facts["inferences_per_second"]) == pytest.approx(estimated_ms, rel=1e-3)
     memories = {name: int(size) for name, size in facts.items() if name.endswith("_bytes")}
     assert 32 * 32 * 16 < memories["sram_bytes"] < 10**6
@@ -95,34 +113,60 @@ def test_a_system_and_a_memory_mode_can_be_named(tmp_path: Path) -> None:
 
 def test_a_configuration_file_of_the_users(tmp_path: Path) -> None:
     config = tmp_path / "soc.ini"
-    text = (Path(str(distribution("ethos-u-vela").locate_file("ethosu"))) / "config_files" / "Arm" / "vela.ini").read_text("utf-8")
-    config.write_text(text.replace("Ethos_U55_High_End_Embedded", "My_Chip").replace("core_clock=500e6", "core_clock=125e6"), "utf-8")
-    options = {**u55.options, "config": str(config), "system_config": "My_Chip", "memory_mode": "Shared_Sram"}
+    text = (
+        Path(str(distribution("ethos-u-vela").locate_file("ethosu")))
+        / "config_files"
+        / "Arm"
+        / "vela.ini"
+    ).read_text("utf-8")
+    config.write_text(
+        text.replace("Ethos_U55_High_End_Embedded", "My_Chip").replace(
+            "core_clock=500e6", "core_clock=125e6"
+        ),
+        "utf-8",
+    )
+    options = {
+        **u55.options,
+        "config": str(config),
+        "system_config": "My_Chip",
+        "memory_mode": "Shared_Sram",
+    }
     with replace(u55, options=options).open(saved(tmp_path, tflite_models.int8_model())) as session:
         assert session.facts["accelerator"] == "Ethos_U55_128, My_Chip, Shared_Sram"
         assert session.facts["clock_mhz"] == "125"
     with pytest.raises(UsageError, match=r"no-such\.ini cannot be read"):
-        replace(u55, options={**options, "config": str(tmp_path / "no-such.ini")}).open(tmp_path / "model.tflite")
+        replace(u55, options={**options, "config": str(tmp_path / "no-such.ini")}).open(
+            tmp_path / "model.tflite"
+        )
 
 
 @pytest.mark.parametrize("kind", ["", "100", "256,a,b,c", "ethos-u55-256"])
 def test_what_is_no_setting(kind: str) -> None:
-    with pytest.raises(UsageError, match=r"is no setting of ethos-u55\s+hint: write MACS.* 32, 64, 128, 256"):
+    with pytest.raises(
+        UsageError, match=r"is no setting of ethos-u55\s+hint: write MACS.* 32, 64, 128, 256"
+    ):
         TARGETS.load(f"ethos-u55:{kind}")
 
 
-@pytest.mark.parametrize("kind", ["128,Nowhere", "128,,Nowhere", "128,Ethos_U55_High_End_Embedded,Dedicated_Sram"])
+@pytest.mark.parametrize(
+    "kind", ["128,Nowhere", "128,,Nowhere", "128,Ethos_U55_High_End_Embedded,Dedicated_Sram"]
+)
 def test_a_setting_that_vela_does_not_know_is_named(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UsageError, match=r"Incorrect argument to CLI option|Invalid configuration"):
         u55.variant(kind).open(saved(tmp_path, tflite_models.int8_model()))
 
 
 @NPUS
-def test_operators_on_the_cpu_are_named_and_not_in_the_estimate(tmp_path: Path, target: EthosUTarget) -> None:
+def test_operators_on_the_cpu_are_named_and_not_in_the_estimate(
+    tmp_path: Path, target: EthosUTarget
+) -> None:
     path = saved(tmp_path, with_a_fallback())
     with target.open(path) as session:
         assert session.facts["on_npu"] == "1 of 5 operators"
-        assert session.facts["on_cpu"] == "DEQUANTIZE x~axes0231~real, CONV_2D c, ADD r~real, QUANTIZE r"
+        assert (
+            session.facts["on_cpu"]
+            == "DEQUANTIZE x~axes0231~real, CONV_2D c, ADD r~real, QUANTIZE r"
+        )
         assert "inferences_per_second" not in session.facts
         assert session.estimate_note.endswith("without 4 operators on the CPU")
     found = audit(path, target.name)
@@ -143,7 +187,11 @@ def test_a_file_that_vela_takes_nothing_of_is_refused(data_dir: Path) -> None:
 
 def test_weights_in_int4_crash_vela_and_the_hint_is_told(tmp_path: Path) -> None:
     path = saved(tmp_path, zoo_models.tflite("resnet8", 4, 4, "int4"))
-    with pytest.raises(TargetError, match=r"ended by SIGFPE .* stores weights in int4\s+hint: edgeq export --weight-storage int8"):
+    with pytest.raises(
+        TargetError,
+        match=r"ended by SIGFPE .* stores weights in int4\s+hint: edgeq export --weight-storage "
+        r"int8",
+    ):
         u55.open(path)
 
 

@@ -1,4 +1,7 @@
-"""TFLite files that other tools wrote: state is reset for each sample, and a crash of the runtime ends its worker only."""
+"""TFLite files that other tools wrote.
+
+State is reset for each sample, and a crash of the runtime ends its worker only.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def saved(tmp_path: Path, content: bytes) -> Path:
 
 
 def resource_model() -> bytes:
-    """A running sum in a resource variable, which a subgraph sets to zero once: y = x + state, state = y."""
+    """A running sum in a resource variable, which a subgraph sets to zero once.
+
+    Y = x + state, state = y.
+    """
     build, main = ModelBuilder(), None
     main = build.graph
     options: Any = schema.VarHandleOptionsT()
@@ -43,7 +49,13 @@ def resource_model() -> bytes:
     handle = build.tensor("handle", (), Kind.RESOURCE)
     zero = build.tensor("zero", (1, 4), Kind.INT8, [0.1], value=np.zeros(4, np.int8))
     build.operator(Op.VAR_HANDLE, [], [handle], Options.VarHandleOptions, options)
-    build.operator(Op.ASSIGN_VARIABLE, [handle, zero], [], Options.AssignVariableOptions, schema.AssignVariableOptionsT())
+    build.operator(
+        Op.ASSIGN_VARIABLE,
+        [handle, zero],
+        [],
+        Options.AssignVariableOptions,
+        schema.AssignVariableOptionsT(),
+    )
     build.graph = main
     x, state, y = (build.tensor(name, (1, 4), Kind.INT8, [0.1]) for name in ("x", "state", "y"))
     handle = build.tensor("handle", (), Kind.RESOURCE)
@@ -51,9 +63,21 @@ def resource_model() -> bytes:
     once.initSubgraphIndex = build.model.subgraphs.index(starting)
     build.operator(Op.CALL_ONCE, [], None, Options.CallOnceOptions, once)
     build.operator(Op.VAR_HANDLE, [], [handle], Options.VarHandleOptions, options)
-    build.operator(Op.READ_VARIABLE, [handle], [state], Options.ReadVariableOptions, schema.ReadVariableOptionsT())
+    build.operator(
+        Op.READ_VARIABLE,
+        [handle],
+        [state],
+        Options.ReadVariableOptions,
+        schema.ReadVariableOptionsT(),
+    )
     build.operator(Op.ADD, [x, state], [y], Options.AddOptions, schema.AddOptionsT(), 2)
-    build.operator(Op.ASSIGN_VARIABLE, [handle, y], [], Options.AssignVariableOptions, schema.AssignVariableOptionsT())
+    build.operator(
+        Op.ASSIGN_VARIABLE,
+        [handle, y],
+        [],
+        Options.AssignVariableOptions,
+        schema.AssignVariableOptionsT(),
+    )
     main.inputs, main.outputs = [x], [y]
     return build.content()
 
@@ -62,8 +86,18 @@ def svdf_model() -> bytes:
     """A float SVDF, whose state is a variable tensor."""
     rng, build = np.random.default_rng(0), ModelBuilder()
     x = build.tensor("x", (1, FEATURES), Kind.FLOAT32)
-    feature = build.tensor("feature", (UNITS, FEATURES), Kind.FLOAT32, value=rng.standard_normal((UNITS, FEATURES)).astype(np.float32))
-    time = build.tensor("time", (UNITS, MEMORY), Kind.FLOAT32, value=rng.standard_normal((UNITS, MEMORY)).astype(np.float32))
+    feature = build.tensor(
+        "feature",
+        (UNITS, FEATURES),
+        Kind.FLOAT32,
+        value=rng.standard_normal((UNITS, FEATURES)).astype(np.float32),
+    )
+    time = build.tensor(
+        "time",
+        (UNITS, MEMORY),
+        Kind.FLOAT32,
+        value=rng.standard_normal((UNITS, MEMORY)).astype(np.float32),
+    )
     bias = build.tensor("bias", (UNITS,), Kind.FLOAT32, value=np.zeros(UNITS, np.float32))
     state = build.tensor("state", (1, MEMORY * UNITS), Kind.FLOAT32, variable=True)
     y = build.tensor("y", (1, UNITS), Kind.FLOAT32)
@@ -79,25 +113,43 @@ def lstm_model() -> bytes:
     rng, build = np.random.default_rng(0), ModelBuilder()
 
     def numbers(name: str, *shape: int) -> int:
-        return build.tensor(name, shape, Kind.FLOAT32, value=rng.standard_normal(shape).astype(np.float32))
+        return build.tensor(
+            name, shape, Kind.FLOAT32, value=rng.standard_normal(shape).astype(np.float32)
+        )
 
     x = build.tensor("x", (1, 2, FEATURES), Kind.FLOAT32)
-    gates = [numbers(f"input{i}", UNITS, FEATURES) for i in range(4)] + [numbers(f"state{i}", UNITS, UNITS) for i in range(4)]
+    gates = [numbers(f"input{i}", UNITS, FEATURES) for i in range(4)] + [
+        numbers(f"state{i}", UNITS, UNITS) for i in range(4)
+    ]
     biases = [numbers(f"bias{i}", UNITS) for i in range(4)]
-    states = [build.tensor(name, (1, UNITS), Kind.FLOAT32, variable=True) for name in ("activation", "cell")]
+    states = [
+        build.tensor(name, (1, UNITS), Kind.FLOAT32, variable=True)
+        for name in ("activation", "cell")
+    ]
     y = build.tensor("y", (1, 2, UNITS), Kind.FLOAT32)
     options: Any = schema.UnidirectionalSequenceLSTMOptionsT()
     options.fusedActivationFunction = schema.ActivationFunctionType.TANH
     inputs = [x, *gates, -1, -1, -1, *biases, -1, -1, *states, -1, -1, -1, -1]
-    build.operator(Op.UNIDIRECTIONAL_SEQUENCE_LSTM, inputs, [y], Options.UnidirectionalSequenceLSTMOptions, options)
+    build.operator(
+        Op.UNIDIRECTIONAL_SEQUENCE_LSTM,
+        inputs,
+        [y],
+        Options.UnidirectionalSequenceLSTMOptions,
+        options,
+    )
     build.graph.inputs, build.graph.outputs = [x], [y]
     return build.content()
 
 
 def aborting_model() -> bytes:
-    """LiteRT cannot express such a ratio of scales, and ends the process that loads it; its checks of the file do not see that."""
+    """LiteRT cannot express such a ratio of scales, and ends the process that loads it.
+
+    Its checks of the file do not see that.
+    """
     build = ModelBuilder()
-    x, y = (build.tensor(name, (1, 8), Kind.INT8, [scale]) for name, scale in (("x", 0.03), ("y", 1e-9)))
+    x, y = (
+        build.tensor(name, (1, 8), Kind.INT8, [scale]) for name, scale in (("x", 0.03), ("y", 1e-9))
+    )
     build.operator(Op.ADD, [x, x], [y], Options.AddOptions, schema.AddOptionsT(), 2)
     build.graph.inputs, build.graph.outputs = [x], [y]
     return build.content()
@@ -151,7 +203,10 @@ def test_a_runtime_that_ends_its_process_ends_nothing_else(tmp_path: Path) -> No
     """The estimate of the emulator, which needs no LiteRT, is there all the same."""
     before = os.getpid()
     path = saved(tmp_path, aborting_model())
-    found = profile_each([Pair(path, name) for name in ("tflite-ref", "tflite", "emulator:cmsis-nn-m4")], seconds=0.01)
+    found = profile_each(
+        [Pair(path, name) for name in ("tflite-ref", "tflite", "emulator:cmsis-nn-m4")],
+        seconds=0.01,
+    )
     assert [profile.target for profile in found.profiles] == ["emulator:cmsis-nn-m4"]
     assert [failure.target for failure in found.failures] == ["tflite-ref", "tflite"]
     assert all("killed by SIGABRT" in failure.what for failure in found.failures)
@@ -164,8 +219,12 @@ def test_a_kernel_that_writes_beyond_its_tensor_is_not_run(tmp_path: Path) -> No
     """The SVDF of int8 takes its state to be int16, whatever the file says, and would corrupt what lies behind it."""
     build = ModelBuilder()
     x = build.tensor("x", (1, FEATURES), Kind.INT8, [0.1])
-    feature = build.tensor("feature", (UNITS, FEATURES), Kind.INT8, [0.01], value=np.ones((UNITS, FEATURES), np.int8))
-    time = build.tensor("time", (UNITS, MEMORY), Kind.INT8, [0.01], value=np.ones((UNITS, MEMORY), np.int8))
+    feature = build.tensor(
+        "feature", (UNITS, FEATURES), Kind.INT8, [0.01], value=np.ones((UNITS, FEATURES), np.int8)
+    )
+    time = build.tensor(
+        "time", (UNITS, MEMORY), Kind.INT8, [0.01], value=np.ones((UNITS, MEMORY), np.int8)
+    )
     bias = build.tensor("bias", (UNITS,), Kind.INT32, [0.001], value=np.zeros(UNITS, np.int32))
     state = build.tensor("state", (1, MEMORY * UNITS), Kind.INT8, [0.1], variable=True)
     y = build.tensor("y", (1, UNITS), Kind.INT8, [0.5])
@@ -175,12 +234,16 @@ def test_a_kernel_that_writes_beyond_its_tensor_is_not_run(tmp_path: Path) -> No
     build.graph.inputs, build.graph.outputs = [x], [y]
     path = saved(tmp_path, build.content())
     for target in (builtin, reference):
-        with pytest.raises(TargetError, match="keeps its state in int8, and the kernel writes int16"):
+        with pytest.raises(
+            TargetError, match="keeps its state in int8, and the kernel writes int16"
+        ):
             target.open(path)
 
 
 @pytest.mark.parametrize("model", ["resource", "svdf", "lstm"])
-def test_plans_hold_operators_without_outputs_and_those_of_a_delegate(tmp_path: Path, model: str) -> None:
+def test_plans_hold_operators_without_outputs_and_those_of_a_delegate(
+    tmp_path: Path, model: str
+) -> None:
     path = saved(tmp_path, STATEFUL[model]())
     ops = {op.op_type: op for op in reference.plan(path).ops}
     if model != "resource":
@@ -195,7 +258,10 @@ def test_plans_hold_operators_without_outputs_and_those_of_a_delegate(tmp_path: 
 
 
 def test_real_files_are_answered_or_refused_truly(data_dir: Path) -> None:
-    """Never a bug of ours, whatever the file; the wake word keeps its state in six resource variables."""
+    """Never a bug of ours, whatever the file.
+
+    The wake word keeps its state in six resource variables.
+    """
     for path in sorted((data_dir / "real").glob("*.tflite")):
         for name in ("tflite-ref", "emulator"):
             target: Any = TARGETS.load(name)

@@ -39,7 +39,11 @@ def _usable() -> None:
 
 def start(activation_dtype: str, zero: int) -> tuple[Graph, str, Grid]:
     graph = Graph()
-    return graph, graph.input("x", [1, 8, 8, 8], Grid(0.05, zero, activation_dtype)), Grid(0.2, zero, activation_dtype)
+    return (
+        graph,
+        graph.input("x", [1, 8, 8, 8], Grid(0.05, zero, activation_dtype)),
+        Grid(0.2, zero, activation_dtype),
+    )
 
 
 def convolution(activation_dtype: str, zero: int) -> Graph:
@@ -57,13 +61,26 @@ def depthwise(activation_dtype: str, zero: int) -> Graph:
 def addition(activation_dtype: str, zero: int) -> Graph:
     graph, x, grid = start(activation_dtype, zero)
     one = graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid, pads=[1] * 4)
-    graph.op("Add", [one, graph.weighted("Conv", x, "b", (8, 8, 1, 1), grid)], "y", Grid(0.31, zero, activation_dtype), relu=True)
+    graph.op(
+        "Add",
+        [one, graph.weighted("Conv", x, "b", (8, 8, 1, 1), grid)],
+        "y",
+        Grid(0.31, zero, activation_dtype),
+        relu=True,
+    )
     return graph
 
 
 def average(activation_dtype: str, zero: int) -> Graph:
     graph, x, grid = start(activation_dtype, zero)
-    graph.op("AveragePool", [graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid)], "y", grid, kernel_shape=[2, 2], strides=[2, 2])
+    graph.op(
+        "AveragePool",
+        [graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid)],
+        "y",
+        grid,
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+    )
     return graph
 
 
@@ -79,8 +96,17 @@ def dense(activation_dtype: str, zero: int) -> Graph:
 def joined(activation_dtype: str, zero: int) -> Graph:
     """A concatenation that a convolution reads."""
     graph, x, grid = start(activation_dtype, zero)
-    branches = [graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid, pads=[1] * 4), graph.weighted("Conv", x, "b", (8, 8, 1, 1), grid)]
-    graph.weighted("Conv", graph.op("Concat", branches, "joined", grid, axis=1), "y", (4, 16, 1, 1), Grid(0.3, zero, activation_dtype))
+    branches = [
+        graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid, pads=[1] * 4),
+        graph.weighted("Conv", x, "b", (8, 8, 1, 1), grid),
+    ]
+    graph.weighted(
+        "Conv",
+        graph.op("Concat", branches, "joined", grid, axis=1),
+        "y",
+        (4, 16, 1, 1),
+        Grid(0.3, zero, activation_dtype),
+    )
     return graph
 
 
@@ -88,7 +114,10 @@ def padded(activation_dtype: str, zero: int, *, shared: bool) -> Graph:
     """The shortcut of CIFAR's ResNets: every second pixel, with channels of zeros."""
     graph, x, grid = start(activation_dtype, zero)
     first = graph.weighted("Conv", x, "a", (8, 8, 3, 3), grid, pads=[1] * 4)
-    bounds = [graph.ints(name, values) for name, values in (("s", [0, 0]), ("e", [8, 8]), ("axes", [2, 3]), ("steps", [2, 2]))]
+    bounds = [
+        graph.ints(name, values)
+        for name, values in (("s", [0, 0]), ("e", [8, 8]), ("axes", [2, 3]), ("steps", [2, 2]))
+    ]
     small = graph.op("Slice", [first, *bounds], "small", grid)
     wide = graph.op("Pad", [small, graph.ints("widths", [0, 4, 0, 0, 0, 4, 0, 0])], "wide", grid)
     branch = graph.weighted("Conv", first, "b", (16, 8, 3, 3), grid, pads=[1] * 4, strides=[2, 2])
@@ -100,7 +129,9 @@ def padded(activation_dtype: str, zero: int, *, shared: bool) -> Graph:
 
 def share(graph: Graph, owner: str, others: tuple[str, ...]) -> None:
     """Let the quantisers of several tensors read the constants of one."""
-    taken = {f"{name}_{part}": f"{owner}_{part}" for name in others for part in ("scale", "zero_point")}
+    taken = {
+        f"{name}_{part}": f"{owner}_{part}" for name in others for part in ("scale", "zero_point")
+    }
     for node in graph.nodes:
         node.input[:] = [taken.get(name, name) for name in node.input]
     graph.constants = [constant for constant in graph.constants if constant.name not in taken]
@@ -121,11 +152,15 @@ class TestTheRule:
 
     @pytest.mark.parametrize(("activation_dtype", "zero"), GRIDS)
     @pytest.mark.parametrize("build", [convolution, depthwise, addition, average, dense])
-    def test_these_operators_are_within_one_lsb_in_both_storage_dtypes(self, build: Build, activation_dtype: str, zero: int) -> None:
+    def test_these_operators_are_within_one_lsb_in_both_storage_dtypes(
+        self, build: Build, activation_dtype: str, zero: int
+    ) -> None:
         assert worst(build(activation_dtype, zero).output()) <= 1
 
     @pytest.mark.parametrize("zero", [0, -128, 112])
-    def test_a_concatenation_in_int8_in_front_of_a_convolution_is_computed_wrongly(self, zero: int) -> None:
+    def test_a_concatenation_in_int8_in_front_of_a_convolution_is_computed_wrongly(
+        self, zero: int
+    ) -> None:
         assert worst(joined("int8", zero).output()) > 1, "then int8 may be let in again"
 
     @pytest.mark.parametrize("zero", [0, 128, 240])
@@ -149,7 +184,9 @@ class TestTheRule:
 
     def test_the_target_says_so_first_and_its_dialect_is_the_hint(self, tmp_path: Path) -> None:
         model = padded("uint8", 128, shared=True).output()
-        with pytest.raises(TargetError, match=r"Pad 'wide/Pad' .* zero point, 128, is stored once for 3 tensors"):
+        with pytest.raises(
+            TargetError, match=r"Pad 'wide/Pad' .* zero point, 128, is stored once for 3 tensors"
+        ):
             TARGET.open(save(model, tmp_path))
         rewritten = to_dialect(model, OPENVINO)
         assert worst(rewritten) <= 1
@@ -165,9 +202,13 @@ class TestTheRule:
 
 class TestFourBits:
     @pytest.mark.parametrize("narrow", ["clip", "saturate"])
-    def test_both_spellings_stay_in_integers_and_are_exact(self, narrow: str, tmp_path: Path) -> None:
+    def test_both_spellings_stay_in_integers_and_are_exact(
+        self, narrow: str, tmp_path: Path
+    ) -> None:
         graph, x, _ = start("uint8", 128)
-        inner = graph.weighted("Conv", x, "a", (8, 8, 3, 3), Grid(0.5, 0, "uint8", (0, 15)), relu=True)
+        inner = graph.weighted(
+            "Conv", x, "a", (8, 8, 3, 3), Grid(0.5, 0, "uint8", (0, 15)), relu=True
+        )
         graph.weighted("Conv", inner, "y", (8, 8, 3, 3), Grid(0.2, 128))
         model = to_dialect(graph.output(), Dialect(sub_range=narrow))  # type: ignore[arg-type]  # one of its words
         counts = layer_by_layer(model, IMAGE, openvino)
@@ -198,7 +239,7 @@ class TestPlan:
         graph.weighted("ConvTranspose", x, "up", (8, 8, 2, 2), grid, channel_axis=1, strides=[2, 2])
         path = save(graph.output(), tmp_path)
         assert self.plan(graph.output(), tmp_path)["up/ConvTranspose"] == (
-            "float", "OpenVINO transposes convolutions in integers only where the input's zero point is 0",
+            "float", ("OpenVINO transposes convolutions in integers only where the input's zero point is 0"),
         )  # fmt: skip
         with TARGET.open(path) as session:
             assert session.facts["multiplying in int8"] == "0 of 1 layers"
@@ -206,11 +247,13 @@ class TestPlan:
 
     def test_a_step_of_one_behind_a_transpose_is_float_and_says_so(self, tmp_path: Path) -> None:
         graph = Graph()
-        graph.inputs.append(helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 8, 8, 3]))
+        graph.inputs.append(
+            helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 8, 8, 3])
+        )
         graph.node("Transpose", ["pixels"], "x", perm=[0, 3, 1, 2])
         graph.weighted("Conv", graph.quantize("x", Grid(1.0, 0)), "y", (8, 3, 3, 3), Grid(4.0, 0))
         assert self.plan(graph.output(), tmp_path)["y/Conv"] == (
-            "float", "its input has the step 1 and the zero point 0: OpenVINO folds that dequantisation away, and the convolution with it",
+            "float", ("its input has the step 1 and the zero point 0: OpenVINO folds that dequantisation away, and the convolution with it"),
         )  # fmt: skip
 
     def test_a_float_network_is_all_float_and_no_bfloat16(self, tmp_path: Path) -> None:

@@ -32,15 +32,21 @@ def saved(tmp_path: Path, model: onnx.ModelProto) -> Path:
 
 @BOTH
 @pytest.mark.parametrize(("name", "right"), [("resnet8-float", 439), ("resnet8-qdq", 441)])
-def test_real_models_have_their_published_accuracy(data_dir: Path, target: OrtTarget, name: str, right: int) -> None:
+def test_real_models_have_their_published_accuracy(
+    data_dir: Path, target: OrtTarget, name: str, right: int
+) -> None:
     test = np.load(data_dir / "cifar10-lossless" / "test.npz")
     images = test["images"].astype(np.float32).transpose(0, 3, 1, 2)
     with target.open(data_dir / "models" / f"{name}.onnx") as session:
         assert (session.run(images).argmax(1) == test["labels"]).sum() == right
 
 
-@pytest.mark.parametrize(("bits", "activation_dtype"), [(8, "uint8"), (4, "uint8"), (8, "int8"), (4, "int8")])
-def test_quantised_tensors_carry_canonical_names_and_grids(tmp_path: Path, bits: int, activation_dtype: str) -> None:
+@pytest.mark.parametrize(
+    ("bits", "activation_dtype"), [(8, "uint8"), (4, "uint8"), (8, "int8"), (4, "int8")]
+)
+def test_quantised_tensors_carry_canonical_names_and_grids(
+    tmp_path: Path, bits: int, activation_dtype: str
+) -> None:
     path = saved(tmp_path, onnx_models.qdq_model(bits=bits, activation_dtype=activation_dtype))
     with cpu_reference.open(path, intermediates=True) as session:
         inside = session.tensors(onnx_models.images(3))
@@ -48,7 +54,9 @@ def test_quantised_tensors_carry_canonical_names_and_grids(tmp_path: Path, bits:
     first = inside["first"]
     assert isinstance(first, QuantizedTensor)
     zero = -128 if activation_dtype == "int8" else 0
-    assert first.params == QuantParams.of(0.02, zero, activation_dtype, qmin=zero, qmax=zero + 2**bits - 1)
+    assert first.params == QuantParams.of(
+        0.02, zero, activation_dtype, qmin=zero, qmax=zero + 2**bits - 1
+    )
     assert first.values.shape == (3, 8, 8, 8)
     assert first.values.dtype == np.dtype(activation_dtype)
     assert first.values.max() == zero + 2**bits - 1
@@ -57,7 +65,10 @@ def test_quantised_tensors_carry_canonical_names_and_grids(tmp_path: Path, bits:
 def test_the_optimised_graph_shows_the_same_tensors_within_one_step(tmp_path: Path) -> None:
     portable = ir.to_proto(to_dialect(ir.from_proto(onnx_models.qdq_model(bits=4)), CANONICAL))
     path, images = saved(tmp_path, portable), onnx_models.images(20)
-    with cpu.open(path, intermediates=True) as fast, cpu_reference.open(path, intermediates=True) as slow:
+    with (
+        cpu.open(path, intermediates=True) as fast,
+        cpu_reference.open(path, intermediates=True) as slow,
+    ):
         assert "QLinearConv 2" in fast.facts["operators"]
         assert "QLinearConv" not in slow.facts["operators"]
         seen, expected = fast.tensors(images), slow.tensors(images)
@@ -72,9 +83,17 @@ def test_the_optimised_graph_shows_the_same_tensors_within_one_step(tmp_path: Pa
 
 @pytest.mark.parametrize("activation_dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("bits", [8, 4])
-def test_reading_optimised_tensors_leaves_operators_and_answers_alone(tmp_path: Path, activation_dtype: str, bits: int) -> None:
-    """With int8, naming every tensor an output makes ONNX Runtime fuse differently: there, fewer are shown."""
-    path, images = saved(tmp_path, onnx_models.qdq_model(bits=bits, activation_dtype=activation_dtype)), onnx_models.images(20)
+def test_reading_optimised_tensors_leaves_operators_and_answers_alone(
+    tmp_path: Path, activation_dtype: str, bits: int
+) -> None:
+    """With int8, naming every tensor an output makes ONNX Runtime fuse differently.
+
+    There, fewer are shown.
+    """
+    path, images = (
+        saved(tmp_path, onnx_models.qdq_model(bits=bits, activation_dtype=activation_dtype)),
+        onnx_models.images(20),
+    )
     with cpu.open(path) as plain, cpu.open(path, intermediates=True) as reading:
         assert np.array_equal(plain.run(images), reading.run(images))
         shown = reading.tensors(images)
@@ -83,7 +102,10 @@ def test_reading_optimised_tensors_leaves_operators_and_answers_alone(tmp_path: 
 
 
 def test_a_graph_of_which_nothing_can_be_read_shows_nothing(tmp_path: Path) -> None:
-    """In int8, asking for any tensor keeps operators from being fused: seen where an x86 processor runs it."""
+    """In int8, asking for any tensor keeps operators from being fused.
+
+    Seen where an x86 processor runs it.
+    """
     graph = x86_graphs.chain("int8")
     path = tmp_path / "model.onnx"
     onnx.save(graph.proto(graph.nodes[-1].output[0], opset=17), path)
@@ -132,20 +154,34 @@ def test_opening_writes_nothing_next_to_the_model(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def boundary_model(*, kind: int = TensorProto.INT8, grid: bool = True, second_input: bool = False, batch: int = 1) -> onnx.ModelProto:
+def boundary_model(
+    *, kind: int = TensorProto.INT8, grid: bool = True, second_input: bool = False, batch: int = 1
+) -> onnx.ModelProto:
     """An integer input straight into a DequantizeLinear, doubled, and quantised again for an integer output."""
     scales = {"s": np.array(0.5, np.float32), "t": np.array(0.25, np.float32)}
     zeros = {"z": np.array(3, np.int8), "u": np.array(-7, np.int8)}
-    constants = [numpy_helper.from_array(value, name) for table in (scales, zeros) for name, value in table.items()]
+    constants = [
+        numpy_helper.from_array(value, name)
+        for table in (scales, zeros)
+        for name, value in table.items()
+    ]
     nodes = [
-        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["d"]) if grid else helper.make_node("Cast", ["x"], ["d"], to=1),
+        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["d"])
+        if grid
+        else helper.make_node("Cast", ["x"], ["d"], to=1),
         helper.make_node("Add", ["d", "other" if second_input else "d"], ["e"]),
         helper.make_node("QuantizeLinear", ["e", "t", "u"], ["y"]),
     ]
     inputs = [helper.make_tensor_value_info("x", kind, [batch, 4])]
     if second_input:
         inputs.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [batch, 4]))
-    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.INT8, [batch, 4])], constants)
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        inputs,
+        [helper.make_tensor_value_info("y", TensorProto.INT8, [batch, 4])],
+        constants,
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
@@ -154,7 +190,9 @@ def test_integer_boundaries_take_and_give_real_numbers(tmp_path: Path, target: O
     with target.open(saved(tmp_path, boundary_model())) as session:
         assert session.input.params == QuantParams.of(0.5, 3, "int8")
         assert session.output.params == QuantParams.of(0.25, -7, "int8")
-        assert session.run(np.array([[0.0, 1.2, -2.0, 1e6]], np.float32)).tolist() == [[0.0, 2.0, -4.0, 33.5]]
+        assert session.run(np.array([[0.0, 1.2, -2.0, 1e6]], np.float32)).tolist() == [
+            [0.0, 2.0, -4.0, 33.5]
+        ]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +203,9 @@ def test_integer_boundaries_take_and_give_real_numbers(tmp_path: Path, target: O
         (boundary_model(batch=4), "not a batch of one"),
     ],
 )
-def test_models_that_cannot_be_fed_are_refused(tmp_path: Path, model: onnx.ModelProto, message: str) -> None:
+def test_models_that_cannot_be_fed_are_refused(
+    tmp_path: Path, model: onnx.ModelProto, message: str
+) -> None:
     with pytest.raises(ArtefactError, match=message):
         cpu_reference.open(saved(tmp_path, model))
 
@@ -177,7 +217,9 @@ def test_a_free_dimension_beyond_the_batch_is_refused(tmp_path: Path) -> None:
         cpu_reference.open(saved(tmp_path, model))
 
 
-def one_node(node: onnx.NodeProto, shape: list[int], constants: list[onnx.TensorProto]) -> onnx.ModelProto:
+def one_node(
+    node: onnx.NodeProto, shape: list[int], constants: list[onnx.TensorProto]
+) -> onnx.ModelProto:
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)]
     graph = helper.make_graph([node], "g", inputs, outputs, constants)
@@ -204,7 +246,9 @@ def test_an_invalid_graph_is_the_file_s_fault(tmp_path: Path) -> None:
 
 def test_a_failure_while_running_is_told_without_a_traceback(tmp_path: Path) -> None:
     node = helper.make_node("Gather", ["x", "index"], ["y"], axis=1)
-    path = saved(tmp_path, one_node(node, [1, 1], [numpy_helper.from_array(np.array([99]), "index")]))
+    path = saved(
+        tmp_path, one_node(node, [1, 1], [numpy_helper.from_array(np.array([99]), "index")])
+    )
     with pytest.raises(TargetError, match="failed while running") as caught:
         cpu_reference.open(path)
     assert "\n" not in caught.value.what
@@ -224,7 +268,11 @@ def test_weights_outside_the_model_s_folder_are_not_read(tmp_path: Path) -> None
         cpu.open(path)
 
 
-def test_another_provider_than_the_cpu_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda _self: ["SomeGPUExecutionProvider"])
+def test_another_provider_than_the_cpu_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        onnxruntime.InferenceSession, "get_providers", lambda _self: ["SomeGPUExecutionProvider"]
+    )
     with pytest.raises(TargetError, match="SomeGPUExecutionProvider"):
         cpu.open(saved(tmp_path, onnx_models.float_model()))

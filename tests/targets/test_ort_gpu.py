@@ -1,4 +1,7 @@
-"""GPU providers: where each node ran is read from a real profile, and nothing may run elsewhere. No GPU takes part."""
+"""GPU providers: where each node ran is read from a real profile, and nothing may run elsewhere.
+
+No GPU takes part.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,16 @@ def profiled(model: onnx.ModelProto, folder: Path, *, optimize: bool) -> list[di
 def test_every_node_is_found_in_a_real_profile(tmp_path: Path) -> None:
     model = onnx_models.qdq_model()
     layers = profiled(model, tmp_path, optimize=False)
-    assert [layer["kind"] for layer in layers].count("Conv") == sum(node.op_type == "Conv" for node in model.graph.node)
+    assert [layer["kind"] for layer in layers].count("Conv") == sum(
+        node.op_type == "Conv" for node in model.graph.node
+    )
     assert {layer["provider"] for layer in layers} == {CPU}
 
 
 def test_convolutions_widened_to_float_are_named(tmp_path: Path) -> None:
-    wide, fused = (profiled(onnx_models.qdq_model(), tmp_path, optimize=optimize) for optimize in (False, True))
+    wide, fused = (
+        profiled(onnx_models.qdq_model(), tmp_path, optimize=optimize) for optimize in (False, True)
+    )
     assert "Conv" in told(wide)["computed_in_float"]
     assert "Conv" not in told(fused)["computed_in_float"]  # its last layer is in float in any case
     assert "QLinearConv in uint8" in told(fused)["operators"]
@@ -61,7 +68,9 @@ def test_the_plan_tells_integers_from_float(tmp_path: Path) -> None:
 
 
 def test_a_float_model_is_not_said_to_be_widened(tmp_path: Path) -> None:
-    assert "computed_in_float" not in told(profiled(onnx_models.float_model(), tmp_path, optimize=True))
+    assert "computed_in_float" not in told(
+        profiled(onnx_models.float_model(), tmp_path, optimize=True)
+    )
 
 
 def test_a_node_that_ran_elsewhere_is_refused(tmp_path: Path) -> None:
@@ -85,7 +94,9 @@ def test_a_profile_without_nodes_proves_nothing() -> None:
         refuse_others(placed([{"cat": "Session", "name": "model_loading"}]), CUDA)
 
 
-def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_gpu_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ort_gpu, "DRIVERS", (tmp_path / "none",))
     monkeypatch.setattr(environments, "python_of", lambda _requirements: tmp_path / "python")
     found = ort_gpu.cuda.probe()
@@ -95,12 +106,17 @@ def test_a_machine_without_a_gpu_is_told_so(tmp_path: Path, monkeypatch: pytest.
         ort_gpu.cuda.open(onnx_models.save(onnx_models.qdq_model(), tmp_path / "m.onnx"))
 
 
-@pytest.mark.skipif(environments.python_of(ort_gpu.cuda.requirements) is None, reason="edgeq targets setup ort-cuda makes it")
+@pytest.mark.skipif(
+    environments.python_of(ort_gpu.cuda.requirements) is None,
+    reason="edgeq targets setup ort-cuda makes it",
+)
 @pytest.mark.skipif(any(path.exists() for path in ort_gpu.DRIVERS), reason="there is a GPU here")
 @pytest.mark.parametrize("target", [ort_gpu.cuda, ort_gpu.tensorrt], ids=lambda target: target.name)
 def test_the_real_package_without_a_gpu_falls_back_to_nothing(
     target: ort_gpu.GpuTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ort_gpu, "DRIVERS", (tmp_path,))  # pretend that there is one
-    with pytest.raises(TargetError, match=r"fallback to CPU EP has been explicitly disabled|install TensorRT"):
+    with pytest.raises(
+        TargetError, match=r"fallback to CPU EP has been explicitly disabled|install TensorRT"
+    ):
         target.open(onnx_models.save(onnx_models.qdq_model(), tmp_path / "m.onnx"))

@@ -32,8 +32,12 @@ def test_the_next_best_runtime_stands_in_and_is_named() -> None:
     assert list(probe([ABSENT, NUMPY]).versions) == ["numpy"]
 
 
-def test_a_runtime_that_breaks_at_import_is_not_usable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "edgeq_broken_runtime.py").write_text("raise OSError('libbroken.so: undefined symbol')")
+def test_a_runtime_that_breaks_at_import_is_not_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "edgeq_broken_runtime.py").write_text(
+        "raise OSError('libbroken.so: undefined symbol')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     found = probe([Runtime("edgeq-broken-runtime", "edgeq_broken_runtime")])
     assert "undefined symbol" in found.why_not

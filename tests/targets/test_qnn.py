@@ -1,4 +1,7 @@
-"""What the simulator of Qualcomm's HTP does with QDQ files: how it rounds, what it leaves out, and what it refuses."""
+"""What the simulator of Qualcomm's HTP does with QDQ files.
+
+How it rounds, what it leaves out, and what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -56,27 +59,40 @@ def bounded(low: int, high: int, zero: int) -> ir.Model:
     """A float Clip between two equal pairs, its bounds in steps from zero."""
     graph, x = start()
     inner = convolved(graph, x, Grid(1.0, zero))
-    graph.op("Clip", [inner, graph.number("low", low), graph.number("high", high)], "y", Grid(1.0, zero))
+    graph.op(
+        "Clip", [inner, graph.number("low", low), graph.number("high", high)], "y", Grid(1.0, zero)
+    )
     return graph.output()
 
 
 class TestClips:
-    @pytest.mark.parametrize(("low", "high", "zero"), [(0, 127, 128), (-8, 7, 248), (0, 15, 240), (0, 15, 0), (-128, 20, 128)])
-    def test_one_with_a_bound_on_one_side_only_is_left_out(self, low: int, high: int, zero: int, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("low", "high", "zero"),
+        [(0, 127, 128), (-8, 7, 248), (0, 15, 240), (0, 15, 0), (-128, 20, 128)],
+    )
+    def test_one_with_a_bound_on_one_side_only_is_left_out(
+        self, low: int, high: int, zero: int, tmp_path: Path
+    ) -> None:
         model = bounded(low, high, zero)
         assert worst(model) > 50, "then such files may be let in again"
         with pytest.raises(TargetError, match=r"leave out what bounds a tensor: Clip 'y/Clip'"):
             TARGET.open(save(model, tmp_path))
 
-    @pytest.mark.parametrize(("low", "high", "zero"), [(-8, 7, 128), (10, 60, 128), (-128, 127, 128), (0, 255, 0)])
-    def test_one_with_both_or_none_is_computed(self, low: int, high: int, zero: int, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("low", "high", "zero"), [(-8, 7, 128), (10, 60, 128), (-128, 127, 128), (0, 255, 0)]
+    )
+    def test_one_with_both_or_none_is_computed(
+        self, low: int, high: int, zero: int, tmp_path: Path
+    ) -> None:
         model = bounded(low, high, zero)
         assert worst(model) <= 1
         with TARGET.open(save(model, tmp_path)) as session:
             assert session.output.dtype == "float32"
 
     @pytest.mark.parametrize(("zero", "clip"), [(0, (0, 15)), (128, (120, 135)), (0, (2, 9))])
-    def test_narrow_ranges_are_written_around_it(self, zero: int, clip: tuple[int, int], tmp_path: Path) -> None:
+    def test_narrow_ranges_are_written_around_it(
+        self, zero: int, clip: tuple[int, int], tmp_path: Path
+    ) -> None:
         graph, x = start()
         inner = convolved(graph, x, Grid(4.0, zero, "uint8", clip), relu=zero == 0)
         graph.weighted("Conv", inner, "y", (4, 8, 3, 3), Grid(2.0, 128))
@@ -90,14 +106,18 @@ class TestClips:
         graph, x = start()
         convolved(graph, x, Grid(4.0, 0, "uint8", (0, 15)), relu=True)
         path = save(graph.output(), tmp_path)
-        with pytest.raises(TargetError, match=rf"bounds integers\n.*edgeq export {path} --for qnn-htp"):
+        with pytest.raises(
+            TargetError, match=rf"bounds integers\n.*edgeq export {path} --for qnn-htp"
+        ):
             TARGET.open(path)
 
 
 def test_a_relu_in_front_of_a_zero_point_inside_the_range_is_taken_apart(tmp_path: Path) -> None:
     graph, x = start()
     convolved(graph, x, Grid(1.0, 100), relu=True)
-    with pytest.raises(TargetError, match=r"QNN does not take 'a\.bias/DequantizeLinear' \(Dequantize\) on the HTP"):
+    with pytest.raises(
+        TargetError, match=r"QNN does not take 'a\.bias/DequantizeLinear' \(Dequantize\) on the HTP"
+    ):
         TARGET.open(save(graph.output(), tmp_path))
     model = to_dialect(graph.output(), SATURATING)
     assert worst(model) <= 1
@@ -110,10 +130,18 @@ class TestBiases:
         """A 1x1 convolution whose bias is worth 40 steps, and its products hardly anything."""
         graph, x = start()
         step = float(np.float32(40.0 / abs(bias) / 0.05))
-        weights = graph.stored("w", graph.rng.integers(-127, 128, (8, 8, 1, 1)).astype(np.int8), step)
+        weights = graph.stored(
+            "w", graph.rng.integers(-127, 128, (8, 8, 1, 1)).astype(np.int8), step
+        )
         graph.op(
             "Conv",
-            [x, weights, graph.stored("b", np.full(8, bias, np.int32), float(np.float32(0.05) * np.float32(step)))],
+            [
+                x,
+                weights,
+                graph.stored(
+                    "b", np.full(8, bias, np.int32), float(np.float32(0.05) * np.float32(step))
+                ),
+            ],
             "y",
             Grid(1.0, 128),
         )
@@ -123,7 +151,9 @@ class TestBiases:
     def test_the_largest_wrap_around(self, bias: int, tmp_path: Path) -> None:
         model = self.biased(bias)
         assert worst(model) > 50, "then such files may be let in again"
-        with pytest.raises(TargetError, match=rf"of more than 29 bits wrap around: 'b_quantized' reaches {bias}"):
+        with pytest.raises(
+            TargetError, match=rf"of more than 29 bits wrap around: 'b_quantized' reaches {bias}"
+        ):
             TARGET.open(save(model, tmp_path))
 
     @pytest.mark.parametrize("bias", [2**28 - 1, -(2**28)])
@@ -145,13 +175,19 @@ class TestRounding:
         proto.graph.node.remove(first)
         proto.graph.node.pop()
         del proto.graph.input[:], proto.graph.output[:]
-        proto.graph.input.append(helper.make_tensor_value_info(first.output[0], TensorProto.UINT8, [1, 8, 16, 16]))
-        proto.graph.output.append(helper.make_tensor_value_info(last.output[0], TensorProto.UINT8, None))
+        proto.graph.input.append(
+            helper.make_tensor_value_info(first.output[0], TensorProto.UINT8, [1, 8, 16, 16])
+        )
+        proto.graph.output.append(
+            helper.make_tensor_value_info(last.output[0], TensorProto.UINT8, None)
+        )
         integers = np.random.default_rng(0).integers(0, 256, (1, 8, 16, 16)).astype(np.uint8)
         content = proto.SerializeToString()
         proto.graph.output.append(helper.make_empty_tensor_value_info(last.input[0]))
         (real,) = reference(proto.SerializeToString(), {first.output[0]: integers}, [last.input[0]])
-        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+        constants = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
+        }
         scale, zero = (constants[name].astype(np.float64) for name in last.input[1:3])
         (got,) = htp(content, {first.output[0]: integers}, [last.output[0]])
         return got.astype(np.float64), real.astype(np.float64) / scale + zero
@@ -166,7 +202,9 @@ class TestRounding:
         assert np.array_equal(got[~ties], np.rint(exact[~ties]))
 
     @pytest.mark.parametrize("per_channel", [False, True])
-    def test_convolutions_are_within_a_quarter_step_of_rounding_right(self, per_channel: bool) -> None:
+    def test_convolutions_are_within_a_quarter_step_of_rounding_right(
+        self, per_channel: bool
+    ) -> None:
         graph, x = start()
         graph.weighted("Conv", x, "y", (8, 8, 3, 3), Grid(1.0, 128), per_channel=per_channel)
         got, exact = self.fed(graph)
@@ -186,7 +224,11 @@ class TestTarget:
     def test_what_qnn_does_not_know_is_named(self, tmp_path: Path) -> None:
         graph, x = start()
         graph.op("Erf", [convolved(graph, x, Grid(1.0, 128))], "y", Grid(0.01, 128))
-        with pytest.raises(TargetError, match=r"QNN does not take 'y/Erf' \(Erf\) on the HTP, and falling back to the CPU is forbidden"):
+        with pytest.raises(
+            TargetError,
+            match=r"QNN does not take 'y/Erf' \(Erf\) on the HTP, and falling back to the CPU is "
+            r"forbidden",
+        ):
             TARGET.open(save(graph.output(), tmp_path))
 
     def test_a_free_batch_is_fixed_and_its_time_is_told(self, tmp_path: Path) -> None:

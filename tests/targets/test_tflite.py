@@ -1,4 +1,7 @@
-"""LiteRT's three kernel sets: accuracy of real models, tensors, chatter, and damaged files, which must never crash."""
+"""LiteRT's three kernel sets.
+
+Accuracy of real models, tensors, chatter, and damaged files, which must never crash.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 
     from edgeq.targets.tflite import TfliteTarget
 
-ALL = pytest.mark.parametrize("target", [xnnpack, builtin, reference], ids=["xnnpack", "builtin", "reference"])
+ALL = pytest.mark.parametrize(
+    "target", [xnnpack, builtin, reference], ids=["xnnpack", "builtin", "reference"]
+)
 
 
 def saved(tmp_path: Path, content: bytes | None = None) -> Path:
@@ -32,7 +37,9 @@ def saved(tmp_path: Path, content: bytes | None = None) -> Path:
 
 @ALL
 @pytest.mark.parametrize(("name", "right"), [("resnet8-float", 439), ("resnet8-int8", 440)])
-def test_real_models_have_their_published_accuracy(data_dir: Path, target: TfliteTarget, name: str, right: int) -> None:
+def test_real_models_have_their_published_accuracy(
+    data_dir: Path, target: TfliteTarget, name: str, right: int
+) -> None:
     """One image of 500 more is right for the int8 model on the reference kernels."""
     test = np.load(data_dir / "cifar10-lossless" / "test.npz")
     images = test["images"].astype(np.float32).transpose(0, 3, 1, 2)
@@ -46,7 +53,9 @@ def test_float_answers_do_not_depend_on_the_batch(data_dir: Path, target: Tflite
     """The optimised kernels do add in another order when the batch changes, so batches never reach them."""
     images = np.random.default_rng(0).uniform(0, 255, (5, 3, 32, 32)).astype(np.float32)
     with target.open(data_dir / "models" / "resnet8-float.tflite") as session:
-        assert np.array_equal(session.run(images), np.concatenate([session.run(image[None]) for image in images]))
+        assert np.array_equal(
+            session.run(images), np.concatenate([session.run(image[None]) for image in images])
+        )
 
 
 @pytest.mark.parametrize("target", [builtin, reference], ids=["builtin", "reference"])
@@ -55,8 +64,15 @@ def test_tensors_come_with_their_grids_channels_first(tmp_path: Path, target: Tf
     with target.open(saved(tmp_path), intermediates=True) as session:
         inside, answer = session.tensors(images), session.run(images)
     assert list(inside) == ["input", "first", "pool", "output"]
-    tensors = {name: tensor for name, tensor in inside.items() if isinstance(tensor, QuantizedTensor)}
-    assert [tensor.values.shape for tensor in tensors.values()] == [(2, 3, 8, 8), (2, 4, 8, 8), (2, 4, 1, 1), (2, 4)]
+    tensors = {
+        name: tensor for name, tensor in inside.items() if isinstance(tensor, QuantizedTensor)
+    }
+    assert [tensor.values.shape for tensor in tensors.values()] == [
+        (2, 3, 8, 8),
+        (2, 4, 8, 8),
+        (2, 4, 1, 1),
+        (2, 4),
+    ]
     assert tensors["first"].params == QuantParams.of(0.05, -128, "int8")
     grid = QuantParams.of(0.03, 3, "int8")
     assert tensors["input"].params == grid
@@ -72,7 +88,10 @@ def test_the_reference_kernels_compute_what_the_integers_mean(tmp_path: Path) ->
     assert isinstance(x, QuantizedTensor)
     assert isinstance(first, QuantizedTensor)
     rng = np.random.default_rng(0)
-    weight = rng.integers(-127, 128, (4, 3, 3, 3)).astype(np.float64) * np.array([0.004, 0.005, 0.006, 0.007])[:, None, None, None]
+    weight = (
+        rng.integers(-127, 128, (4, 3, 3, 3)).astype(np.float64)
+        * np.array([0.004, 0.005, 0.006, 0.007])[:, None, None, None]
+    )
     bias = rng.integers(-300, 300, 4) * 0.03 * np.array([0.004, 0.005, 0.006, 0.007])
     padded = np.pad(x.dequantize()[0].astype(np.float64), ((0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
@@ -92,27 +111,39 @@ def test_facts_tell_the_kernels_and_what_the_delegate_took(tmp_path: Path) -> No
         assert plain.facts["ai-edge-litert"]
 
 
-def test_a_graph_that_xnnpack_does_not_take_is_no_result_of_xnnpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_that_xnnpack_does_not_take_is_no_result_of_xnnpack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without = module.TfliteTarget(xnnpack.capabilities, builtin.kernels, delegate=True)
     with pytest.raises(TargetError, match="XNNPACK takes no operator"):
         without.open(saved(tmp_path))
 
 
 def test_xnnpack_shows_no_tensors(tmp_path: Path) -> None:
-    with xnnpack.open(saved(tmp_path), intermediates=True) as session, pytest.raises(TargetError, match="use tflite-builtin or tflite-ref"):
+    with (
+        xnnpack.open(saved(tmp_path), intermediates=True) as session,
+        pytest.raises(TargetError, match="use tflite-builtin or tflite-ref"),
+    ):
         session.tensors(onnx_models.images(1))
 
 
-def test_information_is_dropped_from_stderr_and_warnings_are_not(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_information_is_dropped_from_stderr_and_warnings_are_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with xnnpack.open(saved(tmp_path)):
         pass
     assert capfd.readouterr().err == ""
-    code = "import os\nfrom edgeq.targets.tflite import _quiet\nwith _quiet(): os.write(2, b'INFO: a\\nWARNING: b\\nno prefix\\n')"
+    code = (
+        "import os\nfrom edgeq.targets.tflite import _quiet\nwith _quiet(): os.write(2, "
+        "b'INFO: a\\nWARNING: b\\nno prefix\\n')"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stderr == "WARNING: b\nno prefix\n"
 
 
-def test_another_package_with_the_interpreter_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_package_with_the_interpreter_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     absent = Runtime("edgeq-no-such-runtime", "edgeq_no_such_runtime")
     present = Runtime("tflite-runtime", "ai_edge_litert.interpreter")
     monkeypatch.setattr(module, "_RUNTIMES", (absent, present))
@@ -157,7 +188,12 @@ for number, mutant in enumerate(mutants):
 def test_truncated_and_damaged_files_never_crash(tmp_path: Path) -> None:
     """A process each, so that a crash would be seen: -6 or -11 in place of 10 (ran), 11 (file refused), 12 (runtime refused)."""
     path = saved(tmp_path)
-    out = subprocess.run([sys.executable, "-W", "ignore", "-c", CRASH_FREE, str(path), "1"], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CRASH_FREE, str(path), "1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     seen = [line.split() for line in out.stdout.splitlines()]
     assert {code for kind, code in seen if kind == "truncated"} == {"11"}
     flipped = [code for kind, code in seen if kind == "flipped"]

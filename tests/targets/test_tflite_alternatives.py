@@ -15,12 +15,17 @@ from edgeq.targets.tflite_alternatives import InterpreterTarget, tensorflow, tfl
 if TYPE_CHECKING:
     from pathlib import Path
 
-PACKAGES = [tflite_runtime, pytest.param(tensorflow, marks=pytest.mark.slow)]  # TensorFlow takes seconds to import
+# TensorFlow takes seconds to import
+PACKAGES = [tflite_runtime, pytest.param(tensorflow, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("target", PACKAGES, ids=lambda target: target.name)
-@pytest.mark.parametrize(("kernels", "ours"), [("builtin", "tflite-builtin"), ("reference", "tflite-ref")])
-def test_equal_kernels_give_equal_integers(target: InterpreterTarget, kernels: str, ours: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kernels", "ours"), [("builtin", "tflite-builtin"), ("reference", "tflite-ref")]
+)
+def test_equal_kernels_give_equal_integers(
+    target: InterpreterTarget, kernels: str, ours: str, tmp_path: Path
+) -> None:
     kind = target.variant(kernels)
     if not kind.probe().usable:
         pytest.skip(kind.probe().hint)
@@ -40,5 +45,7 @@ def test_the_kernels_are_part_of_the_name() -> None:
 
 
 def test_an_unknown_kernel_set_is_named() -> None:
-    with pytest.raises(UsageError, match=r"no kernel set 'fast'\n  hint: choose one of xnnpack, builtin, reference"):
+    with pytest.raises(
+        UsageError, match=r"no kernel set 'fast'\n  hint: choose one of xnnpack, builtin, reference"
+    ):
         TARGETS.load("tensorflow:fast")

@@ -1,4 +1,7 @@
-"""What runs in integers in a TFLite file: products of each operator by hand, and hybrid kernels, held against LiteRT itself."""
+"""What runs in integers in a TFLite file.
+
+Products of each operator by hand, and hybrid kernels, held against LiteRT itself.
+"""
 
 from __future__ import annotations
 
@@ -37,18 +40,36 @@ class Hybrid:
 
     def weights(self, *shape: int, scales: int = 1, axis: int = 0) -> int:
         numbers = RNG.integers(-127, 128, shape).astype(np.int8)
-        return self.build.tensor(f"w{len(self.build.graph.tensors)}", shape, Kind.INT8, [0.001] * scales, value=numbers, axis=axis)
+        return self.build.tensor(
+            f"w{len(self.build.graph.tensors)}",
+            shape,
+            Kind.INT8,
+            [0.001] * scales,
+            value=numbers,
+            axis=axis,
+        )
 
     def zeros(self, size: int) -> int:
-        return self.build.tensor(f"b{len(self.build.graph.tensors)}", (size,), Kind.FLOAT32, value=np.zeros(size, np.float32))
+        return self.build.tensor(
+            f"b{len(self.build.graph.tensors)}",
+            (size,),
+            Kind.FLOAT32,
+            value=np.zeros(size, np.float32),
+        )
 
     def state(self, size: int) -> int:
-        return self.build.tensor(f"s{len(self.build.graph.tensors)}", (1, size), Kind.FLOAT32, variable=True)
+        return self.build.tensor(
+            f"s{len(self.build.graph.tensors)}", (1, size), Kind.FLOAT32, variable=True
+        )
 
     def shape_of(self, *sizes: int) -> int:
-        return self.build.tensor("shape", (len(sizes),), Kind.INT32, value=np.array(sizes, np.int32))
+        return self.build.tensor(
+            "shape", (len(sizes),), Kind.INT32, value=np.array(sizes, np.int32)
+        )
 
-    def finish(self, name: str, inputs: Sequence[int], result: tuple[int, ...], options: Any, version: int) -> bytes:
+    def finish(
+        self, name: str, inputs: Sequence[int], result: tuple[int, ...], options: Any, version: int
+    ) -> bytes:
         y = self.build.tensor("y", result, Kind.FLOAT32)
         kind = getattr(Options, type(options).__name__.removesuffix("T"))
         self.build.operator(getattr(Op, name), list(inputs), [y], kind, options, version)
@@ -69,7 +90,13 @@ TANH = schema.ActivationFunctionType.TANH
 
 def convolution() -> bytes:
     one = Hybrid((1, 4, 4, 2))
-    return one.finish("CONV_2D", [one.x, one.weights(3, 3, 3, 2, scales=3), one.zeros(3)], (1, 4, 4, 3), options_of("Conv2D", **STRIDES), 5)
+    return one.finish(
+        "CONV_2D",
+        [one.x, one.weights(3, 3, 3, 2, scales=3), one.zeros(3)],
+        (1, 4, 4, 3),
+        options_of("Conv2D", **STRIDES),
+        5,
+    )
 
 
 def depthwise() -> bytes:
@@ -82,17 +109,23 @@ def depthwise() -> bytes:
 def transposed() -> bytes:
     one = Hybrid((1, 4, 4, 2))
     inputs = [one.shape_of(1, 8, 8, 3), one.weights(3, 2, 2, 2), one.x]
-    return one.finish("TRANSPOSE_CONV", inputs, (1, 8, 8, 3), options_of("TransposeConv", strideH=2, strideW=2), 3)
+    return one.finish(
+        "TRANSPOSE_CONV", inputs, (1, 8, 8, 3), options_of("TransposeConv", strideH=2, strideW=2), 3
+    )
 
 
 def dense() -> bytes:
     one = Hybrid((1, 8))
-    return one.finish("FULLY_CONNECTED", [one.x, one.weights(5, 8), -1], (1, 5), options_of("FullyConnected"), 9)
+    return one.finish(
+        "FULLY_CONNECTED", [one.x, one.weights(5, 8), -1], (1, 5), options_of("FullyConnected"), 9
+    )
 
 
 def product() -> bytes:
     one = Hybrid((1, 2, 8))
-    return one.finish("BATCH_MATMUL", [one.x, one.weights(1, 8, 5)], (1, 2, 5), options_of("BatchMatMul"), 4)
+    return one.finish(
+        "BATCH_MATMUL", [one.x, one.weights(1, 8, 5)], (1, 2, 5), options_of("BatchMatMul"), 4
+    )
 
 
 def svdf() -> bytes:
@@ -110,14 +143,22 @@ def rnn() -> bytes:
 def rnn_over_steps() -> bytes:
     one = Hybrid((1, 3, 8))
     inputs = [one.x, one.weights(5, 8), one.weights(5, 5), one.zeros(5), one.state(5)]
-    return one.finish("UNIDIRECTIONAL_SEQUENCE_RNN", inputs, (1, 3, 5), options_of("SequenceRNN"), 2)
+    return one.finish(
+        "UNIDIRECTIONAL_SEQUENCE_RNN", inputs, (1, 3, 5), options_of("SequenceRNN"), 2
+    )
 
 
 def rnn_both_ways() -> bytes:
     one = Hybrid((1, 3, 8))
-    cells = [part for _ in range(2) for part in (one.weights(5, 8), one.weights(5, 5), one.zeros(5), one.state(5))]
+    cells = [
+        part
+        for _ in range(2)
+        for part in (one.weights(5, 8), one.weights(5, 5), one.zeros(5), one.state(5))
+    ]
     options = options_of("BidirectionalSequenceRNN", mergeOutputs=True, timeMajor=False)
-    return one.finish("BIDIRECTIONAL_SEQUENCE_RNN", [one.x, *cells, -1, -1, -1], (1, 3, 10), options, 2)
+    return one.finish(
+        "BIDIRECTIONAL_SEQUENCE_RNN", [one.x, *cells, -1, -1, -1], (1, 3, 10), options, 2
+    )
 
 
 def _cell(one: Hybrid) -> list[int]:
@@ -141,7 +182,12 @@ def lstm_over_steps() -> bytes:
 def lstm_both_ways() -> bytes:
     one = Hybrid((1, 3, 8))
     inputs = [one.x, *_cell(one), *_cell(one), *(one.state(5) for _ in range(4)), *[-1] * 9]
-    options = options_of("BidirectionalSequenceLSTM", fusedActivationFunction=TANH, mergeOutputs=True, timeMajor=False)
+    options = options_of(
+        "BidirectionalSequenceLSTM",
+        fusedActivationFunction=TANH,
+        mergeOutputs=True,
+        timeMajor=False,
+    )
     return one.finish("BIDIRECTIONAL_SEQUENCE_LSTM", inputs, (1, 3, 10), options, 2)
 
 
@@ -166,7 +212,10 @@ def planned(content: bytes) -> tuple[PlannedOp, ...]:
 
 
 def hidden_difference(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Two inputs of magnitude 127 that differ by a third of a step: equal to a kernel that quantises them, unequal to any other."""
+    """Two inputs of magnitude 127 that differ by a third of a step.
+
+    Equal to a kernel that quantises them, unequal to any other.
+    """
     first = np.random.default_rng(1).integers(-100, 100, shape).astype(np.float32)
     first.reshape(-1)[:3] = 127, -127, 0
     second = first.copy()
@@ -179,7 +228,9 @@ def hidden_difference(shape: tuple[int, ...]) -> list[np.ndarray]:
 def test_hybrid_kernels_quantise_their_activations(name: str, kernels: str) -> None:
     content = HYBRID[name][0]()
     resolver = OpResolverType[RESOLVERS[kernels]]
-    interpreter = Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=resolver)
+    interpreter = Interpreter(
+        model_content=content, num_threads=1, experimental_op_resolver_type=resolver
+    )
     interpreter.allocate_tensors()
     input_info, exit_ = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     answers = []
@@ -205,34 +256,60 @@ def test_an_audit_calls_hybrid_kernels_by_their_name(tmp_path: Path) -> None:
     path.write_bytes(dense())
     found = audit(path, "tflite")
     assert [(op.state, op.integer, op.hybrid) for op in found.ops] == [("delegated", True, True)]
-    assert (found.macs, found.integer_macs, found.hybrid_macs, found.integer_share) == (40, 40, 40, 1.0)
+    assert (found.macs, found.integer_macs, found.hybrid_macs, found.integer_share) == (
+        40,
+        40,
+        40,
+        1.0,
+    )
     with pytest.raises(TargetError, match="filter type: INT8 not supported"):
         audit(path, "tflm")
 
 
 def loop(*, counts: bool = True, multiplies: bool = True) -> bytes:
-    """A WHILE over five steps with a fully connected layer of 8 x 8 in float inside; a state decides its end where it does not count."""
+    """A WHILE over five steps with a fully connected layer of 8 x 8 in float inside.
+
+    A state decides its end where it does not count.
+    """
     build = ModelBuilder()
     main = build.graph
     condition = build.subgraph()
     i, state = build.tensor("i", (), Kind.INT32), build.tensor("state", (1, 8), Kind.FLOAT32)
     limit = build.tensor("limit", (), Kind.INT32, value=np.array(5, np.int32))
     less = build.tensor("less", (), Kind.BOOL)
-    build.operator(Op.LESS if counts else Op.NOT_EQUAL, [i, limit], [less], Options.LessOptions, schema.LessOptionsT())
+    build.operator(
+        Op.LESS if counts else Op.NOT_EQUAL,
+        [i, limit],
+        [less],
+        Options.LessOptions,
+        schema.LessOptionsT(),
+    )
     condition.inputs, condition.outputs = [i, state], [less]
     body = build.subgraph()
     i, state = build.tensor("i", (), Kind.INT32), build.tensor("state", (1, 8), Kind.FLOAT32)
-    one, after = build.tensor("one", (), Kind.INT32, value=np.array(1, np.int32)), build.tensor("after", (), Kind.INT32)
+    one, after = (
+        build.tensor("one", (), Kind.INT32, value=np.array(1, np.int32)),
+        build.tensor("after", (), Kind.INT32),
+    )
     build.operator(Op.ADD, [i, one], [after], Options.AddOptions, schema.AddOptionsT())
     new = build.tensor("new", (1, 8), Kind.FLOAT32)
     if multiplies:
         weights = build.tensor("weights", (8, 8), Kind.FLOAT32, value=np.eye(8, dtype=np.float32))
-        build.operator(Op.FULLY_CONNECTED, [state, weights, -1], [new], Options.FullyConnectedOptions, options_of("FullyConnected"))
+        build.operator(
+            Op.FULLY_CONNECTED,
+            [state, weights, -1],
+            [new],
+            Options.FullyConnectedOptions,
+            options_of("FullyConnected"),
+        )
     else:
         build.operator(Op.TANH, [state], [new])
     body.inputs, body.outputs = [i, state], [after, new]
     build.graph = main
-    start, x = build.tensor("start", (), Kind.INT32, value=np.array(0, np.int32)), build.tensor("x", (1, 8), Kind.FLOAT32)
+    start, x = (
+        build.tensor("start", (), Kind.INT32, value=np.array(0, np.int32)),
+        build.tensor("x", (1, 8), Kind.FLOAT32),
+    )
     end, y = build.tensor("end", (), Kind.INT32), build.tensor("y", (1, 8), Kind.FLOAT32)
     options = options_of("While", condSubgraphIndex=1, bodySubgraphIndex=2)
     build.operator(Op.WHILE, [start, x], [end, y], Options.WhileOptions, options)

@@ -1,7 +1,10 @@
-"""TensorFlow Lite Micro: its arena, what it refuses, and its answers, which are the reference kernels' but for three kernels.
+"""TensorFlow Lite Micro.
 
-Seen over all files that the exporters' tests write: every operator gives LiteRT's integers on equal inputs, except
-FULLY_CONNECTED and MUL. The tests below hold each difference against the arithmetic that explains it.
+Its arena, what it refuses, and its answers, which are the reference kernels' but for three kernels.
+
+Seen over all files that the exporters' tests write: every operator gives LiteRT's integers on equal
+inputs, except FULLY_CONNECTED and MUL. The tests below hold each difference against the arithmetic
+that explains it.
 """
 
 from __future__ import annotations
@@ -58,7 +61,10 @@ CASES: dict[str, Callable[[], Iterator[Graph]]] = {
     "pointwise": lambda: (graph for graph, _ in test_pointwise.CASES.values()),
     "shape": lambda: map(test_shape.built, test_shape.CASES),
 }
-DEEP = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet20", "stable-resnet20", "resnet56", "stable-resnet56")]
+DEEP = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("resnet20", "stable-resnet20", "resnet56", "stable-resnet56")
+]
 WITHOUT_KERNEL = {("GELU", "INT8"), ("REDUCE_MAX", "INT16"), ("GATHER", "INT16")}
 
 
@@ -79,7 +85,10 @@ def _any_arena(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Mismatch(NamedTuple):
-    """An operator whose integers differ though its inputs are equal: the values that it reads, and both results."""
+    """An operator whose integers differ though its inputs are equal.
+
+    The values that it reads, and both results.
+    """
 
     operator: FileOperator
     sources: list[NDArray[np.int64]]
@@ -87,7 +96,9 @@ class Mismatch(NamedTuple):
     tflm: NDArray[np.int64]
 
 
-def mismatches(content: bytes, samples: int = 4, images: NDArray[np.int8] | None = None) -> list[Mismatch]:
+def mismatches(
+    content: bytes, samples: int = 4, images: NDArray[np.int8] | None = None
+) -> list[Mismatch]:
     """Both interpreters on the same integers, random ones or images, tensor by tensor."""
     litert = Interpreter(
         model_content=content,
@@ -96,22 +107,40 @@ def mismatches(content: bytes, samples: int = 4, images: NDArray[np.int8] | None
         experimental_preserve_all_tensors=True,
     )
     litert.allocate_tensors()
-    micro, rng, found = Engine(content, {"intermediates": True})._interpreter, np.random.default_rng(0), list[Mismatch]()
+    micro, rng, found = (
+        Engine(content, {"intermediates": True})._interpreter,
+        np.random.default_rng(0),
+        list[Mismatch](),
+    )
     for sample in range(samples):
         for i, detail in enumerate(litert.get_input_details()):
             ends = np.iinfo(detail["dtype"])
-            values = rng.integers(ends.min, ends.max, detail["shape"], endpoint=True).astype(detail["dtype"])
+            values = rng.integers(ends.min, ends.max, detail["shape"], endpoint=True).astype(
+                detail["dtype"]
+            )
             values = values if images is None else images[sample : sample + 1]
             litert.set_tensor(detail["index"], values)
             micro.set_input(values, i)
         litert.invoke()
         micro.invoke()
         for operator in graph_of(content).operators:
-            both = [(litert.get_tensor(t.index), micro.GetTensor(t.index, 0)["tensor_data"]) for t in (operator.output, *_read(operator))]
+            both = [
+                (litert.get_tensor(t.index), micro.GetTensor(t.index, 0)["tensor_data"])
+                for t in (operator.output, *_read(operator))
+            ]
             (wanted, given), *sources = both
-            if all(np.array_equal(a.ravel(), b.ravel()) for a, b in sources) and not np.array_equal(wanted.ravel(), given.ravel()):
+            if all(np.array_equal(a.ravel(), b.ravel()) for a, b in sources) and not np.array_equal(
+                wanted.ravel(), given.ravel()
+            ):
                 exact = [a.astype(np.int64) for a, _ in sources]
-                found.append(Mismatch(operator, exact, wanted.astype(np.int64), given.reshape(wanted.shape).astype(np.int64)))
+                found.append(
+                    Mismatch(
+                        operator,
+                        exact,
+                        wanted.astype(np.int64),
+                        given.reshape(wanted.shape).astype(np.int64),
+                    )
+                )
     return found
 
 
@@ -128,7 +157,11 @@ def once(value: int, by: Multiplier) -> int:
 def twice(value: int, by: Multiplier) -> int:
     """Rounded to whole accumulator steps, ties away from zero, then shifted with rounding, ties away from zero."""
     product = (value << max(by.shift, 0)) * by.mantissa
-    high = (abs(product) + (1 << 30)) >> 31 if product >= 0 else -((abs(product) + (1 << 30) - 1) >> 31)
+    high = (
+        (abs(product) + (1 << 30)) >> 31
+        if product >= 0
+        else -((abs(product) + (1 << 30) - 1) >> 31)
+    )
     right = max(-by.shift, 0)
     return high if right == 0 else int(np.sign(high)) * ((abs(high) + (1 << (right - 1))) >> right)
 
@@ -147,7 +180,10 @@ def assert_explained(found: Mismatch) -> None:
     zero = int(found.operator.output.zero_point[0])
     for at in np.argwhere(found.litert != found.tflm):
         litert, micro = factors(tuple(at))
-        assert (int(found.litert[tuple(at)]) - zero, int(found.tflm[tuple(at)]) - zero) == (litert, micro)
+        assert (int(found.litert[tuple(at)]) - zero, int(found.tflm[tuple(at)]) - zero) == (
+            litert,
+            micro,
+        )
 
 
 def _dense(found: Mismatch) -> Callable[[tuple[int, ...]], tuple[int, int]]:
@@ -157,7 +193,9 @@ def _dense(found: Mismatch) -> Callable[[tuple[int, ...]], tuple[int, int]]:
     assert weights is not None
     assert weights.data is not None
     rows = found.sources[0].reshape(-1, weights.shape[1]) - x.zero_point[0]
-    sums = rows @ weights.data.astype(np.int64).T + (0 if bias is None or bias.data is None else bias.data)
+    sums = rows @ weights.data.astype(np.int64).T + (
+        0 if bias is None or bias.data is None else bias.data
+    )
     by = dense_multipliers(x.scale[0], weights.scale, found.operator.output.scale[0])
     micro = short if x.kind == "INT16" else twice
     values = sums.reshape(found.litert.shape)
@@ -173,8 +211,14 @@ def _product(found: Mismatch) -> Callable[[tuple[int, ...]], tuple[int, int]]:
     """LiteRT computes the factor in float32, TensorFlow Lite Micro in float64."""
     a, b = (tensor for tensor in found.operator.inputs if tensor is not None)
     sources = iter(found.sources)
-    first, second = ((next(sources) if t.data is None else t.data.astype(np.int64)) - t.zero_point[0] for t in (a, b))
-    values, out = np.broadcast_to(first * second, found.litert.shape), found.operator.output.scale[0]
+    first, second = (
+        (next(sources) if t.data is None else t.data.astype(np.int64)) - t.zero_point[0]
+        for t in (a, b)
+    )
+    values, out = (
+        np.broadcast_to(first * second, found.litert.shape),
+        found.operator.output.scale[0],
+    )
     single = product_multiplier(a.scale[0], b.scale[0], out)
     double = quantize_multiplier(float(a.scale[0]) * float(b.scale[0]) / float(out))
     return lambda at: (twice(int(values[at]), single), twice(int(values[at]), double))
@@ -182,10 +226,14 @@ def _product(found: Mismatch) -> Callable[[tuple[int, ...]], tuple[int, int]]:
 
 @pytest.mark.usefixtures("_any_arena")
 @pytest.mark.parametrize("group", CASES)
-def test_every_operator_gives_the_integers_of_the_reference_kernels_or_a_difference_that_is_explained(group: str) -> None:
+def test_every_operator_gives_the_integers_of_the_reference_kernels_or_a_difference_that_is_explained(
+    group: str,
+) -> None:
     seen = 0
     for content in map(written, CASES[group]()):
-        if WITHOUT_KERNEL & {(operator.name, operator.output.kind) for operator in graph_of(content).operators}:
+        if WITHOUT_KERNEL & {
+            (operator.name, operator.output.kind) for operator in graph_of(content).operators
+        }:
             with pytest.raises(Refused):
                 Engine(content, {})
             continue
@@ -221,9 +269,15 @@ def test_weights_of_4_bits_give_the_integers_that_whole_bytes_give(tmp_path: Pat
 @pytest.mark.usefixtures("_any_arena")
 @pytest.mark.parametrize("case", test_int4_weights.CASES)
 def test_every_layer_takes_weights_of_4_bits_or_names_itself(case: str) -> None:
-    """Depthwise ones too, which LiteRT's reference kernels refuse; not dense ones with a scale a channel."""
+    """Depthwise ones too, which LiteRT's reference kernels refuse.
+
+    Not dense ones with a scale a channel.
+    """
     model, rng = test_int4_weights.CASES[case].output(), np.random.default_rng(0)
-    plain, packed = (exporter.export(model, ExportOptions(weight_storage=storage)).content for storage in ("int8", "int4"))
+    plain, packed = (
+        exporter.export(model, ExportOptions(weight_storage=storage)).content
+        for storage in ("int8", "int4")
+    )
     if case == "dense":
         with pytest.raises(Refused, match="FULLY_CONNECTED, its operator 0"):
             Engine(packed, {})
@@ -247,8 +301,15 @@ def test_the_mlperf_network_differs_in_the_classifier_alone(data_dir: Path) -> N
 
 def test_tensors_have_the_names_and_grids_that_litert_gives_them(data_dir: Path) -> None:
     path = data_dir / "models" / "resnet8-int8.tflite"
-    images = np.load(data_dir / "cifar10-lossless" / "test.npz")["images"][:2].astype(np.float32).transpose(0, 3, 1, 2)
-    with tflm.open(path, intermediates=True) as micro, tflite.reference.open(path, intermediates=True) as litert:
+    images = (
+        np.load(data_dir / "cifar10-lossless" / "test.npz")["images"][:2]
+        .astype(np.float32)
+        .transpose(0, 3, 1, 2)
+    )
+    with (
+        tflm.open(path, intermediates=True) as micro,
+        tflite.reference.open(path, intermediates=True) as litert,
+    ):
         assert (micro.input, micro.output) == (litert.input, litert.output)
         one, other = micro.tensors(images), litert.tensors(images)
     assert list(one) == list(other)
@@ -290,13 +351,19 @@ def test_a_model_over_the_arena_is_refused_with_its_size(tmp_path: Path, less: i
     path = saved(tmp_path, zoo_models.tflite("resnet8"))
     with tflm.open(path) as session:
         used = int(session.facts["arena_used_bytes"])
-    wanted = rf"needs an arena of {used} bytes or a little more, and {used - less} are given\s+hint: give it a larger"
+    wanted = (
+        rf"needs an arena of {used} bytes or a little more, and {used - less} are given\s+hint: "
+        r"give it a larger"
+    )
     with pytest.raises(TargetError, match=wanted):
         TARGETS.load(f"tflm:{used - less}").open(path)
 
 
 def test_a_little_too_small_is_too_small(tmp_path: Path) -> None:
-    """What stays in use would fit, but loading takes more for a while: refused, where the interpreter would fail or crash."""
+    """What stays in use would fit, but loading takes more for a while.
+
+    Refused, where the interpreter would fail or crash.
+    """
     path = saved(tmp_path, tflite_models.int8_model())
     with tflm.open(path) as session:
         used, needed = int(session.facts["arena_used_bytes"]), int(session.facts["arena_bytes"])
@@ -308,7 +375,9 @@ def test_a_little_too_small_is_too_small(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", ["big", 0, -1, 1.5])
 def test_a_board_with_an_arena_that_cannot_be(tmp_path: Path, given: object) -> None:
     with pytest.raises(TargetError, match=r"arena_bytes = .* is no number of bytes"):
-        replace(tflm, options={"arena_bytes": given}).open(saved(tmp_path, tflite_models.int8_model()))
+        replace(tflm, options={"arena_bytes": given}).open(
+            saved(tmp_path, tflite_models.int8_model())
+        )
 
 
 @pytest.mark.parametrize("kind", ["", "64k", "-1", "0", "2147483648", "1e6"])
@@ -353,7 +422,9 @@ def test_a_board_of_the_users_keeps_what_the_target_can(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])
 @pytest.mark.parametrize("bits", [(8, 8), (4, 4)], ids=["8W8A", "4W4A"])
-def test_the_emulator_of_it_predicts_whole_networks_to_the_integer(tmp_path: Path, name: str, bits: tuple[int, int]) -> None:
+def test_the_emulator_of_it_predicts_whole_networks_to_the_integer(
+    tmp_path: Path, name: str, bits: tuple[int, int]
+) -> None:
     path, images = saved(tmp_path, zoo_models.tflite(name, *bits)), samples_of((3, 32, 32))
     with tflm.open(path) as micro, TARGETS.load("emulator:tflm").open(path) as emulated:
         assert np.array_equal(micro.run(images), emulated.run(images))
@@ -361,7 +432,9 @@ def test_the_emulator_of_it_predicts_whole_networks_to_the_integer(tmp_path: Pat
 
 @pytest.mark.usefixtures("_any_arena")
 @pytest.mark.parametrize("group", CASES)
-def test_the_emulator_of_it_predicts_every_operator_to_the_integer(tmp_path: Path, group: str) -> None:
+def test_the_emulator_of_it_predicts_every_operator_to_the_integer(
+    tmp_path: Path, group: str
+) -> None:
     """Those that both have, on models of one input and a batch of one, which is what targets take."""
     compared, rng = 0, np.random.default_rng(0)
     for content in map(written, CASES[group]()):
@@ -387,4 +460,6 @@ def _real(engine: Engine, integers: NDArray[np.int64]) -> NDArray[np.float32]:
         engine.set_input(sample[None].astype(engine.inputs[0]["dtype"]))
         engine.invoke()
         answers.append(np.array(engine.get_output()))
-    return QuantParams.of(end["scale"][0], end["zero_point"][0], end["dtype"]).dequantize(np.concatenate(answers))
+    return QuantParams.of(end["scale"][0], end["zero_point"][0], end["dtype"]).dequantize(
+        np.concatenate(answers)
+    )

@@ -38,7 +38,9 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     return use
 
 
-def test_quantised_tensors_are_integers_on_the_quantiser_s_grid(checkpoint: Path, load: Load) -> None:
+def test_quantised_tensors_are_integers_on_the_quantiser_s_grid(
+    checkpoint: Path, load: Load
+) -> None:
     network = torch_models.Network(quantized=True)
     load(lambda _rounding: network)
     images = onnx_models.images(3)
@@ -51,7 +53,9 @@ def test_quantised_tensors_are_integers_on_the_quantiser_s_grid(checkpoint: Path
     assert conv.params == QuantParams.of(0.05, 0, "uint8", qmax=15)
     assert conv.values.dtype == np.uint8
     with torch.inference_mode():
-        on_grid = network.quantizers["conv"](torch.relu(network.conv(torch.from_numpy(images)))).numpy()
+        on_grid = network.quantizers["conv"](
+            torch.relu(network.conv(torch.from_numpy(images)))
+        ).numpy()
     np.testing.assert_allclose(conv.dequantize(), on_grid, atol=1e-6)
     assert len(np.unique(conv.values)) > 10
 
@@ -59,7 +63,10 @@ def test_quantised_tensors_are_integers_on_the_quantiser_s_grid(checkpoint: Path
 def test_without_rounding_the_same_tensors_are_real_numbers(checkpoint: Path, load: Load) -> None:
     load(lambda rounding: torch_models.Network(quantized=True, rounding=rounding))
     images = onnx_models.images(3)
-    with float_reference.open(checkpoint, intermediates=True) as real, fake_quant.open(checkpoint, intermediates=True) as rounded:
+    with (
+        float_reference.open(checkpoint, intermediates=True) as real,
+        fake_quant.open(checkpoint, intermediates=True) as rounded,
+    ):
         inside, integers = real.tensors(images), rounded.tensors(images)
         assert (real.facts["rounding"], rounded.facts["rounding"]) == ("off", "on")
     assert list(inside) == list(integers)
@@ -115,7 +122,9 @@ def test_a_network_that_fails_is_told_without_a_traceback(checkpoint: Path, load
         fake_quant.open(checkpoint)
 
 
-def test_a_network_that_cannot_be_traced_has_no_tensors_but_runs(checkpoint: Path, load: Load) -> None:
+def test_a_network_that_cannot_be_traced_has_no_tensors_but_runs(
+    checkpoint: Path, load: Load
+) -> None:
     class Branching(torch_models.Network):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x) if x.sum() > 1e9 else super().forward(-x)

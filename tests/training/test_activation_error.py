@@ -1,4 +1,7 @@
-"""What rounding activations does, block by block: measured where the paper measures it, and zero where nothing rounds."""
+"""What rounding activations does, block by block.
+
+Measured where the paper measures it, and zero where nothing rounds.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def network(name: str = "stable-resnet8", scheme: Scheme = PAPER) -> fx.GraphMod
     return model.eval()
 
 
-def batches(sizes: tuple[int, ...] = (4, 4), seed: int = 0) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+def batches(
+    sizes: tuple[int, ...] = (4, 4), seed: int = 0
+) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
     rng = np.random.default_rng(seed)
     images = rng.normal(0, 1, (sum(sizes), 3, 12, 12)).astype(np.float32)
     labels = rng.integers(0, 10, sum(sizes))
@@ -44,13 +49,22 @@ def batches(sizes: tuple[int, ...] = (4, 4), seed: int = 0) -> list[tuple[NDArra
 
 @pytest.mark.parametrize("placement", ["paper", "integer"])
 @pytest.mark.parametrize(
-    ("name", "blocks"), [("resnet8", 3), ("resnet8-a", 3), ("stable-resnet8", 3), ("stable-resnet56", 27), ("resnet56", 27)]
+    ("name", "blocks"),
+    [
+        ("resnet8", 3),
+        ("resnet8-a", 3),
+        ("stable-resnet8", 3),
+        ("stable-resnet56", 27),
+        ("resnet56", 27),
+    ],
 )
 def test_every_block_is_measured_once_at_its_end(name: str, blocks: int, placement: str) -> None:
     scheme = Scheme(4, 4, placement=placement)  # type: ignore[arg-type]
     outputs = block_outputs(quantize(zoo.build(name, classes=10), scheme))
     assert len(outputs) == blocks
-    assert not any(node.name.endswith("_quantized") for node in outputs), "before the next quantiser"
+    assert not any(node.name.endswith("_quantized") for node in outputs), (
+        "before the next quantiser"
+    )
     stages = [node.name.split("_")[1] for node in outputs]
     assert stages == sorted(stages)
 
@@ -68,7 +82,9 @@ def by_hand(model: fx.GraphModule, images: NDArray[np.float32]) -> list[tuple[fl
         set_rounding(model, weights=True, activations=rounding)
         seen: list[torch.Tensor] = []
 
-        def keep(_module: nn.Module, _inputs: object, out: torch.Tensor, seen: list[torch.Tensor] = seen) -> None:
+        def keep(
+            _module: nn.Module, _inputs: object, out: torch.Tensor, seen: list[torch.Tensor] = seen
+        ) -> None:
             seen.append(out.clone())
 
         hooks = [model.get_submodule(name).register_forward_hook(keep) for name in wanted]
@@ -78,7 +94,10 @@ def by_hand(model: fx.GraphModule, images: NDArray[np.float32]) -> list[tuple[fl
             hook.remove()
         kept[rounding] = seen
     set_rounding(model, weights=True, activations=True)
-    return [(float((a.double() - b.double()).square().sum()), a.numel()) for a, b in zip(kept[True], kept[False], strict=True)]
+    return [
+        (float((a.double() - b.double()).square().sum()), a.numel())
+        for a, b in zip(kept[True], kept[False], strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])
@@ -86,8 +105,12 @@ def test_the_figures_are_those_of_a_calculation_by_hand(name: str) -> None:
     model, data = network(name), batches()
     result = activation_error(model, data)
     expected = by_hand(model, np.concatenate([images for images, _ in data]))
-    assert [block.mse for block in result.blocks] == pytest.approx([square / count for square, count in expected], rel=1e-6)
-    assert result.mse == pytest.approx(sum(square for square, _ in expected) / sum(count for _, count in expected), rel=1e-6)
+    assert [block.mse for block in result.blocks] == pytest.approx(
+        [square / count for square, count in expected], rel=1e-6
+    )
+    assert result.mse == pytest.approx(
+        sum(square for square, _ in expected) / sum(count for _, count in expected), rel=1e-6
+    )
     assert result.rmse == pytest.approx(result.mse**0.5)
     assert result.mse > 0
     assert result.samples == 8
@@ -115,7 +138,10 @@ def test_the_accuracy_is_that_of_the_copy_that_only_clips() -> None:
     model, data = network(), batches()
     set_rounding(model, weights=True, activations=False)
     with torch.inference_mode():
-        right = sum(int((model(torch.from_numpy(images)).argmax(1).numpy() == labels).sum()) for images, labels in data)
+        right = sum(
+            int((model(torch.from_numpy(images)).argmax(1).numpy() == labels).sum())
+            for images, labels in data
+        )
     set_rounding(model, weights=True, activations=True)
     assert activation_error(model, data).accuracy_unrounded == right / 8
 

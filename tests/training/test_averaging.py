@@ -1,4 +1,7 @@
-"""The moving average of weights: its formula, what it leaves alone, and that the network comes back."""
+"""The moving average of weights.
+
+Its formula, what it leaves alone, and that the network comes back.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from edgeq.training.scheme import Scheme
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)
+    )
 
 
 def test_the_formula() -> None:
@@ -38,7 +43,9 @@ def test_bounds_and_statistics_are_averaged_and_counts_copied() -> None:
     for step in range(100, 103):
         model(3 * torch.randn(8, 1, 4, 4))
         average.update(step)
-    moved = {name for name, tensor in average.tensors.items() if not torch.equal(tensor, before[name])}
+    moved = {
+        name for name, tensor in average.tensors.items() if not torch.equal(tensor, before[name])
+    }
     assert {"0.bn.running_var", "0.bn.num_batches_tracked"} <= moved
     assert any(name.startswith("quantizers.") and name.endswith("alpha") for name in moved)
     state = model_state(model)

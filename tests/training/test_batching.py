@@ -1,4 +1,7 @@
-"""What a step is fed: the same pixels as NumPy would make, shuffled by (seed, epoch), and parts that make up the whole."""
+"""What a step is fed.
+
+The same pixels as NumPy would make, shuffled by (seed, epoch), and parts that make up the whole.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,16 @@ def source(augmentation: Any = "crop-flip", channels: int = 3) -> DataSource:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (50, 10, 8, channels)).astype(np.uint8)
     part = Split(images, rng.integers(0, 4, 50), np.arange(50))
-    return DataSource("made-up", tuple("abcd"), part, part, part, (0.49, 0.48, 0.44)[:channels], (0.2, 0.19, 0.21)[:channels], augmentation)
+    return DataSource(
+        "made-up",
+        tuple("abcd"),
+        part,
+        part,
+        part,
+        (0.49, 0.48, 0.44)[:channels],
+        (0.2, 0.19, 0.21)[:channels],
+        augmentation,
+    )
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -36,7 +48,9 @@ def test_the_pixels_are_those_of_numpy_bit_for_bit(channels: int) -> None:
     order = np.random.default_rng([3, 2]).permutation(50)
     for step in (0, 1, 3):
         where = order[step * 16 : (step + 1) * 16]
-        wanted = normalize(crop_flip(data.train.images[where], np.random.default_rng([3, 2, step])), data)
+        wanted = normalize(
+            crop_flip(data.train.images[where], np.random.default_rng([3, 2, step])), data
+        )
         batch = feed(recipe(), data).batch(2, step)
         assert np.array_equal(batch.images.numpy(), wanted)
         assert np.array_equal(batch.labels.numpy(), data.train.labels[where])
@@ -45,7 +59,9 @@ def test_the_pixels_are_those_of_numpy_bit_for_bit(channels: int) -> None:
 
 def test_the_recipe_goes_before_the_data_set() -> None:
     data = source("crop-flip")
-    plain, warped = (feed(recipe(augmentation=name), data).batch(0, 0) for name in ("none", "affine"))
+    plain, warped = (
+        feed(recipe(augmentation=name), data).batch(0, 0) for name in ("none", "affine")
+    )
     images = data.train.images[np.random.default_rng([3, 0]).permutation(50)[:16]]
     assert np.array_equal(plain.images.numpy(), normalize(images, data))
     wanted = Affine.draw(images.shape, np.random.default_rng([3, 0, 0])).apply(images)
@@ -73,7 +89,12 @@ def test_data_that_may_not_be_written_to() -> None:
 
 def test_chance_differs_from_step_to_step_and_not_between_processes() -> None:
     data = source()
-    seeds = [feed(recipe(seed=seed), data).derived_seed(epoch, step) for seed in range(2) for epoch in range(3) for step in range(4)]
+    seeds = [
+        feed(recipe(seed=seed), data).derived_seed(epoch, step)
+        for seed in range(2)
+        for epoch in range(3)
+        for step in range(4)
+    ]
     assert len(set(seeds)) == 24
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert feed(recipe(), data, 1, 2).derived_seed(2, 3) == feed(recipe(), data).derived_seed(2, 3)

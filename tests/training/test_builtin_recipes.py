@@ -1,4 +1,7 @@
-"""The recipes that come with edgeq can be run: their network, data, methods and groups are all there."""
+"""The recipes that come with edgeq can be run.
+
+Their network, data, methods and groups are all there.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,15 @@ def content(name: str) -> dict[str, Any]:
 
 
 def test_each_is_of_a_network_and_of_data_that_are_known() -> None:
-    assert {"bgu-cifar", "apot-cifar", "lsq", "pact-cifar", "yun-wong", "gcnii", "binary-connect"} == set(builtin_recipes.names())
+    assert {
+        "bgu-cifar",
+        "apot-cifar",
+        "lsq",
+        "pact-cifar",
+        "yun-wong",
+        "gcnii",
+        "binary-connect",
+    } == set(builtin_recipes.names())
     for name in builtin_recipes.names():
         reads = zoo.describe(content(name)["model"]).reads
         assert content(name)["data"] in (DATASETS if reads == "images" else GRAPHS).names()
@@ -44,15 +55,22 @@ def test_each_makes_a_network_and_its_optimiser(name: str) -> None:
     model = build_model(run, shape, classes)
     optimizer = optimizers.build(run, model)
     assert len(optimizer.param_groups) >= max(1, len(run.groups)), "each group has members"
-    assert any(isinstance(layer, QuantLayer) for layer in model.modules()) == (run.scheme is not None)
+    assert any(isinstance(layer, QuantLayer) for layer in model.modules()) == (
+        run.scheme is not None
+    )
 
 
 def test_the_published_numbers() -> None:
-    bgu, apot, yun = (Recipe.from_toml(builtin_recipes.find(name)) for name in ("bgu-cifar", "apot-cifar", "yun-wong"))
+    bgu, apot, yun = (
+        Recipe.from_toml(builtin_recipes.find(name))
+        for name in ("bgu-cifar", "apot-cifar", "yun-wong")
+    )
     assert [bgu.bits(epoch) for epoch in (0, 79, 80, 119, 120)] == [16, 9, 8, 5, None]
     assert bgu == Recipe("stable-resnet56", "cifar10", bgu.scheme), "they are the defaults"
     assert {apot.bits(epoch) for epoch in range(300)} == {None}
-    assert [apot.schedule.multiplier(epoch, 300) for epoch in (149, 150, 225)] == pytest.approx([1, 0.1, 0.01])
+    assert [apot.schedule.multiplier(epoch, 300) for epoch in (149, 150, 225)] == pytest.approx(
+        [1, 0.1, 0.01]
+    )
     assert (yun.optimizer.name, yun.optimizer.epsilon, yun.scheme) == ("rmsprop", 1.0, None)
 
 

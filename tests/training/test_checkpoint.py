@@ -25,19 +25,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHAPE, CLASSES = (1, 8, 8), tuple("0123456789")
+SCHEME = Scheme(4, 4)
 IMAGE = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
 
 
-def made(scheme: Scheme | None = Scheme(4, 4), model: str = "stable-resnet8") -> tuple[torch.nn.Module, checkpoints.Checkpoint]:  # noqa: B008  # frozen
+def made(
+    scheme: Scheme | None = SCHEME, model: str = "stable-resnet8"
+) -> tuple[torch.nn.Module, checkpoints.Checkpoint]:
     """A network a step away from its initialisation, and its checkpoint."""
     torch.manual_seed(0)
     recipe = Recipe(model, "digits", scheme)
     network = checkpoints.build_model(recipe, SHAPE, len(CLASSES)).train()
     network(IMAGE)
-    tensors = {checkpoints.MODEL + name: tensor for name, tensor in checkpoints.model_state(network).items()}
-    momentum = {f"{checkpoints.OPTIMIZER}{name}": torch.randn_like(p) for name, p in network.named_parameters()}
+    tensors = {
+        checkpoints.MODEL + name: tensor
+        for name, tensor in checkpoints.model_state(network).items()
+    }
+    momentum = {
+        f"{checkpoints.OPTIMIZER}{name}": torch.randn_like(p)
+        for name, p in network.named_parameters()
+    }
     progress = {"epoch": 3, "loss_sum": 1 / 3, "history": [{"bits": None}]}
-    return network.eval(), checkpoints.Checkpoint(recipe, SHAPE, CLASSES, tensors | momentum, progress)
+    return network.eval(), checkpoints.Checkpoint(
+        recipe, SHAPE, CLASSES, tensors | momentum, progress
+    )
 
 
 @pytest.fixture
@@ -73,7 +84,9 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize("scheme", [None, Scheme(4, 4), Scheme(4, 8, placement="paper")])
     @pytest.mark.parametrize("model", ["resnet8", "resnet8-a", "stable-resnet8"])
-    def test_the_network_computes_the_same(self, tmp_path: Path, model: str, scheme: Scheme | None) -> None:
+    def test_the_network_computes_the_same(
+        self, tmp_path: Path, model: str, scheme: Scheme | None
+    ) -> None:
         network, checkpoint = made(scheme, model)
         checkpoints.save(tmp_path / "a.safetensors", checkpoint)
         loaded = checkpoints.load_model(tmp_path / "a.safetensors")
@@ -81,7 +94,9 @@ class TestRoundTrip:
         assert not loaded.module.training
         assert (loaded.input_shape, loaded.quantized) == (SHAPE, scheme is not None)
         assert loaded.metadata["model"] == model
-        assert loaded.metadata["scheme"] == ("FP32" if scheme is None else f"{scheme.name} {scheme.placement}")
+        assert loaded.metadata["scheme"] == (
+            "FP32" if scheme is None else f"{scheme.name} {scheme.placement}"
+        )
 
     def test_the_reference_only_clips(self, saved: Path) -> None:
         reference = checkpoints.load_model(saved, rounding=False).module
@@ -97,7 +112,9 @@ class TestRoundTrip:
 
     def test_tied_weights_are_stored_once(self, saved: Path) -> None:
         names = [
-            name for name in checkpoints.read(saved).tensors if name.startswith("model/stages.0.0.conv") and name.endswith("layer.weight")
+            name
+            for name in checkpoints.read(saved).tensors
+            if name.startswith("model/stages.0.0.conv") and name.endswith("layer.weight")
         ]
         assert names == ["model/stages.0.0.conv.layer.weight"]
 
@@ -120,7 +137,10 @@ class TestBrokenFiles:
 
     @pytest.mark.parametrize("seed", range(40))
     def test_a_flipped_bit_is_refused_or_changes_numbers_only(self, saved: Path, seed: int) -> None:
-        """Never a traceback; safetensors has no checksum, so a flip inside the data cannot be seen."""
+        """Never a traceback.
+
+        Safetensors has no checksum, so a flip inside the data cannot be seen.
+        """
         rng = np.random.default_rng(seed)
         content = bytearray(saved.read_bytes())
         (length,) = struct.unpack("<Q", content[:8])
@@ -149,10 +169,22 @@ class TestBrokenFiles:
             checkpoints.read(tmp_path / "a.safetensors")
 
     @pytest.mark.parametrize(
-        "metadata", [None, {"format": "pt"}, {"edgeq": "no json"}, {"edgeq": "[1]"}, {"edgeq": "{}"}, {"edgeq": "[" * 99_999}]
+        "metadata",
+        [
+            None,
+            {"format": "pt"},
+            {"edgeq": "no json"},
+            {"edgeq": "[1]"},
+            {"edgeq": "{}"},
+            {"edgeq": "[" * 99_999},
+        ],
     )
-    def test_a_foreign_safetensors_file(self, tmp_path: Path, metadata: dict[str, str] | None) -> None:
-        (tmp_path / "a.safetensors").write_bytes(safetensors.torch.save({"w": torch.zeros(3)}, metadata))
+    def test_a_foreign_safetensors_file(
+        self, tmp_path: Path, metadata: dict[str, str] | None
+    ) -> None:
+        (tmp_path / "a.safetensors").write_bytes(
+            safetensors.torch.save({"w": torch.zeros(3)}, metadata)
+        )
         with pytest.raises(ArtefactError, match="no checkpoint of edgeq"):
             checkpoints.read(tmp_path / "a.safetensors")
 
@@ -179,7 +211,9 @@ class TestBrokenFiles:
         with pytest.raises(ArtefactError, match="no checkpoint of edgeq"):
             checkpoints.read(saved)
 
-    @pytest.mark.parametrize("fields", [{"classes": []}, {"classes": ["a"]}, {"input_shape": [3, 8, 8]}])
+    @pytest.mark.parametrize(
+        "fields", [{"classes": []}, {"classes": ["a"]}, {"input_shape": [3, 8, 8]}]
+    )
     def test_tensors_of_another_network(self, saved: Path, fields: dict[str, object]) -> None:
         rewritten(saved, lambda header: header.update(fields))
         with pytest.raises(EdgeqError) as caught:
@@ -214,7 +248,10 @@ class Bomb:
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_no_pickle_is_ever_loaded(tmp_path: Path, protocol: int) -> None:
     trace = tmp_path / "trace"
-    for content in (pickle.dumps(Bomb(trace), protocol), struct.pack("<Q", 10) + pickle.dumps(Bomb(trace), protocol)):
+    for content in (
+        pickle.dumps(Bomb(trace), protocol),
+        struct.pack("<Q", 10) + pickle.dumps(Bomb(trace), protocol),
+    ):
         (tmp_path / "a.safetensors").write_bytes(content)
         with pytest.raises(ArtefactError):
             checkpoints.load_model(tmp_path / "a.safetensors")

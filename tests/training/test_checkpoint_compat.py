@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch import fx
 
-from edgeq.training.checkpoint import MODEL, Checkpoint, build_model, load_model, model_state, read_file, save, write_file
+from edgeq.training.checkpoint import (
+    MODEL,
+    Checkpoint,
+    build_model,
+    load_model,
+    model_state,
+    read_file,
+    save,
+    write_file,
+)
 from edgeq.training.checkpoint_compat import complete_older
 from edgeq.training.layers import QuantLayer
 from edgeq.training.quantizers.max_abs import MaxAbs
@@ -26,7 +35,10 @@ RECIPE = Recipe("resnet8", "digits", Scheme(4, 4))
 
 @pytest.fixture
 def old() -> fx.GraphModule:
-    """A network as it was built then: the last layer's weight has a bound that its last update left behind."""
+    """A network as it was built then.
+
+    The last layer's weight has a bound that its last update left behind.
+    """
     torch.manual_seed(0)
     model = build_model(RECIPE, SHAPE, 10)
     assert isinstance(model, fx.GraphModule)
@@ -34,7 +46,11 @@ def old() -> fx.GraphModule:
     assert isinstance(last, QuantLayer)
     assert isinstance(last.quantizer.clip, MaxAbs)
     last.quantizer.clip = TrackedClip(
-        8, signed=True, narrow_range=True, bound=0.7 * last.layer.weight.detach().abs().max().item(), decay=1.0
+        8,
+        signed=True,
+        narrow_range=True,
+        bound=0.7 * last.layer.weight.detach().abs().max().item(),
+        decay=1.0,
     )
     for module in model.modules():
         if isinstance(module, TrackedClip) and float(module.alpha) == 0:
@@ -54,22 +70,55 @@ def test_an_older_checkpoint_computes_the_same(old: fx.GraphModule, tmp_path: Pa
 
 @pytest.mark.parametrize("first_last", ["edge", "inner", None])
 def test_the_words_of_then_mean_what_they_meant(first_last: str | None, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, scheme=Scheme(4, 4, boundary_bits=6, first_last="boundary" if first_last == "edge" else first_last))  # type: ignore[arg-type]
+    recipe = replace(
+        RECIPE,
+        scheme=Scheme(
+            4,
+            4,
+            boundary_bits=6,
+            first_last="boundary" if first_last == "edge" else first_last,  # type: ignore[arg-type]
+        ),
+    )
     model = build_model(recipe, SHAPE, 10)
     assert isinstance(model, fx.GraphModule)
     model.train()(torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(2)))
     path = tmp_path / "best.safetensors"
-    save(path, Checkpoint(recipe, SHAPE, tuple("0123456789"), {f"{MODEL}{name}": t for name, t in model_state(model).items()}))
+    save(
+        path,
+        Checkpoint(
+            recipe,
+            SHAPE,
+            tuple("0123456789"),
+            {f"{MODEL}{name}": t for name, t in model_state(model).items()},
+        ),
+    )
     about, tensors = read_file(path)
     scheme = about["recipe"]["scheme"]
     del scheme["boundary_bits"]
-    write_file(path, about | {"recipe": about["recipe"] | {"scheme": scheme | {"edge_bits": 6, "first_last": first_last}}}, tensors)
+    write_file(
+        path,
+        about
+        | {
+            "recipe": about["recipe"]
+            | {"scheme": scheme | {"edge_bits": 6, "first_last": first_last}}
+        },
+        tensors,
+    )
     images = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(1))
     assert torch.equal(load_model(path).module(images), model.eval()(images))
 
 
 def test_a_recipe_of_then_is_that_of_today() -> None:
-    written = {"weight_bits": 4, "act_bits": 4, "edge_bits": 8, "placement": "paper", "normalize_weights": True, "first_last": "edge"}
+    written = {
+        "weight_bits": 4,
+        "act_bits": 4,
+        "edge_bits": 8,
+        "placement": "paper",
+        "normalize_weights": True,
+        "first_last": "edge",
+    }
     found = Scheme.from_dict(complete_older({"scheme": written})["scheme"])
-    published = Scheme(4, 4, placement="paper", first_last="boundary", normalize_weights=True, pair_safe=False)
+    published = Scheme(
+        4, 4, placement="paper", first_last="boundary", normalize_weights=True, pair_safe=False
+    )
     assert found == replace(published, per_channel=False, affine=False)

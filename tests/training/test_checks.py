@@ -23,7 +23,11 @@ def test_records_from_tables() -> None:
 
 @pytest.mark.parametrize(
     ("content", "what"),
-    [(3, "size is 3"), ({"width": 3, "depth": 1}, "size has no field depth"), ({}, "size cannot be used: .*width")],
+    [
+        (3, "size is 3"),
+        ({"width": 3, "depth": 1}, "size has no field depth"),
+        ({}, "size cannot be used: .*width"),
+    ],
 )
 def test_what_is_no_record(content: object, what: str) -> None:
     with pytest.raises(UsageError, match=what):

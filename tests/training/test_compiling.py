@@ -1,4 +1,7 @@
-"""A compiled training step: the same numbers, one graph, and no compilation for each width of annealing."""
+"""A compiled training step.
+
+The same numbers, one graph, and no compilation for each width of annealing.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ class Block(nn.Module):
 @pytest.fixture
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return quantize(nn.Sequential(Block(), nn.Flatten(), nn.Linear(192, 4)), Scheme(4, 6, normalize_weights=True)).train()
+    return quantize(
+        nn.Sequential(Block(), nn.Flatten(), nn.Linear(192, 4)),
+        Scheme(4, 6, normalize_weights=True),
+    ).train()
 
 
 @pytest.fixture(autouse=True)
@@ -58,11 +64,18 @@ def _fresh_compiler() -> Iterator[None]:
 
 
 def batch() -> Tensor:
-    """Channels last, as the training loop has them: on some operators the compiler gives up in this layout alone."""
-    return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
+    """Channels last, as the training loop has them.
+
+    On some operators the compiler gives up in this layout alone.
+    """
+    return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1)).to(
+        memory_format=torch.channels_last
+    )
 
 
-def step(network: nn.Module, run: Any, *, precision: torch.dtype = torch.float32) -> tuple[Tensor, list[Tensor]]:
+def step(
+    network: nn.Module, run: Any, *, precision: torch.dtype = torch.float32
+) -> tuple[Tensor, list[Tensor]]:
     network.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         out: Tensor = run(batch())
@@ -83,7 +96,9 @@ def test_annealing_compiles_twice_and_breaks_no_graph(network: nn.Module) -> Non
 
 def test_a_zero_anywhere_in_the_range_breaks_no_graph_either() -> None:
     """Its zero point moves with every batch."""
-    network = quantize(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 4)), Scheme(4, 6, affine=True)).train()
+    network = quantize(
+        nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 4)), Scheme(4, 6, affine=True)
+    ).train()
     assert any(isinstance(module, TrackedRange) for module in network.modules())
     counter = CompileCounterWithBackend("aot_eager")
     run = compiled(network, backend=counter)
@@ -109,7 +124,9 @@ def test_bfloat16_keeps_scales_and_gradients_in_float32(network: nn.Module, back
     assert out.dtype == torch.bfloat16
     assert {gradient.dtype for gradient in gradients} == {torch.float32}
     assert all(gradient.isfinite().all() for gradient in gradients)
-    assert {buffer.dtype for name, buffer in network.named_buffers() if "quantizers" in name} == {torch.float32}
+    assert {buffer.dtype for name, buffer in network.named_buffers() if "quantizers" in name} == {
+        torch.float32
+    }
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""The consistency term: the figure of the papers on a training batch, with a gradient, and without side effects."""
+"""The consistency term.
+
+The figure of the papers on a training batch, with a gradient, and without side effects.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,15 @@ from edgeq.training.scheme import Scheme
 @pytest.fixture
 def network() -> torch.fx.GraphModule:
     torch.manual_seed(0)
-    return quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4, normalize_weights=True))
+    return quantize(
+        zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)),
+        Scheme(4, 4, normalize_weights=True),
+    )
 
 
-def test_it_is_the_mean_over_blocks_of_the_mean_squared_difference(network: torch.fx.GraphModule) -> None:
+def test_it_is_the_mean_over_blocks_of_the_mean_squared_difference(
+    network: torch.fx.GraphModule,
+) -> None:
     x = torch.randn(6, 1, 8, 8)
     network.eval()
     logits, found = Consistent(network)(x)
@@ -29,7 +37,9 @@ def test_it_is_the_mean_over_blocks_of_the_mean_squared_difference(network: torc
         rounded, wanted_logits = record(network, x, names)
         set_rounding(network, weights=True, activations=False)
         clipped, _ = record(network, x, names)
-    wanted = sum(float((rounded[name] - clipped[name]).square().mean()) for name in names) / len(names)
+    wanted = sum(float((rounded[name] - clipped[name]).square().mean()) for name in names) / len(
+        names
+    )
     assert len(names) == 3
     assert wanted > 0
     assert found.item() == pytest.approx(wanted, rel=1e-6)
@@ -53,7 +63,14 @@ def test_statistics_and_bounds_follow_the_batch_once(network: torch.fx.GraphModu
 def test_it_has_a_gradient(network: torch.fx.GraphModule) -> None:
     _, difference = Consistent(network.train())(torch.randn(6, 1, 8, 8))
     difference.backward()
-    assert sum(float(parameter.grad.abs().sum()) for parameter in network.parameters() if parameter.grad is not None) > 0
+    assert (
+        sum(
+            float(parameter.grad.abs().sum())
+            for parameter in network.parameters()
+            if parameter.grad is not None
+        )
+        > 0
+    )
 
 
 def test_a_network_without_blocks() -> None:

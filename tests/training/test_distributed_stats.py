@@ -30,9 +30,15 @@ def twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("kind", "shape"), [(nn.BatchNorm2d, (6, 3, 5, 4)), (nn.BatchNorm1d, (6, 3))])
-@pytest.mark.parametrize("options", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}])
-def test_it_is_the_batchnorm_of_the_whole_batch(twice: None, kind: type[Any], shape: tuple[int, ...], options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "shape"), [(nn.BatchNorm2d, (6, 3, 5, 4)), (nn.BatchNorm1d, (6, 3))]
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}]
+)
+def test_it_is_the_batchnorm_of_the_whole_batch(
+    twice: None, kind: type[Any], shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
     ours, theirs = (kind(3, **options).double() for _ in range(2))
     distributed_stats.synchronize(ours)
@@ -77,7 +83,9 @@ def test_alone_nothing_is_asked() -> None:
 
 def test_a_number_of_processes_that_torch_does_not_have_is_refused() -> None:
     with (
-        pytest.raises(UsageError, match=r"sync_statistics\(2\) is asked for, and torch.distributed has 1"),
+        pytest.raises(
+            UsageError, match=r"sync_statistics\(2\) is asked for, and torch.distributed has 1"
+        ),
         distributed_stats.sync_statistics(2),
     ):
         pass

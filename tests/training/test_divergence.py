@@ -19,11 +19,16 @@ WHERE = "epoch 3 of 9, step 2 of 5"
 
 @pytest.fixture
 def network() -> nn.Module:
-    return quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4, normalize_weights=True))
+    return quantize(
+        zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)),
+        Scheme(4, 4, normalize_weights=True),
+    )
 
 
 def learned(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in model.named_parameters() if "quantizer" in name]
+    return [
+        (name, parameter) for name, parameter in model.named_parameters() if "quantizer" in name
+    ]
 
 
 def test_it_is_the_users_to_hint() -> None:
@@ -34,7 +39,9 @@ def test_it_is_the_users_to_hint() -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number(network: nn.Module, loss: float) -> None:
     divergence.check_loss(1e30, network, WHERE)
-    with pytest.raises(Diverged, match=rf"the loss is {loss} in epoch 3 of 9, step 2 of 5\n  hint: .*--lr"):
+    with pytest.raises(
+        Diverged, match=rf"the loss is {loss} in epoch 3 of 9, step 2 of 5\n  hint: .*--lr"
+    ):
         divergence.check_loss(loss, network, WHERE)
 
 

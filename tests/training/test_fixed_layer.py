@@ -38,13 +38,21 @@ SHAPE = (1, 8, 8)
 
 def quantized(kind: str) -> QuantLayer:
     layer, bn = deepcopy(LAYERS[kind])
-    made = QuantLayer(layer, bn, WeightQuantizer(LearnedClip(4, signed=True, narrow_range=True, bound=3.0), normalize=True), -0.3)
+    made = QuantLayer(
+        layer,
+        bn,
+        WeightQuantizer(LearnedClip(4, signed=True, narrow_range=True, bound=3.0), normalize=True),
+        -0.3,
+    )
     made.read_from(LearnedClip(4, signed=False, bound=6.0))
     return made
 
 
 def batch(kind: str) -> torch.Tensor:
-    return torch.rand((5, 7) if "linear" in kind or "nothing" in kind else (5, 4, 9, 9), generator=torch.Generator().manual_seed(0))
+    return torch.rand(
+        (5, 7) if "linear" in kind or "nothing" in kind else (5, 4, 9, 9),
+        generator=torch.Generator().manual_seed(0),
+    )
 
 
 @pytest.mark.parametrize("rounding", [True, False])
@@ -110,14 +118,18 @@ def test_a_session_makes_weights_once_and_answers_with_the_bits_of_the_network(
     assert len(made) == sum(isinstance(module, QuantLayer) for module in network.modules())
 
 
-def noting_on(grid: QuantParams, seen: list[NDArray[Any]]) -> Callable[[nn.Module, object, torch.Tensor], None]:
+def noting_on(
+    grid: QuantParams, seen: list[NDArray[Any]]
+) -> Callable[[nn.Module, object, torch.Tensor], None]:
     return lambda _module, _inputs, output: seen.append(grid.quantize(output.numpy()))
 
 
 def test_tensors_inside_are_those_of_the_network(trained: Path) -> None:
     network, expected = checkpoints.load_model(trained).module, list["NDArray[Any]"]()
     assert isinstance(network, fx.GraphModule)
-    paths = dict.fromkeys(str(node.target) for node in network.graph.nodes if node.op == "call_module")
+    paths = dict.fromkeys(
+        str(node.target) for node in network.graph.nodes if node.op == "call_module"
+    )
     for quantizer in map(network.get_submodule, paths):
         if isinstance(quantizer, ActivationQuantizer):
             quantizer.register_forward_hook(noting_on(quantizer.quant_params(), expected))

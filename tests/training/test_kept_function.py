@@ -1,4 +1,7 @@
-"""A scheme that changes what a trained network computes says so: by how much, which field does it, and what to give instead."""
+"""A scheme that changes what a trained network computes says so.
+
+By how much, which field does it, and what to give instead.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def test_the_default_scheme_changes_nothing_but_by_rounding(bits: int) -> None:
     assert told(edgeq.Scheme(bits, 8, per_channel=True, affine=True, normalize_weights=False)) == ""
 
 
-@pytest.mark.parametrize("example", [IMAGES[:1], torch.zeros(1, 3, 12, 12)], ids=["an image", "a shape"])
+@pytest.mark.parametrize(
+    "example", [IMAGES[:1], torch.zeros(1, 3, 12, 12)], ids=["an image", "a shape"]
+)
 def test_normalised_weights_are_named_with_what_they_change(example: Any) -> None:
     message = told(edgeq.Scheme(8, 8, normalize_weights=True), example)
     assert "before anything is rounded" in message
@@ -60,7 +65,9 @@ def test_so_is_a_method_that_clips() -> None:
     scaled[1].bias.data *= 40
     scaled[4].running_mean *= 40
     scaled[4].running_var *= 1600
-    with pytest.warns(FunctionChanged, match=r"because of activations='learned-clip'\n.*set activations=\"auto\""):
+    with pytest.warns(
+        FunctionChanged, match=r"because of activations='learned-clip'\n.*set activations=\"auto\""
+    ):
         edgeq.quantize(scaled, edgeq.Scheme(8, 8, activations="learned-clip"), IMAGES)
 
 
@@ -74,7 +81,9 @@ def test_so_is_one_step_for_channels_that_need_their_own() -> None:
 def test_all_of_several_fields_are_named() -> None:
     message = told(edgeq.Scheme(1, 8, weights="binary-connect", normalize_weights=True))
     assert 'set weights="auto", weight_bits=2' in message
-    assert told(edgeq.Scheme(8, 8, normalize_weights=True, affine=False)).count("affine") == 0, "it changes next to nothing here"
+    assert told(edgeq.Scheme(8, 8, normalize_weights=True, affine=False)).count("affine") == 0, (
+        "it changes next to nothing here"
+    )
 
 
 def test_nothing_is_said_of_what_is_not_trained_or_without_an_example() -> None:
@@ -91,4 +100,7 @@ def test_the_network_and_its_copy_are_left_as_they_are() -> None:
     silent = edgeq.quantize(model, edgeq.Scheme(8, 8, normalize_weights=True))
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert all(torch.equal(tensor, silent.state_dict()[name]) for name, tensor in warned.state_dict().items())
+    assert all(
+        torch.equal(tensor, silent.state_dict()[name])
+        for name, tensor in warned.state_dict().items()
+    )

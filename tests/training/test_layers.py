@@ -24,7 +24,9 @@ ALPHA = 3.0
 
 
 def quantizer(bits: int = 4, *, normalize: bool = True, bound: float = ALPHA) -> WeightQuantizer:
-    return WeightQuantizer(LearnedClip(bits, signed=True, narrow_range=True, bound=bound), normalize=normalize)
+    return WeightQuantizer(
+        LearnedClip(bits, signed=True, narrow_range=True, bound=bound), normalize=normalize
+    )
 
 
 def norm(channels: int, seed: int = 0) -> nn.BatchNorm2d:
@@ -41,7 +43,9 @@ def norm(channels: int, seed: int = 0) -> nn.BatchNorm2d:
     return bn
 
 
-def quantized(layer: nn.Module, bn: nn.BatchNorm2d | None = None, gain: float = 1.0, **options: Any) -> QuantLayer:
+def quantized(
+    layer: nn.Module, bn: nn.BatchNorm2d | None = None, gain: float = 1.0, **options: Any
+) -> QuantLayer:
     made = QuantLayer(layer, bn, quantizer(**options), gain)
     made.read_from(LearnedClip(4, signed=False, bound=6.0))
     return made.eval()
@@ -54,7 +58,10 @@ def on_grid(shape: tuple[int, ...], seed: int = 1) -> Tensor:
 
 
 def unfolded(made: QuantLayer, x: Tensor) -> Tensor:
-    """gain * bn(layer(x)) in float64 with the quantised weights as they are: what folding must not change."""
+    """gain * bn(layer(x)) in float64 with the quantised weights as they are.
+
+    What folding must not change.
+    """
     layer: Any = made.layer
     weight = made.quantizer(layer.weight).detach().double()
     bias = None if layer.bias is None else layer.bias.detach().double()
@@ -62,9 +69,19 @@ def unfolded(made: QuantLayer, x: Tensor) -> Tensor:
     if isinstance(made.layer, nn.Linear):
         y = F.linear(x.double(), weight, bias)
     elif transposed:
-        y = F.conv_transpose2d(x.double(), weight, bias, layer.stride, layer.padding, groups=layer.groups, dilation=layer.dilation)
+        y = F.conv_transpose2d(
+            x.double(),
+            weight,
+            bias,
+            layer.stride,
+            layer.padding,
+            groups=layer.groups,
+            dilation=layer.dilation,
+        )
     else:
-        y = F.conv2d(x.double(), weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        y = F.conv2d(
+            x.double(), weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
+        )
     if made.bn is not None:
         y = made.bn.double()(y)
         made.bn.float()
@@ -91,7 +108,9 @@ def check_integers(made: QuantLayer, x: Tensor) -> None:
     stored = made.integer_weights()
     assert stored.weight.dtype == np.int8
     layer: Any = made.layer
-    assert np.abs(stored.weight.astype(int)).max(initial=0) <= made.quantizer.encode(layer.weight).high
+    assert (
+        np.abs(stored.weight.astype(int)).max(initial=0) <= made.quantizer.encode(layer.weight).high
+    )
     weight = torch.from_numpy(stored.weight_params.dequantize(stored.weight))
     bias = None
     if stored.bias is not None and stored.bias_params is not None:
@@ -123,7 +142,9 @@ CONVOLUTIONS: dict[str, Callable[[], nn.Conv2d | nn.ConvTranspose2d]] = {
 @pytest.mark.parametrize("gain", [1.0, -0.1, 2.5])
 @pytest.mark.parametrize("with_bn", [True, False])
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
-def test_folding_moves_nothing_but_the_bias_and_that_by_half_a_step(kind: str, with_bn: bool, gain: float) -> None:
+def test_folding_moves_nothing_but_the_bias_and_that_by_half_a_step(
+    kind: str, with_bn: bool, gain: float
+) -> None:
     torch.manual_seed(0)
     layer = CONVOLUTIONS[kind]()
     bn = norm(layer.out_channels) if with_bn else None
@@ -141,10 +162,17 @@ def test_linear(bias: bool) -> None:
     assert (stored.bias is None) == (not bias)
 
 
-@given(st.integers(2, 8), st.integers(0, 10_000), st.floats(-3, 3).filter(lambda gain: abs(gain) > 1e-3))
+@given(
+    st.integers(2, 8),
+    st.integers(0, 10_000),
+    st.floats(-3, 3).filter(lambda gain: abs(gain) > 1e-3),
+)
 def test_folding_for_any_width_and_gain(bits: int, seed: int, gain: float) -> None:
     torch.manual_seed(seed)
-    check(quantized(nn.Conv2d(3, 4, 3, bias=bool(seed % 2)), norm(4, seed), gain, bits=bits), on_grid((1, 3, 5, 5), seed))
+    check(
+        quantized(nn.Conv2d(3, 4, 3, bias=bool(seed % 2)), norm(4, seed), gain, bits=bits),
+        on_grid((1, 3, 5, 5), seed),
+    )
 
 
 def test_no_weight_is_quantised_again() -> None:
@@ -175,9 +203,14 @@ def test_the_transposed_convolution_is_the_adjoint_of_the_convolution() -> None:
     back.weight = forward.weight
     shared = quantizer()
     stored = [QuantLayer(layer, None, shared).integer_weights() for layer in (forward, back)]
-    assert np.array_equal(stored[1].weight, stored[0].weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
+    assert np.array_equal(
+        stored[1].weight, stored[0].weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+    )
     assert stored[0].weight_params == stored[1].weight_params
-    x, y = torch.randn(1, 5, 6, 6, dtype=torch.float64), torch.randn(1, 5, 6, 6, dtype=torch.float64)
+    x, y = (
+        torch.randn(1, 5, 6, 6, dtype=torch.float64),
+        torch.randn(1, 5, 6, 6, dtype=torch.float64),
+    )
     k, kt = (torch.from_numpy(one.weight).double() for one in stored)
     left, right = (F.conv2d(x, k, padding=1) * y).sum(), (x * F.conv2d(y, kt, padding=1)).sum()
     assert left.item() == pytest.approx(right.item(), rel=1e-12)
@@ -206,7 +239,10 @@ class TestChannelsThatBatchNormSwitchesOff:
         assert (made(x)[:, 2] - expected).abs().max() <= 1e-4 * max(abs(beta), 1e-2)
 
     def test_its_neighbours_are_untouched(self) -> None:
-        stored, other = self.made(1e-20, 5.0).integer_weights(), self.made(1.0, 5.0).integer_weights()
+        stored, other = (
+            self.made(1e-20, 5.0).integer_weights(),
+            self.made(1.0, 5.0).integer_weights(),
+        )
         rest = [0, 1, 3, 4, 5]
         assert np.array_equal(stored.weight[rest], other.weight[rest])
         assert np.array_equal(stored.weight_params.scale[rest], other.weight_params.scale[rest])
@@ -263,7 +299,9 @@ class TestWeightQuantizer:
         weight = torch.randn(6, 4, requires_grad=True)
         (quantizer()(weight) * torch.randn(6, 4)).sum().backward()
         assert weight.grad is not None
-        assert weight.grad.sum().abs() < 1e-4, "a shift of all weights is taken out, so the gradient has no mean"
+        assert weight.grad.sum().abs() < 1e-4, (
+            "a shift of all weights is taken out, so the gradient has no mean"
+        )
 
 
 class TestErrors:
@@ -283,7 +321,9 @@ class TestErrors:
 
     def test_a_batch_norm_without_statistics_is_refused_before_training(self) -> None:
         with pytest.raises(UsageError, match="running statistics"):
-            QuantLayer(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False), quantizer())
+            QuantLayer(
+                nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False), quantizer()
+            )
 
     def test_a_bias_without_a_grid_for_the_input(self) -> None:
         with pytest.raises(EdgeqError, match="input's grid"):

@@ -35,18 +35,34 @@ def test_distillation_is_the_divergence() -> None:
 
 
 def test_high_temperatures_keep_the_size_of_gradients() -> None:
-    """Hinton et al., Sec. 2.1: in the limit it is half the mean squared difference of centred logits, over classes."""
+    """Hinton et al., Sec. 2.1.
+
+    In the limit it is half the mean squared difference of centred logits, over classes.
+    """
     teacher = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 0.5]])
     centred = (LOGITS - LOGITS.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
-    assert losses.distillation(LOGITS, teacher, 300.0).item() == pytest.approx(centred.square().mean(1).mean().item() / 2, rel=0.02)
+    assert losses.distillation(LOGITS, teacher, 300.0).item() == pytest.approx(
+        centred.square().mean(1).mean().item() / 2, rel=0.02
+    )
 
 
 def test_the_parts_are_weighted() -> None:
-    run = Recipe("resnet8", "digits", Scheme(4, 4), distillation=0.25, temperature=2.0, consistency=3.0)
+    run = Recipe(
+        "resnet8", "digits", Scheme(4, 4), distillation=0.25, temperature=2.0, consistency=3.0
+    )
     teacher, inconsistency = torch.zeros(2, 3), torch.tensor(0.5)
-    wanted = 0.75 * F.cross_entropy(LOGITS, LABELS) + 0.25 * losses.distillation(LOGITS, teacher, 2.0) + 3.0 * 0.5
-    assert losses.loss_of(run, LOGITS, LABELS, teacher, inconsistency).item() == pytest.approx(wanted.item())
-    assert losses.loss_of(run, LOGITS, LABELS, None, None).item() == F.cross_entropy(LOGITS, LABELS).item()
+    wanted = (
+        0.75 * F.cross_entropy(LOGITS, LABELS)
+        + 0.25 * losses.distillation(LOGITS, teacher, 2.0)
+        + 3.0 * 0.5
+    )
+    assert losses.loss_of(run, LOGITS, LABELS, teacher, inconsistency).item() == pytest.approx(
+        wanted.item()
+    )
+    assert (
+        losses.loss_of(run, LOGITS, LABELS, None, None).item()
+        == F.cross_entropy(LOGITS, LABELS).item()
+    )
 
 
 def test_the_penalty_sums_what_quantisers_add() -> None:

@@ -18,15 +18,22 @@ class TestSchedules:
         assert held == sorted(held, reverse=True)
         assert Schedule().multiplier(200, 200) == 0.0
 
-    @pytest.mark.parametrize(("epoch", "held"), [(0, 1), (149, 1), (150, 0.1), (224, 0.1), (225, 0.01), (299, 0.01)])
+    @pytest.mark.parametrize(
+        ("epoch", "held"), [(0, 1), (149, 1), (150, 0.1), (224, 0.1), (225, 0.01), (299, 0.01)]
+    )
     def test_the_steps_of_apot(self, epoch: int, held: float) -> None:
         assert Schedule("step", at=(0.5, 0.75)).multiplier(epoch, 300) == pytest.approx(held)
 
     def test_steps_keep_their_proportions(self) -> None:
-        assert [Schedule("step", at=(0.5, 0.75)).multiplier(epoch, 4) for epoch in range(4)] == pytest.approx([1, 1, 0.1, 0.01])
+        assert [
+            Schedule("step", at=(0.5, 0.75)).multiplier(epoch, 4) for epoch in range(4)
+        ] == pytest.approx([1, 1, 0.1, 0.01])
 
     def test_the_exponential_of_yun_and_wong(self) -> None:
-        held = [0.045 * Schedule("exponential", factor=0.97).multiplier(epoch, 200) for epoch in (0, 1, 199)]
+        held = [
+            0.045 * Schedule("exponential", factor=0.97).multiplier(epoch, 200)
+            for epoch in (0, 1, 199)
+        ]
         assert held == pytest.approx([0.045, 0.045 * 0.97, 0.045 * 0.97**199])
 
     def test_constant(self) -> None:

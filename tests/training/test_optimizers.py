@@ -18,7 +18,10 @@ from edgeq.training.scheme import Scheme
 
 
 def network() -> nn.Module:
-    return quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4, normalize_weights=True))
+    return quantize(
+        zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)),
+        Scheme(4, 4, normalize_weights=True),
+    )
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -28,7 +31,11 @@ def recipe(**fields: Any) -> Recipe:
 def rates(run: Recipe, model: nn.Module) -> dict[str, tuple[float, float]]:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = optimizers.build(run, model).param_groups
-    return {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    return {
+        names[id(p)]: (group["lr"], group["weight_decay"])
+        for group in groups
+        for p in group["params"]
+    }
 
 
 class TestGroups:
@@ -40,7 +47,11 @@ class TestGroups:
 
     def test_the_groups_of_apot(self) -> None:
         model = network()
-        groups = (Group("act-bounds", lr=0.1, weight_decay=1e-4), Group("weight-bounds", lr=0.02), Group("norms", weight_decay=0.0))
+        groups = (
+            Group("act-bounds", lr=0.1, weight_decay=1e-4),
+            Group("weight-bounds", lr=0.02),
+            Group("norms", weight_decay=0.0),
+        )
         found = rates(recipe(lr=0.04, weight_decay=3e-5, groups=groups), model)
         assert len(found) == len(list(model.parameters()))
         for name, rate in found.items():
@@ -53,7 +64,9 @@ class TestGroups:
                 assert rate == (0.04, 0.0)
             else:
                 assert rate == (0.04, 3e-5)
-        assert set(found.values()) == {(0.1, 1e-4), (0.02, 3e-5), (0.04, 0.0), (0.04, 3e-5)}, "each group has members"
+        assert set(found.values()) == {(0.1, 1e-4), (0.02, 3e-5), (0.04, 0.0), (0.04, 3e-5)}, (
+            "each group has members"
+        )
 
     def test_patterns_and_the_first_that_fits(self) -> None:
         model = network()
@@ -67,7 +80,9 @@ class TestGroups:
             optimizers.build(recipe(groups=(Group("stemm.*"),)), network())
 
     def test_a_kind_that_the_network_lacks_is_no_error(self) -> None:
-        optimizer = optimizers.build(recipe(scheme=None, groups=(Group("weight-bounds", lr=0.5),)), nn.Linear(2, 2))
+        optimizer = optimizers.build(
+            recipe(scheme=None, groups=(Group("weight-bounds", lr=0.5),)), nn.Linear(2, 2)
+        )
         assert [group["lr"] for group in optimizer.param_groups] == [0.1]
 
 
@@ -80,7 +95,10 @@ def test_rates_follow_the_schedule_in_every_group() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
 def test_state_there_and_back(name: Any) -> None:
-    """After a restore the next step is the same, bit for bit; plain momentum keeps the parameter's own name."""
+    """After a restore the next step is the same, bit for bit.
+
+    Plain momentum keeps the parameter's own name.
+    """
     run = recipe(optimizer=Optimizer(name))
     torch.manual_seed(0)
     model, twin = (nn.Linear(3, 2) for _ in range(2))
@@ -90,10 +108,16 @@ def test_state_there_and_back(name: Any) -> None:
         ours.step()
     twin.load_state_dict(model.state_dict())
     saved = optimizers.state(ours, dict(model.named_parameters()))
-    optimizers.restore(theirs, dict(twin.named_parameters()), {key: tensor.clone() for key, tensor in saved.items()})
+    optimizers.restore(
+        theirs,
+        dict(twin.named_parameters()),
+        {key: tensor.clone() for key, tensor in saved.items()},
+    )
     assert ("weight" in saved) == (name != "adam")
     for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
         other.grad = parameter.grad
     ours.step()
     theirs.step()
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True)
+    )

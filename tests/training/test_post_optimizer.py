@@ -13,7 +13,9 @@ from edgeq.training.scheme import Scheme
 
 
 def test_each_weight_once_however_often_it_is_tied() -> None:
-    model = quantize(zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4))
+    model = quantize(
+        zoo.build("stable-resnet8", classes=4, in_channels=1, image_size=(8, 8)), Scheme(4, 4)
+    )
     layers = [layer for layer in model.modules() if isinstance(layer, QuantLayer)]
     weights = {id(layer.layer.weight) for layer in layers}
     assert len(weights) < len(layers), "K and its adjoint share one"

@@ -1,4 +1,7 @@
-"""Several processes train the network that one process would: compared in float64, where only the order of sums differs."""
+"""Several processes train the network that one process would.
+
+Compared in float64, where only the order of sums differs.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,10 @@ torch.save({"alone": alone, "together": together_found, "result": (result.valida
 
 
 def launch(folder: Path, count: int) -> subprocess.CompletedProcess[str]:
-    """The program in so many processes. Only with ``--multi_gpu`` does the launcher start several; without a GPU they are on the CPU."""
+    """The program in so many processes.
+
+    Only with ``--multi_gpu`` does the launcher start several; without a GPU they are on the CPU.
+    """
     folder.mkdir()
     program = folder / "program.py"
     program.write_text(PROGRAM)
@@ -89,7 +95,9 @@ def launch(folder: Path, count: int) -> subprocess.CompletedProcess[str]:
     given = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [*launcher, *given, str(program), str(folder)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=240
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +112,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
 
 def test_the_gradients_and_statistics_are_those_of_one_process(runs: tuple[Any, ...]) -> None:
     first, second, _ = runs
-    assert {name.partition(" ")[0] for name in first["alone"]} == {"tracked", "affine", "lsq", "fitted"}
+    assert {name.partition(" ")[0] for name in first["alone"]} == {
+        "tracked",
+        "affine",
+        "lsq",
+        "fitted",
+    }
     for name, wanted in first["alone"].items():
         for other in (first, second):
-            difference = (other["together"][name].double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp(min=1e-6)
+            difference = (
+                other["together"][name].double() - wanted.double()
+            ).abs().max() / wanted.double().abs().max().clamp(min=1e-6)
             assert difference < 1e-8, name
 
 
@@ -118,7 +133,11 @@ def test_the_processes_agree_on_the_result(runs: tuple[Any, ...]) -> None:
 
 def test_one_set_of_files_is_written(runs: tuple[Any, ...]) -> None:
     folder = runs[2]
-    assert sorted(path.name for path in folder.iterdir()) == ["best.safetensors", "last.safetensors", "run.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.safetensors",
+        "last.safetensors",
+        "run.json",
+    ]
     record = json.loads((folder / "run.json").read_text())
     assert (record["validation"], record["test_correct"]) == runs[0]["result"]
 
@@ -127,16 +146,22 @@ class TestJoining:
     def test_alone_on_a_cpu_nothing_is_set_up(self) -> None:
         assert join(RECIPE, cpu=True) == Processes(torch.device("cpu"))
 
-    def test_the_launcher_and_the_recipe_may_not_disagree(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_launcher_and_the_recipe_may_not_disagree(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("WORLD_SIZE", "2")
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-        with pytest.raises(UsageError, match="accelerate launch asks for bf16 and the recipe for fp32"):
+        with pytest.raises(
+            UsageError, match="accelerate launch asks for bf16 and the recipe for fp32"
+        ):
             join(RECIPE)
 
     @pytest.mark.parametrize("samples", [2, 7, 128])
     @pytest.mark.parametrize("count", [1, 2, 3])
     def test_the_parts_make_up_the_whole(self, samples: int, count: int) -> None:
-        parts = [Processes(torch.device("cpu"), rank, count).share(samples) for rank in range(count)]
+        parts = [
+            Processes(torch.device("cpu"), rank, count).share(samples) for rank in range(count)
+        ]
         assert [i for part in parts for i in range(samples)[part]] == list(range(samples))
         sizes = [part.stop - part.start for part in parts]
         assert max(sizes) - min(sizes) <= 1

@@ -1,4 +1,7 @@
-"""Recipes: as data, from TOML, with the published annealing; and what is wrong with one is said by field."""
+"""Recipes: as data, from TOML, with the published annealing.
+
+And what is wrong with one is said by field.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +48,15 @@ class TestAnnealing:
         assert (run.bits(119), run.bits(120)) == (5, None)
 
     @pytest.mark.parametrize("epochs", [1, 2, 3, 7, 19, 20, 50, 300])
-    def test_any_length_comes_down_step_by_step_and_keeps_the_proportions(self, epochs: int) -> None:
+    def test_any_length_comes_down_step_by_step_and_keeps_the_proportions(
+        self, epochs: int
+    ) -> None:
         held = [recipe(epochs=epochs).bits(epoch) for epoch in range(epochs)]
         widths = [4 if bits is None else bits for bits in held]
         assert widths == sorted(widths, reverse=True)
-        assert widths == [*(max(16 - epoch * 20 // epochs, 4) for epoch in range(epochs - 1)), 4], "the last is at the target"
+        assert widths == [*(max(16 - epoch * 20 // epochs, 4) for epoch in range(epochs - 1)), 4], (
+            "the last is at the target"
+        )
 
     def test_it_ends_when_the_narrowest_width_is_reached(self) -> None:
         run = recipe(epochs=200, scheme=Scheme(8, 6))
@@ -65,7 +72,9 @@ class TestAnnealing:
 class TestToml:
     def test_a_recipe_with_a_scheme(self, tmp_path: Path) -> None:
         (tmp_path / "run.toml").write_text(TOML)
-        expected = Recipe("stable-resnet56", "cifar10", Scheme(4, 8, placement="paper"), epochs=20, lr=0.05)
+        expected = Recipe(
+            "stable-resnet56", "cifar10", Scheme(4, 8, placement="paper"), epochs=20, lr=0.05
+        )
         assert Recipe.from_toml(tmp_path / "run.toml") == expected
 
     def test_without_a_scheme_it_is_fp32(self, tmp_path: Path) -> None:
@@ -121,7 +130,12 @@ def test_tables_and_arrays_of_toml(tmp_path: Path) -> None:
     assert run.optimizer == Optimizer("adam", betas=(0.9, 0.99))
     assert run.schedule == Schedule("step", at=(0.5, 0.75))
     assert run.groups == (Group("act-bounds", lr=0.1), Group("*weight", weight_decay=0))
-    assert (run.loss, run.augmentation, run.init_from, run.ema) == ("squared-hinge", "affine", "before/best.safetensors", 0.999)
+    assert (run.loss, run.augmentation, run.init_from, run.ema) == (
+        "squared-hinge",
+        "affine",
+        "before/best.safetensors",
+        0.999,
+    )
     assert Recipe.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
 
@@ -205,7 +219,11 @@ class TestFields:
             Recipe.from_dict({"data": "digits"})
 
     def test_json_and_back(self) -> None:
-        for run in (recipe(lr=0.1, seed=3), recipe(scheme=None), recipe(scheme=Scheme(2, 8, 6, "paper", normalize_weights=False))):
+        for run in (
+            recipe(lr=0.1, seed=3),
+            recipe(scheme=None),
+            recipe(scheme=Scheme(2, 8, 6, "paper", normalize_weights=False)),
+        ):
             assert Recipe.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
     def test_it_cannot_change(self) -> None:

@@ -18,25 +18,44 @@ shares = st.floats(0, 0.99)
 
 @settings(max_examples=40)
 @given(gradients, shares, shares, st.floats(1e-3, 2.0), st.floats(1e-3, 0.1), st.floats(0, 0.1))
-def test_it_is_the_closed_form(found: list[float], decay: float, momentum: float, epsilon: float, lr: float, weight_decay: float) -> None:
+def test_it_is_the_closed_form(
+    found: list[float],
+    decay: float,
+    momentum: float,
+    epsilon: float,
+    lr: float,
+    weight_decay: float,
+) -> None:
     """The k-th step is the sum over j of momentum^(k-j) lr g_j / sqrt(ms_j + eps), with ms_j an explicit weighted sum."""
     parameter = nn.Parameter(torch.tensor([0.5], dtype=torch.float64))
-    optimizer = RMSProp([parameter], lr, decay=decay, momentum=momentum, epsilon=epsilon, weight_decay=weight_decay)
+    optimizer = RMSProp(
+        [parameter], lr, decay=decay, momentum=momentum, epsilon=epsilon, weight_decay=weight_decay
+    )
     value, felt = 0.5, list[float]()
     for gradient in found:
         parameter.grad = torch.tensor([gradient], dtype=torch.float64)
         optimizer.step()
         felt.append(gradient + weight_decay * value)
-        squares = [decay ** (j + 1) + sum((1 - decay) * decay ** (j - i) * felt[i] ** 2 for i in range(j + 1)) for j in range(len(felt))]
+        squares = [
+            decay ** (j + 1)
+            + sum((1 - decay) * decay ** (j - i) * felt[i] ** 2 for i in range(j + 1))
+            for j in range(len(felt))
+        ]
         last = len(felt) - 1
-        value -= sum(momentum ** (last - j) * lr * felt[j] / math.sqrt(squares[j] + epsilon) for j in range(len(felt)))
+        value -= sum(
+            momentum ** (last - j) * lr * felt[j] / math.sqrt(squares[j] + epsilon)
+            for j in range(len(felt))
+        )
         assert parameter.item() == pytest.approx(value, rel=1e-9, abs=1e-12)
 
 
 def test_epsilon_one_is_not_pytorchs() -> None:
     """Small gradients: about lr g here, and lr g / (sqrt(1 - decay) |g| + 1) there, where the mean square starts at zero."""
     ours, theirs = (nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
-    optimizers = (RMSProp([ours], 1.0, epsilon=1.0), torch.optim.RMSprop([theirs], 1.0, alpha=0.9, eps=1.0))
+    optimizers = (
+        RMSProp([ours], 1.0, epsilon=1.0),
+        torch.optim.RMSprop([theirs], 1.0, alpha=0.9, eps=1.0),
+    )
     for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
         parameter.grad = torch.full((1,), 0.5, dtype=torch.float64)
         optimizer.step()

@@ -22,7 +22,10 @@ FULL = Scheme(
     per_channel=True,
     affine=True,
     first_last="boundary",
-    layers=(LayerRule("stages.2.*", weight_bits=8), LayerRule("fc", weights="max-abs", per_channel=False)),
+    layers=(
+        LayerRule("stages.2.*", weight_bits=8),
+        LayerRule("fc", weights="max-abs", per_channel=False),
+    ),
 )
 
 
@@ -40,18 +43,33 @@ class TestRoundTrip:
         weight_bits = 8
         act_bits = 2
         """
-        expected = Scheme(4, per_channel=True, layers=(LayerRule("stages.2.*", weight_bits=8, act_bits=2),))
+        expected = Scheme(
+            4, per_channel=True, layers=(LayerRule("stages.2.*", weight_bits=8, act_bits=2),)
+        )
         assert Scheme.from_dict(tomllib.loads(text)) == expected
 
     def test_a_scheme_of_an_older_version_is_the_published_one(self) -> None:
-        old = {"weight_bits": 4, "act_bits": 4, "boundary_bits": 8, "placement": "paper", "normalize_weights": True}
+        old = {
+            "weight_bits": 4,
+            "act_bits": 4,
+            "boundary_bits": 8,
+            "placement": "paper",
+            "normalize_weights": True,
+        }
         assert Scheme.from_dict(old) == Scheme(4, 4, placement="paper", normalize_weights=True)
 
     def test_what_is_left_open_is_settled_as_published_or_stays_open(self) -> None:
         published = Scheme(4, 4).settled(normalize_weights=True)
         assert published == Scheme(4, 4, normalize_weights=True, per_channel=False, affine=False)
-        assert Scheme(4, 4).settled(normalize_weights=False) == Scheme(4, 4, normalize_weights=False)
-        assert Scheme(4, 4, normalize_weights=True, affine=True).settled(normalize_weights=False).affine is True
+        assert Scheme(4, 4).settled(normalize_weights=False) == Scheme(
+            4, 4, normalize_weights=False
+        )
+        assert (
+            Scheme(4, 4, normalize_weights=True, affine=True)
+            .settled(normalize_weights=False)
+            .affine
+            is True
+        )
 
 
 class TestName:
@@ -60,11 +78,18 @@ class TestName:
         assert Scheme(4, 8, placement="paper", first_last="float").name == "4W/8A"
 
     def test_what_is_not_as_usual_stands_behind(self) -> None:
-        assert FULL.name == "4W/6A learned-clip tracked per-channel affine first-last-boundary 2 rules"
+        assert (
+            FULL.name == "4W/6A learned-clip tracked per-channel affine first-last-boundary 2 rules"
+        )
 
     def test_the_least_width_knows_the_rules(self) -> None:
         assert Scheme(4, 8).least_bits == 4
-        assert Scheme(8, 8, layers=(LayerRule("a", act_bits=3), LayerRule("b", weight_bits=5))).least_bits == 3
+        assert (
+            Scheme(
+                8, 8, layers=(LayerRule("a", act_bits=3), LayerRule("b", weight_bits=5))
+            ).least_bits
+            == 3
+        )
 
 
 class TestRefusals:
@@ -93,7 +118,9 @@ class TestRefusals:
     def test_a_method_in_the_wrong_role_is_told_from_an_unknown_one(self) -> None:
         with pytest.raises(UsageError, match="is a method for activations, and not for weights"):
             Scheme(weights="tracked")
-        with pytest.raises(UnknownName, match="no method for weights is called 'max-aps'") as caught:
+        with pytest.raises(
+            UnknownName, match="no method for weights is called 'max-aps'"
+        ) as caught:
             Scheme(weights="max-aps")
         assert "did you mean 'max-abs'" in caught.value.hint
 
@@ -105,7 +132,11 @@ class TestRefusals:
         with pytest.raises(UsageError, match="weight_bits is 1"):
             Scheme(weight_bits=1)
 
-    @pytest.mark.parametrize("method", [method for method in METHODS if len(method.widths) < 8], ids=lambda m: f"{m.name} {m.role}")
+    @pytest.mark.parametrize(
+        "method",
+        [method for method in METHODS if len(method.widths) < 8],
+        ids=lambda m: f"{m.name} {m.role}",
+    )
     def test_a_method_has_its_own_widths(self, method: Any) -> None:
         bits = next(bits for bits in range(1, 9) if bits not in method.widths)
         width = "weight_bits" if method.role == "weights" else "act_bits"

@@ -1,4 +1,7 @@
-"""Starting from an earlier run: its weights are there, whatever it was quantised to; what does not fit is refused."""
+"""Starting from an earlier run: its weights are there, whatever it was quantised to.
+
+What does not fit is refused.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,12 @@ def earlier(path: Path, scheme: Scheme | None, **fields: Any) -> dict[str, torch
         for name, parameter in model.named_parameters():
             parameter.fill_(2.5) if "alpha" in name else parameter.add_(torch.randn_like(parameter))
     tensors = {name: tensor.clone() for name, tensor in model_state(model).items()}
-    save(path, Checkpoint(run, (1, 8, 8), CLASSES, {MODEL + name: tensor for name, tensor in tensors.items()}))
+    save(
+        path,
+        Checkpoint(
+            run, (1, 8, 8), CLASSES, {MODEL + name: tensor for name, tensor in tensors.items()}
+        ),
+    )
     return tensors
 
 
@@ -51,7 +59,11 @@ def test_without_one_it_is_the_seeds() -> None:
 def test_from_float_to_quantised(tmp_path: Path) -> None:
     """Every weight is carried over, under the names that quantisation gives it."""
     before = earlier(tmp_path / "float", None)
-    after = model_state(starting_model(replace(RECIPE, scheme=Scheme(4, 4), init_from=str(tmp_path / "float")), source()))
+    after = model_state(
+        starting_model(
+            replace(RECIPE, scheme=Scheme(4, 4), init_from=str(tmp_path / "float")), source()
+        )
+    )
     kernels = [tensor for tensor in before.values() if tensor.ndim == 4]
     carried = [tensor for tensor in after.values() if tensor.ndim == 4]
     assert len(kernels) == len(carried) > 3
@@ -61,15 +73,25 @@ def test_from_float_to_quantised(tmp_path: Path) -> None:
 def test_from_more_bits_to_fewer_with_the_bounds(tmp_path: Path) -> None:
     """The progressive start of APoT: 32, 4, 3, 2 bits."""
     before = earlier(tmp_path / "four", Scheme(4, 4))
-    after = model_state(starting_model(replace(RECIPE, scheme=Scheme(3, 3), init_from=str(tmp_path / "four")), source()))
+    after = model_state(
+        starting_model(
+            replace(RECIPE, scheme=Scheme(3, 3), init_from=str(tmp_path / "four")), source()
+        )
+    )
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert any("alpha" in name and tensor == 2.5 for name, tensor in after.items() if tensor.ndim == 0)
+    assert any(
+        "alpha" in name and tensor == 2.5 for name, tensor in after.items() if tensor.ndim == 0
+    )
 
 
 def test_to_another_placement_with_all_weights(tmp_path: Path) -> None:
     before = earlier(tmp_path / "integer", Scheme(4, 4))
-    run = replace(RECIPE, scheme=Scheme(4, 4, placement="integer", first_last="inner"), init_from=str(tmp_path / "integer"))
+    run = replace(
+        RECIPE,
+        scheme=Scheme(4, 4, placement="integer", first_last="inner"),
+        init_from=str(tmp_path / "integer"),
+    )
     after = model_state(starting_model(run, source()))
     assert all(torch.equal(before[name], after[name]) for name in before if "quantizer" not in name)
 
@@ -78,7 +100,9 @@ def test_to_another_placement_with_all_weights(tmp_path: Path) -> None:
     ("fields", "data"),
     [({"model": "resnet8"}, source()), ({}, source(size=12)), ({}, source(classes=("a", "b")))],
 )
-def test_another_network_is_refused(tmp_path: Path, fields: dict[str, Any], data: DataSource) -> None:
+def test_another_network_is_refused(
+    tmp_path: Path, fields: dict[str, Any], data: DataSource
+) -> None:
     earlier(tmp_path / "float", None)
     with pytest.raises(ArtefactError, match="holds stable-resnet8"):
         starting_model(replace(RECIPE, init_from=str(tmp_path / "float"), **fields), data)

@@ -1,1 +1,4 @@
-"""Graph networks: their recipes, quantisers, training and checkpoints; the graph is one and whole in every step."""
+"""Graph networks: their recipes, quantisers, training and checkpoints.
+
+The graph is one and whole in every step.
+"""

@@ -1,4 +1,7 @@
-"""Checkpoints of graph networks: the form of :mod:`edgeq.training.checkpoint`, and the edges, so that one file is enough to answer."""
+"""Checkpoints of graph networks.
+
+The form of :mod:`edgeq.training.checkpoint`, and the edges, so that one file is enough to answer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,14 @@ from edgeq.brief import brief
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.models import zoo
 from edgeq.models.pde_gcn import PdeGcn, SparseGradient
-from edgeq.training.checkpoint import GRAPH_FORMAT, header, read_file, refusing_others, restore_tensors, write_file
+from edgeq.training.checkpoint import (
+    GRAPH_FORMAT,
+    header,
+    read_file,
+    refusing_others,
+    restore_tensors,
+    write_file,
+)
 from edgeq.training.graph.quantization import quantize_graph
 from edgeq.training.graph.recipe import GraphRecipe
 from edgeq.training.qat_transform import set_rounding
@@ -31,7 +41,8 @@ class GraphCheckpoint:
         recipe: the run.
         shape: (nodes, features).
         classes: the names of the labels.
-        tensors: parameters and buffers under ``model/``, Adam's moments under ``optimizer/``, the edges under ``graph/``.
+        tensors: parameters and buffers under ``model/``, Adam's moments under ``optimizer/``, the
+            edges under ``graph/``.
         progress: where the run stands, for resuming; empty in a best checkpoint.
     """
 
@@ -63,16 +74,28 @@ def read(path: Path) -> GraphCheckpoint:
     about, tensors = read_file(path)
     with refusing_others(path):
         if about["format"] != GRAPH_FORMAT:
-            raise ArtefactError(f"{path} has the format {about['format']!r}", hint="name the checkpoint of a graph network")
-        recipe, shape = GraphRecipe.from_dict(about["recipe"]), _checked_shape(about["shape"], tensors[EDGES])
-        return GraphCheckpoint(recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"])
+            raise ArtefactError(
+                f"{path} has the format {about['format']!r}",
+                hint="name the checkpoint of a graph network",
+            )
+        recipe, shape = (
+            GraphRecipe.from_dict(about["recipe"]),
+            _checked_shape(about["shape"], tensors[EDGES]),
+        )
+        return GraphCheckpoint(
+            recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"]
+        )
 
 
 def _checked_shape(shape: list[int], edges: torch.Tensor) -> tuple[int, int]:
     nodes, features = shape
     if type(nodes) is not int or type(features) is not int or min(nodes, features) < 1:
         raise ValueError(f"the shape is {shape}")
-    if edges.ndim != 2 or len(edges) != 2 or (edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < nodes):
+    if (
+        edges.ndim != 2
+        or len(edges) != 2
+        or (edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < nodes)
+    ):
         raise ValueError("an edge has no node")
     return nodes, features
 
@@ -84,20 +107,34 @@ def build_network(recipe: GraphRecipe, features: int, classes: int) -> PdeGcn:
         UsageError: it reads no graph.
     """
     if zoo.describe(recipe.model).reads != "graphs":
-        raise UsageError(f"{recipe.model} reads images, and {recipe.data} is a graph", hint="choose a network that reads graphs")
-    built = zoo.build(recipe.model, classes=classes, in_channels=features, step_size=recipe.step_size, dropout=recipe.dropout)
+        raise UsageError(
+            f"{recipe.model} reads images, and {recipe.data} is a graph",
+            hint="choose a network that reads graphs",
+        )
+    built = zoo.build(
+        recipe.model,
+        classes=classes,
+        in_channels=features,
+        step_size=recipe.step_size,
+        dropout=recipe.dropout,
+    )
     network = cast("PdeGcn", built)
     return network if recipe.scheme is None else quantize_graph(network, recipe.scheme)
 
 
 def build_gradient(recipe: GraphRecipe, edges: torch.Tensor, nodes: int) -> SparseGradient:
-    """The gradient of the graph: each pair of nodes once where the activations' quantiser is odd, which the released one is not."""
+    """The gradient of the graph.
+
+    Each pair of nodes once where the activations' quantiser is odd, which the released one is not.
+    """
     if recipe.scheme is not None and recipe.scheme.activations == "released":
         return SparseGradient(edges, nodes)
     return SparseGradient.once(edges, nodes)
 
 
-def load_network(path: Path, *, rounding: bool = True) -> tuple[PdeGcn, SparseGradient, GraphRecipe]:
+def load_network(
+    path: Path, *, rounding: bool = True
+) -> tuple[PdeGcn, SparseGradient, GraphRecipe]:
     """The network of a checkpoint, in evaluation mode, its graph and its recipe.
 
     Args:
@@ -113,4 +150,8 @@ def load_network(path: Path, *, rounding: bool = True) -> tuple[PdeGcn, SparseGr
     restore_tensors(network, checkpoint.tensors, checkpoint.recipe.name, path)
     set_rounding(network, weights=rounding, activations=rounding)
     network.eval()
-    return network, build_gradient(checkpoint.recipe, checkpoint.tensors[EDGES], nodes), checkpoint.recipe
+    return (
+        network,
+        build_gradient(checkpoint.recipe, checkpoint.tensors[EDGES], nodes),
+        checkpoint.recipe,
+    )

@@ -44,7 +44,12 @@ def describe_checkpoint(path: Path) -> tuple[GraphNetwork, Mapping[str, str]]:
     """
     network, graph, recipe = load_network(path)
     scheme = "FP32" if recipe.scheme is None else f"{recipe.scheme.name} paper"
-    return describe(network, graph), {"model": recipe.model, "data": recipe.data, "scheme": scheme, "seed": str(recipe.seed)}
+    return describe(network, graph), {
+        "model": recipe.model,
+        "data": recipe.data,
+        "scheme": scheme,
+        "seed": str(recipe.seed),
+    }
 
 
 @torch.no_grad()
@@ -68,7 +73,13 @@ def describe(network: PdeGcn, graph: SparseGradient) -> GraphNetwork:
 
 def _step(step: DiffusionStep) -> Step:
     k2 = None if step.k2 is None else _operator(step.k2, step.quantize_k2)
-    return Step(step.step_size, _operator(step.k1, step.quantize_k1), k2, _grid(step.quantize_state), _grid(step.quantize_inner))
+    return Step(
+        step.step_size,
+        _operator(step.k1, step.quantize_k1),
+        k2,
+        _grid(step.quantize_state),
+        _grid(step.quantize_inner),
+    )
 
 
 def _grid(quantizer: nn.Module) -> QuantParams | None:
@@ -80,6 +91,8 @@ def _operator(weight: Tensor, quantizer: nn.Module) -> Operator:
         return Operator(weight.numpy(), None)
     found = quantizer.encode(weight)
     if found.high > np.iinfo(np.int8).max:
-        raise UsageError("an operator is still above 8 bits", hint="set the target widths before export")
+        raise UsageError(
+            "an operator is still above 8 bits", hint="set the target widths before export"
+        )
     params = QuantParams.of(found.step.numpy(), 0, "int8", int(found.low), int(found.high))
     return Operator(found.integers.numpy().astype(np.int8), params)

@@ -1,7 +1,10 @@
-"""Trains a graph network: the whole graph in every step, selection by validation loss, chance from (seed, epoch) alone.
+"""Trains a graph network.
 
-The scheme is the one of Chen et al., *Simple and deep graph convolutional networks* (GCNII, 2020), which Ben-Yair et al. cite: Adam,
-stop when the validation loss has not fallen for a while, answer with the epoch where it was lowest.
+The whole graph in every step, selection by validation loss, chance from (seed, epoch) alone.
+
+The scheme is the one of Chen et al., *Simple and deep graph convolutional networks* (GCNII, 2020),
+which Ben-Yair et al. cite: Adam, stop when the validation loss has not fallen for a while, answer
+with the epoch where it was lowest.
 """
 
 from __future__ import annotations
@@ -63,7 +66,8 @@ def train_graph(
         recipe: the run.
         data: its graph.
         folder: where checkpoints go.
-        start: a checkpoint of the same network in FP32, whose weights a run begins with instead of random ones.
+        start: a checkpoint of the same network in FP32, whose weights a run begins with instead of
+            random ones.
         resume: go on from ``last.safetensors`` if it is there.
         overwrite: replace an earlier run in ``folder``.
         threads: for torch; None leaves its setting. Bit-identical results need the same number.
@@ -86,13 +90,22 @@ def features(data: GraphData) -> torch.Tensor:
 
 
 class _Run:
-    def __init__(self, recipe: GraphRecipe, data: GraphData, folder: Path, report: Callable[[Progress], None], start: Path | None) -> None:
+    def __init__(
+        self,
+        recipe: GraphRecipe,
+        data: GraphData,
+        folder: Path,
+        report: Callable[[Progress], None],
+        start: Path | None,
+    ) -> None:
         self.recipe, self.data, self.folder, self.report = recipe, data, folder, report
         torch.manual_seed(recipe.seed)
         self.edges = torch.from_numpy(data.edges.copy())
         self.graph = checkpoints.build_gradient(recipe, self.edges, data.nodes)
         self.x, self.labels = features(data), torch.from_numpy(data.labels)
-        network = checkpoints.build_network(replace(recipe, scheme=None), data.shape[1], len(data.classes))
+        network = checkpoints.build_network(
+            replace(recipe, scheme=None), data.shape[1], len(data.classes)
+        )
         if start is not None:
             restore_tensors(network, checkpoints.read(start).tensors, f"{recipe.model} FP32", start)
         self.network = network if recipe.scheme is None else quantize_graph(network, recipe.scheme)
@@ -117,7 +130,8 @@ class _Run:
                 if stop_requested():
                     self._save()
                     raise Interrupted(
-                        f"training stopped after epoch {self.state.epoch} of {self.recipe.epochs}; it is saved",
+                        f"training stopped after epoch {self.state.epoch} of "
+                        f"{self.recipe.epochs}; it is saved",
                         hint=going_on(resume=resume, overwrite=overwrite),
                     )
         self._save()
@@ -126,7 +140,10 @@ class _Run:
     @property
     def _done(self) -> bool:
         state = self.state
-        return state.epoch >= self.recipe.epochs or state.epoch - state.best_epoch > self.recipe.patience
+        return (
+            state.epoch >= self.recipe.epochs
+            or state.epoch - state.best_epoch > self.recipe.patience
+        )
 
     def _epoch(self) -> None:
         state = self.state
@@ -136,10 +153,14 @@ class _Run:
         logits = self._answer()
         validation_loss, validation = self._score(logits, self.data.validation)
         test = self._score(logits, self.data.test)[1] if self.recipe.track_test else None
-        state.history.append(asdict(GraphEpoch(state.epoch, loss, accuracy, validation_loss, validation, test)))
+        state.history.append(
+            asdict(GraphEpoch(state.epoch, loss, accuracy, validation_loss, validation, test))
+        )
         if validation_loss < state.best_loss:
             state.best_loss, state.best_epoch = validation_loss, state.epoch
-            self.best = under(MODEL, {name: tensor.clone() for name, tensor in model_state(self.network).items()})
+            self.best = under(
+                MODEL, {name: tensor.clone() for name, tensor in model_state(self.network).items()}
+            )
         state.epoch += 1
         self.report(self._progress(loss, accuracy, before))
         if time.monotonic() - self.saved > SAVE_SECONDS:
@@ -152,7 +173,9 @@ class _Run:
         loss = F.cross_entropy(logits, self.labels[where])
         self.optimizer.zero_grad()
         loss.backward()
-        divergence.check_loss(loss.item(), self.network, f"epoch {self.state.epoch + 1} of {self.recipe.epochs}")
+        divergence.check_loss(
+            loss.item(), self.network, f"epoch {self.state.epoch + 1} of {self.recipe.epochs}"
+        )
         self.optimizer.step()
         return loss.item(), float((logits.detach().argmax(1) == self.labels[where]).float().mean())
 
@@ -166,7 +189,9 @@ class _Run:
         """Mean cross-entropy and accuracy on these nodes."""
         where = torch.from_numpy(nodes)
         right = logits[where].argmax(1) == self.labels[where]
-        return F.cross_entropy(logits[where], self.labels[where]).item(), float(right.float().mean())
+        return F.cross_entropy(logits[where], self.labels[where]).item(), float(
+            right.float().mean()
+        )
 
     def _progress(self, loss: float, accuracy: float, validation: float | None) -> Progress:
         done, epochs = self.state.epoch, self.recipe.epochs
@@ -184,11 +209,21 @@ class _Run:
         best = history[self.state.best_epoch]
         selected = max(tracked, default=None)
         total = len(self.data.test)
-        result = GraphResult(self.recipe, self.folder, best.epoch, best.validation, correct, total, selected, seconds, history)
+        result = GraphResult(
+            self.recipe,
+            self.folder,
+            best.epoch,
+            best.validation,
+            correct,
+            total,
+            selected,
+            seconds,
+            history,
+        )
         run_folder.write_summary(result)
         return result
 
-    # -- saving and resuming -----------------------------------------------------------------------------------------
+    # -- saving and resuming -----------------------------------------------------------------------
 
     def _save(self) -> None:
         """The best epoch first: a run cut off between the two files finds that epoch again."""
@@ -201,7 +236,9 @@ class _Run:
 
     def _write(self, name: str, tensors: dict[str, torch.Tensor], progress: dict[str, Any]) -> None:
         whole = {**tensors, checkpoints.EDGES: self.edges}
-        saved = checkpoints.GraphCheckpoint(self.recipe, self.data.shape, self.data.classes, whole, progress)
+        saved = checkpoints.GraphCheckpoint(
+            self.recipe, self.data.shape, self.data.classes, whole, progress
+        )
         checkpoints.save(self.folder / name, saved)
 
     def _resume(self, path: Path) -> None:
@@ -214,12 +251,17 @@ class _Run:
 
 
 def _groups(network: PdeGcn, recipe: GraphRecipe) -> list[dict[str, Any]]:
-    """The published groups: first and last layer, operators, clipping bounds; only the first decays."""
+    """The published groups: first and last layer, operators, clipping bounds.
+
+    Only the first decays.
+    """
     outer: list[torch.Tensor] = []
     operators: list[torch.Tensor] = []
     bounds: list[torch.Tensor] = []
     for name, parameter in network.named_parameters():
-        group = bounds if name.endswith(".alpha") else operators if name.startswith("steps.") else outer
+        group = (
+            bounds if name.endswith(".alpha") else operators if name.startswith("steps.") else outer
+        )
         group.append(parameter)
     groups = [
         {"params": outer, "lr": recipe.lr, "weight_decay": recipe.weight_decay},

@@ -30,8 +30,8 @@ def quantize_graph(model: PdeGcn, scheme: GraphScheme) -> PdeGcn:
     """A copy of a float network with the published quantisers in each step.
 
     The state and the inner activation get a learned bound each (Ben-Yair et al., 2022, Eq. 18). The
-    operators are quantised as they are: without a BatchNorm behind them, nothing would absorb the scale that Eq. 20 takes away.
-    The first and the last layer stay in float, as published.
+    operators are quantised as they are: without a BatchNorm behind them, nothing would absorb the
+    scale that Eq. 20 takes away. The first and the last layer stay in float, as published.
     """
     model = copy.deepcopy(model)
     for step in _steps(model):
@@ -50,19 +50,23 @@ def _steps(model: PdeGcn) -> list[DiffusionStep]:
 def _activations(scheme: GraphScheme) -> nn.Module:
     if scheme.activations == "released":
         return CeilingClip(scheme.act_bits, bound=scheme.bound)
-    return LearnedClip(scheme.act_bits, signed=True, narrow_range=True, bound=scheme.bound)  # narrow: an odd function, as tanh is
+    # narrow: an odd function, as tanh is
+    return LearnedClip(scheme.act_bits, signed=True, narrow_range=True, bound=scheme.bound)
 
 
 def _weights(operator: Tensor, bits: int) -> WeightQuantizer:
     bound = float(operator.detach().abs().max())
-    return WeightQuantizer(LearnedClip(bits, signed=True, narrow_range=True, bound=bound), normalize=False)
+    return WeightQuantizer(
+        LearnedClip(bits, signed=True, narrow_range=True, bound=bound), normalize=False
+    )
 
 
 @torch.no_grad()
 def observe_bounds(model: PdeGcn, x: Tensor, graph: SparseGradient) -> None:
     """Give each activation quantiser whose bound is still zero the one with the least squared error on what it meets in one pass.
 
-    Few of a graph's values are large: at 4 bits a bound at the largest magnitude would round most of them to zero.
+    Few of a graph's values are large: at 4 bits a bound at the largest magnitude would round most
+    of them to zero.
 
     Args:
         model: a network, quantised or not; its mode is kept.
@@ -97,8 +101,12 @@ def _best_bound(clip: LearnedClip, x: Tensor) -> float:
 
 
 @torch.inference_mode()
-def graph_activation_error(model: PdeGcn, x: Tensor, graph: SparseGradient, labels: Tensor, where: Tensor) -> ActivationError:
-    """The MSE "4A -> 32A" of Table 3: over the states of all steps behind their quantisers, stacked, on all nodes.
+def graph_activation_error(
+    model: PdeGcn, x: Tensor, graph: SparseGradient, labels: Tensor, where: Tensor
+) -> ActivationError:
+    """The MSE "4A -> 32A" of Table 3.
+
+    Over the states of all steps behind their quantisers, stacked, on all nodes.
 
     The reference clips at the same bounds and does not round; weights are the same.
 
@@ -114,7 +122,9 @@ def graph_activation_error(model: PdeGcn, x: Tensor, graph: SparseGradient, labe
     """
     steps = _steps(model)
     if not isinstance(steps[0].quantize_state, LearnedClip):
-        raise UsageError("a network without quantisers rounds no activations", hint="measure a quantised one")
+        raise UsageError(
+            "a network without quantisers rounds no activations", hint="measure a quantised one"
+        )
     rounded, _ = _states(model, x, graph)
     set_rounding(model, weights=True, activations=False)
     try:

@@ -1,4 +1,7 @@
-"""Everything that decides the outcome of training a graph network, as data: the same recipe gives the same weights."""
+"""Everything that decides the outcome of training a graph network, as data.
+
+The same recipe gives the same weights.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from edgeq.errors import UsageError
 from edgeq.training.any_recipe import AnyRecipe
-from edgeq.training.checks import check_choice, check_count, check_flag, check_number, check_text, read_record
+from edgeq.training.checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_text,
+    read_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,11 +31,13 @@ class GraphScheme:
     """How a graph network is quantised in training: where Ben-Yair et al. do, inside the steps.
 
     Attributes:
-        weight_bits: width of the operators ``K``, 2 to 8; 32 leaves them in float, as the released code does.
+        weight_bits: width of the operators ``K``, 2 to 8; 32 leaves them in float, as the released
+            code does.
         act_bits: width of the state and of the inner activation of each step, 2 to 8.
-        activations: ``signed`` for Eq. 18 with a zero, or ``released`` for the quantiser of the released code, which no integer
-            runtime can hold.
-        bound: the activations' clipping bound at first, 6.0 as released; 0 chooses the one with the least squared error in a first pass.
+        activations: ``signed`` for Eq. 18 with a zero, or ``released`` for the quantiser of the
+            released code, which no integer runtime can hold.
+        bound: the activations' clipping bound at first, 6.0 as released; 0 chooses the one with the
+            least squared error in a first pass.
     """
 
     weight_bits: int = 4
@@ -50,10 +62,12 @@ class GraphScheme:
 
 @dataclass(frozen=True, slots=True)
 class GraphRecipe(AnyRecipe):
-    """A training run on one graph: full batch, Adam, the epoch of the lowest validation loss (Chen et al., GCNII, 2020).
+    """A training run on one graph.
 
-    The step sizes and learning rates of the published Table 3 are not known; ``benchmarks.table3`` holds those that were chosen on the
-    validation nodes of Cora for runs of under a hundred epochs.
+    Full batch, Adam, the epoch of the lowest validation loss (Chen et al., GCNII, 2020).
+
+    The step sizes and learning rates of the published Table 3 are not known; ``benchmarks.table3``
+    holds those that were chosen on the validation nodes of Cora for runs of under a hundred epochs.
 
     Attributes:
         model: a name of the model zoo.
@@ -68,7 +82,8 @@ class GraphRecipe(AnyRecipe):
         step_size: ``h``.
         dropout: a share.
         seed: of initialisation and dropout.
-        track_test: record the test accuracy of every epoch, for comparison with figures that were selected by it; nothing is chosen by it.
+        track_test: record the test accuracy of every epoch, for comparison with figures that were
+            selected by it; nothing is chosen by it.
     """
 
     scheme: GraphScheme | None = None
@@ -92,7 +107,8 @@ class GraphRecipe(AnyRecipe):
             check_number(name, getattr(self, name), 0)
         if self.dropout >= 1 or not self.lr or not self.step_size:
             raise UsageError(
-                f"dropout {self.dropout}, lr {self.lr} or step_size {self.step_size} is out of range",
+                f"dropout {self.dropout}, lr {self.lr} or step_size {self.step_size} is "
+                "out of range",
                 hint="choose dropout < 1 and the others above zero",
             )
         check_flag("track_test", self.track_test)

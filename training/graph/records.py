@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GraphEpoch:
-    """One line of a run's history; accuracies are fractions, ``test`` is None unless the recipe asks for it."""
+    """One line of a run's history.
+
+    Accuracies are fractions, ``test`` is None unless the recipe asks for it.
+    """
 
     epoch: int
     loss: float
@@ -34,8 +37,9 @@ class GraphResult:
         validation: its accuracy on the validation nodes, a fraction.
         test_correct: test nodes that it classifies right.
         test_total: test nodes.
-        test_selected: the highest test accuracy of any epoch, a fraction: no honest figure, and only to be compared with published
-            ones that were selected so. None unless the recipe asks for it.
+        test_selected: the highest test accuracy of any epoch, a fraction: no honest figure, and
+            only to be compared with published ones that were selected so. None unless the recipe
+            asks for it.
         seconds: of this call.
         history: one record an epoch.
     """

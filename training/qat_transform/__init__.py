@@ -12,7 +12,12 @@ from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.qat_transform.arguments import check_arguments
 from edgeq.training.qat_transform.assignment import assign
 from edgeq.training.qat_transform.channel_constants import ChannelAffine
-from edgeq.training.qat_transform.folding import absorb_constants, drop_inactive, keep_gain, norms_behind_layers
+from edgeq.training.qat_transform.folding import (
+    absorb_constants,
+    drop_inactive,
+    keep_gain,
+    norms_behind_layers,
+)
 from edgeq.training.qat_transform.operators import module_of, operators
 from edgeq.training.qat_transform.pair_limits import limit_pairs
 from edgeq.training.qat_transform.stability_bounds import bounded_steps, pass_stability_bounds_on
@@ -30,11 +35,17 @@ if TYPE_CHECKING:
     from edgeq.training.qat_transform.assignment import Assignment
     from edgeq.training.scheme import Scheme
 
-ASSIGNMENT = "edgeq.assignment"  # the key in a quantised network's ``meta`` of what its scheme came to mean
+# the key in a quantised network's ``meta`` of what its scheme came to mean
+ASSIGNMENT = "edgeq.assignment"
 
 
-def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor] | None = None) -> fx.GraphModule:
-    """What :func:`edgeq.quantize` returns, of which :mod:`edgeq.training.kept_function` says more; without a word on what it changes."""
+def quantize(
+    model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor] | None = None
+) -> fx.GraphModule:
+    """What :func:`edgeq.quantize` returns, of which :mod:`edgeq.training.kept_function` says more.
+
+    Without a word on what it changes.
+    """
     check_arguments(model, scheme)
     steps = bounded_steps(model)
     graph_module = trace(copy.deepcopy(model), example)
@@ -43,10 +54,16 @@ def quantize(model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor
     gains = absorb_constants(graph_module)
     norms = norms_behind_layers(graph_module)
     ops = operators(graph_module, norms)
-    normed = (norm.name for norm in norms.values() if not isinstance(module_of(graph_module, norm), ChannelAffine))
+    normed = (
+        norm.name
+        for norm in norms.values()
+        if not isinstance(module_of(graph_module, norm), ChannelAffine)
+    )
     assignment = assign(ops, _layer_paths(graph_module, ops, norms), normed, scheme)
     placement = assignment.placement
-    layers = insert_norms(graph_module, ops, placement, gains) if scheme.placement == "integer" else {}
+    layers = (
+        insert_norms(graph_module, ops, placement, gains) if scheme.placement == "integer" else {}
+    )
     layers |= _insert_layers(graph_module, assignment, norms, gains)
     _insert_quantizers(graph_module, assignment, layers)
     if scheme.pair_safe:
@@ -71,19 +88,27 @@ def set_bits(model: nn.Module, bits: int | None) -> None:
         UsageError: ``bits`` is no width.
     """
     if bits is not None and (type(bits) is not int or bits < 1):
-        raise UsageError(f"the width is {bits!r}", hint="give a whole number of bits, or None for the widths of the scheme")
+        raise UsageError(
+            f"the width is {bits!r}",
+            hint="give a whole number of bits, or None for the widths of the scheme",
+        )
     for quantizer in quantizers(model):
         quantizer.bits = quantizer.target_bits if bits is None else max(bits, quantizer.target_bits)
 
 
 def set_rounding(model: nn.Module, *, weights: bool, activations: bool) -> None:
-    """Switch rounding off or on; clipping stays. Both off is the FP32 reference of a quantised network."""
+    """Switch rounding off or on; clipping stays.
+
+    Both off is the FP32 reference of a quantised network.
+    """
     of_weights = {module.clip for module in model.modules() if isinstance(module, WeightQuantizer)}
     for quantizer in quantizers(model):
         quantizer.rounding = weights if quantizer in of_weights else activations
 
 
-def _layer_paths(graph_module: fx.GraphModule, ops: Sequence[Op], norms: dict[fx.Node, fx.Node]) -> dict[str, str]:
+def _layer_paths(
+    graph_module: fx.GraphModule, ops: Sequence[Op], norms: dict[fx.Node, fx.Node]
+) -> dict[str, str]:
     """The module path of each layer, by the tensor that it makes."""
     behind = set(norms.values())
     nodes: list[fx.Node] = list(graph_module.graph.nodes)
@@ -92,9 +117,15 @@ def _layer_paths(graph_module: fx.GraphModule, ops: Sequence[Op], norms: dict[fx
 
 
 def _insert_layers(
-    graph_module: fx.GraphModule, assignment: Assignment, norms: dict[fx.Node, fx.Node], gains: dict[fx.Node, float]
+    graph_module: fx.GraphModule,
+    assignment: Assignment,
+    norms: dict[fx.Node, fx.Node],
+    gains: dict[fx.Node, float],
 ) -> dict[str, QuantLayer]:
-    """Put a QuantLayer in the place of each layer with its BatchNorm; returns them by tensor name."""
+    """Put a QuantLayer in the place of each layer with its BatchNorm.
+
+    Returns them by tensor name.
+    """
     layers: dict[str, QuantLayer] = {}
     owners: dict[Tensor, str] = {}
     norm_nodes = set(norms.values())
@@ -116,7 +147,9 @@ def _insert_layers(
             assignment.check_tied(owner, last.name, (layers[owner].layer, module))
             quantizer = layers[owner].quantizer
         inner_gain = gains.get(node, 1.0) if node in norms else 1.0
-        layers[last.name] = layer = QuantLayer(module, bn, quantizer, gains.get(last, 1.0), inner_gain)
+        layers[last.name] = layer = QuantLayer(
+            module, bn, quantizer, gains.get(last, 1.0), inner_gain
+        )
         graph_module.add_submodule(str(node.target), layer)
         if node in norms:
             graph_module.delete_submodule(str(last.target))  # it belongs to its layer now
@@ -138,16 +171,22 @@ def _modules_by_weight(
     return found
 
 
-def _insert_quantizers(graph_module: fx.GraphModule, assignment: Assignment, layers: dict[str, QuantLayer]) -> None:
+def _insert_quantizers(
+    graph_module: fx.GraphModule, assignment: Assignment, layers: dict[str, QuantLayer]
+) -> None:
     placement = assignment.placement
-    made: dict[str, Any] = {name: assignment.activation_quantizer(spec) for name, spec in placement.grids.items()}
+    made: dict[str, Any] = {
+        name: assignment.activation_quantizer(spec) for name, spec in placement.grids.items()
+    }
     graph_module.add_submodule("quantizers", nn.ModuleDict(made))
     nodes = {node.name: node for node in graph_module.graph.nodes}
     onto_grid: dict[tuple[fx.Node, str], fx.Node] = {}
     for (reader, index), grid in placement.edges.items():
         source = nodes[reader].all_input_nodes[index]
         if (source, grid) not in onto_grid:
-            onto_grid[source, grid] = _call_quantizer(graph_module, source, grid, f"{source.name}_to_{grid}")
+            onto_grid[source, grid] = _call_quantizer(
+                graph_module, source, grid, f"{source.name}_to_{grid}"
+            )
         nodes[reader].replace_input_with(source, onto_grid[source, grid])
     for tensor, grid in placement.tensors.items():
         node = nodes[tensor]
@@ -162,9 +201,13 @@ def _all_but(node: fx.Node) -> Callable[[fx.Node], bool]:
     return lambda user: user is not node
 
 
-def _call_quantizer(graph_module: fx.GraphModule, source: fx.Node, grid: str, tensor: str) -> fx.Node:
+def _call_quantizer(
+    graph_module: fx.GraphModule, source: fx.Node, grid: str, tensor: str
+) -> fx.Node:
     with graph_module.graph.inserting_after(source):
-        return graph_module.graph.create_node("call_module", f"quantizers.{grid}", (source,), name=f"{tensor}_quantized")
+        return graph_module.graph.create_node(
+            "call_module", f"quantizers.{grid}", (source,), name=f"{tensor}_quantized"
+        )
 
 
 def _grid_of(node: fx.Node) -> str:

@@ -1,4 +1,7 @@
-"""Which quantiser stands where: a scheme, its rules and the placement, turned into one quantiser for each weight and grid."""
+"""Which quantiser stands where.
+
+A scheme, its rules and the placement, turned into one quantiser for each weight and grid.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
     from edgeq.training.quantizers.protocol import GridQuantizer
     from edgeq.training.scheme import Scheme
 
-_LEARNED, _OBSERVED = "learned-clip", "max-abs"  # the second for weights of a trained network, and those that no paper quantises
+# the second for weights of a trained network, and those that no paper quantises
+_LEARNED, _OBSERVED = "learned-clip", "max-abs"
 _FITTED, _TRACKED, _AFFINE = "fitted", "tracked", "min-max"
 _ENOUGH_BITS = 8  # from here on a range that clips nothing has levels to spare
-_EVERYWHERE = frozenset({"power-of-two"})  # what a machine asks for, and not only a paper: it is of no use beside other scales
+# what a machine asks for, and not only a paper: it is of no use beside other scales
+_EVERYWHERE = frozenset({"power-of-two"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,9 @@ class Assignment:
         normalize = self._may_normalize(name) and find("weights", method).normalized
         axis = self._channels_axis(name, modules)
         weight: Any = modules[0].weight
-        quantizer = build_weight(method, self.placement.layers[name], weight, channels_axis=axis, normalized=normalize)
+        quantizer = build_weight(
+            method, self.placement.layers[name], weight, channels_axis=axis, normalized=normalize
+        )
         return WeightQuantizer(quantizer, normalize=normalize)
 
     def activation_quantizer(self, spec: GridSpec) -> GridQuantizer:
@@ -83,22 +90,30 @@ class Assignment:
         """
         for what, one, other in (
             ("weight_bits", self.placement.layers[first], self.placement.layers[second]),
-            *((field, getattr(self.schemes[first], field), getattr(self.schemes[second], field)) for field in ("weights", "per_channel")),
+            *(
+                (field, getattr(self.schemes[first], field), getattr(self.schemes[second], field))
+                for field in ("weights", "per_channel")
+            ),
         ):
             if one != other:
                 raise UsageError(
-                    f"{self.paths[first]} and {self.paths[second]} share one weight, and have {what} {one} and {other}",
+                    f"{self.paths[first]} and {self.paths[second]} share one weight, and "
+                    f"have {what} {one} and {other}",
                     hint="give both the same, with one rule that matches both",
                 )
         if self.schemes[first].per_channel and output_axis(modules[0]) != output_axis(modules[1]):
             raise UsageError(
-                f"{self.paths[second]} has the weight of {self.paths[first]} transposed: a scale for each output channel of the one "
+                f"{self.paths[second]} has the weight of {self.paths[first]} transposed: a "
+                "scale for each output channel of the one "
                 "would lie on the input axis of the other, which no integer kernel computes",
                 hint="leave out per_channel, or add a rule with per_channel = false for both",
             )
 
     def weight_method(self, name: str) -> str:
-        """What quantises a layer's weights: first and last layers that have a width their method lacks follow their range."""
+        """What quantises a layer's weights.
+
+        First and last layers that have a width their method lacks follow their range.
+        """
         method, bits = self.schemes[name].weights, self.placement.layers[name]
         if method == AUTO:
             return _LEARNED if self._may_normalize(name) else _OBSERVED
@@ -106,21 +121,34 @@ class Assignment:
         return _OBSERVED if outer else method
 
     def activation_method(self, spec: GridSpec) -> str:
-        """What quantises a grid: one that no inner layer reads, or that the method of those that do cannot be, follows its range.
+        """What quantises a grid.
+
+        One that no inner layer reads, or that the method of those that do cannot be, follows its
+        range.
 
         Raises:
             UsageError: the layers that read it have rules for different methods.
         """
-        affine = not self.scheme.normalize_weights if self.scheme.affine is None else self.scheme.affine
+        affine = (
+            not self.scheme.normalize_weights if self.scheme.affine is None else self.scheme.affine
+        )
         observed = _AFFINE if affine and spec.signed else _TRACKED
-        if self.scheme.activations in _EVERYWHERE and spec.bits in find("activations", self.scheme.activations).widths:
+        if (
+            self.scheme.activations in _EVERYWHERE
+            and spec.bits in find("activations", self.scheme.activations).widths
+        ):
             observed = self.scheme.activations
         if not spec.inner:
             return observed
         asked = {self.schemes[name].activations: name for name in spec.readers}
         if len(asked) > 1:
-            layers = " and ".join(f"{self.paths[name]} ({method})" for method, name in asked.items())
-            raise UsageError(f"{layers} read one tensor with different methods", hint="give the layers that read it the same method")
+            layers = " and ".join(
+                f"{self.paths[name]} ({method})" for method, name in asked.items()
+            )
+            raise UsageError(
+                f"{layers} read one tensor with different methods",
+                hint="give the layers that read it the same method",
+            )
         method = next(iter(asked), AUTO if self.scheme.activations == AUTO else observed)
         if method == AUTO and not spec.signed:
             from_data = observed if spec.bits >= _ENOUGH_BITS else _FITTED
@@ -138,18 +166,26 @@ class Assignment:
         asked, axes = self.schemes[name].per_channel, {output_axis(module) for module in modules}
         if asked is None:
             method = find("weights", self.weight_method(name))
-            able = method.per_channel and method.name not in _EVERYWHERE and not self.scheme.normalize_weights
+            able = (
+                method.per_channel
+                and method.name not in _EVERYWHERE
+                and not self.scheme.normalize_weights
+            )
             return axes.pop() if able and len(axes) == 1 else None
         axis = output_axis(modules[0])
         if asked and axis is None:
             raise UsageError(
-                f"the output channels of {self.paths[name]} lie along two axes of its weight, so that no format has a scale for each",
-                hint=f'leave out per_channel, or add a rule with match = "{self.paths[name]}" and per_channel = false',
+                f"the output channels of {self.paths[name]} lie along two axes of its "
+                "weight, so that no format has a scale for each",
+                hint=f'leave out per_channel, or add a rule with match = "{self.paths[name]}" '
+                "and per_channel = false",
             )
         return axis if asked else None
 
 
-def assign(ops: Sequence[Op], paths: Mapping[str, str], normed: Iterable[str], scheme: Scheme) -> Assignment:
+def assign(
+    ops: Sequence[Op], paths: Mapping[str, str], normed: Iterable[str], scheme: Scheme
+) -> Assignment:
     """What a scheme means for a network.
 
     Args:
@@ -193,4 +229,6 @@ def _check_ends(found: Assignment) -> None:
     for name in found.placement.ends & found.schemes.keys():
         method = found.schemes[name].weights
         if usual != "boundary" or method != found.scheme.weights:
-            check_method("weights", method, found.placement.layers[name], f" of {found.paths[name]}")
+            check_method(
+                "weights", method, found.placement.layers[name], f" of {found.paths[name]}"
+            )

@@ -1,8 +1,9 @@
 """Brings a traced graph into few spellings, so that nobody behind has to know the many that torch has.
 
-Afterwards: methods are functions, nothing works in place, layers and BatchNorms called as functions are modules, constants of
-channels are BatchNorms with fixed statistics, a fully connected layer reads features only, a mean over height and width is a global
-pooling, ``split``, ``chunk`` and indices are slices, and a reshape keeps the batch's axis. All of it is exact, but for the rounding
+Afterwards: methods are functions, nothing works in place, layers and BatchNorms called as functions
+are modules, constants of channels are BatchNorms with fixed statistics, a fully connected layer
+reads features only, a mean over height and width is a global pooling, ``split``, ``chunk`` and
+indices are slices, and a reshape keeps the batch's axis. All of it is exact, but for the rounding
 inside of a chain of constants, and that of a fully connected layer that has become a convolution.
 """
 
@@ -42,7 +43,12 @@ _SYNONYMS: Mapping[Any, Any] = {
     torch.divide: operator.truediv,
     torch.true_divide: operator.truediv,
 }
-_RESIZED = {"size": "size", "scale_factor": "scale_factor", "mode": "mode", "align_corners": "align_corners"}
+_RESIZED = {
+    "size": "size",
+    "scale_factor": "scale_factor",
+    "mode": "mode",
+    "align_corners": "align_corners",
+}
 _FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
     nn.ZeroPad2d: (F.pad, {"pad": "padding"}),
     nn.Flatten: (torch.flatten, {"start_dim": "start_dim", "end_dim": "end_dim"}),
@@ -86,9 +92,14 @@ def canonicalize(graph_module: fx.GraphModule) -> None:
 def _as_function(node: fx.Node, module: Any) -> None:
     """Modules that hold no more than the options of a function."""
     spelled = _FUNCTIONS_OF_MODULES.get(type(module))
-    if spelled is not None and not (isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)):
+    if spelled is not None and not (
+        isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
+    ):
         node.op, node.target = "call_function", spelled[0]
-        node.args, node.kwargs = (node.args[0],), {name: getattr(module, attribute) for name, attribute in spelled[1].items()}
+        node.args, node.kwargs = (
+            (node.args[0],),
+            {name: getattr(module, attribute) for name, attribute in spelled[1].items()},
+        )
 
 
 def _spell(node: fx.Node) -> None:
@@ -114,7 +125,10 @@ def _functions_of_methods(name: str) -> Any:
 
 def _plain_arithmetic(node: fx.Node) -> bool:
     if "other" in node.kwargs:
-        node.args, node.kwargs = (*node.args, node.kwargs["other"]), {k: v for k, v in node.kwargs.items() if k != "other"}
+        node.args, node.kwargs = (
+            (*node.args, node.kwargs["other"]),
+            {k: v for k, v in node.kwargs.items() if k != "other"},
+        )
     return node.target is torch.clip or not node.kwargs or _SYNONYMS[node.target] is torch.cat
 
 
@@ -125,7 +139,7 @@ def _drop_unused(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-# -- rewrites ------------------------------------------------------------------------------------------------------------
+# -- rewrites --------------------------------------------------------------------------------------
 
 
 def _mean(graph: fx.Graph, node: fx.Node) -> None:
@@ -136,7 +150,9 @@ def _mean(graph: fx.Graph, node: fx.Node) -> None:
         node.args = (image,)
         _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=False)
         return
-    if not isinstance(axes, tuple | list) or {axis % 4 for axis in axes if isinstance(axis, int)} != {2, 3}:
+    if not isinstance(axes, tuple | list) or {
+        axis % 4 for axis in axes if isinstance(axis, int)
+    } != {2, 3}:
         return
     _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=bool(keep))
 
@@ -145,7 +161,11 @@ def _image_of_places(graph: fx.Graph, node: fx.Node, axes: Any) -> fx.Node | Non
     """What a mean over all tokens, or over height and width where channels are last, reads, as an image; None for any other mean."""
     rank = len(node.args[0].meta.get("shape", ()))  # type: ignore[union-attr]
     given = axes if isinstance(axes, tuple | list) else (axes,)
-    if rank not in (3, 4) or not all(isinstance(axis, int) for axis in given) or {axis % rank for axis in given} != set(range(1, rank - 1)):
+    if (
+        rank not in (3, 4)
+        or not all(isinstance(axis, int) for axis in given)
+        or {axis % rank for axis in given} != set(range(1, rank - 1))
+    ):
         return None
     with graph.inserting_before(node):
         return as_image(graph, node.args[0])
@@ -158,9 +178,23 @@ def _image_behind(node: fx.Node, axes: Any) -> fx.Node | None:
     axis = axes[0] if isinstance(axes, tuple | list) and len(axes) == 1 else axes
     if shape is None or len(shape) != 3 or axis not in (2, -1):
         return None
-    if row.target is torch.unflatten and row.args[0].target is torch.flatten:  # what flattening height and width has become
+    # what flattening height and width has become
+    if row.target is torch.unflatten and row.args[0].target is torch.flatten:
         image = row.args[0].args[0]
-    elif row.target is torch.mean and argument(row, 1, "dim") in (2, 3, -1, -2, [2], [3], [-1], [-2], (2,), (3,), (-1,), (-2,)):
+    elif row.target is torch.mean and argument(row, 1, "dim") in (
+        2,
+        3,
+        -1,
+        -2,
+        [2],
+        [3],
+        [-1],
+        [-2],
+        (2,),
+        (3,),
+        (-1,),
+        (-2,),
+    ):
         image = row.args[0]
     else:
         return None
@@ -170,7 +204,10 @@ def _image_behind(node: fx.Node, axes: Any) -> fx.Node | None:
 
 def _amax(graph: fx.Graph, node: fx.Node) -> None:
     axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
-    if isinstance(axes, tuple | list) and {axis % 4 for axis in axes if isinstance(axis, int)} == {2, 3}:
+    if isinstance(axes, tuple | list) and {axis % 4 for axis in axes if isinstance(axis, int)} == {
+        2,
+        3,
+    }:
         _pool_globally(graph, node, F.adaptive_max_pool2d, keep=bool(keep))
 
 
@@ -188,10 +225,16 @@ def _split(_: fx.Graph, node: fx.Node) -> None:
     axis = argument(node, 2, "dim", 0)
     starts = _starts(node, axis)
     if starts is None or axis == 0:
-        raise UsageError(f"{node.name} divides a tensor of unknown size", hint="give an example of the input to edgeq.quantize")
+        raise UsageError(
+            f"{node.name} divides a tensor of unknown size",
+            hint="give an example of the input to edgeq.quantize",
+        )
     for reader in list(node.users):
         if reader.target is not operator.getitem or not isinstance(reader.args[1], int):
-            raise UsageError(f"{node.name} divides a tensor, and not all parts are taken by number", hint="write a, b = x.chunk(2, 1)")
+            raise UsageError(
+                f"{node.name} divides a tensor, and not all parts are taken by number",
+                hint="write a, b = x.chunk(2, 1)",
+            )
         part = range(len(starts) - 1)[reader.args[1]]
         where = [slice(None)] * (axis if axis >= 0 else len(node.args[0].meta["shape"]) + axis)  # type: ignore[union-attr]
         reader.args = (node.args[0], (*where, slice(starts[part], starts[part + 1])))
@@ -200,7 +243,9 @@ def _split(_: fx.Graph, node: fx.Node) -> None:
 def _starts(node: fx.Node, axis: Any) -> list[int] | None:
     """Where the parts of a division begin, and where the last one ends."""
     size = _size(node.args[0], axis)
-    sections = argument(node, 1, "split_size_or_sections", node.kwargs.get("split_size", node.kwargs.get("chunks")))
+    sections = argument(
+        node, 1, "split_size_or_sections", node.kwargs.get("split_size", node.kwargs.get("chunks"))
+    )
     if isinstance(sections, tuple | list):
         return [sum(sections[:part]) for part in range(len(sections) + 1)]
     if size is None or not isinstance(sections, int):

@@ -1,6 +1,7 @@
 """Arithmetic with a constant for each channel, such as ``(x - self.mean) / self.std``, as a normalisation with fixed statistics.
 
-So it goes where a BatchNorm goes: into the layer before it, or into a layer of its own whose only rounding is that of its bias.
+So it goes where a BatchNorm goes: into the layer before it, or into a layer of its own whose only
+rounding is that of its bias.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _TRAINED = (operator.mul, operator.add)
 
 
 class ChannelAffine(HeldNorm):
-    """``weight * x + bias``, one of each for a channel: a BatchNorm of mean 0 and variance 1, also in training.
+    """``weight * x + bias``, one of each for a channel.
+
+    A BatchNorm of mean 0 and variance 1, also in training.
 
     Args:
         weight: float32, (channels,); trained where it is a parameter.
@@ -43,8 +46,8 @@ class ChannelAffine(HeldNorm):
 def name_channel_constants(graph_module: fx.GraphModule) -> None:
     """Put a :class:`ChannelAffine` in the place of each chain of sums and products with constants of channels.
 
-    Numbers in such a chain go into it too. A parameter that scales, or is added, is trained on as weight or bias. A buffer of one
-    element becomes a number. Anything else is left as it is.
+    Numbers in such a chain go into it too. A parameter that scales, or is added, is trained on as
+    weight or bias. A buffer of one element becomes a number. Anything else is left as it is.
 
     Args:
         graph_module: methods are functions already; changed in place.
@@ -67,11 +70,17 @@ class _Constant:
     rank: int = 0
 
     def fits(self, source: fx.Node) -> bool:
-        """Whether there is a number for each channel that a tensor has; for images that is taken for granted where nothing is known."""
+        """Whether there is a number for each channel that a tensor has.
+
+        For images that is taken for granted where nothing is known.
+        """
         shape = source.meta.get("shape")
         if shape is None or self.rank > len(shape):
             return shape is None and self.axis >= 0
-        return not self.axis or ((len(shape) == 4 or (self.axis < 0 and len(shape) in (2, 3))) and shape[self.axis] == len(self.values))
+        return not self.axis or (
+            (len(shape) == 4 or (self.axis < 0 and len(shape) in (2, 3)))
+            and shape[self.axis] == len(self.values)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +97,49 @@ class _Finder:
     def __init__(self, graph_module: fx.GraphModule) -> None:
         self.graph_module, self.graph = graph_module, graph_module.graph
         self.values: dict[fx.Node, Tensor] = {}
-        self.trained: dict[fx.Node, fx.Node] = {}  # a parameter with other axes, or as it is, to the node that reads it
+        # a parameter with other axes, or as it is, to the node that reads it
+        self.trained: dict[fx.Node, fx.Node] = {}
         self.chains: dict[fx.Node, _Chain] = {}
         self.extended: set[fx.Node] = set()
-        self.scaled: dict[fx.Node, tuple[ChannelAffine, int]] = {}  # what a parameter has scaled, and none has moved yet; its axis
+        # what a parameter has scaled, and none has moved yet; its axis
+        self.scaled: dict[fx.Node, tuple[ChannelAffine, int]] = {}
         self.taken_over: list[str] = []
 
     def run(self) -> None:
         for node in list(self.graph.nodes):
-            if not self._evaluate(node) and node.target in ARITHMETIC and len(node.args) == 2 and not node.kwargs:
+            if (
+                not self._evaluate(node)
+                and node.target in ARITHMETIC
+                and len(node.args) == 2
+                and not node.kwargs
+            ):
                 self._visit(node)
         for node, chain in self.chains.items():
             if node not in self.extended and chain.axis:
-                weight, bias = (each.float().clone() for each in torch.broadcast_tensors(chain.weight, chain.bias))
+                weight, bias = (
+                    each.float().clone()
+                    for each in torch.broadcast_tensors(chain.weight, chain.bias)
+                )
                 self._place(node, replace(chain, weight=weight, bias=bias))
         self.graph.eliminate_dead_code()
         hand_over(self.graph_module, self.taken_over)
 
-    # -- constants -------------------------------------------------------------------------------------------------
+    # -- constants ---------------------------------------------------------------------------------
 
     def _evaluate(self, node: fx.Node) -> bool:
-        """Whether a node is a buffer, a parameter, or a parameter with other axes; functions of buffers are buffers in a trace."""
+        """Whether a node is a buffer, a parameter, or a parameter with other axes.
+
+        Functions of buffers are buffers in a trace.
+        """
         if node.op == "get_attr":
             value = operator.attrgetter(str(node.target))(self.graph_module)
             if isinstance(value, nn.Parameter):
                 self.trained[node] = node
-        elif len(node.all_input_nodes) == 1 and node.all_input_nodes[0] in self.trained and _moves_axes(node):
+        elif (
+            len(node.all_input_nodes) == 1
+            and node.all_input_nodes[0] in self.trained
+            and _moves_axes(node)
+        ):
             args, kwargs = map_arg((node.args, node.kwargs), self.values.__getitem__)
             value = getattr(Tensor, node.target.__name__, node.target)(*args, **kwargs)  # type: ignore[union-attr, operator]
             self.trained[node] = self.trained[node.all_input_nodes[0]]
@@ -134,41 +160,70 @@ class _Finder:
         of_images = value.ndim in (3, 4) and value.shape[-3] == value.numel()
         return _Constant(value.double().reshape(-1), 1, value.ndim) if of_images else None
 
-    # -- chains ----------------------------------------------------------------------------------------------------
+    # -- chains ------------------------------------------------------------------------------------
 
     def _visit(self, node: fx.Node) -> None:
         constants = [self._constant(argument) for argument in node.args]
         at = 1 if constants[0] is None else 0
         argument, source, constant = node.args[at], node.args[1 - at], constants[at]
-        if constant is None or not isinstance(source, fx.Node) or source in self.values or not constant.fits(source):
+        if (
+            constant is None
+            or not isinstance(source, fx.Node)
+            or source in self.values
+            or not constant.fits(source)
+        ):
             return
-        if isinstance(argument, fx.Node) and argument in self.trained and (node.target in _TRAINED or self._requires_grad(argument)):
+        if (
+            isinstance(argument, fx.Node)
+            and argument in self.trained
+            and (node.target in _TRAINED or self._requires_grad(argument))
+        ):
             self._train_on(node, source, argument, constant.axis)
             return
         if not constant.axis:
-            node.update_arg(at, argument if isinstance(argument, int | float) else constant.values.item())
+            node.update_arg(
+                at, argument if isinstance(argument, int | float) else constant.values.item()
+            )
         if (step := _step(node.target, constant.values, behind=at == 1)) is None:
             return
         chain = _Chain(source, *step, constant.axis)
         before = self.chains.get(source)
-        if before is not None and len(source.users) == 1 and (not before.axis or before.axis == chain.axis or not chain.axis):
-            chain = _Chain(before.source, step[0] * before.weight, step[0] * before.bias + step[1], chain.axis or before.axis)
+        if (
+            before is not None
+            and len(source.users) == 1
+            and (not before.axis or before.axis == chain.axis or not chain.axis)
+        ):
+            chain = _Chain(
+                before.source,
+                step[0] * before.weight,
+                step[0] * before.bias + step[1],
+                chain.axis or before.axis,
+            )
             self.extended.add(source)
         self.chains[node] = chain
 
     def _train_on(self, node: fx.Node, source: fx.Node, argument: fx.Node, axis: int) -> None:
-        """A parameter that scales, or is added, becomes the weight or the bias; one of a single element, or that others read, is left."""
+        """A parameter that scales, or is added, becomes the weight or the bias.
+
+        One of a single element, or that others read, is left.
+        """
         root = self.trained[argument]
         if node.target not in _TRAINED or not axis or {len(root.users), len(argument.users)} != {1}:
             return
         own: nn.Parameter = operator.attrgetter(str(root.target))(self.graph_module)
         if self._is_tied(own):
             return
-        parameter = own if own.ndim == 1 else nn.Parameter(own.detach().reshape(-1), requires_grad=own.requires_grad)
+        parameter = (
+            own
+            if own.ndim == 1
+            else nn.Parameter(own.detach().reshape(-1), requires_grad=own.requires_grad)
+        )
         self.taken_over.append(str(root.target))
         scaled, scaled_axis = self.scaled.get(source, (None, 0))
         if node.target is operator.mul:
-            made, end = self._place(node, _Chain(source, parameter, torch.zeros_like(parameter.detach()), axis))
+            made, end = self._place(
+                node, _Chain(source, parameter, torch.zeros_like(parameter.detach()), axis)
+            )
             self.scaled[end] = made, axis
         elif scaled is not None and scaled_axis == axis and len(source.users) == 1:
             scaled.bias = parameter
@@ -179,16 +234,25 @@ class _Finder:
 
     def _is_tied(self, parameter: nn.Parameter) -> bool:
         """Whether it goes by another name too, or belongs to a module that is called."""
-        names = [name for name, each in self.graph_module.named_parameters(remove_duplicate=False) if each is parameter]
+        names = [
+            name
+            for name, each in self.graph_module.named_parameters(remove_duplicate=False)
+            if each is parameter
+        ]
         called = {str(node.target) for node in self.graph.nodes if node.op == "call_module"}
         return len(names) > 1 or names[0].rpartition(".")[0] in called
 
     def _requires_grad(self, argument: fx.Node) -> bool:
-        return bool(operator.attrgetter(str(self.trained[argument].target))(self.graph_module).requires_grad)
+        return bool(
+            operator.attrgetter(str(self.trained[argument].target))(self.graph_module).requires_grad
+        )
 
     def _place(self, node: fx.Node, chain: _Chain) -> tuple[ChannelAffine, fx.Node]:
         """The module in the place of a node, and the node that ends what it computes."""
-        path, made = unused_path(self.graph_module, f"{node.name}_affine"), ChannelAffine(chain.weight, chain.bias)
+        path, made = (
+            unused_path(self.graph_module, f"{node.name}_affine"),
+            ChannelAffine(chain.weight, chain.bias),
+        )
         self.graph_module.add_submodule(path, made)
         node.op, node.target, node.args, node.kwargs = "call_module", path, (chain.source,), {}
         return made, move_channels(self.graph, node) if chain.axis < 0 else node

@@ -1,4 +1,7 @@
-"""What belongs to a layer though it stands behind it: the BatchNorm that alone reads it, and constant factors."""
+"""What belongs to a layer though it stands behind it.
+
+The BatchNorm that alone reads it, and constant factors.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ def drop_inactive(graph_module: fx.GraphModule) -> None:
 
 
 def absorb_constants(graph_module: fx.GraphModule) -> dict[fx.Node, float]:
-    """``a - c * layer(u)`` becomes ``a + layer(u)`` with the gain ``-c`` in the layer; returns gain by last node of the layer."""
+    """``a - c * layer(u)`` becomes ``a + layer(u)`` with the gain ``-c`` in the layer.
+
+    Returns gain by last node of the layer.
+    """
     graph = graph_module.graph
     gains: dict[fx.Node, float] = {}
     for node in list(graph.nodes):
@@ -38,7 +44,11 @@ def absorb_constants(graph_module: fx.GraphModule) -> dict[fx.Node, float]:
                 node.replace_all_uses_with(source)
                 graph.erase_node(node)
     for node in list(graph.nodes):
-        if node.target in (operator.sub, torch.sub) and not node.kwargs and _subtracts_layer(graph_module, node):
+        if (
+            node.target in (operator.sub, torch.sub)
+            and not node.kwargs
+            and _subtracts_layer(graph_module, node)
+        ):
             branch = node.args[1]
             gains[branch] = -gains.get(branch, 1.0)
             node.target = operator.add
@@ -56,16 +66,24 @@ def _constant_factor(node: fx.Node) -> tuple[fx.Node, float] | None:
         divides = node.target is operator.truediv
         return None if divides and not b else (a, 1 / b if divides else float(b))
     multiplies = node.target is operator.mul
-    return (b, float(a)) if multiplies and isinstance(b, fx.Node) and isinstance(a, int | float) else None
+    return (
+        (b, float(a))
+        if multiplies and isinstance(b, fx.Node) and isinstance(a, int | float)
+        else None
+    )
 
 
 def _ends_layer(graph_module: fx.GraphModule, node: fx.Node) -> bool:
-    return is_bn(graph_module, node) or isinstance(module_of(graph_module, node), nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+    return is_bn(graph_module, node) or isinstance(
+        module_of(graph_module, node), nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+    )
 
 
 def _subtracts_layer(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     branch = node.args[1]
-    return isinstance(branch, fx.Node) and len(branch.users) == 1 and _ends_layer(graph_module, branch)
+    return (
+        isinstance(branch, fx.Node) and len(branch.users) == 1 and _ends_layer(graph_module, branch)
+    )
 
 
 def keep_gain(graph_module: fx.GraphModule, node: fx.Node, gains: Mapping[fx.Node, float]) -> None:
@@ -78,7 +96,9 @@ def keep_gain(graph_module: fx.GraphModule, node: fx.Node, gains: Mapping[fx.Nod
 
 
 def norms_behind_layers(graph_module: fx.GraphModule) -> dict[fx.Node, fx.Node]:
-    """Layer node to the BatchNorm node that alone reads it; a BatchNorm may stand elsewhere too, then it is one of images.
+    """Layer node to the BatchNorm node that alone reads it.
+
+    A BatchNorm may stand elsewhere too, then it is one of images.
 
     Raises:
         UsageError: a BatchNorm of features stands elsewhere, and what it reads is not known.
@@ -88,7 +108,11 @@ def norms_behind_layers(graph_module: fx.GraphModule) -> dict[fx.Node, fx.Node]:
         if not is_bn(graph_module, node):
             continue
         layer = node.args[0]
-        if _ends_layer(graph_module, layer) and not is_bn(graph_module, layer) and len(layer.users) == 1:
+        if (
+            _ends_layer(graph_module, layer)
+            and not is_bn(graph_module, layer)
+            and len(layer.users) == 1
+        ):
             found[layer] = node
         elif isinstance(module_of(graph_module, node), nn.BatchNorm1d):
             _normalize_as_image(graph_module, node)
@@ -101,12 +125,14 @@ def _normalize_as_image(graph_module: fx.GraphModule, node: fx.Node) -> None:
     shape = node.meta.get("shape")
     if shape is None:
         raise UsageError(
-            f"the BatchNorm {node.target!r} does not stand right behind one layer, and reads a tensor of unknown size",
+            f"the BatchNorm {node.target!r} does not stand right behind one layer, and "
+            "reads a tensor of unknown size",
             hint="give an example of the input to edgeq.quantize",
         )
     options = {name: getattr(features, name) for name in _OPTIONS}
     norm: Any = nn.BatchNorm2d(features.num_features, device="meta", **options)
-    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):  # they stay the network's own
+    # they stay the network's own
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
         setattr(norm, name, getattr(features, name))
     graph_module.set_submodule(str(node.target), norm.train(features.training))
     graph, source, readers = graph_module.graph, node.all_input_nodes[0], list(node.users)

@@ -1,7 +1,8 @@
 """Layers, normalisations and drop-out that a network calls as functions, as the modules that they are.
 
-A subclass of a layer is traced into its functions; what it reads are still the parameters of the network, which the module that
-stands in its place takes over, so that training goes on in the very same tensors.
+A subclass of a layer is traced into its functions; what it reads are still the parameters of the
+network, which the module that stands in its place takes over, so that training goes on in the very
+same tensors.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def hand_over(graph_module: fx.GraphModule, paths: Iterable[str]) -> None:
 
 
 def unused_path(graph_module: fx.GraphModule, wanted: str) -> str:
-    """A path for a new module: the one wanted, or that with a number where the network has something of that name."""
+    """A path for a new module.
+
+    The one wanted, or that with a number where the network has something of that name.
+    """
     owner, _, name = wanted.rpartition(".")
     holder, unused, number = graph_module.get_submodule(owner), name, 2
     while hasattr(holder, unused):
@@ -67,9 +71,13 @@ class _Lifter:
             if node.op == "call_module":
                 self._pad_in_numbers(node)
 
-    def _lift(self, node: fx.Node, build: Callable[[Mapping[str, Any], Callable[[Any], Any]], nn.Module]) -> None:
+    def _lift(
+        self, node: fx.Node, build: Callable[[Mapping[str, Any], Callable[[Any], Any]], nn.Module]
+    ) -> None:
         given = _bound(node)
-        tensors = [name for name, value in given.items() if isinstance(value, fx.Node) and name != "input"]
+        tensors = [
+            name for name, value in given.items() if isinstance(value, fx.Node) and name != "input"
+        ]
         odd = [name for name in tensors if given[name].op != "get_attr"]
         if odd:
             raise UsageError(
@@ -83,7 +91,9 @@ class _Lifter:
             self.made[key] = self._place(module, node, [given[name] for name in tensors])
         path = self.made[key]
         with self.graph.inserting_before(node):
-            call = self.graph.create_node("call_module", path, (given["input"],), name=path.replace(".", "_"))
+            call = self.graph.create_node(
+                "call_module", path, (given["input"],), name=path.replace(".", "_")
+            )
         call.meta.update(node.meta)
         node.replace_all_uses_with(call)
         self.graph.erase_node(node)
@@ -92,14 +102,22 @@ class _Lifter:
                 self.graph.erase_node(given[name])
 
     def _tensor(self, node: Any) -> Any:
-        return operator.attrgetter(str(node.target))(self.graph_module) if isinstance(node, fx.Node) else node
+        return (
+            operator.attrgetter(str(node.target))(self.graph_module)
+            if isinstance(node, fx.Node)
+            else node
+        )
 
     def _place(self, module: nn.Module, node: fx.Node, tensors: list[fx.Node]) -> str:
         """At the path of the module that owns its tensors, or under it where that one has parts of its own."""
         owner = str(tensors[0].target).rpartition(".")[0] if tensors else ""
         names = {str(tensor.target).rpartition(".")[2] for tensor in tensors}
         holder = self.graph_module.get_submodule(owner)
-        free = owner and not any(True for _ in holder.children()) and dict(holder.named_parameters()).keys() <= names
+        free = (
+            owner
+            and not any(True for _ in holder.children())
+            and dict(holder.named_parameters()).keys() <= names
+        )
         path = owner if free else unused_path(self.graph_module, f"{owner}.{node.name}".lstrip("."))
         self.graph_module.add_submodule(path, module)
         if not free:
@@ -111,7 +129,10 @@ class _Lifter:
         module = self.graph_module.get_submodule(str(node.target))
         if not isinstance(module, nn.Conv2d) or not isinstance(module.padding, str):
             return
-        totals = [d * (k - 1) if module.padding == "same" else 0 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        totals = [
+            d * (k - 1) if module.padding == "same" else 0
+            for d, k in zip(module.dilation, module.kernel_size, strict=True)
+        ]
         twin = copy.copy(module)  # the network's own is left as it is
         self.graph_module.set_submodule(str(node.target), twin)
         if not any(total % 2 for total in totals):
@@ -119,7 +140,11 @@ class _Lifter:
             return
         twin.padding = (0, 0)
         ends = [end for total in reversed(totals) for end in (total // 2, total - total // 2)]
-        for call in [each for each in self.graph.nodes if each.op == "call_module" and each.target == node.target]:
+        for call in [
+            each
+            for each in self.graph.nodes
+            if each.op == "call_module" and each.target == node.target
+        ]:
             with self.graph.inserting_before(call):
                 padded = self.graph.call_function(F.pad, (call.args[0], ends))
             call.args = (padded,)
@@ -137,13 +162,19 @@ def _conv2d(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module
     weight, groups = tensor(given["weight"]), given.get("groups", 1)
     options = {name: given[name] for name in ("stride", "padding", "dilation") if name in given}
     outs, ins, *kernel = weight.shape
-    layer = nn.Conv2d(ins * groups, outs, tuple(kernel), groups=groups, bias=False, device="meta", **options)
+    layer = nn.Conv2d(
+        ins * groups, outs, tuple(kernel), groups=groups, bias=False, device="meta", **options
+    )
     return _with(layer, weight, tensor(given.get("bias")))
 
 
 def _linear(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
     weight = tensor(given["weight"])
-    return _with(nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta"), weight, tensor(given.get("bias")))
+    return _with(
+        nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta"),
+        weight,
+        tensor(given.get("bias")),
+    )
 
 
 def _with(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
@@ -164,10 +195,15 @@ def _own(module: nn.Module, name: str, values: Tensor | None) -> None:
 def _batch_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
     mean, variance = tensor(given.get("running_mean")), tensor(given.get("running_var"))
     if mean is None or variance is None:
-        raise UsageError("a BatchNorm without running statistics cannot be folded", hint="use track_running_stats=True")
+        raise UsageError(
+            "a BatchNorm without running statistics cannot be folded",
+            hint="use track_running_stats=True",
+        )
     weight, bias = tensor(given.get("weight")), tensor(given.get("bias"))
     kind = nn.BatchNorm2d if given.get("training") else HeldNorm
-    norm: Any = kind(len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1), affine=weight is not None)
+    norm: Any = kind(
+        len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1), affine=weight is not None
+    )
     norm.running_mean, norm.running_var = mean, variance
     if weight is not None:
         _own(norm, "weight", weight)
@@ -184,10 +220,18 @@ class HeldNorm(nn.BatchNorm2d):
 
 
 def _layer_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
-    norm: Any = nn.LayerNorm(given["normalized_shape"], given.get("eps", 1e-5), elementwise_affine=False)
+    norm: Any = nn.LayerNorm(
+        given["normalized_shape"], given.get("eps", 1e-5), elementwise_affine=False
+    )
     for name in ("weight", "bias"):
         values = tensor(given.get(name))
-        setattr(norm, name, values if values is None or isinstance(values, nn.Parameter) else nn.Parameter(values, requires_grad=False))
+        setattr(
+            norm,
+            name,
+            values
+            if values is None or isinstance(values, nn.Parameter)
+            else nn.Parameter(values, requires_grad=False),
+        )
     return norm  # type: ignore[no-any-return]
 
 

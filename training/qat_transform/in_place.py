@@ -1,7 +1,8 @@
 """What works in place, as what does not, read by all that would have seen it.
 
-PyTorch's in-place modules and functions write into the tensor that they read. Behind a quantiser that is a tensor of autograd's own,
-which nobody may write into; and a graph whose tensors change has no meaning in a file.
+PyTorch's in-place modules and functions write into the tensor that they read. Behind a quantiser
+that is a tensor of autograd's own, which nobody may write into; and a graph whose tensors change
+has no meaning in a file.
 """
 
 from __future__ import annotations
@@ -28,9 +29,26 @@ _OPERATORS: Mapping[Any, Any] = {
     operator.itruediv: operator.truediv,
 }
 _OPTION = "inplace"
-_RESHAPING = frozenset(("view", "view_as", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as", "contiguous"))
+_RESHAPING = frozenset(
+    (
+        "view",
+        "view_as",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "expand_as",
+        "contiguous",
+    )
+)
 _MOVING = frozenset(("permute", "transpose", "movedim", "swapaxes", "swapdims", "detach"))
-_VIEWS = _RESHAPING | _MOVING | {"narrow", "select", "chunk", "split", "tensor_split", "unbind", "getitem"}
+_VIEWS = (
+    _RESHAPING
+    | _MOVING
+    | {"narrow", "select", "chunk", "split", "tensor_split", "unbind", "getitem"}
+)
 """What may give a part of a tensor, or the whole of it, another name."""
 
 
@@ -42,8 +60,9 @@ def nothing_in_place(graph_module: fx.GraphModule, held: Collection[fx.Node]) ->
         held: the nodes that were traced while gradients were switched off.
 
     Raises:
-        UsageError: what is written into has another name, by which it is read later; or it is written into without gradients, and
-            autograd would pass the gradient of what it was before.
+        UsageError: what is written into has another name, by which it is read later; or it is
+            written into without gradients, and autograd would pass the gradient of what it was
+            before.
     """
     in_place = _modules_out_of_place(graph_module)
     for node in list(graph_module.graph.nodes):
@@ -64,7 +83,9 @@ def _modules_out_of_place(graph_module: fx.GraphModule) -> set[str]:
     for path, module in list(graph_module.named_modules(remove_duplicate=False)):
         if isinstance(module, OnlyInTraining) and module.in_place:
             found.add(path)
-        elif getattr(module, _OPTION, False) is True and type(module).__module__.startswith("torch.nn."):
+        elif getattr(module, _OPTION, False) is True and type(module).__module__.startswith(
+            "torch.nn."
+        ):
             found.add(path)
             twin: Any = copy.copy(module)
             twin.inplace = False
@@ -92,7 +113,9 @@ def _function(node: fx.Node) -> bool:
 def _without_underscore(target: Any) -> Any:
     """``torch.relu`` for ``torch.relu_``; None for a function that does not work in place."""
     name = getattr(target, "__name__", "")
-    homes = [home for home in (torch, F) if name.endswith("_") and getattr(home, name, None) is target]
+    homes = [
+        home for home in (torch, F) if name.endswith("_") and getattr(home, name, None) is target
+    ]
     return getattr(homes[0], name.removesuffix("_"), None) if homes else None
 
 
@@ -106,7 +129,10 @@ def _drop_option(node: fx.Node) -> bool:
         return False
     place = names.index(_OPTION)
     asked = node.kwargs.get(_OPTION, node.args[place] if len(node.args) > place else False)
-    node.kwargs = {**dict(zip(names[place + 1 :], node.args[place + 1 :], strict=False)), **node.kwargs}
+    node.kwargs = {
+        **dict(zip(names[place + 1 :], node.args[place + 1 :], strict=False)),
+        **node.kwargs,
+    }
     node.kwargs = {name: value for name, value in node.kwargs.items() if name != _OPTION}
     node.args = node.args[:place]
     return bool(asked)
@@ -114,9 +140,15 @@ def _drop_option(node: fx.Node) -> bool:
 
 def _check_gradient(node: fx.Node, held: Collection[fx.Node]) -> None:
     source = node.args[0] if node.args else None
-    if node in held and isinstance(source, fx.Node) and source not in held and source.op.startswith("call_"):
+    if (
+        node in held
+        and isinstance(source, fx.Node)
+        and source not in held
+        and source.op.startswith("call_")
+    ):
         raise UsageError(
-            f"{node.name} writes into {source.name} without gradients, so that training would go by what was there before",
+            f"{node.name} writes into {source.name} without gradients, so that training "
+            "would go by what was there before",
             hint="write it so that it makes a tensor of its own, as in y = y.detach() + 1",
         )
 
@@ -131,9 +163,11 @@ def _seen_by_later_readers(node: fx.Node) -> None:
         later = [user for user in name.users if place[user] > place[node]]
         if later:
             raise UsageError(
-                f"{node.name} writes into {source.name}, of which {name.name} is a part or the whole, and {later[0].name} reads that "
+                f"{node.name} writes into {source.name}, of which {name.name} is a part or "
+                f"the whole, and {later[0].name} reads that "
                 "afterwards",
-                hint="write it so that it makes a tensor of its own, as in y = y + 1 or torch.relu(y)",
+                hint="write it so that it makes a tensor of its own, as in y = y + 1 or "
+                "torch.relu(y)",
             )
     source.replace_all_uses_with(node, delete_user_cb=lambda user: place[user] > place[node])
 
@@ -145,7 +179,11 @@ def _other_names(source: fx.Node, node: fx.Node, place: Mapping[fx.Node, int]) -
         root = root.all_input_nodes[0]
     found = [root]
     for name in found:
-        found += [user for user in name.users if _is_view(user) and place[user] < place[node] and user not in found]
+        found += [
+            user
+            for user in name.users
+            if _is_view(user) and place[user] < place[node] and user not in found
+        ]
     return [name for name in found if name is not source]
 
 

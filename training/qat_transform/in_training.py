@@ -1,7 +1,8 @@
 """What a network does in training otherwise than in evaluation, as far as its trace, which is one of evaluation, has to know.
 
-Whether a gradient is stopped, and whether a BatchNorm that is called as a function takes the statistics of its batch, may hang on
-``self.training``. A second trace, of training, tells, and is made only where there is something to ask.
+Whether a gradient is stopped, and whether a BatchNorm that is called as a function takes the
+statistics of its batch, may hang on ``self.training``. A second trace, of training, tells, and is
+made only where there is something to ask.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ def settle_by_training(
     except Exception as error:
         place = next(iter([*held, *asked])).name
         raise UsageError(
-            f"{place} may compute otherwise in training than in evaluation, and the network cannot be traced in training: {error}",
-            hint="leave out torch.no_grad and F.batch_norm, in favour of x.detach() and nn.BatchNorm2d",
+            f"{place} may compute otherwise in training than in evaluation, and the "
+            f"network cannot be traced in training: {error}",
+            hint="leave out torch.no_grad and F.batch_norm, in favour of x.detach() and "
+            "nn.BatchNorm2d",
         ) from error
     there = {node.name: node for node in twin.graph.nodes}
     for node in asked:
@@ -66,7 +69,9 @@ def settle_by_training(
 def _is_of_norm(node: fx.Node, model: nn.Module) -> bool:
     """Whether it is a BatchNorm that calls it, whose mode it then has."""
     callers = list(node.meta.get("nn_module_stack", {}).values())
-    return bool(callers) and isinstance(model.get_submodule(callers[-1][0]), nn.modules.batchnorm._BatchNorm)
+    return bool(callers) and isinstance(
+        model.get_submodule(callers[-1][0]), nn.modules.batchnorm._BatchNorm
+    )
 
 
 def _set_mode(node: fx.Node, *, live: bool) -> None:

@@ -1,4 +1,7 @@
-"""Indices and permutations in the one spelling that files know: slices that keep every axis, and all axes in one tuple."""
+"""Indices and permutations in the one spelling that files know.
+
+Slices that keep every axis, and all axes in one tuple.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 def slice_and_reshape(graph: fx.Graph, node: fx.Node) -> None:
     """``x[:, 0]``, ``x[..., 1:]`` and ``x[:, :, None]`` are slices, and a reshape where they give a tensor other axes.
 
-    How many axes there are, an example tells. What is neither, such as ``x[:, [2, 0]]`` or a part of the batch, is left as it is.
+    How many axes there are, an example tells. What is neither, such as ``x[:, [2, 0]]`` or a part
+    of the batch, is left as it is.
     """
     source, index = node.args
     have, made = _shape(source), _shape(node)
@@ -28,11 +32,17 @@ def slice_and_reshape(graph: fx.Graph, node: fx.Node) -> None:
     known = all(item is None or isinstance(item, slice) or type(item) is int for item in items)
     if not known or items[0] is None or kept[0] != slice(None):
         return
-    slices = tuple(slice(item, item + 1 or None) if isinstance(item, int) else item for item in kept)
+    slices = tuple(
+        slice(item, item + 1 or None) if isinstance(item, int) else item for item in kept
+    )
     if all(isinstance(item, slice) for item in items):
         node.args = (source, slices)
         return
-    node.args = (_sliced(graph, node, slices, have) if any(each != slice(None) for each in slices) else source,)
+    node.args = (
+        _sliced(graph, node, slices, have)
+        if any(each != slice(None) for each in slices)
+        else source,
+    )
     write_reshape(graph, node, made[1:])
 
 
@@ -42,12 +52,16 @@ def _shape(node: Any) -> tuple[int, ...] | None:
 
 def _filled_up(items: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
     """With a slice for every axis that the ellipsis, or nothing, stands for."""
-    missing = (slice(None),) * (rank - sum(item is not None and item is not Ellipsis for item in items))
+    missing = (slice(None),) * (
+        rank - sum(item is not None and item is not Ellipsis for item in items)
+    )
     place = next((at for at, item in enumerate(items) if item is Ellipsis), len(items))
     return (*items[:place], *missing, *items[place + 1 :])
 
 
-def _sliced(graph: fx.Graph, node: fx.Node, slices: tuple[slice, ...], have: tuple[int, ...]) -> fx.Node:
+def _sliced(
+    graph: fx.Graph, node: fx.Node, slices: tuple[slice, ...], have: tuple[int, ...]
+) -> fx.Node:
     with graph.inserting_before(node):
         sliced = graph.call_function(operator.getitem, (node.args[0], slices))
     sliced.meta["shape"] = tuple(torch.empty(have, device="meta")[slices].shape)
@@ -80,5 +94,6 @@ def two_axes_as_all(_: fx.Graph, node: fx.Node) -> None:
 
 def _moves_batch(node: fx.Node) -> UsageError:
     return UsageError(
-        f"{node.name} moves the batch's axis", hint="keep the samples of a batch along the first axis, (batch, tokens, features)"
+        f"{node.name} moves the batch's axis",
+        hint="keep the samples of a batch along the first axis, (batch, tokens, features)",
     )

@@ -1,6 +1,7 @@
 """A fully connected layer on every place of an image, or on every token of a sequence, as the convolution of one pixel that it is.
 
-Integer runtimes and file formats know that convolution with all that belongs to it: a bias, a scale for each channel, a ReLU.
+Integer runtimes and file formats know that convolution with all that belongs to it: a bias, a scale
+for each channel, a ReLU.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from edgeq.functions import function_name
 from edgeq.training.qat_transform.reshaping import call_shaped, reshaped
 
 _RANKS = (3, 4)
-_POINTWISE = nn.Dropout | nn.AlphaDropout | nn.Identity  # those that drop whole channels know which axis that is
+# those that drop whole channels know which axis that is
+_POINTWISE = nn.Dropout | nn.AlphaDropout | nn.Identity
 
 
 def convolve_tokens(graph_module: fx.GraphModule) -> None:
     """Put a Conv2d in the place of each Linear that reads more axes than batch and features, its channels moved to the front and back.
 
-    Moves that undo each other are left out then, so that a ReLU stays with its layer. How many axes there are, an example has told.
+    Moves that undo each other are left out then, so that a ReLU stays with its layer. How many axes
+    there are, an example has told.
 
     Args:
         graph_module: otherwise canonical; changed in place.
@@ -45,7 +48,11 @@ def _readers(graph_module: fx.GraphModule) -> dict[nn.Parameter, list[fx.Node]]:
     """The calls of modules that have a weight, by that weight."""
     found: dict[nn.Parameter, list[fx.Node]] = {}
     for node in graph_module.graph.nodes:
-        weight = getattr(graph_module.get_submodule(str(node.target)), "weight", None) if node.op == "call_module" else None
+        weight = (
+            getattr(graph_module.get_submodule(str(node.target)), "weight", None)
+            if node.op == "call_module"
+            else None
+        )
         if isinstance(weight, nn.Parameter):
             found.setdefault(weight, []).append(node)
     return found
@@ -64,7 +71,8 @@ def move_channels(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
     Args:
         graph: the graph.
-        node: reads a tensor of 2 to 4 axes that an example has told; in front of its only input and behind it something is inserted.
+        node: reads a tensor of 2 to 4 axes that an example has told; in front of its only input and
+            behind it something is inserted.
 
     Returns:
         The node that has its result with the channels last.
@@ -77,7 +85,13 @@ def move_channels(graph: fx.Graph, node: fx.Node) -> fx.Node:
     with graph.inserting_before(node.next):
         end = reshaped(graph, node, (batch, channels, *places)) if row else node
         if places:
-            end = call_shaped(graph, torch.permute, end, (0, *range(2, last + 1), 1), shape=(batch, *places, channels))
+            end = call_shaped(
+                graph,
+                torch.permute,
+                end,
+                (0, *range(2, last + 1), 1),
+                shape=(batch, *places, channels),
+            )
     for reader in readers:
         reader.replace_input_with(node, end)
     return end
@@ -88,8 +102,18 @@ def as_image(graph: fx.Graph, source: Any) -> fx.Node:
     batch, *places, channels = source.meta["shape"]
     last = len(places) + 1
     if places:
-        source = call_shaped(graph, torch.permute, source, (0, last, *range(1, last)), shape=(batch, channels, *places))
-    return source if len(places) == 2 else reshaped(graph, source, (batch, channels, *(1,) * (2 - len(places)), *places))
+        source = call_shaped(
+            graph,
+            torch.permute,
+            source,
+            (0, last, *range(1, last)),
+            shape=(batch, channels, *places),
+        )
+    return (
+        source
+        if len(places) == 2
+        else reshaped(graph, source, (batch, channels, *(1,) * (2 - len(places)), *places))
+    )
 
 
 def _leave_out(graph_module: fx.GraphModule, node: fx.Node) -> None:
@@ -112,7 +136,11 @@ def _leave_out(graph_module: fx.GraphModule, node: fx.Node) -> None:
 def _moved(node: fx.Node) -> fx.Node:
     """What a permutation, or a reshape, which flattens first, puts into other places."""
     source = node.all_input_nodes[0]
-    return source.all_input_nodes[0] if node.target is torch.unflatten and source.target is torch.flatten else source
+    return (
+        source.all_input_nodes[0]
+        if node.target is torch.unflatten and source.target is torch.flatten
+        else source
+    )
 
 
 def _undoes(later: fx.Node, earlier: fx.Node) -> bool:
@@ -127,7 +155,9 @@ def _undoes(later: fx.Node, earlier: fx.Node) -> bool:
 def _ignores_axes(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     if not node.op.startswith("call_") or len(node.all_input_nodes) != 1:
         return False
-    called = graph_module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+    called = (
+        graph_module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+    )
     if isinstance(called, nn.PReLU):
         return called.num_parameters == 1
     return isinstance(called, _POINTWISE) or function_name(called) is not None

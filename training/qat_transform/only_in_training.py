@@ -1,4 +1,7 @@
-"""Modules that compute in training only, such as stochastic depth: they stay whole, as a trace of evaluation would lose them."""
+"""Modules that compute in training only, such as stochastic depth.
+
+They stay whole, as a trace of evaluation would lose them.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,17 @@ class OnlyInTraining(nn.Module):
 
 def only_in_training(model: nn.Module) -> dict[str, bool]:
     """The path of each module that computes in training only, and whether it writes into its input then."""
-    found = {path: _writes_in_training_only(module) for path, module in model.named_modules() if path}
+    found = {
+        path: _writes_in_training_only(module) for path, module in model.named_modules() if path
+    }
     return {path: in_place for path, in_place in found.items() if in_place is not None}
 
 
 def _writes_in_training_only(module: nn.Module) -> bool | None:
     """Whether a module without parameters that computes in training only writes into its input; None where it is no such module.
 
-    In evaluation it hands back its very input; in training, something else, or the same with other numbers in it.
+    In evaluation it hands back its very input; in training, something else, or the same with other
+    numbers in it.
     """
     if type(module).__module__.startswith("torch.nn") or any(True for _ in _state(module)):
         return None

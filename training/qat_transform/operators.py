@@ -66,7 +66,8 @@ _HINTS: Mapping[str, str] = {
     "Softmax": "leave it to what reads the network's output",
     "log_softmax": "leave it to what reads the network's output, as torch's cross_entropy does",
     "LogSoftmax": "leave it to what reads the network's output, as torch's cross_entropy does",
-    "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations called xnor",
+    "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations called "
+    "xnor",
     "PReLU": "use nn.PReLU() with one slope for all channels",
 }
 
@@ -78,13 +79,16 @@ def module_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 def is_bn(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node calls a BatchNorm."""
-    return isinstance(module_of(graph_module, node), nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm)
+    return isinstance(
+        module_of(graph_module, node), nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm
+    )
 
 
 def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) -> list[Op]:
     """The graph in the words of the placement rules.
 
-    A layer and its BatchNorm are one, named by the BatchNorm; functions of one tensor after each other are one, named by the last.
+    A layer and its BatchNorm are one, named by the BatchNorm; functions of one tensor after each
+    other are one, named by the last.
 
     Args:
         graph_module: a canonical graph.
@@ -106,8 +110,15 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
             ops.append(_function(node, groups[node]))
         elif node.op != "output" and node not in norms and node not in inside:
             source = layers.get(node, node)
-            kind, inputs = _kind(graph_module, source), tuple(n.name for n in source.all_input_nodes)
-            owner = owners.setdefault(_weight_of(graph_module, source), node.name) if kind == "layer" else node.name
+            kind, inputs = (
+                _kind(graph_module, source),
+                tuple(n.name for n in source.all_input_nodes),
+            )
+            owner = (
+                owners.setdefault(_weight_of(graph_module, source), node.name)
+                if kind == "layer"
+                else node.name
+            )
             ops.append(Op(node.name, kind, inputs, shares=owner if owner != node.name else None))
     return ops
 
@@ -120,8 +131,10 @@ def _weight_of(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
     layer: Any = module_of(graph_module, node)
     if isinstance(layer, nn.Linear) and len(node.meta.get("shape", (0, 0))) != 2:
         raise UsageError(
-            f"{node.target} (Linear) reads a tensor of more axes than batch and features, and its weight is no convolution's",
-            hint="let all that have this weight read (batch, tokens, features) or (batch, height, width, features), or flatten before",
+            f"{node.target} (Linear) reads a tensor of more axes than batch and features, "
+            "and its weight is no convolution's",
+            hint="let all that have this weight read (batch, tokens, features) or (batch, "
+            "height, width, features), or flatten before",
         )
     weight: Tensor = layer.weight
     return weight
@@ -138,7 +151,8 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
         raise _refused(node, module)
     if kind == "add" and node.kwargs:
         raise UsageError(
-            f"{node.name} adds with {', '.join(node.kwargs)}", hint="multiply the layer before the sum by a number: a + 0.1 * layer(a)"
+            f"{node.name} adds with {', '.join(node.kwargs)}",
+            hint="multiply the layer before the sum by a number: a + 0.1 * layer(a)",
         )
     if node.target is F.interpolate and node.kwargs["mode"] == LINEAR:
         return "pool"  # a mean, on the grid of what it reads
@@ -156,12 +170,20 @@ def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
         reader = next(iter(node.users))
         hint = _HINTS.get(_title(reader.target), "put it into a bias or a BatchNorm")
         return UsageError(
-            f"{reader.name} ({_title(reader.target)}) computes with the constant {node.target!r}, which has no grid", hint=hint
+            f"{reader.name} ({_title(reader.target)}) computes with the constant "
+            f"{node.target!r}, which has no grid",
+            hint=hint,
         )
     if isinstance(node.target, type):
-        return UsageError(f"the network makes a {title}", hint="return a tensor, or a tuple, list or dict of tensors")
+        return UsageError(
+            f"the network makes a {title}",
+            hint="return a tensor, or a tuple, list or dict of tensors",
+        )
     known = ", ".join(sorted(kind.__name__ for kind in _MODULES.keys() - {ChannelAffine, HeldNorm}))
-    return UsageError(f"{what} cannot be quantised", hint=_HINTS.get(title, f"use {known}, functions of one number, +, *, cat and slices"))
+    return UsageError(
+        f"{what} cannot be quantised",
+        hint=_HINTS.get(title, f"use {known}, functions of one number, +, *, cat and slices"),
+    )
 
 
 def _title(target: Any) -> str:
@@ -171,17 +193,28 @@ def _title(target: Any) -> str:
 def _check_pooling(node: fx.Node, module: nn.Module | None) -> None:
     """Say before training what export could not do."""
     op = pool_operators()[node.target if module is None else type(module)]
-    given = dict(zip(POOL_OPTIONS[op], node.args[1:], strict=False)) | node.kwargs if module is None else vars(module)
+    given = (
+        dict(zip(POOL_OPTIONS[op], node.args[1:], strict=False)) | node.kwargs
+        if module is None
+        else vars(module)
+    )
     read_pooling(op, str(node.target) if module is not None else node.name, given)
 
 
 def _check_slice(node: fx.Node) -> None:
     index: Any = node.args[1]
-    if not all(isinstance(item, slice) for item in (index if isinstance(index, tuple) else (index,))):
+    if not all(
+        isinstance(item, slice) for item in (index if isinstance(index, tuple) else (index,))
+    ):
         raise UsageError(
-            f"{node.name} takes parts by number, which has a form only where an example tells the sizes",
-            hint="slice, x[:, 0:1], or give an example of the input to edgeq.quantize; to reorder channels, concatenate slices",
+            f"{node.name} takes parts by number, which has a form only where an example "
+            "tells the sizes",
+            hint="slice, x[:, 0:1], or give an example of the input to edgeq.quantize; to "
+            "reorder channels, concatenate slices",
         )
     first = index[0] if isinstance(index, tuple) else index
     if first != slice(None):
-        raise UsageError(f"{node.name} takes a part of the batch", hint="take it before the network, or behind it")
+        raise UsageError(
+            f"{node.name} takes a part of the batch",
+            hint="take it before the network, or behind it",
+        )

@@ -24,8 +24,9 @@ _WITH_ANY_STEP = (MaxAbs, Lsq, LearnedClip)
 def limit_pairs(layers: Iterable[QuantLayer]) -> None:
     """Give each weight quantiser the smallest limit of the layers that it quantises for.
 
-    Left out is what kernels compute without pairs, which is depthwise convolutions; transposed ones, whose order is that of other
-    channels, and which an export stores as uint8 where they can saturate; and methods whose steps are not free.
+    Left out is what kernels compute without pairs, which is depthwise convolutions; transposed
+    ones, whose order is that of other channels, and which an export stores as uint8 where they can
+    saturate; and methods whose steps are not free.
 
     Args:
         layers: of one network, each with its input's quantiser.

@@ -25,7 +25,11 @@ def _reshape(graph: fx.Graph, node: fx.Node) -> None:
     made = node.meta.get("shape")
     if have is not None and made is not None and len(made) > 1 and made[0] == have[0]:
         write_reshape(graph, node, tuple(made[1:]))
-    elif len(wanted) > 1 and _is_batch(wanted[0]) and all(isinstance(size, int) for size in wanted[1:]):
+    elif (
+        len(wanted) > 1
+        and _is_batch(wanted[0])
+        and all(isinstance(size, int) for size in wanted[1:])
+    ):
         write_reshape(graph, node, wanted[1:])
     else:
         raise UsageError(
@@ -42,7 +46,9 @@ def _is_constant(node: fx.Node) -> bool:
 
 def _wanted(node: fx.Node) -> tuple[Any, ...]:
     sizes: Any = node.kwargs.get("shape", node.args[1:])
-    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else tuple(sizes)
+    return (
+        tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else tuple(sizes)
+    )
 
 
 def _is_batch(size: Any) -> bool:
@@ -51,7 +57,11 @@ def _is_batch(size: Any) -> bool:
         return bool(size == -1)
     if size.op == "call_method" and size.target == "size":
         return bool(size.args[1:] == (0,))
-    return size.target is operator.getitem and bool(size.args[1:] == (0,)) and "shape" in str(size.all_input_nodes[0].args)
+    return (
+        size.target is operator.getitem
+        and bool(size.args[1:] == (0,))
+        and "shape" in str(size.all_input_nodes[0].args)
+    )
 
 
 def write_reshape(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> None:
@@ -69,8 +79,16 @@ def write_reshape(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> Non
 def reshaped(graph: fx.Graph, source: fx.Node, shape: tuple[int, ...]) -> fx.Node:
     """A node that gives a tensor other axes behind the batch's; ``shape`` has the batch in front."""
     rank = len(source.meta.get("shape", ()))
-    flat = source if rank == 2 else call_shaped(graph, torch.flatten, source, 1, shape=(shape[0], math.prod(shape[1:])))
-    return call_shaped(graph, torch.unflatten, flat, 1, shape[1:], shape=shape) if len(shape) > 2 else flat
+    flat = (
+        source
+        if rank == 2
+        else call_shaped(graph, torch.flatten, source, 1, shape=(shape[0], math.prod(shape[1:])))
+    )
+    return (
+        call_shaped(graph, torch.unflatten, flat, 1, shape[1:], shape=shape)
+        if len(shape) > 2
+        else flat
+    )
 
 
 def call_shaped(graph: fx.Graph, function: Any, *arguments: Any, shape: tuple[int, ...]) -> fx.Node:
@@ -81,7 +99,10 @@ def call_shaped(graph: fx.Graph, function: Any, *arguments: Any, shape: tuple[in
 
 
 def _if_needed(graph: fx.Graph, node: fx.Node) -> None:
-    """Flattening from axis 1 on is canonical; all else moves axes about, which an example tells the sizes of."""
+    """Flattening from axis 1 on is canonical.
+
+    All else moves axes about, which an example tells the sizes of.
+    """
     if (argument(node, 1, "start_dim", 0), argument(node, 2, "end_dim", -1)) != (1, -1):
         _reshape(graph, node)
 

@@ -1,7 +1,7 @@
 """A BatchNorm that belongs to no layer, as networks have that normalise before they convolve, becomes a layer of its own.
 
-It is a depthwise convolution whose only weight is one: its integers are all 127, the whole factor of a channel is its scale, and
-so nothing of the normalisation is rounded but the bias.
+It is a depthwise convolution whose only weight is one: its integers are all 127, the whole factor
+of a channel is its scale, and so nothing of the normalisation is rounded but the bias.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ WEIGHT_BITS = 8  # of a one, which any width holds exactly
 
 
 def insert_norms(
-    graph_module: fx.GraphModule, ops: Sequence[Op], placement: Placement, gains: dict[fx.Node, float]
+    graph_module: fx.GraphModule,
+    ops: Sequence[Op],
+    placement: Placement,
+    gains: dict[fx.Node, float],
 ) -> dict[str, QuantLayer]:
-    """Put a QuantLayer in the place of each BatchNorm of its own whose input lies on a grid; returns them by tensor name.
+    """Put a QuantLayer in the place of each BatchNorm of its own whose input lies on a grid.
+
+    Returns them by tensor name.
 
     Their gains, which go into the layers, are taken out of ``gains``.
     """
@@ -37,7 +42,12 @@ def insert_norms(
         if _stored(by_name[node.name].inputs[0], by_name) not in placement.tensors:
             continue
         norm: Any = module_of(graph_module, node)
-        found[node.name] = QuantLayer(_ones(norm), norm, WeightQuantizer(MaxAbs(WEIGHT_BITS), normalize=False), gains.pop(node, 1.0))
+        found[node.name] = QuantLayer(
+            _ones(norm),
+            norm,
+            WeightQuantizer(MaxAbs(WEIGHT_BITS), normalize=False),
+            gains.pop(node, 1.0),
+        )
         graph_module.add_submodule(str(node.target), found[node.name])
     return found
 

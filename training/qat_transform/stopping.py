@@ -1,6 +1,9 @@
-"""Gradients that a network stops, by ``x.detach()`` or under ``torch.no_grad()``: they stop in its quantised copy too.
+"""Gradients that a network stops, by ``x.detach()`` or under ``torch.no_grad()``.
 
-A trace follows tensors and not autograd's modes, so it would train what the network holds fixed, and nobody would be told.
+They stop in its quantised copy too.
+
+A trace follows tensors and not autograd's modes, so it would train what the network holds fixed,
+and nobody would be told.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ class StopGradient(nn.Module):
 def stop_gradients(graph_module: fx.GraphModule, held: Collection[fx.Node]) -> None:
     """Put a :class:`StopGradient` where a network detaches a tensor, and behind what it computes without gradients.
 
-    It moves behind the functions of single numbers that follow, so that a layer keeps its ReLU, and is left out where nothing is trained
-    in front of it.
+    It moves behind the functions of single numbers that follow, so that a layer keeps its ReLU, and
+    is left out where nothing is trained in front of it.
 
     Args:
         graph_module: as traced; changed in place.
@@ -67,7 +70,11 @@ def _with_their_parts(held: Collection[fx.Node]) -> list[fx.Node]:
     """With the parts of a chunk or split that are taken outside: a stop stands behind a tensor."""
     found = [node for node in held if node.op.startswith("call_")]
     for node in found:
-        found += [user for user in node.users if getattr(user.target, "__name__", "") == "getitem" and user not in found]
+        found += [
+            user
+            for user in node.users
+            if getattr(user.target, "__name__", "") == "getitem" and user not in found
+        ]
     return found
 
 
@@ -90,7 +97,11 @@ def _trained(graph_module: fx.GraphModule) -> set[fx.Node]:
     """The tensors that a parameter has had a part in."""
     found: set[fx.Node] = set()
     for node in graph_module.graph.nodes:
-        own = node.op == "call_module" and node.target and any(True for _ in graph_module.get_submodule(str(node.target)).parameters())
+        own = (
+            node.op == "call_module"
+            and node.target
+            and any(True for _ in graph_module.get_submodule(str(node.target)).parameters())
+        )
         if node.op == "get_attr":
             own = isinstance(operator.attrgetter(str(node.target))(graph_module), nn.Parameter)
         if own or any(source in found for source in node.all_input_nodes):
@@ -114,5 +125,7 @@ def _is_function(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether a node is a function of one number that has nothing to train."""
     if not node.op.startswith("call_") or len(node.all_input_nodes) != 1:
         return False
-    called = graph_module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+    called = (
+        graph_module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+    )
     return function_name(called) is not None and not isinstance(called, nn.PReLU)

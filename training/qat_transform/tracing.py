@@ -1,8 +1,9 @@
 """From a module of anybody's to a graph of its operators, with ``torch.fx``.
 
-A network is traced as it computes in evaluation, so what only training computes, such as an auxiliary head, is left out.
-Drop-out and stochastic depth stay: they are modules that compute nothing in evaluation. With an example of the input, sizes are
-numbers while tracing, and control flow that depends on them is followed.
+A network is traced as it computes in evaluation, so what only training computes, such as an
+auxiliary head, is left out. Drop-out and stochastic depth stay: they are modules that compute
+nothing in evaluation. With an example of the input, sizes are numbers while tracing, and control
+flow that depends on them is followed.
 """
 
 from __future__ import annotations
@@ -32,8 +33,18 @@ from edgeq.training.qat_transform.stopping import stop_gradients
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_DIVIDING = ("chunk", "split", "unbind", "tensor_split", torch.chunk, torch.split, torch.unbind, torch.tensor_split)
-BATCH = 3  # samples while tracing; a size that equals it is taken for the batch's only where the batch stands
+_DIVIDING = (
+    "chunk",
+    "split",
+    "unbind",
+    "tensor_split",
+    torch.chunk,
+    torch.split,
+    torch.unbind,
+    torch.tensor_split,
+)
+# samples while tracing; a size that equals it is taken for the batch's only where the batch stands
+BATCH = 3
 
 
 def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) -> fx.GraphModule:
@@ -43,13 +54,17 @@ def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) ->
 
     Args:
         model: the network.
-        example: of its input or inputs, with a batch dimension; only its shape and dtype count. Needed where the forward
-            depends on sizes.
+        example: of its input or inputs, with a batch dimension; only its shape and dtype count.
+            Needed where the forward depends on sizes.
 
     Raises:
         UsageError: ``torch.fx`` cannot follow it.
     """
-    examples = None if example is None else [as_batch(each) for each in ([example] if isinstance(example, Tensor) else example)]
+    examples = (
+        None
+        if example is None
+        else [as_batch(each) for each in ([example] if isinstance(example, Tensor) else example)]
+    )
     modes = {path: module.training for path, module in model.named_modules(remove_duplicate=False)}
     try:
         graph_module, held = _traced(model.eval(), examples)
@@ -82,11 +97,15 @@ def _traced(model: nn.Module, examples: list[Tensor] | None) -> tuple[fx.GraphMo
     inactive = only_in_training(model)
     tracer = _Tracer(frozenset(inactive), examples)
     with torch.enable_grad(), _refusing_own_gradients():
-        graph = tracer.trace(model, concrete_args=_defaults(model, 1 if examples is None else len(examples)))
+        graph = tracer.trace(
+            model, concrete_args=_defaults(model, 1 if examples is None else len(examples))
+        )
     graph_module = fx.GraphModule(tracer.root, graph, type(model).__name__)
     used = {str(node.target) for node in graph.nodes if node.op == "call_module"}
     for path in used & inactive.keys():
-        graph_module.set_submodule(path, OnlyInTraining(model.get_submodule(path), in_place=inactive[path]))
+        graph_module.set_submodule(
+            path, OnlyInTraining(model.get_submodule(path), in_place=inactive[path])
+        )
     return graph_module, tracer.held
 
 
@@ -98,8 +117,10 @@ def _refusing_own_gradients() -> Iterator[None]:
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
         if any(isinstance(argument, fx.Proxy) for argument in (*args, *kwargs.values())):
             raise UsageError(
-                f"the network computes {cls.__name__}, which has a gradient of its own, and that would be lost",
-                hint="compute it of torch's functions; x.detach() stops a gradient here as everywhere",
+                f"the network computes {cls.__name__}, which has a gradient of its own, "
+                "and that would be lost",
+                hint="compute it of torch's functions; x.detach() stops a gradient here as "
+                "everywhere",
             )
         return own.__get__(None, cls)(*args, **kwargs)
 
@@ -113,14 +134,21 @@ def _refusing_own_gradients() -> Iterator[None]:
 def as_batch(example: Tensor) -> Tensor:
     """Some samples of the example's shape; the numbers do not matter."""
     if not isinstance(example, Tensor) or not example.ndim:
-        raise UsageError(f"the example is a {type(example).__name__}, not a batch", hint="give a tensor with a batch dimension")
+        raise UsageError(
+            f"the example is a {type(example).__name__}, not a batch",
+            hint="give a tensor with a batch dimension",
+        )
     return example.detach()[:1].expand(BATCH, *example.shape[1:]).clone()
 
 
 def _defaults(model: nn.Module, inputs: int) -> dict[str, Any]:
     """Parameters of ``forward`` beyond the inputs that have a default keep it."""
     parameters = list(inspect.signature(model.forward).parameters.values())
-    return {each.name: each.default for each in parameters[inputs:] if each.default is not inspect.Parameter.empty}
+    return {
+        each.name: each.default
+        for each in parameters[inputs:]
+        if each.default is not inspect.Parameter.empty
+    }
 
 
 def _first_line(error: Exception) -> str:
@@ -130,12 +158,18 @@ def _first_line(error: Exception) -> str:
 def _untraceable(model: nn.Module, examples: list[Tensor] | None, error: Exception) -> UsageError:
     reason = None if examples is None else _why_unreadable(model, examples)
     if examples is not None and reason is not None:
-        shapes = " and ".join(f"({', '.join(['batch', *map(str, each.shape[1:])])})" for each in examples)
+        shapes = " and ".join(
+            f"({', '.join(['batch', *map(str, each.shape[1:])])})" for each in examples
+        )
         return UsageError(
             f"{type(model).__name__} cannot read an example of {shapes}: {reason}",
-            hint="give it as the network's forward takes it, a batch in front, and one for each input",
+            hint="give it as the network's forward takes it, a batch in front, and one for "
+            "each input",
         )
-    return UsageError(f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}", hint=_hint(examples is None))
+    return UsageError(
+        f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}",
+        hint=_hint(examples is None),
+    )
 
 
 def _why_unreadable(model: nn.Module, examples: list[Tensor]) -> str | None:
@@ -150,7 +184,11 @@ def _why_unreadable(model: nn.Module, examples: list[Tensor]) -> str | None:
 
 def _hint(without_example: bool) -> str:
     advice = "make its forward free of control flow that depends on tensor values"
-    return f"{advice}; where it depends on sizes, give an example of the input too" if without_example else advice
+    return (
+        f"{advice}; where it depends on sizes, give an example of the input too"
+        if without_example
+        else advice
+    )
 
 
 class _Proxy(fx.Proxy):
@@ -168,11 +206,19 @@ class _Proxy(fx.Proxy):
 
     def size(self, *dim: int) -> Any:
         value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
-        return value.size(*dim) if isinstance(value, Tensor) else self.tracer.create_proxy("call_method", "size", (self, *dim), {})
+        return (
+            value.size(*dim)
+            if isinstance(value, Tensor)
+            else self.tracer.create_proxy("call_method", "size", (self, *dim), {})
+        )
 
     def dim(self) -> Any:
         value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
-        return value.ndim if isinstance(value, Tensor) else self.tracer.create_proxy("call_method", "dim", (self,), {})
+        return (
+            value.ndim
+            if isinstance(value, Tensor)
+            else self.tracer.create_proxy("call_method", "dim", (self,), {})
+        )
 
     def __len__(self) -> int:
         value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
@@ -195,7 +241,10 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, leaves: frozenset[str] = frozenset(), examples: list[Tensor] | None = None) -> None:  # unpickling gives none
+    # unpickling gives none
+    def __init__(
+        self, leaves: frozenset[str] = frozenset(), examples: list[Tensor] | None = None
+    ) -> None:
         super().__init__()
         self._leaves = leaves
         self._examples = None if examples is None else list(examples)
@@ -204,9 +253,12 @@ class _Tracer(fx.Tracer):
         self.held: set[fx.Node] = set()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, IntegerLayer | Inactive | ChannelAffine):  # whatever its forward is, its numbers are its own affair
+        # whatever its forward is, its numbers are its own affair
+        if isinstance(m, IntegerLayer | Inactive | ChannelAffine):
             return True
-        return module_qualified_name in self._leaves or super().is_leaf_module(m, module_qualified_name)
+        return module_qualified_name in self._leaves or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -222,10 +274,14 @@ class _Tracer(fx.Tracer):
             whole: Any = obj
             return (whole[part] for part in range(len(value)))
         if isinstance(value, Tensor):
-            raise UsageError(f"the network takes {obj.node.name} apart, sample by sample", hint="compute with the batch as a whole")
+            raise UsageError(
+                f"the network takes {obj.node.name} apart, sample by sample",
+                hint="compute with the batch as a whole",
+            )
         if obj.node.target in _DIVIDING:
             raise UsageError(
-                f"the network asks {obj.node.name} how many parts it has", hint="give an example of the input to edgeq.quantize"
+                f"the network asks {obj.node.name} how many parts it has",
+                hint="give an example of the input to edgeq.quantize",
             )
         return super().iter(obj)
 
@@ -238,10 +294,22 @@ class _Tracer(fx.Tracer):
         return proxy
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        return attr_val if self._evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
+        return (
+            attr_val if self._evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
+        )
 
-    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return forward(*args, **kwargs) if self._evaluating else super().call_module(m, forward, args, kwargs)
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        return (
+            forward(*args, **kwargs)
+            if self._evaluating
+            else super().call_module(m, forward, args, kwargs)
+        )
 
     def _evaluate(self, node: fx.Node) -> None:
         self._evaluating = True
@@ -260,7 +328,9 @@ class _Tracer(fx.Tracer):
 
     def _computed(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
-            return self._examples.pop(0) if self._examples else (node.args[0] if node.args else None)
+            return (
+                self._examples.pop(0) if self._examples else (node.args[0] if node.args else None)
+            )
         if node.op == "get_attr":
             return operator.attrgetter(str(node.target))(self.root)
         args, kwargs = map_arg((node.args, node.kwargs), self._value)

@@ -1,10 +1,15 @@
-"""A layer that is called twice becomes two that share their parameters: each call has an input grid, and so a bias, of its own."""
+"""A layer that is called twice becomes two that share their parameters.
+
+Each call has an input grid, and so a bias, of its own.
+"""
 
 from __future__ import annotations
 
 from torch import fx, nn
 
-_WITH_PARAMETERS = nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm
+_WITH_PARAMETERS = (
+    nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm
+)
 
 
 def separate_calls(graph_module: fx.GraphModule) -> None:

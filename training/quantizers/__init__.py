@@ -1,1 +1,4 @@
-"""The quantisers, one published method a file; each rounds in training exactly as an integer runtime will."""
+"""The quantisers, one published method a file.
+
+Each rounds in training exactly as an integer runtime will.
+"""

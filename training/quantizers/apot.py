@@ -1,9 +1,10 @@
 """Levels that are sums of powers of two: dense around zero, where weights are.
 
-Source: Li, Dong, Wang, *Additive powers-of-two quantization: an efficient non-uniform discretization for neural networks* (2020),
-Eqs. 5-8, with the arrangement of terms of its released code for odd widths. Every level is a whole multiple of the least power
-of two in it, so a weight of up to six bits fits int8 exactly (:func:`magnitudes`); at seven bits the largest is 448 of
-them, and does not. For activations the levels are as many, but QuantizeLinear only rounds to equal spaces.
+Source: Li, Dong, Wang, *Additive powers-of-two quantization: an efficient non-uniform
+discretization for neural networks* (2020), Eqs. 5-8, with the arrangement of terms of its released
+code for odd widths. Every level is a whole multiple of the least power of two in it, so a weight of
+up to six bits fits int8 exactly (:func:`magnitudes`); at seven bits the largest is 448 of them, and
+does not. For activations the levels are as many, but QuantizeLinear only rounds to equal spaces.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from edgeq.training.quantizers.uniform import SMALLEST_BOUND
 
 ACTIVATION_BOUND = 8.0  # as released for CIFAR-10
 
-# The exponents of each term's powers of two, for magnitudes of so many bits; beside them each term can be nothing.
+# The exponents of each term's powers of two, for magnitudes of so many bits; beside them each term
+# can be nothing.
 _TERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     2: ((1, 2, 3),),
     3: ((1, 2, 4), (3,)),
@@ -55,7 +57,9 @@ def nearest(position: Tensor, among: tuple[int, ...]) -> Tensor:
 
 
 class ApotWeights(FixedWidth):
-    """Signed levels within a learned bound alpha; the gradient passes to clipped weights too, as released.
+    """Signed levels within a learned bound alpha.
+
+    The gradient passes to clipped weights too, as released.
 
     Args:
         bits: the width, 3 to 7, sign and all.
@@ -82,7 +86,11 @@ class ApotWeights(FixedWidth):
         with torch.no_grad():
             position = in_steps(x, self.step)
             clipped = position.clamp(-self.levels, self.levels)
-            integers = nearest(clipped.abs(), self.magnitudes).copysign(clipped) if self.rounding else clipped
+            integers = (
+                nearest(clipped.abs(), self.magnitudes).copysign(clipped)
+                if self.rounding
+                else clipped
+            )
             value = (integers * self.step).to(x.dtype)
             error = integers - torch.where(position.abs() < self.levels, position, 0.0)
         return straight_through(value, (error * self.step + x).to(x.dtype))
@@ -123,7 +131,9 @@ class ApotActivations(FixedWidth):
             clipped = encoded.integers if self.rounding else position.clamp(0, encoded.high)
             value = (clipped * encoded.step).to(x.dtype)
             error = clipped - torch.where(inside, position, 0.0)
-        return straight_through(value, (error * self.step + torch.where(inside, x, x.detach())).to(x.dtype))
+        return straight_through(
+            value, (error * self.step + torch.where(inside, x, x.detach())).to(x.dtype)
+        )
 
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x``, multiples of the step."""
@@ -134,7 +144,10 @@ class ApotActivations(FixedWidth):
     def quant_params(self) -> NoReturn:
         """Refused, for the catalogue's reason."""
         why = find("activations", "apot").refusal
-        raise UsageError(f"activations of additive powers of two cannot be exported: {why}", hint="train them with learned-clip or lsq")
+        raise UsageError(
+            f"activations of additive powers of two cannot be exported: {why}",
+            hint="train them with learned-clip or lsq",
+        )
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> ApotWeights:

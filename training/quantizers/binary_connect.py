@@ -1,14 +1,16 @@
 """Weights of one bit, decided by their sign or by a coin, over real weights that collect the gradients.
 
-Source: Courbariaux, Bengio, David, *BinaryConnect: training deep neural networks with binary weights during propagations*
-(2015), Eqs. 1-3 and Algorithm 1: the gradient taken at the binary weight is applied to the real one, which is clipped to
-[-H, H] after each step of the optimiser. The released code knows H = 1, with weights drawn from the whole range and a learning
-rate divided by Glorot's coefficient, and H = that coefficient, which under Adam is the same movement against the range. The
-catalogue builds the latter, which fits weights as PyTorch
-initialises them: to a coin for H = 1, weights of a few hundredths are all the same, and nothing is learned.
+Source: Courbariaux, Bengio, David, *BinaryConnect: training deep neural networks with binary
+weights during propagations* (2015), Eqs. 1-3 and Algorithm 1: the gradient taken at the binary
+weight is applied to the real one, which is clipped to [-H, H] after each step of the optimiser. The
+released code knows H = 1, with weights drawn from the whole range and a learning rate divided by
+Glorot's coefficient, and H = that coefficient, which under Adam is the same movement against the
+range. The catalogue builds the latter, which fits weights as PyTorch initialises them: to a coin
+for H = 1, weights of a few hundredths are all the same, and nothing is learned.
 
-In evaluation the weights are binary and deterministic, the paper's first method of testing. Its second, real weights, which it
-prefers for those trained by coin, is what :func:`edgeq.training.qat_transform.set_rounding` gives with ``weights=False``.
+In evaluation the weights are binary and deterministic, the paper's first method of testing. Its
+second, real weights, which it prefers for those trained by coin, is what
+:func:`edgeq.training.qat_transform.set_rounding` gives with ``weights=False``.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ class StochasticBinaryConnect(BinaryConnect):
     """Binary by coin in training (Eq. 2), by sign in evaluation."""
 
     def binary(self, x: Tensor) -> Tensor:
-        """+1 with probability ``clip((x / H + 1) / 2, 0, 1)``, else -1; drawn from torch's own generator."""
+        """+1 with probability ``clip((x / H + 1) / 2, 0, 1)``, else -1.
+
+        Drawn from torch's own generator.
+        """
         if not self.training:
             return super().binary(x)
         probability = ((x / self.scale + 1) / 2).clamp(0, 1)
@@ -79,7 +84,9 @@ def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool)
     return BinaryConnect(scale=glorot(weight))
 
 
-def for_weight_by_coin(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> StochasticBinaryConnect:
+def for_weight_by_coin(
+    bits: int, weight: Tensor, *, axis: int | None, normalized: bool
+) -> StochasticBinaryConnect:
     """For a weight, with H from its shape."""
     del bits, axis, normalized
     return StochasticBinaryConnect(scale=glorot(weight))

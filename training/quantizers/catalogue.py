@@ -34,11 +34,13 @@ class Method:
         widths: the bits it can be trained for.
         exact: those of them at which an exported file holds exactly the values of training.
         refusal: why export refuses the others.
-        needs: what has to be there beside the quantiser for the method to be the published one; empty for nothing.
+        needs: what has to be there beside the quantiser for the method to be the published one;
+            empty for nothing.
         per_channel: whether a step for each output channel of a weight is possible.
         signs: the kinds of activations it takes.
         normalized: whether weights are published as brought to zero mean and unit variance first.
-        anneals: whether the width can start above the target; the others have one width only and are at it from the start.
+        anneals: whether the width can start above the target; the others have one width only and
+            are at it from the start.
     """
 
     name: str
@@ -66,22 +68,42 @@ class Method:
             UsageError: it has not.
         """
         if bits not in self.widths:
-            raise UsageError(f"{self.name} has no {bits}-bit {self.role}", hint=f"choose {_listed(self.widths)}")
+            raise UsageError(
+                f"{self.name} has no {bits}-bit {self.role}", hint=f"choose {_listed(self.widths)}"
+            )
 
 
-_KRISHNAMOORTHI = "Krishnamoorthi, Quantizing deep convolutional networks for efficient inference (2018)"
-_BEN_YAIR = "Ben-Yair, Eliasof, Treister, Quantized convolutional neural networks through the lens of PDEs (2021), Eqs. 17-20"
-_JACOB = "Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference (2018)"
+_KRISHNAMOORTHI = (
+    "Krishnamoorthi, Quantizing deep convolutional networks for efficient inference (2018)"
+)
+_BEN_YAIR = (
+    "Ben-Yair, Eliasof, Treister, Quantized convolutional neural networks through the lens of "
+    "PDEs (2021), Eqs. 17-20"
+)
+_JACOB = (
+    "Jacob et al., Quantization and training of neural networks for efficient "
+    "integer-arithmetic-only inference (2018)"
+)
 _ESSER = "Esser et al., Learned step size quantization (2020)"
-_BHALGAT = "Bhalgat, Lee, Nagel, Blankevoort, Kwak, LSQ+: improving low-bit quantization (2020), the start; " + _ESSER
-_JAIN = "Jain et al., Trained quantization thresholds for accurate and efficient fixed-point inference of deep neural networks (2019)"
+_BHALGAT = (
+    "Bhalgat, Lee, Nagel, Blankevoort, Kwak, LSQ+: improving low-bit quantization (2020), "
+    "the start; " + _ESSER
+)
+_JAIN = (
+    "Jain et al., Trained quantization thresholds for accurate and efficient fixed-point "
+    "inference of deep neural networks (2019)"
+)
 _CHOI = "Choi et al., PACT: parameterized clipping activation for quantized neural networks (2018)"
 _LI = "Li, Dong, Wang, Additive powers-of-two quantization (2020)"
 _COURBARIAUX = "Courbariaux, Bengio, David, BinaryConnect (2015)"
 _RASTEGARI = "Rastegari et al., XNOR-Net (2016)"
 
-_AFTER_STEP = "`post_optimizer_step` after each step in a loop of your own, and a BatchNorm behind each layer"
-_FINER_SCALE = "no BatchNorm behind the layer, if the exported weight scale has to be a power of two as well"
+_AFTER_STEP = (
+    "`post_optimizer_step` after each step in a loop of your own, and a BatchNorm behind each layer"
+)
+_FINER_SCALE = (
+    "no BatchNorm behind the layer, if the exported weight scale has to be a power of two as well"
+)
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -204,7 +226,8 @@ METHODS: tuple[Method, ...] = (
     Method(
         "fitted",
         "activations",
-        "one bound a tensor, learned as lsq learns; it starts where it rounds the first training batch best",
+        "one bound a tensor, learned as lsq learns; it starts where it rounds the first "
+        "training batch best",
         _BHALGAT,
         ".fitted:for_activation",
     ),
@@ -281,7 +304,9 @@ def find(role: Role, name: str) -> Method:
     raise UnknownName(f"method for {role}", name, [method.name for method in methods(role)])
 
 
-def build_weight(method: str, bits: int, weight: Tensor, *, channels_axis: int | None, normalized: bool) -> Quantizer:
+def build_weight(
+    method: str, bits: int, weight: Tensor, *, channels_axis: int | None, normalized: bool
+) -> Quantizer:
     """A quantiser for a weight.
 
     Args:
@@ -289,7 +314,8 @@ def build_weight(method: str, bits: int, weight: Tensor, *, channels_axis: int |
         bits: the width.
         weight: what is to be quantised, as it is stored; the initial step comes from it.
         channels_axis: of the output channels, for a step each; None for one step in all.
-        normalized: whether the weight will be brought to zero mean and unit variance before it reaches the quantiser.
+        normalized: whether the weight will be brought to zero mean and unit variance before it
+            reaches the quantiser.
 
     Raises:
         UnknownName: there is no such method for weights.
@@ -298,11 +324,15 @@ def build_weight(method: str, bits: int, weight: Tensor, *, channels_axis: int |
     found = find("weights", method)
     found.check(bits)
     if channels_axis is not None and not found.per_channel:
-        raise UsageError(f"{method} has one step a tensor", hint="quantise these weights per tensor")
+        raise UsageError(
+            f"{method} has one step a tensor", hint="quantise these weights per tensor"
+        )
     from edgeq.training.quantizers.normalization import normalize
 
     stored = weight.detach()
-    quantizer: Quantizer = _factory(found)(bits, normalize(stored) if normalized else stored, axis=channels_axis, normalized=normalized)
+    quantizer: Quantizer = _factory(found)(
+        bits, normalize(stored) if normalized else stored, axis=channels_axis, normalized=normalized
+    )
     return quantizer
 
 
@@ -317,7 +347,9 @@ def build_activation(method: str, bits: int, *, signed: bool) -> GridQuantizer:
     found.check(bits)
     if signed not in found.signs:
         other = "that can be negative" if signed else "without negative values"
-        raise UsageError(f"{method} is not for activations {other}", hint="choose another method for them")
+        raise UsageError(
+            f"{method} is not for activations {other}", hint="choose another method for them"
+        )
     quantizer: GridQuantizer = _factory(found)(bits, signed=signed)
     return quantizer
 

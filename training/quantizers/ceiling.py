@@ -1,9 +1,11 @@
 """The activation quantiser of the released graph networks: no level at zero, rounding up.
 
-It stands in the code of Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of partial
-differential equations*, Table 3, in place of Eq. 18: ``2^b`` equally spaced levels from ``-alpha`` to ``alpha``, the next one above
-instead of the nearest, so that the error reaches a whole step and zero becomes ``-alpha / (2^b - 1)``. Its zero point,
-``(2^b - 1) / 2``, is no integer, which is why no integer runtime can hold it. It is here to repeat the published figures.
+It stands in the code of Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks
+through the lens of partial differential equations*, Table 3, in place of Eq. 18: ``2^b`` equally
+spaced levels from ``-alpha`` to ``alpha``, the next one above instead of the nearest, so that the
+error reaches a whole step and zero becomes ``-alpha / (2^b - 1)``. Its zero point,
+``(2^b - 1) / 2``, is no integer, which is why no integer runtime can hold it. It is here to repeat
+the published figures.
 """
 
 from __future__ import annotations

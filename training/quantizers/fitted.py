@@ -1,10 +1,11 @@
 """A learned bound that starts where it rounds the first batch best, for networks that are trained already.
 
-It learns at the pace of Esser, McKinstry, Bablani, Appuswamy, Modha, *Learned step size quantization* (2020), Sec. 2.2, and starts at
-the least squared error, as in Bhalgat, Lee, Nagel, Blankevoort, Kwak, *LSQ+: improving low-bit quantization through learnable offsets
-and better initialization* (2020), Sec. 3.2. The parameter is the bound and not the step: with plain SGD that is the same, and an
-optimiser whose steps have one size for all parameters, such as Adam, moves a bound of one by a thousandth where a step of a
-thousandth would be gone.
+It learns at the pace of Esser, McKinstry, Bablani, Appuswamy, Modha, *Learned step size
+quantization* (2020), Sec. 2.2, and starts at the least squared error, as in Bhalgat, Lee, Nagel,
+Blankevoort, Kwak, *LSQ+: improving low-bit quantization through learnable offsets and better
+initialization* (2020), Sec. 3.2. The parameter is the bound and not the step: with plain SGD that
+is the same, and an optimiser whose steps have one size for all parameters, such as Adam, moves a
+bound of one by a thousandth where a step of a thousandth would be gone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _SHARES = tuple(share / 20 for share in range(20, 3, -1))  # of the bound that c
 
 
 class Fitted(LearnedClip):
-    """Its bound is zero until the first training batch that says something: finite, and not all zeros.
+    """Its bound is zero until the first training batch that says something.
+
+    Finite, and not all zeros.
 
     Args:
         bits: the width it is trained for.
@@ -54,10 +57,17 @@ class Fitted(LearnedClip):
         """The bound with the least squared error of rounding to the target width, of a few from that which clips nothing."""
         most = self.levels_at(self.target_bits)
         low = -most - 1 if self.signed else 0
-        largest = distributed_stats.largest(torch.maximum(x.amax(), -x.amin()) if self.signed else x.amax())
+        largest = distributed_stats.largest(
+            torch.maximum(x.amax(), -x.amin()) if self.signed else x.amax()
+        )
         bounds = torch.stack([largest.clamp(min=SMALLEST_BOUND) * share for share in _SHARES])
         steps = bounds / most
-        errors = torch.stack([((x / step).clamp_(low, most).round_().mul_(step).sub_(x)).square_().sum() for step in steps])
+        errors = torch.stack(
+            [
+                ((x / step).clamp_(low, most).round_().mul_(step).sub_(x)).square_().sum()
+                for step in steps
+            ]
+        )
         return torch.where(largest > 0, bounds[distributed_stats.mean(errors).argmin()], 0.0)
 
 

@@ -39,4 +39,6 @@ class FixedWidth(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """The width, for ``print(model)``."""
-        return f"bits={self.target_bits}" + ("" if self.axis is None else f", one step for each index of axis {self.axis}")
+        return f"bits={self.target_bits}" + (
+            "" if self.axis is None else f", one step for each index of axis {self.axis}"
+        )

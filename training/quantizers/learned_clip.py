@@ -1,7 +1,8 @@
 """The uniform quantiser with a learned clipping bound.
 
-Source: Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of partial differential
-equations*, Eqs. 17-19. In the paper ``x_q = alpha * round(clip(x / alpha) * P) / P``; here the same is computed as
+Source: Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of
+partial differential equations*, Eqs. 17-19. In the paper
+``x_q = alpha * round(clip(x / alpha) * P) / P``; here the same is computed as
 ``s * round(clip(x / s))`` with the step ``s = alpha / P``.
 """
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from edgeq.training.quantizers.start import spread
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid
 
-WEIGHT_BOUND = 3.0  # published initial bounds: of weights in units of their standard deviation, and of activations behind a ReLU
+# published initial bounds: of weights in units of their standard deviation, and of activations
+# behind a ReLU
+WEIGHT_BOUND = 3.0
 ACTIVATION_BOUND = 6.0
 
 
@@ -28,7 +31,15 @@ class LearnedClip(UniformGrid):
         axis: the channel axis of a bound for each channel, else None.
     """
 
-    def __init__(self, bits: int, *, signed: bool, narrow_range: bool = False, bound: float | Tensor, axis: int | None = None) -> None:
+    def __init__(
+        self,
+        bits: int,
+        *,
+        signed: bool,
+        narrow_range: bool = False,
+        bound: float | Tensor,
+        axis: int | None = None,
+    ) -> None:
         super().__init__(bits, signed=signed, narrow_range=narrow_range, axis=axis)
         self.alpha = nn.Parameter(torch.as_tensor(bound, dtype=torch.float32).detach().clone())
 
@@ -39,15 +50,27 @@ class LearnedClip(UniformGrid):
 
 
 def weight_bound(weight: Tensor, axis: int | None, *, normalized: bool) -> float | Tensor:
-    """The first bound of a weight: three standard deviations, which for normalised weights is the published 3.0."""
+    """The first bound of a weight.
+
+    Three standard deviations, which for normalised weights is the published 3.0.
+    """
     return WEIGHT_BOUND if normalized and axis is None else WEIGHT_BOUND * spread(weight, axis)
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> LearnedClip:
     """For a weight, normalised or not; the bound starts at :func:`weight_bound`."""
-    return LearnedClip(bits, signed=True, narrow_range=True, bound=weight_bound(weight, axis, normalized=normalized), axis=axis)
+    return LearnedClip(
+        bits,
+        signed=True,
+        narrow_range=True,
+        bound=weight_bound(weight, axis, normalized=normalized),
+        axis=axis,
+    )
 
 
 def for_activation(bits: int, *, signed: bool) -> LearnedClip:
-    """For an activation: 6.0 wide, as published; the sign is ours, as the paper asks for in its footnote 1."""
+    """For an activation: 6.0 wide, as published.
+
+    The sign is ours, as the paper asks for in its footnote 1.
+    """
     return LearnedClip(bits, signed=signed, bound=ACTIVATION_BOUND)

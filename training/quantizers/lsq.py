@@ -1,11 +1,13 @@
 """Learned step size quantisation.
 
-Source: Esser, McKinstry, Bablani, Appuswamy, Modha, *Learned step size quantization* (2020), Eqs. 1-5 and Sec. 2.2: the step is a
-parameter with the gradient of the rounding error, scaled down by ``1 / sqrt(N Q_P)`` so that it moves at the pace of the
-weights, and starts at ``2 mean|v| / sqrt(Q_P)``.
+Source: Esser, McKinstry, Bablani, Appuswamy, Modha, *Learned step size quantization* (2020), Eqs.
+1-5 and Sec. 2.2: the step is a parameter with the gradient of the rounding error, scaled down by
+``1 / sqrt(N Q_P)`` so that it moves at the pace of the weights, and starts at
+``2 mean|v| / sqrt(Q_P)``.
 
-Signed integers run from ``-2^(b-1)`` to ``2^(b-1) - 1``, as published, but for 8-bit weights: folding a BatchNorm whose factor is
-negative turns the sign of the integers, and 128 is no int8. At 8 bits the lowest one is left out.
+Signed integers run from ``-2^(b-1)`` to ``2^(b-1) - 1``, as published, but for 8-bit weights:
+folding a BatchNorm whose factor is negative turns the sign of the integers, and 128 is no int8. At
+8 bits the lowest one is left out.
 """
 
 from __future__ import annotations
@@ -26,14 +28,23 @@ class Lsq(FirstBatch):
         bits: the width it is trained for.
         signed: whether negative values are kept.
         narrow_range: leave out the lowest signed integer.
-        start: the initial step in real units, shape () or (channels,); None for an activation, whose first training batch gives it.
+        start: the initial step in real units, shape () or (channels,); None for an activation,
+            whose first training batch gives it.
         axis: the channel axis of a step for each channel, else None.
     """
 
     def __init__(
-        self, bits: int, *, signed: bool, narrow_range: bool = False, start: Tensor | None = None, axis: int | None = None
+        self,
+        bits: int,
+        *,
+        signed: bool,
+        narrow_range: bool = False,
+        start: Tensor | None = None,
+        axis: int | None = None,
     ) -> None:
-        super().__init__(bits, signed=signed, narrow_range=narrow_range, axis=axis, initialized=start is not None)
+        super().__init__(
+            bits, signed=signed, narrow_range=narrow_range, axis=axis, initialized=start is not None
+        )
         self.of_weights = start is not None
         self.scale = nn.Parameter(torch.ones(()) if start is None else start.detach().clone())
 

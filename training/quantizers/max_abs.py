@@ -1,8 +1,10 @@
-"""Weights up to their largest magnitude: nothing is clipped, and nothing is learned but the weights.
+"""Weights up to their largest magnitude.
 
-What integer runtimes ask of 8-bit weights, and what the papers leave in float (first and last layers) is quantised with here;
-Krishnamoorthi, *Quantizing deep convolutional networks for efficient inference* (2018), Sec. 2.2 and 3.1, per tensor or per
-output channel.
+Nothing is clipped, and nothing is learned but the weights.
+
+What integer runtimes ask of 8-bit weights, and what the papers leave in float (first and last
+layers) is quantised with here; Krishnamoorthi, *Quantizing deep convolutional networks for
+efficient inference* (2018), Sec. 2.2 and 3.1, per tensor or per output channel.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformQuantizer
 
 
 class MaxAbs(UniformQuantizer):
-    """Signed and narrow; the bound is computed anew from each tensor, so the gradient passes to every weight.
+    """Signed and narrow.
+
+    The bound is computed anew from each tensor, so the gradient passes to every weight.
 
     Args:
         bits: the width it is trained for.

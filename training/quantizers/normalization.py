@@ -1,7 +1,8 @@
 """Weights of zero mean and unit variance, as they are quantised in front of a BatchNorm.
 
-Source: Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of partial differential
-equations*, Eq. 20, after Li, Dong, Wang, *Additive powers-of-two quantization* (2020), Sec. 2.3.
+Source: Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of
+partial differential equations*, Eq. 20, after Li, Dong, Wang, *Additive powers-of-two quantization*
+(2020), Sec. 2.3.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Parameterised clipping of activations.
 
-Source: Choi, Wang, Venkataramani, Chuang, Srinivasan, Gopalakrishnan, *PACT: parameterized clipping activation for quantized
-neural networks* (2018), Eqs. 1-3. The bound learns from what it clips alone: rounding leaves no trace in its gradient. The loss
-gets ``lambda alpha^2`` beside it, so that the bound comes down; weight decay on the bound is the same with twice the factor.
+Source: Choi, Wang, Venkataramani, Chuang, Srinivasan, Gopalakrishnan, *PACT: parameterized clipping
+activation for quantized neural networks* (2018), Eqs. 1-3. The bound learns from what it clips
+alone: rounding leaves no trace in its gradient. The loss gets ``lambda alpha^2`` beside it, so that
+the bound comes down; weight decay on the bound is the same with twice the factor.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Pact(UniformGrid):
         return self._bound / self.levels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fake-quantise a tensor of any shape; its dtype is kept. The gradient is that of Eq. 1, the clipping."""
+        """Fake-quantise a tensor of any shape; its dtype is kept.
+
+        The gradient is that of Eq. 1, the clipping.
+        """
         clipped = torch.where(x >= self._bound, self._bound, x.relu()).to(x.dtype)
         if not self.rounding:
             return clipped
@@ -43,7 +47,10 @@ class Pact(UniformGrid):
         return straight_through(value, clipped)
 
     def penalty(self) -> Tensor:
-        """``alpha^2``, to be weighted with lambda and added to the loss; the paper takes the weights' decay for lambda."""
+        """``alpha^2``, to be weighted with lambda and added to the loss.
+
+        The paper takes the weights' decay for lambda.
+        """
         return self.alpha.square()
 
     @property

@@ -1,11 +1,13 @@
 """Steps that are powers of two, from a threshold trained in the log domain.
 
-Source: Jain, Gural, Wu, Dick, *Trained quantization thresholds for accurate and efficient fixed-point inference of deep neural
-networks* (2019), Eqs. 3-8: ``s = 2^ceil(log2 t) / 2^(b-1)`` (unsigned: ``2^b``), the gradient of the ceiling being passed through.
+Source: Jain, Gural, Wu, Dick, *Trained quantization thresholds for accurate and efficient
+fixed-point inference of deep neural networks* (2019), Eqs. 3-8: ``s = 2^ceil(log2 t) / 2^(b-1)``
+(unsigned: ``2^b``), the gradient of the ceiling being passed through.
 
-The paper folds BatchNorm into the weights before it quantises them, so that every scale of the network is a power of two. Here
-BatchNorm goes into the scale after it, which makes the exported weight scales of a layer with BatchNorm any number; those of
-activations, and of layers without BatchNorm, stay powers of two.
+The paper folds BatchNorm into the weights before it quantises them, so that every scale of the
+network is a power of two. Here BatchNorm goes into the scale after it, which makes the exported
+weight scales of a layer with BatchNorm any number; those of activations, and of layers without
+BatchNorm, stay powers of two.
 """
 
 from __future__ import annotations
@@ -27,7 +29,15 @@ DEVIATIONS = 3.0  # the threshold starts at so many standard deviations, as publ
 
 class _TrainedThreshold(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, log_threshold: Tensor, step: Tensor, low: int, high: int, rounding: bool) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        log_threshold: Tensor,
+        step: Tensor,
+        low: int,
+        high: int,
+        rounding: bool,
+    ) -> Tensor:
         ctx.save_for_backward(x, log_threshold, step)
         ctx.options = (low, high, rounding)
         clipped = in_steps(x, step).clamp_(low, high)
@@ -52,16 +62,30 @@ class PowerOfTwo(FirstBatch):
         bits: the width it is trained for.
         signed: whether negative values are kept.
         narrow_range: leave out the lowest signed integer.
-        threshold: the initial threshold in real units, shape () or (channels,); None for an activation, whose first training
-            batch gives it.
+        threshold: the initial threshold in real units, shape () or (channels,); None for an
+            activation, whose first training batch gives it.
         axis: the channel axis of a threshold for each channel, else None.
     """
 
     def __init__(
-        self, bits: int, *, signed: bool, narrow_range: bool = False, threshold: Tensor | None = None, axis: int | None = None
+        self,
+        bits: int,
+        *,
+        signed: bool,
+        narrow_range: bool = False,
+        threshold: Tensor | None = None,
+        axis: int | None = None,
     ) -> None:
-        super().__init__(bits, signed=signed, narrow_range=narrow_range, axis=axis, initialized=threshold is not None)
-        self.log_threshold = nn.Parameter(torch.zeros(()) if threshold is None else threshold.detach().log2())
+        super().__init__(
+            bits,
+            signed=signed,
+            narrow_range=narrow_range,
+            axis=axis,
+            initialized=threshold is not None,
+        )
+        self.log_threshold = nn.Parameter(
+            torch.zeros(()) if threshold is None else threshold.detach().log2()
+        )
 
     @property
     @torch.no_grad()
@@ -71,10 +95,17 @@ class PowerOfTwo(FirstBatch):
         return torch.exp2(exponent - (self.bits - 1 if self.signed else self.bits))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fake-quantise a tensor of any shape; its dtype is kept. The first training batch gives the threshold."""
+        """Fake-quantise a tensor of any shape; its dtype is kept.
+
+        The first training batch gives the threshold.
+        """
         self.wait_for(x)
-        step, log_threshold = (along(value, x, self.axis) for value in (self.step, self.log_threshold))
-        out: Tensor = _TrainedThreshold.apply(x, log_threshold, step, self.qmin, self.levels, self.rounding)  # type: ignore[no-untyped-call]
+        step, log_threshold = (
+            along(value, x, self.axis) for value in (self.step, self.log_threshold)
+        )
+        out: Tensor = _TrainedThreshold.apply(
+            x, log_threshold, step, self.qmin, self.levels, self.rounding
+        )  # type: ignore[no-untyped-call]
         return out
 
     def statistic(self, x: Tensor) -> Tensor:
@@ -82,14 +113,26 @@ class PowerOfTwo(FirstBatch):
         return x.square().mean()
 
     def start_from(self, statistic: Tensor) -> None:
-        """Three times the root mean square of the first batch; the paper calibrates by divergence before training."""
+        """Three times the root mean square of the first batch.
+
+        The paper calibrates by divergence before training.
+        """
         self.log_threshold.copy_((DEVIATIONS * statistic.sqrt()).log2())
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> PowerOfTwo:
-    """For a weight, normalised or not; narrow at 8 bits, where a BatchNorm of negative sign could not be folded else."""
+    """For a weight, normalised or not.
+
+    Narrow at 8 bits, where a BatchNorm of negative sign could not be folded else.
+    """
     del normalized
-    return PowerOfTwo(bits, signed=True, narrow_range=bits == STORAGE_BITS, threshold=DEVIATIONS * spread(weight, axis), axis=axis)
+    return PowerOfTwo(
+        bits,
+        signed=True,
+        narrow_range=bits == STORAGE_BITS,
+        threshold=DEVIATIONS * spread(weight, axis),
+        axis=axis,
+    )
 
 
 def for_activation(bits: int, *, signed: bool) -> PowerOfTwo:

@@ -1,7 +1,10 @@
-"""What a layer, the insertion and the training loop ask of a quantiser; any module that answers is one.
+"""What a layer, the insertion and the training loop ask of a quantiser.
 
-A weight quantiser's step may depend on the very tensor it quantises (its largest magnitude, its mean magnitude), so integers
-and step are always made together, by :meth:`Quantizer.encode`: a step that was read off yesterday's weight cannot be used.
+Any module that answers is one.
+
+A weight quantiser's step may depend on the very tensor it quantises (its largest magnitude, its
+mean magnitude), so integers and step are always made together, by :meth:`Quantizer.encode`: a step
+that was read off yesterday's weight cannot be used.
 """
 
 from __future__ import annotations
@@ -44,7 +47,10 @@ class Encoded:
 
 
 def along(values: Tensor, x: Tensor, axis: int | None) -> Tensor:
-    """A value for each channel, shaped to broadcast with ``x``; one value for all is left as it is."""
+    """A value for each channel, shaped to broadcast with ``x``.
+
+    One value for all is left as it is.
+    """
     if axis is None:
         return values
     return values.reshape([-1 if dimension == axis else 1 for dimension in range(x.ndim)])
@@ -90,8 +96,8 @@ class GridQuantizer(Quantizer, Protocol):
     """A quantiser of activations: its grid is the same for every tensor that evaluation brings.
 
     Attributes:
-        amplitude: a layer that reads the grid divides by it, so as to compute with the values the method publishes; a power
-            of two, and 1 for all methods that need no such thing.
+        amplitude: a layer that reads the grid divides by it, so as to compute with the values the
+            method publishes; a power of two, and 1 for all methods that need no such thing.
     """
 
     amplitude: float

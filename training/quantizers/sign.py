@@ -7,5 +7,8 @@ from torch import Tensor
 
 
 def signs(x: Tensor) -> Tensor:
-    """+1 from zero on, else -1, in the dtype of ``x``; what is not a number stays so, lest a diverged run look sound."""
+    """+1 from zero on, else -1, in the dtype of ``x``.
+
+    What is not a number stays so, lest a diverged run look sound.
+    """
     return torch.where(x >= 0, 1.0, torch.where(x < 0, -1.0, x)).to(x.dtype)

@@ -1,4 +1,7 @@
-"""What a quantiser is initialised with: a statistic of the weight, for the tensor or for each of its channels."""
+"""What a quantiser is initialised with.
+
+A statistic of the weight, for the tensor or for each of its channels.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,18 @@ from torch import Tensor
 
 
 def spread(weight: Tensor, axis: int | None) -> Tensor:
-    """The root mean square of a weight, or the one it will grow to; shape () or (channels,), float32."""
+    """The root mean square of a weight, or the one it will grow to.
+
+    Shape () or (channels,), float32.
+    """
     return _or_default(channels(weight.square(), axis).mean(1).sqrt(), weight, axis)
 
 
 def magnitude(weight: Tensor, axis: int | None) -> Tensor:
-    """The mean magnitude of a weight, or the one it will grow to; shape () or (channels,), float32."""
+    """The mean magnitude of a weight, or the one it will grow to.
+
+    Shape () or (channels,), float32.
+    """
     return _or_default(channels(weight.abs(), axis).mean(1), weight, axis)
 
 
@@ -22,7 +31,9 @@ def channels(x: Tensor, axis: int | None) -> Tensor:
 
 
 def _or_default(found: Tensor, weight: Tensor, axis: int | None) -> Tensor:
-    """A weight of zeros has no scale yet; with a step of next to nothing all it ever becomes would be clipped away.
+    """A weight of zeros has no scale yet.
+
+    With a step of next to nothing all it ever becomes would be clipped away.
 
     It gets half the bound of PyTorch's own uniform initialisation, ``1 / sqrt(fan in)``.
     """

@@ -1,4 +1,7 @@
-"""Gradients that are not those of the value computed: the pieces the published methods are put together from."""
+"""Gradients that are not those of the value computed.
+
+The pieces the published methods are put together from.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:
-    """``value``, bit for bit, with the gradient of ``surrogate`` beside its own, if it has one; both of one shape and dtype."""
+    """``value``, bit for bit, with the gradient of ``surrogate`` beside its own, if it has one.
+
+    Both of one shape and dtype.
+    """
     out: Tensor = _StraightThrough.apply(value, surrogate)  # type: ignore[no-untyped-call]
     return out
 

@@ -1,9 +1,12 @@
-"""Weights of two bits as the authors of learned clipping released them: three levels, and a gradient for every weight.
+"""Weights of two bits as the authors of learned clipping released them.
 
-Source: Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of partial differential equations*;
-its code treats widths of two bits and less like Li, Dong, Wang, *Additive powers-of-two quantization* (2020): the values
-are those of Eq. 17, ``alpha * round(clip(w / alpha, -1, 1))``, but a weight beyond the bound still gets its gradient, for with three
-levels a third of them may be there.
+Three levels, and a gradient for every weight.
+
+Source: Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of
+partial differential equations*; its code treats widths of two bits and less like Li, Dong, Wang,
+*Additive powers-of-two quantization* (2020): the values are those of Eq. 17,
+``alpha * round(clip(w / alpha, -1, 1))``, but a weight beyond the bound still gets its gradient,
+for with three levels a third of them may be there.
 """
 
 from __future__ import annotations
@@ -25,9 +28,17 @@ class Ternary(LearnedClip):
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a weight; its dtype is kept."""
         step = along(self.step, x, self.axis)
-        return straight_through(fake_quantize(x.detach(), step, self.qmin, self.levels, rounding=self.rounding), x)
+        return straight_through(
+            fake_quantize(x.detach(), step, self.qmin, self.levels, rounding=self.rounding), x
+        )
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> Ternary:
     """For a weight, normalised or not; the bound starts where that of a learned clip does."""
-    return Ternary(bits, signed=True, narrow_range=True, bound=weight_bound(weight, axis, normalized=normalized), axis=axis)
+    return Ternary(
+        bits,
+        signed=True,
+        narrow_range=True,
+        bound=weight_bound(weight, axis, normalized=normalized),
+        axis=axis,
+    )

@@ -1,9 +1,10 @@
 """The uniform quantiser whose bound follows the largest magnitude it meets, for tensors the papers leave in float.
 
-An 8-bit edge (input, residual branch, pooling, first and last layer) has levels to spare and little to gain from clipping,
-while the step of SGD that suits a bound of 6.0 overshoots one of 0.1. So its bound is observed and not trained, as
-observers of quantisation-aware training commonly are (Jacob et al., *Quantization and training of neural networks for
-efficient integer-arithmetic-only inference*, 2018, Sec. 3.1).
+An 8-bit edge (input, residual branch, pooling, first and last layer) has levels to spare and little
+to gain from clipping, while the step of SGD that suits a bound of 6.0 overshoots one of 0.1. So its
+bound is observed and not trained, as observers of quantisation-aware training commonly are (Jacob
+et al., *Quantization and training of neural networks for efficient integer-arithmetic-only
+inference*, 2018, Sec. 3.1).
 """
 
 from __future__ import annotations
@@ -29,7 +30,15 @@ class TrackedClip(UniformGrid):
 
     alpha: Tensor
 
-    def __init__(self, bits: int, *, signed: bool, narrow_range: bool = False, bound: float = 0.0, decay: float = 0.01) -> None:
+    def __init__(
+        self,
+        bits: int,
+        *,
+        signed: bool,
+        narrow_range: bool = False,
+        bound: float = 0.0,
+        decay: float = 0.01,
+    ) -> None:
         super().__init__(bits, signed=signed, narrow_range=narrow_range)
         self.decay = decay
         self.register_buffer("alpha", torch.tensor(float(bound)))
@@ -45,12 +54,17 @@ class TrackedClip(UniformGrid):
         return not bool(self.alpha)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fake-quantise; in training, follow the batch first, which then lies within the bound: its gradient passes as it is."""
+        """Fake-quantise; in training, follow the batch first, which then lies within the bound.
+
+        Its gradient passes as it is.
+        """
         if not self.training:
             return super().forward(x)
         with torch.no_grad():
             # Not aminmax or max, which are many times slower where the channels are last.
-            largest = distributed_stats.largest(torch.maximum(-x.amin(), x.amax()).to(self.alpha.dtype))
+            largest = distributed_stats.largest(
+                torch.maximum(-x.amin(), x.amax()).to(self.alpha.dtype)
+            )
             self.alpha.copy_(torch.maximum(largest, self.alpha.lerp(largest, self.decay)))
             value = super().forward(x)
         return straight_through(value, x)

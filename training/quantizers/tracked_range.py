@@ -1,8 +1,8 @@
 """The uniform quantiser whose range follows both ends of what it meets, with the zero point wherever that puts it.
 
-An integer runtime stores any zero point, so a tensor that is mostly positive need not waste half its levels on the rest
-(Jacob et al., *Quantization and training of neural networks for efficient integer-arithmetic-only inference*, 2018, Sec. 3.1 and
-Eq. 13).
+An integer runtime stores any zero point, so a tensor that is mostly positive need not waste half
+its levels on the rest (Jacob et al., *Quantization and training of neural networks for efficient
+integer-arithmetic-only inference*, 2018, Sec. 3.1 and Eq. 13).
 """
 
 from __future__ import annotations
@@ -60,15 +60,22 @@ class TrackedRange(UniformGrid):
         return -self.zero_point
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fake-quantise; in training, follow the batch first. The gradient passes strictly inside the range."""
+        """Fake-quantise; in training, follow the batch first.
+
+        The gradient passes strictly inside the range.
+        """
         if self.training:
             with torch.no_grad():
                 least, most = (
                     distributed_stats.least(x.amin().to(self.least.dtype)),
                     distributed_stats.largest(x.amax().to(self.most.dtype)),
                 )
-                self.least.copy_(torch.minimum(least, self.least.lerp(least, self.decay)).clamp(max=0.0))
-                self.most.copy_(torch.maximum(most, self.most.lerp(most, self.decay)).clamp(min=0.0))
+                self.least.copy_(
+                    torch.minimum(least, self.least.lerp(least, self.decay)).clamp(max=0.0)
+                )
+                self.most.copy_(
+                    torch.maximum(most, self.most.lerp(most, self.decay)).clamp(min=0.0)
+                )
         with torch.no_grad():
             zero, step = self._zero, self.step
             low, high = 0 - zero, self._highest - zero
@@ -81,12 +88,15 @@ class TrackedRange(UniformGrid):
     def quant_params(self) -> QuantParams:
         """The grid in uint8, with its own zero point."""
         require_target(self)
-        return QuantParams.of(self.step.detach().cpu().numpy(), self.zero_point, "uint8", 0, self._highest)
+        return QuantParams.of(
+            self.step.detach().cpu().numpy(), self.zero_point, "uint8", 0, self._highest
+        )
 
     @property
     def _zero(self) -> Tensor:
         """The zero point, still a tensor: taking the number out of one breaks a compiled graph."""
-        return (-self.least / self.step).round().nan_to_num()  # a run that diverged shows in its values
+        # a run that diverged shows in its values
+        return (-self.least / self.step).round().nan_to_num()
 
     @property
     def _highest(self) -> int:

@@ -1,4 +1,7 @@
-"""What all uniform quantisers share: equally spaced levels, of which a subclass says how far apart they are."""
+"""What all uniform quantisers share.
+
+Equally spaced levels, of which a subclass says how far apart they are.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,12 @@ SMALLEST_BOUND = 1e-6  # a bound may not reach zero, where the step would vanish
 
 
 class UniformQuantizer(nn.Module, ABC):
-    """Clips to a range and rounds to equally spaced levels; a subclass says where the step comes from.
+    """Clips to a range and rounds to equally spaced levels.
 
-    Integers are 0..2^b-1 (unsigned), -(2^(b-1)-1)..2^(b-1)-1 (signed, narrow: weights) or -2^(b-1)..2^(b-1)-1 (signed: an
-    activation that fills its storage dtype).
+    A subclass says where the step comes from.
+
+    Integers are 0..2^b-1 (unsigned), -(2^(b-1)-1)..2^(b-1)-1 (signed, narrow: weights) or
+    -2^(b-1)..2^(b-1)-1 (signed: an activation that fills its storage dtype).
 
     Args:
         bits: the width it is trained for.
@@ -30,7 +35,9 @@ class UniformQuantizer(nn.Module, ABC):
         axis: the channel axis of a quantiser with one step a channel, else None.
     """
 
-    def __init__(self, bits: int, *, signed: bool, narrow_range: bool = False, axis: int | None = None) -> None:
+    def __init__(
+        self, bits: int, *, signed: bool, narrow_range: bool = False, axis: int | None = None
+    ) -> None:
         super().__init__()
         self.target_bits = bits
         self.bits = bits  # annealing starts above the target
@@ -42,7 +49,10 @@ class UniformQuantizer(nn.Module, ABC):
 
     @abstractmethod
     def step_of(self, x: Tensor) -> Tensor:
-        """1 LSB in real units where ``x`` is quantised; shape (), or (channels,) where there is an axis."""
+        """1 LSB in real units where ``x`` is quantised.
+
+        Shape (), or (channels,) where there is an axis.
+        """
 
     @property
     def levels(self) -> int:
@@ -60,7 +70,13 @@ class UniformQuantizer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a tensor of any shape; its dtype is kept."""
-        return fake_quantize(x, along(self._pair_safe_step(x), x, self.axis), self.qmin, self.levels, rounding=self.rounding)
+        return fake_quantize(
+            x,
+            along(self._pair_safe_step(x), x, self.axis),
+            self.qmin,
+            self.levels,
+            rounding=self.rounding,
+        )
 
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x`` on the grid, and the grid."""
@@ -69,11 +85,15 @@ class UniformQuantizer(nn.Module, ABC):
         return Encoded(integers, step, self.qmin, self.levels, self.axis)
 
     def _pair_safe_step(self, x: Tensor) -> Tensor:
-        """The step, raised where pairs of a weight ask for it; a learned one is trained as if it were not."""
+        """The step, raised where pairs of a weight ask for it.
+
+        A learned one is trained as if it were not.
+        """
         step = self.step_of(x)
         if self.pair_limit is None:
             return step
-        limit = self.pair_limit * self.levels // self.levels_at(self.target_bits)  # the same range while the width is annealed
+        # the same range while the width is annealed
+        limit = self.pair_limit * self.levels // self.levels_at(self.target_bits)
         return straight_through(raised(step.detach(), x, self.levels, limit), step)
 
     def post_optimizer_step(self, weight: Tensor) -> None:
@@ -86,7 +106,10 @@ class UniformQuantizer(nn.Module, ABC):
 
 
 class UniformGrid(UniformQuantizer, ABC):
-    """A uniform quantiser whose step belongs to it, and not to the tensor: what activations need."""
+    """A uniform quantiser whose step belongs to it, and not to the tensor.
+
+    What activations need.
+    """
 
     amplitude = 1.0
 
@@ -108,7 +131,9 @@ class UniformGrid(UniformQuantizer, ABC):
 
     def extra_repr(self) -> str:
         """Width, sign and step, for ``print(model)``."""
-        return super().extra_repr() + (f", step={self.step.item():.4g}" if self.axis is None else "")
+        return super().extra_repr() + (
+            f", step={self.step.item():.4g}" if self.axis is None else ""
+        )
 
 
 def require_target(quantizer: UniformQuantizer) -> None:
@@ -118,4 +143,7 @@ def require_target(quantizer: UniformQuantizer) -> None:
         EdgeqError: the quantiser is still being annealed.
     """
     if quantizer.bits > STORAGE_BITS:
-        raise EdgeqError(f"a quantiser is still at {quantizer.bits} bits", hint="set the target widths before export")
+        raise EdgeqError(
+            f"a quantiser is still at {quantizer.bits} bits",
+            hint="set the target widths before export",
+        )

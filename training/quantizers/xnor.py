@@ -1,11 +1,13 @@
 """Weights and activations of one bit, with a scale for each filter.
 
-Source: Rastegari, Ordonez, Redmon, Farhadi, *XNOR-Net: ImageNet classification using binary convolutional neural networks* (2016),
-Sec. 3.1-3.2 and Algorithm 1. A filter is ``alpha * sign(W)`` with ``alpha`` its mean magnitude; an input is its sign, with the
-gradient passed where ``|x| < 1``; the map K of magnitudes that the paper multiplies a convolution's output with is in
+Source: Rastegari, Ordonez, Redmon, Farhadi, *XNOR-Net: ImageNet classification using binary
+convolutional neural networks* (2016), Sec. 3.1-3.2 and Algorithm 1. A filter is ``alpha * sign(W)``
+with ``alpha`` its mean magnitude; an input is its sign, with the gradient passed where ``|x| < 1``;
+the map K of magnitudes that the paper multiplies a convolution's output with is in
 :mod:`edgeq.training.quantizers.xnor_map`.
 
-The paper puts BatchNorm, sign and convolution in this order, and leaves the first and the last layer in float.
+The paper puts BatchNorm, sign and convolution in this order, and leaves the first and the last
+layer in float.
 """
 
 from __future__ import annotations
@@ -47,9 +49,11 @@ class XnorWeights(FixedWidth):
     """``alpha * sign(W)`` for each output filter.
 
     Args:
-        axis: of the output filters; None for one alpha for the tensor, which weights that are used both ways need.
-        centered: as a third party's reimplementation does, bring each filter to zero mean over its input channels and clip it to
-            [-1, 1] after each step of the optimiser; the paper says nothing of it.
+        axis: of the output filters; None for one alpha for the tensor, which weights that are used
+            both ways need.
+        centered: as a third party's reimplementation does, bring each filter to zero mean over its
+            input channels and clip it to [-1, 1] after each step of the optimiser; the paper says
+            nothing of it.
     """
 
     def __init__(self, *, axis: int | None = 0, centered: bool = False) -> None:
@@ -69,11 +73,16 @@ class XnorWeights(FixedWidth):
     def encode(self, x: Tensor) -> Encoded:
         """The signs, with the step alpha; shape () or (filters,)."""
         alpha = channels(x.detach().abs().float(), self.axis).mean(1).clamp(min=SMALLEST_BOUND)
-        return Encoded(signs(x.detach()), alpha[0] if self.axis is None else alpha, -1, 1, self.axis)
+        return Encoded(
+            signs(x.detach()), alpha[0] if self.axis is None else alpha, -1, 1, self.axis
+        )
 
     @torch.no_grad()
     def post_optimizer_step(self, weight: Tensor) -> None:
-        """Centre and clip, if asked to; the one input channel of a depthwise filter would be nothing but its own mean."""
+        """Centre and clip, if asked to.
+
+        The one input channel of a depthwise filter would be nothing but its own mean.
+        """
         inputs = 0 if self.axis == 1 else 1
         if self.centered and weight.shape[inputs] > 1:
             weight.sub_(weight.mean(inputs, keepdim=True)).clamp_(-1, 1)
@@ -82,9 +91,10 @@ class XnorWeights(FixedWidth):
 class XnorSign(UniformGrid):
     """The sign of an activation, on the grid ``step * {-1, 0, 1}`` that any integer runtime can hold; behind a ReLU, 0 and 1 of it.
 
-    ``QuantizeLinear`` has no sign, but rounding to a grid of tiny steps and saturating at one of them is a sign for all inputs
-    beyond half a step. What is within, zero among it, becomes 0: the third-party reimplementation's ``sign(0)`` too, where the
-    paper's is +1. The layer that reads the grid divides by its amplitude, and so computes with -1, 0 and 1.
+    ``QuantizeLinear`` has no sign, but rounding to a grid of tiny steps and saturating at one of
+    them is a sign for all inputs beyond half a step. What is within, zero among it, becomes 0: the
+    third-party reimplementation's ``sign(0)`` too, where the paper's is +1. The layer that reads
+    the grid divides by its amplitude, and so computes with -1, 0 and 1.
 
     Args:
         signed: whether there are negative values.
@@ -107,8 +117,14 @@ class XnorSign(UniformGrid):
         return 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sign times the step; without rounding, ``clip(x, -1, 1)`` times the step. The gradient passes where ``|x| < 1``."""
-        inside = torch.where((x > self.qmin) & (x < 1), x, x.detach().clamp(self.qmin, 1)) * self.amplitude
+        """The sign times the step; without rounding, ``clip(x, -1, 1)`` times the step.
+
+        The gradient passes where ``|x| < 1``.
+        """
+        inside = (
+            torch.where((x > self.qmin) & (x < 1), x, x.detach().clamp(self.qmin, 1))
+            * self.amplitude
+        )
         if not self.rounding:
             return inside
         with torch.no_grad():
@@ -122,7 +138,9 @@ def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool)
     return XnorWeights(axis=axis)
 
 
-def for_centered_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> XnorWeights:
+def for_centered_weight(
+    bits: int, weight: Tensor, *, axis: int | None, normalized: bool
+) -> XnorWeights:
     """For a weight; nothing is initialised."""
     del bits, weight, normalized
     return XnorWeights(axis=axis, centered=True)

@@ -23,7 +23,10 @@ DEPTHWISE = (1, 2, 3, 0)
 
 
 def lower_conv(op: QdqOp, context: LoweringContext) -> None:
-    """Append a Conv. One input channel a group is depthwise; other groups need a runtime that knows grouped CONV_2D."""
+    """Append a Conv.
+
+    One input channel a group is depthwise; other groups need a runtime that knows grouped CONV_2D.
+    """
     source, weights = context.operand(op), _weights(op)
     _check_shift(op)
     centered = context.weights(op, weights, channel_axis=0)
@@ -31,20 +34,34 @@ def lower_conv(op: QdqOp, context: LoweringContext) -> None:
     index, padding = padded(context, op, source, window)
     groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
     if source.shape[1] != centered.shape[1] * groups:
-        raise refused(op, f"it has {source.shape[1]} input channels and weights for {centered.shape[1] * groups}", "check its group")
+        raise refused(
+            op,
+            f"it has {source.shape[1]} input channels and weights for {centered.shape[1] * groups}",
+            "check its group",
+        )
     depthwise = groups == source.shape[1] and centered.shape[1] == 1 and groups > 1
     layout = DEPTHWISE if depthwise else OHWI
     packed = context.fits_int4(source, centered)
-    filters = context.add_weights(weights, centered.transpose(layout), axis=layout.index(0), packed=packed)
+    filters = context.add_weights(
+        weights, centered.transpose(layout), axis=layout.index(0), packed=packed
+    )
     bias = context.add_bias(op, source, weights, centered)
     with context.writing(op, NHWC, fuses_relu=True) as (target, activation):
         if depthwise:
             multiplier = centered.shape[0] // groups
             options = _depthwise_options(window, padding, activation, multiplier)
-            context.builder.operator(Op.DEPTHWISE_CONV_2D, 3, [index, filters, bias], [target], options)
+            context.builder.operator(
+                Op.DEPTHWISE_CONV_2D, 3, [index, filters, bias], [target], options
+            )
         else:
             version = 6 if groups > 1 else 3
-            context.builder.operator(Op.CONV_2D, version, [index, filters, bias], [target], _conv_options(window, padding, activation))
+            context.builder.operator(
+                Op.CONV_2D,
+                version,
+                [index, filters, bias],
+                [target],
+                _conv_options(window, padding, activation),
+            )
 
 
 def _check_shift(op: QdqOp) -> None:
@@ -67,7 +84,11 @@ def _weights(op: QdqOp) -> QdqConstant:
     if not isinstance(weights, QdqConstant):
         raise refused(op, "its weights are computed at run time", "make the weights constant")
     if weights.values.ndim != 4:
-        raise refused(op, f"its weights have {weights.values.ndim} dimensions", "export the model with two-dimensional convolutions")
+        raise refused(
+            op,
+            f"its weights have {weights.values.ndim} dimensions",
+            "export the model with two-dimensional convolutions",
+        )
     return weights
 
 

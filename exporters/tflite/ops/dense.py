@@ -21,7 +21,9 @@ def lower_gemm(op: QdqOp, context: LoweringContext) -> None:
     """Append a Gemm, its weights (out, in) or (in, out)."""
     plain = float(op.attributes.get("alpha", 1.0)) == 1.0 == float(op.attributes.get("beta", 1.0))  # type: ignore[arg-type]
     if not plain or op.attributes.get("transA", 0):
-        raise refused(op, "it scales or transposes its operands", "use alpha = beta = 1 and transA = 0")
+        raise refused(
+            op, "it scales or transposes its operands", "use alpha = beta = 1 and transA = 0"
+        )
     _lower(op, context, output_axis=0 if op.attributes.get("transB", 0) else 1)
 
 
@@ -36,7 +38,11 @@ def lower_matmul(op: QdqOp, context: LoweringContext) -> None:
 def _lower(op: QdqOp, context: LoweringContext, output_axis: int) -> None:
     source, weights = context.operand(op), op.inputs[1]
     if not isinstance(weights, QdqConstant) or weights.values.ndim != 2:
-        raise refused(op, "its second operand is no constant matrix", "use MatMul for a product of two activations")
+        raise refused(
+            op,
+            "its second operand is no constant matrix",
+            "use MatMul for a product of two activations",
+        )
     centered = context.weights(op, weights, channel_axis=output_axis)
     rows = centered if output_axis == 0 else centered.T
     filters = context.add_weights(weights, rows, axis=0, packed=context.fits_int4(source, rows))
@@ -47,8 +53,16 @@ def _lower(op: QdqOp, context: LoweringContext, output_axis: int) -> None:
     options.keepNumDims = rank > 2
     with context.writing(op, onnx_order(rank), fuses_relu=True) as (target, activation):
         options.fusedActivationFunction = activation
-        version = FULLY_CONNECTED_PER_CHANNEL if weights.params is not None and weights.params.axis is not None else 5 if rank > 2 else 4
-        context.builder.operator(Op.FULLY_CONNECTED, version, [index, filters, bias], [target], options)
+        version = (
+            FULLY_CONNECTED_PER_CHANNEL
+            if weights.params is not None and weights.params.axis is not None
+            else 5
+            if rank > 2
+            else 4
+        )
+        context.builder.operator(
+            Op.FULLY_CONNECTED, version, [index, filters, bias], [target], options
+        )
 
 
 def is_matrix(operand: object) -> bool:

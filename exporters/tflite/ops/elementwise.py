@@ -37,13 +37,21 @@ def lower_sub(op: QdqOp, context: LoweringContext) -> None:
 
 def lower_mul(op: QdqOp, context: LoweringContext) -> None:
     """Append a Mul."""
-    scales = [float(o.params.scale) for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
+    scales = [
+        float(o.params.scale)
+        for o in op.inputs
+        if o is not None and o.params is not None and o.params.axis is None
+    ]
     rescales_up = len(scales) == 2 and scales[0] * scales[1] >= float(op.output.scale)
     if rescales_up:
         largest = max(map(abs, STORAGE_RANGE[op.output.params.dtype])) ** 2
         check_rescale(op, largest, scales[0] * scales[1] / float(op.output.scale))
     if not context.is_float and len(scales) == 2 and context.element(op.output) is np.int8:
-        _check_product(op, scales[0] * scales[1] / float(op.output.scale), context.storages[op.output.name].zero_point)
+        _check_product(
+            op,
+            scales[0] * scales[1] / float(op.output.scale),
+            context.storages[op.output.name].zero_point,
+        )
     _binary(op, context, Op.MUL, 3 if rescales_up else 2, schema.MulOptionsT())
 
 
@@ -56,10 +64,16 @@ def lower_requantize(op: QdqOp, context: LoweringContext) -> None:
         return
     storage = context.storages[op.output.name]
     rectifies = clamps(op, storage)[0] == storage.zero_point
-    check_rescale(op, -context.storages[source.name].least, float(source.scale) / float(op.output.scale))
+    check_rescale(
+        op, -context.storages[source.name].least, float(source.scale) / float(op.output.scale)
+    )
     with context.writing(op, layout, fuses_relu=rectifies) as (target, _):
-        builtin, version, options = (Op.RELU, 2, None) if rectifies else (Op.QUANTIZE, 1, schema.QuantizeOptionsT())
-        context.builder.operator(builtin, version, [context.read(source, layout)], [target], options)
+        builtin, version, options = (
+            (Op.RELU, 2, None) if rectifies else (Op.QUANTIZE, 1, schema.QuantizeOptionsT())
+        )
+        context.builder.operator(
+            builtin, version, [context.read(source, layout)], [target], options
+        )
 
 
 def lower_relu(op: QdqOp, context: LoweringContext) -> None:
@@ -67,45 +81,62 @@ def lower_relu(op: QdqOp, context: LoweringContext) -> None:
     source = context.operand(op)
     layout = context.layout(source)
     with context.writing(op, layout) as (target, _):
-        context.builder.operator(Op.RELU6 if op.activation == "relu6" else Op.RELU, 1, [context.read(source, layout)], [target])
+        context.builder.operator(
+            Op.RELU6 if op.activation == "relu6" else Op.RELU,
+            1,
+            [context.read(source, layout)],
+            [target],
+        )
 
 
 def _check_sum(op: QdqOp) -> None:
     """See that a sum, before it saturates, has a size that kernels can hold.
 
-    LiteRT's int8 kernels for x86 pack it into 16 bits and wrap around without a word; its int16 kernels end the process
-    where the larger of the scales is 2^14 times the output's.
+    LiteRT's int8 kernels for x86 pack it into 16 bits and wrap around without a word; its int16
+    kernels end the process where the larger of the scales is 2^14 times the output's.
 
     Raises:
         ArtefactError: it has not.
     """
-    operands = [o for o in op.inputs if o is not None and o.params is not None and o.params.axis is None]
+    operands = [
+        o for o in op.inputs if o is not None and o.params is not None and o.params.axis is None
+    ]
     in_float = op.output.is_float or any(isinstance(o, QdqTensor) and o.is_float for o in operands)
     if in_float or len(operands) < 2:
         return
     if op.output.params.dtype in ("int16", "uint16"):
-        furthest, most = 2 * max(float(o.params.scale) for o in operands if o.params is not None), 2**15
+        furthest, most = (
+            2 * max(float(o.params.scale) for o in operands if o.params is not None),
+            2**15,
+        )
     else:
         furthest, most = sum(map(_furthest, operands)), 2**15 - 2**8
     if furthest / float(op.output.scale) >= most:
         raise refused(
-            op, "its output's scale is too small for its operands': kernels would overflow", "quantise its output with a larger scale"
+            op,
+            "its output's scale is too small for its operands': kernels would overflow",
+            "quantise its output with a larger scale",
         )
 
 
 def _check_product(op: QdqOp, factor: float, zero_point: int) -> None:
     """See that a product, rescaled, leaves room in 16 bits for the zero point.
 
-    LiteRT's int8 kernels for x86 saturate it at 16 bits, then add the zero point, and wrap around without a word.
+    LiteRT's int8 kernels for x86 saturate it at 16 bits, then add the zero point, and wrap around
+    without a word.
 
     Raises:
         ArtefactError: it does not.
     """
     (a, b), (c, d) = (_centered(operand) for operand in op.inputs[:2] if operand is not None)
     products = [left * right * factor for left in (a, b) for right in (c, d)]
-    if (zero_point > 0 and max(products) + zero_point >= 2**15 - 1) or (zero_point < 0 and min(products) + zero_point <= -(2**15)):
+    if (zero_point > 0 and max(products) + zero_point >= 2**15 - 1) or (
+        zero_point < 0 and min(products) + zero_point <= -(2**15)
+    ):
         raise refused(
-            op, "its output's scale is too small for its operands': kernels would overflow", "quantise its output with a larger scale"
+            op,
+            "its output's scale is too small for its operands': kernels would overflow",
+            "quantise its output with a larger scale",
         )
 
 
@@ -126,14 +157,20 @@ def _furthest(operand: Operand) -> float:
     zero = int(params.zero_point)
     if isinstance(operand, QdqTensor):
         return max(abs(operand.low - zero), abs(operand.high - zero)) * float(params.scale)
-    return float(np.abs(operand.values.astype(np.int64) - zero).max(initial=0)) * float(params.scale)
+    return float(np.abs(operand.values.astype(np.int64) - zero).max(initial=0)) * float(
+        params.scale
+    )
 
 
 def _binary(op: QdqOp, context: LoweringContext, builtin: int, version: int, options: Any) -> None:
     tensors = [operand for operand in op.inputs if isinstance(operand, QdqTensor)]
     rank = len(op.output.shape)
     if not tensors or any(len(tensor.shape) != rank for tensor in tensors):
-        raise refused(op, "its operands have different numbers of dimensions", "reshape the smaller operand first")
+        raise refused(
+            op,
+            "its operands have different numbers of dimensions",
+            "reshape the smaller operand first",
+        )
     layout = context.layout(tensors[0])
     indices = [_operand(op, operand, context, layout) for operand in op.inputs]
     with context.writing(op, layout, fuses_relu=True) as (target, activation):
@@ -169,7 +206,13 @@ def lower_clip(op: QdqOp, context: LoweringContext) -> None:
     index = context.read(source, layout)
     with context.writing(op, layout) as (target, _):
         for i, (bound, builtin) in enumerate(finite):
-            reached = target if i == len(finite) - 1 else context.tensor(op.output, layout, "~maximum")
-            limit = context.builder.constant(f"{op.output.name}~bound{i}", np.array([bound], np.float32))
-            context.builder.operator(builtin, 1, [index, limit], [reached], schema.MaximumMinimumOptionsT())
+            reached = (
+                target if i == len(finite) - 1 else context.tensor(op.output, layout, "~maximum")
+            )
+            limit = context.builder.constant(
+                f"{op.output.name}~bound{i}", np.array([bound], np.float32)
+            )
+            context.builder.operator(
+                builtin, 1, [index, limit], [reached], schema.MaximumMinimumOptionsT()
+            )
             index = reached

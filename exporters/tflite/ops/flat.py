@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 
 NWC = (0, 2, 1)
 SUFFIX = "~image"
-_PAIRS: dict[str, tuple[int, ...]] = {"kernel_shape": (1,), "strides": (1,), "dilations": (1,), "output_padding": (0,)}
+_PAIRS: dict[str, tuple[int, ...]] = {
+    "kernel_shape": (1,),
+    "strides": (1,),
+    "dilations": (1,),
+    "output_padding": (0,),
+}
 
 
-def with_lines(lower: Callable[[QdqOp, LoweringContext], None]) -> Callable[[QdqOp, LoweringContext], None]:
+def with_lines(
+    lower: Callable[[QdqOp, LoweringContext], None],
+) -> Callable[[QdqOp, LoweringContext], None]:
     """A lowering function of images that takes (batch, channels, length) too."""
 
     def lowered(op: QdqOp, context: LoweringContext) -> None:
@@ -37,7 +44,9 @@ def with_lines(lower: Callable[[QdqOp, LoweringContext], None]) -> Callable[[Qdq
         lower(replace(op, inputs=inputs, output=result, attributes=_attributes(op)), context)
         if context.is_float:
             with context.writing(op, NWC) as (target, _):
-                context.reshape(context.read(result, NHWC), target, stored_shape(op.output.shape, NWC))
+                context.reshape(
+                    context.read(result, NHWC), target, stored_shape(op.output.shape, NWC)
+                )
         else:  # clamped as an image already
             target = context.tensor(op.output, NWC)
             context.reshape(context.read(result, NHWC), target, stored_shape(op.output.shape, NWC))

@@ -48,18 +48,34 @@ class _Steps:
 
     def _next(self, shape: Sequence[int]) -> int:
         self._count += 1
-        return self._context.helper(self._op.output, f"{self._op.output.name}~step{self._count}", shape)
+        return self._context.helper(
+            self._op.output, f"{self._op.output.name}~step{self._count}", shape
+        )
 
     def number(self, values: NDArray[np.float32]) -> int:
         """A constant, broadcast from the last axis of ONNX on."""
         self._count += 1
-        return self._context.builder.constant(f"{self._op.output.name}~number{self._count}", aligned(values, self._layout))
+        return self._context.builder.constant(
+            f"{self._op.output.name}~number{self._count}", aligned(values, self._layout)
+        )
 
-    def binary(self, builtin: int, options: Any, first: int, second: int, target: int | None = None, shape: Sequence[int] = ()) -> int:
+    def binary(
+        self,
+        builtin: int,
+        options: Any,
+        first: int,
+        second: int,
+        target: int | None = None,
+        shape: Sequence[int] = (),
+    ) -> int:
         """Append an operator of two operands; returns the index of its result."""
         if hasattr(options, "fusedActivationFunction"):
             options.fusedActivationFunction = NO_ACTIVATION
-        result = self._next(shape or stored_shape(self._op.output.shape, self._layout)) if target is None else target
+        result = (
+            self._next(shape or stored_shape(self._op.output.shape, self._layout))
+            if target is None
+            else target
+        )
         self._context.builder.operator(builtin, 1, [first, second], [result], options)
         return result
 
@@ -68,7 +84,9 @@ class _Steps:
         options = schema.ReducerOptionsT()
         options.keepDims = True
         result = self._next(shape)
-        self._context.builder.operator(Op.MEAN, 1, [source, self._context.builder.numbers(list(axes))], [result], options)
+        self._context.builder.operator(
+            Op.MEAN, 1, [source, self._context.builder.numbers(list(axes))], [result], options
+        )
         return result
 
     def inverse_root(self, source: int, shape: Sequence[int]) -> int:
@@ -90,17 +108,36 @@ def lower_function(op: QdqOp, context: LoweringContext) -> bool:
         if op.op_type in PLAIN_FUNCTIONS:
             context.builder.operator(PLAIN_FUNCTIONS[op.op_type], 1, [index], [target])
             return True
-        alpha, beta = (np.array(op.attributes.get(name, default), np.float32) for name, default in (("alpha", 0.2), ("beta", 0.5)))
+        alpha, beta = (
+            np.array(op.attributes.get(name, default), np.float32)
+            for name, default in (("alpha", 0.2), ("beta", 0.5))
+        )
         index = steps.binary(Op.MUL, schema.MulOptionsT(), index, steps.number(alpha))
         index = steps.binary(Op.ADD, schema.AddOptionsT(), index, steps.number(beta))
-        index = steps.binary(Op.MAXIMUM, schema.MaximumMinimumOptionsT(), index, steps.number(np.zeros((), np.float32)))
-        steps.binary(Op.MINIMUM, schema.MaximumMinimumOptionsT(), index, steps.number(np.ones((), np.float32)), target)
+        index = steps.binary(
+            Op.MAXIMUM,
+            schema.MaximumMinimumOptionsT(),
+            index,
+            steps.number(np.zeros((), np.float32)),
+        )
+        steps.binary(
+            Op.MINIMUM,
+            schema.MaximumMinimumOptionsT(),
+            index,
+            steps.number(np.ones((), np.float32)),
+            target,
+        )
     return True
 
 
 def lower_batch_normalization(op: QdqOp, context: LoweringContext) -> None:
-    """Append a BatchNormalization that nothing takes along, in float: one product and one sum a channel."""
-    _only_in_float(op, context, "it follows neither a quantised image nor a convolution with constant weights")
+    """Append a BatchNormalization that nothing takes along, in float.
+
+    One product and one sum a channel.
+    """
+    _only_in_float(
+        op, context, "it follows neither a quantised image nor a convolution with constant weights"
+    )
     source = context.operand(op)
     layout = context.layout(source)
     scale, bias, mean, variance = (numbers.astype(np.float64) for numbers in _constants(op, 1, 5))
@@ -109,13 +146,21 @@ def lower_batch_normalization(op: QdqOp, context: LoweringContext) -> None:
     steps = _Steps(op, context, layout)
     index = context.read(source, layout)
     with context.writing(op, layout) as (target, _):
-        index = steps.binary(Op.MUL, schema.MulOptionsT(), index, steps.number(gain.astype(np.float32).reshape(channels)))
+        index = steps.binary(
+            Op.MUL,
+            schema.MulOptionsT(),
+            index,
+            steps.number(gain.astype(np.float32).reshape(channels)),
+        )
         shift = steps.number((bias - mean * gain).astype(np.float32).reshape(channels))
         steps.binary(Op.ADD, schema.AddOptionsT(), index, shift, target)
 
 
 def lower_layer_normalization(op: QdqOp, context: LoweringContext) -> None:
-    """Append a LayerNormalization in float: mean, difference, its square's mean, and what follows."""
+    """Append a LayerNormalization in float.
+
+    Mean, difference, its square's mean, and what follows.
+    """
     _only_in_float(op, context, "TFLite has no integer kernel for it")
     source = context.operand(op)
     rank, layout = len(source.shape), context.layout(source)
@@ -129,12 +174,26 @@ def lower_layer_normalization(op: QdqOp, context: LoweringContext) -> None:
     with context.writing(op, layout) as (target, _):
         away = steps.binary(Op.SUB, schema.SubOptionsT(), index, steps.mean(index, axes, small))
         square = steps.binary(Op.MUL, schema.MulOptionsT(), away, away)
-        variance = steps.binary(Op.ADD, schema.AddOptionsT(), steps.mean(square, axes, small), steps.number(epsilon), shape=small)
-        index = steps.binary(Op.MUL, schema.MulOptionsT(), away, steps.inverse_root(variance, small))
+        variance = steps.binary(
+            Op.ADD,
+            schema.AddOptionsT(),
+            steps.mean(square, axes, small),
+            steps.number(epsilon),
+            shape=small,
+        )
+        index = steps.binary(
+            Op.MUL, schema.MulOptionsT(), away, steps.inverse_root(variance, small)
+        )
         last = len(numbers) - 1
         for i, values in enumerate(numbers):
             builtin, options = ((Op.MUL, schema.MulOptionsT()), (Op.ADD, schema.AddOptionsT()))[i]
-            index = steps.binary(builtin, options, index, steps.number(values.astype(np.float32)), target if i == last else None)
+            index = steps.binary(
+                builtin,
+                options,
+                index,
+                steps.number(values.astype(np.float32)),
+                target if i == last else None,
+            )
 
 
 def _only_in_float(op: QdqOp, context: LoweringContext, why: str) -> None:

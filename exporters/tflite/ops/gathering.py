@@ -1,4 +1,7 @@
-"""Gather and ScatterElements with constant indices: rows picked, and rows added up, as graph networks do."""
+"""Gather and ScatterElements with constant indices.
+
+Rows picked, and rows added up, as graph networks do.
+"""
 
 from __future__ import annotations
 
@@ -38,19 +41,28 @@ def lower_gather(op: QdqOp, context: LoweringContext) -> None:
         return
     rank = len(source.shape)
     index = context.read(source, onnx_order(rank))
-    indices = context.builder.constant(f"{op.output.name}~indices", np.array(picked, np.int32).reshape(shape))
+    indices = context.builder.constant(
+        f"{op.output.name}~indices", np.array(picked, np.int32).reshape(shape)
+    )
     with context.writing(op, onnx_order(len(op.output.shape))) as (target, _):
         _append(context, index, indices, target, axis)
 
 
 def lower_pick(op: QdqOp, context: LoweringContext) -> None:
-    """Append a Tile, an Expand or a Pad by what is there already: a GATHER along each axis that it changes."""
+    """Append a Tile, an Expand or a Pad by what is there already.
+
+    A GATHER along each axis that it changes.
+    """
     source = context.operand(op)
     rank = len(op.output.shape)
     if len(source.shape) == rank:
         gather(op, context, picks_of(op.attributes))
         return
-    raised = replace(source, name=f"{source.name}~raised_for_{op.output.name}", shape=(*(1,) * (rank - len(source.shape)), *source.shape))
+    raised = replace(
+        source,
+        name=f"{source.name}~raised_for_{op.output.name}",
+        shape=(*(1,) * (rank - len(source.shape)), *source.shape),
+    )
     context.alias(raised, source)
     target = context.tensor(raised, onnx_order(rank))
     context.reshape(context.read(source, onnx_order(len(source.shape))), target, raised.shape)
@@ -82,7 +94,9 @@ def _append(context: LoweringContext, source: int, indices: int, target: int, ax
 
 
 def lower_scatter(op: QdqOp, context: LoweringContext) -> None:
-    """Append a ScatterElements that adds rows onto zeros: a product with the matrix that says which row goes where.
+    """Append a ScatterElements that adds rows onto zeros.
+
+    A product with the matrix that says which row goes where.
 
     TFLite's own operators for this either have no int8 kernel or overflow in 8 bits.
     """
@@ -90,13 +104,25 @@ def lower_scatter(op: QdqOp, context: LoweringContext) -> None:
     updates = context.operand(op, 2)
     if op.attributes.get("reduction", "none") != "add":
         raise refused(op, "it does not add", 'use reduction="add"')
-    if not isinstance(data, QdqConstant) or _reals(data).any() or not isinstance(indices, QdqConstant):
-        raise refused(op, "it adds to other numbers than constant zeros, or computes its indices", "scatter onto zeros, then add")
+    if (
+        not isinstance(data, QdqConstant)
+        or _reals(data).any()
+        or not isinstance(indices, QdqConstant)
+    ):
+        raise refused(
+            op,
+            "it adds to other numbers than constant zeros, or computes its indices",
+            "scatter onto zeros, then add",
+        )
     axis = int(op.attributes["axis"])  # type: ignore[arg-type]
     rows = _rows(op, indices.values, axis)
     matrix = np.zeros((op.output.shape[axis], rows.size), np.int8)
     if matrix.size > _LARGEST_MATRIX:
-        raise refused(op, f"the matrix of its {rows.size} rows has {matrix.size} entries", "split the graph into smaller ones")
+        raise refused(
+            op,
+            f"the matrix of its {rows.size} rows has {matrix.size} entries",
+            "split the graph into smaller ones",
+        )
     np.add.at(matrix, (rows, np.arange(rows.size)), 1)
     layout: Layout = onnx_order(len(updates.shape))
     multiply(op, context, matrix, layout, (axis,), layout)
@@ -104,7 +130,9 @@ def lower_scatter(op: QdqOp, context: LoweringContext) -> None:
 
 def _reals(constant: QdqConstant) -> NDArray[np.generic]:
     params = constant.params
-    return constant.values if params is None else params.dequantize(constant.values.astype(np.int32))
+    return (
+        constant.values if params is None else params.dequantize(constant.values.astype(np.int32))
+    )
 
 
 def _rows(op: QdqOp, indices: NDArray[np.generic], axis: int) -> NDArray[np.int64]:

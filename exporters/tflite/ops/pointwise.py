@@ -1,8 +1,11 @@
-"""Functions of single numbers: by TFLite's own operator where that is within a step of ONNX, else by a table.
+"""Functions of single numbers.
 
-A table is exact on every runtime: GATHER from 256 stored results, its indices the integers themselves. It costs a CAST and
-an ADD on top, so an operator of TFLite's own comes first. LOGISTIC and TANH write one fixed grid; where the model has another,
-a QUANTIZE follows, if what both together give is within a step for each of the 256 integers that may come in.
+By TFLite's own operator where that is within a step of ONNX, else by a table.
+
+A table is exact on every runtime: GATHER from 256 stored results, its indices the integers
+themselves. It costs a CAST and an ADD on top, so an operator of TFLite's own comes first. LOGISTIC
+and TANH write one fixed grid; where the model has another, a QUANTIZE follows, if what both
+together give is within a step for each of the 256 integers that may come in.
 """
 
 from __future__ import annotations
@@ -60,7 +63,8 @@ class Kernel:
         version: the first with int8 kernels.
         options: its options for an operator of the view.
         fixed: the one grid that it writes, if it does.
-        wide: whether its int16 kernel is right to the last bit or two; the grid that it writes is then ``WIDE_GRID``.
+        wide: whether its int16 kernel is right to the last bit or two; the grid that it writes is
+            then ``WIDE_GRID``.
     """
 
     builtin: int
@@ -86,9 +90,13 @@ def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
         if kernel is None and lower_function(op, context):
             return
         if kernel is None:
-            raise refused(op, "TFLite has no operator for it", "quantise what it reads and writes to 8 bits")
+            raise refused(
+                op, "TFLite has no operator for it", "quantise what it reads and writes to 8 bits"
+            )
         _direct(op, context, kernel)
-    elif {context.storages[tensor.name].dtype for tensor in (context.operand(op), op.output)} != {"int8"}:
+    elif {context.storages[tensor.name].dtype for tensor in (context.operand(op), op.output)} != {
+        "int8"
+    }:
         _wide(op, context, kernel)
     elif kernel is None or not _bearable(op, context):
         lower_lookup(op, context)
@@ -102,14 +110,28 @@ def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
 
 def _wide(op: QdqOp, context: LoweringContext, kernel: Kernel | None) -> None:
     """A function on 16 bits, for which there are no tables."""
-    if kernel is None or not kernel.wide or context.storages[context.operand(op).name].dtype != context.storages[op.output.name].dtype:
-        raise refused(op, "TFLite has no kernel for it that is exact on 16 bits", "quantise what it reads and writes to 8 bits")
+    if (
+        kernel is None
+        or not kernel.wide
+        or context.storages[context.operand(op).name].dtype
+        != context.storages[op.output.name].dtype
+    ):
+        raise refused(
+            op,
+            "TFLite has no kernel for it that is exact on 16 bits",
+            "quantise what it reads and writes to 8 bits",
+        )
     if kernel.fixed is None or _on_grid(op, context, WIDE_GRID):
         _direct(op, context, kernel)
-    elif float(op.output.scale) >= 2 * float(WIDE_GRID.scale):  # so that both roundings together stay within a step
+    # so that both roundings together stay within a step
+    elif float(op.output.scale) >= 2 * float(WIDE_GRID.scale):
         _through(op, context, kernel, WIDE_GRID)
     else:
-        raise refused(op, "TFLite writes it with the scale 2^-15, and the model's is another", "give it the scale 2^-15, or 2^-14 and more")
+        raise refused(
+            op,
+            "TFLite writes it with the scale 2^-15, and the model's is another",
+            "give it the scale 2^-15, or 2^-14 and more",
+        )
 
 
 def lower_lookup(op: QdqOp, context: LoweringContext) -> None:
@@ -123,9 +145,13 @@ def lower_lookup(op: QdqOp, context: LoweringContext) -> None:
     integers = builder.activation(f"{name}~integers", shape, None, np.int32)
     builder.operator(Op.CAST, 1, [context.read(source, layout)], [integers], cast)
     indices = builder.activation(f"{name}~indices", shape, None, np.int32)
-    builder.operator(Op.ADD, 1, [integers, builder.numbers([_OFFSET])], [indices], schema.AddOptionsT())
+    builder.operator(
+        Op.ADD, 1, [integers, builder.numbers([_OFFSET])], [indices], schema.AddOptionsT()
+    )
     table = builder.constant(
-        f"{name}~table", table_of(op, context.storages[source.name].shift, context.storages[name].shift), context.grid(op.output)
+        f"{name}~table",
+        table_of(op, context.storages[source.name].shift, context.storages[name].shift),
+        context.grid(op.output),
     )
     target = context.tensor(op.output, layout)
     builder.operator(Op.GATHER, 2, [table, indices], [target], schema.GatherOptionsT())
@@ -144,7 +170,9 @@ def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.int8]:
     curve = _curve(op)
     first = int(integers_of(source)[0])  # type: ignore[arg-type]
     at = np.clip(integers - source_shift - first, 0, curve.size - 1)
-    centered = np.clip(op.output.params.quantize(curve).astype(np.int32), op.output.low, op.output.high)
+    centered = np.clip(
+        op.output.params.quantize(curve).astype(np.int32), op.output.low, op.output.high
+    )
     return (centered[at] + shift).astype(np.int8)
 
 
@@ -160,21 +188,36 @@ def _curve(op: QdqOp) -> NDArray[np.float32]:
 
 def _bearable(op: QdqOp, context: LoweringContext) -> bool:
     """Whether TFLite's kernel takes the grids."""
-    return op.op_type != "HardSwish" or float(context.operand(op).scale) < _STEEPEST_HARD_SWISH * float(op.output.scale)
+    return op.op_type != "HardSwish" or float(
+        context.operand(op).scale
+    ) < _STEEPEST_HARD_SWISH * float(op.output.scale)
 
 
 def _on_grid(op: QdqOp, context: LoweringContext, fixed: QuantParams) -> bool:
-    return float(op.output.scale) == float(fixed.scale) and context.storages[op.output.name].zero_point == int(fixed.zero_point)
+    return float(op.output.scale) == float(fixed.scale) and context.storages[
+        op.output.name
+    ].zero_point == int(fixed.zero_point)
 
 
 def _error_lsb(op: QdqOp, fixed: QuantParams) -> int:
-    """How far rounding to a fixed grid first takes the result, at most; near ties both ways of rounding count."""
+    """How far rounding to a fixed grid first takes the result, at most.
+
+    Near ties both ways of rounding count.
+    """
     curve = _curve(op)
     wanted = op.output.params.quantize(curve).astype(np.int32)
     doubt = np.float32(_DOUBT) * fixed.scale
-    twice = [op.output.params.quantize(fixed.dequantize(fixed.quantize(curve + way * doubt))) for way in (-1, 1)]
+    twice = [
+        op.output.params.quantize(fixed.dequantize(fixed.quantize(curve + way * doubt)))
+        for way in (-1, 1)
+    ]
     return max(
-        int(np.abs(np.clip(t.astype(np.int32), op.output.low, op.output.high) - np.clip(wanted, op.output.low, op.output.high)).max())
+        int(
+            np.abs(
+                np.clip(t.astype(np.int32), op.output.low, op.output.high)
+                - np.clip(wanted, op.output.low, op.output.high)
+            ).max()
+        )
         for t in twice
     )
 
@@ -183,7 +226,13 @@ def _direct(op: QdqOp, context: LoweringContext, kernel: Kernel) -> None:
     source = context.operand(op)
     layout = context.layout(source)
     with context.writing(op, layout) as (target, _):
-        context.builder.operator(kernel.builtin, kernel.version, [context.read(source, layout)], [target], kernel.options(op))
+        context.builder.operator(
+            kernel.builtin,
+            kernel.version,
+            [context.read(source, layout)],
+            [target],
+            kernel.options(op),
+        )
 
 
 def _through(op: QdqOp, context: LoweringContext, kernel: Kernel, fixed: QuantParams) -> None:
@@ -191,15 +240,21 @@ def _through(op: QdqOp, context: LoweringContext, kernel: Kernel, fixed: QuantPa
     source = context.operand(op)
     layout = context.layout(source)
     inner = fixed_tensor(context, op.output, stored_shape(op.output.shape, layout), fixed)
-    context.builder.operator(kernel.builtin, kernel.version, [context.read(source, layout)], [inner], kernel.options(op))
+    context.builder.operator(
+        kernel.builtin, kernel.version, [context.read(source, layout)], [inner], kernel.options(op)
+    )
     with context.writing(op, layout) as (target, _):
         context.builder.operator(Op.QUANTIZE, 1, [inner], [target], schema.QuantizeOptionsT())
 
 
-def fixed_tensor(context: LoweringContext, tensor: QdqTensor, shape: tuple[int, ...], fixed: QuantParams) -> int:
+def fixed_tensor(
+    context: LoweringContext, tensor: QdqTensor, shape: tuple[int, ...], fixed: QuantParams
+) -> int:
     """Add a helper of a tensor that lies on a grid which TFLite prescribes."""
     grid = StoredGrid.of(float(fixed.scale), int(fixed.zero_point))
-    return context.builder.activation(f"{tensor.name}~fixed", shape, grid, np.int16 if fixed.dtype == "int16" else np.int8)
+    return context.builder.activation(
+        f"{tensor.name}~fixed", shape, grid, np.int16 if fixed.dtype == "int16" else np.int8
+    )
 
 
 FUNCTIONS = tuple(UNARY)

@@ -1,6 +1,7 @@
 """Products of two activations, and sums that are products with a constant matrix of zeros and ones.
 
-TFLite's SUM is not used: its reference kernel gives another result each time it is run (LiteRT 2.3).
+TFLite's SUM is not used: its reference kernel gives another result each time it is run (LiteRT
+2.3).
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def lower_product(op: QdqOp, context: LoweringContext) -> None:
         raise refused(op, "TFLite multiplies matrices of 2 to 5 dimensions", "reshape its operands")
     indices = [_factor(op, operand, context, rank) for operand in op.inputs[:2]]
     with context.writing(op, onnx_order(rank)) as (target, _):
-        context.builder.operator(Op.BATCH_MATMUL, 2, indices, [target], schema.BatchMatMulOptionsT())
+        context.builder.operator(
+            Op.BATCH_MATMUL, 2, indices, [target], schema.BatchMatMulOptionsT()
+        )
 
 
 def lower_reduce_sum(op: QdqOp, context: LoweringContext) -> None:
@@ -52,7 +55,14 @@ def lower_reduce_sum(op: QdqOp, context: LoweringContext) -> None:
     multiply(op, context, np.ones((1, size), np.int8), layout, axes, left)
 
 
-def multiply(op: QdqOp, context: LoweringContext, matrix: NDArray[np.int8], layout: Layout, axes: tuple[int, ...], left: Layout) -> None:
+def multiply(
+    op: QdqOp,
+    context: LoweringContext,
+    matrix: NDArray[np.int8],
+    layout: Layout,
+    axes: tuple[int, ...],
+    left: Layout,
+) -> None:
     """Append ``matrix @ x`` along adjoining axes of the input, the matrix on the grid of whole numbers.
 
     Args:
@@ -67,17 +77,28 @@ def multiply(op: QdqOp, context: LoweringContext, matrix: NDArray[np.int8], layo
     sizes = stored_shape(source.shape, layout)
     first = min(layout.index(axis) for axis in axes)
     # the first dimension stands alone: it may be a batch that is 1 only until the file is run
-    before, after = (sizes[0] if first else 1, math.prod(sizes[1:first])), math.prod(sizes[first + len(axes) :])
+    before, after = (
+        (sizes[0] if first else 1, math.prod(sizes[1:first])),
+        math.prod(sizes[first + len(axes) :]),
+    )
     index = _viewed(context, op, source, layout, (*before, matrix.shape[1], after))
     values = matrix.astype(np.float32 if context.is_float else context.element(op.output))
-    constant = context.builder.constant(f"ones_for_{op.output.name}", values[None, None], None if context.is_float else StoredGrid.of(1.0))
+    constant = context.builder.constant(
+        f"ones_for_{op.output.name}",
+        values[None, None],
+        None if context.is_float else StoredGrid.of(1.0),
+    )
     flat = context.helper(op.output, f"{op.output.name}~flat", (*before, matrix.shape[0], after))
-    context.builder.operator(Op.BATCH_MATMUL, 2, [constant, index], [flat], schema.BatchMatMulOptionsT())
+    context.builder.operator(
+        Op.BATCH_MATMUL, 2, [constant, index], [flat], schema.BatchMatMulOptionsT()
+    )
     with context.writing(op, left) as (target, _):
         context.reshape(flat, target, stored_shape(op.output.shape, left))
 
 
-def _viewed(context: LoweringContext, op: QdqOp, source: QdqTensor, layout: Layout, shape: tuple[int, ...]) -> int:
+def _viewed(
+    context: LoweringContext, op: QdqOp, source: QdqTensor, layout: Layout, shape: tuple[int, ...]
+) -> int:
     target = context.helper(source, f"{source.name}~for_{op.output.name}", shape)
     context.reshape(context.read(source, layout), target, shape)
     return target
@@ -97,7 +118,11 @@ def _shape(operand: Operand | None) -> tuple[int, ...]:
 def _factor(op: QdqOp, operand: Operand | None, context: LoweringContext, rank: int) -> int:
     if isinstance(operand, QdqTensor):
         if len(operand.shape) != rank:
-            raise refused(op, "its operands have different numbers of dimensions", "reshape the smaller operand first")
+            raise refused(
+                op,
+                "its operands have different numbers of dimensions",
+                "reshape the smaller operand first",
+            )
         return context.read(operand, onnx_order(rank))
     if not isinstance(operand, QdqConstant):
         raise refused(op, "an operand is missing", "write the model again from its source")

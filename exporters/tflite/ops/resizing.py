@@ -1,7 +1,7 @@
 """Resize: repeating pixels and interpolating between them, where TFLite samples at the points that ONNX does.
 
-Both are decided on numbers: the sampling points of the ONNX node are computed, and those of TFLite's three conventions, and
-the convention is taken whose points are the same.
+Both are decided on numbers: the sampling points of the ONNX node are computed, and those of
+TFLite's three conventions, and the convention is taken whose points are the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from edgeq.exporters.tflite.ops.gathering import gather
 from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq.ir import same_grid
-from edgeq.sampling import BEARABLE, CONVENTIONS, FRACTION_BITS, Convention, convention_of, is_plain, mode_of, nearest, points_of
+from edgeq.sampling import (
+    BEARABLE,
+    CONVENTIONS,
+    FRACTION_BITS,
+    Convention,
+    convention_of,
+    is_plain,
+    mode_of,
+    nearest,
+    points_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,13 +45,30 @@ def lower_resize_nearest(op: QdqOp, context: LoweringContext) -> None:
     _check(op)
     wanted = [nearest(op.attributes, _points(op, axis)) for axis in range(len(source.shape))]
     wanted = [np.clip(indices, 0, source.shape[axis] - 1) for axis, indices in enumerate(wanted)]
-    if len(source.shape) == 4 and _whole(wanted[0], source.shape[0]) and _whole(wanted[1], source.shape[1]):
+    if (
+        len(source.shape) == 4
+        and _whole(wanted[0], source.shape[0])
+        and _whole(wanted[1], source.shape[1])
+    ):
         sizes = [(source.shape[axis], op.output.shape[axis]) for axis in _SPATIAL]
         for convention in CONVENTIONS:
-            if all(np.array_equal(wanted[axis], _tflite_nearest(convention, *size)) for axis, size in zip(_SPATIAL, sizes, strict=True)):
-                _write(op, context, Op.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT(), convention)
+            if all(
+                np.array_equal(wanted[axis], _tflite_nearest(convention, *size))
+                for axis, size in zip(_SPATIAL, sizes, strict=True)
+            ):
+                _write(
+                    op,
+                    context,
+                    Op.RESIZE_NEAREST_NEIGHBOR,
+                    schema.ResizeNearestNeighborOptionsT(),
+                    convention,
+                )
                 return
-    picks = {axis: tuple(int(i) for i in indices) for axis, indices in enumerate(wanted) if not _whole(indices, source.shape[axis])}
+    picks = {
+        axis: tuple(int(i) for i in indices)
+        for axis, indices in enumerate(wanted)
+        if not _whole(indices, source.shape[axis])
+    }
     gather(op, context, picks)
 
 
@@ -51,7 +78,11 @@ def lower_resize(op: QdqOp, context: LoweringContext) -> None:
     _check(op)
     mode = op.attributes.get("mode", "nearest")
     if mode != "linear" or len(source.shape) != 4 or op.output.shape[:2] != source.shape[:2]:
-        raise refused(op, f"its mode is {mode}, over {len(source.shape)} dimensions", "resize images by mode nearest or linear")
+        raise refused(
+            op,
+            f"its mode is {mode}, over {len(source.shape)} dimensions",
+            "resize images by mode nearest or linear",
+        )
     if not context.is_float and not same_grid(source.params, op.output.params):
         raise refused(
             op,
@@ -59,20 +90,28 @@ def lower_resize(op: QdqOp, context: LoweringContext) -> None:
             "give it the grid of its input on both sides",
         )
     axes = [(_points(op, axis), source.shape[axis], op.output.shape[axis]) for axis in _SPATIAL]
-    if (found := convention_of(axes, 2.0**-FRACTION_BITS if context.is_float else BEARABLE)) is not None:
+    if (
+        found := convention_of(axes, 2.0**-FRACTION_BITS if context.is_float else BEARABLE)
+    ) is not None:
         _write(op, context, Op.RESIZE_BILINEAR, schema.ResizeBilinearOptionsT(), found)
         return
     raise refused(
         op,
-        f"TFLite samples {source.shape[2:]} to {op.output.shape[2:]} beside the points of {mode_of(op.attributes)}, "
+        f"TFLite samples {source.shape[2:]} to {op.output.shape[2:]} beside the points of "
+        f"{mode_of(op.attributes)}, "
         "by more than rounding hides",
-        "resize by a power of two with half_pixel or asymmetric, or leave the resize out of the quantised model",
+        "resize by a power of two with half_pixel or asymmetric, or leave the resize out "
+        "of the quantised model",
     )
 
 
 def _check(op: QdqOp) -> None:
     if not is_plain(op.attributes):
-        raise refused(op, "it crops, filters, or names its axes", "use a plain Resize by mode nearest or linear")
+        raise refused(
+            op,
+            "it crops, filters, or names its axes",
+            "use a plain Resize by mode nearest or linear",
+        )
 
 
 def _points(op: QdqOp, axis: int) -> NDArray[np.float32]:
@@ -80,7 +119,11 @@ def _points(op: QdqOp, axis: int) -> NDArray[np.float32]:
     before, after = op.inputs[0].shape[axis], op.output.shape[axis]  # type: ignore[union-attr]
     points = points_of(op.attributes, axis, before, after)
     if points is None:
-        raise refused(op, f"its coordinates are {mode_of(op.attributes)}", "use half_pixel, asymmetric or align_corners")
+        raise refused(
+            op,
+            f"its coordinates are {mode_of(op.attributes)}",
+            "use half_pixel, asymmetric or align_corners",
+        )
     return points
 
 
@@ -91,7 +134,11 @@ def _whole(indices: Sequence[int] | NDArray[np.int64], size: int) -> bool:
 def _tflite_nearest(convention: Convention, before: int, after: int) -> NDArray[np.int64]:
     """The pixels that RESIZE_NEAREST_NEIGHBOR picks, as its kernel computes them in float32."""
     corners = convention.align_corners and after > 1
-    scale = np.float32(before - 1) / np.float32(after - 1) if corners else np.float32(before) / np.float32(after)
+    scale = (
+        np.float32(before - 1) / np.float32(after - 1)
+        if corners
+        else np.float32(before) / np.float32(after)
+    )
     offset = np.float32(0.5 if convention.half_pixel else 0.0)
     points = (np.arange(after, dtype=np.float32) + offset) * scale
     picked = np.floor(points + np.float32(0.5)) if convention.align_corners else np.floor(points)
@@ -99,9 +146,13 @@ def _tflite_nearest(convention: Convention, before: int, after: int) -> NDArray[
     return clipped
 
 
-def _write(op: QdqOp, context: LoweringContext, builtin: int, options: Any, convention: Convention) -> None:
+def _write(
+    op: QdqOp, context: LoweringContext, builtin: int, options: Any, convention: Convention
+) -> None:
     options.alignCorners, options.halfPixelCenters = convention.align_corners, convention.half_pixel
     sizes = context.builder.numbers(op.output.shape[2:])
     index = context.read(context.operand(op), NHWC)
     with context.writing(op, NHWC) as (target, _):
-        context.builder.operator(builtin, 3 if convention.half_pixel else 2, [index, sizes], [target], options)
+        context.builder.operator(
+            builtin, 3 if convention.half_pixel else 2, [index, sizes], [target], options
+        )

@@ -37,7 +37,10 @@ def lower_identity(op: QdqOp, context: LoweringContext) -> None:
 
 
 def lower_reshape(op: QdqOp, context: LoweringContext) -> None:
-    """Append a Reshape, Flatten, Squeeze or Unsqueeze; a TRANSPOSE comes first only where channels and pixels mix."""
+    """Append a Reshape, Flatten, Squeeze or Unsqueeze.
+
+    A TRANSPOSE comes first only where channels and pixels mix.
+    """
     source = context.operand(op)
     if math.prod(source.shape) != math.prod(op.output.shape):
         why = "it merges the batch with other dimensions, and the file does not tell how"
@@ -48,7 +51,11 @@ def lower_reshape(op: QdqOp, context: LoweringContext) -> None:
         layout = ordered
     rank = len(op.output.shape)
     is_image = context.channels.get(op.output.name) == CHANNELS
-    wanted = natural(rank) if is_image and same_order(op.output.shape, natural(rank), onnx_order(rank)) else onnx_order(rank)
+    wanted = (
+        natural(rank)
+        if is_image and same_order(op.output.shape, natural(rank), onnx_order(rank))
+        else onnx_order(rank)
+    )
     with context.writing(op, wanted) as (target, _):
         context.reshape(context.read(source, layout), target, stored_shape(op.output.shape, wanted))
 
@@ -69,7 +76,9 @@ def lower_slice(op: QdqOp, context: LoweringContext) -> None:
     source = context.operand(op)
     layout = context.layout(source)
     begins, ends, steps = [0] * len(layout), list(source.shape), [1] * len(layout)
-    for axis, start, end, step in zip(_ints(op, "axes"), _ints(op, "starts"), _ints(op, "ends"), _ints(op, "steps"), strict=True):
+    for axis, start, end, step in zip(
+        _ints(op, "axes"), _ints(op, "starts"), _ints(op, "ends"), _ints(op, "steps"), strict=True
+    ):
         begins[axis], ends[axis], steps[axis] = start, end, step
     first, last, stride = ([values[axis] for axis in layout] for values in (begins, ends, steps))
     index, numbers = context.read(source, layout), context.builder.numbers
@@ -78,9 +87,21 @@ def lower_slice(op: QdqOp, context: LoweringContext) -> None:
             _cut(context, index, target, first, last)
         else:
             options = schema.StridedSliceOptionsT()
-            options.beginMask = sum(1 << i for i, axis in enumerate(layout) if begins[axis] == 0 and steps[axis] == 1)
-            options.endMask = sum(1 << i for i, axis in enumerate(layout) if _to_the_end(ends[axis], source.shape[axis], steps[axis]))
-            context.builder.operator(Op.STRIDED_SLICE, 2, [index, numbers(first), numbers(last), numbers(stride)], [target], options)
+            options.beginMask = sum(
+                1 << i for i, axis in enumerate(layout) if begins[axis] == 0 and steps[axis] == 1
+            )
+            options.endMask = sum(
+                1 << i
+                for i, axis in enumerate(layout)
+                if _to_the_end(ends[axis], source.shape[axis], steps[axis])
+            )
+            context.builder.operator(
+                Op.STRIDED_SLICE,
+                2,
+                [index, numbers(first), numbers(last), numbers(stride)],
+                [target],
+                options,
+            )
 
 
 def lower_pad(op: QdqOp, context: LoweringContext) -> None:
@@ -90,7 +111,9 @@ def lower_pad(op: QdqOp, context: LoweringContext) -> None:
     pads, rank = _ints(op, "pads"), len(layout)
     ends = [(pads[axis], pads[axis + rank]) for axis in layout]
     begins = [max(-before, 0) for before, _ in ends]
-    stops = [source.shape[axis] - max(-after, 0) for axis, (_, after) in zip(layout, ends, strict=True)]
+    stops = [
+        source.shape[axis] - max(-after, 0) for axis, (_, after) in zip(layout, ends, strict=True)
+    ]
     if any(stop <= begin for begin, stop in zip(begins, stops, strict=True)):
         raise refused(op, "it takes away more than there is", "pad what is left directly")
     cuts, grows = any(min(pair) < 0 for pair in ends), any(max(pair) > 0 for pair in ends)
@@ -102,19 +125,34 @@ def lower_pad(op: QdqOp, context: LoweringContext) -> None:
             _cut(context, index, reached, begins, stops)
             index = reached
         if grows or not cuts:
-            pad(context, index, target, tuple((max(before, 0), max(after, 0)) for before, after in ends))
+            pad(
+                context,
+                index,
+                target,
+                tuple((max(before, 0), max(after, 0)) for before, after in ends),
+            )
 
 
-def _cut(context: LoweringContext, source: int, target: int, begins: Sequence[int], ends: Sequence[int]) -> None:
+def _cut(
+    context: LoweringContext, source: int, target: int, begins: Sequence[int], ends: Sequence[int]
+) -> None:
     """Append a SLICE; an open batch stays open."""
     open_batch = context.builder.dynamic_batch and begins[0] == 0 and ends[0] == 1
-    sizes = [-1 if i == 0 and open_batch else end - begin for i, (begin, end) in enumerate(zip(begins, ends, strict=True))]
+    sizes = [
+        -1 if i == 0 and open_batch else end - begin
+        for i, (begin, end) in enumerate(zip(begins, ends, strict=True))
+    ]
     numbers = context.builder.numbers
-    context.builder.operator(Op.SLICE, 2, [source, numbers(begins), numbers(sizes)], [target], schema.SliceOptionsT())
+    context.builder.operator(
+        Op.SLICE, 2, [source, numbers(begins), numbers(sizes)], [target], schema.SliceOptionsT()
+    )
 
 
 def _to_the_end(end: int, size: int, step: int) -> bool:
-    """Whether a slice leaves nothing out at its end; backwards, an end of -1 is before the first element."""
+    """Whether a slice leaves nothing out at its end.
+
+    Backwards, an end of -1 is before the first element.
+    """
     return end == size if step > 0 else end < 0
 
 

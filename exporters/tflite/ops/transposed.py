@@ -26,7 +26,11 @@ def lower_conv_transpose(op: QdqOp, context: LoweringContext) -> None:
     """Append a ConvTranspose."""
     weights = op.inputs[1]
     if not isinstance(weights, QdqConstant) or weights.values.ndim != 4:
-        raise refused(op, "its weights are no constant image filters", "export the model with constant two-dimensional convolutions")
+        raise refused(
+            op,
+            "its weights are no constant image filters",
+            "export the model with constant two-dimensional convolutions",
+        )
     if _numbers(op, "strides", (1, 1)) == (1, 1):
         lower_conv(as_conv(op), context)
     else:
@@ -34,13 +38,21 @@ def lower_conv_transpose(op: QdqOp, context: LoweringContext) -> None:
 
 
 def fixes_batch(graph: QdqGraph) -> bool:
-    """Whether a graph states sizes, batch and all: a TRANSPOSE_CONV that of its output, a batch that was merged with channels its own."""
+    """Whether a graph states sizes, batch and all.
+
+    A TRANSPOSE_CONV that of its output, a batch that was merged with channels its own.
+    """
     merged = any(tensor.shape and tensor.shape[0] != 1 for tensor in graph.tensors().values())
-    return merged or any(op.op_type == "ConvTranspose" and set(_numbers(op, "strides", (1,))) != {1} for op in graph.ops)
+    return merged or any(
+        op.op_type == "ConvTranspose" and set(_numbers(op, "strides", (1,))) != {1}
+        for op in graph.ops
+    )
 
 
 def as_conv(op: QdqOp) -> QdqOp:
-    """The Conv that a ConvTranspose of stride 1 is: channels swapped, taps flipped, padding turned inside out.
+    """The Conv that a ConvTranspose of stride 1 is.
+
+    Channels swapped, taps flipped, padding turned inside out.
 
     Raises:
         ArtefactError: it pads its output, or by more than its filter spans.
@@ -48,27 +60,51 @@ def as_conv(op: QdqOp) -> QdqOp:
     weights = op.inputs[1]
     assert isinstance(weights, QdqConstant)  # noqa: S101  # the caller has looked
     groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
-    spans = [(size - 1) * dilation for size, dilation in zip(weights.values.shape[2:], _numbers(op, "dilations", (1, 1)), strict=True)]
+    spans = [
+        (size - 1) * dilation
+        for size, dilation in zip(
+            weights.values.shape[2:], _numbers(op, "dilations", (1, 1)), strict=True
+        )
+    ]
     top, left, bottom, right = _pads(op)
     pads = (spans[0] - top, spans[1] - left, spans[0] - bottom, spans[1] - right)
     if min(pads) < 0 or any(_numbers(op, "output_padding", (0, 0))):
-        raise refused(op, "it pads by more than its filter spans, or pads its output", "use padding below the size of the filter")
+        raise refused(
+            op,
+            "it pads by more than its filter spans, or pads its output",
+            "use padding below the size of the filter",
+        )
     values = weights.values
     grouped = values.reshape(groups, values.shape[0] // groups, *values.shape[1:]).swapaxes(1, 2)
     swapped = grouped.reshape(-1, *grouped.shape[2:])[:, :, ::-1, ::-1]
     params = weights.params
     if params is not None and params.axis is not None:
         if params.axis % 4 != 1:
-            raise refused(op, "its weight scales do not follow the output channels", "use one scale a tensor or an output channel")
-        params = replace(params, scale=np.tile(params.scale, groups), zero_point=np.tile(params.zero_point, groups), axis=0)
+            raise refused(
+                op,
+                "its weight scales do not follow the output channels",
+                "use one scale a tensor or an output channel",
+            )
+        params = replace(
+            params,
+            scale=np.tile(params.scale, groups),
+            zero_point=np.tile(params.zero_point, groups),
+            axis=0,
+        )
     constant = QdqConstant(weights.name, np.ascontiguousarray(swapped), params)
     attributes = {**op.attributes, "pads": pads, "auto_pad": "NOTSET"}
-    return replace(op, op_type="Conv", inputs=(op.inputs[0], constant, *op.inputs[2:]), attributes=attributes)
+    return replace(
+        op, op_type="Conv", inputs=(op.inputs[0], constant, *op.inputs[2:]), attributes=attributes
+    )
 
 
 def _strided(op: QdqOp, context: LoweringContext, weights: QdqConstant) -> None:
     if int(op.attributes.get("group", 1)) != 1 or _numbers(op, "dilations", (1, 1)) != (1, 1):  # type: ignore[arg-type]
-        raise refused(op, "TFLite's TRANSPOSE_CONV has neither groups nor dilation", "use group=1 and dilations=1, or stride 1")
+        raise refused(
+            op,
+            "TFLite's TRANSPOSE_CONV has neither groups nor dilation",
+            "use group=1 and dilations=1, or stride 1",
+        )
     source = context.operand(op)
     centered = context.weights(op, weights, channel_axis=1).transpose(_TO_OIHW)
     filters = context.add_weights(weights, centered.transpose(OHWI), axis=0)
@@ -82,21 +118,33 @@ def _strided(op: QdqOp, context: LoweringContext, weights: QdqConstant) -> None:
         options.padding, shape, crop = SAME, op.output.shape, False
     else:
         batch, channels, height, width = op.output.shape
-        options.padding, shape = VALID, (batch, channels, height + top + max(bottom, 0), width + left + max(right, 0))
+        options.padding, shape = (
+            VALID,
+            (batch, channels, height + top + max(bottom, 0), width + left + max(right, 0)),
+        )
         crop = shape != op.output.shape
     sizes = context.builder.numbers(stored_shape(shape, NHWC))
     with context.writing(op, NHWC) as (target, _):
         reached = context.tensor(op.output, NHWC, "~uncropped", shape) if crop else target
-        context.builder.operator(Op.TRANSPOSE_CONV, 3, [sizes, filters, index, bias], [reached], options)
+        context.builder.operator(
+            Op.TRANSPOSE_CONV, 3, [sizes, filters, index, bias], [reached], options
+        )
         if crop:
-            begin, size = context.builder.numbers((0, top, left, 0)), context.builder.numbers(stored_shape(op.output.shape, NHWC))
-            context.builder.operator(Op.SLICE, 2, [reached, begin, size], [target], schema.SliceOptionsT())
+            begin, size = (
+                context.builder.numbers((0, top, left, 0)),
+                context.builder.numbers(stored_shape(op.output.shape, NHWC)),
+            )
+            context.builder.operator(
+                Op.SLICE, 2, [reached, begin, size], [target], schema.SliceOptionsT()
+            )
 
 
 def _is_same(op: QdqOp, before: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
     """Whether TFLite's SAME takes away exactly what the padding does."""
     pads, after = _pads(op), op.output.shape[2:]
-    for axis, (stride, size) in enumerate(zip(_numbers(op, "strides", (1, 1)), kernel, strict=True)):
+    for axis, (stride, size) in enumerate(
+        zip(_numbers(op, "strides", (1, 1)), kernel, strict=True)
+    ):
         total = max((before[axis] - 1) * stride + size - after[axis], 0)
         if -(-after[axis] // stride) != before[axis] or pads[axis] != total // 2:
             return False
@@ -116,15 +164,26 @@ def _pads(op: QdqOp) -> tuple[int, int, int, int]:
     shape = source.shape  # type: ignore[union-attr]
     ends = []
     for axis, first in enumerate((top, left)):
-        stride, dilation = _numbers(op, "strides", (1, 1))[axis], _numbers(op, "dilations", (1, 1))[axis]
+        stride, dilation = (
+            _numbers(op, "strides", (1, 1))[axis],
+            _numbers(op, "dilations", (1, 1))[axis],
+        )
         full = (shape[axis + 2] - 1) * stride + (weights.values.shape[axis + 2] - 1) * dilation + 1
         total = full - op.output.shape[axis + 2] + _numbers(op, "output_padding", (0, 0))[axis]
         if mode in ("SAME_UPPER", "SAME_LOWER") or op.attributes.get("output_shape"):
             small = total // 2
             first = small if mode == "SAME_UPPER" else total - small
         ends.append((first, total - first))
-    if mode == "NOTSET" and not op.attributes.get("output_shape") and (ends[0][1], ends[1][1]) != (bottom, right):
-        raise refused(op, f"its padding does not give the size {op.output.shape[2:]}", "write the model again from its source")
+    if (
+        mode == "NOTSET"
+        and not op.attributes.get("output_shape")
+        and (ends[0][1], ends[1][1]) != (bottom, right)
+    ):
+        raise refused(
+            op,
+            f"its padding does not give the size {op.output.shape[2:]}",
+            "write the model again from its source",
+        )
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
 
 

@@ -1,7 +1,10 @@
-"""Arrays by name from an ``.npz`` file of unknown origin: nothing in it runs, and nothing large is allocated unseen.
+"""Arrays by name from an ``.npz`` file of unknown origin.
 
-``numpy.load`` trusts the shape that a header states and allocates it. Here every header is held against the size of its
-own member and against a limit first, so a file of a hundred bytes cannot ask for a terabyte.
+Nothing in it runs, and nothing large is allocated unseen.
+
+``numpy.load`` trusts the shape that a header states and allocates it. Here every header is held
+against the size of its own member and against a limit first, so a file of a hundred bytes cannot
+ask for a terabyte.
 """
 
 from __future__ import annotations
@@ -25,7 +28,16 @@ if TYPE_CHECKING:
 MAX_ARRAY_BYTES = 2**32
 """The most that the arrays of one file may need in memory."""
 
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError, NotImplementedError, RuntimeError)
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    EOFError,
+    OSError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def read_npz(path: Path, what: str, *, limit: int = MAX_ARRAY_BYTES) -> Mapping[str, NDArray[Any]]:
@@ -37,16 +49,20 @@ def read_npz(path: Path, what: str, *, limit: int = MAX_ARRAY_BYTES) -> Mapping[
         limit: the most bytes its arrays may need together.
 
     Raises:
-        ArtefactError: missing, no ``.npz`` file, truncated, larger than ``limit``, or holding Python objects.
+        ArtefactError: missing, no ``.npz`` file, truncated, larger than ``limit``, or holding
+            Python objects.
     """
     if not path.is_file():
         raise ArtefactError(f"there is no {what} at {path}", hint="check the path")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy comments on the headers of old or damaged files; we read or refuse them
+            # NumPy comments on the headers of old or damaged files; we read or refuse them
+            warnings.simplefilter("ignore")
             return _read(path, limit)
     except _UNREADABLE as error:
-        raise ArtefactError(f"{path} is no readable .npz {what}: {error}", hint="write or download it again") from error
+        raise ArtefactError(
+            f"{path} is no readable .npz {what}: {error}", hint="write or download it again"
+        ) from error
 
 
 def _read(path: Path, limit: int) -> Mapping[str, NDArray[Any]]:
@@ -59,7 +75,10 @@ def _check_headers(path: Path, limit: int) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if sum(member.file_size for member in members) > limit:
-            raise ArtefactError(f"{path} unpacks to more than the {limit} bytes accepted", hint="is it the right file?")
+            raise ArtefactError(
+                f"{path} unpacks to more than the {limit} bytes accepted",
+                hint="is it the right file?",
+            )
         for member in members:
             with archive.open(member) as file:
                 _check_header(file, member)
@@ -67,7 +86,11 @@ def _check_headers(path: Path, limit: int) -> None:
 
 def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
     version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
     shape, _, dtype = read(file)
     if dtype.hasobject:
         raise ValueError(f"{member.filename} holds Python objects, which could run code")

@@ -1,7 +1,9 @@
-"""What the papers do to training images, on a whole batch at once: chance is drawn first, and what it chose applied in integers.
+"""What the papers do to training images, on a whole batch at once.
 
-The draws are small, the work is indexing and integer arithmetic, so that NumPy arrays and tensors on any device give the same
-pixels: the same code runs on both.
+Chance is drawn first, and what it chose applied in integers.
+
+The draws are small, the work is indexing and integer arithmetic, so that NumPy arrays and tensors
+on any device give the same pixels: the same code runs on both.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ ROTATION_DEGREES, SHIFT, ZOOM = 15.0, 0.1, 0.1
 _POINT = 8  # binary places of a position between two pixels
 _ONE = 1 << _POINT
 
-# NumPy arrays, or tensors of torch, which the core does not import; both index, add, multiply, shift and compare alike.
+# NumPy arrays, or tensors of torch, which the core does not import; both index, add, multiply,
+# shift and compare alike.
 Array = Any
 
 
@@ -36,7 +39,12 @@ class _Draws:
 
     def take(self, where: slice) -> Self:
         """The draws of a part of the batch."""
-        return type(self)(*(value if (value := getattr(self, field.name)).shape[0] == 1 else value[where] for field in fields(self)))
+        return type(self)(
+            *(
+                value if (value := getattr(self, field.name)).shape[0] == 1 else value[where]
+                for field in fields(self)
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +52,8 @@ class CropFlip(_Draws):
     """Pad by 4 black pixels, crop at random to the old size, and mirror one in two (He et al., 2016, Sec. 4.2).
 
     Attributes:
-        rows: (n, height), int64, the row of the image that each row comes from; outside it is black.
+        rows: (n, height), int64, the row of the image that each row comes from; outside it is
+            black.
         columns: (n, width), int64, likewise.
     """
 
@@ -61,18 +70,25 @@ class CropFlip(_Draws):
         return cls(top[:, np.newaxis] + np.arange(height), left[:, np.newaxis] + across)
 
     def apply(self, images: Array) -> Array:
-        """Crop and mirror: another batch, uint8, (n, height, width, channels), on the device of ``images``."""
+        """Crop and mirror.
+
+        Another batch, uint8, (n, height, width, channels), on the device of ``images``.
+        """
         return _pick(images, self.rows[:, :, None], self.columns[:, None, :])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine(_Draws):
-    """Turn, shift, zoom and mirror in both directions, between pixels bilinearly; black comes in from outside.
+    """Turn, shift, zoom and mirror in both directions, between pixels bilinearly.
 
-    What Yun and Wong, *Do all MobileNets quantize poorly?* (2021), Sec. 4, name; its extent is not published.
+    Black comes in from outside.
+
+    What Yun and Wong, *Do all MobileNets quantize poorly?* (2021), Sec. 4, name; its extent is not
+    published.
 
     Attributes:
-        matrix: (n, 6), int64 with 16 binary places: the source row is ``m0 y + m1 x + m2``, its column ``m3 y + m4 x + m5``.
+        matrix: (n, 6), int64 with 16 binary places: the source row is ``m0 y + m1 x + m2``, its
+            column ``m3 y + m4 x + m5``.
         y: (1, height, 1), int64, 0, 1, 2, ...
         x: (1, 1, width), likewise.
     """
@@ -91,10 +107,22 @@ class Affine(_Draws):
         upside, mirror = np.where(rng.random((2, count)) < 0.5, -1.0, 1.0)
         sine, cosine = np.sin(angle) / zoom, np.cos(angle) / zoom
         middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
-        rows = (upside * cosine, upside * sine, middle_y - upside * (cosine * (middle_y + down) + sine * (middle_x + right)))
-        columns = (-mirror * sine, mirror * cosine, middle_x - mirror * (cosine * (middle_x + right) - sine * (middle_y + down)))
+        rows = (
+            upside * cosine,
+            upside * sine,
+            middle_y - upside * (cosine * (middle_y + down) + sine * (middle_x + right)),
+        )
+        columns = (
+            -mirror * sine,
+            mirror * cosine,
+            middle_x - mirror * (cosine * (middle_x + right) - sine * (middle_y + down)),
+        )
         matrix = np.stack([*rows, *columns], axis=1)
-        return cls(np.rint(matrix * _ONE * _ONE).astype(np.int64), np.arange(height)[None, :, None], np.arange(width)[None, None, :])
+        return cls(
+            np.rint(matrix * _ONE * _ONE).astype(np.int64),
+            np.arange(height)[None, :, None],
+            np.arange(width)[None, None, :],
+        )
 
     def apply(self, images: Array) -> Array:
         """Warp: another batch, uint8, (n, height, width, channels), on the device of ``images``."""
@@ -103,7 +131,10 @@ class Affine(_Draws):
         top, left = row >> _POINT, column >> _POINT
         lower, further = (row & (_ONE - 1))[..., None], (column & (_ONE - 1))[..., None]
         upper = _pick(images, top, left) * (_ONE - further) + _pick(images, top, left + 1) * further
-        under = _pick(images, top + 1, left) * (_ONE - further) + _pick(images, top + 1, left + 1) * further
+        under = (
+            _pick(images, top + 1, left) * (_ONE - further)
+            + _pick(images, top + 1, left + 1) * further
+        )
         warped = images[:, :, :] * 0
         warped[:] = (upper * (_ONE - lower) + under * lower + _ONE * _ONE // 2) >> (2 * _POINT)
         return warped
@@ -113,7 +144,8 @@ def _pick(images: Array, rows: Array, columns: Array) -> Array:
     """The pixel of each image at rows and columns that broadcast to (n, height, width); black outside."""
     height, width = images.shape[1:3]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    sample = (rows[:, :1, :1] * 0 + 1).cumsum(0) - 1  # 0, 1, 2, ..., on the device of what it is made from
+    # 0, 1, 2, ..., on the device of what it is made from
+    sample = (rows[:, :1, :1] * 0 + 1).cumsum(0) - 1
     return images[sample, rows.clip(0, height - 1), columns.clip(0, width - 1)] * inside[..., None]
 
 

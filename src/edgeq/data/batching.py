@@ -33,12 +33,19 @@ def normalize(images: NDArray[np.uint8], source: DataSource) -> NDArray[np.float
     return scaled
 
 
-def batches(split: Split, source: DataSource, size: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """Normalised images, (n, channels, height, width), and their labels, in the split's order; the last may be smaller.
+def batches(
+    split: Split, source: DataSource, size: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Normalised images, (n, channels, height, width), and their labels, in the split's order.
+
+    The last may be smaller.
 
     Raises:
         UsageError: ``size`` is below 1.
     """
     if size < 1:
         raise UsageError(f"a batch of {size} samples cannot be", hint="ask for 1 or more")
-    return ((normalize(split.images[i : i + size], source), split.labels[i : i + size]) for i in range(0, len(split), size))
+    return (
+        (normalize(split.images[i : i + size], source), split.labels[i : i + size])
+        for i in range(0, len(split), size)
+    )

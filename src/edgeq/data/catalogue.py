@@ -24,7 +24,8 @@ def load(name_or_folder: str, root: Path | None = None) -> DataSource:
 
     Args:
         name_or_folder: a registered name, or a folder that holds ``train.npz`` and ``test.npz``.
-        root: the folder that holds the registered ones; the one that ``EDGEQ_DATA`` names where it is None.
+        root: the folder that holds the registered ones; the one that ``EDGEQ_DATA`` names where it
+            is None.
 
     Raises:
         UnknownName: neither registered nor a folder.
@@ -34,7 +35,8 @@ def load(name_or_folder: str, root: Path | None = None) -> DataSource:
     known = DATASETS.names()
     if name_or_folder in GRAPHS.names():
         raise UsageError(
-            f"{name_or_folder} is a graph, and images are needed here", hint=f"use one of {', '.join(known)}, or train a graph network"
+            f"{name_or_folder} is a graph, and images are needed here",
+            hint=f"use one of {', '.join(known)}, or train a graph network",
         )
     if name_or_folder in known:
         return DATASETS.load(name_or_folder)(root)
@@ -42,7 +44,10 @@ def load(name_or_folder: str, root: Path | None = None) -> DataSource:
     if folder.is_dir():
         return load_folder(folder)
     if os.sep in name_or_folder:
-        raise ArtefactError(f"there is no folder at {folder}", hint=f"name a folder that holds {' and '.join(FILES)}")
+        raise ArtefactError(
+            f"there is no folder at {folder}",
+            hint=f"name a folder that holds {' and '.join(FILES)}",
+        )
     raise UnknownName("data set", name_or_folder, known)
 
 
@@ -51,7 +56,8 @@ def load_graph(name: str, root: Path | None = None) -> GraphData:
 
     Args:
         name: a registered name.
-        root: the folder that holds the registered ones; the one that ``EDGEQ_DATA`` names where it is None.
+        root: the folder that holds the registered ones; the one that ``EDGEQ_DATA`` names where it
+            is None.
 
     Raises:
         UnknownName: no graph is registered under it.
@@ -60,7 +66,10 @@ def load_graph(name: str, root: Path | None = None) -> GraphData:
     """
     known = GRAPHS.names()
     if name not in known and name in DATASETS.names():
-        raise UsageError(f"{name} holds images, and a graph is needed here", hint=f"use one of {', '.join(known)}")
+        raise UsageError(
+            f"{name} holds images, and a graph is needed here",
+            hint=f"use one of {', '.join(known)}",
+        )
     if name not in known:
         raise UnknownName("graph", name, known)
     return GRAPHS.load(name)(root)

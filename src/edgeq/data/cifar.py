@@ -1,4 +1,7 @@
-"""CIFAR-10 and CIFAR-100 as their author publishes them: the "python version" and the "binary version"."""
+"""CIFAR-10 and CIFAR-100 as their author publishes them.
+
+The "python version" and the "binary version".
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ class _Published:
         classes: how many there are.
         labels_key: the pickles' key of the labels.
         names_key: the pickled meta file's key of the class names.
-        label_bytes: how many labels stand before each image of the binary version; the last one counts.
+        label_bytes: how many labels stand before each image of the binary version; the last one
+            counts.
         normalization: of the training images.
         python: files of the python version: meta, training files, test file.
         binary: files of the binary version, in the same order.
@@ -54,13 +58,21 @@ class _Published:
         meta, *training, test = paths
         classes = _text_names(meta) if binary else _pickled_names(meta, self.names_key)
         if len(classes) != self.classes:
-            raise ArtefactError(f"{meta} names {len(classes)} classes, not {self.classes}", hint="download and unpack the archive again")
+            raise ArtefactError(
+                f"{meta} names {len(classes)} classes, not {self.classes}",
+                hint="download and unpack the archive again",
+            )
         train, validation = hold_out_tenth(self._split(training, binary=binary))
         held = self._split([test], binary=binary)
-        return DataSource(self.name, classes, train, validation, held, *self.normalization, "crop-flip")
+        return DataSource(
+            self.name, classes, train, validation, held, *self.normalization, "crop-flip"
+        )
 
     def _split(self, paths: list[Path], *, binary: bool) -> Split:
-        parts = [_binary_part(path, self.label_bytes) if binary else _pickled_part(path, self.labels_key) for path in paths]
+        parts = [
+            _binary_part(path, self.label_bytes) if binary else _pickled_part(path, self.labels_key)
+            for path in paths
+        ]
         rows = np.concatenate([rows for rows, _ in parts])
         labels = np.concatenate([labels for _, labels in parts])
         images = np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
@@ -69,7 +81,15 @@ class _Published:
     def dataset(self, summary: str) -> Dataset:
         """What is registered under its name."""
         origin = f"unpack the archive of {self.name}'s python or binary version"
-        return Dataset(self.name, summary, self.classes, (3, 32, 32), self.read, (self.python, self.binary), origin)
+        return Dataset(
+            self.name,
+            summary,
+            self.classes,
+            (3, 32, 32),
+            self.read,
+            (self.python, self.binary),
+            origin,
+        )
 
 
 def _pickled_part(path: Path, labels_key: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -112,7 +132,9 @@ def _text_names(path: Path) -> tuple[str, ...]:
 
 
 def _broken(path: Path, what: str) -> ArtefactError:
-    return ArtefactError(f"{path} is no published CIFAR file: {what}", hint="download and unpack the archive again")
+    return ArtefactError(
+        f"{path} is no published CIFAR file: {what}", hint="download and unpack the archive again"
+    )
 
 
 _TEN = _Published(
@@ -122,8 +144,18 @@ _TEN = _Published(
     "label_names",
     1,
     CIFAR10,
-    tuple(f"cifar-10-batches-py/{file}" for file in ("batches.meta", *(f"data_batch_{i}" for i in range(1, 6)), "test_batch")),
-    tuple(f"cifar-10-batches-bin/{file}" for file in ("batches.meta.txt", *(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")),
+    tuple(
+        f"cifar-10-batches-py/{file}"
+        for file in ("batches.meta", *(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+    ),
+    tuple(
+        f"cifar-10-batches-bin/{file}"
+        for file in (
+            "batches.meta.txt",
+            *(f"data_batch_{i}.bin" for i in range(1, 6)),
+            "test_batch.bin",
+        )
+    ),
 )
 _HUNDRED = _Published(
     "cifar100",

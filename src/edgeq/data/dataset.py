@@ -1,8 +1,8 @@
 """A registered data set: what it is, which files it needs, and the function that reads them.
 
-The entry points of the group ``edgeq.datasets`` are a :class:`Dataset` of images each, those of ``edgeq.graphs`` a
-:class:`GraphDataset`. Because the files are data, a listing can say
-what is there without opening one of them, and a refusal can name what is missing.
+The entry points of the group ``edgeq.datasets`` are a :class:`Dataset` of images each, those of
+``edgeq.graphs`` a :class:`GraphDataset`. Because the files are data, a listing can say what is
+there without opening one of them, and a refusal can name what is missing.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ class PublishedFiles(Generic[T]):
         summary: what it is, in one line.
         classes: how many there are.
         shape: channels, height and width of a sample; nodes and features of a graph.
-        read: reads the files; it is given the folder they lie in (or the current one when there are none) and their
-            paths in the order of ``layouts``.
-        layouts: the forms it is published in, the preferred one first; a form is a tuple of paths below the data folder,
-            all of which must exist. Empty when it comes with an installed package.
+        read: reads the files; it is given the folder they lie in (or the current one when there are
+            none) and their paths in the order of ``layouts``.
+        layouts: the forms it is published in, the preferred one first; a form is a tuple of paths
+            below the data folder, all of which must exist. Empty when it comes with an installed
+            package.
         origin: where a person gets the files.
     """
 
@@ -75,7 +76,8 @@ class PublishedFiles(Generic[T]):
         """Read it.
 
         Args:
-            root: the data folder; the one the environment variable ``EDGEQ_DATA`` names where it is None.
+            root: the data folder; the one the environment variable ``EDGEQ_DATA`` names where it is
+                None.
 
         Raises:
             UsageError: it needs a data folder and none is named.
@@ -86,16 +88,30 @@ class PublishedFiles(Generic[T]):
         folder = data_root(root)
         if folder is None:
             raise UsageError(
-                f"the data set {self.name!r} is read from files, and no folder is named", hint=f"set {ROOT_VARIABLE} to the folder"
+                f"the data set {self.name!r} is read from files, and no folder is named",
+                hint=f"set {ROOT_VARIABLE} to the folder",
             )
         paths = self._find(folder)
         if paths is None:
-            raise ArtefactError(f"the data set {self.name!r} is not in {folder}: {self._wanted()}", hint=self._how_to_get())
+            raise ArtefactError(
+                f"the data set {self.name!r} is not in {folder}: {self._wanted()}",
+                hint=self._how_to_get(),
+            )
         return self.read(paths)
 
     def info(self, root: Path | None) -> DatasetInfo:
-        """What it is and whether it can be read here; looks for files, opens none and never raises."""
-        return DatasetInfo(self.name, self.summary, self.classes, self.shape, bool(self.layouts), *self._availability(root))
+        """What it is and whether it can be read here.
+
+        Looks for files, opens none and never raises.
+        """
+        return DatasetInfo(
+            self.name,
+            self.summary,
+            self.classes,
+            self.shape,
+            bool(self.layouts),
+            *self._availability(root),
+        )
 
     def _availability(self, root: Path | None) -> tuple[bool, str]:
         folder = root if root is not None else _root_from_environment()
@@ -115,7 +131,11 @@ class PublishedFiles(Generic[T]):
         return None
 
     def _wanted(self) -> str:
-        return "no " + " nor ".join(dict.fromkeys(layout[0] for layout in self.layouts)) + " with the files that belong to it"
+        return (
+            "no "
+            + " nor ".join(dict.fromkeys(layout[0] for layout in self.layouts))
+            + " with the files that belong to it"
+        )
 
     def _how_to_get(self) -> str:
         return f"{self.origin} into that folder, or set {ROOT_VARIABLE} to the folder that holds it"
@@ -142,7 +162,10 @@ def data_root(root: Path | None) -> Path | None:
     folder = root if root is not None else _root_from_environment()
     if folder is not None and not folder.is_dir():
         said_by = "" if root is not None else f" ({ROOT_VARIABLE})"
-        raise UsageError(f"the data folder {folder}{said_by} does not exist", hint="name the folder that holds the data sets")
+        raise UsageError(
+            f"the data folder {folder}{said_by} does not exist",
+            hint="name the folder that holds the data sets",
+        )
     return folder
 
 

@@ -1,7 +1,8 @@
 """The default data set: 8x8 handwritten digits in 45 kB that come with edgeq, so that a first run needs no download.
 
-``digits.npz`` holds the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak (UCI Machine Learning
-Repository, 1998; CC BY 4.0), unchanged but for the file's form, in the order in which scikit-learn has it.
+``digits.npz`` holds the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and
+C. Kaynak (UCI Machine Learning Repository, 1998; CC BY 4.0), unchanged but for the file's form, in
+the order in which scikit-learn has it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ VALIDATION_COUNT = 288
 def read(_paths: tuple[Path, ...]) -> DataSource:
     """The 1,797 digits of the UCI set "Optical recognition of handwritten digits": 1,149 train, 288 validate, 360 test.
 
-    The published grey levels 0..16 become 0..255 as ``(255 * level + 8) // 16``, which is rounding half up. The splits are
-    stratified by class and fixed; a sample's id is its place in the file.
+    The published grey levels 0..16 become 0..255 as ``(255 * level + 8) // 16``, which is rounding
+    half up. The splits are stratified by class and fixed; a sample's id is its place in the file.
     """
     content = read_npz(FILE, "data set")
     images = ((255 * content["images"].astype(np.int64) + 8) // 16).astype(np.uint8)

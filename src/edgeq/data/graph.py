@@ -1,4 +1,7 @@
-"""What a graph is once it is in memory: features, edges and labels of its nodes, and which of the nodes train, validate and test."""
+"""What a graph is once it is in memory.
+
+Features, edges and labels of its nodes, and which of the nodes train, validate and test.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ class GraphData:
         name: what the user called it.
         classes: the name of each label.
         features: float32, (nodes, features), not yet normalised.
-        edges: int64, (2, edges): both directions of each pair of nodes once, no node with itself, in ascending order.
+        edges: int64, (2, edges): both directions of each pair of nodes once, no node with itself,
+            in ascending order.
         labels: int64, (nodes,); -1 for a node without a class.
         train: int64, nodes to fit weights on.
         validation: int64, nodes to choose checkpoints and hyper-parameters by.
@@ -52,7 +56,10 @@ class GraphData:
         return nodes, features
 
     def normalized(self) -> NDArray[np.float32]:
-        """The features as a network reads them (Kipf and Welling, 2017): those of a node sum to one; a node without any keeps zeros."""
+        """The features as a network reads them (Kipf and Welling, 2017).
+
+        Those of a node sum to one; a node without any keeps zeros.
+        """
         sums: NDArray[np.float32] = self.features.sum(1, keepdims=True, dtype=np.float32)
         sums[sums == 0] = 1
         return self.features / sums
@@ -75,11 +82,14 @@ def check_graph(graph: GraphData, where: object) -> GraphData:
     """The graph, when its parts fit each other.
 
     Raises:
-        ArtefactError: an edge without a node, a label without a class, a node without features, or a split with no or foreign nodes.
+        ArtefactError: an edge without a node, a label without a class, a node without features, or
+            a split with no or foreign nodes.
     """
     nodes = graph.nodes
     if graph.features.ndim != 2 or len(graph.features) != nodes or 0 in graph.features.shape:
-        raise _broken(where, f"it has features of the shape {graph.features.shape} for {nodes} nodes")
+        raise _broken(
+            where, f"it has features of the shape {graph.features.shape} for {nodes} nodes"
+        )
     if not np.isfinite(graph.features).all():
         raise _broken(where, "its features are not all finite")
     if graph.edges.ndim != 2 or len(graph.edges) != 2 or _outside(graph.edges, nodes):
@@ -100,4 +110,6 @@ def _outside(indices: NDArray[np.int64], nodes: int) -> bool:
 
 
 def _broken(where: object, what: str) -> ArtefactError:
-    return ArtefactError(f"{where} is no usable graph: {what}", hint="write or download its files again")
+    return ArtefactError(
+        f"{where} is no usable graph: {what}", hint="write or download its files again"
+    )

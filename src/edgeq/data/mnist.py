@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CLASSES = tuple(str(digit) for digit in range(10))
-_OFFICIAL = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_OFFICIAL = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 _UNSIGNED_BYTE = 8  # the element type in the third byte of an IDX file
 
 
@@ -38,7 +43,9 @@ def read(paths: tuple[Path, ...]) -> DataSource:
 def _from_idx(paths: tuple[Path, ...]) -> tuple[Split, Split]:
     images, labels, test_images, test_labels = paths
     published = make_split(read_idx(images, axes=3), read_idx(labels, axes=1), 10, images)
-    return published, make_split(read_idx(test_images, axes=3), read_idx(test_labels, axes=1), 10, test_images)
+    return published, make_split(
+        read_idx(test_images, axes=3), read_idx(test_labels, axes=1), 10, test_images
+    )
 
 
 def _from_npz(paths: tuple[Path, ...]) -> tuple[Split, Split]:
@@ -49,26 +56,35 @@ def _from_npz(paths: tuple[Path, ...]) -> tuple[Split, Split]:
 def _npz_split(path: Path) -> Split:
     content = read_npz(path, "data set")
     if not {"images", "labels"} <= set(content):
-        raise ArtefactError(f"{path} has no images and labels; it holds {', '.join(content) or 'nothing'}", hint="write it again")
+        raise ArtefactError(
+            f"{path} has no images and labels; it holds {', '.join(content) or 'nothing'}",
+            hint="write it again",
+        )
     return make_split(content["images"], content["labels"], 10, path)
 
 
 def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     """The array of one IDX file of bytes, unpacked first where its name ends in ``.gz``.
 
-    The form: two zero bytes, the element type, the number of axes, each axis as a big-endian 32-bit integer, the elements.
+    The form: two zero bytes, the element type, the number of axes, each axis as a big-endian 32-bit
+    integer, the elements.
 
     Raises:
-        ArtefactError: missing, broken, not of bytes, of another number of axes, or longer or shorter than it says.
+        ArtefactError: missing, broken, not of bytes, of another number of axes, or longer or
+            shorter than it says.
     """
     content = read_bytes(path, "IDX file", limit=MAX_ARRAY_BYTES)
     if path.suffix == ".gz":
         content = _unpacked(content, path)
     if content[:4] != bytes((0, 0, _UNSIGNED_BYTE, axes)) or len(content) < 4 + 4 * axes:
-        raise ArtefactError(f"{path} is no IDX file of bytes with {axes} axes", hint="download it again")
+        raise ArtefactError(
+            f"{path} is no IDX file of bytes with {axes} axes", hint="download it again"
+        )
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", axes, 4))
     if len(content) != 4 + 4 * axes + math.prod(shape):
-        raise ArtefactError(f"{path} says it holds {shape}, but has {len(content)} bytes", hint="download it again")
+        raise ArtefactError(
+            f"{path} says it holds {shape}, but has {len(content)} bytes", hint="download it again"
+        )
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
 
 
@@ -77,9 +93,13 @@ def _unpacked(content: bytes, path: Path) -> bytes:
         with gzip.open(io.BytesIO(content)) as file:
             unpacked = file.read(MAX_ARRAY_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise ArtefactError(f"{path} cannot be unpacked: {error}", hint="download it again") from error
+        raise ArtefactError(
+            f"{path} cannot be unpacked: {error}", hint="download it again"
+        ) from error
     if len(unpacked) > MAX_ARRAY_BYTES:
-        raise ArtefactError(f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes", hint="is it the right file?")
+        raise ArtefactError(
+            f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes", hint="is it the right file?"
+        )
     return unpacked
 
 
@@ -90,7 +110,11 @@ load = Dataset(
     (1, 28, 28),
     read,
     layouts=(
-        *(tuple(f"{folder}{file}{packed}" for file in _OFFICIAL) for folder in ("mnist/", "") for packed in ("", ".gz")),
+        *(
+            tuple(f"{folder}{file}{packed}" for file in _OFFICIAL)
+            for folder in ("mnist/", "")
+            for packed in ("", ".gz")
+        ),
         ("mnist/train.npz", "mnist/test.npz"),
     ),
     origin="put the four official files (train-images-idx3-ubyte.gz and so on)",

@@ -1,7 +1,8 @@
 """Data sets in the plainest form there is: a folder with ``train.npz`` and ``test.npz``.
 
-Each file holds ``labels`` and either ``images`` or, a tenth of the size, ``jpeg`` with ``offsets``. Optional are class
-names (``classes``, or ``words`` as ImageNet calls them) and ``official_index``, the sample's place in a published set.
+Each file holds ``labels`` and either ``images`` or, a tenth of the size, ``jpeg`` with ``offsets``.
+Optional are class names (``classes``, or ``words`` as ImageNet calls them) and ``official_index``,
+the sample's place in a published set.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ FILES = ("train.npz", "test.npz")
 def load_folder(folder: Path) -> DataSource:
     """A data set of the user's own, from ``train.npz`` and ``test.npz`` in a folder.
 
-    A random tenth of the training samples validates, and the normalisation is measured on the other nine tenths. Nothing
-    is augmented: whether a flipped image keeps its label is not for edgeq to know.
+    A random tenth of the training samples validates, and the normalisation is measured on the other
+    nine tenths. Nothing is augmented: whether a flipped image keeps its label is not for edgeq to
+    know.
 
     Raises:
         ArtefactError: a file is missing or broken, or the two differ in the size of their images.
@@ -37,7 +39,12 @@ def load_folder(folder: Path) -> DataSource:
     return _assemble(folder.name, tuple(folder / file for file in FILES), None, "none")
 
 
-def _assemble(name: str, paths: tuple[Path, ...], normalization: Normalization | None, augmentation: Augmentation) -> DataSource:
+def _assemble(
+    name: str,
+    paths: tuple[Path, ...],
+    normalization: Normalization | None,
+    augmentation: Augmentation,
+) -> DataSource:
     train_path, test_path = paths
     content = read_npz(train_path, "data set")
     classes = _class_names(content, train_path)
@@ -45,7 +52,8 @@ def _assemble(name: str, paths: tuple[Path, ...], normalization: Normalization |
     test = _split(read_npz(test_path, "data set"), len(classes), test_path)
     if published.images.shape[1:] != test.images.shape[1:]:
         raise ArtefactError(
-            f"{train_path} and {test_path} hold images of {published.images.shape[1:]} and {test.images.shape[1:]}",
+            f"{train_path} and {test_path} hold images of {published.images.shape[1:]} and "
+            f"{test.images.shape[1:]}",
             hint="resize one of them",
         )
     train, validation = hold_out_tenth(published)
@@ -69,10 +77,16 @@ def _class_names(content: Mapping[str, NDArray[Any]], path: Path) -> tuple[str, 
     if names is None:
         labels = _array(content, "labels", path)
         if labels.dtype.kind not in "iu" or labels.size == 0:
-            raise ArtefactError(f"{path} has {labels.size} labels of {labels.dtype}, not integers", hint="write it again")
+            raise ArtefactError(
+                f"{path} has {labels.size} labels of {labels.dtype}, not integers",
+                hint="write it again",
+            )
         return tuple(str(i) for i in range(int(labels.max()) + 1))
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise ArtefactError(f"{path} names its classes as {names.dtype} of the shape {names.shape}", hint="write one list of text")
+        raise ArtefactError(
+            f"{path} names its classes as {names.dtype} of the shape {names.shape}",
+            hint="write one list of text",
+        )
     full: list[str] = names.tolist()
     short = [name.split(",")[0] for name in full]  # "goldfish, Carassius auratus"
     return tuple(short if len(set(short)) == len(short) else full)
@@ -87,7 +101,8 @@ def _array(content: Mapping[str, NDArray[Any]], name: str, path: Path) -> NDArra
 def _missing(name: str, content: Mapping[str, NDArray[Any]], path: Path) -> ArtefactError:
     return ArtefactError(
         f"{path} has no {name!r}; it holds {', '.join(content) or 'nothing'}",
-        hint="write labels and either images (uint8, n x height x width x channels) or jpeg with offsets",
+        hint="write labels and either images (uint8, n x height x width x channels) or jpeg "
+        "with offsets",
     )
 
 
@@ -103,6 +118,15 @@ def _dataset(name: str, summary: str, classes: int, normalization: Normalization
     )
 
 
-load_cifar10_jpeg = _dataset("cifar10-jpeg", "CIFAR-10 as JPEG files, lossy: 50,000 to train, 10,000 to test", 10, CIFAR10)
-load_cifar10_lossless = _dataset("cifar10-lossless", "a part of CIFAR-10 without loss: 4,000 to train, 500 to test", 10, CIFAR10)
-load_tiny_imagenet100 = _dataset("tiny-imagenet100-32", "100 classes of Tiny ImageNet at 32x32, as JPEG files", 100, TINY_IMAGENET100)
+load_cifar10_jpeg = _dataset(
+    "cifar10-jpeg", "CIFAR-10 as JPEG files, lossy: 50,000 to train, 10,000 to test", 10, CIFAR10
+)
+load_cifar10_lossless = _dataset(
+    "cifar10-lossless", "a part of CIFAR-10 without loss: 4,000 to train, 500 to test", 10, CIFAR10
+)
+load_tiny_imagenet100 = _dataset(
+    "tiny-imagenet100-32",
+    "100 classes of Tiny ImageNet at 32x32, as JPEG files",
+    100,
+    TINY_IMAGENET100,
+)

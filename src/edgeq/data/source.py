@@ -1,7 +1,9 @@
-"""What a data set is once it is in memory: raw 8-bit images, labels and sample ids that never change between runs.
+"""What a data set is once it is in memory.
 
-Images stay uint8 until a batch is asked for, so a whole CIFAR needs 180 MB and not the 740 MB of its float form, and so
-that augmentation works on the same raw pixels that a camera would deliver.
+Raw 8-bit images, labels and sample ids that never change between runs.
+
+Images stay uint8 until a batch is asked for, so a whole CIFAR needs 180 MB and not the 740 MB of
+its float form, and so that augmentation works on the same raw pixels that a camera would deliver.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ class Split:
     Attributes:
         images: uint8, (n, height, width, channels).
         labels: int64, (n,), an index into the data set's classes.
-        ids: int64, (n,), the sample's place in the published order of the file it comes from; the same in every run, so
-            that two runs can be compared sample by sample. Unique inside a split.
+        ids: int64, (n,), the sample's place in the published order of the file it comes from; the
+            same in every run, so that two runs can be compared sample by sample. Unique inside a
+            split.
     """
 
     images: NDArray[np.uint8]
@@ -84,20 +87,31 @@ class DataSource:
         """The same samples with another normalisation, for a network that was trained with it.
 
         Raises:
-            UsageError: not one finite value a channel, or a standard deviation that is not positive.
+            UsageError: not one finite value a channel, or a standard deviation that is not
+                positive.
         """
         channels = self.shape[0]
         if len(mean) != channels or len(std) != channels:
             raise UsageError(
-                f"{self.name} has {channels} channels, but the normalisation has {len(mean)} means and {len(std)} deviations",
+                f"{self.name} has {channels} channels, but the normalisation has "
+                f"{len(mean)} means and {len(std)} deviations",
                 hint=f"give {channels} of each",
             )
         if not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
-            raise UsageError(f"mean {tuple(mean)} and std {tuple(std)} cannot normalise", hint="give finite means and positive deviations")
+            raise UsageError(
+                f"mean {tuple(mean)} and std {tuple(std)} cannot normalise",
+                hint="give finite means and positive deviations",
+            )
         return replace(self, mean=tuple(mean), std=tuple(std))
 
 
-def make_split(images: NDArray[Any], labels: NDArray[Any], classes: int, where: object, ids: NDArray[Any] | None = None) -> Split:
+def make_split(
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    classes: int,
+    where: object,
+    ids: NDArray[Any] | None = None,
+) -> Split:
     """Check what a file held and give it the types of a :class:`Split`.
 
     Args:
@@ -108,15 +122,24 @@ def make_split(images: NDArray[Any], labels: NDArray[Any], classes: int, where: 
         ids: (n,), any integer type; the position in the file where none are given.
 
     Raises:
-        ArtefactError: a wrong dtype or shape, no sample, a count that differs, a label without a class, or an id used twice.
+        ArtefactError: a wrong dtype or shape, no sample, a count that differs, a label without a
+            class, or an id used twice.
     """
     images = _checked_images(images, where)
     labels = _checked_integers("labels", labels, len(images), where)
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if wrong.size:
         first = wrong[0]
-        raise _broken(where, f"sample {first} has the label {labels[first]}, and there are {classes} classes (0 to {classes - 1})")
-    ids = np.arange(len(images), dtype=np.int64) if ids is None else _checked_integers("ids", ids, len(images), where)
+        raise _broken(
+            where,
+            f"sample {first} has the label {labels[first]}, and there are {classes} "
+            f"classes (0 to {classes - 1})",
+        )
+    ids = (
+        np.arange(len(images), dtype=np.int64)
+        if ids is None
+        else _checked_integers("ids", ids, len(images), where)
+    )
     if len(np.unique(ids)) != len(ids):
         raise _broken(where, "its sample ids are not unique")
     return Split(images, labels, ids)
@@ -128,11 +151,17 @@ def _checked_images(images: NDArray[Any], where: object) -> NDArray[np.uint8]:
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or 0 in images.shape:
-        raise _broken(where, f"its images have the shape {images.shape}, not (n, height, width) or (n, height, width, channels)")
+        raise _broken(
+            where,
+            f"its images have the shape {images.shape}, not (n, height, width) or (n, "
+            "height, width, channels)",
+        )
     return images
 
 
-def _checked_integers(name: str, values: NDArray[Any], count: int, where: object) -> NDArray[np.int64]:
+def _checked_integers(
+    name: str, values: NDArray[Any], count: int, where: object
+) -> NDArray[np.int64]:
     if values.dtype.kind not in "iu":
         raise _broken(where, f"its {name} are {values.dtype}, not integers")
     if values.shape != (count,):
@@ -141,4 +170,6 @@ def _checked_integers(name: str, values: NDArray[Any], count: int, where: object
 
 
 def _broken(where: object, what: str) -> ArtefactError:
-    return ArtefactError(f"{where} is no usable data set: {what}", hint="write or download the file again")
+    return ArtefactError(
+        f"{where} is no usable data set: {what}", hint="write or download the file again"
+    )

@@ -1,7 +1,10 @@
-"""Which samples train and which validate: decided once, the same on every machine and with every NumPy.
+"""Which samples train and which validate.
 
-The shuffle sorts raw words of the PCG64 bit generator. NumPy promises that stream for ever; it makes no such promise for
-``Generator.permutation``, whose result may change with a release and would silently move samples between the splits.
+Decided once, the same on every machine and with every NumPy.
+
+The shuffle sorts raw words of the PCG64 bit generator. NumPy promises that stream for ever; it
+makes no such promise for ``Generator.permutation``, whose result may change with a release and
+would silently move samples between the splits.
 """
 
 from __future__ import annotations
@@ -27,11 +30,13 @@ def shuffled(count: int, seed: int = SEED) -> NDArray[np.int64]:
 def hold_out_tenth(split: Split) -> tuple[Split, Split]:
     """A random nine tenths to train and one tenth to validate, each in the published order.
 
-    For CIFAR this is the 45,000 / 5,000 split of Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks
-    through the lens of partial differential equations", Sec. 5, with a seed of ours since they name none.
+    For CIFAR this is the 45,000 / 5,000 split of Ben-Yair, Eliasof, Treister, "Quantized
+    convolutional neural networks through the lens of partial differential equations", Sec. 5, with
+    a seed of ours since they name none.
 
     Returns:
-        The training and the validation samples. At least one sample validates when there are two or more.
+        The training and the validation samples. At least one sample validates when there are two or
+        more.
     """
     order = shuffled(len(split))
     held_out = max(len(split) // 10, min(1, len(split) - 1))

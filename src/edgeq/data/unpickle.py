@@ -1,8 +1,11 @@
-"""CIFAR and Planetoid are published as Python pickles, and a pickle is a program. This reads theirs and runs nothing.
+"""CIFAR and Planetoid are published as Python pickles, and a pickle is a program.
 
-A pickle names functions to call. A few names are needed to describe NumPy arrays, SciPy matrices and Python's own containers, and
-each of them is answered with a stand-in of ours that only remembers its arguments; any other name is refused. So not even NumPy's
-own code is called with what the file says, and an array's bytes are held against its shape before one is made.
+This reads theirs and runs nothing.
+
+A pickle names functions to call. A few names are needed to describe NumPy arrays, SciPy matrices
+and Python's own containers, and each of them is answered with a stand-in of ours that only
+remembers its arguments; any other name is refused. So not even NumPy's own code is called with what
+the file says, and an array's bytes are held against its shape before one is made.
 """
 
 from __future__ import annotations
@@ -26,7 +29,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_MALFORMED = (pickle.UnpicklingError, EOFError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError)
+_MALFORMED = (
+    pickle.UnpicklingError,
+    EOFError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    RecursionError,
+)
 _MEMO_OPCODES = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 
 
@@ -38,13 +50,19 @@ class _Dtype:
         self.order: object = "<"
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and alignment; all that are asked for here are single bytes or little-endian."""
+        """Byte order and alignment.
+
+        All that are asked for here are single bytes or little-endian.
+        """
         if isinstance(state, tuple) and len(state) > 1:
             self.order = state[1]
 
 
 class PickledArray:
-    """Stands for ``numpy.ndarray``; becomes a real one on demand, once the whole file has been read."""
+    """Stands for ``numpy.ndarray``.
+
+    Becomes a real one on demand, once the whole file has been read.
+    """
 
     def __init__(self, *_arguments: object) -> None:
         self.state: tuple[Any, ...] = ()
@@ -65,7 +83,11 @@ class PickledArray:
         """
         _version, shape, dtype, by_columns, content = self.state
         expected = np.dtype(f"<{code}")
-        if not isinstance(dtype, _Dtype) or dtype.code not in (code, f"|{code}", f"<{code}") or dtype.order not in ("<", "|", "="):
+        if (
+            not isinstance(dtype, _Dtype)
+            or dtype.code not in (code, f"|{code}", f"<{code}")
+            or dtype.order not in ("<", "|", "=")
+        ):
             raise ValueError(f"an array is not of the type {expected.name}")
         raw = content.encode("latin1") if isinstance(content, str) else content
         if not isinstance(raw, bytes):
@@ -109,14 +131,17 @@ _CONTAINERS: Mapping[tuple[str, str], type] = {
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, content: bytes, path: Path, what: str, names: Mapping[tuple[str, str], type]) -> None:
+    def __init__(
+        self, content: bytes, path: Path, what: str, names: Mapping[tuple[str, str], type]
+    ) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")
         self._path, self._what, self._names = path, what, names
 
     def find_class(self, module: str, name: str) -> type:
         if (module, name) not in self._names:
             raise ArtefactError(
-                f"{self._path} wants to call {module}.{name}, which no published {self._what} does: it may be an attack",
+                f"{self._path} wants to call {module}.{name}, which no published "
+                f"{self._what} does: it may be an attack",
                 hint="delete it, and download it from its authors again",
             )
         return self._names[module, name]
@@ -132,24 +157,32 @@ def refusing_malformed(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except _MALFORMED as error:
-        raise ArtefactError(f"{path} is no published {what}: {error}", hint="download it from its authors again") from error
+        raise ArtefactError(
+            f"{path} is no published {what}: {error}", hint="download it from its authors again"
+        ) from error
 
 
 def read_pickled_mapping(path: Path) -> Mapping[str, object]:
     """The dictionary of one published CIFAR file; its arrays are uint8 and read-only.
 
     Raises:
-        ArtefactError: missing, broken, no dictionary with text for keys, or naming anything but a NumPy array.
+        ArtefactError: missing, broken, no dictionary with text for keys, or naming anything but a
+            NumPy array.
     """
     with refusing_malformed(path, "CIFAR file"):
         found = _load(path, "CIFAR file", _ARRAYS)
         if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
             raise ValueError("it holds no dictionary")
-        return {key: value.value("u1") if isinstance(value, PickledArray) else value for key, value in found.items()}
+        return {
+            key: value.value("u1") if isinstance(value, PickledArray) else value
+            for key, value in found.items()
+        }
 
 
 def read_pickled_part(path: Path, what: str, *, limit: int) -> object:
-    """What one published file of a graph holds: a dictionary, a :class:`PickledArray` or a :class:`PickledMatrix`.
+    """What one published file of a graph holds.
+
+    A dictionary, a :class:`PickledArray` or a :class:`PickledMatrix`.
 
     Args:
         path: the file.
@@ -157,22 +190,29 @@ def read_pickled_part(path: Path, what: str, *, limit: int) -> object:
         limit: the largest size accepted, in bytes.
 
     Raises:
-        ArtefactError: missing, too large, broken, or naming anything but an array, a sparse matrix or a dictionary.
+        ArtefactError: missing, too large, broken, or naming anything but an array, a sparse matrix
+            or a dictionary.
     """
     with refusing_malformed(path, what):
         return _load(path, what, {**_ARRAYS, **_CONTAINERS}, limit)
 
 
-def _load(path: Path, what: str, names: Mapping[tuple[str, str], type], limit: int = MAX_MODEL_BYTES) -> object:
+def _load(
+    path: Path, what: str, names: Mapping[tuple[str, str], type], limit: int = MAX_MODEL_BYTES
+) -> object:
     content = read_bytes(path, what, limit=limit)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python comments on odd escapes in old text opcodes; we read or refuse them
+        # Python comments on odd escapes in old text opcodes; we read or refuse them
+        warnings.simplefilter("ignore")
         _check_memo(content)
         return _Reader(content, path, what, names).load()
 
 
 def _check_memo(content: bytes) -> None:
-    """Refuse a memo slot beyond the file's own length: the C unpickler would allocate everything up to it."""
+    """Refuse a memo slot beyond the file's own length.
+
+    The C unpickler would allocate everything up to it.
+    """
     for opcode, argument, _position in pickletools.genops(content):
         if opcode.name in _MEMO_OPCODES and int(argument or 0) > len(content):
             raise ValueError(f"memo slot {argument} in a file of {len(content)} bytes")

@@ -1,1 +1,4 @@
-"""QDQ files as integer operators: what there is (``ir``), how files become it (``reader``), and what is read off it."""
+"""QDQ files as integer operators.
+
+What there is (``ir``), how files become it (``reader``), and what is read off it.
+"""

@@ -1,7 +1,10 @@
-"""Which axis of a tensor of four dimensions holds the channels of images: told by the operators of the graph, not by its sizes.
+"""Which axis of a tensor of four dimensions holds the channels of images.
 
-Convolutions, poolings and resizing define it, operators that compute each element by itself pass it on in both directions, and a
-Transpose says where it goes. Where nothing tells, the tensor is no image as far as anyone can know.
+Told by the operators of the graph, not by its sizes.
+
+Convolutions, poolings and resizing define it, operators that compute each element by itself pass it
+on in both directions, and a Transpose says where it goes. Where nothing tells, the tensor is no
+image as far as anyone can know.
 """
 
 from __future__ import annotations
@@ -23,7 +26,16 @@ CHANNELS_LAST = 3
 
 _SPATIAL = frozenset(
     (
-        *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Resize", "ResizeNearest"),
+        *(
+            "Conv",
+            "ConvTranspose",
+            "MaxPool",
+            "AveragePool",
+            "GlobalMaxPool",
+            "GlobalAveragePool",
+            "Resize",
+            "ResizeNearest",
+        ),
         *("BatchNormalization", "DepthToSpace", "SpaceToDepth"),
     )
 )
@@ -31,7 +43,21 @@ _REDUCES = frozenset(("ReduceMean", "ReduceMax", "ReduceSum"))
 _SIDES = (2, 3)
 _SAME = frozenset(
     (
-        *("Add", "Sub", "Mul", "PRelu", "Relu", "Clip", "Identity", "Requantize", "Lookup", "Concat", "Slice", "Pad", "Pick"),
+        *(
+            "Add",
+            "Sub",
+            "Mul",
+            "PRelu",
+            "Relu",
+            "Clip",
+            "Identity",
+            "Requantize",
+            "Lookup",
+            "Concat",
+            "Slice",
+            "Pad",
+            "Pick",
+        ),
         *("Softmax", "LogSoftmax"),
         *UNARY,
     )
@@ -54,7 +80,9 @@ def channel_axes(graph: QdqGraph) -> Mapping[str, int]:
 
 
 def _is_spatial(op: QdqOp) -> bool:
-    return op.op_type in _SPATIAL or (op.op_type in _REDUCES and op.attributes.get("axes") == _SIDES)
+    return op.op_type in _SPATIAL or (
+        op.op_type in _REDUCES and op.attributes.get("axes") == _SIDES
+    )
 
 
 def _images(op: QdqOp) -> Iterator[QdqTensor]:
@@ -70,7 +98,11 @@ def _pass_on(op: QdqOp, found: dict[str, int]) -> None:
         if axis is not None and len(op.output.shape) == IMAGE_RANK:
             for name in images:
                 found.setdefault(name, axis)
-    elif op.op_type == "Transpose" and isinstance(source := op.inputs[0], QdqTensor) and len(source.shape) == IMAGE_RANK:
+    elif (
+        op.op_type == "Transpose"
+        and isinstance(source := op.inputs[0], QdqTensor)
+        and len(source.shape) == IMAGE_RANK
+    ):
         perm: tuple[int, ...] = op.attributes["perm"]  # type: ignore[assignment]
         if source.name in found:
             found.setdefault(op.output.name, perm.index(found[source.name]))

@@ -1,8 +1,11 @@
-"""BatchNormalization that was left in a quantised graph: folded into the layer before it, or a layer of its own.
+"""BatchNormalization that was left in a quantised graph.
 
-Folding changes no integer weight: the scale of each output channel is multiplied by the channel's gain, its sign goes into
-the integers, and the shift is added to the int32 bias, rounded to half a step of the accumulator. How far that moves a
-result is told by the attribute ``SHIFT_ERROR`` of the convolution, for whoever knows the grid of its results.
+Folded into the layer before it, or a layer of its own.
+
+Folding changes no integer weight: the scale of each output channel is multiplied by the channel's
+gain, its sign goes into the integers, and the shift is added to the int32 bias, rounded to half a
+step of the accumulator. How far that moves a result is told by the attribute ``SHIFT_ERROR`` of the
+convolution, for whoever knows the grid of its results.
 """
 
 from __future__ import annotations
@@ -35,43 +38,61 @@ SHIFT_ERROR = "shift_error"
 """The attribute of a convolution that holds the greatest error of its bias, as a real number."""
 
 
-def normalized(node: ir.Node, operands: tuple[SymbolicValue | None, ...], epsilon: float) -> DeferredOp:
+def normalized(
+    node: ir.Node, operands: tuple[SymbolicValue | None, ...], epsilon: float
+) -> DeferredOp:
     """A BatchNormalization over a convolution's float result or a quantised tensor, as a convolution.
 
     Raises:
-        ArtefactError: it trains, computes its numbers, or follows something that it cannot be folded into exactly.
+        ArtefactError: it trains, computes its numbers, or follows something that it cannot be
+            folded into exactly.
     """
     numbers = _numbers(node, operands)
     gain, shift = _line(numbers, epsilon)
     source, line = operands[0], {NORMALIZATION: _line_in_float(numbers, epsilon)}
-    if isinstance(source, Dequantized) and not source.tensor.is_float and len(source.tensor.shape) in (3, 4):
+    if (
+        isinstance(source, Dequantized)
+        and not source.tensor.is_float
+        and len(source.tensor.shape) in (3, 4)
+    ):
         alone = _alone(node, source.tensor, gain, shift)
         return replace(alone, attributes={**alone.attributes, **line})
     if isinstance(source, DeferredOp) and _folds(source):
         folded = _folded(node, source, gain, shift)
         return replace(folded, attributes={**folded.attributes, **line, **_unfolded(source)})
-    raise _refused(node, "it follows neither a quantised image nor a convolution with constant weights")
+    raise _refused(
+        node, "it follows neither a quantised image nor a convolution with constant weights"
+    )
 
 
 def _refused(node: ir.Node, why: str) -> ArtefactError:
     return ArtefactError(
-        f"BatchNormalization {title(node)!r} cannot be computed in integers: {why}", hint="fold it into the layer before it, then quantise"
+        f"BatchNormalization {title(node)!r} cannot be computed in integers: {why}",
+        hint="fold it into the layer before it, then quantise",
     )
 
 
-def _numbers(node: ir.Node, operands: tuple[SymbolicValue | None, ...]) -> list[NDArray[np.float32]]:
+def _numbers(
+    node: ir.Node, operands: tuple[SymbolicValue | None, ...]
+) -> list[NDArray[np.float32]]:
     """Scale, bias, mean and variance of each channel."""
     numbers = []
     for operand in operands[1:5]:
         if not isinstance(operand, QdqConstant):
             raise _refused(node, "its numbers are computed at run time")
         params = operand.params
-        values = operand.values.astype(np.float32) if params is None else params.dequantize(operand.values.astype(np.int32))
+        values = (
+            operand.values.astype(np.float32)
+            if params is None
+            else params.dequantize(operand.values.astype(np.int32))
+        )
         numbers.append(values.reshape(-1))
     return numbers
 
 
-def _line(numbers: list[NDArray[np.float32]], epsilon: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _line(
+    numbers: list[NDArray[np.float32]], epsilon: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Gain and shift of each channel."""
     scale, bias, mean, variance = (values.astype(np.float64) for values in numbers)
     gain = scale / np.sqrt(variance + epsilon)
@@ -94,13 +115,22 @@ def _unfolded(conv: DeferredOp) -> dict[str, AttributeValue]:
     if isinstance(bias, QdqConstant) and bias.params is not None:
         reals = bias.params.dequantize(bias.values.astype(np.int32))
     scales = weights.params.scale.reshape(-1)
-    return {UNFOLDED_SCALE: tuple(float(each) for each in scales), UNFOLDED_BIAS: tuple(float(each) for each in reals.reshape(-1))}
+    return {
+        UNFOLDED_SCALE: tuple(float(each) for each in scales),
+        UNFOLDED_BIAS: tuple(float(each) for each in reals.reshape(-1)),
+    }
 
 
-def _alone(node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: NDArray[np.float64]) -> DeferredOp:
+def _alone(
+    node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: NDArray[np.float64]
+) -> DeferredOp:
     """A depthwise convolution of one tap."""
     rank = len(source.shape)
-    weights = np.where(gain == 0, 0, np.copysign(_LEVEL, gain)).astype(np.int8).reshape(-1, *(1,) * (rank - 1))
+    weights = (
+        np.where(gain == 0, 0, np.copysign(_LEVEL, gain))
+        .astype(np.int8)
+        .reshape(-1, *(1,) * (rank - 1))
+    )
     steps = np.where(gain == 0, 1.0, np.abs(gain)).astype(np.float32) / np.float32(_LEVEL)
     name = node.outputs[0].name or title(node)
     constant = QdqConstant(f"gain_of_{name}", weights, QuantParams.of(steps, 0, "int8", axis=0))
@@ -114,7 +144,9 @@ def _alone(node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: N
         "group": gain.size,
         SHIFT_ERROR: _error(bias, shift),
     }
-    return DeferredOp(node, node.outputs[0], "Conv", (Dequantized(source), constant, bias), attributes)
+    return DeferredOp(
+        node, node.outputs[0], "Conv", (Dequantized(source), constant, bias), attributes
+    )
 
 
 def _folds(deferred: DeferredOp) -> bool:
@@ -132,21 +164,32 @@ def _folds(deferred: DeferredOp) -> bool:
     )
 
 
-def _folded(node: ir.Node, conv: DeferredOp, gain: NDArray[np.float64], shift: NDArray[np.float64]) -> DeferredOp:
+def _folded(
+    node: ir.Node, conv: DeferredOp, gain: NDArray[np.float64], shift: NDArray[np.float64]
+) -> DeferredOp:
     source, weights, bias = (*conv.operands, None, None)[:3]
-    assert isinstance(source, Dequantized) and isinstance(weights, QdqConstant) and weights.params is not None  # noqa: S101, PT018  # see _folds
+    assert isinstance(source, Dequantized)  # noqa: S101  # see _folds
+    assert isinstance(weights, QdqConstant)  # noqa: S101
+    assert weights.params is not None  # noqa: S101
     axis = 1 if conv.op_type == "ConvTranspose" else 0
     if axis == 1 and int(conv.attributes.get("group", 1)) != 1:  # type: ignore[arg-type]
         raise _refused(node, "the transposed convolution before it has groups")
-    signs = np.where(gain < 0, -1, np.where(gain == 0, 0, 1)).reshape([-1 if i == axis else 1 for i in range(weights.values.ndim)])
+    signs = np.where(gain < 0, -1, np.where(gain == 0, 0, 1)).reshape(
+        [-1 if i == axis else 1 for i in range(weights.values.ndim)]
+    )
     values = weights.values.astype(np.int32) * signs
     if values.max(initial=0) > np.iinfo(np.int8).max:
         raise _refused(node, "a weight of -128 has no negative in 8 bits")
     # a channel that is multiplied by zero keeps its scale, so that its bias still has a grid
-    steps = (np.broadcast_to(weights.params.scale, gain.shape).astype(np.float64) * np.where(gain == 0, 1.0, np.abs(gain))).astype(
-        np.float32
+    steps = (
+        np.broadcast_to(weights.params.scale, gain.shape).astype(np.float64)
+        * np.where(gain == 0, 1.0, np.abs(gain))
+    ).astype(np.float32)
+    constant = QdqConstant(
+        weights.name,
+        values.astype(weights.values.dtype),
+        QuantParams.of(steps, 0, weights.params.dtype, axis=axis),
     )
-    constant = QdqConstant(weights.name, values.astype(weights.values.dtype), QuantParams.of(steps, 0, weights.params.dtype, axis=axis))
     before = np.zeros_like(gain)
     if isinstance(bias, QdqConstant) and bias.params is not None:
         before = bias.values.astype(np.float64).reshape(-1) * bias.params.scale.astype(np.float64)
@@ -154,10 +197,18 @@ def _folded(node: ir.Node, conv: DeferredOp, gain: NDArray[np.float64], shift: N
     reals = before * gain + shift
     folded = _bias(node, name, reals, np.float32(source.tensor.scale) * steps)
     attributes = {**conv.attributes, SHIFT_ERROR: _error(folded, reals)}
-    return replace(conv, node=conv.node, value=node.outputs[0], operands=(source, constant, folded), attributes=attributes)
+    return replace(
+        conv,
+        node=conv.node,
+        value=node.outputs[0],
+        operands=(source, constant, folded),
+        attributes=attributes,
+    )
 
 
-def _bias(node: ir.Node, name: str, reals: NDArray[np.float64], steps: NDArray[np.float32]) -> QdqConstant:
+def _bias(
+    node: ir.Node, name: str, reals: NDArray[np.float64], steps: NDArray[np.float32]
+) -> QdqConstant:
     centered = np.rint(reals / steps.astype(np.float64))
     if np.any(np.abs(centered) > _BIAS_MAX):
         raise _refused(node, "its shift does not fit a bias of 32 bits beside its gain")
@@ -166,4 +217,8 @@ def _bias(node: ir.Node, name: str, reals: NDArray[np.float64], steps: NDArray[n
 
 def _error(bias: QdqConstant, reals: NDArray[np.float64]) -> float:
     assert bias.params is not None  # noqa: S101  # it was just put on a grid
-    return float(np.abs(bias.values.astype(np.float64) * bias.params.scale.astype(np.float64) - reals).max(initial=0))
+    return float(
+        np.abs(bias.values.astype(np.float64) * bias.params.scale.astype(np.float64) - reals).max(
+            initial=0
+        )
+    )

@@ -1,4 +1,7 @@
-"""Constants that a graph moves before it uses them: the same integers on the same grid, in other places."""
+"""Constants that a graph moves before it uses them.
+
+The same integers on the same grid, in other places.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     Attributes: TypeAlias = Mapping[str, AttributeValue]
 
 
-def moved_constant(op_type: str, constant: QdqConstant, attributes: Attributes, shape: Sequence[int]) -> QdqConstant | None:
+def moved_constant(
+    op_type: str, constant: QdqConstant, attributes: Attributes, shape: Sequence[int]
+) -> QdqConstant | None:
     """A constant behind an operator that only moves data; None where that is no such operator, or scales would not follow.
 
     Args:
@@ -36,12 +41,18 @@ def moved_constant(op_type: str, constant: QdqConstant, attributes: Attributes, 
     if moved is None or moved.shape != tuple(shape):
         return None
     params = constant.params
-    if params is not None and params.axis is not None and (params := _followed(params, constant.values.shape, moved)) is None:
+    if (
+        params is not None
+        and params.axis is not None
+        and (params := _followed(params, constant.values.shape, moved)) is None
+    ):
         return None
     return QdqConstant(constant.name, constant.values.reshape(-1)[moved], params)
 
 
-def _moved(op_type: str, places: NDArray[np.int64], attributes: Attributes, shape: Sequence[int]) -> NDArray[np.int64] | None:
+def _moved(
+    op_type: str, places: NDArray[np.int64], attributes: Attributes, shape: Sequence[int]
+) -> NDArray[np.int64] | None:
     """Which number of the input stands at each place of the result."""
     if op_type in RESHAPES:
         return places.reshape(shape) if math.prod(shape) == places.size else None
@@ -49,7 +60,9 @@ def _moved(op_type: str, places: NDArray[np.int64], attributes: Attributes, shap
         return places.transpose(attributes["perm"])  # type: ignore[arg-type]
     if op_type == "Slice":
         parts = [slice(None)] * places.ndim
-        for axis, start, end, step in zip(*(attributes[name] for name in ("axes", "starts", "ends", "steps")), strict=True):
+        for axis, start, end, step in zip(
+            *(attributes[name] for name in ("axes", "starts", "ends", "steps")), strict=True
+        ):
             parts[axis] = slice(start, None if end < 0 else end, step)
         return places[tuple(parts)]
     if op_type == "Gather":
@@ -63,11 +76,18 @@ def _moved(op_type: str, places: NDArray[np.int64], attributes: Attributes, shap
     return None
 
 
-def _followed(params: QuantParams, before: Sequence[int], moved: NDArray[np.int64]) -> QuantParams | None:
+def _followed(
+    params: QuantParams, before: Sequence[int], moved: NDArray[np.int64]
+) -> QuantParams | None:
     """The grid with its scales along the axis of the result where each number keeps the scale that it had; None where there is none."""
     channels = np.unravel_index(moved, before)[params.axis % len(before)]  # type: ignore[operator]
     for axis, size in enumerate(moved.shape):
         lines = np.moveaxis(channels, axis, 0).reshape(size, -1)
         if size > 1 and (lines == lines[:, :1]).all():
-            return replace(params, scale=params.scale[lines[:, 0]], zero_point=params.zero_point[lines[:, 0]], axis=axis)
+            return replace(
+                params,
+                scale=params.scale[lines[:, 0]],
+                zero_point=params.zero_point[lines[:, 0]],
+                axis=axis,
+            )
     return None

@@ -1,8 +1,11 @@
-"""The integer graph that a QDQ ONNX file means: what every exporter, proof and cost model reads instead of the file.
+"""The integer graph that a QDQ ONNX file means.
 
-A QDQ file spells one integer operator as DequantizeLinear, a float operator, perhaps a float Relu, QuantizeLinear and
-perhaps an integer Clip. Runtimes that compute in integers see one operator there, and so does this view. Tools spell the
-same integers in many ways; the view of two spellings is the same.
+What every exporter, proof and cost model reads instead of the file.
+
+A QDQ file spells one integer operator as DequantizeLinear, a float operator, perhaps a float Relu,
+QuantizeLinear and perhaps an integer Clip. Runtimes that compute in integers see one operator
+there, and so does this view. Tools spell the same integers in many ways; the view of two spellings
+is the same.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 Activation = Literal["", "relu", "relu6"]
-AttributeValue: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+AttributeValue: TypeAlias = (
+    int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+)
 
 RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 """Operators that give the same numbers other dimensions."""
@@ -30,7 +35,16 @@ RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 MOVES = RESHAPES | frozenset(
     (
         *("Transpose", "Slice", "Concat", "Pad"),
-        *("MaxPool", "GlobalMaxPool", "ReduceMax", "Gather", "ResizeNearest", "Pick", "DepthToSpace", "SpaceToDepth"),
+        *(
+            "MaxPool",
+            "GlobalMaxPool",
+            "ReduceMax",
+            "Gather",
+            "ResizeNearest",
+            "Pick",
+            "DepthToSpace",
+            "SpaceToDepth",
+        ),
     )
 )
 """Operators that only choose among the integers they read, so that they commute with quantisation."""
@@ -46,8 +60,10 @@ class QdqTensor:
     Attributes:
         name: the integer tensor's name without the suffix ``_quantized``; unique in the graph.
         shape: its dimensions in the ONNX layout; a dynamic batch counts as 1.
-        params: the stored grid; ``qmin`` and ``qmax`` are narrower than the storage dtype where an integer Clip makes them so.
-        low: the least integer that can occur, a fused activation and the integers it is made of taken into account.
+        params: the stored grid; ``qmin`` and ``qmax`` are narrower than the storage dtype where an
+            integer Clip makes them so.
+        low: the least integer that can occur, a fused activation and the integers it is made of
+            taken into account.
         high: the greatest integer that can occur.
         graph_input: the name of the graph input that it holds; empty inside the graph.
         real: whether it stays in float32; its grid and range then mean nothing.
@@ -88,7 +104,8 @@ class QdqConstant:
 
     Attributes:
         name: the stored tensor's name without the suffix ``_quantized``.
-        values: integers where ``params`` is given, else as stored; int4 and uint4 widened to a byte.
+        values: integers where ``params`` is given, else as stored; int4 and uint4 widened to a
+            byte.
         params: the grid of the integers; None for a constant that stayed in float.
     """
 
@@ -107,17 +124,18 @@ class QdqOp:
     """One integer operator.
 
     Attributes:
-        op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range, ``ResizeNearest`` for a
-            Resize that only repeats and drops, ``Pick`` for others that only do so (:mod:`edgeq.qdq.picks`), ``Lookup`` for a
-            function of one number that several nodes spell in float: input 1 then holds its value for each integer of
-            input 0, from the least of that storage dtype on.
+        op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range,
+            ``ResizeNearest`` for a Resize that only repeats and drops, ``Pick`` for others that
+            only do so (:mod:`edgeq.qdq.picks`), ``Lookup`` for a function of one number that
+            several nodes spell in float: input 1 then holds its value for each integer of input 0,
+            from the least of that storage dtype on.
         name: the source node's name, or its output's where it has none.
         inputs: data operands; None for an optional one left out.
         output: what it computes.
-        attributes: the node's attributes. Slice, Pad, ReduceMean, Concat and Transpose have theirs normalised: constant
-            inputs are here, axes are not negative.
-        activation: a float Relu or Clip(0, 6) between the operator and its quantiser; its effect is in
-            ``output.low`` and ``output.high``, as that of any other Clip is.
+        attributes: the node's attributes. Slice, Pad, ReduceMean, Concat and Transpose have theirs
+            normalised: constant inputs are here, axes are not negative.
+        activation: a float Relu or Clip(0, 6) between the operator and its quantiser; its effect is
+            in ``output.low`` and ``output.high``, as that of any other Clip is.
         source: the line of the program that made the node, where the file tells it.
     """
 
@@ -178,8 +196,10 @@ class QdqGraph:
         outputs: the graph's outputs.
         dynamic_batch: whether the file leaves the batch open.
         metadata: the file's ``metadata_props``.
-        blockers: why some of its tensors are in float; empty unless it was read with fallback regions.
-        integers: for each value of the file that holds the integers of a quantised tensor, the tensor's name.
+        blockers: why some of its tensors are in float; empty unless it was read with fallback
+            regions.
+        integers: for each value of the file that holds the integers of a quantised tensor, the
+            tensor's name.
     """
 
     ops: tuple[QdqOp, ...]
@@ -198,15 +218,26 @@ class QdqGraph:
 
 
 def same_grid(a: QuantParams, b: QuantParams) -> bool:
-    """Whether equal integers mean equal numbers on both grids, bit for bit; the ranges in use may differ."""
-    return a.dtype == b.dtype and a.axis == b.axis and np.array_equal(a.scale, b.scale) and np.array_equal(a.zero_point, b.zero_point)
+    """Whether equal integers mean equal numbers on both grids, bit for bit.
+
+    The ranges in use may differ.
+    """
+    return (
+        a.dtype == b.dtype
+        and a.axis == b.axis
+        and np.array_equal(a.scale, b.scale)
+        and np.array_equal(a.zero_point, b.zero_point)
+    )
 
 
-def output_range(op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams) -> tuple[int, int]:
+def output_range(
+    op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams
+) -> tuple[int, int]:
     """The least and the greatest integer that an operator can give on a grid, before any clipping of its own.
 
-    Moving and averaging integers cannot leave their range. Rescaling maps zero to zero exactly, in any rounding, so what
-    is not negative stays so; a bound other than zero is not relied on, because kernels round it each in their own way.
+    Moving and averaging integers cannot leave their range. Rescaling maps zero to zero exactly, in
+    any rounding, so what is not negative stays so; a bound other than zero is not relied on,
+    because kernels round it each in their own way.
     """
     low, high = params.qmin, params.qmax
     tensors = [operand for operand in inputs if isinstance(operand, QdqTensor)]

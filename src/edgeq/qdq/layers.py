@@ -1,7 +1,8 @@
 """The layers of a QDQ model one by one, for a model whose graph cannot be read as a whole.
 
-What a layer reads is known from the dequantiser in front of it, whatever the rest of the graph is. Less is known than
-:func:`edgeq.qdq.reader.read_qdq` finds: the range of an input is that of its type, and nothing has a shape.
+What a layer reads is known from the dequantiser in front of it, whatever the rest of the graph is.
+Less is known than :func:`edgeq.qdq.reader.read_qdq` finds: the range of an input is that of its
+type, and nothing has a shape.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ _KEEPS_RANGE = (MOVES - {"Concat", "ResizeNearest"}) | {"Identity", "Relu", "Cli
 
 
 def layers_of(model: ir.Model) -> QdqGraph:
-    """The layers that can be read by themselves, in the order of the file; neither what is between them nor inputs and outputs."""
+    """The layers that can be read by themselves, in the order of the file.
+
+    Neither what is between them nor inputs and outputs.
+    """
     found = (layer_of(node) for node in model.graph)
-    return QdqGraph(tuple(op for op in found if op is not None), (), (), dynamic_batch=False, metadata={})
+    return QdqGraph(
+        tuple(op for op in found if op is not None), (), (), dynamic_batch=False, metadata={}
+    )
 
 
 def layer_of(node: ir.Node) -> QdqOp | None:
@@ -34,13 +40,21 @@ def layer_of(node: ir.Node) -> QdqOp | None:
         return None
     data, weights = _dequantizer(node.inputs[0]), _dequantizer(node.inputs[1])
     stored = None if weights is None or weights.inputs[0] is None else weights.inputs[0]
-    if data is None or weights is None or stored is None or weights.outputs[0] is not node.inputs[1]:
+    if (
+        data is None
+        or weights is None
+        or stored is None
+        or weights.outputs[0] is not node.inputs[1]
+    ):
         return None
     try:
         grid, values = grid_of(data), constant_of(stored)
         if values is None:
             return None
-        read, made = (QdqTensor(stripped(value.name or ""), (), grid, grid.qmin, grid.qmax) for value in (data.outputs[0], node.outputs[0]))
+        read, made = (
+            QdqTensor(stripped(value.name or ""), (), grid, grid.qmin, grid.qmax)
+            for value in (data.outputs[0], node.outputs[0])
+        )
         constant = QdqConstant(stripped(stored.name or ""), values, grid_of(weights))
         return QdqOp(node.op_type, title(node), (read, constant), made, attributes_of(node, ()))
     except ArtefactError:

@@ -1,7 +1,8 @@
 """Functions of one quantised tensor that a file spells in several float nodes, as one table of its integers.
 
-``x * Sigmoid(x)``, ``x * HardSigmoid(x)``, Gelu in terms of Erf, ``x / 6``: where no quantiser stands between the nodes, the
-result still depends on one integer of at most 8 bits only, so it is a table, and a table is exact.
+``x * Sigmoid(x)``, ``x * HardSigmoid(x)``, Gelu in terms of Erf, ``x / 6``: where no quantiser
+stands between the nodes, the result still depends on one integer of at most 8 bits only, so it is a
+table, and a table is exact.
 """
 
 from __future__ import annotations
@@ -35,13 +36,17 @@ def integers_of(tensor: QdqTensor) -> NDArray[np.int32]:
     return np.arange(low, high + 1, dtype=np.int32)
 
 
-def fuse_to_lookup(node: ir.Node, operands: Sequence[SymbolicValue | None], attributes: dict[str, AttributeValue]) -> DeferredOp | None:
+def fuse_to_lookup(
+    node: ir.Node, operands: Sequence[SymbolicValue | None], attributes: dict[str, AttributeValue]
+) -> DeferredOp | None:
     """The table of a node over the one tensor that all its operands depend on; None where it is not of that kind."""
     if node.op_type not in BINARY and node.op_type not in UNARY:
         return None
     if not _spelled_out(node, operands):
         return None
-    sources = {id(source): source for operand in operands if (source := _source(operand)) is not None}
+    sources = {
+        id(source): source for operand in operands if (source := _source(operand)) is not None
+    }
     if len(sources) != 1 or len(operands) > 2:
         return None
     (source,) = sources.values()
@@ -55,7 +60,9 @@ def fuse_to_lookup(node: ir.Node, operands: Sequence[SymbolicValue | None], attr
 
 
 def check_numbers(deferred: DeferredOp) -> None:
-    """See that a function with bounds after it has a value for every integer of its input: processors bound NaN differently.
+    """See that a function with bounds after it has a value for every integer of its input.
+
+    Processors bound NaN differently.
 
     Raises:
         ArtefactError: it has none for one of them.
@@ -74,24 +81,43 @@ def check_numbers(deferred: DeferredOp) -> None:
     integers = integers_of(source)
     if np.isnan(values[(integers >= source.low) & (integers <= source.high)]).any():
         raise ArtefactError(
-            f"{deferred.node.op_type} {title(deferred.node)!r} has no value for some of its input, and a bound follows: "
+            f"{deferred.node.op_type} {title(deferred.node)!r} has no value for some of "
+            "its input, and a bound follows: "
             "processors bound NaN differently",
             hint="bound its input to where it is a number, or take away the Relu or Clip after it",
         )
 
 
 def _spelled_out(node: ir.Node, operands: Sequence[SymbolicValue | None]) -> bool:
-    """Whether an operand is itself a float result or a bare number; else the node is an operator of its own."""
-    bare = any(isinstance(o, QdqConstant) and o.params is None and o.values.size == 1 and o.values.dtype.kind == "f" for o in operands)
+    """Whether an operand is itself a float result or a bare number.
+
+    Else the node is an operator of its own.
+    """
+    bare = any(
+        isinstance(o, QdqConstant)
+        and o.params is None
+        and o.values.size == 1
+        and o.values.dtype.kind == "f"
+        for o in operands
+    )
     doubled = len(operands) == 2 and node.op_type in ("Div", "Pow", "Max", "Min")
     return (
-        bare or doubled or any(isinstance(o, DeferredOp) and not (o.op_type == "Requantize" and o.activation == "relu") for o in operands)
+        bare
+        or doubled
+        or any(
+            isinstance(o, DeferredOp) and not (o.op_type == "Requantize" and o.activation == "relu")
+            for o in operands
+        )
     )
 
 
 def _source(operand: SymbolicValue | None) -> QdqTensor | None:
     if isinstance(operand, DeferredOp):
-        return _source(operand.operands[0]) if operand.op_type in UNARY or operand.op_type in ("Lookup", "Requantize") else None
+        return (
+            _source(operand.operands[0])
+            if operand.op_type in UNARY or operand.op_type in ("Lookup", "Requantize")
+            else None
+        )
     if (
         isinstance(operand, Dequantized)
         and operand.tensor.per_tensor
@@ -108,14 +134,20 @@ def _curve(operand: SymbolicValue | None, source: QdqTensor) -> NDArray[np.float
         if operand.values.size != 1:
             return None
         params = operand.params
-        values = operand.values if params is None else params.dequantize(operand.values.astype(np.int32))
+        values = (
+            operand.values if params is None else params.dequantize(operand.values.astype(np.int32))
+        )
         return values.astype(np.float32).reshape(1)
     if isinstance(operand, Dequantized):
         return source.params.dequantize(integers_of(source)) if operand.tensor is source else None
     if not isinstance(operand, DeferredOp) or _source(operand) is not source:
         return None
     unclipped = _unclipped(operand, source)
-    return None if unclipped is None else np.clip(unclipped, np.float32(operand.low), np.float32(operand.high))
+    return (
+        None
+        if unclipped is None
+        else np.clip(unclipped, np.float32(operand.low), np.float32(operand.high))
+    )
 
 
 def _unclipped(deferred: DeferredOp, source: QdqTensor) -> NDArray[np.float32] | None:

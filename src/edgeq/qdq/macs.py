@@ -1,4 +1,7 @@
-"""How many multiplications with addition an operator of the integer view takes: what a share of a network is a share of."""
+"""How many multiplications with addition an operator of the integer view takes.
+
+What a share of a network is a share of.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""The operators of QOperator files: which float operator each of them is between integers, and where it holds what.
+"""The operators of QOperator files.
 
-They are ONNX's own (QLinearConv, QLinearMatMul) and ONNX Runtime's (QGemm, QLinearAdd, ...), as its quantizer writes them.
+Which float operator each of them is between integers, and where it holds what.
+
+They are ONNX's own (QLinearConv, QLinearMatMul) and ONNX Runtime's (QGemm, QLinearAdd, ...), as its
+quantizer writes them.
 """
 
 from __future__ import annotations
@@ -23,12 +26,21 @@ if TYPE_CHECKING:
 ORT = "com.microsoft"
 _DOMAINS = ("", "ai.onnx", ORT)
 _LAST_FLATTENING_OPSET = 12  # up to which Softmax takes all axes from its own on as one
-_STATIC = "edgeq calibrate makes a file with constant scales from the float model; ort-cpu runs this one as it is"
+_STATIC = (
+    "edgeq calibrate makes a file with constant scales from the float model; ort-cpu runs "
+    "this one as it is"
+)
 _PLAIN = "write it as QDQ (quant_format=QuantFormat.QDQ); ort-cpu runs this file as it is"
 
 DYNAMIC = frozenset(
     (
-        *("DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"),
+        *(
+            "DynamicQuantizeLinear",
+            "ConvInteger",
+            "MatMulInteger",
+            "DynamicQuantizeMatMul",
+            "MatMulIntegerToFloat",
+        ),
         *("DynamicQuantizeLSTM", "QAttention"),
     )
 )
@@ -41,7 +53,8 @@ class Form:
 
     Attributes:
         op_type: the float operator in the middle.
-        operands: of the float operator, in its order; empty for as many as there are behind the result's grid.
+        operands: of the float operator, in its order; empty for as many as there are behind the
+            result's grid.
         result: scale and zero point of the result.
         bias: int32 on the grid of the sums; 0 for none.
     """
@@ -112,18 +125,40 @@ def is_qoperator(node: ir.Node) -> bool:
 def problem_of(node: ir.Node) -> tuple[str, str] | None:
     """Why an operator on integers has no QDQ form, and what to do about it; None for one that has, and for all others."""
     if node.op_type in DYNAMIC:
-        return "computes on integers whose scales are found while it runs, so its integers are in no file", _STATIC
+        return (
+            (
+                "computes on integers whose scales are found while it runs, so its integers "
+                "are in no file"
+            ),
+            _STATIC,
+        )
     if node.op_type not in FORMS:
-        return ("is an operator on integers that edgeq does not know", _PLAIN) if node.op_type.startswith("QLinear") else None
-    if any(operand(node, position) is not None and _numbers(node, position) is None for position in _grids(node)):
+        return (
+            ("is an operator on integers that edgeq does not know", _PLAIN)
+            if node.op_type.startswith("QLinear")
+            else None
+        )
+    if any(
+        operand(node, position) is not None and _numbers(node, position) is None
+        for position in _grids(node)
+    ):
         return "computes its scale or zero point while it runs", _STATIC
     if integer_of(node, "channels_last"):
-        return "has its channels last, as ONNX Runtime's optimiser writes it", "use the file as it was before it was optimised"
+        return (
+            "has its channels last, as ONNX Runtime's optimiser writes it",
+            "use the file as it was before it was optimised",
+        )
     first = _numbers(node, operands_of(node)[0][1])
     if first is not None and first.size != 1:
-        return "has one scale a row or channel for its first operand", "quantise activations with one scale"
+        return (
+            "has one scale a row or channel for its first operand",
+            "quantise activations with one scale",
+        )
     if node.op_type == "QLinearSoftmax" and not _is_plain_softmax(node):
-        return "takes all axes from its own on as one, as ONNX did up to opset 12", "write the model in opset 13 or later"
+        return (
+            "takes all axes from its own on as one, as ONNX did up to opset 12",
+            "write the model in opset 13 or later",
+        )
     if node.op_type == "QGemm" and alpha_of(node) <= 0:
         return (
             f"multiplies its operands by {alpha_of(node)}, which no scale can hold",
@@ -136,15 +171,19 @@ def _is_plain_softmax(node: ir.Node) -> bool:
     if integer_of(node, "opset", _LAST_FLATTENING_OPSET + 1) > _LAST_FLATTENING_OPSET:
         return True
     value, axis = node.inputs[0], integer_of(node, "axis", -1)
-    return axis == -1 or (value is not None and value.shape is not None and axis == len(value.shape) - 1)
+    return axis == -1 or (
+        value is not None and value.shape is not None and axis == len(value.shape) - 1
+    )
 
 
-# ---- what a node says -------------------------------------------------------------------------------------------------
+# ---- what a node says ----------------------------------------------------------------------------
 
 
 def operands_of(node: ir.Node) -> tuple[Triple, ...]:
     """Where a node of the table holds its operands: integers, scale and zero point of each."""
-    return FORMS[node.op_type].operands or tuple((i, i + 1, i + 2) for i in range(2, len(node.inputs), 3))
+    return FORMS[node.op_type].operands or tuple(
+        (i, i + 1, i + 2) for i in range(2, len(node.inputs), 3)
+    )
 
 
 def _grids(node: ir.Node) -> Iterator[int]:

@@ -1,7 +1,8 @@
 """Cuts a QDQ model into segments that start and end on integers, so that each can be judged given the same inputs.
 
-Two runtimes that differ by one step in an early tensor differ everywhere behind it, and by more with every layer. Fed the
-same integers at every cut, each segment answers for itself: what it does otherwise is its own doing.
+Two runtimes that differ by one step in an early tensor differ everywhere behind it, and by more
+with every layer. Fed the same integers at every cut, each segment answers for itself: what it does
+otherwise is its own doing.
 """
 
 from __future__ import annotations
@@ -61,13 +62,17 @@ def cut(model: ir.Model, *, at: Container[str] | None = None) -> Segments:
 
     Args:
         model: the model.
-        at: the values, by name, whose integers are to be cut at; all quantised activations where it is None.
+        at: the values, by name, whose integers are to be cut at; all quantised activations where it
+            is None.
 
     Raises:
         ArtefactError: a quantiser has no constant grid; names the node.
     """
-    copy = ShapeInferencePass(check_type=False, strict_mode=False)(model.clone()).model  # an output must state its shape
-    quantizers = [node for node in copy.graph if node.op_type == "QuantizeLinear" and not _of_constant(node)]
+    # an output must state its shape
+    copy = ShapeInferencePass(check_type=False, strict_mode=False)(model.clone()).model
+    quantizers = [
+        node for node in copy.graph if node.op_type == "QuantizeLinear" and not _of_constant(node)
+    ]
     if at is not None:
         quantizers = [node for node in quantizers if (_stored(node)[0].name or "") in at]
     editor = GraphEditor(copy.graph)
@@ -88,7 +93,11 @@ def _cut_at(editor: GraphEditor, quantizer: ir.Node) -> Cut:
     readers = list(integers.uses())
     feed = None
     if readers:
-        fed = ir.Value(name=editor.values.fresh(f"{name}_fed"), type=ir.TensorType(ir.DataType[params.dtype.upper()]), shape=integers.shape)
+        fed = ir.Value(
+            name=editor.values.fresh(f"{name}_fed"),
+            type=ir.TensorType(ir.DataType[params.dtype.upper()]),
+            shape=integers.shape,
+        )
         for node, index in readers:
             node.replace_input_with(index, fed)
         graph.inputs.append(fed)
@@ -97,7 +106,12 @@ def _cut_at(editor: GraphEditor, quantizer: ir.Node) -> Cut:
         integers.type = ir.TensorType(ir.DataType[params.dtype.upper()])
         graph.outputs.append(integers)
     return Cut(
-        stripped(name), name, feed, params, (producer.name if producer is not None else source.name if source is not None else "") or ""
+        stripped(name),
+        name,
+        feed,
+        params,
+        (producer.name if producer is not None else source.name if source is not None else "")
+        or "",
     )
 
 
@@ -107,5 +121,7 @@ def _stored(quantizer: ir.Node) -> tuple[ir.Value, QuantParams]:
     readers: Sequence[ir.Node] = list(value.consumers())
     if len(readers) == 1 and readers[0].op_type == "Clip" and not value.is_graph_output():
         low, high = bounds_of(readers[0])
-        return readers[0].outputs[0], replace(params, qmin=int(max(params.qmin, low)), qmax=int(min(params.qmax, high)))
+        return readers[0].outputs[0], replace(
+            params, qmin=int(max(params.qmin, low)), qmax=int(min(params.qmax, high))
+        )
     return value, params

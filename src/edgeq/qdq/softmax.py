@@ -1,7 +1,8 @@
 """Where ONNX Runtime's integer Softmax overflows, and gives 0 for what should be the greatest probability.
 
-Its exponentials go up to ``e ** -5`` of the greatest float32, divided by the number of elements in a row. They are multiplied with
-the steps from 0 to 1 of the result before they are divided by their sum, and where that is more than float32 holds, all is lost.
+Its exponentials go up to ``e ** -5`` of the greatest float32, divided by the number of elements in
+a row. They are multiplied with the steps from 0 to 1 of the result before they are divided by their
+sum, and where that is more than float32 holds, all is lost.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from edgeq.qdq.nodes import Shapes, grid_of, title
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_LIMIT = 0.999 * math.exp(5)  # steps from 0 to 1 an element of the row; the rest is for what float32 rounds
+# steps from 0 to 1 an element of the row; the rest is for what float32 rounds
+_LIMIT = 0.999 * math.exp(5)
 _BETWEEN = ("Relu", "Clip", "Identity", "Dropout")
-_ONE_AXIS = 13  # the operator set from which on a Softmax is along one axis; before, it was along all from it
+# the operator set from which on a Softmax is along one axis; before, it was along all from it
+_ONE_AXIS = 13
 
 
 def overflows(scale: float, count: int) -> bool:
@@ -43,18 +46,25 @@ def check_softmax(model: ir.Model) -> None:
     """
     shapes = Shapes(model)
     for node in model.graph:
-        quantizer = _quantizer_of(node) if node.op_type == "Softmax" and _is_dequantized(node) else None
+        quantizer = (
+            _quantizer_of(node) if node.op_type == "Softmax" and _is_dequantized(node) else None
+        )
         if quantizer is None:
             continue
         shape = shapes.of(node.inputs[0])
         late = model.graph.opset_imports.get("", _ONE_AXIS) >= _ONE_AXIS
-        axis = (node.attributes["axis"].as_int() if "axis" in node.attributes else -1 if late else 1) % len(shape)
+        axis = (
+            node.attributes["axis"].as_int() if "axis" in node.attributes else -1 if late else 1
+        ) % len(shape)
         count = shape[axis] if late else math.prod(shape[axis:])
         if overflows(float(grid_of(quantizer).scale.reshape(-1)[0]), count):
             raise ArtefactError(
-                f"Softmax {title(node)!r} over {count} element{'' if count == 1 else 's'} overflows in ONNX Runtime's integer kernel, "
-                "which then gives 0 instead of the greatest probability: the scale of its result is too small",
-                hint=f"give its result a scale of {math.ceil(1e4 / math.floor(_LIMIT * count)) / 1e4:.4f} or more"
+                f"Softmax {title(node)!r} over {count} element{'' if count == 1 else 's'} "
+                "overflows in ONNX Runtime's integer kernel, "
+                "which then gives 0 instead of the greatest probability: the scale of its "
+                "result is too small",
+                hint="give its result a scale of "
+                f"{math.ceil(1e4 / math.floor(_LIMIT * count)) / 1e4:.4f} or more"
                 + (", or take it away: over one element it is always 1" if count == 1 else ""),
             )
 
@@ -69,4 +79,10 @@ def _quantizer_of(node: ir.Node) -> ir.Node | None:
     readers = list(node.outputs[0].consumers())
     if len(readers) != 1:
         return None
-    return readers[0] if readers[0].op_type == "QuantizeLinear" else _quantizer_of(readers[0]) if readers[0].op_type in _BETWEEN else None
+    return (
+        readers[0]
+        if readers[0].op_type == "QuantizeLinear"
+        else _quantizer_of(readers[0])
+        if readers[0].op_type in _BETWEEN
+        else None
+    )

@@ -1,7 +1,7 @@
 """OpenVINO's CPU plug-in, and what its compiler made of each operator.
 
-The plug-in computes float models in bfloat16 where the processor can, without being asked. Here it gets a hint that forbids
-it, so that a float comparison compares floats.
+The plug-in computes float models in bfloat16 where the processor can, without being asked. Here it
+gets a hint that forbids it, so that a float comparison compares floats.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ class Engine:
 
     def __init__(self, model: bytes, options: dict[str, Any]) -> None:
         hint = str(options.get("precision", "f32"))
-        settings = {"INFERENCE_NUM_THREADS": int(options["threads"]), "INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": 1}
+        settings = {
+            "INFERENCE_NUM_THREADS": int(options["threads"]),
+            "INFERENCE_PRECISION_HINT": hint,
+            "NUM_STREAMS": 1,
+        }
         compiled = _compile(_read(model), settings)
         self._request = compiled.create_infer_request()
         self.inputs = [_described(port) for port in compiled.inputs]
@@ -96,7 +100,11 @@ def _why(error: RuntimeError) -> str:
 
 
 def _described(port: Any) -> dict[str, Any]:
-    return {"name": port.get_any_name(), "shape": list(port.shape), "dtype": np.dtype(port.element_type.to_dtype()).name}
+    return {
+        "name": port.get_any_name(),
+        "shape": list(port.shape),
+        "dtype": np.dtype(port.element_type.to_dtype()).name,
+    }
 
 
 def _layers(running: Any) -> list[dict[str, Any]]:
@@ -127,5 +135,7 @@ def _facts(layers: list[dict[str, Any]]) -> dict[str, str]:
     facts = {"multiplying in int8": f"{len(heavy) - len(floating)} of {len(heavy)} layers"}
     kernels = sorted({layer["kernel"] for layer in heavy})
     if floating:
-        facts["multiplying in float"] = "; ".join(f"{layer['made_from'][:80]} ({layer['kernel']})" for layer in floating[:8])
+        facts["multiplying in float"] = "; ".join(
+            f"{layer['made_from'][:80]} ({layer['kernel']})" for layer in floating[:8]
+        )
     return {**facts, "kernels": ", ".join(kernels)} if kernels else facts

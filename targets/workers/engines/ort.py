@@ -29,7 +29,10 @@ class Engine(OrtModel):
     def __init__(self, model: bytes, options: dict[str, Any]) -> None:
         optimize = bool(options.get("optimize", True))
         super().__init__(_start(model, int(options["threads"]), optimize=optimize))
-        self.facts = {"provider": self._session.get_providers()[0], "optimisation": "all" if optimize else "none"}
+        self.facts = {
+            "provider": self._session.get_providers()[0],
+            "optimisation": "all" if optimize else "none",
+        }
 
 
 def _start(model: bytes, threads: int, *, optimize: bool) -> Any:

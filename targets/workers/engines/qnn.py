@@ -1,7 +1,8 @@
 """ONNX Runtime's plug-in provider for Qualcomm's QNN, on the library of the Hexagon tensor processor (HTP).
 
-On a PC that library simulates the processor, to the integer, and takes a hundred times as long. ONNX Runtime may not fall back to
-its CPU kernels: the whole graph is on the HTP, or the model is refused with the operator that QNN names.
+On a PC that library simulates the processor, to the integer, and takes a hundred times as long.
+ONNX Runtime may not fall back to its CPU kernels: the whole graph is on the HTP, or the model is
+refused with the operator that QNN names.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from edgeq.targets.workers.wire import Damaged, Refused
 
 _PROVIDER = "qnn"
 _SILENT, _WARNINGS = 4, 2
-_UNKNOWN = re.compile(r"Unsupported nodes in QNN EP: \{ name: (?P<node>.*?), type: (?P<kind>\w+) \}")
-_INVALID = re.compile(r"backendValidateOpConfig\(\) failed for node `(?P<node>.*?)` of type `(?P<kind>\w+)`")
+_UNKNOWN = re.compile(
+    r"Unsupported nodes in QNN EP: \{ name: (?P<node>.*?), type: (?P<kind>\w+) \}"
+)
+_INVALID = re.compile(
+    r"backendValidateOpConfig\(\) failed for node `(?P<node>.*?)` of type `(?P<kind>\w+)`"
+)
 _NUMBERED = re.compile(r"_\d+$")  # the same node, when QNN is asked again
 
 
@@ -46,7 +51,11 @@ class Engine(OrtModel):
         session = _start(model, _device())
         took = time.perf_counter() - began
         super().__init__(session)
-        self.facts = {"provider": "QNN, HTP simulated on this machine", "on the HTP": "the whole graph", "compiled in": f"{took:.2f} s"}
+        self.facts = {
+            "provider": "QNN, HTP simulated on this machine",
+            "on the HTP": "the whole graph",
+            "compiled in": f"{took:.2f} s",
+        }
 
 
 def _device() -> Any:
@@ -82,7 +91,10 @@ def _session(model: bytes, device: Any, severity: int) -> Any:
 
 
 def _log_of(model: bytes, device: Any) -> str:
-    """What the provider says while it refuses a model; it says so to the process's own standard error."""
+    """What the provider says while it refuses a model.
+
+    It says so to the process's own standard error.
+    """
     with tempfile.TemporaryFile() as file:
         kept = os.dup(2)
         os.dup2(file.fileno(), 2)
@@ -99,10 +111,21 @@ def _log_of(model: bytes, device: Any) -> str:
 
 def _culprits(log: str) -> str:
     """The nodes that QNN does not take, in a sentence; empty where the log names none."""
-    found = {match["node"]: match["kind"] for pattern in (_UNKNOWN, _INVALID) for match in pattern.finditer(log)}
-    found = {name: kind for name, kind in found.items() if _NUMBERED.sub("", name) == name or _NUMBERED.sub("", name) not in found}
+    found = {
+        match["node"]: match["kind"]
+        for pattern in (_UNKNOWN, _INVALID)
+        for match in pattern.finditer(log)
+    }
+    found = {
+        name: kind
+        for name, kind in found.items()
+        if _NUMBERED.sub("", name) == name or _NUMBERED.sub("", name) not in found
+    }
     if not found:
         return ""
     first = [f"{name!r} ({kind})" for name, kind in list(found.items())[:3]]
     more = f" and {len(found) - len(first)} more" if len(found) > len(first) else ""
-    return f"QNN does not take {', '.join(first)}{more} on the HTP, and falling back to the CPU is forbidden"
+    return (
+        f"QNN does not take {', '.join(first)}{more} on the HTP, and falling back to the CPU "
+        "is forbidden"
+    )

@@ -1,4 +1,7 @@
-"""LiteRT, tflite-runtime or TensorFlow's tf.lite: one interpreter under three names, with any of its kernel sets."""
+"""LiteRT, tflite-runtime or TensorFlow's tf.lite.
+
+One interpreter under three names, with any of its kernel sets.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,23 @@ _PACKAGES = {  # module → what pip calls it, in order of preference
 _DELEGATE = "DELEGATE"
 _INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32)
 _UNKNOWN = "Didn't find op for builtin opcode"
-_WITH_STATE = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL", "HASHTABLE")
+_WITH_STATE = (
+    "VAR_HANDLE",
+    "READ_VARIABLE",
+    "ASSIGN_VARIABLE",
+    "RANDOM_STANDARD_NORMAL",
+    "RANDOM_UNIFORM",
+    "MULTINOMIAL",
+    "HASHTABLE",
+)
 _WITH_SUBGRAPHS = ("CALL_ONCE", "CALL", "IF", "WHILE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE")
-_KEEPING = frozenset((*_WITH_STATE, *_WITH_SUBGRAPHS))  # what nothing but a new interpreter resets, or may hide such in a subgraph
-RESOLVERS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
+# what nothing but a new interpreter resets, or may hide such in a subgraph
+_KEEPING = frozenset((*_WITH_STATE, *_WITH_SUBGRAPHS))
+RESOLVERS = {
+    "xnnpack": "AUTO",
+    "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    "reference": "BUILTIN_REF",
+}
 """Kernel set → member of the interpreter's ``OpResolverType``."""
 
 
@@ -41,16 +57,22 @@ def versions(module: str = "") -> dict[str, str]:
     try:
         return {distribution: version(distribution)}
     except Exception:  # noqa: BLE001  tensorflow-cpu and other builds of it are distributions of other names
-        return {distribution: str(getattr(import_module(name.split(".", 1)[0]), "__version__", "unknown"))}
+        return {
+            distribution: str(
+                getattr(import_module(name.split(".", 1)[0]), "__version__", "unknown")
+            )
+        }
 
 
 class Engine:
-    """One model in an interpreter. What the model keeps from one inference to the next is reset for every sample.
+    """One model in an interpreter.
+
+    What the model keeps from one inference to the next is reset for every sample.
 
     Args:
         model: the TFLite file.
-        options: ``kernels`` (xnnpack, builtin or reference; xnnpack), ``module`` (which package; the first found),
-            ``threads``, ``intermediates``.
+        options: ``kernels`` (xnnpack, builtin or reference; xnnpack), ``module`` (which package;
+            the first found), ``threads``, ``intermediates``.
     """
 
     def __init__(self, model: bytes, options: dict[str, Any]) -> None:
@@ -58,13 +80,23 @@ class Engine:
         name, module = _find(str(options.get("module", "")))
         self._new = partial(_start, module, model, kernels, int(options["threads"]), keep=keep)
         self._interpreter = self._new()
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        inputs, outputs = (
+            self._interpreter.get_input_details(),
+            self._interpreter.get_output_details(),
+        )
         self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
-        self.inputs, self.outputs = [described(one) for one in inputs], [described(one) for one in outputs]
+        self.inputs, self.outputs = (
+            [described(one) for one in inputs],
+            [described(one) for one in outputs],
+        )
         operators = self._interpreter._get_ops_details()  # the only way to learn what runs
         _refuse_corrupting(operators, self._interpreter.get_tensor_details())
         self._keeps = any(op["op_name"] in _KEEPING for op in operators)
-        self.facts = {"interpreter": _PACKAGES[name], "kernels": kernels, **running(operators, delegate=kernels == "xnnpack")}
+        self.facts = {
+            "interpreter": _PACKAGES[name],
+            "kernels": kernels,
+            **running(operators, delegate=kernels == "xnnpack"),
+        }
         self.layers = [{"index": index} for index in sorted(delegated(operators))]
         self._shown = shown(self._interpreter, operators, self._entrance) if keep else {}
         self.grids = {key: described(detail) for key, detail in self._shown.items()}
@@ -88,7 +120,10 @@ class Engine:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The input and every operator's output, in order of execution."""
-        return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._shown.items()}
+        return {
+            name: self._interpreter.get_tensor(detail["index"])
+            for name, detail in self._shown.items()
+        }
 
 
 def described(detail: Any) -> dict[str, Any]:
@@ -119,7 +154,10 @@ def running(operators: Any, *, delegate: bool) -> dict[str, str]:
         raise Refused("XNNPACK takes no operator of it")
     inside = delegated(operators)
     left = counted(op["op_name"] for op in own if op["index"] not in inside)
-    facts["delegate"] = f"XNNPACK took {len(inside)} of {len(own)} operators in {partitions} partitions; left: {left or 'none'}"
+    facts["delegate"] = (
+        f"XNNPACK took {len(inside)} of {len(own)} operators in {partitions} partitions; "
+        f"left: {left or 'none'}"
+    )
     return facts
 
 
@@ -127,7 +165,11 @@ def delegated(operators: Any) -> set[int]:
     """The operators inside the partitions of a delegate, told by what each partition reads and what others read of it."""
     own = [op for op in operators if op["op_name"] != _DELEGATE]
     partitions = [op for op in operators if op["op_name"] == _DELEGATE]
-    return {index for partition in partitions for index in _inside(own, _numbers(partition["inputs"]), _numbers(partition["outputs"]))}
+    return {
+        index
+        for partition in partitions
+        for index in _inside(own, _numbers(partition["inputs"]), _numbers(partition["outputs"]))
+    }
 
 
 def _inside(own: Any, entering: set[int], leaving: set[int]) -> set[int]:
@@ -135,7 +177,8 @@ def _inside(own: Any, entering: set[int], leaving: set[int]) -> set[int]:
     known, found = set(entering), {}
     for op in own:
         makes = _numbers(op["outputs"])
-        starts = not _numbers(op["inputs"]) and (not makes or makes & entering)  # what reads nothing may be anywhere else
+        # what reads nothing may be anywhere else
+        starts = not _numbers(op["inputs"]) and (not makes or makes & entering)
         if _numbers(op["inputs"]) <= known and not starts and not makes & entering:
             found[op["index"]] = op
             known |= makes
@@ -143,7 +186,11 @@ def _inside(own: Any, entering: set[int], leaving: set[int]) -> set[int]:
         readers = [_numbers(op["inputs"]) for op in own if op["index"] not in found]
         inner = set().union(*(_numbers(op["inputs"]) for op in found.values()))
         outside = set().union(*readers)
-        wrong = [i for i, op in found.items() if any(t in outside or t not in inner for t in _numbers(op["outputs"]) - leaving)]
+        wrong = [
+            i
+            for i, op in found.items()
+            if any(t in outside or t not in inner for t in _numbers(op["outputs"]) - leaving)
+        ]
         if not wrong:
             return set(found)
         for index in wrong:
@@ -162,7 +209,9 @@ def shown(interpreter: Any, operators: Any, input_info: int) -> dict[str, Any]:
     for index in (input_info, *(int(tensor) for op in operators for tensor in op["outputs"])):
         detail = details[index]
         kind = np.dtype(detail["dtype"])
-        if kind == np.float32 or (kind in _INTEGERS and len(detail["quantization_parameters"]["scales"])):
+        if kind == np.float32 or (
+            kind in _INTEGERS and len(detail["quantization_parameters"]["scales"])
+        ):
             name = detail["name"] if detail["name"] not in found else f"{detail['name']}#{index}"
             found[name] = detail
     return found
@@ -170,16 +219,29 @@ def shown(interpreter: Any, operators: Any, input_info: int) -> dict[str, Any]:
 
 def counted(names: Any) -> str:
     """Operators with how often each stands there, most frequent first."""
-    return ", ".join(f"{name} {n}" for name, n in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+    return ", ".join(
+        f"{name} {n}"
+        for name, n in sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def _refuse_corrupting(operators: Any, details: Any) -> None:
-    """Refuse what this interpreter computes beyond the memory that it gave to a tensor: a crash then or later, or wrong numbers."""
+    """Refuse what this interpreter computes beyond the memory that it gave to a tensor.
+
+    A crash then or later, or wrong numbers.
+    """
     kinds = {detail["index"]: np.dtype(detail["dtype"]) for detail in details}
     for op in operators:
-        x, state = (kinds.get(int(op["inputs"][i])) for i in (0, 4)) if op["op_name"] == "SVDF" and len(op["inputs"]) > 4 else (None, None)
+        x, state = (
+            (kinds.get(int(op["inputs"][i])) for i in (0, 4))
+            if op["op_name"] == "SVDF" and len(op["inputs"]) > 4
+            else (None, None)
+        )
         if x == np.int8 and state != np.int16:
-            raise Refused(f"SVDF, its operator {op['index']}, keeps its state in {state}, and the kernel writes int16 there")
+            raise Refused(
+                f"SVDF, its operator {op['index']}, keeps its state in {state}, and the "
+                "kernel writes int16 there"
+            )
 
 
 def _find(wanted: str) -> tuple[str, Any]:

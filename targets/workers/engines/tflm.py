@@ -1,8 +1,9 @@
 """TensorFlow Lite Micro's own interpreter, with its reference kernels built for the machine at hand, and its use of the arena.
 
-The interpreter may end its process where an arena is too small. So a model runs in one that is certainly large enough, of which
-the system hands out only the pages that are touched. Whether it fits into a smaller one is tried in a child process, because
-what the interpreter records of its use leaves out what it takes for a while as it loads.
+The interpreter may end its process where an arena is too small. So a model runs in one that is
+certainly large enough, of which the system hands out only the pages that are touched. Whether it
+fits into a smaller one is tried in a child process, because what the interpreter records of its use
+leaves out what it takes for a while as it loads.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class Engine:
 
     Args:
         model: a TFLite file.
-        options: ``arena_bytes`` is the size of the arena, None for as much as the model needs; ``intermediates`` keeps every
-            tensor, which takes a larger one. The interpreter has one thread, whatever ``threads`` says.
+        options: ``arena_bytes`` is the size of the arena, None for as much as the model needs;
+            ``intermediates`` keeps every tensor, which takes a larger one. The interpreter has one
+            thread, whatever ``threads`` says.
     """
 
     def __init__(self, model: bytes, options: dict[str, Any]) -> None:
@@ -60,11 +62,23 @@ class Engine:
         with _listening() as heard:
             recording.print_allocations()
         recorded = {kind: int(size) for kind, size in _SIZE.findall(heard.text)}
-        self.facts = _facts(recorded, _arena(runtime, model, recorded["total"], options.get("arena_bytes")))
-        self._interpreter = _load(runtime, model, config.kPreserveAllTensors) if options.get("intermediates") else recording
+        self.facts = _facts(
+            recorded, _arena(runtime, model, recorded["total"], options.get("arena_bytes"))
+        )
+        self._interpreter = (
+            _load(runtime, model, config.kPreserveAllTensors)
+            if options.get("intermediates")
+            else recording
+        )
         self._shown, self.grids = graph.shown, graph.grids
-        self.inputs = [_described(name, self._interpreter.get_input_details(i)) for i, name in enumerate(graph.inputs)]
-        self.outputs = [_described(name, self._interpreter.get_output_details(i)) for i, name in enumerate(graph.outputs)]
+        self.inputs = [
+            _described(name, self._interpreter.get_input_details(i))
+            for i, name in enumerate(graph.inputs)
+        ]
+        self.outputs = [
+            _described(name, self._interpreter.get_output_details(i))
+            for i, name in enumerate(graph.outputs)
+        ]
 
     def set_input(self, sample: NDArray[Any]) -> None:
         """Keep the input, with its batch of one, and forget what came before it."""
@@ -83,7 +97,10 @@ class Engine:
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The input and every operator's output that has a grid or is float, in order of execution."""
         found = {name: self._interpreter.GetTensor(index, 0) for name, index in self._shown.items()}
-        return {name: np.asarray(one["tensor_data"]).reshape(one["shape"]) for name, one in found.items()}
+        return {
+            name: np.asarray(one["tensor_data"]).reshape(one["shape"])
+            for name, one in found.items()
+        }
 
 
 def _load(runtime: Any, model: bytes, config: Any) -> Any:
@@ -108,18 +125,26 @@ def _started(runtime: Any, model: bytes, config: Any, arena: int) -> Any:
 
 
 def _arena(runtime: Any, model: bytes, recorded: int, given: int | None) -> int:
-    """The size of an arena that the model runs in: the given one, or from what was recorded on the first that does."""
+    """The size of an arena that the model runs in.
+
+    The given one, or from what was recorded on the first that does.
+    """
     if given is not None and not (isinstance(given, int) and given > 0):
         raise Refused(f"arena_bytes = {given!r} is no number of bytes")
     sizes = [recorded + more for more in _MORE] if given is None else [given]
     for size in sizes:
         if size >= recorded and _fits(runtime, model, size):
             return size
-    raise Refused(f"it needs an arena of {recorded} bytes or a little more, and {sizes[-1]} are given")
+    raise Refused(
+        f"it needs an arena of {recorded} bytes or a little more, and {sizes[-1]} are given"
+    )
 
 
 def _fits(runtime: Any, model: bytes, arena: int) -> bool:
-    """Whether a model loads and runs in an arena; a child finds out, since it may not survive that."""
+    """Whether a model loads and runs in an arena.
+
+    A child finds out, since it may not survive that.
+    """
     child = os.fork()
     if child == 0:
         code = 1
@@ -139,7 +164,9 @@ def _why(said: str) -> str:
     if missing:
         return f"TensorFlow Lite Micro has no kernel for {missing[1]}"
     failed = _FAILED.search(said)
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not _FAILED.search(line)]
+    lines = [
+        line.strip() for line in said.splitlines() if line.strip() and not _FAILED.search(line)
+    ]
     reason = lines[-1] if lines else "it does not say why"
     return f"{failed[1]}, its operator {failed[2]}: {reason}" if failed else reason
 
@@ -150,7 +177,8 @@ def _facts(recorded: dict[str, int], arena: int) -> dict[str, str]:
         "kernels": "TensorFlow Lite Micro's reference kernels, built for this machine",
         "arena_bytes": str(arena),
         "arena_used_bytes": str(recorded["total"]),
-        "arena_use": f"{recorded['head']} bytes of activations, {recorded['tail']} that stay, with pointers of {bits} bits",
+        "arena_use": f"{recorded['head']} bytes of activations, {recorded['tail']} that stay, with "
+        f"pointers of {bits} bits",
     }
 
 
@@ -165,30 +193,58 @@ class _Graph:
     """
 
     def __init__(self, model: bytes) -> None:
-        schema: Any = import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated")  # generated and half typed
+        # generated and half typed
+        schema: Any = import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated")
         try:
             whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
             graph = whole.subgraphs[0]
             operators = [] if graph.operators is None else graph.operators
-            codes = [whole.operatorCodes[operator.opcodeIndex].builtinCode for operator in operators]
-        except (struct.error, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            codes = [
+                whole.operatorCodes[operator.opcodeIndex].builtinCode for operator in operators
+            ]
+        except (
+            struct.error,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise Damaged(f"{type(error).__name__} while reading its tables") from error
-        self._kinds = {number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")}
+        self._kinds = {
+            number: name.lower()
+            for name, number in vars(schema.TensorType).items()
+            if not name.startswith("_")
+        }
         self._tensors = graph.tensors
-        for number in (i for i, code in enumerate(codes) if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM):
+        for number in (
+            i
+            for i, code in enumerate(codes)
+            if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM
+        ):
             self._refuse_misread(number, operators[number])
-        self.inputs, self.outputs = [self._name(index) for index in graph.inputs], [self._name(index) for index in graph.outputs]
+        self.inputs, self.outputs = (
+            [self._name(index) for index in graph.inputs],
+            [self._name(index) for index in graph.outputs],
+        )
         self.shown: dict[str, int] = {}
         self.grids: dict[str, dict[str, Any]] = {}
-        for index in (*graph.inputs, *(index for operator in operators for index in _list(operator.outputs))):
+        for index in (
+            *graph.inputs,
+            *(index for operator in operators for index in _list(operator.outputs)),
+        ):
             self._show(int(index))
 
     def _refuse_misread(self, number: int, lstm: Any) -> None:
-        """Refuse what the kernel takes and reads as something else: integer weights of a cell in float."""
+        """Refuse what the kernel takes and reads as something else.
+
+        Integer weights of a cell in float.
+        """
         x, weights = (self._kinds[self._tensors[lstm.inputs[i]].type] for i in (0, 2))
         if x == "float32" and weights != x:
             raise Refused(
-                f"UNIDIRECTIONAL_SEQUENCE_LSTM, its operator {number}: Input type: {x} with weights of type: {weights} not supported."
+                f"UNIDIRECTIONAL_SEQUENCE_LSTM, its operator {number}: Input type: {x} "
+                f"with weights of type: {weights} not supported."
             )
 
     def _show(self, index: int) -> None:
@@ -210,7 +266,11 @@ def _grid(grid: Any) -> dict[str, Any]:
     """A tensor's grid in plain values; empty where it has none."""
     if grid is None or not _list(grid.scale):
         return {}
-    return {"scale": _list(grid.scale), "zero_point": _list(grid.zeroPoint), "axis": grid.quantizedDimension}
+    return {
+        "scale": _list(grid.scale),
+        "zero_point": _list(grid.zeroPoint),
+        "axis": grid.quantizedDimension,
+    }
 
 
 def _list(values: Any) -> list[Any]:
@@ -219,8 +279,17 @@ def _list(values: Any) -> list[Any]:
 
 def _described(name: str, detail: dict[str, Any]) -> dict[str, Any]:
     grid = detail["quantization_parameters"]
-    described = {"name": name, "shape": [int(size) for size in detail["shape"]], "dtype": np.dtype(detail["dtype"]).name}
-    return {**described, "scale": grid["scales"].tolist(), "zero_point": grid["zero_points"].tolist(), "axis": grid["quantized_dimension"]}
+    described = {
+        "name": name,
+        "shape": [int(size) for size in detail["shape"]],
+        "dtype": np.dtype(detail["dtype"]).name,
+    }
+    return {
+        **described,
+        "scale": grid["scales"].tolist(),
+        "zero_point": grid["zero_points"].tolist(),
+        "axis": grid["quantized_dimension"],
+    }
 
 
 class _Heard:

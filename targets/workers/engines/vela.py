@@ -1,7 +1,9 @@
-"""Arm's Vela, the compiler for Ethos-U NPUs: what it makes of a model, and what it estimates that costs.
+"""Arm's Vela, the compiler for Ethos-U NPUs.
 
-It computes no outputs. :meth:`Engine.get_output` is the compiled file, in which what it left on the CPU stands beside the
-operator that runs on the NPU.
+What it makes of a model, and what it estimates that costs.
+
+It computes no outputs. :meth:`Engine.get_output` is the compiled file, in which what it left on the
+CPU stands beside the operator that runs on the NPU.
 """
 
 from __future__ import annotations
@@ -36,8 +38,9 @@ class Engine:
 
     Args:
         model: a TFLite file.
-        options: ``accelerator``, such as ``ethos-u55-128``; ``system_config`` and ``memory_mode``, sections of Vela's
-            configuration file, which has defaults for both; ``config_text``, a configuration file to take in its place.
+        options: ``accelerator``, such as ``ethos-u55-128``; ``system_config`` and ``memory_mode``,
+            sections of Vela's configuration file, which has defaults for both; ``config_text``, a
+            configuration file to take in its place.
     """
 
     def __init__(self, model: bytes, options: dict[str, Any]) -> None:
@@ -47,7 +50,10 @@ class Engine:
             place = Path(folder)
             (place / "model.tflite").write_bytes(model)
             said = _compile(place, options)
-            compiled, summaries = place / "model_vela.tflite", list(place.glob("model_summary_*.csv"))
+            compiled, summaries = (
+                place / "model_vela.tflite",
+                list(place.glob("model_summary_*.csv")),
+            )
             if not compiled.is_file():
                 raise Refused(_last(said))
             self._compiled = np.frombuffer(compiled.read_bytes(), np.uint8)
@@ -59,8 +65,18 @@ class Engine:
 
 
 def _compile(place: Path, options: dict[str, Any]) -> str:
-    """Run Vela in a process of its own, since it ends its process on some models; returns what it wrote."""
-    command = [sys.executable, "-m", "ethosu.vela", str(place / "model.tflite"), "--output-dir", str(place)]
+    """Run Vela in a process of its own, since it ends its process on some models.
+
+    Returns what it wrote.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "ethosu.vela",
+        str(place / "model.tflite"),
+        "--output-dir",
+        str(place),
+    ]
     command += ["--accelerator-config", str(options["accelerator"])]
     for option in ("system_config", "memory_mode"):
         if options.get(option) is not None:
@@ -69,10 +85,18 @@ def _compile(place: Path, options: dict[str, Any]) -> str:
         (place / "vela.ini").write_text(str(options["config_text"]), "utf-8")
         command += ["--config", str(place / "vela.ini")]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode < 0:
-        raise Refused(f"Vela was ended by {signal.Signals(-done.returncode).name} while it compiled the model")
+        raise Refused(
+            f"Vela was ended by {signal.Signals(-done.returncode).name} while it compiled the model"
+        )
     if done.returncode:
         raise Refused(_last(done.stdout))
     return done.stdout

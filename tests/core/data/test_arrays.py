@@ -21,14 +21,23 @@ if TYPE_CHECKING:
 
 def npz_bytes() -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, images=np.arange(600, dtype=np.uint8).reshape(10, 60), labels=np.arange(10), classes=np.array(["a", "b"]))
+    np.savez_compressed(
+        buffer,
+        images=np.arange(600, dtype=np.uint8).reshape(10, 60),
+        labels=np.arange(10),
+        classes=np.array(["a", "b"]),
+    )
     return buffer.getvalue()
 
 
 def test_reads_every_array_back(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(
-        path, x=np.arange(6, dtype=np.int16).reshape(2, 3), names=np.array(["one", "two"]), nothing=np.empty((0, 4)), number=np.float32(2)
+        path,
+        x=np.arange(6, dtype=np.int16).reshape(2, 3),
+        names=np.array(["one", "two"]),
+        nothing=np.empty((0, 4)),
+        number=np.float32(2),
     )
     content = read_npz(path, "data set")
     assert content["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -65,7 +74,9 @@ def test_python_objects_are_refused_and_not_unpickled(tmp_path: Path) -> None:
 def test_a_header_that_states_a_terabyte_allocates_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**40,)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (2**40,)}
+    )
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", header.getvalue() + b"short")
     with pytest.raises(ArtefactError, match="states the shape"):
@@ -80,7 +91,9 @@ def test_more_bytes_than_the_limit(tmp_path: Path) -> None:
         read_npz(path, "data set", limit=50_000)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_flipped_bytes_never_escape_as_another_error(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(npz_bytes())

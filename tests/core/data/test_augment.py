@@ -1,4 +1,7 @@
-"""Crop and flip give one of the 162 images they may give, each as often as the others; warps are what their draws say."""
+"""Crop and flip give one of the 162 images they may give, each as often as the others.
+
+Warps are what their draws say.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +39,16 @@ def test_every_result_is_a_crop_and_every_crop_comes() -> None:
     assert len(set(drawn)) == 162
     counts = np.unique(np.array(drawn), axis=0, return_counts=True)[1]
     chi_squared = float(((counts - 4000 / 162) ** 2 / (4000 / 162)).sum())
-    assert chi_squared < 230  # 161 degrees of freedom: exceeded by chance once in 3,000 seeds, and the seed is fixed
+    # 161 degrees of freedom: exceeded by chance once in 3,000 seeds, and the seed is fixed
+    assert chi_squared < 230
 
 
 def test_samples_are_augmented_one_by_one() -> None:
     images = np.random.default_rng(0).integers(1, 256, (50, 9, 7, 1), dtype=np.uint8)
     results = crop_flip(images, np.random.default_rng(1))
-    choices = {possible(image)[result.tobytes()] for image, result in zip(images, results, strict=True)}
+    choices = {
+        possible(image)[result.tobytes()] for image, result in zip(images, results, strict=True)
+    }
     assert len(choices) > 20
 
 
@@ -59,7 +65,11 @@ def test_the_generator_decides_and_the_input_stays() -> None:
 class TestAffine:
     def test_without_chance_nothing_changes(self) -> None:
         """No turn, shift, zoom or flip is the identity, exactly."""
-        draws = Affine(np.array([[65536, 0, 0, 0, 65536, 0]]), np.arange(6)[None, :, None], np.arange(5)[None, None, :])
+        draws = Affine(
+            np.array([[65536, 0, 0, 0, 65536, 0]]),
+            np.arange(6)[None, :, None],
+            np.arange(5)[None, None, :],
+        )
         images = np.random.default_rng(0).integers(0, 256, (1, 6, 5, 3), dtype=np.uint8)
         assert np.array_equal(draws.apply(images), images)
 
@@ -100,10 +110,15 @@ class TestAnywhere:
         images = np.random.default_rng(0).integers(0, 256, (20, 9, 7, 3), dtype=np.uint8)
         draws = kind.draw(images.shape, np.random.default_rng(1))
         moved = draws.moved(torch.from_numpy).apply(torch.from_numpy(images))
-        assert (moved.dtype, np.array_equal(moved.numpy(), draws.apply(images))) == (torch.uint8, True)
+        assert (moved.dtype, np.array_equal(moved.numpy(), draws.apply(images))) == (
+            torch.uint8,
+            True,
+        )
 
     def test_a_part_of_the_batch_is_that_part(self, kind: type[CropFlip | Affine]) -> None:
         images = np.random.default_rng(0).integers(0, 256, (20, 9, 7, 3), dtype=np.uint8)
         draws = kind.draw(images.shape, np.random.default_rng(1))
-        assert np.array_equal(draws.take(slice(5, 12)).apply(images[5:12]), draws.apply(images)[5:12])
+        assert np.array_equal(
+            draws.take(slice(5, 12)).apply(images[5:12]), draws.apply(images)[5:12]
+        )
         assert np.array_equal(draws.take(slice(7, 8)).apply(images[7:8]), draws.apply(images)[7:8])

@@ -22,7 +22,11 @@ def test_normalises_each_channel_with_its_own_numbers() -> None:
     split = make_split(images, np.zeros(3, np.int64), 1, "here")
     source = DataSource("some", ("a",), split, split, split, (0.1, 0.6), (0.5, 2.0), "none")
     result = normalize(images, source)
-    assert (result.dtype.name, result.shape, result.flags.c_contiguous) == ("float32", (3, 2, 4, 5), True)
+    assert (result.dtype.name, result.shape, result.flags.c_contiguous) == (
+        "float32",
+        (3, 2, 4, 5),
+        True,
+    )
     assert result[1, 0, 2, 3] == pytest.approx((images[1, 2, 3, 0] / 255 - 0.1) / 0.5, rel=1e-5)
     assert result[1, 1, 2, 3] == pytest.approx((images[1, 2, 3, 1] / 255 - 0.6) / 2.0, rel=1e-5)
 
@@ -30,7 +34,9 @@ def test_normalises_each_channel_with_its_own_numbers() -> None:
 def test_batches_cover_the_split_in_order(source: DataSource) -> None:
     parts = list(batches(source.test, source, 100))
     assert [len(labels) for _, labels in parts] == [100, 100, 100, 60]
-    assert np.array_equal(np.concatenate([images for images, _ in parts]), normalize(source.test.images, source))
+    assert np.array_equal(
+        np.concatenate([images for images, _ in parts]), normalize(source.test.images, source)
+    )
     assert np.array_equal(np.concatenate([labels for _, labels in parts]), source.test.labels)
 
 

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 def test_ours_are_registered() -> None:
-    ours = {"digits", "mnist", "cifar10", "cifar100", "cifar10-jpeg", "cifar10-lossless", "tiny-imagenet100-32"}
+    ours = {
+        "digits",
+        "mnist",
+        "cifar10",
+        "cifar100",
+        "cifar10-jpeg",
+        "cifar10-lossless",
+        "tiny-imagenet100-32",
+    }
     assert ours <= set(DATASETS.names())
     assert {DATASETS.load(name).name for name in ours} == ours
 
@@ -37,7 +45,9 @@ def test_no_data_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         load("mnist")
 
 
-def test_the_named_data_folder_does_not_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_named_data_folder_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("EDGEQ_DATA", str(tmp_path / "nothing"))
     with pytest.raises(UsageError, match="does not exist"):
         load("mnist")
@@ -59,7 +69,10 @@ def test_info_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
     assert not found["digits"].needs_root
     assert not found["cifar10"].available
     assert "cifar-10-batches-py/batches.meta" in found["cifar10"].why_not
-    assert (found["tiny-imagenet100-32"].classes, found["tiny-imagenet100-32"].shape) == (100, (3, 32, 32))
+    assert (found["tiny-imagenet100-32"].classes, found["tiny-imagenet100-32"].shape) == (
+        100,
+        (3, 32, 32),
+    )
 
 
 def test_info_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,9 +84,20 @@ def test_info_agrees_with_what_is_loaded(data_dir: Path) -> None:
     for entry in info(data_dir):
         if entry.available and entry.name in ("digits", "mnist", "cifar10-lossless"):
             source = load(entry.name, data_dir)
-            assert (entry.name, entry.classes, entry.shape) == (source.name, len(source.classes), source.shape)
+            assert (entry.name, entry.classes, entry.shape) == (
+                source.name,
+                len(source.classes),
+                source.shape,
+            )
 
 
 def test_a_listing_imports_nothing_heavy() -> None:
-    code = "import sys, edgeq.data as d; d.info(); print({'torch', 'PIL', 'onnx'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    code = (
+        "import sys, edgeq.data as d; d.info(); print({'torch', 'PIL', 'onnx'} & set(sys.modules))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "set()"
+    )

@@ -23,7 +23,9 @@ HUNDRED = tuple(f"kind{i}" for i in range(100))
 
 def samples(seed: int, classes: int, count: int = PER_FILE) -> tuple[NDArray[np.uint8], list[int]]:
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (count, 3072), dtype=np.uint8), rng.integers(0, classes, count).tolist()
+    return rng.integers(0, 256, (count, 3072), dtype=np.uint8), rng.integers(
+        0, classes, count
+    ).tolist()
 
 
 def pickled(path: Path, **content: Any) -> None:
@@ -62,12 +64,17 @@ def cifar100_binary(root: Path) -> None:
     (folder / "fine_label_names.txt").write_text("\n".join(HUNDRED))
     for i, file in enumerate(["train.bin", "test.bin"]):
         rows, labels = samples(i, 100, 40)
-        np.hstack([np.zeros((40, 1), np.uint8), np.array(labels, np.uint8)[:, None], rows]).tofile(folder / file)
+        np.hstack([np.zeros((40, 1), np.uint8), np.array(labels, np.uint8)[:, None], rows]).tofile(
+            folder / file
+        )
 
 
 def everything(source: DataSource) -> list[Any]:
     parts = (source.train, source.validation, source.test)
-    return [source.classes, *((p.images.tobytes(), p.labels.tolist(), p.ids.tolist()) for p in parts)]
+    return [
+        source.classes,
+        *((p.images.tobytes(), p.labels.tolist(), p.ids.tolist()) for p in parts),
+    ]
 
 
 def test_cifar10_python_version(tmp_path: Path) -> None:
@@ -77,7 +84,9 @@ def test_cifar10_python_version(tmp_path: Path) -> None:
     assert (len(source.train), len(source.validation), len(source.test)) == (36, 4, 8)
     rows, labels = samples(5, 10)
     assert source.test.labels.tolist() == labels
-    assert source.test.images[3, 7, 9].tolist() == [rows[3, channel * 1024 + 7 * 32 + 9] for channel in range(3)]
+    assert source.test.images[3, 7, 9].tolist() == [
+        rows[3, channel * 1024 + 7 * 32 + 9] for channel in range(3)
+    ]
     assert sorted([*source.train.ids, *source.validation.ids]) == list(range(40))
 
 
@@ -128,7 +137,10 @@ def test_a_damaged_batch(tmp_path: Path, content: dict[str, Any], said: str) -> 
         load("cifar10", tmp_path)
 
 
-@pytest.mark.parametrize(("content", "said"), [({"names": []}, "no list of text"), ({"label_names": ["a"] * 9}, "names 9 classes, not 10")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [({"names": []}, "no list of text"), ({"label_names": ["a"] * 9}, "names 9 classes, not 10")],
+)
 def test_a_damaged_meta_file(tmp_path: Path, content: dict[str, Any], said: str) -> None:
     cifar10_python(tmp_path)
     pickled(tmp_path / "cifar-10-batches-py" / "batches.meta", **content)

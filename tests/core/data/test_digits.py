@@ -24,7 +24,12 @@ def test_sizes_shape_and_no_overlap(source: DataSource) -> None:
 
 
 def test_every_class_has_its_share(source: DataSource) -> None:
-    shares = np.bincount(np.concatenate([source.train.labels, source.validation.labels, source.test.labels])) / 1797
+    shares = (
+        np.bincount(
+            np.concatenate([source.train.labels, source.validation.labels, source.test.labels])
+        )
+        / 1797
+    )
     for part in (source.train, source.validation, source.test):
         assert np.abs(np.bincount(part.labels) - shares * len(part)).max() < 2
 
@@ -32,7 +37,10 @@ def test_every_class_has_its_share(source: DataSource) -> None:
 def test_grey_levels_are_scaled_with_rounding_half_up(source: DataSource) -> None:
     content: Any = load_digits()
     published = content.images
-    assert np.array_equal(source.test.images[..., 0], np.floor(published[source.test.ids] * 255 / 16 + 0.5).astype(np.uint8))
+    assert np.array_equal(
+        source.test.images[..., 0],
+        np.floor(published[source.test.ids] * 255 / 16 + 0.5).astype(np.uint8),
+    )
     assert np.array_equal(source.test.labels, content.target[source.test.ids])
 
 

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def jpeg(size: tuple[int, int] = (8, 6), colour: Any = (200, 30, 90), mode: str = "RGB", form: str = "JPEG") -> bytes:
+def jpeg(
+    size: tuple[int, int] = (8, 6),
+    colour: Any = (200, 30, 90),
+    mode: str = "RGB",
+    form: str = "JPEG",
+) -> bytes:
     buffer = io.BytesIO()
     Image.new(mode, size, colour).save(buffer, form)
     return buffer.getvalue()

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 RNG = np.random.default_rng(7)
 CONTENT = (
     RNG.integers(0, 256, (20, 28, 28), dtype=np.uint8),
@@ -40,7 +45,12 @@ def test_official_files(tmp_path: Path, folder: str, packed: bool) -> None:
         path = tmp_path / folder / (f"{name}.gz" if packed else name)
         path.write_bytes(gzip.compress(idx(array)) if packed else idx(array))
     source = load("mnist", tmp_path)
-    assert (source.shape, len(source.train), len(source.validation), source.augmentation) == ((1, 28, 28), 18, 2, "none")
+    assert (source.shape, len(source.train), len(source.validation), source.augmentation) == (
+        (1, 28, 28),
+        18,
+        2,
+        "none",
+    )
     assert np.array_equal(source.test.images[..., 0], CONTENT[2])
     assert source.test.labels.tolist() == CONTENT[3].tolist()
     assert np.array_equal(source.train.images[..., 0], CONTENT[0][source.train.ids])
@@ -90,4 +100,15 @@ def test_a_damaged_packed_file(tmp_path: Path, content: bytes) -> None:
 def test_the_real_one(data_dir: Path) -> None:
     source = load("mnist", data_dir)
     assert (len(source.train), len(source.validation), len(source.test)) == (54_000, 6_000, 10_000)
-    assert np.bincount(source.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(source.test.labels).tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]

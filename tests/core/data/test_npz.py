@@ -31,14 +31,28 @@ def jpegs(images: Any) -> dict[str, Any]:
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=95)
         files.append(buffer.getvalue())
-    return {"jpeg": np.frombuffer(b"".join(files), np.uint8), "offsets": np.cumsum([0, *(len(file) for file in files)])}
+    return {
+        "jpeg": np.frombuffer(b"".join(files), np.uint8),
+        "offsets": np.cumsum([0, *(len(file) for file in files)]),
+    }
 
 
 def test_a_folder_of_the_users_own(tmp_path: Path) -> None:
     write(tmp_path / "mine", "train", images=IMAGES, labels=LABELS)
-    write(tmp_path / "mine", "test", images=IMAGES[:5], labels=LABELS[:5], official_index=np.array([9, 7, 5, 3, 1]))
+    write(
+        tmp_path / "mine",
+        "test",
+        images=IMAGES[:5],
+        labels=LABELS[:5],
+        official_index=np.array([9, 7, 5, 3, 1]),
+    )
     source = load(str(tmp_path / "mine"))
-    assert (source.name, source.classes, source.shape, source.augmentation) == ("mine", ("0", "1", "2", "3"), (3, 6, 8), "none")
+    assert (source.name, source.classes, source.shape, source.augmentation) == (
+        "mine",
+        ("0", "1", "2", "3"),
+        (3, 6, 8),
+        "none",
+    )
     assert (len(source.train), len(source.validation), len(source.test)) == (18, 2, 5)
     assert source.test.ids.tolist() == [9, 7, 5, 3, 1]
 
@@ -61,7 +75,13 @@ def test_grey_images_without_an_axis_for_channels(tmp_path: Path) -> None:
 def test_the_jpeg_form(tmp_path: Path) -> None:
     smooth = np.repeat(np.arange(20, dtype=np.uint8) * 12, 6 * 8 * 3).reshape(IMAGES.shape)
     for part in ("train", "test"):
-        write(tmp_path, part, **jpegs(smooth), labels=LABELS, words=np.array(["cat, Felis", "dog, Canis", "owl", "ant"]))
+        write(
+            tmp_path,
+            part,
+            **jpegs(smooth),
+            labels=LABELS,
+            words=np.array(["cat, Felis", "dog, Canis", "owl", "ant"]),
+        )
     source = load(str(tmp_path))
     assert source.classes == ("cat", "dog", "owl", "ant")
     assert np.abs(source.test.images.astype(int) - smooth).max() <= 2
@@ -69,7 +89,13 @@ def test_the_jpeg_form(tmp_path: Path) -> None:
 
 def test_names_that_are_only_different_as_a_whole_stay_whole(tmp_path: Path) -> None:
     for part in ("train", "test"):
-        write(tmp_path, part, images=IMAGES, labels=LABELS, classes=np.array(["crane, bird", "crane, machine", "c", "d"]))
+        write(
+            tmp_path,
+            part,
+            images=IMAGES,
+            labels=LABELS,
+            classes=np.array(["crane, bird", "crane, machine", "c", "d"]),
+        )
     assert load(str(tmp_path)).classes[:2] == ("crane, bird", "crane, machine")
 
 
@@ -81,7 +107,10 @@ def test_names_that_are_only_different_as_a_whole_stay_whole(tmp_path: Path) -> 
         ({"labels": LABELS, "jpeg": np.zeros(3, np.uint8)}, "no 'offsets'"),
         ({"images": IMAGES.astype(np.float32), "labels": LABELS}, "float32, not uint8"),
         ({"images": IMAGES, "labels": LABELS[:-1]}, "20 images, but its labels"),
-        ({"images": IMAGES, "labels": LABELS, "classes": np.array(["a", "b"])}, "and there are 2 classes"),
+        (
+            {"images": IMAGES, "labels": LABELS, "classes": np.array(["a", "b"])},
+            "and there are 2 classes",
+        ),
         ({"images": IMAGES, "labels": LABELS, "classes": np.array([1, 2])}, "names its classes"),
         ({"images": IMAGES, "labels": LABELS / 2}, "not integers"),
         ({"images": IMAGES, "labels": -LABELS}, "label"),
@@ -110,8 +139,12 @@ def test_the_real_lossless_part_of_cifar10(data_dir: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "classes", "test"), [("cifar10-jpeg", 10, 10_000), ("tiny-imagenet100-32", 100, 5_000)])
+@pytest.mark.parametrize(
+    ("name", "classes", "test"), [("cifar10-jpeg", 10, 10_000), ("tiny-imagenet100-32", 100, 5_000)]
+)
 def test_the_real_jpeg_sets(data_dir: Path, name: str, classes: int, test: int) -> None:
     source = load(name, data_dir)
     assert (len(source.train), len(source.validation), len(source.test)) == (45_000, 5_000, test)
-    assert np.bincount(source.test.labels, minlength=classes).tolist() == [test // classes] * classes
+    assert (
+        np.bincount(source.test.labels, minlength=classes).tolist() == [test // classes] * classes
+    )

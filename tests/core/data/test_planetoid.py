@@ -1,4 +1,7 @@
-"""Planetoid's files are read as their authors meant them; what is broken, hostile or does not fit is refused by name."""
+"""Planetoid's files are read as their authors meant them.
+
+What is broken, hostile or does not fit is refused by name.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ def array(values: NDArray[Any]) -> bytes:
         + number(-1)
         + b"K\x00tb"
     )
-    begin = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text("b") + b"\x87R"
+    begin = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text("b") + b"\x87R"
+    )
     shape = b"(" + b"".join(map(number, values.shape)) + b"t"
     return begin + b"(K\x01" + shape + dtype + b"\x89T" + struct.pack("<i", len(raw)) + raw + b"tb"
 
@@ -56,7 +61,9 @@ def array(values: NDArray[Any]) -> bytes:
 def matrix(dense: NDArray[np.float32], **changed: bytes) -> bytes:
     """A csr_matrix, any attribute of which may be replaced."""
     rows, columns = np.nonzero(dense)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(dense)))]).astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(dense)))]).astype(
+        np.int32
+    )
     state = {
         "format": text("csr"),
         "_shape": number(dense.shape[0]) + number(dense.shape[1]) + b"\x86",
@@ -74,7 +81,10 @@ def labels(count: int) -> bytes:
 
 
 def neighbours(lists: dict[int, list[int]]) -> bytes:
-    items = b"".join(number(node) + b"](" + b"".join(map(number, beside)) + b"e" for node, beside in lists.items())
+    items = b"".join(
+        number(node) + b"](" + b"".join(map(number, beside)) + b"e"
+        for node, beside in lists.items()
+    )
     return b"\x80\x02ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R(" + items + b"u."
 
 
@@ -97,7 +107,9 @@ def contents() -> dict[str, bytes]:
 
 
 def read(folder: Path, **changed: bytes) -> GraphData:
-    for part, content in (contents() | {name.replace("_", "."): value for name, value in changed.items()}).items():
+    for part, content in (
+        contents() | {name.replace("_", "."): value for name, value in changed.items()}
+    ).items():
         (folder / f"ind.small.{part}").write_bytes(content)
     return read_graph("small", CLASS_NAMES, tuple(folder / f"ind.small.{part}" for part in PARTS))
 
@@ -108,7 +120,9 @@ def test_reads_every_part(tmp_path: Path) -> None:
     assert np.array_equal(graph.features[:KNOWN], dense(KNOWN, 0))
     assert np.array_equal(graph.features[INDEX], dense(3, 1))
     assert graph.labels[INDEX].tolist() == [0, 1, 0]
-    assert graph.edges.tolist() == [[0, 0, 0, 1, 512, 513], [1, 512, 513, 0, 0, 0]], "no pair twice, both directions, none with itself"
+    assert graph.edges.tolist() == [[0, 0, 0, 1, 512, 513], [1, 512, 513, 0, 0, 0]], (
+        "no pair twice, both directions, none with itself"
+    )
     assert graph.train.tolist() == [0, 1, 2, 3]
     assert (graph.validation[0], graph.validation[-1], len(graph.validation)) == (4, 503, 500)
     assert graph.test.tolist() == [510, 512, 513]
@@ -151,13 +165,23 @@ BROKEN = {
     "a matrix for labels": {"ty": matrix(dense(3, 0))},
     "a list for a dictionary": {"graph": pickle.dumps([1], 2)},
     "labels of another count": {"ty": labels(2)},
-    "a huge shape": {"allx": matrix(dense(KNOWN, 0), _shape=number(2**30) + number(2**30) + b"\x86")},
+    "a huge shape": {
+        "allx": matrix(dense(KNOWN, 0), _shape=number(2**30) + number(2**30) + b"\x86")
+    },
     "a negative shape": {"allx": matrix(dense(KNOWN, 0), _shape=number(-1) + number(3) + b"\x86")},
-    "rows out of order": {"tx": matrix(dense(3, 1), indptr=array(np.array([0, 2, 1, 4], np.int32)))},
-    "a column outside": {"tx": matrix(dense(3, 1), indices=array(np.full(int(dense(3, 1).sum()), 3, np.int32)))},
-    "a negative column": {"tx": matrix(dense(3, 1), indices=array(np.full(int(dense(3, 1).sum()), -1, np.int32)))},
+    "rows out of order": {
+        "tx": matrix(dense(3, 1), indptr=array(np.array([0, 2, 1, 4], np.int32)))
+    },
+    "a column outside": {
+        "tx": matrix(dense(3, 1), indices=array(np.full(int(dense(3, 1).sum()), 3, np.int32)))
+    },
+    "a negative column": {
+        "tx": matrix(dense(3, 1), indices=array(np.full(int(dense(3, 1).sum()), -1, np.int32)))
+    },
     "too few values": {"tx": matrix(dense(3, 1), data=array(np.ones(1, np.float32)))},
-    "values of another type": {"tx": matrix(dense(3, 1), data=array(np.ones(int(dense(3, 1).sum()), np.float64)))},
+    "values of another type": {
+        "tx": matrix(dense(3, 1), data=array(np.ones(int(dense(3, 1).sum()), np.float64)))
+    },
     "a number for an array": {"tx": matrix(dense(3, 1), data=number(7))},
     "another width": {"tx": matrix(np.ones((3, FEATURES + 1), np.float32))},
     "an edge to no node": {"graph": neighbours({0: [514]})},
@@ -168,7 +192,9 @@ BROKEN = {
     "a place far away": {"test_index": b"510\n99999999999999999999\n512\n"},
     "a place too far away": {"test_index": b"510\n511\n2000000\n"},
     "no numbers": {"test_index": b"one\ntwo\n"},
-    "a test node without a class": {"ty": b"\x80\x02" + array(np.zeros((3, CLASSES), np.int32)) + b"."},
+    "a test node without a class": {
+        "ty": b"\x80\x02" + array(np.zeros((3, CLASSES), np.int32)) + b"."
+    },
     "two classes": {"y": b"\x80\x02" + array(np.ones((TRAIN, CLASSES), np.int32)) + b"."},
     "features that are no numbers": {"tx": matrix(np.full((3, FEATURES), np.nan, np.float32))},
 }
@@ -199,9 +225,12 @@ def test_the_graphs_are_registered_and_say_what_is_missing(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "edges", "classes", "without"), [("cora", (2708, 1433), 10_556, 7, 0), ("citeseer", (3327, 3703), 9_104, 6, 15)]
+    ("name", "shape", "edges", "classes", "without"),
+    [("cora", (2708, 1433), 10_556, 7, 0), ("citeseer", (3327, 3703), 9_104, 6, 15)],
 )
-def test_the_published_graphs(data_dir: Path, name: str, shape: tuple[int, int], edges: int, classes: int, without: int) -> None:
+def test_the_published_graphs(
+    data_dir: Path, name: str, shape: tuple[int, int], edges: int, classes: int, without: int
+) -> None:
     graph = load_graph(name, data_dir)
     assert (graph.shape, graph.edges.shape[1], len(graph.classes)) == (shape, edges, classes)
     assert np.bincount(graph.labels[graph.train]).tolist() == [20] * classes

@@ -26,7 +26,10 @@ def test_the_shuffle_is_a_permutation(count: int, seed: int) -> None:
     assert sorted(shuffled(count, seed)) == list(range(count))
 
 
-@pytest.mark.parametrize(("count", "validating"), [(50_000, 5_000), (60_000, 6_000), (4_000, 400), (11, 1), (2, 1), (1, 0)])
+@pytest.mark.parametrize(
+    ("count", "validating"),
+    [(50_000, 5_000), (60_000, 6_000), (4_000, 400), (11, 1), (2, 1), (1, 0)],
+)
 def test_a_tenth_validates_and_nothing_is_lost(count: int, validating: int) -> None:
     split = make_split(np.zeros((count, 1, 1, 1), np.uint8), np.zeros(count, np.int64), 1, "here")
     train, validation = hold_out_tenth(split)

@@ -34,7 +34,11 @@ def test_digits() -> None:
 
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("mnist", 1e-4), ("cifar10-lossless", 3e-3), pytest.param("tiny-imagenet100-32", 5e-5, marks=pytest.mark.slow)],
+    [
+        ("mnist", 1e-4),
+        ("cifar10-lossless", 3e-3),
+        pytest.param("tiny-imagenet100-32", 5e-5, marks=pytest.mark.slow),
+    ],
 )
 def test_real_data(data_dir: Path, name: str, tolerance: float) -> None:
     source = load(name, data_dir)

@@ -1,4 +1,7 @@
-"""CIFAR's pickles are read in the form Python 2 wrote them; anything else they ask for is refused and never runs."""
+"""CIFAR's pickles are read in the form Python 2 wrote them.
+
+Anything else they ask for is refused and never runs.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,30 @@ def python2_pickle(images: NDArray[np.uint8], labels: list[int]) -> bytes:
     integers = b"".join(b"K" + bytes([label]) for label in labels)
     raw = images.tobytes()
     shape = b"M" + struct.pack("<H", images.shape[0]) + b"M" + struct.pack("<H", images.shape[1])
-    dtype = b"cnumpy\ndtype\n" + text("u1") + b"K\x00K\x01\x87R(K\x03" + text("|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text("b") + b"\x87R"
-    state = b"(K\x01" + shape + b"\x86" + dtype + b"\x89T" + struct.pack("<i", len(raw)) + raw + b"tb"
-    return b"\x80\x02}q\x00(" + text("data") + array + state + text("labels") + b"](" + integers + b"e" + b"u."
+    dtype = (
+        b"cnumpy\ndtype\n"
+        + text("u1")
+        + b"K\x00K\x01\x87R(K\x03"
+        + text("|")
+        + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    )
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text("b") + b"\x87R"
+    )
+    state = (
+        b"(K\x01" + shape + b"\x86" + dtype + b"\x89T" + struct.pack("<i", len(raw)) + raw + b"tb"
+    )
+    return (
+        b"\x80\x02}q\x00("
+        + text("data")
+        + array
+        + state
+        + text("labels")
+        + b"]("
+        + integers
+        + b"e"
+        + b"u."
+    )
 
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 12) * 10
@@ -72,7 +95,9 @@ class Runs:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_malicious_pickle_is_refused_by_name_and_does_not_run(tmp_path: Path, protocol: int) -> None:
+def test_a_malicious_pickle_is_refused_by_name_and_does_not_run(
+    tmp_path: Path, protocol: int
+) -> None:
     victim = tmp_path / "victim"
     path = written(tmp_path, pickle.dumps({"data": Runs(os.system, f"touch {victim}")}, protocol))
     with pytest.raises(ArtefactError, match=r"wants to call (posix|nt)\.system"):
@@ -82,7 +107,14 @@ def test_a_malicious_pickle_is_refused_by_name_and_does_not_run(tmp_path: Path, 
 
 @pytest.mark.parametrize(
     "call",
-    [(eval, "1"), (getattr, 1, "real"), (np.frombuffer, b"12"), (np.load, "x.npy"), (__import__, "os"), (np.array, [1])],
+    [
+        (eval, "1"),
+        (getattr, 1, "real"),
+        (np.frombuffer, b"12"),
+        (np.load, "x.npy"),
+        (__import__, "os"),
+        (np.array, [1]),
+    ],
 )
 def test_only_four_names_are_known(tmp_path: Path, call: tuple[Any, ...]) -> None:
     with pytest.raises(ArtefactError, match="wants to call"):
@@ -110,7 +142,9 @@ def test_a_memo_slot_far_away_is_refused_before_the_memo_grows(tmp_path: Path) -
         python2_pickle(IMAGES, [1])[:-20],
         b"not a pickle at all",
         b"\x80\x02K\x01.",
-        python2_pickle(IMAGES, [1]).replace(b"K\x00\x85", b"K\x05\x85").replace(b"M\x02\x00", b"M\x09\x00"),
+        python2_pickle(IMAGES, [1])
+        .replace(b"K\x00\x85", b"K\x05\x85")
+        .replace(b"M\x02\x00", b"M\x09\x00"),
     ],
 )
 def test_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -118,7 +152,9 @@ def test_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
         read_pickled_mapping(written(tmp_path, content))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_flipped_bytes_never_escape_as_another_error(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(python2_pickle(IMAGES, [3, 7]))

@@ -1,4 +1,7 @@
-"""What a batch and a bound make of single operators: shapes as ONNX Runtime computes them, or a refusal by name."""
+"""What a batch and a bound make of single operators.
+
+Shapes as ONNX Runtime computes them, or a refusal by name.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from edgeq.errors import ArtefactError
 from edgeq.qdq.reader import read_qdq
 
 GRID = Grid(0.02, 128)
-LISTS: dict[str, list[int] | None] = {"none": None, "empty": [], "first": [0], "first from the end": [-3]}
+LISTS: dict[str, list[int] | None] = {
+    "none": None,
+    "empty": [],
+    "first": [0],
+    "first from the end": [-3],
+}
 
 
 def squeezed(batch: int | str, axes: list[int] | None) -> Graph:
@@ -25,7 +33,9 @@ def squeezed(batch: int | str, axes: list[int] | None) -> Graph:
 @pytest.mark.parametrize("axes", LISTS.values(), ids=LISTS)
 def test_a_batch_of_one_is_squeezed_as_in_onnx_runtime(axes: list[int] | None) -> None:
     proto = squeezed(1, axes).proto("y_dequantized")
-    found = onnx_integers(proto, {"x": np.ones((1, 1, 3), np.float32)}, ["y_quantized"])["y_quantized"]
+    found = onnx_integers(proto, {"x": np.ones((1, 1, 3), np.float32)}, ["y_quantized"])[
+        "y_quantized"
+    ]
     assert read_qdq(ir.from_proto(proto)).outputs[0].tensor.shape == found.shape
 
 
@@ -56,7 +66,9 @@ def test_samples_of_an_open_batch_are_not_mixed(op: str) -> None:
     assert read_qdq(mixed(1, op).output()).ops[-1].op_type == op
 
 
-@pytest.mark.parametrize(("op", "operands"), [("Pow", ["x_dequantized", "power"]), ("Sqrt", ["x_dequantized"])])
+@pytest.mark.parametrize(
+    ("op", "operands"), [("Pow", ["x_dequantized", "power"]), ("Sqrt", ["x_dequantized"])]
+)
 def test_no_bound_after_what_is_not_a_number(op: str, operands: list[str]) -> None:
     def rooted(low: int) -> Graph:
         graph = Graph(np.random.default_rng(0))

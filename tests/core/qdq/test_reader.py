@@ -22,11 +22,16 @@ SHAPE: list[int | str | None] = ["N", 4, 6, 6]
 
 
 def conv(graph: Graph, source: str, name: str, grid: Grid, **options: Any) -> str:
-    return graph.weighted("Conv", source, name, (4, 4, 3, 3), grid, kernel_shape=[3, 3], pads=[1, 1, 1, 1], **options)
+    return graph.weighted(
+        "Conv", source, name, (4, 4, 3, 3), grid, kernel_shape=[3, 3], pads=[1, 1, 1, 1], **options
+    )
 
 
 def ops(view: QdqGraph) -> list[tuple[str, list[str], str]]:
-    return [(op.op_type, [o.name for o in op.inputs if isinstance(o, QdqTensor)], op.output.name) for op in view.ops]
+    return [
+        (op.op_type, [o.name for o in op.inputs if isinstance(o, QdqTensor)], op.output.name)
+        for op in view.ops
+    ]
 
 
 def read(graph: Graph, *outputs: str, opset: int = 21) -> QdqGraph:
@@ -38,7 +43,10 @@ def test_canonical_names_lose_their_suffixes() -> None:
     conv(graph, graph.input("x", SHAPE, S8), "y", U4, relu=True)
     view = read(graph)
     assert ops(view) == [("Conv", ["x"], "y")]
-    assert [o.name for o in view.ops[0].inputs if isinstance(o, QdqConstant)] == ["y.weight", "y.bias"]
+    assert [o.name for o in view.ops[0].inputs if isinstance(o, QdqConstant)] == [
+        "y.weight",
+        "y.bias",
+    ]
     assert view.inputs[0].graph_input == "x"
     assert view.outputs[0].name == "y_dequantized"
     assert list(view.tensors()) == ["x", "y"]
@@ -80,10 +88,17 @@ def test_a_float_clip_before_the_quantiser_bounds_its_integers(
     x = graph.input("x", SHAPE, S8)
     conv(graph, x, "sum", S8)
     del graph.nodes[-2:]  # the quantiser after the sum
-    bounds = ["" if b is None else graph.constant(f"bound{i}", np.float32(b)) for i, b in enumerate(clip)]
+    bounds = [
+        "" if b is None else graph.constant(f"bound{i}", np.float32(b)) for i, b in enumerate(clip)
+    ]
     graph.op("Clip", ["sum", *bounds], "y", grid)
     op = read(graph).ops[0]
-    assert (op.op_type, op.activation, op.output.low, op.output.high) == ("Conv", activation, low, high)
+    assert (op.op_type, op.activation, op.output.low, op.output.high) == (
+        "Conv",
+        activation,
+        low,
+        high,
+    )
     assert not op.output.params.is_sub_range
 
 
@@ -112,7 +127,11 @@ def test_a_clip_whose_input_is_used_elsewhere_stays_an_operator() -> None:
     graph = Graph()
     y = conv(graph, graph.input("x", SHAPE, S8), "y", S8)
     graph.op("Add", [graph.op("Relu", [y], "z", S8), y], "sum", S8)
-    assert ops(read(graph)) == [("Conv", ["x"], "y"), ("Requantize", ["y"], "z"), ("Add", ["z", "y"], "sum")]
+    assert ops(read(graph)) == [
+        ("Conv", ["x"], "y"),
+        ("Requantize", ["y"], "z"),
+        ("Add", ["z", "y"], "sum"),
+    ]
 
 
 def test_a_relu_between_quantised_operators_needs_no_quantiser() -> None:
@@ -120,14 +139,22 @@ def test_a_relu_between_quantised_operators_needs_no_quantiser() -> None:
     y = conv(graph, graph.input("x", SHAPE, S8), "y", S8)
     graph.op("Add", [graph.node("Relu", [y], "z"), y], "sum", S8)
     view = read(graph)
-    assert ops(view) == [("Conv", ["x"], "y"), ("Requantize", ["y"], "z"), ("Add", ["z", "y"], "sum")]
+    assert ops(view) == [
+        ("Conv", ["x"], "y"),
+        ("Requantize", ["y"], "z"),
+        ("Add", ["z", "y"], "sum"),
+    ]
     assert view.ops[1].output.low == 128
 
 
 def test_a_bare_change_of_grid_is_a_requantise() -> None:
     graph = Graph()
     x = graph.input("x", SHAPE, S8)
-    graph.node("QuantizeLinear", [x, graph.constant("s", np.float32(0.5)), graph.constant("z", np.uint8(3))], "y_quantized")
+    graph.node(
+        "QuantizeLinear",
+        [x, graph.constant("s", np.float32(0.5)), graph.constant("z", np.uint8(3))],
+        "y_quantized",
+    )
     graph.node("DequantizeLinear", ["y_quantized", "s", "z"], "y")
     view = read(graph)
     assert ops(view) == [("Requantize", ["x"], "y")]
@@ -187,7 +214,10 @@ def test_concatenation_puts_its_operands_onto_its_grid() -> None:
     a, b = graph.input("a", SHAPE, S8), graph.input("b", SHAPE, U8)
     graph.op("Concat", [a, b], "y", S8, axis=-3)
     view = read(graph)
-    assert ops(view) == [("Requantize", ["b"], "b_dequantized"), ("Concat", ["a", "b_dequantized"], "y")]
+    assert ops(view) == [
+        ("Requantize", ["b"], "b_dequantized"),
+        ("Concat", ["a", "b_dequantized"], "y"),
+    ]
     assert view.ops[1].attributes["axis"] == 1
 
 
@@ -213,23 +243,34 @@ def test_float_weights_behind_a_quantiser_pair_are_integers() -> None:
     graph = Graph()
     x = graph.input("x", SHAPE, S8)
     floats = graph.rng.normal(0, 1, (4, 4, 3, 3)).astype(np.float32)
-    grid = [graph.constant("ws", np.full(4, 0.02, np.float32)), graph.constant("wz", np.zeros(4, np.int8))]
-    quantized = graph.node("QuantizeLinear", [graph.constant("w", floats), *grid], "w_quantized", axis=0)
+    grid = [
+        graph.constant("ws", np.full(4, 0.02, np.float32)),
+        graph.constant("wz", np.zeros(4, np.int8)),
+    ]
+    quantized = graph.node(
+        "QuantizeLinear", [graph.constant("w", floats), *grid], "w_quantized", axis=0
+    )
     weight = graph.node("DequantizeLinear", [quantized, *grid], "w_dequantized", axis=0)
     graph.op("Conv", [x, weight], "y", S8, kernel_shape=[3, 3])
     constant = read(graph).ops[0].inputs[1]
     assert isinstance(constant, QdqConstant)
     assert constant.params == QuantParams.of(np.full(4, 0.02, np.float32), 0, "int8", axis=0)
-    np.testing.assert_array_equal(constant.values, np.clip(np.rint(floats / np.float32(0.02)), -128, 127))
+    np.testing.assert_array_equal(
+        constant.values, np.clip(np.rint(floats / np.float32(0.02)), -128, 127)
+    )
 
 
 def test_four_bit_weights_are_widened() -> None:
     graph = Graph()
     x = graph.input("x", ["N", 4], S8)
     values = np.arange(-8, 8).reshape(4, 4)
-    graph.constants.append(helper.make_tensor("w_quantized", TensorProto.INT4, (4, 4), values.ravel().tolist()))
+    graph.constants.append(
+        helper.make_tensor("w_quantized", TensorProto.INT4, (4, 4), values.ravel().tolist())
+    )
     graph.constants.append(helper.make_tensor("wz", TensorProto.INT4, (), [0]))
-    weight = graph.node("DequantizeLinear", ["w_quantized", graph.constant("ws", np.float32(0.1)), "wz"], "w")
+    weight = graph.node(
+        "DequantizeLinear", ["w_quantized", graph.constant("ws", np.float32(0.1)), "wz"], "w"
+    )
     graph.op("Gemm", [x, weight], "y", S8)
     constant = read(graph).ops[0].inputs[1]
     assert isinstance(constant, QdqConstant)
@@ -256,7 +297,9 @@ def test_a_traced_flatten_computes_its_shape_at_run_time() -> None:
     x = graph.input("x", SHAPE, S8)
     shape = graph.node("Shape", [x], "shape")
     first = graph.node("Gather", [shape, graph.constant("zero", np.array([0], np.int64))], "first")
-    target = graph.node("Concat", [first, graph.constant("rest", np.array([144], np.int64))], "target", axis=0)
+    target = graph.node(
+        "Concat", [first, graph.constant("rest", np.array([144], np.int64))], "target", axis=0
+    )
     graph.node("Reshape", [x, target], "flat")
     graph.scales["flat"] = S8.scale
     graph.weighted("Gemm", "flat", "y", (5, 144), S8, transB=1)
@@ -267,13 +310,19 @@ def test_a_traced_flatten_computes_its_shape_at_run_time() -> None:
 
 def test_integers_at_the_boundary_need_no_quantiser() -> None:
     graph = Graph()
-    graph.inputs.append(helper.make_tensor_value_info("x_quantized", TensorProto.UINT8, [1, 4, 6, 6]))
+    graph.inputs.append(
+        helper.make_tensor_value_info("x_quantized", TensorProto.UINT8, [1, 4, 6, 6])
+    )
     params = [graph.constant("s", np.float32(0.1)), graph.constant("z", np.uint8(9))]
     x = graph.node("DequantizeLinear", ["x_quantized", *params], "x")
     graph.scales["x"] = 0.1
     conv(graph, x, "y", S8)
     view = read(graph, "y_quantized")
-    assert (view.inputs[0].name, view.inputs[0].graph_input, view.inputs[0].zero_point) == ("x", "x_quantized", 9)
+    assert (view.inputs[0].name, view.inputs[0].graph_input, view.inputs[0].zero_point) == (
+        "x",
+        "x_quantized",
+        9,
+    )
     assert view.outputs[0].tensor.name == "y"
 
 
@@ -293,7 +342,7 @@ def test_the_model_is_left_as_it_is() -> None:
     assert ir.to_proto(model).SerializeToString() == before
 
 
-# ---- what cannot be read ------------------------------------------------------------------------------------------
+# ---- what cannot be read -------------------------------------------------------------------------
 
 
 def fallback(graph: Graph) -> None:
@@ -314,7 +363,11 @@ def float_input(graph: Graph) -> None:
 
 def other_grid(graph: Graph) -> None:
     graph.input("x", SHAPE, S8)
-    graph.node("DequantizeLinear", ["x_quantized", graph.constant("s", np.float32(0.5)), "x_zero_point"], "y")
+    graph.node(
+        "DequantizeLinear",
+        ["x_quantized", graph.constant("s", np.float32(0.5)), "x_zero_point"],
+        "y",
+    )
 
 
 def two_input_grids(graph: Graph) -> None:
@@ -349,7 +402,11 @@ def undefined(graph: Graph) -> None:
 def subgraph(graph: Graph) -> None:
     graph.input("x", SHAPE, S8)
     empty = helper.make_graph([], "empty", [], [])
-    graph.nodes.append(helper.make_node("If", [graph.constant("c", np.array(True))], ["y"], then_branch=empty, else_branch=empty))
+    graph.nodes.append(
+        helper.make_node(
+            "If", [graph.constant("c", np.array(True))], ["y"], then_branch=empty, else_branch=empty
+        )
+    )
 
 
 def dynamic_image(graph: Graph) -> None:
@@ -360,7 +417,12 @@ def dynamic_image(graph: Graph) -> None:
 def blocked(graph: Graph) -> None:
     x = graph.input("x", ["N", 4], S8)
     ints = graph.constant("w", np.ones((4, 4), np.int8))
-    weight = graph.node("DequantizeLinear", [ints, graph.constant("s", np.ones((2, 4), np.float32))], "wd", block_size=2)
+    weight = graph.node(
+        "DequantizeLinear",
+        [ints, graph.constant("s", np.ones((2, 4), np.float32))],
+        "wd",
+        block_size=2,
+    )
     graph.op("Gemm", [x, weight], "y", S8)
 
 
@@ -381,7 +443,9 @@ def blocked(graph: Graph) -> None:
         (blocked, "one scale a block"),
     ],
 )
-def test_what_no_integer_runtime_could_run_is_refused_by_name(build: Callable[[Graph], None], message: str) -> None:
+def test_what_no_integer_runtime_could_run_is_refused_by_name(
+    build: Callable[[Graph], None], message: str
+) -> None:
     graph = Graph()
     build(graph)
     with pytest.raises(ArtefactError, match=message):
@@ -399,10 +463,15 @@ def test_other_operator_sets_are_refused(opset: int) -> None:
 def test_a_slice_to_the_end_goes_by_what_it_reads_where_only_its_result_has_a_shape() -> None:
     graph = Graph()
     image = graph.input("image", [1, 2, 8, 8], U8)
-    starts, ends, axes, steps = (graph.constant(f"slice{i}", np.array(v)) for i, v in enumerate(([0, 0], [2**63 - 1] * 2, [2, 3], [2, 2])))
+    starts, ends, axes, steps = (
+        graph.constant(f"slice{i}", np.array(v))
+        for i, v in enumerate(([0, 0], [2**63 - 1] * 2, [2, 3], [2, 2]))
+    )
     graph.op("Slice", [image, starts, ends, axes, steps], "half", U8)
     proto = graph.proto("half_dequantized")
-    proto.graph.value_info.append(helper.make_tensor_value_info("half", TensorProto.FLOAT, [1, 2, 4, 4]))
+    proto.graph.value_info.append(
+        helper.make_tensor_value_info("half", TensorProto.FLOAT, [1, 2, 4, 4])
+    )
     (op,) = read_qdq(ir.from_proto(proto)).ops
     assert op.attributes["ends"] == (8, 8)
     assert op.output.shape == (1, 2, 4, 4)
@@ -412,9 +481,15 @@ def test_a_clip_of_stored_weights_is_done_at_once() -> None:
     graph = Graph()
     image = graph.input("image", [1, 3], U8)
     weights = graph.constant("stored", np.array([[-128, -127, 5], [127, 3, 0]], np.int8))
-    bounds = [graph.constant(name, np.array(bound, np.int8)) for name, bound in (("least", -127), ("most", 100))]
+    bounds = [
+        graph.constant(name, np.array(bound, np.int8))
+        for name, bound in (("least", -127), ("most", 100))
+    ]
     graph.node("Clip", [weights, *bounds], "clipped")
-    grid = [graph.constant("step", np.array(0.1, np.float32)), graph.constant("zero", np.array(0, np.int8))]
+    grid = [
+        graph.constant("step", np.array(0.1, np.float32)),
+        graph.constant("zero", np.array(0, np.int8)),
+    ]
     graph.node("DequantizeLinear", ["clipped", *grid], "weights")
     graph.op("Gemm", [image, "weights"], "out", S8, transB=1)
     constant = read_qdq(graph.output()).ops[0].inputs[1]
@@ -427,7 +502,13 @@ def test_a_clip_of_stored_weights_is_done_at_once() -> None:
 @pytest.mark.parametrize("noop", [0, 1])
 def test_a_reduction_over_no_axes_is_over_all_or_none(op: str, noop: int) -> None:
     graph = Graph()
-    graph.op(op, [graph.input("x", [1, 4, 6, 6], S8), graph.ints("axes", [])], "y", Grid(0.5, 3), noop_with_empty_axes=noop)
+    graph.op(
+        op,
+        [graph.input("x", [1, 4, 6, 6], S8), graph.ints("axes", [])],
+        "y",
+        Grid(0.5, 3),
+        noop_with_empty_axes=noop,
+    )
     last = read(graph).ops[-1]
     assert (last.op_type == "Requantize") == (noop or op == "ReduceMax")
     assert last.output.shape == ((1, 4, 6, 6) if noop else (1, 1, 1, 1))
@@ -437,12 +518,37 @@ def test_a_reduction_over_no_axes_is_over_all_or_none(op: str, noop: int) -> Non
 def test_windows_that_begin_behind_the_input_are_refused(op: str) -> None:
     """ONNX's shape inference of operator set 21 gives three rows; ONNX Runtime computes two."""
     graph = Graph()
-    graph.op(op, [graph.input("x", ["N", 1, 4, 4], S8)], "y", S8, kernel_shape=[1, 1], strides=[3, 3], pads=[0, 0, 0, 0], ceil_mode=1)
+    graph.op(
+        op,
+        [graph.input("x", ["N", 1, 4, 4], S8)],
+        "y",
+        S8,
+        kernel_shape=[1, 1],
+        strides=[3, 3],
+        pads=[0, 0, 0, 0],
+        ceil_mode=1,
+    )
     assert read(graph).ops[0].output.shape == (1, 1, 2, 2)
     graph = Graph()
-    graph.op(op, [graph.input("x", ["N", 1, 3, 4], S8)], "y", S8, kernel_shape=[1, 1], strides=[2, 3], ceil_mode=1)
+    graph.op(
+        op,
+        [graph.input("x", ["N", 1, 3, 4], S8)],
+        "y",
+        S8,
+        kernel_shape=[1, 1],
+        strides=[2, 3],
+        ceil_mode=1,
+    )
     assert read(graph).ops[0].output.shape == (1, 1, 2, 2)
     graph = Graph()
-    graph.op(op, [graph.input("x", ["N", 1, 2, 4], S8)], "y", S8, kernel_shape=[1, 1], strides=[2, 3], ceil_mode=1)
+    graph.op(
+        op,
+        [graph.input("x", ["N", 1, 2, 4], S8)],
+        "y",
+        S8,
+        kernel_shape=[1, 1],
+        strides=[2, 3],
+        ceil_mode=1,
+    )
     with pytest.raises(ArtefactError, match="windows that begin behind its input"):
         read(graph)

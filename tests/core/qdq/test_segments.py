@@ -19,14 +19,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def run(model: onnx.ModelProto, names: list[str], feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+def run(
+    model: onnx.ModelProto, names: list[str], feeds: Mapping[str, NDArray[Any]]
+) -> list[NDArray[Any]]:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return cast("list[NDArray[Any]]", session.run(names, feeds))
 
 
-def integers(model: onnx.ModelProto, segments: Segments, images: NDArray[np.float32]) -> dict[str, NDArray[np.integer]]:
+def integers(
+    model: onnx.ModelProto, segments: Segments, images: NDArray[np.float32]
+) -> dict[str, NDArray[np.integer]]:
     """Of the whole model, with every quantised tensor made an output."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
@@ -55,8 +61,17 @@ def test_a_change_at_one_cut_reaches_the_next_and_no_further() -> None:
     whole = integers(model, segments, images)
     feeds = {one.feed: whole[one.output] for one in segments.cuts if one.feed is not None}
     feeds["first_quantized_fed"] = 255 - feeds["first_quantized_fed"]
-    found = dict(zip(whole, run(ir.to_proto(segments.model), list(whole), {"input": images, **feeds}), strict=True))
-    assert {name for name in whole if not np.array_equal(found[name], whole[name])} == {"second_quantized", "sum_quantized"}
+    found = dict(
+        zip(
+            whole,
+            run(ir.to_proto(segments.model), list(whole), {"input": images, **feeds}),
+            strict=True,
+        )
+    )
+    assert {name for name in whole if not np.array_equal(found[name], whole[name])} == {
+        "second_quantized",
+        "sum_quantized",
+    }
 
 
 def test_the_cuts_say_where_they_are() -> None:

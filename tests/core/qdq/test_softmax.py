@@ -1,4 +1,7 @@
-"""A Softmax whose integer kernel overflows in ONNX Runtime is refused by name; what the kernel can do is right."""
+"""A Softmax whose integer kernel overflows in ONNX Runtime is refused by name.
+
+What the kernel can do is right.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ def test_the_least_scale_is_exact(count: int, tmp_path: Path) -> None:
         np.testing.assert_allclose(session.run(fed), reference.run(fed), atol=1.01 * LEAST[count])
 
 
-@pytest.mark.parametrize(("count", "scale"), [*((count, scale * 0.98) for count, scale in LEAST.items()), (1, 1 / 256), (2, 1 / 512)])
+@pytest.mark.parametrize(
+    ("count", "scale"),
+    [*((count, scale * 0.98) for count, scale in LEAST.items()), (1, 1 / 256), (2, 1 / 512)],
+)
 def test_a_smaller_one_is_refused(count: int, scale: float, tmp_path: Path) -> None:
     proto, path = probabilities(count, scale), tmp_path / "model.onnx"
     onnx.save(proto, path)

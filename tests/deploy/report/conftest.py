@@ -1,4 +1,7 @@
-"""A report as a real run fills it: two networks, stable and original, in three schemes on five targets."""
+"""A report as a real run fills it.
+
+Two networks, stable and original, in three schemes on five targets.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,12 @@ SAMPLES = 10_000
 TARGETS = ("torch", "ort-cpu-ref", "ort-cpu", "tflite-ref", "tflite")
 BLOCKS = 27
 CAUSES = ("quantisation", "export", "graph optimisation", "conversion", "kernel rounding")
-CORRECT = {("stable", "FP32"): 9212, ("stable", "4W/8A"): 9226, ("stable", "4W/4A"): 9163, ("original", "4W/4A"): 9257}
+CORRECT = {
+    ("stable", "FP32"): 9212,
+    ("stable", "4W/8A"): 9226,
+    ("stable", "4W/4A"): 9163,
+    ("original", "4W/4A"): 9257,
+}
 
 
 def make_accuracy(correct: int) -> Accuracy:
@@ -41,12 +49,23 @@ def make_latency(p50_ms: float, why: str = "") -> Latency:
 
 
 def make_estimate(ms: float) -> Latency:
-    return replace(make_latency(ms, "estimated: a model"), runs=0, p90_ms=ms, p99_ms=ms, mean_ms=ms, min_ms=ms, spread=0.0, drift=0.0)
+    return replace(
+        make_latency(ms, "estimated: a model"),
+        runs=0,
+        p90_ms=ms,
+        p99_ms=ms,
+        mean_ms=ms,
+        min_ms=ms,
+        spread=0.0,
+        drift=0.0,
+    )
 
 
 def make_drift(tensor: str, depth: int, rmse: float, lsb: dict[int, int] | None = None) -> Drift:
     sqnr_db = 20 * math.log10(0.9 / rmse) if rmse else math.inf
-    return Drift(tensor, depth, 163_840, rmse**2, rmse, sqnr_db, 1 - rmse**2 / 2, 6 * rmse, lsb or {})
+    return Drift(
+        tensor, depth, 163_840, rmse**2, rmse, sqnr_db, 1 - rmse**2 / 2, 6 * rmse, lsb or {}
+    )
 
 
 def make_row(model: str, scheme: str, *, stable: bool, speed_ms: float) -> ModelRow:
@@ -65,7 +84,15 @@ def make_row(model: str, scheme: str, *, stable: bool, speed_ms: float) -> Model
         sqnr_db=(17.3 if stable else 12.8) if quantized else None,
         latency={
             "ort-cpu": make_latency(speed_ms),
-            **({"tflite": make_latency(1.4 * speed_ms, "half of the runs spread over 31% of the median")} if quantized else {}),
+            **(
+                {
+                    "tflite": make_latency(
+                        1.4 * speed_ms, "half of the runs spread over 31% of the median"
+                    )
+                }
+                if quantized
+                else {}
+            ),
         },
         size_bytes={"onnx": 3_451_220, **({"tflite": 921_344} if quantized else {})},
     )
@@ -75,7 +102,11 @@ def make_curve(model: str, scheme: str, *, stable: bool) -> LayerCurve:
     start, growth = (0.05, 0.01) if stable else (0.09, 0.05)
     start = start / 16 if scheme == "4W/8A" else start
     points = (
-        make_drift(f"layer{1 + block // 9}.{block % 9}.out", 4 * block, start * math.exp(growth * block) * (1 + 0.1 * (block % 3)))
+        make_drift(
+            f"layer{1 + block // 9}.{block % 9}.out",
+            4 * block,
+            start * math.exp(growth * block) * (1 + 0.1 * (block % 3)),
+        )
         for block in range(BLOCKS)
     )
     return LayerCurve(model, scheme, stable, tuple(points))
@@ -92,17 +123,32 @@ def make_comparison(scale: float) -> Comparison:
             accuracy=make_accuracy(9163 - number),
             agreement=1 - 0.0171 * (number > 0) - 0.0003 * number,
             flipped=tuple(range(17, 17 + 31 * number, 31)),
-            facts={"provider": "CPUExecutionProvider", "operators": "QLinearConv 55, QLinearAdd 27"} if number > 1 else {},
+            facts={"provider": "CPUExecutionProvider", "operators": "QLinearConv 55, QLinearAdd 27"}
+            if number > 1
+            else {},
         )
         for number, name in enumerate(names)
     )
     sizes = (0.21, 0.0, 0.013, 0.0017, 0.0092)
     hops = tuple(
-        Hop(names[n], names[n + 1], cause, make_drift("output", 110, scale * sizes[n]), make_tensors(n, scale * sizes[n]))
+        Hop(
+            names[n],
+            names[n + 1],
+            cause,
+            make_drift("output", 110, scale * sizes[n]),
+            make_tensors(n, scale * sizes[n]),
+        )
         for n, cause in enumerate(CAUSES)
     )
     reference = tuple(
-        Hop(names[0], name, "quantisation", make_drift("output", 110, scale * (0.21 + 0.002 * n)), ()) for n, name in enumerate(names[1:])
+        Hop(
+            names[0],
+            name,
+            "quantisation",
+            make_drift("output", 110, scale * (0.21 + 0.002 * n)),
+            (),
+        )
+        for n, name in enumerate(names[1:])
     )
     return Comparison("cifar10-jpeg", SAMPLES, names[0], stages, hops, reference)
 
@@ -111,7 +157,12 @@ def make_tensors(number: int, rmse: float) -> tuple[Drift, ...]:
     off = 0 if rmse == 0 else 700 + 37 * number
     grid = {0: 163_840 - 2 * off - 3, -1: off, 1: off, 8: 3} if rmse else {0: 163_840}
     return tuple(
-        make_drift(f"layer{1 + block // 9}.{block % 9}.conv1", 4 * block, 0.3 * rmse * (1 + 0.05 * block), grid if number else None)
+        make_drift(
+            f"layer{1 + block // 9}.{block % 9}.conv1",
+            4 * block,
+            0.3 * rmse * (1 + 0.05 * block),
+            grid if number else None,
+        )
         for block in range(BLOCKS)
     )
 
@@ -121,7 +172,11 @@ def report() -> Report:
     rows = tuple(
         make_row(model, scheme, stable=stable, speed_ms=speed)
         for model, stable, base in (("ResNet56", False, 1.0), ("Stable ResNet56", True, 0.9))
-        for scheme, speed in (("FP32", 1.83 * base), ("4W/8A", 0.912 * base), ("4W/4A", 0.934 * base))
+        for scheme, speed in (
+            ("FP32", 1.83 * base),
+            ("4W/8A", 0.912 * base),
+            ("4W/4A", 0.934 * base),
+        )
     )
     return Report(
         title="Stable and original ResNet56 on CIFAR-10",
@@ -146,9 +201,14 @@ def report() -> Report:
             for model, stable in (("ResNet56", False), ("Stable ResNet56", True))
             for scheme in ("4W/8A", "4W/4A")
         ),
-        comparisons=(("ResNet56 4W/4A", make_comparison(1.0)), ("Stable ResNet56 4W/4A", make_comparison(0.4))),
+        comparisons=(
+            ("ResNet56 4W/4A", make_comparison(1.0)),
+            ("Stable ResNet56 4W/4A", make_comparison(0.4)),
+        ),
         profiles=(
-            Profile("resnet56.tflite", "ethos-u55", 1, 1, "estimated", make_estimate(7.41), 921_344),
+            Profile(
+                "resnet56.tflite", "ethos-u55", 1, 1, "estimated", make_estimate(7.41), 921_344
+            ),
             Profile("resnet56.onnx", "ort-cpu", 1, 1, "measured", make_latency(0.934), 3_451_220),
         ),
         notes=("Trained for 2 epochs: accuracies are those of a short run.",),

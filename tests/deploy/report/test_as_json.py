@@ -36,17 +36,26 @@ def test_numbers_come_back_as_they_were(report: Report) -> None:
     }
     assert written["latency"]["tflite"]["p99_ms"] == row.latency["tflite"].p99_ms
     assert document["curves"][2]["points"][5]["rmse"] == report.curves[2].points[5].rmse
-    assert document["comparisons"][0][1]["hops"][2]["tensors"][3]["lsb"] == {"-1": 774, "0": 162289, "1": 774, "8": 3}
+    assert document["comparisons"][0][1]["hops"][2]["tensors"][3]["lsb"] == {
+        "-1": 774,
+        "0": 162289,
+        "1": 774,
+        "8": 3,
+    }
 
 
 def test_reading_and_writing_again_gives_the_same_bytes(report: Report) -> None:
     content = render_json(report)
-    assert (json.dumps(json.loads(content), indent=2, ensure_ascii=False) + "\n").encode() == content
+    assert (
+        json.dumps(json.loads(content), indent=2, ensure_ascii=False) + "\n"
+    ).encode() == content
     assert render_json(report) == content
 
 
 def test_nan_and_infinity_become_null(report: Report) -> None:
-    odd = replace(report, rows=(replace(report.rows[1], sqnr_db=float("nan"), activation_mse=float("inf")),))
+    odd = replace(
+        report, rows=(replace(report.rows[1], sqnr_db=float("nan"), activation_mse=float("inf")),)
+    )
     row = json.loads(render_json(odd), parse_constant=refuse)["rows"][0]
     assert (row["sqnr_db"], row["activation_mse"]) == (None, None)
 

@@ -45,7 +45,10 @@ def test_a_value_that_is_no_number_leaves_a_gap(report: Report) -> None:
 def test_the_finding_is_there_in_words(report: Report) -> None:
     figure = curve_figure(report)
     assert figure is not None
-    assert "Stable ResNet56 4W/4A (stable): from 0.05 at the first to 0.07782 at the last of 27 layers." in figure.alt
+    assert (
+        "Stable ResNet56 4W/4A (stable): from 0.05 at the first to 0.07782 at the last of "
+        "27 layers." in figure.alt
+    )
 
 
 def test_the_scatter_has_a_point_for_each_pair_of_accuracy_and_latency(report: Report) -> None:
@@ -62,12 +65,18 @@ def test_the_scatter_has_a_point_for_each_pair_of_accuracy_and_latency(report: R
 def test_marks_stand_for_targets_and_say_which(report: Report) -> None:
     plot = checked(scatter_figure(report))
     assert list(plot.data[4].marker.symbol) == ["circle", "square"]
-    assert [(trace.name, trace.marker.symbol) for trace in plot.data[6:]] == [("ort-cpu", "circle"), ("tflite", "square")]
+    assert [(trace.name, trace.marker.symbol) for trace in plot.data[6:]] == [
+        ("ort-cpu", "circle"),
+        ("tflite", "square"),
+    ]
 
 
 def test_names_are_no_markup_in_plots(report: Report) -> None:
     curve = replace(report.curves[0], model='<a href="x">M</a>')
-    assert checked(curve_figure(replace(report, curves=(curve,)))).data[0].name == '&lt;a href="x"&gt;M&lt;/a&gt; 4W/8A'
+    assert (
+        checked(curve_figure(replace(report, curves=(curve,)))).data[0].name
+        == '&lt;a href="x"&gt;M&lt;/a&gt; 4W/8A'
+    )
 
 
 def test_nothing_to_draw_is_no_figure(report: Report) -> None:

@@ -21,7 +21,10 @@ def comparison(report: Report) -> Comparison:
 
 
 def plots(comparison: Comparison) -> list[Any]:
-    return [go.Figure(data=figure.traces, layout=figure.layout) for figure in comparison_figures("c", comparison)]
+    return [
+        go.Figure(data=figure.traces, layout=figure.layout)
+        for figure in comparison_figures("c", comparison)
+    ]
 
 
 def test_each_hop_is_a_line_named_by_its_cause(comparison: Comparison) -> None:
@@ -58,13 +61,17 @@ def test_only_hops_with_a_common_grid_are_in_the_histogram(comparison: Compariso
     assert [trace.name[0] for trace in lsb.data] == ["2", "3", "4", "5"]
 
 
-def test_the_ends_of_the_histogram_say_that_they_hold_what_is_beyond(comparison: Comparison) -> None:
+def test_the_ends_of_the_histogram_say_that_they_hold_what_is_beyond(
+    comparison: Comparison,
+) -> None:
     _, lsb = plots(comparison)
     assert (lsb.layout.xaxis.ticktext[0], lsb.layout.xaxis.ticktext[-1]) == ("≤−8", "≥8")
 
 
 def test_without_a_common_grid_there_is_no_histogram(comparison: Comparison) -> None:
-    assert [f.key for f in comparison_figures("c", replace(comparison, hops=comparison.hops[:1]))] == ["c-drift"]
+    assert [
+        f.key for f in comparison_figures("c", replace(comparison, hops=comparison.hops[:1]))
+    ] == ["c-drift"]
 
 
 def test_without_hops_there_is_nothing_to_draw(comparison: Comparison) -> None:

@@ -63,11 +63,19 @@ def hostile(report: Report) -> Report:
     """A report in which every string that comes from elsewhere tries to break out."""
     comparison = report.comparisons[0][1]
     bad = replace(comparison.hops[0].output, tensor=HOSTILE)
-    hop = replace(comparison.hops[0], source=HOSTILE, stage=HOSTILE, cause=HOSTILE, output=bad, tensors=(bad,))
-    stage = replace(comparison.stages[0], artefact=HOSTILE, target=HOSTILE, facts={HOSTILE: HOSTILE})
+    hop = replace(
+        comparison.hops[0], source=HOSTILE, stage=HOSTILE, cause=HOSTILE, output=bad, tensors=(bad,)
+    )
+    stage = replace(
+        comparison.stages[0], artefact=HOSTILE, target=HOSTILE, facts={HOSTILE: HOSTILE}
+    )
     latency = replace(report.profiles[0].latency, trustworthy=False, why=HOSTILE)
     row = replace(
-        report.rows[1], model=HOSTILE, scheme=HOSTILE, latency={HOSTILE: latency}, accuracy={HOSTILE: report.rows[1].accuracy["torch"]}
+        report.rows[1],
+        model=HOSTILE,
+        scheme=HOSTILE,
+        latency={HOSTILE: latency},
+        accuracy={HOSTILE: report.rows[1].accuracy["torch"]},
     )
     return replace(
         report,
@@ -78,7 +86,19 @@ def hostile(report: Report) -> Report:
         machine=replace(report.machine, cpu=HOSTILE, runtimes={HOSTILE: HOSTILE}),
         rows=(replace(row, size_bytes={HOSTILE: 1}),),
         curves=(replace(report.curves[0], model=HOSTILE, points=(bad,)),),
-        comparisons=((HOSTILE, replace(comparison, data=HOSTILE, reference=HOSTILE, hops=(hop,), from_reference=(hop,), stages=(stage,))),),
+        comparisons=(
+            (
+                HOSTILE,
+                replace(
+                    comparison,
+                    data=HOSTILE,
+                    reference=HOSTILE,
+                    hops=(hop,),
+                    from_reference=(hop,),
+                    stages=(stage,),
+                ),
+            ),
+        ),
         profiles=(replace(report.profiles[0], artefact=HOSTILE, target=HOSTILE, latency=latency),),
     )
 
@@ -98,10 +118,17 @@ def test_the_style_imports_nothing(report: Report) -> None:
 
 
 def test_the_policy_allows_exactly_the_scripts_in_the_page(page: Page) -> None:
-    policy = next(meta["content"] for meta in page.named("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        meta["content"]
+        for meta in page.named("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy is not None
     _, plotly, own = page.scripts
-    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in (plotly, own)]
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'"
+        for s in (plotly, own)
+    ]
     assert f"script-src {' '.join(hashes)};" in policy
     assert policy.startswith("default-src 'none';")
 
@@ -142,21 +169,28 @@ def test_the_headline_numbers_are_there(report: Report, page: Page) -> None:
             values.decibels(row.sqnr_db),
         ]
         wanted += [values.percent(accuracy.fraction) for accuracy in row.accuracy.values()]
-        wanted += [f"{values.percent(a.low)} to {values.percent(a.high)}" for a in row.accuracy.values()]
+        wanted += [
+            f"{values.percent(a.low)} to {values.percent(a.high)}" for a in row.accuracy.values()
+        ]
         wanted += [f"{a.correct:,} of {a.total:,}" for a in row.accuracy.values()]
         wanted += [values.kilobytes(size) for size in row.size_bytes.values()]
         assert [number for number in wanted if number not in page.text] == []
 
 
 def test_every_latency_is_there_with_its_verdict(report: Report, page: Page) -> None:
-    latencies = [latency for row in report.rows for latency in row.latency.values()] + [profile.latency for profile in report.profiles]
+    latencies = [latency for row in report.rows for latency in row.latency.values()] + [
+        profile.latency for profile in report.profiles
+    ]
     for latency in latencies:
         names = ("p50", "p90", "p99", "mean", "min") if latency.runs else ("p50",)
         wanted = [values.milliseconds(getattr(latency, f"{name}_ms")) for name in names]
         assert " ".join(wanted) in page.text
     assert "4.60 -1.23" in page.text
     assert "not trustworthy half of the runs spread over 31% of the median" in page.text
-    assert "ethos-u55 estimated threads 1, batch 1 0 7.41 – 921.3 not trustworthy estimated: a model" in page.text
+    assert (
+        "ethos-u55 estimated threads 1, batch 1 0 7.41 – 921.3 not trustworthy estimated: a model"
+        in page.text
+    )
 
 
 def test_every_drift_is_there(report: Report, page: Page) -> None:
@@ -165,7 +199,12 @@ def test_every_drift_is_there(report: Report, page: Page) -> None:
         for hop in (*comparison.hops, *comparison.from_reference):
             drifts += [hop.output, *hop.tensors]
     for drift in drifts:
-        errors = (values.general(drift.mse), values.general(drift.rmse), values.decibels(drift.sqnr_db), f"{drift.cosine:.6f}")
+        errors = (
+            values.general(drift.mse),
+            values.general(drift.rmse),
+            values.decibels(drift.sqnr_db),
+            f"{drift.cosine:.6f}",
+        )
         wanted = " ".join((*errors, values.general(drift.max_abs)))
         assert wanted in page.text
         assert drift.tensor in page.text
@@ -179,25 +218,52 @@ def test_stages_show_agreement_flips_and_what_ran(report: Report, page: Page) ->
 
 
 def test_machine_and_command_are_there(report: Report, page: Page) -> None:
-    for wanted in (report.command, report.machine.cpu, "avx2, fma, avx512_vnni", "0.41 processes", "onnxruntime 1.31.1", *report.notes):
+    for wanted in (
+        report.command,
+        report.machine.cpu,
+        "avx2, fma, avx512_vnni",
+        "0.41 processes",
+        "onnxruntime 1.31.1",
+        *report.notes,
+    ):
         assert wanted in page.text
     assert "frequency governor –" in page.text
 
 
 def test_what_is_missing_is_a_dash(report: Report) -> None:
-    bare = replace(report.rows[1], accuracy={}, latency={}, size_bytes={}, sqnr_db=None, activation_mse=None, activation_rmse=None)
-    page = Page(render_html(replace(report, rows=(report.rows[1], bare), curves=(), comparisons=(), profiles=())))
+    bare = replace(
+        report.rows[1],
+        accuracy={},
+        latency={},
+        size_bytes={},
+        sqnr_db=None,
+        activation_mse=None,
+        activation_rmse=None,
+    )
+    page = Page(
+        render_html(
+            replace(report, rows=(report.rows[1], bare), curves=(), comparisons=(), profiles=())
+        )
+    )
     assert "ResNet56 original 4W/8A 853,018" + 12 * " –" in page.text
 
 
 def test_a_report_with_nothing_but_a_title_is_still_a_page(report: Report) -> None:
-    page = Page(render_html(replace(report, rows=(), curves=(), comparisons=(), profiles=(), notes=())))
+    page = Page(
+        render_html(replace(report, rows=(), curves=(), comparisons=(), profiles=(), notes=()))
+    )
     assert json.loads(page.scripts[0]) == {}
     assert report.title in page.text
 
 
 def test_measured_latencies_come_first_and_none_twice(report: Report) -> None:
-    shared = replace(report, profiles=(*report.profiles, replace(report.profiles[1], latency=report.rows[0].latency["ort-cpu"])))
+    shared = replace(
+        report,
+        profiles=(
+            *report.profiles,
+            replace(report.profiles[1], latency=report.rows[0].latency["ort-cpu"]),
+        ),
+    )
     lines = latency_lines(shared)
     assert [line.kind for line in lines] == ["measured"] * 10 + ["estimated"]
     assert sum(line.latency == report.rows[0].latency["ort-cpu"] for line in lines) == 1

@@ -35,7 +35,12 @@ def test_every_number_is_there_at_every_width(report: Report, width: int) -> Non
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     for row in report.rows:
-        wanted = [row.name, values.count(row.parameters), values.general(row.activation_mse), values.decibels(row.sqnr_db)]
+        wanted = [
+            row.name,
+            values.count(row.parameters),
+            values.general(row.activation_mse),
+            values.decibels(row.sqnr_db),
+        ]
         wanted += [values.percent(accuracy.fraction) for accuracy in row.accuracy.values()]
         wanted += [values.milliseconds(latency.p50_ms) for latency in row.latency.values()]
         wanted += [values.kilobytes(size) for size in row.size_bytes.values()]
@@ -43,14 +48,45 @@ def test_every_number_is_there_at_every_width(report: Report, width: int) -> Non
 
 
 def test_a_line_reads_as_its_row(report: Report) -> None:
-    line = next(line for line in shown(report, 140).splitlines() if line.startswith("Stable ResNet56 4W/8A"))
-    cells = ["414,602", "92.26", "92.24", "92.25", "92.23", "92.22", "0.02399", "17.3", "0.821", "1.15", "?", "3,451.2", "921.3"]
+    line = next(
+        line for line in shown(report, 140).splitlines() if line.startswith("Stable ResNet56 4W/8A")
+    )
+    cells = [
+        "414,602",
+        "92.26",
+        "92.24",
+        "92.25",
+        "92.23",
+        "92.22",
+        "0.02399",
+        "17.3",
+        "0.821",
+        "1.15",
+        "?",
+        "3,451.2",
+        "921.3",
+    ]
     assert line.split()[3:] == cells
 
 
 def test_float_networks_have_dashes(report: Report) -> None:
-    line = next(line for line in shown(report, 140).splitlines() if line.startswith("ResNet56 FP32"))
-    assert line.split()[2:] == ["853,018", "93.38", "93.37", "–", "–", "–", "–", "–", "1.83", "–", "3,451.2", "–"]
+    line = next(
+        line for line in shown(report, 140).splitlines() if line.startswith("ResNet56 FP32")
+    )
+    assert line.split()[2:] == [
+        "853,018",
+        "93.38",
+        "93.37",
+        "–",
+        "–",
+        "–",
+        "–",
+        "–",
+        "1.83",
+        "–",
+        "3,451.2",
+        "–",
+    ]
 
 
 def test_names_are_no_markup(report: Report) -> None:
@@ -60,7 +96,10 @@ def test_names_are_no_markup(report: Report) -> None:
 
 def test_the_line_below_says_what_the_numbers_rest_on(report: Report) -> None:
     text = shown(report, 140)
-    assert "cifar10-jpeg, 10,000 samples; 95 % intervals of accuracy reach at most ±0.56 points; ? too noisy to trust." in text
+    assert (
+        "cifar10-jpeg, 10,000 samples; 95 % intervals of accuracy reach at most ±0.56 "
+        "points; ? too noisy to trust." in text
+    )
 
 
 def test_no_doubt_no_mention_of_it(report: Report) -> None:

@@ -10,7 +10,9 @@ from edgeq.deploy.report import values
 from edgeq.results import Accuracy
 
 
-@pytest.mark.parametrize("write", [values.general, values.percent, values.decibels, values.milliseconds])
+@pytest.mark.parametrize(
+    "write", [values.general, values.percent, values.decibels, values.milliseconds]
+)
 def test_what_is_missing_is_a_dash_and_what_is_infinite_says_so(write: object) -> None:
     assert callable(write)
     assert [write(v) for v in (None, math.nan, math.inf, -math.inf)] == ["–", "–", "∞", "−∞"]
@@ -23,7 +25,15 @@ def test_whole_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(0.0, "0"), (0.00123456, "0.00123"), (0.912, "0.912"), (1.834, "1.83"), (18.34, "18.3"), (183.4, "183"), (12345.6, "12,346")],
+    [
+        (0.0, "0"),
+        (0.00123456, "0.00123"),
+        (0.912, "0.912"),
+        (1.834, "1.83"),
+        (18.34, "18.3"),
+        (183.4, "183"),
+        (12345.6, "12,346"),
+    ],
 )
 def test_milliseconds_keep_three_digits_without_an_exponent(value: float, written: str) -> None:
     assert values.milliseconds(value) == written
@@ -53,5 +63,7 @@ def test_an_accuracy_without_samples_has_no_share() -> None:
         ({7: 2, 8: 1}, 1234, "±7: 2, ±8 or more: 1 (up to ±1,234) of 3"),
     ],
 )
-def test_the_end_of_a_histogram_is_told(lsb: dict[int, int], largest: int | None, told: str) -> None:
+def test_the_end_of_a_histogram_is_told(
+    lsb: dict[int, int], largest: int | None, told: str
+) -> None:
     assert values.steps(lsb, largest) == told

@@ -29,7 +29,9 @@ def test_an_unknown_ending_is_refused_with_the_hint(report: Report, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_there_stays_unless_overwriting_is_asked_for(report: Report, tmp_path: Path) -> None:
+def test_what_is_there_stays_unless_overwriting_is_asked_for(
+    report: Report, tmp_path: Path
+) -> None:
     path = tmp_path / "run.json"
     path.write_text("mine")
     with pytest.raises(OutputError, match="exists already"):

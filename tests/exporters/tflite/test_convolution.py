@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.qdq_models import KERNELS, S4, S8, U4, U8, Graph, Grid, differences, lsb_of, onnx_integers, operators
+from tests.qdq_models import (
+    KERNELS,
+    S4,
+    S8,
+    U4,
+    U8,
+    Graph,
+    Grid,
+    differences,
+    lsb_of,
+    onnx_integers,
+    operators,
+)
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
@@ -51,8 +63,12 @@ def convolution(
 ) -> Graph:
     graph = Graph()
     x = graph.input("x", ["N", 8, size, size], source)
-    attributes: dict[str, Any] = {"kernel_shape": [kernel, kernel], "group": group} | ({} if pads is None else {"pads": pads})
-    graph.weighted("Conv", x, "y", (channels, 8 // group, kernel, kernel), grid, **attributes, **options)
+    attributes: dict[str, Any] = {"kernel_shape": [kernel, kernel], "group": group} | (
+        {} if pads is None else {"pads": pads}
+    )
+    graph.weighted(
+        "Conv", x, "y", (channels, 8 // group, kernel, kernel), grid, **attributes, **options
+    )
     return graph
 
 
@@ -87,7 +103,10 @@ def test_each_variant_is_written_number_by_number(case: str) -> None:
     ],
 )
 def test_no_operator_is_written_that_is_not_needed(case: str, expected: list[str]) -> None:
-    assert operators(exporter.export(convolution(**CASES[case]).output(), ExportOptions()).content) == expected
+    assert (
+        operators(exporter.export(convolution(**CASES[case]).output(), ExportOptions()).content)
+        == expected
+    )
 
 
 def test_same_padding_is_tflites_word_only_where_it_pads_alike() -> None:
@@ -96,7 +115,9 @@ def test_same_padding_is_tflites_word_only_where_it_pads_alike() -> None:
     assert np.abs(differences(even, "reference")["y"]).max() <= 1
 
 
-def stored_weights(values: np.ndarray, *, zero: int = 0, scale: float | np.ndarray = 0.001, axis: int = 0) -> Graph:
+def stored_weights(
+    values: np.ndarray, *, zero: int = 0, scale: float | np.ndarray = 0.001, axis: int = 0
+) -> Graph:
     graph = Graph()
     x = graph.input("x", ["N", values.shape[1], 5, 5], U8)
     weight = graph.stored("w", values, scale, axis, zero)
@@ -128,8 +149,12 @@ def test_unsigned_weights_are_shifted_where_they_fit(zero: int) -> None:
 
 
 def test_unsigned_weights_that_int8_cannot_hold_are_refused() -> None:
-    with pytest.raises(ArtefactError, match=r"Conv 'y/Conv' .* zero point that int8 cannot shift away"):
-        exporter.export(stored_weights(np.full((2, 4, 1, 1), 255, np.uint8), zero=3).output(), ExportOptions())
+    with pytest.raises(
+        ArtefactError, match=r"Conv 'y/Conv' .* zero point that int8 cannot shift away"
+    ):
+        exporter.export(
+            stored_weights(np.full((2, 4, 1, 1), 255, np.uint8), zero=3).output(), ExportOptions()
+        )
 
 
 def test_scales_of_another_axis_than_the_output_channels_are_refused() -> None:
@@ -142,7 +167,11 @@ def with_bias(values: np.ndarray, scale: float | None) -> Graph:
     graph = Graph()
     x = graph.input("x", [1, 4, 5, 5], U8)
     weight = graph.stored("w", np.ones((2, 4, 1, 1), np.int8), 0.01)
-    bias = graph.constant("b", values.astype(np.float32)) if scale is None else graph.stored("b", values, scale)
+    bias = (
+        graph.constant("b", values.astype(np.float32))
+        if scale is None
+        else graph.stored("b", values, scale)
+    )
     graph.op("Conv", [x, weight, bias], "y", S8, kernel_shape=[1, 1])
     return graph
 
@@ -155,15 +184,20 @@ def with_bias(values: np.ndarray, scale: float | None) -> Graph:
         (np.full(2, 5, np.int32), 0.03 * 0.01 * 1.001, "is not input scale"),
     ],
 )
-def test_a_bias_that_is_not_on_the_accumulators_grid_is_refused(values: np.ndarray, scale: float | None, message: str) -> None:
+def test_a_bias_that_is_not_on_the_accumulators_grid_is_refused(
+    values: np.ndarray, scale: float | None, message: str
+) -> None:
     with pytest.raises(ArtefactError, match=message):
         exporter.export(with_bias(values, scale).output(), ExportOptions())
 
 
 def twice_rounded(sums: np.ndarray, multiplier: float) -> np.ndarray:
-    """Rescaling as TFLite's 32-bit kernels do it: a rounding high multiplication, then a rounding shift.
+    """Rescaling as TFLite's 32-bit kernels do it.
 
-    Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference, Section 2.2.
+    A rounding high multiplication, then a rounding shift.
+
+    Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only
+    inference, Section 2.2.
     """
     mantissa, exponent = np.frexp(multiplier)
     product = sums.astype(np.int64) * round(float(mantissa) * 2**31)
@@ -176,20 +210,33 @@ def twice_rounded(sums: np.ndarray, multiplier: float) -> np.ndarray:
 
 
 def test_the_reference_kernels_differ_by_rounding_twice_and_by_nothing_else() -> None:
-    """With few bits the sums are small, the shift too, and the first rounding is coarse: fractions from 3/8 on go up."""
+    """With few bits the sums are small, the shift too, and the first rounding is coarse.
+
+    Fractions from 3/8 on go up.
+    """
     graph = Graph()
     x = graph.input("x", ["N", 8, 6, 6], U4)
     weights = np.random.default_rng(0).integers(-7, 8, (16, 8, 1, 1)).astype(np.int8)
     multiplier = 0.137
     scale = np.array(multiplier, np.float32)  # input and output share their scale
-    graph.op("Conv", [x, graph.stored("w", weights, scale)], "y", U4, relu=True, kernel_shape=[1, 1])
+    graph.op(
+        "Conv", [x, graph.stored("w", weights, scale)], "y", U4, relu=True, kernel_shape=[1, 1]
+    )
     values = np.random.default_rng(1).uniform(0, 15 * U4.scale, (8, 8, 6, 6)).astype(np.float32)
-    integers = onnx_integers(graph.proto("y_dequantized"), {"x": values}, ["x_quantized", "y_quantized"])
+    integers = onnx_integers(
+        graph.proto("y_dequantized"), {"x": values}, ["x_quantized", "y_quantized"]
+    )
     op = read_qdq(graph.output()).ops[0]
-    difference = lsb_of(op, {"x": integers["x_quantized"], "y": integers["y_quantized"]}, "reference").transpose(0, 3, 1, 2)
-    sums = np.einsum("oc,nchw->nohw", weights[:, :, 0, 0].astype(int), integers["x_quantized"].astype(int))
+    difference = lsb_of(
+        op, {"x": integers["x_quantized"], "y": integers["y_quantized"]}, "reference"
+    ).transpose(0, 3, 1, 2)
+    sums = np.einsum(
+        "oc,nchw->nohw", weights[:, :, 0, 0].astype(int), integers["x_quantized"].astype(int)
+    )
     exact_multiplier = float(np.float32(U4.scale)) * float(scale) / float(np.float32(U4.scale))
-    np.testing.assert_array_equal(np.clip(twice_rounded(sums, exact_multiplier), 0, 15), integers["y_quantized"] + difference)
+    np.testing.assert_array_equal(
+        np.clip(twice_rounded(sums, exact_multiplier), 0, 15), integers["y_quantized"] + difference
+    )
     assert 0.01 < (difference == 1).mean() < 0.1
     fractions = (sums * exact_multiplier % 1)[difference != 0]
     assert fractions.min() >= 0.374
@@ -211,7 +258,9 @@ def _normalized(scale: float) -> Graph:
 
 
 @pytest.mark.parametrize("kernels", sorted(KERNELS))
-def test_a_normalisation_onto_the_finest_grid_that_is_taken_is_within_one_step(kernels: str) -> None:
+def test_a_normalisation_onto_the_finest_grid_that_is_taken_is_within_one_step(
+    kernels: str,
+) -> None:
     (op,) = read_qdq(_normalized(1.0).output()).ops
     finest = 2 * float(op.attributes[SHIFT_ERROR]) * 1.001  # type: ignore[arg-type]
     assert 0.5 / finest > 50

@@ -1,4 +1,7 @@
-"""Channels whose sums would not fit 32 bits: the same integers said otherwise where they give but one, else refused or approximated."""
+"""Channels whose sums would not fit 32 bits.
+
+The same integers said otherwise where they give but one, else refused or approximated.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,23 @@ def layer(
 ) -> Graph:
     """A layer of 8 channels, of which one has small weights and whatever scale and int32 bias are given for it."""
     rng, graph = np.random.default_rng(0), Graph()
-    image, kernel = op != "Gemm", {"Conv": (8, terms, 3, 3), "ConvTranspose": (terms, 8, 3, 3), "Gemm": (8, terms)}[op]
+    image, kernel = (
+        op != "Gemm",
+        {"Conv": (8, terms, 3, 3), "ConvTranspose": (terms, 8, 3, 3), "Gemm": (8, terms)}[op],
+    )
     axis = 1 if op == "ConvTranspose" else 0
     weights = rng.integers(-127, 128, kernel).astype(np.int8)
-    np.moveaxis(weights, axis, 0)[DEAD] = rng.integers(-small, small + 1, np.moveaxis(weights, axis, 0)[DEAD].shape)
+    np.moveaxis(weights, axis, 0)[DEAD] = rng.integers(
+        -small, small + 1, np.moveaxis(weights, axis, 0)[DEAD].shape
+    )
     steps, biases = np.full(8, 1e-3, np.float32), rng.integers(-500, 500, 8).astype(np.int32)
     steps[DEAD], biases[DEAD] = scale, bias
     x = graph.input("x", ["N", terms, 5, 5] if image else ["N", terms], IN)
-    inputs = [x, graph.stored("w", weights, steps, axis), graph.stored("b", biases, np.float32(IN.scale) * steps)]
+    inputs = [
+        x,
+        graph.stored("w", weights, steps, axis),
+        graph.stored("b", biases, np.float32(IN.scale) * steps),
+    ]
     attributes: dict[str, Any] = {"kernel_shape": [3, 3]} if image else {"transB": 1}
     graph.op(op, inputs, "y", out, relu=relu, **attributes)
     return graph
@@ -55,8 +67,13 @@ def difference(graph: Graph, content: bytes, kernels: str) -> NDArray[np.int64]:
     view = read_qdq(graph.output())
     storages, shape = choose_storage(view), (4, *view.inputs[0].shape[1:])
     images = np.random.default_rng(1).uniform(-2, 3.1, shape).astype(np.float32)
-    integers = onnx_integers(graph.proto(graph.nodes[-1].output[0]), {"x": images}, ["x_quantized", "y_quantized"])
-    fed, wanted = ((integers[f"{name}_quantized"].astype(int) + storages[name].shift).astype(np.int8) for name in ("x", "y"))
+    integers = onnx_integers(
+        graph.proto(graph.nodes[-1].output[0]), {"x": images}, ["x_quantized", "y_quantized"]
+    )
+    fed, wanted = (
+        (integers[f"{name}_quantized"].astype(int) + storages[name].shift).astype(np.int8)
+        for name in ("x", "y")
+    )
     found = tflite_outputs(content, [np.moveaxis(fed, 1, -1)], kernels)[0]
     return np.moveaxis(found, -1, 1).astype(np.int64) - wanted
 
@@ -101,7 +118,15 @@ def test_other_channels_keep_every_integer() -> None:
 
 def alive(**options: Any) -> Graph:
     """So many products that they and a large bias do not fit, and yet the result is no single integer."""
-    return layer("Gemm", scale=3e-8, bias=2**31 - 2**20, small=127, terms=20_000, out=Grid(0.02, 0), **options)
+    return layer(
+        "Gemm",
+        scale=3e-8,
+        bias=2**31 - 2**20,
+        small=127,
+        terms=20_000,
+        out=Grid(0.02, 0),
+        **options,
+    )
 
 
 def test_a_channel_that_gives_several_is_refused_with_a_way_out_that_works() -> None:
@@ -123,7 +148,11 @@ def test_a_float_bias_of_a_dead_channel_finds_a_grid() -> None:
     steps[DEAD] = 1e-20
     bias = np.full(8, 2e-5 * 500, np.float32)
     bias[DEAD] = 0.7
-    inputs = [graph.input("x", ["N", 3, 5, 5], IN), graph.stored("w", weights, steps), graph.constant("b", bias)]
+    inputs = [
+        graph.input("x", ["N", 3, 5, 5], IN),
+        graph.stored("w", weights, steps),
+        graph.constant("b", bias),
+    ]
     graph.op("Conv", inputs, "y", OUT, kernel_shape=[3, 3])
     exported = exporter.export(graph.output(), ExportOptions(requantize=True))
     assert operators(exported.content) == ["CONV_2D"]
@@ -138,7 +167,9 @@ def test_a_float_bias_of_a_dead_channel_finds_a_grid() -> None:
     small=st.sampled_from([0, 1, 8, 127]),
     relu=st.booleans(),
 )
-def test_no_scale_and_bias_give_another_integer(op: str, scale: float, bias: int, small: int, relu: bool) -> None:
+def test_no_scale_and_bias_give_another_integer(
+    op: str, scale: float, bias: int, small: int, relu: bool
+) -> None:
     graph = layer(op, scale=scale, bias=bias, small=small, relu=relu)
     try:
         exported = exporter.export(graph.output(), ExportOptions())

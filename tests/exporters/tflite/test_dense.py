@@ -19,7 +19,17 @@ def dense(op: str, *, transposed: bool, per_channel: bool, grid: Grid = S8, rank
     shape = (10, 24) if transposed else (24, 10)
     attributes: dict[str, Any] = {"transB": int(transposed)} if op == "Gemm" else {}
     axis = 0 if transposed else 1
-    graph.weighted(op, x, "y", shape, grid, channel_axis=axis, per_channel=per_channel, bias=op == "Gemm", **attributes)
+    graph.weighted(
+        op,
+        x,
+        "y",
+        shape,
+        grid,
+        channel_axis=axis,
+        per_channel=per_channel,
+        bias=op == "Gemm",
+        **attributes,
+    )
     return graph
 
 

@@ -17,7 +17,9 @@ SHAPE = ["N", 6, 5, 7]
 
 def binary(op: str, grid: Grid, *, relu: bool = False, second: Grid = U8) -> Graph:
     graph = Graph()
-    graph.op(op, [graph.input("a", SHAPE, S8), graph.input("b", SHAPE, second)], "y", grid, relu=relu)
+    graph.op(
+        op, [graph.input("a", SHAPE, S8), graph.input("b", SHAPE, second)], "y", grid, relu=relu
+    )
     return graph
 
 
@@ -34,9 +36,16 @@ def requantized(source: Grid, grid: Grid, *, relu: bool = False) -> Graph:
     if relu:
         graph.op("Relu", [x], "y", grid)
     else:
-        graph.node("QuantizeLinear", [x, *_params(graph, grid)], "y_quantized" if grid.clip is None else "y_unclipped")
+        graph.node(
+            "QuantizeLinear",
+            [x, *_params(graph, grid)],
+            "y_quantized" if grid.clip is None else "y_unclipped",
+        )
         if grid.clip is not None:
-            bounds = [graph.constant(f"bound{i}", np.array(b, grid.dtype)) for i, b in enumerate(grid.clip)]
+            bounds = [
+                graph.constant(f"bound{i}", np.array(b, grid.dtype))
+                for i, b in enumerate(grid.clip)
+            ]
             graph.node("Clip", ["y_unclipped", *bounds], "y_quantized")
         graph.node("DequantizeLinear", ["y_quantized", "y_scale", "y_zero_point"], "y_dequantized")
     return graph
@@ -59,7 +68,10 @@ CASES = {
     "mul": (binary("Mul", S8), ["MUL"]),
     "mul to a finer grid": (binary("Mul", Grid(0.0005, 128)), ["MUL"]),
     "add a constant": (with_constant("Add", CHANNELS), ["ADD"]),
-    "add an unsigned constant": (with_constant("Add", (CHANNELS.astype(int) + 128).astype(np.uint8)), ["ADD"]),
+    "add an unsigned constant": (
+        with_constant("Add", (CHANNELS.astype(int) + 128).astype(np.uint8)),
+        ["ADD"],
+    ),
     "multiply by a constant": (with_constant("Mul", np.full((1, 6, 5, 7), 7, np.int8)), ["MUL"]),
     "requantise": (requantized(S8, Grid(0.031, 120)), ["QUANTIZE"]),
     "requantise to int8": (requantized(S8, Grid(0.031, 3, "int8")), ["QUANTIZE"]),
@@ -104,7 +116,10 @@ def test_a_sum_far_beyond_its_grid_saturates(op: str, grid: Grid, ratio: float) 
 
 @pytest.mark.parametrize(("grid", "ratio"), [(S8, 150), (S16, 20000)], ids=["int8", "int16"])
 def test_a_sum_that_kernels_would_wrap_around_is_refused(grid: Grid, ratio: float) -> None:
-    """int8: 255 LSB wrong on the optimised kernels, not a word; int16: the process ends. So it is not tried here."""
+    """int8: 255 LSB wrong on the optimised kernels, not a word; int16: the process ends.
+
+    So it is not tried here.
+    """
     graph = Graph()
     output = replace(grid, scale=grid.scale / ratio)
     graph.op("Add", [graph.input("a", SHAPE, grid), graph.input("b", SHAPE, grid)], "y", output)
@@ -114,7 +129,11 @@ def test_a_sum_that_kernels_would_wrap_around_is_refused(grid: Grid, ratio: floa
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("float", "float constant"), ("rank", "different numbers of dimensions"), ("wide", "stored in int32")],
+    [
+        ("float", "float constant"),
+        ("rank", "different numbers of dimensions"),
+        ("wide", "stored in int32"),
+    ],
 )
 def test_operands_that_tflite_cannot_take_are_refused(name: str, message: str) -> None:
     graph = Graph()
@@ -137,13 +156,18 @@ def _square(zero: int, scale: float) -> Graph:
 
 
 def test_a_product_that_wraps_around_in_a_kernel_is_refused() -> None:
-    """255 * 255 * 1.125 saturates at 16 bits; the zero point on top of that would wrap around to the least integer."""
+    """255 * 255 * 1.125 saturates at 16 bits.
+
+    The zero point on top of that would wrap around to the least integer.
+    """
     with pytest.raises(ArtefactError, match="kernels would overflow"):
         exporter.export(_square(129, 0.03125).output(), ExportOptions())
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize(("zero", "scale"), [(0, 0.03125), (129, 0.0705), (128, 0.03125)])
-def test_a_product_as_large_as_kernels_take_is_within_a_step(zero: int, scale: float, kernels: str) -> None:
+def test_a_product_as_large_as_kernels_take_is_within_a_step(
+    zero: int, scale: float, kernels: str
+) -> None:
     found = differences(_square(zero, scale), kernels, samples=16, spread=200.0)["y"]
     assert np.abs(found).max() <= 1

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FLOAT = ExportOptions(allow_float=True)
-STACK = 'File "train.py", line 3, in main\n    net(x)\nFile "net.py", line 41, in forward\n    return x * y'
+STACK = (
+    'File "train.py", line 3, in main\n    net(x)\nFile "net.py", line 41, in forward\n    '
+    "return x * y"
+)
 
 
 def unquantized_sum() -> Graph:
@@ -44,7 +47,9 @@ def clipped_between() -> Graph:
     """A bound that is none of ReLU's, in float."""
     graph = Graph()
     x, z = graph.input("x", ["N", 6, 5, 7], S8), graph.input("z", ["N", 6, 5, 7], S8)
-    least, most = (graph.constant(name, np.float32(value)) for name, value in (("least", -0.5), ("most", 1.25)))
+    least, most = (
+        graph.constant(name, np.float32(value)) for name, value in (("least", -0.5), ("most", 1.25))
+    )
     graph.node("Clip", [graph.node("Mul", [x, z], "product"), least, most], "clipped")
     graph.op("Sub", ["clipped", z], "y", S8)
     return graph
@@ -53,7 +58,13 @@ def clipped_between() -> Graph:
 def float_weights() -> Graph:
     graph = Graph()
     x = graph.input("x", ["N", 6, 5, 7], S8)
-    graph.op("Conv", [x, graph.constant("w", graph.rng.normal(0, 0.1, (4, 6, 3, 3)).astype(np.float32))], "y", S8, kernel_shape=[3, 3])
+    graph.op(
+        "Conv",
+        [x, graph.constant("w", graph.rng.normal(0, 0.1, (4, 6, 3, 3)).astype(np.float32))],
+        "y",
+        S8,
+        kernel_shape=[3, 3],
+    )
     return graph
 
 
@@ -70,7 +81,13 @@ def float_input() -> Graph:
 def float_line() -> Graph:
     graph = Graph()
     x = graph.input("x", ["N", 6, 11], S8)
-    graph.op("Conv", [x, graph.constant("w", graph.rng.normal(0, 0.1, (4, 6, 3)).astype(np.float32))], "y", S8, kernel_shape=[3])
+    graph.op(
+        "Conv",
+        [x, graph.constant("w", graph.rng.normal(0, 0.1, (4, 6, 3)).astype(np.float32))],
+        "y",
+        S8,
+        kernel_shape=[3],
+    )
     return graph
 
 
@@ -94,7 +111,10 @@ def dense_normalisation() -> Graph:
 def layer_normalisation() -> Graph:
     graph = Graph()
     x = graph.input("x", ["N", 4, 10], S8)
-    gain, shift = (graph.constant(name, graph.rng.normal(1, 0.2, 10).astype(np.float32)) for name in ("gain", "shift"))
+    gain, shift = (
+        graph.constant(name, graph.rng.normal(1, 0.2, 10).astype(np.float32))
+        for name in ("gain", "shift")
+    )
     graph.op("LayerNormalization", [x, gain, shift], "y", S8, axis=-1)
     return graph
 
@@ -110,7 +130,14 @@ def normalisation_across_an_image() -> Graph:
 def pooled_in_float() -> Graph:
     graph = Graph()
     x, z = graph.input("x", ["N", 6, 6, 6], S8), graph.input("z", ["N", 6, 6, 6], S8)
-    graph.op("AveragePool", [graph.node("Mul", [x, z], "product")], "y", U8, kernel_shape=[2, 2], strides=[2, 2])
+    graph.op(
+        "AveragePool",
+        [graph.node("Mul", [x, z], "product")],
+        "y",
+        U8,
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+    )
     return graph
 
 
@@ -142,9 +169,18 @@ CASES: dict[str, tuple[Callable[[], Graph], int]] = {
 def test_an_island_computes_what_onnx_runtime_computes(case: str, kernels: str) -> None:
     graph = CASES[case][0]()
     model = graph.output()
-    feeds = {info.name: graph.rng.normal(0, 1, tensor_shape(info)).astype(np.float32) for info in graph.inputs}
-    names = {name: f"{name}_quantized" for name in feeds if f"{name}_quantized" in {v for n in graph.nodes for v in n.output}}
-    known = onnx_integers(graph.proto(graph.nodes[-1].output[0]), feeds, [*names.values(), "y_quantized"])
+    feeds = {
+        info.name: graph.rng.normal(0, 1, tensor_shape(info)).astype(np.float32)
+        for info in graph.inputs
+    }
+    names = {
+        name: f"{name}_quantized"
+        for name in feeds
+        if f"{name}_quantized" in {v for n in graph.nodes for v in n.output}
+    }
+    known = onnx_integers(
+        graph.proto(graph.nodes[-1].output[0]), feeds, [*names.values(), "y_quantized"]
+    )
     exported = exporter.export(model, FLOAT)
     assert exported.parity.different == ()
     fed = []
@@ -187,22 +223,34 @@ def test_without_the_option_every_operator_in_the_way_is_named_with_its_line() -
     graph = unquantized_sum()
     graph.op("CumSum", ["y_dequantized", graph.constant("axis", np.array(1))], "z", S8)
     model = graph.output()
-    next(node for node in model.graph if node.op_type == "Conv").metadata_props["pkg.torch.onnx.stack_trace"] = STACK
+    next(node for node in model.graph if node.op_type == "Conv").metadata_props[
+        "pkg.torch.onnx.stack_trace"
+    ] = STACK
     next(node for node in model.graph if node.op_type == "CumSum").doc_string = "net.py, line 44"
     with pytest.raises(ArtefactError) as caught:
         exporter.export(model, ExportOptions())
     text = str(caught.value)
-    assert "Conv 'c/Conv' stays in float: no quantiser follows it (from File \"net.py\", line 41, in forward)" in text
+    assert (
+        "Conv 'c/Conv' stays in float: no quantiser follows it (from File \"net.py\", "
+        "line 41, in forward)" in text
+    )
     assert "CumSum 'z/CumSum'" in text
     assert "net.py, line 44" in text
     assert text.endswith("; or keep what has no grid in float, with --allow-float")
-    with pytest.raises(ArtefactError, match="CumSum"):  # TFLite has no operator for it in float either
+    # TFLite has no operator for it in float either
+    with pytest.raises(ArtefactError, match="CumSum"):
         exporter.export(model, FLOAT)
 
 
 def test_integers_stay_where_they_were() -> None:
     content = write(read_qdq(unquantized_sum().output(), float_fallback=True), FLOAT).content
-    assert operators(content) == ["DEQUANTIZE", "CONV_2D", "ADD", "QUANTIZE", "CONV_2D"] or operators(content)[-2:] == [
+    assert operators(content) == [
+        "DEQUANTIZE",
+        "CONV_2D",
+        "ADD",
+        "QUANTIZE",
+        "CONV_2D",
+    ] or operators(content)[-2:] == [
         "QUANTIZE",
         "CONV_2D",
     ]

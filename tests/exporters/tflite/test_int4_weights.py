@@ -1,4 +1,7 @@
-"""int4 weights in TFLite files: two a byte, read back by the parity report, the same answers as from int8."""
+"""int4 weights in TFLite files.
+
+Two a byte, read back by the parity report, the same answers as from int8.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ INT4 = ExportOptions(weight_storage="int4")
 KERNEL_SETS = ("reference", "builtin")  # XNNPACK has no int4 convolution, see below
 
 
-def convolution(shape: tuple[int, ...] = (16, 8, 3, 3), *, source: Grid = S8, least: int = -8, **options: Any) -> Graph:
+def convolution(
+    shape: tuple[int, ...] = (16, 8, 3, 3), *, source: Grid = S8, least: int = -8, **options: Any
+) -> Graph:
     graph = Graph()
     x = graph.input("x", ["N", 8, 9, 9], source)
     window: dict[str, Any] = {"kernel_shape": list(shape[2:]), "pads": [shape[2] // 2] * 4}
@@ -63,7 +68,10 @@ def weights_of(content: bytes) -> tuple[int, int]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_weights_take_half_a_byte_each_and_come_back(case: str) -> None:
-    plain, packed = exporter.export(CASES[case].output(), ExportOptions()), exporter.export(CASES[case].output(), INT4)
+    plain, packed = (
+        exporter.export(CASES[case].output(), ExportOptions()),
+        exporter.export(CASES[case].output(), INT4),
+    )
     assert packed.parity.different == ()
     assert packed.parity == plain.parity
     assert weights_of(plain.content) == (schema.TensorType.INT8, plain.parity.weights)
@@ -72,13 +80,25 @@ def test_weights_take_half_a_byte_each_and_come_back(case: str) -> None:
 
 @pytest.mark.parametrize("kernels", KERNEL_SETS)
 @pytest.mark.parametrize("case", CASES)
-def test_answers_are_those_of_the_int8_file_bit_for_bit(case: str, kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if kernels == "reference" and case.startswith("depthwise"):  # its kernel reads int4, but is registered up to version 6
-        monkeypatch.setattr(versions, "_WITH_INT4_WEIGHTS", {**versions._WITH_INT4_WEIGHTS, schema.BuiltinOperator.DEPTHWISE_CONV_2D: 6})
-    plain, packed = (exporter.export(CASES[case].output(), options).content for options in (ExportOptions(), INT4))
+def test_answers_are_those_of_the_int8_file_bit_for_bit(
+    case: str, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # its kernel reads int4, but is registered up to version 6
+    if kernels == "reference" and case.startswith("depthwise"):
+        monkeypatch.setattr(
+            versions,
+            "_WITH_INT4_WEIGHTS",
+            {**versions._WITH_INT4_WEIGHTS, schema.BuiltinOperator.DEPTHWISE_CONV_2D: 6},
+        )
+    plain, packed = (
+        exporter.export(CASES[case].output(), options).content
+        for options in (ExportOptions(), INT4)
+    )
     shape = interpreter(plain, kernels).get_input_details()[0]["shape"]
     feeds = [np.random.default_rng(1).integers(-128, 128, (8, *shape[1:])).astype(np.int8)]
-    np.testing.assert_array_equal(tflite_outputs(plain, feeds, kernels)[0], tflite_outputs(packed, feeds, kernels)[0])
+    np.testing.assert_array_equal(
+        tflite_outputs(plain, feeds, kernels)[0], tflite_outputs(packed, feeds, kernels)[0]
+    )
 
 
 def test_the_reference_kernel_set_does_not_register_int4_depthwise() -> None:
@@ -89,16 +109,26 @@ def test_the_reference_kernel_set_does_not_register_int4_depthwise() -> None:
 
 @pytest.mark.parametrize("case", ["plain", "depthwise"])
 def test_xnnpack_leaves_int4_convolutions_to_the_built_in_kernels(case: str) -> None:
-    """So that a file with int4 weights is smaller, and slower there; if this fails, the documentation is to be changed."""
+    """So that a file with int4 weights is smaller, and slower there.
+
+    If this fails, the documentation is to be changed.
+    """
     content = exporter.export(CASES[case].output(), INT4).content
-    assert "DELEGATE" not in [detail["op_name"] for detail in interpreter(content, "xnnpack")._get_ops_details()]
+    assert "DELEGATE" not in [
+        detail["op_name"] for detail in interpreter(content, "xnnpack")._get_ops_details()
+    ]
     feeds = [np.random.default_rng(1).integers(-128, 128, (4, 9, 9, 8)).astype(np.int8)]
-    np.testing.assert_array_equal(tflite_outputs(content, feeds, "xnnpack")[0], tflite_outputs(content, feeds, "builtin")[0])
+    np.testing.assert_array_equal(
+        tflite_outputs(content, feeds, "xnnpack")[0], tflite_outputs(content, feeds, "builtin")[0]
+    )
 
 
 def test_a_tensor_with_one_weight_too_wide_stays_int8() -> None:
     graph = convolution(least=-9)
-    assert exporter.export(graph.output(), INT4).content == exporter.export(graph.output(), ExportOptions()).content
+    assert (
+        exporter.export(graph.output(), INT4).content
+        == exporter.export(graph.output(), ExportOptions()).content
+    )
 
 
 def test_weights_that_meet_16_bit_activations_stay_int8() -> None:
@@ -108,10 +138,15 @@ def test_weights_that_meet_16_bit_activations_stay_int8() -> None:
 
 
 def test_the_first_of_a_pair_is_in_the_low_half() -> None:
-    np.testing.assert_array_equal(two_a_byte(np.array([1, -2, 7, -8, -1], np.int8)), [0xE1, 0x87, 0x0F])
+    np.testing.assert_array_equal(
+        two_a_byte(np.array([1, -2, 7, -8, -1], np.int8)), [0xE1, 0x87, 0x0F]
+    )
 
 
-@pytest.mark.parametrize(("case", "version", "runtime"), [("plain", 7, "2.11.0"), ("depthwise", 7, "2.11.0"), ("dense, odd", 10, "2.11.0")])
+@pytest.mark.parametrize(
+    ("case", "version", "runtime"),
+    [("plain", 7, "2.11.0"), ("depthwise", 7, "2.11.0"), ("dense, odd", 10, "2.11.0")],
+)
 def test_the_version_is_the_first_that_reads_int4(case: str, version: int, runtime: str) -> None:
     model = schema.ModelT.InitFromPackedBuf(exporter.export(CASES[case].output(), INT4).content)
     assert [code.version for code in model.operatorCodes] == [version]

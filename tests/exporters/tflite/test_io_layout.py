@@ -1,4 +1,7 @@
-"""NCHW at a file's boundary: one TRANSPOSE of integers at each end, counted, and the same answers."""
+"""NCHW at a file's boundary.
+
+One TRANSPOSE of integers at each end, counted, and the same answers.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def network(*, channels: int = 6, flat: bool = False) -> Graph:
     """Two convolutions and a residual Add that reads the input too."""
     graph = Graph()
     x = graph.input("x", ["N", channels, 5, 7], S8)
-    a = graph.weighted("Conv", x, "a", (6, channels, 3, 3), S8, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    a = graph.weighted(
+        "Conv", x, "a", (6, channels, 3, 3), S8, kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+    )
     if channels == 6:
         a = graph.op("Add", [x, a], "b", S8)
     if flat:
@@ -37,10 +42,19 @@ def network(*, channels: int = 6, flat: bool = False) -> Graph:
 @pytest.mark.parametrize("io_type", ["int8", "uint8", "float32"])
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_answers_are_those_of_the_nhwc_file_transposed(kernels: str, io_type: IoType) -> None:
-    plain, turned = (exporter.export(network().output(), ExportOptions(io_type=io_type, io_layout=layout)) for layout in ("nhwc", "nchw"))
+    plain, turned = (
+        exporter.export(network().output(), ExportOptions(io_type=io_type, io_layout=layout))
+        for layout in ("nhwc", "nchw")
+    )
     integers = np.random.default_rng(0).integers(0, 100, (3, 6, 5, 7))
-    images = integers.astype(io_type) if io_type != "float32" else (integers * S8.scale).astype(np.float32)
-    (expected,) = tflite_outputs(plain.content, [np.ascontiguousarray(images.transpose(0, 2, 3, 1))], kernels)
+    images = (
+        integers.astype(io_type)
+        if io_type != "float32"
+        else (integers * S8.scale).astype(np.float32)
+    )
+    (expected,) = tflite_outputs(
+        plain.content, [np.ascontiguousarray(images.transpose(0, 2, 3, 1))], kernels
+    )
     (found,) = tflite_outputs(turned.content, [images], kernels)
     np.testing.assert_array_equal(found, expected.transpose(0, 3, 1, 2))
     assert turned.parity.different == ()
@@ -54,7 +68,9 @@ def test_integers_are_transposed_once_at_each_end_and_counted(io_type: IoType) -
 
 
 def test_a_convolutional_network_has_none_inside_in_either_layout() -> None:
-    assert exporter.export(network(flat=True).output(), ExportOptions()).transposes == Transposes(0, 0)
+    assert exporter.export(network(flat=True).output(), ExportOptions()).transposes == Transposes(
+        0, 0
+    )
     assert exporter.export(network(flat=True).output(), NCHW).transposes == Transposes(1, 6 * 5 * 7)
 
 
@@ -63,13 +79,20 @@ def test_16_bits_count_twice() -> None:
     grid = Grid(1e-4, 0, "int16")
     x = graph.input("x", ["N", 6, 5, 7], grid)
     graph.weighted("Conv", x, "y", (4, 6, 3, 3), grid, kernel_shape=[3, 3])
-    assert exporter.export(graph.output(), NCHW).transposes == Transposes(2, 2 * (6 * 5 * 7 + 4 * 3 * 5))
+    assert exporter.export(graph.output(), NCHW).transposes == Transposes(
+        2, 2 * (6 * 5 * 7 + 4 * 3 * 5)
+    )
 
 
 def test_a_single_channel_needs_no_transpose() -> None:
     exported = exporter.export(network(channels=1, flat=True).output(), NCHW)
     assert exported.transposes == Transposes(0, 0)
-    assert list(interpreter(exported.content, "reference").get_input_details()[0]["shape"]) == [1, 1, 5, 7]
+    assert list(interpreter(exported.content, "reference").get_input_details()[0]["shape"]) == [
+        1,
+        1,
+        5,
+        7,
+    ]
 
 
 def test_a_graph_that_takes_nhwc_itself_stays_as_it_is() -> None:
@@ -79,7 +102,12 @@ def test_a_graph_that_takes_nhwc_itself_stays_as_it_is() -> None:
     graph.node("Transpose", [x], "turned", perm=[0, 3, 1, 2])
     graph.weighted("Conv", "turned", "y", (4, 6, 3, 3), S8, kernel_shape=[3, 3])
     exported = exporter.export(graph.output(), NCHW)
-    assert list(interpreter(exported.content, "reference").get_input_details()[0]["shape"]) == [1, 5, 7, 6]
+    assert list(interpreter(exported.content, "reference").get_input_details()[0]["shape"]) == [
+        1,
+        5,
+        7,
+        6,
+    ]
     assert exported.transposes == Transposes(1, 4 * 3 * 5)  # of the output only
 
 
@@ -110,12 +138,24 @@ def test_targets_feed_and_show_both_files_alike(target: str, tmp_path: Path) -> 
 
 def test_float_networks_have_the_same_choice() -> None:
     graph = Graph()
-    graph.inputs.append(onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3, 5, 7]))
-    weights = graph.constant("w", np.random.default_rng(0).normal(0, 1, (4, 3, 3, 3)).astype(np.float32))
+    graph.inputs.append(
+        onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3, 5, 7])
+    )
+    weights = graph.constant(
+        "w", np.random.default_rng(0).normal(0, 1, (4, 3, 3, 3)).astype(np.float32)
+    )
     graph.node("Conv", ["x", weights], "y", kernel_shape=[3, 3])
-    plain, turned = exporter.export(graph.output(), ExportOptions()), exporter.export(graph.output(), NCHW)
-    assert (plain.transposes, turned.transposes) == (Transposes(0, 0), Transposes(2, 4 * (3 * 5 * 7 + 4 * 3 * 5)))
+    plain, turned = (
+        exporter.export(graph.output(), ExportOptions()),
+        exporter.export(graph.output(), NCHW),
+    )
+    assert (plain.transposes, turned.transposes) == (
+        Transposes(0, 0),
+        Transposes(2, 4 * (3 * 5 * 7 + 4 * 3 * 5)),
+    )
     images = np.random.default_rng(1).normal(0, 1, (2, 3, 5, 7)).astype(np.float32)
-    (expected,) = tflite_outputs(plain.content, [np.ascontiguousarray(images.transpose(0, 2, 3, 1))], "reference")
+    (expected,) = tflite_outputs(
+        plain.content, [np.ascontiguousarray(images.transpose(0, 2, 3, 1))], "reference"
+    )
     (found,) = tflite_outputs(turned.content, [images], "reference")
     np.testing.assert_array_equal(found, expected.transpose(0, 3, 1, 2))

@@ -6,23 +6,38 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeq.exporters.tflite.layouts import NHWC, natural, onnx_order, renamed, same_order, stored_shape
+from edgeq.exporters.tflite.layouts import (
+    NHWC,
+    natural,
+    onnx_order,
+    renamed,
+    same_order,
+    stored_shape,
+)
 
 LAYOUTS = st.permutations(range(4)).map(tuple)
 
 
 @given(LAYOUTS, LAYOUTS, st.lists(st.integers(1, 3), min_size=4, max_size=4))
-def test_a_renamed_tensor_is_the_transposed_tensor(layout: tuple[int, ...], perm: tuple[int, ...], shape: list[int]) -> None:
+def test_a_renamed_tensor_is_the_transposed_tensor(
+    layout: tuple[int, ...], perm: tuple[int, ...], shape: list[int]
+) -> None:
     values = np.arange(np.prod(shape)).reshape(shape)
     transposed = values.transpose(perm)
-    np.testing.assert_array_equal(values.transpose(layout), transposed.transpose(renamed(layout, perm)))
+    np.testing.assert_array_equal(
+        values.transpose(layout), transposed.transpose(renamed(layout, perm))
+    )
 
 
 @given(LAYOUTS, LAYOUTS, st.lists(st.integers(1, 3), min_size=4, max_size=4))
-def test_equal_order_means_equal_bytes(one: tuple[int, ...], other: tuple[int, ...], shape: list[int]) -> None:
+def test_equal_order_means_equal_bytes(
+    one: tuple[int, ...], other: tuple[int, ...], shape: list[int]
+) -> None:
     if same_order(shape, one, other):
         values = np.arange(np.prod(shape)).reshape(shape)
-        np.testing.assert_array_equal(values.transpose(one).ravel(), values.transpose(other).ravel())
+        np.testing.assert_array_equal(
+            values.transpose(one).ravel(), values.transpose(other).ravel()
+        )
 
 
 def test_the_batch_counts_even_where_it_is_one() -> None:

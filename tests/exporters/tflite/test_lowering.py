@@ -44,22 +44,43 @@ def residual_net(blocks: int, width: int = 8) -> onnx.ModelProto:
     def conv(source: str, channels: tuple[int, int], kernel: int, stride: int, name: str) -> str:
         fan_in, fan_out = channels
         values = rng.normal(0, np.sqrt(1 / (fan_in * kernel**2)), (fan_out, fan_in, kernel, kernel))
-        inputs = [source, parameter(f"{name}.weight", values), parameter(f"{name}.bias", rng.normal(0, 0.1, fan_out))]
-        return node("Conv", inputs, name, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[kernel // 2] * 4)
+        inputs = [
+            source,
+            parameter(f"{name}.weight", values),
+            parameter(f"{name}.bias", rng.normal(0, 0.1, fan_out)),
+        ]
+        return node(
+            "Conv",
+            inputs,
+            name,
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[kernel // 2] * 4,
+        )
 
     x, channels = node("Relu", [conv("x", (3, width), 3, 1, "stem")], "stem.relu"), width
     for stage in range(3):
         for block in range(blocks):
-            stride, out, at = 2 if stage and not block else 1, width * 2**stage, f"stage{stage}.{block}"
+            stride, out, at = (
+                2 if stage and not block else 1,
+                width * 2**stage,
+                f"stage{stage}.{block}",
+            )
             y = node("Relu", [conv(x, (channels, out), 3, stride, f"{at}.first")], f"{at}.relu")
             y = conv(y, (out, out), 3, 1, f"{at}.second")
             shortcut = conv(x, (channels, out), 1, stride, f"{at}.shortcut") if stride == 2 else x
             x, channels = node("Relu", [node("Add", [y, shortcut], f"{at}.sum")], at), out
     flat = node("Flatten", [node("GlobalAveragePool", [x], "pool")], "flat")
-    head = [parameter("head.weight", rng.normal(0, 0.3, (10, channels))), parameter("head.bias", rng.normal(0, 0.1, 10))]
+    head = [
+        parameter("head.weight", rng.normal(0, 0.3, (10, channels))),
+        parameter("head.bias", rng.normal(0, 0.1, 10)),
+    ]
     node("Gemm", [flat, *head], "logits", transB=1)
     shapes: dict[str, list[int | str | None]] = {"x": ["N", 3, 32, 32], "logits": ["N", 10]}
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    infos = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    ]
     graph = helper.make_graph(nodes, "net", infos[:1], infos[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
@@ -67,13 +88,17 @@ def residual_net(blocks: int, width: int = 8) -> onnx.ModelProto:
 class RandomImages(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
-        self.batches = iter([{"x": rng.normal(0, 1, (4, 3, 32, 32)).astype(np.float32)} for _ in range(2)])
+        self.batches = iter(
+            [{"x": rng.normal(0, 1, (4, 3, 32, 32)).astype(np.float32)} for _ in range(2)]
+        )
 
     def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         return next(self.batches, None)
 
 
-def quantized(folder: Path, activations: QuantType, *, per_channel: bool, blocks: int = 1) -> onnx.ModelProto:
+def quantized(
+    folder: Path, activations: QuantType, *, per_channel: bool, blocks: int = 1
+) -> onnx.ModelProto:
     source, target = folder / "float.onnx", folder / "qdq.onnx"
     onnx.save(residual_net(blocks), source)
     quantize_static(
@@ -95,15 +120,28 @@ def test_it_is_an_exporter() -> None:
 
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("activations", [QuantType.QUInt8, QuantType.QInt8])
-def test_what_onnx_runtime_quantised_is_written_number_by_number(tmp_path: Path, activations: QuantType, *, per_channel: bool) -> None:
+def test_what_onnx_runtime_quantised_is_written_number_by_number(
+    tmp_path: Path, activations: QuantType, *, per_channel: bool
+) -> None:
     proto = quantized(tmp_path, activations, per_channel=per_channel)
     exported = exporter.export(ir.from_proto(proto), ExportOptions(io_type="float32"))
     assert exported.parity.different == ()
-    assert exported.parity.weights == sum(np.prod(t.dims) for t in proto.graph.initializer if t.name.endswith("weight_quantized"))
+    assert exported.parity.weights == sum(
+        np.prod(t.dims) for t in proto.graph.initializer if t.name.endswith("weight_quantized")
+    )
     names = operators(exported.content)
     assert names.count("CONV_2D") == 9
     assert "TRANSPOSE" not in names
-    assert set(names) == {"QUANTIZE", "CONV_2D", "PAD", "ADD", "MEAN", "RESHAPE", "FULLY_CONNECTED", "DEQUANTIZE"}
+    assert set(names) == {
+        "QUANTIZE",
+        "CONV_2D",
+        "PAD",
+        "ADD",
+        "MEAN",
+        "RESHAPE",
+        "FULLY_CONNECTED",
+        "DEQUANTIZE",
+    }
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
@@ -115,7 +153,9 @@ def test_its_answers_are_those_of_onnx_runtime(tmp_path: Path, kernels: str) -> 
     session = ort.InferenceSession(proto.SerializeToString(), options)
     images = np.random.default_rng(7).normal(0, 1, (6, 3, 32, 32)).astype(np.float32)
     wanted = session.run(None, {"x": images})[0]
-    found = np.concatenate([answers(content, image[None].transpose(0, 2, 3, 1), kernels) for image in images])
+    found = np.concatenate(
+        [answers(content, image[None].transpose(0, 2, 3, 1), kernels) for image in images]
+    )
     step = float(read_qdq(ir.from_proto(proto)).outputs[0].tensor.scale)
     assert np.abs(found - wanted).max() <= (2.01 if kernels == "xnnpack" else 6.01) * step
 
@@ -134,7 +174,8 @@ def test_a_resnet_56_is_written_and_proven_fast(tmp_path: Path) -> None:
     exported = exporter.export(model, ExportOptions())
     assert exported.parity.different == ()
     assert operators(exported.content).count("CONV_2D") == 57
-    assert time.process_time() - start < 2  # about 0.1 s measured; the bound is for machines that are busy
+    # about 0.1 s measured; the bound is for machines that are busy
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("io_type", ["int8", "float32"])
@@ -146,7 +187,11 @@ def test_a_net_that_another_tool_quantised_keeps_its_accuracy(data_dir: Path, io
     assert exported.parity.weights == 77360
     with np.load(data_dir / "cifar10-lossless" / "test.npz") as data:
         images, labels = data["images"], data["labels"]
-    fed = images.astype(np.float32) if io_type == "float32" else (images.astype(np.int16) - 128).astype(np.int8)
+    fed = (
+        images.astype(np.float32)
+        if io_type == "float32"
+        else (images.astype(np.int16) - 128).astype(np.int8)
+    )
     runtime = interpreter(exported.content, "xnnpack")
     where = runtime.get_input_details()[0]["index"], runtime.get_output_details()[0]["index"]
     right = 0
@@ -158,12 +203,37 @@ def test_a_net_that_another_tool_quantised_keeps_its_accuracy(data_dir: Path, io
 
 
 def test_a_stable_block_needs_no_operator_beyond_its_own() -> None:
-    """x - h K^T relu(K x) on 4-bit grids: the sum carries -h in the scale and sign of its second branch."""
+    """x - h K^T relu(K x) on 4-bit grids.
+
+    The sum carries -h in the scale and sign of its second branch.
+    """
     graph = Graph()
     x = graph.input("image", ["N", 3, 8, 8], S8)
-    x = graph.weighted("Conv", x, "x", (8, 3, 3, 3), U4, relu=True, per_channel=True, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-    y = graph.weighted("Conv", x, "k", (8, 8, 3, 3), U4, relu=True, levels=7, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-    y = graph.weighted("Conv", y, "kt", (8, 8, 3, 3), S8, levels=7, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    x = graph.weighted(
+        "Conv",
+        x,
+        "x",
+        (8, 3, 3, 3),
+        U4,
+        relu=True,
+        per_channel=True,
+        kernel_shape=[3, 3],
+        pads=[1, 1, 1, 1],
+    )
+    y = graph.weighted(
+        "Conv",
+        x,
+        "k",
+        (8, 8, 3, 3),
+        U4,
+        relu=True,
+        levels=7,
+        kernel_shape=[3, 3],
+        pads=[1, 1, 1, 1],
+    )
+    y = graph.weighted(
+        "Conv", y, "kt", (8, 8, 3, 3), S8, levels=7, kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+    )
     x = graph.op("Add", [x, y], "sum", U4, relu=True)
     x = graph.op("GlobalAveragePool", [x], "pool", Grid(0.01))
     graph.node("Flatten", [x], "flat")
@@ -171,16 +241,30 @@ def test_a_stable_block_needs_no_operator_beyond_its_own() -> None:
     graph.weighted("Gemm", "flat", "logits", (10, 8), S8, transB=1)
     written = write(read_qdq(graph.output()), ExportOptions())
     assert written.transposes == 0
-    assert operators(written.content) == ["CONV_2D", "CONV_2D", "CONV_2D", "ADD", "MEAN", "RESHAPE", "FULLY_CONNECTED"]
+    assert operators(written.content) == [
+        "CONV_2D",
+        "CONV_2D",
+        "CONV_2D",
+        "ADD",
+        "MEAN",
+        "RESHAPE",
+        "FULLY_CONNECTED",
+    ]
 
 
 def test_an_operator_that_nobody_taught_is_refused_by_name() -> None:
     graph = Graph()
     graph.op("CumSum", [graph.input("x", [1, 4], S8), graph.constant("axis", np.array(1))], "y", S8)
-    with pytest.raises(ArtefactError, match="CumSum 'y/CumSum' cannot be written as TFLite: it has no TFLite operator"):
+    with pytest.raises(
+        ArtefactError,
+        match="CumSum 'y/CumSum' cannot be written as TFLite: it has no TFLite operator",
+    ):
         exporter.export(graph.output(), ExportOptions())
 
 
 def test_the_same_model_makes_the_same_bytes(tmp_path: Path) -> None:
     model = ir.from_proto(quantized(tmp_path, QuantType.QInt8, per_channel=True))
-    assert exporter.export(model, ExportOptions()).content == exporter.export(model, ExportOptions()).content
+    assert (
+        exporter.export(model, ExportOptions()).content
+        == exporter.export(model, ExportOptions()).content
+    )

@@ -25,7 +25,17 @@ def large() -> Graph:
     source = graph.input("x", ["N", CHANNELS, 4, 4], S8)
     for i in range(6):
         shape = (CHANNELS, CHANNELS, 3, 3)
-        source = graph.weighted("Conv", source, f"c{i}", shape, U8, relu=True, per_channel=True, kernel_shape=[3, 3], pads=[1] * 4)
+        source = graph.weighted(
+            "Conv",
+            source,
+            f"c{i}",
+            shape,
+            U8,
+            relu=True,
+            per_channel=True,
+            kernel_shape=[3, 3],
+            pads=[1] * 4,
+        )
     return graph
 
 
@@ -34,7 +44,8 @@ def test_a_conversion_takes_less_than_four_times_the_model(tmp_path: Path) -> No
     graph = large()
     write_bytes(path, graph.proto(graph.nodes[-1].output[0]).SerializeToString())
     del graph
-    exporter.export(read(path), ExportOptions())  # what is imported and kept the first time is no part of it
+    # what is imported and kept the first time is no part of it
+    exporter.export(read(path), ExportOptions())
     tracemalloc.start()
     try:
         exported = exporter.export(read(path), ExportOptions())
@@ -42,7 +53,8 @@ def test_a_conversion_takes_less_than_four_times_the_model(tmp_path: Path) -> No
     finally:
         tracemalloc.stop()
     assert exported.parity.different == ()
-    assert peak < 3.5 * path.stat().st_size  # the parsed file, which this does not see, is gone before the peak
+    # the parsed file, which this does not see, is gone before the peak
+    assert peak < 3.5 * path.stat().st_size
 
 
 def test_a_file_larger_than_was_reckoned_is_whole() -> None:

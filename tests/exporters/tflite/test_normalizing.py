@@ -12,9 +12,17 @@ from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.ops.normalizing import FINEST_SOFTMAX
 
 
-def softmax(scale: float, *, size: int = 65, zero: int = 0, step: float = 0.05, axis: int = -1) -> Graph:
+def softmax(
+    scale: float, *, size: int = 65, zero: int = 0, step: float = 0.05, axis: int = -1
+) -> Graph:
     graph = Graph()
-    graph.op("Softmax", [graph.input("x", ["N", 5, size], Grid(step, 128))], "y", Grid(scale, zero), axis=axis)
+    graph.op(
+        "Softmax",
+        [graph.input("x", ["N", 5, size], Grid(step, 128))],
+        "y",
+        Grid(scale, zero),
+        axis=axis,
+    )
     return graph
 
 

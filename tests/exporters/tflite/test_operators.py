@@ -29,11 +29,18 @@ def ints(graph: Graph, name: str, values: Sequence[int] | np.ndarray) -> str:
 
 def matmul(a: Sequence[Any], b: Sequence[Any]) -> Graph:
     graph = Graph()
-    graph.op("MatMul", [graph.input("a", a, S8), graph.input("b", b, Grid(0.03, 90))], "y", Grid(0.1, 120))
+    graph.op(
+        "MatMul",
+        [graph.input("a", a, S8), graph.input("b", b, Grid(0.03, 90))],
+        "y",
+        Grid(0.1, 120),
+    )
     return graph
 
 
-def matmul_constant(shape: Sequence[Any], constant: tuple[int, ...], *, first: bool = False) -> Graph:
+def matmul_constant(
+    shape: Sequence[Any], constant: tuple[int, ...], *, first: bool = False
+) -> Graph:
     graph = Graph()
     x = graph.input("x", shape, S8)
     c = graph.stored("c", graph.rng.integers(-127, 128, constant).astype(np.int8), 0.002)
@@ -50,7 +57,13 @@ def attention() -> Graph:
     return graph
 
 
-def reduced(op: str, axes: Sequence[int], grid: Grid, shape: Sequence[Any] = ("N", 6, 5, 7), **attributes: Any) -> Graph:
+def reduced(
+    op: str,
+    axes: Sequence[int],
+    grid: Grid,
+    shape: Sequence[Any] = ("N", 6, 5, 7),
+    **attributes: Any,
+) -> Graph:
     graph = Graph()
     graph.op(op, [graph.input("x", shape, S8), ints(graph, "axes", axes)], "y", grid, **attributes)
     return graph
@@ -72,13 +85,22 @@ def prelu() -> Graph:
 def resized(mode: str, sizes: tuple[int, int], grid: Grid = S8, **attributes: Any) -> Graph:
     graph = Graph()
     x = graph.input("x", [2, 3, 5, 6], S8)
-    graph.op("Resize", [x, "", "", ints(graph, "sizes", (2, 3, *sizes))], "y", grid, mode=mode, **attributes)
+    graph.op(
+        "Resize",
+        [x, "", "", ints(graph, "sizes", (2, 3, *sizes))],
+        "y",
+        grid,
+        mode=mode,
+        **attributes,
+    )
     return graph
 
 
 def gathered(indices: Any, axis: int, shape: Sequence[Any] = ("N", 6, 5, 7)) -> Graph:
     graph = Graph()
-    graph.op("Gather", [graph.input("x", shape, S8), ints(graph, "indices", indices)], "y", S8, axis=axis)
+    graph.op(
+        "Gather", [graph.input("x", shape, S8), ints(graph, "indices", indices)], "y", S8, axis=axis
+    )
     return graph
 
 
@@ -112,10 +134,20 @@ def normalized(*, after: str = "", shape: Sequence[Any] = ("N", 6, 5, 7)) -> Gra
     graph = Graph()
     x = graph.input("x", shape, S8)
     if after == "Conv":
-        weights = graph.stored("w", graph.rng.integers(-127, 128, (6, 6, 3, 3)).astype(np.int8), 0.0004)
-        bias = graph.stored("b", graph.rng.integers(-9000, 9000, 6).astype(np.int32), np.full(6, np.float32(S8.scale) * np.float32(0.0004)))
+        weights = graph.stored(
+            "w", graph.rng.integers(-127, 128, (6, 6, 3, 3)).astype(np.int8), 0.0004
+        )
+        bias = graph.stored(
+            "b",
+            graph.rng.integers(-9000, 9000, 6).astype(np.int32),
+            np.full(6, np.float32(S8.scale) * np.float32(0.0004)),
+        )
         x = graph.node("Conv", [x, weights, bias], "sum", kernel_shape=[3, 3])
-    numbers = {"gain": graph.rng.normal(0, 1, 6), "shift": graph.rng.normal(0, 1, 6), "mean": graph.rng.normal(0, 1, 6)}
+    numbers = {
+        "gain": graph.rng.normal(0, 1, 6),
+        "shift": graph.rng.normal(0, 1, 6),
+        "mean": graph.rng.normal(0, 1, 6),
+    }
     names = [graph.constant(name, values.astype(np.float32)) for name, values in numbers.items()]
     variance = graph.constant("variance", graph.rng.uniform(0.5, 2, 6).astype(np.float32))
     graph.op("BatchNormalization", [x, *names, variance], "y", Grid(0.03, 100))
@@ -123,14 +155,23 @@ def normalized(*, after: str = "", shape: Sequence[Any] = ("N", 6, 5, 7)) -> Gra
 
 
 HALF: dict[str, Any] = {"coordinate_transformation_mode": "half_pixel"}
-ASYMMETRIC: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+ASYMMETRIC: dict[str, Any] = {
+    "coordinate_transformation_mode": "asymmetric",
+    "nearest_mode": "floor",
+}
 CORNERS: dict[str, Any] = {"coordinate_transformation_mode": "align_corners"}
 CASES: dict[str, tuple[Callable[[], Graph], list[str]]] = {
     "product of two": (lambda: matmul(["N", 3, 5], ["N", 5, 4]), ["BATCH_MATMUL"]),
     "product of two, spread": (lambda: matmul([2, 3, 5], [1, 5, 4]), ["BATCH_MATMUL"]),
     "product of heads": (lambda: matmul([2, 3, 4, 5], [2, 3, 5, 6]), ["BATCH_MATMUL"]),
-    "product with a constant batch": (lambda: matmul_constant([2, 3, 5], (2, 5, 4)), ["BATCH_MATMUL"]),
-    "product with a constant in front": (lambda: matmul_constant(["N", 5, 4], (7, 5), first=True), ["BATCH_MATMUL"]),
+    "product with a constant batch": (
+        lambda: matmul_constant([2, 3, 5], (2, 5, 4)),
+        ["BATCH_MATMUL"],
+    ),
+    "product with a constant in front": (
+        lambda: matmul_constant(["N", 5, 4], (7, 5), first=True),
+        ["BATCH_MATMUL"],
+    ),
     "attention": (attention, ["TRANSPOSE", "BATCH_MATMUL", "SOFTMAX", "QUANTIZE"]),
     "sum over channels": (lambda: reduced("ReduceSum", [1], SUM), BMM),
     "sum over an image": (lambda: reduced("ReduceSum", [2, 3], SUM, keepdims=0), BMM),
@@ -139,22 +180,42 @@ CASES: dict[str, tuple[Callable[[], Graph], list[str]]] = {
     "sum over a line": (lambda: reduced("ReduceSum", [2], SUM, ("N", 6, 9), keepdims=0), BMM),
     "sum over channels and columns": (lambda: reduced("ReduceSum", [1, 2], SUM), BMM),
     "maximum": (lambda: reduced("ReduceMax", [2, 3], S8, keepdims=0), ["REDUCE_MAX"]),
-    "softmax over channels": (lambda: softmax("Softmax", Grid(1 / 256), 1), ["TRANSPOSE", "SOFTMAX", "TRANSPOSE"]),
+    "softmax over channels": (
+        lambda: softmax("Softmax", Grid(1 / 256), 1),
+        ["TRANSPOSE", "SOFTMAX", "TRANSPOSE"],
+    ),
     "softmax over columns": (lambda: softmax("Softmax", Grid(1 / 255), 3), ["SOFTMAX", "QUANTIZE"]),
-    "softmax on a signed grid": (lambda: softmax("Softmax", Grid(1 / 127, 0, "int8"), 3), ["SOFTMAX", "QUANTIZE"]),
+    "softmax on a signed grid": (
+        lambda: softmax("Softmax", Grid(1 / 127, 0, "int8"), 3),
+        ["SOFTMAX", "QUANTIZE"],
+    ),
     "log softmax": (lambda: softmax("LogSoftmax", Grid(1 / 16, 255), 3), ["LOG_SOFTMAX"]),
-    "log softmax on another grid": (lambda: softmax("LogSoftmax", Grid(0.08, 180), 1, ["N", 9]), ["LOG_SOFTMAX", "QUANTIZE"]),
+    "log softmax on another grid": (
+        lambda: softmax("LogSoftmax", Grid(0.08, 180), 1, ["N", 9]),
+        ["LOG_SOFTMAX", "QUANTIZE"],
+    ),
     "prelu": (prelu, ["PRELU"]),
     "nearest": (lambda: resized("nearest", (10, 12), **ASYMMETRIC), ["RESIZE_NEAREST_NEIGHBOR"]),
-    "nearest, half pixel": (lambda: resized("nearest", (10, 12), **HALF), ["RESIZE_NEAREST_NEIGHBOR"]),
+    "nearest, half pixel": (
+        lambda: resized("nearest", (10, 12), **HALF),
+        ["RESIZE_NEAREST_NEIGHBOR"],
+    ),
     "nearest, in other places": (
-        lambda: resized("nearest", (10, 12), coordinate_transformation_mode="asymmetric", nearest_mode="ceil"),
+        lambda: resized(
+            "nearest", (10, 12), coordinate_transformation_mode="asymmetric", nearest_mode="ceil"
+        ),
         ["GATHER", "GATHER"],
     ),
-    "nearest, smaller": (lambda: resized("nearest", (3, 4), **ASYMMETRIC), ["RESIZE_NEAREST_NEIGHBOR"]),
+    "nearest, smaller": (
+        lambda: resized("nearest", (3, 4), **ASYMMETRIC),
+        ["RESIZE_NEAREST_NEIGHBOR"],
+    ),
     "linear": (lambda: resized("linear", (10, 12), **HALF), ["RESIZE_BILINEAR"]),
     "linear by 4": (lambda: resized("linear", (20, 24), **HALF), ["RESIZE_BILINEAR"]),
-    "linear, asymmetric": (lambda: resized("linear", (10, 24), coordinate_transformation_mode="asymmetric"), ["RESIZE_BILINEAR"]),
+    "linear, asymmetric": (
+        lambda: resized("linear", (10, 24), coordinate_transformation_mode="asymmetric"),
+        ["RESIZE_BILINEAR"],
+    ),
     "linear, corners": (lambda: resized("linear", (9, 11), **CORNERS), ["RESIZE_BILINEAR"]),
     "gather": (lambda: gathered([4, 0, -1], 1), ["GATHER"]),
     "gather columns": (lambda: gathered([4, 0, -1, 3], 3), ["GATHER"]),
@@ -167,7 +228,9 @@ CASES: dict[str, tuple[Callable[[], Graph], list[str]]] = {
         ["TRANSPOSE", "RESHAPE", "CONV_2D", "RESHAPE", "TRANSPOSE"],
     ),
     "convolution over a line, to the past": (
-        lambda: line("Conv", 6, 1, 3, group=6, kernel_shape=[3], pads=[4, 0], dilations=[2], grid=U8),
+        lambda: line(
+            "Conv", 6, 1, 3, group=6, kernel_shape=[3], pads=[4, 0], dilations=[2], grid=U8
+        ),
         ["TRANSPOSE", "RESHAPE", "PAD", "DEPTHWISE_CONV_2D", "RESHAPE", "TRANSPOSE"],
     ),
     "pooling over a line": (
@@ -220,7 +283,14 @@ def float_scatter() -> Graph:
     graph = Graph()
     x = graph.input("x", (6, 3), S8)
     indices = graph.constant("indices", graph.rng.integers(0, 4, (6, 3)).astype(np.int64))
-    graph.op("ScatterElements", [graph.constant("zeros", np.zeros((4, 3), np.float32)), indices, x], "y", SUM, axis=0, reduction="add")
+    graph.op(
+        "ScatterElements",
+        [graph.constant("zeros", np.zeros((4, 3), np.float32)), indices, x],
+        "y",
+        SUM,
+        axis=0,
+        reduction="add",
+    )
     return graph
 
 
@@ -241,10 +311,16 @@ def test_what_cannot_be_exact_is_refused(graph: Graph, message: str) -> None:
 
 
 def test_the_sum_of_the_reference_kernels_is_the_trap_it_is_said_to_be() -> None:
-    """LiteRT's reference SUM gives other results each time it is run; the row of ones is there because of it."""
+    """LiteRT's reference SUM gives other results each time it is run.
+
+    The row of ones is there because of it.
+    """
     values = np.random.default_rng(0).integers(-128, 128, (1, 9, 9, 8)).astype(np.int8)
     builder = Builder()
-    x, y = builder.activation("x", values.shape, StoredGrid.of(0.1, 3)), builder.activation("y", (1, 1, 1, 8), StoredGrid.of(1.7, -5))
+    x, y = (
+        builder.activation("x", values.shape, StoredGrid.of(0.1, 3)),
+        builder.activation("y", (1, 1, 1, 8), StoredGrid.of(1.7, -5)),
+    )
     options = schema.ReducerOptionsT()
     options.keepDims = True
     builder.operator(schema.BuiltinOperator.SUM, 2, [x, builder.numbers([1, 2])], [y], options)
@@ -265,6 +341,19 @@ def test_the_sum_of_the_reference_kernels_is_the_trap_it_is_said_to_be() -> None
 
 def test_the_table_names_what_the_issue_of_deployed_networks_asks_for() -> None:
     named = {operator.onnx for operator in supported()}
-    assert {"Conv", "ConvTranspose", "MatMul", "Softmax", "Resize", "Gather", "ScatterElements", "ArgMax", "Cast", "Dropout"} <= named
-    assert named >= {name for name in LOWERINGS if name not in ("Lookup", "Pick", "Requantize", "ResizeNearest")}
+    assert {
+        "Conv",
+        "ConvTranspose",
+        "MatMul",
+        "Softmax",
+        "Resize",
+        "Gather",
+        "ScatterElements",
+        "ArgMax",
+        "Cast",
+        "Dropout",
+    } <= named
+    assert named >= {
+        name for name in LOWERINGS if name not in ("Lookup", "Pick", "Requantize", "ResizeNearest")
+    }
     assert all(operator.tflite and operator.conditions for operator in supported())

@@ -50,7 +50,9 @@ def hard_swish_quantized() -> Graph:
 def gelu_by_erf() -> Graph:
     graph = Graph()
     x = graph.input("x", SHAPE, S8)
-    root, one, half = (graph.constant(f"c{i}", np.float32(value)) for i, value in enumerate((np.sqrt(2), 1.0, 0.5)))
+    root, one, half = (
+        graph.constant(f"c{i}", np.float32(value)) for i, value in enumerate((np.sqrt(2), 1.0, 0.5))
+    )
     graph.node("Erf", [graph.node("Div", [x, root], "scaled")], "erf")
     graph.node("Mul", [x, graph.node("Add", ["erf", one], "shifted")], "product")
     graph.op("Mul", ["product", half], "y", S8)
@@ -60,7 +62,9 @@ def gelu_by_erf() -> Graph:
 def hard_swish_by_relu6() -> Graph:
     graph = Graph()
     x = graph.input("x", SHAPE, S8)
-    three, six, zero = (graph.constant(f"c{i}", np.float32(value)) for i, value in enumerate((3.0, 6.0, 0.0)))
+    three, six, zero = (
+        graph.constant(f"c{i}", np.float32(value)) for i, value in enumerate((3.0, 6.0, 0.0))
+    )
     graph.node("Clip", [graph.node("Add", [x, three], "shifted"), zero, six], "clipped")
     graph.node("Mul", [x, "clipped"], "product")
     graph.op("Div", ["product", six], "y", S8)
@@ -77,8 +81,14 @@ CASES = {
     "sigmoid": (single("Sigmoid", SIGMOID), ["LOGISTIC"]),
     "sigmoid on a grid of its own": (single("Sigmoid", Grid(1 / 200, 0)), ["LOGISTIC", "QUANTIZE"]),
     "sigmoid on a finer grid": (single("Sigmoid", Grid(1 / 1024, 0)), TABLE),
-    "sigmoid of int8": (single("Sigmoid", Grid(1 / 256, -128, "int8"), Grid(0.05, 3, "int8")), ["LOGISTIC"]),
-    "sigmoid to 4 bits": (single("Sigmoid", Grid(1 / 16, 0, clip=(0, 15))), ["LOGISTIC", "QUANTIZE", "MAXIMUM"]),
+    "sigmoid of int8": (
+        single("Sigmoid", Grid(1 / 256, -128, "int8"), Grid(0.05, 3, "int8")),
+        ["LOGISTIC"],
+    ),
+    "sigmoid to 4 bits": (
+        single("Sigmoid", Grid(1 / 16, 0, clip=(0, 15))),
+        ["LOGISTIC", "QUANTIZE", "MAXIMUM"],
+    ),
     "tanh": (single("Tanh", TANH), ["TANH"]),
     "tanh on a finer grid": (single("Tanh", Grid(1 / 512, 128)), TABLE),
     "gelu": (single("Gelu", Grid(0.02, 10)), ["GELU"]),
@@ -116,7 +126,8 @@ def test_each_function_is_within_a_step_of_onnx_runtime(case: str, kernels: str)
     difference = np.abs(differences(graph, kernels)["y"])
     assert difference.max() <= 1
     if expected[-3:] == TABLE:
-        assert np.count_nonzero(difference) <= 0.01 * difference.size  # exact, but for ties that float32 decides
+        # exact, but for ties that float32 decides
+        assert np.count_nonzero(difference) <= 0.01 * difference.size
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,6 +1,9 @@
-"""Random QDQ graphs: nothing in them changes on the way to TFLite, and every operator is within 1 LSB.
+"""Random QDQ graphs.
 
-A graph is a list of calls of the builder. A counterexample is shrunk, then printed as a script that shows it again.
+Nothing in them changes on the way to TFLite, and every operator is within 1 LSB.
+
+A graph is a list of calls of the builder. A counterexample is shrunk, then printed as a script that
+shows it again.
 """
 
 from __future__ import annotations
@@ -20,14 +23,37 @@ from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.ops.convolution import SHIFT_TOO_COARSE
 
 SIZE = 6
-RIGHTLY_REFUSED = ("kernels would overflow", SHIFT_TOO_COARSE)  # the grids differ by more than kernels can rescale
+# the grids differ by more than kernels can rescale
+RIGHTLY_REFUSED = ("kernels would overflow", SHIFT_TOO_COARSE)
 WINDOW: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
 HALVES: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
-FUNCTIONS = ["Sigmoid", "Tanh", "Gelu", "HardSwish", "HardSigmoid", "LeakyRelu", "Elu", "Softplus", "Abs", "Neg"]
+FUNCTIONS = [
+    "Sigmoid",
+    "Tanh",
+    "Gelu",
+    "HardSwish",
+    "HardSigmoid",
+    "LeakyRelu",
+    "Elu",
+    "Softplus",
+    "Abs",
+    "Neg",
+]
 KINDS = [
     *("Conv", "Depthwise", "ConvTranspose", "BatchNormalization", "MatMul"),
     *("Add", "Sub", "Mul", "PRelu", "Function", "Swish", "Scale", "Softmax", "Requantize"),
-    *("Concat", "Split", "Gather", "Transpose", "MaxPool", "AveragePool", "ReduceSum", "ReduceMax", "Nearest", "Linear"),
+    *(
+        "Concat",
+        "Split",
+        "Gather",
+        "Transpose",
+        "MaxPool",
+        "AveragePool",
+        "ReduceSum",
+        "ReduceMax",
+        "Nearest",
+        "Linear",
+    ),
 ]
 
 
@@ -107,7 +133,16 @@ def recipes(draw: st.DrawFn, most: int) -> Recipe:
         recipe.call("node", "Flatten", ["pool_dequantized"], "pool_flat")
         recipe.call("quantize", "pool_flat", Grid(0.02, 128))
         shape = (5, channels)
-        recipe.call("weighted", "Gemm", "pool_flat_dequantized", "logits", shape, draw(grids()), transB=1, per_channel=draw(st.booleans()))
+        recipe.call(
+            "weighted",
+            "Gemm",
+            "pool_flat_dequantized",
+            "logits",
+            shape,
+            draw(grids()),
+            transB=1,
+            per_channel=draw(st.booleans()),
+        )
     return recipe
 
 
@@ -126,12 +161,29 @@ def add(draw: st.DrawFn, recipe: Recipe, name: str, kind: str) -> None:  # one c
             convolve(draw, recipe, source, name, grid, channels, depthwise=kind == "Depthwise")
         case "ConvTranspose":
             shape, pads = (channels, channels, 3, 3), [1, 1, 1, 1]
-            recipe.call("weighted", kind, source, name, shape, grid, channel_axis=1, bias=False, pads=pads, per_channel=draw(st.booleans()))
+            recipe.call(
+                "weighted",
+                kind,
+                source,
+                name,
+                shape,
+                grid,
+                channel_axis=1,
+                bias=False,
+                pads=pads,
+                per_channel=draw(st.booleans()),
+            )
         case "BatchNormalization":
             recipe.call("normalized", source, name, channels, grid)
         case "MatMul" | "Add" | "Sub" | "Mul":
-            other = draw(st.sampled_from([value for value in sorted(recipe.live) if recipe.live[value][0] == channels]))
-            recipe.call("op", kind, [source, other], name, grid, relu=kind == "Add" and draw(st.booleans()))
+            other = draw(
+                st.sampled_from(
+                    [value for value in sorted(recipe.live) if recipe.live[value][0] == channels]
+                )
+            )
+            recipe.call(
+                "op", kind, [source, other], name, grid, relu=kind == "Add" and draw(st.booleans())
+            )
         case "PRelu":
             recipe.call("small", f"{name}.slopes", (channels, 1, 1), 0.004)
             recipe.call("op", kind, [source, f"{name}.slopes"], name, grid)
@@ -155,7 +207,9 @@ def add(draw: st.DrawFn, recipe: Recipe, name: str, kind: str) -> None:  # one c
             recipe.call("ints", f"{name}_start", [0])
             recipe.call("ints", f"{name}_end", [size])
             recipe.call("ints", f"{name}_axis", [1])
-            recipe.call("op", "Slice", [source, f"{name}_start", f"{name}_end", f"{name}_axis"], name, grid)
+            recipe.call(
+                "op", "Slice", [source, f"{name}_start", f"{name}_end", f"{name}_axis"], name, grid
+            )
             channels = size
         case "Gather":
             picked = draw(st.lists(st.integers(-channels, channels - 1), min_size=1, max_size=5))
@@ -176,7 +230,9 @@ def add(draw: st.DrawFn, recipe: Recipe, name: str, kind: str) -> None:  # one c
         case "Nearest" | "Linear":
             recipe.call("scales_of", f"{name}_scales", [1, 1, 2, 2])
             mode = kind.lower()
-            recipe.call("op", "Resize", [source, "", f"{name}_scales"], f"{name}_large", own, mode=mode)
+            recipe.call(
+                "op", "Resize", [source, "", f"{name}_scales"], f"{name}_large", own, mode=mode
+            )
             recipe.call("op", "MaxPool", [f"{name}_large_dequantized"], name, grid, **HALVES)
         case _:
             recipe.call("node", "Identity", [source], name)
@@ -184,7 +240,16 @@ def add(draw: st.DrawFn, recipe: Recipe, name: str, kind: str) -> None:  # one c
     recipe.live[f"{name}_dequantized"] = (channels, grid)
 
 
-def convolve(draw: st.DrawFn, recipe: Recipe, source: str, name: str, grid: Grid, channels: int, *, depthwise: bool) -> None:
+def convolve(
+    draw: st.DrawFn,
+    recipe: Recipe,
+    source: str,
+    name: str,
+    grid: Grid,
+    channels: int,
+    *,
+    depthwise: bool,
+) -> None:
     kernel = draw(st.sampled_from([1, 3]))
     recipe.call(
         "weighted",
@@ -212,9 +277,15 @@ def check(recipe: Recipe, kernels: str) -> None:
         if any(reason in str(error) for reason in RIGHTLY_REFUSED):
             reject()
         pytest.fail(f"{error}\n\n{recipe.script(kernels)}\n", pytrace=False)
-    far = {name: int(np.abs(d).max()) for name, d in differences(graph, kernels, samples=2).items() if d.size and np.abs(d).max() > 1}
+    far = {
+        name: int(np.abs(d).max())
+        for name, d in differences(graph, kernels, samples=2).items()
+        if d.size and np.abs(d).max() > 1
+    }
     if different or far:
-        pytest.fail(f"{different or far} on {kernels}:\n\n{recipe.script(kernels)}\n", pytrace=False)
+        pytest.fail(
+            f"{different or far} on {kernels}:\n\n{recipe.script(kernels)}\n", pytrace=False
+        )
 
 
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -222,7 +293,9 @@ CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too
 
 @settings(max_examples=100, deadline=None, suppress_health_check=CALM)
 @given(recipes(8), st.sampled_from(sorted(KERNELS)))
-def test_every_number_arrives_and_every_operator_is_within_one_lsb(recipe: Recipe, kernels: str) -> None:
+def test_every_number_arrives_and_every_operator_is_within_one_lsb(
+    recipe: Recipe, kernels: str
+) -> None:
     check(recipe, kernels)
 
 
@@ -240,5 +313,7 @@ def test_a_script_shows_the_same_graph() -> None:
     recipe.call("ints", "axes", [1])
     recipe.call("op", "ReduceMax", ["image_dequantized", "axes"], "y", Grid(0.1, 128))
     printed: list[str] = []
-    exec(compile(recipe.script("reference"), "counterexample", "exec"), {"print": lambda *words: printed.append(" ".join(map(str, words)))})  # noqa: S102  # our own text
+    program = compile(recipe.script("reference"), "counterexample", "exec")
+    names = {"print": lambda *words: printed.append(" ".join(map(str, words)))}
+    exec(program, names)  # noqa: S102  # our own text
     assert printed == ["()", "y 0"]

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from onnx import helper
-from tests.qdq_models import KERNELS, S8, U4, U8, Graph, Grid, onnx_integers, operators, tflite_outputs
+from tests.qdq_models import (
+    KERNELS,
+    S8,
+    U4,
+    U8,
+    Graph,
+    Grid,
+    onnx_integers,
+    operators,
+    tflite_outputs,
+)
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
@@ -44,19 +54,33 @@ def concat_regridded(graph: Graph) -> str:
 
 def sliced(graph: Graph) -> str:
     x = graph.input("x", ["N", 6, 6, 8], Q)
-    parameters = [ints(graph, "starts", 1, -6), ints(graph, "ends", 4, 2**62), ints(graph, "axes", 1, 3)]
+    parameters = [
+        ints(graph, "starts", 1, -6),
+        ints(graph, "ends", 4, 2**62),
+        ints(graph, "axes", 1, 3),
+    ]
     return graph.op("Slice", [x, *parameters], "y", Q)
 
 
 def strided(graph: Graph) -> str:
     x = graph.input("x", ["N", 6, 7, 8], Q)
-    parameters = [ints(graph, "starts", 0, 1), ints(graph, "ends", 99, 99), ints(graph, "axes", 2, 3), ints(graph, "steps", 2, 3)]
+    parameters = [
+        ints(graph, "starts", 0, 1),
+        ints(graph, "ends", 99, 99),
+        ints(graph, "axes", 2, 3),
+        ints(graph, "steps", 2, 3),
+    ]
     return graph.op("Slice", [x, *parameters], "y", Q)
 
 
 def reversed_(graph: Graph) -> str:
     x = graph.input("x", ["N", 6, 6, 8], Q)
-    parameters = [ints(graph, "starts", -1), ints(graph, "ends", -99), ints(graph, "axes", 3), ints(graph, "steps", -1)]
+    parameters = [
+        ints(graph, "starts", -1),
+        ints(graph, "ends", -99),
+        ints(graph, "axes", 3),
+        ints(graph, "steps", -1),
+    ]
     return graph.op("Slice", [x, *parameters], "y", Q)
 
 
@@ -67,7 +91,9 @@ def padded(graph: Graph) -> str:
 
 def image(graph: Graph, *shape: int) -> str:
     """An input that a pooling tells to be an image; it changes nothing."""
-    return graph.op("MaxPool", [graph.input("x", ["N", *shape], Q)], "image", Q, kernel_shape=[1, 1])
+    return graph.op(
+        "MaxPool", [graph.input("x", ["N", *shape], Q)], "image", Q, kernel_shape=[1, 1]
+    )
 
 
 def flattened(graph: Graph) -> str:
@@ -88,7 +114,9 @@ def reshaped(graph: Graph) -> str:
 
 
 def squeezed(graph: Graph) -> str:
-    return graph.op("Squeeze", [graph.input("x", ["N", 9, 1, 1], Q), ints(graph, "axes", 2, 3)], "y", Q)
+    return graph.op(
+        "Squeeze", [graph.input("x", ["N", 9, 1, 1], Q), ints(graph, "axes", 2, 3)], "y", Q
+    )
 
 
 def unsqueezed(graph: Graph) -> str:
@@ -113,7 +141,12 @@ def transposed_input(graph: Graph) -> str:
 
 
 def reshaped_input(graph: Graph) -> str:
-    x = graph.op("Reshape", [graph.input("x", ["N", 6, 8, 1], Q), ints(graph, "shape", -1, 1, 6, 8)], "row", Q)
+    x = graph.op(
+        "Reshape",
+        [graph.input("x", ["N", 6, 8, 1], Q), ints(graph, "shape", -1, 1, 6, 8)],
+        "row",
+        Q,
+    )
     return graph.op("MaxPool", [x], "y", Q, kernel_shape=[1, 1])
 
 
@@ -125,21 +158,33 @@ def split(graph: Graph) -> str:
 
 def padded_by(pads: Sequence[int], mode: str) -> Callable[[Graph], str]:
     def build(graph: Graph) -> str:
-        return graph.op("Pad", [graph.input("x", ["N", 4, 6, 8], Q), ints(graph, "pads", *pads)], "y", Q, mode=mode)
+        return graph.op(
+            "Pad",
+            [graph.input("x", ["N", 4, 6, 8], Q), ints(graph, "pads", *pads)],
+            "y",
+            Q,
+            mode=mode,
+        )
 
     return build
 
 
 def tiled(repeats: Sequence[int]) -> Callable[[Graph], str]:
-    return lambda graph: graph.op("Tile", [graph.input("x", ["N", 4, 6, 8], Q), ints(graph, "repeats", *repeats)], "y", Q)
+    return lambda graph: graph.op(
+        "Tile", [graph.input("x", ["N", 4, 6, 8], Q), ints(graph, "repeats", *repeats)], "y", Q
+    )
 
 
 def expanded(shape: Sequence[Any], wanted: Sequence[int]) -> Callable[[Graph], str]:
-    return lambda graph: graph.op("Expand", [graph.input("x", shape, Q), ints(graph, "wanted", *wanted)], "y", Q)
+    return lambda graph: graph.op(
+        "Expand", [graph.input("x", shape, Q), ints(graph, "wanted", *wanted)], "y", Q
+    )
 
 
 def blocks(op: str, channels: int, **attributes: Any) -> Callable[[Graph], str]:
-    return lambda graph: graph.op(op, [graph.input("x", ["N", channels, 4, 6], Q)], "y", Q, blocksize=2, **attributes)
+    return lambda graph: graph.op(
+        op, [graph.input("x", ["N", channels, 4, 6], Q)], "y", Q, blocksize=2, **attributes
+    )
 
 
 CASES: dict[str, tuple[Callable[[Graph], str], list[str]]] = {
@@ -163,7 +208,10 @@ CASES: dict[str, tuple[Callable[[Graph], str], list[str]]] = {
     "cropped": (padded_by([0, 0, -1, -2, 0, 0, -1, 0], "constant"), ["SLICE"]),
     "cropped and padded": (padded_by([0, -1, 2, -1, 0, 0, -3, 1], "constant"), ["SLICE", "PAD"]),
     "reflected": (padded_by([0, 0, 2, 1, 0, 0, 3, 0], "reflect"), ["GATHER", "GATHER"]),
-    "reflected and cropped": (padded_by([0, 0, 2, -1, 0, 0, -1, 3], "reflect"), ["GATHER", "GATHER"]),
+    "reflected and cropped": (
+        padded_by([0, 0, 2, -1, 0, 0, -1, 3], "reflect"),
+        ["GATHER", "GATHER"],
+    ),
     "padded by the edge": (padded_by([0, 1, 0, 9, 0, 0, 0, 2], "edge"), ["GATHER", "GATHER"]),
     "padded all the way round": (padded_by([0, 0, 6, 0, 0, 0, 2, 0], "wrap"), ["GATHER"]),
     "tile": (tiled([1, 2, 1, 3]), ["GATHER", "GATHER"]),
@@ -171,7 +219,10 @@ CASES: dict[str, tuple[Callable[[Graph], str], list[str]]] = {
     "expand": (expanded(["N", 1, 6, 1], [1, 4, 6, 8]), ["GATHER", "GATHER"]),
     "expand to more axes": (expanded([3, 1], [2, 3, 4]), ["RESHAPE", "GATHER", "GATHER"]),
     "depth to space": (blocks("DepthToSpace", 12), ["DEPTH_TO_SPACE"]),
-    "depth to space, columns first": (blocks("DepthToSpace", 12, mode="CRD"), ["GATHER", "DEPTH_TO_SPACE"]),
+    "depth to space, columns first": (
+        blocks("DepthToSpace", 12, mode="CRD"),
+        ["GATHER", "DEPTH_TO_SPACE"],
+    ),
     "space to depth": (blocks("SpaceToDepth", 3), ["SPACE_TO_DEPTH"]),
     "split": (split, ["SLICE", "SLICE", "CONCATENATION"]),
 }
@@ -196,8 +247,12 @@ def built(case: str) -> Graph:
 def test_moved_integers_are_equal(case: str, kernels: str) -> None:
     graph = built(case)
     view = read_qdq(graph.output())
-    shapes = {t.graph_input: (3, *t.shape[1:]) if view.dynamic_batch else t.shape for t in view.inputs}
-    feeds = {name: graph.rng.normal(0, 1, shape).astype(np.float32) for name, shape in shapes.items()}
+    shapes = {
+        t.graph_input: (3, *t.shape[1:]) if view.dynamic_batch else t.shape for t in view.inputs
+    }
+    feeds = {
+        name: graph.rng.normal(0, 1, shape).astype(np.float32) for name, shape in shapes.items()
+    }
     names = ["y_quantized", *(f"{t.name}_quantized" for t in view.inputs)]
     integers = onnx_integers(graph.proto("y_dequantized"), feeds, names)
     storages, content = choose_storage(view), write(view, ExportOptions()).content
@@ -205,9 +260,15 @@ def test_moved_integers_are_equal(case: str, kernels: str) -> None:
 
     def stored(tensor: QdqTensor, name: str) -> np.ndarray:
         file = tensor.name if tensor.is_input else "y"
-        return (integers[f"{file}_quantized"].astype(np.int32) + storages[tensor.name].shift).astype(np.int8).transpose(axes[name])
+        return (
+            (integers[f"{file}_quantized"].astype(np.int32) + storages[tensor.name].shift)
+            .astype(np.int8)
+            .transpose(axes[name])
+        )
 
-    found = tflite_outputs(content, [stored(tensor, tensor.graph_input) for tensor in view.inputs], kernels)[0]
+    found = tflite_outputs(
+        content, [stored(tensor, tensor.graph_input) for tensor in view.inputs], kernels
+    )[0]
     wanted = stored(view.outputs[0].tensor, "y_dequantized")
     if case == "concat of other grids":
         assert np.abs(found.astype(int) - wanted).max() <= 1
@@ -216,7 +277,14 @@ def test_moved_integers_are_equal(case: str, kernels: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
-@pytest.mark.parametrize("case", [case for case in CASES if case not in ("concat", "concat of other grids", "expand to more axes")])
+@pytest.mark.parametrize(
+    "case",
+    [
+        case
+        for case in CASES
+        if case not in ("concat", "concat of other grids", "expand to more axes")
+    ],
+)
 def test_the_emulator_moves_alike(case: str, kind: str, tmp_path: Path) -> None:
     graph = built(case)
     view = read_qdq(graph.output())
@@ -228,7 +296,10 @@ def test_the_emulator_moves_alike(case: str, kind: str, tmp_path: Path) -> None:
     path.write_bytes(proto.SerializeToString() if kind == "onnx" else content)
     with TARGETS.load("emulator").open(path) as session:
         found = np.rint(session.run(image) / np.float32(Q.scale)).astype(int) + Q.zero
-    np.testing.assert_array_equal(found if kind == "onnx" else found.transpose(np.argsort(axes_of(content)["y_dequantized"])), wanted)
+    np.testing.assert_array_equal(
+        found if kind == "onnx" else found.transpose(np.argsort(axes_of(content)["y_dequantized"])),
+        wanted,
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -246,7 +317,12 @@ def test_transposes_are_counted() -> None:
 def test_padding_with_another_number_than_zero_is_refused() -> None:
     graph = Graph()
     x = graph.input("x", [1, 4, 6, 8], S8)
-    graph.op("Pad", [x, ints(graph, "pads", 0, 0, 1, 1, 0, 0, 1, 1), graph.constant("v", np.float32(1))], "y", S8)
+    graph.op(
+        "Pad",
+        [x, ints(graph, "pads", 0, 0, 1, 1, 0, 0, 1, 1), graph.constant("v", np.float32(1))],
+        "y",
+        S8,
+    )
     with pytest.raises(ArtefactError, match="does not pad with zeros"):
         exporter.export(graph.output(), ExportOptions())
 
@@ -259,7 +335,9 @@ def test_padding_with_another_number_than_zero_is_refused() -> None:
         (tiled([2, 1, 1, 1]), "repeats an open batch"),
     ],
 )
-def test_what_cannot_be_moved_is_refused_by_name(graph: Callable[[Graph], str], message: str) -> None:
+def test_what_cannot_be_moved_is_refused_by_name(
+    graph: Callable[[Graph], str], message: str
+) -> None:
     built = Graph()
     graph(built)
     with pytest.raises(ArtefactError, match=message):

@@ -1,4 +1,7 @@
-"""int16 activations with int8 weights: each operator against ONNX Runtime on three kernel sets, and what must be refused."""
+"""int16 activations with int8 weights.
+
+Each operator against ONNX Runtime on three kernel sets, and what must be refused.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ UNIT, STEEP = Grid(2.0**-15, 0, "int16"), Grid(4e-4, 0, "int16")
 SHAPE = ["N", 8, 6, 6]
 
 
-def convolution(shape: tuple[int, ...] = (16, 8, 3, 3), source: Grid = S16, grid: Grid = WIDER, **options: Any) -> Graph:
+def convolution(
+    shape: tuple[int, ...] = (16, 8, 3, 3), source: Grid = S16, grid: Grid = WIDER, **options: Any
+) -> Graph:
     graph = Graph()
     x = graph.input("x", SHAPE, source)
     window: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
@@ -44,14 +49,25 @@ def one(op: str, grid: Grid = S16, source: Grid = S16, **attributes: Any) -> Gra
 
 def two(op: str, grid: Grid = WIDER, other: Grid = WIDER, **attributes: Any) -> Graph:
     graph = Graph()
-    graph.op(op, [graph.input("a", SHAPE, S16), graph.input("b", SHAPE, other)], "y", grid, **attributes)
+    graph.op(
+        op, [graph.input("a", SHAPE, S16), graph.input("b", SHAPE, other)], "y", grid, **attributes
+    )
     return graph
 
 
 def with_constant(dtype: str, zero: int = 0) -> Graph:
     graph = Graph()
-    values = (np.arange(-4, 4) * (20 if dtype == "int8" else 4000) + zero).astype(dtype).reshape(1, 8, 1, 1)
-    graph.op("Add", [graph.input("x", SHAPE, S16), graph.stored("c", values, 1e-3, zero=zero)], "y", WIDER)
+    values = (
+        (np.arange(-4, 4) * (20 if dtype == "int8" else 4000) + zero)
+        .astype(dtype)
+        .reshape(1, 8, 1, 1)
+    )
+    graph.op(
+        "Add",
+        [graph.input("x", SHAPE, S16), graph.stored("c", values, 1e-3, zero=zero)],
+        "y",
+        WIDER,
+    )
     return graph
 
 
@@ -64,7 +80,13 @@ def reduced(op: str, grid: Grid) -> Graph:
 
 def gathered() -> Graph:
     graph = Graph()
-    graph.op("Gather", [graph.input("x", SHAPE, S16), graph.constant("chosen", np.array([1, 3]))], "y", S16, axis=1)
+    graph.op(
+        "Gather",
+        [graph.input("x", SHAPE, S16), graph.constant("chosen", np.array([1, 3]))],
+        "y",
+        S16,
+        axis=1,
+    )
     return graph
 
 
@@ -123,10 +145,17 @@ def test_each_operator_is_written_number_by_number(case: str) -> None:
 def test_biases_are_int64_and_versions_are_those_that_know_int16() -> None:
     graph = convolution()
     graph.op("Add", ["y_dequantized", "y_dequantized"], "z", WIDER)
-    model = schema.ModelT.InitFromPackedBuf(exporter.export(graph.output(), ExportOptions()).content)
+    model = schema.ModelT.InitFromPackedBuf(
+        exporter.export(graph.output(), ExportOptions()).content
+    )
     types = {tensor.name.decode(): tensor.type for tensor in model.subgraphs[0].tensors}
     kinds = schema.TensorType
-    assert (types["x"], types["y.weight"], types["y.bias"], types["z"]) == (kinds.INT16, kinds.INT8, kinds.INT64, kinds.INT16)
+    assert (types["x"], types["y.weight"], types["y.bias"], types["z"]) == (
+        kinds.INT16,
+        kinds.INT8,
+        kinds.INT64,
+        kinds.INT16,
+    )
     assert {(code.builtinCode, code.version) for code in model.operatorCodes} == {
         (schema.BuiltinOperator.CONV_2D, 4),
         (schema.BuiltinOperator.ADD, 3),
@@ -159,7 +188,9 @@ def test_a_product_that_32_bits_cannot_rescale_is_refused() -> None:
         ("Sigmoid", S8, "exact on 16 bits"),
     ],
 )
-def test_functions_without_an_exact_16_bit_kernel_are_refused(op: str, grid: Grid, reason: str) -> None:
+def test_functions_without_an_exact_16_bit_kernel_are_refused(
+    op: str, grid: Grid, reason: str
+) -> None:
     with pytest.raises(ArtefactError, match=reason):
         exporter.export(one(op, grid, STEEP).output(), ExportOptions())
 
@@ -170,7 +201,10 @@ def test_uint8_cannot_show_16_bits() -> None:
 
 
 def test_floats_at_the_ends_are_quantised_to_16_bits() -> None:
-    plain, floats = (exporter.export(convolution().output(), ExportOptions(io_type=kind)).content for kind in ("int8", "float32"))
+    plain, floats = (
+        exporter.export(convolution().output(), ExportOptions(io_type=kind)).content
+        for kind in ("int8", "float32")
+    )
     images = np.random.default_rng(0).integers(-(2**15), 2**15, (4, 6, 6, 8)).astype(np.int16)
     integers = tflite_outputs(plain, [images], "reference")[0]
     reals = tflite_outputs(floats, [images * np.float32(S16.scale)], "reference")[0]

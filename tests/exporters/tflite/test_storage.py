@@ -1,4 +1,7 @@
-"""The shift into int8: the top of the range on 127, one shift for tensors that are moved, no range widened."""
+"""The shift into int8.
+
+The top of the range on 127, one shift for tensors that are moved, no range widened.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def test_tensors_that_are_only_moved_share_a_shift() -> None:
     storages = choose_storage(read_qdq(graph.output()))
     assert {storage.shift for storage in storages.values()} == {-128}
     assert (storages["a"].low, storages["a"].high) == (-128, -113)
-    assert operators(exporter.export(graph.output(), ExportOptions()).content) == ["MINIMUM", "CONCATENATION"]
+    assert operators(exporter.export(graph.output(), ExportOptions()).content) == [
+        "MINIMUM",
+        "CONCATENATION",
+    ]
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
@@ -53,11 +59,22 @@ def test_tensors_that_are_only_moved_share_a_shift() -> None:
 def test_four_bit_activations_saturate_at_15_and_at_0(kernels: str, relu: bool) -> None:
     graph = Graph()
     x = graph.input("x", SHAPE, S8)
-    graph.op("Conv", [x, graph.stored("w", np.full((3, 2, 1, 1), 100, np.int8), 0.05)], "y", U4, relu=relu, kernel_shape=[1, 1])
+    graph.op(
+        "Conv",
+        [x, graph.stored("w", np.full((3, 2, 1, 1), 100, np.int8), 0.05)],
+        "y",
+        U4,
+        relu=relu,
+        kernel_shape=[1, 1],
+    )
     values = np.random.default_rng(0).normal(0, 2, (4, 2, 4, 4)).astype(np.float32)
-    integers = onnx_integers(graph.proto("y_dequantized"), {"x": values}, ["x_quantized", "y_quantized"])
+    integers = onnx_integers(
+        graph.proto("y_dequantized"), {"x": values}, ["x_quantized", "y_quantized"]
+    )
     fed = (integers["x_quantized"].astype(np.int32) - 128).astype(np.int8).transpose(0, 2, 3, 1)
-    found = tflite_outputs(exporter.export(graph.output(), ExportOptions()).content, [fed], kernels)[0]
+    found = tflite_outputs(
+        exporter.export(graph.output(), ExportOptions()).content, [fed], kernels
+    )[0]
     centered = found.astype(int) - 112
     assert (centered.min(), centered.max()) == (0, 15)
     assert (centered == 15).mean() > 0.3
@@ -72,14 +89,19 @@ def test_four_bit_activations_saturate_at_15_and_at_0(kernels: str, relu: bool) 
 def test_sixteen_bits_around_another_number_than_zero_are_refused(grid: Grid) -> None:
     graph = Graph()
     graph.op("MaxPool", [graph.input("x", SHAPE, grid)], "y", grid, kernel_shape=[1, 1])
-    with pytest.raises(ArtefactError, match=f"zero point {grid.zero}, and TFLite's int16 has none but 0"):
+    with pytest.raises(
+        ArtefactError, match=f"zero point {grid.zero}, and TFLite's int16 has none but 0"
+    ):
         exporter.export(graph.output(), ExportOptions())
 
 
 def test_activations_with_a_scale_a_channel_are_refused() -> None:
     graph = Graph()
     graph.input("x", SHAPE, S8)
-    grid = [graph.constant("s", np.full(2, 0.1, np.float32)), graph.constant("z", np.zeros(2, np.uint8))]
+    grid = [
+        graph.constant("s", np.full(2, 0.1, np.float32)),
+        graph.constant("z", np.zeros(2, np.uint8)),
+    ]
     graph.node("QuantizeLinear", ["x_dequantized", *grid], "y_quantized", axis=1)
     graph.node("DequantizeLinear", ["y_quantized", *grid], "y", axis=1)
     with pytest.raises(ArtefactError, match="a scale for each channel"):

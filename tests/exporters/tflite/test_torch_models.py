@@ -1,4 +1,7 @@
-"""Torch networks of each trade, exported by torch, quantised by ONNX Runtime, written as TFLite: every operator within 1 LSB."""
+"""Torch networks of each trade, exported by torch, quantised by ONNX Runtime, written as TFLite.
+
+Every operator within 1 LSB.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # torch and onnxruntime speak of their own plans and preprocessing
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
 
 
 class Mobile(nn.Module):
@@ -32,10 +38,20 @@ class Mobile(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Hardswish())
-        self.depth = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.BatchNorm2d(8), nn.ReLU6())
-        self.squeeze = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.ReLU(), nn.Conv2d(4, 8, 1), nn.Hardsigmoid())
+        self.depth = nn.Sequential(
+            nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.BatchNorm2d(8), nn.ReLU6()
+        )
+        self.squeeze = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(8, 4, 1),
+            nn.ReLU(),
+            nn.Conv2d(4, 8, 1),
+            nn.Hardsigmoid(),
+        )
         self.up = nn.ConvTranspose2d(8, 8, 2, 2)
-        self.head = nn.Sequential(nn.Conv2d(16, 8, 1), nn.LeakyReLU(0.1), nn.Conv2d(8, 5, 1), nn.SiLU())
+        self.head = nn.Sequential(
+            nn.Conv2d(16, 8, 1), nn.LeakyReLU(0.1), nn.Conv2d(8, 5, 1), nn.SiLU()
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         a = self.stem(x)
@@ -104,7 +120,9 @@ class Shapes(nn.Module):
         self.grouped = nn.Conv2d(4, 8, 3, stride=(1, 2), padding=(0, 1), groups=2)
         self.dilated = nn.Conv2d(8, 8, 3, padding=2, dilation=2)
         self.slopes, self.spread = nn.PReLU(8), nn.ConvTranspose2d(8, 6, 3, stride=1, padding=1)
-        self.rest = nn.Sequential(nn.Identity(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(6 * 4 * 5, 10))
+        self.rest = nn.Sequential(
+            nn.Identity(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(6 * 4 * 5, 10)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.relu(self.grouped(self.pad(x)))
@@ -129,8 +147,13 @@ class Labels(nn.Module):
         x = torch.tanh(self.embed(x))
         away = x - x.mean(dim=(2, 3), keepdim=True)
         picked = away[:, self.get_buffer("order")].flatten(2)
-        scores = picked.transpose(1, 2) @ away.flatten(2)[:, :4, :5] - away.flatten(2).amax(dim=2, keepdim=True)[:, :1]
-        result: torch.Tensor = (scores + picked.sum(dim=1).unsqueeze(2)).argmax(dim=2).to(torch.int32)
+        scores = (
+            picked.transpose(1, 2) @ away.flatten(2)[:, :4, :5]
+            - away.flatten(2).amax(dim=2, keepdim=True)[:, :1]
+        )
+        result: torch.Tensor = (
+            (scores + picked.sum(dim=1).unsqueeze(2)).argmax(dim=2).to(torch.int32)
+        )
         return result
 
 
@@ -145,10 +168,27 @@ NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
 IN_FLOAT = {"Constant", "LogSoftmax", "ArgMax", "Cast"}
 """What stands behind the last quantiser."""
 EXPECTED = {
-    "mobile": {"DEPTHWISE_CONV_2D", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV", "HARD_SWISH", "LEAKY_RELU", "REDUCE_MAX", "CONCATENATION"},
+    "mobile": {
+        "DEPTHWISE_CONV_2D",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "TRANSPOSE_CONV",
+        "HARD_SWISH",
+        "LEAKY_RELU",
+        "REDUCE_MAX",
+        "CONCATENATION",
+    },
     "attention": {"BATCH_MATMUL", "SOFTMAX", "FULLY_CONNECTED"},
     "audio": {"CONV_2D", "TANH", "LOGISTIC", "MUL", "SLICE"},
-    "shapes": {"PAD", "CONV_2D", "PRELU", "RESIZE_BILINEAR", "AVERAGE_POOL_2D", "STRIDED_SLICE", "FULLY_CONNECTED", "LOG_SOFTMAX"},
+    "shapes": {
+        "PAD",
+        "CONV_2D",
+        "PRELU",
+        "RESIZE_BILINEAR",
+        "AVERAGE_POOL_2D",
+        "STRIDED_SLICE",
+        "FULLY_CONNECTED",
+        "LOG_SOFTMAX",
+    },
     "labels": {"TANH", "SUB", "MEAN", "REDUCE_MAX", "GATHER", "BATCH_MATMUL", "ADD", "ARG_MAX"},
     "message": {"GATHER", "BATCH_MATMUL", "SUB", "FULLY_CONNECTED"},
 }
@@ -166,13 +206,18 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, onnx.ModelProto]:
     """Each network, quantised."""
-    return {name: quantized(tmp_path_factory.mktemp(name), build, shape) for name, (build, shape) in NETWORKS.items()}
+    return {
+        name: quantized(tmp_path_factory.mktemp(name), build, shape)
+        for name, (build, shape) in NETWORKS.items()
+    }
 
 
 def quantized(folder: Path, build: type[nn.Module], shape: tuple[int, ...]) -> onnx.ModelProto:
     torch.manual_seed(0)
     plain, path = folder / "float.onnx", folder / "qdq.onnx"
-    program = torch.onnx.export(build().eval(), (torch.zeros(shape),), dynamo=True, verbose=False, opset_version=20)
+    program = torch.onnx.export(
+        build().eval(), (torch.zeros(shape),), dynamo=True, verbose=False, opset_version=20
+    )
     assert program is not None
     program.save(plain)
     name = onnx.load(plain).graph.input[0].name
@@ -202,7 +247,9 @@ def test_every_number_arrives(networks: dict[str, onnx.ModelProto], name: str) -
 
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_operator_is_within_a_step(networks: dict[str, onnx.ModelProto], name: str, kernels: str) -> None:
+def test_every_operator_is_within_a_step(
+    networks: dict[str, onnx.ModelProto], name: str, kernels: str
+) -> None:
     proto = networks[name]
     view = read_qdq(ir.from_proto(proto))
     image = np.random.default_rng(5).normal(0, 1, NETWORKS[name][1]).astype(np.float32)
@@ -214,4 +261,5 @@ def test_every_operator_is_within_a_step(networks: dict[str, onnx.ModelProto], n
         if all(o.name in integers for o in (*op.inputs, op.output) if isinstance(o, QdqTensor)):
             assert np.abs(lsb_of(op, integers, kernels)).max() <= 1, op.name
             compared += 1
-    assert compared >= 0.7 * len(view.ops)  # the others move numbers that the ONNX file does not hold as integers
+    # the others move numbers that the ONNX file does not hold as integers
+    assert compared >= 0.7 * len(view.ops)

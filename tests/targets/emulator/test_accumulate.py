@@ -47,7 +47,15 @@ void dot(const uint8_t *x, const int8_t *w, const int32_t *start, int32_t *out, 
 
 
 def machine(bits: int = 32, overflow: Overflow = "wrap", products: Products = "exact") -> Profile:
-    return Profile("test", "a machine for tests", "double", "double", accumulator_bits=bits, overflow=overflow, products=products)
+    return Profile(
+        "test",
+        "a machine for tests",
+        "double",
+        "double",
+        accumulator_bits=bits,
+        overflow=overflow,
+        products=products,
+    )
 
 
 def written_out(
@@ -84,13 +92,20 @@ def written_out(
     overflow=st.sampled_from(["wrap", "saturate"]),
     spread=st.sampled_from([3, 15, 127]),
 )
-def test_sums_are_those_of_additions_one_by_one(seed: int, taps: int, bits: int, overflow: Overflow, spread: int) -> None:
+def test_sums_are_those_of_additions_one_by_one(
+    seed: int, taps: int, bits: int, overflow: Overflow, spread: int
+) -> None:
     random = np.random.default_rng(seed)
     rows = random.integers(-2, spread, (5, taps), endpoint=True)
     weights = random.integers(-spread, spread, (4, taps), endpoint=True)
     start = random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), 4)
     profile = machine(bits, overflow)
-    sums, stats = accumulate(torch.from_numpy(rows).float(), torch.from_numpy(weights).float(), torch.from_numpy(start).float(), profile)
+    sums, stats = accumulate(
+        torch.from_numpy(rows).float(),
+        torch.from_numpy(weights).float(),
+        torch.from_numpy(start).float(),
+        profile,
+    )
     expected, counted = written_out(rows, weights, start, profile)
     assert sums.dtype == torch.int64
     assert np.array_equal(sums.numpy(), expected)
@@ -107,7 +122,12 @@ def test_the_order_of_additions_is_that_of_the_taps() -> None:
 
 
 def test_a_bias_beyond_the_accumulator_is_cut_to_it() -> None:
-    sums, stats = accumulate(torch.tensor([[1.0]]), torch.tensor([[-1.0]]), torch.tensor([1000.0]), machine(8, "saturate"))
+    sums, stats = accumulate(
+        torch.tensor([[1.0]]),
+        torch.tensor([[-1.0]]),
+        torch.tensor([1000.0]),
+        machine(8, "saturate"),
+    )
     assert sums.item() == 126
     assert (stats.wrong, stats.overflowed) == (1, 1)
 
@@ -153,10 +173,12 @@ def test_empty_batches_are_batches() -> None:
         assert stats == OverflowStats()
 
 
-# ---- pairs ------------------------------------------------------------------------------------------------------------
+# ---- pairs ---------------------------------------------------------------------------------------
 
 
-def pairs_written_out(stored: NDArray[np.int64], weights: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+def pairs_written_out(
+    stored: NDArray[np.int64], weights: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], int]:
     products = stored[:, None, :] * weights[None]
     if products.shape[2] % 2:
         products = np.pad(products, ((0, 0), (0, 0), (0, 1)))
@@ -166,13 +188,23 @@ def pairs_written_out(stored: NDArray[np.int64], weights: NDArray[np.int64]) -> 
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), taps=st.integers(1, 40), zero_point=st.sampled_from([0, 3, 128, 255]))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    taps=st.integers(1, 40),
+    zero_point=st.sampled_from([0, 3, 128, 255]),
+)
 def test_pairs_saturate_at_16_bits(seed: int, taps: int, zero_point: int) -> None:
     random = np.random.default_rng(seed)
     stored, weights = random.integers(0, 256, (6, taps)), random.integers(-128, 128, (5, taps))
     start = random.integers(-1000, 1000, 5)
     rows = torch.from_numpy(stored - zero_point).float()
-    found, stats = accumulate(rows, torch.from_numpy(weights).float(), torch.from_numpy(start), machine(products="pairs-int16"), zero_point)
+    found, stats = accumulate(
+        rows,
+        torch.from_numpy(weights).float(),
+        torch.from_numpy(start),
+        machine(products="pairs-int16"),
+        zero_point,
+    )
     expected, pairs = pairs_written_out(stored, weights)
     corrected = expected + start - zero_point * weights.sum(1)
     assert np.array_equal(found.numpy(), corrected)
@@ -182,7 +214,10 @@ def test_pairs_saturate_at_16_bits(seed: int, taps: int, zero_point: int) -> Non
 
 
 def test_pairs_are_made_of_weights_as_they_are_stored() -> None:
-    """Zero points of both sides change no pair, and come off the sums afterwards; a zero point for each channel too."""
+    """Zero points of both sides change no pair, and come off the sums afterwards.
+
+    A zero point for each channel too.
+    """
     random = np.random.default_rng(4)
     stored, weights = random.integers(0, 256, (6, 9)), random.integers(-128, 128, (3, 9))
     zeros = np.array([-3, 0, 100])
@@ -200,30 +235,57 @@ def test_pairs_are_made_of_weights_as_they_are_stored() -> None:
     assert stats.pairs == pairs > 0
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64" or "avx2" not in Path("/proc/cpuinfo").read_text(), reason="needs AVX2 itself")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or "avx2" not in Path("/proc/cpuinfo").read_text(),
+    reason="needs AVX2 itself",
+)
 def test_pairs_are_those_of_the_instruction(tmp_path: Path) -> None:
     (tmp_path / "dot.c").write_text(AVX2)
-    subprocess.run(["gcc", "-O2", "-mavx2", "-shared", "-fPIC", "-o", str(tmp_path / "dot.so"), str(tmp_path / "dot.c")], check=True)
+    subprocess.run(
+        [
+            "gcc",
+            "-O2",
+            "-mavx2",
+            "-shared",
+            "-fPIC",
+            "-o",
+            str(tmp_path / "dot.so"),
+            str(tmp_path / "dot.c"),
+        ],
+        check=True,
+    )
     library = ctypes.CDLL(str(tmp_path / "dot.so"))
     random = np.random.default_rng(7)
     for taps, greatest in ((32, 255), (576, 255), (96, 200)):
         x = random.integers(0, greatest, (40, taps), endpoint=True).astype(np.uint8)
         w = random.integers(-128, 128, (24, taps)).astype(np.int8)
-        start, out = random.integers(-(2**20), 2**20, 24).astype(np.int32), np.empty((40, 24), np.int32)
+        start, out = (
+            random.integers(-(2**20), 2**20, 24).astype(np.int32),
+            np.empty((40, 24), np.int32),
+        )
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, w, start, out)]
         library.dot(*pointers, *x.shape[:1], w.shape[0], taps)
-        operands = (torch.from_numpy(x).float(), torch.from_numpy(w).float(), torch.from_numpy(start))
+        operands = (
+            torch.from_numpy(x).float(),
+            torch.from_numpy(w).float(),
+            torch.from_numpy(start),
+        )
         found, stats = accumulate(*operands, machine(products="pairs-int16"))
         assert np.array_equal(found.numpy(), out)
         assert stats.pairs > 0
         assert stats.wrong == int((out != x.astype(np.int64) @ w.astype(np.int64).T + start).sum())
 
 
-@pytest.mark.parametrize(("first", "second", "largest", "can"), [(64, 64, 255, False), (64, 65, 255, True), (-64, -64, 255, False)])
+@pytest.mark.parametrize(
+    ("first", "second", "largest", "can"),
+    [(64, 64, 255, False), (64, 65, 255, True), (-64, -64, 255, False)],
+)
 def test_which_weights_are_immune(first: int, second: int, largest: int, can: bool) -> None:
     weights = torch.tensor([[float(first), float(second)]])
     assert pairs_can_saturate(weights, largest) is can
-    worst = accumulate(torch.full((1, 2), float(largest)), weights, None, machine(products="pairs-int16"))[1]
+    worst = accumulate(
+        torch.full((1, 2), float(largest)), weights, None, machine(products="pairs-int16")
+    )[1]
     assert (worst.pairs > 0) is can
 
 

@@ -20,7 +20,17 @@ BYTE = Range(-100, 155)  # levels of uint8 with zero point 100
 
 
 @pytest.mark.parametrize(
-    ("weights", "bits"), [([1, -1], 1), ([1, 0], 2), ([0, 0], 1), ([7, -8], 4), ([8, 0], 5), ([-8, -8], 4), ([127, -128], 8), ([-129], 9)]
+    ("weights", "bits"),
+    [
+        ([1, -1], 1),
+        ([1, 0], 2),
+        ([0, 0], 1),
+        ([7, -8], 4),
+        ([8, 0], 5),
+        ([-8, -8], 4),
+        ([127, -128], 8),
+        ([-129], 9),
+    ],
 )
 def test_the_width_of_weights(weights: list[int], bits: int) -> None:
     assert Operands(torch.tensor([weights]).float(), BYTE).weight_bits == bits
@@ -32,7 +42,10 @@ def test_a_zero_point_takes_no_bit_of_weights_that_are_stored_as_bytes() -> None
     assert Operands(centered, BYTE, weight_zero=(118,), weight_dtype="uint8").weight_bits == 8
 
 
-@pytest.mark.parametrize(("low", "high", "bits"), [(0, 15, 4), (0, 16, 5), (-8, 7, 4), (-100, 155, 8), (0, 1, 1), (0, 0, 0)])
+@pytest.mark.parametrize(
+    ("low", "high", "bits"),
+    [(0, 15, 4), (0, 16, 5), (-8, 7, 4), (-100, 155, 8), (0, 1, 1), (0, 0, 0)],
+)
 def test_the_width_of_inputs(low: int, high: int, bits: int) -> None:
     assert Operands(WEAK, Range(low, high)).input_bits == bits
 
@@ -44,10 +57,12 @@ def test_the_width_of_inputs(low: int, high: int, bits: int) -> None:
         (Operands(STRONG, BYTE, 100, "uint8", depthwise=True), False),
         (Operands(STRONG, BYTE, 100, "int8"), False),
         (Operands(WEAK, BYTE, 100, "uint8"), False),
-        (Operands(STRONG, Range(-100, 20), 100, "uint8"), False),  # 120 at most: 2 * 120 * 127 fits 16 bits
+        # 120 at most: 2 * 120 * 127 fits 16 bits
+        (Operands(STRONG, Range(-100, 20), 100, "uint8"), False),
         (Operands(STRONG, BYTE, 100, "uint8", weight_dtype="int8"), True),
         (Operands(STRONG, BYTE, 100, "uint8", weight_zero=(128,), weight_dtype="uint8"), False),
-        (Operands(STRONG - 120, BYTE, 100, "uint8", weight_zero=(120,), weight_dtype="int8"), True),  # pairs are of what is stored
+        # pairs are of what is stored
+        (Operands(STRONG - 120, BYTE, 100, "uint8", weight_zero=(120,), weight_dtype="int8"), True),
         (None, False),
     ],
 )
@@ -80,7 +95,9 @@ def test_binary_layers_are_counted_where_the_machine_counts() -> None:
     counting = Accumulator.of("layer", ACCELERATOR, largest_sum(weights, start, 1), operands)
     assert counting.binary
     assert not counting.fits
-    assert torch.equal(counting.step_by_step(rows, weights, start, log), (rows @ weights.T + start).to(torch.int64))
+    assert torch.equal(
+        counting.step_by_step(rows, weights, start, log), (rows @ weights.T + start).to(torch.int64)
+    )
     assert log.stats["layer"] == OverflowStats(sums=15, steps=15 * 70)
     assert not Accumulator.of("layer", replace(ACCELERATOR, binary=False), 73, operands).binary
     assert not Accumulator.of("layer", ACCELERATOR, 73, Operands(WEAK, Range(-1, 1))).binary

@@ -1,4 +1,7 @@
-"""The AVX2 profile against the real thing, ONNX Runtime's own AVX2 kernels: every integer of products, sums, means and networks."""
+"""The AVX2 profile against the real thing, ONNX Runtime's own AVX2 kernels.
+
+Every integer of products, sums, means and networks.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,20 @@ if TYPE_CHECKING:
 
     Case = tuple[onnx.ModelProto, NDArray[np.float32]]
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime"
+)
 _OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
 SCALE = 0.0371
 
 
-def predicted(folder: Path, model: onnx.ModelProto, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], OverflowStats]:
+def predicted(
+    folder: Path, model: onnx.ModelProto, samples: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], OverflowStats]:
     onnx.save(model, folder / "model.onnx")
-    with cast("EmulatorSession", TARGETS.load("emulator:avx2").open(folder / "model.onnx")) as session:
+    with cast(
+        "EmulatorSession", TARGETS.load("emulator:avx2").open(folder / "model.onnx")
+    ) as session:
         found = session.run(samples)
         return found, sum((layer.stats for layer in session.layers()), OverflowStats())
 
@@ -55,7 +64,13 @@ def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def between(
-    op_type: str, kind: str, shape: Sequence[int], operands: Sequence[tuple[str, Any]], out: tuple[float, int], zero: int, **attributes: Any
+    op_type: str,
+    kind: str,
+    shape: Sequence[int],
+    operands: Sequence[tuple[str, Any]],
+    out: tuple[float, int],
+    zero: int,
+    **attributes: Any,
 ) -> onnx.ModelProto:
     """A QOperator between a quantiser of real numbers and a dequantiser.
 
@@ -63,7 +78,8 @@ def between(
         op_type: its operator.
         kind: the type of activations.
         shape: of one sample.
-        operands: what stands behind the first operand's grid, a grid of the result among them as ``ys`` and ``yz``.
+        operands: what stands behind the first operand's grid, a grid of the result among them as
+            ``ys`` and ``yz``.
         out: scale of the result, and its zero point counted from the type's least integer.
         zero: of the input, likewise.
         attributes: of the node.
@@ -79,18 +95,25 @@ def between(
     domain = "" if op_type in ("QLinearConv", "QLinearMatMul") else "com.microsoft"
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"]),
-        helper.make_node(op_type, ["q", "xs", "xz", *own], ["c"], name="node", domain=domain, **attributes),
+        helper.make_node(
+            op_type, ["q", "xs", "xz", *own], ["c"], name="node", domain=domain, **attributes
+        ),
         helper.make_node("DequantizeLinear", ["c", "ys", "yz"], ["y"]),
     ]
-    ends = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, *shape]), helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    ends = (
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, *shape]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+    )
     stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     model: onnx.ModelProto = helper.make_model(
-        helper.make_graph(nodes, "g", [ends[0]], [ends[1]], stored), opset_imports=_OPSETS, ir_version=8
+        helper.make_graph(nodes, "g", [ends[0]], [ends[1]], stored),
+        opset_imports=_OPSETS,
+        ir_version=8,
     )
     return model
 
 
-# ---- products ---------------------------------------------------------------------------------------------------------
+# ---- products ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -146,15 +169,35 @@ class Layer:
         The optimiser makes uint8 of a QDQ file's int8 activations, and leaves a QOperator file's.
         """
         unsigned = self.kind == "uint8" or self.form == "qdq"
-        return unsigned and self.stored == "int8" and not (self.kernel and self.inputs == self.outputs == self.groups)
+        return (
+            unsigned
+            and self.stored == "int8"
+            and not (self.kernel and self.inputs == self.outputs == self.groups)
+        )
 
     def case(self) -> Case:
         random = np.random.default_rng(self.inputs + self.outputs)
-        taps = (self.inputs // self.groups, self.kernel, self.kernel) if self.kernel else (self.inputs,)
-        weights = np.clip(np.rint(random.normal(0, 70, (self.outputs, *taps))), -128, 127).astype(np.int64) - LEAST[self.stored] - 128
+        taps = (
+            (self.inputs // self.groups, self.kernel, self.kernel)
+            if self.kernel
+            else (self.inputs,)
+        )
+        weights = (
+            np.clip(np.rint(random.normal(0, 70, (self.outputs, *taps))), -128, 127).astype(
+                np.int64
+            )
+            - LEAST[self.stored]
+            - 128
+        )
         weights = weights.astype(self.stored)
         scales = random.uniform(0.005, 0.01, self.outputs).astype(np.float32)
-        shape = (self.inputs, 6, 6) if self.kernel else (5, self.inputs) if self.op == "QLinearMatMul" else (self.inputs,)
+        shape = (
+            (self.inputs, 6, 6)
+            if self.kernel
+            else (5, self.inputs)
+            if self.op == "QLinearMatMul"
+            else (self.inputs,)
+        )
         bias = random.integers(-3000, 3000, self.outputs).astype(np.int32)
         ends = [
             ("ws", scales if self.channels else scales[0]),
@@ -164,19 +207,33 @@ class Layer:
         out = float(SCALE * 0.008 * 90 * np.sqrt(np.prod(taps))), 101
         if self.kernel:
             operands = [("w", weights), *ends, *grid, ("b", bias)]
-            kind, attributes = "QLinearConv", {"pads": [self.kernel // 2] * 4, "group": self.groups, "kernel_shape": [self.kernel] * 2}
+            kind, attributes = (
+                "QLinearConv",
+                {
+                    "pads": [self.kernel // 2] * 4,
+                    "group": self.groups,
+                    "kernel_shape": [self.kernel] * 2,
+                },
+            )
         elif self.op == "QLinearMatMul":
             operands, kind, attributes = [("w", weights.T.copy()), *ends, *grid], self.op, {}
         else:
-            operands, kind, attributes = [("w", weights), *ends, ("b", bias), *grid], self.op, {"transB": 1}
+            operands, kind, attributes = (
+                [("w", weights), *ends, ("b", bias), *grid],
+                self.op,
+                {"transB": 1},
+            )
         model = between(kind, self.kind, shape, operands, out, self.zero, **attributes)
         stored = random.integers(0, 256, (3, *shape))
-        return model if self.form == "qoperator" else in_qdq(model), ((stored - self.zero) * SCALE).astype(np.float32)
+        return model if self.form == "qoperator" else in_qdq(model), (
+            (stored - self.zero) * SCALE
+        ).astype(np.float32)
 
 
 _SHAPES = [
     *(Layer(16, 16, 3, zero) for zero in (0, 117, 255)),
-    *(Layer(inputs, 8, 3, 120) for inputs in (3, 5)),  # other kernels where the channels are no multiple of four
+    # other kernels where the channels are no multiple of four
+    *(Layer(inputs, 8, 3, 120) for inputs in (3, 5)),
     Layer(512, 8, 1, 120),
     *(Layer(inputs, 24, 1, 3) for inputs in (7, 32)),
     Layer(16, 32, 3, 9, groups=4),
@@ -198,24 +255,38 @@ _TYPES = [
     {"kind": "int8", "form": "qdq", "channels": False},
     {"weight_zero": -3},
 ]
-LAYERS = {layer.name: layer for layer in (*_SHAPES, *(replace(shape, **kind) for shape in _SHAPES for kind in _TYPES))}  # type: ignore[arg-type]
+LAYERS = {
+    layer.name: layer
+    for layer in (*_SHAPES, *(replace(shape, **kind) for shape in _SHAPES for kind in _TYPES))  # type: ignore[arg-type]
+}
 
 
 @pytest.fixture(scope="module", params=PROCESSORS)
-def products(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.float32]]:
+def products(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, NDArray[np.float32]]:
     """What the kernels answer, by layer."""
-    return answers(request.param, tmp_path_factory.mktemp("products"), {name: layer.case() for name, layer in LAYERS.items()})
+    return answers(
+        request.param,
+        tmp_path_factory.mktemp("products"),
+        {name: layer.case() for name, layer in LAYERS.items()},
+    )
 
 
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=lambda layer: layer.name)
-def test_every_integer_of_a_product_is_predicted(layer: Layer, products: dict[str, NDArray[np.float32]], tmp_path: Path) -> None:
+def test_every_integer_of_a_product_is_predicted(
+    layer: Layer, products: dict[str, NDArray[np.float32]], tmp_path: Path
+) -> None:
     found, stats = predicted(tmp_path, *layer.case())
     assert np.array_equal(found, products[layer.name])
     assert (stats.pairs > 0) == layer.pairs
 
 
 def two_activations(reads: int) -> Case:
-    """A product of a tensor with itself, turned, as int8; read twice it stays int8, and its pairs saturate."""
+    """A product of a tensor with itself, turned, as int8.
+
+    Read twice it stays int8, and its pairs saturate.
+    """
     integers = {
         "xs": np.float32(SCALE),
         "xz": np.uint8(100),
@@ -244,22 +315,33 @@ def two_activations(reads: int) -> Case:
             helper.make_node("DequantizeLinear", ["jq", "ys", "yz"], ["y"]),
         ]
     last = "y0" if reads == 1 else "y"
-    ends = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 9, 6]), helper.make_tensor_value_info(last, TensorProto.FLOAT, None)
+    ends = (
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 9, 6]),
+        helper.make_tensor_value_info(last, TensorProto.FLOAT, None),
+    )
     stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in integers.items()]
-    model = helper.make_model(helper.make_graph(nodes, "g", [ends[0]], [ends[1]], stored), opset_imports=_OPSETS, ir_version=8)
-    return model, (np.random.default_rng(3).integers(-100, 156, (4, 9, 6)) * SCALE).astype(np.float32)
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [ends[0]], [ends[1]], stored),
+        opset_imports=_OPSETS,
+        ir_version=8,
+    )
+    return model, (np.random.default_rng(3).integers(-100, 156, (4, 9, 6)) * SCALE).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 @pytest.mark.parametrize("reads", [1, 2])
-def test_products_of_two_activations_are_predicted(processor: Sequence[str], reads: int, tmp_path: Path) -> None:
+def test_products_of_two_activations_are_predicted(
+    processor: Sequence[str], reads: int, tmp_path: Path
+) -> None:
     case = two_activations(reads)
     found, stats = predicted(tmp_path, *case)
     assert np.array_equal(found, answers(processor, tmp_path, {"case": case})["case"])
     assert (stats.pairs > 0) == (reads > 1)
 
 
-# ---- sums, means and functions ----------------------------------------------------------------------------------------
+# ---- sums, means and functions -------------------------------------------------------------------
 
 
 def _elementwise() -> dict[str, Case]:
@@ -268,41 +350,82 @@ def _elementwise() -> dict[str, Case]:
     grid: list[tuple[str, Any]] = [("ys", None), ("yz", None)]
     for kind in ("uint8", "int8"):
         whole = (np.arange(256) + LEAST[kind]).astype(kind)
-        first = ((np.repeat(np.arange(256), 256).reshape(1, 256, 256) - 17) * SCALE).astype(np.float32)
+        first = ((np.repeat(np.arange(256), 256).reshape(1, 256, 256) - 17) * SCALE).astype(
+            np.float32
+        )
         second = np.tile(whole, 256).reshape(1, 256, 256)
         small = (np.random.default_rng(5).integers(0, 256, (2, 3, 9, 8)) - 17) * SCALE
         for number, (b, out, zero) in enumerate(
-            ((SCALE, 2 * SCALE, 100), (SCALE, 2 * SCALE, 101), (3 * SCALE, 4 * SCALE, 7), (0.021, 0.063, 200))
+            (
+                (SCALE, 2 * SCALE, 100),
+                (SCALE, 2 * SCALE, 101),
+                (3 * SCALE, 4 * SCALE, 7),
+                (0.021, 0.063, 200),
+            )
         ):
-            other = [("b", second), ("bs", np.float32(b)), ("bz", np.array(130 + LEAST[kind], kind))]
+            other = [
+                ("b", second),
+                ("bs", np.float32(b)),
+                ("bz", np.array(130 + LEAST[kind], kind)),
+            ]
             one = [("b", np.array([77 + LEAST[kind]], kind)), *other[1:]]
             built = {
                 "add": between("QLinearAdd", kind, (256, 256), [*other, *grid], (out, zero), 17),
                 "add-one": between("QLinearAdd", kind, (256, 256), [*one, *grid], (out, zero), 17),
-                "mul": between("QLinearMul", kind, (256, 256), [*other, *grid], (out * SCALE * 30, zero), 17),
+                "mul": between(
+                    "QLinearMul", kind, (256, 256), [*other, *grid], (out * SCALE * 30, zero), 17
+                ),
             }
             for form in ("qoperator", "qdq"):
                 cases |= {
-                    f"{name}-{kind}-{number}-{form}": (model if form == "qoperator" else in_qdq(model), first)
+                    f"{name}-{kind}-{number}-{form}": (
+                        model if form == "qoperator" else in_qdq(model),
+                        first,
+                    )
                     for name, model in built.items()
                 }
             pools = {
-                "pool": between("QLinearAveragePool", kind, (3, 9, 8), grid, (out / 2, zero), 17, kernel_shape=[2, 2], pads=[1, 1, 0, 0]),
-                "pool-steps": between(
-                    "QLinearAveragePool", kind, (3, 9, 8), grid, (out / 2, zero), 17, kernel_shape=[3, 2], strides=[2, 1]
+                "pool": between(
+                    "QLinearAveragePool",
+                    kind,
+                    (3, 9, 8),
+                    grid,
+                    (out / 2, zero),
+                    17,
+                    kernel_shape=[2, 2],
+                    pads=[1, 1, 0, 0],
                 ),
-                "mean": between("QLinearGlobalAveragePool", kind, (3, 9, 8), grid, (out / 16, zero), 17),
+                "pool-steps": between(
+                    "QLinearAveragePool",
+                    kind,
+                    (3, 9, 8),
+                    grid,
+                    (out / 2, zero),
+                    17,
+                    kernel_shape=[3, 2],
+                    strides=[2, 1],
+                ),
+                "mean": between(
+                    "QLinearGlobalAveragePool", kind, (3, 9, 8), grid, (out / 16, zero), 17
+                ),
             }
             for form in ("qoperator", "qdq"):
                 cases |= {
-                    f"{name}-{kind}-{number}-{form}": (model if form == "qoperator" else in_qdq(model), small.astype(np.float32))
+                    f"{name}-{kind}-{number}-{form}": (
+                        model if form == "qoperator" else in_qdq(model),
+                        small.astype(np.float32),
+                    )
                     for name, model in pools.items()
                 }
         functions = {
-            "leaky": between("QLinearLeakyRelu", kind, (256,), grid, (SCALE / 3, 11), 17, alpha=0.13),
+            "leaky": between(
+                "QLinearLeakyRelu", kind, (256,), grid, (SCALE / 3, 11), 17, alpha=0.13
+            ),
             "sigmoid": between("QLinearSigmoid", kind, (256,), grid, (1 / 256, 0), 17),
             **{
-                f"softmax-{scale}": between("QLinearSoftmax", kind, (256,), grid, (scale, 0), 200, axis=-1, opset=17)
+                f"softmax-{scale}": between(
+                    "QLinearSoftmax", kind, (256,), grid, (scale, 0), 200, axis=-1, opset=17
+                )
                 for scale in (1 / 256, 0.0007)
             },
         }
@@ -313,14 +436,19 @@ def _elementwise() -> dict[str, Case]:
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_every_integer_of_sums_means_and_functions_is_predicted(processor: Sequence[str], tmp_path: Path) -> None:
+def test_every_integer_of_sums_means_and_functions_is_predicted(
+    processor: Sequence[str], tmp_path: Path
+) -> None:
     cases = _elementwise()
     expected = answers(processor, tmp_path, cases)
-    wrong = {name: int((predicted(tmp_path, *case)[0] != expected[name]).sum()) for name, case in cases.items()}
+    wrong = {
+        name: int((predicted(tmp_path, *case)[0] != expected[name]).sum())
+        for name, case in cases.items()
+    }
     assert {name: count for name, count in wrong.items() if count} == {}
 
 
-# ---- networks ---------------------------------------------------------------------------------------------------------
+# ---- networks ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
@@ -332,7 +460,9 @@ def test_every_output_of_a_network_is_predicted(processor: Sequence[str], tmp_pa
     for name in ("resnet8", "stable-resnet8"):
         torch.manual_seed(1)
         module = lower(zoo.build(name, classes=10, in_channels=1), (1, 8, 8))
-        network = quantize_onnx(module, [normalize(source.train.images[:64], source)], weight_bits=8, pair_safe=False)
+        network = quantize_onnx(
+            module, [normalize(source.train.images[:64], source)], weight_bits=8, pair_safe=False
+        )
         cases[name] = onnx.load_model_from_string(serialize(network)), images
     expected = answers(processor, tmp_path, cases)
     for name, case in cases.items():
@@ -342,29 +472,46 @@ def test_every_output_of_a_network_is_predicted(processor: Sequence[str], tmp_pa
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_files_by_onnx_runtimes_quantizer_are_predicted(processor: Sequence[str], tmp_path: Path) -> None:
+def test_files_by_onnx_runtimes_quantizer_are_predicted(
+    processor: Sequence[str], tmp_path: Path
+) -> None:
     cases: dict[str, Case] = {}
     for name, (net, output) in {"everything": everything(), "residual": residual()}.items():
         for form in (QuantFormat.QOperator, QuantFormat.QDQ):
             for activations, weights in (("uint8", "int8"), ("uint8", "uint8"), ("int8", "int8")):
                 if form is QuantFormat.QDQ and activations == "int8":
                     continue  # float, since residual sums read them too
-                path = quantized(tmp_path, net.model(output), net.samples(8), activations=activations, weights=weights, form=form)
+                path = quantized(
+                    tmp_path,
+                    net.model(output),
+                    net.samples(8),
+                    activations=activations,
+                    weights=weights,
+                    form=form,
+                )
                 cases[f"{name}-{path.stem}"] = onnx.load(path), 2 * net.samples(5)
     expected = answers(processor, tmp_path, cases)
-    wrong = {name: int((predicted(tmp_path, *case)[0] != expected[name]).sum()) for name, case in cases.items()}
+    wrong = {
+        name: int((predicted(tmp_path, *case)[0] != expected[name]).sum())
+        for name, case in cases.items()
+    }
     assert wrong == dict.fromkeys(cases, 0)
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_graphs_of_which_some_operators_stay_in_float_are_predicted_or_refused_by_name(processor: Sequence[str], tmp_path: Path) -> None:
+def test_graphs_of_which_some_operators_stay_in_float_are_predicted_or_refused_by_name(
+    processor: Sequence[str], tmp_path: Path
+) -> None:
     cases: dict[str, Case] = {}
     for made in MAKERS:
         for kind in ("uint8", "int8"):
             graph = made(kind)
             model = graph.proto(outputs_of(graph)[0], opset=18)
             shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
-            cases[f"{made.__name__}-{kind}"] = model, np.random.default_rng(1).uniform(-7, 7, (6, *shape[1:])).astype(np.float32)
+            cases[f"{made.__name__}-{kind}"] = (
+                model,
+                np.random.default_rng(1).uniform(-7, 7, (6, *shape[1:])).astype(np.float32),
+            )
     expected, refused = answers(processor, tmp_path, cases), set()
     for name, case in cases.items():
         try:
@@ -379,9 +526,13 @@ def test_graphs_of_which_some_operators_stay_in_float_are_predicted_or_refused_b
 
 def test_convolutions_that_onnx_runtime_leaves_in_float_are_refused_by_name(tmp_path: Path) -> None:
     net, output = residual()
-    path = quantized(tmp_path, net.model(output), net.samples(8), activations="int8", form=QuantFormat.QDQ)
+    path = quantized(
+        tmp_path, net.model(output), net.samples(8), activations="int8", form=QuantFormat.QDQ
+    )
     with pytest.raises(
-        TargetError, match="ONNX Runtime computes Conv 'conv0' in float on this machine: it reads uint8 and gives int8"
+        TargetError,
+        match="ONNX Runtime computes Conv 'conv0' in float on this machine: it reads uint8 and "
+        "gives int8",
     ) as caught:
         TARGETS.load("emulator:avx2").open(path)
     assert "edgeq export FILE --for emulator:avx2" in caught.value.hint
@@ -391,7 +542,13 @@ def test_interpolation_of_integers_is_refused(tmp_path: Path) -> None:
     """Between equal grids ONNX Runtime drops the quantisers, and its kernel for bytes has an arithmetic of its own."""
     graph = Graph()
     x = graph.input("x", [1, 4, 6, 6], Grid(0.05, 128))
-    graph.op("Resize", [x, "", graph.scales_of("factors", [1, 1, 2, 2])], "y", Grid(0.05, 128), mode="linear")
+    graph.op(
+        "Resize",
+        [x, "", graph.scales_of("factors", [1, 1, 2, 2])],
+        "y",
+        Grid(0.05, 128),
+        mode="linear",
+    )
     onnx.save(graph.proto("y_dequantized", opset=18), tmp_path / "net.onnx")
     with pytest.raises(TargetError, match="no arithmetic of avx2 for Resize"):
         TARGETS.load("emulator:avx2").open(tmp_path / "net.onnx")

@@ -20,7 +20,9 @@ from edgeq.targets.emulator.binary import binary_sums, is_binary, pack, popcount
     channels=st.integers(1, 9),
     values=st.sampled_from([(-1, 1), (0, 1), (-1, 0, 1)]),
 )
-def test_counted_bits_are_the_product(seed: int, samples: int, taps: int, channels: int, values: tuple[int, ...]) -> None:
+def test_counted_bits_are_the_product(
+    seed: int, samples: int, taps: int, channels: int, values: tuple[int, ...]
+) -> None:
     random = np.random.default_rng(seed)
     rows = torch.from_numpy(random.choice(values, (samples, taps)))
     weights = torch.from_numpy(random.choice([-1, 1], (channels, taps)))

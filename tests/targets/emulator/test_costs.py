@@ -22,7 +22,16 @@ from edgeq.targets.emulator.program import LayerWorkload
 from edgeq.targets.emulator.speed import Costs, Figure, MacRate
 
 CONV = LayerWorkload(
-    "c", "Conv", "dot", macs=1_000_000, inputs=4000, weights=2000, outputs=8000, weight_bits=8, input_bits=8, output_bits=8
+    "c",
+    "Conv",
+    "dot",
+    macs=1_000_000,
+    inputs=4000,
+    weights=2000,
+    outputs=8000,
+    weight_bits=8,
+    input_bits=8,
+    output_bits=8,
 )
 COSTS = Costs(
     clock_mhz=Figure(100, "test"),
@@ -37,15 +46,23 @@ MACHINE = Profile("test", "a machine for tests", "double", "double", costs=COSTS
 
 def test_the_table_is_horowitz() -> None:
     assert (HOROWITZ_45NM.add_pj(8), HOROWITZ_45NM.add_pj(32)) == pytest.approx((0.03, 0.1))
-    assert (HOROWITZ_45NM.multiply_pj(8, 8), HOROWITZ_45NM.multiply_pj(32, 32)) == pytest.approx((0.2, 3.1))
+    assert (HOROWITZ_45NM.multiply_pj(8, 8), HOROWITZ_45NM.multiply_pj(32, 32)) == pytest.approx(
+        (0.2, 3.1)
+    )
     assert HOROWITZ_45NM.traffic_pj(8, "dram") == 1300
     assert HOROWITZ_45NM.traffic_pj(4, "sram-8KiB") == 5  # 32 bits from 8 KiB, as surveys have it
 
 
-def test_between_the_figures_a_multiplier_grows_with_its_array_and_an_adder_with_its_width() -> None:
+def test_between_the_figures_a_multiplier_grows_with_its_array_and_an_adder_with_its_width() -> (
+    None
+):
     assert 0.2 / 4.2 < HOROWITZ_45NM.multiply_pj(4, 4) < 0.2 / 3.8
     assert HOROWITZ_45NM.multiply_pj(4, 8) == HOROWITZ_45NM.multiply_pj(8, 4)
-    assert HOROWITZ_45NM.multiply_pj(1, 1) < HOROWITZ_45NM.multiply_pj(4, 4) < HOROWITZ_45NM.multiply_pj(8, 8)
+    assert (
+        HOROWITZ_45NM.multiply_pj(1, 1)
+        < HOROWITZ_45NM.multiply_pj(4, 4)
+        < HOROWITZ_45NM.multiply_pj(8, 8)
+    )
     assert HOROWITZ_45NM.add_pj(20) == pytest.approx((0.03 + 0.1) / 2)
     assert HOROWITZ_45NM.add_pj(1) > 0
 
@@ -64,15 +81,34 @@ def test_memory_decides_where_it_is_slower() -> None:
     assert (cost.cycles, cost.bound) == (412_000 // 4, "memory")
 
 
-@pytest.mark.parametrize(("weight_bits", "input_bits", "cycles"), [(4, 4, 64), (2, 1, 64), (4, 8, 16), (8, 8, 16), (16, 8, 8), (16, 16, 4)])
-def test_operands_go_to_the_narrowest_multiplier_that_takes_them_or_in_digits(weight_bits: int, input_bits: int, cycles: int) -> None:
+@pytest.mark.parametrize(
+    ("weight_bits", "input_bits", "cycles"),
+    [(4, 4, 64), (2, 1, 64), (4, 8, 16), (8, 8, 16), (16, 8, 8), (16, 16, 4)],
+)
+def test_operands_go_to_the_narrowest_multiplier_that_takes_them_or_in_digits(
+    weight_bits: int, input_bits: int, cycles: int
+) -> None:
     work = replace(CONV, weight_bits=weight_bits, input_bits=input_bits)
     assert mac_cycles(work, COSTS) == 1_000_000 / cycles
 
 
-@pytest.mark.parametrize(("bits", "grain", "size"), [(4, 4, 2000), (4, 8, 4000), (5, 4, 4000), (1, 1, 500), (16, 8, 8000), (12, 8, 8000)])
+@pytest.mark.parametrize(
+    ("bits", "grain", "size"),
+    [(4, 4, 2000), (4, 8, 4000), (5, 4, 4000), (1, 1, 500), (16, 8, 8000), (12, 8, 8000)],
+)
 def test_numbers_are_stored_in_the_grain_of_the_memory(bits: int, grain: int, size: int) -> None:
-    work = LayerWorkload("m", "Concat", "move", macs=0, inputs=4000, weights=0, outputs=0, weight_bits=0, input_bits=bits, output_bits=bits)
+    work = LayerWorkload(
+        "m",
+        "Concat",
+        "move",
+        macs=0,
+        inputs=4000,
+        weights=0,
+        outputs=0,
+        weight_bits=0,
+        input_bits=bits,
+        output_bits=bits,
+    )
     assert traffic_bytes(work, replace(COSTS, stored_bits=grain)) == size
 
 
@@ -84,7 +120,18 @@ def test_energy_is_operations_and_traffic() -> None:
 
 
 def test_moving_data_costs_traffic_alone() -> None:
-    work = LayerWorkload("m", "Concat", "move", macs=0, inputs=4000, weights=0, outputs=4000, weight_bits=0, input_bits=8, output_bits=8)
+    work = LayerWorkload(
+        "m",
+        "Concat",
+        "move",
+        macs=0,
+        inputs=4000,
+        weights=0,
+        outputs=4000,
+        weight_bits=0,
+        input_bits=8,
+        output_bits=8,
+    )
     assert operations_pj(work, MACHINE) == 0
     cost = layer_cost(work, MACHINE)
     assert cost is not None
@@ -92,7 +139,12 @@ def test_moving_data_costs_traffic_alone() -> None:
 
 
 def test_a_shift_is_cheaper_than_a_factor_and_a_float_dearer() -> None:
-    assert requantize_pj("shift", 32) < requantize_pj("wide", 32) < requantize_pj("double", 32) < requantize_pj("half-even", 32)
+    assert (
+        requantize_pj("shift", 32)
+        < requantize_pj("wide", 32)
+        < requantize_pj("double", 32)
+        < requantize_pj("half-even", 32)
+    )
 
 
 def test_a_machine_of_unknown_speed_has_no_cost() -> None:
@@ -102,9 +154,14 @@ def test_a_machine_of_unknown_speed_has_no_cost() -> None:
 def test_narrower_operands_never_cost_more() -> None:
     for name in ("accel-4bit", "cmsis-nn-m55", "avx2", "dsp-po2"):
         profile = profile_of(name)
-        costs = [layer_cost(replace(CONV, weight_bits=bits, input_bits=bits, output_bits=bits), profile) for bits in (1, 2, 4, 8)]
+        costs = [
+            layer_cost(replace(CONV, weight_bits=bits, input_bits=bits, output_bits=bits), profile)
+            for bits in (1, 2, 4, 8)
+        ]
         assert all(cost is not None for cost in costs)
-        energies, cycles = zip(*[(cost.energy_nj, cost.cycles) for cost in costs if cost is not None], strict=True)
+        energies, cycles = zip(
+            *[(cost.energy_nj, cost.cycles) for cost in costs if cost is not None], strict=True
+        )
         assert list(energies) == sorted(energies)
         assert list(cycles) == sorted(cycles)
 

@@ -1,4 +1,7 @@
-"""Machines of known speed: their latency is an estimate, and says so; each is a target of its own that runs where it is named."""
+"""Machines of known speed: their latency is an estimate, and says so.
+
+Each is a target of its own that runs where it is named.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def target(kind: str) -> EmulatorTarget:
 def test_each_machine_is_a_target_that_runs_where_it_is_named(kind: str) -> None:
     found = target(kind)
     assert found.capabilities.on_request
-    assert found.capabilities.latency == ("simulated" if profile_of(kind).costs is None else "estimated")
+    assert found.capabilities.latency == (
+        "simulated" if profile_of(kind).costs is None else "estimated"
+    )
     assert profile_of(kind).summary in found.capabilities.summary
     assert dict(found.details())["according to"] == profile_of(kind).source
 

@@ -21,14 +21,19 @@ if TYPE_CHECKING:
 
 
 def run(op: str, feeds: Mapping[str, np.ndarray], **attributes: Any) -> np.ndarray:
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape) for name, values in feeds.items()]
+    infos = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape)
+        for name, values in feeds.items()
+    ]
     node = helper.make_node(op, list(feeds), ["y"], **attributes)
     graph = helper.make_graph([node], "order", infos, [helper.make_empty_tensor_value_info("y")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return np.asarray(session.run(None, dict(feeds))[0])
 
 
@@ -73,19 +78,31 @@ def test_fully_connected_layers(rows: int, taps: int, columns: int, transposed: 
 @pytest.mark.parametrize(("rows", "taps", "columns"), SIZES)
 def test_products_of_matrices(rows: int, taps: int, columns: int) -> None:
     a, b = drawn(rows, taps), drawn(taps, columns)
-    np.testing.assert_array_equal(product(order_of(rows, columns, taps, transposed=False), a, b, None), run("MatMul", {"a": a, "b": b}))
+    np.testing.assert_array_equal(
+        product(order_of(rows, columns, taps, transposed=False), a, b, None),
+        run("MatMul", {"a": a, "b": b}),
+    )
 
 
 @pytest.mark.parametrize(
-    ("channels", "filters", "kernel", "size"), [(16, 16, 3, 32), (64, 64, 3, 8), (256, 64, 1, 8), (3, 8, 5, 9), (8, 1, 3, 7)]
+    ("channels", "filters", "kernel", "size"),
+    [(16, 16, 3, 32), (64, 64, 3, 8), (256, 64, 1, 8), (3, 8, 5, 9), (8, 1, 3, 7)],
 )
 def test_convolutions(channels: int, filters: int, kernel: int, size: int) -> None:
-    x, w, b = drawn(1, channels, size, size), drawn(filters, channels, kernel, kernel), drawn(filters)
+    x, w, b = (
+        drawn(1, channels, size, size),
+        drawn(filters, channels, kernel, kernel),
+        drawn(filters),
+    )
     pad = kernel // 2
-    wanted = run("Conv", {"x": x, "w": w, "b": b}, kernel_shape=[kernel, kernel], pads=[pad] * 4)[0].reshape(filters, -1)
+    wanted = run("Conv", {"x": x, "w": w, "b": b}, kernel_shape=[kernel, kernel], pads=[pad] * 4)[
+        0
+    ].reshape(filters, -1)
     taps = F.unfold(torch.from_numpy(x), kernel, padding=pad)[0].numpy()
     order = order_of(filters, taps.shape[1], len(taps), transposed=False)
-    np.testing.assert_array_equal(product(order, w.reshape(filters, -1), taps, None) + b[:, None], wanted)
+    np.testing.assert_array_equal(
+        product(order, w.reshape(filters, -1), taps, None) + b[:, None], wanted
+    )
 
 
 def test_an_order_that_is_not_the_runtimes_is_seen() -> None:

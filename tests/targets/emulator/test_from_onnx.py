@@ -1,4 +1,7 @@
-"""QDQ ONNX files in the emulator: not one integer differs from ONNX Runtime without optimisation, in any tensor."""
+"""QDQ ONNX files in the emulator.
+
+Not one integer differs from ONNX Runtime without optimisation, in any tensor.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ def saved(graph: Graph, folder: Path, opset: int = 21) -> Path:
 
 def check(recipe: Recipe, folder: Path) -> None:
     graph = recipe.build()
-    batch = np.random.default_rng(0).normal(0, 60, (2, 4, SIZE, SIZE)) * graph.scales["image_dequantized"]
+    batch = (
+        np.random.default_rng(0).normal(0, 60, (2, 4, SIZE, SIZE))
+        * graph.scales["image_dequantized"]
+    )
     found = differing(saved(graph, folder), cpu_reference, emulator, batch.astype(np.float32))
     if found:
         pytest.fail(f"{found}:\n\n{recipe.script('reference')}\n", pytrace=False)
@@ -55,8 +61,18 @@ def test_nor_of_thousands_of_large_ones(recipe: Recipe, folder: Path) -> None:
     check(recipe, folder)
 
 
-@pytest.mark.parametrize("scheme", [Scheme(8, 8), Scheme(4, 8), Scheme(4, 4)], ids=lambda scheme: scheme.name)
-@pytest.mark.parametrize("name", ["resnet8", "stable-resnet8", "stable-resnet20", pytest.param("resnet56", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "scheme", [Scheme(8, 8), Scheme(4, 8), Scheme(4, 4)], ids=lambda scheme: scheme.name
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet8",
+        "stable-resnet8",
+        "stable-resnet20",
+        pytest.param("resnet56", marks=pytest.mark.slow),
+    ],
+)
 def test_no_integer_of_a_network_differs(name: str, scheme: Scheme, folder: Path) -> None:
     path = folder / "network.onnx"
     path.write_bytes(serialize(lower(network(name, scheme), (3, 32, 32))))
@@ -75,13 +91,22 @@ HALVES: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
 @pytest.mark.parametrize("opset", [13, 18, 19, 21])
 @pytest.mark.parametrize(
     "attributes",
-    [HALVES, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, {"kernel_shape": [3, 3], "strides": [3, 3]}, {"kernel_shape": [6, 6]}],
+    [
+        HALVES,
+        {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
+        {"kernel_shape": [3, 3], "strides": [3, 3]},
+        {"kernel_shape": [6, 6]},
+    ],
     ids=["halves", "padded", "far", "whole"],
 )
-def test_means_that_lie_on_ties_fall_to_the_right_side(opset: int, attributes: dict[str, Any], folder: Path) -> None:
+def test_means_that_lie_on_ties_fall_to_the_right_side(
+    opset: int, attributes: dict[str, Any], folder: Path
+) -> None:
     graph = Graph()
     graph.op("AveragePool", [graph.input("x", ["N", 8, 6, 6], S8)], "y", S8, **attributes)
-    batch = (np.random.default_rng(0).integers(-128, 128, (64, 8, 6, 6)) * S8.scale).astype(np.float32)
+    batch = (np.random.default_rng(0).integers(-128, 128, (64, 8, 6, 6)) * S8.scale).astype(
+        np.float32
+    )
     assert differing(saved(graph, folder, opset), cpu_reference, emulator, batch) == {}
 
 
@@ -92,14 +117,18 @@ def test_sums_over_axes_are_rounded_alike(op: str, axes: list[int], folder: Path
     x = graph.input("x", ["N", 6, 7, 9], S8)
     listed = [graph.ints("axes", axes)]
     graph.op(op, [x, *listed], "y", Grid(0.01 if op == "ReduceMean" else 0.05, 128))
-    batch = (np.random.default_rng(0).integers(-128, 128, (16, 6, 7, 9)) * S8.scale).astype(np.float32)
+    batch = (np.random.default_rng(0).integers(-128, 128, (16, 6, 7, 9)) * S8.scale).astype(
+        np.float32
+    )
     assert differing(saved(graph, folder), cpu_reference, emulator, batch) == {}
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("op", ["", "Conv", "ConvTranspose"])
-def test_a_normalization_in_float_is_computed_in_float(op: str, per_channel: bool, bias: bool, folder: Path) -> None:
+def test_a_normalization_in_float_is_computed_in_float(
+    op: str, per_channel: bool, bias: bool, folder: Path
+) -> None:
     graph = Graph()
     x = graph.input("x", ["N", 4, 6, 6], S8)
     if op:
@@ -107,10 +136,18 @@ def test_a_normalization_in_float_is_computed_in_float(op: str, per_channel: boo
         scale = graph.rng.uniform(0.001, 0.003, 4 if per_channel else ()).astype(np.float32)
         inputs = [x, graph.stored("w", weights, scale, op == "ConvTranspose")]
         if bias:
-            inputs.append(graph.stored("b", graph.rng.integers(-999, 999, 4).astype(np.int32), (np.float32(S8.scale) * scale)))
+            inputs.append(
+                graph.stored(
+                    "b",
+                    graph.rng.integers(-999, 999, 4).astype(np.int32),
+                    (np.float32(S8.scale) * scale),
+                )
+            )
         x = graph.node(op, inputs, "sums", kernel_shape=[3, 3], pads=[1] * 4)
     graph.normalized(x, "y", 4, Grid(0.03, 100))
-    batch = (np.random.default_rng(0).integers(-128, 128, (8, 4, 6, 6)) * S8.scale).astype(np.float32)
+    batch = (np.random.default_rng(0).integers(-128, 128, (8, 4, 6, 6)) * S8.scale).astype(
+        np.float32
+    )
     assert differing(saved(graph, folder), cpu_reference, emulator, batch) == {}
 
 

@@ -1,4 +1,7 @@
-"""TFLite files in the emulator: not one integer differs from LiteRT's reference kernels, in any tensor."""
+"""TFLite files in the emulator.
+
+Not one integer differs from LiteRT's reference kernels, in any tensor.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def check(recipe: Recipe, folder: Path) -> None:
         path = written(graph, folder)
     except ArtefactError:  # a sum that kernels would overflow
         return
-    batch = np.random.default_rng(0).normal(0, 60, (2, 4, SIZE, SIZE)) * graph.scales["image_dequantized"]
+    batch = (
+        np.random.default_rng(0).normal(0, 60, (2, 4, SIZE, SIZE))
+        * graph.scales["image_dequantized"]
+    )
     found = differing(path, reference, emulator, batch.astype(np.float32))
     if found:
         pytest.fail(f"{found}:\n\n{recipe.script('reference')}\n", pytrace=False)
@@ -67,11 +73,23 @@ def test_nor_of_thousands_of_large_ones(recipe: Recipe, folder: Path) -> None:
     check(recipe, folder)
 
 
-@pytest.mark.parametrize("scheme", [Scheme(8, 8), Scheme(4, 8), Scheme(4, 4)], ids=lambda scheme: scheme.name)
-@pytest.mark.parametrize("name", ["resnet8", "stable-resnet8", "stable-resnet20", pytest.param("resnet56", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "scheme", [Scheme(8, 8), Scheme(4, 8), Scheme(4, 4)], ids=lambda scheme: scheme.name
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet8",
+        "stable-resnet8",
+        "stable-resnet20",
+        pytest.param("resnet56", marks=pytest.mark.slow),
+    ],
+)
 def test_no_integer_of_a_network_differs(name: str, scheme: Scheme, folder: Path) -> None:
     path = folder / "network.tflite"
-    content = exporter.export(lower(network(name, scheme), (3, 32, 32)), ExportOptions(weight_storage="int4")).content
+    content = exporter.export(
+        lower(network(name, scheme), (3, 32, 32)), ExportOptions(weight_storage="int4")
+    ).content
     assert isinstance(content, bytes)
     path.write_bytes(content)
     assert differing(path, reference, emulator, images(2, (3, 32, 32))) == {}
@@ -90,7 +108,10 @@ def test_no_integer_of_sixteen_bits_differs(case: str, folder: Path) -> None:
         pytest.skip("the emulator runs models with one input")
     shape = [dim.dim_value or 4 for dim in graph.inputs[0].type.tensor_type.shape.dim]
     spread = 60 if case == "8 bits to 16" else 9000
-    batch = np.random.default_rng(0).normal(0, spread, shape) * graph.scales[f"{graph.inputs[0].name}_dequantized"]
+    batch = (
+        np.random.default_rng(0).normal(0, spread, shape)
+        * graph.scales[f"{graph.inputs[0].name}_dequantized"]
+    )
     assert differing(written(graph, folder), reference, emulator, batch.astype(np.float32)) == {}
 
 

@@ -22,10 +22,19 @@ def test_what_fits_stays_on_the_machine(weight_bits: int, input_bits: int) -> No
 def test_what_is_wider_goes_to_the_host(weight_bits: int, input_bits: int) -> None:
     found = on_hardware(ACCELERATOR, "layer", weight_bits, input_bits)
     assert found == host_of(ACCELERATOR)
-    assert (found.accumulator_bits, found.overflow, found.rounding, found.costs) == (32, "wrap", ACCELERATOR.rounding, None)
+    assert (found.accumulator_bits, found.overflow, found.rounding, found.costs) == (
+        32,
+        "wrap",
+        ACCELERATOR.rounding,
+        None,
+    )
 
 
 def test_a_machine_without_a_host_refuses_it_by_name() -> None:
     alone = replace(ACCELERATOR, on_unsupported_width="refuse")
-    with pytest.raises(TargetError, match=r"'stem' has weights of 8 bits and inputs of 4, and accel-4bit takes at most weights of 4 bits"):
+    with pytest.raises(
+        TargetError,
+        match=r"'stem' has weights of 8 bits and inputs of 4, and accel-4bit takes at most "
+        r"weights of 4 bits",
+    ):
         on_hardware(alone, "stem", 8, 4)

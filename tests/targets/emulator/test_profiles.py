@@ -1,4 +1,7 @@
-"""Machines as data: those that come along, those that users write, and every way of writing them wrong."""
+"""Machines as data.
+
+Those that come along, those that users write, and every way of writing them wrong.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +44,25 @@ source = "its datasheet"
 
 
 def figures(costs: Costs) -> list[Figure]:
-    return [costs.clock_mhz, costs.bytes_per_cycle, costs.outputs_per_cycle, *(rate.macs_per_cycle for rate in costs.mac_rates)]
+    return [
+        costs.clock_mhz,
+        costs.bytes_per_cycle,
+        costs.outputs_per_cycle,
+        *(rate.macs_per_cycle for rate in costs.mac_rates),
+    ]
 
 
 def test_the_machines_of_the_issue_are_there() -> None:
-    expected = {"onnx-reference", "tflite-reference", "tflm", "avx2", "cmsis-nn-m4", "cmsis-nn-m55", "dsp-po2", "accel-4bit"}
+    expected = {
+        "onnx-reference",
+        "tflite-reference",
+        "tflm",
+        "avx2",
+        "cmsis-nn-m4",
+        "cmsis-nn-m55",
+        "dsp-po2",
+        "accel-4bit",
+    }
     assert set(names()) == set(PROFILES) == expected
 
 
@@ -70,8 +87,18 @@ def test_users_write_their_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(OWN)
     profile = profile_of(str(file))
-    assert (profile.name, profile.summary, profile.accumulator_bits, profile.overflow) == ("mine", "a machine of mine", 24, "saturate")
-    assert (profile.rounding, profile.dense_rounding, profile.weight_bits, profile.activation_bits) == ("single", "single", (2, 8), (1, 16))
+    assert (profile.name, profile.summary, profile.accumulator_bits, profile.overflow) == (
+        "mine",
+        "a machine of mine",
+        24,
+        "saturate",
+    )
+    assert (
+        profile.rounding,
+        profile.dense_rounding,
+        profile.weight_bits,
+        profile.activation_bits,
+    ) == ("single", "single", (2, 8), (1, 16))
     assert profile.costs is not None
     assert profile.costs.outputs_per_cycle == Figure(0.5, "a guess", assumed=True)
 
@@ -83,30 +110,86 @@ def test_a_machine_without_costs_is_a_machine() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('rounding = "single"', 'rounding = "upwards"', r"arithmetic\.rounding: 'upwards' is not known"),
+        (
+            'rounding = "single"',
+            'rounding = "upwards"',
+            r"arithmetic\.rounding: 'upwards' is not known",
+        ),
         ('rounding = "single"', "rounding = 3", r"arithmetic\.rounding: 3 is not known"),
         ('rounding = "single"\n', "", r"arithmetic\.rounding: it is missing"),
-        ("accumulator_bits = 24", "accumulator_bits = 1", r"accumulator_bits: 1 is no whole number from 2 to 53"),
-        ("accumulator_bits = 24", "accumulator_bits = 2.5", r"accumulator_bits: 2.5 is no whole number"),
-        ("accumulator_bits = 24", "accumulator_bits = true", r"accumulator_bits: True is no whole number"),
-        ("accumulator_bits = 24", "accumulator_bits = 40", r"the rounding 'single' takes sums of at most 32 bits"),
+        (
+            "accumulator_bits = 24",
+            "accumulator_bits = 1",
+            r"accumulator_bits: 1 is no whole number from 2 to 53",
+        ),
+        (
+            "accumulator_bits = 24",
+            "accumulator_bits = 2.5",
+            r"accumulator_bits: 2.5 is no whole number",
+        ),
+        (
+            "accumulator_bits = 24",
+            "accumulator_bits = true",
+            r"accumulator_bits: True is no whole number",
+        ),
+        (
+            "accumulator_bits = 24",
+            "accumulator_bits = 40",
+            r"the rounding 'single' takes sums of at most 32 bits",
+        ),
         ('overflow = "saturate"', 'overflow = "trap"', r"use one of wrap, saturate"),
-        ('overflow = "saturate"', 'overflow = "saturate"\nproducts = "pairs-int16"', r"enter a sum that wraps"),
-        ('overflow = "saturate"', 'overflow = "wrap"\nproducts = "pairs-int16"', r"pairs are of uint8 activations"),
-        ('overflow = "saturate"', 'overflow = "saturate"\nover_flow = "wrap"', r"arithmetic\.over_flow means nothing"),
-        ('overflow = "saturate"', 'overflow = "saturate"\nstorage_dtypes = ["int7"]', r"\['int7'\] is not a list of types"),
-        ('overflow = "saturate"', 'overflow = "saturate"\nbinary = 1', r"arithmetic\.binary: 1 is neither true nor false"),
+        (
+            'overflow = "saturate"',
+            'overflow = "saturate"\nproducts = "pairs-int16"',
+            r"enter a sum that wraps",
+        ),
+        (
+            'overflow = "saturate"',
+            'overflow = "wrap"\nproducts = "pairs-int16"',
+            r"pairs are of uint8 activations",
+        ),
+        (
+            'overflow = "saturate"',
+            'overflow = "saturate"\nover_flow = "wrap"',
+            r"arithmetic\.over_flow means nothing",
+        ),
+        (
+            'overflow = "saturate"',
+            'overflow = "saturate"\nstorage_dtypes = ["int7"]',
+            r"\['int7'\] is not a list of types",
+        ),
+        (
+            'overflow = "saturate"',
+            'overflow = "saturate"\nbinary = 1',
+            r"arithmetic\.binary: 1 is neither true nor false",
+        ),
         ("weight_bits = [2, 8]", "weight_bits = [8, 2]", r"no width lies between 8 and 2"),
         ("weight_bits = [2, 8]", "weight_bits = 8", r"8 is not a least and a greatest width"),
         ("weight_bits = [2, 8]", "weight_bits = [0, 8]", r"0 is no whole number from 1 to 16"),
         ('source = "its manual"', 'source = ""', r"arithmetic\.source: '' says nothing"),
-        ("clock_mhz = { value = 100,", "clock_mhz = { value = -1,", r"costs\.clock_mhz\.value: -1 is no positive number"),
+        (
+            "clock_mhz = { value = 100,",
+            "clock_mhz = { value = -1,",
+            r"costs\.clock_mhz\.value: -1 is no positive number",
+        ),
         ("clock_mhz = { value = 100,", "clock_mhz = { value = nan,", r"nan is no positive number"),
         ("clock_mhz = { value = 100,", "clock_mhz = { value = inf,", r"inf is no positive number"),
-        ('value = 100, source = "its datasheet"', "value = 100", r"costs\.clock_mhz\.source: it is missing"),
-        ('clock_mhz = { value = 100, source = "its datasheet" }', "clock_mhz = 100", r"costs\.clock_mhz is no table"),
+        (
+            'value = 100, source = "its datasheet"',
+            "value = 100",
+            r"costs\.clock_mhz\.source: it is missing",
+        ),
+        (
+            'clock_mhz = { value = 100, source = "its datasheet" }',
+            "clock_mhz = 100",
+            r"costs\.clock_mhz is no table",
+        ),
         ('memory = "sram-8KiB"', 'memory = "tape"', r"use one of sram-8KiB"),
-        ("[[costs.macs_per_cycle]]", "[costs.macs_per_cycle]", r"costs\.macs_per_cycle: it is no list of tables"),
+        (
+            "[[costs.macs_per_cycle]]",
+            "[costs.macs_per_cycle]",
+            r"costs\.macs_per_cycle: it is no list of tables",
+        ),
         ("[arithmetic]", "[aritmetic]", r"did you mean 'arithmetic'"),
         ("[arithmetic]", "[arithmetic", r"is no TOML file"),
         ('summary = "a machine of mine"', "", r"summary: it is missing"),
@@ -143,4 +226,7 @@ def test_a_machine_is_told_with_the_source_of_every_figure() -> None:
     assert told["wider ones"] == "the host computes"
     assert told["clock, MHz"] == "500: assumed: chosen"
     assert told["MACs a cycle, 4 by 4 bits"].startswith("256: assumed: ")
-    assert dict(described(profile_of("tflite-reference")))["rounds"] == "double; fully connected layers single-half-away"
+    assert (
+        dict(described(profile_of("tflite-reference")))["rounds"]
+        == "double; fully connected layers single-half-away"
+    )

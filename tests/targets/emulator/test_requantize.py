@@ -35,9 +35,13 @@ if TYPE_CHECKING:
 
 INT32 = (-(2**31), 2**31 - 1)
 VECTOR = (-(2**30), 2**30 - 1)  # Helium shifts to the left by one before it rounds once
-sums = st.one_of(st.integers(*INT32), st.integers(-(2**16), 2**16), st.sampled_from([*INT32, 0, -1, 1]))
+sums = st.one_of(
+    st.integers(*INT32), st.integers(-(2**16), 2**16), st.sampled_from([*INT32, 0, -1, 1])
+)
 scales = st.floats(2.0**-30, 0.999, allow_nan=False).map(lambda x: float(np.float32(x)))
-factors_below_one = st.builds(lambda a, b, c: a * b / c, scales, scales, scales).filter(lambda x: 2.0**-30 < x < 1)
+factors_below_one = st.builds(lambda a, b, c: a * b / c, scales, scales, scales).filter(
+    lambda x: 2.0**-30 < x < 1
+)
 
 ORACLE = r"""
 #include <stdint.h>
@@ -110,10 +114,14 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def in_c(oracle: ctypes.CDLL, name: str, values: np.ndarray, mantissa: int, shift: int) -> np.ndarray:
+def in_c(
+    oracle: ctypes.CDLL, name: str, values: np.ndarray, mantissa: int, shift: int
+) -> np.ndarray:
     xs, out = np.ascontiguousarray(values, np.int32), np.empty(values.shape, np.int32)
     pointer = ctypes.POINTER(ctypes.c_int32)
-    getattr(oracle, name)(xs.ctypes.data_as(pointer), out.ctypes.data_as(pointer), xs.size, mantissa, shift)
+    getattr(oracle, name)(
+        xs.ctypes.data_as(pointer), out.ctypes.data_as(pointer), xs.size, mantissa, shift
+    )
     return out
 
 
@@ -133,25 +141,41 @@ def half_away(x: Fraction) -> int:
     return half_up(x) if x >= 0 else -half_up(-x)
 
 
-EXACT: dict[str, Callable[[Fraction], int]] = {"up": half_up, "away": half_away, "even": round, "down": floor}
+EXACT: dict[str, Callable[[Fraction], int]] = {
+    "up": half_up,
+    "away": half_away,
+    "even": round,
+    "down": floor,
+}
 ONCE: list[tuple[Rounding, str]] = [("single", "up"), ("single-half-away", "away")]
-SHIFTS: list[tuple[Rounding, str]] = [("shift", "up"), ("shift-half-even", "even"), ("shift-half-away", "away"), ("shift-down", "down")]
+SHIFTS: list[tuple[Rounding, str]] = [
+    ("shift", "up"),
+    ("shift-half-even", "even"),
+    ("shift-half-away", "away"),
+    ("shift-down", "down"),
+]
 
 
-@given(x=st.integers(-(2**62), 2**62 - 1), bits=st.integers(0, 61), ties=st.sampled_from(sorted(EXACT)))
+@given(
+    x=st.integers(-(2**62), 2**62 - 1), bits=st.integers(0, 61), ties=st.sampled_from(sorted(EXACT))
+)
 def test_a_rounding_shift_is_the_exact_quotient_rounded(x: int, bits: int, ties: str) -> None:
     got = shift_right(torch.tensor([x]), torch.tensor([bits]), ties)
     assert int(got) == EXACT[ties](Fraction(x, 2**bits))
 
 
 @given(a=sums, b=sums)
-def test_the_high_product_is_the_exact_product_with_ties_up_and_its_one_corner_saturates(a: int, b: int) -> None:
+def test_the_high_product_is_the_exact_product_with_ties_up_and_its_one_corner_saturates(
+    a: int, b: int
+) -> None:
     exact = half_up(Fraction(a * b, 2**31))
     assert int(high_product(torch.tensor([a]), torch.tensor([b]))) == min(exact, 2**31 - 1)
     assert (exact > 2**31 - 1) == (a == b == -(2**31))
 
 
-def test_the_corner_of_the_high_product_is_the_greatest_integer_in_c_too(oracle: ctypes.CDLL) -> None:
+def test_the_corner_of_the_high_product_is_the_greatest_integer_in_c_too(
+    oracle: ctypes.CDLL,
+) -> None:
     assert in_c(oracle, "high", np.array([-(2**31)]), -(2**31), 0)[0] == 2**31 - 1
 
 
@@ -166,9 +190,13 @@ def test_two_roundings_are_two_exact_roundings(x: int, real: float) -> None:
 
 @pytest.mark.parametrize(("rounding", "ties"), ONCE)
 @given(x=sums, real=factors_below_one)
-def test_one_rounding_is_the_exact_product_rounded_once(rounding: Rounding, ties: str, x: int, real: float) -> None:
+def test_one_rounding_is_the_exact_product_rounded_once(
+    rounding: Rounding, ties: str, x: int, real: float
+) -> None:
     held = quantize_multiplier(real)
-    assert rescaled([x], real, rounding) == [EXACT[ties](Fraction(x * held.mantissa, 2 ** (31 - held.shift)))]
+    assert rescaled([x], real, rounding) == [
+        EXACT[ties](Fraction(x * held.mantissa, 2 ** (31 - held.shift)))
+    ]
 
 
 @given(x=st.integers(-(2**47), 2**47 - 1), real=factors_below_one)
@@ -188,7 +216,9 @@ def test_floats_and_integers_round_twice_alike(rounding: Rounding, x: int, real:
 
 @pytest.mark.parametrize(("rounding", "ties"), SHIFTS)
 @given(x=sums, real=factors_below_one)
-def test_a_shift_is_the_exact_quotient_by_the_nearest_power_of_two(rounding: Rounding, ties: str, x: int, real: float) -> None:
+def test_a_shift_is_the_exact_quotient_by_the_nearest_power_of_two(
+    rounding: Rounding, ties: str, x: int, real: float
+) -> None:
     shift = int(power_of_two_shift(np.asarray(real)))
     assert rescaled([x], real, rounding) == [EXACT[ties](Fraction(x) * Fraction(2) ** shift)]
 
@@ -205,7 +235,9 @@ def test_no_other_power_of_two_is_nearer(real: float) -> None:
 @given(x=st.integers(-(2**31), 2**31 - 1), real=factors_below_one)
 def test_a_real_factor_rounds_the_float_product_to_even(x: int, real: float) -> None:
     assert rescaled([x], real, "half-even") == [int(np.rint(np.float64(x) * np.float64(real)))]
-    assert rescaled([x], real, "half-even-float32") == [int(np.rint(np.float32(x) * np.float32(real)))]
+    assert rescaled([x], real, "half-even-float32") == [
+        int(np.rint(np.float32(x) * np.float32(real)))
+    ]
 
 
 @pytest.mark.parametrize(("function", "rounding"), SAME_IN_C)
@@ -214,25 +246,40 @@ def test_c_rounds_alike(oracle: ctypes.CDLL, function: str, rounding: Rounding) 
     for real in [*np.exp2(random.uniform(-20, -0.01, 40)), 0.5, 0.25, 2.0**-20, 0.75, 1 / 3]:
         held = quantize_multiplier(float(real))
         near_ties = np.rint(random.integers(-400, 400, 200) / 2 / real)
-        values = np.concatenate([random.integers(*INT32, 200), random.integers(-(2**14), 2**14, 200), near_ties, [0, 1, -1]])
+        values = np.concatenate(
+            [
+                random.integers(*INT32, 200),
+                random.integers(-(2**14), 2**14, 200),
+                near_ties,
+                [0, 1, -1],
+            ]
+        )
         values = np.clip(values, *VECTOR if function == "mve_once" else INT32).astype(np.int64)
         expected = in_c(oracle, function, values, held.mantissa, held.shift)
         assert rescaled(values.tolist(), float(real), rounding) == expected.tolist()
 
 
 @pytest.mark.parametrize(("function", "rounding"), SAME_IN_C)
-def test_c_rounds_alike_with_factors_above_one(oracle: ctypes.CDLL, function: str, rounding: Rounding) -> None:
+def test_c_rounds_alike_with_factors_above_one(
+    oracle: ctypes.CDLL, function: str, rounding: Rounding
+) -> None:
     random = np.random.default_rng(1)
     for real in (1.0, 1.5, 3.999, 17.3, 1000.0):
         held = quantize_multiplier(real)
         values = random.integers(-(2**20), 2**20, 500)
-        assert rescaled(values.tolist(), real, rounding) == in_c(oracle, function, values, held.mantissa, held.shift).tolist()
+        assert (
+            rescaled(values.tolist(), real, rounding)
+            == in_c(oracle, function, values, held.mantissa, held.shift).tolist()
+        )
 
 
 def test_a_shift_to_the_left_keeps_what_32_bits_keep(oracle: ctypes.CDLL) -> None:
     values = np.array([2**30, -(2**30) - 5, 2**31 - 1])
     held = quantize_multiplier(5.0)
-    assert rescaled(values.tolist(), 5.0, "double") == in_c(oracle, "tflite_double", values, held.mantissa, held.shift).tolist()
+    assert (
+        rescaled(values.tolist(), 5.0, "double")
+        == in_c(oracle, "tflite_double", values, held.mantissa, held.shift).tolist()
+    )
 
 
 def test_the_roundings_differ_where_they_are_said_to() -> None:
@@ -255,7 +302,9 @@ def test_one_factor_a_channel_is_each_channel_by_itself(rounding: Rounding) -> N
     output_range = OutputRange(-3, -128, 127)
     side_by_side = requantize(values, Factors.of(real), output_range, rounding, axis=1)
     for channel in range(5):
-        alone = requantize(values[:, channel], Factors.of(float(real[channel])), output_range, rounding)
+        alone = requantize(
+            values[:, channel], Factors.of(float(real[channel])), output_range, rounding
+        )
         assert torch.equal(side_by_side[:, channel], alone)
     leading = requantize(values.movedim(1, 0), Factors.of(real), output_range, rounding, axis=0)
     assert torch.equal(leading.movedim(0, 1), side_by_side)
@@ -263,7 +312,9 @@ def test_one_factor_a_channel_is_each_channel_by_itself(rounding: Rounding) -> N
 
 @pytest.mark.parametrize("rounding", get_args(Rounding))
 def test_slices_change_nothing_and_the_input_stays(rounding: Rounding) -> None:
-    values = torch.randint(-(2**20), 2**20, (37, 3, 50, 50), generator=torch.Generator().manual_seed(0))
+    values = torch.randint(
+        -(2**20), 2**20, (37, 3, 50, 50), generator=torch.Generator().manual_seed(0)
+    )
     before = values.clone()
     factors, output_range = Factors.of(np.array([1e-4, 0.3e-4, 0.7])), OutputRange(2, -100, 90)
     got = requantize(values, factors, output_range, rounding, axis=1)
@@ -280,13 +331,21 @@ def test_slices_change_nothing_and_the_input_stays(rounding: Rounding) -> None:
 @pytest.mark.parametrize("rounding", get_args(Rounding))
 def test_the_type_of_the_sums_does_not_matter(dtype: torch.dtype, rounding: Rounding) -> None:
     values = torch.arange(-5000, 5000).to(dtype)
-    expected = requantize(torch.arange(-5000, 5000), Factors.of(0.0137), OutputRange(0, -128, 127), rounding)
-    assert torch.equal(requantize(values, Factors.of(0.0137), OutputRange(0, -128, 127), rounding), expected)
+    expected = requantize(
+        torch.arange(-5000, 5000), Factors.of(0.0137), OutputRange(0, -128, 127), rounding
+    )
+    assert torch.equal(
+        requantize(values, Factors.of(0.0137), OutputRange(0, -128, 127), rounding), expected
+    )
 
 
 def test_an_empty_batch_and_a_single_number_are_tensors_too() -> None:
-    assert requantize(torch.zeros((0, 4)), Factors.of(0.5), OutputRange(0, -8, 7), "double").shape == (0, 4)
-    assert float(requantize(torch.tensor(9), Factors.of(0.5), OutputRange(1, -8, 7), "single")) == 6.0
+    assert requantize(
+        torch.zeros((0, 4)), Factors.of(0.5), OutputRange(0, -8, 7), "double"
+    ).shape == (0, 4)
+    assert (
+        float(requantize(torch.tensor(9), Factors.of(0.5), OutputRange(1, -8, 7), "single")) == 6.0
+    )
 
 
 def test_a_held_factor_is_as_near_as_its_bits_allow() -> None:
@@ -298,9 +357,16 @@ def test_a_held_factor_is_as_near_as_its_bits_allow() -> None:
 
 def test_what_a_relu_takes_away_was_not_clipped() -> None:
     values = torch.tensor([-50.0, -3.0, 5.0, 300.0])
-    assert requantize_and_count(values, Factors.of(1.0), OutputRange(0, 0, 255), "half-even")[1] == 1
-    assert requantize_and_count(values, Factors.of(1.0), OutputRange(0, -10, 255), "half-even")[1] == 2
-    assert requantize_and_count(values, Factors.of(1.0), OutputRange(-128, -128, 127), "half-even")[1] == 1
+    assert (
+        requantize_and_count(values, Factors.of(1.0), OutputRange(0, 0, 255), "half-even")[1] == 1
+    )
+    assert (
+        requantize_and_count(values, Factors.of(1.0), OutputRange(0, -10, 255), "half-even")[1] == 2
+    )
+    assert (
+        requantize_and_count(values, Factors.of(1.0), OutputRange(-128, -128, 127), "half-even")[1]
+        == 1
+    )
 
 
 @given(
@@ -308,7 +374,9 @@ def test_what_a_relu_takes_away_was_not_clipped() -> None:
     spread=st.floats(0, 8),
     bits=st.integers(2, 16),
 )
-def test_one_scale_for_all_channels_clips_nothing_and_is_off_by_half_a_step_at_most(seed: int, spread: float, bits: int) -> None:
+def test_one_scale_for_all_channels_clips_nothing_and_is_off_by_half_a_step_at_most(
+    seed: int, spread: float, bits: int
+) -> None:
     random = np.random.default_rng(seed)
     weights = random.integers(-127, 128, (6, 4, 3))
     scales = np.exp2(random.uniform(-8 - spread, -8, 6)).astype(np.float32)

@@ -29,13 +29,19 @@ SHAPE = (3, 16, 16)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lowered = lower(network("stable-resnet8", Scheme(4, 4)), SHAPE)
     path = tmp_path_factory.mktemp("model") / f"model.{request.param}"
-    content = serialize(lowered) if request.param == "onnx" else exporter.export(lowered, ExportOptions()).content
+    content = (
+        serialize(lowered)
+        if request.param == "onnx"
+        else exporter.export(lowered, ExportOptions()).content
+    )
     assert isinstance(content, bytes)
     path.write_bytes(content)
     return path
 
 
-def test_a_sample_does_not_depend_on_its_neighbours(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_does_not_depend_on_its_neighbours(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = images(7, SHAPE)
     with emulator.open(model) as session:
         whole = session.run(batch)
@@ -52,7 +58,9 @@ def test_the_output_is_the_last_tensor(model: Path) -> None:
     with emulator.open(model, intermediates=True) as session:
         tensors, outputs = session.tensors(batch), session.run(batch)
     last = list(tensors.values())[-1]
-    np.testing.assert_array_equal(last.dequantize() if isinstance(last, QuantizedTensor) else last, outputs)
+    np.testing.assert_array_equal(
+        last.dequantize() if isinstance(last, QuantizedTensor) else last, outputs
+    )
 
 
 def test_tensors_are_shown_only_where_they_were_asked_for(model: Path) -> None:

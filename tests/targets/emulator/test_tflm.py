@@ -1,4 +1,7 @@
-"""TFLite files in the emulator's profile of TensorFlow Lite Micro: not one integer differs from its own interpreter's."""
+"""TFLite files in the emulator's profile of TensorFlow Lite Micro.
+
+Not one integer differs from its own interpreter's.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +45,28 @@ def test_no_answer_of_random_graphs_differs(recipe: Recipe, micro: Target, path:
         return
     assert isinstance(content, bytes)
     path.write_bytes(content)
-    batch = np.random.default_rng(0).normal(0, 60, (2, 4, SIZE, SIZE)) * graph.scales["image_dequantized"]
+    batch = (
+        np.random.default_rng(0).normal(0, 60, (2, 4, SIZE, SIZE))
+        * graph.scales["image_dequantized"]
+    )
     try:
         session = micro.open(path)
     except TargetError as error:
         assert "has no kernel for" in str(error)  # noqa: PT017  such as GELU
         return
     with session as real, TARGETS.load("emulator:tflm").open(path) as emulated:
-        np.testing.assert_array_equal(emulated.run(batch.astype(np.float32)), real.run(batch.astype(np.float32)), recipe.script("tflm"))
+        np.testing.assert_array_equal(
+            emulated.run(batch.astype(np.float32)),
+            real.run(batch.astype(np.float32)),
+            recipe.script("tflm"),
+        )
 
 
 @pytest.mark.parametrize("scheme", [Scheme(8, 8), Scheme(4, 4)], ids=lambda scheme: scheme.name)
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])
-def test_no_integer_of_a_network_differs(name: str, scheme: Scheme, micro: Target, path: Path) -> None:
+def test_no_integer_of_a_network_differs(
+    name: str, scheme: Scheme, micro: Target, path: Path
+) -> None:
     content = exporter.export(lower(network(name, scheme), (3, 16, 16)), ExportOptions()).content
     assert isinstance(content, bytes)
     path.write_bytes(content)

@@ -38,9 +38,20 @@ def make() -> Make:
     """Makes a target whose engine adds one, and then commits the fault named."""
 
     def target(
-        fault: str = "", *, launcher: Launcher | None = None, seconds: float = 20.0, memory_bytes: int | None = None
+        fault: str = "",
+        *,
+        launcher: Launcher | None = None,
+        seconds: float = 20.0,
+        memory_bytes: int | None = None,
     ) -> WorkerTarget:
         limits = Limits(open_seconds=20.0, run_seconds=seconds, memory_bytes=memory_bytes)
-        return WorkerTarget("faulty", ort.cpu.capabilities, ENGINE, options={"fault": fault}, launcher=launcher or Here(), limits=limits)
+        return WorkerTarget(
+            "faulty",
+            ort.cpu.capabilities,
+            ENGINE,
+            options={"fault": fault},
+            launcher=launcher or Here(),
+            limits=limits,
+        )
 
     return target

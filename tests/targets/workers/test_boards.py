@@ -1,4 +1,7 @@
-"""The user's file of boards: what may stand there becomes a target, and all else is named with its place."""
+"""The user's file of boards.
+
+What may stand there becomes a target, and all else is named with its place.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +62,15 @@ def test_a_board_over_ssh(write: Write) -> None:
     """)
     assert "pi4" in TARGETS.names()
     target = loaded("pi4")
-    assert target.launcher == Ssh("pi@10.0.0.7", "/srv/venv/bin/python3", 2222, path.parent / "keys/pi")
+    assert target.launcher == Ssh(
+        "pi@10.0.0.7", "/srv/venv/bin/python3", 2222, path.parent / "keys/pi"
+    )
     assert target.limits == Limits(60.0, 2.5, 512 * 2**20)
-    assert (target.name, target.engine, dict(target.options)) == ("pi4", "tflite", {"kernels": "reference"})
+    assert (target.name, target.engine, dict(target.options)) == (
+        "pi4",
+        "tflite",
+        {"kernels": "reference"},
+    )
     assert target.capabilities.formats == {"tflite"}
     assert target.capabilities.intermediates
     assert target.capabilities.on_request
@@ -112,7 +121,9 @@ def test_every_launcher(write: Write) -> None:
 
 
 def test_a_file_among_the_options_lies_beside_the_file_of_boards(write: Write) -> None:
-    path = write('[chip]\nlauncher = "here"\nengine = "ethos-u55"\noptions = { config = "chips/mine.ini" }')
+    path = write(
+        '[chip]\nlauncher = "here"\nengine = "ethos-u55"\noptions = { config = "chips/mine.ini" }'
+    )
     assert loaded("chip").options["config"] == str(path.parent / "chips/mine.ini")
     assert loaded("chip").options["accelerator"] == "ethos-u55-128"
 
@@ -136,27 +147,63 @@ def test_a_board_here_runs(write: Write, tmp_path: Path) -> None:
         ('["a b"]\nlauncher = "here"\nengine = "ort"', "a b has a name that cannot be typed"),
         ('[a]\nengine = "ort"', "a lacks the key 'launcher'"),
         ('[a]\nlauncher = "here"', "a lacks the key 'engine'"),
-        ('[a]\nlauncher = "telnet"\nengine = "ort"', r"has the launcher 'telnet'[\s\S]*choose one of here, "),
+        (
+            '[a]\nlauncher = "telnet"\nengine = "ort"',
+            r"has the launcher 'telnet'[\s\S]*choose one of here, ",
+        ),
         ('[a]\nlauncher = "ssh"\nengine = "ort"', "a lacks the key 'host'"),
-        ('[a]\nlauncher = "ssh"\nengine = "ort"\nhost = "b"\nbaud = 9600', r"has the key 'baud'[\s\S]*known: .*host"),
+        (
+            '[a]\nlauncher = "ssh"\nengine = "ort"\nhost = "b"\nbaud = 9600',
+            r"has the key 'baud'[\s\S]*known: .*host",
+        ),
         ('[a]\nlauncher = "ssh"\nengine = "ort"\nhost = 7', "host = 7, which is no str"),
-        ('[a]\nlauncher = "ssh"\nengine = "ort"\nhost = "b"\nport = true', "port = True, which is no int"),
-        ('[a]\nlauncher = "here"\nengine = "ort"\nrun_seconds = "long"', "which is no int or float"),
+        (
+            '[a]\nlauncher = "ssh"\nengine = "ort"\nhost = "b"\nport = true',
+            "port = True, which is no int",
+        ),
+        (
+            '[a]\nlauncher = "here"\nengine = "ort"\nrun_seconds = "long"',
+            "which is no int or float",
+        ),
         ('[a]\nlauncher = "here"\nengine = "ort"\nrun_seconds = 0', "a limit below zero"),
         ('[a]\nlauncher = "here"\nengine = "ort"\nmemory_mb = -1', "a limit below zero"),
-        ('[a]\nlauncher = "here"\nengine = "tflite"\noptions = { kernels = "fast" }', "which its engine does not know"),
+        (
+            '[a]\nlauncher = "here"\nengine = "tflite"\noptions = { kernels = "fast" }',
+            "which its engine does not know",
+        ),
         (
             '[a]\nlauncher = "here"\nengine = "tflite"\noptions = { kernals = "reference" }',
             r"has the option 'kernals'[\s\S]*known: kernels, module",
         ),
-        ('[a]\nlauncher = "here"\nengine = "tflite"\noptions = { kernels = ["builtin"] }', 'choose one of "xnnpack", '),
-        ('[a]\nlauncher = "here"\nengine = "tflite"\noptions = { module = "tflite" }', 'choose one of "ai_edge_litert.interpreter"'),
-        ('[a]\nlauncher = "here"\nengine = "ort"\noptions = { optimise = false }', r"has the option 'optimise'[\s\S]*known: optimize"),
-        ('[a]\nlauncher = "here"\nengine = "ort"\noptions = { optimize = "no" }', r'optimize = "no", [\s\S]*choose one of true, false'),
-        ('[a]\nlauncher = "here"\nengine = "tflm"\noptions = { arena = 9 }', r"has the option 'arena'[\s\S]*known: arena_bytes"),
-        ('[a]\nlauncher = "here"\nengine = "qnn-htp"\noptions = { cores = 9 }', r"has the option 'cores'[\s\S]*has no options"),
+        (
+            '[a]\nlauncher = "here"\nengine = "tflite"\noptions = { kernels = ["builtin"] }',
+            'choose one of "xnnpack", ',
+        ),
+        (
+            '[a]\nlauncher = "here"\nengine = "tflite"\noptions = { module = "tflite" }',
+            'choose one of "ai_edge_litert.interpreter"',
+        ),
+        (
+            '[a]\nlauncher = "here"\nengine = "ort"\noptions = { optimise = false }',
+            r"has the option 'optimise'[\s\S]*known: optimize",
+        ),
+        (
+            '[a]\nlauncher = "here"\nengine = "ort"\noptions = { optimize = "no" }',
+            r'optimize = "no", [\s\S]*choose one of true, false',
+        ),
+        (
+            '[a]\nlauncher = "here"\nengine = "tflm"\noptions = { arena = 9 }',
+            r"has the option 'arena'[\s\S]*known: arena_bytes",
+        ),
+        (
+            '[a]\nlauncher = "here"\nengine = "qnn-htp"\noptions = { cores = 9 }',
+            r"has the option 'cores'[\s\S]*has no options",
+        ),
         ('[a]\nlauncher = "environment"\nengine = "ort"', "has no requirements"),
-        ('[a]\nlauncher = "environment"\nengine = "ort"\nrequirements = ["onnxruntime"]', "requirements that are not exact"),
+        (
+            '[a]\nlauncher = "environment"\nengine = "ort"\nrequirements = ["onnxruntime"]',
+            "requirements that are not exact",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(write: Write, text: str, words: str) -> None:
@@ -175,7 +222,9 @@ def test_an_engine_nobody_has(write: Write) -> None:
 
 
 def test_limits_of_an_installed_target(write: Write) -> None:
-    name = next((name for name in TARGETS.names() if isinstance(TARGETS.load(name), WorkerTarget)), None)
+    name = next(
+        (name for name in TARGETS.names() if isinstance(TARGETS.load(name), WorkerTarget)), None
+    )
     if name is None:
         pytest.skip("no installed target runs in a worker")
     write(f"[{name}]\nrun_seconds = 7")
@@ -193,11 +242,18 @@ def test_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     config, work = tmp_path / "config", tmp_path / "work"
     for place, names in ((config / "edgeq", "ab"), (work, "bc")):
         place.mkdir(parents=True)
-        text = "\n".join(f'[{name}]\nlauncher = "here"\nengine = "ort"\nsummary = "of {place.name}"' for name in names)
+        text = "\n".join(
+            f'[{name}]\nlauncher = "here"\nengine = "ort"\nsummary = "of {place.name}"'
+            for name in names
+        )
         (place / boards.FILE).write_text(text)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(config))
     monkeypatch.chdir(work)
-    assert [loaded(name).capabilities.summary for name in "abc"] == ["of edgeq", "of work", "of work"]
+    assert [loaded(name).capabilities.summary for name in "abc"] == [
+        "of edgeq",
+        "of work",
+        "of work",
+    ]
     monkeypatch.setenv(boards.VARIABLE, str(tmp_path / "nowhere.toml"))
     with pytest.raises(UsageError, match=r"EDGEQ_TARGETS names .*nowhere"):
         TARGETS.names()

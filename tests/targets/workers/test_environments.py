@@ -49,18 +49,23 @@ def wheel(tmp_path: Path) -> Path:
     files = {
         "borrowed_numpy.pth": f"{lent}\n",
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: borrowed-numpy\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: "
+        "py3-none-any\n",
     }
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-        archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]))
+        archive.writestr(
+            f"{info}/RECORD", "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+        )
     return path
 
 
 def target(engine_file: str, make: Make, requirements: tuple[str, ...] = PINNED) -> WorkerTarget:
     faulty = make()
-    return WorkerTarget("lent", faulty.capabilities, engine_file, requirements, limits=faulty.limits)
+    return WorkerTarget(
+        "lent", faulty.capabilities, engine_file, requirements, limits=faulty.limits
+    )
 
 
 def left_behind(home: Path) -> list[str]:
@@ -68,11 +73,15 @@ def left_behind(home: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("wheel")
-def test_a_target_in_an_environment_of_its_own(engine_file: str, make: Make, model: Path, own_home: Path) -> None:
+def test_a_target_in_an_environment_of_its_own(
+    engine_file: str, make: Make, model: Path, own_home: Path
+) -> None:
     lent, said = target(engine_file, make), list[str]()
     assert not lent.probe().usable
     assert lent.probe().hint == "edgeq targets setup lent"
-    with pytest.raises(TargetError, match=r"borrowed-numpy is not installed[\s\S]*edgeq targets setup lent"):
+    with pytest.raises(
+        TargetError, match=r"borrowed-numpy is not installed[\s\S]*edgeq targets setup lent"
+    ):
         lent.open(model)
     python = lent.setup(say=said.append)
     assert any("installing borrowed-numpy==1.0" in text for text in said)
@@ -101,15 +110,21 @@ def stub(folder: Path, script: str) -> str:
     return str(path)
 
 
-def test_a_full_disk_below_pip(engine_file: str, make: Make, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_below_pip(
+    engine_file: str, make: Make, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
     monkeypatch.setattr(sys, "executable", stub(tmp_path, f"echo '{said}' >&2; exit 1"))
-    with pytest.raises(OutputError, match=r"No space left on device[\s\S]*hint: free some space, or .* EDGEQ_HOME"):
+    with pytest.raises(
+        OutputError, match=r"No space left on device[\s\S]*hint: free some space, or .* EDGEQ_HOME"
+    ):
         target(engine_file, make).setup()
     assert left_behind(own_home) == []
 
 
-def test_a_full_disk_below_us(engine_file: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_below_us(
+    engine_file: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -141,12 +156,19 @@ def test_what_a_killed_setup_left_is_cleared_away(
     assert left_behind(own_home) == [f".{place.name}.{os.getppid()}"]
 
 
-def test_environments_go_by_what_is_in_them(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environments_go_by_what_is_in_them(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = environments.folder(["b==1", "a==2"])
     assert one == environments.folder(["b==1", "a==2"])
     assert one != environments.folder(["b==1", "a==3"])
     assert one.parent == own_home / "environments"
-    assert environments.names(["a-b==1", "c[x]==2", "d @ file:///e", "f<2"]) == ["a-b", "c", "d", "f"]
+    assert environments.names(["a-b==1", "c[x]==2", "d @ file:///e", "f<2"]) == [
+        "a-b",
+        "c",
+        "d",
+        "f",
+    ]
     monkeypatch.delenv(environments.HOME)
     monkeypatch.setenv("XDG_CACHE_HOME", str(own_home / "cache"))
     assert environments.home() == own_home / "cache" / "edgeq"

@@ -43,7 +43,9 @@ session.invoke()
 
 def processes(group_of: int) -> list[str]:
     """The processes of a session, zombies among them; a worker leads one."""
-    out = subprocess.run(["ps", "-o", "pid=", "--sid", str(group_of)], capture_output=True, text=True, check=False)
+    out = subprocess.run(
+        ["ps", "-o", "pid=", "--sid", str(group_of)], capture_output=True, text=True, check=False
+    )
     return out.stdout.split()
 
 
@@ -90,8 +92,14 @@ def test_a_fault_while_loading(make: Make, model: Path, fault: str, words: str) 
         ("third:segfault", "was killed by SIGSEGV; it last wrote: the last words"),
         ("third:raise", "failed: in the runtime"),
         ("run:exit", "ended with exit code 3"),
-        ("answer:shape", r"answers with float32 (1, 1, 8, 8) where it announced float32 (1, 3, 8, 8)"),
-        ("answer:dtype", r"answers with int32 (1, 3, 8, 8) where it announced float32 (1, 3, 8, 8)"),
+        (
+            "answer:shape",
+            r"answers with float32 (1, 1, 8, 8) where it announced float32 (1, 3, 8, 8)",
+        ),
+        (
+            "answer:dtype",
+            r"answers with int32 (1, 3, 8, 8) where it announced float32 (1, 3, 8, 8)",
+        ),
         ("answer:large", "answers with garbage: it announces"),
         ("answer:half", "answers with garbage: it lists the arrays"),
         ("answer:nan", "answers with NaN"),
@@ -144,7 +152,9 @@ def test_what_a_runtime_starts_ends_with_it(make: Make, model: Path) -> None:
 
 
 def test_a_worker_does_not_outlive_its_host(engine_file: str, model: Path) -> None:
-    host = subprocess.Popen([sys.executable, "-c", HOST, engine_file, str(model)], stdout=subprocess.PIPE, text=True)
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST, engine_file, str(model)], stdout=subprocess.PIPE, text=True
+    )
     assert host.stdout is not None
     pid = int(host.stdout.readline())
     assert processes(pid)
@@ -158,8 +168,16 @@ def test_a_real_runtime_that_aborts_loses_its_worker_only(tmp_path: Path) -> Non
     path = tmp_path / "abort.tflite"
     build, int8 = tflite_models.ModelBuilder(), schema.TensorType.INT8
     x, y = (build.tensor(name, (1, 8), int8, [scale]) for name, scale in (("x", 0.03), ("y", 1e-9)))
-    build.operator(schema.BuiltinOperator.ADD, [x, x], [y], schema.BuiltinOptions.AddOptions, schema.AddOptionsT(), 2)
+    build.operator(
+        schema.BuiltinOperator.ADD,
+        [x, x],
+        [y],
+        schema.BuiltinOptions.AddOptions,
+        schema.AddOptionsT(),
+        2,
+    )
     build.graph.inputs, build.graph.outputs = [x], [y]
-    path.write_bytes(build.content())  # LiteRT cannot express such a ratio of scales, and ends the process that loads it
+    # LiteRT cannot express such a ratio of scales, and ends the process that loads it
+    path.write_bytes(build.content())
     with pytest.raises(TargetError, match="was killed by SIGABRT"):
         WORKERS["worker-tflite-ref"].open(path)

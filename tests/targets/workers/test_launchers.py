@@ -40,7 +40,11 @@ def test_this_python() -> None:
 
 
 def test_another_python(tmp_path: Path) -> None:
-    assert Interpreter(Path("/e/bin/python")).command(ARGUMENTS) == ["/e/bin/python", "-E", *ARGUMENTS]
+    assert Interpreter(Path("/e/bin/python")).command(ARGUMENTS) == [
+        "/e/bin/python",
+        "-E",
+        *ARGUMENTS,
+    ]
     what, _ = Interpreter(tmp_path / "python").missing() or ("", "")
     assert "there is no Python at" in what
     assert Interpreter(Path(sys.executable)).missing() is None
@@ -64,11 +68,20 @@ def test_a_container() -> None:
 def test_ssh_quotes_for_the_shell_on_the_other_side() -> None:
     command = Ssh("pi@board", port=2222, identity=Path("/k"), connect_seconds=3).command(ARGUMENTS)
     assert command[:2] == ["ssh", "-T"]
-    for option in ("BatchMode=yes", "ConnectTimeout=3", "ServerAliveInterval=5", "ControlPath=none"):
+    for option in (
+        "BatchMode=yes",
+        "ConnectTimeout=3",
+        "ServerAliveInterval=5",
+        "ControlPath=none",
+    ):
         assert command[command.index(option) - 1] == "-o"
     assert command[command.index("-p") + 1] == "2222"
     assert command[command.index("-i") + 1] == "/k"
-    assert command[-3:] == ["--", "pi@board", """python3 -u -c 'import sys; print('"'"'a b'"'"')'"""]
+    assert command[-3:] == [
+        "--",
+        "pi@board",
+        """python3 -u -c 'import sys; print('"'"'a b'"'"')'""",
+    ]
 
 
 def test_a_host_cannot_be_an_option_of_ssh() -> None:
@@ -76,8 +89,18 @@ def test_a_host_cannot_be_an_option_of_ssh() -> None:
     assert command.index("--") < command.index("-oProxyCommand=reboot")
 
 
-@pytest.mark.parametrize("launcher", [Ssh("board"), Container("image"), Container("image", program="podman"), Qemu(Path(), Path(), Path())])
-def test_a_program_that_is_not_there(make: Make, model: Path, monkeypatch: pytest.MonkeyPatch, launcher: Ssh, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        Ssh("board"),
+        Container("image"),
+        Container("image", program="podman"),
+        Qemu(Path(), Path(), Path()),
+    ],
+)
+def test_a_program_that_is_not_there(
+    make: Make, model: Path, monkeypatch: pytest.MonkeyPatch, launcher: Ssh, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     target = make(launcher=launcher)
     found = target.probe()
@@ -106,7 +129,9 @@ def test_a_worker_runs_in_what_a_container_starts(
         assert session.facts["place"] == f"{program} some/image:1"
 
 
-def test_a_worker_runs_under_what_emulates(make: Make, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_runs_under_what_emulates(
+    make: Make, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path, "qemu-aarch64", EMULATOR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     images = onnx_models.images(2)

@@ -64,33 +64,84 @@ class Liar:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("wire.VERSION += 1; say(dict(ok=True)); hear()", f"speaks version {wire.VERSION + 1} of the protocol, and this is"),
-        ("print('Welcome to the board, stranger!'); time.sleep(60)", r"begins with b'Welcome ', which is no message[\s\S]*print at login"),
         (
-            "sys.stdout.buffer.write(struct.pack('<8sIIQ', wire.MAGIC, 1, 2**31, 0)); sys.stdout.flush(); hear()",
+            "wire.VERSION += 1; say(dict(ok=True)); hear()",
+            f"speaks version {wire.VERSION + 1} of the protocol, and this is",
+        ),
+        (
+            "print('Welcome to the board, stranger!'); time.sleep(60)",
+            r"begins with b'Welcome ', which is no message[\s\S]*print at login",
+        ),
+        (
+            (
+                "sys.stdout.buffer.write(struct.pack('<8sIIQ', wire.MAGIC, 1, 2**31, 0)); "
+                "sys.stdout.flush(); hear()"
+            ),
             "announces 2147483648 and 0",
         ),
-        ("sys.stdout.buffer.write(struct.pack('<8sIIQ', wire.MAGIC, 1, 2, 2**62)); sys.stdout.flush(); hear()", "it announces 2 and"),
-        ("sys.stdout.buffer.write(wire.MAGIC[:3]); sys.stdout.flush(); sys.exit(7)", "ended with exit code 7 before it began"),
+        (
+            (
+                "sys.stdout.buffer.write(struct.pack('<8sIIQ', wire.MAGIC, 1, 2, 2**62)); "
+                "sys.stdout.flush(); hear()"
+            ),
+            "it announces 2 and",
+        ),
+        (
+            "sys.stdout.buffer.write(wire.MAGIC[:3]); sys.stdout.flush(); sys.exit(7)",
+            "ended with exit code 7 before it began",
+        ),
         ("pass", r"ended with exit code 0 before it began[\s\S]*try it by hand: "),
-        ("raise SystemError('no numpy here')", r"ended with exit code 1 before it began; it last wrote: [\s\S]*no numpy here"),
+        (
+            "raise SystemError('no numpy here')",
+            r"ended with exit code 1 before it began; it last wrote: [\s\S]*no numpy here",
+        ),
         ("say(dict(ok=False, problem=[1], what={}))", "failed: {}"),
         ("say(dict(ok='yes'))", "failed: it does not say why"),
-        ("say(dict(ok=True)); hear(); say(dict(ok=True))", "has not one input and at least one output"),
-        ("say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[7], outputs=[7]))", "describes a tensor as 7"),
         (
-            "say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, dtype='object')], outputs=[TENSOR]))",
+            "say(dict(ok=True)); hear(); say(dict(ok=True))",
+            "has not one input and at least one output",
+        ),
+        (
+            "say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[7], outputs=[7]))",
+            "describes a tensor as 7",
+        ),
+        (
+            (
+                "say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, "
+                "dtype='object')], outputs=[TENSOR]))"
+            ),
             "describes a tensor as",
         ),
-        ("say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, shape='x')], outputs=[TENSOR]))", "describes a tensor as"),
-        ("say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, shape=[2, 3])], outputs=[TENSOR]))", "not a batch of one"),
-        ("say(dict(ok=True)); hear(); say(dict(ok=True), [np.zeros(9)])", "announces .* and 72 bytes, and may have"),
         (
-            "say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, dtype='int8', scale=[-1.0])], outputs=[TENSOR]))",
+            (
+                "say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, "
+                "shape='x')], outputs=[TENSOR]))"
+            ),
+            "describes a tensor as",
+        ),
+        (
+            (
+                "say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, shape=[2, "
+                "3])], outputs=[TENSOR]))"
+            ),
+            "not a batch of one",
+        ),
+        (
+            "say(dict(ok=True)); hear(); say(dict(ok=True), [np.zeros(9)])",
+            "announces .* and 72 bytes, and may have",
+        ),
+        (
+            (
+                "say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, "
+                "dtype='int8', scale=[-1.0])], outputs=[TENSOR]))"
+            ),
             "describes a grid as",
         ),
         (
-            "say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, dtype='int8', scale=7)], outputs=[TENSOR]))",
+            (
+                "say(dict(ok=True)); hear(); say(dict(ok=True, inputs=[dict(TENSOR, "
+                "dtype='int8', scale=7)], outputs=[TENSOR]))"
+            ),
             "describes a grid as",
         ),
     ],
@@ -105,18 +156,30 @@ def test_a_lie_while_opening(make: Make, model: Path, script: str, words: str) -
     ("script", "words"),
     [
         ("hear(); say(dict(ok=True))", "answers with 0 arrays"),
-        ("hear(); say(dict(ok=True), [np.zeros((1, 3, 8, 8), np.float32)] * 2)", "garbage: it announces"),
+        (
+            "hear(); say(dict(ok=True), [np.zeros((1, 3, 8, 8), np.float32)] * 2)",
+            "garbage: it announces",
+        ),
         ("hear(); say(dict(ok=True), [np.zeros((3, 8, 8, 1), np.float32)])", "where it announced"),
         (
-            "hear(); sys.stdout.buffer.write(b'INFO: created a delegate, with a long line of text'); sys.stdout.flush(); hear()",
+            (
+                "hear(); sys.stdout.buffer.write(b'INFO: created a delegate, with a long line "
+                "of text'); sys.stdout.flush(); hear()"
+            ),
             "no message",
         ),
-        ("hear(); sys.stdout.buffer.write(wire.pack(dict(ok=True))[0][:30]); sys.stdout.flush()", "ended with exit code 0"),
+        (
+            "hear(); sys.stdout.buffer.write(wire.pack(dict(ok=True))[0][:30]); sys.stdout.flush()",
+            "ended with exit code 0",
+        ),
         ("hear(); os.close(1); time.sleep(60)", "closed its output"),
     ],
 )
 def test_a_lie_while_running(make: Make, model: Path, script: str, words: str) -> None:
-    with make(launcher=Liar(LOADED + script)).open(model) as session, pytest.raises(TargetError, match=words):
+    with (
+        make(launcher=Liar(LOADED + script)).open(model) as session,
+        pytest.raises(TargetError, match=words),
+    ):
         session.run(np.zeros((1, 3, 8, 8), np.float32))
 
 
@@ -136,11 +199,16 @@ def test_a_trickle_is_no_answer_and_a_slow_line_is(make: Make, model: Path) -> N
     with slow.open(model, intermediates=True) as session:
         assert np.asarray(session.tensors(image)["a"]).shape == (1, 2**20)
     trickle = make(launcher=Liar(LOADED + TRICKLE.format(size=2**20, piece=100)), seconds=0.5)
-    with trickle.open(model, intermediates=True) as session, pytest.raises(TargetError, match=r"within 0\.5 s"):
+    with (
+        trickle.open(model, intermediates=True) as session,
+        pytest.raises(TargetError, match=r"within 0\.5 s"),
+    ):
         session.tensors(image)
 
 
-@pytest.mark.parametrize("took", ["np.array([], np.int64)", "np.array([-5])", "np.array([1.5])", "np.array([[5]])"])
+@pytest.mark.parametrize(
+    "took", ["np.array([], np.int64)", "np.array([-5])", "np.array([1.5])", "np.array([[5]])"]
+)
 def test_durations_that_cannot_be(make: Make, model: Path, took: str) -> None:
     session = make(launcher=Liar(f"{LOADED}hear(); say(dict(ok=True), [{took}])")).open(model)
     with session, pytest.raises(TargetError, match="durations that are none"):
@@ -149,7 +217,10 @@ def test_durations_that_cannot_be(make: Make, model: Path, took: str) -> None:
 
 def test_tensors_without_names(make: Make, model: Path) -> None:
     script = f"{LOADED}hear(); say(dict(ok=True, names=['a']), [])"
-    with make(launcher=Liar(script)).open(model, intermediates=True) as session, pytest.raises(TargetError, match="without names"):
+    with (
+        make(launcher=Liar(script)).open(model, intermediates=True) as session,
+        pytest.raises(TargetError, match="without names"),
+    ):
         session.tensors(np.zeros((1, 3, 8, 8), np.float32))
 
 
@@ -160,9 +231,16 @@ def test_an_engine_that_is_not_there(model: Path, make: Make) -> None:
 
 def test_engines_run_on_old_pythons() -> None:
     room = Path(wire.__file__).parent
-    for path in (*(room / f"{name}.py" for name in program.SHARED), *(room / "engines").glob("*.py")):
+    for path in (
+        *(room / f"{name}.py" for name in program.SHARED),
+        *(room / "engines").glob("*.py"),
+    ):
         tree = ast.parse(path.read_text("utf-8"), feature_version=(3, 9))
         first = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)][:1]
         assert first in (["__future__"], [])
-        ours = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and str(node.module).startswith("edgeq")}
+        ours = {
+            node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("edgeq")
+        }
         assert ours <= {f"edgeq.targets.workers.{name}" for name in program.SHARED}, path

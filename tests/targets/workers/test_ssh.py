@@ -63,7 +63,9 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
         pytest.skip("sshd, ssh or ssh-keygen is not installed: apt-get install openssh-server")
     folder = tmp_path_factory.mktemp("sshd")
     for name in ("host", "user", "stranger"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True
+        )
     port = free_port()
     (folder / "config").write_text(CONFIG.format(port=port, folder=folder))
     Path("/run/sshd").mkdir(exist_ok=True) if getpass.getuser() == "root" else None
@@ -75,7 +77,15 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
             time.sleep(0.05)
         if not connects(port):
             pytest.skip(f"sshd does not start here: {(folder / 'log').read_text().strip()}")
-        known = ("-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={folder / 'known'}", "-o", "IdentitiesOnly=yes", "-q")
+        known = (
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            f"UserKnownHostsFile={folder / 'known'}",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-q",
+        )
         yield Ssh(f"{getpass.getuser()}@127.0.0.1", sys.executable, port, folder / "user", known)
     finally:
         server.terminate()
@@ -88,7 +98,10 @@ def test_a_worker_on_a_board_computes_what_one_here_does(board: Ssh, tmp_path: P
     path.write_bytes(tflite_models.int8_model())
     far = replace(WORKERS["worker-tflite-ref"], launcher=board)
     assert far.probe().versions.keys() == {"ai-edge-litert"}
-    with far.open(path, intermediates=True) as there, tflite.reference.open(path, intermediates=True) as here:
+    with (
+        far.open(path, intermediates=True) as there,
+        tflite.reference.open(path, intermediates=True) as here,
+    ):
         assert np.array_equal(there.run(images), here.run(images))
         assert list(there.tensors(images)) == list(here.tensors(images))
         assert there.facts["place"] == f"ssh {board.host}"
@@ -108,7 +121,10 @@ def test_the_way_to_the_board_is_in_no_latency(board: Ssh, tmp_path: Path) -> No
 
 
 def test_a_runtime_that_dies_on_the_board(board: Ssh, make: Make, model: Path) -> None:
-    with make("third:segfault", launcher=board).open(model) as session, pytest.raises(TargetError, match="the last words"):
+    with (
+        make("third:segfault", launcher=board).open(model) as session,
+        pytest.raises(TargetError, match="the last words"),
+    ):
         session.run(onnx_models.images(5))
 
 
@@ -131,12 +147,17 @@ def test_a_hang_on_the_board_leaves_nothing_there(board: Ssh, make: Make, model:
         ({"python": "/no/such/python"}, "No such file"),
     ],
 )
-def test_a_board_that_cannot_be_had(board: Ssh, make: Make, model: Path, wrong: dict[str, object], words: str) -> None:
+def test_a_board_that_cannot_be_had(
+    board: Ssh, make: Make, model: Path, wrong: dict[str, object], words: str
+) -> None:
     if "identity" in wrong:
         assert board.identity is not None
         wrong = {"identity": board.identity.with_name("stranger")}
     loud = tuple(argument for argument in board.arguments if argument != "-q")
     launcher = replace(board, arguments=loud, **wrong)  # type: ignore[arg-type]  # fields by name
-    with pytest.raises(TargetError, match=rf"before it began; it last wrote: [\s\S]*{words}[\s\S]*hint: try it by hand: ssh ") as caught:
+    with pytest.raises(
+        TargetError,
+        match=rf"before it began; it last wrote: [\s\S]*{words}[\s\S]*hint: try it by hand: ssh ",
+    ) as caught:
         make(launcher=launcher).open(model)
     assert caught.value.exit_code == 4

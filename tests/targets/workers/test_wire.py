@@ -17,7 +17,20 @@ from edgeq.targets.workers import wire
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DTYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64")
+DTYPES = (
+    "bool",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+)
 
 
 def packed(header: dict[str, Any], arrays: list[NDArray[Any]]) -> bytes:
@@ -28,11 +41,26 @@ def reread(content: bytes, limit: int = wire.MAX_PAYLOAD) -> wire.Frame:
     return wire.unpack(io.BytesIO(content).read, limit)
 
 
-def frame(text: bytes, payload: bytes, *, magic: bytes = wire.MAGIC, version: int = wire.VERSION, size: int | None = None) -> bytes:
-    return struct.pack("<8sIIQ", magic, version, len(text), len(payload) if size is None else size) + text + payload
+def frame(
+    text: bytes,
+    payload: bytes,
+    *,
+    magic: bytes = wire.MAGIC,
+    version: int = wire.VERSION,
+    size: int | None = None,
+) -> bytes:
+    return (
+        struct.pack("<8sIIQ", magic, version, len(text), len(payload) if size is None else size)
+        + text
+        + payload
+    )
 
 
-@given(st.sampled_from(DTYPES), st.lists(st.integers(0, 4), max_size=4), st.dictionaries(st.text(), st.integers() | st.text()))
+@given(
+    st.sampled_from(DTYPES),
+    st.lists(st.integers(0, 4), max_size=4),
+    st.dictionaries(st.text(), st.integers() | st.text()),
+)
 def test_what_is_packed_is_unpacked(dtype: str, shape: list[int], header: dict[str, Any]) -> None:
     header.pop("arrays", None)
     values = np.arange(np.prod(shape, dtype=int)).astype(dtype).reshape(shape)
@@ -47,7 +75,10 @@ def test_what_is_packed_is_unpacked(dtype: str, shape: list[int], header: dict[s
     ("content", "words"),
     [
         (frame(b"{}", b"", magic=b"Welcome "), "no message"),
-        (frame(b"{}", b"", version=wire.VERSION + 1), f"speaks version {wire.VERSION + 1} of the protocol"),
+        (
+            frame(b"{}", b"", version=wire.VERSION + 1),
+            f"speaks version {wire.VERSION + 1} of the protocol",
+        ),
         (frame(b"{}", b"", size=2**40), "it announces"),
         (frame(b"{}", b"", size=10), "ends after 0 of 10 bytes"),
         (frame(b"{}", b"")[:10], "ends after 10 of 24 bytes"),
@@ -56,7 +87,10 @@ def test_what_is_packed_is_unpacked(dtype: str, shape: list[int], header: dict[s
         (frame(b"[]", b""), "no JSON object"),
         (frame(b"{}", b"1234"), "belong to no array"),
         (frame(json.dumps({"arrays": [["int8", [5]]]}).encode(), b"1234"), "beyond its 4 bytes"),
-        (frame(json.dumps({"arrays": [["int8", [2**31, 2**31, 2**31]]]}).encode(), b""), "beyond its 0 bytes"),
+        (
+            frame(json.dumps({"arrays": [["int8", [2**31, 2**31, 2**31]]]}).encode(), b""),
+            "beyond its 0 bytes",
+        ),
         (frame(json.dumps({"arrays": [["int8", [-4, -1]]]}).encode(), b"1234"), "which cannot be"),
         (frame(json.dumps({"arrays": [["object", [4]]]}).encode(), b"1234"), "which cannot be"),
         (frame(json.dumps({"arrays": [["V4", [1]]]}).encode(), b"1234"), "which cannot be"),

@@ -1,4 +1,7 @@
-"""Graph networks learn, stop, and go on to the same bits after having been cut off; the file they leave is enough to answer."""
+"""Graph networks learn, stop, and go on to the same bits after having been cut off.
+
+The file they leave is enough to answer.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 def test_it_learns_and_answers_as_its_checkpoint_does(tmp_path: Path) -> None:
     result = train_graph(replace(FAST, epochs=12), DATA, tmp_path / "run", threads=1)
     assert result.test_correct == result.test_total == 8
-    assert result.history[result.best_epoch].validation_loss == min(epoch.validation_loss for epoch in result.history)
+    assert result.history[result.best_epoch].validation_loss == min(
+        epoch.validation_loss for epoch in result.history
+    )
     assert result.test_selected == max(epoch.test or 0 for epoch in result.history)
     network, graph, recipe = load_network(tmp_path / "run" / "best.safetensors")
     answers = network(features(DATA), graph).argmax(1).numpy()
@@ -46,13 +51,17 @@ def test_it_learns_and_answers_as_its_checkpoint_does(tmp_path: Path) -> None:
 
 
 def test_the_test_nodes_are_not_looked_at_unless_asked_for(tmp_path: Path) -> None:
-    result = train_graph(replace(FAST, epochs=1, track_test=False), DATA, tmp_path / "run", threads=1)
+    result = train_graph(
+        replace(FAST, epochs=1, track_test=False), DATA, tmp_path / "run", threads=1
+    )
     assert result.test_selected is None
     assert result.history[0].test is None
 
 
 def test_it_stops_when_the_validation_loss_has_not_fallen(tmp_path: Path) -> None:
-    result = train_graph(replace(FAST, epochs=60, patience=3, lr=0.5), DATA, tmp_path / "run", threads=1)
+    result = train_graph(
+        replace(FAST, epochs=60, patience=3, lr=0.5), DATA, tmp_path / "run", threads=1
+    )
     assert len(result.history) == result.best_epoch + 1 + 3 < 60
 
 
@@ -77,10 +86,18 @@ def test_a_run_cut_off_goes_on_to_the_same_bits(tmp_path: Path, recipe: GraphRec
 def test_a_quantised_run_begins_with_the_float_one(tmp_path: Path) -> None:
     train_graph(replace(FAST, epochs=12), DATA, tmp_path / "fp32", threads=1)
     still = replace(QUANTIZED, epochs=1, lr=1e-9, lr_operators=0.0, lr_bounds=0.0)
-    result = train_graph(still, DATA, tmp_path / "quantised", start=tmp_path / "fp32" / "best.safetensors", threads=1)
+    result = train_graph(
+        still, DATA, tmp_path / "quantised", start=tmp_path / "fp32" / "best.safetensors", threads=1
+    )
     assert result.test_correct == 8
     with pytest.raises(ArtefactError, match="does not fit pde-gcn-64 FP32"):
-        train_graph(replace(still, model="pde-gcn-64"), DATA, tmp_path / "other", start=tmp_path / "fp32" / "best.safetensors", threads=1)
+        train_graph(
+            replace(still, model="pde-gcn-64"),
+            DATA,
+            tmp_path / "other",
+            start=tmp_path / "fp32" / "best.safetensors",
+            threads=1,
+        )
 
 
 def test_another_run_is_not_overwritten_nor_gone_on_with(tmp_path: Path) -> None:
@@ -92,7 +109,9 @@ def test_another_run_is_not_overwritten_nor_gone_on_with(tmp_path: Path) -> None
     train_graph(replace(FAST, epochs=1), DATA, tmp_path / "run", threads=1, overwrite=True)
 
 
-def test_the_released_quantiser_trains_on_both_directions_with_float_operators(tmp_path: Path) -> None:
+def test_the_released_quantiser_trains_on_both_directions_with_float_operators(
+    tmp_path: Path,
+) -> None:
     recipe = replace(QUANTIZED, scheme=GraphScheme(32, 4, "released"), epochs=1)
     train_graph(recipe, DATA, tmp_path / "run", threads=1)
     _, graph, _ = load_network(tmp_path / "run" / "best.safetensors")
@@ -110,12 +129,21 @@ def test_an_image_network_reads_no_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"edges": torch.tensor([[0], [40]])}, {"edges": torch.zeros(3, 1, dtype=torch.int64)}, {"edges": None}]
+    "changed",
+    [
+        {"edges": torch.tensor([[0], [40]])},
+        {"edges": torch.zeros(3, 1, dtype=torch.int64)},
+        {"edges": None},
+    ],
 )
-def test_a_checkpoint_with_other_edges_is_refused(tmp_path: Path, changed: dict[str, torch.Tensor | None]) -> None:
+def test_a_checkpoint_with_other_edges_is_refused(
+    tmp_path: Path, changed: dict[str, torch.Tensor | None]
+) -> None:
     train_graph(replace(FAST, epochs=1), DATA, tmp_path / "run", threads=1)
     found = graph_checkpoint.read(tmp_path / "run" / "best.safetensors")
-    tensors = {name: tensor for name, tensor in found.tensors.items() if name != graph_checkpoint.EDGES}
+    tensors = {
+        name: tensor for name, tensor in found.tensors.items() if name != graph_checkpoint.EDGES
+    }
     if changed["edges"] is not None:
         tensors[graph_checkpoint.EDGES] = changed["edges"]
     graph_checkpoint.save(tmp_path / "odd.safetensors", replace(found, tensors=tensors))

@@ -1,4 +1,7 @@
-"""Quantisers of graph networks: where they stand, what they cost, and that the cost stays below what can be proved."""
+"""Quantisers of graph networks.
+
+Where they stand, what they cost, and that the cost stays below what can be proved.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,9 @@ def test_quantising_leaves_the_float_network_alone() -> None:
 
 
 def test_the_identity_lies_on_the_operators_grid() -> None:
-    step = quantize_graph(PdeGcn(3, classes=2, in_channels=4, symmetric=True, layers=1), GraphScheme(4, 4)).steps[0]
+    step = quantize_graph(
+        PdeGcn(3, classes=2, in_channels=4, symmetric=True, layers=1), GraphScheme(4, 4)
+    ).steps[0]
     assert torch.equal(step.quantize_k1(step.k1), torch.eye(3))  # type: ignore[operator]
 
 
@@ -78,7 +83,9 @@ def test_bounds_are_observed_only_where_they_are_zero() -> None:
     graph, x = random_graph(9, 0), torch.rand(9, 4)
     kept = quantize_graph(network(), GraphScheme(4, 4))
     observe_bounds(kept, x, graph)
-    assert {float(value) for name, value in kept.state_dict().items() if "quantize_state" in name} == {6.0}
+    assert {
+        float(value) for name, value in kept.state_dict().items() if "quantize_state" in name
+    } == {6.0}
     net = quantize_graph(network(), GraphScheme(4, 8, bound=0))
     observe_bounds(net.train(), x, graph)
     assert net.training
@@ -90,7 +97,9 @@ def test_bounds_are_observed_only_where_they_are_zero() -> None:
 def test_the_error_is_the_mean_over_all_states_and_leaves_rounding_on() -> None:
     graph, x = random_graph(9, 0), torch.rand(9, 4)
     net = quantize_graph(network(), GraphScheme(4, 4, bound=2.0))
-    found = graph_activation_error(net, x, graph, torch.zeros(9, dtype=torch.int64), torch.arange(9))
+    found = graph_activation_error(
+        net, x, graph, torch.zeros(9, dtype=torch.int64), torch.arange(9)
+    )
     states: dict[bool, list[Tensor]] = {True: [], False: []}
     for rounding, kept in states.items():
         set_rounding(net, weights=True, activations=rounding)
@@ -109,7 +118,13 @@ def test_the_error_is_the_mean_over_all_states_and_leaves_rounding_on() -> None:
 
 def test_a_float_network_has_no_rounding_error() -> None:
     with pytest.raises(UsageError, match="rounds no activations"):
-        graph_activation_error(network(), torch.rand(9, 4), random_graph(9, 0), torch.zeros(9, dtype=torch.int64), torch.arange(9))
+        graph_activation_error(
+            network(),
+            torch.rand(9, 4),
+            random_graph(9, 0),
+            torch.zeros(9, dtype=torch.int64),
+            torch.arange(9),
+        )
 
 
 def norm(matrix: Tensor) -> float:
@@ -118,17 +133,27 @@ def norm(matrix: Tensor) -> float:
 
 @settings(max_examples=150)
 @given(
-    st.integers(0, 2**31), st.integers(2, 9), st.integers(1, 6), st.sampled_from([2, 3, 4, 8]), st.floats(0.05, 1.0), st.floats(0.1, 4.0)
+    st.integers(0, 2**31),
+    st.integers(2, 9),
+    st.integers(1, 6),
+    st.sampled_from([2, 3, 4, 8]),
+    st.floats(0.05, 1.0),
+    st.floats(0.1, 4.0),
 )
-def test_rounding_noise_stays_below_its_bound(seed: int, nodes: int, layers: int, bits: int, share: float, bound: float) -> None:
+def test_rounding_noise_stays_below_its_bound(
+    seed: int, nodes: int, layers: int, bits: int, share: float, bound: float
+) -> None:
     """A symmetric network whose steps do not expand adds the noise of its layers up, and no more.
 
-    ``||eta_N|| <= sum_j ( sqrt(n_j) s1_j / 2 + h_j ||K_j|| ||S|| sqrt(m_j) s2_j / 2 )`` while ``h_j ||K_j||^2 ||S||^2 <= 2``; follows
-    from Ben-Yair, Eliasof, Treister (2022), Eq. 16, by the mean value theorem. ``S`` here has both directions of each edge.
+    ``||eta_N|| <= sum_j ( sqrt(n_j) s1_j / 2 + h_j ||K_j|| ||S|| sqrt(m_j) s2_j / 2 )`` while
+    ``h_j ||K_j||^2 ||S||^2 <= 2``; follows from Ben-Yair, Eliasof, Treister (2022), Eq. 16, by the
+    mean value theorem. ``S`` here has both directions of each edge.
     """
     net = quantize_graph(network(seed, layers=layers), GraphScheme(4, bits, bound=bound)).double()
     once = random_graph(nodes, seed).double()
-    both = SparseGradient(torch.cat([once.edges, once.edges.flip(0)], 1), nodes, torch.cat([once.weights] * 2)[:, 0]).double()
+    both = SparseGradient(
+        torch.cat([once.edges, once.edges.flip(0)], 1), nodes, torch.cat([once.weights] * 2)[:, 0]
+    ).double()
     spread = norm(both.gradient(torch.eye(nodes, dtype=torch.float64)))
     assert spread**2 <= 9 / 8 + 1e-12
     limit = 0.0
@@ -139,7 +164,14 @@ def test_rounding_noise_stays_below_its_bound(seed: int, nodes: int, layers: int
         assert isinstance(state, LearnedClip)
         assert isinstance(inner, LearnedClip)
         limit += (nodes * 3) ** 0.5 * float(state.step.detach()) / 2
-        limit += step.step_size * operator * spread * (both.edges.shape[1] * 3) ** 0.5 * float(inner.step.detach()) / 2
+        limit += (
+            step.step_size
+            * operator
+            * spread
+            * (both.edges.shape[1] * 3) ** 0.5
+            * float(inner.step.detach())
+            / 2
+        )
     ends = []
     x = torch.randn(nodes, 3, dtype=torch.float64) * 2
     for rounding in (True, False):

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def test_a_recipe_survives_json_and_toml(tmp_path: Path) -> None:
-    recipe = GraphRecipe("pde-gcn-64", "cora", GraphScheme(32, 4, "released", 3.0), epochs=7, step_size=1.0)
+    recipe = GraphRecipe(
+        "pde-gcn-64", "cora", GraphScheme(32, 4, "released", 3.0), epochs=7, step_size=1.0
+    )
     assert GraphRecipe.from_dict(recipe.to_dict()) == recipe
     path = tmp_path / "recipe.toml"
     path.write_text(
@@ -65,4 +67,9 @@ def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
 
 
 def test_the_scheme_is_plain_data() -> None:
-    assert asdict(GraphScheme()) == {"weight_bits": 4, "act_bits": 8, "activations": "signed", "bound": 6.0}
+    assert asdict(GraphScheme()) == {
+        "weight_bits": 4,
+        "act_bits": 8,
+        "activations": "signed",
+        "bound": 6.0,
+    }

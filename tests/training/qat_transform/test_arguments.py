@@ -66,12 +66,20 @@ class TwoShapes(nn.Module):
         (lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten()), "lazy layers"),
         (Named, "the network makes a Answer"),
         (NamedAsOurs, "a module 'quantizers'"),
-        (lambda: network(nn.utils.weight_norm(nn.Conv2d(3, 3, 1))), "0 computes its own weight, as weight normalisation"),
-        (lambda: network(spectral_norm(nn.Conv2d(3, 3, 1))), "0 computes its own weight, as weight normalisation"),
+        (
+            lambda: network(nn.utils.weight_norm(nn.Conv2d(3, 3, 1))),
+            "0 computes its own weight, as weight normalisation",
+        ),
+        (
+            lambda: network(spectral_norm(nn.Conv2d(3, 3, 1))),
+            "0 computes its own weight, as weight normalisation",
+        ),
         (TwoShapes, r"layer \(Linear\) reads a tensor of more axes"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning", "ignore:Lazy modules are a new feature:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*weight_norm.*:FutureWarning", "ignore:Lazy modules are a new feature:UserWarning"
+)
 def test_a_network_that_is_none_of_those_it_takes(model: Callable[[], Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         edgeq.quantize(model(), SCHEME, IMAGES)

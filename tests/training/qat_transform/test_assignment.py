@@ -1,4 +1,7 @@
-"""Which quantiser stands where: methods by role, fallbacks at the ends, rules, ties, and what is said where they contradict."""
+"""Which quantiser stands where.
+
+Methods by role, fallbacks at the ends, rules, ties, and what is said where they contradict.
+"""
 
 from __future__ import annotations
 
@@ -60,25 +63,49 @@ def grid(model: nn.Module, name: str) -> Any:
 class TestMethods:
     def test_auto_follows_what_it_meets_and_learns_only_few_levels(self) -> None:
         model = quantized(Scheme(4, 4))
-        assert {type(weight(model, path)) for path in ("stem", "left", "right", "after", "last")} == {MaxAbs}
+        assert {
+            type(weight(model, path)) for path in ("stem", "left", "right", "after", "last")
+        } == {MaxAbs}
         assert type(grid(model, "relu")) is Fitted
         assert {type(grid(model, name)) for name in ("x", "add")} == {TrackedRange}
         assert type(grid(quantized(Scheme(8, 8)), "relu")) is TrackedClip
-        assert [weight(model, path).axis for path in ("stem", "left", "right", "last")] == [0, 0, 1, 0]
-        assert weight(quantized(Scheme(4, 4), tied=True), "left").axis is None, "the output channels of one are the inputs of the other"
-        assert weight(quantized(Scheme(4, 4), groups=2), "right").axis is None, "they lie along two axes"
+        assert [weight(model, path).axis for path in ("stem", "left", "right", "last")] == [
+            0,
+            0,
+            1,
+            0,
+        ]
+        assert weight(quantized(Scheme(4, 4), tied=True), "left").axis is None, (
+            "the output channels of one are the inputs of the other"
+        )
+        assert weight(quantized(Scheme(4, 4), groups=2), "right").axis is None, (
+            "they lie along two axes"
+        )
 
-    def test_published_it_learns_what_is_normalised_or_not_negative_and_follows_the_rest(self) -> None:
+    def test_published_it_learns_what_is_normalised_or_not_negative_and_follows_the_rest(
+        self,
+    ) -> None:
         model = quantized(Scheme(4, 4, normalize_weights=True))
         assert {weight(model, path).axis for path in ("stem", "left", "last")} == {None}
-        assert [type(weight(model, path)) for path in ("stem", "left", "last")] == [LearnedClip, MaxAbs, MaxAbs]
+        assert [type(weight(model, path)) for path in ("stem", "left", "last")] == [
+            LearnedClip,
+            MaxAbs,
+            MaxAbs,
+        ]
         assert type(grid(model, "relu")) is LearnedClip
         assert type(grid(model, "add")) is TrackedClip, "signed, though an inner layer reads it"
 
     def test_a_named_method_is_that_of_all_weights_and_of_what_inner_layers_read(self) -> None:
         model = quantized(Scheme(4, 4, weights="lsq", activations="lsq", affine=False))
-        assert {type(weight(model, path)) for path in ("stem", "left", "right", "after", "last")} == {Lsq}
-        assert [type(grid(model, name)) for name in ("relu", "add", "x", "last")] == [Lsq, Lsq, TrackedClip, TrackedClip]
+        assert {
+            type(weight(model, path)) for path in ("stem", "left", "right", "after", "last")
+        } == {Lsq}
+        assert [type(grid(model, name)) for name in ("relu", "add", "x", "last")] == [
+            Lsq,
+            Lsq,
+            TrackedClip,
+            TrackedClip,
+        ]
         assert grid(model, "add").signed
 
     def test_what_a_method_cannot_be_follows_its_range(self) -> None:
@@ -88,7 +115,11 @@ class TestMethods:
 
     def test_affine_ranges_are_those_of_what_can_be_negative(self) -> None:
         model = quantized(Scheme(4, 4, affine=True, normalize_weights=True))
-        assert [type(grid(model, name)) for name in ("x", "add", "relu")] == [TrackedRange, TrackedRange, LearnedClip]
+        assert [type(grid(model, name)) for name in ("x", "add", "relu")] == [
+            TrackedRange,
+            TrackedRange,
+            LearnedClip,
+        ]
 
     def test_powers_of_two_are_everywhere(self) -> None:
         model = quantized(Scheme(4, 4, weights="power-of-two", activations="power-of-two"))
@@ -122,30 +153,44 @@ class TestRules:
     def test_a_rule_for_a_layer_in_float_needs_its_bits(self) -> None:
         with pytest.raises(UsageError, match="last, which stays in float"):
             quantized(Scheme(4, 4, placement="paper", layers=(LayerRule("last", act_bits=4),)))
-        model = quantized(Scheme(4, 4, placement="paper", layers=(LayerRule("last", weight_bits=4),)))
+        model = quantized(
+            Scheme(4, 4, placement="paper", layers=(LayerRule("last", weight_bits=4),))
+        )
         assert weight(model, "last").target_bits == 4
 
     def test_a_method_named_for_an_end_has_to_have_its_width(self) -> None:
         with pytest.raises(UsageError, match="xnor has no 8-bit weights"):
-            quantized(Scheme(1, 8, weights="xnor-centered", layers=(LayerRule("last", weights="xnor"),)))
+            quantized(
+                Scheme(1, 8, weights="xnor-centered", layers=(LayerRule("last", weights="xnor"),))
+            )
 
 
 class TestScales:
     def test_each_kind_of_layer_has_them_along_its_output_channels(self) -> None:
         model = quantized(Scheme(4, 4, per_channel=True))
-        assert [weight(model, path).axis for path in ("stem", "left", "right", "last")] == [0, 0, 1, 0]
+        assert [weight(model, path).axis for path in ("stem", "left", "right", "last")] == [
+            0,
+            0,
+            1,
+            0,
+        ]
 
     def test_a_layer_and_its_transpose_cannot(self) -> None:
         with pytest.raises(UsageError, match="on the input axis of the other"):
             quantized(Scheme(4, 4, per_channel=True), tied=True)
         rule = LayerRule("*ht", per_channel=False), LayerRule("*ft", per_channel=False)
-        assert weight(quantized(Scheme(4, 4, per_channel=True, layers=rule), tied=True), "right").axis is None
+        assert (
+            weight(quantized(Scheme(4, 4, per_channel=True, layers=rule), tied=True), "right").axis
+            is None
+        )
 
     def test_a_grouped_transposed_layer_cannot(self) -> None:
         with pytest.raises(UsageError, match="lie along two axes"):
             quantized(Scheme(4, 4, per_channel=True), groups=2)
 
-    @pytest.mark.parametrize("changes", [{"weight_bits": 2}, {"weights": "lsq"}, {"per_channel": True}])
+    @pytest.mark.parametrize(
+        "changes", [{"weight_bits": 2}, {"weights": "lsq"}, {"per_channel": True}]
+    )
     def test_layers_of_one_weight_ask_for_the_same(self, changes: dict[str, Any]) -> None:
         with pytest.raises(UsageError, match="left and right share one weight"):
             quantized(Scheme(4, 4, layers=(LayerRule("left", **changes),)), tied=True)

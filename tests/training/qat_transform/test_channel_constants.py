@@ -37,7 +37,10 @@ class Around(nn.Module):
         self.register_buffer("one", torch.tensor([0.25]))
         self.register_buffer("whole", torch.tensor([[[[3]], [[1]], [[2]]]]))
         self.register_buffer("flat", torch.tensor([1.0, 2.0, 3.0]))
-        self.trained, self.six = nn.Parameter(torch.tensor([1.0, -0.5, 0.25])), nn.Parameter(torch.rand(6))
+        self.trained, self.six = (
+            nn.Parameter(torch.tensor([1.0, -0.5, 0.25])),
+            nn.Parameter(torch.rand(6)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.conv(self.arithmetic(self, x)))
@@ -54,7 +57,9 @@ def affines(model: nn.Module) -> list[ChannelAffine]:
         lambda net, x: (x / 255.0 - net.three) / net.whole,
         lambda net, x: (net.three - x) * 2,
         lambda net, x: 3 * (1 + net.whole * x) - 0.5,
-        lambda net, x: x.sub_(net.flat[None, :, None, None]).div_(net.flat.sqrt().reshape(1, 3, 1, 1)),
+        lambda net, x: x.sub_(net.flat[None, :, None, None]).div_(
+            net.flat.sqrt().reshape(1, 3, 1, 1)
+        ),
         lambda net, x: torch.add(x, net.three).mul(net.one),
         lambda net, x: x - net.flat.unsqueeze(-1).unsqueeze(-1),
         lambda net, x: x * (1 / net.three) + 2 * net.three,
@@ -217,6 +222,9 @@ def test_a_layer_before_it_takes_it_in_and_keeps_the_size_of_its_weights() -> No
 @pytest.mark.parametrize("network", [Normalizing(plain()), plain(LayerScale(8), nn.ReLU())])
 def test_in_float_onnx_runtime_computes_the_same(network: nn.Module) -> None:
     traced = trace(network.eval(), IMAGES)
-    session = onnxruntime.InferenceSession(serialize(lower(traced, (3, 16, 16))), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        serialize(lower(traced, (3, 16, 16))), providers=["CPUExecutionProvider"]
+    )
     found: Any = session.run(None, {"input": IMAGES.numpy()})[0]
-    np.testing.assert_allclose(found, network(IMAGES).detach().numpy(), rtol=1e-4, atol=1e-5)  # in float there are no steps to count in
+    # in float there are no steps to count in
+    np.testing.assert_allclose(found, network(IMAGES).detach().numpy(), rtol=1e-4, atol=1e-5)

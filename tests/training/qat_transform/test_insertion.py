@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 IMAGE = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-NETWORKS = ["resnet8", "resnet20", "resnet8-a", "stable-resnet8", "stable-resnet8-certified", "dws-convnet-he-nogamma", "mlp5"]
+NETWORKS = [
+    "resnet8",
+    "resnet20",
+    "resnet8-a",
+    "stable-resnet8",
+    "stable-resnet8-certified",
+    "dws-convnet-he-nogamma",
+    "mlp5",
+]
 SCHEMES = [Scheme(4, 4), Scheme(4, 8), Scheme(8, 8), Scheme(4, 4, placement="paper")]
 
 
@@ -38,7 +46,11 @@ def small(name: str = "stable-resnet8", scheme: Scheme | None = None) -> fx.Grap
 
 def bounds(model: nn.Module) -> list[Tensor]:
     """Every learned or tracked bound."""
-    return [tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()] if name.endswith("alpha")]
+    return [
+        tensor
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+        if name.endswith("alpha")
+    ]
 
 
 class Net(nn.Module):
@@ -60,22 +72,35 @@ class Net(nn.Module):
 
 
 class TestZoo:
-    @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}")
+    @pytest.mark.parametrize(
+        "scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}"
+    )
     @pytest.mark.parametrize("name", NETWORKS)
-    def test_every_network_is_traced_quantised_and_keeps_its_parameters(self, name: str, scheme: Scheme) -> None:
+    def test_every_network_is_traced_quantised_and_keeps_its_parameters(
+        self, name: str, scheme: Scheme
+    ) -> None:
         model = zoo.build(name, classes=10)
         quantized = quantize(model, scheme)
         weights = dict(model.named_parameters())
-        found = {key.replace(".layer.", "."): value for key, value in quantized.named_parameters() if "alpha" not in key}
+        found = {
+            key.replace(".layer.", "."): value
+            for key, value in quantized.named_parameters()
+            if "alpha" not in key
+        }
         convolutions = {key for key in weights if "bn" not in key}
         assert convolutions == {key for key in found if "bn" not in key}
         assert all(torch.equal(found[key], weights[key]) for key in convolutions)
         bounds = sum(value.numel() for key, value in quantized.named_parameters() if "alpha" in key)
-        assert sum(p.numel() for p in quantized.parameters()) - bounds == sum(p.numel() for p in model.parameters())
+        assert sum(p.numel() for p in quantized.parameters()) - bounds == sum(
+            p.numel() for p in model.parameters()
+        )
 
     def test_the_papers_count_of_bounds(self) -> None:
         """Stable ResNet-56: 27 operators, each with a bound for its weights, and two activations."""
-        model = quantize(zoo.build("stable-resnet56", classes=10), Scheme(4, 4, placement="paper", normalize_weights=True))
+        model = quantize(
+            zoo.build("stable-resnet56", classes=10),
+            Scheme(4, 4, placement="paper", normalize_weights=True),
+        )
         assert sum(isinstance(quantizer, LearnedClip) for quantizer in quantizers(model)) == 81
 
     @pytest.mark.parametrize("name", ["resnet8", "resnet8-a", "stable-resnet8"])
@@ -105,9 +130,15 @@ class TestCertificates:
         torch.manual_seed(0)
         stages = (Stage(4, 4, 2, 1, 2), Stage(4, 6, 1, 2, 2))
         mobilenet = MobileNetV2("paper", classes=10, mode="certified", stages=stages, last_width=16)
-        network = mobilenet if name == "mobilenet" else zoo.build("stable-resnet8-certified", classes=10)
+        network = (
+            mobilenet if name == "mobilenet" else zoo.build("stable-resnet8-certified", classes=10)
+        )
         model = quantize(network, Scheme(4, 4, placement=placement)).train()
-        wild = {path: module for path, module in model.named_modules() if isinstance(module, QuantLayer) and module.certified}
+        wild = {
+            path: module
+            for path, module in model.named_modules()
+            if isinstance(module, QuantLayer) and module.certified
+        }
         assert len(wild) == 3
         for layer in wild.values():
             assert layer.bn is not None
@@ -125,7 +156,9 @@ class TestCertificates:
         assert k.bn is not None
         nn.init.uniform_(k.bn.weight, 5, 50)
         stored = [layer.integer_weights() for layer in (k, kt) if layer.eval()]
-        first, second = (torch.from_numpy(one.weight_params.dequantize(one.weight)).double() for one in stored)
+        first, second = (
+            torch.from_numpy(one.weight_params.dequantize(one.weight)).double() for one in stored
+        )
         basis = torch.eye(16 * 25, dtype=torch.float64).reshape(-1, 16, 5, 5)
         product = F.conv2d(F.conv2d(basis, first, padding=1), second, padding=1).flatten(1)
         assert 0.5 < float(torch.linalg.eigvals(product).abs().max()) <= 2
@@ -167,7 +200,11 @@ class TestTies:
         model = small()
         _, kt = self.pair(model)
         assert kt.gain == -0.1
-        names = {getattr(node.target, "__name__", "") for node in model.graph.nodes if node.op == "call_function"}
+        names = {
+            getattr(node.target, "__name__", "")
+            for node in model.graph.nodes
+            if node.op == "call_function"
+        }
         assert "add" in names
         assert not names & {"sub", "mul"}
 
@@ -209,11 +246,17 @@ class TestQuantisers:
         model = quantize(zoo.build("resnet8", classes=10), Scheme(4, 4, normalize_weights=True))
         weights = [module for module in model.modules() if isinstance(module, WeightQuantizer)]
         inner = [module.clip for module in weights if module.normalize]
-        found = {(clip.alpha.item(), clip.narrow_range, clip.signed) for clip in inner if isinstance(clip, LearnedClip)}
+        found = {
+            (clip.alpha.item(), clip.narrow_range, clip.signed)
+            for clip in inner
+            if isinstance(clip, LearnedClip)
+        }
         assert found == {(3.0, True, True)}
         assert all(isinstance(clip, LearnedClip) for clip in inner)
         activations: Any = model.get_submodule("quantizers")
-        learned = {clip.alpha.item() for clip in activations.values() if isinstance(clip, LearnedClip)}
+        learned = {
+            clip.alpha.item() for clip in activations.values() if isinstance(clip, LearnedClip)
+        }
         assert learned == {6.0}
         assert isinstance(activations["x"], TrackedClip)
         assert activations["x"].signed
@@ -250,11 +293,15 @@ class TestQuantisers:
 
     def test_set_rounding_tells_weights_from_activations(self) -> None:
         model = small()
-        of_weights = {module.clip for module in model.modules() if isinstance(module, WeightQuantizer)}
+        of_weights = {
+            module.clip for module in model.modules() if isinstance(module, WeightQuantizer)
+        }
         for weights, activations in ((True, False), (False, True), (False, False), (True, True)):
             set_rounding(model, weights=weights, activations=activations)
             assert {clip.rounding for clip in of_weights} == {weights}
-            assert {clip.rounding for clip in quantizers(model) if clip not in of_weights} == {activations}
+            assert {clip.rounding for clip in quantizers(model) if clip not in of_weights} == {
+                activations
+            }
 
     def test_rounding_off_changes_the_answer_and_on_restores_it(self) -> None:
         model = small()
@@ -276,17 +323,43 @@ class TestErrorsNameTheCulprit:
             (lambda net, x: torch.add(net.inner(x), x, alpha=0.5), {}, "adds with alpha"),
             (lambda net, x: torch.sub(x, net.inner(x), alpha=0.5), {}, "sub"),
             (lambda net, x: net.odd(x), {"odd": nn.PReLU(4)}, r"odd \(PReLU\)"),
-            (lambda net, x: net.pool(net.inner(x)), {"pool": nn.MaxPool2d(3, 2, ceil_mode=True)}, "pool pools with ceil_mode"),
-            (lambda net, x: net.pool(net.inner(x)), {"pool": nn.MaxPool2d(2, dilation=2)}, "pool pools with dilation"),
-            (lambda net, x: net.pool(net.inner(x)), {"pool": nn.AvgPool2d(3, 1, 1, count_include_pad=False)}, "pool pools with padding"),
-            (lambda net, x: F.avg_pool2d(net.inner(x), 3, padding=1, count_include_pad=False), {}, "avg_pool2d pools with padding"),
-            (lambda net, x: F.avg_pool2d(net.inner(x), 2, divisor_override=3), {}, "divisor_override"),
+            (
+                lambda net, x: net.pool(net.inner(x)),
+                {"pool": nn.MaxPool2d(3, 2, ceil_mode=True)},
+                "pool pools with ceil_mode",
+            ),
+            (
+                lambda net, x: net.pool(net.inner(x)),
+                {"pool": nn.MaxPool2d(2, dilation=2)},
+                "pool pools with dilation",
+            ),
+            (
+                lambda net, x: net.pool(net.inner(x)),
+                {"pool": nn.AvgPool2d(3, 1, 1, count_include_pad=False)},
+                "pool pools with padding",
+            ),
+            (
+                lambda net, x: F.avg_pool2d(net.inner(x), 3, padding=1, count_include_pad=False),
+                {},
+                "avg_pool2d pools with padding",
+            ),
+            (
+                lambda net, x: F.avg_pool2d(net.inner(x), 2, divisor_override=3),
+                {},
+                "divisor_override",
+            ),
             (lambda net, x: F.adaptive_avg_pool2d(net.inner(x), 2), {}, "more than one pixel"),
-            (lambda net, x: net.odd(x), {"odd": nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")}, "not of zeros"),
+            (
+                lambda net, x: net.odd(x),
+                {"odd": nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")},
+                "not of zeros",
+            ),
             (lambda net, x: x if x.sum() > 0 else net.inner(x), {}, "torch.fx cannot trace Net"),
         ],
     )
-    def test_it(self, middle: Callable[[Any, Tensor], Tensor], modules: dict[str, nn.Module], message: str) -> None:
+    def test_it(
+        self, middle: Callable[[Any, Tensor], Tensor], modules: dict[str, nn.Module], message: str
+    ) -> None:
         with pytest.raises(UsageError, match=message) as caught:
             quantize(Net(middle, **modules), Scheme(4, 4))
         assert caught.value.hint
@@ -354,7 +427,14 @@ class TestSpellings:
         torch.testing.assert_close(quantized(IMAGE), model(IMAGE))
 
     def test_identity_is_dropped(self) -> None:
-        model = quantize(Net(lambda net, x: net.norm(net.skip(net.inner(x))), skip=nn.Identity(), norm=nn.BatchNorm2d(4)), Scheme(4, 4))
+        model = quantize(
+            Net(
+                lambda net, x: net.norm(net.skip(net.inner(x))),
+                skip=nn.Identity(),
+                norm=nn.BatchNorm2d(4),
+            ),
+            Scheme(4, 4),
+        )
         assert not any(isinstance(module, nn.Identity) for module in model.modules())
         layer = model.get_submodule("inner")
         assert isinstance(layer, QuantLayer)

@@ -1,6 +1,9 @@
-"""What stands in a float network keeps its meaning: what works in place, stopped gradients, fixed kernels, normalisations, factors.
+"""What stands in a float network keeps its meaning.
 
-Without rounding, and with ranges that clip nothing, a quantised network answers as the float one does, and passes the same gradients.
+What works in place, stopped gradients, fixed kernels, normalisations, factors.
+
+Without rounding, and with ranges that clip nothing, a quantised network answers as the float one
+does, and passes the same gradients.
 """
 
 from __future__ import annotations
@@ -26,13 +29,20 @@ KERNEL = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
 
 
 class Net(nn.Module):
-    """Two layers in a row, one beside them and one behind; a test says how they are put together."""
+    """Two layers in a row, one beside them and one behind.
+
+    A test says how they are put together.
+    """
 
     def __init__(self, function: Callable[[Any, Tensor], Any], **modules: nn.Module) -> None:
         super().__init__()
         torch.manual_seed(1)
         self.function = function
-        self.a, self.b, self.c = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1), nn.Conv2d(3, 4, 1)
+        self.a, self.b, self.c = (
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.Conv2d(4, 4, 1),
+            nn.Conv2d(3, 4, 1),
+        )
         self.out = nn.Conv2d(4, 2, 1)
         self.register_buffer("kernel", KERNEL.expand(4, 1, 3, 3).clone())
         for name, module in modules.items():
@@ -71,8 +81,13 @@ def gradients(network: Any) -> dict[str, Tensor | None]:
     """Of each parameter, by the name that it has in the float network."""
     network.zero_grad()
     network(IMAGES).square().mean().backward()
-    found = {name: each.grad for name, each in network.named_parameters() if "quantizer" not in name}
-    return {f"norm.{name.rpartition('.')[2]}" if ".bn." in name else name.replace(".layer.", "."): each for name, each in found.items()}
+    found = {
+        name: each.grad for name, each in network.named_parameters() if "quantizer" not in name
+    }
+    return {
+        f"norm.{name.rpartition('.')[2]}" if ".bn." in name else name.replace(".layer.", "."): each
+        for name, each in found.items()
+    }
 
 
 def same(network: nn.Module, reference: nn.Module | None = None, *, backward: bool = True) -> None:
@@ -103,13 +118,17 @@ def stopped_in_parts(net: Any, x: Tensor) -> Any:
 
 STOPPED = {
     "detach": lambda net, x: net.out(torch.relu(net.a(x)).detach() + torch.relu(net.c(x))),
-    "detach in front of the activation": lambda net, x: net.out(torch.relu(net.a(x).detach()) + torch.relu(net.c(x))),
+    "detach in front of the activation": lambda net, x: net.out(
+        torch.relu(net.a(x).detach()) + torch.relu(net.c(x))
+    ),
     "torch.detach": lambda net, x: net.out(torch.detach(net.b(torch.relu(net.a(x)))) + net.c(x)),
     "data": lambda net, x: net.out(torch.relu(net.a(x)).data + torch.relu(net.c(x))),
     "no_grad": stopped_under_no_grad,
     "no_grad around a division": stopped_in_parts,
     "of the input": lambda net, x: net.out(torch.relu(net.a(x.detach())) + torch.relu(net.c(x))),
-    "a gate that is not trained": lambda net, x: net.out(torch.relu(net.a(x)) * torch.sigmoid(net.c(x)).detach()),
+    "a gate that is not trained": lambda net, x: net.out(
+        torch.relu(net.a(x)) * torch.sigmoid(net.c(x)).detach()
+    ),
 }
 
 
@@ -130,11 +149,21 @@ def test_a_gradient_that_is_stopped_in_evaluation_only_is_trained() -> None:
 
 
 FIXED = {
-    "a buffer": lambda net, x: net.out(F.conv2d(torch.relu(net.a(x)), net.kernel, stride=2, padding=1, groups=4)),
-    "made of a buffer": lambda net, x: net.out(F.conv2d(torch.relu(net.a(x)), net.kernel[:1].repeat(4, 1, 1, 1) * 2, groups=4)),
-    "made in the forward": lambda net, x: net.out(F.conv2d(torch.relu(net.a(x)), torch.ones(4, 1, 2, 2) / 4, groups=4)),
+    "a buffer": lambda net, x: net.out(
+        F.conv2d(torch.relu(net.a(x)), net.kernel, stride=2, padding=1, groups=4)
+    ),
+    "made of a buffer": lambda net, x: net.out(
+        F.conv2d(torch.relu(net.a(x)), net.kernel[:1].repeat(4, 1, 1, 1) * 2, groups=4)
+    ),
+    "made in the forward": lambda net, x: net.out(
+        F.conv2d(torch.relu(net.a(x)), torch.ones(4, 1, 2, 2) / 4, groups=4)
+    ),
     "for the channels that there are": lambda net, x: net.out(
-        F.conv2d(torch.relu(net.a(x)), net.kernel[:1].expand(net.a(x).shape[1], 1, 3, 3), groups=net.a(x).shape[1])
+        F.conv2d(
+            torch.relu(net.a(x)),
+            net.kernel[:1].expand(net.a(x).shape[1], 1, 3, 3),
+            groups=net.a(x).shape[1],
+        )
     ),
 }
 
@@ -149,14 +178,18 @@ def test_a_fixed_kernel_is_a_layer_that_is_not_trained(name: str) -> None:
 
 
 def test_a_kernel_that_is_computed_of_parameters_is_refused_by_name() -> None:
-    network = Net(lambda net, x: net.out(F.conv2d(x, net.a.weight / net.a.weight.norm(), padding=1)))
+    network = Net(
+        lambda net, x: net.out(F.conv2d(x, net.a.weight / net.a.weight.norm(), padding=1))
+    )
     with pytest.raises(UsageError, match="conv2d computes its own weight"):
         quantize(network, Scheme(8, 8), IMAGES[:1])
 
 
 def batch_norm(net: Any, x: Tensor, training: bool) -> Tensor:
     norm = net.norm
-    return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, 0.1, norm.eps)
+    return F.batch_norm(
+        x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, 0.1, norm.eps
+    )
 
 
 NORMS = {
@@ -164,7 +197,9 @@ NORMS = {
     "behind a factor": lambda net, x: net.out(torch.relu(net.norm(0.3 * net.a(x)))),
     "in front of a factor": lambda net, x: net.out(torch.relu(-0.3 * net.norm(net.a(x)))),
     "between two factors": lambda net, x: net.out(torch.relu(net.norm(net.a(x) / -4) * 3)),
-    "called twice": lambda net, x: net.out(torch.relu(net.norm(net.b(torch.relu(net.norm(net.a(x))))))),
+    "called twice": lambda net, x: net.out(
+        torch.relu(net.norm(net.b(torch.relu(net.norm(net.a(x))))))
+    ),
     "on its own": lambda net, x: net.out(net.norm(torch.relu(net.a(x)))),
     "as a function": lambda net, x: net.out(torch.relu(batch_norm(net, net.a(x), training=False))),
     "of a sum": lambda net, x: net.out(torch.relu(net.norm(net.a(x) + net.c(x)))),
@@ -195,7 +230,11 @@ def test_one_that_is_a_function_of_fixed_statistics_stays_so_in_training() -> No
     before = bn.running_mean.clone()
     model(IMAGES)
     assert torch.equal(bn.running_mean, before)
-    live = quantize(Net(lambda net, x: net.out(batch_norm(net, net.a(x), net.training)), norm=trained_norm()), Scheme(8, 8), IMAGES[:1])
+    live = quantize(
+        Net(lambda net, x: net.out(batch_norm(net, net.a(x), net.training)), norm=trained_norm()),
+        Scheme(8, 8),
+        IMAGES[:1],
+    )
     live.train()(IMAGES)
     assert not torch.equal(live.get_submodule("a").bn.running_mean, before)  # type: ignore[union-attr, arg-type]
 
@@ -209,7 +248,12 @@ def test_one_that_two_layers_share_follows_both_as_it_did() -> None:
         network(IMAGES)
     shared = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(shared) == 1
-    torch.testing.assert_close(shared[0].running_mean, network.norm.running_mean, atol=1e-4, rtol=1e-3)  # type: ignore[union-attr]
+    torch.testing.assert_close(
+        shared[0].running_mean,
+        network.norm.running_mean,  # type: ignore[union-attr]
+        atol=1e-4,
+        rtol=1e-3,
+    )
 
 
 IN_PLACE: dict[str, Callable[[], nn.Module]] = {
@@ -258,14 +302,19 @@ FUNCTIONS_IN_PLACE = {
     "an option": lambda net, x: net.out(F.hardswish(F.relu6(net.a(x), True), inplace=True)),
     "augmented sums": added,
     "add_": lambda net, x: net.out(torch.relu(net.a(x)).add_(net.c(x)).mul_(0.5)),
-    "drop-out": lambda net, x: net.out(F.dropout(torch.relu(net.a(x)), 0.5, net.training, inplace=True)),
+    "drop-out": lambda net, x: net.out(
+        F.dropout(torch.relu(net.a(x)), 0.5, net.training, inplace=True)
+    ),
 }
 
 
 @pytest.mark.parametrize("name", FUNCTIONS_IN_PLACE)
 def test_a_function_that_works_in_place_does_too(name: str) -> None:
-    same(Net(FUNCTIONS_IN_PLACE[name]), backward=False)  # autograd takes only some of them behind a ReLU
-    quantize(Net(FUNCTIONS_IN_PLACE[name]), Scheme(8, 8), IMAGES[:1]).train()(IMAGES).sum().backward()
+    # autograd takes only some of them behind a ReLU
+    same(Net(FUNCTIONS_IN_PLACE[name]), backward=False)
+    quantize(Net(FUNCTIONS_IN_PLACE[name]), Scheme(8, 8), IMAGES[:1]).train()(
+        IMAGES
+    ).sum().backward()
 
 
 def test_what_is_written_into_is_read_as_written() -> None:

@@ -1,4 +1,7 @@
-"""A BatchNorm of its own becomes a layer that multiplies by one: nothing but its bias is rounded."""
+"""A BatchNorm of its own becomes a layer that multiplies by one.
+
+Nothing but its bias is rounded.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 def norms(model: nn.Module) -> list[QuantLayer]:
-    return [module for path, module in model.named_modules() if isinstance(module, QuantLayer) and path.endswith(".norm")]
+    return [
+        module
+        for path, module in model.named_modules()
+        if isinstance(module, QuantLayer) and path.endswith(".norm")
+    ]
 
 
 def test_its_integers_are_one_and_its_scales_the_factors() -> None:
@@ -33,7 +40,9 @@ def test_its_integers_are_one_and_its_scales_the_factors() -> None:
     assert stored.groups == 8
     assert bn.running_var is not None
     factor = (bn.weight / torch.sqrt(bn.running_var + bn.eps)).detach().numpy()
-    np.testing.assert_allclose(stored.weight_params.dequantize(stored.weight).reshape(-1), factor, rtol=1e-6)
+    np.testing.assert_allclose(
+        stored.weight_params.dequantize(stored.weight).reshape(-1), factor, rtol=1e-6
+    )
     assert set(np.abs(stored.weight).ravel().tolist()) == {127}
 
 
@@ -63,22 +72,35 @@ def test_a_factor_behind_it_goes_into_it() -> None:
             out: torch.Tensor = self.head(self.conv(x - 0.5 * self.norm(x)))
             return out
 
-    (norm,) = [m for m in quantize(Scaled(), Scheme(), IMAGES).modules() if isinstance(m, QuantLayer) and isinstance(m.bn, nn.BatchNorm2d)]
+    (norm,) = [
+        m
+        for m in quantize(Scaled(), Scheme(), IMAGES).modules()
+        if isinstance(m, QuantLayer) and isinstance(m.bn, nn.BatchNorm2d)
+    ]
     assert norm.gain == -0.5
 
 
 def test_one_of_features_normalises_images_of_one_pixel_and_stays_the_networks_own() -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(768, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 5))
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(768, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 5)
+    )
     model = quantize(network, Scheme(8, 8, pair_safe=False), IMAGES).train()
     layer = model.get_submodule("3")
     assert isinstance(layer, QuantLayer)
     assert isinstance(layer.bn, nn.BatchNorm2d)
-    assert {name for name, _ in model.named_parameters() if name.startswith("3.")} == {"3.layer.weight", "3.bn.weight", "3.bn.bias"}
+    assert {name for name, _ in model.named_parameters() if name.startswith("3.")} == {
+        "3.layer.weight",
+        "3.bn.weight",
+        "3.bn.bias",
+    }
     for _ in range(100):
         model(IMAGES)
         network(IMAGES)
-    read, answered = (float(model.get_submodule(f"quantizers.{name}").step) for name in ("_2", "_4"))  # type: ignore[arg-type]
+    read, answered = (
+        float(model.get_submodule(f"quantizers.{name}").step)  # type: ignore[arg-type]
+        for name in ("_2", "_4")
+    )
     assert float((layer.bn.running_mean - network[3].running_mean).abs().max()) <= read  # type: ignore[operator]
     with torch.no_grad():
         assert float((model.eval()(IMAGES) - network.eval()(IMAGES)).abs().max()) <= 4 * answered
@@ -86,7 +108,9 @@ def test_one_of_features_normalises_images_of_one_pixel_and_stays_the_networks_o
 
 @pytest.mark.parametrize("affine", [True, False])
 def test_one_of_tokens_too(affine: bool) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 6, 4, 4), nn.Flatten(2), nn.BatchNorm1d(6, affine=affine), nn.Linear(16, 5)).eval()
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 4, 4), nn.Flatten(2), nn.BatchNorm1d(6, affine=affine), nn.Linear(16, 5)
+    ).eval()
     model = quantize(network, Scheme(8, 8), IMAGES).train()
     model(IMAGES)
     assert model.eval()(IMAGES[:1]).shape == (1, 6, 5)

@@ -26,7 +26,9 @@ TOKENS = PIXELS.flatten(1, 2)
 class Two(nn.Module):
     """Two layers with something between them."""
 
-    def __init__(self, between: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+    def __init__(
+        self, between: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> None:
         super().__init__()
         self.first, self.second, self.drop = nn.Linear(8, 12), nn.Linear(12, 8), nn.Dropout(0.5)
         self.before, self.between = before, between
@@ -36,18 +38,28 @@ class Two(nn.Module):
 
 
 def moves(graph_module: fx.GraphModule) -> list[Any]:
-    return [node.target for node in graph_module.graph.nodes if node.target in (torch.permute, torch.flatten, torch.unflatten)]
+    return [
+        node.target
+        for node in graph_module.graph.nodes
+        if node.target in (torch.permute, torch.flatten, torch.unflatten)
+    ]
 
 
 @pytest.mark.parametrize("between", [torch.relu, F.gelu, lambda x: x, lambda x: F.silu(x).relu()])
 @pytest.mark.parametrize("images", [PIXELS, TOKENS])
-def test_what_undoes_itself_is_left_out(images: Tensor, between: Callable[[Tensor], Tensor]) -> None:
+def test_what_undoes_itself_is_left_out(
+    images: Tensor, between: Callable[[Tensor], Tensor]
+) -> None:
     torch.manual_seed(0)
     network = Two(between).eval()
     traced = trace(network, images)
     assert isinstance(traced.get_submodule("first"), nn.Conv2d)
     torch.testing.assert_close(traced(images), network(images))
-    there, back = ([torch.permute], [torch.permute]) if images.ndim == 4 else ([torch.permute, torch.flatten, torch.unflatten],) * 2
+    there, back = (
+        ([torch.permute], [torch.permute])
+        if images.ndim == 4
+        else ([torch.permute, torch.flatten, torch.unflatten],) * 2
+    )
     assert sorted(map(str, moves(traced))) == sorted(map(str, there + back))
 
 
@@ -95,7 +107,14 @@ def test_a_dropout_of_whole_channels_keeps_its_axis() -> None:
     torch.testing.assert_close(traced.eval()(TOKENS), network.eval()(TOKENS))
 
 
-@pytest.mark.parametrize("move", [lambda x: x.transpose(0, 1), lambda x: x.permute(1, 0, 2), lambda x: x.permute(dims=(2, 0, 1))])
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda x: x.transpose(0, 1),
+        lambda x: x.permute(1, 0, 2),
+        lambda x: x.permute(dims=(2, 0, 1)),
+    ],
+)
 def test_the_axis_of_the_batch_stays_where_it_is(move: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(UsageError, match="moves the batch's axis"):
         trace(Two(torch.relu, before=lambda x: move(x)[..., :8]), TOKENS)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tests.families import CLASSES, FAMILIES, PARTLY_FLOAT, DropPath, NormAct, SamePadded, conv_bn, plain
+from tests.families import (
+    CLASSES,
+    FAMILIES,
+    PARTLY_FLOAT,
+    DropPath,
+    NormAct,
+    SamePadded,
+    conv_bn,
+    plain,
+)
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
@@ -40,7 +49,10 @@ class Free(nn.Module):
 def targets(graph_module: fx.GraphModule) -> list[Any]:
     modules = dict(graph_module.named_modules())
     called = [node for node in graph_module.graph.nodes if node.op.startswith("call_")]
-    return [type(modules[str(node.target)]) if node.op == "call_module" else node.target for node in called]
+    return [
+        type(modules[str(node.target)]) if node.op == "call_module" else node.target
+        for node in called
+    ]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -54,7 +66,8 @@ def test_it_computes_the_same(name: str) -> None:
     assert graph_module.training
     with torch.no_grad():
         found, expected = graph_module.eval()(IMAGES), model.eval()(IMAGES)
-    if name in ("normalizing", "mixer", "convnext"):  # three roundings in a row have become two; sums in another order
+    # three roundings in a row have become two; sums in another order
+    if name in ("normalizing", "mixer", "convnext"):
         torch.testing.assert_close(found, expected)
     else:
         assert torch.equal(found, expected)
@@ -85,14 +98,20 @@ def test_a_traced_network_can_be_traced_again(name: str) -> None:
     once = trace(NETWORKS[name](), IMAGES)
     again = trace(once, IMAGES)
     assert targets(again) == targets(once)
-    assert {id(parameter) for parameter in again.parameters()} == {id(parameter) for parameter in once.parameters()}
+    assert {id(parameter) for parameter in again.parameters()} == {
+        id(parameter) for parameter in once.parameters()
+    }
 
 
 def test_layers_called_as_functions_leave_other_modules_alone() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer_norm, self.gain, self.shift = nn.LayerNorm(16), nn.Parameter(torch.rand(16)), nn.Parameter(torch.rand(16))
+            self.layer_norm, self.gain, self.shift = (
+                nn.LayerNorm(16),
+                nn.Parameter(torch.rand(16)),
+                nn.Parameter(torch.rand(16)),
+            )
             self.weight = nn.Parameter(torch.rand(5, 16))
 
         def forward(self, x: Tensor) -> Tensor:
@@ -123,7 +142,9 @@ def test_modes_are_left_alone() -> None:
         lambda net, x: net.act(net.act(x) - (y := x - 1.0)) + net.act(y) * y,
     ],
 )
-def test_what_works_in_place_is_seen_by_later_readers(function: Callable[[Any, Tensor], Any]) -> None:
+def test_what_works_in_place_is_seen_by_later_readers(
+    function: Callable[[Any, Tensor], Any],
+) -> None:
     model = Free(function, act=nn.ReLU(inplace=True))
     expected = model(IMAGES.clone())
     given = IMAGES.clone()
@@ -193,7 +214,10 @@ def test_drop_out_as_a_function_drops_in_training_only() -> None:
         (lambda net, x: x[:, 1], [operator.getitem, torch.flatten, torch.unflatten]),
         (lambda net, x: x[:, -1, ..., 2], [operator.getitem, torch.flatten]),
         (lambda net, x: x[:, :, None, ::2], [operator.getitem, torch.flatten, torch.unflatten]),
-        (lambda net, x: x.mean((2, 3))[:, :, None, None], [F.adaptive_avg_pool2d, torch.flatten, torch.unflatten]),
+        (
+            lambda net, x: x.mean((2, 3))[:, :, None, None],
+            [F.adaptive_avg_pool2d, torch.flatten, torch.unflatten],
+        ),
         (lambda net, x: x.permute(0, 2, 3, 1), [torch.permute]),
         (lambda net, x: torch.permute(x, (0, -1, 1, 2)), [torch.permute]),
         (lambda net, x: F.interpolate(x, scale_factor=(2, 3)), [F.interpolate]),
@@ -203,11 +227,19 @@ def test_drop_out_as_a_function_drops_in_training_only() -> None:
         (lambda net, x: F.adaptive_avg_pool2d(x, (16, None)), []),
         (lambda net, x: F.avg_pool2d(x, 2, ceil_mode=True), [F.avg_pool2d]),
         (lambda net, x: F.avg_pool2d(x, 3, 1, 1), [F.pad, F.avg_pool2d]),
-        (lambda net, x: F.max_pool2d(x.relu(), 3, 2, ceil_mode=True), [torch.relu, F.pad, F.max_pool2d]),
-        (lambda net, x: F.max_pool2d(x.sigmoid(), 3, 4, 1, ceil_mode=True), [torch.sigmoid, F.pad, F.max_pool2d]),
+        (
+            lambda net, x: F.max_pool2d(x.relu(), 3, 2, ceil_mode=True),
+            [torch.relu, F.pad, F.max_pool2d],
+        ),
+        (
+            lambda net, x: F.max_pool2d(x.sigmoid(), 3, 4, 1, ceil_mode=True),
+            [torch.sigmoid, F.pad, F.max_pool2d],
+        ),
     ],
 )
-def test_one_spelling_for_each_meaning(function: Callable[[Any, Tensor], Any], expected: list[Any]) -> None:
+def test_one_spelling_for_each_meaning(
+    function: Callable[[Any, Tensor], Any], expected: list[Any]
+) -> None:
     model = Free(function)
     found = trace(model, IMAGES)
     assert targets(found) == expected
@@ -241,7 +273,9 @@ def test_modules_that_hold_options_only_are_functions(module: nn.Module, functio
 
 def test_without_an_example_sizes_are_still_understood_where_they_say_enough() -> None:
     assert torch.equal(trace(Free(lambda net, x: x.view(x.size(0), -1)))(IMAGES), IMAGES.flatten(1))
-    assert torch.equal(trace(Free(lambda net, x: x.reshape(x.shape[0], -1)))(IMAGES), IMAGES.flatten(1))
+    assert torch.equal(
+        trace(Free(lambda net, x: x.reshape(x.shape[0], -1)))(IMAGES), IMAGES.flatten(1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,16 +286,42 @@ def test_without_an_example_sizes_are_still_understood_where_they_say_enough() -
         (lambda net, x: x.chunk(3, 1)[0], None, "unknown size"),
         (lambda net, x: x.reshape(-1), IMAGES, "may mix samples"),
         (lambda net, x: F.conv2d(x, net.conv.weight * 2), IMAGES, "computes its own weight"),
-        (lambda net, x: F.interpolate(x, scale_factor=2, mode="bicubic"), IMAGES, "by mode bicubic, which cannot be quantised"),
-        (lambda net, x: F.interpolate(x, scale_factor=1.5, mode="bilinear"), IMAGES, "no known whole multiple"),
-        (lambda net, x: F.interpolate(x, 24), IMAGES, "resizes to 24, which is no known whole multiple"),
-        (lambda net, x: F.interpolate(x, 32), None, "resizes to 32, which is no known whole multiple"),
+        (
+            lambda net, x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+            IMAGES,
+            "by mode bicubic, which cannot be quantised",
+        ),
+        (
+            lambda net, x: F.interpolate(x, scale_factor=1.5, mode="bilinear"),
+            IMAGES,
+            "no known whole multiple",
+        ),
+        (
+            lambda net, x: F.interpolate(x, 24),
+            IMAGES,
+            "resizes to 24, which is no known whole multiple",
+        ),
+        (
+            lambda net, x: F.interpolate(x, 32),
+            None,
+            "resizes to 32, which is no known whole multiple",
+        ),
         (lambda net, x: x, torch.tensor(1.0), "not a batch"),
-        (lambda net, x: net.nowhere(x), IMAGES, r"Free cannot read an example of \(batch, 3, 16, 16\): .* no attribute 'nowhere'"),
-        (lambda net, x: net.conv(x), IMAGES[:, :2], r"Free cannot read an example of \(batch, 2, 16, 16\): Given groups=1"),
+        (
+            lambda net, x: net.nowhere(x),
+            IMAGES,
+            r"Free cannot read an example of \(batch, 3, 16, 16\): .* no attribute 'nowhere'",
+        ),
+        (
+            lambda net, x: net.conv(x),
+            IMAGES[:, :2],
+            r"Free cannot read an example of \(batch, 2, 16, 16\): Given groups=1",
+        ),
     ],
 )
-def test_what_cannot_be_followed_is_told(function: Callable[[Any, Tensor], Any], example: Tensor | None, message: str) -> None:
+def test_what_cannot_be_followed_is_told(
+    function: Callable[[Any, Tensor], Any], example: Tensor | None, message: str
+) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         trace(Free(function, conv=nn.Conv2d(3, 4, 1)), example)
     assert caught.value.hint
@@ -279,8 +339,19 @@ class TestFunctionsTogether:
             (lambda net, x: 1 - x, 1),
         ],
     )
-    def test_what_depends_on_one_tensor_is_one_function(self, function: Callable[[Any, Tensor], Any], members: int) -> None:
-        groups = groups_of(trace(Free(lambda net, x: function(net, net.conv(x)), conv=nn.Conv2d(3, 4, 1), act=nn.SiLU()), IMAGES))
+    def test_what_depends_on_one_tensor_is_one_function(
+        self, function: Callable[[Any, Tensor], Any], members: int
+    ) -> None:
+        groups = groups_of(
+            trace(
+                Free(
+                    lambda net, x: function(net, net.conv(x)),
+                    conv=nn.Conv2d(3, 4, 1),
+                    act=nn.SiLU(),
+                ),
+                IMAGES,
+            )
+        )
         assert [len(group.members) for group in groups.values()] == [members]
         assert [group.source.name for group in groups.values()] == ["conv"]
 
@@ -293,7 +364,9 @@ class TestFunctionsTogether:
             (lambda net, x: x * 2 + torch.tanh(x), 2),
         ],
     )
-    def test_what_others_read_is_stored(self, function: Callable[[Any, Tensor], Any], found: int) -> None:
+    def test_what_others_read_is_stored(
+        self, function: Callable[[Any, Tensor], Any], found: int
+    ) -> None:
         groups = groups_of(trace(Free(function, conv=nn.Conv2d(3, 3, 1)), IMAGES))
         assert len(groups) == found
         assert all(len(group.members) == 1 for group in groups.values())
@@ -311,7 +384,9 @@ class TestFunctionsTogether:
             (lambda net, x: x.sigmoid() * x.exp(), True),
         ],
     )
-    def test_signs_are_known(self, function: Callable[[Any, Tensor], Any], not_negative: bool) -> None:
+    def test_signs_are_known(
+        self, function: Callable[[Any, Tensor], Any], not_negative: bool
+    ) -> None:
         (group,) = groups_of(trace(Free(function), IMAGES)).values()
         assert group.not_negative is not_negative
 

@@ -1,4 +1,7 @@
-"""Additive powers of two: which levels there are, that weights up to six bits are int8, and the released gradients."""
+"""Additive powers of two.
+
+Which levels there are, that weights up to six bits are int8, and the released gradients.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,13 @@ from torch import nn
 
 from edgeq.errors import UsageError
 from edgeq.training.layers import QuantLayer, WeightQuantizer
-from edgeq.training.quantizers.apot import ApotActivations, ApotWeights, for_activation, for_weight, magnitudes
+from edgeq.training.quantizers.apot import (
+    ApotActivations,
+    ApotWeights,
+    for_activation,
+    for_weight,
+    magnitudes,
+)
 
 values = hnp.arrays(np.float32, st.integers(1, 64), elements=st.floats(-100, 100, width=32))
 
@@ -25,7 +34,10 @@ values = hnp.arrays(np.float32, st.integers(1, 64), elements=st.floats(-100, 100
 def published(bits: int, base: int = 2) -> set[Fraction]:
     """Eq. 5: sums of n = bits / base terms, the i-th one 0 or 2^-i, 2^-(i+n), …, 2^-(i+(2^base-2)n); the largest is 1."""
     n = bits // base
-    terms = [[Fraction(0), *(Fraction(1, 2 ** (i + j * n)) for j in range(2**base - 1))] for i in range(n)]
+    terms = [
+        [Fraction(0), *(Fraction(1, 2 ** (i + j * n)) for j in range(2**base - 1))]
+        for i in range(n)
+    ]
     sums = {sum(choice, Fraction(0)) for choice in product(*terms)}
     return {value / max(sums) for value in sums}
 
@@ -74,26 +86,35 @@ def test_ties_go_to_zero() -> None:
 
 class TestGradients:
     def test_of_weights(self) -> None:
-        """alpha 10, step 1: levels 0, 1, 2, 3, 4, 6, 8, 10. The gradient of weights is not clipped."""
+        """alpha 10, step 1: levels 0, 1, 2, 3, 4, 6, 8, 10.
+
+        The gradient of weights is not clipped.
+        """
         made = ApotWeights(4, bound=10.0)
         x = [-99.0, -10.0, -5.6, 0.3, 4.9, 9.4, 10.0, 99.0]
         by_x, by_alpha = gradients(made, made.alpha, x)
         assert by_x.tolist() == [1] * 8
         inside = [(-6 + 5.6) / 10, -0.03, (4 - 4.9) / 10, (10 - 9.4) / 10]
-        torch.testing.assert_close(by_alpha, torch.tensor([-1, -1, *inside, 1, 1]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            by_alpha, torch.tensor([-1, -1, *inside, 1, 1]), atol=1e-6, rtol=0
+        )
 
     def test_of_activations(self) -> None:
         """alpha 10, 3 bits: the same levels, and what is clipped has no gradient."""
         made = ApotActivations(3, bound=10.0)
         by_x, by_alpha = gradients(made, made.alpha, [-1.0, 0.0, 0.3, 4.9, 9.4, 10.0, 99.0])
         assert by_x.tolist() == [0, 0, 1, 1, 1, 0, 0]
-        torch.testing.assert_close(by_alpha, torch.tensor([0, 0, -0.03, -0.09, 0.06, 1, 1]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            by_alpha, torch.tensor([0, 0, -0.03, -0.09, 0.06, 1, 1]), atol=1e-6, rtol=0
+        )
 
     @given(st.lists(st.floats(-16, 16), min_size=1, max_size=20))
     def test_finite_differences_of_the_clipping(self, x: list[float]) -> None:
         made = ApotWeights(4, bound=10.0).double()
         made.rounding = False
-        away = torch.tensor([value for value in x if abs(abs(value) - 10) > 0.01], dtype=torch.float64)
+        away = torch.tensor(
+            [value for value in x if abs(abs(value) - 10) > 0.01], dtype=torch.float64
+        )
         made(away).sum().backward()
         h = 1e-4
         slope = float((away.clamp(-10 - h, 10 + h) - away.clamp(-10 + h, 10 - h)).sum()) / (2 * h)
@@ -115,7 +136,10 @@ def test_exported_integers_are_the_levels(bits: int) -> None:
     assert {abs(int(level)) for level in np.unique(stored.weight)} <= set(magnitudes(bits - 1))
     convolution = made.layer
     assert isinstance(convolution, nn.Conv2d)
-    assert np.array_equal(stored.weight_params.dequantize(stored.weight), made.quantizer(convolution.weight).detach().numpy())
+    assert np.array_equal(
+        stored.weight_params.dequantize(stored.weight),
+        made.quantizer(convolution.weight).detach().numpy(),
+    )
 
 
 def test_seven_bits_are_refused() -> None:
@@ -130,7 +154,9 @@ def test_activations_are_refused_and_why() -> None:
 
 def test_the_published_starts() -> None:
     assert for_weight(4, weight(), axis=None, normalized=True).alpha.item() == 3.0
-    assert for_weight(4, weight(), axis=None, normalized=False).alpha.item() == pytest.approx(3 * weight().square().mean().sqrt().item())
+    assert for_weight(4, weight(), axis=None, normalized=False).alpha.item() == pytest.approx(
+        3 * weight().square().mean().sqrt().item()
+    )
     assert for_activation(4, signed=False).alpha.item() == 8.0
 
 

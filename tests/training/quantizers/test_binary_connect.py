@@ -49,19 +49,27 @@ class TestCoins:
         """Eq. 2, 3; within five standard deviations of the mean of 20000 draws."""
         found, odds = self.draws(value), (value + 1) / 2
         assert set(found.tolist()) == {-1.0, 1.0}
-        assert (found == 1).float().mean().item() == pytest.approx(odds, abs=5 * math.sqrt(odds * (1 - odds) / 20_000))
+        assert (found == 1).float().mean().item() == pytest.approx(
+            odds, abs=5 * math.sqrt(odds * (1 - odds) / 20_000)
+        )
 
-    @pytest.mark.parametrize(("value", "sign"), [(-1.0, -1.0), (-9.0, -1.0), (1.0, 1.0), (9.0, 1.0)])
+    @pytest.mark.parametrize(
+        ("value", "sign"), [(-1.0, -1.0), (-9.0, -1.0), (1.0, 1.0), (9.0, 1.0)]
+    )
     def test_beyond_the_range_there_is_no_chance(self, value: float, sign: float) -> None:
         assert set(self.draws(value).tolist()) == {sign}
 
     def test_the_mean_is_the_weight_in_units_of_the_scale(self) -> None:
-        assert self.draws(0.1, scale=0.5).mean().item() == pytest.approx(0.1, abs=5 * 0.5 / math.sqrt(20_000))
+        assert self.draws(0.1, scale=0.5).mean().item() == pytest.approx(
+            0.1, abs=5 * 0.5 / math.sqrt(20_000)
+        )
 
     def test_evaluation_is_by_sign(self) -> None:
         made = StochasticBinaryConnect().eval()
         assert made(torch.tensor(VALUES)).tolist() == SIGNS
-        assert made.train().encode(torch.tensor(VALUES)).integers.tolist() == SIGNS, "what is exported is what is evaluated"
+        assert made.train().encode(torch.tensor(VALUES)).integers.tolist() == SIGNS, (
+            "what is exported is what is evaluated"
+        )
 
     def test_the_seed_of_torch_decides(self) -> None:
         made, w = StochasticBinaryConnect().train(), weight()

@@ -1,4 +1,7 @@
-"""What every method has to hold, whatever it is: integers times step is what evaluation computes, and copies are copies."""
+"""What every method has to hold, whatever it is.
+
+Integers times step is what evaluation computes, and copies are copies.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,13 @@ from hypothesis.extra import numpy as hnp
 from tests.quantizers import activation, built, every_kind, name_of, weight
 
 from edgeq.errors import UnknownName, UsageError
-from edgeq.training.quantizers.catalogue import METHODS, build_activation, build_weight, find, methods
+from edgeq.training.quantizers.catalogue import (
+    METHODS,
+    build_activation,
+    build_weight,
+    find,
+    methods,
+)
 from edgeq.training.quantizers.protocol import GridQuantizer, Quantizer
 
 if TYPE_CHECKING:
@@ -82,7 +91,9 @@ def test_a_state_dict_holds_all_that_training_found(kind: Kind) -> None:
     for parameter in quantizer.parameters():
         parameter.data.mul_(1.25)
     if method.role == "weights":
-        fresh = build_weight(method.name, bits, weight(9), channels_axis=axis, normalized=method.normalized)
+        fresh = build_weight(
+            method.name, bits, weight(9), channels_axis=axis, normalized=method.normalized
+        )
     else:
         fresh = build_activation(method.name, bits, signed=method.signs[-1])
     fresh.load_state_dict(quantizer.state_dict())  # type: ignore[attr-defined]
@@ -138,7 +149,10 @@ def test_gradients_are_finite_and_reach_the_tensor(kind: Kind) -> None:
 
 @each_kind
 def test_without_rounding_the_tensor_is_only_clipped(kind: Kind) -> None:
-    """Everywhere it is either the value itself or the end of a range; signs of activations are so up to their amplitude."""
+    """Everywhere it is either the value itself or the end of a range.
+
+    Signs of activations are so up to their amplitude.
+    """
     method, bits, axis = kind
     quantizer, x = built(method, bits, axis=axis), tensor_for(method)
     quantizer.rounding = False
@@ -155,7 +169,9 @@ def test_without_rounding_the_tensor_is_only_clipped(kind: Kind) -> None:
 @pytest.mark.parametrize("method", methods("activations"), ids=lambda method: method.name)
 @settings(max_examples=30)
 @given(x=values)
-def test_an_exact_grid_is_that_of_quantize_linear(method: Method, signed: bool, x: np.ndarray) -> None:
+def test_an_exact_grid_is_that_of_quantize_linear(
+    method: Method, signed: bool, x: np.ndarray
+) -> None:
     if signed not in method.signs:
         return
     for bits in method.widths:
@@ -170,7 +186,9 @@ def test_an_exact_grid_is_that_of_quantize_linear(method: Method, signed: bool, 
         assert params.dtype == "uint8"
         encoded = quantizer.encode(torch.from_numpy(x)).integers.detach().numpy()
         assert np.array_equal(integers.astype(int) - int(params.zero_point), encoded)
-        assert np.array_equal(params.dequantize(integers), quantizer(torch.from_numpy(x)).detach().numpy())
+        assert np.array_equal(
+            params.dequantize(integers), quantizer(torch.from_numpy(x)).detach().numpy()
+        )
 
 
 class TestEntries:
@@ -220,5 +238,8 @@ class TestErrors:
 
 
 def test_the_catalogue_needs_no_torch() -> None:
-    code = "import sys, edgeq.training.quantizers.catalogue as c; assert len(c.METHODS) > 10; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, edgeq.training.quantizers.catalogue as c; assert len(c.METHODS) > 10; "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -25,7 +25,9 @@ def test_its_levels_reach_both_bounds_and_leave_zero_out(bits: int) -> None:
 @given(st.floats(-5.9, 5.9))
 def test_it_errs_by_at_most_a_step(value: float) -> None:
     clip = CeilingClip(4, bound=6.0)
-    assert abs(float(clip(torch.tensor([value])).detach()) - value) <= float(clip.step.detach()) * (1 + 1e-4)
+    assert abs(float(clip(torch.tensor([value])).detach()) - value) <= float(clip.step.detach()) * (
+        1 + 1e-4
+    )
 
 
 def test_without_rounding_it_only_clips() -> None:

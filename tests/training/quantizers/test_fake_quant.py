@@ -12,16 +12,24 @@ LOW, HIGH = -7, 7
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-def written_out(x: Tensor, step: Tensor, grad: Tensor, *, rounding: bool) -> tuple[Tensor, Tensor, Tensor]:
+def written_out(
+    x: Tensor, step: Tensor, grad: Tensor, *, rounding: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Value, gradient by ``x`` and gradient by the step."""
     position = x / step
     inside = (position > LOW) & (position < HIGH)
     clipped = position.clamp(LOW, HIGH)
     level = clipped.round() if rounding else clipped
-    return level * step, grad * inside, (grad * (level - torch.where(inside, position, 0.0))).sum_to_size(step.shape)
+    return (
+        level * step,
+        grad * inside,
+        (grad * (level - torch.where(inside, position, 0.0))).sum_to_size(step.shape),
+    )
 
 
-def fast(x: Tensor, step: Tensor, grad: Tensor, *, rounding: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def fast(
+    x: Tensor, step: Tensor, grad: Tensor, *, rounding: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
     leaf, learned = x.detach().clone().requires_grad_(), step.detach().clone().requires_grad_()
     value = fake_quantize(leaf, learned, LOW, HIGH, rounding=rounding)
     value.backward(grad)
@@ -30,7 +38,9 @@ def fast(x: Tensor, step: Tensor, grad: Tensor, *, rounding: bool = True) -> tup
     return value.detach(), leaf.grad, learned.grad
 
 
-def case(dtype: torch.dtype = torch.float32, layout: torch.memory_format = torch.contiguous_format) -> tuple[Tensor, Tensor]:
+def case(
+    dtype: torch.dtype = torch.float32, layout: torch.memory_format = torch.contiguous_format
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     x, grad = torch.randn(2, 8, 6, 16, 16, generator=generator)
     return x.to(dtype).to(memory_format=layout), grad.to(dtype).to(memory_format=layout)
@@ -38,9 +48,16 @@ def case(dtype: torch.dtype = torch.float32, layout: torch.memory_format = torch
 
 @pytest.mark.parametrize("rounding", [True, False])
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("step", [torch.tensor(0.17), torch.linspace(0.05, 0.4, 6).reshape(1, -1, 1, 1)], ids=["tensor", "channel"])
+@pytest.mark.parametrize(
+    "step",
+    [torch.tensor(0.17), torch.linspace(0.05, 0.4, 6).reshape(1, -1, 1, 1)],
+    ids=["tensor", "channel"],
+)
 def test_it_is_the_formula(step: Tensor, layout: torch.memory_format, rounding: bool) -> None:
-    """The value and the gradient that passes bit for bit; the step's, a sum of 12,288 terms in another order, as float64 has it."""
+    """The value and the gradient that passes bit for bit.
+
+    The step's, a sum of 12,288 terms in another order, as float64 has it.
+    """
     x, grad = case(layout=layout)
     value, by_x, by_step = fast(x, step, grad, rounding=rounding)
     expected_value, expected_by_x, _ = written_out(x, step, grad, rounding=rounding)
@@ -55,7 +72,9 @@ def test_a_shorter_type_is_kept_and_computed_in_float32() -> None:
     x, grad = case(torch.bfloat16)
     step = torch.tensor(0.17)
     value, by_x, by_step = fast(x, step, grad)
-    expected_value, expected_by_x, expected_by_step = written_out(x.float(), step, grad.float(), rounding=True)
+    expected_value, expected_by_x, expected_by_step = written_out(
+        x.float(), step, grad.float(), rounding=True
+    )
     assert value.dtype == by_x.dtype == torch.bfloat16
     assert torch.equal(value, expected_value.bfloat16())
     assert torch.equal(by_x, expected_by_x.bfloat16())
@@ -64,7 +83,9 @@ def test_a_shorter_type_is_kept_and_computed_in_float32() -> None:
 
 
 def test_infinite_values_are_clipped_and_leave_the_gradients_finite() -> None:
-    _, by_x, by_step = fast(torch.tensor([float("inf"), float("-inf"), 0.3]), torch.tensor(0.2), torch.ones(3))
+    _, by_x, by_step = fast(
+        torch.tensor([float("inf"), float("-inf"), 0.3]), torch.tensor(0.2), torch.ones(3)
+    )
     assert by_x.tolist() == [0, 0, 1]
     assert by_step.item() == pytest.approx(7 - 7 + (2 - 1.5), abs=1e-6)
 

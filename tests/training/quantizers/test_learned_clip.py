@@ -1,4 +1,7 @@
-"""The published quantiser: its values against the formula and the integer grid, its gradients against Eq. 19."""
+"""The published quantiser.
+
+Its values against the formula and the integer grid, its gradients against Eq. 19.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from edgeq.training.quantizers.uniform import SMALLEST_BOUND
 bits = st.integers(2, 8)
 bounds = st.floats(2.0**-10, 2.0**10, width=32)
 values = hnp.arrays(np.float32, st.integers(1, 64), elements=st.floats(-4096, 4096, width=32))
-kinds = st.sampled_from([(False, False), (True, True), (True, False)])  # unsigned; signed and narrow; signed, full range
+# unsigned; signed and narrow; signed, full range
+kinds = st.sampled_from([(False, False), (True, True), (True, False)])
 
 
 def quantizer(width: int, kind: tuple[bool, bool], bound: float) -> LearnedClip:
@@ -26,7 +30,9 @@ def quantizer(width: int, kind: tuple[bool, bool], bound: float) -> LearnedClip:
 
 
 @given(values, bits, st.sampled_from([(False, False), (True, True)]), bounds)
-def test_the_value_is_the_papers_formula(x: np.ndarray, width: int, kind: tuple[bool, bool], bound: float) -> None:
+def test_the_value_is_the_papers_formula(
+    x: np.ndarray, width: int, kind: tuple[bool, bool], bound: float
+) -> None:
     """alpha * round(clip(x / alpha) * P) / P in float64, but where float32 may see the tie on its other side."""
     clip = quantizer(width, kind, bound)
     p, alpha = clip.levels, float(np.float32(bound))
@@ -38,18 +44,26 @@ def test_the_value_is_the_papers_formula(x: np.ndarray, width: int, kind: tuple[
 
 
 @given(values, bits, kinds, bounds)
-def test_integers_equal_those_of_the_grid_bit_for_bit(x: np.ndarray, width: int, kind: tuple[bool, bool], bound: float) -> None:
+def test_integers_equal_those_of_the_grid_bit_for_bit(
+    x: np.ndarray, width: int, kind: tuple[bool, bool], bound: float
+) -> None:
     clip = quantizer(width, kind, bound)
     params = clip.quant_params()
     q = params.quantize(x)
-    assert np.array_equal(clip.encode(torch.from_numpy(x)).integers.detach().numpy(), q.astype(np.int64) - int(params.zero_point))
+    assert np.array_equal(
+        clip.encode(torch.from_numpy(x)).integers.detach().numpy(),
+        q.astype(np.int64) - int(params.zero_point),
+    )
     assert np.array_equal(clip(torch.from_numpy(x)).detach().numpy(), params.dequantize(q))
 
 
 @pytest.mark.parametrize(
-    ("kind", "integers", "zero"), [((False, False), (0, 15), 0), ((True, True), (-7, 7), 128), ((True, False), (-8, 7), 128)]
+    ("kind", "integers", "zero"),
+    [((False, False), (0, 15), 0), ((True, True), (-7, 7), 128), ((True, False), (-8, 7), 128)],
 )
-def test_the_range_of_integers(kind: tuple[bool, bool], integers: tuple[int, int], zero: int) -> None:
+def test_the_range_of_integers(
+    kind: tuple[bool, bool], integers: tuple[int, int], zero: int
+) -> None:
     params = quantizer(4, kind, 1.0).quant_params()
     assert (params.qmin - zero, params.qmax - zero) == integers
     assert (params.dtype, int(params.zero_point)) == ("uint8", zero)
@@ -61,7 +75,9 @@ class TestGradients:
 
     ALPHA = 3.0
 
-    def gradients(self, kind: tuple[bool, bool], x: list[float], *, rounding: bool = True) -> tuple[list[float], Tensor]:
+    def gradients(
+        self, kind: tuple[bool, bool], x: list[float], *, rounding: bool = True
+    ) -> tuple[list[float], Tensor]:
         """dx_q/dx for each element and dx_q/dalpha for each element."""
         clip = quantizer(4, kind, self.ALPHA)
         clip.rounding = rounding
@@ -85,14 +101,18 @@ class TestGradients:
         by_x, by_alpha = self.gradients((False, False), x)
         assert by_x == [0, 0, 1, 1, 1, 0, 0]
         expected = [0, 0, self.inside(0.07, 15), self.inside(1.3, 15), self.inside(2.98, 15), 1, 1]
-        torch.testing.assert_close(by_alpha, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            by_alpha, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0
+        )
 
     def test_signed_and_narrow(self) -> None:
         x = [-99.0, -3.0, -1.3, 0.0, 0.2, 3.0, 99.0]
         by_x, by_alpha = self.gradients((True, True), x)
         assert by_x == [0, 0, 1, 1, 1, 0, 0]
         expected = [-1, -1, self.inside(-1.3, 7), 0, self.inside(0.2, 7), 1, 1]
-        torch.testing.assert_close(by_alpha, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            by_alpha, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0
+        )
 
     def test_signed_with_the_lowest_integer(self) -> None:
         """The lower bound is alpha * (P + 1) / P, and moves with alpha at that rate."""
@@ -100,7 +120,9 @@ class TestGradients:
         by_x, by_alpha = self.gradients((True, False), x)
         assert by_x == [0, 1, 1, 0]
         expected = [-8 / 7, self.inside(-3.2, 7), self.inside(0.2, 7), 1]
-        torch.testing.assert_close(by_alpha, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            by_alpha, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0
+        )
 
     def test_clipping_alone_has_pacts_gradients(self) -> None:
         by_x, by_alpha = self.gradients((False, False), [-1.0, 1.3, 99.0], rounding=False)
@@ -117,12 +139,17 @@ class TestGradients:
 
 
 @given(st.lists(st.floats(-8, 8), min_size=1, max_size=20), kinds, bits)
-def test_finite_differences_of_the_smooth_part(x: list[float], kind: tuple[bool, bool], width: int) -> None:
+def test_finite_differences_of_the_smooth_part(
+    x: list[float], kind: tuple[bool, bool], width: int
+) -> None:
     """Without rounding the quantiser is piecewise linear, so differences are exact away from its corners."""
     clip = quantizer(width, kind, 3.0).double()
     clip.rounding = False
     edge = 3.0 * clip.qmin / clip.levels
-    away = torch.tensor([value for value in x if abs(value - 3) > 0.01 and abs(value - edge) > 0.01], dtype=torch.float64)
+    away = torch.tensor(
+        [value for value in x if abs(value - 3) > 0.01 and abs(value - edge) > 0.01],
+        dtype=torch.float64,
+    )
     away.requires_grad_()
     clip(away).sum().backward()
     h = 1e-4
@@ -150,7 +177,11 @@ def test_a_bound_that_training_drove_to_zero_still_makes_a_grid(alpha: float) ->
 def test_the_step_is_float32_of_the_bound_over_the_levels() -> None:
     clip = LearnedClip(4, signed=False, bound=6.0)
     assert clip.step.dtype == torch.float32
-    assert np.float32(clip.step.item()) == clip.quant_params().scale == np.float32(6.0) / np.float32(15)
+    assert (
+        np.float32(clip.step.item())
+        == clip.quant_params().scale
+        == np.float32(6.0) / np.float32(15)
+    )
 
 
 def test_no_grid_while_annealing() -> None:

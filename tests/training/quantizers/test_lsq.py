@@ -22,7 +22,9 @@ def weights(bits: int, step: float) -> Lsq:
 
 
 @given(values, st.integers(2, 8), st.floats(2.0**-8, 2.0**4, width=32), st.booleans())
-def test_the_value_is_eq_1_and_2_in_float64(x: np.ndarray, bits: int, step: float, signed: bool) -> None:
+def test_the_value_is_eq_1_and_2_in_float64(
+    x: np.ndarray, bits: int, step: float, signed: bool
+) -> None:
     quantizer = Lsq(bits, signed=signed, start=torch.tensor(step))
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     position = x.astype(np.float64) / step
@@ -46,19 +48,31 @@ class TestGradients:
         quantizer = weights(4, self.STEP)
         by_x, by_step = gradients(quantizer, quantizer.scale, list(self.VALUES))
         assert by_x.tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
-        torch.testing.assert_close(by_step, torch.tensor(self.expected()) / math.sqrt(1 * 7), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            by_step, torch.tensor(self.expected()) / math.sqrt(1 * 7), atol=1e-5, rtol=0
+        )
 
     def test_the_scale_counts_the_weights_of_a_step(self) -> None:
         """Sec. 2.2: 1 / sqrt(N Q_P), N weights in all, or in a channel."""
         w, upstream = weight(), torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(1))
-        whole, each = for_weight(4, w, axis=None, normalized=False), for_weight(4, w, axis=0, normalized=False)
+        whole, each = (
+            for_weight(4, w, axis=None, normalized=False),
+            for_weight(4, w, axis=0, normalized=False),
+        )
         each.scale.data.fill_(whole.scale.item())
         for quantizer in (whole, each):
             (quantizer(w) * upstream).sum().backward()
         assert whole.scale.grad is not None
         assert each.scale.grad is not None
         position = (w / whole.step).detach()
-        raw = torch.where((position > -8) & (position < 7), position.round() - position, position.clamp(-8, 7).round()) * upstream
+        raw = (
+            torch.where(
+                (position > -8) & (position < 7),
+                position.round() - position,
+                position.clamp(-8, 7).round(),
+            )
+            * upstream
+        )
         torch.testing.assert_close(whole.scale.grad, raw.sum() / math.sqrt(w.numel() * 7))
         torch.testing.assert_close(each.scale.grad, raw.sum((1, 2, 3)) / math.sqrt(36 * 7))
 
@@ -78,7 +92,10 @@ class TestGradients:
         """Clipping alone is piecewise linear in the step."""
         quantizer = weights(4, self.STEP).double()
         quantizer.rounding = False
-        away = torch.tensor([value for value in x if abs(value + 4) > 0.01 and abs(value - 3.5) > 0.01], dtype=torch.float64)
+        away = torch.tensor(
+            [value for value in x if abs(value + 4) > 0.01 and abs(value - 3.5) > 0.01],
+            dtype=torch.float64,
+        )
         if not len(away):
             return
         quantizer(away).sum().backward()
@@ -91,14 +108,18 @@ class TestGradients:
 
         assert quantizer.scale.grad is not None
         slope = (at(self.STEP + h) - at(self.STEP - h)) / (2 * h)
-        assert quantizer.scale.grad.item() == pytest.approx(slope / math.sqrt(len(away) * 7), abs=1e-6)
+        assert quantizer.scale.grad.item() == pytest.approx(
+            slope / math.sqrt(len(away) * 7), abs=1e-6
+        )
 
 
 class TestStart:
     def test_of_weights(self) -> None:
         w = weight()
         quantizer = for_weight(4, w, axis=None, normalized=False)
-        assert quantizer.scale.item() == pytest.approx(2 * w.abs().mean().item() / math.sqrt(7), rel=1e-6)
+        assert quantizer.scale.item() == pytest.approx(
+            2 * w.abs().mean().item() / math.sqrt(7), rel=1e-6
+        )
         each = for_weight(4, w, axis=0, normalized=False)
         torch.testing.assert_close(each.scale.detach(), 2 * w.abs().mean((1, 2, 3)) / math.sqrt(7))
 
@@ -108,12 +129,17 @@ class TestStart:
         quantizer.eval()(x)
         assert quantizer.scale.item() == 1.0, "evaluation starts nothing"
         quantizer.train()(x)
-        assert quantizer.scale.item() == pytest.approx(2 * x.abs().mean().item() / math.sqrt(7), rel=1e-6)
+        assert quantizer.scale.item() == pytest.approx(
+            2 * x.abs().mean().item() / math.sqrt(7), rel=1e-6
+        )
         before = quantizer.scale.item()
         quantizer(x * 100)
         assert quantizer.scale.item() == before, "the second batch changes nothing"
 
-    @pytest.mark.parametrize("bad", [torch.zeros(2, 3), torch.tensor([[torch.inf, 1.0]]), torch.tensor([[torch.nan, 1.0]])])
+    @pytest.mark.parametrize(
+        "bad",
+        [torch.zeros(2, 3), torch.tensor([[torch.inf, 1.0]]), torch.tensor([[torch.nan, 1.0]])],
+    )
     def test_a_batch_that_says_nothing_is_waited_out(self, bad: torch.Tensor) -> None:
         quantizer = for_activation(4, signed=True)
         quantizer(bad)
@@ -138,7 +164,10 @@ class TestStart:
 
 
 def test_8_bit_weights_leave_the_lowest_integer_out() -> None:
-    """A BatchNorm of negative sign would make 128 of it, which is no int8; below 8 bits the storage dtype has room."""
+    """A BatchNorm of negative sign would make 128 of it, which is no int8.
+
+    Below 8 bits the storage dtype has room.
+    """
     for bits, least in ((8, -127), (7, -64), (4, -8)):
         found = for_weight(bits, weight(), axis=None, normalized=False)
         assert (found.qmin, found.levels) == (least, 2 ** (bits - 1) - 1)

@@ -1,4 +1,7 @@
-"""Weights up to their largest magnitude: the bound is that of the very tensor, and every weight has its gradient."""
+"""Weights up to their largest magnitude.
+
+The bound is that of the very tensor, and every weight has its gradient.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,21 @@ from tests.quantizers import weight
 from edgeq.training.quantizers.max_abs import MaxAbs
 from edgeq.training.quantizers.uniform import SMALLEST_BOUND
 
-tensors = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.floats(-100, 100, width=32))
+tensors = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=2, max_dims=4, max_side=5),
+    elements=st.floats(-100, 100, width=32),
+)
 
 
 @given(tensors, st.integers(2, 8), st.sampled_from([None, 0, 1]))
 def test_the_value_is_the_formula_in_float64(x: np.ndarray, bits: int, axis: int | None) -> None:
     rest = tuple(dimension for dimension in range(x.ndim) if dimension != axis)
     top = 2 ** (bits - 1) - 1
-    largest = np.maximum(np.abs(x.astype(np.float64)).max(axis=rest if axis is not None else None, keepdims=True), SMALLEST_BOUND)
+    largest = np.maximum(
+        np.abs(x.astype(np.float64)).max(axis=rest if axis is not None else None, keepdims=True),
+        SMALLEST_BOUND,
+    )
     position = x / largest * top
     expected = np.rint(position) * largest / top
     tie = np.abs(np.abs(position - np.rint(position)) - 0.5) < 1e-4

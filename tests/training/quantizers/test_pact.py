@@ -33,14 +33,18 @@ def test_gradients_on_every_branch(rounding: bool) -> None:
     quantizer.rounding = rounding
     by_x, by_alpha = gradients(quantizer, quantizer.alpha, [-1.0, 0.0, 0.07, 1.3, 2.98, 3.0, 99.0])
     assert by_x.tolist() == [0, 0, 1, 1, 1, 0, 0]
-    assert by_alpha.tolist() == [0, 0, 0, 0, 0, 1, 1], "no trace of the rounding error, which a learned clip has inside"
+    assert by_alpha.tolist() == [0, 0, 0, 0, 0, 1, 1], (
+        "no trace of the rounding error, which a learned clip has inside"
+    )
 
 
 @given(st.lists(st.floats(-8, 8), min_size=1, max_size=20))
 def test_finite_differences_of_the_clipping(x: list[float]) -> None:
     """The gradient with rounding on is the derivative with rounding off."""
     quantizer = Pact(4, bound=3.0).double()
-    away = torch.tensor([value for value in x if abs(value - 3) > 0.01 and abs(value) > 0.01], dtype=torch.float64)
+    away = torch.tensor(
+        [value for value in x if abs(value - 3) > 0.01 and abs(value) > 0.01], dtype=torch.float64
+    )
     quantizer(away).sum().backward()
     quantizer.rounding = False
 
@@ -50,7 +54,9 @@ def test_finite_differences_of_the_clipping(x: list[float]) -> None:
             return float(quantizer(away).sum())
 
     assert quantizer.alpha.grad is not None
-    assert quantizer.alpha.grad.item() == pytest.approx((at(3 + 1e-4) - at(3 - 1e-4)) / 2e-4, abs=1e-6)
+    assert quantizer.alpha.grad.item() == pytest.approx(
+        (at(3 + 1e-4) - at(3 - 1e-4)) / 2e-4, abs=1e-6
+    )
 
 
 def test_the_penalty_is_the_square_of_the_bound() -> None:

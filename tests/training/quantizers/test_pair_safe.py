@@ -35,7 +35,9 @@ def greatest(integers: NDArray[Any], order: Order = "either") -> NDArray[Any]:
 @pytest.mark.parametrize("shape", [(6, 4, 3, 3), (6, 3, 3, 3), (6, 5, 1, 1), (6, 9), (6, 1, 5, 5)])
 @pytest.mark.parametrize("axis", [0, None])
 @pytest.mark.parametrize("power", [1, 3])
-def test_no_pair_exceeds_the_limit_and_safe_rows_keep_their_step(shape: tuple[int, ...], axis: int | None, power: int) -> None:
+def test_no_pair_exceeds_the_limit_and_safe_rows_keep_their_step(
+    shape: tuple[int, ...], axis: int | None, power: int
+) -> None:
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(len(shape))) ** power
     weight[0].zero_()
     quantizer = MaxAbs(8, axis=axis)
@@ -57,13 +59,20 @@ def test_it_is_the_least_step_of_a_fine_search() -> None:
     found = raised(step, weight, 127, 128)
     for row, start, end in zip(weight, step, found, strict=True):
         finer = torch.linspace(float(start), float(end), 400)[:-1]
-        fits = [float(each) for each in finer if greatest((row / each).clamp(-127, 127).round().numpy()[None]).max() <= 128]
+        fits = [
+            float(each)
+            for each in finer
+            if greatest((row / each).clamp(-127, 127).round().numpy()[None]).max() <= 128
+        ]
         assert not fits or min(fits) > 0.99 * float(end)
 
 
 def test_a_step_that_is_learned_clips_what_is_larger_and_keeps_its_gradient() -> None:
     weight = torch.randn(4, 4, 3, 3, generator=torch.Generator().manual_seed(3))
-    plain, limited = (Lsq(8, signed=True, narrow_range=True, start=torch.full((4,), 0.01), axis=0) for _ in range(2))
+    plain, limited = (
+        Lsq(8, signed=True, narrow_range=True, start=torch.full((4,), 0.01), axis=0)
+        for _ in range(2)
+    )
     limited.pair_limit = 2 * 127
     torch.testing.assert_close(limited(weight), plain(weight))
     for quantizer in (plain, limited):
@@ -103,11 +112,16 @@ def test_no_layer_of_the_file_can_saturate(weights: str, per_channel: bool | Non
 
 def test_few_bits_are_as_they_were() -> None:
     """Their greatest pairs fit, and so they do while the width is annealed."""
-    models: list[Any] = [quantize(network(), Scheme(4, 8, pair_safe=on), IMAGES[:1]) for on in (True, False)]
+    models: list[Any] = [
+        quantize(network(), Scheme(4, 8, pair_safe=on), IMAGES[:1]) for on in (True, False)
+    ]
     for bits in (16, None):
         for model in models:
             set_bits(model, bits)
         for path in ("3", "5", "7"):
-            safe, plain = (model.get_submodule(path).quantizer.encode(model.get_submodule(path).layer.weight) for model in models)
+            safe, plain = (
+                model.get_submodule(path).quantizer.encode(model.get_submodule(path).layer.weight)
+                for model in models
+            )
             assert torch.equal(safe.integers, plain.integers)
     assert models[0].get_submodule("5").quantizer.clip.pair_limit is None

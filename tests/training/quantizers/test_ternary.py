@@ -25,16 +25,24 @@ def test_the_value_is_the_released_formula(x: np.ndarray, alpha: float) -> None:
     tie = np.abs(np.abs(position) - 0.5) < 1e-6
     found = ternary(alpha)(torch.from_numpy(x)).detach().numpy()
     assert (np.abs(found - alpha * np.rint(position)) <= np.where(tie, alpha, 0)).all()
-    same = LearnedClip(2, signed=True, narrow_range=True, bound=alpha)(torch.from_numpy(x)).detach().numpy()
+    same = (
+        LearnedClip(2, signed=True, narrow_range=True, bound=alpha)(torch.from_numpy(x))
+        .detach()
+        .numpy()
+    )
     assert np.array_equal(found, same)
 
 
 def test_gradients_on_every_branch() -> None:
     made = ternary(2.0)
-    by_x, by_alpha = gradients(made, made.alpha, [-99.0, -2.0, -1.2, -0.4, 0.0, 0.8, 1.6, 2.0, 99.0])
+    by_x, by_alpha = gradients(
+        made, made.alpha, [-99.0, -2.0, -1.2, -0.4, 0.0, 0.8, 1.6, 2.0, 99.0]
+    )
     assert by_x.tolist() == [1] * 9, "not clipped"
     inside = [-1 + 0.6, 0 + 0.2, 0, 0 - 0.4, 1 - 0.8]
-    torch.testing.assert_close(by_alpha, torch.tensor([-1, -1, *inside, 1, 1], dtype=torch.float32), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        by_alpha, torch.tensor([-1, -1, *inside, 1, 1], dtype=torch.float32), atol=1e-6, rtol=0
+    )
 
 
 def test_without_rounding_it_clips() -> None:

@@ -1,4 +1,7 @@
-"""The quantiser that follows the largest magnitude: at once up, slowly down, and not at all in evaluation."""
+"""The quantiser that follows the largest magnitude.
+
+At once up, slowly down, and not at all in evaluation.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def test_full_decay_is_the_maximum_of_each_batch() -> None:
         assert tracked.alpha.item() == largest
 
 
-@given(st.lists(st.floats(0.125, 100, width=32), min_size=1, max_size=20), st.floats(0, 1, width=32))
+@given(
+    st.lists(st.floats(0.125, 100, width=32), min_size=1, max_size=20), st.floats(0, 1, width=32)
+)
 def test_no_value_of_the_batch_is_clipped(batch: list[float], decay: float) -> None:
     tracked = clip(decay=decay)
     for x in batch:

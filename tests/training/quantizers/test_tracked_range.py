@@ -1,4 +1,7 @@
-"""The range that follows both ends: zero is always a level, and the grid is Jacob et al.'s nudged one."""
+"""The range that follows both ends.
+
+Zero is always a level, and the grid is Jacob et al.'s nudged one.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ def trained(bits: int, *batches: list[float]) -> TrackedRange:
 
 @given(st.lists(ends, min_size=1, max_size=8), st.integers(2, 8))
 def test_the_grid_is_the_nudged_one(batch: list[float], bits: int) -> None:
-    """Jacob et al., Sec. 3.1: scale (max - min) / (2^b - 1) over a range that holds zero; the zero point rounded."""
+    """Jacob et al., Sec. 3.1: scale (max - min) / (2^b - 1) over a range that holds zero.
+
+    The zero point rounded.
+    """
     made = trained(bits, batch)
     low, high = min(0.0, *batch), max(0.0, *batch)
     scale = max(high - low, 2e-6) / (2**bits - 1)
@@ -39,7 +45,9 @@ def test_zero_is_exact_and_no_value_of_the_batch_far_off(batch: list[float], bit
     made = trained(bits, batch)
     assert made(torch.zeros(3)).tolist() == [0, 0, 0]
     error = (made(torch.tensor(batch)) - torch.tensor(batch)).abs().max().item()
-    assert error <= made.step.item() * 1.001, "half a step, and half of one by which the zero point was moved"
+    assert error <= made.step.item() * 1.001, (
+        "half a step, and half of one by which the zero point was moved"
+    )
 
 
 def test_each_end_rises_at_once_and_decays_slowly() -> None:
@@ -73,7 +81,9 @@ def test_gradients_pass_inside() -> None:
 
 
 @given(st.lists(ends, min_size=1, max_size=8), st.integers(2, 16), st.booleans())
-def test_values_and_gradients_are_those_of_the_fake_quantiser_of_the_grid(batch: list[float], bits: int, rounding: bool) -> None:
+def test_values_and_gradients_are_those_of_the_fake_quantiser_of_the_grid(
+    batch: list[float], bits: int, rounding: bool
+) -> None:
     """Which takes the ends of the range as numbers, where training keeps them in tensors."""
     made = trained(bits, batch)
     made.rounding = rounding

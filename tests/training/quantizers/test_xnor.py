@@ -35,7 +35,9 @@ class TestWeights:
 
     def test_tied_weights_have_one_for_the_tensor(self) -> None:
         w = weight()
-        assert XnorWeights(axis=None).encode(w).step.item() == pytest.approx(w.abs().mean().item(), rel=1e-6)
+        assert XnorWeights(axis=None).encode(w).step.item() == pytest.approx(
+            w.abs().mean().item(), rel=1e-6
+        )
 
     @pytest.mark.parametrize("axis", [0, 1, None])
     def test_the_gradient_is_the_published_one(self, axis: int | None) -> None:
@@ -44,7 +46,11 @@ class TestWeights:
         assert (w.abs() > 1).any()
         upstream = torch.randn(w.shape, generator=torch.Generator().manual_seed(1))
         (XnorWeights(axis=axis)(w) * upstream).sum().backward()
-        rest = tuple(dimension for dimension in range(4) if dimension != axis) if axis is not None else (0, 1, 2, 3)
+        rest = (
+            tuple(dimension for dimension in range(4) if dimension != axis)
+            if axis is not None
+            else (0, 1, 2, 3)
+        )
         alpha = w.detach().abs().mean(rest, keepdim=True)
         n = w.numel() / alpha.numel()
         assert w.grad is not None
@@ -52,7 +58,10 @@ class TestWeights:
 
     @given(st.integers(0, 1000))
     def test_of_one_weight_it_is_the_slope_of_the_scaled_sign(self, seed: int) -> None:
-        """With a straight-through sign, ``alpha(W) W``: the term of a weight in its own filter's alpha, times its sign's sign."""
+        """With a straight-through sign, ``alpha(W) W``.
+
+        The term of a weight in its own filter's alpha, times its sign's sign.
+        """
         value = float(np.random.default_rng(seed).uniform(0.1, 0.9))
         w = torch.tensor([[value]], dtype=torch.float64, requires_grad=True)
         XnorWeights(axis=0)(w).sum().backward()
@@ -97,13 +106,28 @@ class TestSign:
     HALF = SIGN_STEP / 2
 
     def test_the_rule_at_zero_and_near_it(self) -> None:
-        x = torch.tensor([-9.0, -2 * self.HALF, -self.HALF * 1.01, -self.HALF, -0.0, 0.0, self.HALF, self.HALF * 1.01, 1.0, 9.0])
+        x = torch.tensor(
+            [
+                -9.0,
+                -2 * self.HALF,
+                -self.HALF * 1.01,
+                -self.HALF,
+                -0.0,
+                0.0,
+                self.HALF,
+                self.HALF * 1.01,
+                1.0,
+                9.0,
+            ]
+        )
         expected = [-1, -1, -1, 0, 0, 0, 0, 1, 1, 1]
         made = XnorSign()
         assert (made(x) / made.amplitude).tolist() == expected
         assert made.encode(x).integers.tolist() == expected
         params = made.quant_params()
-        assert (params.quantize(x.numpy()).astype(int) - 128).tolist() == expected, "QuantizeLinear says the same"
+        assert (params.quantize(x.numpy()).astype(int) - 128).tolist() == expected, (
+            "QuantizeLinear says the same"
+        )
 
     def test_behind_a_relu_the_signs_are_0_and_1(self) -> None:
         made = XnorSign(signed=False)
@@ -129,7 +153,10 @@ class TestSign:
         assert (behind_relu / made.amplitude).tolist() == [0, 0, 1, 0]
 
     def test_a_layer_computes_with_minus_1_0_and_1(self) -> None:
-        """In training, in evaluation and as exported; with BatchNorm, whose epsilon would swallow the amplitude else."""
+        """In training, in evaluation and as exported.
+
+        With BatchNorm, whose epsilon would swallow the amplitude else.
+        """
         torch.manual_seed(0)
         x = activation(shape=(8, 4, 6, 6))
         layer, bn, made = nn.Conv2d(4, 6, 3, bias=False), nn.BatchNorm2d(6), XnorSign()

@@ -21,7 +21,9 @@ def layer(**options: Any) -> XnorConv2d:
     return XnorConv2d(4, 6, 3, **options)
 
 
-@pytest.mark.parametrize("options", [{}, {"padding": 1}, {"stride": 2, "padding": 1}, {"dilation": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"padding": 1}, {"stride": 2, "padding": 1}, {"dilation": 2}]
+)
 def test_the_map_is_the_mean_magnitude_over_channels_and_kernel(options: dict[str, int]) -> None:
     x, made = activation(shape=(2, 4, 7, 7)), layer(**options)
     ones = torch.ones(1, 4, 3, 3, dtype=torch.float64) / 36
@@ -33,9 +35,13 @@ def test_the_output_is_the_papers() -> None:
     """(sign(I) * sign(W)) . K alpha, plus the bias."""
     x, made = activation(shape=(2, 4, 7, 7)), layer(padding=1)
     alpha = made.weight.abs().mean((1, 2, 3)).reshape(-1, 1, 1)
-    product = F.conv2d(torch.where(x >= 0, 1.0, -1.0), torch.where(made.weight >= 0, 1.0, -1.0), padding=1)
+    product = F.conv2d(
+        torch.where(x >= 0, 1.0, -1.0), torch.where(made.weight >= 0, 1.0, -1.0), padding=1
+    )
     assert made.bias is not None
-    torch.testing.assert_close(made(x), product * alpha * magnitude_map(x, made) + made.bias.reshape(-1, 1, 1))
+    torch.testing.assert_close(
+        made(x), product * alpha * magnitude_map(x, made) + made.bias.reshape(-1, 1, 1)
+    )
 
 
 def test_it_approximates_the_convolution_better_than_signs_alone() -> None:
@@ -56,7 +62,9 @@ def test_gradients_reach_weight_and_input() -> None:
 
 def test_it_is_not_exported() -> None:
     made = layer()
-    assert isinstance(made, IntegerLayer), "so that an exporter asks, and does not take it for a plain convolution"
+    assert isinstance(made, IntegerLayer), (
+        "so that an exporter asks, and does not take it for a plain convolution"
+    )
     with pytest.raises(UsageError, match="each pixel"):
         made.integer_weights()
 
