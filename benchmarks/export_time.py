@@ -33,7 +33,7 @@ def lap(what):
 import torch
 from edgeq.models import zoo
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 from edgeq.exporters.torch.lower import lower
 from edgeq.exporters import tflite
 from edgeq.exporters import onnx

@@ -23,7 +23,7 @@ from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.target import TARGETS
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 SHAPE = (3, 32, 32)
 NPUS = ("ethos-u55", "ethos-u65", "ethos-u85")

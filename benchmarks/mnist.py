@@ -33,11 +33,11 @@ from edgeq.metrics import wilson
 from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 from edgeq.training.checkpoint import load_model
-from edgeq.training.loop import train
-from edgeq.training.optimization import Optimizer, Schedule
-from edgeq.training.recipe import Recipe
-from edgeq.training.run_folder import BEST, RUN
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.optimization import Optimizer, Schedule
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run.loop import train
+from edgeq.training.run.run_folder import BEST, RUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

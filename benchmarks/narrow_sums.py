@@ -26,9 +26,9 @@ from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.metrics import top1
 from edgeq.target import TARGETS
-from edgeq.targets.emulator.numerics import OverflowStats
-from edgeq.training.loop import train
-from edgeq.training.recipe import Recipe
+from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.run.loop import train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

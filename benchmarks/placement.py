@@ -21,11 +21,11 @@ from edgeq.data import batches, load
 from edgeq.deploy.pipeline.parallel_training import worker_pool
 from edgeq.training.activation_error import activation_error
 from edgeq.training.checkpoint import load_model
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
-    from edgeq.placement import PlacementName
+    from edgeq.network.placement import PlacementName
 
 MODELS = ("stable-resnet8", "resnet8")
 WIDTHS = ((4, 8), (4, 4))

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from benchmarks.command import run
 from benchmarks.spread import spread
 from edgeq.data import load
-from edgeq.training.loop import train
-from edgeq.training.recipe import Precision, Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.recipe import Precision, Recipe
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run.loop import train
 
 if TYPE_CHECKING:
     from edgeq.data import DataSource

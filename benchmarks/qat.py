@@ -31,9 +31,9 @@ from benchmarks.command import run
 from benchmarks.peers import BREVITAS, TORCHAO, Peer, PeerError
 from benchmarks.workers import stepping
 from edgeq.machine import fingerprint
-from edgeq.training.compiling import compiled
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run.compiling import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -30,16 +30,16 @@ from benchmarks.command import run
 from benchmarks.networks import build
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
-from edgeq.dialect import CANONICAL, VNNI
 from edgeq.exporters.onnx import read, serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.onnx.portable import store_uint8
+from edgeq.formats.dialect import CANONICAL, VNNI
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.models.pretrained import NORMALIZATION
+from edgeq.qdq.ort_x86.saturation import pair_sums
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import cut
 from edgeq.quant import QuantizedTensor
-from edgeq.saturation import pair_sums
 from edgeq.target import TARGETS
 from edgeq.timing import measure, ratio
 

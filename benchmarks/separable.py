@@ -34,10 +34,10 @@ from edgeq.machine import fingerprint
 from edgeq.metrics import wilson
 from edgeq.target import TARGETS
 from edgeq.training.checkpoint import load_model
-from edgeq.training.loop import train
-from edgeq.training.optimization import Optimizer, Schedule
-from edgeq.training.recipe import Recipe
-from edgeq.training.run_folder import BEST, RUN
+from edgeq.training.recipes.optimization import Optimizer, Schedule
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.run.loop import train
+from edgeq.training.run.run_folder import BEST, RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

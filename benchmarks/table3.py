@@ -30,7 +30,7 @@ from edgeq.training.graph.checkpoint import load_network
 from edgeq.training.graph.loop import features, train_graph
 from edgeq.training.graph.quantization import graph_activation_error
 from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
-from edgeq.training.run_folder import BEST
+from edgeq.training.run.run_folder import BEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

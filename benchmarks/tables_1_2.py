@@ -34,10 +34,10 @@ from edgeq.models.zoo import build
 from edgeq.target import TARGETS
 from edgeq.training.activation_error import activation_error
 from edgeq.training.checkpoint import load_model
-from edgeq.training.loop import train
-from edgeq.training.recipe import Recipe
-from edgeq.training.run_folder import BEST
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run.loop import train
+from edgeq.training.run.run_folder import BEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

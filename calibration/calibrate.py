@@ -11,10 +11,10 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from edgeq.artefact import detect
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.errors import ArtefactError
 from edgeq.files import MAX_MODEL_BYTES, read_bytes
+from edgeq.formats.artefact import detect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

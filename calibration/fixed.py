@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.placement import Placement
+    from edgeq.network.placement import Placement
 
 _ONE = QuantParams.of(2.0**-8, 0, "uint8")
 _BOTH_SIGNS = QuantParams.of(2.0**-7, 128, "uint8")

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeq.calibration._nodes import constant, floats, is_helper, name_of, output, sole_reader, text
-from edgeq.calibration.functions import CLIPS, Function, functions_of, is_clip
+from edgeq.calibration.normal_form.functions import CLIPS, Function, functions_of, is_clip
+from edgeq.calibration.normal_form.statics import static_nodes
 from edgeq.calibration.operators import KINDS, check
-from edgeq.calibration.statics import static_nodes
 from edgeq.errors import ArtefactError
-from edgeq.placement import Op
+from edgeq.network.placement import Op
 from edgeq.qdq.nodes import merged_errors
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.placement import Kind
+    from edgeq.network.placement import Kind
 
 HEADS = ("Softmax", "LogSoftmax", "ArgMax")
 """What may stay in float, or give places, between the last grid and an output of the graph."""

@@ -14,13 +14,13 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.errors import ArtefactError
+from edgeq.qdq.ort_x86.saturation import in_kernel_order, pair_safe_scale
 from edgeq.quant import QuantizedTensor, QuantParams
-from edgeq.saturation import in_kernel_order, pair_safe_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.placement import GridSpec
+    from edgeq.network.placement import GridSpec
 
 MIN_STEP = 2.0**-60
 MAX_BIAS = 2**30
@@ -85,7 +85,7 @@ def integer_parameters(
         per_channel: whether each output channel has its own scale.
         layer: its name, for messages.
         pair_limit: what a pair of weights may add up to, so that no x86 kernel saturates; see
-            :mod:`edgeq.saturation`. None for any sum.
+            :mod:`edgeq.qdq.ort_x86.saturation`. None for any sum.
 
     Raises:
         ArtefactError: the bias has no scale in float32.

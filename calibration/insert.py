@@ -19,18 +19,18 @@ from edgeq.calibration._nodes import LAYERS, channel_axis, constant, is_helper, 
 from edgeq.calibration.fixed import constant_grid
 from edgeq.calibration.graph import lower_bound, upper_bound
 from edgeq.calibration.grids import affine_parameters, integer_parameters
-from edgeq.calibration.layers import replace
+from edgeq.calibration.normal_form.layers import replace
+from edgeq.qdq.ort_x86.saturation import pair_limit
 from edgeq.quant import QuantizedTensor
-from edgeq.saturation import pair_limit
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from numpy.typing import NDArray
 
-    from edgeq.calibration.draft import Draft
     from edgeq.calibration.graph import Classified
-    from edgeq.placement import Op, Placement
+    from edgeq.calibration.normal_form.draft import Draft
+    from edgeq.network.placement import Op, Placement
     from edgeq.quant import QuantParams
 
 

@@ -17,14 +17,14 @@ from edgeq.calibration._nodes import (
     shape_of,
     text,
 )
-from edgeq.calibration.resizing import is_sampled
+from edgeq.calibration.normal_form.resizing import is_sampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import onnx_ir as ir
 
-    from edgeq.placement import Kind
+    from edgeq.network.placement import Kind
 
 _LISTED = "replace it, or leave it out of the model; edgeq operators lists what has one"
 _FIXED = "export the model with fixed sizes and constant parameters; only the batch may be open"

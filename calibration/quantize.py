@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING
 import onnx_ir.passes.common as passes
 
 import edgeq
-from edgeq.calibration.affine import affine_layers
-from edgeq.calibration.arithmetic import plain_arithmetic, plain_clips
-from edgeq.calibration.averages import averages_as_layers
-from edgeq.calibration.draft import Draft
 from edgeq.calibration.fixed import prescribe
-from edgeq.calibration.fold import AFFINE, fold
-from edgeq.calibration.functions import functions_of
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import activation_grid
 from edgeq.calibration.insert import insert
-from edgeq.calibration.layers import canonical_layers
-from edgeq.calibration.moves import plain_moves
+from edgeq.calibration.normal_form.affine import affine_layers
+from edgeq.calibration.normal_form.arithmetic import plain_arithmetic, plain_clips
+from edgeq.calibration.normal_form.averages import averages_as_layers
+from edgeq.calibration.normal_form.draft import Draft
+from edgeq.calibration.normal_form.fold import AFFINE, fold
+from edgeq.calibration.normal_form.functions import functions_of
+from edgeq.calibration.normal_form.layers import canonical_layers
+from edgeq.calibration.normal_form.moves import plain_moves
+from edgeq.calibration.normal_form.pools import plain_pools
+from edgeq.calibration.normal_form.prepare import prepare
+from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
+from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.observe import observe
 from edgeq.calibration.observers import observer_factory
-from edgeq.calibration.pools import plain_pools
-from edgeq.calibration.prepare import prepare
-from edgeq.calibration.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.same import checked
-from edgeq.calibration.tokens import tokens_as_images
 from edgeq.errors import UsageError
-from edgeq.placement import place
+from edgeq.network.placement import place
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.calibration.observers import Observer, ObserverName
-    from edgeq.placement import Op, Placement
+    from edgeq.network.placement import Op, Placement
 
 
 def fold_onnx(model: ir.Model) -> ir.Model:

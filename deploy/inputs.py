@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.artefact import resolve
 from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.options import PREPROCESSING
 from edgeq.errors import UnknownName
 from edgeq.factories import is_reference, permit
+from edgeq.formats.artefact import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -60,7 +60,7 @@ def targets(given: list[str] | None) -> list[str] | None:
 
 def dialects(given: list[str] | None) -> list[str] | None:
     """The targets, and the runtimes of which only the dialect is known, of ``--for``; None where none is named."""
-    from edgeq.dialect import DIALECTS
+    from edgeq.formats.dialect import DIALECTS
     from edgeq.target import TARGETS
 
     return one_by_one("target", given, {*TARGETS.names(), *DIALECTS}) if given else None

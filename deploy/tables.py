@@ -75,7 +75,7 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
     Then what to do about it.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.evaluation.pair_saturation import INSTRUCTION_SETS, many
+    from edgeq.deploy.evaluation.saturation.pair_saturation import INSTRUCTION_SETS, many
     from edgeq.deploy.report.values import count
 
     if not layers:

@@ -115,7 +115,7 @@ def _lowered(model: nn.Module, example: torch.Tensor | Sequence[torch.Tensor]) -
 
     from edgeq.calibration.quantize import fold_onnx
     from edgeq.exporters.torch.lower import lower
-    from edgeq.lowering import IntegerLayer
+    from edgeq.network.lowering import IntegerLayer
     from edgeq.training.qat_transform.tracing import as_batch, trace
 
     quantized = any(isinstance(module, IntegerLayer) for module in model.modules())
@@ -137,8 +137,8 @@ def _check_state(model: nn.Module) -> None:
     """Refuse what would be a file without a mistake in it that answers nonsense."""
     import torch
 
-    from edgeq.training.divergence import first_odd
-    from edgeq.training.quantizers.protocol import Following
+    from edgeq.training.quantizers.parts.protocol import Following
+    from edgeq.training.run.divergence import first_odd
 
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point() and tensor.dtype != torch.float32:

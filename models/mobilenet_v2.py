@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeq.models.resnet import Stem, initialize
+from edgeq.models.stability.symmetric import StepMode, SymmetricBlock
 from edgeq.models.stable_resnet import STEP_SIZE
-from edgeq.models.symmetric import StepMode, SymmetricBlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

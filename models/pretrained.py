@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgeq.data.arrays import read_npz
+from edgeq.data.readers.arrays import read_npz
 from edgeq.data.statistics import IMAGENET
 from edgeq.errors import ArtefactError
 

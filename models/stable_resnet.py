@@ -13,7 +13,7 @@ product, and only while the scales of both BatchNorms are not negative.
 
 So there are two modes. ``paper`` is that layout. ``certified`` is without the second BatchNorm and
 holds the first one's scales so low that the step provably does not expand
-(:mod:`edgeq.models.step_bound`); pooling, ReLU and the concatenation that pooling follows do not
+(:mod:`edgeq.models.stability.step_bound`); pooling, ReLU and the concatenation that pooling follows do not
 expand either, so in evaluation none of its blocks lets an error grow.
 """
 
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeq.models.resnet import WIDTHS, Stem, each_stage, initialize
-from edgeq.models.symmetric import StepMode, SymmetricBlock
+from edgeq.models.stability.symmetric import StepMode, SymmetricBlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgeq.dialect import CANONICAL, TFLITE
 from edgeq.errors import TargetError
+from edgeq.formats.dialect import CANONICAL, TFLITE
 from edgeq.target import Availability, Capabilities
 from edgeq.targets.common.probe import require_format
-from edgeq.targets.workers import arm64
+from edgeq.targets.workers.provisioning import arm64
 from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Arm64Target(WorkerTarget):
     def setup(
         self, *, force: bool = False, say: Callable[[str], None] = lambda _text: None
     ) -> Path:
-        """Assemble an aarch64 Python with the runtime's wheels; see :func:`edgeq.targets.workers.arm64.make`."""
+        """Assemble an aarch64 Python with the runtime's wheels; see :func:`edgeq.targets.workers.provisioning.arm64.make`."""
         return arm64.make(self.requirements, self.engine, self.cpu, force=force, say=say)
 
     def place(self) -> Launcher:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.dialect import TFLITE
 from edgeq.errors import TargetError, UsageError
 from edgeq.files import read_bytes
+from edgeq.formats.dialect import TFLITE
 from edgeq.target import Availability, Capabilities
 from edgeq.targets import tflite
 from edgeq.targets.common.session import SampleSession
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.formats.tflite_file import FileGraph
     from edgeq.plan import Plan
     from edgeq.targets.plans.vela import Compiled
     from edgeq.targets.tflite import TfliteSession
     from edgeq.targets.workers.session import WorkerSession
-    from edgeq.tflite_file import FileGraph
 
 _SETTINGS = ("system_config", "memory_mode")
 _WRONG_SETTING = ("invalid choice", "Incorrect argument", "Invalid configuration")
@@ -102,8 +102,8 @@ class EthosUTarget(WorkerTarget):
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators Vela puts on the NPU; see :meth:`edgeq.plan.Planner.plan`."""
+        from edgeq.formats.tflite_file import graphs_of
         from edgeq.targets.plans.tflite import compiled_plan
-        from edgeq.tflite_file import graphs_of
 
         # refuses what is no sound TFLite file
         tflite.reference.open(artefact, threads=threads).close()
@@ -123,7 +123,7 @@ class EthosUTarget(WorkerTarget):
             TargetError: Vela is absent, fails, or puts no operator on the NPU.
             UsageError: the settings are none of Vela's.
         """
-        from edgeq.tflite_file import graph_of
+        from edgeq.formats.tflite_file import graph_of
 
         content = read_bytes(artefact, "TFLite model")
         graph = graph_of(content)

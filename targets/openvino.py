@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgeq.dialect import OPENVINO
 from edgeq.errors import TargetError
+from edgeq.formats.dialect import OPENVINO
 from edgeq.target import Capabilities
 from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.target import WorkerTarget

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from edgeq.dialect import CANONICAL, VNNI
 from edgeq.errors import ArtefactError, TargetError, UsageError
+from edgeq.formats.dialect import CANONICAL, VNNI
 from edgeq.machine import adds_pairs, fingerprint
-from edgeq.qdq.from_qoperator import as_qdq
-from edgeq.qdq.softmax import check_softmax
+from edgeq.qdq.ort_x86.softmax import check_softmax
+from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession

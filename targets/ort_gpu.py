@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.dialect import CANONICAL, TENSORRT
 from edgeq.errors import TargetError
+from edgeq.formats.dialect import CANONICAL, TENSORRT
 from edgeq.target import Availability, Capabilities
 from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
-    from edgeq.dialect import Dialect
+    from edgeq.formats.dialect import Dialect
     from edgeq.plan import Plan
     from edgeq.targets.workers.session import WorkerSession
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgeq.dialect import SATURATING
 from edgeq.errors import TargetError
+from edgeq.formats.dialect import SATURATING
 from edgeq.target import Capabilities
 from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.target import WorkerTarget

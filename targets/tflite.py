@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.dialect import TFLITE
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.files import read_bytes
+from edgeq.formats.dialect import TFLITE
 from edgeq.quant import STORAGE_RANGE, QuantParams
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets.common.flatbuffer import axes_in, channels_last, check_model, is_ours
@@ -99,8 +99,8 @@ class TfliteTarget:
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers, and which XNNPACK took; see :meth:`edgeq.plan.Planner.plan`."""
+        from edgeq.formats.tflite_file import graphs_of
         from edgeq.targets.plans.tflite import plan_of
-        from edgeq.tflite_file import graphs_of
 
         require_format(artefact, self.capabilities)
         content = read_bytes(artefact, "TFLite model")

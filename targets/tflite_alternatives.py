@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edgeq.dialect import TFLITE
 from edgeq.errors import UsageError
+from edgeq.formats.dialect import TFLITE
 from edgeq.target import Capabilities
 from edgeq.targets.workers.target import WorkerTarget
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgeq.dialect import TFLITE
 from edgeq.errors import TargetError, UsageError
 from edgeq.files import read_bytes
+from edgeq.formats.dialect import TFLITE
 from edgeq.target import Capabilities
 from edgeq.targets.workers.target import WorkerTarget
 
@@ -78,8 +78,8 @@ class TflmTarget(WorkerTarget):
 
         There is one kernel an operator and no delegate.
         """
+        from edgeq.formats.tflite_file import graphs_of
         from edgeq.targets.plans.tflite import plan_of
-        from edgeq.tflite_file import graphs_of
 
         # every operator runs once there, so that what has no kernel is refused
         self.open(artefact, threads=threads).close()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.loading import LOADERS
-from edgeq.lowering import ActivationQuantizer, FixableLayer, IntegerLayer
+from edgeq.network.loading import LOADERS
+from edgeq.network.lowering import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from edgeq.loading import LoadedModel
+    from edgeq.network.loading import LoadedModel
     from edgeq.quant import QuantParams
 
 _RUNTIME = Runtime("torch", "torch")

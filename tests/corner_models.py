@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.exporters.tflite.test_random_graphs import Recipe
 from tests.qdq_models import Grid
 
-from edgeq.pointwise import UNARY
+from edgeq.numerics.pointwise import UNARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

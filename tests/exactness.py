@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from edgeq.dialect import CANONICAL
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.dialect import CANONICAL
 from edgeq.qdq.nodes import attributes_of, constant_of, grid_of
+from edgeq.qdq.ort_x86.saturation import pair_sums
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import Cut, Segments, cut
-from edgeq.saturation import pair_sums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

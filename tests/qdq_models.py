@@ -14,9 +14,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.tflite.layouts import natural
+from edgeq.exporters.tflite.file.layouts import natural
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.lowering import write
-from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import Storage, choose_storage
 from edgeq.qdq.ir import QdqGraph, QdqOp, QdqOutput, QdqTensor
 from edgeq.qdq.reader import read_qdq

@@ -9,20 +9,20 @@ import torch
 from torch import fx, nn
 
 from edgeq.errors import ArtefactError
-from edgeq.loading import LoadedModel
+from edgeq.network.loading import LoadedModel
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edgeq.loading import Loader
+    from edgeq.network.loading import Loader
 
 SHAPE = (3, 8, 8)
 
 
 class Grid(nn.Module):
-    """A quantiser by the protocol of :mod:`edgeq.lowering`."""
+    """A quantiser by the protocol of :mod:`edgeq.network.lowering`."""
 
     def __init__(self, scale: float, top: int, *, rounding: bool) -> None:
         super().__init__()

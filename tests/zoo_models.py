@@ -12,7 +12,7 @@ from edgeq.exporters.tflite import exporter
 from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 SHAPE = (3, 32, 32)
 

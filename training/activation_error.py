@@ -21,7 +21,7 @@ from torch import fx, nn
 from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter, pooled_mse, top1
 from edgeq.training.qat_transform import set_rounding
-from edgeq.training.quantizers.protocol import Quantizer
+from edgeq.training.quantizers.parts.protocol import Quantizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

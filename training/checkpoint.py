@@ -20,18 +20,18 @@ from edgeq.brief import brief
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.factories import is_reference
 from edgeq.files import read_bytes, write_bytes
-from edgeq.loading import LoadedModel
 from edgeq.models import zoo
+from edgeq.network.loading import LoadedModel
 from edgeq.training.checkpoint_compat import accept_older, complete_older
 from edgeq.training.qat_transform import quantize, set_rounding
-from edgeq.training.recipe import Recipe
+from edgeq.training.recipes.recipe import Recipe
 from edgeq.training.user_model import build_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from edgeq.training.any_recipe import AnyRecipe
+    from edgeq.training.recipes.any_recipe import AnyRecipe
 
 FORMAT = "edgeq.checkpoint/1"
 GRAPH_FORMAT = "edgeq.graph-checkpoint/1"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from edgeq.lowering import IntegerWeights
+    from edgeq.network.lowering import IntegerWeights
 
 
 class Source(Protocol):
@@ -30,7 +30,7 @@ class Source(Protocol):
         ...
 
     def integer_weights(self) -> IntegerWeights:
-        """See :class:`edgeq.lowering.IntegerLayer`."""
+        """See :class:`edgeq.network.lowering.IntegerLayer`."""
         ...
 
 
@@ -57,5 +57,5 @@ class FixedLayer(nn.Module):
         return self._layer.compute(x, self._weight, self._bias)
 
     def integer_weights(self) -> IntegerWeights:
-        """The layer's integers; see :class:`edgeq.lowering.IntegerLayer`."""
+        """The layer's integers; see :class:`edgeq.network.lowering.IntegerLayer`."""
         return self._layer.integer_weights()

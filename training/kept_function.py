@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgeq.errors import FunctionChanged, UsageError
 from edgeq.training import qat_transform
 from edgeq.training.qat_transform import set_rounding
-from edgeq.training.scheme import AUTO, Scheme
+from edgeq.training.recipes.scheme import AUTO, Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

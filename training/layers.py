@@ -19,17 +19,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeq.errors import EdgeqError, UsageError
-from edgeq.lowering import IntegerWeights
-from edgeq.models.step_bound import margin, project
+from edgeq.models.stability.step_bound import margin, project
+from edgeq.network.lowering import IntegerWeights
 from edgeq.quant import QuantParams
 from edgeq.training.fixed_layer import FixedLayer
-from edgeq.training.quantizers.normalization import normalize
-from edgeq.training.quantizers.straight_through import straight_through
+from edgeq.training.quantizers.parts.normalization import normalize
+from edgeq.training.quantizers.parts.straight_through import straight_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeq.training.quantizers.protocol import Encoded, GridQuantizer, Quantizer
+    from edgeq.training.quantizers.parts.protocol import Encoded, GridQuantizer, Quantizer
 
 BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
 # of a channel that is switched off; times any input step it is still a normal float32
@@ -201,7 +201,7 @@ class QuantLayer(nn.Module):
         return self.compute(x, *self.constants())
 
     def with_fixed_weights(self) -> FixedLayer:
-        """What computes the same in evaluation with weights made once; see :class:`edgeq.lowering.FixableLayer`."""
+        """What computes the same in evaluation with weights made once; see :class:`edgeq.network.lowering.FixableLayer`."""
         return FixedLayer(self)
 
     def constants(self) -> tuple[Tensor, Tensor | None]:

@@ -55,7 +55,7 @@ def command(
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.audit import audit, read_share, require_share
-    from edgeq.deploy.evaluation.pair_saturation import Samples
+    from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
     from edgeq.deploy.evaluation.stage_runner import select
     from edgeq.deploy.inputs import load_data
 

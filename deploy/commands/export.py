@@ -254,7 +254,7 @@ def _show_fallback(written: "tuple[ExportedFile, ...]") -> None:
 def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
     """How layers are stored that int8 kernels of x86 without VNNI would compute wrongly."""
     from edgeq.deploy import console
-    from edgeq.deploy.evaluation.pair_saturation import remedy
+    from edgeq.deploy.evaluation.saturation.pair_saturation import remedy
     from edgeq.deploy.tables import show_saturating
     from edgeq.results import LayerSaturation
     from edgeq.target import TARGETS
@@ -275,8 +275,8 @@ def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
 
 
 def _told_unsigned(each: "ExportedFile") -> str:
-    from edgeq.deploy.evaluation.pair_saturation import cost_told, costs_of, many
-    from edgeq.dialect import CANONICAL, INT8_WEIGHTS, dialect_for
+    from edgeq.deploy.evaluation.saturation.pair_saturation import cost_told, costs_of, many
+    from edgeq.formats.dialect import CANONICAL, INT8_WEIGHTS, dialect_for
 
     dialect = dialect_for(each.target) if each.target else CANONICAL
     layers = many(len(each.saturating or ()))

@@ -164,7 +164,7 @@ def _details(row: "TargetRow") -> list[tuple[str, str]]:
 
 
 def _cost(row: "TargetRow") -> str:
-    from edgeq.deploy.evaluation.pair_saturation import cost_told
+    from edgeq.deploy.evaluation.saturation.pair_saturation import cost_told
 
     return "not measured" if row.uint8_weight_cost is None else cost_told(row.uint8_weight_cost)
 

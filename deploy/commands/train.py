@@ -96,7 +96,7 @@ def command(
     from edgeq.deploy.pipeline.graph_training import graph_recipe, reads_graph
     from edgeq.deploy.pipeline.training_run import first_process, run_graph, run_images, show
     from edgeq.deploy.user_code import check_named, named_model
-    from edgeq.training import builtin_recipes
+    from edgeq.training.recipes import builtin_recipes
 
     if resume and overwrite:
         raise UsageError(

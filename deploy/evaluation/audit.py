@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.artefact import resolve
 from edgeq.deploy.evaluation.chain import require_targets
-from edgeq.deploy.evaluation.pair_saturation import layers_at_risk, remedy, with_counts
+from edgeq.deploy.evaluation.saturation.pair_saturation import layers_at_risk, remedy, with_counts
 from edgeq.errors import GateFailed, Inconclusive, UsageError
+from edgeq.formats.artefact import resolve
 from edgeq.plan import Planner, called
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.deploy.evaluation.pair_saturation import Samples
+    from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
     from edgeq.plan import PlannedOp
     from edgeq.results import LayerSaturation
 

@@ -15,8 +15,8 @@ import numpy as np
 
 import edgeq
 from edgeq.brief import brief
-from edgeq.deploy.evaluation.answers import require_accuracy
-from edgeq.deploy.evaluation.evaluation_data import EvaluationData
+from edgeq.deploy.evaluation.outputs.answers import require_accuracy
+from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes, write_json
 from edgeq.machine import fingerprint

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeq.artefact import detect
 from edgeq.errors import EdgeqError, TargetError, UsageError
+from edgeq.formats.artefact import detect
 from edgeq.target import TARGETS, Availability
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.brief import brief
-from edgeq.deploy.evaluation.answers import agreement, answering, concatenated, remarks
 from edgeq.deploy.evaluation.chain import cause
-from edgeq.deploy.evaluation.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
-from edgeq.deploy.evaluation.pair_saturation import Samples, named_cause, saturation_here
+from edgeq.deploy.evaluation.outputs.answers import agreement, answering, concatenated, remarks
+from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
+from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.deploy.evaluation.stage_runner import observe, open_all, select
 from edgeq.errors import UsageError
 from edgeq.metrics import DriftMeter
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
-    from edgeq.deploy.evaluation.answers import Answering
     from edgeq.deploy.evaluation.chain import Pair
+    from edgeq.deploy.evaluation.outputs.answers import Answering
     from edgeq.deploy.evaluation.stage_runner import Opened, StageOutput
     from edgeq.results import Drift, Failure, PairSaturation
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from edgeq.artefact import resolve
 from edgeq.data import batches
-from edgeq.deploy.evaluation.answers import agreement, answering, concatenated, remarks
+from edgeq.deploy.evaluation.outputs.answers import agreement, answering, concatenated, remarks
 from edgeq.deploy.evaluation.stage_runner import select
+from edgeq.formats.artefact import resolve
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
     from edgeq.results import Accuracy
     from edgeq.target import Session
-    from edgeq.targets.emulator.costs import LayerCost
-    from edgeq.targets.emulator.numerics import OverflowStats, Profile
+    from edgeq.targets.emulator.arithmetic.numerics import OverflowStats, Profile
+    from edgeq.targets.emulator.hardware.costs import LayerCost
     from edgeq.targets.emulator.session import EmulatorSession, LayerReport
 
 EMULATOR = "emulator"
@@ -126,8 +126,8 @@ def emulate(
         ArtefactError: the artefact or the profile is broken, or does not fit the data or the
             machine.
     """
-    from edgeq.targets.emulator.costs import total
-    from edgeq.targets.emulator.numerics import OverflowStats
+    from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+    from edgeq.targets.emulator.hardware.costs import total
 
     path = resolve(artefact)
     target = TARGETS.load(f"{EMULATOR}:{hardware.removeprefix(f'{EMULATOR}:')}")
@@ -199,7 +199,7 @@ def _compare(
 
 
 def _layer(report: LayerReport, profile: Profile) -> LayerEmulation:
-    from edgeq.targets.emulator.costs import layer_cost
+    from edgeq.targets.emulator.hardware.costs import layer_cost
     from edgeq.targets.emulator.host_fallback import on_hardware
 
     work = report.work

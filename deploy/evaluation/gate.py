@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.deploy.evaluation.answers import require_accuracy
 from edgeq.deploy.evaluation.baseline import METRIC
+from edgeq.deploy.evaluation.outputs.answers import require_accuracy
 from edgeq.errors import EdgeqError, GateFailed, Inconclusive, TargetError
 from edgeq.metrics import mcnemar
 from edgeq.target import TARGETS
@@ -81,7 +81,7 @@ def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[Verd
         Inconclusive: the run and the baseline are not about the same samples, fed alike, and the
             same measure.
         UsageError: a stage has no accuracy; see
-            :func:`edgeq.deploy.evaluation.answers.require_accuracy`.
+            :func:`edgeq.deploy.evaluation.outputs.answers.require_accuracy`.
     """
     require_accuracy(observed.answering.items())
     _check_measured(observed, baseline)

@@ -12,7 +12,7 @@ import numpy as np
 from edgeq.data import normalize
 from edgeq.deploy.evaluation.compare import shorten
 from edgeq.deploy.evaluation.failures import Failing, Left, StagesFailed
-from edgeq.deploy.evaluation.pair_saturation import saturation_here
+from edgeq.deploy.evaluation.saturation.pair_saturation import saturation_here
 from edgeq.deploy.evaluation.stage_runner import open_all
 from edgeq.errors import UsageError
 from edgeq.results import Profile, require_all

@@ -138,7 +138,7 @@ def _checkpoint(folder: Path) -> Path:
 
     from edgeq.models import zoo
     from edgeq.training.checkpoint import Checkpoint, model_state, save
-    from edgeq.training.recipe import Recipe
+    from edgeq.training.recipes.recipe import Recipe
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

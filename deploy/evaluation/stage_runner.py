@@ -11,7 +11,7 @@ from edgeq.brief import brief
 from edgeq.data import batches
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.evaluation.failures import Failing
-from edgeq.deploy.evaluation.output_axes import Output, in_order, order_like
+from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
 from edgeq.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.artefact import detect, resolve
 from edgeq.data import batches
-from edgeq.deploy.evaluation.answers import agreement, answering, remarks
 from edgeq.deploy.evaluation.chain import Pair, asked_for, require_targets, usable_targets
 from edgeq.deploy.evaluation.failures import told
-from edgeq.deploy.evaluation.output_axes import Output, in_order, order_like
-from edgeq.deploy.evaluation.pair_saturation import Samples, saturation_here
+from edgeq.deploy.evaluation.outputs.answers import agreement, answering, remarks
+from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
 from edgeq.deploy.evaluation.profile import Profiled, profile_each
+from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.inputs import each_once
 from edgeq.deploy.pipeline.export import canonical, default_stem, export
 from edgeq.errors import EdgeqError, GateFailed, TargetError, UsageError
 from edgeq.exporter import ExportOptions
+from edgeq.formats.artefact import detect, resolve
 from edgeq.metrics import DriftMeter
 from edgeq.quant import QuantizedTensor
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
-    from edgeq.deploy.evaluation.answers import Answering
-    from edgeq.dialect import Dialect
+    from edgeq.deploy.evaluation.outputs.answers import Answering
+    from edgeq.formats.dialect import Dialect
     from edgeq.quant import QuantParams
     from edgeq.results import Accuracy, Drift, PairSaturation, Profile
     from edgeq.target import Session, Target
@@ -123,7 +123,7 @@ class _Ran:
     facts: Mapping[str, str]
 
     def like(self, other: _Ran) -> _Ran:
-        """The same with its outputs in the order of axes of another's; see :func:`edgeq.deploy.evaluation.output_axes.order_like`."""
+        """The same with its outputs in the order of axes of another's; see :func:`edgeq.deploy.evaluation.outputs.output_axes.order_like`."""
         first, mine = (Output(ran.pair.artefact, ran.outputs.shape[1:]) for ran in (other, self))
         return replace(
             self,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from edgeq.artefact import detect, resolve
 from edgeq.data import batches
 from edgeq.errors import ArtefactError, OutputError, UsageError
 from edgeq.files import write_bytes
-from edgeq.loading import LOADERS
+from edgeq.formats.artefact import detect, resolve
+from edgeq.network.loading import LOADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,9 +78,9 @@ def calibrate(
     """
     from edgeq.calibration.observers import observer_factory
     from edgeq.calibration.quantize import quantize_onnx
-    from edgeq.dialect import CANONICAL
     from edgeq.exporters.onnx import serialize
     from edgeq.exporters.onnx.dialects import to_dialect
+    from edgeq.formats.dialect import CANONICAL
 
     observer_factory(cast("ObserverName", observer))
     found = resolve(path)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.deploy.console import Advance
     from edgeq.results import Profile
-    from edgeq.training.loop import TrainingResult
-    from edgeq.training.recipe import Recipe
+    from edgeq.training.recipes.recipe import Recipe
+    from edgeq.training.run.loop import TrainingResult
 
 MODELS = ("stable-resnet8", "resnet8")
 WIDTHS = (None, (4, 8), (4, 4))
@@ -126,8 +126,8 @@ def run(
 
 
 def _recipes(data: str, epochs: int, seed: int) -> list[Recipe]:
-    from edgeq.training.recipe import Recipe
-    from edgeq.training.scheme import Scheme
+    from edgeq.training.recipes.recipe import Recipe
+    from edgeq.training.recipes.scheme import Scheme
 
     schemes = [None if widths is None else Scheme(*widths) for widths in WIDTHS]
     return [

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.exporter import ParityReport
     from edgeq.results import Comparison
     from edgeq.training.activation_error import ActivationError
-    from edgeq.training.recipe import Recipe
+    from edgeq.training.recipes.recipe import Recipe
 
 SHOWN = ("ort-cpu", "tflite")
 """Targets whose accuracy is told, in order of preference."""

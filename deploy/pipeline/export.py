@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.artefact import detect, resolve
-from edgeq.dialect import dialect_for
 from edgeq.errors import GateFailed, UsageError
 from edgeq.exporter import EXPORTERS
 from edgeq.files import check_folder, check_output, write_bytes, write_folder
-from edgeq.loading import LOADERS
+from edgeq.formats.artefact import detect, resolve
+from edgeq.formats.dialect import dialect_for
+from edgeq.network.loading import LOADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         ParityReport,
         Transposes,
     )
-    from edgeq.saturation import PairSums
+    from edgeq.qdq.ort_x86.saturation import PairSums
 
     Check = Callable[[str, ir.Model, Exported], None]
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource
-    from edgeq.training.loop import Progress, TrainingResult
-    from edgeq.training.recipe import Recipe
+    from edgeq.training.recipes.recipe import Recipe
+    from edgeq.training.run.loop import Progress, TrainingResult
 
     Advance = Callable[[int, int], None]
 
@@ -187,8 +187,8 @@ def finished(folder: Path, recipe: Recipe) -> bool:
 def _progress(folder: Path, recipe: Recipe) -> Mapping[str, Any] | None:
     """How far a run of this very recipe is; None where there is none."""
     from edgeq.training.checkpoint import read
-    from edgeq.training.run_folder import LAST
-    from edgeq.training.warm_start import settled
+    from edgeq.training.run.run_folder import LAST
+    from edgeq.training.run.warm_start import settled
 
     try:
         saved, asked = read(folder / LAST), settled(recipe)
@@ -226,7 +226,7 @@ def _train(
     steps: MutableMapping[str, float],
 ) -> TrainingResult:
     """In the worker: one run, its epochs done noted in ``steps``."""
-    from edgeq.training.loop import train
+    from edgeq.training.run.loop import train
 
     def report(at: Progress) -> None:
         steps[str(folder)] = at.epoch + at.step / at.steps

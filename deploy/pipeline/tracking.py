@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from edgeq.training.loop import Epoch
-    from edgeq.training.recipe import Recipe
+    from edgeq.training.recipes.recipe import Recipe
+    from edgeq.training.run.loop import Epoch
 
     Report = Callable[[Epoch], None]
 

@@ -9,14 +9,14 @@ import typer
 
 from edgeq.deploy.scheme_check.options import WEIGHT_BITS
 from edgeq.errors import UsageError
-from edgeq.training import builtin_recipes
+from edgeq.training.recipes import builtin_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from edgeq.training.recipe import Recipe
-    from edgeq.training.scheme import Scheme
+    from edgeq.training.recipes.recipe import Recipe
+    from edgeq.training.recipes.scheme import Scheme
 
 
 _EMBEDDED = "digits"
@@ -152,16 +152,16 @@ def recipe_of(
         path: a TOML file, or None.
         model: of the zoo; None for the file's.
         data: a data set; None for the file's.
-        flags: by the fields of :class:`edgeq.training.recipe.Recipe`; None for one that was not
+        flags: by the fields of :class:`edgeq.training.recipes.recipe.Recipe`; None for one that was not
             given.
         scheme: makes the run's scheme of the recipe's.
 
     Raises:
         UsageError: no network is named, or a value is none that can be.
     """
-    from edgeq.training.optimization import Optimizer, Schedule
-    from edgeq.training.recipe import Recipe
-    from edgeq.training.scheme import Scheme
+    from edgeq.training.recipes.optimization import Optimizer, Schedule
+    from edgeq.training.recipes.recipe import Recipe
+    from edgeq.training.recipes.scheme import Scheme
 
     given = {
         name: value

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.graph.records import GraphResult
-    from edgeq.training.loop import Progress, TrainingResult
-    from edgeq.training.recipe import Recipe
+    from edgeq.training.recipes.recipe import Recipe
+    from edgeq.training.run.loop import Progress, TrainingResult
 
 
 def run_images(
@@ -35,10 +35,10 @@ def run_images(
     threads: int | None = None,
     cpu: bool = False,
 ) -> TrainingResult:
-    """Train on images; see :func:`edgeq.training.loop.train`."""
+    """Train on images; see :func:`edgeq.training.run.loop.train`."""
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.tracking import tracked
-    from edgeq.training.loop import train
+    from edgeq.training.run.loop import train
 
     with tracked(log if first_process() else None, recipe, output) as report_epoch:
         source = load_data(recipe.data, data_dir)
@@ -90,7 +90,7 @@ def run_graph(
 
 def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
     """Say so where the network answers no better than by guessing."""
-    from edgeq.deploy.evaluation.guessing import like_guessing, next_training
+    from edgeq.deploy.evaluation.outputs.guessing import like_guessing, next_training
     from edgeq.metrics import share_right
 
     what = like_guessing(share_right(result.test_correct, result.test_total), classes)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from edgeq.deploy.names import one_by_one
 from edgeq.deploy.scheme_check.findings import exported, finding, refused, unlowered
 from edgeq.deploy.scheme_check.requirements import in_float, kept_in_float, lower_untrained
-from edgeq.dialect import DIALECTS, dialect_for
 from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError
 from edgeq.exporter import EXPORTERS, ExportOptions
+from edgeq.formats.dialect import DIALECTS, dialect_for
 from edgeq.plan import Plan, Planner
 from edgeq.target import TARGETS
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from edgeq.deploy.scheme_check.findings import Finding
     from edgeq.deploy.scheme_check.requirements import Lowered
-    from edgeq.dialect import Dialect
     from edgeq.exporter import Exported
+    from edgeq.formats.dialect import Dialect
     from edgeq.target import Target
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from edgeq.deploy.scheme_check.requirements import Kind, Requirement
-    from edgeq.dialect import Dialect
     from edgeq.errors import EdgeqError
     from edgeq.exporter import Exported
+    from edgeq.formats.dialect import Dialect
     from edgeq.plan import Plan, PlannedOp
     from edgeq.target import Target
 

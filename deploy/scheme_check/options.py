@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edgeq.training.scheme import Scheme
+    from edgeq.training.recipes.scheme import Scheme
 
 _ON_GRAPHS = ("weight_bits", "act_bits", "placement")
 WEIGHT_BITS = 4  # with 8-bit activations the published scheme that loses least; both are flags
@@ -148,7 +148,7 @@ def scheme_of(
 
     Args:
         scheme: the recipe's; None for training in FP32.
-        flags: by the fields of :class:`edgeq.training.scheme.Scheme`; None for one that was not
+        flags: by the fields of :class:`edgeq.training.recipes.scheme.Scheme`; None for one that was not
             given.
         layers: rules as they are written on the command line; they go before the recipe's.
         fp32: whether quantisation is to be left out.
@@ -156,8 +156,8 @@ def scheme_of(
     Raises:
         UsageError: flags contradict each other, or a value is none that can be.
     """
-    from edgeq.training.layer_rules import parse_rule
-    from edgeq.training.scheme import Scheme
+    from edgeq.training.recipes.layer_rules import parse_rule
+    from edgeq.training.recipes.scheme import Scheme
 
     given = {name: value for name, value in flags.items() if value is not None}
     rules = tuple(parse_rule(text) for text in layers)
@@ -175,7 +175,7 @@ def scheme_of(
 def _only_widths(given: Mapping[str, Any]) -> dict[str, Any]:
     """The width of a method that comes in one only, where none was given."""
     from edgeq.training.quantizers.catalogue import methods
-    from edgeq.training.scheme import WIDTHS
+    from edgeq.training.recipes.scheme import WIDTHS
 
     found: dict[str, Any] = {}
     for role, width in WIDTHS.items():

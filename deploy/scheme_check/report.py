@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.scheme_check.check import Checked
     from edgeq.deploy.scheme_check.findings import Finding
     from edgeq.training.graph.recipe import GraphRecipe
-    from edgeq.training.recipe import Recipe
+    from edgeq.training.recipes.recipe import Recipe
 
 _COLUMNS = ("tensors", "number", "as asked for", "in the file", "verdict", "runs in", "why", "hint")
 
@@ -40,7 +40,7 @@ def check_run(
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.scheme_check.check import check_scheme
     from edgeq.training.checkpoint import build_model
-    from edgeq.training.warm_start import settled
+    from edgeq.training.run.warm_start import settled
 
     names = _asked(recipe, targets)
     source = load_data(recipe.data, data_dir)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgeq.artefact import detect
-from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported
 from edgeq.exporters.onnx.dialects import in_dialect
@@ -21,9 +19,11 @@ from edgeq.exporters.onnx.parity import compare_models
 from edgeq.exporters.onnx.runtime_workarounds import with_zero_points
 from edgeq.exporters.validation import check_graph, first_line, in_order
 from edgeq.files import check_model_size, read_bytes
-from edgeq.qdq.from_qoperator import as_qdq
-from edgeq.qdq.qoperators import require_static
-from edgeq.qdq.softmax import check_softmax
+from edgeq.formats.artefact import detect
+from edgeq.formats.dialect import Dialect
+from edgeq.qdq.ort_x86.softmax import check_softmax
+from edgeq.qdq.qoperator.convert import as_qdq
+from edgeq.qdq.qoperator.operators import require_static
 
 if TYPE_CHECKING:
     from pathlib import Path

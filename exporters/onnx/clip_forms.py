@@ -14,7 +14,7 @@ from edgeq.qdq.nodes import constant_of, title
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.graph_editor import GraphEditor
+    from edgeq.formats.graph_editor import GraphEditor
 
 
 def reads_integers(value: ir.Value | None) -> bool:

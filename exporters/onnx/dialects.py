@@ -3,7 +3,7 @@
 uint8 with zero point z and int8 with zero point z - 128 are the same numbers, but not the same
 speed: ONNX Runtime on x86 has fast kernels for uint8 activations, Arm cores and TFLite want int8.
 For weights see :mod:`edgeq.exporters.onnx.portable`. A range narrower than its storage dtype is
-spelt in three ways (:class:`edgeq.dialect.Dialect`), because each runtime fuses another.
+spelt in three ways (:class:`edgeq.formats.dialect.Dialect`), because each runtime fuses another.
 
 In the int8 storage dtype with Clips, a sub-range needs no Clip where its lower bound is seen to:
 the zero point moves up until the greatest integer sits on 127, so that saturation is the upper
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporters.onnx.clip_forms import bound_between, bound_reals, reads_integers
 from edgeq.exporters.onnx.opsets import to_opset
@@ -39,13 +38,14 @@ from edgeq.exporters.onnx.runtime_workarounds import (
     own_grids,
     with_zero_points,
 )
-from edgeq.graph_editor import GraphEditor
+from edgeq.formats.dialect import Dialect
+from edgeq.formats.graph_editor import GraphEditor
 from edgeq.qdq.nodes import constant_of, title
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from edgeq.exporter import ActivationDtype
-    from edgeq.saturation import PairSums
+    from edgeq.qdq.ort_x86.saturation import PairSums
 
 _BYTES = ("int8", "uint8")
 
@@ -68,7 +68,7 @@ def to_dialect(model: ir.Model, dialect: Dialect) -> ir.Model:
 
 
 def in_dialect(model: ir.Model, dialect: Dialect) -> tuple[ir.Model, tuple[PairSums, ...] | None]:
-    """The same, with the layers that would saturate on x86 without VNNI if their weights were int8; see :mod:`edgeq.saturation`."""
+    """The same, with the layers that would saturate on x86 without VNNI if their weights were int8; see :mod:`edgeq.qdq.ort_x86.saturation`."""
     copy = with_zero_points(model)
     store_int8(copy)
     layers = saturating_layers(copy)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.graph_editor import GraphEditor
+from edgeq.formats.graph_editor import GraphEditor
 from edgeq.qdq.nodes import constant_of
 
 _WIDE = {ir.DataType.INT2: np.int8, ir.DataType.UINT2: np.uint8}

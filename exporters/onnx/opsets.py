@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.graph_editor import GraphEditor
+from edgeq.formats.graph_editor import GraphEditor
 from edgeq.qdq.nodes import Shapes, constant_of, title
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 The same numbers, of which no x86 kernel adds the latter in 16 bits.
 
 Kernels without VNNI add pairs of uint8 by int8 products with saturation, and uint8 by uint8
-products without; see :mod:`edgeq.saturation`. Only the layers whose weights and inputs allow such a
+products without; see :mod:`edgeq.qdq.ort_x86.saturation`. Only the layers whose weights and inputs allow such a
 pair are changed, since uint8 weights are slower.
 """
 
@@ -16,16 +16,16 @@ import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.onnx.ranges import VIEWS
-from edgeq.graph_editor import GraphEditor
+from edgeq.formats.graph_editor import GraphEditor
 from edgeq.qdq.layers import layer_of
 from edgeq.qdq.nodes import constant_of, stripped
+from edgeq.qdq.ort_x86.saturation import pair_sums, pair_sums_of
 from edgeq.qdq.reader import read_qdq
-from edgeq.saturation import pair_sums, pair_sums_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.saturation import PairSums
+    from edgeq.qdq.ort_x86.saturation import PairSums
 
 _LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _SHIFT = 128

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.onnx.ranges import PROPAGATED
-from edgeq.graph_editor import GraphEditor
+from edgeq.formats.graph_editor import GraphEditor
 from edgeq.qdq.nodes import constant_of, grid_of, title
 
 _Q_DQ = ("QuantizeLinear", "DequantizeLinear")

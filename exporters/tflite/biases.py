@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.exporters.tflite.builder import StoredGrid
+from edgeq.exporters.tflite.file.builder import StoredGrid
 from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.exporters.tflite.builder import Builder
+    from edgeq.exporters.tflite.file.builder import Builder
     from edgeq.qdq.ir import QdqOp, QdqTensor
 
 SCALE_TOLERANCE = 2.0**-21  # of the scale: 4 units in the last place of float32

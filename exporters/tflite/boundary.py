@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.tflite.builder import StoredGrid
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.epilogues import add_epilogue
-from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.builder import StoredGrid
+from edgeq.exporters.tflite.file.layouts import natural, onnx_order, stored_shape
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.qdq.axes import CHANNELS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgeq.exporter import IoLayout, IoType
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import QdqOutput, QdqTensor
 
 _UINT8_SHIFT = 128

@@ -14,9 +14,9 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.exporter import StoredTensor
 from edgeq.exporters.tflite.biases import add_bias
-from edgeq.exporters.tflite.builder import Builder, StoredGrid
-from edgeq.exporters.tflite.layouts import Layout, natural, same_order, stored_shape
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.builder import Builder, StoredGrid
+from edgeq.exporters.tflite.file.layouts import Layout, natural, same_order, stored_shape
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import Storage, clamps, constant_shift, int8_weights, refused
 from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.layouts import stored_shape
+from edgeq.exporters.tflite.file.layouts import stored_shape
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.normalizing import last
-from edgeq.exporters.tflite.schema import schema
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import QdqOutput
 
 

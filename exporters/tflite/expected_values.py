@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.parity import Numbers
-from edgeq.pointwise import evaluate
+from edgeq.numerics.pointwise import evaluate
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 from edgeq.quant import STORAGE_RANGE
 

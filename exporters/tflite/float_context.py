@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgeq.exporters.tflite.context import NO_ACTIVATION, RELU, RELU6, LoweringContext, Op, aligned
-from edgeq.exporters.tflite.layouts import stored_shape
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.layouts import stored_shape
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import QdqOp
 
 

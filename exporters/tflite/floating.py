@@ -16,7 +16,7 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported, ParityReport
 from edgeq.exporters.tflite.boundary import end_layout
-from edgeq.exporters.tflite.builder import Builder
+from edgeq.exporters.tflite.file.builder import Builder
 from edgeq.exporters.tflite.float_context import FloatContext
 from edgeq.exporters.tflite.lowering import finish, lower_all, outer_layout
 from edgeq.exporters.tflite.reading import stored_floats, transposes_in, unpacked
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from edgeq.exporter import ExportOptions
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import Activation, Operand
 
 _NO_GRID = QuantParams.of(1.0)

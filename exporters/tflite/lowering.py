@@ -13,10 +13,10 @@ from edgeq.brief import brief
 from edgeq.errors import ArtefactError
 from edgeq.exporter import FileEnd
 from edgeq.exporters.tflite.boundary import add_input, add_output, end_layout
-from edgeq.exporters.tflite.builder import Builder
 from edgeq.exporters.tflite.context import LoweringContext
+from edgeq.exporters.tflite.file.builder import Builder
+from edgeq.exporters.tflite.file.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.float_context import FallbackContext
-from edgeq.exporters.tflite.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.operators import LOWERINGS
 from edgeq.exporters.tflite.ops.transposed import fixes_batch
 from edgeq.exporters.tflite.storage import choose_storage, refused
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeq.exporter import ExportOptions, IoLayout, IoType, StoredTensor
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import Blocker, QdqGraph, QdqOp, QdqOutput
 
 

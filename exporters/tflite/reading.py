@@ -19,12 +19,12 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Transposes
 from edgeq.exporters.parity import Numbers, centered_of, numbers_of
-from edgeq.exporters.tflite.builder import METADATA_NAME
 from edgeq.exporters.tflite.expected_values import as_written, derived_numbers, is_plain
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.builder import METADATA_NAME
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import constant_shift
+from edgeq.formats.tflite_file import ELEMENTS
 from edgeq.qdq.ir import QdqConstant, QdqTensor
-from edgeq.tflite_file import ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.layouts import NHWC
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.layouts import NHWC
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import refused
 
 if TYPE_CHECKING:

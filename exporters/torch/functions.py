@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.errors import UsageError
-from edgeq.functions import bounds
+from edgeq.numerics.functions import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ def write_function(
 
     Args:
         writer: of the graph.
-        name: a key of :data:`edgeq.functions.FUNCTIONS`.
+        name: a key of :data:`edgeq.numerics.functions.FUNCTIONS`.
         source: what it reads.
         tensor: the name of what it makes.
         shape: of that, without the batch.

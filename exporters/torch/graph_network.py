@@ -24,7 +24,7 @@ from edgeq.files import MAX_MODEL_BYTES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.graph_network import GraphNetwork, Operator, Step
+    from edgeq.network.graph_network import GraphNetwork, Operator, Step
 
 
 def lower_graph(

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 import edgeq
-from edgeq.graph_editor import Names
+from edgeq.formats.graph_editor import Names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,8 +24,7 @@ from torch.nn import functional as F
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.exporters.torch.functions import write_function
 from edgeq.exporters.torch.graph_writer import GraphWriter
-from edgeq.functions import function_name, function_options
-from edgeq.lowering import (
+from edgeq.network.lowering import (
     POOL_OPTIONS,
     ActivationQuantizer,
     Inactive,
@@ -33,6 +32,7 @@ from edgeq.lowering import (
     pool_operators,
     read_pooling,
 )
+from edgeq.numerics.functions import function_name, function_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ def lower(
     """The ONNX model of a network in evaluation mode.
 
     Args:
-        module: a network that ``torch.fx`` can trace; quantised ones answer :mod:`edgeq.lowering`'s
+        module: a network that ``torch.fx`` can trace; quantised ones answer :mod:`edgeq.network.lowering`'s
             questions.
         input_shape: of one sample, (channels, height, width), or one such for each input.
         metadata: written to the model's ``metadata_props``.

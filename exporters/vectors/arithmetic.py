@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.vectors.rounding import dense_rounds_once
-from edgeq.multipliers import (
+from edgeq.numerics.multipliers import (
     ADD_HEADROOM,
     Multiplier,
     convolution_multipliers,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.tflite_file import FileOperator, FileTensor
+    from edgeq.formats.tflite_file import FileOperator, FileTensor
 
 RANK = 4  # of every shape in the C files
 _RANGE = (-128, 127)

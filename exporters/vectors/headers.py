@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgeq.exporters.vectors.arithmetic import Arithmetic
     from edgeq.exporters.vectors.layers import Layer, Recorded
-    from edgeq.multipliers import Multiplier
+    from edgeq.numerics.multipliers import Multiplier
 
 _C_TYPES = {
     "int8": "int8_t",

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.errors import ArtefactError
 from edgeq.exporters.vectors.arithmetic import arithmetic_of
-from edgeq.tflite_file import operators_of
+from edgeq.formats.tflite_file import operators_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.vectors.arithmetic import Arithmetic
-    from edgeq.tflite_file import FileOperator, FileTensor
+    from edgeq.formats.tflite_file import FileOperator, FileTensor
 
 SEED = 0
 GRID_PER_DEVIATION = 8  # how many standard deviations of the input make its whole grid

@@ -11,7 +11,7 @@ import edgeq
 from edgeq.exporters.vectors.headers import printable, stem
 from edgeq.exporters.vectors.layers import SEED
 from edgeq.exporters.vectors.rounding import dense_rounds_once
-from edgeq.multipliers import ADD_HEADROOM
+from edgeq.numerics.multipliers import ADD_HEADROOM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,11 +15,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ExportOptions": "edgeq.exporter",
-    "Scheme": "edgeq.training.scheme",
+    "Scheme": "edgeq.training.recipes.scheme",
     "export": "edgeq.deploy.user_model",
     "quantize": "edgeq.training.kept_function",
     "set_bits": "edgeq.training.qat_transform",
-    "post_optimizer_step": "edgeq.training.post_optimizer",
+    "post_optimizer_step": "edgeq.training.optimization.post_optimizer",
     "sync_statistics": "edgeq.training.distributed_stats",
 }
 

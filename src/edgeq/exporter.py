@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.dialect import Dialect
-    from edgeq.saturation import PairSums
+    from edgeq.formats.dialect import Dialect
+    from edgeq.qdq.ort_x86.saturation import PairSums
 
 ActivationDtype = Literal["uint8", "int8"]
 IoType = Literal["float32", "int8", "uint8"]

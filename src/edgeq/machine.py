@@ -55,7 +55,7 @@ _DOT_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8
 
 
 def adds_pairs(machine: Machine) -> bool:
-    """Whether int8 kernels add pairs of products in 16 bits on a machine: x86 without a dot product; see :mod:`edgeq.saturation`."""
+    """Whether int8 kernels add pairs of products in 16 bits on a machine: x86 without a dot product; see :mod:`edgeq.qdq.ort_x86.saturation`."""
     return machine.architecture in ("x86_64", "AMD64") and not _DOT_PRODUCTS.intersection(
         machine.isa
     )

@@ -13,7 +13,7 @@ from edgeq.errors import TargetError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.saturation import PairSums
+    from edgeq.qdq.ort_x86.saturation import PairSums
     from edgeq.timing import Latency
 
 
@@ -165,7 +165,7 @@ def require_all(failures: Sequence[Failure]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LayerSaturation:
-    """One layer whose pairs of products can saturate on an x86 processor without VNNI; see :mod:`edgeq.saturation`.
+    """One layer whose pairs of products can saturate on an x86 processor without VNNI; see :mod:`edgeq.qdq.ort_x86.saturation`.
 
     Attributes:
         layer: its name in the file.

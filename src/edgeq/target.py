@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgeq.dialect import Dialect
+    from edgeq.formats.dialect import Dialect
     from edgeq.quant import QuantizedTensor, QuantParams
 
 Format = Literal["checkpoint", "onnx", "tflite"]
@@ -47,7 +47,7 @@ class Capabilities:
         power_of_two: whether it only shifts, so that every scale has to be a power of two.
         saturating_pairs: which products of int8 weights its kernels add in 16 bits where the
             processor is an x86 without VNNI: none, or neighbours ``across`` or ``within`` the
-            positions of a filter; see :mod:`edgeq.saturation`.
+            positions of a filter; see :mod:`edgeq.qdq.ort_x86.saturation`.
         uint8_weight_cost: the time that a network takes with uint8 weights in every layer, over
             that with int8 weights, on an x86 with AVX2 and without VNNI; measured on ResNet-20.
             None where it has not been measured.

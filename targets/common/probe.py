@@ -9,8 +9,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeq.artefact import detect
 from edgeq.errors import ArtefactError, TargetError
+from edgeq.formats.artefact import detect
 from edgeq.target import Availability
 
 if TYPE_CHECKING:

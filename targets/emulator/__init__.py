@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgeq.dialect import CANONICAL, TFLITE
 from edgeq.files import read_bytes
+from edgeq.formats.dialect import CANONICAL, TFLITE
 from edgeq.target import Availability, Capabilities
 from edgeq.targets.common.probe import Runtime, find, probe, require_format
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgeq.plan import Plan
     from edgeq.target import LatencyKind
-    from edgeq.targets.emulator.numerics import Profile
+    from edgeq.targets.emulator.arithmetic.numerics import Profile
     from edgeq.targets.emulator.program import Program
     from edgeq.targets.emulator.session import EmulatorSession
 
@@ -67,13 +67,13 @@ class EmulatorTarget:
 
     def details(self) -> list[tuple[str, str]]:
         """The machine's arithmetic and speed, every figure with its source."""
-        from edgeq.targets.emulator.profiles import described, profile_of
+        from edgeq.targets.emulator.hardware.profiles import described, profile_of
 
         return described(profile_of(self.profile)) if self.profile else []
 
     def variants(self) -> tuple[str, ...]:
         """The machines that come with edgeq."""
-        from edgeq.targets.emulator.profiles import names
+        from edgeq.targets.emulator.hardware.profiles import names
 
         return () if self.profile else names()
 
@@ -84,23 +84,23 @@ class EmulatorTarget:
             UnknownName: no machine of that name.
             ArtefactError: the user's description of it is wrong.
         """
-        from edgeq.targets.emulator.profiles import profile_of
+        from edgeq.targets.emulator.hardware.profiles import profile_of
 
         return target_of(profile_of(kind), kind)
 
     def _program(self, artefact: Path) -> tuple[Program, Profile]:
         require_format(artefact, self.capabilities)
         find(_RUNTIMES)
-        from edgeq.targets.emulator.profiles import profile_of
+        from edgeq.targets.emulator.hardware.profiles import profile_of
 
         profile = profile_of(self.profile or _REFERENCES[artefact.suffix])
         if artefact.suffix == _ONNX:
-            from edgeq.targets.emulator.from_onnx import read_onnx
+            from edgeq.targets.emulator.onnx.program import read_onnx
             from edgeq.targets.plans.onnx_graph import load
 
             return read_onnx(load(artefact), artefact, profile), profile
         from edgeq.targets.common.flatbuffer import check_model
-        from edgeq.targets.emulator.from_tflite import read_tflite
+        from edgeq.targets.emulator.tflite.program import read_tflite
 
         content = read_bytes(artefact, "TFLite model")
         check_model(content, artefact)
@@ -112,7 +112,7 @@ def target_of(profile: Profile, name: str) -> EmulatorTarget:
 
     Args:
         profile: the machine.
-        name: by which :func:`edgeq.targets.emulator.profiles.profile_of` finds it.
+        name: by which :func:`edgeq.targets.emulator.hardware.profiles.profile_of` finds it.
     """
     general = _capabilities(
         profile.storage_dtypes,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgeq.errors import TargetError
 
 if TYPE_CHECKING:
-    from edgeq.targets.emulator.numerics import Profile
+    from edgeq.targets.emulator.arithmetic.numerics import Profile
 
 _HOST_BITS = 32
 _ANY = (1, 16)

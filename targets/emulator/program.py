@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from edgeq.brief import brief
-from edgeq.targets.emulator.numerics import OverflowStats
+from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,9 +17,9 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TensorSpec
 from edgeq.targets.common.io import enter, fit, leave
-from edgeq.targets.emulator.costs import layer_cost, total
+from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+from edgeq.targets.emulator.hardware.costs import layer_cost, total
 from edgeq.targets.emulator.host_fallback import on_hardware
-from edgeq.targets.emulator.numerics import OverflowStats
 from edgeq.targets.emulator.program import Log
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from edgeq.targets.emulator.numerics import Profile
+    from edgeq.targets.emulator.arithmetic.numerics import Profile
     from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
 
 # of the largest tensor: 4 MiB; measured, fewer cost more calls, and more leave the cache

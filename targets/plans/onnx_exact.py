@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import TargetError
-from edgeq.qdq.from_qoperator import as_qdq
 from edgeq.qdq.nodes import constant_of, title
+from edgeq.qdq.qoperator.convert import as_qdq
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

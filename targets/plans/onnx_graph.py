@@ -81,8 +81,8 @@ def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnx_ir as ir
 
-    from edgeq.qdq.from_qoperator import as_qdq
-    from edgeq.qdq.qoperators import QOPERATORS
+    from edgeq.qdq.qoperator.convert import as_qdq
+    from edgeq.qdq.qoperator.operators import QOPERATORS
 
     if not any(node.op_type in QOPERATORS for node in model.graph.node):
         return model
@@ -166,7 +166,7 @@ class QdqView:
     def __init__(self, model: onnx.ModelProto) -> None:
         import onnx_ir as ir
 
-        from edgeq.qdq.from_qoperator import as_qdq
+        from edgeq.qdq.qoperator.convert import as_qdq
 
         self._graph = as_qdq(ir.from_proto(model)).graph
 

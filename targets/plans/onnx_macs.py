@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.qoperators import factors_of
+from edgeq.qdq.qoperator.operators import factors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,8 +14,8 @@ from edgeq.targets.plans.tflite_macs import bodies_of, macs_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from edgeq.formats.tflite_file import FileGraph, FileOperator, FileTensor
     from edgeq.plan import Arithmetic, Place
-    from edgeq.tflite_file import FileGraph, FileOperator, FileTensor
 
 _QUIET = frozenset(("QUANTIZE", "DEQUANTIZE"))
 _FLOATS = frozenset(("FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64"))

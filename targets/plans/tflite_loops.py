@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.tflite_file import FileGraph, FileOperator, FileTensor
+    from edgeq.formats.tflite_file import FileGraph, FileOperator, FileTensor
 
 _MOVES = frozenset(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST"))
 

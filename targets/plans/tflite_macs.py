@@ -10,7 +10,7 @@ from edgeq.targets.plans.tflite_loops import trips
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edgeq.tflite_file import FileGraph, FileOperator
+    from edgeq.formats.tflite_file import FileGraph, FileOperator
 
 _WITH_BODY = {
     "WHILE": ("bodySubgraphIndex",),

@@ -11,7 +11,7 @@ from edgeq.brief import brief
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeq.tflite_file import FileGraph
+    from edgeq.formats.tflite_file import FileGraph
 
 _REFUSAL = re.compile(
     r"^Warning \(supported operators\) operator: \w+, ofm: '(.*)'\nReason: (.*)$", re.MULTILINE

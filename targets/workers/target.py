@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from edgeq.errors import TargetError, UsageError
 from edgeq.target import Availability
 from edgeq.targets.common.probe import require_format
-from edgeq.targets.workers import environments
 from edgeq.targets.workers.launchers import Here, Interpreter
 from edgeq.targets.workers.process import Limits, Worker
+from edgeq.targets.workers.provisioning import environments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -104,7 +104,7 @@ class WorkerTarget:
     def setup(
         self, *, force: bool = False, say: Callable[[str], None] = lambda _text: None
     ) -> Path:
-        """Make its environment; see :func:`edgeq.targets.workers.environments.make`.
+        """Make its environment; see :func:`edgeq.targets.workers.provisioning.environments.make`.
 
         Raises:
             UsageError: it needs none.

@@ -17,7 +17,7 @@ from edgeq.calibration.grids import (
     integer_parameters,
 )
 from edgeq.errors import ArtefactError
-from edgeq.placement import GridSpec
+from edgeq.network.placement import GridSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

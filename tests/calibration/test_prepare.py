@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from edgeq.calibration.prepare import prepare
+from edgeq.calibration.normal_form.prepare import prepare
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.errors import ArtefactError
 

@@ -18,16 +18,16 @@ import pytest
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import batches, load, normalize
 from edgeq.deploy.pipeline.export import export
-from edgeq.dialect import CANONICAL
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.dialect import CANONICAL
 from edgeq.models import pretrained, zoo
 from edgeq.target import TARGETS
-from edgeq.training.loop import train
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run.loop import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

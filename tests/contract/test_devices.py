@@ -27,17 +27,17 @@ from tests.devices import htp, layer_by_layer, need, openvino
 from tests.exactness import roughen
 
 from edgeq.deploy.pipeline.export import export
-from edgeq.dialect import dialect_for
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.dialect import dialect_for
 from edgeq.models import zoo
 from edgeq.plan import Planner
 from edgeq.qdq.ir import QdqConstant
 from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from pathlib import Path

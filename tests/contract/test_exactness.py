@@ -22,16 +22,16 @@ from tests.exactness import check_rows_one_and_two, roughen
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx.dialects import to_activation_dtype, to_dialect
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.dialect import CANONICAL
 from edgeq.models import zoo
 from edgeq.models.stable_resnet import StableBlock
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

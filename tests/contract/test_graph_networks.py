@@ -18,7 +18,6 @@ from tests.graphs import NODES, two_rings
 from torch import Tensor
 
 from edgeq.data import load_graph
-from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter as onnx
@@ -26,6 +25,7 @@ from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.exporters.torch.graph_network import lower_graph
+from edgeq.formats.dialect import CANONICAL
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn, SparseGradient
 from edgeq.qdq.segments import cut
 from edgeq.training.graph.description import describe

@@ -13,11 +13,11 @@ import pytest
 from tests.avx2 import PROCESSORS, answers
 from tests.pair_models import layer
 
-from edgeq.dialect import CANONICAL, VNNI
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.onnx.parity import compare_models
+from edgeq.formats.dialect import CANONICAL, VNNI
+from edgeq.qdq.ort_x86.saturation import pair_sums
 from edgeq.qdq.reader import read_qdq
-from edgeq.saturation import pair_sums
 from edgeq.targets.ort import cpu_reference
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from edgeq.dialect import Dialect
+    from edgeq.formats.dialect import Dialect
 
     Case = tuple[onnx.ModelProto, NDArray[np.float32]]
 

@@ -10,7 +10,7 @@ from tests import onnx_models, tflite_models, torch_models
 from tests.worker_targets import WORKERS
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.loading import LOADERS
+from edgeq.network.loading import LOADERS
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS, Target, TensorSpec
 from edgeq.targets.workers.target import WorkerTarget

@@ -19,7 +19,7 @@ from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.exporters.torch.lower import lower
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests import onnx_models, tflite_models, torch_models
 
-from edgeq.artefact import detect, resolve
 from edgeq.errors import ArtefactError
+from edgeq.formats.artefact import detect, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgeq.dialect import CANONICAL, DIALECTS, TFLITE, dialect_for
 from edgeq.errors import UnknownName, UsageError
+from edgeq.formats.dialect import CANONICAL, DIALECTS, TFLITE, dialect_for
 from edgeq.target import TARGETS
 
 

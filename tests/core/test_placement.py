@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeq.placement import FirstLast, LayerWidths, Op, Placement, PlacementName, place
+from edgeq.network.placement import FirstLast, LayerWidths, Op, Placement, PlacementName, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 from edgeq import registry
 from edgeq.errors import EdgeqError, MissingDependency, UnknownName
 from edgeq.exporter import EXPORTERS, Exporter
-from edgeq.loading import LOADERS
+from edgeq.network.loading import LOADERS
 from edgeq.registry import Registry
 from edgeq.target import TARGETS, Target
 

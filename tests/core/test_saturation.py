@@ -15,8 +15,14 @@ from hypothesis import strategies as st
 from tests.pair_models import layer
 
 from edgeq.machine import adds_pairs, fingerprint
+from edgeq.qdq.ort_x86.saturation import (
+    PAIR_RANGE,
+    neighbours,
+    pair_limit,
+    pair_safe_scale,
+    pair_sums,
+)
 from edgeq.qdq.reader import read_qdq
-from edgeq.saturation import PAIR_RANGE, neighbours, pair_limit, pair_safe_scale, pair_sums
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from edgeq.saturation import Order, PairSums
+    from edgeq.qdq.ort_x86.saturation import Order, PairSums
 
 
 def sums_of(model: onnx.ModelProto, order: Order = "across") -> PairSums | None:

@@ -19,10 +19,10 @@ import edgeq.data
 from edgeq.data import DataSource, Split
 from edgeq.data.statistics import IMAGENET
 from edgeq.deploy.cli import run
-from edgeq.deploy.evaluation.answers import Answering, answering, remarks, require_accuracy
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.evaluation.emulation import emulate
+from edgeq.deploy.evaluation.outputs.answers import Answering, answering, remarks, require_accuracy
 from edgeq.deploy.evaluation.profile import profile
 from edgeq.deploy.evaluation.survey import survey
 from edgeq.deploy.pipeline.export import export

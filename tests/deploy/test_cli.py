@@ -254,7 +254,7 @@ main()
         "edgeq.deploy.commands.train",
         "numpy",
         "edgeq.deploy.evaluation.compare",
-        "edgeq.data.digits",
+        "edgeq.data.readers.digits",
     ],
 )
 def test_ctrl_c_while_it_imports_is_a_line(tmp_path: Path, module: str) -> None:
@@ -321,7 +321,7 @@ def test_every_option_of_every_command_is_explained() -> None:
 def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
     from edgeq.deploy.pipeline.demo import EPOCHS
     from edgeq.deploy.pipeline.training_options import recipe_of
-    from edgeq.placement import FIRST_LAST
+    from edgeq.network.placement import FIRST_LAST
 
     commands = cli.typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     recipe = recipe_of(None, "resnet8", None, {}, lambda scheme: scheme)

@@ -9,8 +9,8 @@ from edgeq.exporter import ParityReport
 from edgeq.metrics import share_right
 from edgeq.results import Comparison, Stage
 from edgeq.training.activation_error import ActivationError
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 
 def net(

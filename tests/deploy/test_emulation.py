@@ -17,7 +17,7 @@ from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.target import TARGETS
-from edgeq.targets.emulator.costs import total
+from edgeq.targets.emulator.hardware.costs import total
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import pytest
 from tests import fake_targets
 
 from edgeq.deploy.cli import run
-from edgeq.deploy.evaluation.evaluation_data import EvaluationData
+from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:

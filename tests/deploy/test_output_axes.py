@@ -16,14 +16,14 @@ from tests.qdq_models import Graph, Grid
 from edgeq.data import DataSource, Split
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.compare import compare
-from edgeq.deploy.evaluation.graph_axes import meaning_in_onnx, meaning_in_tflite
-from edgeq.deploy.evaluation.output_axes import Output, in_order, order_like
+from edgeq.deploy.evaluation.outputs.graph_axes import meaning_in_onnx, meaning_in_tflite
+from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
 from edgeq.deploy.evaluation.survey import survey
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
+from edgeq.formats.tflite_file import notes_of, schema
 from edgeq.target import TARGETS
-from edgeq.tflite_file import notes_of, schema
 
 if TYPE_CHECKING:
     from pathlib import Path

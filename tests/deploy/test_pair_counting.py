@@ -14,8 +14,8 @@ from tests.devices import reference
 from tests.qdq_models import Graph, Grid
 
 from edgeq.data import DataSource, Split
-from edgeq.deploy.evaluation.pair_counting import pair_overflows
-from edgeq.deploy.evaluation.pair_saturation import Samples, layers_at_risk, with_counts
+from edgeq.deploy.evaluation.saturation.pair_counting import pair_overflows
+from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, layers_at_risk, with_counts
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.target import TARGETS
 

@@ -15,10 +15,10 @@ import pytest
 from edgeq.data import load
 from edgeq.deploy.pipeline.parallel_training import SINGLE, finished, worker_pool
 from edgeq.errors import Interrupted, OutputError
-from edgeq.training.loop import train
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
-from edgeq.training.warm_start import settled
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run.loop import train
+from edgeq.training.run.warm_start import settled
 
 if TYPE_CHECKING:
     from pathlib import Path

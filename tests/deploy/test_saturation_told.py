@@ -19,10 +19,10 @@ from tests.qdq_models import Graph, Grid
 import edgeq.data
 from edgeq.data import DataSource, Split
 from edgeq.deploy.cli import run
-from edgeq.deploy.evaluation import pair_saturation
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.compare import compare
-from edgeq.deploy.evaluation.pair_saturation import remedy, saturation_here, sentence
+from edgeq.deploy.evaluation.saturation import pair_saturation
+from edgeq.deploy.evaluation.saturation.pair_saturation import remedy, saturation_here, sentence
 from edgeq.deploy.evaluation.survey import survey
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import TargetError

@@ -14,9 +14,9 @@ import pytest
 
 from edgeq.deploy.pipeline.tracking import tracked
 from edgeq.errors import MissingDependency, UnknownName
-from edgeq.training.loop import Epoch
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run.loop import Epoch
 
 if TYPE_CHECKING:
     from pathlib import Path

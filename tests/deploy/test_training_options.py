@@ -8,10 +8,10 @@ import pytest
 
 from edgeq.deploy.pipeline.training_options import RecipeFile, recipe_of
 from edgeq.errors import UsageError
-from edgeq.training import builtin_recipes
-from edgeq.training.optimization import Optimizer, Schedule
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes import builtin_recipes
+from edgeq.training.recipes.optimization import Optimizer, Schedule
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from tests.exactness import roughen
 
 from edgeq.models import zoo
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from edgeq.exporters.onnx.dialects import to_activation_dtype
 from edgeq.exporters.torch.lower import lower
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import cut
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
-from edgeq.functions import FUNCTIONS, function_name
+from edgeq.numerics.functions import FUNCTIONS, function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,11 +14,11 @@ import onnxruntime as ort
 import pytest
 from tests.qdq_models import S8, Graph
 
-from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter, parse
 from edgeq.exporters.tflite import exporter as tflite
+from edgeq.formats.dialect import Dialect
 from edgeq.qdq.ir import QdqConstant
 from edgeq.qdq.reader import read_qdq
 

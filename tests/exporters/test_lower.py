@@ -20,7 +20,7 @@ from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.qdq.reader import read_qdq
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,10 @@ from tests.devices import reference
 from tests.qdq_models import S4, S8, U4, U8, Graph
 from tests.renaming import bad_names, made_by, renamed
 
-from edgeq import dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter
+from edgeq.formats import dialect
 
 DIALECTS = {
     "int8": dialect.Dialect(activation_dtype="int8", opset=13),

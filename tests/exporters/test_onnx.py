@@ -17,7 +17,7 @@ from edgeq.exporter import Exporter, ExportOptions
 from edgeq.exporters import onnx as onnx_exporter
 from edgeq.exporters.onnx import exporter, parse, read, serialize
 from edgeq.exporters.torch.lower import lower
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ import pytest
 from tests.qdq_models import S8, U8, Graph, Grid
 from tests.spellings import assert_same_numbers, real_tensors
 
-from edgeq.dialect import Dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.onnx.opsets import to_opset
+from edgeq.formats.dialect import Dialect
 
 if TYPE_CHECKING:
     import onnx_ir as ir

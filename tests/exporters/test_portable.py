@@ -14,7 +14,7 @@ from tests.devices import reference
 from tests.qdq_models import Graph, Grid
 
 from edgeq.deploy.evaluation.audit import audit
-from edgeq.deploy.evaluation.pair_saturation import layers_at_risk
+from edgeq.deploy.evaluation.saturation.pair_saturation import layers_at_risk
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter

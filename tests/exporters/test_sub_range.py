@@ -14,11 +14,11 @@ from tests.exporters.tflite.test_random_graphs import graphs
 from tests.qdq_models import S4, S8, U4, U8, Graph, Grid
 from tests.spellings import assert_same_numbers, run
 
-from edgeq.dialect import CANONICAL, SATURATING, TENSORRT, Dialect
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter, parse
 from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.formats.dialect import CANONICAL, SATURATING, TENSORRT, Dialect
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:

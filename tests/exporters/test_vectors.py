@@ -18,10 +18,10 @@ from edgeq.exporters.torch.lower import lower
 from edgeq.exporters.vectors import exporter
 from edgeq.exporters.vectors.headers import printable
 from edgeq.files import write_folder
+from edgeq.formats.tflite_file import operators_of
 from edgeq.models import zoo
-from edgeq.tflite_file import operators_of
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

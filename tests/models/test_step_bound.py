@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeq.models.mobilenet_v2 import StableInvertedResidual
+from edgeq.models.stability.step_bound import compose, norm_bound
+from edgeq.models.stability.symmetric import SymmetricBlock, certify, margins
 from edgeq.models.stable_resnet import StableBlock
-from edgeq.models.step_bound import compose, norm_bound
-from edgeq.models.symmetric import SymmetricBlock, certify, margins
 
 
 def true_norm(weight: Tensor, size: tuple[int, int], padding: int) -> float:

@@ -13,7 +13,8 @@ from tests import onnx_models, tflite_models
 from edgeq.errors import TargetError, UsageError
 from edgeq.target import TARGETS
 from edgeq.targets import arm64 as targets
-from edgeq.targets.workers import arm64, counting
+from edgeq.targets.workers import counting
+from edgeq.targets.workers.provisioning import arm64
 
 if TYPE_CHECKING:
     from pathlib import Path

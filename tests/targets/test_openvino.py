@@ -12,10 +12,10 @@ from tests import onnx_models
 from tests.devices import layer_by_layer, need, openvino, output_lsb
 from tests.qdq_models import Graph, Grid
 
-from edgeq.dialect import OPENVINO, Dialect
 from edgeq.errors import TargetError
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.formats.dialect import OPENVINO, Dialect
 from edgeq.plan import Planner
 from edgeq.target import TARGETS
 

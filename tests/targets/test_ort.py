@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests import onnx_models, x86_graphs
 
-from edgeq.dialect import CANONICAL
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.formats.dialect import CANONICAL
 from edgeq.quant import QuantizedTensor, QuantParams
 from edgeq.targets.ort import cpu, cpu_reference
 

@@ -18,8 +18,8 @@ from edgeq.errors import TargetError
 from edgeq.targets import ort_gpu
 from edgeq.targets.plans.onnx import marked
 from edgeq.targets.plans.ort_gpu import plan_of
-from edgeq.targets.workers import environments
 from edgeq.targets.workers.engines.ort_gpu import placed, refuse_others, told
+from edgeq.targets.workers.provisioning import environments
 from edgeq.targets.workers.wire import Refused
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from tests import onnx_models
 from tests.devices import htp, layer_by_layer, need, output_lsb, reference
 from tests.qdq_models import Graph, Grid
 
-from edgeq.dialect import SATURATING
 from edgeq.errors import TargetError
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
+from edgeq.formats.dialect import SATURATING
 from edgeq.plan import Planner
 from edgeq.target import TARGETS
 

@@ -16,10 +16,10 @@ from tests.tflite_models import ModelBuilder
 
 from edgeq.deploy.evaluation.audit import audit, require_share
 from edgeq.errors import Inconclusive, TargetError
+from edgeq.formats.tflite_file import graphs_of
 from edgeq.targets.plans.tflite import plan_of
 from edgeq.targets.plans.tflite_macs import macs_of
 from edgeq.targets.workers.engines.tflite import RESOLVERS
-from edgeq.tflite_file import graphs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -31,7 +31,8 @@ from edgeq.deploy.evaluation.audit import audit
 from edgeq.errors import ArtefactError, TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.multipliers import dense_multipliers, product_multiplier, quantize_multiplier
+from edgeq.formats.tflite_file import graph_of
+from edgeq.numerics.multipliers import dense_multipliers, product_multiplier, quantize_multiplier
 from edgeq.quant import QuantizedTensor, QuantParams
 from edgeq.target import TARGETS
 from edgeq.targets import tflite
@@ -40,7 +41,6 @@ from edgeq.targets.workers.engines import tflm as tflm_engine
 from edgeq.targets.workers.engines.tflm import Engine
 from edgeq.targets.workers.launchers import Here
 from edgeq.targets.workers.wire import Refused
-from edgeq.tflite_file import graph_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.multipliers import Multiplier
-    from edgeq.tflite_file import FileOperator
+    from edgeq.formats.tflite_file import FileOperator
+    from edgeq.numerics.multipliers import Multiplier
 
 pytest.importorskip("tflite_micro")
 

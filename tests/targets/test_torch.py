@@ -12,7 +12,7 @@ from tests import onnx_models, torch_models
 from torch import nn
 
 from edgeq.errors import TargetError
-from edgeq.loading import LOADERS
+from edgeq.network.loading import LOADERS
 from edgeq.quant import QuantizedTensor, QuantParams
 from edgeq.targets.torch import fake_quant, float_reference
 

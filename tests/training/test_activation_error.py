@@ -17,7 +17,7 @@ from edgeq.errors import UsageError
 from edgeq.models import zoo
 from edgeq.training.activation_error import activation_error, block_outputs
 from edgeq.training.qat_transform import quantize, quantizers, set_rounding
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgeq.training.averaging import WeightAverage
 from edgeq.training.checkpoint import model_state
+from edgeq.training.optimization.averaging import WeightAverage
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 
 def network() -> nn.Module:

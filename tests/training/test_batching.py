@@ -13,9 +13,9 @@ import torch
 
 from edgeq.data import DataSource, Split, crop_flip, normalize
 from edgeq.data.augment import Affine
-from edgeq.training.batching import Feed
-from edgeq.training.processes import Processes
-from edgeq.training.recipe import Recipe
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.run.batching import Feed
+from edgeq.training.run.processes import Processes
 
 
 def source(augmentation: Any = "crop-flip", channels: int = 3) -> DataSource:

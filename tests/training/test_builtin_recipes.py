@@ -13,11 +13,12 @@ import pytest
 from edgeq.data import DATASETS, GRAPHS
 from edgeq.errors import UnknownName
 from edgeq.models import zoo
-from edgeq.training import builtin_recipes, optimizers
 from edgeq.training.checkpoint import build_model
 from edgeq.training.graph.recipe import GraphRecipe
 from edgeq.training.layers import QuantLayer
-from edgeq.training.recipe import Recipe
+from edgeq.training.optimization import optimizers
+from edgeq.training.recipes import builtin_recipes
+from edgeq.training.recipes.recipe import Recipe
 
 IMAGES = {"cifar10": ((3, 32, 32), 10), "mnist": ((1, 28, 28), 10)}
 

@@ -13,12 +13,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from edgeq.artefact import detect
 from edgeq.errors import ArtefactError, EdgeqError, UsageError
+from edgeq.formats.artefact import detect
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training.qat_transform import quantizers
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,8 +23,8 @@ from edgeq.training.checkpoint_compat import complete_older
 from edgeq.training.layers import QuantLayer
 from edgeq.training.quantizers.max_abs import MaxAbs
 from edgeq.training.quantizers.tracked_clip import TrackedClip
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from edgeq.training.compiling import compiled
 from edgeq.training.qat_transform import quantize, set_bits
 from edgeq.training.quantizers.tracked_range import TrackedRange
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run.compiling import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ from edgeq.errors import UsageError
 from edgeq.models import zoo
 from edgeq.training.activation_error import block_outputs, record
 from edgeq.training.checkpoint import model_state
-from edgeq.training.consistency import Consistent
+from edgeq.training.optimization.consistency import Consistent
 from edgeq.training.qat_transform import quantize, quantizers, set_rounding
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from torch import nn
 
 from edgeq.errors import Diverged, UsageError
 from edgeq.models import zoo
-from edgeq.training import divergence
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run import divergence
 
 WHERE = "epoch 3 of 9, step 2 of 5"
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import fx, nn
 
-from edgeq.lowering import ActivationQuantizer, FixableLayer, IntegerLayer
+from edgeq.network.lowering import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.quant import QuantizedTensor, QuantParams
 from edgeq.target import TARGETS
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training.checkpoint import MODEL, Checkpoint, build_model, model_state
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.quantizers.learned_clip import LearnedClip
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,12 +22,13 @@ import torch
 
 from edgeq.data.source import DataSource, Split
 from edgeq.errors import ArtefactError, Diverged, Interrupted, OutputError, UsageError
-from edgeq.training import loop, losses
 from edgeq.training.checkpoint import load_model, read, write_file
-from edgeq.training.optimization import Group, Optimizer, Schedule
+from edgeq.training.optimization import losses
 from edgeq.training.quantizers.learned_clip import LearnedClip
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.optimization import Group, Optimizer, Schedule
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run import loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable

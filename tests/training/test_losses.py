@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edgeq.training import losses
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.optimization import losses
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 LOGITS = torch.tensor([[2.0, -0.5, 0.3], [0.1, 0.2, -3.0]])
 LABELS = torch.tensor([0, 2])

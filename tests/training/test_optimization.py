@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeq.errors import UsageError
-from edgeq.training.optimization import Group, Optimizer, Schedule
+from edgeq.training.recipes.optimization import Group, Optimizer, Schedule
 
 
 class TestSchedules:

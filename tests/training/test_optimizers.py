@@ -10,11 +10,11 @@ from torch import nn
 
 from edgeq.errors import UsageError
 from edgeq.models import zoo
-from edgeq.training import optimizers
-from edgeq.training.optimization import Group, Optimizer
+from edgeq.training.optimization import optimizers
 from edgeq.training.qat_transform import quantize
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.optimization import Group, Optimizer
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 
 def network() -> nn.Module:

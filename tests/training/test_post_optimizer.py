@@ -7,9 +7,9 @@ from torch import nn
 
 from edgeq.models import zoo
 from edgeq.training.layers import QuantLayer
-from edgeq.training.post_optimizer import post_optimizer_step
+from edgeq.training.optimization.post_optimizer import post_optimizer_step
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 
 def test_each_weight_once_however_often_it_is_tied() -> None:

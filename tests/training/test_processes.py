@@ -16,8 +16,8 @@ import torch
 
 from edgeq.errors import UsageError
 from edgeq.training import distributed_stats
-from edgeq.training.processes import Processes, join
-from edgeq.training.recipe import Recipe
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.run.processes import Processes, join
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +32,9 @@ from edgeq.data import load
 from edgeq.training import loop
 from edgeq.training import batching
 from edgeq.training.distributed_stats import sync_statistics
-from edgeq.training.processes import Processes, join
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.run.processes import Processes, join
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 torch.set_num_threads(1)
 folder, source = Path(sys.argv[1]), load("digits", None)

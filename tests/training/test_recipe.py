@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgeq.errors import ArtefactError, UsageError
-from edgeq.training.optimization import Group, Optimizer, Schedule
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.optimization import Group, Optimizer, Schedule
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from pathlib import Path

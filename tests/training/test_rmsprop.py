@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edgeq.training.rmsprop import RMSProp
+from edgeq.training.optimization.rmsprop import RMSProp
 
 gradients = st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=8)
 shares = st.floats(0, 0.99)

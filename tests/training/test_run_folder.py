@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.errors import OutputError, UsageError
-from edgeq.training.recipe import Recipe
-from edgeq.training.run_folder import BEST, LAST, begin, check_recipe
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.run.run_folder import BEST, LAST, begin, check_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path

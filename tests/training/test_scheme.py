@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from edgeq.errors import UnknownName, UsageError
-from edgeq.training.layer_rules import LayerRule
 from edgeq.training.quantizers.catalogue import METHODS
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.layer_rules import LayerRule
+from edgeq.training.recipes.scheme import Scheme
 
 FULL = Scheme(
     4,

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from edgeq.training.distributed_stats import sync_statistics
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ import torch
 from edgeq.data import DataSource, Split
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.training.checkpoint import MODEL, Checkpoint, build_model, model_state, save
-from edgeq.training.recipe import Recipe
-from edgeq.training.scheme import Scheme
-from edgeq.training.warm_start import starting_model
+from edgeq.training.recipes.recipe import Recipe
+from edgeq.training.recipes.scheme import Scheme
+from edgeq.training.run.warm_start import starting_model
 
 if TYPE_CHECKING:
     from pathlib import Path

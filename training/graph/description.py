@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from edgeq.errors import UsageError
-from edgeq.graph_network import GraphNetwork, Operator, Step
-from edgeq.lowering import ActivationQuantizer
 from edgeq.models.pde_gcn import DiffusionStep
+from edgeq.network.graph_network import GraphNetwork, Operator, Step
+from edgeq.network.lowering import ActivationQuantizer
 from edgeq.quant import QuantParams
 from edgeq.training.checkpoint import GRAPH_FORMAT, read_file
 from edgeq.training.graph.checkpoint import load_network

@@ -17,15 +17,16 @@ import torch
 from torch.nn import functional as F
 
 from edgeq.errors import Interrupted
-from edgeq.training import divergence, optimizers, run_folder
 from edgeq.training.checkpoint import MODEL, OPTIMIZER, below, model_state, restore_tensors, under
 from edgeq.training.graph import checkpoint as checkpoints
 from edgeq.training.graph.quantization import observe_bounds, quantize_graph
 from edgeq.training.graph.records import GraphEpoch, GraphResult
-from edgeq.training.records import Progress, seconds_left
-from edgeq.training.run_folder import BEST, LAST, SAVE_SECONDS
-from edgeq.training.seeding import derived_seed
-from edgeq.training.signals import going_on, stop_requests
+from edgeq.training.optimization import optimizers
+from edgeq.training.run import divergence, run_folder
+from edgeq.training.run.records import Progress, seconds_left
+from edgeq.training.run.run_folder import BEST, LAST, SAVE_SECONDS
+from edgeq.training.run.seeding import derived_seed
+from edgeq.training.run.signals import going_on, stop_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable

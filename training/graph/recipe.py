@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from edgeq.errors import UsageError
-from edgeq.training.any_recipe import AnyRecipe
-from edgeq.training.checks import (
+from edgeq.training.recipes.any_recipe import AnyRecipe
+from edgeq.training.recipes.checks import (
     check_choice,
     check_count,
     check_flag,

@@ -11,29 +11,29 @@ from edgeq.errors import UsageError
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.qat_transform.arguments import check_arguments
 from edgeq.training.qat_transform.assignment import assign
-from edgeq.training.qat_transform.channel_constants import ChannelAffine
 from edgeq.training.qat_transform.folding import (
     absorb_constants,
     drop_inactive,
     keep_gain,
     norms_behind_layers,
 )
+from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.normal_form.unshare_calls import separate_calls
 from edgeq.training.qat_transform.operators import module_of, operators
 from edgeq.training.qat_transform.pair_limits import limit_pairs
 from edgeq.training.qat_transform.stability_bounds import bounded_steps, pass_stability_bounds_on
 from edgeq.training.qat_transform.standalone_norms import insert_norms
 from edgeq.training.qat_transform.tracing import trace
-from edgeq.training.qat_transform.unshare_calls import separate_calls
-from edgeq.training.quantizers.protocol import Quantizer
+from edgeq.training.quantizers.parts.protocol import Quantizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from edgeq.placement import Op
+    from edgeq.network.placement import Op
     from edgeq.training.qat_transform.assignment import Assignment
-    from edgeq.training.scheme import Scheme
+    from edgeq.training.recipes.scheme import Scheme
 
 # the key in a quantised network's ``meta`` of what its scheme came to mean
 ASSIGNMENT = "edgeq.assignment"

@@ -7,8 +7,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from edgeq.errors import UsageError
-from edgeq.training.quantizers.protocol import Quantizer
-from edgeq.training.scheme import Scheme
+from edgeq.training.quantizers.parts.protocol import Quantizer
+from edgeq.training.recipes.scheme import Scheme
 
 
 def check_arguments(model: object, scheme: object) -> None:

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError
-from edgeq.placement import FIRST_LAST, LayerWidths, place
-from edgeq.training.layer_rules import resolve
+from edgeq.network.placement import FIRST_LAST, LayerWidths, place
 from edgeq.training.layers import WeightQuantizer, output_axis
 from edgeq.training.quantizers.catalogue import build_activation, build_weight, find
-from edgeq.training.scheme import AUTO, check_method
+from edgeq.training.recipes.layer_rules import resolve
+from edgeq.training.recipes.scheme import AUTO, check_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from torch import nn
 
-    from edgeq.placement import GridSpec, Op, Placement
-    from edgeq.training.quantizers.protocol import GridQuantizer
-    from edgeq.training.scheme import Scheme
+    from edgeq.network.placement import GridSpec, Op, Placement
+    from edgeq.training.quantizers.parts.protocol import GridQuantizer
+    from edgeq.training.recipes.scheme import Scheme
 
 # the second for weights of a trained network, and those that no paper quantises
 _LEARNED, _OBSERVED = "learned-clip", "max-abs"

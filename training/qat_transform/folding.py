@@ -12,8 +12,8 @@ import torch
 from torch import fx, nn
 
 from edgeq.errors import UsageError
+from edgeq.training.qat_transform.normal_form.reshaping import reshaped
 from edgeq.training.qat_transform.operators import is_bn, module_of
-from edgeq.training.qat_transform.reshaping import reshaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

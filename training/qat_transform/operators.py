@@ -10,19 +10,19 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.lowering import POOL_OPTIONS, Inactive, pool_operators, read_pooling
-from edgeq.placement import Kind, Op
-from edgeq.training.qat_transform.channel_constants import ChannelAffine
-from edgeq.training.qat_transform.function_groups import groups_of, is_relu
-from edgeq.training.qat_transform.functional_to_module import HeldNorm
-from edgeq.training.qat_transform.upsampling import LINEAR
+from edgeq.network.lowering import POOL_OPTIONS, Inactive, pool_operators, read_pooling
+from edgeq.network.placement import Kind, Op
+from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.normal_form.function_groups import groups_of, is_relu
+from edgeq.training.qat_transform.normal_form.functional_to_module import HeldNorm
+from edgeq.training.qat_transform.normal_form.upsampling import LINEAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from edgeq.training.qat_transform.function_groups import Group
+    from edgeq.training.qat_transform.normal_form.function_groups import Group
 
 _POOLING: Mapping[Any, Kind] = dict.fromkeys(pool_operators(), "pool")
 _MODULES: Mapping[Any, Kind] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from edgeq.errors import UsageError
-from edgeq.saturation import pair_limit
+from edgeq.qdq.ort_x86.saturation import pair_limit
 from edgeq.training.quantizers.learned_clip import LearnedClip
 from edgeq.training.quantizers.lsq import Lsq
 from edgeq.training.quantizers.max_abs import MaxAbs
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from edgeq.training.layers import QuantLayer
-    from edgeq.training.quantizers.protocol import GridQuantizer
+    from edgeq.training.quantizers.parts.protocol import GridQuantizer
 
 _WITH_ANY_STEP = (MaxAbs, Lsq, LearnedClip)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import fx, nn
 
-from edgeq.models.symmetric import SymmetricBlock
+from edgeq.models.stability.symmetric import SymmetricBlock
 from edgeq.training.layers import QuantLayer
 
 

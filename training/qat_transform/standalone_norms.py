@@ -17,7 +17,7 @@ from edgeq.training.quantizers.max_abs import MaxAbs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.placement import Op, Placement
+    from edgeq.network.placement import Op, Placement
 
 WEIGHT_BITS = 8  # of a one, which any width holds exactly
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx, nn
 
-from edgeq.functions import function_name
-from edgeq.training.qat_transform.functional_to_module import unused_path
+from edgeq.numerics.functions import function_name
+from edgeq.training.qat_transform.normal_form.functional_to_module import unused_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -21,12 +21,12 @@ from torch.fx.node import map_arg
 from torch.fx.proxy import Attribute
 
 from edgeq.errors import UsageError
-from edgeq.lowering import Inactive, IntegerLayer
-from edgeq.training.qat_transform.canonical import canonicalize
-from edgeq.training.qat_transform.channel_constants import ChannelAffine
-from edgeq.training.qat_transform.functional_to_module import HeldNorm
-from edgeq.training.qat_transform.in_place import nothing_in_place
+from edgeq.network.lowering import Inactive, IntegerLayer
 from edgeq.training.qat_transform.in_training import settle_by_training
+from edgeq.training.qat_transform.normal_form.canonical import canonicalize
+from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.normal_form.functional_to_module import HeldNorm
+from edgeq.training.qat_transform.normal_form.in_place import nothing_in_place
 from edgeq.training.qat_transform.only_in_training import OnlyInTraining, only_in_training
 from edgeq.training.qat_transform.stopping import stop_gradients
 

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from edgeq.errors import UsageError
 from edgeq.training.quantizers.catalogue import find
-from edgeq.training.quantizers.fake_quant import in_steps
-from edgeq.training.quantizers.fixed_width import FixedWidth
 from edgeq.training.quantizers.learned_clip import weight_bound
-from edgeq.training.quantizers.protocol import Encoded
-from edgeq.training.quantizers.straight_through import straight_through
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND
+from edgeq.training.quantizers.parts.fake_quant import in_steps
+from edgeq.training.quantizers.parts.fixed_width import FixedWidth
+from edgeq.training.quantizers.parts.protocol import Encoded
+from edgeq.training.quantizers.parts.straight_through import straight_through
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND
 
 ACTIVATION_BOUND = 8.0  # as released for CIFAR-10
 

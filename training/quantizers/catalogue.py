@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from edgeq.training.quantizers.protocol import GridQuantizer, Quantizer
+    from edgeq.training.quantizers.parts.protocol import GridQuantizer, Quantizer
 
 Role = Literal["weights", "activations"]
 
@@ -327,7 +327,7 @@ def build_weight(
         raise UsageError(
             f"{method} has one step a tensor", hint="quantise these weights per tensor"
         )
-    from edgeq.training.quantizers.normalization import normalize
+    from edgeq.training.quantizers.parts.normalization import normalize
 
     stored = weight.detach()
     quantizer: Quantizer = _factory(found)(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from edgeq.errors import UsageError
 from edgeq.training.quantizers.learned_clip import LearnedClip
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND
 
 if TYPE_CHECKING:
     from edgeq.quant import QuantParams

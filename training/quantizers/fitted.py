@@ -15,8 +15,8 @@ from torch import Tensor
 
 from edgeq.training import distributed_stats
 from edgeq.training.quantizers.learned_clip import LearnedClip
-from edgeq.training.quantizers.straight_through import scale_gradient
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND
+from edgeq.training.quantizers.parts.straight_through import scale_gradient
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND
 
 _SHARES = tuple(share / 20 for share in range(20, 3, -1))  # of the bound that clips nothing
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgeq.training.quantizers.start import spread
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid
+from edgeq.training.quantizers.parts.start import spread
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformGrid
 
 # published initial bounds: of weights in units of their standard deviation, and of activations
 # behind a ReLU

@@ -15,10 +15,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgeq.training.quantizers.first_batch import FirstBatch
-from edgeq.training.quantizers.start import magnitude
-from edgeq.training.quantizers.straight_through import scale_gradient
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND, STORAGE_BITS
+from edgeq.training.quantizers.parts.first_batch import FirstBatch
+from edgeq.training.quantizers.parts.start import magnitude
+from edgeq.training.quantizers.parts.straight_through import scale_gradient
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, STORAGE_BITS
 
 
 class Lsq(FirstBatch):

@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeq.training.quantizers.start import channels
-from edgeq.training.quantizers.straight_through import straight_through
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformQuantizer
+from edgeq.training.quantizers.parts.start import channels
+from edgeq.training.quantizers.parts.straight_through import straight_through
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformQuantizer
 
 
 class MaxAbs(UniformQuantizer):

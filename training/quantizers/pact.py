@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgeq.training.quantizers.straight_through import straight_through
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid
+from edgeq.training.quantizers.parts.straight_through import straight_through
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformGrid
 
 PUBLISHED_BOUND = 10.0
 

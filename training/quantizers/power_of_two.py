@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeq.training.quantizers.fake_quant import in_steps
-from edgeq.training.quantizers.first_batch import FirstBatch
-from edgeq.training.quantizers.protocol import along
-from edgeq.training.quantizers.start import spread
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND, STORAGE_BITS
+from edgeq.training.quantizers.parts.fake_quant import in_steps
+from edgeq.training.quantizers.parts.first_batch import FirstBatch
+from edgeq.training.quantizers.parts.protocol import along
+from edgeq.training.quantizers.parts.start import spread
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, STORAGE_BITS
 
 DEVIATIONS = 3.0  # the threshold starts at so many standard deviations, as published for weights
 

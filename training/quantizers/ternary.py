@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.training.quantizers.fake_quant import fake_quantize
 from edgeq.training.quantizers.learned_clip import LearnedClip, weight_bound
-from edgeq.training.quantizers.protocol import along
-from edgeq.training.quantizers.straight_through import straight_through
+from edgeq.training.quantizers.parts.fake_quant import fake_quantize
+from edgeq.training.quantizers.parts.protocol import along
+from edgeq.training.quantizers.parts.straight_through import straight_through
 
 if TYPE_CHECKING:
     from torch import Tensor

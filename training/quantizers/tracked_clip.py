@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from edgeq.training import distributed_stats
-from edgeq.training.quantizers.straight_through import straight_through
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid
+from edgeq.training.quantizers.parts.straight_through import straight_through
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformGrid
 
 
 class TrackedClip(UniformGrid):

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from edgeq.quant import QuantParams
 from edgeq.training import distributed_stats
-from edgeq.training.quantizers.fake_quant import in_steps
-from edgeq.training.quantizers.straight_through import straight_through
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND, UniformGrid, require_target
+from edgeq.training.quantizers.parts.fake_quant import in_steps
+from edgeq.training.quantizers.parts.straight_through import straight_through
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformGrid, require_target
 
 
 class TrackedRange(UniformGrid):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.layouts import onnx_order
+from edgeq.exporters.tflite.file.layouts import onnx_order
+from edgeq.exporters.tflite.file.schema import schema
+from edgeq.exporters.tflite.file.versions import FULLY_CONNECTED_PER_CHANNEL
 from edgeq.exporters.tflite.ops.products import lower_product
-from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
-from edgeq.exporters.tflite.versions import FULLY_CONNECTED_PER_CHANNEL
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.float_context import FallbackContext
-from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import check_rescale, clamps, refused
 from edgeq.qdq.ir import Operand, QdqConstant, QdqTensor
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import QdqOp
 
 

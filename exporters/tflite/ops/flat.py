@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeq.exporters.tflite.layouts import NHWC, stored_shape
+from edgeq.exporters.tflite.file.layouts import NHWC, stored_shape
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:

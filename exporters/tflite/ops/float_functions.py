@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.context import NO_ACTIVATION, Op, aligned
+from edgeq.exporters.tflite.file.layouts import stored_shape
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.float_context import reals_of
-from edgeq.exporters.tflite.layouts import stored_shape
-from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq.ir import QdqConstant
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import QdqOp
 
 PLAIN_FUNCTIONS = {

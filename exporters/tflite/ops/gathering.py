@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
+from edgeq.exporters.tflite.file.layouts import onnx_order, stored_shape
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.products import multiply
-from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq.ir import QdqConstant
 from edgeq.qdq.picks import picks_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import QdqOp
 
 _LARGEST_MATRIX = 1 << 24  # bytes: beyond that a scatter is no product any more

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.layouts import stored_shape
+from edgeq.exporters.tflite.file.layouts import stored_shape
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.pointwise import fixed_tensor
-from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import QdqOp
 
 SOFTMAX_GRID = QuantParams.of(1 / 256, -128)

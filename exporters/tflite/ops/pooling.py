@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.layouts import NHWC, onnx_order
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.layouts import NHWC, onnx_order
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import SAME, padded, window_of
 from edgeq.qdq.ir import same_grid

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.exporters.tflite.builder import StoredGrid
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.layouts import onnx_order, stored_shape
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.builder import StoredGrid
+from edgeq.exporters.tflite.file.layouts import onnx_order, stored_shape
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.layouts import Layout
+    from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import Operand, QdqOp
 
 _MOST_DIMENSIONS = 5

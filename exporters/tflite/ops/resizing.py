@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.layouts import NHWC
+from edgeq.exporters.tflite.file.layouts import NHWC
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.gathering import gather
-from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
-from edgeq.qdq.ir import same_grid
-from edgeq.sampling import (
+from edgeq.numerics.sampling import (
     BEARABLE,
     CONVENTIONS,
     FRACTION_BITS,
@@ -27,6 +26,7 @@ from edgeq.sampling import (
     nearest,
     points_of,
 )
+from edgeq.qdq.ir import same_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

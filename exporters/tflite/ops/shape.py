@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.layouts import natural, onnx_order, renamed, same_order, stored_shape
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.layouts import (
+    natural,
+    onnx_order,
+    renamed,
+    same_order,
+    stored_shape,
+)
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import pad
 from edgeq.qdq.axes import CHANNELS

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.context import NO_ACTIVATION, Op
-from edgeq.exporters.tflite.layouts import NHWC, stored_shape
+from edgeq.exporters.tflite.file.layouts import NHWC, stored_shape
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.convolution import OHWI, lower_conv
-from edgeq.exporters.tflite.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import SAME, VALID
 from edgeq.qdq.ir import QdqConstant

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.data.npz import FILES, load_folder
+from edgeq.data.readers.npz import FILES, load_folder
 from edgeq.errors import ArtefactError, UnknownName, UsageError
 from edgeq.registry import Registry
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.pointwise import UNARY
+from edgeq.numerics.pointwise import UNARY
 from edgeq.qdq.ir import QdqTensor
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.pointwise import BINARY, UNARY, evaluate
+from edgeq.numerics.pointwise import BINARY, UNARY, evaluate
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 from edgeq.qdq.nodes import title
 from edgeq.qdq.symbolic import DeferredOp, Dequantized

@@ -842,8 +842,8 @@ def read_qdq(model: ir.Model, *, float_fallback: bool = False) -> QdqGraph:
         ArtefactError: parts of the graph stay in float, all of which it names; or it is not valid
             ONNX, has a cycle or unknown shapes.
     """
-    from edgeq.qdq.from_qoperator import as_qdq
-    from edgeq.qdq.qoperators import require_static
+    from edgeq.qdq.qoperator.convert import as_qdq
+    from edgeq.qdq.qoperator.operators import require_static
 
     quantized = as_qdq(model)
     require_static(quantized.graph)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from edgeq.brief import brief
-from edgeq.graph_editor import GraphEditor
+from edgeq.formats.graph_editor import GraphEditor
 from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, stripped
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeq.data.arrays import read_npz
+from edgeq.data.readers.arrays import read_npz
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeq.data.jpeg import decode
+from edgeq.data.readers.jpeg import decode
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:

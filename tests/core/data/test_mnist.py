@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeq.data import load
-from edgeq.data.mnist import read_idx
+from edgeq.data.readers.mnist import read_idx
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeq.data import GRAPHS, GraphData, load_graph
-from edgeq.data.planetoid import PARTS, read_graph
+from edgeq.data.readers.planetoid import PARTS, read_graph
 from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeq.data.unpickle import read_pickled_mapping
+from edgeq.data.readers.unpickle import read_pickled_mapping
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from tests.qoperator_models import LEAST, everything, one_operator, quantized, r
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.validation import check_graph
-from edgeq.qdq.from_qoperator import as_qdq
 from edgeq.qdq.ir import QdqConstant, QdqGraph
-from edgeq.qdq.qoperators import require_static
+from edgeq.qdq.qoperator.convert import as_qdq
+from edgeq.qdq.qoperator.operators import require_static
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import cut
 

@@ -17,10 +17,10 @@ from tests.qoperator_models import everything, quantized
 from tests.qoperator_models import residual as residual_network
 from tests.x86_graphs import MAKERS, grid, outputs_of, residual
 
-from edgeq.deploy.evaluation.pair_saturation import layers_at_risk
+from edgeq.deploy.evaluation.saturation.pair_saturation import layers_at_risk
 from edgeq.qdq.ir import MOVES
+from edgeq.qdq.ort_x86.forms import X86Kernels, on_x86
 from edgeq.qdq.reader import read_qdq
-from edgeq.qdq.x86 import X86Kernels, on_x86
 from edgeq.targets.ort import cpu
 
 if TYPE_CHECKING:

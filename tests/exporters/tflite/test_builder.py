@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.tflite.builder import Builder, StoredGrid
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.builder import Builder, StoredGrid
+from edgeq.exporters.tflite.file.schema import schema
 
 
 def small(builder: Builder) -> bytes:

@@ -13,9 +13,10 @@ import pytest
 from tests.qdq_models import S8, S16, Graph, Grid, interpreter, operators, tflite_outputs
 
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.tflite import exporter, versions
-from edgeq.exporters.tflite.builder import two_a_byte
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite import exporter
+from edgeq.exporters.tflite.file import versions
+from edgeq.exporters.tflite.file.builder import two_a_byte
+from edgeq.exporters.tflite.file.schema import schema
 
 INT4 = ExportOptions(weight_storage="int4")
 KERNEL_SETS = ("reference", "builtin")  # XNNPACK has no int4 convolution, see below

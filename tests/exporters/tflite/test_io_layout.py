@@ -15,7 +15,7 @@ from tests.qdq_models import KERNELS, S8, Graph, Grid, interpreter, operators, t
 
 from edgeq.exporter import ExportOptions, IoType, Transposes
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:

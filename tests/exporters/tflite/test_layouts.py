@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeq.exporters.tflite.layouts import (
+from edgeq.exporters.tflite.file.layouts import (
     NHWC,
     natural,
     onnx_order,

@@ -11,10 +11,10 @@ from tests.qdq_models import KERNELS, S8, U8, Graph, Grid, differences, interpre
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.builder import Builder, StoredGrid
+from edgeq.exporters.tflite.file.builder import Builder, StoredGrid
+from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.operators import LOWERINGS
 from edgeq.exporters.tflite.operators import operators as supported
-from edgeq.exporters.tflite.schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

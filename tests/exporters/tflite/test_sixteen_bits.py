@@ -14,7 +14,7 @@ from tests.qdq_models import KERNELS, S8, S16, Graph, Grid, differences, operato
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.schema import schema
+from edgeq.exporters.tflite.file.schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,14 +14,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeq.targets.emulator import accumulate as module
-from edgeq.targets.emulator.accumulate import accumulate, exact, pairs_can_saturate, wrap
-from edgeq.targets.emulator.numerics import OverflowStats, Profile
+from edgeq.targets.emulator.arithmetic import accumulate as module
+from edgeq.targets.emulator.arithmetic.accumulate import accumulate, exact, pairs_can_saturate, wrap
+from edgeq.targets.emulator.arithmetic.numerics import OverflowStats, Profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.targets.emulator.numerics import Overflow, Products
+    from edgeq.targets.emulator.arithmetic.numerics import Overflow, Products
 
 AVX2 = r"""
 #include <immintrin.h>

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from edgeq.targets.emulator.accumulator import Accumulator, Operands, largest_sum
-from edgeq.targets.emulator.elementwise import Range
+from edgeq.targets.emulator.arithmetic.accumulator import Accumulator, Operands, largest_sum
+from edgeq.targets.emulator.arithmetic.elementwise import Range
+from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+from edgeq.targets.emulator.hardware.profiles import profile_of
 from edgeq.targets.emulator.host_fallback import host_of
-from edgeq.targets.emulator.numerics import OverflowStats
-from edgeq.targets.emulator.profiles import profile_of
 from edgeq.targets.emulator.program import Log
 
 AVX2, ACCELERATOR, TFLM = profile_of("avx2"), profile_of("accel-4bit"), profile_of("tflm")

@@ -26,9 +26,9 @@ from edgeq.errors import TargetError
 from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
-from edgeq.qdq.from_qoperator import as_qdq
+from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.target import TARGETS
-from edgeq.targets.emulator.numerics import OverflowStats
+from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

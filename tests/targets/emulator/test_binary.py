@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeq.targets.emulator import binary
-from edgeq.targets.emulator.binary import binary_sums, is_binary, pack, popcount
+from edgeq.targets.emulator.arithmetic import binary
+from edgeq.targets.emulator.arithmetic.binary import binary_sums, is_binary, pack, popcount
 
 
 @settings(deadline=None)

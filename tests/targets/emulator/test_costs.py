@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from edgeq.targets.emulator.costs import (
+from edgeq.targets.emulator.arithmetic.numerics import Profile
+from edgeq.targets.emulator.hardware.costs import (
     HOROWITZ_45NM,
     LayerCost,
     layer_cost,
@@ -16,10 +17,9 @@ from edgeq.targets.emulator.costs import (
     total,
     traffic_bytes,
 )
-from edgeq.targets.emulator.numerics import Profile
-from edgeq.targets.emulator.profiles import profile_of
+from edgeq.targets.emulator.hardware.profiles import profile_of
+from edgeq.targets.emulator.hardware.speed import Costs, Figure, MacRate
 from edgeq.targets.emulator.program import LayerWorkload
-from edgeq.targets.emulator.speed import Costs, Figure, MacRate
 
 CONV = LayerWorkload(
     "c",

@@ -12,8 +12,8 @@ from tests import tflite_models
 
 from edgeq.errors import UnknownName
 from edgeq.target import TARGETS
-from edgeq.targets.emulator.costs import layer_cost, total
-from edgeq.targets.emulator.profiles import names, profile_of
+from edgeq.targets.emulator.hardware.costs import layer_cost, total
+from edgeq.targets.emulator.hardware.profiles import names, profile_of
 from edgeq.timing import Estimating, estimated
 
 if TYPE_CHECKING:

@@ -12,12 +12,19 @@ import torch
 from onnx import TensorProto, helper
 from torch.nn import functional as F
 
-from edgeq.targets.emulator.float_order import Blocks, Lanes, block_size, chain, order_of, quads
+from edgeq.targets.emulator.onnx.float_order import (
+    Blocks,
+    Lanes,
+    block_size,
+    chain,
+    order_of,
+    quads,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeq.targets.emulator.float_order import Order
+    from edgeq.targets.emulator.onnx.float_order import Order
 
 
 def run(op: str, feeds: Mapping[str, np.ndarray], **attributes: Any) -> np.ndarray:

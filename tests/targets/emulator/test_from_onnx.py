@@ -22,7 +22,7 @@ from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
 from edgeq.targets.emulator import emulator
 from edgeq.targets.ort import cpu_reference
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from edgeq.exporters.tflite import exporter
 from edgeq.exporters.torch.lower import lower
 from edgeq.targets.emulator import emulator
 from edgeq.targets.tflite import reference
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from tests.qdq_models import Graph as AnyGraph

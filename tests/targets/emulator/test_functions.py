@@ -17,8 +17,9 @@ from tests.qdq_models import Graph, Grid
 
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
+from edgeq.formats.tflite_file import operators_of
 from edgeq.targets.emulator import emulator
-from edgeq.targets.emulator.fixed_point import (
+from edgeq.targets.emulator.tflite.fixed_point import (
     exp_of_negative,
     leading_zeros,
     logistic,
@@ -26,7 +27,6 @@ from edgeq.targets.emulator.fixed_point import (
     tanh,
 )
 from edgeq.targets.tflite import builtin, reference
-from edgeq.tflite_file import operators_of
 
 OWN = {
     "Sigmoid": "LOGISTIC",

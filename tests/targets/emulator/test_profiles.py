@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.errors import ArtefactError, UnknownName
-from edgeq.targets.emulator.profiles import PROFILES, described, names, parse, profile_of
-from edgeq.targets.emulator.speed import Figure
+from edgeq.targets.emulator.hardware.profiles import PROFILES, described, names, parse, profile_of
+from edgeq.targets.emulator.hardware.speed import Figure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.targets.emulator.speed import Costs
+    from edgeq.targets.emulator.hardware.speed import Costs
 
 OWN = """
 summary = "a machine of mine"

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeq.errors import TargetError
-from edgeq.multipliers import quantize_multiplier
-from edgeq.targets.emulator.numerics import Factors, OutputRange, Rounding
-from edgeq.targets.emulator.requantize import (
+from edgeq.numerics.multipliers import quantize_multiplier
+from edgeq.targets.emulator.arithmetic.numerics import Factors, OutputRange, Rounding
+from edgeq.targets.emulator.arithmetic.requantize import (
     held_error,
     high_product,
     power_of_two_shift,

@@ -17,7 +17,7 @@ from edgeq.exporters.torch.lower import lower
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS, Varied
 from edgeq.targets.emulator import emulator
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from pathlib import Path

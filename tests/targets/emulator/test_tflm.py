@@ -19,7 +19,7 @@ from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.torch.lower import lower
 from edgeq.target import TARGETS, Target
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 
 @pytest.fixture(scope="module")

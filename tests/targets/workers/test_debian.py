@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.errors import TargetError
-from edgeq.targets.workers import debian
-from edgeq.targets.workers.debian import Archive, unpack
+from edgeq.targets.workers.provisioning import debian
+from edgeq.targets.workers.provisioning.debian import Archive, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ import pytest
 from tests import onnx_models
 
 from edgeq.errors import OutputError, TargetError, UsageError
-from edgeq.targets.workers import environments
 from edgeq.targets.workers.launchers import Interpreter
+from edgeq.targets.workers.provisioning import environments
 from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.training.loop import Progress
+    from edgeq.training.run.loop import Progress
 
 DATA = two_rings()
 FAST = GraphRecipe("stable-pde-gcn-64", "rings", epochs=6, lr=0.05, dropout=0.2, track_test=True)

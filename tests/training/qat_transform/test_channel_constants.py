@@ -16,9 +16,9 @@ from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
 from edgeq.training.layers import QuantLayer
 from edgeq.training.qat_transform import quantize
-from edgeq.training.qat_transform.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
 from edgeq.training.qat_transform.tracing import trace
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.models import zoo
 from edgeq.models.mobilenet_v2 import MobileNetV2, Stage
-from edgeq.models.symmetric import margins
+from edgeq.models.stability.symmetric import margins
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.qat_transform import quantize, quantizers, set_bits, set_rounding
 from edgeq.training.qat_transform.tracing import trace
 from edgeq.training.quantizers.learned_clip import LearnedClip
 from edgeq.training.quantizers.tracked_clip import TrackedClip
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

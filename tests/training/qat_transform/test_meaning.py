@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.training.layers import QuantLayer
 from edgeq.training.qat_transform import quantize, set_rounding
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

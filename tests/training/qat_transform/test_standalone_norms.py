@@ -14,7 +14,7 @@ from torch import nn
 from edgeq.errors import UsageError
 from edgeq.training.layers import QuantLayer
 from edgeq.training.qat_transform import quantize
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

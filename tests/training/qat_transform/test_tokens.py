@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.training.qat_transform import quantize
 from edgeq.training.qat_transform.tracing import trace
-from edgeq.training.scheme import Scheme
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable

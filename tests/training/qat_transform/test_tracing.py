@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.qat_transform.function_groups import groups_of
+from edgeq.training.qat_transform.normal_form.function_groups import groups_of
 from edgeq.training.qat_transform.only_in_training import OnlyInTraining
 from edgeq.training.qat_transform.tracing import trace
 

@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.quantizers import gradients, weight
 
-from edgeq.training.quantizers.binary_connect import BinaryConnect, StochasticBinaryConnect, glorot
+from edgeq.training.quantizers.binary.binary_connect import (
+    BinaryConnect,
+    StochasticBinaryConnect,
+    glorot,
+)
 from edgeq.training.quantizers.catalogue import build_weight
 
 VALUES = [-99.0, -1.0, -0.2, -0.0, 0.0, 0.3, 1.0, 99.0]

@@ -27,7 +27,7 @@ from edgeq.training.quantizers.catalogue import (
     find,
     methods,
 )
-from edgeq.training.quantizers.protocol import GridQuantizer, Quantizer
+from edgeq.training.quantizers.parts.protocol import GridQuantizer, Quantizer
 
 if TYPE_CHECKING:
     from edgeq.training.quantizers.catalogue import Method

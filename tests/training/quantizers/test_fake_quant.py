@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeq.training.quantizers.fake_quant import fake_quantize
+from edgeq.training.quantizers.parts.fake_quant import fake_quantize
 
 LOW, HIGH = -7, 7
 LAYOUTS = (torch.contiguous_format, torch.channels_last)

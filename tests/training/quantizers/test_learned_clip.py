@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgeq.errors import EdgeqError
 from edgeq.training.quantizers.learned_clip import LearnedClip
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND
 
 bits = st.integers(2, 8)
 bounds = st.floats(2.0**-10, 2.0**10, width=32)

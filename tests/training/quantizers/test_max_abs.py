@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from tests.quantizers import weight
 
 from edgeq.training.quantizers.max_abs import MaxAbs
-from edgeq.training.quantizers.uniform import SMALLEST_BOUND
+from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND
 
 tensors = hnp.arrays(
     np.float32,

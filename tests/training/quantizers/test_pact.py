@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from tests.quantizers import gradients
 
 from edgeq.training.quantizers.pact import Pact, for_activation
-from edgeq.training.quantizers.protocol import Penalized
+from edgeq.training.quantizers.parts.protocol import Penalized
 
 values = hnp.arrays(np.float32, st.integers(1, 64), elements=st.floats(-100, 100, width=32))
 

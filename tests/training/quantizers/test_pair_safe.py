@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from edgeq.exporters.torch.lower import lower
+from edgeq.qdq.ort_x86.saturation import Order, in_kernel_order, neighbours, pair_sums
 from edgeq.qdq.reader import read_qdq
-from edgeq.saturation import Order, in_kernel_order, neighbours, pair_sums
 from edgeq.training.qat_transform import quantize, set_bits
 from edgeq.training.quantizers.lsq import Lsq
 from edgeq.training.quantizers.max_abs import MaxAbs
-from edgeq.training.quantizers.pair_safe import raised
-from edgeq.training.scheme import Scheme
+from edgeq.training.quantizers.parts.pair_safe import raised
+from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeq.training.quantizers.fake_quant import fake_quantize
+from edgeq.training.quantizers.parts.fake_quant import fake_quantize
 from edgeq.training.quantizers.tracked_range import TrackedRange, for_activation
 
 ends = st.floats(-100, 100, width=32)

@@ -13,8 +13,8 @@ from tests.quantizers import activation, gradients, weight
 from torch import nn
 
 from edgeq.training.layers import QuantLayer, WeightQuantizer
+from edgeq.training.quantizers.binary.xnor import SIGN_STEP, XnorSign, XnorWeights
 from edgeq.training.quantizers.max_abs import MaxAbs
-from edgeq.training.quantizers.xnor import SIGN_STEP, XnorSign, XnorWeights
 
 
 class TestWeights:

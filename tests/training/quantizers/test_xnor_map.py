@@ -10,10 +10,10 @@ from tests.quantizers import activation
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.lowering import IntegerLayer
+from edgeq.network.lowering import IntegerLayer
 from edgeq.training.qat_transform import quantize
-from edgeq.training.quantizers.xnor_map import XnorConv2d, magnitude_map
-from edgeq.training.scheme import Scheme
+from edgeq.training.quantizers.binary.xnor_map import XnorConv2d, magnitude_map
+from edgeq.training.recipes.scheme import Scheme
 
 
 def layer(**options: Any) -> XnorConv2d:

@@ -1,0 +1,1 @@
+"""Rewrites of a float ONNX model into the few operators that the other passes know."""

@@ -1,0 +1,213 @@
+"""Brings any float ONNX model into the one form the other passes know.
+
+Tools write the same network in many ways: old opsets, constants as nodes, Dropout and Identity left
+in, initialisers listed among the inputs, sizes that the graph computes. What comes out has the
+opset of the canonical form, initialisers for constants, a name for every value and node, and known
+shapes. Each node remembers what it was in the user's file.
+"""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from edgeq.calibration._nodes import argument, constant, inherit, name_of, output, refuse, remember
+from edgeq.calibration.normal_form.draft import Draft
+from edgeq.calibration.normal_form.statics import fold_static
+from edgeq.calibration.normal_form.upsample import keep_sampling
+from edgeq.errors import ArtefactError
+from edgeq.qdq.nodes import merged_errors
+from edgeq.qdq.qoperator.operators import DYNAMIC, QOPERATORS
+
+OPSET = 21
+IR_VERSION = 10
+_IDLE = frozenset(("Identity", "Dropout", "Cast"))
+
+
+def prepare(model: ir.Model) -> ir.Model:
+    """A new model that computes the same numbers, in the form described above.
+
+    Raises:
+        ArtefactError: it has no operators, is quantised already, or is too old to be converted.
+    """
+    _check_operators(model)
+    given = _without_initializer_inputs(model)
+    prepared = ir.from_proto(_convert(_to_proto(given)))
+    keep_sampling(prepared.graph, given.graph)
+    passes.InlinePass()(prepared)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(prepared)
+    for node in tuple(prepared.graph):
+        if node.domain == "" and node.op_type == "Dropout":
+            _drop(node)
+    passes.IdentityEliminationPass()(prepared)
+    passes.RemoveUnusedNodesPass()(prepared)
+    prepared = _with_shapes(prepared)
+    _label(prepared.graph, given.graph)
+    _name_nodes(prepared.graph, given.graph)
+    fold_static(prepared, Draft(prepared.graph))
+    passes.RemoveUnusedNodesPass()(prepared)
+    return prepared
+
+
+def _without_initializer_inputs(model: ir.Model) -> ir.Model:
+    copy = model.clone()
+    passes.RemoveInitializersFromInputsPass()(copy)
+    copy.ir_version = max(copy.ir_version, IR_VERSION)
+    return copy
+
+
+def _check_operators(model: ir.Model) -> None:
+    if not len(model.graph):
+        raise ArtefactError(
+            "the model has no operators", hint="export the network itself, not only its parameters"
+        )
+    for value in model.graph.inputs:
+        if not value.is_initializer() and value.dtype not in (None, ir.DataType.FLOAT):
+            what = f"the input {name_of(value)!r} is {value.dtype}, not float32"
+            raise ArtefactError(what, hint="export the model with float32 inputs")
+    errors = []
+    for node in model.graph:
+        if node.op_type in {"QuantizeLinear", "DequantizeLinear"} | QOPERATORS:
+            raise refuse(
+                node,
+                "is quantised already",
+                "calibrate the float model, or use this file as the quantised artefact it is",
+            )
+        if node.op_type in DYNAMIC:
+            raise refuse(
+                node,
+                "is quantised already, with scales that are found as it runs",
+                "calibrate the float model it was made from",
+            )
+        if any(
+            attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+            for attribute in node.attributes.values()
+        ):
+            errors.append(
+                refuse(node, "holds a graph of its own", "export the model without control flow")
+            )
+    if errors:
+        raise merged_errors(errors)
+
+
+def _to_proto(model: ir.Model) -> onnx.ModelProto:
+    try:
+        return ir.to_proto(model)
+    except ir.serde.SerdeError as error:
+        raise ArtefactError(
+            f"the model cannot be read: {error.__cause__ or error}", hint="export it again"
+        ) from error
+
+
+def _convert(proto: onnx.ModelProto) -> onnx.ModelProto:
+    version = next(
+        (entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None
+    )
+    if version is None:
+        raise ArtefactError(
+            "the model does not say which version of the ONNX operators it uses",
+            hint="export it again",
+        )
+    # QuantizeLinear and DequantizeLinear mean the same for uint8, int8 and int32 ever since
+    if version >= OPSET:
+        return proto
+    try:
+        converted = onnx.version_converter.convert_version(proto, OPSET)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        raise ArtefactError(
+            f"the model of opset {version} cannot be brought to opset {OPSET}: {error}",
+            hint=f"export it at opset {OPSET}",
+        ) from error
+    converted.ir_version = max(converted.ir_version, IR_VERSION)
+    return converted
+
+
+def _with_shapes(model: ir.Model) -> ir.Model:
+    """The model with the shapes that follow from its input.
+
+    Those written in a file may be out of date.
+    """
+    stated = {name_of(value): value.shape for value in model.graph.outputs}
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+    try:
+        inferred = ir.from_proto(
+            onnx.shape_inference.infer_shapes(_to_proto(model), strict_mode=True, data_prop=True)
+        )
+    except onnx.shape_inference.InferenceError as error:
+        raise ArtefactError(
+            f"the shapes in the model do not fit each other: {error}", hint="export it again"
+        ) from error
+    for value in inferred.graph.outputs:
+        value.shape = value.shape or stated[name_of(value)]
+    return inferred
+
+
+def _label(graph: ir.Graph, given: ir.Graph) -> None:
+    """Let each node remember the node of the file that it is, or that it helps to compute where a conversion made it."""
+    owners = {name_of(value): _owner(node) for node in given for value in node.outputs}
+    for node in graph:
+        owner = next(
+            (owners[name_of(value)] for value in node.outputs if name_of(value) in owners), None
+        )
+        if owner is not None:
+            remember(node, owner.op_type, owner.name or name_of(output(owner)))
+    for node in reversed(tuple(graph)):
+        if not any(name_of(value) in owners for value in node.outputs):
+            reader = next((user for value in node.outputs for user, _ in value.uses()), None)
+            if reader is not None:
+                inherit(node, reader)
+
+
+def _owner(node: ir.Node) -> ir.Node:
+    """The node itself, or what computes in its place where it does nothing in inference."""
+    while (
+        node.op_type in _IDLE
+        and node.inputs
+        and node.inputs[0] is not None
+        and (source := node.inputs[0].producer()) is not None
+    ):
+        node = source
+    return node
+
+
+def _name_nodes(graph: ir.Graph, given: ir.Graph) -> None:
+    """Give each node the name that it has in the file, or that of what it makes.
+
+    Values that a conversion made are called after it.
+
+    Names of layers become names of weights, so no two may be equal.
+    """
+    names = {name_of(value): _owner(node).name for node in given for value in node.outputs}
+    for node in graph:
+        node.name = ""
+    draft = Draft(graph)
+    for node in reversed(tuple(graph)):
+        made = output(node)
+        if name_of(made) not in names:
+            reader = next((user for user, _ in made.uses()), node)
+            made.name = draft.values.fresh(f"{name_of(output(reader))}_{node.op_type.lower()}")
+    for node in graph:
+        made = output(node)
+        node.name = draft.nodes.fresh(names.get(name_of(made)) or name_of(made))
+
+
+def _drop(node: ir.Node) -> None:
+    """Turn a Dropout, which does nothing in inference, into the Identity that it is."""
+    training = constant(argument(node, 2))
+    if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
+        raise refuse(node, "has its mask read", "export the model in evaluation mode")
+    if training is not None and bool(training):
+        raise refuse(node, "is in training mode", "export the model in evaluation mode")
+    result = output(node)
+    identity = ir.node("Identity", [node.inputs[0]], name=node.name)
+    new = output(identity)
+    name, new.type, new.shape = result.name, result.type, result.shape
+    if node.graph is None:
+        return
+    node.graph.insert_before(node, identity)
+    result.replace_all_uses_with(new, replace_graph_outputs=True)
+    node.graph.remove(node, safe=True)
+    new.name = name

@@ -1,0 +1,1 @@
+"""What files answer: decoded outputs, their axes, and accuracies that guessing reaches."""

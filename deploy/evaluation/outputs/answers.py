@@ -1,0 +1,191 @@
+"""What an artefact answers with.
+
+A score for each class, the class itself, or something that has no accuracy.
+
+A number that only looks like an accuracy is worse than none: the place of the largest of a
+detector's coordinates is no class, and one value a sample is always at place 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from edgeq.deploy.evaluation.outputs.guessing import like_guessing, next_step
+from edgeq.errors import UsageError
+from edgeq.formats.artefact import detect
+from edgeq.metrics import accuracy, top1
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgeq.data import DataSource
+    from edgeq.results import Accuracy
+    from edgeq.target import TensorSpec
+
+Kind = Literal["scores", "classes", "values"]
+_CLASS_TYPES = ("int32", "int64")
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How outputs are read as answers.
+
+    Attributes:
+        kind: scores, of which the largest answers; numbers of classes, as an ArgMax gives; or
+            values of another meaning.
+        unscored: why there is no accuracy, in words that continue "it"; empty where there is one.
+    """
+
+    kind: Kind
+    unscored: str = ""
+
+    def of(self, outputs: NDArray[np.float32]) -> NDArray[np.int64] | None:
+        """What the outputs of a batch, (samples, ...), answer: int64, (samples, answers of one sample).
+
+        None where they answer nothing that could be equal or different: one value a sample that is
+        no class.
+        """
+        values = outputs.reshape(len(outputs), -1)
+        if self.kind == "classes":
+            return values.astype(np.int64)
+        return None if values.shape[1] == 1 else top1(values)[:, np.newaxis]
+
+    def accuracy(
+        self, answers: NDArray[np.int64] | None, labels: NDArray[np.int64]
+    ) -> Accuracy | None:
+        """The share of samples answered right; None where accuracy has no meaning."""
+        return None if answers is None or self.unscored else accuracy(answers[:, 0] == labels)
+
+
+def answering(
+    artefact: Path, spec: TensorSpec, shape: Sequence[int], source: DataSource
+) -> Answering:
+    """How to read what an artefact answers on data of classes.
+
+    Args:
+        artefact: the file.
+        spec: its first output, as its session describes it.
+        shape: the dimensions of one sample of it.
+        source: the data.
+    """
+    outputs, declared = _declared(artefact)
+    size, long = math.prod(shape), [n for n in shape if n != 1]
+    classes, what = len(source.classes), " x ".join(map(str, shape)) or "1"
+    is_class = declared in _CLASS_TYPES or (spec.dtype in _CLASS_TYPES and spec.params is None)
+    scores = len(long) == 1 and size == classes
+    kind: Kind = "scores" if scores else "classes" if is_class else "values"
+    if outputs > 1:
+        return Answering(kind, f"has {outputs} outputs")
+    if kind == "classes":
+        return Answering(
+            kind, "" if size == 1 else f"answers with {what} numbers of classes a sample"
+        )
+    if size == 1:
+        return Answering(kind, "answers with one value a sample")
+    if kind == "values":
+        return Answering(
+            kind, f"answers with {what} values a sample, and {source.name} has {classes} classes"
+        )
+    return Answering(kind)
+
+
+def concatenated(batches: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
+    """The answers of all samples; None where they answer nothing."""
+    known = [answers for answers in batches if answers is not None]
+    return np.concatenate(known) if known else None
+
+
+def agreement(
+    mine: NDArray[np.int64] | None, reference: NDArray[np.int64] | None
+) -> tuple[float | None, NDArray[np.bool_] | None]:
+    """The share of equal answers, and which samples have a different one; None where there are no answers to compare."""
+    if mine is None or reference is None or mine.shape != reference.shape:
+        return None, None
+    differs = mine != reference
+    return 1 - float(differs.mean()), differs.any(axis=1)
+
+
+def remarks(
+    found: Iterable[tuple[str, Answering, Accuracy | None]], source: DataSource
+) -> tuple[str, ...]:
+    """What a reader of accuracies has to know, a sentence or some each.
+
+    Where there is none and why, and where it is that of guessing.
+
+    Args:
+        found: name of a stage, how its outputs are read, and its accuracy.
+        source: the data.
+    """
+    stages, classes = list(found), len(source.classes)
+    known = [
+        (name, scored)
+        for name, answers, scored in stages
+        if scored is not None and not answers.unscored
+    ]
+    told: dict[str, list[str]] = {}
+    for name, answers, scored in stages:
+        if answers.unscored:
+            text = (
+                f"no accuracy, for it {answers.unscored}; drift and agreement tell how far "
+                "stages are apart"
+            )
+            told.setdefault(text, []).append(name)
+        elif scored is not None and (what := like_guessing(scored, classes)):
+            told.setdefault(f"{what}. {next_step(scored, classes, known, source)}", []).append(name)
+    return tuple(f"{', '.join(names)}: {text}" for text, names in told.items())
+
+
+def require_accuracy(found: Iterable[tuple[str, Answering]]) -> None:
+    """Return where each stage has an accuracy.
+
+    Raises:
+        UsageError: one has none; says what it answers with.
+    """
+    for name, answers in found:
+        if answers.unscored:
+            raise UsageError(
+                f"{name} has no accuracy to judge: it {answers.unscored}",
+                hint="choose the data that it was made for, or see its drift and agreement "
+                "with edgeq compare",
+            )
+
+
+def _declared(artefact: Path) -> tuple[int, str]:
+    """How many outputs a file has, and the type of the first where it has no grid.
+
+    One of no type where it cannot be read so.
+    """
+    kind = detect(artefact)
+    try:
+        return (
+            _of_onnx(artefact)
+            if kind == "onnx"
+            else _of_tflite(artefact)
+            if kind == "tflite"
+            else (1, "")
+        )
+    except Exception:  # noqa: BLE001  its own runtime has opened it; what else it is, is not for this question to refuse
+        return 1, ""
+
+
+def _of_onnx(artefact: Path) -> tuple[int, str]:
+    import onnx
+
+    outputs = onnx.load(artefact, load_external_data=False).graph.output
+    kind = onnx.TensorProto.DataType.Name(outputs[0].type.tensor_type.elem_type).lower()
+    return len(outputs), kind
+
+
+def _of_tflite(artefact: Path) -> tuple[int, str]:
+    from edgeq.files import read_bytes
+    from edgeq.formats.tflite_file import graph_of
+
+    outputs = graph_of(read_bytes(artefact, "TFLite model")).outputs
+    return len(outputs), "" if len(outputs[0].scale) else outputs[0].kind.lower()

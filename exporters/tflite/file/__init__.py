@@ -1,0 +1,1 @@
+"""The TFLite file itself: its bytes, layouts and versions."""

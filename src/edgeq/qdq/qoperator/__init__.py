@@ -1,0 +1,1 @@
+"""QOperator files, read as the QDQ files that they mean."""

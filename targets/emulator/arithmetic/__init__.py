@@ -1,0 +1,1 @@
+"""The emulator's integer arithmetic, whatever file asks for it."""

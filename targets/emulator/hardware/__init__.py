@@ -1,0 +1,1 @@
+"""Hardware profiles: one TOML file each, and what is read from them."""

@@ -1,0 +1,1 @@
+"""The emulator's program of a TFLite file."""

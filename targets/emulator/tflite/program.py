@@ -1,0 +1,162 @@
+"""The program of a TFLite file: each operator with the arithmetic of TFLite's reference kernels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgeq.errors import ArtefactError, TargetError
+from edgeq.formats.tflite_file import graph_of
+from edgeq.targets.common.flatbuffer import BROKEN, axes_in, channels_last
+from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
+from edgeq.targets.emulator.tflite.op import PLAIN, TfliteOp, centered_of, params_of
+from edgeq.targets.emulator.tflite.operators import KERNELS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from edgeq.formats.tflite_file import FileGraph, FileOperator, FileTensor
+    from edgeq.targets.emulator.arithmetic.numerics import Profile
+    from edgeq.targets.emulator.tflite.op import Lowered
+
+_NHWC = (0, 2, 3, 1)
+_NAMED = 12  # operators in one message
+_BITS = {
+    "INT4": 4,
+    "INT8": 8,
+    "UINT8": 8,
+    "INT16": 16,
+    "INT32": 32,
+    "INT64": 64,
+    "FLOAT32": 32,
+    "BOOL": 8,
+}
+
+
+def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
+    """The program of a file that :func:`edgeq.targets.common.flatbuffer.check_model` passed.
+
+    Raises:
+        ArtefactError: the graph has not exactly one input, or no output; or the file is damaged.
+        TargetError: operators that the emulator does not know; names the first of them.
+    """
+    try:
+        program = _Compiler(_graph(content, path), profile, axes_in(content)).program()
+        return replace(program, channels_last=channels_last(content))
+    except (*BROKEN, ZeroDivisionError, RuntimeError) as error:
+        raise ArtefactError(
+            f"{path} is no sound TFLite model: {type(error).__name__} while setting it up",
+            hint="export it again; it is truncated or damaged",
+        ) from error
+
+
+def _graph(content: bytes, path: Path) -> FileGraph:
+    graph = graph_of(content)
+    if len(graph.inputs) != 1 or not graph.outputs:
+        raise ArtefactError(
+            f"{path} has {len(graph.inputs)} inputs, and edgeq runs models with exactly one",
+            hint="make the others constants",
+        )
+    return graph
+
+
+@dataclass(slots=True)
+class _Compiler:
+    graph: FileGraph
+    profile: Profile
+    axes: dict[str, tuple[int, ...]]
+    slots: list[Slot] = field(default_factory=list)
+    places: dict[int, int] = field(default_factory=dict)
+    constants: dict[int, Tensor] = field(default_factory=dict)
+
+    def program(self) -> Program:
+        input_slot = self._slot(self.graph.inputs[0], shown=True)
+        steps, errors = [], []
+        for operator in self.graph.operators:
+            try:
+                steps.append(self._step(operator))
+            except TargetError as error:
+                errors.append(error)
+        if errors:
+            told = list(dict.fromkeys(error.what for error in errors))
+            more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
+            raise TargetError("\n  ".join([*told[:_NAMED], *more]), hint=errors[0].hint)
+        exit_ = self._slot(self.graph.outputs[0], shown=False)
+        known = {input_slot, *self.constants, *(step.result for step in steps)}
+        for place in (*(operand for step in steps for operand in step.operands), exit_):
+            if place not in known:
+                raise ArtefactError(
+                    f"nothing computes the tensor {self.slots[place].name!r}",
+                    hint="export the model again",
+                )
+        return Program(tuple(self.slots), tuple(steps), self.constants, input_slot, exit_)
+
+    def _step(self, operator: FileOperator) -> Step:
+        op = TfliteOp(operator, self.profile)
+        kept = [
+            tensor
+            for tensor in operator.inputs
+            if tensor is not None and (tensor.variable or tensor.kind == "RESOURCE")
+        ]
+        if kept or not operator.outputs:
+            raise op.refused("it keeps something from one inference to the next")
+        if operator.name not in KERNELS:
+            raise op.refused("it is not among those it knows")
+        lowered = KERNELS[operator.name](op)
+        tensors = [op.operand(i) for i in lowered.data]
+        for position in (i for i in lowered.data if op.operand(i).sparse):
+            op.numbers(position)
+        operands = tuple(self._slot(tensor, shown=False) for tensor in tensors)
+        return Step(
+            operands,
+            self._slot(operator.output, shown=True),
+            lowered.kernel,
+            _work(op, lowered, tensors),
+        )
+
+    def _slot(self, tensor: FileTensor, *, shown: bool) -> int:
+        """The slot of a tensor; made when it is first met."""
+        if tensor.index not in self.places:
+            self.places[tensor.index] = len(self.slots)
+            self.slots.append(self._described(tensor, shown=shown))
+            if tensor.data is not None:
+                self.constants[self.places[tensor.index]] = torch.from_numpy(centered_of(tensor))[
+                    None
+                ]
+        return self.places[tensor.index]
+
+    def _described(self, tensor: FileTensor, *, shown: bool) -> Slot:
+        params = params_of(tensor)
+        taken = {name for slot in self.slots for name in slot.shown}
+        name = f"{tensor.name}#{tensor.index}" if tensor.name in taken else tensor.name
+        axes = self.axes.get(tensor.name, _NHWC if len(tensor.shape) == 4 else None)
+        return Slot(
+            tensor.name,
+            tensor.shape,
+            params,
+            axes,
+            (name,) if shown and tensor.kind not in PLAIN else (),
+        )
+
+
+def _work(op: TfliteOp, lowered: Lowered, tensors: Sequence[FileTensor]) -> LayerWorkload:
+    constants = [tensor for tensor in tensors if tensor.data is not None]
+    activations = [tensor for tensor in tensors if tensor.data is None]
+    return LayerWorkload(
+        op.name,
+        op.file.name,
+        lowered.kind,
+        lowered.macs,
+        sum(math.prod(tensor.shape) for tensor in activations),
+        lowered.weights + sum(math.prod(tensor.shape) for tensor in constants),
+        math.prod(op.file.output.shape),
+        lowered.weight_bits or max((_BITS.get(tensor.kind, 32) for tensor in constants), default=0),
+        max((_BITS.get(tensor.kind, 32) for tensor in activations), default=0),
+        _BITS.get(op.file.output.kind, 32),
+    )

@@ -1,0 +1,1 @@
+"""Environments for runtimes that cannot live in edgeq's own."""

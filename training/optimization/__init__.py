@@ -1,0 +1,1 @@
+"""What moves the weights: losses, optimisers and what is done after a step."""

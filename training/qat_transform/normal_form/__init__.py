@@ -1,0 +1,1 @@
+"""Rewrites of a traced network into few operators, so that nobody behind knows the many."""

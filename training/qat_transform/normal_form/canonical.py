@@ -1,0 +1,277 @@
+"""Brings a traced graph into few spellings, so that nobody behind has to know the many that torch has.
+
+Afterwards: methods are functions, nothing works in place, layers and BatchNorms called as functions
+are modules, constants of channels are BatchNorms with fixed statistics, a fully connected layer
+reads features only, a mean over height and width is a global pooling, ``split``, ``chunk`` and
+indices are slices, and a reshape keeps the batch's axis. All of it is exact, but for the rounding
+inside of a chain of constants, and that of a fully connected layer that has become a convolution.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from edgeq.errors import UsageError
+from edgeq.training.qat_transform.normal_form.channel_constants import name_channel_constants
+from edgeq.training.qat_transform.normal_form.functional_to_module import lift
+from edgeq.training.qat_transform.normal_form.indexing import (
+    axes_in_one,
+    slice_and_reshape,
+    two_axes_as_all,
+)
+from edgeq.training.qat_transform.normal_form.linear_as_conv1x1 import as_image, convolve_tokens
+from edgeq.training.qat_transform.normal_form.pooling import pool_evenly
+from edgeq.training.qat_transform.normal_form.reshaping import RESHAPES, argument
+from edgeq.training.qat_transform.normal_form.upsampling import resize_by_factors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_SYNONYMS: Mapping[Any, Any] = {
+    torch.mul: operator.mul,
+    torch.multiply: operator.mul,
+    torch.concat: torch.cat,
+    torch.concatenate: torch.cat,
+    torch.clip: torch.clamp,
+    operator.abs: torch.abs,
+    operator.neg: torch.neg,
+    torch.add: operator.add,
+    torch.sub: operator.sub,
+    torch.subtract: operator.sub,
+    torch.div: operator.truediv,
+    torch.divide: operator.truediv,
+    torch.true_divide: operator.truediv,
+}
+_RESIZED = {
+    "size": "size",
+    "scale_factor": "scale_factor",
+    "mode": "mode",
+    "align_corners": "align_corners",
+}
+_FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
+    nn.ZeroPad2d: (F.pad, {"pad": "padding"}),
+    nn.Flatten: (torch.flatten, {"start_dim": "start_dim", "end_dim": "end_dim"}),
+    nn.Unflatten: (torch.unflatten, {"dim": "dim", "sizes": "unflattened_size"}),
+    nn.Upsample: (F.interpolate, _RESIZED),
+    nn.UpsamplingNearest2d: (F.interpolate, _RESIZED),
+    nn.UpsamplingBilinear2d: (F.interpolate, _RESIZED),
+}
+_NOTHING = frozenset(("contiguous", "clone", "float", "requires_grad_"))
+_ASSERTIONS = frozenset(("_assert", "_assert_async", "_assert_is_none"))
+
+
+def canonicalize(graph_module: fx.GraphModule) -> None:
+    """Rewrite a graph in place.
+
+    Raises:
+        UsageError: something has no canonical form; names it.
+    """
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_function" and getattr(node.target, "__name__", "") in _ASSERTIONS:
+            graph.erase_node(node)
+        elif node.op == "call_module":
+            _as_function(node, graph_module.get_submodule(str(node.target)))
+        else:
+            _spell(node)
+    name_channel_constants(graph_module)
+    lift(graph_module)
+    pool_evenly(graph_module)
+    for node in list(graph.nodes):
+        rewrite = _REWRITES.get(node.target) if node.op == "call_function" else None
+        if rewrite is not None:
+            rewrite(graph, node)
+    convolve_tokens(graph_module)
+    _drop_unused(graph)
+    graph_module.delete_all_unused_submodules()
+    graph.lint()
+    graph_module.recompile()
+
+
+def _as_function(node: fx.Node, module: Any) -> None:
+    """Modules that hold no more than the options of a function."""
+    spelled = _FUNCTIONS_OF_MODULES.get(type(module))
+    if spelled is not None and not (
+        isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
+    ):
+        node.op, node.target = "call_function", spelled[0]
+        node.args, node.kwargs = (
+            (node.args[0],),
+            {name: getattr(module, attribute) for name, attribute in spelled[1].items()},
+        )
+
+
+def _spell(node: fx.Node) -> None:
+    """A method as a function, and a function by one of its names."""
+    if node.op == "call_method":
+        name = str(node.target)
+        if name in _NOTHING:
+            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+            return
+        function = _functions_of_methods(name)
+        if function is None:
+            return
+        node.op, node.target = "call_function", function
+    elif node.op != "call_function":
+        return
+    if node.target in _SYNONYMS and _plain_arithmetic(node):
+        node.target = _SYNONYMS[node.target]
+
+
+def _functions_of_methods(name: str) -> Any:
+    return {"view": torch.reshape, "size": None, "dim": None}.get(name, getattr(torch, name, None))
+
+
+def _plain_arithmetic(node: fx.Node) -> bool:
+    if "other" in node.kwargs:
+        node.args, node.kwargs = (
+            (*node.args, node.kwargs["other"]),
+            {k: v for k, v in node.kwargs.items() if k != "other"},
+        )
+    return node.target is torch.clip or not node.kwargs or _SYNONYMS[node.target] is torch.cat
+
+
+def _drop_unused(graph: fx.Graph) -> None:
+    graph.eliminate_dead_code()
+    for node in [node for node in graph.nodes if node.op == "placeholder"]:
+        if not node.users and node.args:  # a parameter with a default, which the trace has taken
+            graph.erase_node(node)
+
+
+# -- rewrites --------------------------------------------------------------------------------------
+
+
+def _mean(graph: fx.Graph, node: fx.Node) -> None:
+    """A mean over height and width, or over tokens, is a global pooling; no other is."""
+    axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
+    image = None if keep else _image_behind(node, axes) or _image_of_places(graph, node, axes)
+    if image is not None:
+        node.args = (image,)
+        _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=False)
+        return
+    if not isinstance(axes, tuple | list) or {
+        axis % 4 for axis in axes if isinstance(axis, int)
+    } != {2, 3}:
+        return
+    _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=bool(keep))
+
+
+def _image_of_places(graph: fx.Graph, node: fx.Node, axes: Any) -> fx.Node | None:
+    """What a mean over all tokens, or over height and width where channels are last, reads, as an image; None for any other mean."""
+    rank = len(node.args[0].meta.get("shape", ()))  # type: ignore[union-attr]
+    given = axes if isinstance(axes, tuple | list) else (axes,)
+    if (
+        rank not in (3, 4)
+        or not all(isinstance(axis, int) for axis in given)
+        or {axis % rank for axis in given} != set(range(1, rank - 1))
+    ):
+        return None
+    with graph.inserting_before(node):
+        return as_image(graph, node.args[0])
+
+
+def _image_behind(node: fx.Node, axes: Any) -> fx.Node | None:
+    """The image whose mean is spelled ``x.mean(3).mean(2)`` or ``x.flatten(2).mean(2)``; None for any other."""
+    row: Any = node.args[0]
+    shape = row.meta.get("shape")
+    axis = axes[0] if isinstance(axes, tuple | list) and len(axes) == 1 else axes
+    if shape is None or len(shape) != 3 or axis not in (2, -1):
+        return None
+    # what flattening height and width has become
+    if row.target is torch.unflatten and row.args[0].target is torch.flatten:
+        image = row.args[0].args[0]
+    elif row.target is torch.mean and argument(row, 1, "dim") in (
+        2,
+        3,
+        -1,
+        -2,
+        [2],
+        [3],
+        [-1],
+        [-2],
+        (2,),
+        (3,),
+        (-1,),
+        (-2,),
+    ):
+        image = row.args[0]
+    else:
+        return None
+    before = image.meta.get("shape", ())
+    return image if len(before) == 4 and tuple(before[:2]) == tuple(shape[:2]) else None
+
+
+def _amax(graph: fx.Graph, node: fx.Node) -> None:
+    axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
+    if isinstance(axes, tuple | list) and {axis % 4 for axis in axes if isinstance(axis, int)} == {
+        2,
+        3,
+    }:
+        _pool_globally(graph, node, F.adaptive_max_pool2d, keep=bool(keep))
+
+
+def _pool_globally(graph: fx.Graph, node: fx.Node, pool: Callable[..., Any], *, keep: bool) -> None:
+    if keep:
+        node.target, node.args, node.kwargs = pool, (node.args[0], 1), {}
+        return
+    with graph.inserting_before(node):
+        pooled = graph.call_function(pool, (node.args[0], 1))
+    node.target, node.args, node.kwargs = torch.flatten, (pooled, 1), {}
+
+
+def _split(_: fx.Graph, node: fx.Node) -> None:
+    """Its parts become slices; how large a given number of equal parts is, an example tells."""
+    axis = argument(node, 2, "dim", 0)
+    starts = _starts(node, axis)
+    if starts is None or axis == 0:
+        raise UsageError(
+            f"{node.name} divides a tensor of unknown size",
+            hint="give an example of the input to edgeq.quantize",
+        )
+    for reader in list(node.users):
+        if reader.target is not operator.getitem or not isinstance(reader.args[1], int):
+            raise UsageError(
+                f"{node.name} divides a tensor, and not all parts are taken by number",
+                hint="write a, b = x.chunk(2, 1)",
+            )
+        part = range(len(starts) - 1)[reader.args[1]]
+        where = [slice(None)] * (axis if axis >= 0 else len(node.args[0].meta["shape"]) + axis)  # type: ignore[union-attr]
+        reader.args = (node.args[0], (*where, slice(starts[part], starts[part + 1])))
+
+
+def _starts(node: fx.Node, axis: Any) -> list[int] | None:
+    """Where the parts of a division begin, and where the last one ends."""
+    size = _size(node.args[0], axis)
+    sections = argument(
+        node, 1, "split_size_or_sections", node.kwargs.get("split_size", node.kwargs.get("chunks"))
+    )
+    if isinstance(sections, tuple | list):
+        return [sum(sections[:part]) for part in range(len(sections) + 1)]
+    if size is None or not isinstance(sections, int):
+        return None
+    step = -(-size // sections) if node.target is torch.chunk else sections
+    return [*range(0, size, step), size]
+
+
+def _size(source: Any, axis: Any) -> int | None:
+    shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
+    return None if shape is None or not isinstance(axis, int) else int(shape[axis])
+
+
+_REWRITES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {
+    torch.mean: _mean,
+    torch.amax: _amax,
+    torch.split: _split,
+    torch.chunk: _split,
+    torch.permute: axes_in_one,
+    torch.transpose: two_axes_as_all,
+    operator.getitem: slice_and_reshape,
+    F.interpolate: resize_by_factors,
+    F.upsample: resize_by_factors,
+    **RESHAPES,
+}

@@ -1,0 +1,99 @@
+"""Indices and permutations in the one spelling that files know.
+
+Slices that keep every axis, and all axes in one tuple.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from edgeq.errors import UsageError
+from edgeq.training.qat_transform.normal_form.reshaping import argument, write_reshape
+
+if TYPE_CHECKING:
+    from torch import fx
+
+
+def slice_and_reshape(graph: fx.Graph, node: fx.Node) -> None:
+    """``x[:, 0]``, ``x[..., 1:]`` and ``x[:, :, None]`` are slices, and a reshape where they give a tensor other axes.
+
+    How many axes there are, an example tells. What is neither, such as ``x[:, [2, 0]]`` or a part
+    of the batch, is left as it is.
+    """
+    source, index = node.args
+    have, made = _shape(source), _shape(node)
+    if have is None or made is None or len(made) < 2:
+        return
+    items = _filled_up(index if isinstance(index, tuple) else (index,), len(have))
+    kept = [item for item in items if item is not None]
+    known = all(item is None or isinstance(item, slice) or type(item) is int for item in items)
+    if not known or items[0] is None or kept[0] != slice(None):
+        return
+    slices = tuple(
+        slice(item, item + 1 or None) if isinstance(item, int) else item for item in kept
+    )
+    if all(isinstance(item, slice) for item in items):
+        node.args = (source, slices)
+        return
+    node.args = (
+        _sliced(graph, node, slices, have)
+        if any(each != slice(None) for each in slices)
+        else source,
+    )
+    write_reshape(graph, node, made[1:])
+
+
+def _shape(node: Any) -> tuple[int, ...] | None:
+    return node.meta.get("shape") if hasattr(node, "meta") else None
+
+
+def _filled_up(items: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
+    """With a slice for every axis that the ellipsis, or nothing, stands for."""
+    missing = (slice(None),) * (
+        rank - sum(item is not None and item is not Ellipsis for item in items)
+    )
+    place = next((at for at, item in enumerate(items) if item is Ellipsis), len(items))
+    return (*items[:place], *missing, *items[place + 1 :])
+
+
+def _sliced(
+    graph: fx.Graph, node: fx.Node, slices: tuple[slice, ...], have: tuple[int, ...]
+) -> fx.Node:
+    with graph.inserting_before(node):
+        sliced = graph.call_function(operator.getitem, (node.args[0], slices))
+    sliced.meta["shape"] = tuple(torch.empty(have, device="meta")[slices].shape)
+    return sliced
+
+
+def axes_in_one(_: fx.Graph, node: fx.Node) -> None:
+    """``x.permute(0, 2, 3, 1)`` names its axes as ``torch.permute(x, (0, 2, 3, 1))`` does."""
+    source, *given = node.args
+    axes: Any = given if given and isinstance(given[0], int) else argument(node, 1, "dims")
+    if axes[0] not in (0, -len(axes)):
+        raise _moves_batch(node)
+    node.args, node.kwargs = (source, tuple(axes)), {}
+
+
+def two_axes_as_all(_: fx.Graph, node: fx.Node) -> None:
+    """``x.transpose(1, 2)`` is a permutation, of as many axes as an example tells."""
+    shape = _shape(node)
+    one, other = (argument(node, place, f"dim{place - 1}") for place in (1, 2))
+    if 0 in (one, other) and one != other:
+        raise _moves_batch(node)
+    if shape is None:
+        return
+    axes = list(range(len(shape)))
+    axes[one], axes[other] = axes[other], axes[one]
+    if axes[0]:
+        raise _moves_batch(node)
+    node.target, node.args, node.kwargs = torch.permute, (node.args[0], tuple(axes)), {}
+
+
+def _moves_batch(node: fx.Node) -> UsageError:
+    return UsageError(
+        f"{node.name} moves the batch's axis",
+        hint="keep the samples of a batch along the first axis, (batch, tokens, features)",
+    )

@@ -1,0 +1,149 @@
+"""What all uniform quantisers share.
+
+Equally spaced levels, of which a subclass says how far apart they are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from edgeq.errors import EdgeqError
+from edgeq.quant import QuantParams
+from edgeq.training.quantizers.parts.fake_quant import fake_quantize, in_steps
+from edgeq.training.quantizers.parts.pair_safe import raised
+from edgeq.training.quantizers.parts.protocol import Encoded, along
+from edgeq.training.quantizers.parts.straight_through import straight_through
+
+STORAGE_BITS = 8  # of what integer runtimes store
+SMALLEST_BOUND = 1e-6  # a bound may not reach zero, where the step would vanish
+
+
+class UniformQuantizer(nn.Module, ABC):
+    """Clips to a range and rounds to equally spaced levels.
+
+    A subclass says where the step comes from.
+
+    Integers are 0..2^b-1 (unsigned), -(2^(b-1)-1)..2^(b-1)-1 (signed, narrow: weights) or
+    -2^(b-1)..2^(b-1)-1 (signed: an activation that fills its storage dtype).
+
+    Args:
+        bits: the width it is trained for.
+        signed: whether negative values are kept.
+        narrow_range: leave out the lowest signed integer, as most papers do for weights.
+        axis: the channel axis of a quantiser with one step a channel, else None.
+    """
+
+    def __init__(
+        self, bits: int, *, signed: bool, narrow_range: bool = False, axis: int | None = None
+    ) -> None:
+        super().__init__()
+        self.target_bits = bits
+        self.bits = bits  # annealing starts above the target
+        self.signed = signed
+        self.narrow_range = narrow_range
+        self.axis = axis
+        self.rounding = True
+        self.pair_limit: int | None = None  # of neighbouring integers of a weight; see pair_safe.py
+
+    @abstractmethod
+    def step_of(self, x: Tensor) -> Tensor:
+        """1 LSB in real units where ``x`` is quantised.
+
+        Shape (), or (channels,) where there is an axis.
+        """
+
+    @property
+    def levels(self) -> int:
+        """The greatest integer, P of the papers."""
+        return self.levels_at(self.bits)
+
+    def levels_at(self, bits: int) -> int:
+        """The greatest integer of a width."""
+        return int(2 ** (bits - 1) - 1 if self.signed else 2**bits - 1)
+
+    @property
+    def qmin(self) -> int:
+        """The least integer."""
+        return (-self.levels if self.narrow_range else -self.levels - 1) if self.signed else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fake-quantise a tensor of any shape; its dtype is kept."""
+        return fake_quantize(
+            x,
+            along(self._pair_safe_step(x), x, self.axis),
+            self.qmin,
+            self.levels,
+            rounding=self.rounding,
+        )
+
+    def encode(self, x: Tensor) -> Encoded:
+        """The integers of ``x`` on the grid, and the grid."""
+        step = self._pair_safe_step(x)
+        integers = in_steps(x, along(step, x, self.axis)).clamp(self.qmin, self.levels).round()
+        return Encoded(integers, step, self.qmin, self.levels, self.axis)
+
+    def _pair_safe_step(self, x: Tensor) -> Tensor:
+        """The step, raised where pairs of a weight ask for it.
+
+        A learned one is trained as if it were not.
+        """
+        step = self.step_of(x)
+        if self.pair_limit is None:
+            return step
+        # the same range while the width is annealed
+        limit = self.pair_limit * self.levels // self.levels_at(self.target_bits)
+        return straight_through(raised(step.detach(), x, self.levels, limit), step)
+
+    def post_optimizer_step(self, weight: Tensor) -> None:
+        """Nothing: a step of the optimiser is all there is to it."""
+
+    def extra_repr(self) -> str:
+        """Width and sign, for ``print(model)``."""
+        each = "" if self.axis is None else f", one step for each index of axis {self.axis}"
+        return f"bits={self.bits}, {'signed' if self.signed else 'unsigned'}{each}"
+
+
+class UniformGrid(UniformQuantizer, ABC):
+    """A uniform quantiser whose step belongs to it, and not to the tensor.
+
+    What activations need.
+    """
+
+    amplitude = 1.0
+
+    @property
+    @abstractmethod
+    def step(self) -> Tensor:
+        """1 LSB in real units; shape (), or (channels,) where there is an axis."""
+
+    def step_of(self, x: Tensor) -> Tensor:  # noqa: ARG002  (the base class's signature)
+        """The step, whatever the tensor."""
+        return self.step
+
+    def quant_params(self) -> QuantParams:
+        """The grid in its canonical storage dtype: uint8, zero point 0 (unsigned) or 128 (signed)."""
+        require_target(self)
+        zero = 128 if self.signed else 0
+        step = self.step.detach().cpu().numpy()
+        return QuantParams.of(step, zero, "uint8", self.qmin + zero, self.levels + zero, self.axis)
+
+    def extra_repr(self) -> str:
+        """Width, sign and step, for ``print(model)``."""
+        return super().extra_repr() + (
+            f", step={self.step.item():.4g}" if self.axis is None else ""
+        )
+
+
+def require_target(quantizer: UniformQuantizer) -> None:
+    """Refuse to give out a grid that no 8-bit storage dtype holds.
+
+    Raises:
+        EdgeqError: the quantiser is still being annealed.
+    """
+    if quantizer.bits > STORAGE_BITS:
+        raise EdgeqError(
+            f"a quantiser is still at {quantizer.bits} bits",
+            hint="set the target widths before export",
+        )

@@ -1,0 +1,1 @@
+"""A training run: batches, steps, records, and how it stops and resumes."""

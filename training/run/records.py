@@ -1,0 +1,89 @@
+"""What a training run says of itself: while it runs, after each epoch, and at the end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.training.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands, after each step.
+
+    Attributes:
+        epoch: from 0.
+        epochs: in all.
+        step: steps done in this epoch.
+        steps: in an epoch.
+        loss: mean loss of the epoch so far.
+        accuracy: on training samples of the epoch so far, a fraction.
+        validation: accuracy on the validation split after the last whole epoch, None before.
+        bits: the annealing width, None at the target widths.
+        eta_s: seconds left at the present speed.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    validation: float | None
+    bits: int | None
+    eta_s: float
+
+
+def seconds_left(done: int, total: int, first: int, started: float) -> float:
+    """At the pace of this call.
+
+    Args:
+        done: steps, at least one of them in this call.
+        total: steps of the run.
+        first: steps that were done before this call.
+        started: when this call began, by ``time.monotonic``.
+    """
+    speed = (done - first) / max(time.monotonic() - started, 1e-9)
+    return (total - done) / speed
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One line of a run's history; accuracies are fractions."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    validation: float
+    bits: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """A finished run.
+
+    Attributes:
+        recipe: what was run.
+        folder: holds ``best.safetensors``, ``last.safetensors`` and ``run.json``.
+        best_epoch: the epoch of the best checkpoint.
+        validation: its accuracy on the validation split, a fraction.
+        test_correct: test samples it classifies right; the test split is used here and nowhere
+            before.
+        test_total: test samples.
+        seconds: of this call.
+        history: one record an epoch.
+    """
+
+    recipe: Recipe
+    folder: Path
+    best_epoch: int
+    validation: float
+    test_correct: int
+    test_total: int
+    seconds: float
+    history: tuple[Epoch, ...]
