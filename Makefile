@@ -6,8 +6,11 @@ CORE := $(VENV)/.edgeq-core
 EDGE := $(VENV)/.edgeq-edge
 TEST := $(VENV)/.edgeq-test
 CHECK := $(VENV)/.edgeq-check
+DOCS := $(VENV)/.edgeq-docs
 # One thread a worker: on two cores the suite takes 13 s so, 21 s in one process with two threads, 31 s in two with two each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -rs
+# Strict: a broken link, a page that no index names or a name that is gone is an error.
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
 # The first interpreter that is new enough; with PYTHON=/path/to/python3, that one or none.
 FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3 python); do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; exit 0; }; done; \
@@ -24,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(CORE) $(EDGE) $(TEST) $(CHECK) ## make or complete .venv with everything that any target needs
+install: $(CORE) $(EDGE) $(TEST) $(CHECK) $(DOCS) ## make or complete .venv with everything that any target needs
 
 # A stamp is there only when all of its set is: an installation that failed or was stopped goes on at the next make.
 $(VENV)/.edgeq-%: requirements/%.txt
@@ -34,7 +37,7 @@ $(VENV)/.edgeq-%: requirements/%.txt
 	@touch $@
 
 $(CORE): pyproject.toml requirements/uv.txt requirements/torch.txt
-$(EDGE) $(TEST) $(CHECK): $(CORE)
+$(EDGE) $(TEST) $(CHECK) $(DOCS): $(CORE)
 
 demo: $(CORE) ## train, export, run everywhere and report, into demo/
 	@$(BIN)/edgeq demo -o demo --overwrite
@@ -49,24 +52,26 @@ nightly: environments $(EDGE) $(TEST) ## the whole suite, slow tests too, on all
 environments: $(CORE) ## make the environments of the runtimes that have one of their own
 	@for target in $(ENVIRONMENTS); do $(BIN)/edgeq targets setup "$$target" || true; done
 
-check: $(CORE) $(EDGE) $(TEST) $(CHECK) ## lint, format, types and the rules of who may import whom
+check: $(CORE) $(EDGE) $(TEST) $(CHECK) $(DOCS) ## lint, format, types, the rules of who may import whom, and the site with its links
 	@echo "ruff check" && $(BIN)/ruff check --quiet --output-format concise .
 	@echo "ruff format" && $(BIN)/ruff format --quiet --check --diff .
 	@echo "mypy" && $(BIN)/mypy --no-error-summary
 	@echo "pyright" && $(BIN)/pyright --warnings
 	@echo "import-linter" && $(BIN)/lint-imports --no-logo
+	@echo "mkdocs" && $(SITE)
 
 build: $(CORE) $(TEST) ## sdist and wheel, into dist/
 	@$(BIN)/python -m build --no-isolation
 
-docs: $(CORE) ## write again what is generated from the code
+docs: $(CORE) $(DOCS) ## write again what is generated from the code, and build the site, into site/
 	@$(BIN)/python docs/generate_cli_reference.py
 	@$(BIN)/python docs/generate_operators_reference.py
 	@$(BIN)/python docs/generate_methods_reference.py
+	@$(SITE)
 
 lock: $(CORE) ## resolve the ranges of pyproject.toml into requirements/ again; with UPGRADE=1, to the newest versions
 	@$(BIN)/python requirements/lock.py
 
 clean: ## remove what the other targets wrote, .venv excepted
-	rm -rf dist build demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf dist build demo site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

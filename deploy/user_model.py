@@ -1,7 +1,4 @@
-"""From a network that its owner trained, in a loop of their own, to a file for devices.
-
-What ``edgeq.export`` is.
-"""
+"""From a network that its owner trained to a file for devices, and from files to what differs: ``edgeq.export``, ``edgeq.compare``."""
 
 from __future__ import annotations
 
@@ -21,7 +18,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from edgeq.data import DataSource
     from edgeq.exporter import Exported
+    from edgeq.results import Comparison
 
 
 def export(
@@ -75,6 +74,38 @@ def export(
         )
     write_bytes(path, exported.content, overwrite=overwrite)
     return replace(exported, path=path)
+
+
+def compare(
+    files: Sequence[str | Path],
+    data: DataSource | str,
+    *,
+    targets: Sequence[str] = (),
+    limit: int | None = None,
+) -> Comparison:
+    """Run files on runtimes over the same samples, and find where answers and integers begin to differ.
+
+    Args:
+        files: checkpoints, ONNX files or TFLite files.
+        data: a data set, or the name of one.
+        targets: the names of the runtimes; all that are usable here where none is named.
+        limit: how many samples of the test split, from the first; None for all.
+
+    Returns:
+        Accuracy of each stage, and drift from each to the next. A stage that failed is in ``failures``.
+
+    Raises:
+        UsageError: no file, an unknown name, or a file that no target opens.
+        ArtefactError: a file is missing, broken, or does not fit the data.
+        TargetError: no target works here.
+    """
+    from edgeq.deploy.evaluation import compare as evaluation
+    from edgeq.deploy.inputs import find_pairs, load_data
+
+    source = load_data(data, None) if isinstance(data, str) else data
+    return evaluation.compare(
+        find_pairs([Path(file) for file in files], targets), source, limit=limit
+    )
 
 
 def _format(path: Path) -> str:

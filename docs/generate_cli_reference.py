@@ -1,11 +1,12 @@
-"""Writes docs/reference/cli.md from the commands themselves, so that the page cannot promise what is not there.
+"""Writes docs/reference/cli/ from the commands themselves, so that no page can promise what is not there.
 
-Run it with ``make docs``; a test compares the page with what this module renders.
+Run it with ``make docs``; a test compares the pages with what this module renders.
 """
 
 from __future__ import annotations
 
 import inspect
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,38 +14,120 @@ import typer.core
 import typer.main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-PAGE = Path(__file__).parent / "reference" / "cli.md"
-HEAD = """# Command line reference
+FOLDER = Path(__file__).parent / "reference" / "cli"
+HEAD = """# Command line
 
-Written by `make docs` from the commands themselves; edit those, not this page.
-Exit codes are the same for every command: see [exit codes](exit-codes.md).
+Written by `make docs` from the commands themselves; edit those, not these pages.
+Exit codes are the same for every command: see [exit codes](../exit-codes.md).
 """
-# Typer keeps its own copy of click or uses click's, depending on its version; both name these parts
-# alike.
+# When a person wants a command, one to copy, and the page of the guide that explains it.
+USES = {
+    "demo": (
+        "to see the whole way once, on data that comes with edgeq",
+        "edgeq demo -o demo",
+        "index",
+    ),
+    "train": (
+        "to train a network of the zoo, or your own by name, for integers",
+        "edgeq train resnet8 --data digits --weight-bits 4 --epochs 10 -o runs/first",
+        "train-from-the-zoo",
+    ),
+    "calibrate": (
+        "to quantise a float model that is trained already, without training",
+        "edgeq calibrate float.onnx --data digits -o calibrated.onnx",
+        "calibrate",
+    ),
+    "export": (
+        "to write the files that a runtime opens, with proof that no number changed",
+        "edgeq export runs/first -o exported --name digits",
+        "export",
+    ),
+    "profile": (
+        "to know how long a file takes on a target",
+        "edgeq profile exported/digits.onnx --target ort-cpu",
+        "survey-and-profile",
+    ),
+    "emulate": (
+        "to see what hardware that you do not have would answer, and where its sums overflow",
+        "edgeq emulate exported/digits.onnx --on avx2 --data digits",
+        "emulate-hardware",
+    ),
+    "compare": (
+        "when two runs of a network differ and you want to know where, by how much and why",
+        "edgeq compare runs/first exported/digits.onnx exported/digits.tflite --data digits",
+        "find-out-why-it-differs",
+    ),
+    "survey": (
+        "to see one or several networks on every runtime in one table",
+        "edgeq survey runs/first --data digits --limit 100",
+        "survey-and-profile",
+    ),
+    "audit": (
+        "to know which operators of a file run in integers on a target, and why the others do not",
+        "edgeq audit exported/digits.onnx --target ort-cpu",
+        "find-out-why-it-differs",
+    ),
+    "gate": (
+        "in CI, to fail a build when a network got worse",
+        "edgeq gate exported/digits.onnx --data digits --baseline baseline.json",
+        "gate-in-ci",
+    ),
+    "operators": (
+        "to look up which ONNX operators become integer TFLite, and under which conditions",
+        "edgeq operators",
+        "export",
+    ),
+    "targets": (
+        "to see which runtimes work here, to try one, or to set one up",
+        "edgeq targets",
+        "run-on-a-board",
+    ),
+    "models": (
+        "to list the networks that `edgeq train` knows",
+        "edgeq models",
+        "train-from-the-zoo",
+    ),
+    "data": ("to list the data sets, and what each one needs", "edgeq data", "your-data-and-model"),
+}
+# Typer keeps its own copy of click or uses click's, depending on its version; both name these parts alike.
 Command = Any
 Parameter = Any
 
 
-def render() -> str:
-    """The whole page, for the Typer application of :mod:`edgeq.deploy.cli`."""
+def render() -> dict[str, str]:
+    """Every page by its name, for the Typer application of :mod:`edgeq.deploy.cli`; the index is one."""
     from edgeq.deploy.cli import app
 
     root = typer.main.get_command(app)
-    sections = [section("edgeq " + " ".join(path), command) for path, command in commands(root)]
-    return "\n".join([HEAD, before_the_command(root), *sections]).rstrip() + "\n"
+    sections: dict[str, list[str]] = {
+        name: [] for name in root.commands if not root.commands[name].hidden
+    }
+    for path, command in commands(root):
+        sections[path[0]].append(section(path, command))
+    pages = {
+        f"{name}.md": "\n".join([opening(name), *parts]).rstrip() + "\n"
+        for name, parts in sections.items()
+    }
+    return {"index.md": index(root, sections), **pages}
 
 
-def before_the_command(root: Command) -> str:
-    """The options of ``edgeq`` itself."""
+def opening(name: str) -> str:
+    """The title of a command's page, when to use it, and a command to copy."""
+    when, example, guide = USES[name]
+    explained = f"[The guide](../../guide/{guide}.md) explains it."
+    return f"# edgeq {name}\n\nUse it {when}.\n{explained}\n\n```\n{example}\n```\n"
+
+
+def index(root: Command, names: Iterable[str]) -> str:
+    """The list of commands, and the options of ``edgeq`` itself."""
+    rows = "\n".join(f"| [`edgeq {name}`]({name}.md) | {USES[name][0]} |" for name in names)
     options = [
         (option_names(option), described(option)) for option in root.params if not option.hidden
     ]
-    return (
-        "\n\n".join(["## edgeq", "```\nedgeq [OPTIONS] COMMAND ...\n```", table("option", options)])
-        + "\n"
-    )
+    own = ["## edgeq", "```\nedgeq [OPTIONS] COMMAND ...\n```", table("option", options)]
+    return "\n\n".join([HEAD + f"\n| command | use it |\n|---|---|\n{rows}", *own]) + "\n"
 
 
 def commands(
@@ -61,16 +144,17 @@ def commands(
             yield from commands(child, (*path, name))
 
 
-def section(name: str, command: Command) -> str:
+def section(path: tuple[str, ...], command: Command) -> str:
     """One command: usage, what it does, its arguments and options."""
+    name = "edgeq " + " ".join(path)
     visible = [parameter for parameter in command.params if not parameter.hidden]
     arguments = [parameter for parameter in visible if parameter.param_type_name == "argument"]
     options = [parameter for parameter in visible if parameter.param_type_name == "option"]
     usage = " ".join([name, *map(argument_usage, arguments), *(["[OPTIONS]"] if options else [])])
     parts = [
-        f"## {name}",
+        "## Usage" if len(path) == 1 else f"## {name}",
         f"```\n{usage}\n```",
-        inspect.cleandoc(command.help or "").replace("\b\n", ""),
+        prose(command.help or ""),
     ]
     if arguments:
         parts.append(
@@ -84,6 +168,17 @@ def section(name: str, command: Command) -> str:
             table("option", [(option_names(option), described(option)) for option in options])
         )
     return "\n\n".join(parts) + "\n"
+
+
+def prose(text: str) -> str:
+    r"""A help text in lines of at most 100 columns; a paragraph that ``\b`` marks keeps its own."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(
+        part.replace("\b\n", "")
+        if part.startswith("\b")
+        else textwrap.fill(" ".join(part.split()), 100, break_on_hyphens=False)
+        for part in paragraphs
+    )
 
 
 def argument_usage(argument: Parameter) -> str:
@@ -140,4 +235,6 @@ def table(kind: str, rows: list[tuple[str, str]]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in render().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")

@@ -16,18 +16,20 @@ HEAD = """# Methods
 
 Written by `make docs` from the catalogue of quantisers; edit that, not this page.
 
-`edgeq train --weight-method METHOD --activation-method METHOD` names them, and so do `weights` and
-`activations` in the table `[scheme]` of a recipe. `auto`, the default, is `learned-clip` for normalised weights in front of a
-BatchNorm and for what cannot be negative, and
-`max-abs` or `tracked` for the rest. A method named for activations is that of what inner layers read, where it takes such a tensor
-and has its width; other tensors that a device stores are `tracked`, or `min-max` with `--affine`.
+Name them with `edgeq train --weight-method METHOD --activation-method METHOD`, or as `weights` and
+`activations` in the table `[scheme]` of a recipe. The default, `auto`, is `learned-clip` for
+normalised weights in front of a BatchNorm and for what cannot be negative. It is `max-abs` or
+`tracked` for the rest.
 
-An export is exact where the last column says so: the file holds the very numbers of training, and a test holds each of these
-methods to it on ONNX Runtime and TFLite. The others train, evaluate and compare in PyTorch, and export refuses them with the reason
-given.
+A method for activations applies to what inner layers read, where it supports the sign and the width
+of the tensor. All other stored tensors are `tracked`, or `min-max` with `--affine`.
+
+The column *exported* says `exact` where the file holds the very numbers of training; tests check
+each of these methods on ONNX Runtime and TFLite. The others train, evaluate and compare in PyTorch,
+and export refuses them with the reason.
 """
 TABLES = {
-    "weights": "| method | bits | what it does | one scale a channel | exported | source "
+    "weights": "| method | bits | what it does | per channel | exported | source "
     "|\n|---|---|---|---|---|---|\n",
     "activations": "| method | bits | what it does | exported | source |\n|---|---|---|---|---|\n",
 }

@@ -10,18 +10,23 @@ from pathlib import Path
 PAGE = Path(__file__).parent / "reference" / "operators.md"
 HEAD = """# Operators that become integer TFLite
 
-Written by `make docs` from the exporter's own table; edit that, not this page. `edgeq operators` prints the same.
+Written by `make docs` from the exporter's own table; edit that, not this page. `edgeq operators`
+prints the same.
 
-Every operator here is within 1 LSB of ONNX Runtime with all optimisation off, given equal integers, on TFLite's reference kernels,
-its optimised kernels and XNNPACK; those that only move integers are equal. An operator that is not here, or whose condition a
-model does not meet, is named with its node and, where the file tells it, its source line. `edgeq export --allow-float` keeps it
-in float between DEQUANTIZE and QUANTIZE instead, and says what share of the multiplications that is.
+Given equal integers, every operator here is within 1 LSB of ONNX Runtime without optimisation, on
+TFLite's reference kernels, its optimised kernels and XNNPACK. Operators that only move integers are
+equal.
 
-A QOperator file is read as the QDQ file that it means (QLinearConv as Conv, QGemm as Gemm, QLinearAdd as Add, and so on), so the
-table holds for it too.
+An operator that is not here, or whose condition a model does not meet, is refused by the name of
+its node and, where the file has it, its source line. `edgeq export --allow-float` keeps it in float
+between DEQUANTIZE and QUANTIZE instead, and reports its share of the multiplications.
 
-A function of one number that TFLite has no operator for, or none for the grids of the model, is written as a table: CAST and ADD
-make indices of the integers, GATHER looks up the 256 results. That is exact, and costs three operators instead of one.
+A QOperator file is read as the QDQ file with the same numbers (QLinearConv as Conv, QGemm as Gemm,
+QLinearAdd as Add), so the table applies to it too.
+
+A unary operator that TFLite lacks, or lacks for the model's scales, becomes a lookup table: CAST
+and ADD turn the integers into indices, GATHER looks up the 256 results. That is exact, and costs
+three operators instead of one.
 
 | ONNX | TFLite | when |
 |---|---|---|

@@ -2,8 +2,8 @@
 
 For a network and a training loop of one's own: ``quantize`` with a ``Scheme``,
 ``post_optimizer_step`` behind each step of the optimiser, ``sync_statistics`` where several
-processes share its batches, and ``export``. They are imported when they are first asked for, since
-they need torch and ``import edgeq`` does not.
+processes share its batches, ``export`` and ``compare``. They are imported when they are first asked
+for, since they need torch and ``import edgeq`` does not.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ExportOptions": "edgeq.exporter",
     "Scheme": "edgeq.training.recipes.scheme",
+    "compare": "edgeq.deploy.user_model",
     "export": "edgeq.deploy.user_model",
     "quantize": "edgeq.training.kept_function",
     "set_bits": "edgeq.training.qat_transform",
