@@ -131,8 +131,11 @@ def test_every_command_is_in_the_readme(root: Path, commands: set[str]) -> None:
 
 
 def test_the_command_reference_is_current(root: Path, generator: dict[str, Any]) -> None:
-    page = root / "docs" / "reference" / "cli.md"
-    assert page.read_text(encoding="utf-8") == generator["render"](), "hint: make docs"
+    written = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in (root / "docs" / "reference" / "cli").iterdir()
+    }
+    assert written == generator["render"](), "hint: make docs"
 
 
 def test_the_operator_reference_is_current(root: Path) -> None:
@@ -155,13 +158,9 @@ def test_exit_codes_in_the_docs_are_those_of_the_errors(root: Path) -> None:
         for kind in vars(errors).values()
         if isinstance(kind, type) and issubclass(kind, errors.EdgeqError)
     }
-    for page in ("README.md", "docs/reference/exit-codes.md"):
-        text = (root / page).read_text(encoding="utf-8")
-        table = text[text.index("| code | meaning |") :].split("\n\n")[0]
-        assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == {
-            0,
-            *raised,
-        }, page
+    text = (root / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+    table = text[text.index("| code | meaning |") :].split("\n\n")[0]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == {0, *raised}
 
 
 @pytest.mark.parametrize(
@@ -211,3 +210,96 @@ def test_the_walk_of_export_is_short(root: Path) -> None:
     text = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
     walk = text.partition("## The walk of `edgeq export`")[2].partition("\n## ")[0]
     assert 1 <= len(re.findall(r"^\d+\. `", walk, re.MULTILINE)) <= 12
+
+
+# -- form --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guide(pages: dict[Path, str], root: Path) -> dict[str, str]:
+    """The pages of the guide by name, the index too."""
+    return {
+        path.name: text for path, text in pages.items() if path.parent == root / "docs" / "guide"
+    }
+
+
+def test_a_page_of_the_guide_is_short_and_says_when_to_use_it(guide: dict[str, str]) -> None:
+    assert len(guide) > 10
+    for name, text in guide.items():
+        assert len(text.split()) < 900, name
+        first = text.split("\n\n")[1]
+        assert name == "index.md" or first.startswith("Use "), f"{name} begins with when to use it"
+        assert name == "index.md" or "\n```" in text[:1000], (
+            f"{name} shows something to run at once"
+        )
+
+
+def test_a_decision_has_the_form_of_the_others(root: Path) -> None:
+    for path in (root / "docs" / "decisions").glob("0*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith(f"# {int(path.name[:4])}. "), path.name
+        assert re.search(
+            r"^Status: (accepted|superseded by \[\d+\]\([^)]+\))\.", text, re.MULTILINE
+        ), path.name
+        parts = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert [part for part in parts if part != "Evidence"] == [
+            "Context",
+            "Decision",
+            "Consequences",
+        ], path.name
+
+
+@pytest.mark.parametrize(
+    "folder", ["guide", "results", "decisions", "reference/api", "reference/cli"]
+)
+def test_an_index_names_every_page(pages: dict[Path, str], root: Path, folder: str) -> None:
+    index = root / "docs" / folder / "index.md"
+    others = {path.name for path in pages if path.parent == index.parent} - {"index.md"}
+    assert others
+    assert others - {target.partition("#")[0] for target in LINK.findall(pages[index])} == set()
+
+
+def test_prose_has_short_lines(pages: dict[Path, str], root: Path) -> None:
+    long = []
+    for path, text in pages.items():
+        prose = re.sub(
+            r"^```.*?^```",
+            lambda block: "\n" * block[0].count("\n"),
+            text,
+            flags=re.MULTILINE | re.DOTALL,
+        )
+        for number, line in enumerate(prose.splitlines(), 1):
+            if (
+                len(line) > 100
+                and not line.startswith(("|", "#", "!["))
+                and " " in line.strip()[:100]
+            ):
+                long.append(f"{path.relative_to(root)}:{number}")
+    assert long == []
+
+
+def test_every_module_in_the_docs_exists(pages: dict[Path, str], root: Path) -> None:
+    named = [
+        (path.name, name)
+        for path, text in pages.items()
+        for name in re.findall(r"\bedgeq(?:\.\w+)+", text)
+        if path.name != "CHANGELOG.md"
+    ]
+    missing = {f"{page}: {name}" for page, name in named if not is_there(root, name)}
+    assert sorted(missing) == []
+
+
+def is_there(root: Path, name: str) -> bool:
+    """Whether a dotted name is a module of the product, or something that a module defines."""
+    place, parts = root / "src" / "edgeq", name.split(".")[1:]
+    while parts and (place / parts[0]).is_dir():
+        place /= parts.pop(0)
+    if parts and (place / f"{parts[0]}.py").is_file():
+        module = place / f"{parts.pop(0)}.py"
+    else:
+        module = place / "__init__.py"
+    words = re.findall(r"\w+", module.read_text(encoding="utf-8"))
+    return not parts or parts[0] in words or f"edgeq.{parts[0]}" in ENTRY_POINTS
+
+
+ENTRY_POINTS = {"edgeq.targets", "edgeq.datasets", "edgeq.graphs", "edgeq.target_sources"}

@@ -247,10 +247,10 @@ def test_a_failed_installation_leaves_no_stamp_and_is_tried_again(checkout: Path
     ("goal", "sets"),
     [
         ("demo", ["core"]),
-        ("docs", ["core"]),
+        ("docs", ["core", "docs"]),
         ("test", ["core", "edge", "test"]),
-        ("check", ["core", "edge", "test", "check"]),
-        ("install", ["core", "edge", "test", "check"]),
+        ("check", ["core", "edge", "test", "check", "docs"]),
+        ("install", ["core", "edge", "test", "check", "docs"]),
     ],
 )
 def test_a_goal_brings_what_it_needs_and_no_more(

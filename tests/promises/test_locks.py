@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 if TYPE_CHECKING:
     from pathlib import Path
 
-SETS = ("core", "edge", "test", "check")
+SETS = ("core", "edge", "test", "check", "docs")
 CUDA = ("cuda-", "nvidia-", "triton")
 ENTRY = re.compile(r"([a-z0-9][a-z0-9-]*)==([^\s;]+)(?: ; (.+?))?(?: \\)?")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
@@ -141,7 +141,9 @@ def test_the_demo_brings_no_tool_and_no_runtime_that_it_can_do_without(
     locks: Locks, ranges: Ranges
 ) -> None:
     others = {
-        canonicalize_name(one.name) for lock in ("edge", "test", "check") for one in ranges[lock]
+        canonicalize_name(one.name)
+        for lock in ("edge", "test", "check", "docs")
+        for one in ranges[lock]
     }
     assert {"pytest", "mypy", "pyright", "openvino", "tflite-micro"} <= others
     assert others & set(locks["core"]) == set()
