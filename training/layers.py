@@ -11,7 +11,7 @@ an integer runtime makes in its constants.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeq.errors import EdgeqError, UsageError
-from edgeq.models.stability.step_bound import margin, project
 from edgeq.network.lowering import IntegerWeights
 from edgeq.quant import QuantParams
 from edgeq.training.fixed_layer import FixedLayer
@@ -27,8 +26,6 @@ from edgeq.training.quantizers.parts.normalization import normalize
 from edgeq.training.quantizers.parts.straight_through import straight_through
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from edgeq.training.quantizers.parts.protocol import Encoded, GridQuantizer, Quantizer
 
 BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
@@ -132,9 +129,6 @@ class QuantLayer(nn.Module):
         self.inner_gain = inner_gain
         # in a tuple, so that it is no submodule of this layer too
         self._source: tuple[GridQuantizer, ...] = ()
-        self.certified = False
-        self._before: tuple[QuantLayer, ...] = ()
-        self._step_size = 0.0
 
     def read_from(self, source: GridQuantizer) -> None:
         """Say which quantiser's grid the input lies on.
@@ -147,54 +141,6 @@ class QuantLayer(nn.Module):
     def source(self) -> GridQuantizer | None:
         """The quantiser of its input."""
         return self._source[0] if self._source else None
-
-    def enforce_bound(self, before: Iterable[QuantLayer], step_size: float) -> None:
-        """Keep the step ``x - h K^T ReLU(bn(K x))`` from expanding, on the weights as they are quantised.
-
-        Args:
-            before: the layers of ``K`` in front of this one, which is its last.
-            step_size: ``h``.
-        """
-        self.certified, self._before, self._step_size = True, tuple(before), step_size
-
-    def certify(self) -> None:
-        """Scale the BatchNorm down until the step does not expand, neither with rounded weights nor without rounding."""
-        for kernels in self._kernels():
-            project(self._norm(), kernels, self._step_size)
-
-    def margin(self) -> float:
-        """``h L ||K'||^2 / 2``, from an upper bound on the norm.
-
-        The greater one of rounded weights and those that are not.
-        """
-        return max(margin(self._norm(), kernels, self._step_size) for kernels in self._kernels())
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode; the bound is enforced before anything is evaluated."""
-        super().train(mode)
-        if not mode and self.certified:
-            self.certify()
-        return self
-
-    def _norm(self) -> nn.BatchNorm2d:
-        if not isinstance(self.bn, nn.BatchNorm2d):
-            raise EdgeqError(
-                "a step without BatchNorm behind K cannot be certified", hint="put one there"
-            )
-        return self.bn
-
-    @torch.no_grad()
-    def _kernels(self) -> list[list[Tensor]]:
-        layers = (*self._before, self)
-        clips = {layer.quantizer.clip: layer.quantizer.clip.rounding for layer in layers}
-        found = []
-        for rounding in (True, False):
-            for clip in clips:
-                clip.rounding = rounding
-            found.append([layer.quantizer(layer.layer.weight) for layer in layers])
-        for clip, rounding in clips.items():
-            clip.rounding = rounding
-        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output before any ReLU; NCHW or (n, features), float32."""

@@ -21,7 +21,7 @@ from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAf
 from edgeq.training.qat_transform.normal_form.unshare_calls import separate_calls
 from edgeq.training.qat_transform.operators import module_of, operators
 from edgeq.training.qat_transform.pair_limits import limit_pairs
-from edgeq.training.qat_transform.stability_bounds import bounded_steps, pass_stability_bounds_on
+from edgeq.training.qat_transform.stability_bounds import bounded_steps, enforce_bounds
 from edgeq.training.qat_transform.standalone_norms import insert_norms
 from edgeq.training.qat_transform.tracing import trace
 from edgeq.training.quantizers.parts.protocol import Quantizer
@@ -69,7 +69,7 @@ def quantize(
     if scheme.pair_safe:
         limit_pairs(layers.values())
     graph_module.meta[ASSIGNMENT] = assignment
-    pass_stability_bounds_on(graph_module, steps)
+    enforce_bounds(graph_module, steps)
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
     graph_module.recompile()
