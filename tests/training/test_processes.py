@@ -29,8 +29,7 @@ import os, sys
 from pathlib import Path
 import torch
 from edgeq.data import load
-from edgeq.training import loop
-from edgeq.training import batching
+from edgeq.training.run import batching, loop
 from edgeq.training.distributed_stats import sync_statistics
 from edgeq.training.run.processes import Processes, join
 from edgeq.training.recipes.recipe import Recipe
