@@ -22,7 +22,7 @@ import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from benchmarks.command import run
+from benchmarks.support.command import run
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.command import run
-from benchmarks.networks import Network, build
-from benchmarks.peers import LITERT_TORCH, ONNX2TF, PeerError
+from benchmarks.support.command import run
+from benchmarks.support.networks import Network, build
+from benchmarks.support.peers import LITERT_TORCH, ONNX2TF, PeerError
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.evaluation.audit import audit
 from edgeq.errors import EdgeqError

@@ -1,6 +1,6 @@
 """Torch → canonical QDQ ONNX → TFLite for a quantised network, each part in seconds, beside ``torch.onnx.export``.
 
-    python -m benchmarks.export_time
+    python -m benchmarks.export_time [resnet56]
 
 Both run in a process of their own, so that imports count; ours writes both files with their proof,
 torch's exporter writes the float network only, which is the least it could do. Then the step from a
@@ -10,6 +10,7 @@ larger than before (Linux tells it).
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -17,8 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.command import run
-from benchmarks.networks import build
+from benchmarks.support.command import run
+from benchmarks.support.networks import build
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.exporters.onnx import serialize
 
@@ -108,8 +109,13 @@ def _measured(path: Path, small: Path) -> Any:
     )
 
 
-def main(model: str = "resnet56") -> None:
+def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="resnet56", help="a network of the zoo")
+    model: str = parser.parse_args().model
     for name, code in (
         (f"edgeq, {model} 8W/8A", _OURS.replace("{model}", model)),
         (f"torch.onnx.export, {model} FP32", _PEER.format(model=model)),
@@ -120,4 +126,4 @@ def main(model: str = "resnet56") -> None:
 
 
 if __name__ == "__main__":
-    run(main, *sys.argv[1:])
+    run(main)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from benchmarks.command import run
+from benchmarks.support.command import run
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.profile import profile

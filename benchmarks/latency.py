@@ -24,9 +24,9 @@ import onnx
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from benchmarks.command import run
-from benchmarks.networks import Network, build
-from benchmarks.peers import LITERT_TORCH, PeerError
+from benchmarks.support.command import run
+from benchmarks.support.networks import Network, build
+from benchmarks.support.peers import LITERT_TORCH, PeerError
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.profile import profile

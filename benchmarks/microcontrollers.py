@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.command import run
+from benchmarks.support.command import run
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.torch.lower import lower

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from benchmarks.command import run
+from benchmarks.support.command import run
 from edgeq.data import load, normalize
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions

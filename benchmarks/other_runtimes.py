@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from benchmarks.command import run
-from benchmarks.networks import build
+from benchmarks.support.command import run
+from benchmarks.support.networks import build
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import EdgeqError
@@ -26,7 +26,7 @@ from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS, Counting
 
 if TYPE_CHECKING:
-    from benchmarks.networks import Network
+    from benchmarks.support.networks import Network
     from edgeq.exporter import ActivationDtype
 
 SAMPLES = 16

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tests.exactness import Runtime, feeds_of
 
-from benchmarks.command import run
-from benchmarks.networks import build
+from benchmarks.support.command import run
+from benchmarks.support.networks import build
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.exporters.onnx import read, serialize

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.command import run
+from benchmarks.support.command import run
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.profile import profile

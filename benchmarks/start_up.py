@@ -7,18 +7,20 @@ python -m benchmarks.start_up
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
 import time
 
-from benchmarks.command import run
+from benchmarks.support.command import run
 
 RUNS = 11
 
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for name, arguments in (
         ("python -c pass", ["-c", "pass"]),
         ("edgeq --help", ["-m", "edgeq", "--help"]),

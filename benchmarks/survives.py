@@ -25,7 +25,7 @@ import torch
 from torch.nn import functional as F
 
 import edgeq
-from benchmarks.command import run
+from benchmarks.support.command import run
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.errors import FunctionChanged

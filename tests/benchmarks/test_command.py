@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.command import run
+from benchmarks.support.command import run
 
 from edgeq.errors import Interrupted, UsageError
 
@@ -29,12 +29,6 @@ def test_control_c_ends_it_quietly(capsys: pytest.CaptureFixture[str]) -> None:
         run(main)
     assert caught.value.code == 130
     assert capsys.readouterr().err == ""
-
-
-def test_arguments_are_handed_on() -> None:
-    given: list[str] = []
-    run(given.append, "resnet8")
-    assert given == ["resnet8"]
 
 
 def test_a_bug_is_not_hidden() -> None:

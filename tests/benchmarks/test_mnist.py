@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.mnist import FIRST_LR, LAST_LR, VARIANTS, Agreement, agreement, published_recipe
+from benchmarks.published.mnist import (
+    FIRST_LR,
+    LAST_LR,
+    VARIANTS,
+    Agreement,
+    agreement,
+    published_recipe,
+)
 
 
 def test_agreement_counts_answers_outputs_and_steps() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from benchmarks.qat import SOURCE, Goal, Ratio, Row, paired, row
+from benchmarks.training.qat import SOURCE, Goal, Ratio, Row, paired, row
 from benchmarks.workers import stepping
 
 if TYPE_CHECKING:

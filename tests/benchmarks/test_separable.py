@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks.separable import (
+from benchmarks.published.separable import (
     DECAY_EPOCHS,
     PUBLISHED,
     Divergence,

@@ -66,8 +66,9 @@ class GraphRecipe(AnyRecipe):
 
     Full batch, Adam, the epoch of the lowest validation loss (Chen et al., GCNII, 2020).
 
-    The step sizes and learning rates of the published Table 3 are not known; ``benchmarks.table3``
-    holds those that were chosen on the validation nodes of Cora for runs of under a hundred epochs.
+    The step sizes and learning rates of the published Table 3 are not known;
+    ``benchmarks.published.table3`` holds those that were chosen on the validation nodes of Cora
+    for runs of under a hundred epochs.
 
     Attributes:
         model: a name of the model zoo.

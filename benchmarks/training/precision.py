@@ -1,6 +1,6 @@
 """Does training in bfloat16 cost accuracy?
 
-    python -m benchmarks.precision [--data digits] [--networks resnet8,stable-resnet8] [--seeds 5] [--epochs 30]
+    python -m benchmarks.training.precision [--data digits] [--networks resnet8,stable-resnet8] [--seeds 5] [--epochs 30]
 
 The same 4W/4A networks from the same seeds, their training steps in float32 and in bfloat16, on one
 thread. What is compared is the test accuracy of the network as it is deployed, which is evaluated
@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.command import run
-from benchmarks.spread import spread
+from benchmarks.support.command import run
+from benchmarks.support.spread import spread
 from edgeq.data import load
 from edgeq.training.recipes.recipe import Precision, Recipe
 from edgeq.training.recipes.scheme import Scheme

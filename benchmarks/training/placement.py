@@ -2,7 +2,7 @@
 
 Accuracy and rounding error, same recipe, several seeds.
 
-    python -m benchmarks.placement [--seeds 3] [--epochs 60]
+    python -m benchmarks.training.placement [--seeds 3] [--epochs 60]
 
 Networks of the demo on ``digits``. The error is the MSE between rounded and merely clipped
 activations at block outputs (Ben-Yair, Eliasof, Treister, Eq. 3), on the test split.
@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.command import run
-from benchmarks.spread import spread
+from benchmarks.support.command import run
+from benchmarks.support.spread import spread
 from edgeq.data import batches, load
 from edgeq.deploy.pipeline.parallel_training import worker_pool
 from edgeq.training.activation_error import activation_error

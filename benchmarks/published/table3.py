@@ -1,6 +1,6 @@
 """Table 3 of Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks through the lens of PDEs", again: graph networks.
 
-    EDGEQ_DATA=DIR python -m benchmarks.table3 --folder OUT [--data cora] [--seeds 5] [--print-only]
+    EDGEQ_DATA=DIR python -m benchmarks.published.table3 --folder OUT [--data cora] [--seeds 5] [--print-only]
 
 PDE-GCN_D with 32 layers, symmetric and not, in FP32, 4W/8A and 4W/4A, one seed after another on one
 thread. A quantised run begins with the weights of the FP32 run of its seed. What is finished is
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.command import run
-from benchmarks.spread import spread
+from benchmarks.support.command import run
+from benchmarks.support.spread import spread
 from edgeq.data import load_graph
 from edgeq.files import write_json
 from edgeq.machine import fingerprint

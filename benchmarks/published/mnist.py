@@ -1,6 +1,6 @@
 """How well do networks with binary weights, and binary activations, recognise digits, and do their files answer as torch does?
 
-    EDGEQ_DATA=DIR python -m benchmarks.mnist --folder DIR [--epochs 15] [--variants float,binary-connect]
+    EDGEQ_DATA=DIR python -m benchmarks.published.mnist --folder DIR [--epochs 15] [--variants float,binary-connect]
 
 The fully connected network of Courbariaux, Bengio and David, *BinaryConnect* (2015), Sec. 3.1, with
 3 x 1024 hidden units, and their training (Adam, squared hinge loss, exponential decay of the
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from benchmarks.command import run
+from benchmarks.support.command import run
 from edgeq.data import batches, load
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import EdgeqError

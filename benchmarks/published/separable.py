@@ -1,6 +1,6 @@
 """Do depthwise separable networks lose more than regular ones when they are quantised after training?
 
-    EDGEQ_DATA=DIR python -m benchmarks.separable --folder DIR [--networks regular-convnet,dws-convnet] [--epochs 20]
+    EDGEQ_DATA=DIR python -m benchmarks.published.separable --folder DIR [--networks regular-convnet,dws-convnet] [--epochs 20]
 
 Yun and Wong, *Do all MobileNets quantize poorly?* (2021), Table 1, on a shorter schedule: their
 optimiser, augmentation and decay of the learning rate, their two initialisations with and without
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.command import run
+from benchmarks.support.command import run
 from edgeq.calibration.observers import Percentile
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import batches, load, normalize

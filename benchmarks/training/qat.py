@@ -2,7 +2,7 @@
 
 Ours, torchao's PT2E and Brevitas's, ResNet-20 for 32 x 32 images.
 
-    python -m benchmarks.qat [--threads 2] [--rounds 20] [--batch 128] [--peers torchao brevitas] [--json FILE]
+    python -m benchmarks.training.qat [--threads 2] [--rounds 20] [--batch 128] [--peers torchao brevitas] [--json FILE]
 
 Steps of forward, backward and SGD take turns in one process; each peer has an environment and a
 process of its own, in which it is held against the FP32 step of that process. So every figure is a
@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.command import run
-from benchmarks.peers import BREVITAS, TORCHAO, Peer, PeerError
+from benchmarks.support.command import run
+from benchmarks.support.peers import BREVITAS, TORCHAO, Peer, PeerError
 from benchmarks.workers import stepping
 from edgeq.machine import fingerprint
 from edgeq.training.qat_transform import quantize
@@ -38,7 +38,7 @@ from edgeq.training.run.compiling import compiled
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SOURCE = Path(__file__).parents[1] / "models" / "resnet.py"
+SOURCE = Path(__file__).parents[2] / "models" / "resnet.py"
 PEERS = {peer.name: peer for peer in (TORCHAO, BREVITAS)}
 COLUMNS = (
     "step",

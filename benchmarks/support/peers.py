@@ -15,7 +15,7 @@ from typing import Any
 
 INSTALL_SECONDS = 480
 RUN_SECONDS = 900
-WORKERS = Path(__file__).parent / "workers"
+WORKERS = Path(__file__).parents[1] / "workers"
 
 
 class PeerError(Exception):

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def run(main: Callable[..., None], *arguments: str) -> None:
+def run(main: Callable[[], None]) -> None:
     """Call a benchmark's ``main``.
 
     An error of edgeq's, or Ctrl-C, ends the process without a traceback.
     """
     try:
-        main(*arguments)
+        main()
     except EdgeqError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

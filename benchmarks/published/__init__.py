@@ -1,0 +1,1 @@
+"""Published results, repeated: one table or paper a file."""

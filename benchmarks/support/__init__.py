@@ -1,0 +1,1 @@
+"""What several benchmarks share: their command line, networks, peers and averages."""

@@ -1,0 +1,1 @@
+"""What training with quantisers costs, in time and in accuracy."""
