@@ -100,7 +100,7 @@ def render() -> dict[str, str]:
     """Every page by its name, for the Typer application of :mod:`edgeq.deploy.cli`; the index is one."""
     from edgeq.deploy.cli import app
 
-    root = typer.main.get_command(app)
+    root: Command = typer.main.get_command(app)
     sections: dict[str, list[str]] = {
         name: [] for name in root.commands if not root.commands[name].hidden
     }

@@ -289,6 +289,14 @@ def test_every_module_in_the_docs_exists(pages: dict[Path, str], root: Path) -> 
     assert sorted(missing) == []
 
 
+def test_every_benchmark_in_the_docs_exists(prose: str, root: Path) -> None:
+    named = set(re.findall(r"python -m (benchmarks[.\w]*)", prose))
+    assert len(named) > 15
+    assert {
+        name for name in named if not (root / f"{name.replace('.', '/')}.py").is_file()
+    } == set()
+
+
 def is_there(root: Path, name: str) -> bool:
     """Whether a dotted name is a module of the product, or something that a module defines."""
     place, parts = root / "src" / "edgeq", name.split(".")[1:]
