@@ -31,29 +31,28 @@ def export(
     options: ExportOptions | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write a network as a file, in the format that the path's ending names, and prove that no number changed on the way.
+    """Write a network as ONNX or TFLite, and prove that no number changed on the way.
 
-    The network is left as it is, in the mode that it is in. What is written is what it computes in
-    evaluation.
+    The file holds what the network computes in evaluation mode. The network itself is not changed.
 
     Args:
-        model: what ``edgeq.quantize`` returned, trained, perhaps inside of DistributedDataParallel
-            or AveragedModel; or a float network.
-        example: of the input, or of each input, with a batch dimension: only its shape counts.
+        model: what ``edgeq.quantize`` returned, trained; it may be wrapped in
+            DistributedDataParallel or AveragedModel. Or a float network.
+        example: of the input, or of each input, with a batch dimension. Only its shape counts.
         path: ends in ``.onnx`` or ``.tflite``.
-        options: how the file is written.
+        options: how the file stores its numbers.
         overwrite: replace a file that exists.
 
     Returns:
         The file's content with its proof.
 
     Raises:
-        ArtefactError: the format has no exact form for something in the network; names it.
+        ArtefactError: the format has no exact form for a part of the network; names it.
         GateFailed: a number would differ; nothing is written.
         OutputError: the file exists, or cannot be written.
-        UsageError: the ending is that of no format, or the network was wrapped after it was
-            quantised, has seen no batch in training, holds what is no number or no float32, or
-            cannot read the example.
+        UsageError: the path has an unknown ending. Or the network was wrapped after it was
+            quantised, has seen no batch in training mode, holds NaN, infinity or another type than
+            float32, or cannot read the example.
     """
     path = Path(path)
     exporter = EXPORTERS.load(_format(path))

@@ -25,10 +25,13 @@ _processes = 1
 
 @contextmanager
 def sync_statistics(processes: int) -> Iterator[None]:
-    """While it holds, statistics are those of so many processes, which all run the same steps.
+    """Inside, BatchNorm and data-driven bounds follow the batches of all processes together.
+
+    Args:
+        processes: how many there are, each with its part of every batch and the same steps.
 
     Raises:
-        UsageError: torch's process group has not so many.
+        UsageError: torch's process group has another number of processes.
     """
     global _processes
     found = (

@@ -35,30 +35,29 @@ _WORSE = 2.0  # times what the default scheme of the same widths changes
 def quantize(
     model: nn.Module, scheme: Scheme, example: Tensor | Sequence[Tensor] | None = None
 ) -> fx.GraphModule:
-    """A copy of a float network with quantisers in it, ready to train with any loop.
+    """Return a copy of a float network with quantisers in it, ready to train with any loop.
 
-    The default scheme keeps what a trained network computes, up to rounding. Another one that does
-    not says so at once.
+    The default scheme changes a trained network by rounding only. A scheme that changes it more
+    warns.
 
-    Weights, names and tied weights are kept. Activation quantisers live under ``quantizers``; the
-    tensor that one puts onto its grid is the graph node ``<tensor>_quantized``. Bounds that follow
-    their data come from the batches it meets in training mode: before the first of them it computes
-    zeros.
+    The copy keeps weights, module names and tied weights. Activation quantisers are under
+    ``quantizers``; the quantised form of a tensor is the graph node ``<tensor>_quantized``. Bounds
+    that follow the data come from the batches of training mode. Before the first one the copy
+    computes zeros.
 
     Args:
         model: a float network that ``torch.fx`` can trace.
         scheme: widths, methods and placement.
         example: of the input, or of each input, with a batch dimension. Needed where the network's
-            forward asks for sizes, and for a word on a scheme that changes what the network
-            computes.
+            ``forward`` asks for sizes, and for the warning about a scheme that changes the network.
 
     Raises:
-        UsageError: the network cannot be traced, holds something that cannot be quantised, which is
-            named, or is quantised.
+        UsageError: the network cannot be traced, is quantised already, or holds something that
+            cannot be quantised; the message names it.
 
     Warns:
-        FunctionChanged: the scheme changes what the network answers to the example: by how much, by
-            which field, and what to give instead.
+        FunctionChanged: the scheme changes the answers to the example. It says by how much, which
+            field does it, and what to give instead.
     """
     quantized = qat_transform.quantize(model, scheme, example)
     if example is not None:

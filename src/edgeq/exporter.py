@@ -28,24 +28,21 @@ WeightStorage = Literal["int8", "int4"]
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What a user may choose about a file; never about its numbers, unless ``requantize`` says so.
+    """How a file stores its numbers. The numbers stay, except with ``requantize``.
 
     Attributes:
-        activation_dtype: integer type of ONNX activations: uint8 is fast on x86, int8 is what Arm
-            and TFLite want.
-        io_type: element type at a TFLite file's boundary; int8 are the integers inside, which are
+        activation_dtype: storage dtype of ONNX activations: uint8 is fast on x86, int8 on Arm.
+        io_type: element type at a TFLite file's boundary. int8 means the integers inside, which are
             int16 where activations have 16 bits.
-        io_layout: order of the axes at a TFLite file's boundary: nhwc turns what the model takes
-            for images in NCHW and leaves all else as in the model; nchw leaves everything so, which
-            costs a TRANSPOSE of each image.
-        weight_storage: int4 stores weights that fit 4 bits in half the bytes; all others stay in
-            int8.
-        allow_float: keep operators in float that a format has no integer form for, where they would
-            be refused otherwise.
-        requantize: approximate what a format cannot express exactly, and list it, where it would be
-            refused otherwise.
-        dialect: how the runtime that an ONNX file is for wants it; decides on the activation dtype
-            too.
+        io_layout: order of the axes at a TFLite file's boundary. nhwc turns what the model takes
+            for images and leaves the rest; nchw leaves everything, at the cost of a TRANSPOSE for
+            each image.
+        weight_storage: int4 stores weights of 4 bits in half the bytes; all others stay in int8.
+        allow_float: keep operators in float that have no integer form in the format, instead of
+            refusing the model.
+        requantize: approximate and list what the format cannot express exactly, instead of refusing
+            the model.
+        dialect: the dialect of one ONNX runtime; it also chooses the activation dtype.
     """
 
     activation_dtype: ActivationDtype = "uint8"
@@ -61,7 +58,7 @@ class ExportOptions:
 class ParityReport:
     """The scale-parity report.
 
-    Every number of the QDQ model against the same number read back from the written file.
+    Every number of the QDQ model is compared with the same number read back from the written file.
 
     Attributes:
         weights: integer weights compared.
@@ -85,13 +82,13 @@ class ParityReport:
 
 @dataclass(frozen=True, slots=True)
 class Approximation:
-    """Something that a format could not express, and what stands in its place.
+    """Something that a format cannot express, and what replaces it.
 
     Attributes:
         what: what was done.
         tensor: the tensor it was done to.
-        max_error_lsb: the greatest error of a number of the tensor, in steps of the grid that it
-            had, or of the one that it was put on where it had none.
+        max_error_lsb: the largest error of a number of the tensor, in LSB of its own scale, or of
+            the new one where it had none.
     """
 
     what: str
@@ -114,7 +111,7 @@ class Transposes:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a quantised tensor of the model stands in a written file, so that both can be compared as they compute.
+    """Where a quantised tensor of the model is in a written file.
 
     Attributes:
         name: the tensor's name in the integer view of the model.
@@ -132,7 +129,7 @@ class FileEnd:
     """An input or output of a written file.
 
     Attributes:
-        kind: which of both.
+        kind: input or output.
         name: its name in the model.
         shape: its dimensions in the file; an open batch counts as 1.
         axes: for each of them, the axis of the model that stands there.
@@ -159,8 +156,8 @@ class FloatShare:
     """What a file computes in float.
 
     Attributes:
-        operators: for each, its ONNX operator, node and, where the model tells it, its source line.
-        macs: multiplications with addition among them, for batch 1.
+        operators: for each, its ONNX operator, node and, where the model has it, its source line.
+        macs: their multiply-accumulates, for batch 1.
         total_macs: those of the whole model.
     """
 
@@ -179,21 +176,20 @@ class Exported:
     """A file's content and its proof.
 
     Attributes:
-        content: the file; empty for a format that is a folder.
+        content: the file; empty where the format is a folder.
         parity: the model's numbers against the file's; approximated ones against their
             approximations.
-        approximations: what is not exact, none unless the options allow it.
-        transposes: changes of layout that remain in the file; None for a format that keeps the
+        approximations: what is not exact; none unless the options allow it.
+        transposes: changes of layout that remain in the file; None where the format keeps the
             model's layout.
-        stored: where the model's quantised tensors stand in it, in graph order; empty where the
-            format keeps their names.
-        files: the content of a folder by file name, for a format that is one.
-        in_float: what it computes in float; None where nothing is.
-        ends: its inputs and outputs, for a format that may hold their axes in another order than
-            the model.
+        stored: where the model's quantised tensors are in the file, in graph order; empty where
+            the format keeps their names.
+        files: the content of a folder by file name, where the format is one.
+        in_float: what the file computes in float; None if nothing.
+        ends: the inputs and outputs, where the format may order their axes differently.
         saturating: the layers whose pairs of products could saturate on an x86 processor without
-            VNNI if their weights were stored as int8; empty for a format that no such kernel reads,
-            None where that cannot be told.
+            VNNI if their weights were stored as int8; empty where no such kernel reads the format,
+            None where it is unknown.
         path: where it was written; None while it is in memory only.
     """
 

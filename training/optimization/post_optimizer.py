@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def post_optimizer_step(model: nn.Module) -> None:
-    """Let the quantiser of each weight see to it; a weight that layers share is seen to once."""
+    """Call the quantiser of each weight after an optimiser step.
+
+    Some methods project weights into a range here; the others do nothing. A weight that layers
+    share is visited once.
+
+    Args:
+        model: a quantised network.
+    """
     done: set[int] = set()
     for layer in model.modules():
         if isinstance(layer, QuantLayer) and id(layer.layer.weight) not in done:

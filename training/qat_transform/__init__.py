@@ -82,7 +82,11 @@ def quantizers(model: nn.Module) -> list[Quantizer]:
 
 
 def set_bits(model: nn.Module, bits: int | None) -> None:
-    """Anneal: hold every quantiser at ``bits`` where its target is lower; None sets all targets.
+    """Hold every quantiser at ``bits``, where the scheme asks for fewer.
+
+    Args:
+        model: a quantised network.
+        bits: the width; None goes back to the widths of the scheme.
 
     Raises:
         UsageError: ``bits`` is no width.

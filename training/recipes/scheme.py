@@ -35,32 +35,28 @@ class Scheme:
             and last layer, residual branches, concatenation and pooling; 2 to 8.
         placement: ``integer`` (an integer runtime can run all of it) or ``paper`` (the published
             quantisers only).
-        normalize_weights: the scheme of Ben-Yair et al., which trains from scratch. By Eq. 20
-            weights of layers with BatchNorm are brought to zero mean and unit variance before they
-            are quantised, where the method is published so: a network that is trained already then
-            computes something else. Without it, the scheme keeps what such a network computes. None
-            for a recipe that starts a network of the zoo at random, and for nothing else.
+        normalize_weights: give weights in front of a BatchNorm zero mean and unit variance before
+            they are quantised, as Ben-Yair et al. publish for training from scratch (Eq. 20). It
+            changes what a trained network computes. None: only for a recipe that starts a network
+            of the zoo at random.
         weights: the method of weights, a name of :mod:`edgeq.training.quantizers.catalogue`.
-            ``auto`` follows the largest magnitude; it learns the bound of normalised weights.
-        activations: the method of what inner layers read; everything else that is stored follows
-            its range, but for ``power-of-two``, which is everywhere. ``auto`` follows the range of
-            what has 8 bits and of what can be negative; below 8 bits it learns the step of what
-            cannot, from where it rounds the first training batch best; where weights are normalised
-            it learns a bound that starts at 6.0, as published.
-        per_channel: whether each output channel of a layer has a scale of its own; None for each
-            that can, and for one scale a layer where weights are normalised or their steps powers
-            of two, as published.
-        affine: whether tensors that can be negative may have their zero anywhere in the range,
-            which is then followed at both ends; else it is in the middle. None for anywhere, and
-            for the middle where weights are normalised, as published.
-        pair_safe: whether steps of weights grow until no pair of products leaves 16 bits, which is
-            how int8 kernels on x86 without VNNI add them; see :mod:`edgeq.qdq.ort_x86.saturation`. No width and
-            no range of an activation changes.
-        first_last: what becomes of the first and the last layer. ``boundary`` gives them
-            ``boundary_bits``, ``inner`` treats them like any layer, ``float`` leaves them in float
-            as published; None for ``boundary`` in the ``integer`` placement and ``float`` in
-            ``paper``.
-        layers: rules for single layers, of which a later one goes before an earlier.
+            ``auto`` follows the largest magnitude; for normalised weights it learns the bound.
+        activations: the method of what inner layers read. All other stored tensors follow their
+            range (``power-of-two`` applies to all). ``auto`` follows the range at 8 bits, and of
+            tensors that can be negative. Below 8 bits it learns the scale of the others, from the
+            one with the least rounding error on the first batch. Where weights are normalised it
+            learns a bound that starts at 6.0, as published.
+        per_channel: a weight scale for each output channel. None: wherever possible, but per tensor
+            where weights are normalised or their scales powers of two, as published.
+        affine: zero anywhere in the range of tensors that can be negative, instead of in the
+            middle. None: yes, but no where weights are normalised, as published.
+        pair_safe: enlarge weight scales until no pair of products leaves 16 bits, in which int8
+            kernels on x86 without VNNI add them; see :mod:`edgeq.qdq.ort_x86.saturation`. It changes
+            no width and no range of an activation.
+        first_last: the first and last layer: ``boundary`` gives them ``boundary_bits``, ``inner``
+            treats them like any layer, ``float`` leaves them in float, as published. None:
+            ``boundary`` in the ``integer`` placement, ``float`` in ``paper``.
+        layers: rules for single layers; a later one wins.
     """
 
     weight_bits: int = 8
