@@ -270,8 +270,9 @@ def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
             console.write(f"{each.path}: {_told_unsigned(each)}")
         elif each.saturating:
             console.write(f"{each.path}:")
-            cure = remedy(each.path, each.target, TARGETS.load(each.target).capabilities)
-            show_saturating([LayerSaturation.of(sums) for sums in each.saturating], cure)
+            layers = [LayerSaturation.of(sums) for sums in each.saturating]
+            capabilities = TARGETS.load(each.target).capabilities
+            show_saturating(layers, remedy(each.path, each.target, capabilities, layers))
 
 
 def _told_unsigned(each: "ExportedFile") -> str:

@@ -116,7 +116,7 @@ def audit(
     )
     if samples is not None:
         risky = with_counts(risky, path, samples, threads=threads)
-    cure = remedy(path, target, runtime.capabilities) if risky else ""
+    cure = remedy(path, target, runtime.capabilities, risky) if risky else ""
     return Audit(
         path.name,
         target,

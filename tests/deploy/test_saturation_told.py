@@ -205,7 +205,7 @@ class TestWhatUint8WeightsCost:
     )
     def test_the_remedy_tells_it(self, cost: float | None, told: str) -> None:
         can = replace(TARGETS.load("ort-cpu").capabilities, uint8_weight_cost=cost)
-        said = remedy(Path("a net.onnx"), "ort-cpu", can)
+        said = remedy(Path("a net.onnx"), "ort-cpu", can, ())
         assert said.startswith("edgeq export 'a net.onnx' --to onnx -o portable stores")
         assert said.partition("every ")[2].startswith(told)
         assert ("AVX2" in said) is (cost is not None)

@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tests.avx2 import PROCESSORS, answers
 from tests.devices import reference
 from tests.qdq_models import Graph, Grid
 
+from edgeq.data import load
 from edgeq.deploy.evaluation.audit import audit
-from edgeq.deploy.evaluation.saturation.pair_saturation import layers_at_risk
+from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, layers_at_risk
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter
@@ -140,3 +141,35 @@ def test_an_audit_names_the_layers_of_such_a_file(tmp_path: Path) -> None:
     ], "the others run in float"
     onnx.save(portable(unreadable()), tmp_path / "portable.onnx")
     assert layers_at_risk(tmp_path / "portable.onnx", capabilities) == ()
+
+
+@pytest.mark.parametrize("data", [None, "digits"])
+def test_an_audit_names_products_that_quantise_as_they_run(
+    data: str | None, tmp_path: Path
+) -> None:
+    weights = np.full((64, 10), 127, np.int8)
+    weights[:, 1] = 30  # a pair comes to 15,300
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("DynamicQuantizeLinear", ["flat"], ["q", "s", "z"]),
+        helper.make_node("MatMulInteger", ["q", "w", "z"], ["sums"], name="product"),
+        helper.make_node("Cast", ["sums"], ["y"], to=TensorProto.FLOAT),
+    ]
+    shape = ["N", 1, 8, 8]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    path = tmp_path / "net.onnx"
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    samples = None if data is None else Samples(load(data), load(data).test.take(np.arange(4)))
+    found = audit(path, "ort-cpu", samples=samples)
+    assert [(each.layer, each.op_type, each.extreme) for each in found.saturating] == [
+        ("product", "MatMulInteger", 2 * 255 * 127)
+    ]
+    assert found.saturating[0].pairs == 9 * 32
+    assert "edgeq calibrate" in found.remedy

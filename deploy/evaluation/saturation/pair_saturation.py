@@ -109,14 +109,17 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
 def with_counts(
     layers: tuple[LayerSaturation, ...], artefact: Path, samples: Samples, *, threads: int = 1
 ) -> tuple[LayerSaturation, ...]:
-    """The layers with what happened to their sums on samples; see :func:`edgeq.deploy.evaluation.saturation.pair_counting.pair_overflows`.
+    """The layers with what happened to their sums on samples.
+
+    Files whose layers quantise their input as they run are left uncounted; see
+    :func:`edgeq.deploy.evaluation.saturation.pair_counting.pair_overflows`.
 
     Raises:
         ArtefactError: the artefact does not fit the data, or its graph cannot be read.
         TargetError: a runtime refuses the file.
     """
-    if not layers:
-        return ()
+    if not layers or _quantises_as_it_runs(layers):
+        return layers
     counted = pair_overflows(
         artefact, {layer.tensor for layer in layers}, samples.source, samples.part, threads=threads
     )
@@ -159,7 +162,7 @@ def saturation_here(
         pair.target,
         layers,
         sentence(layers),
-        remedy(file or pair.artefact, pair.target, capabilities),
+        remedy(file or pair.artefact, pair.target, capabilities, layers),
     )
 
 
@@ -207,8 +210,16 @@ def sentence(layers: tuple[LayerSaturation, ...]) -> str:
     return f"{possible}; none of {sums:,} sums is wrong on the first samples" if sums else possible
 
 
-def remedy(file: Path, target: str, capabilities: Capabilities) -> str:
-    """The command that cures a file, in the target's own dialect where it has one, and what it costs."""
+def remedy(
+    file: Path, target: str, capabilities: Capabilities, layers: Sequence[LayerSaturation]
+) -> str:
+    """What cures layers of a file: the command, in the target's own dialect where it has one."""
+    if _quantises_as_it_runs(layers):
+        return (
+            "edgeq calibrate makes a file with constant scales from the float model, which can be "
+            "stored exactly for every processor; ort-cpu-ref computes this one exactly. Sums of "
+            "layers that quantise their input as they run are not counted"
+        )
     own = (
         capabilities.dialect
         if capabilities.dialect is not None and capabilities.dialect.weights == "portable"
@@ -222,6 +233,12 @@ def remedy(file: Path, target: str, capabilities: Capabilities) -> str:
         f"{command} stores these weights as uint8: the same numbers, exact on every "
         f"processor{slower}"
     )
+
+
+def _quantises_as_it_runs(layers: Sequence[LayerSaturation]) -> bool:
+    from edgeq.qdq.layers import DYNAMIC_PRODUCTS
+
+    return any(layer.op_type in DYNAMIC_PRODUCTS for layer in layers)
 
 
 def cost_told(cost: float) -> str:

@@ -7,16 +7,21 @@ type, and nothing has a shape.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqTensor
 from edgeq.qdq.nodes import attributes_of, constant_of, grid_of, stripped, title
+from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 _LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+DYNAMIC_PRODUCTS = {"MatMulInteger": 3, "MatMulIntegerToFloat": 5, "DynamicQuantizeMatMul": 3}
+"""Products whose input is quantised as they run, and where they hold their weights' zero point."""
 _KEEPS_RANGE = (MOVES - {"Concat", "ResizeNearest"}) | {"Identity", "Relu", "Clip"}
 
 
@@ -25,7 +30,7 @@ def layers_of(model: ir.Model) -> QdqGraph:
 
     Neither what is between them nor inputs and outputs.
     """
-    found = (layer_of(node) for node in model.graph)
+    found = (dynamic_layer(node) or layer_of(node) for node in model.graph)
     return QdqGraph(
         tuple(op for op in found if op is not None), (), (), dynamic_batch=False, metadata={}
     )
@@ -59,6 +64,34 @@ def layer_of(node: ir.Node) -> QdqOp | None:
         return QdqOp(node.op_type, title(node), (read, constant), made, attributes_of(node, ()))
     except ArtefactError:
         return None
+
+
+def dynamic_layer(node: ir.Node) -> QdqOp | None:
+    """A product of matrices with stored weights that quantises its input as it runs, to uint8.
+
+    ConvInteger is left out: ONNX Runtime adds its products in 32 bits on every processor (seen).
+    """
+    if node.op_type not in DYNAMIC_PRODUCTS or len(node.inputs) < 2 or node.inputs[1] is None:
+        return None
+    values = constant_of(node.inputs[1])
+    if values is None or values.ndim < 2 or values.dtype.name not in ("int8", "uint8"):
+        return None
+    place = DYNAMIC_PRODUCTS[node.op_type]
+    zero_point = constant_of(node.inputs[place]) if len(node.inputs) > place else None
+    if zero_point is not None and zero_point.size > 1:
+        return None
+    dtype: Literal["int8", "uint8"] = "int8" if values.dtype == np.int8 else "uint8"
+    ends = np.iinfo(values.dtype)
+    zero = 0 if zero_point is None else int(zero_point.reshape(-1)[0])
+    weights = QuantParams.of(1.0, zero, dtype=dtype, qmin=int(ends.min), qmax=int(ends.max))
+    grid = QuantParams.of(1.0, dtype="uint8", qmin=0, qmax=255)
+    read, made = (
+        QdqTensor(stripped(value.name or ""), (), grid, 0, 255)
+        for value in (node.inputs[0], node.outputs[0])
+        if value is not None
+    )
+    constant = QdqConstant(stripped(node.inputs[1].name or ""), values, weights)
+    return QdqOp(node.op_type, title(node), (read, constant), made, {})
 
 
 def _dequantizer(value: ir.Value | None) -> ir.Node | None:

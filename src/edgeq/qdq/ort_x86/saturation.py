@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgeq.qdq.ir import QdqConstant, QdqTensor
+from edgeq.qdq.layers import DYNAMIC_PRODUCTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +33,7 @@ Order = Literal["across", "within", "either"]
 PAIR_RANGE = (-(2**15), 2**15 - 1)
 """What 16 bits hold."""
 
+_LAYERS = frozenset(("Conv", "Gemm", "MatMul", *DYNAMIC_PRODUCTS))
 _FINER = 1 + 2.0**-9  # by which a scale grows until its integers are safe
 _BYTES = {"uint8": 0, "int8": 128}  # what is added to an activation to make it an unsigned byte
 
@@ -84,11 +86,7 @@ def pair_sums(graph: QdqGraph, order: Order = "either") -> tuple[PairSums, ...]:
 def pair_sums_of(op: QdqOp, order: Order = "either") -> PairSums | None:
     """What pairs of one layer can come to; None for what is left out of :func:`pair_sums`."""
     data = op.inputs[0] if op.inputs else None
-    if (
-        op.op_type not in ("Conv", "Gemm", "MatMul")
-        or not isinstance(data, QdqTensor)
-        or not _in_bytes(data)
-    ):
+    if op.op_type not in _LAYERS or not isinstance(data, QdqTensor) or not _in_bytes(data):
         return None
     second = op.inputs[1]
     if (

@@ -27,10 +27,10 @@ ORT = "com.microsoft"
 _DOMAINS = ("", "ai.onnx", ORT)
 _LAST_FLATTENING_OPSET = 12  # up to which Softmax takes all axes from its own on as one
 _STATIC = (
-    "edgeq calibrate makes a file with constant scales from the float model; ort-cpu runs "
+    "edgeq calibrate makes a file with constant scales from the float model; ort-cpu-ref runs "
     "this one as it is"
 )
-_PLAIN = "write it as QDQ (quant_format=QuantFormat.QDQ); ort-cpu runs this file as it is"
+_PLAIN = "write it as QDQ (quant_format=QuantFormat.QDQ); ort-cpu-ref runs this file as it is"
 
 DYNAMIC = frozenset(
     (
