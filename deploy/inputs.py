@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.options import PREPROCESSING
 from edgeq.errors import UnknownName
 from edgeq.factories import is_reference, permit
-from edgeq.formats.artefact import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource
     from edgeq.data.statistics import Normalization
-    from edgeq.deploy.evaluation.chain import Pair
 
 
 def choose(kind: str, value: str, known: Sequence[str]) -> str:
@@ -28,19 +25,6 @@ def choose(kind: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         raise UnknownName(kind, value, known)
     return value
-
-
-def find_pairs(artefacts: Sequence[Path], targets: Sequence[str] | None = None) -> tuple[Pair, ...]:
-    """Files and folders as the user names them, each file once, on the targets named or on all that are usable; see :func:`chain`."""
-    return chain(each_once([resolve(path) for path in artefacts]), targets or ())
-
-
-def each_once(paths: Sequence[Path]) -> list[Path]:
-    """The files, in the order given; one that is named twice, in whatever way, counts once."""
-    files: dict[Path, Path] = {}
-    for path in paths:
-        files.setdefault(path.resolve(), path)
-    return list(files.values())
 
 
 def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> DataSource:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from edgeq.results import Failure, LayerSaturation, PairSaturation
 
 MAX_ROWS = 25  # lines of a table; --json has all
-MAX_NAME = 48
 
 
 def show_verification(found: Verification) -> None:
@@ -76,7 +75,7 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.saturation.pair_saturation import INSTRUCTION_SETS, many
-    from edgeq.deploy.report.values import count
+    from edgeq.deploy.report.values import count, short
 
     if not layers:
         return
@@ -116,7 +115,7 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
 
 
 def _cells(checked: Checked) -> tuple[str, ...]:
-    from edgeq.deploy.report.values import count, steps
+    from edgeq.deploy.report.values import count, short, steps
 
     numbers = (checked.depth, checked.compared, checked.different, checked.worst)
     return (
@@ -125,8 +124,3 @@ def _cells(checked: Checked) -> tuple[str, ...]:
         *map(count, numbers),
         steps(checked.lsb, checked.worst),
     )
-
-
-def short(name: str) -> str:
-    """Some tools write whole histories into a name; its end is what tells it from others."""
-    return name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"

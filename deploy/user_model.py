@@ -99,12 +99,11 @@ def compare(
         TargetError: no target works here.
     """
     from edgeq.deploy.evaluation import compare as evaluation
-    from edgeq.deploy.inputs import find_pairs, load_data
+    from edgeq.deploy.evaluation.chain import chain
+    from edgeq.deploy.inputs import load_data
 
     source = load_data(data, None) if isinstance(data, str) else data
-    return evaluation.compare(
-        find_pairs([Path(file) for file in files], targets), source, limit=limit
-    )
+    return evaluation.compare(chain([Path(file) for file in files], targets), source, limit=limit)
 
 
 def _format(path: Path) -> str:

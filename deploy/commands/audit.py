@@ -106,8 +106,7 @@ def _share(found: "Audit") -> str:
 
 
 def _cells(op: "AuditedOp") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import count
-    from edgeq.deploy.tables import short
+    from edgeq.deploy.report.values import count, short
 
     numbers = "hybrid" if op.hybrid else "integer" if op.integer else "float"
     state = f"{op.state}, {numbers}" if op.state in ("delegated", "fallback") else op.state

@@ -56,12 +56,13 @@ def command(
     and why. A target that fails loses its own stages only, and the command ends with 4.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import compare
-    from edgeq.deploy.inputs import find_pairs, load_data
+    from edgeq.deploy.inputs import load_data
     from edgeq.results import require_all
 
-    pairs = find_pairs(artefacts, target)
-    first = find_pairs([reference])[0] if reference is not None else None
+    pairs = chain(artefacts, target)
+    first = chain([reference])[0] if reference is not None else None
     source = load_data(data, data_dir, preprocess)
     with console.progress("comparing") as advance:
         found = compare(
@@ -162,8 +163,7 @@ def _stage_cells(stage: "Stage") -> tuple[str, ...]:
 
 
 def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
-    from edgeq.deploy.report.values import MISSING, decibels, general
-    from edgeq.deploy.tables import short
+    from edgeq.deploy.report.values import MISSING, decibels, general, short
 
     output = (
         (decibels(hop.output.sqnr_db), general(hop.output.rmse), general(hop.output.max_abs))
@@ -183,8 +183,7 @@ def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
 
 
 def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import decibels, general
-    from edgeq.deploy.tables import short
+    from edgeq.deploy.report.values import decibels, general, short
 
     return (
         str(drift.depth),

@@ -34,7 +34,7 @@ def command(
     compared and timed; the report is one HTML page that needs no network.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.pipeline.demo import EPOCHS, run
+    from edgeq.deploy.demo.run import EPOCHS, run
     from edgeq.deploy.report import render_text
 
     report = run(

@@ -114,8 +114,7 @@ def _show(found: "Emulation") -> None:
 
 
 def _cells(layer: "LayerEmulation") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import count, kilobytes
-    from edgeq.deploy.tables import short
+    from edgeq.deploy.report.values import count, kilobytes, short
 
     counts, cost = layer.counts, layer.cost
     counted = (counts.sums, counts.overflowed, counts.pairs, counts.wrong, counts.clipped)

@@ -61,8 +61,9 @@ def command(
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.baseline import Baseline
+    from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import compare_detailed
-    from edgeq.deploy.inputs import find_pairs, load_data
+    from edgeq.deploy.inputs import load_data
     from edgeq.deploy.tables import show_remarks, show_saturation
     from edgeq.errors import UsageError
     from edgeq.files import check_output
@@ -75,7 +76,7 @@ def command(
     if update:
         check_output(baseline, overwrite=True)
     before = None if update else Baseline.read(baseline)
-    pairs = find_pairs(artefacts, target)
+    pairs = chain(artefacts, target)
     source = load_data(data, data_dir, preprocess)
     with console.progress("gate") as advance:
         observed = compare_detailed(

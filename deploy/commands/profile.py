@@ -52,13 +52,14 @@ def command(
     the command ends with 4.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.profile import profile_each
-    from edgeq.deploy.inputs import find_pairs, load_data
+    from edgeq.deploy.inputs import load_data
     from edgeq.deploy.tables import show_failures, show_saturation
     from edgeq.machine import fingerprint
     from edgeq.results import require_all
 
-    pairs = find_pairs(artefacts, target)
+    pairs = chain(artefacts, target)
     source = load_data(data, data_dir, preprocess) if data is not None else None
     machine = fingerprint()
     found = profile_each(pairs, source=source, threads=threads, seconds=seconds, count=instructions)

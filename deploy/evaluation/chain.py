@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeq.errors import EdgeqError, TargetError, UsageError
-from edgeq.formats.artefact import detect
+from edgeq.formats.artefact import detect, resolve
 from edgeq.target import TARGETS, Availability
 
 if TYPE_CHECKING:
@@ -52,12 +52,26 @@ _FORMATS: tuple[Format, ...] = ("checkpoint", "onnx", "tflite")
 _PLACE = {(link.format, link.target): place for place, link in enumerate(CHAIN)}
 
 
-def chain(artefacts: Sequence[Path], targets: Sequence[str] = ()) -> tuple[Pair, ...]:
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The artefacts that a user means, in the order given; see :func:`edgeq.formats.artefact.resolve`.
+
+    One that is named twice, in whatever way, counts once.
+
+    Raises:
+        ArtefactError: nothing is there, or a folder holds no checkpoint.
+    """
+    files: dict[Path, Path] = {}
+    for path in map(resolve, paths):
+        files.setdefault(path.resolve(), path)
+    return list(files.values())
+
+
+def chain(artefacts: Sequence[Path], targets: Sequence[str] | None = None) -> tuple[Pair, ...]:
     """Every artefact on every target that opens it, from the trained network to the device.
 
     Args:
-        artefacts: files; those of one format keep the order given.
-        targets: their names; empty for all that are usable here. Those that the chain does not know
+        artefacts: files and training folders, each once; those of one format keep the order given.
+        targets: their names; None for all that are usable here. Those that the chain does not know
             come last.
 
     Raises:
@@ -69,7 +83,7 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] = ()) -> tuple[Pair,
             others that are is left in: what runs the stages tells of it, and of the others their
             results.
     """
-    formats: dict[Path, Format] = {path: detect(path) for path in artefacts}
+    formats: dict[Path, Format] = {path: detect(path) for path in files_of(artefacts)}
     if not formats:
         raise UsageError(
             "no artefact is named", hint="name a checkpoint, an ONNX file or a TFLite file"
@@ -85,7 +99,7 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] = ()) -> tuple[Pair,
         for name in table
         if formats[path] in table[name].formats
     ]
-    _check_cover(pairs, formats, targets)
+    _check_cover(pairs, formats, targets or ())
     order = {path: number for number, path in enumerate(formats)}
     return tuple(
         sorted(

@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.data import batches
-from edgeq.deploy.evaluation.chain import Pair, asked_for, require_targets, usable_targets
+from edgeq.deploy.evaluation.chain import Pair, asked_for, files_of, require_targets, usable_targets
 from edgeq.deploy.evaluation.failures import told
 from edgeq.deploy.evaluation.outputs.answers import agreement, answering, remarks
 from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
 from edgeq.deploy.evaluation.profile import Profiled, profile_each
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
-from edgeq.deploy.inputs import each_once
 from edgeq.deploy.pipeline.export import canonical, default_stem, export
 from edgeq.errors import EdgeqError, GateFailed, TargetError, UsageError
 from edgeq.exporter import ExportOptions
-from edgeq.formats.artefact import detect, resolve
+from edgeq.formats.artefact import detect
 from edgeq.metrics import DriftMeter
 from edgeq.quant import QuantizedTensor
 
@@ -183,7 +182,7 @@ def survey(
     rows: list[SurveyRow] = []
     scored: list[tuple[str, Answering, Accuracy | None]] = []
     with TemporaryDirectory(prefix="edgeq-survey-") as folder:
-        files = each_once([resolve(path) for path in networks])
+        files = files_of(networks)
         found = [
             _Network(path, table, Path(folder) / str(i), threads) for i, path in enumerate(files)
         ]

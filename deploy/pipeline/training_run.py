@@ -90,7 +90,7 @@ def run_graph(
 
 def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
     """Say so where the network answers no better than by guessing."""
-    from edgeq.deploy.evaluation.outputs.guessing import like_guessing, next_training
+    from edgeq.deploy.guessing import like_guessing, next_training
     from edgeq.metrics import share_right
 
     what = like_guessing(share_right(result.test_correct, result.test_total), classes)

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from edgeq.results import Accuracy
 
 MISSING = "–"
+MAX_NAME = 48
+
+
+def short(name: str) -> str:
+    """A name of at most ``MAX_NAME`` characters.
+
+    Some tools write whole histories into a name; its end is what tells it from others.
+    """
+    return name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"
 
 
 def general(value: float | None) -> str:

@@ -220,26 +220,27 @@ class Table:
 
 
 def _tflite(options: Mapping[str, Any]) -> Capabilities:
-    from edgeq.targets import tflite
-
-    kernels = {"xnnpack": tflite.xnnpack, "builtin": tflite.builtin, "reference": tflite.reference}
-    return kernels[options.get("kernels", "xnnpack")].capabilities
+    return _installed(_KERNELS[options.get("kernels", "xnnpack")])
 
 
 def _ort(options: Mapping[str, Any]) -> Capabilities:
-    from edgeq.targets import ort
-
-    base = ort.cpu if options.get("optimize", True) else ort.cpu_reference
-    return replace(base.capabilities, intermediates=False)
+    installed = _installed("ort-cpu" if options.get("optimize", True) else "ort-cpu-ref")
+    return replace(installed, intermediates=False)
 
 
+def _installed(name: str) -> Capabilities:
+    """What the target of this machine can run, whose engine is the same."""
+    return Registry["Target"]("target").load(name).capabilities
+
+
+_KERNELS = {"xnnpack": "tflite", "builtin": "tflite-builtin", "reference": "tflite-ref"}
 _ENGINES: Mapping[str, Callable[[Mapping[str, Any]], Capabilities]] = {
     "tflite": _tflite,
     "ort": _ort,
 }
 _CHOICES: Mapping[str, Mapping[str, tuple[object, ...]]] = {  # engine → option → its values
     "tflite": {
-        "kernels": ("xnnpack", "builtin", "reference"),
+        "kernels": tuple(_KERNELS),
         "module": (
             "ai_edge_litert.interpreter",
             "tflite_runtime.interpreter",

@@ -319,7 +319,7 @@ def test_every_option_of_every_command_is_explained() -> None:
 
 
 def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
-    from edgeq.deploy.pipeline.demo import EPOCHS
+    from edgeq.deploy.demo.run import EPOCHS
     from edgeq.deploy.pipeline.training_options import recipe_of
     from edgeq.network.placement import FIRST_LAST
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edgeq.deploy.demo.run import run
 from edgeq.deploy.evaluation.chain import usable_targets
-from edgeq.deploy.pipeline.demo import run
 from edgeq.errors import OutputError
 
 if TYPE_CHECKING:

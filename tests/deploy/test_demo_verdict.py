@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeq.deploy.pipeline.demo_verdict import Trained, verdict
+from edgeq.deploy.demo.verdict import Trained, verdict
 from edgeq.exporter import ParityReport
 from edgeq.metrics import share_right
 from edgeq.results import Comparison, Stage

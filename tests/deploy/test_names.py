@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests import fake_targets
 
-from edgeq.deploy.inputs import find_pairs
+from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.names import one_by_one
 from edgeq.errors import UnknownName, UsageError
 
@@ -89,5 +89,5 @@ def test_a_file_that_is_named_twice_is_one(tmp_path: Path, monkeypatch: pytest.M
     other = fake_targets.artefact(tmp_path, "onnx", name="other")
     monkeypatch.chdir(tmp_path)
     relative = path.relative_to(tmp_path)
-    pairs = find_pairs([relative, other, path])
+    pairs = chain([relative, other, path])
     assert [pair.artefact for pair in pairs] == [relative, relative, other, other]

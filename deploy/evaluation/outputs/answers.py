@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgeq.deploy.evaluation.outputs.guessing import like_guessing, next_step
+from edgeq.deploy.guessing import like_guessing, next_step
 from edgeq.errors import UsageError
 from edgeq.formats.artefact import detect
 from edgeq.metrics import accuracy, top1

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeq.deploy.evaluation.chain import load_target
 from edgeq.deploy.evaluation.saturation.pair_counting import pair_overflows
-from edgeq.deploy.tables import short
+from edgeq.deploy.report.values import short
 from edgeq.errors import ArtefactError, EdgeqError
 from edgeq.formats.artefact import detect
 from edgeq.formats.dialect import CANONICAL

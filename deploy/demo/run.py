@@ -7,10 +7,10 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.demo.verdict import Trained, verdict
 from edgeq.deploy.evaluation.chain import chain, usable_targets
 from edgeq.deploy.evaluation.compare import compare_detailed
 from edgeq.deploy.evaluation.profile import profile
-from edgeq.deploy.pipeline.demo_verdict import Trained, verdict
 from edgeq.deploy.pipeline.export import export
 from edgeq.deploy.pipeline.parallel_training import finished, worker_pool
 from edgeq.deploy.report import LayerCurve, ModelRow, Report, write_report

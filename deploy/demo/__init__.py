@@ -1,0 +1,1 @@
+"""Training, export, comparison and report of small networks in one go."""
