@@ -142,7 +142,7 @@ cpu = OrtCpu(
         summary="ONNX Runtime CPU, all graph optimisation on",
         dialect=CANONICAL,
         saturating_pairs="across",
-        uint8_weight_cost=1.57,
+        uint8_weight_cost=1.55,
         qoperator=True,
     ),
     optimize=True,
