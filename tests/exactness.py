@@ -26,7 +26,8 @@ from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.torch.lower import lower
 from edgeq.formats.dialect import CANONICAL
-from edgeq.qdq.nodes import attributes_of, constant_of, grid_of
+from edgeq.qdq.attributes import attributes_of
+from edgeq.qdq.nodes import constant_of, grid_of
 from edgeq.qdq.ort_x86.saturation import pair_sums
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import Cut, Segments, cut

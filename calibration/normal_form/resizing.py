@@ -21,7 +21,7 @@ from edgeq.calibration._nodes import (
     text,
 )
 from edgeq.numerics.sampling import convention_of, is_plain, mode_of, points_of
-from edgeq.qdq.nodes import attributes_of
+from edgeq.qdq.attributes import attributes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,8 @@ import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
 from edgeq.formats.graph_editor import GraphEditor
-from edgeq.qdq.nodes import Shapes, constant_of, title
+from edgeq.qdq.nodes import constant_of, title
+from edgeq.qdq.shapes import Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

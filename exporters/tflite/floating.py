@@ -20,19 +20,12 @@ from edgeq.exporters.tflite.file.builder import Builder
 from edgeq.exporters.tflite.float_context import FloatContext
 from edgeq.exporters.tflite.lowering import finish, lower_all, outer_layout
 from edgeq.exporters.tflite.reading import stored_floats, transposes_in, unpacked
+from edgeq.qdq.attributes import attributes_of, picked
 from edgeq.qdq.axes import channel_axes
 from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
-from edgeq.qdq.nodes import (
-    Shapes,
-    attributes_of,
-    bounds_of,
-    constant_of,
-    in_order,
-    kind_of,
-    picked,
-    title,
-)
+from edgeq.qdq.nodes import bounds_of, constant_of, in_order, kind_of, title
 from edgeq.qdq.picks import PICK
+from edgeq.qdq.shapes import Shapes
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
 from edgeq.plan import HYBRID_WHY, Plan, PlannedOp
-from edgeq.qdq.nodes import Shapes, constant_of, title
+from edgeq.qdq.nodes import constant_of, title
 from edgeq.qdq.qoperator.convert import as_qdq
+from edgeq.qdq.shapes import Shapes
 from edgeq.targets.plans.onnx_blocks import why_float
 from edgeq.targets.plans.onnx_macs import macs_of
 

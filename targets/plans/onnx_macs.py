@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.qdq.nodes import Shapes
+    from edgeq.qdq.shapes import Shapes
 
 _STANDARD = ("", "ai.onnx")
 _RUNTIMES_OWN = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")

@@ -10,7 +10,8 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeq.plan import Plan, PlannedOp
-from edgeq.qdq.nodes import Shapes, grid_of, title
+from edgeq.qdq.nodes import grid_of, title
+from edgeq.qdq.shapes import Shapes
 from edgeq.targets.plans.onnx import MARK, is_computed
 from edgeq.targets.plans.onnx_blocks import float_input, float_weights
 from edgeq.targets.plans.onnx_macs import macs_of

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeq.plan import Plan, PlannedOp
-from edgeq.qdq.nodes import Shapes, title
+from edgeq.qdq.nodes import title
+from edgeq.qdq.shapes import Shapes
 from edgeq.targets.plans.onnx import MARK, is_computed
 from edgeq.targets.plans.onnx_macs import macs_of
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_LINES = 850
+MAX_LINES = 502
 HOLDS_PYTHON = {"src", "tests", "benchmarks", "docs", "requirements"}  # beside the rooms
 
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeq.deploy.evaluation.audit import audit, require_share
 from edgeq.errors import GateFailed, Inconclusive
-from edgeq.qdq.nodes import Shapes
+from edgeq.qdq.shapes import Shapes
 from edgeq.targets.plans.onnx_macs import macs_of
 
 if TYPE_CHECKING:

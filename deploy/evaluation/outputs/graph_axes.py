@@ -68,7 +68,7 @@ class _OnnxAxes:
     """Looks back from values to the operators that define their axes."""
 
     def __init__(self, model: ir.Model) -> None:
-        from edgeq.qdq.nodes import Shapes
+        from edgeq.qdq.shapes import Shapes
 
         self._shapes = Shapes(model)
         self._known: dict[ir.Value, Axes | None] = {}

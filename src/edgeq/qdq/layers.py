@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.errors import ArtefactError
+from edgeq.qdq.attributes import attributes_of
 from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqTensor
-from edgeq.qdq.nodes import attributes_of, constant_of, grid_of, stripped, title
+from edgeq.qdq.nodes import constant_of, grid_of, stripped, title
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from edgeq.targets.emulator.arithmetic.elementwise import elementwise
 from edgeq.targets.emulator.arithmetic.numerics import Factors, step_of
 from edgeq.targets.emulator.onnx import dot as onnx_dot
 from edgeq.targets.emulator.onnx import float_pooling, ort_kernels
+from edgeq.targets.emulator.onnx.windows import on_lines, pooling_window, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -203,25 +204,25 @@ def _max_pool(op: OnnxOp) -> Built:
     kernel, output_range = _flat_kernel(op), op.output_range
     pooled = data_movement.max_pool(
         kernel,
-        onnx_dot.pooling_window(op, kernel),
+        pooling_window(op, kernel),
         op.view.output.shape,
         channels_last=False,
         low=output_range.low,
         high=output_range.high,
     )
-    return (0,), onnx_dot.on_lines(op, pooled), "pool"
+    return (0,), on_lines(op, pooled), "pool"
 
 
 def _average_pool(op: OnnxOp) -> Built:
     kernel, output_range = _flat_kernel(op), op.output_range
-    window = onnx_dot.pooling_window(op, kernel)
+    window = pooling_window(op, kernel)
     counted = bool(op.number("count_include_pad", 0))
-    if counted and window != onnx_dot.window_of(op, op.numbers("kernel_shape")):
+    if counted and window != window_of(op, op.numbers("kernel_shape")):
         raise op.refused("it counts its padding, and rounds its size up")
     if op.is_real or op.on_ort:
         average = ort_kernels.average_pool if op.on_ort else float_pooling.average_pool
         pooled: Kernel = average(kernel, window, op, counted=counted)
-        return (0,), onnx_dot.on_lines(op, pooled), "pool"
+        return (0,), on_lines(op, pooled), "pool"
     if kernel == op.shape(0)[2:] and not any(window.padding):
         return _mean_over(op, (2, 3))
     if (counted and any(window.padding)) or float(op.grid(0).scale) != float(op.output_grid.scale):
@@ -237,7 +238,7 @@ def _average_pool(op: OnnxOp) -> Built:
         low=output_range.low,
         high=output_range.high,
     )
-    return (0,), onnx_dot.on_lines(op, pooled), "pool"
+    return (0,), on_lines(op, pooled), "pool"
 
 
 def _mean(op: OnnxOp) -> Built:

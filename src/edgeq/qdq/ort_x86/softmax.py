@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.nodes import Shapes, grid_of, title
+from edgeq.qdq.nodes import grid_of, title
+from edgeq.qdq.shapes import Shapes
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -16,12 +16,11 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.nodes import constant_of, stripped, title
+from edgeq.qdq.nodes import constant_of, integer_of, stripped, title
 from edgeq.qdq.qoperator.operators import (
     FORMS,
     ORT,
     alpha_of,
-    integer_of,
     is_qoperator,
     operand,
     operands_of,

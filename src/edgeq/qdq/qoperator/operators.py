@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.nodes import constant_of, merged_errors, title
+from edgeq.qdq.nodes import constant_of, integer_of, merged_errors, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -201,12 +201,6 @@ def operand(node: ir.Node, position: int) -> ir.Value | None:
 def _numbers(node: ir.Node, position: int) -> NDArray[np.generic] | None:
     value = operand(node, position)
     return None if value is None else constant_of(value)
-
-
-def integer_of(node: ir.Node, name: str, default: int = 0) -> int:
-    """An attribute that is a whole number."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_int()
 
 
 def alpha_of(node: ir.Node) -> float:

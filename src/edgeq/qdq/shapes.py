@@ -1,0 +1,209 @@
+"""The dimensions of the values of an ONNX graph, and what an open batch does to them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from edgeq.errors import ArtefactError
+from edgeq.qdq.ir import QdqTensor
+from edgeq.qdq.nodes import REDUCTIONS, constant_of, integer_of, listed, title
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgeq.qdq.ir import AttributeValue, Operand
+
+_MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
+_ALONG = ("Softmax", "LogSoftmax", "ArgMax")
+_ORT_DOMAIN = "com.microsoft"
+# what they are to shapes
+_CASTS = {"QuantizeLinear": ir.DataType.INT8, "DequantizeLinear": ir.DataType.FLOAT}
+
+
+class Shapes:
+    """The dimensions of values: as the file states them, or inferred once where it does not.
+
+    Args:
+        model: the model; it is cloned before anything is inferred.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model
+        self._inferred: Mapping[str, ir.Shape] | None = None
+        self._batches = {_name_of_batch(value.shape) for value in model.graph.inputs}
+
+    def of(self, *values: ir.Value | None) -> tuple[int, ...]:
+        """The shape of the first value that states one; all are known to have the same.
+
+        A dynamic batch counts as 1.
+
+        What is first is not always the batch: a view may merge it with channels. Where a name does
+        not tell, the sizes for a batch of 1 are inferred.
+
+        Raises:
+            ArtefactError: no shape, or a dynamic dimension other than the batch.
+        """
+        known = [value for value in values if value is not None]
+        for value in known:
+            if (found := _static(value.shape)) is not None and self._is_told(value.shape):
+                return found
+        if self._inferred is None:
+            self._inferred = _infer(self._model)
+        for shape in [
+            *(self._inferred.get(value.name or "") for value in known),
+            *(value.shape for value in known),
+        ]:
+            if (found := _static(shape)) is not None:
+                return found
+        raise ArtefactError(
+            f"the shape of {known[0].name!r} cannot be inferred",
+            hint="export the model with fixed dimensions, only the batch may be dynamic; "
+            "onnx.checker tells whether it is valid",
+        )
+
+    def _is_told(self, shape: ir.Shape | None) -> bool:
+        """Whether the first dimension is a number, the batch of an input, or a multiple of one."""
+        first = shape[0] if shape else 1
+        return isinstance(first, int) or first.value in self._batches or "*" in (first.value or "")
+
+
+def _name_of_batch(shape: ir.Shape | None) -> str | None:
+    first = shape[0] if shape else None
+    return first.value if isinstance(first, ir.SymbolicDim) else None
+
+
+def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
+    if shape is None:
+        return None
+    sizes = tuple(size if isinstance(size, int) else _per_sample(size) for size in shape)
+    if any(not isinstance(size, int) for size in shape[1:]):
+        return None
+    if not 0 < math.prod(sizes) <= _MOST_ELEMENTS or min(sizes, default=1) < 1:
+        raise ArtefactError(
+            f"a tensor of the model has the shape {sizes}",
+            hint="export it for the size of input it is meant for",
+        )
+    return sizes
+
+
+def _per_sample(size: ir.SymbolicDim) -> int:
+    """What a dimension that depends on the batch is for a batch of 1: ``3*N`` is one that was merged with three channels."""
+    times, star, _ = (size.value or "").partition("*")
+    return int(times) if star and times.isdecimal() else 1
+
+
+def _infer(model: ir.Model) -> dict[str, ir.Shape]:
+    copy = model.clone()
+    for value in copy.graph.inputs:
+        if value.shape is not None and len(value.shape) and not isinstance(value.shape[0], int):
+            value.shape = ir.Shape([1, *value.shape[1:]])
+    for node in copy.graph:
+        for value in node.outputs:
+            if value.shape is not None and not all(isinstance(size, int) for size in value.shape):
+                value.shape = None
+        # onnx takes an empty list for no axis, ONNX Runtime for every one
+        if node.op_type == "Squeeze" and _lists_nothing(node):
+            node.resize_inputs(1)
+        if node.domain == _ORT_DOMAIN and node.op_type in _CASTS:  # onnx knows nothing of these
+            kind = _CASTS[node.op_type]
+            node.domain, node.op_type = "", "Cast"
+            node.resize_inputs(1)
+            node.attributes.clear()
+            node.attributes["to"] = ir.AttrInt64("to", int(kind))
+    ShapeInferencePass(check_type=False, strict_mode=False)(copy)
+    values = [*copy.graph.inputs, *(value for node in copy.graph for value in node.outputs)]
+    return {
+        value.name: value.shape
+        for value in values
+        if value.name is not None and value.shape is not None
+    }
+
+
+def _lists_nothing(node: ir.Node) -> bool:
+    numbers = (
+        constant_of(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    )
+    return numbers is not None and numbers.size == 0
+
+
+def check_pooling(node: ir.Node, shape: Sequence[int], result: Sequence[int]) -> None:
+    """See that no window of a pooling that rounds its size up begins behind the image and its padding in front.
+
+    ONNX's shape inference counted such windows up to operator set 21; runtimes do not compute them.
+
+    Raises:
+        ArtefactError: one does.
+    """
+    if not integer_of(node, "ceil_mode", 0):
+        return
+    images = range(len(shape) - 2)
+    pads, strides = (
+        node.attributes[name].as_ints()
+        if name in node.attributes
+        else (default,) * (2 * len(images))
+        for name, default in (("pads", 0), ("strides", 1))
+    )
+    if any(
+        (result[axis + 2] - 1) * strides[axis] >= shape[axis + 2] + pads[axis] for axis in images
+    ):
+        raise ArtefactError(
+            f"{node.op_type} {title(node)!r} has windows that begin behind its input: its "
+            f"result is stated as {tuple(result)}",
+            hint="use ceil_mode=0, or state the size that the runtime computes",
+        )
+
+
+def check_samples(
+    node: ir.Node, operands: Sequence[Operand | None], attributes: Mapping[str, AttributeValue]
+) -> None:
+    """See that a node works on each sample of an open batch by itself.
+
+    Args:
+        node: the node.
+        operands: what it reads; a first one that is a constant has no samples.
+        attributes: as :func:`attributes_of` gives them.
+
+    Raises:
+        ArtefactError: it reduces, or compares along, the batch, or takes that axis away where the
+            batch is 1.
+    """
+    source = operands[0] if operands else None
+    shape = source.shape if isinstance(source, QdqTensor) else ()
+    first = node.inputs[0].shape if node.inputs and node.inputs[0] is not None else None
+    if (
+        shape[:1] != (1,)
+        or (first is not None and len(first) > 0 and isinstance(first[0], int))
+        or not has_open_batch(node)
+    ):
+        return
+    if node.op_type == "Squeeze" and 0 in [axis % len(shape) for axis in listed(node, 1) or (0,)]:
+        raise ArtefactError(
+            f"Squeeze {title(node)!r} takes away the axis of an open batch where the batch is 1",
+            hint="name the other axes that it takes away, or export the model with a fixed "
+            "batch of 1",
+        )
+    along = (
+        attributes.get("axes")
+        if node.op_type in REDUCTIONS
+        else (attributes.get("axis"),)
+        if node.op_type in _ALONG
+        else ()
+    )
+    if isinstance(along, tuple) and 0 in along:
+        raise ArtefactError(
+            f"{node.op_type} {title(node)!r} mixes the samples of an open batch",
+            hint="export the model with a fixed batch of 1, or leave the first axis out",
+        )
+
+
+def has_open_batch(node: ir.Node) -> bool:
+    """Whether the graph of a node leaves the batch of an input open."""
+    inputs = node.graph.inputs if isinstance(node.graph, ir.Graph) else ()
+    return any(
+        value.shape is not None and len(value.shape) > 0 and not isinstance(value.shape[0], int)
+        for value in inputs
+    )
