@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tests.exactness import Runtime, feeds_of
+from tests.support.checks.exactness import Runtime, feeds_of
 
 from benchmarks.support.command import run
 from benchmarks.support.networks import build

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tests.mobilenet import FULL, MobileNetV2, float_onnx, settled
+from tests.support.models.mobilenet import FULL, MobileNetV2, float_onnx, settled
 
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.data import load, normalize

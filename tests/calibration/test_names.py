@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
-from tests.calibrated import CHANNELS, between, images, weights
-from tests.devices import reference
-from tests.renaming import bad_names, made_by, renamed
+from tests.support.checks.calibrated import CHANNELS, between, images, weights
+from tests.support.checks.renaming import bad_names, made_by, renamed
+from tests.support.runtimes.devices import reference
 
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
-from tests.qdq_models import S8, Graph
+from tests.support.models.qdq_models import S8, Graph
 
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter

@@ -18,10 +18,17 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from tests.corner_models import FAMILIES
-from tests.emulation import differing
 from tests.exporters.tflite.test_random_graphs import CALM, Recipe
-from tests.qdq_models import KERNELS, axes_of, lsb_of, onnx_integers, stored, tflite_outputs
+from tests.support.models.corner_models import FAMILIES
+from tests.support.models.qdq_models import (
+    KERNELS,
+    axes_of,
+    lsb_of,
+    onnx_integers,
+    stored,
+    tflite_outputs,
+)
+from tests.support.runtimes.emulation import differing
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporter import ExportOptions
@@ -35,7 +42,7 @@ from edgeq.targets import ort, tflite
 from edgeq.targets.emulator import emulator
 
 if TYPE_CHECKING:
-    from tests.qdq_models import Graph
+    from tests.support.models.qdq_models import Graph
 
     from edgeq.exporter import Exported, Exporter
     from edgeq.qdq.ir import QdqGraph

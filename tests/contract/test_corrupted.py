@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from onnx import helper
-from tests.corruption import KINDS, damaged
-from tests.qdq_models import S8, U4, U8, Graph, Grid
+from tests.support.checks.corruption import KINDS, damaged
+from tests.support.models.qdq_models import S8, U4, U8, Graph, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from tests.devices import htp, layer_by_layer, need, openvino
-from tests.exactness import roughen
+from tests.support.checks.exactness import roughen
+from tests.support.runtimes.devices import htp, layer_by_layer, need, openvino
 
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
     from numpy.typing import NDArray
-    from tests.devices import Run
+    from tests.support.runtimes.devices import Run
 
 RUNS: dict[str, Run] = {"openvino": openvino, "qnn-htp": htp}
 SCHEMES = [Scheme(8, 8), Scheme(4, 8), Scheme(4, 4)]

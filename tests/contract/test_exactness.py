@@ -18,7 +18,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from tests.exactness import check_rows_one_and_two, roughen
+from tests.support.checks.exactness import check_rows_one_and_two, roughen
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 

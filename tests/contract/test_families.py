@@ -13,8 +13,8 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tests.contract.test_foreign import random_images
-from tests.exactness import check_rows_one_and_two, roughen
-from tests.families import (
+from tests.support.checks.exactness import check_rows_one_and_two, roughen
+from tests.support.models.families import (
     FAMILIES,
     PARTLY_FLOAT,
     Bottleneck,

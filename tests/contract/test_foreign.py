@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from tests.mobilenet import SMALL, MobileNetV2, float_onnx
+from tests.support.models.mobilenet import SMALL, MobileNetV2, float_onnx
 
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.data import DataSource, Split, load

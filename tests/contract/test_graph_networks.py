@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from tests.graphs import NODES, two_rings
+from tests.support.models.graphs import NODES, two_rings
 from torch import Tensor
 
 from edgeq.data import load_graph

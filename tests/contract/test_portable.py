@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 import pytest
-from tests.avx2 import PROCESSORS, answers
-from tests.pair_models import layer
+from tests.support.models.pair_models import layer
+from tests.support.runtimes.avx2 import PROCESSORS, answers
 
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.onnx.parity import compare_models

@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tests.contract import test_exactness as random_networks
-from tests.exactness import check_rows_one_and_two, roughen
+from tests.support.checks.exactness import check_rows_one_and_two, roughen
 from torch import fx, nn
 
 from edgeq.data import DataSource, Split

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests import onnx_models, tflite_models, torch_models
-from tests.worker_targets import WORKERS
+from tests.support.models import onnx_models, tflite_models, torch_models
+from tests.support.runtimes.worker_targets import WORKERS
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.network.loading import LOADERS

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tests.contract.test_foreign import random_images
-from tests.exactness import check_rows_one_and_two, roughen
+from tests.support.checks.exactness import check_rows_one_and_two, roughen
 
 from edgeq.deploy.evaluation.verify import verify
 from edgeq.errors import UsageError

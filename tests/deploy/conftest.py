@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests import fake_targets
+from tests.support.runtimes import fake_targets
 
 import edgeq.data
 from edgeq.deploy.cli import run

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests import fake_targets
+from tests.support.runtimes import fake_targets
 
 import edgeq
 from edgeq.deploy import cli

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests import fake_targets
+from tests.support.runtimes import fake_targets
 
 from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.names import one_by_one

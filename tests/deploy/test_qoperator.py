@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import pytest
-from tests.qoperator_models import quantized, residual
+from tests.support.models.qoperator_models import quantized, residual
 
 from edgeq.data import load, normalize
 

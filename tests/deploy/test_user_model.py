@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from tests.families import FAMILIES
+from tests.support.models.families import FAMILIES
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from tests.exactness import roughen
+from tests.support.checks.exactness import roughen
 
 from edgeq.models import zoo
 from edgeq.training.qat_transform import quantize

@@ -7,9 +7,9 @@ import onnx
 import onnx_ir as ir
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.devices import reference
-from tests.qdq_models import S4, S8, U4, U8, Graph
-from tests.renaming import bad_names, made_by, renamed
+from tests.support.checks.renaming import bad_names, made_by, renamed
+from tests.support.models.qdq_models import S4, S8, U4, U8, Graph
+from tests.support.runtimes.devices import reference
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

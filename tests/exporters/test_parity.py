@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import flatbuffers
 import numpy as np
 import pytest
-from tests.qdq_models import S8, U4, Graph, Grid
+from tests.support.models.qdq_models import S8, U4, Graph, Grid
 
 from edgeq.exporter import ExportOptions, ParityReport
 from edgeq.exporters.parity import Numbers, compare, numbers_of

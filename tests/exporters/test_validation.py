@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.qdq_models import S8, U8, Graph
+from tests.support.models.qdq_models import S8, U8, Graph
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.onnx import read, serialize

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests import onnx_models, tflite_models, zoo_models
 from tests.exporters.tflite.test_fallback import unquantized_sum
+from tests.support.models import onnx_models, tflite_models, zoo_models
 
 from edgeq.deploy.evaluation.audit import audit
 from edgeq.deploy.evaluation.chain import Pair

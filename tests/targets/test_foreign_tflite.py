@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tests import tflite_models
-from tests.tflite_models import ModelBuilder
+from tests.support.models import tflite_models
+from tests.support.models.tflite_models import ModelBuilder
 
 from edgeq.deploy.evaluation.audit import audit
 from edgeq.deploy.evaluation.chain import Pair

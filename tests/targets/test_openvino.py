@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
-from tests import onnx_models
-from tests.devices import layer_by_layer, need, openvino, output_lsb
-from tests.qdq_models import Graph, Grid
+from tests.support.models import onnx_models
+from tests.support.models.qdq_models import Graph, Grid
+from tests.support.runtimes.devices import layer_by_layer, need, openvino, output_lsb
 
 from edgeq.errors import TargetError
 from edgeq.exporters.onnx import serialize

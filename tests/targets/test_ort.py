@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests import onnx_models, x86_graphs
+from tests.support.models import onnx_models, x86_graphs
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporters.onnx.dialects import to_dialect

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 import pytest
-from tests import onnx_models
+from tests.support.models import onnx_models
 
 from edgeq.errors import TargetError
 from edgeq.targets import ort_gpu

@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests import onnx_models
-from tests.devices import htp, layer_by_layer, need, output_lsb, reference
-from tests.qdq_models import Graph, Grid
+from tests.support.models import onnx_models
+from tests.support.models.qdq_models import Graph, Grid
+from tests.support.runtimes.devices import htp, layer_by_layer, need, output_lsb, reference
 
 from edgeq.errors import TargetError
 from edgeq.exporters.onnx import serialize

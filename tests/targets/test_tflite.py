@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests import onnx_models, tflite_models
+from tests.support.models import onnx_models, tflite_models
 
 import edgeq.targets.tflite as module
 from edgeq.errors import ArtefactError, TargetError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests import onnx_models, tflite_models
+from tests.support.models import onnx_models, tflite_models
 
 from edgeq.errors import UsageError
 from edgeq.target import TARGETS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pytest
 import torch
-from tests import onnx_models, torch_models
+from tests.support.models import onnx_models, torch_models
 from torch import nn
 
 from edgeq.errors import TargetError

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
-from tests.qdq_models import Graph, Grid, onnx_integers
+from tests.support.models.qdq_models import Graph, Grid, onnx_integers
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq.reader import read_qdq

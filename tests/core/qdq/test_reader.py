@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
-from tests.qdq_models import S8, U4, U8, Graph, Grid
+from tests.support.models.qdq_models import S8, U4, U8, Graph, Grid
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq.ir import QdqConstant, QdqGraph, QdqTensor, same_grid

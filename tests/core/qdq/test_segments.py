@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from tests import onnx_models
+from tests.support.models import onnx_models
 
 from edgeq.qdq.segments import Segments, cut
 

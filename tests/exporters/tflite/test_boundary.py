@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.qdq_models import (
+from tests.support.models.qdq_models import (
     KERNELS,
     S8,
     U4,

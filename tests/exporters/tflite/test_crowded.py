@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.qdq_models import KERNELS, Graph, Grid, onnx_integers, operators, tflite_outputs
+from tests.support.models.qdq_models import (
+    KERNELS,
+    Graph,
+    Grid,
+    onnx_integers,
+    operators,
+    tflite_outputs,
+)
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

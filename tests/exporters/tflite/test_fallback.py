@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.qdq_models import KERNELS, S8, U8, Graph, Grid, onnx_integers, operators, tflite_outputs
+from tests.support.models.qdq_models import (
+    KERNELS,
+    S8,
+    U8,
+    Graph,
+    Grid,
+    onnx_integers,
+    operators,
+    tflite_outputs,
+)
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

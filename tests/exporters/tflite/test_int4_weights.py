@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from tests.qdq_models import S8, S16, Graph, Grid, interpreter, operators, tflite_outputs
+from tests.support.models.qdq_models import (
+    S8,
+    S16,
+    Graph,
+    Grid,
+    interpreter,
+    operators,
+    tflite_outputs,
+)
 
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
-from tests.qdq_models import KERNELS, S8, Graph, Grid, interpreter, operators, tflite_outputs
+from tests.support.models.qdq_models import (
+    KERNELS,
+    S8,
+    Graph,
+    Grid,
+    interpreter,
+    operators,
+    tflite_outputs,
+)
 
 from edgeq.exporter import ExportOptions, IoType, Transposes
 from edgeq.exporters.tflite import exporter

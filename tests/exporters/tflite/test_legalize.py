@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.qdq_models import (
+from tests.support.models.qdq_models import (
     KERNELS,
     S8,
     S16,

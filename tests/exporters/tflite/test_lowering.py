@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from tests.qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, operators
+from tests.support.models.qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, operators
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exporter, ExportOptions

@@ -6,7 +6,7 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tests.qdq_models import S8, U8, Graph
+from tests.support.models.qdq_models import S8, U8, Graph
 
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import read

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.qdq_models import KERNELS, S8, U8, Graph, Grid, differences, interpreter, operators
+from tests.support.models.qdq_models import (
+    KERNELS,
+    S8,
+    U8,
+    Graph,
+    Grid,
+    differences,
+    interpreter,
+    operators,
+)
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

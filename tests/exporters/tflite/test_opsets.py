@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import version_converter
-from tests.qdq_models import S8, Graph
+from tests.support.models.qdq_models import S8, Graph
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

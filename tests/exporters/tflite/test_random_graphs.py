@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from tests.qdq_models import KERNELS, Graph, Grid, differences
+from tests.support.models.qdq_models import KERNELS, Graph, Grid, differences
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
@@ -90,7 +90,7 @@ class Recipe:
             [
                 "# run it in the root of the repository",
                 "import numpy as np",
-                "from tests.qdq_models import Graph, Grid, differences",
+                "from tests.support.models.qdq_models import Graph, Grid, differences",
                 "from edgeq.exporter import ExportOptions",
                 "from edgeq.exporters.tflite import exporter",
                 f"graph = Graph(np.random.default_rng({self.seed}))",

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.qdq_models import KERNELS, S8, S16, Graph, Grid, differences, operators, tflite_outputs
+from tests.support.models.qdq_models import (
+    KERNELS,
+    S8,
+    S16,
+    Graph,
+    Grid,
+    differences,
+    operators,
+    tflite_outputs,
+)
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

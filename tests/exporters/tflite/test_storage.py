@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.qdq_models import KERNELS, S8, U4, Graph, Grid, onnx_integers, operators, tflite_outputs
+from tests.support.models.qdq_models import (
+    KERNELS,
+    S8,
+    U4,
+    Graph,
+    Grid,
+    onnx_integers,
+    operators,
+    tflite_outputs,
+)
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions

@@ -13,7 +13,7 @@ import onnx_ir as ir
 import pytest
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from tests.qdq_models import KERNELS, lsb_of, onnx_integers, operators
+from tests.support.models.qdq_models import KERNELS, lsb_of, onnx_integers, operators
 from torch import nn
 from torch.nn import functional
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests import onnx_models
+from tests.support.models import onnx_models
 
 from edgeq.targets import ort
 from edgeq.targets.workers.launchers import Here

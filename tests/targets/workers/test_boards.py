@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests import onnx_models, tflite_models
+from tests.support.models import onnx_models, tflite_models
 
 from edgeq.errors import UnknownName, UsageError
 from edgeq.target import TARGETS

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tests import onnx_models, tflite_models
-from tests.worker_targets import WORKERS
+from tests.support.models import onnx_models, tflite_models
+from tests.support.runtimes.worker_targets import WORKERS
 
 from edgeq.errors import TargetError
 

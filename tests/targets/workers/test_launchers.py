@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests import onnx_models
+from tests.support.models import onnx_models
 
 from edgeq.errors import TargetError
 from edgeq.targets.workers.launchers import Container, Here, Interpreter, Qemu, Ssh

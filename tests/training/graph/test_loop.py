@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import safetensors.torch
 import torch
-from tests.graphs import two_rings
+from tests.support.models.graphs import two_rings
 
 from edgeq.errors import ArtefactError, Diverged, Interrupted, OutputError, UsageError
 from edgeq.training.graph import checkpoint as graph_checkpoint

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.families import Head, PreActivated, plain
+from tests.support.models.families import Head, PreActivated, plain
 from torch import nn
 
 from edgeq.errors import UsageError

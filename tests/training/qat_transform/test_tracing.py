@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tests.families import (
+from tests.support.models.families import (
     CLASSES,
     FAMILIES,
     PARTLY_FLOAT,

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.quantizers import activation, gradients, weight
+from tests.support.checks.quantizers import activation, gradients, weight
 from torch import nn
 
 from edgeq.errors import UsageError

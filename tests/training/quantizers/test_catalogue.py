@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.quantizers import activation, built, every_kind, name_of, weight
+from tests.support.checks.quantizers import activation, built, every_kind, name_of, weight
 
 from edgeq.errors import UnknownName, UsageError
 from edgeq.training.quantizers.catalogue import (

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.quantizers import weight
+from tests.support.checks.quantizers import weight
 
 from edgeq.training.quantizers.max_abs import MaxAbs
 from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.quantizers import gradients
+from tests.support.checks.quantizers import gradients
 
 from edgeq.training.quantizers.pact import Pact, for_activation
 from edgeq.training.quantizers.parts.protocol import Penalized

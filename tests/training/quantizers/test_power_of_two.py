@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.quantizers import activation, gradients, weight
+from tests.support.checks.quantizers import activation, gradients, weight
 
 from edgeq.training.quantizers.power_of_two import PowerOfTwo, for_activation, for_weight
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.quantizers import gradients, weight
+from tests.support.checks.quantizers import gradients, weight
 
 from edgeq.training.quantizers.learned_clip import LearnedClip
 from edgeq.training.quantizers.ternary import Ternary, for_weight

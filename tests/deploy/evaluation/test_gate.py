@@ -1,0 +1,298 @@
+"""The gate: what passes, what fails, what cannot be decided, and broken baselines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from tests.support.runtimes import fake_targets
+
+from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
+from edgeq.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def gate(fakes: dict[str, fake_targets.FakeTarget], tmp_path: Path) -> Callable[..., list[object]]:
+    """The arguments of a gate over a checkpoint and an ONNX file that answers some samples wrong."""
+
+    def arguments(wrong: int, *more: object) -> list[object]:
+        files = [
+            fake_targets.artefact(tmp_path, "checkpoint"),
+            fake_targets.artefact(tmp_path, "onnx", wrong=wrong),
+        ]
+        return ["gate", *files, "--data", "fake", "--baseline", tmp_path / "base.json", *more]
+
+    return arguments
+
+
+@pytest.fixture
+def accepted(gate: Callable[..., list[object]], answer: Callable[..., Any], tmp_path: Path) -> Path:
+    """A baseline in which the ONNX file answers 2 of 40 wrong."""
+    assert answer(*gate(2, "--update"))["outcome"] == "updated"
+    return tmp_path / "base.json"
+
+
+@pytest.mark.usefixtures("accepted")
+def test_the_same_again_passes(
+    gate: Callable[..., list[object]], answer: Callable[..., Any]
+) -> None:
+    found = answer(*gate(2))
+    assert found["outcome"] == "passed"
+    assert {verdict["state"] for verdict in found["verdicts"]} == {"passed"}
+    assert [verdict["gap_points"] for verdict in found["verdicts"]] == pytest.approx([0, 0, 5, 5])
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_drop_fails_with_all_that_is_needed_to_understand_it(
+    gate: Callable[..., list[object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*map(str, gate(4, "--max-drop", 2.5))]) == 1
+    captured = capsys.readouterr()
+    assert (
+        "net.onnx @ ort-cpu lost 5.00 points of accuracy, 2.5 are allowed: 95.00 % in the "
+        "baseline, 90.00 % now" in captured.err
+    )
+    assert "(2 samples lost, 0 gained, p = 0.5)" in captured.err
+    assert "failed" in captured.out
+    assert "passed" in captured.out
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_drop_of_exactly_what_is_allowed_passes(
+    gate: Callable[..., list[object]], answer: Callable[..., Any]
+) -> None:
+    verdicts = answer(*gate(4, "--max-drop", 5))["verdicts"]
+    assert verdicts[-1]["drop_points"] == pytest.approx(5)
+    failed = answer(*gate(4, "--max-drop", 4.99), code=1)
+    assert failed["outcome"] == "failed"
+    assert failed["why"]
+
+
+@pytest.mark.usefixtures("accepted")
+def test_an_improvement_passes_and_is_pointed_out(
+    gate: Callable[..., list[object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*map(str, gate(0))]) == 0
+    assert "--update" in capsys.readouterr().err
+
+
+def test_an_update_takes_the_place_of_the_baseline(
+    accepted: Path, gate: Callable[..., list[object]], answer: Callable[..., Any]
+) -> None:
+    before = accepted.read_bytes()
+    answer(*gate(9, "--update"))
+    assert accepted.read_bytes() != before
+    assert answer(*gate(9))["outcome"] == "passed"
+    assert [path.name for path in accepted.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_without_a_baseline_it_says_how_to_make_one(
+    gate: Callable[..., list[object]], refusal: Callable[..., str]
+) -> None:
+    assert "--update" in refusal(*gate(0))
+
+
+@pytest.mark.usefixtures("accepted")
+@pytest.mark.parametrize("more", [("--limit", 20), ("--split", "validation")])
+def test_other_samples_are_inconclusive(
+    gate: Callable[..., list[object]], answer: Callable[..., Any], more: tuple[object, ...]
+) -> None:
+    found = answer(*gate(2, *more), code=3)
+    assert (found["outcome"], found["verdicts"]) == ("inconclusive", [])
+
+
+@pytest.mark.usefixtures("accepted")
+def test_other_ids_are_inconclusive(
+    gate: Callable[..., list[object]], refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = fake_targets.source()
+    monkeypatch.setattr("edgeq.data.load", lambda *_: source)
+    np.copyto(source.test.ids, source.test.ids + 1)
+    assert "other samples of the same data set" in refusal(*gate(2), code=3)
+
+
+@pytest.mark.usefixtures("accepted")
+def test_another_normalisation_is_inconclusive(
+    gate: Callable[..., list[object]], refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers that happen to be the same, as those of the fakes here, do not make it pass."""
+    source = fake_targets.source()
+    monkeypatch.setattr(
+        "edgeq.data.load", lambda *_: source.with_normalization((0.001,), (1 / 255,))
+    )
+    told = refusal(*gate(2), code=3)
+    assert "normalised by mean (0) and deviation (0.003922), and this run's by mean (0.001)" in told
+    assert "--preprocess" in told
+
+
+@pytest.mark.usefixtures("accepted")
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_other_pixels_or_labels_under_the_same_ids_are_inconclusive(
+    gate: Callable[..., list[object]],
+    refusal: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+) -> None:
+    source = fake_targets.source()
+    monkeypatch.setattr("edgeq.data.load", lambda *_: source)
+    getattr(source.test, part)[-1:] = 3 - getattr(source.test, part)[-1:]
+    assert "other pixels or labels" in refusal(*gate(2), code=3)
+
+
+@pytest.mark.usefixtures("accepted")
+def test_other_classes_are_inconclusive(
+    gate: Callable[..., list[object]], refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "edgeq.data.load", lambda *_: replace(fake_targets.source(), classes=("a",))
+    )
+    refusal(*gate(2), code=2)
+    wider = replace(fake_targets.source(), classes=tuple("abcde"))
+    data = [
+        EvaluationData.of(source, "test", source.test) for source in (fake_targets.source(), wider)
+    ]
+    assert data[1].differs(data[0]) == (
+        "the baseline is about 4 classes, and this run about 5",
+        "use the same files",
+    )
+
+
+def test_another_measure_is_inconclusive(
+    accepted: Path, gate: Callable[..., list[object]], refusal: Callable[..., str]
+) -> None:
+    content = json.loads(accepted.read_text())
+    assert content["metric"] == "top-1 accuracy"
+    accepted.write_text(json.dumps({**content, "metric": "mean IoU"}))
+    assert "the baseline holds mean IoU, and this run measures top-1 accuracy" in refusal(
+        *gate(2), code=3
+    )
+
+
+@pytest.mark.usefixtures("accepted")
+def test_data_that_are_gone_are_no_pass(
+    gate: Callable[..., list[object]], refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise ArtefactError("the files are missing", hint="fetch them")
+
+    monkeypatch.setattr("edgeq.data.load", gone)
+    refusal(*gate(2), code=2)
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_new_stage_is_inconclusive(
+    gate: Callable[..., list[object]], answer: Callable[..., Any], tmp_path: Path
+) -> None:
+    found = answer(*gate(2, fake_targets.artefact(tmp_path, "tflite")), code=3)
+    assert [verdict["state"] for verdict in found["verdicts"]].count("new") == 3
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_stage_left_out_is_inconclusive(
+    gate: Callable[..., list[object]], answer: Callable[..., Any]
+) -> None:
+    found = answer(
+        *gate(2, "--target", "torch-fp32", "--target", "torch", "--target", "ort-cpu"), code=3
+    )
+    assert [(v["stage"], v["state"]) for v in found["verdicts"]][-1] == (
+        "net.onnx @ ort-cpu-ref",
+        "missing",
+    )
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_target_that_is_gone_is_no_pass(
+    gate: Callable[..., list[object]],
+    answer: Callable[..., Any],
+    fakes: dict[str, fake_targets.FakeTarget],
+) -> None:
+    fakes["ort-cpu"].usable = False
+    assert [verdict["state"] for verdict in answer(*gate(2), code=4)["verdicts"]][
+        -1
+    ] == "unavailable"
+    del fakes["ort-cpu"]
+    assert answer(*gate(2), code=4)["why"] == "net.onnx @ ort-cpu cannot run here"
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_failure_outweighs_what_is_undecided(
+    gate: Callable[..., list[object]],
+    answer: Callable[..., Any],
+    fakes: dict[str, fake_targets.FakeTarget],
+) -> None:
+    fakes["ort-cpu"].usable = False
+    assert answer(*gate(9), code=1)["outcome"] == "failed"
+
+
+def test_what_changed_since_is_told_with_a_failure(
+    accepted: Path, gate: Callable[..., list[object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(accepted.read_text())
+    content["context"]["onnxruntime"] = "0.1"
+    accepted.write_text(json.dumps(content))
+    assert run([*map(str, gate(9))]) == 1
+    assert "since the baseline, onnxruntime: 0.1 then, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("allowed", ["nan", "-1", "inf"])
+def test_a_drop_that_is_no_number_is_refused(
+    gate: Callable[..., list[object]], refusal: Callable[..., str], allowed: str
+) -> None:
+    refusal(*gate(0, "--max-drop", allowed))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"",
+        lambda _: b"{",
+        lambda _: b"[]",
+        lambda _: b"null",
+        lambda _: b"[" * 100_000,
+        lambda content: json.dumps({**content, "schema": "edgeq.baseline/9"}).encode(),
+        lambda content: json.dumps({**content, "samples": 999}).encode(),
+        lambda content: json.dumps({**content, "samples": 0}).encode(),
+        lambda content: json.dumps({**content, "reference": "nobody"}).encode(),
+        lambda content: json.dumps(
+            {
+                **content,
+                "stages": {"a @ b": {"correct": "***", "size_bytes": 1}},
+                "reference": "a @ b",
+            }
+        ).encode(),
+        lambda content: json.dumps(
+            {key: value for key, value in content.items() if key != "ids_sha256"}
+        ).encode(),
+        lambda content: json.dumps({**content, "mean": ["a"]}).encode(),
+        lambda content: json.dumps({**content, "std": 3}).encode(),
+        lambda content: json.dumps({**content, "std": [float("nan")]}).encode(),
+        lambda _: b"\xff\xfe",
+    ],
+)
+def test_broken_baselines_are_refused(
+    accepted: Path,
+    gate: Callable[..., list[object]],
+    refusal: Callable[..., str],
+    damage: Callable[[Any], bytes],
+) -> None:
+    accepted.write_bytes(damage(json.loads(accepted.read_text())))
+    assert "base.json" in refusal(*gate(2))
+
+
+def test_an_update_that_cannot_be_written_is_refused_before_anything_runs(
+    gate: Callable[..., list[object]],
+    refusal: Callable[..., str],
+    tmp_path: Path,
+    fakes: dict[str, fake_targets.FakeTarget],
+) -> None:
+    (tmp_path / "base.json").mkdir()
+    assert "is a folder" in refusal(*gate(0, "--update"))
+    assert not any(target.sessions for target in fakes.values())
