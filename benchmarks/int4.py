@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.support.command import run
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.profile import profile
@@ -87,7 +88,11 @@ def _files(model: str, folder: Path) -> dict[tuple[str, str], Path]:
     source = folder / "source.onnx"
     source.write_bytes(
         serialize(
-            quantize_onnx(lower(zoo.build(model, classes=10), SHAPE), [images], weight_bits=4)
+            quantize_onnx(
+                lower(zoo.build(model, classes=10), SHAPE),
+                [images],
+                CalibrationConfig(weight_bits=4),
+            )
         )
     )
     files = {}

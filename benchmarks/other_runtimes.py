@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.support.command import run
 from benchmarks.support.networks import build
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import EdgeqError
@@ -71,7 +72,9 @@ def _measure(
     source.write_bytes(
         serialize(
             quantize_onnx(
-                network.model, [network.calibration], weight_bits=weights, act_bits=activations
+                network.model,
+                [network.calibration],
+                CalibrationConfig(weight_bits=weights, act_bits=activations),
             )
         )
     )

@@ -28,6 +28,7 @@ from tests.support.checks.exactness import Runtime, feeds_of
 
 from benchmarks.support.command import run
 from benchmarks.support.networks import build
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.exporters.onnx import read, serialize
@@ -118,7 +119,9 @@ def _case(name: str, samples: int) -> Case:
 
 def _variants(case: Case) -> dict[str, ir.Model]:
     def calibrated(*, pair_safe: bool = False, bits: int = 8) -> ir.Model:
-        return quantize_onnx(case.model, [case.calibration], pair_safe=pair_safe, weight_bits=bits)
+        return quantize_onnx(
+            case.model, [case.calibration], CalibrationConfig(weight_bits=bits, pair_safe=pair_safe)
+        )
 
     plain = calibrated()
     unsigned = to_dialect(plain, VNNI)

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 import edgeq
 from benchmarks.support.command import run
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.errors import FunctionChanged
@@ -187,8 +188,7 @@ def _after_training(case: Case, weight_bits: int, act_bits: int) -> float:
     model = quantize_onnx(
         fold_onnx(lower(case.network, shape)),
         [case.calibration],
-        weight_bits=weight_bits,
-        act_bits=act_bits,
+        CalibrationConfig(weight_bits=weight_bits, act_bits=act_bits),
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

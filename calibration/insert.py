@@ -16,10 +16,12 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import LAYERS, channel_axis, constant, is_helper, name_of, output
-from edgeq.calibration.fixed import constant_grid
 from edgeq.calibration.graph import lower_bound, upper_bound
-from edgeq.calibration.grids import affine_parameters, integer_parameters
+from edgeq.calibration.grids import constant_grid
+from edgeq.calibration.layer_parameters import quantize_layer
 from edgeq.calibration.normal_form.layers import replace
+from edgeq.calibration.weight_methods import FloatLayer
+from edgeq.calibration.weight_methods.symmetric import Symmetric
 from edgeq.qdq.ort_x86.saturation import pair_limit
 from edgeq.quant import QuantizedTensor
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.calibration.config import CalibrationConfig
     from edgeq.calibration.graph import Classified
     from edgeq.calibration.normal_form.draft import Draft
     from edgeq.network.placement import Op, Placement
@@ -46,10 +49,7 @@ def insert(
     classified: Classified,
     placement: Placement,
     grids: Mapping[str, QuantParams],
-    *,
-    per_channel: bool,
-    affine: bool = False,
-    pair_safe: bool = False,
+    config: CalibrationConfig,
 ) -> None:
     """Turn a float graph into a QDQ graph, in place.
 
@@ -58,12 +58,9 @@ def insert(
         classified: its operators.
         placement: where grids stand.
         grids: the grid of each quantiser of ``placement``.
-        per_channel: whether each output channel of a layer has its own weight scale.
-        affine: one scale and zero point for the weights of a layer, whatever ``per_channel`` says.
-        pair_safe: whether weight scales grow until no pair of products can saturate on x86 without
-            VNNI.
+        config: how weights are quantised.
     """
-    _Inserter(draft, classified, placement, grids, per_channel, affine, pair_safe).run()
+    _Inserter(draft, classified, placement, grids, config).run()
 
 
 class _Inserter:
@@ -73,13 +70,11 @@ class _Inserter:
         classified: Classified,
         placement: Placement,
         grids: Mapping[str, QuantParams],
-        per_channel: bool,
-        affine: bool,
-        pair_safe: bool,
+        config: CalibrationConfig,
     ) -> None:
         self.draft, self.graph, self.classified = draft, draft.graph, classified
         self.placement, self.grids = placement, grids
-        self.per_channel, self.affine, self.pair_safe = per_channel, affine, pair_safe
+        self.config, self.method = config, config.weight_quantizer()
         # tensor -> the grid it lies on; views join in as they are met
         self.behind = dict(placement.tensors)
 
@@ -167,21 +162,18 @@ class _Inserter:
         grid = self.placement.edges.get((op.name, 0)) or self.behind[op.inputs[0]]
         weight, bias = _float(node, 1), _float(node, 2) if len(node.inputs) > 2 else None
         axis = channel_axis(node)
-        rows = np.moveaxis(weight, axis, 0)
-        scale, layer, helps = self.grids[grid].scale, node.name or op.name, is_helper(node)
-        bits = _HELPER_BITS if helps else self.placement.layers[op.name]
-        if self.affine and not helps:
-            integers = affine_parameters(rows, bias, scale, bits=bits, layer=layer)
-        else:
-            per_channel = self.per_channel or helps
-            limit = (
-                pair_limit(self.grids[grid].qmax)
-                if self.pair_safe and not _without_pairs(node, weight)
-                else None
-            )
-            integers = integer_parameters(
-                rows, bias, scale, bits=bits, per_channel=per_channel, layer=layer, pair_limit=limit
-            )
+        helps = is_helper(node)
+        in_pairs = self.config.pair_safe and not _without_pairs(node, weight)
+        layer = FloatLayer(
+            node.name or op.name,
+            np.moveaxis(weight, axis, 0),
+            bias,
+            self.grids[grid].scale,
+            bits=_HELPER_BITS if helps else self.placement.layers[op.name],
+            per_channel=self.config.per_channel or helps,
+            pair_limit=pair_limit(self.grids[grid].qmax) if in_pairs else None,
+        )
+        integers = quantize_layer(layer, Symmetric() if helps else self.method)
         stored = _turned(integers.weight, axis)
         node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", stored))
         if integers.bias is not None:

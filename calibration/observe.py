@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     import onnxruntime
     from numpy.typing import NDArray
 
-    from edgeq.calibration.observers import Observer
+    from edgeq.calibration.observers import RangeObserver
 
 
 def observe(
     model: ir.Model,
     batches: Iterable[NDArray[np.float32]],
     taps: Mapping[str, Sequence[str]],
-    make: Callable[[], Observer],
+    make: Callable[[], RangeObserver],
     progress: Callable[[int], None] | None = None,
-) -> tuple[dict[str, Observer], int]:
+) -> tuple[dict[str, RangeObserver], int]:
     """Stream the batches through a model.
 
     Args:

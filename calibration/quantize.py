@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import onnx_ir.passes.common as passes
 
 import edgeq
-from edgeq.calibration.fixed import prescribe
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.graph import classify
-from edgeq.calibration.grids import activation_grid
+from edgeq.calibration.grids import activation_grid, prescribe
 from edgeq.calibration.insert import insert
 from edgeq.calibration.normal_form.affine import affine_layers
 from edgeq.calibration.normal_form.arithmetic import plain_arithmetic, plain_clips
@@ -24,9 +24,7 @@ from edgeq.calibration.normal_form.prepare import prepare
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.observe import observe
-from edgeq.calibration.observers import observer_factory
 from edgeq.calibration.same import checked
-from edgeq.errors import UsageError
 from edgeq.network.placement import place
 from edgeq.qdq.reader import read_qdq
 
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.calibration.observers import Observer, ObserverName
     from edgeq.network.placement import Op, Placement
 
 
@@ -88,13 +85,8 @@ def _together(graph: ir.Graph) -> set[ir.Node]:
 def quantize_onnx(
     model: ir.Model,
     batches: Iterable[NDArray[np.float32]],
+    config: CalibrationConfig | None = None,
     *,
-    observer: ObserverName | Callable[[], Observer] = "minmax",
-    weight_bits: int = 8,
-    act_bits: int = 8,
-    per_channel: bool = True,
-    affine: bool = False,
-    pair_safe: bool = True,
     data: str = "not named",
     progress: Callable[[int], None] | None = None,
 ) -> ir.Model:
@@ -103,15 +95,7 @@ def quantize_onnx(
     Args:
         model: the float model; left as it is.
         batches: calibration data, each float32, (samples, *sample shape); read once, one at a time.
-        observer: how ranges are found: a name, or what makes an observer for each grid.
-        weight_bits: width of inner layers' weights, 2 to 8; the first and last layer have 8.
-        act_bits: width of what inner layers read, 2 to 8; everything else has 8.
-        per_channel: one weight scale for each output channel, or one for each layer.
-        affine: one uint8 weight scale and zero point for each layer, from its least to its greatest
-            weight (TensorFlow's ``MIN_FIRST``), whatever ``per_channel`` says.
-        pair_safe: whether weight scales grow, where they have to, until no pair of products can
-            saturate on x86 without VNNI; has no effect on affine weights, which no kernel adds in
-            pairs.
+        config: how; 8 bits on minimum and maximum by default.
         data: what the batches are, for the model's metadata.
         progress: called after each batch with its number of samples.
 
@@ -121,26 +105,24 @@ def quantize_onnx(
     Raises:
         ArtefactError: the model has something that cannot be quantised (names the node), or the
             batches do not fit it.
-        UsageError: a width out of range, or an unknown observer.
     """
-    for what, bits in (("weights", weight_bits), ("activations", act_bits)):
-        if not 2 <= bits <= 8:
-            raise UsageError(f"{what} of {bits} bits cannot be made", hint="choose 2 to 8")
-    make = observer if callable(observer) else observer_factory(observer)
-    found_by = type(make()).__name__ if callable(observer) else observer
+    config = config or CalibrationConfig()
     quantized = fold_onnx(model)
     draft = Draft(quantized.graph)
     _integer_form(draft)
     passes.RemoveUnusedNodesPass()(quantized)
     classified = classify(quantized.graph)
     placement = place(
-        classified.ops, placement="integer", weight_bits=weight_bits, act_bits=act_bits
+        classified.ops,
+        placement="integer",
+        weight_bits=config.weight_bits,
+        act_bits=config.act_bits,
     )
     observers, samples = observe(
         quantized,
         checked(model, quantized, batches),
         _taps(classified.ops, placement),
-        make,
+        config.observer_factory(),
         progress,
     )
     grids = {
@@ -148,22 +130,10 @@ def quantize_onnx(
         for name, spec in placement.grids.items()
     }
     prescribe(grids, placement, classified.makers)
-    insert(
-        draft,
-        classified,
-        placement,
-        grids,
-        per_channel=per_channel,
-        affine=affine,
-        pair_safe=pair_safe,
-    )
+    insert(draft, classified, placement, grids, config)
     passes.RemoveUnusedNodesPass()(quantized)
     read_qdq(quantized)  # as an exporter will: what it does not take for integers is told now
-    _describe(
-        quantized,
-        f"{weight_bits}W/{act_bits}A integer{', affine weights' if affine else ''}",
-        f"{data}; {samples} samples; {found_by}",
-    )
+    _describe(quantized, config.scheme, f"{data}; {samples} samples; {config.found_by}")
     return quantized
 
 

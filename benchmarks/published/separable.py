@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.support.command import run
-from edgeq.calibration.observers import Percentile
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.observers.percentile import Percentile
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import batches, load, normalize
 from edgeq.data.splitting import stratified
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.calibration.observers import Observer, ObserverName
+    from edgeq.calibration.observers import RangeObserver
     from edgeq.data import DataSource, Split
 
 SETTINGS = ("glorot", "he-nogamma", "he", "glorot-nogamma")
@@ -54,7 +55,7 @@ DECAY_EPOCHS = 100
 CALIBRATION_IMAGES = 800
 HELD_OUT_IMAGES = 1000  # enough to choose an epoch by, and cheap in each of them
 TARGET = "ort-cpu"
-READINGS: dict[str, ObserverName | Callable[[], Observer]] = {
+READINGS: dict[str, str | Callable[[], RangeObserver]] = {
     "extremes": "minmax-percentile",
     "values": lambda: Percentile(95.0),
 }
@@ -246,7 +247,7 @@ def _measure(recipe: Recipe, source: DataSource, test: Split, folder: Path, draw
         calibration = _calibration(source, seed)
         for reading, observer in READINGS.items():
             quantized = quantize_onnx(
-                model, calibration, observer=observer, affine=True, data=source.name
+                model, calibration, CalibrationConfig(observer, "affine"), data=source.name
             )
             answers = _logits(quantized, folder / f"quint8-{reading}-{seed}.onnx", test, source)
             found[reading].append(Draw(_correct(answers, test), divergence(reference, answers)))

@@ -5,7 +5,26 @@ from typing import Annotated
 
 import typer
 
+from edgeq.calibration.observers import OBSERVERS
+from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.deploy.options import AsJson, Data, DataDir, Overwrite, Preprocess
+
+
+def _list_methods(asked: bool) -> None:
+    """What ``--observer`` and ``--weight-method`` can be, with the first line of each's docstring."""
+    if not asked:
+        return
+    from inspect import getdoc
+
+    from edgeq.deploy import console
+
+    rows = [
+        (flag, name, (getdoc(registry.load(name)) or "").partition("\n")[0])
+        for flag, registry in (("--observer", OBSERVERS), ("--weight-method", WEIGHT_METHODS))
+        for name in registry.names()
+    ]
+    console.write_table("Methods of calibration", ("flag", "name", "what it does"), rows)
+    raise typer.Exit
 
 
 def command(
@@ -25,10 +44,20 @@ def command(
         str,
         typer.Option(
             "--observer",
-            metavar="minmax|percentile|minmax-percentile",
-            help="How ranges are found.",
+            metavar="NAME",
+            autocompletion=OBSERVERS.names,
+            help="How ranges are found; --methods lists the names.",
         ),
     ] = "minmax",
+    weight_method: Annotated[
+        str,
+        typer.Option(
+            "--weight-method",
+            metavar="NAME",
+            autocompletion=WEIGHT_METHODS.names,
+            help="How weights become integers; --methods lists the names.",
+        ),
+    ] = "symmetric",
     samples: Annotated[
         int,
         typer.Option(
@@ -54,14 +83,6 @@ def command(
         bool,
         typer.Option("--per-tensor", help="One weight scale a layer instead of one a channel."),
     ] = False,
-    affine: Annotated[
-        bool,
-        typer.Option(
-            "--affine",
-            help="uint8 weights with a zero point: one range a layer, from its least to its "
-            "greatest weight.",
-        ),
-    ] = False,
     pair_safe: Annotated[
         bool,
         typer.Option(
@@ -71,6 +92,15 @@ def command(
         ),
     ] = True,
     preprocess: Preprocess = "dataset",
+    _methods: Annotated[
+        bool,
+        typer.Option(
+            "--methods",
+            callback=_list_methods,
+            is_eager=True,
+            help="List the observers and weight methods, and leave.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -78,6 +108,7 @@ def command(
 
     Ranges are found on samples of the training split; the result is QDQ ONNX in the canonical form.
     """
+    from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.calibrate import calibrate
@@ -91,19 +122,17 @@ def command(
             f"{output} does not end in .onnx", hint="name an .onnx file with -o/--output"
         )
     check_output(output, overwrite=overwrite)
+    config = CalibrationConfig(
+        observer, weight_method, weight_bits, act_bits, not per_tensor, pair_safe
+    )
     loaded = load_data(data, data_dir, preprocess)
     with console.progress("calibrating") as advance:
         done = calibrate(
             source,
             loaded,
             output,
-            observer=observer,
+            config,
             samples=samples,
-            weight_bits=weight_bits,
-            act_bits=act_bits,
-            per_channel=not per_tensor,
-            affine=affine,
-            pair_safe=pair_safe,
             overwrite=overwrite,
             progress=advance,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.calibration.observers import ObserverName
+    from edgeq.calibration.config import CalibrationConfig
     from edgeq.data import DataSource
 
 BATCH = 32
@@ -43,14 +43,9 @@ def calibrate(
     path: Path,
     source: DataSource,
     output: Path,
+    config: CalibrationConfig,
     *,
-    observer: str = "minmax",
     samples: int = 500,
-    weight_bits: int = 8,
-    act_bits: int = 8,
-    per_channel: bool = True,
-    affine: bool = False,
-    pair_safe: bool = True,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Calibrated:
@@ -60,29 +55,22 @@ def calibrate(
         path: a float ONNX file, or the checkpoint or folder of an FP32 training.
         source: the data.
         output: the file to write.
-        observer: how ranges are found; a name of :mod:`edgeq.calibration.observers`.
+        config: how ranges are found and weights quantised.
         samples: how many samples of the training split are used, at most.
-        weight_bits: width of inner layers' weights.
-        act_bits: width of what inner layers read.
-        per_channel: one weight scale a channel, or one a layer.
-        affine: weights with a zero point, one range a layer.
-        pair_safe: weight scales with which no pair of products can saturate on x86 without VNNI.
         overwrite: replace ``output``.
         progress: called with the samples done and the samples in all.
 
     Raises:
         ArtefactError: the network is broken, quantised already, cannot be quantised, or does not
             fit the data.
-        UsageError: a width or observer that cannot be, or no training samples.
+        UsageError: no training samples.
         OutputError: ``output`` exists, cannot be written, or is the source.
     """
-    from edgeq.calibration.observers import observer_factory
     from edgeq.calibration.quantize import quantize_onnx
     from edgeq.exporters.onnx import serialize
     from edgeq.exporters.onnx.dialects import to_dialect
     from edgeq.formats.dialect import CANONICAL
 
-    observer_factory(cast("ObserverName", observer))
     found = resolve(path)
     if output.resolve() == found.resolve():
         raise OutputError(
@@ -99,12 +87,7 @@ def calibrate(
     model = quantize_onnx(
         _float_model(found),
         _images(source, chosen),
-        observer=cast("ObserverName", observer),
-        weight_bits=weight_bits,
-        act_bits=act_bits,
-        per_channel=per_channel,
-        affine=affine,
-        pair_safe=pair_safe,
+        config,
         data=source.name,
         progress=count,
     )
@@ -115,7 +98,7 @@ def calibrate(
 
 def _float_model(path: Path) -> ir.Model:
     if detect(path) != "checkpoint":
-        from edgeq.calibration.calibrate import load_float
+        from edgeq.calibration.float_model import load_float
 
         return load_float(path)
     from edgeq.exporters.torch.lower import lower

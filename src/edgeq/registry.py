@@ -7,6 +7,7 @@ distribution's metadata.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
 
@@ -15,19 +16,27 @@ from edgeq.errors import EdgeqError, MissingDependency, UnknownName
 T = TypeVar("T")
 
 
+@cache
+def installed(group: str) -> tuple[EntryPoint, ...]:
+    """The entry points of a group, as they were when it was first asked for."""
+    return tuple(entry_points(group=group))
+
+
 class Registry(Generic[T]):
     """The names registered for one kind of plug-in, and what each of them loads.
 
     Args:
-        kind: the singular noun used in messages; the entry-point group is ``edgeq.<kind>s``.
+        kind: the singular noun used in messages; the entry-point group is ``edgeq.<kind>s``, with
+            underscores for spaces.
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self._group = f"edgeq.{kind.replace(' ', '_')}s"
 
     def _entries(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}
-        for entry in entry_points(group=f"edgeq.{self.kind}s"):
+        for entry in installed(self._group):
             seen = found.setdefault(entry.name, entry)
             if seen.value != entry.value:
                 raise EdgeqError(

@@ -15,6 +15,7 @@ from tests.support.checks.calibrated import CHANNELS, between, images, weights
 from tests.support.checks.renaming import bad_names, made_by, renamed
 from tests.support.runtimes.devices import reference
 
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 
 node, single = helper.make_node, np.float32
@@ -67,7 +68,9 @@ BITS = (8, 4)
 
 def calibrated(source: onnx.ModelProto, bits: int) -> onnx.ModelProto:
     return ir.to_proto(
-        quantize_onnx(ir.from_proto(source), [images()], weight_bits=bits, act_bits=bits)
+        quantize_onnx(
+            ir.from_proto(source), [images()], CalibrationConfig(weight_bits=bits, act_bits=bits)
+        )
     )
 
 

@@ -10,14 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeq.calibration.observers import (
-    HALF_BINS,
-    MinMax,
-    MinMaxPercentile,
-    Observer,
-    Percentile,
-    observer_factory,
-)
+from edgeq.calibration.observers import OBSERVERS, RangeObserver
+from edgeq.calibration.observers.minmax import MinMax
+from edgeq.calibration.observers.minmax_percentile import MinMaxPercentile
+from edgeq.calibration.observers.percentile import HALF_BINS, Percentile
 from edgeq.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def observed(observer: Observer, *batches: NDArray[np.floating]) -> tuple[float, float]:
+def observed(observer: RangeObserver, *batches: NDArray[np.floating]) -> tuple[float, float]:
     for batch in batches:
         observer.update(batch.astype(np.float32))
     return observer.range()
@@ -42,7 +38,7 @@ def test_minmax_is_exact_over_all_batches() -> None:
 
 
 @pytest.mark.parametrize("make", [MinMax, Percentile, MinMaxPercentile])
-def test_nothing_seen_is_a_range_of_zeros(make: Callable[[], Observer]) -> None:
+def test_nothing_seen_is_a_range_of_zeros(make: Callable[[], RangeObserver]) -> None:
     assert observed(make()) == (0.0, 0.0)
     assert observed(make(), np.zeros((0, 4))) == (0.0, 0.0)
     assert observed(make(), np.zeros((2, 4))) == (0.0, 0.0)
@@ -96,7 +92,7 @@ def test_published_percentile_of_one_batch_as_one_record_clips_nothing() -> None
 
 
 @pytest.mark.parametrize("make", [MinMax, Percentile])
-def test_memory_does_not_grow_with_the_number_of_batches(make: Callable[[], Observer]) -> None:
+def test_memory_does_not_grow_with_the_number_of_batches(make: Callable[[], RangeObserver]) -> None:
     def peak(batches: int) -> int:
         rng, observer = np.random.default_rng(0), make()
         tracemalloc.start()
@@ -117,4 +113,4 @@ def test_settings_that_make_no_range_are_refused() -> None:
     with pytest.raises(UsageError):
         MinMaxPercentile(0.5)
     with pytest.raises(UnknownName, match="did you mean 'percentile'"):
-        observer_factory("percentil")  # type: ignore[arg-type]
+        OBSERVERS.load("percentil")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,21 +13,21 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from edgeq.calibration.observers import Percentile
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.observers.percentile import Percentile
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.exporter import EXPORTERS, ExportOptions
-
-if TYPE_CHECKING:
-    from edgeq.calibration.observers import ObserverName
 
 Build = Callable[..., ir.Model]
 Run = Callable[..., dict[str, NDArray[Any]]]
 Images = NDArray[np.float32]
 
 
-def quantized(model: ir.Model, x: Images, **options: Any) -> ir.Model:
-    made = quantize_onnx(model, np.array_split(x, 4), **options)
+def quantized(
+    model: ir.Model, x: Images, config: CalibrationConfig | None = None, data: str = "none"
+) -> ir.Model:
+    made = quantize_onnx(model, np.array_split(x, 4), config, data=data)
     onnx.checker.check_model(ir.to_proto(made), full_check=True)
     return made
 
@@ -74,13 +74,13 @@ def one_stage(model: ir.Model, sources: list[str], result: str) -> onnx.ModelPro
 @pytest.mark.parametrize("observer", ["minmax", "percentile", "minmax-percentile"])
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_it_computes_nearly_what_the_float_model_does(
-    observer: ObserverName,
+    observer: str,
     per_channel: bool,
     stable_net: ir.Model,
     images: Images,
     run: Run,
 ) -> None:
-    made = quantized(stable_net, images, observer=observer, per_channel=per_channel)
+    made = quantized(stable_net, images, CalibrationConfig(observer, per_channel=per_channel))
     wanted = run(stable_net, images)["y"]
     for optimized in (False, True):
         assert sqnr_db(wanted, run(made, images, optimized=optimized)["y"]) > 25.0
@@ -198,7 +198,7 @@ def test_the_same_input_gives_the_same_file(stable_net: ir.Model, images: Images
 def test_narrow_activations_are_clipped_in_the_graph(
     stable_net: ir.Model, images: Images, run: Run
 ) -> None:
-    made = quantized(stable_net, images, weight_bits=4, act_bits=4)
+    made = quantized(stable_net, images, CalibrationConfig(weight_bits=4, act_bits=4))
     inner = run(made, images, tensors=["u0_quantized", "s_quantized", "x_quantized"])
     assert inner["u0_quantized"].max() == inner["s_quantized"].max() == 15
     assert inner["x_quantized"].max() == 255
@@ -223,7 +223,7 @@ def test_what_only_one_reader_wants_narrow_is_quantised_on_its_edge(
         "a": rng.normal(size=(3, 3, 1, 1)).astype(np.float32),
         "b": rng.normal(size=(3, 3, 1, 1)).astype(np.float32),
     }
-    made = quantized(build(nodes, weights, ["n", 3, 16, 16]), images, act_bits=4)
+    made = quantized(build(nodes, weights, ["n", 3, 16, 16]), images, CalibrationConfig(act_bits=4))
     values = run(made, images, tensors=["p_quantized", "p_to_c2_quantized"])
     assert values["p_quantized"].max() > 15
     assert 0 <= values["p_to_c2_quantized"].min() <= values["p_to_c2_quantized"].max() == 15
@@ -388,10 +388,11 @@ def test_batches_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize("bits", [0, 1, 9])
-def test_widths_that_cannot_be_are_refused(bits: int, stable_net: ir.Model) -> None:
-    for option in ({"weight_bits": bits}, {"act_bits": bits}):
-        with pytest.raises(UsageError, match=f"{bits} bits"):
-            quantize_onnx(stable_net, [], **option)  # type: ignore[arg-type]
+def test_widths_that_cannot_be_are_refused(bits: int) -> None:
+    with pytest.raises(UsageError, match=f"weights of {bits} bits"):
+        CalibrationConfig(weight_bits=bits)
+    with pytest.raises(UsageError, match=f"activations of {bits} bits"):
+        CalibrationConfig(act_bits=bits)
 
 
 def _constant(model: ir.Model, name: str) -> float:
@@ -445,7 +446,7 @@ def test_the_tflite_exporter_takes_it_without_changing_a_number(
 def test_affine_weights_are_uint8_with_one_grid_a_layer(
     stable_net: ir.Model, images: Images, run: Run
 ) -> None:
-    made = quantize_onnx(stable_net, [images], affine=True)
+    made = quantize_onnx(stable_net, [images], CalibrationConfig(weight_method="affine"))
     layers = {
         name.removesuffix("_quantized")
         for name in made.graph.initializers
@@ -470,7 +471,8 @@ def test_ranges_can_be_found_by_an_observer_of_ones_own(
     stable_net: ir.Model, images: Images
 ) -> None:
     clipped, whole = (
-        quantize_onnx(stable_net, [images], observer=partial(Percentile, p)) for p in (95.0, 100.0)
+        quantize_onnx(stable_net, [images], CalibrationConfig(partial(Percentile, p)))
+        for p in (95.0, 100.0)
     )
     steps = [
         float(scale.numpy())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import batches, load, normalize
 from edgeq.deploy.pipeline.export import export
@@ -97,7 +98,7 @@ def test_resnet56_on_cifar10(data_dir: Path, tmp_path: Path) -> None:
     pretrained.load_npz_weights(network, data_dir / "models" / "resnet56-cifar10.npz")
     samples = _images(source, source.train, source.validation)
     model = quantize_onnx(
-        lower(network, source.shape), samples, observer="percentile", pair_safe=False
+        lower(network, source.shape), samples, CalibrationConfig("percentile", pair_safe=False)
     )
     (tmp_path / "resnet56.onnx").write_bytes(serialize(to_dialect(model, CANONICAL)))
     (tflite,) = export(tmp_path / "resnet56.onnx", ["tflite"], tmp_path, ExportOptions())

@@ -27,7 +27,7 @@ def gadgets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[EntryPoint]
     """The entry points of a made-up kind; modules for them can be put on the path."""
     found: list[EntryPoint] = []
     monkeypatch.setattr(
-        registry, "entry_points", lambda group: [entry for entry in found if entry.group == group]
+        registry, "installed", lambda group: [entry for entry in found if entry.group == group]
     )
     monkeypatch.syspath_prepend(tmp_path)
     return found

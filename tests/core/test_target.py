@@ -43,7 +43,7 @@ def targets(monkeypatch: pytest.MonkeyPatch) -> TargetRegistry:
     entries = [Entry("plain", Plain()), Entry("many", Many())]
     monkeypatch.setattr(
         registry,
-        "entry_points",
+        "installed",
         lambda group: cast("list[EntryPoint]", [e for e in entries if e.group == group]),
     )
     return TargetRegistry()

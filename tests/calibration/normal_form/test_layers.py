@@ -9,6 +9,7 @@ import pytest
 from onnx import helper
 from tests.support.checks.calibrated import CHANNELS, between, hold, model_of, weights
 
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.errors import ArtefactError
 
@@ -57,7 +58,7 @@ def test_the_weights_of_a_transposed_convolution_have_scales_along_their_own_axi
         between(
             [node("ConvTranspose", ["c", "w"], ["t"], strides=[2, 2])], {"w": wide}, channels=4
         ),
-        per_channel=per_channel,
+        CalibrationConfig(per_channel=per_channel),
     )
     held.require()
     scale = next(
@@ -105,7 +106,7 @@ def test_what_a_rewrite_computes_with_has_eight_bits_whatever_the_layers_have(bi
     made = quantize_onnx(
         between(nodes),
         [np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(single)],
-        weight_bits=bits,
+        CalibrationConfig(weight_bits=bits),
     )
     stored = made.graph.initializers["t.weight_quantized"].const_value
     assert stored is not None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
@@ -50,7 +51,11 @@ def network(tmp_path_factory: pytest.TempPathFactory, digits: DataSource) -> Pat
     path: Path = tmp_path_factory.mktemp("network") / "resnet8.onnx"
     path.write_bytes(
         serialize(
-            quantize_onnx(module, [normalize(digits.train.images[:32], digits)], weight_bits=4)
+            quantize_onnx(
+                module,
+                [normalize(digits.train.images[:32], digits)],
+                CalibrationConfig(weight_bits=4),
+            )
         )
     )
     return path

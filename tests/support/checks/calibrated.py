@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.calibration.config import CalibrationConfig
+
 SIZE, SAMPLES, CHANNELS = 8, 12, 6
 NEAR = 27.0  # dB: what 8 bits hold to beside float on these networks
 
@@ -138,13 +140,13 @@ class Held:
         ]
 
 
-def hold(model: ir.Model, **options: Any) -> Held:
+def hold(model: ir.Model, config: CalibrationConfig | None = None) -> Held:
     """Calibrate a model; export it to both formats, exactly.
 
     Compare both with the float model, and their operators in integers.
     """
     x = images()
-    quantized = quantize_onnx(model, [x], **options)
+    quantized = quantize_onnx(model, [x], config)
     onnx.checker.check_model(ir.to_proto(quantized), full_check=True)
     name = model.graph.outputs[0].name or ""
     source = model.graph.inputs[0].name or ""

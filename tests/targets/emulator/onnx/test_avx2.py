@@ -20,6 +20,7 @@ from tests.support.models.qoperator_models import LEAST, everything, quantized, 
 from tests.support.models.x86_graphs import MAKERS, outputs_of
 from tests.support.runtimes.avx2 import PROCESSORS, answers
 
+from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.errors import TargetError
@@ -461,7 +462,9 @@ def test_every_output_of_a_network_is_predicted(processor: Sequence[str], tmp_pa
         torch.manual_seed(1)
         module = lower(zoo.build(name, classes=10, in_channels=1), (1, 8, 8))
         network = quantize_onnx(
-            module, [normalize(source.train.images[:64], source)], weight_bits=8, pair_safe=False
+            module,
+            [normalize(source.train.images[:64], source)],
+            CalibrationConfig(pair_safe=False),
         )
         cases[name] = onnx.load_model_from_string(serialize(network)), images
     expected = answers(processor, tmp_path, cases)

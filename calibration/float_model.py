@@ -1,7 +1,4 @@
-"""From a file to a quantised model.
-
-Opens a float ONNX file that may be broken or hostile, then quantises it.
-"""
+"""Opens a float ONNX file that may be broken or hostile."""
 
 from __future__ import annotations
 
@@ -11,56 +8,13 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from edgeq.calibration.quantize import quantize_onnx
 from edgeq.errors import ArtefactError
 from edgeq.files import MAX_MODEL_BYTES, read_bytes
 from edgeq.formats.artefact import detect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgeq.calibration.observers import ObserverName
-
-
-def calibrate(
-    path: Path,
-    batches: Iterable[NDArray[np.float32]],
-    *,
-    observer: ObserverName = "minmax",
-    weight_bits: int = 8,
-    act_bits: int = 8,
-    per_channel: bool = True,
-    affine: bool = False,
-    pair_safe: bool = True,
-    data: str = "not named",
-    progress: Callable[[int], None] | None = None,
-) -> ir.Model:
-    """Quantise a float ONNX file.
-
-    The arguments are those of :func:`edgeq.calibration.quantize.quantize_onnx`.
-
-    Raises:
-        ArtefactError: the file is missing, broken, foreign or too large, keeps its weights outside
-            its own folder, has something that cannot be quantised, or does not fit the batches.
-        UsageError: a width out of range, or an unknown observer.
-    """
-    model = load_float(path)
-    return quantize_onnx(
-        model,
-        batches,
-        observer=observer,
-        weight_bits=weight_bits,
-        act_bits=act_bits,
-        per_channel=per_channel,
-        affine=affine,
-        pair_safe=pair_safe,
-        data=data,
-        progress=progress,
-    )
 
 
 def load_float(path: Path) -> ir.Model:

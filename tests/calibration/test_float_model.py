@@ -15,7 +15,9 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from edgeq.calibration.calibrate import calibrate, load_float
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.float_model import load_float
+from edgeq.calibration.quantize import quantize_onnx
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -40,18 +42,18 @@ def loses(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 @pytest.mark.parametrize("observer", ["minmax", "percentile", "minmax-percentile"])
-def test_resnet8_keeps_its_accuracy(observer: Any, data_dir: Path, run: Run) -> None:
+def test_resnet8_keeps_its_accuracy(observer: str, data_dir: Path, run: Run) -> None:
     path = data_dir / "models" / "resnet8-float.onnx"
     train, _ = raw_images(data_dir, "train")
-    made = calibrate(
-        path,
+    float_model = load_float(path)
+    made = quantize_onnx(
+        float_model,
         np.array_split(train[:256], 8),
-        observer=observer,
+        CalibrationConfig(observer),
         data="CIFAR-10, training images 0-255",
     )
     images, labels = raw_images(data_dir, "test")
     name = made.graph.outputs[0].name or ""
-    float_model = load_float(path)
     right = [_answers(model, images, name) == labels for model in (float_model, made)]
     assert right[0].mean() == pytest.approx(0.878)
     assert loses(*right) > 0.025
@@ -88,7 +90,7 @@ def test_a_file_is_calibrated(
 ) -> None:
     path = tmp_path / "net.onnx"
     ir.save(stable_net, path)
-    made = calibrate(path, [images], data="noise")
+    made = quantize_onnx(load_float(path), [images], data="noise")
     assert made.metadata_props["calibration"] == "noise; 64 samples; minmax"
     assert run(made, images)["y"].shape == (64, 10)
 
@@ -166,7 +168,7 @@ def test_a_file_that_is_no_model_is_refused(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ArtefactError, match=message) as caught:
-        calibrate(tmp_path / name, [])
+        load_float(tmp_path / name)
     assert caught.value.hint
 
 

@@ -1,0 +1,70 @@
+"""How a float network is quantised after training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.calibration.observers import OBSERVERS
+from edgeq.calibration.weight_methods import WEIGHT_METHODS
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeq.calibration.observers import RangeObserver
+    from edgeq.calibration.weight_methods import WeightQuantizer
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationConfig:
+    """The choices of a calibration.
+
+    Attributes:
+        observer: how ranges are found: a name of ``edgeq.observers``, or what makes an observer.
+        weight_method: how weights become integers: a name of ``edgeq.weight_methods``.
+        weight_bits: width of inner layers' weights, 2 to 8; the first and last layer have 8.
+        act_bits: width of what inner layers read, 2 to 8; everything else has 8.
+        per_channel: one weight scale for each output channel, where the method has that, or one for
+            each layer.
+        pair_safe: whether the scales of symmetric weights grow, where they have to, until no pair
+            of products can saturate on x86 without VNNI.
+
+    Raises:
+        UsageError: a width out of range.
+        UnknownName: nothing is registered under a name.
+    """
+
+    observer: str | Callable[[], RangeObserver] = "minmax"
+    weight_method: str = "symmetric"
+    weight_bits: int = 8
+    act_bits: int = 8
+    per_channel: bool = True
+    pair_safe: bool = True
+
+    def __post_init__(self) -> None:
+        for what, bits in (("weights", self.weight_bits), ("activations", self.act_bits)):
+            if not 2 <= bits <= 8:
+                raise UsageError(f"{what} of {bits} bits cannot be made", hint="choose 2 to 8")
+        self.observer_factory()
+        self.weight_quantizer()
+
+    def observer_factory(self) -> Callable[[], RangeObserver]:
+        """What makes the observer of one tensor."""
+        return OBSERVERS.load(self.observer) if isinstance(self.observer, str) else self.observer
+
+    def weight_quantizer(self) -> WeightQuantizer:
+        """The weight method."""
+        return WEIGHT_METHODS.load(self.weight_method)
+
+    @property
+    def found_by(self) -> str:
+        """The observer, for a file's metadata."""
+        made = self.observer
+        return made if isinstance(made, str) else type(made()).__name__
+
+    @property
+    def scheme(self) -> str:
+        """The widths and the weight method, for a file's metadata."""
+        method = "" if self.weight_method == "symmetric" else f", {self.weight_method} weights"
+        return f"{self.weight_bits}W/{self.act_bits}A integer{method}"

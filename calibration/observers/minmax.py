@@ -1,0 +1,27 @@
+"""The exact extremes of a tensor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class MinMax:
+    """The exact minimum and maximum: nothing seen in calibration is clipped."""
+
+    def __init__(self) -> None:
+        self._low, self._high = np.inf, -np.inf
+
+    def update(self, batch: NDArray[np.float32]) -> None:
+        """Take in one batch, (samples, ...), finite."""
+        if batch.size:
+            self._low = min(self._low, float(batch.min()))
+            self._high = max(self._high, float(batch.max()))
+
+    def range(self) -> tuple[float, float]:
+        """The extremes of all batches."""
+        return (self._low, self._high) if self._low <= self._high else (0.0, 0.0)

@@ -1,0 +1,125 @@
+"""CONTRIBUTING's checklists are complete: what a package of one's own registers ends where it should."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeq import registry
+from edgeq.deploy.cli import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PACKAGE = '''
+import dataclasses
+
+from edgeq.calibration.weight_methods.symmetric import Symmetric
+
+
+class Hundred:
+    """From -100 to 100, whatever is seen."""
+
+    def update(self, batch):
+        pass
+
+    def range(self):
+        return -100.0, 100.0
+
+
+class Ones(Symmetric):
+    """Every weight is one step."""
+
+    def quantize(self, layer, scale):
+        made = super().quantize(layer, scale)
+        return dataclasses.replace(made, values=made.values * 0 + 1)
+
+
+ones = Ones()
+'''
+ENTRY_POINTS = """
+[edgeq.observers]
+hundred = own_plugins:Hundred
+
+[edgeq.weight_methods]
+ones = own_plugins:ones
+"""
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package that somebody else wrote, installed."""
+    folder = tmp_path / "site"
+    metadata = folder / "own_plugins-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (folder / "own_plugins.py").write_text(PACKAGE)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: own-plugins\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(folder)
+    registry.installed.cache_clear()
+    yield
+    registry.installed.cache_clear()
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A float network for the embedded digits."""
+    rng = np.random.default_rng(0)
+    constants = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in (("conv.weight", (4, 1, 3, 3)), ("fc.weight", (10, 4)))
+    ]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "conv.weight"], ["c"]),
+            helper.make_node("Relu", ["c"], ["r"]),
+            helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+            helper.make_node("Flatten", ["p"], ["f"]),
+            helper.make_node("Gemm", ["f", "fc.weight"], ["y"], transB=1),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])],
+        constants,
+    )
+    path = tmp_path / "net.onnx"
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path
+    )
+    return path
+
+
+@pytest.fixture
+def document(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs a command with ``--json`` and gives what it prints."""
+
+    def ask(*arguments: object) -> Any:
+        assert run([*map(str, arguments), "--json"]) == 0, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)
+
+    return ask
+
+
+def test_an_observer_and_a_weight_method(
+    network: Path, document: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["calibrate", "--methods"]) == 0
+    listed = capsys.readouterr().out
+    assert "From -100 to 100, whatever is seen." in listed
+    assert "Every weight is one step." in listed
+    made = network.with_name("made.onnx")
+    methods = ("--observer", "hundred", "--weight-method", "ones")
+    document("calibrate", network, "--data", "digits", "--samples", 8, "-o", made, *methods)
+    model = onnx.load(made)
+    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    assert constants["x_scale"] == np.float32(200 / 255)
+    assert (constants["conv.weight_quantized"] == 1).all()
+    assert {entry.key: entry.value for entry in model.metadata_props}["scheme"] == (
+        "8W/8A integer, ones weights"
+    )
