@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import runpy
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -307,7 +308,4 @@ def is_there(root: Path, name: str) -> bool:
     else:
         module = place / "__init__.py"
     words = re.findall(r"\w+", module.read_text(encoding="utf-8"))
-    return not parts or parts[0] in words or f"edgeq.{parts[0]}" in ENTRY_POINTS
-
-
-ENTRY_POINTS = {"edgeq.targets", "edgeq.datasets", "edgeq.graphs", "edgeq.target_sources"}
+    return not parts or parts[0] in words or f"edgeq.{parts[0]}" in entry_points().groups
