@@ -45,7 +45,7 @@ def as_written(op: QdqOp, numbers: Numbers) -> Numbers:
     if centered.ndim == 3 and op.op_type in ("Conv", "ConvTranspose"):
         centered = centered[:, :, np.newaxis, :]
     if is_plain(op):
-        groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
+        groups = op.integer("group", 1)
         parts = [part.transpose(1, 0, 2, 3) for part in np.split(centered, groups)]
         centered = np.concatenate(parts)[:, :, ::-1, ::-1]
         scale = scale if scale.size == 1 else np.concatenate([scale] * groups)
@@ -131,9 +131,9 @@ def _matrix(op: QdqOp) -> NDArray[np.int64]:
     if op.op_type == "ReduceSum":
         source = op.inputs[0]
         assert isinstance(source, QdqTensor)  # noqa: S101  # it was lowered
-        sizes = [source.shape[int(axis)] for axis in op.attributes["axes"]]  # type: ignore[union-attr]
+        sizes = [source.shape[axis] for axis in op.integers("axes")]
         return np.ones((1, int(np.prod(sizes))), np.int64).squeeze()
-    indices, axis = op.inputs[1], int(op.attributes["axis"])  # type: ignore[arg-type]
+    indices, axis = op.inputs[1], op.integer("axis")
     assert isinstance(indices, QdqConstant)  # noqa: S101  # it was lowered
     rows = [int(line.reshape(-1)[0]) for line in np.moveaxis(indices.values, axis, 0)]
     size = op.output.shape[axis]

@@ -39,7 +39,7 @@ class FloatContext(LoweringContext):
         return self.builder.activation(name, shape, None, np.float32)
 
     def constant(self, op: QdqOp, constant: QdqConstant, layout: Layout) -> int:
-        return self.builder.constant(constant.name, aligned(reals_of(constant), layout))
+        return self.builder.constant(constant.name, aligned(constant.dequantized(), layout))
 
     def least(self, tensor: QdqTensor) -> int:
         return self.builder.constant(
@@ -66,7 +66,7 @@ class FloatContext(LoweringContext):
         )
 
     def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
-        return reals_of(constant)
+        return constant.dequantized()
 
     def add_weights(
         self, constant: QdqConstant, values: NDArray[np.generic], axis: int, *, packed: bool = False
@@ -78,7 +78,7 @@ class FloatContext(LoweringContext):
     ) -> int:
         constant = op.inputs[2] if len(op.inputs) > 2 else None
         if isinstance(constant, QdqConstant):
-            return self.builder.constant(constant.name, reals_of(constant).reshape(-1))
+            return self.builder.constant(constant.name, constant.dequantized().reshape(-1))
         return self.builder.constant(
             f"{op.output.name}~bias", np.zeros(values.shape[0], np.float32)
         )
@@ -95,13 +95,6 @@ class FloatContext(LoweringContext):
             else NO_ACTIVATION,
         )
         self.place(op.output, index, layout)
-
-
-def reals_of(constant: QdqConstant) -> NDArray[np.float32]:
-    """The numbers of a constant in float32."""
-    if constant.params is None:
-        return constant.values.astype(np.float32)
-    return constant.params.dequantize(constant.values.astype(np.int32))
 
 
 class FallbackContext(FloatContext):

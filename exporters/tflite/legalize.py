@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _MOST = 127  # symmetric int8
 _BIAS_MOST = 2**31 - 1
-_Number = TypeVar("_Number", np.int64, np.float64)
 _BINARY = frozenset(("Add", "Sub", "Mul"))
 _WIDE = frozenset(("int16", "uint16"))
 
@@ -127,7 +126,7 @@ class _Rewriting:
         if params is not None and (
             params.axis is None or params.axis % weights.values.ndim == axis
         ):
-            centered = _centered(weights)
+            centered = weights.centered()
             if centered.min() >= -_MOST - 1 and centered.max() <= _MOST:
                 clipped = np.maximum(centered, -_MOST).astype(np.int8)
                 self._note("weights of -128 became -127", weights.name, 1.0)
@@ -280,36 +279,15 @@ def _symmetric_scale(weights: QdqConstant, axis: int | None) -> NDArray[np.float
     return exact
 
 
-def _centered(constant: QdqConstant) -> NDArray[np.int64]:
-    """Integers less their zero point."""
-    centered, params = constant.values.astype(np.int64), constant.params
-    return (
-        centered
-        if params is None
-        else centered - _along(params.zero_point.astype(np.int64), params, centered.ndim)
-    )
-
-
 def _real(constant: QdqConstant) -> NDArray[np.float64]:
     """The numbers that a constant stands for."""
     if constant.params is None:
         return constant.values.astype(np.float64)
-    return _centered(constant) * _step(constant)
+    return constant.centered() * _step(constant)
 
 
 def _step(constant: QdqConstant) -> NDArray[np.float64]:
     """A constant's scale, so that it broadcasts over it; 1 for a float one."""
-    params = constant.params
-    return (
-        np.ones(())
-        if params is None
-        else _along(params.scale.astype(np.float64), params, constant.values.ndim)
-    )
-
-
-def _along(numbers: NDArray[_Number], params: QuantParams, rank: int) -> NDArray[_Number]:
-    return (
-        numbers
-        if params.axis is None
-        else numbers.reshape([-1 if i == params.axis % rank else 1 for i in range(rank)])
-    )
+    if constant.params is None:
+        return np.ones(())
+    return constant.params.broadcast(constant.values.ndim)[0].astype(np.float64)

@@ -181,7 +181,7 @@ def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
     ):
         scale = np.atleast_1d(weights.params.scale * source.scale)
         if is_plain(op) and scale.size > 1:
-            scale = np.concatenate([scale] * int(op.attributes.get("group", 1)))  # type: ignore[arg-type]
+            scale = np.concatenate([scale] * op.integer("group", 1))
         zeros = np.zeros(op.output.shape[1 if op.op_type.startswith("Conv") else -1], np.int64)
         yield Numbers(f"{op.output.name}/2", "bias", scale, np.zeros(scale.shape, np.int64), zeros)
 

@@ -153,14 +153,9 @@ def centered_weights(
             "its weight scales do not follow the output channels",
             f"use one scale a tensor or an output channel{_OR}",
         )
-    zero = params.zero_point
-    if params.axis is not None:
-        zero = zero.reshape(
-            [-1 if axis == channel_axis else 1 for axis in range(constant.values.ndim)]
-        )
-    centred = constant.values.dtype == np.int8 and not np.any(zero)
+    symmetric = constant.values.dtype == np.int8 and not np.any(params.zero_point)
     centered: NDArray[np.signedinteger] = (
-        constant.values if centred else constant.values.astype(np.int32) - zero  # type: ignore[assignment]
+        constant.values.astype(np.int8, copy=False) if symmetric else constant.centered()
     )
     if centered.size and (centered.min() < LEAST or centered.max() > GREATEST):
         raise refused(

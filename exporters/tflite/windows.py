@@ -89,9 +89,8 @@ def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> Window:
             "export the model with two-dimensional windows",
         )
     stride, dilation = _pair(op, "strides"), _pair(op, "dilations")
-    given = op.attributes.get("pads", (0, 0, 0, 0))
-    pads = tuple(int(p) for p in given) if isinstance(given, tuple) else (0, 0, 0, 0)
-    window = Window(kernel, stride, dilation, pads)  # type: ignore[arg-type]
+    top, left, bottom, right = op.integers("pads", (0, 0, 0, 0))
+    window = Window(kernel, stride, dilation, (top, left, bottom, right))
     mode = op.attributes.get("auto_pad", "NOTSET")
     height, width = tensor.shape[2:]
     if mode in ("SAME_UPPER", "SAME_LOWER"):

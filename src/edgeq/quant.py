@@ -95,7 +95,7 @@ class QuantParams:
 
     def quantize(self, x: NDArray[np.floating]) -> NDArray[np.integer]:
         """Round half to even onto the grid and saturate, in float32, as ONNX QuantizeLinear does; NaN gives the least integer, as there."""
-        scale, zero = self._broadcast(x.ndim)
+        scale, zero = self.broadcast(x.ndim)
         with np.errstate(over="ignore"):  # a value beyond float32 / scale saturates as it should
             q = np.rint(x.astype(np.float32) / scale) + zero
         stored: NDArray[np.integer] = np.fmin(np.fmax(q, self.qmin), self.qmax).astype(
@@ -105,10 +105,11 @@ class QuantParams:
 
     def dequantize(self, q: NDArray[np.integer]) -> NDArray[np.float32]:
         """``scale * (q - zero_point)`` in float32, as ONNX DequantizeLinear does."""
-        scale, zero = self._broadcast(q.ndim)
+        scale, zero = self.broadcast(q.ndim)
         return ((q.astype(np.int32) - zero).astype(np.float32) * scale).astype(np.float32)
 
-    def _broadcast(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    def broadcast(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Scale and zero point, shaped to broadcast with a tensor of so many dimensions."""
         if self.axis is None:
             return self.scale, self.zero_point
         shape = [1] * rank
@@ -141,7 +142,7 @@ class QuantizedTensor:
 
         Equal in every storage dtype, so comparable in LSB.
         """
-        _, zero = self.params._broadcast(self.values.ndim)
+        _, zero = self.params.broadcast(self.values.ndim)
         return self.values.astype(np.int32) - zero
 
     def dequantize(self) -> NDArray[np.float32]:

@@ -58,4 +58,4 @@ def _append(
 
 
 def _block(op: QdqOp) -> int:
-    return int(op.attributes["blocksize"])  # type: ignore[arg-type]
+    return op.integer("blocksize")

@@ -9,7 +9,6 @@ from edgeq.exporters.tflite.file.layouts import NHWC
 from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import padded, window_of
-from edgeq.qdq.batch_norm import SHIFT_ERROR
 from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def lower_conv(op: QdqOp, context: LoweringContext) -> None:
     centered = context.weights(op, weights, channel_axis=0)
     window = window_of(op, source, (centered.shape[2], centered.shape[3]))
     index, padding = padded(context, op, source, window)
-    groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
+    groups = op.integer("group", 1)
     if source.shape[1] != centered.shape[1] * groups:
         raise refused(
             op,
@@ -70,7 +69,7 @@ def _check_shift(op: QdqOp) -> None:
     Raises:
         ArtefactError: it does, because the output's grid is very much finer than the input's.
     """
-    error = float(op.attributes.get(SHIFT_ERROR, 0.0))  # type: ignore[arg-type]
+    error = 0.0 if op.norm is None else op.norm.bias_error
     if not op.output.is_float and error > float(op.output.scale) / 2:
         raise refused(
             op,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def lower_gemm(op: QdqOp, context: LoweringContext) -> None:
     """Append a Gemm, its weights (out, in) or (in, out)."""
-    plain = float(op.attributes.get("alpha", 1.0)) == 1.0 == float(op.attributes.get("beta", 1.0))  # type: ignore[arg-type]
+    plain = op.real("alpha", 1.0) == 1.0 == op.real("beta", 1.0)
     if not plain or op.attributes.get("transA", 0):
         raise refused(
             op, "it scales or transposes its operands", "use alpha = beta = 1 and transA = 0"

@@ -142,24 +142,17 @@ def _check_product(op: QdqOp, factor: float, zero_point: int) -> None:
 
 def _centered(operand: Operand) -> tuple[int, int]:
     """The least and the greatest integer of an operand, less its zero point."""
-    zero = int(operand.params.zero_point)  # type: ignore[union-attr]  # one without a grid is refused before
     if isinstance(operand, QdqTensor):
-        return operand.low - zero, operand.high - zero
-    centered = operand.values.astype(np.int64) - zero
+        return operand.low - operand.zero_point, operand.high - operand.zero_point
+    centered = operand.centered()
     return int(centered.min(initial=0)), int(centered.max(initial=0))
 
 
 def _furthest(operand: Operand) -> float:
     """The greatest absolute number that an operand can be."""
-    params = operand.params
-    if params is None:
+    if operand.params is None:
         return 0.0
-    zero = int(params.zero_point)
-    if isinstance(operand, QdqTensor):
-        return max(abs(operand.low - zero), abs(operand.high - zero)) * float(params.scale)
-    return float(np.abs(operand.values.astype(np.int64) - zero).max(initial=0)) * float(
-        params.scale
-    )
+    return max(abs(bound) for bound in _centered(operand)) * float(operand.params.scale)
 
 
 def _binary(op: QdqOp, context: LoweringContext, builtin: int, version: int, options: Any) -> None:
@@ -201,7 +194,7 @@ def lower_clip(op: QdqOp, context: LoweringContext) -> None:
     """Append a Clip in float; in integers it is in the grid."""
     source = context.operand(op)
     layout = context.layout(source)
-    bounds = (float(op.attributes["min"]), Op.MAXIMUM), (float(op.attributes["max"]), Op.MINIMUM)  # type: ignore[arg-type]
+    bounds = (op.real("min"), Op.MAXIMUM), (op.real("max"), Op.MINIMUM)
     finite = [(bound, builtin) for bound, builtin in bounds if np.isfinite(bound)]
     index = context.read(source, layout)
     with context.writing(op, layout) as (target, _):

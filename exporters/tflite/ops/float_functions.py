@@ -9,7 +9,6 @@ import numpy as np
 from edgeq.exporters.tflite.context import NO_ACTIVATION, Op, aligned
 from edgeq.exporters.tflite.file.layouts import stored_shape
 from edgeq.exporters.tflite.file.schema import schema
-from edgeq.exporters.tflite.float_context import reals_of
 from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq.ir import QdqConstant
 
@@ -141,7 +140,7 @@ def lower_batch_normalization(op: QdqOp, context: LoweringContext) -> None:
     source = context.operand(op)
     layout = context.layout(source)
     scale, bias, mean, variance = (numbers.astype(np.float64) for numbers in _constants(op, 1, 5))
-    gain = scale / np.sqrt(variance + float(op.attributes.get("epsilon", 1e-5)))  # type: ignore[arg-type]
+    gain = scale / np.sqrt(variance + op.real("epsilon", 1e-5))
     channels = (-1, *(1,) * (len(source.shape) - 2))
     steps = _Steps(op, context, layout)
     index = context.read(source, layout)
@@ -164,7 +163,7 @@ def lower_layer_normalization(op: QdqOp, context: LoweringContext) -> None:
     _only_in_float(op, context, "TFLite has no integer kernel for it")
     source = context.operand(op)
     rank, layout = len(source.shape), context.layout(source)
-    first = int(op.attributes.get("axis", -1)) % rank  # type: ignore[arg-type]
+    first = op.integer("axis", -1) % rank
     axes = sorted(layout.index(axis) for axis in range(first, rank))
     small = [1 if i in axes else size for i, size in enumerate(stored_shape(source.shape, layout))]
     steps = _Steps(op, context, layout)
@@ -205,4 +204,4 @@ def _constants(op: QdqOp, start: int, stop: int) -> list[NDArray[np.float32]]:
     operands = op.inputs[start:stop]
     if not operands or any(not isinstance(operand, QdqConstant) for operand in operands):
         raise refused(op, "its numbers are computed at run time", "make them constant")
-    return [reals_of(operand) for operand in operands if isinstance(operand, QdqConstant)]
+    return [operand.dequantized() for operand in operands if isinstance(operand, QdqConstant)]

@@ -33,9 +33,9 @@ _LARGEST_MATRIX = 1 << 24  # bytes: beyond that a scatter is no product any more
 def lower_gather(op: QdqOp, context: LoweringContext) -> None:
     """Append a Gather with constant indices."""
     source = context.operand(op)
-    axis = int(op.attributes["axis"])  # type: ignore[arg-type]
-    shape = tuple(int(size) for size in op.attributes["indices_shape"])  # type: ignore[union-attr]
-    picked = tuple(int(i) for i in op.attributes["indices"])  # type: ignore[union-attr]
+    axis = op.integer("axis")
+    shape = op.integers("indices_shape")
+    picked = op.integers("indices")
     if len(shape) == 1:
         gather(op, context, {axis: picked})
         return
@@ -106,7 +106,7 @@ def lower_scatter(op: QdqOp, context: LoweringContext) -> None:
         raise refused(op, "it does not add", 'use reduction="add"')
     if (
         not isinstance(data, QdqConstant)
-        or _reals(data).any()
+        or data.dequantized().any()
         or not isinstance(indices, QdqConstant)
     ):
         raise refused(
@@ -114,7 +114,7 @@ def lower_scatter(op: QdqOp, context: LoweringContext) -> None:
             "it adds to other numbers than constant zeros, or computes its indices",
             "scatter onto zeros, then add",
         )
-    axis = int(op.attributes["axis"])  # type: ignore[arg-type]
+    axis = op.integer("axis")
     rows = _rows(op, indices.values, axis)
     matrix = np.zeros((op.output.shape[axis], rows.size), np.int8)
     if matrix.size > _LARGEST_MATRIX:
@@ -126,13 +126,6 @@ def lower_scatter(op: QdqOp, context: LoweringContext) -> None:
     np.add.at(matrix, (rows, np.arange(rows.size)), 1)
     layout: Layout = onnx_order(len(updates.shape))
     multiply(op, context, matrix, layout, (axis,), layout)
-
-
-def _reals(constant: QdqConstant) -> NDArray[np.generic]:
-    params = constant.params
-    return (
-        constant.values if params is None else params.dequantize(constant.values.astype(np.int32))
-    )
 
 
 def _rows(op: QdqOp, indices: NDArray[np.generic], axis: int) -> NDArray[np.int64]:

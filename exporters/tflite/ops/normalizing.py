@@ -82,7 +82,7 @@ def _lower(
     fixed: QuantParams,
 ) -> None:
     source = context.operand(op)
-    layout = last(context.layout(source), int(op.attributes["axis"]))  # type: ignore[arg-type]
+    layout = last(context.layout(source), op.integer("axis"))
     index = context.read(source, layout)
     if context.is_float or _same(op, context, fixed):
         with context.writing(op, layout) as (target, _):

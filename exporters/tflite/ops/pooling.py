@@ -72,11 +72,10 @@ def lower_global_average_pool(op: QdqOp, context: LoweringContext) -> None:
 
 def lower_reduce_mean(op: QdqOp, context: LoweringContext) -> None:
     """Append a ReduceMean."""
-    axes = op.attributes["axes"]
     _mean(
         op,
         context,
-        tuple(int(axis) for axis in axes),  # type: ignore[union-attr]
+        op.integers("axes"),
         keep=bool(op.attributes.get("keepdims", 1)),
     )
 
@@ -88,11 +87,10 @@ def lower_global_max_pool(op: QdqOp, context: LoweringContext) -> None:
 
 def lower_reduce_max(op: QdqOp, context: LoweringContext) -> None:
     """Append a ReduceMax."""
-    axes = op.attributes["axes"]
     _reduce(
         op,
         context,
-        tuple(int(axis) for axis in axes),  # type: ignore[union-attr]
+        op.integers("axes"),
         Op.REDUCE_MAX,
         keep=bool(op.attributes.get("keepdims", 1)),
     )

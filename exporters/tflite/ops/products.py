@@ -44,7 +44,7 @@ def lower_product(op: QdqOp, context: LoweringContext) -> None:
 def lower_reduce_sum(op: QdqOp, context: LoweringContext) -> None:
     """Append a ReduceSum: a product with a row of ones."""
     source = context.operand(op)
-    axes = tuple(int(axis) for axis in op.attributes["axes"])  # type: ignore[union-attr]
+    axes = op.integers("axes")
     keep = bool(op.attributes.get("keepdims", 1))
     others = [axis for axis in context.layout(source) if axis not in axes]
     layout = context.layout(source)

@@ -71,7 +71,7 @@ def lower_concat(op: QdqOp, context: LoweringContext) -> None:
     tensors = [context.operand(op, position) for position in range(len(op.inputs))]
     layout = context.layout(tensors[0])
     options = schema.ConcatenationOptionsT()
-    options.axis = layout.index(int(op.attributes["axis"]))  # type: ignore[arg-type]
+    options.axis = layout.index(op.integer("axis"))
     indices = [context.read(tensor, layout) for tensor in tensors]
     with context.writing(op, layout) as (target, _):
         context.builder.operator(Op.CONCATENATION, 2, indices, [target], options)

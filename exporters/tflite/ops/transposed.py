@@ -31,7 +31,7 @@ def lower_conv_transpose(op: QdqOp, context: LoweringContext) -> None:
             "its weights are no constant image filters",
             "export the model with constant two-dimensional convolutions",
         )
-    if _numbers(op, "strides", (1, 1)) == (1, 1):
+    if op.integers("strides", (1, 1)) == (1, 1):
         lower_conv(as_conv(op), context)
     else:
         _strided(op, context, weights)
@@ -44,7 +44,7 @@ def fixes_batch(graph: QdqGraph) -> bool:
     """
     merged = any(tensor.shape and tensor.shape[0] != 1 for tensor in graph.tensors().values())
     return merged or any(
-        op.op_type == "ConvTranspose" and set(_numbers(op, "strides", (1,))) != {1}
+        op.op_type == "ConvTranspose" and set(op.integers("strides", (1,))) != {1}
         for op in graph.ops
     )
 
@@ -59,16 +59,16 @@ def as_conv(op: QdqOp) -> QdqOp:
     """
     weights = op.inputs[1]
     assert isinstance(weights, QdqConstant)  # noqa: S101  # the caller has looked
-    groups = int(op.attributes.get("group", 1))  # type: ignore[arg-type]
+    groups = op.integer("group", 1)
     spans = [
         (size - 1) * dilation
         for size, dilation in zip(
-            weights.values.shape[2:], _numbers(op, "dilations", (1, 1)), strict=True
+            weights.values.shape[2:], op.integers("dilations", (1, 1)), strict=True
         )
     ]
     top, left, bottom, right = _pads(op)
     pads = (spans[0] - top, spans[1] - left, spans[0] - bottom, spans[1] - right)
-    if min(pads) < 0 or any(_numbers(op, "output_padding", (0, 0))):
+    if min(pads) < 0 or any(op.integers("output_padding", (0, 0))):
         raise refused(
             op,
             "it pads by more than its filter spans, or pads its output",
@@ -99,7 +99,7 @@ def as_conv(op: QdqOp) -> QdqOp:
 
 
 def _strided(op: QdqOp, context: LoweringContext, weights: QdqConstant) -> None:
-    if int(op.attributes.get("group", 1)) != 1 or _numbers(op, "dilations", (1, 1)) != (1, 1):  # type: ignore[arg-type]
+    if op.integer("group", 1) != 1 or op.integers("dilations", (1, 1)) != (1, 1):
         raise refused(
             op,
             "TFLite's TRANSPOSE_CONV has neither groups nor dilation",
@@ -111,7 +111,7 @@ def _strided(op: QdqOp, context: LoweringContext, weights: QdqConstant) -> None:
     bias = context.add_bias(op, source, weights, centered)
     index = context.read(source, NHWC)
     options = schema.TransposeConvOptionsT()
-    options.strideH, options.strideW = _numbers(op, "strides", (1, 1))
+    options.strideH, options.strideW = op.integers("strides", (1, 1))
     options.fusedActivationFunction = NO_ACTIVATION
     top, left, bottom, right = _pads(op)
     if _is_same(op, source.shape[2:], centered.shape[2:]):
@@ -142,9 +142,7 @@ def _strided(op: QdqOp, context: LoweringContext, weights: QdqConstant) -> None:
 def _is_same(op: QdqOp, before: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
     """Whether TFLite's SAME takes away exactly what the padding does."""
     pads, after = _pads(op), op.output.shape[2:]
-    for axis, (stride, size) in enumerate(
-        zip(_numbers(op, "strides", (1, 1)), kernel, strict=True)
-    ):
+    for axis, (stride, size) in enumerate(zip(op.integers("strides", (1, 1)), kernel, strict=True)):
         total = max((before[axis] - 1) * stride + size - after[axis], 0)
         if -(-after[axis] // stride) != before[axis] or pads[axis] != total // 2:
             return False
@@ -157,7 +155,7 @@ def _pads(op: QdqOp) -> tuple[int, int, int, int]:
     Raises:
         ArtefactError: the padding does not give the size that the graph states.
     """
-    top, left, bottom, right = _numbers(op, "pads", (0, 0, 0, 0))
+    top, left, bottom, right = op.integers("pads", (0, 0, 0, 0))
     mode = op.attributes.get("auto_pad", "NOTSET")
     source, weights = op.inputs[0], op.inputs[1]
     assert isinstance(weights, QdqConstant) and source is not None  # noqa: S101, PT018  # the caller has looked
@@ -165,11 +163,11 @@ def _pads(op: QdqOp) -> tuple[int, int, int, int]:
     ends = []
     for axis, first in enumerate((top, left)):
         stride, dilation = (
-            _numbers(op, "strides", (1, 1))[axis],
-            _numbers(op, "dilations", (1, 1))[axis],
+            op.integers("strides", (1, 1))[axis],
+            op.integers("dilations", (1, 1))[axis],
         )
         full = (shape[axis + 2] - 1) * stride + (weights.values.shape[axis + 2] - 1) * dilation + 1
-        total = full - op.output.shape[axis + 2] + _numbers(op, "output_padding", (0, 0))[axis]
+        total = full - op.output.shape[axis + 2] + op.integers("output_padding", (0, 0))[axis]
         if mode in ("SAME_UPPER", "SAME_LOWER") or op.attributes.get("output_shape"):
             small = total // 2
             first = small if mode == "SAME_UPPER" else total - small
@@ -185,8 +183,3 @@ def _pads(op: QdqOp) -> tuple[int, int, int, int]:
             "write the model again from its source",
         )
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
-
-
-def _numbers(op: QdqOp, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-    value = op.attributes.get(name, default)
-    return tuple(int(number) for number in value) if isinstance(value, tuple) else default

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
+from edgeq.qdq.ir import integers
 from edgeq.qdq.nodes import REDUCTIONS, constant_of, integer_of, kind_of, listed, title
 from edgeq.qdq.picks import expanded, padded, tiled
 from edgeq.qdq.shapes import has_open_batch
@@ -50,7 +51,7 @@ def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeVal
     elif node.op_type == "Pad":
         found |= _pad(node, rank)
     elif node.op_type in REDUCTIONS:
-        axes = listed(node, 1) or tuple(found.get("axes", ())) or tuple(range(rank))  # type: ignore[arg-type]
+        axes = listed(node, 1) or integers(found, "axes", ()) or tuple(range(rank))
         found["axes"] = tuple(int(axis) % rank for axis in axes)
     elif node.op_type == "Transpose":
         found.setdefault("perm", tuple(reversed(range(rank))))
@@ -64,7 +65,7 @@ def attributes_of(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeVal
         found |= {
             "axis": 0,
             "indices": rows["indices"],
-            "indices_shape": rows["indices_shape"][:-1],  # type: ignore[index]
+            "indices_shape": integers(rows, "indices_shape")[:-1],
         }
     elif node.op_type == "Resize" and len(node.inputs) > 2 and node.inputs[2] is not None:
         found["scales"] = tuple(
@@ -90,7 +91,7 @@ def picked(node: ir.Node, shape: Sequence[int], result: Sequence[int]) -> dict[s
     elif node.op_type == "Expand":
         found = expanded(title(node), shape, result)
     else:
-        pads: tuple[int, ...] = _pad(node, len(shape))["pads"]  # type: ignore[assignment]
+        pads = integers(_pad(node, len(shape)), "pads")
         found = padded(title(node), shape, pads, node.attributes["mode"].as_string())
     if len(shape) == len(result) and _at_first_axis(found) and has_open_batch(node):
         raise ArtefactError(

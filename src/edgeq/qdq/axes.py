@@ -103,7 +103,7 @@ def _pass_on(op: QdqOp, found: dict[str, int]) -> None:
         and isinstance(source := op.inputs[0], QdqTensor)
         and len(source.shape) == IMAGE_RANK
     ):
-        perm: tuple[int, ...] = op.attributes["perm"]  # type: ignore[assignment]
+        perm = op.integers("perm")
         if source.name in found:
             found.setdefault(op.output.name, perm.index(found[source.name]))
         elif op.output.name in found:

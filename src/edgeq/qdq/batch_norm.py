@@ -4,8 +4,8 @@ Folded into the layer before it, or a layer of its own.
 
 Folding changes no integer weight: the scale of each output channel is multiplied by the channel's
 gain, its sign goes into the integers, and the shift is added to the int32 bias, rounded to half a
-step of the accumulator. How far that moves a result is told by the attribute ``SHIFT_ERROR`` of the
-convolution, for whoever knows the grid of its results.
+step of the accumulator. How far that moves a result is told by ``FoldedNorm.bias_error``, for whoever
+knows the grid of the results.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.ir import FoldedNorm, QdqConstant
 from edgeq.qdq.nodes import title
 from edgeq.qdq.symbolic import DeferredOp, Dequantized
 from edgeq.quant import QuantParams
@@ -30,18 +30,12 @@ if TYPE_CHECKING:
 
 _LEVEL = 64  # a power of two, so that gain / 64 is exact; its bias has 1/64 of a step of the input
 _BIAS_MAX = 2**30
-NORMALIZATION = "normalization"
-"""The attribute that holds what a runtime multiplies each channel with, in float32, and then what it adds."""
-UNFOLDED_SCALE, UNFOLDED_BIAS = "unfolded_scale", "unfolded_bias"
-"""Attributes of a convolution that a normalisation was folded into: the scales of its weights and its real bias without that."""
-SHIFT_ERROR = "shift_error"
-"""The attribute of a convolution that holds the greatest error of its bias, as a real number."""
 
 
 def normalized(
     node: ir.Node, operands: tuple[SymbolicValue | None, ...], epsilon: float
 ) -> DeferredOp:
-    """A BatchNormalization over a convolution's float result or a quantised tensor, as a convolution.
+    """A BatchNormalization over a float result or a quantised tensor, as a convolution.
 
     Raises:
         ArtefactError: it trains, computes its numbers, or follows something that it cannot be
@@ -49,20 +43,21 @@ def normalized(
     """
     numbers = _numbers(node, operands)
     gain, shift = _line(numbers, epsilon)
-    source, line = operands[0], {NORMALIZATION: _line_in_float(numbers, epsilon)}
+    source, scale, bias = operands[0], None, None
     if (
         isinstance(source, Dequantized)
         and not source.tensor.is_float
         and len(source.tensor.shape) in (3, 4)
     ):
-        alone = _alone(node, source.tensor, gain, shift)
-        return replace(alone, attributes={**alone.attributes, **line})
-    if isinstance(source, DeferredOp) and _folds(source):
-        folded = _folded(node, source, gain, shift)
-        return replace(folded, attributes={**folded.attributes, **line, **_unfolded(source)})
-    raise _refused(
-        node, "it follows neither a quantised image nor a convolution with constant weights"
-    )
+        conv, error = _alone(node, source.tensor, gain, shift)
+    elif isinstance(source, DeferredOp) and _folds(source):
+        conv, error = _folded(node, source, gain, shift)
+        scale, bias = _unfolded(source)
+    else:
+        raise _refused(
+            node, "it follows neither a quantised image nor a convolution with constant weights"
+        )
+    return replace(conv, norm=FoldedNorm(*_line_in_float(numbers, epsilon), scale, bias, error))
 
 
 def _refused(node: ir.Node, why: str) -> ArtefactError:
@@ -80,13 +75,7 @@ def _numbers(
     for operand in operands[1:5]:
         if not isinstance(operand, QdqConstant):
             raise _refused(node, "its numbers are computed at run time")
-        params = operand.params
-        values = (
-            operand.values.astype(np.float32)
-            if params is None
-            else params.dequantize(operand.values.astype(np.int32))
-        )
-        numbers.append(values.reshape(-1))
+        numbers.append(operand.dequantized().reshape(-1))
     return numbers
 
 
@@ -99,32 +88,28 @@ def _line(
     return gain, bias - mean * gain
 
 
-def _line_in_float(numbers: list[NDArray[np.float32]], epsilon: float) -> tuple[float, ...]:
-    """The same, rounded to float32 after each step as runtimes round; gains first, then shifts."""
+def _line_in_float(
+    numbers: list[NDArray[np.float32]], epsilon: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The same, rounded to float32 after each step as runtimes round."""
     scale, bias, mean, variance = numbers
     gain = np.float32(1) / np.sqrt(variance + np.float32(epsilon)) * scale
-    return tuple(float(each) for each in (*gain, *(bias - mean * gain)))
+    return gain, bias - mean * gain
 
 
-def _unfolded(conv: DeferredOp) -> dict[str, AttributeValue]:
-    """What a convolution's weights and bias are without the normalisation."""
+def _unfolded(conv: DeferredOp) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """A convolution's weight scales and its real bias without the normalisation."""
     weights, bias = conv.operands[1], conv.operands[2] if len(conv.operands) > 2 else None
-    if not isinstance(weights, QdqConstant) or weights.params is None:
-        return {}
-    reals: NDArray[np.floating] = np.zeros(0)
-    if isinstance(bias, QdqConstant) and bias.params is not None:
-        reals = bias.params.dequantize(bias.values.astype(np.int32))
-    scales = weights.params.scale.reshape(-1)
-    return {
-        UNFOLDED_SCALE: tuple(float(each) for each in scales),
-        UNFOLDED_BIAS: tuple(float(each) for each in reals.reshape(-1)),
-    }
+    assert isinstance(weights, QdqConstant)  # noqa: S101  # see _folds
+    assert weights.params is not None  # noqa: S101
+    reals = bias.dequantized().reshape(-1) if isinstance(bias, QdqConstant) else None
+    return weights.params.scale.reshape(-1), reals
 
 
 def _alone(
     node: ir.Node, source: QdqTensor, gain: NDArray[np.float64], shift: NDArray[np.float64]
-) -> DeferredOp:
-    """A depthwise convolution of one tap."""
+) -> tuple[DeferredOp, float]:
+    """A depthwise convolution of one tap, and the max error of its bias."""
     rank = len(source.shape)
     weights = (
         np.where(gain == 0, 0, np.copysign(_LEVEL, gain))
@@ -142,11 +127,9 @@ def _alone(
         "dilations": ones,
         "pads": (0,) * (2 * len(ones)),
         "group": gain.size,
-        SHIFT_ERROR: _error(bias, shift),
     }
-    return DeferredOp(
-        node, node.outputs[0], "Conv", (Dequantized(source), constant, bias), attributes
-    )
+    operands = (Dequantized(source), constant, bias)
+    return DeferredOp(node, node.outputs[0], "Conv", operands, attributes), _error(bias, shift)
 
 
 def _folds(deferred: DeferredOp) -> bool:
@@ -166,13 +149,14 @@ def _folds(deferred: DeferredOp) -> bool:
 
 def _folded(
     node: ir.Node, conv: DeferredOp, gain: NDArray[np.float64], shift: NDArray[np.float64]
-) -> DeferredOp:
+) -> tuple[DeferredOp, float]:
+    """The convolution with gain and shift in its constants, and the max error of its bias."""
     source, weights, bias = (*conv.operands, None, None)[:3]
     assert isinstance(source, Dequantized)  # noqa: S101  # see _folds
     assert isinstance(weights, QdqConstant)  # noqa: S101
     assert weights.params is not None  # noqa: S101
     axis = 1 if conv.op_type == "ConvTranspose" else 0
-    if axis == 1 and int(conv.attributes.get("group", 1)) != 1:  # type: ignore[arg-type]
+    if axis == 1 and conv.integer("group", 1) != 1:
         raise _refused(node, "the transposed convolution before it has groups")
     signs = np.where(gain < 0, -1, np.where(gain == 0, 0, 1)).reshape(
         [-1 if i == axis else 1 for i in range(weights.values.ndim)]
@@ -196,14 +180,8 @@ def _folded(
     name = bias.name if isinstance(bias, QdqConstant) else f"shift_of_{node.outputs[0].name}"
     reals = before * gain + shift
     folded = _bias(node, name, reals, np.float32(source.tensor.scale) * steps)
-    attributes = {**conv.attributes, SHIFT_ERROR: _error(folded, reals)}
-    return replace(
-        conv,
-        node=conv.node,
-        value=node.outputs[0],
-        operands=(source, constant, folded),
-        attributes=attributes,
-    )
+    made = replace(conv, value=node.outputs[0], operands=(source, constant, folded))
+    return made, _error(folded, reals)
 
 
 def _bias(

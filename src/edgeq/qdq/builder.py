@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.qdq.ir import Activation, AttributeValue
+    from edgeq.qdq.ir import AttributeValue
     from edgeq.qdq.shapes import Shapes
 
 QUANTIZE_HINT = (
@@ -284,7 +284,7 @@ class GraphBuilder:
             grid,
             name,
             shape,
-            deferred.activation,
+            deferred,
         )
 
     def requantized(
@@ -336,7 +336,7 @@ class GraphBuilder:
         grid: QuantizedRange,
         name: str,
         shape: tuple[int, ...],
-        activation: Activation = "",
+        deferred: DeferredOp | None = None,
     ) -> QdqTensor:
         check_samples(node, operands, attributes)
         low, high = output_range(op_type, operands, grid.params)
@@ -348,7 +348,16 @@ class GraphBuilder:
             )
         tensor = QdqTensor(self._unique(name), shape, grid.params, low, high)
         self.ops.append(
-            QdqOp(op_type, title(node), operands, tensor, attributes, activation, source_line(node))
+            QdqOp(
+                op_type,
+                title(node),
+                operands,
+                tensor,
+                attributes,
+                "" if deferred is None else deferred.activation,
+                source_line(node),
+                None if deferred is None else deferred.norm,
+            )
         )
         return tensor
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from edgeq.qdq.ir import RESHAPES, QdqConstant
+from edgeq.qdq.ir import RESHAPES, QdqConstant, integer, integers
 from edgeq.qdq.picks import PICK, picks_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 def moved_constant(
     op_type: str, constant: QdqConstant, attributes: Attributes, shape: Sequence[int]
 ) -> QdqConstant | None:
-    """A constant behind an operator that only moves data; None where that is no such operator, or scales would not follow.
+    """A constant behind an operator that only moves data.
+
+    None where the operator does more than that, or where scales would not follow.
 
     Args:
         op_type: the operator, of the view.
@@ -41,12 +43,11 @@ def moved_constant(
     if moved is None or moved.shape != tuple(shape):
         return None
     params = constant.params
-    if (
-        params is not None
-        and params.axis is not None
-        and (params := _followed(params, constant.values.shape, moved)) is None
-    ):
-        return None
+    if params is not None and params.axis is not None:
+        channels = np.unravel_index(moved, places.shape)[params.axis % places.ndim]
+        params = _followed(params, channels)
+        if params is None:
+            return None
     return QdqConstant(constant.name, constant.values.reshape(-1)[moved], params)
 
 
@@ -57,17 +58,19 @@ def _moved(
     if op_type in RESHAPES:
         return places.reshape(shape) if math.prod(shape) == places.size else None
     if op_type == "Transpose":
-        return places.transpose(attributes["perm"])  # type: ignore[arg-type]
+        return places.transpose(integers(attributes, "perm"))
     if op_type == "Slice":
         parts = [slice(None)] * places.ndim
         for axis, start, end, step in zip(
-            *(attributes[name] for name in ("axes", "starts", "ends", "steps")), strict=True
+            *(integers(attributes, name) for name in ("axes", "starts", "ends", "steps")),
+            strict=True,
         ):
             parts[axis] = slice(start, None if end < 0 else end, step)
         return places[tuple(parts)]
     if op_type == "Gather":
-        indices = np.array(attributes["indices"], np.int64).reshape(attributes["indices_shape"])  # type: ignore[arg-type]
-        return places.take(indices, int(attributes["axis"]))  # type: ignore[arg-type]
+        indices = np.array(integers(attributes, "indices"), np.int64)
+        shaped = indices.reshape(integers(attributes, "indices_shape"))
+        return places.take(shaped, integer(attributes, "axis"))
     if op_type == PICK:
         places = places.reshape((1,) * (len(shape) - places.ndim) + places.shape)
         for axis, picks in picks_of(attributes).items():
@@ -76,12 +79,14 @@ def _moved(
     return None
 
 
-def _followed(
-    params: QuantParams, before: Sequence[int], moved: NDArray[np.int64]
-) -> QuantParams | None:
-    """The grid with its scales along the axis of the result where each number keeps the scale that it had; None where there is none."""
-    channels = np.unravel_index(moved, before)[params.axis % len(before)]  # type: ignore[operator]
-    for axis, size in enumerate(moved.shape):
+def _followed(params: QuantParams, channels: NDArray[np.int64]) -> QuantParams | None:
+    """The grid with its scales along the axis where each number keeps its own; None without one.
+
+    Args:
+        params: the grid before.
+        channels: of each number of the result, the channel that it had.
+    """
+    for axis, size in enumerate(channels.shape):
         lines = np.moveaxis(channels, axis, 0).reshape(size, -1)
         if size > 1 and (lines == lines[:, :1]).all():
             return replace(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,12 +116,114 @@ class QdqConstant:
 
     __repr__ = brief
 
+    def centered(self) -> NDArray[np.int64]:
+        """The integers less their zero point; as they are without a grid."""
+        values = self.values.astype(np.int64)
+        if self.params is None:
+            return values
+        return np.asarray(values - self.params.broadcast(values.ndim)[1])
+
+    def dequantized(self) -> NDArray[np.float32]:
+        """The real numbers, float32; those of a constant in float as they are."""
+        if self.params is None:
+            return self.values.astype(np.float32)
+        return self.params.dequantize(self.values.astype(np.int32))
+
 
 Operand: TypeAlias = QdqTensor | QdqConstant
 
 
+def integer(attributes: Mapping[str, AttributeValue], name: str, default: int | None = None) -> int:
+    """An attribute that is a whole number.
+
+    Raises:
+        ArtefactError: it is missing and has no default, or is of another type.
+    """
+    value = attributes.get(name, default)
+    if isinstance(value, int):
+        return value
+    raise _wrong(name, value, "a whole number")
+
+
+def real(
+    attributes: Mapping[str, AttributeValue], name: str, default: float | None = None
+) -> float:
+    """An attribute that is a number.
+
+    Raises:
+        ArtefactError: see :func:`integer`.
+    """
+    value = attributes.get(name, default)
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise _wrong(name, value, "a number")
+
+
+def integers(
+    attributes: Mapping[str, AttributeValue], name: str, default: tuple[int, ...] | None = None
+) -> tuple[int, ...]:
+    """An attribute that is a list of whole numbers.
+
+    Raises:
+        ArtefactError: see :func:`integer`.
+    """
+    value = attributes.get(name, default)
+    if isinstance(value, tuple):
+        found = tuple(each for each in value if isinstance(each, int))
+        if len(found) == len(value):
+            return found
+    raise _wrong(name, value, "a list of whole numbers")
+
+
+def _wrong(name: str, value: AttributeValue | None, kind: str) -> ArtefactError:
+    found = "is missing" if value is None else f"is {value!r}, not {kind}"
+    return ArtefactError(
+        f"the attribute {name!r} {found}", hint="write the model again from its source"
+    )
+
+
+class Attributed:
+    """What has attributes."""
+
+    __slots__ = ()
+    attributes: Mapping[str, AttributeValue]
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """An attribute that is a whole number; see :func:`integer`."""
+        return integer(self.attributes, name, default)
+
+    def real(self, name: str, default: float | None = None) -> float:
+        """An attribute that is a number; see :func:`real`."""
+        return real(self.attributes, name, default)
+
+    def integers(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """An attribute that is a list of whole numbers; see :func:`integers`."""
+        return integers(self.attributes, name, default)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class QdqOp:
+class FoldedNorm:
+    """A BatchNormalization that is part of a convolution in the integer view.
+
+    Attributes:
+        gain: what a runtime that computes it in float multiplies each channel with, float32.
+        shift: what it adds afterwards, float32.
+        scale: the weight scales of the convolution without it; None where it stood alone.
+        bias: the real bias of the convolution without it, float32; None for none.
+        bias_error: the max error of the folded bias, in real units.
+    """
+
+    gain: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    scale: NDArray[np.float32] | None
+    bias: NDArray[np.float32] | None
+    bias_error: float
+
+    __repr__ = brief
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QdqOp(Attributed):
     """One integer operator.
 
     Attributes:
@@ -137,6 +240,7 @@ class QdqOp:
         activation: a float Relu or Clip(0, 6) between the operator and its quantiser; its effect is
             in ``output.low`` and ``output.high``, as that of any other Clip is.
         source: the line of the program that made the node, where the file tells it.
+        norm: the BatchNormalization in it.
     """
 
     op_type: str
@@ -146,6 +250,7 @@ class QdqOp:
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
     activation: Activation = ""
     source: str = ""
+    norm: FoldedNorm | None = None
 
     __repr__ = brief
 

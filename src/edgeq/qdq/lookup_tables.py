@@ -133,11 +133,7 @@ def _curve(operand: SymbolicValue | None, source: QdqTensor) -> NDArray[np.float
     if isinstance(operand, QdqConstant):
         if operand.values.size != 1:
             return None
-        params = operand.params
-        values = (
-            operand.values if params is None else params.dequantize(operand.values.astype(np.int32))
-        )
-        return values.astype(np.float32).reshape(1)
+        return operand.dequantized().reshape(1)
     if isinstance(operand, Dequantized):
         return source.params.dequantize(integers_of(source)) if operand.tensor is source else None
     if not isinstance(operand, DeferredOp) or _source(operand) is not source:

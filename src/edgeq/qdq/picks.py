@@ -10,11 +10,12 @@ result, 0 for all as they are; ``picks`` holds them, axis after axis.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from edgeq.errors import ArtefactError
+from edgeq.qdq.ir import integers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     Attributes = Mapping[str, AttributeValue]
 
 PICK = "Pick"
-PADDING_MODES = ("reflect", "edge", "wrap")
+PaddingMode = Literal["reflect", "edge", "wrap"]
+PADDING_MODES: Mapping[str, PaddingMode] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 _MOST_PICKS = 2**24
 
 
@@ -103,19 +105,18 @@ def padded(
                 f"Pad {title!r} pads an axis of {size} by {before} and {after}",
                 hint="pad by less than the axis has",
             )
-        picks.append(
-            np.pad(places, (max(before, 0), max(after, 0)), mode=mode) if before or after else None  # type: ignore[call-overload]
-        )
+        sides = (max(before, 0), max(after, 0))
+        picks.append(np.pad(places, sides, mode=PADDING_MODES[mode]) if before or after else None)
     return _attributes(picks)
 
 
 def picks_of(attributes: Attributes) -> dict[int, tuple[int, ...]]:
-    """The places picked along each axis of the result of a ``Pick`` that does not keep all of them as they are."""
-    counts: tuple[int, ...] = attributes["counts"]  # type: ignore[assignment]
-    picks: tuple[int, ...] = attributes["picks"]  # type: ignore[assignment]
-    places = iter(picks)
+    """The places that a ``Pick`` picks along each axis of its result, but for axes kept whole."""
+    places = iter(integers(attributes, "picks"))
     return {
-        axis: tuple(itertools.islice(places, count)) for axis, count in enumerate(counts) if count
+        axis: tuple(itertools.islice(places, count))
+        for axis, count in enumerate(integers(attributes, "counts"))
+        if count
     }
 
 

@@ -25,6 +25,8 @@ from edgeq.qdq.ir import (
     QdqOp,
     QdqOutput,
     QdqTensor,
+    integer,
+    real,
     same_grid,
 )
 from edgeq.qdq.lookup_tables import fuse_to_lookup
@@ -55,7 +57,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx_ir as ir
-    from numpy.typing import NDArray
 
     from edgeq.qdq.ir import AttributeValue
 
@@ -295,7 +296,7 @@ class Reader:
     ) -> DeferredOp:
         if node.op_type == "BatchNormalization":
             try:
-                return batch_norm.normalized(node, operands, float(attributes.get("epsilon", 1e-5)))  # type: ignore[arg-type]
+                return batch_norm.normalized(node, operands, real(attributes, "epsilon", 1e-5))
             except ArtefactError as error:
                 self._graph.blocked.append(error)
         if (table := fuse_to_lookup(node, operands, attributes)) is not None:
@@ -310,15 +311,15 @@ class Reader:
 
     def _split(self, node: ir.Node, operand: SymbolicValue | None) -> None:
         """A Split is as many Slices as it has outputs."""
-        axis = attributes_of(node, self._graph.shapes.of(node.inputs[0]))["axis"]
+        axis = integer(attributes_of(node, self._graph.shapes.of(node.inputs[0])), "axis")
         start = 0
         for value in node.outputs:
             shape = self._graph.shapes.of(value)
-            end = start + shape[int(axis)]  # type: ignore[arg-type]
+            end = start + shape[axis]
             attributes: dict[str, AttributeValue] = {
                 "starts": (start,),
                 "ends": (end,),
-                "axes": (int(axis),),  # type: ignore[arg-type]
+                "axes": (axis,),
                 "steps": (1,),
             }
             moved = self._graph.moved(node, value, (operand,), attributes, "Slice")
@@ -332,7 +333,7 @@ class Reader:
             self._values[value] = (
                 operand
                 if on_grid
-                else QdqConstant(operand.name, params.quantize(_reals(operand)), params)
+                else QdqConstant(operand.name, params.quantize(operand.dequantized()), params)
             )
             return
         if operand is None or isinstance(operand, (Quantized, ShapeValue)):
@@ -384,31 +385,18 @@ class Reader:
                 name,
                 source.tensor,
                 _HEADS[deferred.op_type],
-                int(deferred.attributes["axis"]),  # type: ignore[arg-type]
+                deferred.integer("axis"),
             )
-        if deferred.op_type == "ArgMax" and not deferred.attributes.get("select_last_index", 0):
-            attributes = deferred.attributes
-            dtype: Literal["int32", "int64"] = (
-                "int32" if attributes.get("dtype") == "int32" else "int64"
-            )
+        if deferred.op_type == "ArgMax" and not deferred.integer("select_last_index", 0):
             return QdqOutput(
                 name,
                 source.tensor,
                 "argmax",
-                int(attributes["axis"]),  # type: ignore[arg-type]
-                bool(attributes.get("keepdims", 1)),
-                dtype,
+                deferred.integer("axis"),
+                bool(deferred.integer("keepdims", 1)),
+                "int32" if deferred.attributes.get("dtype") == "int32" else "int64",
             )
         return None
-
-
-def _reals(constant: QdqConstant) -> NDArray[np.float32]:
-    params = constant.params
-    return (
-        constant.values.astype(np.float32)
-        if params is None
-        else params.dequantize(constant.values.astype(np.int32))
-    )
 
 
 def _all_shapes(operands: tuple[SymbolicValue | None, ...]) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from edgeq.qdq.ir import Attributed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx_ir as ir
 
-    from edgeq.qdq.ir import Activation, AttributeValue, QdqConstant, QdqTensor
+    from edgeq.qdq.ir import Activation, AttributeValue, FoldedNorm, QdqConstant, QdqTensor
     from edgeq.quant import QuantParams
 
 
@@ -41,7 +43,7 @@ class ShapeValue:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DeferredOp:
+class DeferredOp(Attributed):
     """A float result that waits for its quantiser, clipped to ``low .. high``."""
 
     node: ir.Node
@@ -52,6 +54,7 @@ class DeferredOp:
     low: float = float("-inf")
     high: float = float("inf")
     activation: Activation = ""
+    norm: FoldedNorm | None = None
 
 
 SymbolicValue: TypeAlias = "QdqConstant | Quantized | Dequantized | Input | ShapeValue | DeferredOp"

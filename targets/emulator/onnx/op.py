@@ -156,14 +156,6 @@ class OnnxOp:
 
 
 def centered_of(constant: QdqConstant) -> NDArray[np.float32]:
-    """A constant's integers with the zero point taken off, float32."""
-    values, params = constant.values, constant.params
-    if params is None:
-        return values.astype(np.float32)
-    zero = params.zero_point
-    if params.axis is not None:
-        zero = zero.reshape(
-            [-1 if i == params.axis % values.ndim else 1 for i in range(values.ndim)]
-        )
-    centered: NDArray[np.float32] = (values.astype(np.int64) - zero).astype(np.float32)
-    return centered
+    """A constant's integers with the zero point taken off, or its real numbers; float32."""
+    values = constant.values if constant.params is None else constant.centered()
+    return values.astype(np.float32)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.qdq.batch_norm import NORMALIZATION, UNFOLDED_BIAS, UNFOLDED_SCALE
 from edgeq.qdq.ir import QdqConstant
 from edgeq.targets.emulator.arithmetic.requantize import to_one_scale
 from edgeq.targets.emulator.onnx.op import centered_of
@@ -15,6 +14,7 @@ from edgeq.targets.emulator.onnx.op import centered_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgeq.qdq.ir import FoldedNorm
     from edgeq.targets.emulator.onnx.op import OnnxOp
 
 _SCALE_TOLERANCE = 2.0**-21  # of the scale of a bias: 4 units in the last place of float32
@@ -69,8 +69,8 @@ def weights_of(op: OnnxOp, *, channel_axis: int, groups: int = 1) -> Weights:
         ).swapaxes(1, 2)
         centered = grouped.reshape(-1, *grouped.shape[2:])
         scale = np.tile(scale, groups) if axis is not None else scale
-    if op.is_real and NORMALIZATION in op.view.attributes:
-        return _without_normalization(op, centered)
+    if op.is_real and op.view.norm is not None:
+        return _without_normalization(op.view.norm, centered)
     bias, steps = _bias(op, centered.shape[0], scale)
     found = Weights(centered, scale, bias, steps)
     return (
@@ -80,20 +80,15 @@ def weights_of(op: OnnxOp, *, channel_axis: int, groups: int = 1) -> Weights:
     )
 
 
-def _without_normalization(op: OnnxOp, centered: NDArray[np.float32]) -> Weights:
+def _without_normalization(norm: FoldedNorm, centered: NDArray[np.float32]) -> Weights:
     """A layer as the file has it, and behind it the normalisation that the view folded into it."""
-    gain, shift = np.array(op.view.attributes[NORMALIZATION], np.float32).reshape(2, -1)
-    scale, bias = (
-        np.array(op.view.attributes.get(name, ()), np.float32)
-        for name in (UNFOLDED_SCALE, UNFOLDED_BIAS)
-    )
-    if not scale.size:  # it stood alone
+    gain, shift, scale = norm.gain, norm.shift, norm.scale
+    if scale is None:  # it stood alone
         return Weights(np.ones_like(centered), np.asarray(1, np.float32), None, None, gain, shift)
     signs = np.where(gain < 0, -1, 1).astype(np.float32).reshape(-1, *[1] * (centered.ndim - 1))
-    reals = np.broadcast_to(bias, gain.shape).astype(np.float32) if bias.size else None
-    return Weights(
-        centered * signs, scale if scale.size > 1 else scale.reshape(()), reals, None, gain, shift
-    )
+    reals = None if norm.bias is None else np.broadcast_to(norm.bias, gain.shape)
+    one = scale if scale.size > 1 else scale.reshape(())
+    return Weights(centered * signs, one, reals, None, gain, shift)
 
 
 def _on_one_scale(constants: Weights, bits: int) -> Weights:
@@ -122,12 +117,7 @@ def _bias(
     if not isinstance(operand, QdqConstant):
         raise op.refused("its bias is computed at run time")
     params = operand.params
-    reals = (
-        operand.values.astype(np.float32)
-        if params is None
-        else params.dequantize(operand.values.astype(np.int32))
-    )
-    wide = np.broadcast_to(reals.reshape(-1), channels).astype(np.float32)
+    wide = np.broadcast_to(operand.dequantized().reshape(-1), channels)
     grid = scale.astype(np.float64) * float(op.grid(0).scale)
     on_grid = (
         params is not None

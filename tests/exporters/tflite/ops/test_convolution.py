@@ -23,7 +23,6 @@ from tests.support.models.qdq_models import (
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.qdq.batch_norm import SHIFT_ERROR
 from edgeq.qdq.reader import read_qdq
 
 CASES: dict[str, dict[str, Any]] = {
@@ -262,7 +261,8 @@ def test_a_normalisation_onto_the_finest_grid_that_is_taken_is_within_one_step(
     kernels: str,
 ) -> None:
     (op,) = read_qdq(_normalized(1.0).output()).ops
-    finest = 2 * float(op.attributes[SHIFT_ERROR]) * 1.001  # type: ignore[arg-type]
+    assert op.norm is not None
+    finest = 2 * op.norm.bias_error * 1.001
     assert 0.5 / finest > 50
     for name, found in differences(_normalized(finest), kernels, spread=4.0, samples=16).items():
         assert np.abs(found).max() <= 1, name
