@@ -78,13 +78,13 @@ def dynamic_layer(node: ir.Node) -> QdqOp | None:
     if values is None or values.ndim < 2 or values.dtype.name not in ("int8", "uint8"):
         return None
     place = DYNAMIC_PRODUCTS[node.op_type]
-    zero_point = constant_of(node.inputs[place]) if len(node.inputs) > place else None
+    stored = node.inputs[place] if len(node.inputs) > place else None
+    zero_point = None if stored is None else constant_of(stored)
     if zero_point is not None and zero_point.size > 1:
         return None
     dtype: Literal["int8", "uint8"] = "int8" if values.dtype == np.int8 else "uint8"
-    ends = np.iinfo(values.dtype)
     zero = 0 if zero_point is None else int(zero_point.reshape(-1)[0])
-    weights = QuantParams.of(1.0, zero, dtype=dtype, qmin=int(ends.min), qmax=int(ends.max))
+    weights = QuantParams.of(1.0, zero, dtype=dtype)
     grid = QuantParams.of(1.0, dtype="uint8", qmin=0, qmax=255)
     read, made = (
         QdqTensor(stripped(value.name or ""), (), grid, 0, 255)

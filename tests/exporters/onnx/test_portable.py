@@ -155,11 +155,10 @@ def test_an_audit_names_products_that_quantise_as_they_run(
         helper.make_node("MatMulInteger", ["q", "w", "z"], ["sums"], name="product"),
         helper.make_node("Cast", ["sums"], ["y"], to=TensorProto.FLOAT),
     ]
-    shape = ["N", 1, 8, 8]
     graph = helper.make_graph(
         nodes,
         "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, 8, 8])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])],
         [numpy_helper.from_array(weights, "w")],
     )
