@@ -40,7 +40,7 @@ _REFUSED = cast("type[Exception]", typer.BadParameter.__base__)
 
 
 @dataclass(slots=True)
-class State:
+class RootFlags:
     """What the flags before the command ask for.
 
     Attributes:
@@ -104,7 +104,7 @@ def root(
     ] = False,
 ) -> None:
     """Train quantised networks, export them without changing an integer, and prove that the device computes what was trained."""
-    if isinstance(context.obj, State):
+    if isinstance(context.obj, RootFlags):
         context.obj.debug = context.obj.debug or debug
     if context.invoked_subcommand is None:
         console.write(context.get_help())
@@ -115,7 +115,7 @@ def run(arguments: Sequence[str]) -> int:
 
     Nothing but a request to leave the interpreter escapes.
     """
-    state = State(debug=bool(os.environ.get("EDGEQ_DEBUG")))
+    state = RootFlags(debug=bool(os.environ.get("EDGEQ_DEBUG")))
     try:
         code = typer.main.get_command(app).main(
             list(arguments), prog_name="edgeq", standalone_mode=False, obj=state
@@ -147,7 +147,7 @@ def main() -> None:
     sys.exit(code)
 
 
-def _trace(state: State) -> None:
+def _trace(state: RootFlags) -> None:
     if state.debug:
         console.note(traceback.format_exc().rstrip())
 

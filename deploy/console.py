@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     Advance = Callable[[int, int], None]
 
-WIDE = 10_000  # columns of a pipe: what reads it does its own folding
+WIDE = 10_000  # columns of a pipe without COLUMNS: what reads it does its own folding
+JSON_VERSION = 2  # of every command's document; raised when a key changes or goes
 
 
 def write(text: str) -> None:
@@ -41,14 +42,19 @@ def write_json(command: str, content: dict[str, object]) -> None:
     """Put one JSON document on standard output: ``schema``, ``edgeq_version``, then the content.
 
     Args:
-        command: whose answer it is; the schema is ``edgeq.<command>/1``.
+        command: whose answer it is; the schema is
+            ``edgeq.<command>/<JSON_VERSION>``.
         content: records, mappings, sequences and plain values. What is not finite becomes null.
     """
     import edgeq
     from edgeq.deploy.report.as_json import to_plain
 
     document = to_plain(
-        {"schema": f"edgeq.{command}/1", "edgeq_version": edgeq.__version__, **content}
+        {
+            "schema": f"edgeq.{command}/{JSON_VERSION}",
+            "edgeq_version": edgeq.__version__,
+            **content,
+        }
     )
     write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
@@ -141,12 +147,18 @@ def _console(stream: TextIO | None) -> Console:
     plain = not terminal or bool(os.environ.get("NO_COLOR"))
     return Console(
         file=stream,
-        width=None if terminal else WIDE,
+        width=None if terminal else _pipe_width(),
         no_color=plain,
         force_terminal=terminal and not plain,
         highlight=False,
         markup=False,
     )
+
+
+def _pipe_width() -> int:
+    """The columns that ``COLUMNS`` asks for."""
+    asked = os.environ.get("COLUMNS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else WIDE
 
 
 def _emit(stream: TextIO | None, text: str) -> None:

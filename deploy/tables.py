@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from edgeq.deploy.evaluation.verify import Checked, Verification
+    from edgeq.deploy.evaluation.verify import TensorCheck, Verification
     from edgeq.results import Failure, LayerSaturation, PairSaturation
 
 MAX_ROWS = 25  # lines of a table; --json has all
@@ -114,7 +114,7 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
     console.write(f"hint: {remedy}")
 
 
-def _cells(checked: Checked) -> tuple[str, ...]:
+def _cells(checked: TensorCheck) -> tuple[str, ...]:
     from edgeq.deploy.report.values import count, short, steps
 
     numbers = (checked.depth, checked.compared, checked.different, checked.worst)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeq.errors import GateFailed, UsageError
+from edgeq.deploy.pipeline.export import require_parity
+from edgeq.errors import OutputError, UsageError
 from edgeq.exporter import EXPORTERS, ExportOptions
 from edgeq.files import check_output, write_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import onnx_ir as ir
     import torch
@@ -56,22 +58,12 @@ def export(
     """
     path = Path(path)
     exporter = EXPORTERS.load(_format(path))
-    check_output(path, overwrite=overwrite)
+    with _hints_for_python(path):
+        check_output(path, overwrite=overwrite)
     exported = exporter.export(_lowered(_unwrapped(model), example), options or ExportOptions())
-    if exported.parity.different:
-        raise GateFailed(
-            "\n  ".join(
-                [
-                    (
-                        f"{len(exported.parity.different)} of {exported.parity.compared:,} "
-                        "numbers changed:"
-                    ),
-                    *exported.parity.different,
-                ]
-            ),
-            hint="nothing was written; please report the network, for this is not meant to happen",
-        )
-    write_bytes(path, exported.content, overwrite=overwrite)
+    require_parity([(path, exported.parity)])
+    with _hints_for_python(path):
+        write_bytes(path, exported.content, overwrite=overwrite)
     return replace(exported, path=path)
 
 
@@ -104,6 +96,16 @@ def compare(
 
     source = load_data(data, None) if isinstance(data, str) else data
     return evaluation.compare(chain([Path(file) for file in files], targets), source, limit=limit)
+
+
+@contextmanager
+def _hints_for_python(path: Path) -> Iterator[None]:
+    """An error about a path says what to pass, in place of a flag of the command line."""
+    try:
+        yield
+    except OutputError as error:
+        instead = "pass overwrite=True, or give" if path.is_file() else "give"
+        raise OutputError(error.what, hint=f"{instead} another path") from error
 
 
 def _format(path: Path) -> str:

@@ -21,7 +21,7 @@ from edgeq.deploy.options import (
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.baseline import Baseline
     from edgeq.deploy.evaluation.compare import Observed
-    from edgeq.deploy.evaluation.gate import Verdict
+    from edgeq.deploy.evaluation.gate import StageVerdict
 
 
 def command(
@@ -44,6 +44,12 @@ def command(
         bool,
         typer.Option(
             "--update", help="Accept what is measured now: write the baseline, or replace it."
+        ),
+    ] = False,
+    accept_guessing: Annotated[
+        bool,
+        typer.Option(
+            "--accept-guessing", help="Let --update accept an accuracy that guessing reaches too."
         ),
     ] = False,
     split: Split = "test",
@@ -93,9 +99,27 @@ def command(
         show_saturation(observed.comparison.saturating)
     if before is None:
         require_all(observed.comparison.failures)
+        if not accept_guessing:
+            _refuse_guessing(observed, len(source.classes))
         _accept(observed, baseline, as_json=as_json)
     else:
         _judge(observed, before, max_drop, as_json=as_json)
+
+
+def _refuse_guessing(observed: "Observed", classes: int) -> None:
+    from edgeq.deploy.guessing import like_guessing
+    from edgeq.errors import Inconclusive
+
+    like = [
+        f"{stage.name}: {what}"
+        for stage in observed.comparison.stages
+        if stage.accuracy is not None and (what := like_guessing(stage.accuracy, classes))
+    ]
+    if like:
+        raise Inconclusive(
+            f"no baseline is written: {'; '.join(like)}",
+            hint="see the remarks above; to accept it as it is, add --accept-guessing",
+        )
 
 
 def _accept(observed: "Observed", path: Path, *, as_json: bool) -> None:
@@ -128,7 +152,7 @@ def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json
     from edgeq.deploy.evaluation.gate import conclude, judge
     from edgeq.errors import EdgeqError, Inconclusive
 
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[StageVerdict, ...] = ()
     problem: EdgeqError | None = None
     try:
         verdicts = judge(observed, before, max_drop)
@@ -180,7 +204,7 @@ def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json
         console.note("edgeq: better than the baseline; --update keeps it that way")
 
 
-def _cells(verdict: "Verdict") -> tuple[str, ...]:
+def _cells(verdict: "StageVerdict") -> tuple[str, ...]:
     from edgeq.deploy.report.values import MISSING, general, kilobytes, percent
 
     judged = verdict.p_value is not None

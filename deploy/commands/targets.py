@@ -8,6 +8,8 @@ import typer.core
 from edgeq.deploy.options import AsJson
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from edgeq.deploy.evaluation.selftest import SelfTest
     from edgeq.deploy.listing import TargetRow
 
@@ -61,7 +63,7 @@ def command(context: typer.Context, as_json: AsJson = False) -> None:
         f"{machine.cpu}, {machine.cores} cores: "
         f"{' '.join(machine.isa) or 'no instructions for integers known'}"
     )
-    for problem in (*found, *(f"{row.name}: {fault}" for row in rows for fault in row.faults)):
+    for problem in (*found, *_faults(rows)):
         console.write(f"clash: {problem}")
 
 
@@ -128,6 +130,15 @@ def setup(
         console.write_json("targets", {"target": name, "place": str(done)})
     else:
         console.write(f"{name} is ready; edgeq targets {name} tries it")
+
+
+def _faults(rows: "Sequence[TargetRow]") -> "Iterator[str]":
+    """Each known fault once, behind the targets that have it."""
+    targets: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for fault in row.faults:
+            targets.setdefault(fault, {})[row.name.partition(":")[0]] = None
+    return (f"{', '.join(names)}: {fault}" for fault, names in targets.items())
 
 
 def _cells(row: "TargetRow") -> tuple[str, ...]:

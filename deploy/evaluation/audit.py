@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.plan import PlannedOp
     from edgeq.results import LayerSaturation
 
-State = Literal["integer", "hybrid", "float", "delegated", "fallback", "removed"]
+OpState = Literal["integer", "hybrid", "float", "delegated", "fallback", "removed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class AuditedOp:
     name: str
     op_type: str
     kernel: str
-    state: State
+    state: OpState
     integer: bool
     hybrid: bool
     macs: int | None
@@ -137,7 +137,7 @@ def _audited(op: PlannedOp) -> AuditedOp:
     return AuditedOp(op.name, op.op_type, op.kernel, _state(op), integer, hybrid, op.macs, op.why)
 
 
-def _state(op: PlannedOp) -> State:
+def _state(op: PlannedOp) -> OpState:
     if op.arithmetic == "none":
         return "removed"
     if op.place == "target":

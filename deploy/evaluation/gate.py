@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from edgeq.results import Failure, Stage
 
 _LOOK = "look for the cause with edgeq compare; if the change is wanted, accept it with --update"
-State = Literal["passed", "failed", "new", "missing", "unavailable"]
+GateState = Literal["passed", "failed", "new", "missing", "unavailable"]
 # points: a drop of exactly what is allowed passes, whatever the last bit of a division says
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StageVerdict:
     """What the gate says of one stage.
 
     Attributes:
@@ -55,7 +55,7 @@ class Verdict:
     """
 
     stage: str
-    state: State
+    state: GateState
     baseline: float | None = None
     now: float | None = None
     drop_points: float | None = None
@@ -69,7 +69,7 @@ class Verdict:
     hint: str = ""
 
 
-def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[Verdict, ...]:
+def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[StageVerdict, ...]:
     """One verdict for each stage that was run or is in the baseline.
 
     Args:
@@ -101,7 +101,7 @@ def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[Verd
     return (*run, *lost, *absent)
 
 
-def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
+def conclude(verdicts: Sequence[StageVerdict], max_drop: float) -> None:
     """Return when everything passed.
 
     Raises:
@@ -118,7 +118,7 @@ def conclude(verdicts: Sequence[Verdict], max_drop: float) -> None:
             "; ".join(_complaint(verdict, max_drop) for verdict in by_state["failed"]),
             hint=next((verdict.hint for verdict in by_state["failed"] if verdict.hint), _LOOK),
         )
-    kinds: tuple[tuple[State, type[EdgeqError], str], ...] = (
+    kinds: tuple[tuple[GateState, type[EdgeqError], str], ...] = (
         ("unavailable", TargetError, "cannot run here"),
         ("missing", Inconclusive, "is in the baseline and was not run"),
         ("new", Inconclusive, "is not in the baseline"),
@@ -147,12 +147,12 @@ def _check_measured(observed: Observed, baseline: Baseline) -> None:
 
 def _judge_stage(
     observed: Observed, stage: Stage, then: Entry | None, reference: float, max_drop: float
-) -> Verdict:
+) -> StageVerdict:
     correct = observed.correct(stage)
     now = float(correct.mean())
     gap = 100 * (reference - now)
     if then is None:
-        return Verdict(
+        return StageVerdict(
             stage.name,
             "new",
             now=now,
@@ -165,7 +165,7 @@ def _judge_stage(
     known = next(
         (found for found in observed.comparison.saturating if found.name == stage.name), None
     )
-    return Verdict(
+    return StageVerdict(
         stage.name,
         "failed" if drop > max_drop + _ROUNDING else "passed",
         baseline=then.accuracy,
@@ -182,8 +182,8 @@ def _judge_stage(
     )
 
 
-def _lost(failure: Failure, then: Entry | None) -> Verdict:
-    return Verdict(
+def _lost(failure: Failure, then: Entry | None) -> StageVerdict:
+    return StageVerdict(
         failure.name,
         "unavailable",
         baseline=then.accuracy if then else None,
@@ -192,15 +192,15 @@ def _lost(failure: Failure, then: Entry | None) -> Verdict:
     )
 
 
-def _absent(name: str, then: Entry) -> Verdict:
+def _absent(name: str, then: Entry) -> StageVerdict:
     target = name.rpartition(" @ ")[2]
     try:
         state = TARGETS.load(target).probe()
     except EdgeqError as error:
-        return Verdict(name, "unavailable", baseline=then.accuracy, hint=error.hint)
+        return StageVerdict(name, "unavailable", baseline=then.accuracy, hint=error.hint)
     if not state.usable:
-        return Verdict(name, "unavailable", baseline=then.accuracy, hint=state.hint)
-    return Verdict(
+        return StageVerdict(name, "unavailable", baseline=then.accuracy, hint=state.hint)
+    return StageVerdict(
         name,
         "missing",
         baseline=then.accuracy,
@@ -208,7 +208,7 @@ def _absent(name: str, then: Entry) -> Verdict:
     )
 
 
-def _complaint(verdict: Verdict, max_drop: float) -> str:
+def _complaint(verdict: StageVerdict, max_drop: float) -> str:
     return (
         f"{verdict.stage} lost {verdict.drop_points:.2f} points of accuracy, {max_drop:g} "
         "are allowed: "

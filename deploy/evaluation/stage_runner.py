@@ -11,7 +11,7 @@ from edgeq.brief import brief
 from edgeq.data import batches
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.evaluation.failures import Failing
-from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
+from edgeq.deploy.evaluation.outputs.output_axes import FirstOutput, in_order, order_like
 from edgeq.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def observe(
         seen = _see(opened, images, read=read)
         if orders is None:
             outputs = [
-                Output(stage.pair.artefact, one.output.shape[1:])
+                FirstOutput(stage.pair.artefact, one.output.shape[1:])
                 for stage, one in zip(opened, seen, strict=True)
             ]
             orders = [order_like(outputs[0], output) for output in outputs]

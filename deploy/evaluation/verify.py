@@ -48,7 +48,7 @@ _NHWC = (0, 2, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class TensorCheck:
     """One quantised tensor, in both runtimes.
 
     Attributes:
@@ -83,10 +83,10 @@ class Verification:
 
     data: str
     samples: int
-    tensors: tuple[Checked, ...]
+    tensors: tuple[TensorCheck, ...]
 
     @property
-    def first_wrong(self) -> Checked | None:
+    def first_wrong(self) -> TensorCheck | None:
         """The first operator in graph order that differs by more than ``MAX_LSB``."""
         return next((checked for checked in self.tensors if checked.worst > MAX_LSB), None)
 
@@ -299,7 +299,7 @@ class _Pieces:
             else:
                 yield name, found[whole[name].name]
 
-    def checked(self) -> tuple[Checked, ...]:
+    def checked(self) -> tuple[TensorCheck, ...]:
         """The result, in graph order."""
         makers = {op.output.name: f"{op.op_type} {op.name!r}" for op in self.graph.ops}
         order = [name for name in self.graph.tensors() if name in self.meters]
@@ -309,10 +309,10 @@ class _Pieces:
         )
 
 
-def _checked(tensor: str, operator: str, depth: int, meter: StepMeter) -> Checked:
+def _checked(tensor: str, operator: str, depth: int, meter: StepMeter) -> TensorCheck:
     lsb = meter.histogram
     total = sum(lsb.values())
-    return Checked(tensor, operator, depth, total, total - lsb.get(0, 0), meter.largest, lsb)
+    return TensorCheck(tensor, operator, depth, total, total - lsb.get(0, 0), meter.largest, lsb)
 
 
 def _as_in_model(

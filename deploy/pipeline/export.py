@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from edgeq.qdq.ort_x86.saturation import PairSums
 
-    Check = Callable[[str, ir.Model, Exported], None]
+    ExportCheck = Callable[[str, ir.Model, Exported], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def export(
     stem: str | None = None,
     overwrite: bool = False,
     targets: Sequence[str] = (),
-    check: Check | None = None,
+    check: ExportCheck | None = None,
 ) -> tuple[ExportedFile, ...]:
     """Write an artefact in each of some formats; nothing is written unless all of them can be.
 
@@ -202,19 +202,22 @@ def export(
     for job, model in zip(jobs, _models(source, jobs), strict=True):
         with error_context(model):
             done.append((job, model, job.exporter.export(model, job.options)))
-    _require_parity(done)
+    require_parity([(job.path, exported.parity) for job, _, exported in done])
     for job, model, exported in done:
         if check is not None:
             check(job.format, model, exported)
     return tuple(job.write(exported, overwrite=overwrite) for job, _, exported in done)
 
 
-def _require_parity(done: Sequence[tuple[_Job, ir.Model, Exported]]) -> None:
-    different = [
-        f"{job.path}: {line}" for job, _, exported in done for line in exported.parity.different
-    ]
+def require_parity(files: Sequence[tuple[Path, ParityReport]]) -> None:
+    """Return where every number of files that are to be written is the model's.
+
+    Raises:
+        GateFailed: one is not; lists each.
+    """
+    different = [f"{path}: {line}" for path, parity in files for line in parity.different]
     if different:
-        compared = sum(exported.parity.compared for _, _, exported in done)
+        compared = sum(parity.compared for _, parity in files)
         raise GateFailed(
             "\n  ".join(
                 [f"{len(different)} of {compared:,} numbers would change on the way:", *different]

@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource
+    from edgeq.deploy.console import Advance
     from edgeq.training.recipes.recipe import Recipe
     from edgeq.training.run.loop import Progress, TrainingResult
-
-    Advance = Callable[[int, int], None]
 
 T = TypeVar("T")
 

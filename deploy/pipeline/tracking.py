@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from edgeq.training.recipes.recipe import Recipe
     from edgeq.training.run.loop import Epoch
 
-    Report = Callable[[Epoch], None]
+    EpochReport = Callable[[Epoch], None]
 
 
 @contextmanager
-def tracked(log: str | None, recipe: Recipe, folder: Path) -> Iterator[Report]:
+def tracked(log: str | None, recipe: Recipe, folder: Path) -> Iterator[EpochReport]:
     """While it holds, what it yields tells an epoch to a tracker; None for one that tells nobody.
 
     TensorBoard's files lie in ``folder/tensorboard``. MLflow writes where its own settings say,
@@ -52,11 +52,11 @@ def tracked(log: str | None, recipe: Recipe, folder: Path) -> Iterator[Report]:
         yield report
 
 
-def _tensorboard(recipe: Recipe, folder: Path) -> AbstractContextManager[Report]:
+def _tensorboard(recipe: Recipe, folder: Path) -> AbstractContextManager[EpochReport]:
     from torch.utils.tensorboard import SummaryWriter
 
     @contextmanager
-    def writing() -> Iterator[Report]:
+    def writing() -> Iterator[EpochReport]:
         writer: Any = SummaryWriter(folder / "tensorboard")
         writer.add_text(
             "recipe",
@@ -75,11 +75,11 @@ def _tensorboard(recipe: Recipe, folder: Path) -> AbstractContextManager[Report]
     return writing()
 
 
-def _mlflow(recipe: Recipe, folder: Path) -> AbstractContextManager[Report]:
+def _mlflow(recipe: Recipe, folder: Path) -> AbstractContextManager[EpochReport]:
     mlflow: Any = import_module("mlflow")
 
     @contextmanager
-    def running() -> Iterator[Report]:
+    def running() -> Iterator[EpochReport]:
         with mlflow.start_run(run_name=f"{recipe.name} {folder.name}"):
             mlflow.log_params(_parameters(recipe))
             yield lambda epoch: mlflow.log_metrics(_figures(epoch), step=epoch.epoch)
@@ -87,7 +87,7 @@ def _mlflow(recipe: Recipe, folder: Path) -> AbstractContextManager[Report]:
     return running()
 
 
-_TRACKERS: dict[str, Callable[[Recipe, Path], AbstractContextManager[Report]]] = {
+_TRACKERS: dict[str, Callable[[Recipe, Path], AbstractContextManager[EpochReport]]] = {
     "tensorboard": _tensorboard,
     "mlflow": _mlflow,
 }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
-SCHEMA = "edgeq.report/1"
+SCHEMA = "edgeq.report/2"
 
 
 def render_json(report: Report) -> bytes:

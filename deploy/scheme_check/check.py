@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from torch import fx
 
     from edgeq.deploy.scheme_check.findings import Finding
-    from edgeq.deploy.scheme_check.requirements import Lowered
+    from edgeq.deploy.scheme_check.requirements import UntrainedNetwork
     from edgeq.exporter import Exported
     from edgeq.formats.dialect import Dialect
     from edgeq.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class TargetCheck:
     """One target.
 
     Attributes:
@@ -70,7 +70,7 @@ def target_names(given: Sequence[str]) -> list[str]:
 
 def check_scheme(
     model: fx.GraphModule, input_shape: tuple[int, ...], targets: Sequence[str]
-) -> tuple[Checked, ...]:
+) -> tuple[TargetCheck, ...]:
     """Ask each target about an untrained network of images.
 
     The network's ranges are set to those of noise.
@@ -87,7 +87,7 @@ def check_scheme(
     return check_lowered(lower_untrained(model, input_shape), targets)
 
 
-def check_lowered(lowered: Lowered, targets: Sequence[str]) -> tuple[Checked, ...]:
+def check_lowered(lowered: UntrainedNetwork, targets: Sequence[str]) -> tuple[TargetCheck, ...]:
     """Ask each target about a network and what it asks for.
 
     Args:
@@ -101,7 +101,7 @@ def check_lowered(lowered: Lowered, targets: Sequence[str]) -> tuple[Checked, ..
         return tuple(_check(name, lowered, Path(folder)) for name in targets)
 
 
-def require(found: Sequence[Checked]) -> None:
+def require(found: Sequence[TargetCheck]) -> None:
     """Let pass what every target can hold, as far as every one could be asked.
 
     Raises:
@@ -126,9 +126,9 @@ def require(found: Sequence[Checked]) -> None:
             )
 
 
-def _check(name: str, lowered: Lowered, folder: Path) -> Checked:
+def _check(name: str, lowered: UntrainedNetwork, folder: Path) -> TargetCheck:
     target, why_not, hint = _usable(name)
-    return Checked(
+    return TargetCheck(
         name, not why_not, why_not, hint, _findings(name, target, lowered, folder, why_not)
     )
 
@@ -150,7 +150,7 @@ def _usable(name: str) -> tuple[Target | None, str, str]:
 
 
 def _findings(
-    name: str, target: Target | None, lowered: Lowered, folder: Path, why_not: str
+    name: str, target: Target | None, lowered: UntrainedNetwork, folder: Path, why_not: str
 ) -> tuple[Finding, ...]:
     if target is not None and target.capabilities.dialect is None:
         return _of_checkpoint(target, lowered)
@@ -175,7 +175,7 @@ def _findings(
     return tuple(exported(one, target, dialect, written, refusal, plan) for one in requirements)
 
 
-def _of_checkpoint(target: Target, lowered: Lowered) -> tuple[Finding, ...]:
+def _of_checkpoint(target: Target, lowered: UntrainedNetwork) -> tuple[Finding, ...]:
     """What a target makes of the network that needs no file but the checkpoint."""
     if lowered.unopened is not None:
         return refused(lowered.requirements, lowered.unopened)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from edgeq.deploy.scheme_check.requirements import Kind, Requirement
+    from edgeq.deploy.scheme_check.requirements import Requirement, RequirementKind
     from edgeq.errors import EdgeqError
     from edgeq.exporter import Exported
     from edgeq.formats.dialect import Dialect
     from edgeq.plan import Plan, PlannedOp
     from edgeq.target import Target
 
-Verdict = Literal["exact", "approximated", "refused", "unknown"]
-Runs = Literal["integer", "float", "mixed", ""]
+Exactness = Literal["exact", "approximated", "refused", "unknown"]
+RunsIn = Literal["integer", "float", "mixed", ""]
 
 _SUB_RANGES = {"clip": "an integer Clip", "saturate": "saturation", "real-clip": "a Clip in front"}
 _SHIFTS = (
@@ -44,20 +44,20 @@ class Finding:
         hint: what to do about it.
     """
 
-    kind: Kind | Literal["network"]
+    kind: RequirementKind | Literal["network"]
     requirement: str
     count: int
     stored: str = ""
-    verdict: Verdict = "exact"
-    runs: Runs = ""
+    verdict: Exactness = "exact"
+    runs: RunsIn = ""
     why: str = ""
     hint: str = ""
 
 
 def finding(
     one: Requirement,
-    verdict: Verdict,
-    runs: Runs = "",
+    verdict: Exactness,
+    runs: RunsIn = "",
     why: str = "",
     hint: str = "",
     stored: str = "",
@@ -208,7 +208,7 @@ def _ops(one: Requirement, plan: Plan) -> list[PlannedOp]:
     )
 
 
-def _runs(ops: list[PlannedOp]) -> Runs:
+def _runs(ops: list[PlannedOp]) -> RunsIn:
     found = {op.arithmetic for op in ops}
     if len(found) > 1:
         return "mixed"

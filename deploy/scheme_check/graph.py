@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeq.deploy.scheme_check.requirements import (
-    Lowered,
     Requirement,
+    UntrainedNetwork,
     are_powers_of_two,
     counted_bits,
 )
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 
 
-def lower_untrained_graph(recipe: GraphRecipe, data: GraphData) -> Lowered:
+def lower_untrained_graph(recipe: GraphRecipe, data: GraphData) -> UntrainedNetwork:
     """Lower a quantised graph network that nobody has trained.
 
     Args:
@@ -51,7 +51,7 @@ def lower_untrained_graph(recipe: GraphRecipe, data: GraphData) -> Lowered:
     try:
         found = describe(network.eval(), graph)
     except EdgeqError as error:  # the quantiser of activations has no grid
-        return Lowered(
+        return UntrainedNetwork(
             (*weights, replace(activations, refusal=error.what, hint=error.hint)), None, unopened
         )
     operators = [
@@ -67,7 +67,7 @@ def lower_untrained_graph(recipe: GraphRecipe, data: GraphData) -> Lowered:
             grid for step in found.steps for grid in (step.state, step.inner)
         ),
     )
-    return Lowered(
+    return UntrainedNetwork(
         (*weights, activations), lambda form: lower_graph(found, dense=form != "onnx"), unopened
     )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeq.deploy.scheme_check.check import Checked
+    from edgeq.deploy.scheme_check.check import TargetCheck
     from edgeq.deploy.scheme_check.findings import Finding
     from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.recipes.recipe import Recipe
@@ -80,7 +80,7 @@ def _asked(recipe: Recipe | GraphRecipe, targets: Sequence[str]) -> list[str]:
     return names
 
 
-def _show(recipe: Recipe | GraphRecipe, found: Sequence[Checked], *, as_json: bool) -> None:
+def _show(recipe: Recipe | GraphRecipe, found: Sequence[TargetCheck], *, as_json: bool) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.scheme_check.check import require
 
@@ -99,7 +99,7 @@ def _show(recipe: Recipe | GraphRecipe, found: Sequence[Checked], *, as_json: bo
     require(found)
 
 
-def _record(checked: Checked) -> dict[str, object]:
+def _record(checked: TargetCheck) -> dict[str, object]:
     return {
         "target": checked.target,
         "exact": checked.exact,
@@ -110,12 +110,12 @@ def _record(checked: Checked) -> dict[str, object]:
     }
 
 
-def _title(checked: Checked) -> str:
+def _title(checked: TargetCheck) -> str:
     found = "can hold it exactly" if checked.exact else "cannot hold it exactly"
     return found if checked.usable else f"{found}, as far as its exporter knows: {checked.why_not}"
 
 
-def _rows(checked: Checked) -> list[tuple[str, ...]]:
+def _rows(checked: TargetCheck) -> list[tuple[str, ...]]:
     """The findings, with a reason or hint that several share said once."""
     said: set[str] = set()
     return [_row(one, said) for one in checked.findings]

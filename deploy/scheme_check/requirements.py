@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
     from edgeq.training.qat_transform.assignment import Assignment
 
-Kind = Literal["weights", "first and last", "activations", "float"]
+RequirementKind = Literal["weights", "first and last", "activations", "float"]
 _BATCHES, _SAMPLES, _SEED = 2, 8, 0
 
 
@@ -52,7 +52,7 @@ class Requirement:
             tell.
     """
 
-    kind: Kind
+    kind: RequirementKind
     what: str
     names: tuple[str, ...]
     is_sub_range: bool = False
@@ -65,7 +65,7 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
-class Lowered:
+class UntrainedNetwork:
     """An untrained network and what it asks for.
 
     Attributes:
@@ -80,7 +80,7 @@ class Lowered:
     unopened: EdgeqError | None = None
 
 
-def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> Lowered:
+def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> UntrainedNetwork:
     """Lower a quantised network that nobody has trained.
 
     Ranges that follow the data are taken from a few batches of noise, so that every grid has a
@@ -98,9 +98,9 @@ def lower_untrained(model: fx.GraphModule, input_shape: tuple[int, ...]) -> Lowe
     _observe(model, input_shape)
     requirements = (*_weights(model), *_activations(model))
     if any(one.refusal for one in requirements):
-        return Lowered(requirements, None)
+        return UntrainedNetwork(requirements, None)
     lowered = lower(model, input_shape)
-    return Lowered(requirements, lambda _format: lowered)
+    return UntrainedNetwork(requirements, lambda _format: lowered)
 
 
 def _observe(model: fx.GraphModule, input_shape: tuple[int, ...]) -> None:

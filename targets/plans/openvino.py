@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from edgeq.plan import Arithmetic
 
-    Layer = Mapping[str, Any]
+    RuntimeLayer = Mapping[str, Any]
 
 _MULTIPLYING = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 _MOVING = ("Reorder", "Transpose")
 _INTEGERS = ("i8", "u8")
 
 
-def plan_of(model: onnx.ModelProto, layers: Sequence[Layer]) -> Plan:
+def plan_of(model: onnx.ModelProto, layers: Sequence[RuntimeLayer]) -> Plan:
     """What OpenVINO made of a model.
 
     Args:
@@ -64,10 +64,10 @@ def _leaving(graph: ir.Graph) -> dict[str, int]:
 
 
 def _by_position(
-    layers: Sequence[Layer], leaving: Mapping[str, int]
-) -> dict[int, tuple[Layer, ...]]:
+    layers: Sequence[RuntimeLayer], leaving: Mapping[str, int]
+) -> dict[int, tuple[RuntimeLayer, ...]]:
     """The kernels that a node went into, by the node's position; those that multiply first."""
-    found: dict[int, tuple[Layer, ...]] = {}
+    found: dict[int, tuple[RuntimeLayer, ...]] = {}
     for layer in sorted(layers, key=lambda layer: layer["kind"] not in _MULTIPLYING):
         positions = {int(mark) for mark in re.findall(MARK, layer["made_from"])}
         positions |= {leaving[name] for name in layer["made_from"].split(",") if name in leaving}
@@ -76,7 +76,7 @@ def _by_position(
     return found
 
 
-def _planned(node: ir.Node, layers: Sequence[Layer], macs: int | None) -> PlannedOp:
+def _planned(node: ir.Node, layers: Sequence[RuntimeLayer], macs: int | None) -> PlannedOp:
     if not layers:
         return PlannedOp(title(node), node.op_type, "removed", "none", "target", macs)
     layer = layers[0]

@@ -38,7 +38,7 @@ _FILES = ("config",)  # options of engines that are files of this machine
 _HINT = "docs/reference/targets.md lists what may stand there"
 
 
-class Table:
+class BoardTable:
     """One table.
 
     Args:

@@ -55,9 +55,9 @@ class Boards:
         Raises:
             UsageError: its table is wrong.
         """
-        from edgeq.targets.workers.board_config import Table
+        from edgeq.targets.workers.board_config import BoardTable
 
-        return Table(*_tables()[name]).target()
+        return BoardTable(*_tables()[name]).target()
 
     def adjust(self, name: str, target: Target) -> Target:
         """An installed target with the limits that its table gives.
@@ -68,9 +68,9 @@ class Boards:
         given = _tables().get(name)
         if given is None:
             return target
-        from edgeq.targets.workers.board_config import Table
+        from edgeq.targets.workers.board_config import BoardTable
 
-        return Table(*given).adjusted(target)
+        return BoardTable(*given).adjusted(target)
 
 
 def _tables() -> dict[str, tuple[Path, str, Any]]:

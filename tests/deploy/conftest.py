@@ -41,7 +41,7 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     def ask(*arguments: object, code: int = 0) -> Any:
         assert run([*map(str, arguments), "--json"]) == code, capsys.readouterr().err
         document = json.loads(capsys.readouterr().out)
-        assert document["schema"] == f"edgeq.{arguments[0]}/1"
+        assert document["schema"] == f"edgeq.{arguments[0]}/2"
         assert document["edgeq_version"] == edgeq.__version__
         return document
 

@@ -30,7 +30,7 @@ def test_json_has_a_schema_and_no_nan(capsys: pytest.CaptureFixture[str]) -> Non
     )
     text = capsys.readouterr().out
     assert json.loads(text) == {
-        "schema": "edgeq.x/1",
+        "schema": "edgeq.x/2",
         "edgeq_version": edgeq.__version__,
         "records": [{"name": "[b]", "value": None}, {"name": "é", "value": None}],
         "steps": {"-1": 2},
@@ -45,6 +45,14 @@ def test_nothing_in_a_table_is_markup_or_cut(capsys: pytest.CaptureFixture[str])
         assert text in out
     assert "empty" not in out
     assert "\x1b" not in out
+
+
+def test_a_piped_table_is_as_wide_as_columns_asks_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    console.write_table("title", ("a",), [("word " * 30,)])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 40
 
 
 def test_a_table_without_rows_keeps_its_head(capsys: pytest.CaptureFixture[str]) -> None:

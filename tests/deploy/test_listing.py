@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.listing import list_targets
+from edgeq.deploy import listing
+from edgeq.deploy.cli import run
+from edgeq.deploy.listing import TargetRow, list_targets
 from edgeq.target import TARGETS, Availability, Capabilities, Target
 
 if TYPE_CHECKING:
@@ -62,3 +64,19 @@ def test_each_kind_is_listed_behind_its_target(monkeypatch: pytest.MonkeyPatch) 
     assert [row.summary for row in rows] == ["all", "quick", "slow", "all"]
     assert [row.on_request for row in rows] == [False, True, True, False]
     assert list_targets("many:slow")[0].details == (("clock", "one hertz"),)
+
+
+def test_a_fault_of_several_kinds_of_a_target_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rows() -> list[TargetRow]:
+        names = ("one", "one:quick", "two", "none")
+        return [
+            TargetRow(name, usable=True, faults=("it crashes",) if name != "none" else ())
+            for name in names
+        ]
+
+    monkeypatch.setattr(listing, "list_targets", rows)
+    assert run(["targets"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "it crashes" in line]
+    assert told == ["clash: one, two: it crashes"]

@@ -136,8 +136,9 @@ class TestRefusals:
 
     def test_a_file_that_is_there(self, tmp_path: Path) -> None:
         (tmp_path / "net.onnx").write_bytes(b"mine")
-        with pytest.raises(OutputError):
+        with pytest.raises(OutputError, match="exists already") as caught:
             edgeq.export(trained(steps=1), IMAGES, tmp_path / "net.onnx")
+        assert caught.value.hint == "pass overwrite=True, or give another path"
         assert (tmp_path / "net.onnx").read_bytes() == b"mine"
 
     def test_a_network_around_a_quantised_one(self, tmp_path: Path) -> None:

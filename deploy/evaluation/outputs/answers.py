@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgeq.results import Accuracy
     from edgeq.target import TensorSpec
 
-Kind = Literal["scores", "classes", "values"]
+AnswerKind = Literal["scores", "classes", "values"]
 _CLASS_TYPES = ("int32", "int64")
 
 
@@ -43,7 +43,7 @@ class Answering:
         unscored: why there is no accuracy, in words that continue "it"; empty where there is one.
     """
 
-    kind: Kind
+    kind: AnswerKind
     unscored: str = ""
 
     def of(self, outputs: NDArray[np.float32]) -> NDArray[np.int64] | None:
@@ -80,7 +80,7 @@ def answering(
     classes, what = len(source.classes), " x ".join(map(str, shape)) or "1"
     is_class = declared in _CLASS_TYPES or (spec.dtype in _CLASS_TYPES and spec.params is None)
     scores = len(long) == 1 and size == classes
-    kind: Kind = "scores" if scores else "classes" if is_class else "values"
+    kind: AnswerKind = "scores" if scores else "classes" if is_class else "values"
     if outputs > 1:
         return Answering(kind, f"has {outputs} outputs")
     if kind == "classes":

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Axes = tuple[int, ...]
+    from edgeq.deploy.evaluation.outputs.graph_axes import Axes
 
 _NHWC = (0, 2, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class FirstOutput:
     """The first output of an artefact.
 
     Attributes:
@@ -45,7 +45,7 @@ class Output:
         return tuple(i for i, size in enumerate(self.shape) if size != 1)
 
 
-def order_like(first: Output, other: Output) -> tuple[int, ...]:
+def order_like(first: FirstOutput, other: FirstOutput) -> tuple[int, ...]:
     """In which order the dimensions of an output have to be taken so that it reads like another one.
 
     Args:
@@ -86,7 +86,7 @@ def in_order(values: NDArray[np.float32], order: tuple[int, ...]) -> NDArray[np.
     return values.transpose(0, *(1 + axis for axis in order))
 
 
-def _flattened(first: Output, other: Output) -> Axes:
+def _flattened(first: FirstOutput, other: FirstOutput) -> Axes:
     """The order of an output whose counterpart has its axes joined.
 
     That of the network, which joining keeps.
@@ -98,7 +98,7 @@ def _flattened(first: Output, other: Output) -> Axes:
 
 
 def _matched(
-    first: Output, first_axes: Axes | None, other: Output, other_axes: Axes | None
+    first: FirstOutput, first_axes: Axes | None, other: FirstOutput, other_axes: Axes | None
 ) -> Axes | None:
     """The order that puts equal axes in equal places; None where they are not known, or the sizes are against it."""
     if first_axes is None or other_axes is None:
@@ -116,13 +116,13 @@ def _matched(
     return turn if _same_sizes(first, other, turn) else None
 
 
-def _same_sizes(first: Output, other: Output, turn: Axes) -> bool:
+def _same_sizes(first: FirstOutput, other: FirstOutput, turn: Axes) -> bool:
     return [first.shape[i] for i in first.kept] == [
         other.shape[i] for i in turn if other.shape[i] != 1
     ]
 
 
-def _turns(other: Output) -> Iterator[Axes]:
+def _turns(other: FirstOutput) -> Iterator[Axes]:
     """The orders that converters write: as it is, the last axis first, the first axis last."""
     flat = tuple(i for i in range(len(other.shape)) if other.shape[i] == 1)
     kept = other.kept
@@ -130,7 +130,7 @@ def _turns(other: Output) -> Iterator[Axes]:
         yield (*turn, *flat)
 
 
-def _unknown(first: Output, other: Output) -> ArtefactError:
+def _unknown(first: FirstOutput, other: FirstOutput) -> ArtefactError:
     return ArtefactError(
         f"{first.artefact} answers with {first.shape} a sample, {other.artefact} with "
         f"{other.shape}, and neither tells which axis is which",
@@ -139,7 +139,7 @@ def _unknown(first: Output, other: Output) -> ArtefactError:
     )
 
 
-def _meaning(output: Output) -> Axes | None:
+def _meaning(output: FirstOutput) -> Axes | None:
     """For each dimension, 0 for the batch, 1 for channels, 2 and more for the sides of an image; None where no operator tells."""
     kind = detect(output.artefact)
     found = _readable(
@@ -152,7 +152,7 @@ def _meaning(output: Output) -> Axes | None:
     return found if found is not None and len(found) == 1 + len(output.shape) else None
 
 
-def _network_axes(output: Output) -> Axes | None:
+def _network_axes(output: FirstOutput) -> Axes | None:
     """For each dimension, the axis of the network's own output; None for a TFLite file of another tool."""
     rank = 1 + len(output.shape)
     if detect(output.artefact) != "tflite":

@@ -296,3 +296,12 @@ def test_an_update_that_cannot_be_written_is_refused_before_anything_runs(
     (tmp_path / "base.json").mkdir()
     assert "is a folder" in refusal(*gate(0, "--update"))
     assert not any(target.sessions for target in fakes.values())
+
+
+def test_an_update_refuses_what_guessing_reaches_unless_it_is_told_to_accept_it(
+    gate: Callable[..., list[object]], answer: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert run([*map(str, gate(30, "--update"))]) == 3
+    assert not (tmp_path / "base.json").exists()
+    found = answer(*gate(30, "--update", "--accept-guessing"))
+    assert found["outcome"] == "updated"

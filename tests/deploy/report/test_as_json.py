@@ -22,7 +22,7 @@ def refuse(constant: str) -> Any:
 def test_every_field_is_there_after_the_schema_in_order(report: Report) -> None:
     document = json.loads(render_json(report))
     assert list(document) == ["schema", *(field.name for field in fields(report))]
-    assert document["schema"] == "edgeq.report/1"
+    assert document["schema"] == "edgeq.report/2"
     assert list(document["rows"][0]) == [field.name for field in fields(report.rows[0])]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edgeq.deploy.cli import run
-from edgeq.deploy.scheme_check.check import Checked, check_scheme, require, target_names
+from edgeq.deploy.scheme_check.check import TargetCheck, check_scheme, require, target_names
 from edgeq.deploy.scheme_check.findings import Finding, brief
 from edgeq.errors import GateFailed, TargetError, UnknownName, UsageError
 from edgeq.training.qat_transform import quantize
@@ -35,19 +35,19 @@ def network(*, norm: bool = True) -> nn.Module:
     )
 
 
-def check(scheme: Scheme, *targets: str, norm: bool = True) -> dict[str, Checked]:
+def check(scheme: Scheme, *targets: str, norm: bool = True) -> dict[str, TargetCheck]:
     return {
         found.target: found
         for found in check_scheme(quantize(network(norm=norm), scheme), SHAPE, targets)
     }
 
 
-def of(found: Checked, kind: str) -> list[Finding]:
+def of(found: TargetCheck, kind: str) -> list[Finding]:
     return [one for one in found.findings if one.kind == kind]
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Checked]:
+def found() -> dict[str, TargetCheck]:
     return check(Scheme(4, 4), "ort-cpu", "ort-cpu-ref", "tflite-ref", "torch", "tensorrt")
 
 
@@ -70,7 +70,7 @@ def test_what_no_kernel_computes_in_integers_is_told_with_the_flag() -> None:
 
 class TestIntegerScheme:
     def test_what_runs_in_integers_is_the_runtimes_own_answer(
-        self, found: dict[str, Checked]
+        self, found: dict[str, TargetCheck]
     ) -> None:
         assert {one.runs for one in found["ort-cpu"].findings} == {"integer"}
         assert {one.runs for one in found["tflite-ref"].findings} == {"integer"}
@@ -78,7 +78,7 @@ class TestIntegerScheme:
         assert all(found[name].exact for name in ("ort-cpu", "ort-cpu-ref", "tflite-ref", "torch"))
 
     def test_each_kind_of_tensor_has_its_width_method_and_form(
-        self, found: dict[str, Checked]
+        self, found: dict[str, TargetCheck]
     ) -> None:
         (weights,) = of(found["ort-cpu"], "weights")
         assert (weights.requirement, weights.count, weights.stored) == (
@@ -96,18 +96,18 @@ class TestIntegerScheme:
         assert narrow["ort-cpu"] == {"uint8", "uint8, bounded by an integer Clip"}
         assert narrow["tflite-ref"] == {"int8", "int8, bounded by saturation"}
 
-    def test_a_refusal_is_laid_to_what_it_names(self, found: dict[str, Checked]) -> None:
+    def test_a_refusal_is_laid_to_what_it_names(self, found: dict[str, TargetCheck]) -> None:
         (refused,) = [one for one in found["tensorrt"].findings if one.verdict == "refused"]
         assert refused.kind == "activations"
         assert "int8 with zero point 0 only" in refused.why
         assert refused.hint
 
-    def test_a_runtime_that_is_no_target_was_not_asked(self, found: dict[str, Checked]) -> None:
+    def test_a_runtime_that_is_no_target_was_not_asked(self, found: dict[str, TargetCheck]) -> None:
         assert not found["tensorrt"].usable
         assert "runs none" in found["tensorrt"].why_not
 
     def test_a_target_of_checkpoints_runs_the_quantisers_themselves(
-        self, found: dict[str, Checked]
+        self, found: dict[str, TargetCheck]
     ) -> None:
         assert all("the checkpoint itself" in one.why for one in found["torch"].findings)
 
@@ -207,8 +207,8 @@ class TestNames:
 
 
 class TestRequire:
-    def checked(self, verdict: Any, *, usable: bool = True) -> Checked:
-        return Checked(
+    def checked(self, verdict: Any, *, usable: bool = True) -> TargetCheck:
+        return TargetCheck(
             "somewhere",
             usable,
             "" if usable else "it is not installed",

@@ -9,7 +9,7 @@ import pytest
 from tests.support.models.graphs import two_rings
 
 from edgeq.deploy.cli import run
-from edgeq.deploy.scheme_check.check import Checked, check_lowered
+from edgeq.deploy.scheme_check.check import TargetCheck, check_lowered
 from edgeq.deploy.scheme_check.graph import lower_untrained_graph
 from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 
@@ -21,22 +21,22 @@ STEPS = 32
 
 def check(
     scheme: GraphScheme, *targets: str, model: str = "stable-pde-gcn-64"
-) -> dict[str, Checked]:
+) -> dict[str, TargetCheck]:
     lowered = lower_untrained_graph(GraphRecipe(model, "rings", scheme), two_rings())
     return {found.target: found for found in check_lowered(lowered, targets)}
 
 
-def of(found: Checked, kind: str) -> Finding:
+def of(found: TargetCheck, kind: str) -> Finding:
     (one,) = [one for one in found.findings if one.kind == kind]
     return one
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Checked]:
+def found() -> dict[str, TargetCheck]:
     return check(GraphScheme(4, 8, bound=0), "ort-cpu", "tflite-ref", "torch")
 
 
-def test_each_kind_of_tensor_has_its_width_and_form(found: dict[str, Checked]) -> None:
+def test_each_kind_of_tensor_has_its_width_and_form(found: dict[str, TargetCheck]) -> None:
     for target, activation_dtype in (("ort-cpu", "uint8"), ("tflite-ref", "int8")):
         weights, activations = of(found[target], "weights"), of(found[target], "activations")
         assert (weights.count, weights.requirement, weights.stored) == (
@@ -52,7 +52,9 @@ def test_each_kind_of_tensor_has_its_width_and_form(found: dict[str, Checked]) -
         assert found[target].exact
 
 
-def test_each_format_is_asked_about_the_form_that_it_can_hold(found: dict[str, Checked]) -> None:
+def test_each_format_is_asked_about_the_form_that_it_can_hold(
+    found: dict[str, TargetCheck],
+) -> None:
     in_onnx, in_tflite = of(found["ort-cpu"], "float"), of(found["tflite-ref"], "float")
     assert in_onnx.count > in_tflite.count, (
         "rows that are picked and added up, and one product with a matrix"
@@ -61,13 +63,13 @@ def test_each_format_is_asked_about_the_form_that_it_can_hold(found: dict[str, C
 
 
 def test_products_run_in_integers_between_islands_but_not_within_one(
-    found: dict[str, Checked],
+    found: dict[str, TargetCheck],
 ) -> None:
     assert {of(found["ort-cpu"], kind).runs for kind in ("weights", "activations")} == {"integer"}
     assert {of(found["tflite-ref"], kind).runs for kind in ("weights", "activations")} == {"float"}
 
 
-def test_a_target_of_checkpoints_opens_none_of_a_graph(found: dict[str, Checked]) -> None:
+def test_a_target_of_checkpoints_opens_none_of_a_graph(found: dict[str, TargetCheck]) -> None:
     assert not found["torch"].exact
     (refused,) = [one for one in found["torch"].findings if one.verdict == "refused"]
     assert "reads images" in refused.why

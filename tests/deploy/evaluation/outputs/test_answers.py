@@ -302,6 +302,7 @@ def test_commands_tell_it(
                 "--baseline",
                 str(baseline),
                 "--update",
+                "--accept-guessing",
             ]
         )
         == 0
