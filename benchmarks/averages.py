@@ -23,7 +23,8 @@ from benchmarks.support.command import run
 from benchmarks.support.networks import build
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
-from edgeq.exporters.onnx import read, serialize
+from edgeq.formats.onnx_io import serialize
+from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _case(name: str) -> tuple[ir.Model, NDArray[np.float32], NDArray[np.float32]
         normalize(part.take(np.arange(count)).images, source)
         for part, count in ((source.train, CALIBRATION), (source.test, SAMPLES))
     ]
-    model = fold_onnx(read(folder / "models" / "resnet8-float.onnx"))
+    model = fold_onnx(read_as_qdq(folder / "models" / "resnet8-float.onnx"))
     head = model.graph[-1]
     if head.op_type == "Softmax" and head.inputs[0] is not None:  # of its logits
         model.graph.outputs[0] = head.inputs[0]

@@ -26,8 +26,8 @@ from benchmarks.support.command import run
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.machine import fingerprint
 from edgeq.models import zoo
 from edgeq.target import TARGETS

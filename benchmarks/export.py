@@ -29,7 +29,7 @@ from benchmarks.support.peers import LITERT_TORCH, ONNX2TF, PeerError
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.evaluation.audit import audit
 from edgeq.errors import EdgeqError
-from edgeq.exporters.onnx import serialize
+from edgeq.formats.onnx_io import serialize
 from edgeq.machine import fingerprint
 from edgeq.target import TARGETS
 
@@ -143,11 +143,11 @@ def _ours(qdq: Path, output: Path) -> Any:
         "import time; start = time.perf_counter()\n"
         "import json, sys; from pathlib import Path\n"
         "from edgeq.exporter import ExportOptions\n"
-        "from edgeq.exporters.onnx import read\n"
+        "from edgeq.qdq.qoperator.convert import read_as_qdq\n"
         "from edgeq.exporters.tflite import exporter\n"
         "import edgeq.exporters.tflite.lowering, edgeq.exporters.tflite.reading, edgeq.qdq.reader\n"
         "imported = time.perf_counter()\n"
-        "Path(sys.argv[2]).write_bytes(exporter.export(read(Path(sys.argv[1])), "
+        "Path(sys.argv[2]).write_bytes(exporter.export(read_as_qdq(Path(sys.argv[1])), "
         "ExportOptions()).content)\n"
         "print(json.dumps({'imports': imported - start, 'conversion': time.perf_counter() "
         "- imported}))\n"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.support.command import run
 from benchmarks.support.networks import build
 from edgeq.calibration.quantize import quantize_onnx
-from edgeq.exporters.onnx import serialize
+from edgeq.formats.onnx_io import serialize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,15 +67,15 @@ _TFLITE = """
 import gc, json, sys, time
 from pathlib import Path
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import read
+from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.exporters.tflite import exporter
 def memory(what):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(what))
-exporter.export(read(Path(sys.argv[2])), ExportOptions())  # imports what it needs, with a small model
+exporter.export(read_as_qdq(Path(sys.argv[2])), ExportOptions())  # imports what it needs, with a small model
 gc.collect()
 open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
 before, start = memory("VmRSS"), time.perf_counter()
-exported = exporter.export(read(Path(sys.argv[1])), ExportOptions())
+exported = exporter.export(read_as_qdq(Path(sys.argv[1])), ExportOptions())
 seconds = time.perf_counter() - start
 print(json.dumps({"seconds": seconds, "grown": memory("VmHWM") - before, "different": len(exported.parity.different)}))
 """

@@ -27,10 +27,11 @@ from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.profile import profile
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import read, serialize
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.machine import fingerprint
 from edgeq.models import zoo
+from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 from edgeq.timing import ratio
@@ -75,7 +76,7 @@ def _measure(model: str, folder: Path, seconds: float) -> None:
         for storage in STORAGES
     ]
     profiles = profile(pairs, seconds=seconds)
-    step = float(read_qdq(read(files["onnx", "int8"])).outputs[0].tensor.scale)
+    step = float(read_qdq(read_as_qdq(files["onnx", "int8"])).outputs[0].tensor.scale)
     for i, (target, kind) in enumerate(RUNTIMES.items()):
         differing = _differing(files[kind, "int8"], files[kind, "int4"], target, step)
         print(_row(model, target, profiles[2 * i], profiles[2 * i + 1], differing))

@@ -22,7 +22,8 @@ from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import EdgeqError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import read, serialize
+from edgeq.formats.onnx_io import serialize
+from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS, Counting
 
@@ -78,7 +79,7 @@ def _measure(
             )
         )
     )
-    step = float(read_qdq(read(source)).outputs[0].tensor.scale)
+    step = float(read_qdq(read_as_qdq(source)).outputs[0].tensor.scale)
     for activation_dtype, formats in (("uint8", ["onnx", "tflite"]), ("int8", ["onnx"])):
         options = ExportOptions(activation_dtype=cast("ActivationDtype", activation_dtype))
         for written in export(

@@ -31,13 +31,14 @@ from benchmarks.support.networks import build
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
-from edgeq.exporters.onnx import read, serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.onnx.portable import store_uint8
 from edgeq.formats.dialect import CANONICAL, VNNI
+from edgeq.formats.onnx_io import serialize
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.models.pretrained import NORMALIZATION
 from edgeq.qdq.ort_x86.saturation import pair_sums
+from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import cut
 from edgeq.quant import QuantizedTensor
@@ -105,7 +106,7 @@ def _case(name: str, samples: int) -> Case:
     folder = Path(os.environ["EDGEQ_DATA"])
     source = load("cifar10-lossless", folder)
     if name == "resnet8":
-        model = fold_onnx(read(folder / "models" / "resnet8-float.onnx"))
+        model = fold_onnx(read_as_qdq(folder / "models" / "resnet8-float.onnx"))
         source = source.with_normalization((0.0,) * 3, (1 / 255,) * 3)
     elif name.startswith("resnet"):
         model, source = build(name).model, source.with_normalization(*NORMALIZATION)

@@ -19,8 +19,8 @@ from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.profile import profile
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.machine import fingerprint
 from edgeq.models import zoo
 from edgeq.timing import ratio

@@ -30,8 +30,8 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.errors import FunctionChanged
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.machine import fingerprint
 from edgeq.models import pretrained, zoo
 from edgeq.target import TARGETS

@@ -57,8 +57,9 @@ class OpenVinoTarget(WorkerTarget):
         """
         import onnx_ir as ir
 
+        from edgeq.formats.onnx_io import load
         from edgeq.targets.common.preflight import foreign_storage_dtype, shared_pad_grid
-        from edgeq.targets.plans.onnx_graph import in_qdq, load
+        from edgeq.targets.plans.onnx_graph import in_qdq
 
         require_format(artefact, self.capabilities)
         model = in_qdq(load(artefact))

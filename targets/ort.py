@@ -18,6 +18,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError, UsageError
 from edgeq.formats.dialect import CANONICAL, VNNI
+from edgeq.formats.onnx_io import load
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.ort_x86.softmax import check_softmax
 from edgeq.qdq.qoperator.convert import as_qdq
@@ -30,7 +31,6 @@ from edgeq.targets.plans.onnx_graph import (
     Readable,
     channels_last,
     count_operators,
-    load,
     only_input,
     sample_shape,
 )
@@ -186,13 +186,11 @@ class _Engine:
         """
         if not self.optimize:
             return self._create(model, self._options()), model
-        import onnx
-
         with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
             options = self._options()
             options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
             session = self._create(model, options)
-            running = onnx.load(options.optimized_model_filepath)
+            running = load(Path(options.optimized_model_filepath))
         if any(node.op_type == "QLinearSoftmax" for node in running.graph.node):
             import onnx_ir as ir
 

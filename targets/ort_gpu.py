@@ -62,8 +62,9 @@ class CudaTarget(GpuTarget):
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`."""
         from dataclasses import replace
 
+        from edgeq.formats.onnx_io import load
         from edgeq.targets.plans.onnx import marked
-        from edgeq.targets.plans.onnx_graph import in_qdq, load
+        from edgeq.targets.plans.onnx_graph import in_qdq
         from edgeq.targets.plans.ort_gpu import plan_of
         from edgeq.targets.workers.boundary import read
 

@@ -63,8 +63,9 @@ class QnnTarget(WorkerTarget):
         """
         import onnx_ir as ir
 
+        from edgeq.formats.onnx_io import load
         from edgeq.targets.common.preflight import integer_clip, large_bias, one_sided_clip
-        from edgeq.targets.plans.onnx_graph import in_qdq, load
+        from edgeq.targets.plans.onnx_graph import in_qdq
 
         require_format(artefact, self.capabilities)
         model = in_qdq(load(artefact))

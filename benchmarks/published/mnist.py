@@ -26,10 +26,10 @@ from edgeq.data import batches, load
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import EdgeqError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import read
 from edgeq.files import write_json
 from edgeq.machine import fingerprint
 from edgeq.metrics import wilson
+from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 from edgeq.training.checkpoint import load_model
@@ -241,7 +241,7 @@ def _files(
         }
     except EdgeqError as error:
         return {}, str(error)
-    step = float(read_qdq(read(written["onnx"].path)).outputs[0].tensor.scale)
+    step = float(read_qdq(read_as_qdq(written["onnx"].path)).outputs[0].tensor.scale)
     found = {}
     for target, (kind, images) in TARGET_FILES.items():
         answers = _outputs(target, written[kind].path, source, source.test.take(np.arange(images)))

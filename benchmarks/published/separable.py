@@ -28,9 +28,9 @@ from edgeq.calibration.observers.percentile import Percentile
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import batches, load, normalize
 from edgeq.data.splitting import stratified
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
 from edgeq.files import write_json
+from edgeq.formats.onnx_io import serialize
 from edgeq.machine import fingerprint
 from edgeq.metrics import wilson
 from edgeq.target import TARGETS

@@ -221,7 +221,7 @@ class _Pieces:
 
     @classmethod
     def of(cls, model: ir.Model, graph: QdqGraph, exported: Exported) -> _Pieces:
-        from edgeq.exporters.onnx import serialize
+        from edgeq.formats.onnx_io import serialize
         from edgeq.qdq.axes import channel_axes
         from edgeq.qdq.segments import cut
         from edgeq.targets.common.flatbuffer import axes_in

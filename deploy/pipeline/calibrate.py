@@ -67,9 +67,9 @@ def calibrate(
         OutputError: ``output`` exists, cannot be written, or is the source.
     """
     from edgeq.calibration.quantize import quantize_onnx
-    from edgeq.exporters.onnx import serialize
     from edgeq.exporters.onnx.dialects import to_dialect
     from edgeq.formats.dialect import CANONICAL
+    from edgeq.formats.onnx_io import serialize
 
     found = resolve(path)
     if output.resolve() == found.resolve():
@@ -98,9 +98,9 @@ def calibrate(
 
 def _float_model(path: Path) -> ir.Model:
     if detect(path) != "checkpoint":
-        from edgeq.calibration.float_model import load_float
+        from edgeq.formats.onnx_io import read
 
-        return load_float(path)
+        return read(path)
     from edgeq.exporters.torch.lower import lower
 
     loaded = LOADERS.load("checkpoint")(path)

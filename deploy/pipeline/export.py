@@ -129,7 +129,7 @@ def canonical(artefact: Path, *, dense: bool = False) -> ir.Model:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         return model
     from edgeq.calibration.quantize import fold_onnx
-    from edgeq.exporters.validation import error_context
+    from edgeq.formats.onnx_validation import error_context
 
     with error_context(model):
         return fold_onnx(model)
@@ -139,9 +139,9 @@ def _model(artefact: Path, *, dense: bool) -> ir.Model:
     path = resolve(artefact)
     kind = detect(path)
     if kind == "onnx":
-        from edgeq.exporters.onnx import read
+        from edgeq.qdq.qoperator.convert import read_as_qdq
 
-        return read(path)
+        return read_as_qdq(path)
     if kind != "checkpoint":
         raise UsageError(
             f"{path} is a {kind} file, from which nothing can be exported",
@@ -192,7 +192,7 @@ def export(
         UnknownName: a format or target is not known.
         UsageError: no format is named, or the stem holds a folder.
     """
-    from edgeq.exporters.validation import error_context
+    from edgeq.formats.onnx_validation import error_context
 
     source = resolve(artefact)
     jobs = _jobs(formats, targets, folder, stem or default_stem(source), options)

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_LONGEST = 200  # characters of a foreign text in a message
+
 
 class EdgeqError(Exception):
     """An error meant for people: it says what is wrong, then how to fix it."""
@@ -38,6 +40,21 @@ class EdgeqError(Exception):
         Its two halves, whatever its own constructor takes.
         """
         return _restored, (type(self), self.what, self.hint)
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of its error, as one printable line of bounded length.
+
+    Args:
+        error: whose text is shown; its class is named where it has none.
+    """
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
+def shown(name: str) -> str:
+    """A name from a file for a message: quoted, printable, of bounded length."""
+    return repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...")
 
 
 def _restored(kind: type[EdgeqError], what: str, hint: str) -> EdgeqError:

@@ -95,8 +95,8 @@ class EmulatorTarget:
 
         profile = profile_of(self.profile or _REFERENCES[artefact.suffix])
         if artefact.suffix == _ONNX:
+            from edgeq.formats.onnx_io import load
             from edgeq.targets.emulator.onnx.program import read_onnx
-            from edgeq.targets.plans.onnx_graph import load
 
             return read_onnx(load(artefact), artefact, profile), profile
         from edgeq.targets.common.flatbuffer import check_model

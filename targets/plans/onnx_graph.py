@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import onnx
     import onnx_ir as ir
 
@@ -53,25 +51,6 @@ class Readable:
     value: str
     name: str
     params: QuantParams | None
-
-
-def load(artefact: Path) -> onnx.ModelProto:
-    """Read a file with its external data, which has to lie inside the model's folder.
-
-    Raises:
-        ArtefactError: it cannot be read, or holds no whole model.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        return onnx.load(artefact)
-    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
-        what = str(error).strip().split("\n", 1)[0]
-        raise ArtefactError(
-            f"{artefact} cannot be read as ONNX: {what}",
-            hint="export it again; it may be truncated",
-        ) from error
 
 
 def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:

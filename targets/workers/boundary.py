@@ -81,11 +81,11 @@ def _read_tflite(artefact: Path) -> Sendable:
 
 
 def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
+    from edgeq.formats.onnx_io import load
     from edgeq.targets.plans.onnx_graph import (
         QdqView,
         channels_last,
         in_qdq,
-        load,
         only_input,
         sample_shape,
     )

@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeq.calibration.config import CalibrationConfig
-from edgeq.calibration.float_model import load_float
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.errors import ArtefactError
+from edgeq.formats.onnx_io import read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def loses(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 def test_resnet8_keeps_its_accuracy(observer: str, data_dir: Path, run: Run) -> None:
     path = data_dir / "models" / "resnet8-float.onnx"
     train, _ = raw_images(data_dir, "train")
-    float_model = load_float(path)
+    float_model = read(path)
     made = quantize_onnx(
         float_model,
         np.array_split(train[:256], 8),
@@ -90,7 +90,7 @@ def test_a_file_is_calibrated(
 ) -> None:
     path = tmp_path / "net.onnx"
     ir.save(stable_net, path)
-    made = quantize_onnx(load_float(path), [images], data="noise")
+    made = quantize_onnx(read(path), [images], data="noise")
     assert made.metadata_props["calibration"] == "noise; 64 samples; minmax"
     assert run(made, images)["y"].shape == (64, 10)
 
@@ -107,7 +107,7 @@ def test_weights_beside_the_model_are_read(
         size_threshold=0,
     )
     assert (tmp_path / "net.bin").stat().st_size > 0
-    np.testing.assert_array_equal(run(load_float(path), images)["y"], run(stable_net, images)["y"])
+    np.testing.assert_array_equal(run(read(path), images)["y"], run(stable_net, images)["y"])
 
 
 @pytest.mark.parametrize("way", ["parent", "absolute", "link", "missing"])
@@ -137,7 +137,7 @@ def test_weights_elsewhere_are_refused(way: str, stable_net: ir.Model, tmp_path:
     with pytest.raises(
         ArtefactError, match="is missing" if way == "missing" else "outside the model's folder"
     ):
-        load_float(folder / "net.onnx")
+        read(folder / "net.onnx")
 
 
 def test_weights_that_end_too_early_are_refused(stable_net: ir.Model, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_weights_that_end_too_early_are_refused(stable_net: ir.Model, tmp_path: 
     )
     (tmp_path / "net.bin").write_bytes((tmp_path / "net.bin").read_bytes()[:100])
     with pytest.raises(ArtefactError):
-        load_float(tmp_path / "net.onnx")
+        read(tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_weights_that_end_too_early_are_refused(stable_net: ir.Model, tmp_path: 
     [
         ("empty.onnx", b"", "zero bytes"),
         ("text.onnx", b"no model at all", "not a onnx file"),
-        ("head.onnx", b"\x08\x0a\x3a\xff\xff\xff\xff\x0f", "no valid ONNX file"),
-        ("net.tflite", b"\x1c\x00\x00\x00TFL3" + bytes(32), "no ONNX file"),
+        ("head.onnx", b"\x08\x0a\x3a\xff\xff\xff\xff\x0f", "no ONNX model"),
+        ("net.tflite", b"\x1c\x00\x00\x00TFL3" + bytes(32), "not an ONNX file"),
         ("net.bin", b"\x08\x0a", "none of the endings"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_file_that_is_no_model_is_refused(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ArtefactError, match=message) as caught:
-        load_float(tmp_path / name)
+        read(tmp_path / name)
     assert caught.value.hint
 
 
@@ -176,12 +176,12 @@ def test_a_missing_file_and_a_truncated_one_are_refused(
     stable_net: ir.Model, tmp_path: Path
 ) -> None:
     with pytest.raises(ArtefactError, match="no artefact"):
-        load_float(tmp_path / "absent.onnx")
+        read(tmp_path / "absent.onnx")
     content = ir.to_proto(stable_net).SerializeToString()
     for share in (0.1, 0.5, 0.9, 0.99):
         (tmp_path / "cut.onnx").write_bytes(content[: int(len(content) * share)])
         with pytest.raises(ArtefactError):
-            load_float(tmp_path / "cut.onnx")
+            read(tmp_path / "cut.onnx")
 
 
 def test_a_weight_that_claims_more_than_it_has_is_refused(
@@ -191,4 +191,4 @@ def test_a_weight_that_claims_more_than_it_has_is_refused(
     next(tensor for tensor in proto.graph.initializer if tensor.name == "fc.weight").dims[0] = 2**40
     (tmp_path / "huge.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(ArtefactError):
-        load_float(tmp_path / "huge.onnx")
+        read(tmp_path / "huge.onnx")

@@ -20,10 +20,10 @@ from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import batches, load, normalize
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.torch.lower import lower
 from edgeq.formats.dialect import CANONICAL
+from edgeq.formats.onnx_io import serialize
 from edgeq.models import pretrained, zoo
 from edgeq.target import TARGETS
 from edgeq.training.recipes.recipe import Recipe

@@ -133,7 +133,7 @@ def test_every_layer_with_int8_weights_is_in_integers_on_openvino(
     name: str, tmp_path: Path
 ) -> None:
     need("openvino")
-    from edgeq.exporters.onnx import serialize
+    from edgeq.formats.onnx_io import serialize
 
     path, target = tmp_path / "model.onnx", TARGETS.load("openvino")
     model = network(name, Scheme(4, 4), "openvino")

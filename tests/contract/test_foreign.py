@@ -20,10 +20,11 @@ from edgeq.deploy.evaluation.verify import verify
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import read, serialize
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.models import pretrained, zoo
+from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def float_network(name: str, request: pytest.FixtureRequest) -> ir.Model:
 
 def check(path: Path, source: DataSource, least: int) -> None:
     """0 differences among at least so many numbers, and at most 1 LSB an operator."""
-    model = read(path)
+    model = read_as_qdq(path)
     exported = exporter.export(model, ExportOptions())
     assert exported.parity.different == ()
     assert exported.parity.compared > least
@@ -139,7 +140,7 @@ def test_weights_off_centre_are_refused_by_name(tmp_path: Path) -> None:
         per_channel=False,
     )
     with pytest.raises(ArtefactError, match="zero point that int8 cannot"):
-        exporter.export(read(path), ExportOptions())
+        exporter.export(read_as_qdq(path), ExportOptions())
 
 
 def test_brevitas_qcdq() -> None:
@@ -199,7 +200,7 @@ def test_islands_are_verified_with_the_rest(tmp_path: Path) -> None:
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["Conv"],
     )
-    model = read(tmp_path / "convolutions.onnx")
+    model = read_as_qdq(tmp_path / "convolutions.onnx")
     exported = exporter.export(model, ExportOptions(allow_float=True))
     assert exported.in_float is not None
     assert exported.parity.different == ()

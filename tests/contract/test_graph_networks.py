@@ -21,11 +21,11 @@ from edgeq.data import load_graph
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter as onnx
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.exporters.torch.graph_network import lower_graph
 from edgeq.formats.dialect import CANONICAL
+from edgeq.formats.onnx_io import serialize
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn, SparseGradient
 from edgeq.qdq.segments import cut
 from edgeq.training.graph.description import describe

@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.models.qdq_models import S8, U8, Graph
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.onnx import read, serialize
-from edgeq.exporters.validation import check_graph, error_context, in_order
+from edgeq.formats.onnx_io import serialize
+from edgeq.formats.onnx_validation import check_graph, error_context, in_order
+from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
@@ -128,14 +129,14 @@ def test_what_is_no_graph_is_refused_by_name(
     damage(proto)
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(ArtefactError, match=words):
-        read(tmp_path / "model.onnx")
+        read_as_qdq(tmp_path / "model.onnx")
 
 
 def test_a_sound_model_passes_and_stays(tmp_path: Path) -> None:
     proto = model()
     check_graph(proto, "it")
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
-    assert [one.name for one in read(tmp_path / "model.onnx").graph] == [
+    assert [one.name for one in read_as_qdq(tmp_path / "model.onnx").graph] == [
         one.name for one in proto.graph.node
     ]
 
@@ -147,7 +148,7 @@ def test_nodes_in_any_order_are_sorted(tmp_path: Path) -> None:
     proto.graph.node.extend(reversed(nodes))
     assert not in_order(proto.graph)
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
-    found = read(tmp_path / "model.onnx")
+    found = read_as_qdq(tmp_path / "model.onnx")
     assert in_order(onnx.load_model_from_string(serialize(found)).graph)
     assert len(read_qdq(found).ops) == 2
 
@@ -166,7 +167,7 @@ def test_an_unforeseen_failure_is_the_models_where_it_contradicts_itself(tmp_pat
     )
     proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("pooled", TensorProto.FLOAT, None))
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
-    broken = read(tmp_path / "model.onnx")
+    broken = read_as_qdq(tmp_path / "model.onnx")
     with (
         pytest.raises(ArtefactError, match=r"contradicts itself.*kernel_shape"),
         error_context(broken),
@@ -176,7 +177,7 @@ def test_an_unforeseen_failure_is_the_models_where_it_contradicts_itself(tmp_pat
 
 def test_an_unforeseen_failure_on_a_valid_model_is_ours(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(model().SerializeToString())
-    sound = read(tmp_path / "model.onnx")
+    sound = read_as_qdq(tmp_path / "model.onnx")
     with pytest.raises(IndexError), error_context(sound):
         raise IndexError("list index out of range")
     with pytest.raises(ArtefactError, match="as it was"), error_context(sound):

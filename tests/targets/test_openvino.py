@@ -13,9 +13,9 @@ from tests.support.models.qdq_models import Graph, Grid
 from tests.support.runtimes.devices import layer_by_layer, need, openvino, output_lsb
 
 from edgeq.errors import TargetError
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.formats.dialect import OPENVINO, Dialect
+from edgeq.formats.onnx_io import serialize
 from edgeq.plan import Planner
 from edgeq.target import TARGETS
 

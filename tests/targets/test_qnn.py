@@ -16,9 +16,9 @@ from tests.support.models.qdq_models import Graph, Grid
 from tests.support.runtimes.devices import htp, layer_by_layer, need, output_lsb, reference
 
 from edgeq.errors import TargetError
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.formats.dialect import SATURATING
+from edgeq.formats.onnx_io import serialize
 from edgeq.plan import Planner
 from edgeq.target import TARGETS
 

@@ -178,7 +178,9 @@ def _declared(artefact: Path) -> tuple[int, str]:
 def _of_onnx(artefact: Path) -> tuple[int, str]:
     import onnx
 
-    outputs = onnx.load(artefact, load_external_data=False).graph.output
+    from edgeq.formats.onnx_io import load
+
+    outputs = load(artefact, weights=False).graph.output
     kind = onnx.TensorProto.DataType.Name(outputs[0].type.tensor_type.elem_type).lower()
     return len(outputs), kind
 

@@ -49,9 +49,9 @@ _NHWC = (0, 2, 3, 1)
 def meaning_in_onnx(artefact: Path) -> Axes | None:
     """The meaning of the first output of an ONNX file, or of the ONNX form of a checkpoint; None where no operator tells."""
     from edgeq.deploy.pipeline.export import canonical
-    from edgeq.exporters.onnx import read
+    from edgeq.qdq.qoperator.convert import read_as_qdq
 
-    model = read(artefact) if detect(artefact) == "onnx" else canonical(artefact)
+    model = read_as_qdq(artefact) if detect(artefact) == "onnx" else canonical(artefact)
     return _OnnxAxes(model).of(model.graph.outputs[0])
 
 

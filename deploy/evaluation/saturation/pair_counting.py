@@ -77,11 +77,11 @@ def _overflow_stats(session: EmulatorSession) -> Iterator[tuple[str, OverflowSta
 def _by_layer(
     artefact: Path, tensors: Collection[str], source: DataSource, part: Split, threads: int
 ) -> Mapping[str, OverflowStats]:
-    from edgeq.exporters.onnx import read_as_written
+    from edgeq.formats.onnx_io import read
     from edgeq.qdq.ir import RESHAPES
     from edgeq.qdq.reader import read_qdq
 
-    graph = read_qdq(read_as_written(artefact), float_fallback=True)
+    graph = read_qdq(read(artefact), float_fallback=True)
     layers = [op for op in graph.ops if op.output.name in tensors]
     views = {op.output.name: op for op in graph.ops if op.op_type in RESHAPES}
     with ExitStack() as stack:

@@ -83,7 +83,7 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
     """
     if capabilities.saturating_pairs == "never" or detect(artefact) != "onnx":
         return ()
-    from edgeq.exporters.onnx import read_as_written
+    from edgeq.formats.onnx_io import read
     from edgeq.qdq.layers import layers_of
     from edgeq.qdq.ort_x86.forms import on_x86
     from edgeq.qdq.ort_x86.saturation import pair_sums
@@ -91,7 +91,7 @@ def layers_at_risk(artefact: Path, capabilities: Capabilities) -> tuple[LayerSat
     from edgeq.qdq.reader import read_qdq
 
     order = capabilities.saturating_pairs
-    source = read_as_written(artefact)
+    source = read(artefact)
     exact = frozenset[str]()
     try:
         graph = read_qdq(source, float_fallback=True)

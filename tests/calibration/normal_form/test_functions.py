@@ -241,7 +241,7 @@ def test_layer_normalisation_is_calibrated_for_onnx() -> None:
     from tests.support.checks.calibrated import images, sqnr_db
     from tests.support.runtimes.devices import reference
 
-    from edgeq.exporters.onnx import serialize
+    from edgeq.formats.onnx_io import serialize
 
     nodes = [
         node("Transpose", ["c"], ["a"], perm=[0, 2, 3, 1]),

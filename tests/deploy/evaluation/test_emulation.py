@@ -14,8 +14,8 @@ from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.emulation import emulate
 from edgeq.errors import ArtefactError, TargetError, UnknownName
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.models import zoo
 from edgeq.target import TARGETS
 from edgeq.targets.emulator.hardware.costs import total

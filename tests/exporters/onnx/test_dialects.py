@@ -12,9 +12,9 @@ import pytest
 from tests.support.checks.exactness import Runtime
 from tests.support.models.qdq_models import Graph, Grid
 
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_activation_dtype
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import cut
 from edgeq.training.recipes.scheme import Scheme

@@ -15,8 +15,10 @@ from tests.support.models import onnx_models
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exporter, ExportOptions
 from edgeq.exporters import onnx as onnx_exporter
-from edgeq.exporters.onnx import exporter, parse, read, serialize
+from edgeq.exporters.onnx import exporter
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import parse, serialize
+from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class TestParity:
         assert report.compared > 800
 
     def test_real_files(self, data_dir: Path) -> None:
-        model = read(data_dir / "models" / "resnet8-qdq.onnx")
+        model = read_as_qdq(data_dir / "models" / "resnet8-qdq.onnx")
         for options in (INT8, UINT8):
             report = exporter.export(model, options).parity
             assert (report.different, report.weights > 70_000) == ((), True)
@@ -142,7 +144,7 @@ class TestReading:
     def test_what_is_written_is_read(self, network: Make, tmp_path: Path) -> None:
         model = lower(network("resnet8"), SHAPE, metadata={"data": "digits"})
         (tmp_path / "a.onnx").write_bytes(serialize(model))
-        again = read(tmp_path / "a.onnx")
+        again = read_as_qdq(tmp_path / "a.onnx")
         assert serialize(again) == serialize(model)
         assert again.metadata_props["data"] == "digits"
 
@@ -152,33 +154,33 @@ class TestReading:
         content = path.read_bytes()
         path.write_bytes(content[: max(1, int(part * len(content)))])
         with pytest.raises(ArtefactError, match="hint: "):
-            read(path)
+            read_as_qdq(path)
 
     def test_missing_empty_and_of_another_kind(self, tmp_path: Path) -> None:
         with pytest.raises(ArtefactError, match="there is no"):
-            read(tmp_path / "a.onnx")
+            read_as_qdq(tmp_path / "a.onnx")
         (tmp_path / "a.onnx").touch()
         with pytest.raises(ArtefactError, match="zero bytes"):
-            read(tmp_path / "a.onnx")
+            read_as_qdq(tmp_path / "a.onnx")
         (tmp_path / "a.onnx").write_bytes(b"PK\x03\x04 a zip")
         with pytest.raises(ArtefactError, match="first bytes"):
-            read(tmp_path / "a.onnx")
+            read_as_qdq(tmp_path / "a.onnx")
         (tmp_path / "a.tflite").write_bytes(b"\x1c\0\0\0TFL3" + b"\0" * 32)
         with pytest.raises(ArtefactError, match="not an ONNX file"):
-            read(tmp_path / "a.tflite")
+            read_as_qdq(tmp_path / "a.tflite")
 
     @pytest.mark.parametrize("content", [b"\x08" + b"\xff" * 50, b"\x08\x0a" + os.urandom(300)])
     def test_noise(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.onnx").write_bytes(content)
         with pytest.raises(ArtefactError, match="hint: "):
-            read(tmp_path / "a.onnx")
+            read_as_qdq(tmp_path / "a.onnx")
 
     def test_a_tensor_whose_size_is_not_its_shapes(self, tmp_path: Path) -> None:
         proto = onnx_models.qdq_model()
         proto.graph.initializer[0].dims[:] = [2**40]
         (tmp_path / "a.onnx").write_bytes(proto.SerializeToString())
         with pytest.raises(ArtefactError, match="is no ONNX model"):
-            read(tmp_path / "a.onnx")
+            read_as_qdq(tmp_path / "a.onnx")
 
 
 NUMBERS = np.arange(16, dtype=np.float32)
@@ -212,7 +214,7 @@ class TestExternalData:
         self, folder: Path, node: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir("/")
-        model = read(self.saved(folder, "beside", node=node))
+        model = read_as_qdq(self.saved(folder, "beside", node=node))
         (folder / "beside").unlink()
         content = exporter.export(model, INT8).content
         proto = onnx.load_model_from_string(content)
@@ -227,7 +229,7 @@ class TestExternalData:
         (folder / "link").symlink_to(folder.parent / "secret")
         where = str(folder.parent / "secret") if location == "absolute" else location
         with pytest.raises(ArtefactError, match="hint: "):
-            read(self.saved(folder, where, node=node))
+            read_as_qdq(self.saved(folder, where, node=node))
 
     @pytest.mark.parametrize(
         "entries",
@@ -244,7 +246,7 @@ class TestExternalData:
         self, folder: Path, entries: dict[str, Any]
     ) -> None:
         with pytest.raises(ArtefactError, match="hint: "):
-            read(self.saved(folder, "beside", **entries))
+            read_as_qdq(self.saved(folder, "beside", **entries))
 
 
 def test_a_model_that_no_file_could_hold_is_refused_before_it_is_built() -> None:

@@ -16,9 +16,10 @@ from tests.support.models.qdq_models import S8, Graph
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import exporter, parse
+from edgeq.exporters.onnx import exporter
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.formats.dialect import Dialect
+from edgeq.formats.onnx_io import parse
 from edgeq.qdq.ir import QdqConstant
 from edgeq.qdq.reader import read_qdq
 

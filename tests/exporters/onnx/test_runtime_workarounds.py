@@ -19,8 +19,8 @@ from tests.support.models.qdq_models import S8, U8, Graph, Grid, tflite_outputs
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ActivationDtype, ExportOptions
 from edgeq.exporters import onnx as onnx_files
-from edgeq.exporters.onnx import parse
 from edgeq.exporters.tflite import exporter as tflite
+from edgeq.formats.onnx_io import parse
 
 LEVEL = ort.GraphOptimizationLevel
 SHAPE = (1, 8, 9, 9)

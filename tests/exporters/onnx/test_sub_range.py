@@ -16,9 +16,10 @@ from tests.support.models.qdq_models import S4, S8, U4, U8, Graph, Grid
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import exporter, parse
+from edgeq.exporters.onnx import exporter
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.formats.dialect import CANONICAL, SATURATING, TENSORRT, Dialect
+from edgeq.formats.onnx_io import parse
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:

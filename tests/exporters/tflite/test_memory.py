@@ -9,9 +9,9 @@ import numpy as np
 from tests.support.models.qdq_models import S8, U8, Graph
 
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import read
 from edgeq.exporters.tflite import exporter
 from edgeq.files import write_bytes
+from edgeq.qdq.qoperator.convert import read_as_qdq
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,10 +45,10 @@ def test_a_conversion_takes_less_than_four_times_the_model(tmp_path: Path) -> No
     write_bytes(path, graph.proto(graph.nodes[-1].output[0]).SerializeToString())
     del graph
     # what is imported and kept the first time is no part of it
-    exporter.export(read(path), ExportOptions())
+    exporter.export(read_as_qdq(path), ExportOptions())
     tracemalloc.start()
     try:
-        exported = exporter.export(read(path), ExportOptions())
+        exported = exporter.export(read_as_qdq(path), ExportOptions())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

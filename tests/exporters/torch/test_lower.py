@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 import edgeq
 from edgeq.errors import UsageError
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.models import zoo
 from edgeq.qdq.reader import read_qdq
 from edgeq.training.qat_transform import quantize

@@ -19,8 +19,8 @@ from edgeq.data import batches
 from edgeq.deploy.evaluation.verify import MAX_LSB, verify
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter as onnx_exporter
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.tflite import exporter as tflite_exporter
+from edgeq.formats.onnx_io import serialize
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:

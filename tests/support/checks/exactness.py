@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.torch.lower import lower
 from edgeq.formats.dialect import CANONICAL
+from edgeq.formats.onnx_io import serialize
 from edgeq.qdq.attributes import attributes_of
 from edgeq.qdq.nodes import constant_of, grid_of
 from edgeq.qdq.ort_x86.saturation import pair_sums

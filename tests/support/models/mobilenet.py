@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeq.calibration.quantize import fold_onnx
-from edgeq.exporters.onnx import parse
+from edgeq.formats.onnx_io import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
-from edgeq.exporters.onnx import serialize
+from edgeq.formats.onnx_io import serialize
 from edgeq.qdq.segments import cut
 from edgeq.target import TARGETS
 

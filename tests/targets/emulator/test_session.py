@@ -11,9 +11,9 @@ from tests.contract.test_exactness import images, network
 
 from edgeq.errors import ArtefactError, TargetError, UnknownName
 from edgeq.exporter import ExportOptions
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS, Varied
 from edgeq.targets.emulator import emulator

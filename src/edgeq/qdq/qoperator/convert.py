@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
+from edgeq.formats.onnx_io import read
 from edgeq.qdq.nodes import constant_of, integer_of, stripped, title
 from edgeq.qdq.qoperator.operators import (
     FORMS,
@@ -25,14 +26,28 @@ from edgeq.qdq.qoperator.operators import (
     operand,
     operands_of,
     problem_of,
+    require_static,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 _AXIS_SINCE = 13  # DequantizeLinear has scales for channels; ONNX Runtime's own operator always had
 # of the QLinear operators: the float ones have none of the kind
 _OWN_ATTRIBUTES = ("channels_last", "opset")
+
+
+def read_as_qdq(path: Path) -> ir.Model:
+    """Read an ONNX file; a QOperator file comes out in its QDQ form.
+
+    Raises:
+        ArtefactError: see :func:`edgeq.formats.onnx_io.read`; or it is quantised dynamically.
+    """
+    quantized = as_qdq(read(path))
+    require_static(quantized.graph)
+    return quantized
 
 
 def as_qdq(model: ir.Model) -> ir.Model:

@@ -16,7 +16,7 @@ from onnxruntime.quantization import QuantFormat
 from tests.support.models.qoperator_models import LEAST, everything, one_operator, quantized, run
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.validation import check_graph
+from edgeq.formats.onnx_validation import check_graph
 from edgeq.qdq.ir import QdqConstant, QdqGraph
 from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.qdq.qoperator.operators import require_static

@@ -24,8 +24,8 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.errors import TargetError
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.models import zoo
 from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.target import TARGETS

@@ -18,8 +18,8 @@ from tests.support.models.qdq_models import S8, Graph, Grid
 from tests.support.runtimes.emulation import differing
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.targets.emulator import emulator
 from edgeq.targets.ort import cpu_reference
 from edgeq.training.recipes.scheme import Scheme

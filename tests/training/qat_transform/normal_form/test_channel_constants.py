@@ -12,8 +12,8 @@ from tests.support.models.families import Head, LayerScale, Normalizing, plain
 from torch import Tensor, nn
 
 from edgeq.errors import UsageError
-from edgeq.exporters.onnx import serialize
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.onnx_io import serialize
 from edgeq.training.layers import QuantLayer
 from edgeq.training.qat_transform import quantize
 from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine

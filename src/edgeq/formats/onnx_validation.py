@@ -13,17 +13,18 @@ from contextlib import contextmanager
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from edgeq.errors import ArtefactError, EdgeqError
+from edgeq.errors import ArtefactError, EdgeqError, first_line, shown
+from edgeq.files import MAX_MODEL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     import onnx
     import onnx_ir as ir
 
 _HINT = "it is damaged, or the tool that wrote it is at fault; write it again from its source"
 _MOST = 2**31 - 1  # of a version, and of the elements of a tensor
-_LONGEST = 200  # characters of a foreign text in a message
 
 
 def check_graph(proto: onnx.ModelProto, what: str) -> None:
@@ -43,9 +44,58 @@ def check_graph(proto: onnx.ModelProto, what: str) -> None:
         raise ArtefactError(f"{what} is no ONNX model: {problem}", hint=_HINT)
 
 
+def check_external_data(proto: onnx.ModelProto, folder: Path) -> None:
+    """Refuse weights that lie outside the model's folder, links followed, or are too large.
+
+    Args:
+        proto: the model.
+        folder: where its file lies.
+
+    Raises:
+        ArtefactError: a file is elsewhere, missing, or they are larger than a model may be.
+    """
+    home, files = folder.resolve(), set()
+    for tensor in _tensors(proto):
+        if tensor.data_location != tensor.EXTERNAL:
+            continue
+        location = next((item.value for item in tensor.external_data if item.key == "location"), "")
+        file = (home / location).resolve()
+        if not location or home not in file.parents:
+            raise ArtefactError(
+                f"the weight {shown(tensor.name)} lies outside the model's folder: "
+                f"{shown(location)}",
+                hint="put it beside the model",
+            )
+        if not file.is_file():
+            raise ArtefactError(
+                f"the weight {shown(tensor.name)} is missing: there is no file {file}",
+                hint="copy the model with its data",
+            )
+        files.add(file)
+    size = sum(file.stat().st_size for file in files)
+    if size > MAX_MODEL_BYTES:
+        raise ArtefactError(
+            f"the weights beside the model have {size} bytes, more than a model may have",
+            hint="is it the right file?",
+        )
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    graphs = [proto.graph]
+    while graphs:
+        graph = graphs.pop()
+        yield from graph.initializer
+        for attribute in (attribute for node in graph.node for attribute in node.attribute):
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            graphs += [attribute.g] if attribute.HasField("g") else []
+            graphs += attribute.graphs
+
+
 @contextmanager
 def error_context(model: ir.Model) -> Iterator[None]:
-    """Where work on a model fails in a way nobody foresaw, ask ONNX's own inference of shapes whether the model is the reason.
+    """Ask ONNX's shape inference whether the model is the reason of an unforeseen error.
 
     It finds parameters that do not fit their tensors, but takes too long to be run unasked.
 
@@ -197,14 +247,3 @@ def _of_nodes(proto: onnx.ModelProto) -> Iterator[str]:
 
 def _title(node: onnx.NodeProto) -> str:
     return f"{shown(node.op_type)} {shown(node.name or next(iter(node.output), ''))}"
-
-
-def first_line(error: Exception) -> str:
-    """What a library says of its error, as one line of bounded length."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
-    return "".join(character if character.isprintable() else "?" for character in line)
-
-
-def shown(name: str) -> str:
-    """A name from a file for a message: quoted, printable, of bounded length."""
-    return repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...")
