@@ -23,7 +23,6 @@ from edgeq.files import read_bytes
 from edgeq.formats.dialect import TFLITE
 from edgeq.quant import STORAGE_RANGE, QuantParams
 from edgeq.target import Availability, Capabilities, TensorSpec
-from edgeq.targets.common.flatbuffer import axes_in, channels_last, check_model, is_ours
 from edgeq.targets.common.io import WHOLE_NUMBERS
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
@@ -77,6 +76,9 @@ class TfliteTarget:
 
         ``intermediates`` needs a target that can show them.
         """
+        from edgeq.formats.tflite_file import axes_in, channels_last, is_ours
+        from edgeq.formats.tflite_validation import check_model
+
         require_format(artefact, self.capabilities)
         content = read_bytes(artefact, "TFLite model")
         runtime, module = find(_RUNTIMES)
@@ -99,7 +101,8 @@ class TfliteTarget:
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers, and which XNNPACK took; see :meth:`edgeq.plan.Planner.plan`."""
-        from edgeq.formats.tflite_file import graphs_of
+        from edgeq.formats.tflite_file import graphs_of, is_ours
+        from edgeq.formats.tflite_validation import check_model
         from edgeq.targets.plans.tflite import plan_of
 
         require_format(artefact, self.capabilities)

@@ -222,9 +222,9 @@ class _Pieces:
     @classmethod
     def of(cls, model: ir.Model, graph: QdqGraph, exported: Exported) -> _Pieces:
         from edgeq.formats.onnx_io import serialize
+        from edgeq.formats.tflite_file import axes_in
         from edgeq.qdq.axes import channel_axes
         from edgeq.qdq.segments import cut
-        from edgeq.targets.common.flatbuffer import axes_in
 
         places = {place.name: place for place in exported.stored}
         segments = cut(

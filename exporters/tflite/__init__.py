@@ -25,7 +25,9 @@ class TfliteExporter:
     suffix: str = ".tflite"
 
     def export(self, model: ir.Model, options: ExportOptions) -> Exported:
-        """Write a QDQ model with int8 activations, or a float model in float, and compare every number of it with the file.
+        """Write a QDQ model in integers, or a float model in float.
+
+        Every number of the model is compared with what the file's bytes hold.
 
         Raises:
             ArtefactError: the model holds something that TFLite cannot express exactly; names the
@@ -35,8 +37,9 @@ class TfliteExporter:
         from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.legalize import legalize
         from edgeq.exporters.tflite.lowering import write
-        from edgeq.exporters.tflite.reading import expected_in, numbers_in, transposes_in, unpacked
+        from edgeq.exporters.tflite.parity import expected_in, numbers_in, opened, transposes_in
         from edgeq.exporters.tflite.storage import choose_storage
+        from edgeq.formats.tflite_file import axes_in
         from edgeq.qdq.reader import read_qdq
 
         if is_float(model):
@@ -45,8 +48,8 @@ class TfliteExporter:
             read_qdq(model, float_fallback=True), approximate=options.requantize
         )
         written = write(graph, options)
-        file = unpacked(written.content)
-        found, transposes = numbers_in(file), transposes_in(file)
+        file = opened(written.content)
+        found, transposes = numbers_in(file, axes_in(written.content)), transposes_in(file)
         del file
         names = {op.output.name for op in written.in_float}
         expected = expected_in(graph, choose_storage(graph), found, names)

@@ -14,7 +14,7 @@ from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.epilogues import add_epilogue
 from edgeq.exporters.tflite.file.builder import StoredGrid
 from edgeq.exporters.tflite.file.layouts import natural, onnx_order, stored_shape
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.axes import CHANNELS
 
 if TYPE_CHECKING:

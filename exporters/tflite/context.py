@@ -16,8 +16,8 @@ from edgeq.exporter import StoredTensor
 from edgeq.exporters.tflite.biases import add_bias
 from edgeq.exporters.tflite.file.builder import Builder, StoredGrid
 from edgeq.exporters.tflite.file.layouts import Layout, natural, same_order, stored_shape
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import Storage, clamps, constant_shift, int8_weights, refused
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor
 
 if TYPE_CHECKING:

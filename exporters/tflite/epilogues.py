@@ -11,8 +11,8 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import stored_shape
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.normalizing import last
+from edgeq.formats.tflite_schema import schema
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext

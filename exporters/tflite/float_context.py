@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import NO_ACTIVATION, RELU, RELU6, LoweringContext, Op, aligned
 from edgeq.exporters.tflite.file.layouts import stored_shape
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:

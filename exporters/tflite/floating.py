@@ -19,7 +19,7 @@ from edgeq.exporters.tflite.boundary import end_layout
 from edgeq.exporters.tflite.file.builder import Builder
 from edgeq.exporters.tflite.float_context import FloatContext
 from edgeq.exporters.tflite.lowering import finish, lower_all, outer_layout
-from edgeq.exporters.tflite.reading import stored_floats, transposes_in, unpacked
+from edgeq.exporters.tflite.parity import opened, stored_floats, transposes_in
 from edgeq.qdq.attributes import attributes_of, picked
 from edgeq.qdq.axes import channel_axes
 from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
@@ -69,11 +69,12 @@ def export_float(model: ir.Model, options: ExportOptions) -> Exported:
     lower_all(graph, context)
     outputs = [context.read(output.tensor, layouts[output.tensor.name]) for output in graph.outputs]
     written = finish(graph, context, inputs, outputs, options, "float32")
-    parity = _parity(graph, stored_floats(written.content))
+    file = opened(written.content)
+    parity = _parity(graph, stored_floats(file))
     return Exported(
         written.content,
         parity,
-        transposes=transposes_in(unpacked(written.content)),
+        transposes=transposes_in(file),
         ends=written.ends,
     )
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import NHWC
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import refused
+from edgeq.formats.tflite_schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.vectors.rounding import dense_rounds_once
+from edgeq.formats.tflite_schema import schema
 from edgeq.numerics.multipliers import (
     ADD_HEADROOM,
     Multiplier,

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from edgeq.exporters.tflite.file.builder import Builder, StoredGrid
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 
 _SUM, _FACTOR, _STEP = 32, 0.99, 64.0  # 31.68 / 64: below a half, but 32 / 64 is not
 

@@ -99,7 +99,7 @@ class EmulatorTarget:
             from edgeq.targets.emulator.onnx.program import read_onnx
 
             return read_onnx(load(artefact), artefact, profile), profile
-        from edgeq.targets.common.flatbuffer import check_model
+        from edgeq.formats.tflite_validation import check_model
         from edgeq.targets.emulator.tflite.program import read_tflite
 
         content = read_bytes(artefact, "TFLite model")

@@ -68,7 +68,8 @@ def read(artefact: Path, *, qoperator: bool = False) -> Sendable:
 
 
 def _read_tflite(artefact: Path) -> Sendable:
-    from edgeq.targets.common.flatbuffer import axes_in, channels_last, check_model
+    from edgeq.formats.tflite_file import axes_in, channels_last
+    from edgeq.formats.tflite_validation import check_model
 
     content = read_bytes(artefact, "TFLite model")
     check_model(content, artefact)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
+from edgeq.formats.tflite_schema import schema
 from tests.support.models import tflite_models
 from tests.support.models.tflite_models import ModelBuilder
 
@@ -18,6 +18,7 @@ from edgeq.deploy.evaluation.audit import audit
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.profile import profile_each
 from edgeq.errors import TargetError
+from edgeq.formats.tflite_schema import schema
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS
 from edgeq.targets.tflite import TfliteSession, builtin, reference, xnnpack

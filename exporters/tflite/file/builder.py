@@ -15,9 +15,9 @@ import flatbuffers
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.file.versions import least_version, oldest_runtime
 from edgeq.files import check_model_size
+from edgeq.formats.tflite_schema import METADATA_NAME, schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE_IDENTIFIER = b"TFL3"
-METADATA_NAME = "edgeq"
 _STRUCTURE = 320  # bytes that a tensor or an operator takes at most, its grid apart
 _BYTES_A_SCALE = 12  # with its zero point
 # bytes from which on equal constants are stored once, such as the matrices of a graph that every

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import NHWC
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext

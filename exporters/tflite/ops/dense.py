@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import onnx_order
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.file.versions import FULLY_CONNECTED_PER_CHANNEL
 from edgeq.exporters.tflite.ops.products import lower_product
 from edgeq.exporters.tflite.storage import refused
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.storage import check_rescale, clamps, refused
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import Operand, QdqConstant, QdqTensor
 from edgeq.quant import STORAGE_RANGE
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import NO_ACTIVATION, Op, aligned
 from edgeq.exporters.tflite.file.layouts import stored_shape
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.exporters.tflite.float_context import reals_of
 from edgeq.exporters.tflite.storage import refused
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import onnx_order, stored_shape
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.products import multiply
 from edgeq.exporters.tflite.storage import refused
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant
 from edgeq.qdq.picks import picks_of
 

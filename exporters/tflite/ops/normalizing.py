@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import stored_shape
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.pointwise import fixed_tensor
 from edgeq.exporters.tflite.storage import refused
+from edgeq.formats.tflite_schema import schema
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import numpy as np
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.builder import StoredGrid
 from edgeq.exporters.tflite.file.layouts import stored_shape
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.float_functions import lower_function
 from edgeq.exporters.tflite.storage import refused
+from edgeq.formats.tflite_schema import schema
 from edgeq.numerics.pointwise import UNARY, evaluate
 from edgeq.qdq.ir import QdqConstant
 from edgeq.qdq.lookup_tables import integers_of

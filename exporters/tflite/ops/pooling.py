@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import NHWC, onnx_order
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import SAME, padded, window_of
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import same_grid
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from edgeq.exporters.tflite.file.layouts import (
     same_order,
     stored_shape,
 )
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import pad
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.axes import CHANNELS
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import NO_ACTIVATION, Op
 from edgeq.exporters.tflite.file.layouts import NHWC, stored_shape
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.ops.convolution import OHWI, lower_conv
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import SAME, VALID
+from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:

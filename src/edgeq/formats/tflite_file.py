@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated
 
 from edgeq.brief import brief
+from edgeq.formats.tflite_schema import (
+    ELEMENTS,
+    METADATA_NAME,
+    OPERATOR_NAMES,
+    TYPE_NAMES,
+    schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-schema: Any = schema_py_generated  # generated and half typed, so taken as untyped
-_NAMES = {
-    number: name
-    for name, number in vars(schema.BuiltinOperator).items()
-    if not name.startswith("_")
-}
-_KINDS = {
-    number: name for name, number in vars(schema.TensorType).items() if not name.startswith("_")
-}
-ELEMENTS: dict[int, Any] = {
-    schema.TensorType.INT8: np.int8,
-    schema.TensorType.UINT8: np.uint8,
-    schema.TensorType.INT16: np.int16,
-    schema.TensorType.INT32: np.int32,
-    schema.TensorType.INT64: np.int64,
-    schema.TensorType.FLOAT16: np.float16,
-    schema.TensorType.FLOAT32: np.float32,
-    schema.TensorType.FLOAT64: np.float64,
-    schema.TensorType.BOOL: np.bool_,
-}
-"""The element types of tensors that hold whole bytes, by member of ``TensorType``."""
+# what reading tables out of bounds raises
+BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,11 +99,13 @@ class FileGraph:
         operators: in order of execution.
         inputs: the tensors that are given.
         outputs: the tensors that are asked for.
+        tensors: all of them, in the order of the file.
     """
 
     operators: tuple[FileOperator, ...]
     inputs: tuple[FileTensor, ...]
     outputs: tuple[FileTensor, ...]
+    tensors: tuple[FileTensor, ...]
 
     __repr__ = brief
 
@@ -133,15 +123,63 @@ def graph_of(content: bytes) -> FileGraph:
 
 
 def notes_of(content: bytes) -> Mapping[str, Any] | None:
-    """What edgeq noted of the making of a TFLite file; None for a file of another tool."""
-    model = schema.ModelT.InitFromPackedBuf(content)
-    notes = [
-        model.buffers[entry.buffer].data
-        for entry in model.metadata or ()
-        if entry.name in (b"edgeq", "edgeq")
-    ]
-    found: Mapping[str, Any] | None = json.loads(bytes(notes[0])) if notes else None
-    return found
+    """What edgeq noted of the making of a TFLite file.
+
+    Empty where the note is none of edgeq's form, None for a file of another tool.
+    """
+    note = _note(content)
+    if note is None:
+        return None
+    try:
+        notes = json.loads(note)
+    except ValueError:
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether edgeq wrote a file, so that an interpreter is known to live through it.
+
+    Files of other tools can end the process that opens them, valid ones too.
+    """
+    return _note(content) is not None
+
+
+def axes_in(content: bytes) -> dict[str, tuple[int, ...]]:
+    """The axis of the model at each dimension, of tensors that a file of ours stores unusually."""
+    try:
+        stated = (notes_of(content) or {}).get("axes", {})
+        return {
+            str(name): tuple(axes)
+            for name, axes in stated.items()
+            if sorted(axes) == list(range(len(axes)))
+        }
+    except BROKEN:  # another tool's notes: then the usual layouts are all there is to go by
+        return {}
+
+
+def channels_last(content: bytes) -> bool:
+    """Whether a file's input takes images with their channels last.
+
+    As a file of ours notes, else as TFLite's own operators want them.
+    """
+    try:
+        ends = (notes_of(content) or {})["io"]
+        return next(iter(ends["axes"])) in ends["channels_last"]
+    except (*BROKEN, StopIteration):
+        return True
+
+
+def _note(content: bytes) -> bytes | None:
+    """The note of edgeq's in a file, read without unpacking the rest."""
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        for entry in (model.Metadata(i) for i in range(model.MetadataLength())):
+            if entry.Name() == METADATA_NAME.encode():
+                return bytes(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+    except BROKEN:
+        pass
+    return None
 
 
 def operators_of(content: bytes) -> tuple[FileOperator, ...]:
@@ -150,15 +188,15 @@ def operators_of(content: bytes) -> tuple[FileOperator, ...]:
 
 
 def _graph(model: Any, graph: Any) -> FileGraph:
-    tensors = [_tensor(model, i, tensor) for i, tensor in enumerate(graph.tensors)]
+    tensors = tuple(_tensor(model, i, tensor) for i, tensor in enumerate(graph.tensors))
     operators = tuple(
         _operator(model, i, operator, tensors)
         for i, operator in enumerate(_listed(graph.operators))
     )
-    return FileGraph(
-        operators,
-        *(tuple(tensors[i] for i in _listed(ends)) for ends in (graph.inputs, graph.outputs)),
+    inputs, outputs = (
+        tuple(tensors[i] for i in _listed(ends)) for ends in (graph.inputs, graph.outputs)
     )
+    return FileGraph(operators, inputs, outputs, tensors)
 
 
 def _operator(model: Any, index: int, operator: Any, tensors: Sequence[FileTensor]) -> FileOperator:
@@ -179,7 +217,7 @@ def _listed(values: Any) -> Any:
 
 
 def _name(code: Any) -> str:
-    return str(_NAMES[max(int(code.builtinCode), int(code.deprecatedBuiltinCode))])
+    return str(OPERATOR_NAMES[max(int(code.builtinCode), int(code.deprecatedBuiltinCode))])
 
 
 def _tensor(model: Any, index: int, tensor: Any) -> FileTensor:
@@ -189,36 +227,36 @@ def _tensor(model: Any, index: int, tensor: Any) -> FileTensor:
         [0] if grid is None or not len(_listed(grid.zeroPoint)) else grid.zeroPoint, np.int64
     )
     shape = tuple(int(size) for size in _listed(tensor.shape))
-    sparse = tensor.sparsity is not None
+    sparse, kind = tensor.sparsity is not None, TYPE_NAMES[int(tensor.type)]
     return FileTensor(
         index,
         tensor.name.decode(errors="replace")
         if isinstance(tensor.name, bytes)
         else str(tensor.name or ""),
-        _KINDS[int(tensor.type)],
+        kind,
         shape,
         scale,
         np.broadcast_to(zero_point, scale.shape) if zero_point.size == 1 else zero_point,
         0 if grid is None else int(grid.quantizedDimension),
-        None if sparse else _data(model.buffers[tensor.buffer].data, tensor.type, shape),
+        None if sparse else _data(model.buffers[tensor.buffer].data, kind, shape),
         bool(tensor.isVariable),
         sparse,
     )
 
 
-def _data(stored: Any, kind: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
+def _data(stored: Any, kind: str, shape: tuple[int, ...]) -> NDArray[Any] | None:
     """The content of a buffer.
 
     Runtimes take one of no bytes as none, so that its tensor is computed unless it is empty itself.
     """
     if (
         stored is None
-        or kind not in (*ELEMENTS, schema.TensorType.INT4)
+        or kind not in (*ELEMENTS, "INT4")
         or (len(stored) == 0 and math.prod(shape) != 0)
     ):
         return None
     octets = np.asarray(stored, np.uint8)
-    if kind == schema.TensorType.INT4:  # two to a byte, the low half first
+    if kind == "INT4":  # two to a byte, the low half first
         halves = np.stack((octets << 4, octets), axis=-1).view(np.int8) >> 4
         return halves.reshape(-1)[: int(np.prod(shape))].reshape(shape)
     return np.frombuffer(octets.tobytes(), ELEMENTS[kind]).reshape(shape)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.formats.tflite_file import graph_of
-from edgeq.targets.common.flatbuffer import BROKEN, axes_in, channels_last
+from edgeq.formats.tflite_file import BROKEN, axes_in, channels_last, graph_of
 from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
 from edgeq.targets.emulator.tflite.op import PLAIN, TfliteOp, centered_of, params_of
 from edgeq.targets.emulator.tflite.operators import KERNELS
@@ -40,7 +39,7 @@ _BITS = {
 
 
 def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
-    """The program of a file that :func:`edgeq.targets.common.flatbuffer.check_model` passed.
+    """The program of a file that :func:`edgeq.formats.tflite_validation.check_model` passed.
 
     Raises:
         ArtefactError: the graph has not exactly one input, or no output; or the file is damaged.

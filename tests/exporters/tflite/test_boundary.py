@@ -20,7 +20,7 @@ from tests.support.models.qdq_models import (
 
 from edgeq.exporter import ExportOptions, FileEnd, IoType
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 
 
 def model(source: Grid = S8, *, softmax: bool = False, batch: int | str = "N") -> Graph:

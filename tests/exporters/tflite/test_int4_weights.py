@@ -24,7 +24,7 @@ from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.file import versions
 from edgeq.exporters.tflite.file.builder import two_a_byte
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 
 INT4 = ExportOptions(weight_storage="int4")
 KERNEL_SETS = ("reference", "builtin")  # XNNPACK has no int4 convolution, see below

@@ -23,7 +23,7 @@ from tests.support.models.qdq_models import (
 
 from edgeq.exporter import ExportOptions, IoType, Transposes
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:

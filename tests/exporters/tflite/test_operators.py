@@ -21,9 +21,9 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.file.builder import Builder, StoredGrid
-from edgeq.exporters.tflite.file.schema import schema
 from edgeq.exporters.tflite.operators import LOWERINGS
 from edgeq.exporters.tflite.operators import operators as supported
+from edgeq.formats.tflite_schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ from tests.support.models.qdq_models import (
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,8 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+
+from edgeq.formats.tflite_schema import schema
 
 SHAPE = (8, 8, 3)
 CHANNELS = 4

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tests.support.models.tflite_models import ModelBuilder
 from tests.targets.test_foreign_tflite import lstm_model, svdf_model
@@ -17,6 +16,7 @@ from tests.targets.test_foreign_tflite import lstm_model, svdf_model
 from edgeq.deploy.evaluation.audit import audit, require_share
 from edgeq.errors import Inconclusive, TargetError
 from edgeq.formats.tflite_file import graphs_of
+from edgeq.formats.tflite_schema import schema
 from edgeq.targets.plans.tflite import plan_of
 from edgeq.targets.plans.tflite_macs import macs_of
 from edgeq.targets.workers.engines.tflite import RESOLVERS

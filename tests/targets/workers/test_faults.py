@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
+from edgeq.formats.tflite_schema import schema
 from tests.support.models import onnx_models, tflite_models
 from tests.support.runtimes.worker_targets import WORKERS
 
 from edgeq.errors import TargetError
+from edgeq.formats.tflite_schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable

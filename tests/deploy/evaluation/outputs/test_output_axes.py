@@ -22,7 +22,8 @@ from edgeq.deploy.evaluation.survey import survey
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
-from edgeq.formats.tflite_file import notes_of, schema
+from edgeq.formats.tflite_file import notes_of
+from edgeq.formats.tflite_schema import schema
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 
 from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.file.builder import Builder, StoredGrid
-from edgeq.exporters.tflite.file.schema import schema
+from edgeq.formats.tflite_schema import schema
 
 
 def small(builder: Builder) -> bytes:

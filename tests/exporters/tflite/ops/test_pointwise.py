@@ -147,7 +147,7 @@ def test_a_gate_and_its_product_are_two_operators_where_both_are_quantised(kerne
 
 def test_a_changed_table_is_found() -> None:
     from edgeq.exporters.parity import compare
-    from edgeq.exporters.tflite.reading import expected_in, stored_numbers
+    from edgeq.exporters.tflite.parity import expected_in, stored_numbers
     from edgeq.exporters.tflite.storage import choose_storage
     from edgeq.qdq.reader import read_qdq
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
+from edgeq.formats.tflite_schema import schema
 from tests.support.models.tflite_models import ModelBuilder, int8_model
 from tests.support.runtimes.emulation import differing
 from tests.targets.test_foreign_tflite import resource_model, saved, svdf_model
 
 from edgeq.errors import ArtefactError, TargetError
+from edgeq.formats.tflite_schema import schema
 from edgeq.targets.emulator import emulator
 from edgeq.targets.tflite import reference
 
