@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from edgeq.errors import ArtefactError, TargetError, UsageError
+from edgeq.errors import ArtefactError, TargetError, UsageError, first_line
 from edgeq.formats.dialect import CANONICAL, VNNI
 from edgeq.formats.onnx_io import load
 from edgeq.machine import adds_pairs, fingerprint
@@ -224,12 +224,12 @@ class _Engine:
         except NoKernel as error:
             raise TargetError(
                 f"ONNX Runtime {ort.__version__} has no CPU kernel for {self.artefact}: "
-                f"{_first_line(error)}",
+                f"{first_line(error)}",
                 hint="choose another target",
             ) from error
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise ArtefactError(
-                f"ONNX Runtime cannot load {self.artefact}: {_first_line(error)}",
+                f"ONNX Runtime cannot load {self.artefact}: {first_line(error)}",
                 hint="export the model again",
             ) from error
         used = session.get_providers()[0]
@@ -292,7 +292,7 @@ class OrtSession(SampleSession):
             return cast("list[NDArray[np.generic]]", self._session.run(names, self._feed))
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise TargetError(
-                f"ONNX Runtime failed while running: {_first_line(error)}",
+                f"ONNX Runtime failed while running: {first_line(error)}",
                 hint="try ort-cpu-ref, or another version",
             ) from error
 
@@ -383,7 +383,3 @@ def _output_spec(name: str, values: NDArray[Any], view: QdqView) -> TensorSpec:
             hint="give the output a batch dimension",
         )
     return TensorSpec(name, values.shape[1:], str(values.dtype), view.output_params(name))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

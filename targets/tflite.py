@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.errors import ArtefactError, TargetError
+from edgeq.errors import ArtefactError, TargetError, first_line
 from edgeq.files import read_bytes
 from edgeq.formats.dialect import TFLITE
 from edgeq.quant import STORAGE_RANGE, QuantParams
@@ -193,12 +193,12 @@ def _start(
             interpreter.allocate_tensors()
     except ValueError as error:
         raise ArtefactError(
-            f"LiteRT cannot load {artefact}: {_first_line(error)}",
+            f"LiteRT cannot load {artefact}: {first_line(error)}",
             hint="export it again; it may be damaged",
         ) from error
     except RuntimeError as error:
         raise TargetError(
-            f"LiteRT refuses {artefact}: {_first_line(error)}",
+            f"LiteRT refuses {artefact}: {first_line(error)}",
             hint="another kernel set may take it",
         ) from error
     return interpreter
@@ -257,7 +257,7 @@ class TfliteSession(SampleSession):
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise TargetError(
-                f"LiteRT failed while running: {_first_line(error)}",
+                f"LiteRT failed while running: {first_line(error)}",
                 hint="another kernel set may run it",
             ) from error
 
@@ -359,7 +359,3 @@ def _channels_first(
         if len(order) == values.ndim
         else values
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.errors import ArtefactError, TargetError
+from edgeq.errors import ArtefactError, TargetError, first_line
 from edgeq.network.loading import LOADERS
 from edgeq.network.lowering import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.target import Availability, Capabilities, TensorSpec
@@ -153,9 +153,8 @@ class TorchSession(SampleSession):
             with torch.inference_mode():
                 yield
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            what = str(error).strip().split("\n", 1)[0]
             raise TargetError(
-                f"the network failed in PyTorch: {what}",
+                f"the network failed in PyTorch: {first_line(error)}",
                 hint="does it fit the checkpoint's input shape?",
             ) from error
         finally:
@@ -241,9 +240,8 @@ def _trace(module: torch.nn.Module) -> torch.fx.GraphModule:
     try:
         return torch.fx.GraphModule(module, Tracer().trace(module))
     except Exception as error:  # tracing runs the network's own code
-        what = str(error).strip().split("\n", 1)[0]
         raise TargetError(
-            f"the network cannot be traced, so its tensors have no names: {what}",
+            f"the network cannot be traced, so its tensors have no names: {first_line(error)}",
             hint="keep control flow out of forward",
         ) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, first_line
 from edgeq.factories import call
 from edgeq.training.qat_transform.tracing import trace
 
@@ -35,9 +35,8 @@ def build_user(reference: str, input_shape: tuple[int, ...], classes: int) -> nn
         with torch.no_grad():
             output = made.eval()(example)
     except Exception as error:  # whatever a user's forward raises
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"the network of {reference} cannot read images of {input_shape}: {line}",
+            f"the network of {reference} cannot read images of {input_shape}: {first_line(error)}",
             hint="build it for them, or name other data",
         ) from error
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__

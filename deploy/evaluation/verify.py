@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeq.data import batches
 from edgeq.deploy.evaluation.stage_runner import select
-from edgeq.errors import ArtefactError, GateFailed, UsageError
+from edgeq.errors import ArtefactError, GateFailed, UsageError, first_line
 from edgeq.metrics import StepMeter
 from edgeq.target import TARGETS, TensorSpec
 
@@ -350,8 +350,7 @@ def _reference(content: bytes) -> onnxruntime.InferenceSession:
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-        what = str(error).strip().split("\n", 1)[0]
         raise ArtefactError(
-            f"ONNX Runtime cannot load the model cut at its quantised tensors: {what}",
+            f"ONNX Runtime cannot load the model cut at its quantised tensors: {first_line(error)}",
             hint="is it valid ONNX?",
         ) from error

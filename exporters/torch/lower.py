@@ -21,7 +21,7 @@ from torch.fx.node import map_arg
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
-from edgeq.errors import EdgeqError, UsageError
+from edgeq.errors import EdgeqError, UsageError, first_line
 from edgeq.exporters.torch.functions import write_function
 from edgeq.exporters.torch.graph_writer import GraphWriter
 from edgeq.network.lowering import (
@@ -103,10 +103,9 @@ def _propagate(graph_module: fx.GraphModule, shapes: Sequence[Sequence[int]]) ->
     except Exception as error:  # whatever the operators of a network raise
         if isinstance(error.__cause__, EdgeqError):
             raise error.__cause__ from None
-        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         named = " and ".join(str(tuple(shape)) for shape in shapes)
         raise UsageError(
-            f"the network cannot read samples of {named}: {reason}",
+            f"the network cannot read samples of {named}: {first_line(error.__cause__ or error)}",
             hint="give an example as its forward takes it",
         ) from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.errors import ArtefactError
+from edgeq.errors import ArtefactError, first_line
 from edgeq.exporters.vectors.arithmetic import arithmetic_of
 from edgeq.formats.tflite_file import operators_of
 
@@ -106,9 +106,8 @@ def _run(content: bytes, seed: int, wanted: Sequence[int]) -> dict[int, NDArray[
             )
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise ArtefactError(
-            f"TensorFlow Lite's reference kernels do not run the model: {reason}",
+            f"TensorFlow Lite's reference kernels do not run the model: {first_line(error)}",
             hint="leave out --to vectors",
         ) from error
     return {index: interpreter.get_tensor(index).copy() for index in wanted}

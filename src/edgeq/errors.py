@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LONGEST = 200  # characters of a foreign text in a message
+_LONGEST_NAME = 200  # characters of a name from a file in a message
+_LONGEST_LINE = 500  # characters of a library's message in one of ours
 
 
 class EdgeqError(Exception):
@@ -48,13 +49,13 @@ def first_line(error: BaseException) -> str:
     Args:
         error: whose text is shown; its class is named where it has none.
     """
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:_LONGEST_LINE]
     return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def shown(name: str) -> str:
     """A name from a file for a message: quoted, printable, of bounded length."""
-    return repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...")
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}...")
 
 
 def _restored(kind: type[EdgeqError], what: str, hint: str) -> EdgeqError:

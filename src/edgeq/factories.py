@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,8 +92,7 @@ def call(reference: str, *, flag: str) -> Any:
 
 
 def _failed(what: str, error: Exception) -> UsageError:
-    line = (str(error).strip().splitlines() or [""])[0]
     return UsageError(
-        f"{what} fails with {type(error).__name__}: {line}",
+        f"{what} fails with {type(error).__name__}: {first_line(error)}",
         hint="fix it; python -c with the same call shows where",
     )

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.fx.proxy import Attribute
 
-from edgeq.errors import UsageError
+from edgeq.errors import UsageError, first_line
 from edgeq.network.lowering import Inactive, IntegerLayer
 from edgeq.training.qat_transform.in_training import settle_by_training
 from edgeq.training.qat_transform.normal_form.canonical import canonicalize
@@ -151,10 +151,6 @@ def _defaults(model: nn.Module, inputs: int) -> dict[str, Any]:
     }
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 def _untraceable(model: nn.Module, examples: list[Tensor] | None, error: Exception) -> UsageError:
     reason = None if examples is None else _why_unreadable(model, examples)
     if examples is not None and reason is not None:
@@ -167,7 +163,7 @@ def _untraceable(model: nn.Module, examples: list[Tensor] | None, error: Excepti
             "each input",
         )
     return UsageError(
-        f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}",
+        f"torch.fx cannot trace {type(model).__name__}: {first_line(error)}",
         hint=_hint(examples is None),
     )
 
@@ -178,7 +174,7 @@ def _why_unreadable(model: nn.Module, examples: list[Tensor]) -> str | None:
         with torch.no_grad():
             copy.deepcopy(model)(*examples)
     except Exception as error:  # noqa: BLE001  # whatever a user's forward raises
-        return _first_line(error)
+        return first_line(error)
     return None
 
 
