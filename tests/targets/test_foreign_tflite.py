@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from edgeq.formats.tflite_schema import schema
 from tests.support.models import tflite_models
 from tests.support.models.tflite_models import ModelBuilder
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from edgeq.formats.tflite_schema import schema
 from tests.support.models import onnx_models, tflite_models
 from tests.support.runtimes.worker_targets import WORKERS
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from edgeq.formats.tflite_schema import schema
 from tests.support.models.tflite_models import ModelBuilder, int8_model
 from tests.support.runtimes.emulation import differing
 from tests.targets.test_foreign_tflite import resource_model, saved, svdf_model
