@@ -9,7 +9,6 @@ from edgeq.exporters.tflite.file.layouts import NHWC
 from edgeq.exporters.tflite.storage import refused
 from edgeq.exporters.tflite.windows import padded, window_of
 from edgeq.formats.tflite_schema import schema
-from edgeq.qdq.batch_norm import SHIFT_ERROR
 from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:

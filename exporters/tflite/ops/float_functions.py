@@ -8,7 +8,6 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import NO_ACTIVATION, Op, aligned
 from edgeq.exporters.tflite.file.layouts import stored_shape
-from edgeq.exporters.tflite.float_context import reals_of
 from edgeq.exporters.tflite.storage import refused
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant
