@@ -200,12 +200,20 @@ def option_names(option: Parameter) -> str:
 def described(parameter: Parameter) -> str:
     """The help text in one line, with the default where there is one to tell."""
     text = " ".join((parameter.help or "").split())
+    text += choices(parameter)
     default = default_text(parameter)
     if parameter.required and parameter.param_type_name == "option":
         text += " (required)"
     if parameter.multiple:
         text += " (repeatable)"
     return text + (f" (default: {default})" if default else "")
+
+
+def choices(parameter: Parameter) -> str:
+    """What an option takes, where that is one of few words."""
+    words = (getattr(parameter, "metavar", None) or "").split("|")
+    few = len(words) > 1 and all(word.islower() for word in words)
+    return f" One of {', '.join(f'`{word}`' for word in words)}." if few else ""
 
 
 def default_text(parameter: Parameter) -> str:

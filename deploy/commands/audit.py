@@ -46,12 +46,12 @@ def command(
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what really runs in integers.
+    """Show which operators run in integers.
 
-    For each operator: whether the target computes it in integers or in float, or leaves it to other
-    kernels, and what keeps it there. Read from the runtime itself, after its own optimisation and
-    delegation; no data is needed. Layers whose pairs of products can saturate on an x86 processor
-    without VNNI are named with the greatest sum of a pair.
+    For each operator: integer, float or delegated to other kernels, and the reason for float. It
+    is read from the runtime itself, after its optimisation and delegation; no data is needed.
+    Layers whose pairs of products can saturate on an x86 processor without VNNI are named with the largest
+    sum of a pair.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.audit import audit, read_share, require_share

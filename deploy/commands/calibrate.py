@@ -46,7 +46,7 @@ def command(
             "--observer",
             metavar="NAME",
             autocompletion=OBSERVERS.names,
-            help="How ranges are found; --methods lists the names.",
+            help="How ranges are measured; --methods lists the names.",
         ),
     ] = "minmax",
     weight_method: Annotated[
@@ -81,7 +81,9 @@ def command(
     ] = 8,
     per_tensor: Annotated[
         bool,
-        typer.Option("--per-tensor", help="One weight scale a layer instead of one a channel."),
+        typer.Option(
+            "--per-tensor", help="One weight scale for each layer instead of each channel."
+        ),
     ] = False,
     pair_safe: Annotated[
         bool,
@@ -106,7 +108,7 @@ def command(
 ) -> None:
     """Quantise a float network after training.
 
-    Ranges are found on samples of the training split; the result is QDQ ONNX in the canonical form.
+    It measures ranges on samples of the training split, and writes canonical QDQ ONNX.
     """
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console

@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Compare accuracy and drift, hop by hop.
 
-    Runs artefacts on targets over the same samples and tells where the answers change, by how much,
-    and why. A target that fails loses its own stages only, and the command ends with 4.
+    It runs artefacts on targets over the same samples, and shows where answers change, by how much
+    and why. A target that fails loses its own stages only, and the command exits with status 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.chain import chain

@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Show the whole pipeline on embedded data.
 
-    Stable and baseline networks are trained, exported, run on every target that is usable here,
-    compared and timed; the report is one HTML page that needs no network.
+    It trains stable and baseline networks, exports them, and runs, compares and times them on every
+    target that works here. The report is one HTML page that needs no network.
     """
     from edgeq.deploy import console
     from edgeq.deploy.demo.run import EPOCHS, run

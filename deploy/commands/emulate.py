@@ -37,9 +37,8 @@ def command(
 ) -> None:
     """Run a model bit-exactly on a hardware profile, without the device.
 
-    Runs the artefact in the machine's integer arithmetic and tells for each layer how many sums
-    overflowed or saturated, how many results were clipped, and what it costs at least in cycles,
-    bytes and energy. Without --data only the costs.
+    It reports for each layer how many sums overflowed or saturated, how many results were clipped,
+    and a lower bound of cycles, bytes and energy. Without --data it reports the costs only.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.emulation import emulate

@@ -117,13 +117,13 @@ def command(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a network for its devices.
+    """Write the files that runtimes open, and prove that no number changed.
 
-    Every number in the files is compared with the trained or calibrated one.
+    Every number in the files is compared with the trained or calibrated one. If a single weight,
+    bias, scale or zero point would differ, the command exits with status 1 and writes nothing.
 
-    Either all files are written or none. If a single weight, bias, scale or zero point would
-    differ, it ends with 1. With --verify every operator is computed by both references on equal
-    integers; more than 1 LSB in any ends with 1, unwritten.
+    --verify computes every operator with both references on equal integers. If one differs by more
+    than 1 LSB, the command exits with status 1 and writes nothing.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.verify import verifier_for

@@ -60,10 +60,12 @@ def command(
 ) -> None:
     """Pass or fail against a baseline.
 
-    Accuracy is compared with a committed baseline, sample by sample. The same stages are run as by
-    `edgeq compare`; it ends with 0 (passed), 1 (failed) or 3 (inconclusive). A stage that the
-    baseline lacks, one that it has and that was not run, other samples or another normalisation
-    leave it undecided; a target of the baseline that cannot run here ends with 4.
+    It runs the same stages as `edgeq compare`, and compares accuracy with a committed baseline,
+    sample by sample. Exit status: 0 passed, 1 failed, 3 inconclusive, 4 a target of the baseline
+    does not work here.
+
+    Inconclusive means: a stage that the baseline lacks, a stage of the baseline that was not run,
+    other samples, or another normalisation.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.baseline import Baseline

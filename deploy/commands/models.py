@@ -6,7 +6,7 @@ from edgeq.deploy.options import AsJson
 def command(as_json: AsJson = False) -> None:
     """List the networks of the zoo.
 
-    With the published configurations that their sizes are held against.
+    Each with the published configuration that its size is compared with.
     """
     from edgeq.deploy import console
     from edgeq.models.zoo import describe, names, published

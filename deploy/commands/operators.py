@@ -15,7 +15,7 @@ def command(
 ) -> None:
     """List the operators that can be written as integer TFLite.
 
-    What is not among them is named by edgeq export with its node; --allow-float keeps it in float.
+    `edgeq export` refuses others by the name of their node; --allow-float keeps them in float.
     """
     from edgeq.deploy import console
     from edgeq.errors import UnknownName

@@ -44,12 +44,14 @@ def command(
 ) -> None:
     """Measure latency on targets.
 
-    One sample at a time; all artefacts and targets take turns, so that they meet the same machine.
-    The input is the first test sample of the data set, or random numbers that are the same in every
-    run. A target that runs in another process or on a board is timed there, without the way to it.
-    A time that says nothing of the device that a target stands for is labelled simulated, one that
-    comes from a model of the device estimated. A target that fails loses its own figures only, and
-    the command ends with 4.
+    Batch 1. All artefacts and targets take turns, so that the load on the machine is the same for
+    all. The input is the first test sample of the data set, or the same random numbers in every
+    run.
+
+    A target in another process or on a board is timed there, without the way to it. A time that is
+    not the device's is labelled simulated; one from a model of the device is labelled estimated.
+
+    A target that fails loses its own figures only, and the command exits with status 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.chain import chain

@@ -41,12 +41,12 @@ def command(
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Run networks on every target there is.
+    """Run networks on every target that works here.
 
-    Each is exported in each target's dialect and answers the same samples there: accuracy, answers
-    that differ from one target's, by how many steps its outputs do, and the latency, with what that
-    figure means. A target that fails is a row that says why; the others keep theirs, and the exit
-    code is 4.
+    Each network is exported in each target's dialect and answers the same samples there. The table
+    has accuracy, answers and outputs that differ from one target's, and the latency with what it
+    means. A target that fails is a row with the reason; the others keep theirs, and the exit status
+    is 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.survey import survey

@@ -75,8 +75,8 @@ def show(
 ) -> None:
     """Show one target and try it.
 
-    A tiny network is run on it in each format that it opens, and its integers are checked; this
-    takes some seconds. It ends with 4 if they are wrong, or if the target is not usable here.
+    It runs a tiny network in each format that the target opens, and checks its integers; this takes
+    some seconds. The exit status is 4 if they are wrong, or if the target is not usable here.
     `show` may be left out.
     """
     from edgeq.deploy import console
@@ -119,8 +119,8 @@ def setup(
 ) -> None:
     """Make the environment that a target needs.
 
-    Exactly pinned packages go into a virtual environment in the folder that EDGEQ_HOME names, else
-    in the user's cache folder. An interrupted one leaves nothing behind.
+    Exactly pinned packages go into a virtual environment, in the folder that EDGEQ_HOME names or in
+    the user's cache folder. An interrupted setup leaves nothing behind.
     """
     from edgeq.deploy import console
     from edgeq.deploy.listing import set_up

@@ -16,7 +16,7 @@ def command(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A name of `edgeq models`; may stand in the recipe instead.", show_default=False
+            help="A name of `edgeq models`; a recipe can name it instead.", show_default=False
         ),
     ] = None,
     user_model: UserModel = None,
@@ -81,17 +81,14 @@ def command(
 ) -> None:
     """Train a network, quantised or in FP32.
 
-    Quantised training computes what the device will compute. The best checkpoint on the validation
-    split is kept.
+    Quantised training computes what the device will compute. It keeps the checkpoint with the best
+    validation accuracy. A graph network, such as pde-gcn-64, trains on a graph, such as cora.
 
-    A graph network (pde-gcn-64 and its kin) trains on a graph, such as cora, by Adam; see the
-    guide.
+    --check trains nothing. It checks for each kind of tensor whether a target can hold the scheme.
+    It exits with status 1 if one cannot hold it exactly, and with 4 if one could be checked only in
+    part.
 
-    With --check nothing is trained: each target named is asked about the untrained network, kind by
-    kind of tensor, and it ends with 1 where one cannot hold the scheme exactly, and with 4 where
-    one could only be asked in part.
-
-    The numbers in brackets hold where neither a flag nor the recipe says otherwise.
+    Values in parentheses are the defaults where the recipe gives none.
     """
     from edgeq.deploy.pipeline.graph_training import graph_recipe, reads_graph
     from edgeq.deploy.pipeline.training_run import first_process, run_graph, run_images, show

@@ -45,22 +45,24 @@ Momentum = Annotated[
     float | None, typer.Option("--momentum", help="Momentum of SGD and RMSProp (0.9).")
 ]
 WeightDecay = Annotated[
-    float | None, typer.Option("--weight-decay", help="On every parameter (0.0001).")
+    float | None, typer.Option("--weight-decay", help="Weight decay of every parameter (0.0001).")
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", metavar="N", help="Of initialisation, data order and augmentation (0)."),
+    typer.Option(
+        "--seed", metavar="N", help="Seed of initialisation, data order and augmentation (0)."
+    ),
 ]
 OptimizerName = Annotated[
     str | None,
-    typer.Option("--optimizer", metavar="sgd|adam|rmsprop", help="What moves the weights (sgd)."),
+    typer.Option("--optimizer", metavar="sgd|adam|rmsprop", help="The optimiser (sgd)."),
 ]
 ScheduleName = Annotated[
     str | None,
     typer.Option(
         "--schedule",
         metavar="cosine|constant|exponential",
-        help="Of the learning rate; steps in a recipe (cosine).",
+        help="Learning rate schedule; a recipe can name steps (cosine).",
     ),
 ]
 Loss = Annotated[
@@ -72,7 +74,7 @@ Augmentation = Annotated[
     typer.Option(
         "--augmentation",
         metavar="none|crop-flip|affine",
-        help="Of training images (the data set's).",
+        help="Augmentation of training images (the data set's).",
     ),
 ]
 Precision = Annotated[
@@ -80,7 +82,7 @@ Precision = Annotated[
     typer.Option(
         "--precision",
         metavar="fp32|bf16",
-        help="Of convolutions and matrix products in training (fp32).",
+        help="Precision of convolutions and matrix products in training (fp32).",
     ),
 ]
 Compile = Annotated[
@@ -94,7 +96,7 @@ InitFrom = Annotated[
     typer.Option(
         "--init-from",
         metavar="FILE",
-        help="Begin with the weights of this checkpoint of the same network.",
+        help="Start from the weights of this checkpoint of the same network.",
     ),
 ]
 Ema = Annotated[
@@ -110,7 +112,7 @@ Teacher = Annotated[
     typer.Option(
         "--teacher",
         metavar="FILE",
-        help="Learn the answers of this checkpoint too, such as the FP32 network's.",
+        help="Distillation: learn the answers of this checkpoint too, such as the FP32 network's.",
     ),
 ]
 Distillation = Annotated[
@@ -118,14 +120,14 @@ Distillation = Annotated[
     typer.Option("--distillation", metavar="SHARE", help="The teacher's share of the loss (0.5)."),
 ]
 Temperature = Annotated[
-    float | None, typer.Option("--temperature", help="Of the teacher's answers (4).")
+    float | None, typer.Option("--temperature", help="Temperature of the teacher's answers (4).")
 ]
 Consistency = Annotated[
     float | None,
     typer.Option(
         "--consistency",
         metavar="WEIGHT",
-        help="Of what rounding activations changes in block outputs, in the loss (0).",
+        help="Weight in the loss of the change of block outputs by rounding activations (0).",
     ),
 ]
 Log = Annotated[
@@ -133,10 +135,10 @@ Log = Annotated[
     typer.Option(
         "--log",
         metavar="tensorboard|mlflow",
-        help="Tell each epoch to a tracker, whose package has to be installed.",
+        help="Log each epoch to this tracker; its package has to be installed.",
     ),
 ]
-Cpu = Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone that is there.")]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Train on the CPU, even if there is a GPU.")]
 
 
 def recipe_of(

@@ -31,7 +31,7 @@ Placement = Annotated[
     typer.Option(
         "--placement",
         metavar="integer|paper",
-        help="Quantise all that an integer runtime stores, or as published (integer).",
+        help="Quantise everything that an integer runtime stores, or as papers do (integer).",
     ),
 ]
 Weights = Annotated[
@@ -39,7 +39,7 @@ Weights = Annotated[
     typer.Option(
         "--weight-method",
         metavar="METHOD",
-        help="How weights are quantised: auto or a method of the guide (auto).",
+        help="Method of weights: auto, or a name of the methods reference (auto).",
     ),
 ]
 Activations = Annotated[
@@ -47,14 +47,14 @@ Activations = Annotated[
     typer.Option(
         "--activation-method",
         metavar="METHOD",
-        help="How what inner layers read is: auto or a method of the guide (auto).",
+        help="Method of activations of inner layers: auto, or a name as above (auto).",
     ),
 ]
 PerChannel = Annotated[
     bool | None,
     typer.Option(
         "--per-channel/--per-tensor",
-        help="A scale for each output channel of a layer, or one a layer (per tensor from "
+        help="A weight scale for each output channel, or one for the layer (per tensor from "
         "scratch, else per channel).",
         show_default=False,
     ),
@@ -63,8 +63,8 @@ Affine = Annotated[
     bool | None,
     typer.Option(
         "--affine/--symmetric",
-        help="Zero anywhere in the range of what can be negative, or in the middle (symmetric "
-        "from scratch, else affine).",
+        help="Zero anywhere in the range of a tensor that can be negative, or in the middle "
+        "(symmetric from scratch, else affine).",
         show_default=False,
     ),
 ]
@@ -72,8 +72,8 @@ NormalizeWeights = Annotated[
     bool | None,
     typer.Option(
         "--normalize-weights/--no-normalize-weights",
-        help="Bring weights in front of a BatchNorm to zero mean and unit variance, as "
-        "published (from scratch only).",
+        help="Give weights in front of a BatchNorm zero mean and unit variance, as published "
+        "(from scratch only).",
         show_default=False,
     ),
 ]
@@ -98,7 +98,7 @@ Layers = Annotated[
     typer.Option(
         "--layer",
         metavar="PATTERN=NAME:VALUE,…",
-        help="What is different about some layers: stages.2.*=weight_bits:8,act_bits:8.",
+        help="A rule for some layers: stages.2.*=weight_bits:8,act_bits:8; a later one wins.",
     ),
 ]
 Check = Annotated[
@@ -106,7 +106,7 @@ Check = Annotated[
     typer.Option(
         "--check",
         metavar="TARGET",
-        help="Train nothing; tell whether this target can hold the scheme exactly. Repeat, or "
+        help="Train nothing; say whether this target can hold the scheme exactly. Repeat, or "
         "use commas.",
     ),
 ]
