@@ -9,7 +9,7 @@ import json
 import struct
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import safetensors.torch
 import torch
@@ -33,31 +33,43 @@ if TYPE_CHECKING:
 
     from edgeq.training.recipes.any_recipe import AnyRecipe
 
-FORMAT = "edgeq.checkpoint/1"
 GRAPH_FORMAT = "edgeq.graph-checkpoint/1"
 MODEL, OPTIMIZER = "model/", "optimizer/"
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+@dataclass(frozen=True, slots=True, repr=False)
+class AnyCheckpoint:
     """A training run at one moment.
 
     Attributes:
         recipe: the run.
-        input_shape: (channels, height, width).
-        classes: the data set's class names.
-        tensors: parameters and buffers under ``model/``, momentum under ``optimizer/``.
+        input_shape: of one sample, or of a graph: see the two kinds.
+        classes: the names of the labels.
+        tensors: parameters and buffers under ``model/``, the optimiser's under ``optimizer/``.
         progress: where the run stands (epoch, step, history), for resuming; empty in a best
             checkpoint.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]
     tensors: Mapping[str, torch.Tensor]
     progress: Mapping[str, Any] = field(default_factory=dict)
 
+    FORMAT: ClassVar[str]
+    SHAPE: ClassVar[str] = "input_shape"
+    """The header's field for it."""
+
     __repr__ = brief
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Checkpoint(AnyCheckpoint):
+    """A run on images; its input shape is (channels, height, width)."""
+
+    recipe: Recipe
+
+    FORMAT = "edgeq.checkpoint/1"
 
 
 def model_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -94,22 +106,21 @@ def below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.T
     }
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+def save(path: Path, checkpoint: AnyCheckpoint) -> None:
     """Write a checkpoint, in place of an older one, whole or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
-    about = header(FORMAT, checkpoint.recipe, checkpoint.classes, checkpoint.progress)
-    write_file(path, about | {"input_shape": list(checkpoint.input_shape)}, checkpoint.tensors)
-
-
-def header(
-    form: str, recipe: AnyRecipe, classes: tuple[str, ...], progress: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What every checkpoint says of itself, for JSON."""
-    about = {"format": form, "edgeq_version": edgeq.__version__, "recipe": recipe.to_dict()}
-    return about | {"classes": list(classes), "progress": dict(progress)}
+    about = {
+        "format": checkpoint.FORMAT,
+        "edgeq_version": edgeq.__version__,
+        "recipe": checkpoint.recipe.to_dict(),
+        "classes": list(checkpoint.classes),
+        "progress": dict(checkpoint.progress),
+        checkpoint.SHAPE: list(checkpoint.input_shape),
+    }
+    write_file(path, about, checkpoint.tensors)
 
 
 def write_file(path: Path, about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -157,7 +168,7 @@ def read(path: Path) -> Checkpoint:
     """
     about, tensors = read_file(path)
     with refusing_others(path):
-        if about["format"] != FORMAT:
+        if about["format"] != Checkpoint.FORMAT:
             if about["format"] == GRAPH_FORMAT:
                 raise ArtefactError(
                     f"{path} holds a graph network, which has no images to read",
@@ -165,7 +176,7 @@ def read(path: Path) -> Checkpoint:
                 )
             raise ArtefactError(
                 f"{path} has the format {about['format']!r}",
-                hint=f"this edgeq reads {FORMAT}; use the edgeq that wrote it",
+                hint=f"this edgeq reads {Checkpoint.FORMAT}; use the edgeq that wrote it",
             )
         recipe, shape = (
             Recipe.from_dict(complete_older(about["recipe"])),
@@ -226,7 +237,7 @@ def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> n
     return model if recipe.scheme is None else quantize(model, recipe.scheme)
 
 
-def restore(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+def restore(model: nn.Module, checkpoint: AnyCheckpoint, path: Path) -> None:
     """Put a checkpoint's tensors into a network.
 
     Raises:

@@ -5,27 +5,24 @@ The form of :mod:`edgeq.training.checkpoint`, and the edges, so that one file is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-from edgeq.brief import brief
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.models import zoo
 from edgeq.models.pde_gcn import PdeGcn, SparseGradient
 from edgeq.training.checkpoint import (
     GRAPH_FORMAT,
-    header,
+    AnyCheckpoint,
     read_file,
     refusing_others,
     restore_tensors,
-    write_file,
 )
 from edgeq.training.graph.quantization import quantize_graph
 from edgeq.training.graph.recipe import GraphRecipe
 from edgeq.training.qat_transform import set_rounding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
@@ -33,36 +30,15 @@ if TYPE_CHECKING:
 EDGES = "graph/edges"
 
 
-@dataclass(frozen=True, slots=True)
-class GraphCheckpoint:
-    """A training run on a graph at one moment.
-
-    Attributes:
-        recipe: the run.
-        shape: (nodes, features).
-        classes: the names of the labels.
-        tensors: parameters and buffers under ``model/``, Adam's moments under ``optimizer/``, the
-            edges under ``graph/``.
-        progress: where the run stands, for resuming; empty in a best checkpoint.
-    """
+@dataclass(frozen=True, slots=True, repr=False)
+class GraphCheckpoint(AnyCheckpoint):
+    """A run on a graph: its shape is (nodes, features), its edges are under ``graph/``."""
 
     recipe: GraphRecipe
-    shape: tuple[int, int]
-    classes: tuple[str, ...]
-    tensors: Mapping[str, torch.Tensor]
-    progress: Mapping[str, Any] = field(default_factory=dict)
+    input_shape: tuple[int, int]
 
-    __repr__ = brief
-
-
-def save(path: Path, checkpoint: GraphCheckpoint) -> None:
-    """Write a checkpoint, in place of an older one, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    about = header(GRAPH_FORMAT, checkpoint.recipe, checkpoint.classes, checkpoint.progress)
-    write_file(path, about | {"shape": list(checkpoint.shape)}, checkpoint.tensors)
+    FORMAT = GRAPH_FORMAT
+    SHAPE = "shape"
 
 
 def read(path: Path) -> GraphCheckpoint:
@@ -145,7 +121,7 @@ def load_network(
         ArtefactError: missing, truncated or foreign.
     """
     checkpoint = read(path)
-    nodes, features = checkpoint.shape
+    nodes, features = checkpoint.input_shape
     network = build_network(checkpoint.recipe, features, len(checkpoint.classes))
     restore_tensors(network, checkpoint.tensors, checkpoint.recipe.name, path)
     set_rounding(network, weights=rounding, activations=rounding)

@@ -10,23 +10,22 @@ with the epoch where it was lowest.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from edgeq.errors import Interrupted
-from edgeq.training.checkpoint import MODEL, OPTIMIZER, below, model_state, restore_tensors, under
+from edgeq.training.checkpoint import restore, restore_tensors
 from edgeq.training.graph import checkpoint as checkpoints
 from edgeq.training.graph.quantization import observe_bounds, quantize_graph
 from edgeq.training.graph.records import GraphEpoch, GraphResult
-from edgeq.training.optimization import optimizers
-from edgeq.training.run import divergence, run_folder
-from edgeq.training.run.records import Progress, seconds_left
-from edgeq.training.run.run_folder import BEST, LAST, SAVE_SECONDS
+from edgeq.training.run import divergence
+from edgeq.training.run.base import BaseRun, RunState
+from edgeq.training.run.processes import Processes
+from edgeq.training.run.run_folder import BEST
 from edgeq.training.run.seeding import derived_seed
-from edgeq.training.run.signals import going_on, stop_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,18 +35,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.data import GraphData
-    from edgeq.models.pde_gcn import PdeGcn
     from edgeq.training.graph.recipe import GraphRecipe
+    from edgeq.training.run.records import Progress
 
 
 @dataclass(slots=True)
-class _State:
-    """What a resumed run must know beyond weights and moments."""
-
-    epoch: int = 0
-    best_epoch: int = -1
+class _GraphState(RunState):
     best_loss: float = float("inf")
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train_graph(
@@ -90,7 +84,7 @@ def features(data: GraphData) -> torch.Tensor:
     return torch.from_numpy(data.normalized()).to_sparse().coalesce()
 
 
-class _Run:
+class _Run(BaseRun["GraphRecipe", "GraphData", _GraphState, GraphResult]):
     def __init__(
         self,
         recipe: GraphRecipe,
@@ -100,6 +94,7 @@ class _Run:
         start: Path | None,
     ) -> None:
         self.recipe, self.data, self.folder, self.report = recipe, data, folder, report
+        self.processes, self.state = Processes(torch.device("cpu")), _GraphState()
         torch.manual_seed(recipe.seed)
         self.edges = torch.from_numpy(data.edges.copy())
         self.graph = checkpoints.build_gradient(recipe, self.edges, data.nodes)
@@ -109,34 +104,10 @@ class _Run:
         )
         if start is not None:
             restore_tensors(network, checkpoints.read(start).tensors, f"{recipe.model} FP32", start)
-        self.network = network if recipe.scheme is None else quantize_graph(network, recipe.scheme)
-        observe_bounds(self.network, self.x, self.graph)
-        self.parameters = dict(self.network.named_parameters())
-        self.optimizer = torch.optim.Adam(_groups(self.network, recipe))
-        self.state = _State()
-        self.best: dict[str, torch.Tensor] | None = None  # not yet written
-        self.resumed_at = 0
-        self.saved = self.started = time.monotonic()
-
-    def run(self, *, resume: bool, overwrite: bool) -> GraphResult:
-        last = self.folder / LAST
-        if resume and last.exists():
-            self._resume(last)
-        else:
-            run_folder.begin(self.folder, overwrite=overwrite)
-            self._save()
-        with stop_requests() as stop_requested:
-            while not self._done:
-                self._epoch()
-                if stop_requested():
-                    self._save()
-                    raise Interrupted(
-                        f"training stopped after epoch {self.state.epoch} of "
-                        f"{self.recipe.epochs}; it is saved",
-                        hint=going_on(resume=resume, overwrite=overwrite),
-                    )
-        self._save()
-        return self._finish()
+        self.model = network if recipe.scheme is None else quantize_graph(network, recipe.scheme)
+        observe_bounds(self.model, self.x, self.graph)
+        self.optimizer = torch.optim.Adam(_groups(self.model, recipe))
+        super().__init__()
 
     @property
     def _done(self) -> bool:
@@ -146,44 +117,41 @@ class _Run:
             or state.epoch - state.best_epoch > self.recipe.patience
         )
 
+    def _stopped_at(self) -> str:
+        return f"after epoch {self.state.epoch} of {self.recipe.epochs}"
+
     def _epoch(self) -> None:
         state = self.state
         torch.manual_seed(derived_seed(self.recipe.seed, state.epoch))
-        before = state.history[-1]["validation"] if state.history else None
         loss, accuracy = self._step()
         logits = self._answer()
         validation_loss, validation = self._score(logits, self.data.validation)
         test = self._score(logits, self.data.test)[1] if self.recipe.track_test else None
-        state.history.append(
-            asdict(GraphEpoch(state.epoch, loss, accuracy, validation_loss, validation, test))
-        )
         if validation_loss < state.best_loss:
             state.best_loss, state.best_epoch = validation_loss, state.epoch
-            self.best = under(
-                MODEL, {name: tensor.clone() for name, tensor in model_state(self.network).items()}
-            )
-        state.epoch += 1
-        self.report(self._progress(loss, accuracy, before))
-        if time.monotonic() - self.saved > SAVE_SECONDS:
-            self._save()
+            self.best = self._weights()
+        state.step = 1
+        self.report(self._progress(loss, accuracy))
+        epoch = GraphEpoch(state.epoch, loss, accuracy, validation_loss, validation, test)
+        state.history.append(asdict(epoch))
+        state.epoch, state.step = state.epoch + 1, 0
+        self._pause()
 
     def _step(self) -> tuple[float, float]:
-        self.network.train()
+        self.model.train()
         where = torch.from_numpy(self.data.train)
-        logits = self.network(self.x, self.graph)[where]
+        logits = self.model(self.x, self.graph)[where]
         loss = F.cross_entropy(logits, self.labels[where])
         self.optimizer.zero_grad()
         loss.backward()
-        divergence.check_loss(
-            loss.item(), self.network, f"epoch {self.state.epoch + 1} of {self.recipe.epochs}"
-        )
+        divergence.check_loss(loss.item(), self.model, self._where(1))
         self.optimizer.step()
         return loss.item(), float((logits.detach().argmax(1) == self.labels[where]).float().mean())
 
     def _answer(self) -> torch.Tensor:
-        self.network.eval()
+        self.model.eval()
         with torch.inference_mode():
-            logits: torch.Tensor = self.network(self.x, self.graph)
+            logits: torch.Tensor = self.model(self.x, self.graph)
         return logits
 
     def _score(self, logits: torch.Tensor, nodes: NDArray[np.int64]) -> tuple[float, float]:
@@ -194,64 +162,35 @@ class _Run:
             right.float().mean()
         )
 
-    def _progress(self, loss: float, accuracy: float, validation: float | None) -> Progress:
-        done, epochs = self.state.epoch, self.recipe.epochs
-        left_s = seconds_left(done, epochs, self.resumed_at, self.started)
-        return Progress(done - 1, epochs, 1, 1, loss, accuracy, validation, None, left_s)
-
     def _finish(self) -> GraphResult:
-        saved = checkpoints.read(self.folder / BEST)
-        restore_tensors(self.network, saved.tensors, self.recipe.name, self.folder / BEST)
+        self._save()
+        restore(self.model, checkpoints.read(self.folder / BEST), self.folder / BEST)
         answers = self._answer().argmax(1).numpy()[self.data.test]
-        correct = int((answers == self.data.labels[self.data.test]).sum())
         history = tuple(GraphEpoch(**entry) for entry in self.state.history)
-        tracked = [epoch.test for epoch in history if epoch.test is not None]
-        seconds = time.monotonic() - self.started
         best = history[self.state.best_epoch]
-        selected = max(tracked, default=None)
-        total = len(self.data.test)
-        result = GraphResult(
+        return GraphResult(
             self.recipe,
             self.folder,
             best.epoch,
             best.validation,
-            correct,
-            total,
-            selected,
-            seconds,
+            int((answers == self.data.labels[self.data.test]).sum()),
+            len(self.data.test),
+            time.monotonic() - self.started,
             history,
+            max((epoch.test for epoch in history if epoch.test is not None), default=None),
         )
-        run_folder.write_summary(result)
-        return result
 
-    # -- saving and resuming -----------------------------------------------------------------------
+    def _read(self, path: Path) -> checkpoints.GraphCheckpoint:
+        return checkpoints.read(path)
 
-    def _save(self) -> None:
-        """The best epoch first: a run cut off between the two files finds that epoch again."""
-        if self.best is not None:
-            self._write(BEST, self.best, {})
-            self.best = None
-        moments = under(OPTIMIZER, optimizers.state(self.optimizer, self.parameters))
-        self._write(LAST, under(MODEL, model_state(self.network)) | moments, asdict(self.state))
-        self.saved = time.monotonic()
-
-    def _write(self, name: str, tensors: dict[str, torch.Tensor], progress: dict[str, Any]) -> None:
-        whole = {**tensors, checkpoints.EDGES: self.edges}
-        saved = checkpoints.GraphCheckpoint(
-            self.recipe, self.data.shape, self.data.classes, whole, progress
-        )
-        checkpoints.save(self.folder / name, saved)
-
-    def _resume(self, path: Path) -> None:
-        saved = checkpoints.read(path)
-        run_folder.check_recipe(path, saved.recipe, self.recipe)
-        restore_tensors(self.network, saved.tensors, self.recipe.name, path)
-        optimizers.restore(self.optimizer, self.parameters, below(OPTIMIZER, saved.tensors))
-        self.state = _State(**saved.progress)
-        self.resumed_at = self.state.epoch
+    def _checkpoint(
+        self, tensors: dict[str, torch.Tensor], progress: dict[str, Any]
+    ) -> checkpoints.GraphCheckpoint:
+        whole, data = {**tensors, checkpoints.EDGES: self.edges}, self.data
+        return checkpoints.GraphCheckpoint(self.recipe, data.shape, data.classes, whole, progress)
 
 
-def _groups(network: PdeGcn, recipe: GraphRecipe) -> list[dict[str, Any]]:
+def _groups(network: nn.Module, recipe: GraphRecipe) -> list[dict[str, Any]]:
     """The published groups: first and last layer, operators, clipping bounds.
 
     Only the first decays.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from edgeq.training.run.records import RunResult
 
+if TYPE_CHECKING:
     from edgeq.training.graph.recipe import GraphRecipe
 
 
@@ -27,29 +27,15 @@ class GraphEpoch:
 
 
 @dataclass(frozen=True, slots=True)
-class GraphResult:
-    """A finished run.
+class GraphResult(RunResult):
+    """A finished run on a graph; its best epoch is the one of the lowest validation loss.
 
     Attributes:
-        recipe: what was run.
-        folder: holds ``best.safetensors``, ``last.safetensors`` and ``run.json``.
-        best_epoch: the epoch of the lowest validation loss, whose checkpoint is kept.
-        validation: its accuracy on the validation nodes, a fraction.
-        test_correct: test nodes that it classifies right.
-        test_total: test nodes.
-        test_selected: the highest test accuracy of any epoch, a fraction: no honest figure, and
-            only to be compared with published ones that were selected so. None unless the recipe
-            asks for it.
-        seconds: of this call.
-        history: one record an epoch.
+        test_selected: the max test accuracy of any epoch, a fraction: no honest figure, and only
+            to be compared with published ones that were selected so. None unless the recipe asks
+            for it.
     """
 
     recipe: GraphRecipe
-    folder: Path
-    best_epoch: int
-    validation: float
-    test_correct: int
-    test_total: int
-    test_selected: float | None
-    seconds: float
     history: tuple[GraphEpoch, ...]
+    test_selected: float | None

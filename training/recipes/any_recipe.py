@@ -24,11 +24,13 @@ class AnyRecipe(ABC):
         model: a name of the model zoo.
         data: a data set's name.
         scheme: the quantisation, which has a name; None trains in FP32.
+        epochs: passes over the data, at most.
     """
 
     model: str
     data: str
     scheme: Any = None
+    epochs: int = 1
 
     @property
     def name(self) -> str:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from edgeq.data import Split, batches
-from edgeq.errors import ArtefactError, Interrupted, UsageError
+from edgeq.errors import ArtefactError, UsageError
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training.checkpoint import below, under
 from edgeq.training.distributed_stats import sync_statistics, synchronize
@@ -24,13 +24,14 @@ from edgeq.training.optimization.consistency import Consistent
 from edgeq.training.optimization.distillation import load_teacher
 from edgeq.training.optimization.post_optimizer import post_optimizer_step
 from edgeq.training.qat_transform import set_bits
-from edgeq.training.run import divergence, run_folder
+from edgeq.training.run import divergence
+from edgeq.training.run.base import BaseRun, RunState
 from edgeq.training.run.batching import Feed
 from edgeq.training.run.compiling import compiled
 from edgeq.training.run.processes import join
-from edgeq.training.run.records import Epoch, Progress, TrainingResult, seconds_left
-from edgeq.training.run.run_folder import BEST, LAST, RUN, SAVE_SECONDS
-from edgeq.training.run.signals import Stopped, going_on, stop_requests
+from edgeq.training.run.records import Epoch, Progress, TrainingResult
+from edgeq.training.run.run_folder import BEST, LAST, RUN
+from edgeq.training.run.signals import Stopped
 from edgeq.training.run.warm_start import settled, starting_model
 
 if TYPE_CHECKING:
@@ -48,17 +49,18 @@ _AVERAGE = "average/"
 
 
 @dataclass(slots=True)
-class _State:
-    """What a resumed run must know beyond weights and momentum."""
+class _ImageState(RunState):
+    """Sums are of the present epoch."""
 
-    epoch: int = 0
-    step: int = 0
     loss_sum: float = 0.0
     correct: int = 0
     seen: int = 0
-    best_epoch: int = -1
     best: float = -1.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Loss and accuracy of the epoch so far."""
+        return self.loss_sum / self.seen, self.correct / self.seen
 
 
 def train(
@@ -133,29 +135,24 @@ def evaluate(
     return right
 
 
-class _Run:
-    report: Callable[[Progress], None] = staticmethod(lambda _: None)
+class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
     report_epoch: Callable[[Epoch], None] = staticmethod(lambda _: None)
-    stop_requested: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(
         self, recipe: Recipe, source: DataSource, folder: Path, processes: Processes
     ) -> None:
-        self.recipe, self.source, self.folder, self.processes = recipe, source, folder, processes
-        self.steps = _steps(recipe, source, processes.count)
+        self.recipe, self.data, self.folder, self.processes = recipe, source, folder, processes
+        self.state, self.steps = _ImageState(), _steps(recipe, source, processes.count)
         self.model = starting_model(recipe, source)
         self.model.to(processes.device)
         # The layout is faster on every CPU and GPU that we tried; torch's overloads do not know it.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.parameters = dict(self.model.named_parameters())
         self.optimizer = optimizers.build(recipe, self.model)
+        super().__init__()
         self.average = WeightAverage(self.model, recipe.ema) if recipe.ema else None
         self.teacher = load_teacher(recipe, source, processes.device)
         self.compute = self._computation()
         self.feed = Feed(recipe, source, processes)
-        self.state = _State()
-        self.resumed_at = 0  # steps done before this call
-        self.saved = self.started = time.monotonic()
 
     def _computation(self) -> Callable[[torch.Tensor], Any]:
         if self.processes.count > 1:
@@ -165,30 +162,12 @@ class _Run:
         )
         return compiled(whole) if self.recipe.compiled else whole
 
-    def run(self, *, resume: bool, overwrite: bool) -> TrainingResult:
-        last = self.folder / LAST
-        if resume and last.exists():
-            self._resume(last)
-        elif self.processes.rank == 0:
-            run_folder.begin(self.folder, overwrite=overwrite)
-            self._save()
-        self.processes.wait()
-        with stop_requests() as self.stop_requested:
-            try:
-                while self.state.epoch < self.recipe.epochs:
-                    self._epoch()
-                return self._finish()
-            except Stopped:
-                self._save()
-                where = (
-                    self._where(self.state.step)
-                    if self.state.epoch < self.recipe.epochs
-                    else "its test"
-                )
-                raise Interrupted(
-                    f"training stopped in {where}; it is saved",
-                    hint=going_on(resume=resume, overwrite=overwrite),
-                ) from None
+    @property
+    def _done(self) -> bool:
+        return self.state.epoch >= self.recipe.epochs
+
+    def _stopped_at(self) -> str:
+        return f"in {'its test' if self._done else self._where(self.state.step)}"
 
     def _epoch(self) -> None:
         state, recipe = self.state, self.recipe
@@ -199,11 +178,8 @@ class _Run:
         while state.step < self.steps:
             self._step(self.feed.batch(state.epoch, state.step))
             state.step += 1
-            self.report(self._progress(bits))
-            if any(self.processes.totals(self.stop_requested())):
-                raise Stopped
-            if time.monotonic() - self.saved > SAVE_SECONDS:
-                self._save()
+            self.report(self._progress(*state.means, bits))
+            self._pause()
         self._end_epoch(bits)
 
     def _step(self, batch: Batch) -> None:
@@ -236,36 +212,19 @@ class _Run:
             logits, inconsistency = answer if self.recipe.consistency else (answer, None)
             return losses.loss_of(self.recipe, logits, batch.labels, taught, inconsistency), logits
 
-    def _where(self, step: int) -> str:
-        return f"epoch {self.state.epoch + 1} of {self.recipe.epochs}, step {step} of {self.steps}"
-
     def _end_epoch(self, bits: int | None) -> None:
         state = self.state
         divergence.check_bounds(self.model, self._where(self.steps))
         with self.average.in_place() if self.average is not None else nullcontext():
             self.model.eval()
-            validation = self._evaluate(self.source.validation) / len(self.source.validation)
-            epoch = Epoch(
-                state.epoch,
-                state.loss_sum / state.seen,
-                state.correct / state.seen,
-                validation,
-                bits,
-            )
-            better = bits is None and validation >= state.best
-            best = self._checkpoint(resumable=False) if better else None
+            validation = self._evaluate(self.data.validation) / len(self.data.validation)
+            epoch = Epoch(state.epoch, *state.means, validation, bits)
+            if bits is None and validation >= state.best:
+                self.best = self._weights()
+                state.best, state.best_epoch = validation, state.epoch
         state.history.append(asdict(epoch))
-        if better:
-            state.best, state.best_epoch = validation, state.epoch
-        state.epoch, state.step, state.loss_sum, state.correct, state.seen = (
-            state.epoch + 1,
-            0,
-            0.0,
-            0,
-            0,
-        )
-        if best is not None and self.processes.rank == 0:
-            checkpoints.save(self.folder / BEST, best)
+        state.epoch, state.step = state.epoch + 1, 0
+        state.loss_sum, state.correct, state.seen = 0.0, 0, 0
         self._save()
         self.report_epoch(epoch)
 
@@ -280,89 +239,43 @@ class _Run:
         # which all have to do at the same time
         stop = self.stop_requested if self.processes.count == 1 else lambda: False
         right = evaluate(
-            self.model if model is None else model, part, self.source, stop_requested=stop
+            self.model if model is None else model, part, self.data, stop_requested=stop
         )
         return int(self.processes.totals(right)[0])
 
     def _finish(self) -> TrainingResult:
         self.processes.wait()  # until the best checkpoint is there
         model = checkpoints.load_model(self.folder / BEST).module.to(self.processes.device)
-        correct = self._evaluate(self.source.test, model)
-        history = tuple(Epoch(**entry) for entry in self.state.history)
-        result = TrainingResult(
+        correct = self._evaluate(self.data.test, model)
+        return TrainingResult(
             self.recipe,
             self.folder,
             self.state.best_epoch,
             self.state.best,
             correct,
-            len(self.source.test),
+            len(self.data.test),
             time.monotonic() - self.started,
-            history,
-        )
-        if self.processes.rank == 0:
-            run_folder.write_summary(result)
-        return result
-
-    def _progress(self, bits: int | None) -> Progress:
-        state, recipe = self.state, self.recipe
-        done, total = state.epoch * self.steps + state.step, recipe.epochs * self.steps
-        return Progress(
-            state.epoch,
-            recipe.epochs,
-            state.step,
-            self.steps,
-            state.loss_sum / state.seen,
-            state.correct / state.seen,
-            state.history[-1]["validation"] if state.history else None,
-            bits,
-            seconds_left(done, total, self.resumed_at, self.started),
+            tuple(Epoch(**entry) for entry in self.state.history),
         )
 
     # -- saving and resuming -----------------------------------------------------------------------
 
-    def _checkpoint(self, *, resumable: bool) -> checkpoints.Checkpoint:
-        """The network now, a copy; with everything that a run needs to go on, if asked for."""
-        tensors = under(
-            checkpoints.MODEL,
-            {name: tensor.clone() for name, tensor in checkpoints.model_state(self.model).items()},
-        )
-        if resumable:
-            tensors |= under(
-                checkpoints.OPTIMIZER, optimizers.state(self.optimizer, self.parameters)
-            )
-            tensors |= under(_AVERAGE, self.average.tensors if self.average else {})
-        progress = asdict(self.state) if resumable else {}
-        return checkpoints.Checkpoint(
-            self.recipe, self.source.shape, self.source.classes, tensors, progress
-        )
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return super()._tensors() | under(_AVERAGE, self.average.tensors if self.average else {})
 
-    def _save(self) -> None:
-        if self.processes.rank == 0:
-            divergence.check_finite(self.model, self._where(self.state.step))
-            checkpoints.save(self.folder / LAST, self._checkpoint(resumable=True))
-        self.saved = time.monotonic()
-
-    def _resume(self, path: Path) -> None:
-        saved = checkpoints.read(path)
-        run_folder.check_recipe(path, saved.recipe, self.recipe)
-        if not saved.progress:
-            raise ArtefactError(
-                f"{path} cannot be gone on from: it is no running state",
-                hint="name the folder of a training run",
-            )
-        if (saved.input_shape, saved.classes) != (self.source.shape, self.source.classes):
-            raise UsageError(
-                f"{path} was trained on other data than {self.source.name} is now",
-                hint="resume with the same data",
-            )
-        checkpoints.restore(self.model, saved, path)
-        optimizers.restore(
-            self.optimizer, self.parameters, below(checkpoints.OPTIMIZER, saved.tensors)
-        )
+    def _restore(self, saved: checkpoints.AnyCheckpoint, path: Path) -> None:
+        super()._restore(saved, path)
         if self.average is not None:
             self.average.restore(below(_AVERAGE, saved.tensors))
-        self.state = _State(**saved.progress)
-        self.resumed_at = self.state.epoch * self.steps + self.state.step
+
+    def _read(self, path: Path) -> checkpoints.Checkpoint:
+        return checkpoints.read(path)
+
+    def _checkpoint(
+        self, tensors: dict[str, torch.Tensor], progress: dict[str, Any]
+    ) -> checkpoints.Checkpoint:
+        shape, classes = self.data.shape, self.data.classes
+        return checkpoints.Checkpoint(self.recipe, shape, classes, tensors, progress)
 
 
 def _steps(recipe: Recipe, source: DataSource, processes: int) -> int:

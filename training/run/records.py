@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeq.training.recipes.any_recipe import AnyRecipe
     from edgeq.training.recipes.recipe import Recipe
 
 
@@ -64,26 +65,34 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingResult:
+class RunResult:
     """A finished run.
 
     Attributes:
         recipe: what was run.
         folder: holds ``best.safetensors``, ``last.safetensors`` and ``run.json``.
         best_epoch: the epoch of the best checkpoint.
-        validation: its accuracy on the validation split, a fraction.
-        test_correct: test samples it classifies right; the test split is used here and nowhere
-            before.
+        validation: its accuracy on the validation split or nodes, a fraction.
+        test_correct: test samples that it classifies right; the test split is used here and
+            nowhere before.
         test_total: test samples.
         seconds: of this call.
-        history: one record an epoch.
+        history: one record per epoch.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     folder: Path
     best_epoch: int
     validation: float
     test_correct: int
     test_total: int
     seconds: float
+    history: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult(RunResult):
+    """A finished run on images."""
+
+    recipe: Recipe
     history: tuple[Epoch, ...]

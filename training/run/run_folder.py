@@ -14,9 +14,8 @@ from edgeq.files import check_output, write_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.training.graph.records import GraphResult
     from edgeq.training.recipes.any_recipe import AnyRecipe
-    from edgeq.training.run.records import TrainingResult
+    from edgeq.training.run.records import RunResult
 
 LAST, BEST, RUN = "last.safetensors", "best.safetensors", "run.json"
 SAVE_SECONDS = 60.0  # a killed run loses at most this much
@@ -54,7 +53,7 @@ def check_recipe(path: Path, saved: AnyRecipe, asked: AnyRecipe) -> None:
         )
 
 
-def write_summary(result: TrainingResult | GraphResult) -> None:
+def write_summary(result: RunResult) -> None:
     """Write what came of a run into its folder; how long it took is of no use where it was resumed.
 
     Raises:

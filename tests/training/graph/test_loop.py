@@ -17,6 +17,7 @@ import torch
 from tests.support.models.graphs import two_rings
 
 from edgeq.errors import ArtefactError, Diverged, Interrupted, OutputError, UsageError
+from edgeq.training.checkpoint import save
 from edgeq.training.graph import checkpoint as graph_checkpoint
 from edgeq.training.graph.checkpoint import load_network
 from edgeq.training.graph.loop import features, train_graph
@@ -146,6 +147,6 @@ def test_a_checkpoint_with_other_edges_is_refused(
     }
     if changed["edges"] is not None:
         tensors[graph_checkpoint.EDGES] = changed["edges"]
-    graph_checkpoint.save(tmp_path / "odd.safetensors", replace(found, tensors=tensors))
+    save(tmp_path / "odd.safetensors", replace(found, tensors=tensors))
     with pytest.raises(ArtefactError, match="no checkpoint of edgeq"):
         load_network(tmp_path / "odd.safetensors")

@@ -28,7 +28,7 @@ from edgeq.training.quantizers.learned_clip import LearnedClip
 from edgeq.training.recipes.optimization import Group, Optimizer, Schedule
 from edgeq.training.recipes.recipe import Recipe
 from edgeq.training.recipes.scheme import Scheme
-from edgeq.training.run import loop
+from edgeq.training.run import base, loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +165,7 @@ spec = importlib.util.spec_from_file_location("the_test", sys.argv[1])
 the_test = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(the_test)
 from edgeq.errors import EdgeqError
-from edgeq.training import loop
+from edgeq.training.run import loop
 
 def report(progress):
     print(progress.epoch, progress.step, flush=True)
@@ -321,7 +321,7 @@ class TestSignals:
     def test_long_epochs_are_saved_by_the_clock(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(base, "SAVE_SECONDS", 0.0)
         seen = []
 
         def report(progress: loop.Progress) -> None:
@@ -673,7 +673,7 @@ class TestTrouble:
     def test_the_step_that_would_spoil_the_weights_is_not_taken(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(base, "SAVE_SECONDS", 0.0)
         real = losses.loss_of
         calls = []
 
