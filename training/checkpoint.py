@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 GRAPH_FORMAT = "edgeq.graph-checkpoint/1"
 MODEL, OPTIMIZER = "model/", "optimizer/"
+_OTHER_VERSION = "use the edgeq that wrote it"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -133,17 +134,51 @@ def write_file(path: Path, about: Mapping[str, Any], tensors: Mapping[str, torch
     write_bytes(path, safetensors.torch.save(whole, {"edgeq": json.dumps(about)}), overwrite=True)
 
 
+def read_header(path: Path) -> Any:
+    """The JSON of a file of :func:`write_file`, without its tensors.
+
+    None where another program wrote the file.
+
+    Raises:
+        ArtefactError: missing, empty, truncated, or no safetensors file.
+    """
+    with _refusing_broken(path):
+        (length,) = struct.unpack("<Q", read_bytes(path, "checkpoint", first=8))
+        content = read_bytes(path, "checkpoint", first=8 + length)[8:]
+        if len(content) < length:
+            raise ValueError("its header is cut off")
+        return _header_of(content)
+
+
 def read_file(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
-    """The JSON and the tensors of a file of :func:`write_file`; None for the JSON where another program wrote the file.
+    """The JSON, as :func:`read_header` gives it, and the tensors.
 
     Raises:
         ArtefactError: missing, empty, truncated, or no safetensors file.
     """
     content = read_bytes(path, "checkpoint")
-    try:
+    with _refusing_broken(path):
         (length,) = struct.unpack("<Q", content[:8])
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-        tensors = safetensors.torch.load(content)
+        return _header_of(content[8 : 8 + length]), safetensors.torch.load(content)
+
+
+def _header_of(content: bytes) -> Any:
+    metadata = json.loads(content).get("__metadata__", {})
+    try:
+        return json.loads(metadata["edgeq"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
+@contextmanager
+def _refusing_broken(path: Path) -> Iterator[None]:
+    """Around the reading of what may be no safetensors file.
+
+    Raises:
+        ArtefactError: it is none.
+    """
+    try:
+        yield
     except (
         struct.error,
         ValueError,
@@ -154,10 +189,6 @@ def read_file(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
         raise ArtefactError(
             f"{path} is no checkpoint: {error}", hint="is it truncated, or another kind of file?"
         ) from error
-    try:
-        return json.loads(metadata["edgeq"]), tensors
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return None, tensors
 
 
 def read(path: Path) -> Checkpoint:
@@ -168,23 +199,19 @@ def read(path: Path) -> Checkpoint:
     """
     about, tensors = read_file(path)
     with refusing_others(path):
+        if about["format"] == GRAPH_FORMAT:
+            raise ArtefactError(
+                f"{path} holds a graph network, which has no images to read",
+                hint="edgeq export writes it as ONNX or TFLite",
+            )
         if about["format"] != Checkpoint.FORMAT:
-            if about["format"] == GRAPH_FORMAT:
-                raise ArtefactError(
-                    f"{path} holds a graph network, which has no images to read",
-                    hint="edgeq export writes it as ONNX or TFLite",
-                )
             raise ArtefactError(
                 f"{path} has the format {about['format']!r}",
-                hint=f"this edgeq reads {Checkpoint.FORMAT}; use the edgeq that wrote it",
+                hint=f"this edgeq reads {Checkpoint.FORMAT}; {_OTHER_VERSION}",
             )
-        recipe, shape = (
-            Recipe.from_dict(complete_older(about["recipe"])),
-            _sizes(about["input_shape"]),
-        )
-        return Checkpoint(
-            recipe, shape, tuple(map(str, about["classes"])), tensors, about["progress"]
-        )
+        recipe, shape = Recipe.from_dict(complete_older(about["recipe"])), about["input_shape"]
+        classes = tuple(map(str, about["classes"]))
+        return Checkpoint(recipe, _sizes(shape), classes, tensors, about["progress"])
 
 
 @contextmanager
@@ -192,13 +219,17 @@ def refusing_others(path: Path) -> Iterator[None]:
     """Around the reading of a header, which may hold anything.
 
     Raises:
-        ArtefactError: edgeq did not write it.
+        ArtefactError: edgeq did not write it, or another version of edgeq did.
     """
     try:
         yield
     except ArtefactError:
         raise
-    except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
+    except UsageError as error:
+        raise ArtefactError(
+            f"{path} was written by another version of edgeq: {error.what}", hint=_OTHER_VERSION
+        ) from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ArtefactError(
             f"{path} is a safetensors file, but no checkpoint of edgeq",
             hint="name one that edgeq train wrote",

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 MAX_MODEL_BYTES = 2**31  # a FlatBuffer and a protobuf both end here
 
 
-def read_bytes(path: Path, what: str, *, limit: int = MAX_MODEL_BYTES) -> bytes:
+def read_bytes(
+    path: Path, what: str, *, limit: int = MAX_MODEL_BYTES, first: int = MAX_MODEL_BYTES
+) -> bytes:
     """The content of a file, with a message for people where it cannot be had.
 
     Args:
         path: the file.
         what: the noun for messages, such as ``"checkpoint"``.
         limit: the largest size accepted, in bytes.
+        first: read no more than so many bytes of its beginning.
 
     Raises:
         ArtefactError: missing, a folder, unreadable, empty or larger than ``limit``.
@@ -38,7 +41,8 @@ def read_bytes(path: Path, what: str, *, limit: int = MAX_MODEL_BYTES) -> bytes:
                 f"{path} has {size} bytes, more than the {limit} a {what} may have",
                 hint="is it the right file?",
             )
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(min(size, first))
     except FileNotFoundError as error:
         raise ArtefactError(f"there is no {what} at {path}", hint="check the path") from error
     except OSError as error:

@@ -165,8 +165,9 @@ class TestBrokenFiles:
     )
     def test_other_files(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.safetensors").write_bytes(content)
-        with pytest.raises(ArtefactError, match="is no checkpoint"):
-            checkpoints.read(tmp_path / "a.safetensors")
+        for read in (checkpoints.read, checkpoints.read_header):
+            with pytest.raises(ArtefactError, match="is no checkpoint"):
+                read(tmp_path / "a.safetensors")
 
     @pytest.mark.parametrize(
         "metadata",
@@ -201,15 +202,36 @@ class TestBrokenFiles:
             {"input_shape": [1, 8, -8]},
             {"input_shape": 8},
             {"classes": 10},
-            {"recipe": {}},
-            {"recipe": {"model": "resnet8", "data": "digits", "epochs": "many"}},
-            {"recipe": {"model": "resnet8", "data": "digits", "surprise": 1}},
+            {"recipe": 1},
         ],
     )
     def test_a_header_that_makes_no_sense(self, saved: Path, fields: dict[str, object]) -> None:
         rewritten(saved, lambda header: header.update(fields))
         with pytest.raises(ArtefactError, match="no checkpoint of edgeq"):
             checkpoints.read(saved)
+
+    @pytest.mark.parametrize(
+        ("fields", "what"),
+        [
+            ({"model": None}, "model is None"),
+            ({"epochs": "many"}, "epochs is 'many'"),
+            ({"surprise": 1}, "surprise"),
+        ],
+    )
+    def test_a_recipe_of_another_version_says_what_it_cannot_read(
+        self, saved: Path, fields: dict[str, object], what: str
+    ) -> None:
+        rewritten(saved, lambda header: header["recipe"].update(fields))
+        with pytest.raises(ArtefactError, match=f"another version of edgeq: .*{what}") as caught:
+            checkpoints.read(saved)
+        assert caught.value.hint == "use the edgeq that wrote it"
+
+    def test_the_header_is_read_without_the_tensors(self, saved: Path) -> None:
+        whole = checkpoints.read_file(saved)[0]
+        with saved.open("r+b") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            file.truncate(8 + length)
+        assert checkpoints.read_header(saved) == whole
 
     @pytest.mark.parametrize(
         "fields", [{"classes": []}, {"classes": ["a"]}, {"input_shape": [3, 8, 8]}]

@@ -12,7 +12,7 @@ from edgeq.models.pde_gcn import DiffusionStep
 from edgeq.network.graph_network import GraphNetwork, Operator, Step
 from edgeq.network.lowering import ActivationQuantizer
 from edgeq.quant import QuantParams
-from edgeq.training.checkpoint import GRAPH_FORMAT, read_file
+from edgeq.training.checkpoint import GRAPH_FORMAT, read_header
 from edgeq.training.graph.checkpoint import load_network
 from edgeq.training.layers import WeightQuantizer
 
@@ -31,7 +31,7 @@ def holds_graph(path: Path) -> bool:
     Raises:
         ArtefactError: it is no checkpoint.
     """
-    header, _ = read_file(path)
+    header = read_header(path)
     return isinstance(header, dict) and header.get("format") == GRAPH_FORMAT
 
 
