@@ -1,4 +1,6 @@
-"""How fast the emulator is: ResNet-56 at 8 bits beside torch in FP32, the runtimes it is bit-exact with, and onnx's own evaluator.
+"""How fast the emulator runs ResNet-56 at 8 bits.
+
+Beside it: torch in FP32, the runtimes that it is bit-exact with, and onnx's own evaluator.
 
     python -m benchmarks.emulator [--model resnet56] [--batch 256] [--rounds 5] [--threads 1]
 

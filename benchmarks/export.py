@@ -82,10 +82,7 @@ def main() -> None:
         "edgeq's versions: "
         f"{', '.join(f'{name} {version}' for name, version in sorted(machine.runtimes.items()))}"
     )
-    print(
-        "peers: "
-        f"{', '.join(requirement for peer in (LITERT_TORCH, ONNX2TF) for requirement in peer.requirements)}\n"
-    )
+    print(f"peers: {', '.join((*LITERT_TORCH.requirements, *ONNX2TF.requirements))}\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for row in rows:
         print(f"| {row.what} | {' | '.join(row.cells)} |")

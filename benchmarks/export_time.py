@@ -1,4 +1,4 @@
-"""Torch → canonical QDQ ONNX → TFLite for a quantised network, each part in seconds, beside ``torch.onnx.export``.
+"""Torch → canonical QDQ ONNX → TFLite in seconds, beside ``torch.onnx.export``.
 
     python -m benchmarks.export_time [resnet56]
 
@@ -57,7 +57,8 @@ warnings.simplefilter("ignore"); logging.disable(logging.WARNING)
 import torch, onnxscript
 from edgeq.models import zoo
 model = zoo.build("{model}", classes=10).eval()
-print(f"  {{'imports, build':34s}} {{time.perf_counter() - start:6.2f}} s"); start = time.perf_counter()
+print(f"  {{'imports, build':34s}} {{time.perf_counter() - start:6.2f}} s")
+start = time.perf_counter()
 torch.onnx.export(model, (torch.randn(1, 3, 32, 32),), dynamo=True, verbose=False)
 print(f"  {{'torch.onnx.export, float':34s}} {{time.perf_counter() - start:6.2f}} s")
 """
@@ -70,14 +71,17 @@ from edgeq.exporter import ExportOptions
 from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.exporters.tflite import exporter
 def memory(what):
-    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(what))
-exporter.export(read_as_qdq(Path(sys.argv[2])), ExportOptions())  # imports what it needs, with a small model
+    lines = open("/proc/self/status")
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
+# a small model first, so that everything is imported
+exporter.export(read_as_qdq(Path(sys.argv[2])), ExportOptions())
 gc.collect()
 open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
 before, start = memory("VmRSS"), time.perf_counter()
 exported = exporter.export(read_as_qdq(Path(sys.argv[1])), ExportOptions())
 seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "grown": memory("VmHWM") - before, "different": len(exported.parity.different)}))
+grown, different = memory("VmHWM") - before, len(exported.parity.different)
+print(json.dumps({"seconds": seconds, "grown": grown, "different": different}))
 """
 
 

@@ -110,7 +110,7 @@ def _files(model: str, folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def _differing(one: Path, other: Path, target: str, step: float) -> str:
-    """How many of the two files' outputs for random images differ, and by how many LSB at the most."""
+    """How many outputs of the two files differ on random images, and by how many LSB at most."""
     images = np.random.default_rng(1).standard_normal((16, *SHAPE), np.float32)
     answers = []
     for path in (one, other):

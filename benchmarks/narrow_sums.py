@@ -107,7 +107,7 @@ def _print_layers(model: str, artefact: Path, source: DataSource) -> None:
 def _run(
     artefact: Path, source: DataSource, changes: Mapping[str, str]
 ) -> tuple[float, Sequence[LayerReport]]:
-    """The share of right answers, and the layers, on the machine with some of its fields changed."""
+    """The accuracy and the layers on the hardware profile with some of its fields changed."""
     left = dict(changes)  # a name is changed where it stands first, in the table of the arithmetic
     lines = [_changed(line, left) for line in MACHINE.read_text().splitlines()]
     profile = artefact.with_name("machine.toml")

@@ -1,4 +1,6 @@
-"""The aarch64 runtimes under QEMU, tflite-runtime and TensorFlow against the runtimes of this machine: integers and instructions.
+"""Other runtimes against those of this machine: integers and instructions.
+
+The aarch64 builds under QEMU, tflite-runtime and TensorFlow.
 
     python -m benchmarks.other_runtimes [--instructions]
 

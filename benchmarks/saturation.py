@@ -2,7 +2,8 @@
 
 Accuracy, steps and latency.
 
-    EDGEQ_DATA=DIR python -m benchmarks.saturation [--network resnet56-a] [--seconds 3] [--exactness]
+    EDGEQ_DATA=DIR python -m benchmarks.saturation
+        [--network resnet56-a] [--seconds 3] [--exactness]
 
 Each network is calibrated once with plain min-max weights and written in four ways: int8 weights,
 the portable dialect (uint8 weights where a pair can saturate), uint8 weights everywhere, and 7-bit
@@ -199,7 +200,10 @@ def _unsigned_layers(model: ir.Model) -> str:
 
 
 def _worst_operator(model: ir.Model, path: Path, images: NDArray[np.float32], folder: Path) -> int:
-    """The greatest difference between optimised and plain, of each quantised tensor computed from equal integers."""
+    """The largest difference between optimised and plain, tensor by tensor.
+
+    Each is computed from equal integers.
+    """
     segments = cut(model)
     runtimes = [Runtime.of(segments.model, folder, optimize=on) for on in (True, False)]
     worst = 0

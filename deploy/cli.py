@@ -103,7 +103,10 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Train quantised networks, export them without changing an integer, and prove that the device computes what was trained."""
+    """Train quantised networks and export them without changing an integer.
+
+    And prove that the device computes what was trained.
+    """
     if isinstance(context.obj, RootFlags):
         context.obj.debug = context.obj.debug or debug
     if context.invoked_subcommand is None:

@@ -28,9 +28,10 @@ def choose(kind: str, value: str, known: Sequence[str]) -> str:
 
 
 def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> DataSource:
-    """A data set in the normalisation asked for; ``package.module:function`` is one of the user's own.
+    """A data set in the normalisation asked for.
 
-    The name has to come from the command line, where it permits to run that function.
+    ``package.module:function`` is one of the user's own. The name has to come from the command
+    line, where it permits to run that function.
 
     Raises:
         UnknownName: an unknown data set or normalisation.

@@ -46,7 +46,7 @@ class Described(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TargetRow:
-    """One target: its capabilities, and whether it works on this machine; see :mod:`edgeq.target`."""
+    """The capabilities of a target, and whether it works here; see :mod:`edgeq.target`."""
 
     name: str
     usable: bool

@@ -59,7 +59,10 @@ def targets(given: list[str] | None) -> list[str] | None:
 
 
 def dialects(given: list[str] | None) -> list[str] | None:
-    """The targets, and the runtimes of which only the dialect is known, of ``--for``; None where none is named."""
+    """The targets of ``--for``, and runtimes of which only the dialect is known.
+
+    None where none is named.
+    """
     from edgeq.formats.dialect import DIALECTS
     from edgeq.target import TARGETS
 

@@ -1,4 +1,7 @@
-"""From a network that its owner trained to a file for devices, and from files to what differs: ``edgeq.export``, ``edgeq.compare``."""
+"""``edgeq.export`` and ``edgeq.compare``.
+
+From a network that its owner trained to a file for devices, and from files to what differs.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,7 @@ def compare(
     targets: Sequence[str] = (),
     limit: int | None = None,
 ) -> Comparison:
-    """Run files on runtimes over the same samples, and find where answers and integers begin to differ.
+    """Run files on runtimes over the same samples, and find where they begin to differ.
 
     Args:
         files: checkpoints, ONNX files or TFLite files.
@@ -83,7 +86,8 @@ def compare(
         limit: how many samples of the test split, from the first; None for all.
 
     Returns:
-        Accuracy of each stage, and drift from each to the next. A stage that failed is in ``failures``.
+        Accuracy of each stage, and drift from each to the next. A stage that failed is in
+        ``failures``.
 
     Raises:
         UsageError: no file, an unknown name, or a file that no target opens.

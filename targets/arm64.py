@@ -1,4 +1,4 @@
-"""The aarch64 builds of ONNX Runtime and LiteRT under QEMU's user emulation, on a processor of choice.
+"""The aarch64 builds of ONNX Runtime and LiteRT under QEMU, on a processor of choice.
 
 ``arm64-ort:cortex-a53`` and its like choose the processor; what it has (dot products, int8 matrix
 products) decides which kernels the runtime takes. The integers are those of the device. The time is
@@ -79,7 +79,7 @@ class Arm64Target(WorkerTarget):
     def setup(
         self, *, force: bool = False, say: Callable[[str], None] = lambda _text: None
     ) -> Path:
-        """Assemble an aarch64 Python with the runtime's wheels; see :func:`edgeq.targets.workers.provisioning.arm64.make`."""
+        """Assemble an aarch64 Python with the runtime's wheels."""
         return arm64.make(self.requirements, self.engine, self.cpu, force=force, say=say)
 
     def place(self) -> Launcher:

@@ -89,7 +89,10 @@ class OrtTarget:
 
 @dataclass(frozen=True, slots=True)
 class OrtCpu(OrtTarget):
-    """The optimised provider, which comes in one more kind: ``ort-cpu:vnni`` for processors whose dot product adds in 32 bits."""
+    """The optimised provider.
+
+    It comes in one more kind: ``ort-cpu:vnni``, for processors whose dot product adds in 32 bits.
+    """
 
     def variants(self) -> tuple[str, ...]:
         """The kinds beside the plain one."""
@@ -315,7 +318,7 @@ def _facts(
 def _expose(
     engine: _Engine, model: onnx.ModelProto, running: onnx.ModelProto, wanted: Sequence[Readable]
 ) -> tuple[onnxruntime.InferenceSession, list[Readable]]:
-    """A session that also gives tensors from inside the graph, as many as can be had without changing what runs.
+    """A session that also gives inner tensors, as many as it can without changing what runs.
 
     A tensor made a graph output may keep the optimiser from fusing the operators on its two sides,
     and then other kernels compute other numbers. So all are asked for first, then only those that

@@ -56,7 +56,10 @@ class GpuTarget(WorkerTarget):
 
 @dataclass(frozen=True, slots=True)
 class CudaTarget(GpuTarget):
-    """The CUDA provider, which tells of each node what it computes with; TensorRT makes one kernel of all of them."""
+    """The CUDA provider, which tells of each node what it computes with.
+
+    TensorRT makes one kernel of all of them.
+    """
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`."""

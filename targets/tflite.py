@@ -1,4 +1,4 @@
-"""TFLite models on the CPU through LiteRT, with each of its three kernel sets: XNNPACK, optimised, reference.
+"""TFLite models on the CPU through LiteRT: XNNPACK, optimised and reference kernels.
 
 The three differ, by design, in the last bit of a requantisation; that is what comparing them is
 for.
@@ -100,7 +100,7 @@ class TfliteTarget:
         return session
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
-        """Which operators run in integers, and which XNNPACK took; see :meth:`edgeq.plan.Planner.plan`."""
+        """Which operators run in integers, and which XNNPACK took."""
         from edgeq.formats.tflite_file import graphs_of, is_ours
         from edgeq.formats.tflite_validation import check_model
         from edgeq.targets.plans.tflite import plan_of

@@ -1,4 +1,4 @@
-"""The TFLite interpreter under the names that it has had: ``tflite-runtime``, and ``tf.lite`` inside TensorFlow.
+"""The TFLite interpreter in the packages ``tflite-runtime`` and TensorFlow (``tf.lite``).
 
 Each lives in an environment of its own, because they cannot share one with edgeq's packages:
 tflite-runtime ends at 2.14 and needs numpy 1, TensorFlow brings 1 GB with versions of its own. The

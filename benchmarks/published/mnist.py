@@ -1,6 +1,9 @@
-"""How well do networks with binary weights, and binary activations, recognise digits, and do their files answer as torch does?
+"""How well do networks with binary weights and activations recognise digits?
 
-    EDGEQ_DATA=DIR python -m benchmarks.published.mnist --folder DIR [--epochs 15] [--variants float,binary-connect]
+And do their files answer as torch does?
+
+    EDGEQ_DATA=DIR python -m benchmarks.published.mnist --folder DIR
+        [--epochs 15] [--variants float,binary-connect]
 
 The fully connected network of Courbariaux, Bengio and David, *BinaryConnect* (2015), Sec. 3.1, with
 3 x 1024 hidden units, and their training (Adam, squared hinge loss, exponential decay of the

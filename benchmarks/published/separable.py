@@ -1,6 +1,7 @@
-"""Do depthwise separable networks lose more than regular ones when they are quantised after training?
+"""Do depthwise separable networks lose more than regular ones by quantisation after training?
 
-    EDGEQ_DATA=DIR python -m benchmarks.published.separable --folder DIR [--networks regular-convnet,dws-convnet] [--epochs 20]
+    EDGEQ_DATA=DIR python -m benchmarks.published.separable --folder DIR
+        [--networks regular-convnet,dws-convnet] [--epochs 20]
 
 Yun and Wong, *Do all MobileNets quantize poorly?* (2021), Table 1, on a shorter schedule: their
 optimiser, augmentation and decay of the learning rate, their two initialisations with and without
@@ -64,7 +65,7 @@ READINGS: dict[str, str | Callable[[], RangeObserver]] = {
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """How far the softmax of a quantised network is from that of its original, means over the test images.
+    """How far a quantised network's softmax is from its original's, mean over the test images.
 
     Attributes:
         qmse: mean squared difference of probabilities.
@@ -137,7 +138,10 @@ PUBLISHED: dict[str, tuple[float, str, str, str, str, str]] = {
     "regular-convnet-he": (88.01, "80.26 ± 0.77", "0.0152", "0.55", "0.38", "8.80 ± 0.88"),
     "regular-convnet-glorot": (86.58, "81.15 ± 2.17", "0.0113", "0.46", "0.26", "6.27 ± 2.51"),
 }
-"""FP32 %, QUINT8 %, QMSE, QCE, QKL and decrease in percent, with standard deviations over five trials."""
+"""FP32 %, QUINT8 %, QMSE, QCE, QKL and decrease in percent.
+
+Each with its standard deviation over five trials.
+"""
 
 
 def divergence(logits: NDArray[np.float32], quantized: NDArray[np.float32]) -> Divergence:
@@ -158,7 +162,9 @@ def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def average_precision(weight: NDArray[np.float32]) -> float:
-    """The mean over output channels of the share of the tensor's range that the channel uses (Yun and Wong, Eq. 2).
+    """The share of the tensor's range that a channel uses, mean over output channels.
+
+    Yun and Wong, Eq. 2.
 
     Args:
         weight: (out, ...), BatchNorm folded in.
@@ -192,7 +198,10 @@ def main() -> None:
 
 
 def _reduced(source: DataSource, images: int) -> DataSource:
-    """A fixed part of the training images with equal shares of the classes, and of the others what choosing an epoch takes."""
+    """A fixed part of the training images, with equal shares of the classes.
+
+    And of the others what choosing an epoch takes.
+    """
     held_out = source.validation.take(np.arange(HELD_OUT_IMAGES))
     chosen = np.flatnonzero(stratified(source.train.labels, min(images, len(source.train))))
     return replace(source, train=source.train.take(chosen), validation=held_out, test=held_out)

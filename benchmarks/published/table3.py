@@ -1,6 +1,9 @@
-"""Table 3 of Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks through the lens of PDEs", again: graph networks.
+"""Table 3 of Ben-Yair, Eliasof and Treister again: graph networks.
 
-    EDGEQ_DATA=DIR python -m benchmarks.published.table3 --folder OUT [--data cora] [--seeds 5] [--print-only]
+Quantized convolutional neural networks through the lens of partial differential equations.
+
+    EDGEQ_DATA=DIR python -m benchmarks.published.table3 --folder OUT
+        [--data cora] [--seeds 5] [--print-only]
 
 PDE-GCN_D with 32 layers, symmetric and not, in FP32, 4W/8A and 4W/4A, one seed after another on one
 thread. A quantised run begins with the weights of the FP32 run of its seed. What is finished is

@@ -1,6 +1,9 @@
-"""Tables 1 and 2 of Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks through the lens of PDEs", again.
+"""Tables 1 and 2 of Ben-Yair, Eliasof and Treister again: residual networks.
 
-    EDGEQ_DATA=DIR python -m benchmarks.published.tables_1_2 --folder OUT [--data cifar10-jpeg] [--networks resnet20,stable-resnet20]
+Quantized convolutional neural networks through the lens of partial differential equations.
+
+    EDGEQ_DATA=DIR python -m benchmarks.published.tables_1_2 --folder OUT
+        [--data cifar10-jpeg] [--networks resnet20,stable-resnet20]
 
 Each network in FP32, 4W/4A and 4W/8A, all three from a random start: SGD, a cosine, widths annealed
 from 16 bits, first and last layer in float as published, in bfloat16 and, where quantised, through

@@ -1,4 +1,4 @@
-"""The networks that are benchmarked against peers, as torch modules, float ONNX and exported programs."""
+"""The networks of the benchmarks, as torch modules, float ONNX and exported programs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ class Network:
 
 
 def build(name: str) -> Network:
-    """``mobilenetv2-32``, ``mobilenetv2-224``, or a ResNet of the zoo, ``resnet56-a`` with the weights in ``EDGEQ_DATA``."""
+    """``mobilenetv2-32``, ``mobilenetv2-224``, or a ResNet of the zoo.
+
+    ``resnet56-a`` has the weights in ``EDGEQ_DATA``.
+    """
     torch.manual_seed(0)
     if name.startswith("mobilenetv2"):
         size = int(name.rpartition("-")[2])

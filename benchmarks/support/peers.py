@@ -1,4 +1,6 @@
-"""Other converters, each in an environment of its own that is made when it is first needed, outside the repository.
+"""Other converters, each in an environment of its own.
+
+It is made when it is first needed, outside the repository.
 
 The folder is ``EDGEQ_PEERS``, else ``~/.cache/edgeq/peers``. A peer's environment takes 2 to 3 GB.
 """

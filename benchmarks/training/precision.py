@@ -1,6 +1,7 @@
 """Does training in bfloat16 cost accuracy?
 
-    python -m benchmarks.training.precision [--data digits] [--networks resnet8,stable-resnet8] [--seeds 5] [--epochs 30]
+    python -m benchmarks.training.precision [--data digits]
+        [--networks resnet8,stable-resnet8] [--seeds 5] [--epochs 30]
 
 The same 4W/4A networks from the same seeds, their training steps in float32 and in bfloat16, on one
 thread. What is compared is the test accuracy of the network as it is deployed, which is evaluated

@@ -2,7 +2,8 @@
 
 Ours, torchao's PT2E and Brevitas's, ResNet-20 for 32 x 32 images.
 
-    python -m benchmarks.training.qat [--threads 2] [--rounds 20] [--batch 128] [--peers torchao brevitas] [--json FILE]
+    python -m benchmarks.training.qat [--threads 2] [--rounds 20] [--batch 128]
+        [--peers torchao brevitas] [--json FILE]
 
 Steps of forward, backward and SGD take turns in one process; each peer has an environment and a
 process of its own, in which it is held against the FP32 step of that process. So every figure is a

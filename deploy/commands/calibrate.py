@@ -13,7 +13,7 @@ WEIGHT_METHODS = Registry[object]("weight method")
 
 
 def _list_methods(asked: bool) -> None:
-    """What ``--observer`` and ``--weight-method`` can be, with the first line of each's docstring."""
+    """What ``--observer`` and ``--weight-method`` can be, with each one's first line."""
     if not asked:
         return
     from inspect import getdoc

@@ -1,6 +1,5 @@
 """``edgeq compare``: accuracy and drift, stage by stage and layer by layer."""
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -163,7 +162,7 @@ def _stage_cells(stage: "Stage") -> tuple[str, ...]:
 
 
 def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
-    from edgeq.deploy.report.values import MISSING, decibels, general, short
+    from edgeq.deploy.report.values import MISSING, decibels, general, pooled_steps, short, steps
 
     output = (
         (decibels(hop.output.sqnr_db), general(hop.output.rmse), general(hop.output.max_abs))
@@ -178,12 +177,12 @@ def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
         *output,
         short(worst.tensor) if worst else "",
         decibels(worst.sqnr_db) if worst else "",
-        _steps(*hop.tensors),
+        steps(*pooled_steps(hop.tensors)),
     )
 
 
 def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import decibels, general, short
+    from edgeq.deploy.report.values import decibels, general, short, steps
 
     return (
         str(drift.depth),
@@ -192,20 +191,5 @@ def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
         general(drift.mse),
         general(drift.rmse),
         f"{drift.cosine:.6f}",
-        _steps(drift),
-    )
-
-
-def _steps(*drifts: "Drift") -> str:
-    """How many values of some tensors are off by how many steps.
-
-    Nothing where none has a common grid.
-    """
-    from edgeq.deploy.report.values import steps
-
-    total: Counter[int] = Counter()
-    for drift in drifts:
-        total.update(drift.lsb)
-    return steps(
-        total, max((drift.max_lsb for drift in drifts if drift.max_lsb is not None), default=None)
+        steps(drift.lsb, drift.max_lsb),
     )

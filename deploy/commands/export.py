@@ -1,4 +1,4 @@
-"""``edgeq export``: a checkpoint or QDQ ONNX into files for devices, with the proof that no number changed."""
+"""``edgeq export``: files for devices, with the proof that no number changed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast

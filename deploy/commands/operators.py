@@ -1,4 +1,4 @@
-"""``edgeq operators``: which ONNX operators become integer TFLite, as what, and on what conditions."""
+"""``edgeq operators``: which ONNX operators become which integer TFLite operators, and when."""
 
 from typing import Annotated
 

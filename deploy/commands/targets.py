@@ -1,4 +1,4 @@
-"""``edgeq targets``: where artefacts can run, how to fix what cannot, and environments for those that need one."""
+"""``edgeq targets``: where artefacts can run, and how to make a target usable."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

@@ -53,7 +53,7 @@ def run(
         lambda _done, _total: None
     ),
 ) -> Report:
-    """Train the stable and the baseline ResNet-8 in three schemes, export them, run them on every usable target.
+    """Train the stable and the baseline ResNet-8 in three schemes, and run them everywhere.
 
     Args:
         folder: where checkpoints, exported files, ``report.html`` and ``report.json`` go.

@@ -1,4 +1,4 @@
-"""How much of an artefact a target really computes in integers, and what keeps the rest out of them."""
+"""How much of an artefact a target really computes in integers, and why not the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which artefacts and targets follow each other from the trained network to the device, and what each adds.
+"""The chain of artefacts and targets, from the trained network to the device.
 
 The order is data: the drift between any two links is caused by what the links between them add.
 """
@@ -53,9 +53,9 @@ _PLACE = {(link.format, link.target): place for place, link in enumerate(CHAIN)}
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """The artefacts that a user means, in the order given; see :func:`edgeq.formats.artefact.resolve`.
+    """The artefacts that a user means, in the order given.
 
-    One that is named twice, in whatever way, counts once.
+    A training folder stands for its checkpoint; what is named twice, in whatever way, counts once.
 
     Raises:
         ArtefactError: nothing is there, or a folder holds no checkpoint.

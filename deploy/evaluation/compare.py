@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgeq.results import Drift, Failure, PairSaturation
 
 TENSOR_SAMPLES = 200
-"""Inner tensors are compared on this many samples, the first ones: millions of values each, at a bearable price."""
+"""Inner tensors are compared on the first so many samples: there are millions of values in each."""
 MAX_FLIPPED = 100
 
 

@@ -31,7 +31,10 @@ class StagesFailed(Exception):
 
 
 class Failing:
-    """Notes which stages fail, so that each of them is tried before the others begin again without them."""
+    """Notes which stages fail.
+
+    Each of them is tried before the others begin again without those that failed.
+    """
 
     def __init__(self) -> None:
         self.errors: dict[Pair, Exception] = {}

@@ -1,4 +1,7 @@
-"""Latency of artefacts on targets, all of them measured against each other so that the machine's moods cancel out."""
+"""Latency of artefacts on targets.
+
+They are measured in turns, so that what else the machine does meets all of them.
+"""
 
 from __future__ import annotations
 

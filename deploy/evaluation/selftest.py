@@ -1,4 +1,6 @@
-"""Does a target compute at all, and the right integers? A tiny network of known answers, in each format that it opens.
+"""Does a target compute the right integers?
+
+It is tried with a tiny network of known answers, in each format that it opens.
 
 The network is made so that its answers are the same integers on every runtime, however it rounds:
 all scales are powers of two, and each convolution's sums land on the next grid without a fraction.

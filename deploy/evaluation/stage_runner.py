@@ -1,4 +1,7 @@
-"""Opens all stages at once and feeds each batch through every one of them, so that memory does not grow with the samples."""
+"""Opens all stages at once and feeds each batch through every one of them.
+
+So memory does not grow with the samples.
+"""
 
 from __future__ import annotations
 

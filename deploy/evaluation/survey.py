@@ -122,7 +122,7 @@ class _Ran:
     facts: Mapping[str, str]
 
     def like(self, other: _Ran) -> _Ran:
-        """The same with its outputs in the order of axes of another's; see :func:`edgeq.deploy.evaluation.outputs.output_axes.order_like`."""
+        """The same with its outputs in the order of axes of another's."""
         first, mine = (
             FirstOutput(ran.pair.artefact, ran.outputs.shape[1:]) for ran in (other, self)
         )
@@ -144,7 +144,7 @@ def survey(
     seconds: float | None = 1.0,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Survey:
-    """Export each network for each target, run it there over the same samples, and compare with the reference target.
+    """Export each network for each target, run it there, and compare with the reference.
 
     The reference runs the very file that the other target runs, where it opens files of that
     format; else its own.
@@ -240,7 +240,7 @@ class _Network:
     def reference_for(
         self, one: _Ran, reference: str, part: Split, source: DataSource
     ) -> _Ran | None:
-        """What the reference answers for the same file, or for its own, in the order of axes of ``one``.
+        """What the reference answers for the same file, or for its own, with the axes of ``one``.
 
         None for itself, and where it cannot answer or nothing tells which axis is which.
         """
@@ -272,7 +272,10 @@ class _Network:
         )
 
     def output_grid(self) -> QuantParams | None:
-        """Where the network's answer lies; None for one that ends in float, or that targets can run and we cannot read."""
+        """The grid of the network's output.
+
+        None where it ends in float, or where only targets can read it.
+        """
         from edgeq.qdq.reader import read_qdq
 
         try:
@@ -359,7 +362,7 @@ def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split) -
 
 
 def _drift(first: _Ran, one: _Ran, grid: QuantParams | None) -> Drift | None:
-    """How far outputs are from the reference's, in steps of the output's grid; None where it has none."""
+    """How far outputs are from the reference's, in LSB; None where the output has no grid."""
     if grid is None:
         return None
     meter = DriftMeter("output")

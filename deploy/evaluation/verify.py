@@ -1,4 +1,4 @@
-"""Runs an exported file against the model it was made from, operator by operator, each fed with the same integers.
+"""Runs an exported file against its model, operator by operator, on equal integers.
 
 Reference against reference: ONNX Runtime with all optimisation off, TFLite with its reference
 kernels. The model is cut at its quantised tensors, and every piece is given the very integers that
@@ -41,7 +41,10 @@ REFERENCE = "tflite-ref"
 """The target whose integers are compared."""
 
 MAX_LSB = 1
-"""What one operator may differ by, given equal inputs: kernels round a rescaled sum once or twice, and ties either way."""
+"""What one operator may differ by, given equal inputs.
+
+Kernels round a rescaled sum once or twice, and ties either way.
+"""
 
 DEFAULT_LIMIT = 64
 _NHWC = (0, 2, 3, 1)
@@ -156,7 +159,7 @@ def verify(
     limit: int = DEFAULT_LIMIT,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Verification:
-    """Compare every operator of a TFLite file with the same operator of its QDQ model, sample by sample.
+    """Compare every operator of a TFLite file with the same operator of its QDQ model.
 
     Args:
         model: the QDQ model.

@@ -1,4 +1,7 @@
-"""Post-training quantisation of a file or checkpoint into a file, on evenly spread samples of the training split."""
+"""Post-training quantisation of a file or checkpoint.
+
+It is calibrated on evenly spread samples of the training split.
+"""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class _Job:
 
 
 def canonical(artefact: Path, *, dense: bool = False) -> ir.Model:
-    """The ONNX model of a checkpoint or an ONNX file; BatchNorm is folded into the layers of a float one too.
+    """The ONNX model of a checkpoint or an ONNX file, with BatchNorm folded into its layers.
 
     Args:
         artefact: the checkpoint or file.

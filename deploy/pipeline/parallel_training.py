@@ -80,7 +80,7 @@ class WorkerPool:
     def each(
         self, function: Callable[..., T], work: Sequence[tuple[Any, ...]], progress: Advance
     ) -> list[T]:
-        """What a function, one of a module's own, returns for each tuple of arguments, in their order.
+        """What a function of a module returns for each tuple of arguments, in their order.
 
         Args:
             function: what to do.

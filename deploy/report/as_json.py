@@ -21,7 +21,7 @@ SCHEMA = "edgeq.report/2"
 
 
 def render_json(report: Report) -> bytes:
-    """The report as UTF-8 JSON: ``schema`` first, then the fields of :class:`Report`, each record in its own order.
+    """The report as UTF-8 JSON: ``schema`` first, then the fields of :class:`Report`.
 
     JSON has no NaN and no infinity, so both become null: an ``sqnr_db`` of null beside an ``mse``
     of 0 means equal.

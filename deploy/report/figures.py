@@ -101,7 +101,7 @@ def hover_data(points: Sequence[Drift]) -> list[Json]:
 
 
 def curve_figure(report: Report) -> Figure | None:
-    """RMSE of rounding activations over the layers, a line for each network and scheme; None where there is none.
+    """RMSE of rounding activations by layer, a line for each network; None where there is none.
 
     Laid out as Figure 1 of Ben-Yair, Eliasof, Treister, Quantized convolutional neural networks
     through the lens of partial differential equations.
@@ -132,7 +132,7 @@ def curve_figure(report: Report) -> Figure | None:
 
 
 def scatter_figure(report: Report) -> Figure | None:
-    """Accuracy with its Wilson interval against measured median latency; None where no target has both."""
+    """Accuracy with its Wilson interval over median latency; None where no target has both."""
     points = [
         (row, target) for row in report.rows for target in row.latency if _has_both(row, target)
     ]
@@ -221,7 +221,8 @@ def _row_trace(row: ModelRow, targets: Sequence[str], style: Style) -> Json:
             ]
             for target, a in zip(shown, accuracy, strict=True)
         ],
-        "hovertemplate": "<b>%{customdata[0]}</b><br>%{y:.2f} % (%{customdata[1]} to %{customdata[2]})<br>"
+        "hovertemplate": "<b>%{customdata[0]}</b><br>"
+        "%{y:.2f} % (%{customdata[1]} to %{customdata[2]})<br>"
         "p50 %{customdata[3]} ms<extra>%{fullData.name}</extra>",
         "marker": {
             "symbol": [_target_symbol(t, targets, hollow=not row.stable) for t in shown],

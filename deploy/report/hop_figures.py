@@ -5,7 +5,6 @@ Drift of each hop of the chain over depth, and its steps on the common grid.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.report.as_json import Json, to_plain
@@ -19,10 +18,12 @@ from edgeq.deploy.report.figures import (
     make_log,
 )
 from edgeq.deploy.report.palette import SERIES, SYMBOLS
-from edgeq.deploy.report.values import general, percent
+from edgeq.deploy.report.values import general, percent, pooled_steps
 from edgeq.metrics import LSB_LIMIT
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from edgeq.results import Comparison, Drift, Hop
 
 
@@ -37,21 +38,6 @@ def all_drifts(hop: Hop) -> tuple[Drift, ...]:
     return tuple(sorted((*others, hop.output), key=lambda drift: drift.depth))
 
 
-def lsb_counts(hop: Hop) -> Counter[int]:
-    """Quantisation steps of difference to number of values, over all tensors of a hop that have a common grid."""
-    total: Counter[int] = Counter()
-    for drift in all_drifts(hop):
-        total.update(drift.lsb)
-    return total
-
-
-def lsb_largest(hop: Hop) -> int | None:
-    """The largest difference in quantisation steps, over all tensors of a hop that have a common grid."""
-    return max(
-        (drift.max_lsb for drift in all_drifts(hop) if drift.max_lsb is not None), default=None
-    )
-
-
 def comparison_figures(key: str, comparison: Comparison) -> tuple[Figure, ...]:
     """Drift by layer, and the LSB histogram where a hop has a common grid.
 
@@ -64,7 +50,9 @@ def comparison_figures(key: str, comparison: Comparison) -> tuple[Figure, ...]:
         return ()
     drift = _drift_figure(key, numbered)
     gridded = tuple(
-        (number, hop, counts) for number, hop in numbered if (counts := lsb_counts(hop)).total()
+        (number, hop, counts)
+        for number, hop in numbered
+        if (counts := pooled_steps(all_drifts(hop))[0]).total()
     )
     return (drift, _lsb_figure(key, gridded)) if gridded else (drift,)
 
@@ -119,7 +107,7 @@ def _lsb_figure(key: str, gridded: tuple[tuple[int, Hop, Counter[int]], ...]) ->
         f"{hop_name(number, hop)}: {percent(counts[0] / counts.total())} % equal."
         for number, hop, counts in gridded
     )
-    largest = max((lsb_largest(hop) or 0 for _, hop, _ in gridded), default=0)
+    largest = max((pooled_steps(all_drifts(hop))[1] or 0 for _, hop, _ in gridded), default=0)
     beyond = f"; the largest is ±{largest:,}" if largest > LSB_LIMIT else ""
     return Figure(
         key=f"{key}-lsb",

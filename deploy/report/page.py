@@ -20,10 +20,7 @@ from edgeq.deploy.report.hop_figures import (
     all_drifts,
     comparison_figures,
     hop_name,
-    lsb_counts,
-    lsb_largest,
 )
-from edgeq.deploy.report.values import lsb_words
 from edgeq.metrics import pooled_mse
 
 if TYPE_CHECKING:
@@ -132,10 +129,10 @@ def _environment() -> Environment:
         values.share,
     )
     environment.filters.update(
-        {function.__name__: function for function in (*shown, pooled_mse, lsb_words)}
+        {function.__name__: function for function in (*shown, pooled_mse, values.steps)}
     )
     environment.globals.update(hop_name=hop_name, all_drifts=all_drifts, missing=values.MISSING)
-    environment.globals.update(lsb_counts=lsb_counts, lsb_largest=lsb_largest)
+    environment.globals.update(pooled_steps=values.pooled_steps)
     return environment
 
 

@@ -59,7 +59,10 @@ def render_text(report: Report, *, width: int = WIDTH) -> Group:
 
 
 def pack(names: Column, columns: Iterable[Column], width: int) -> list[list[Column]]:
-    """Columns in their order, shared out over tables of at most ``width`` characters that all begin with ``names``."""
+    """Columns in their order, in as many tables of ``width`` characters as they need.
+
+    Each begins with ``names``.
+    """
     parts: list[list[Column]] = [[]]
     used = names.width
     for column in columns:

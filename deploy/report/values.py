@@ -6,14 +6,15 @@ What is missing is a dash, not a zero.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgeq.metrics import LSB_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from edgeq.results import Accuracy
+    from edgeq.results import Accuracy, Drift
 
 MISSING = "–"
 MAX_NAME = 48
@@ -69,8 +70,26 @@ def kilobytes(size_bytes: int | None) -> str:
     return MISSING if size_bytes is None else f"{size_bytes / 1000:,.1f}"
 
 
+def pooled_steps(drifts: Iterable[Drift]) -> tuple[Counter[int], int | None]:
+    """The differences in LSB over the values of several tensors together.
+
+    Returns:
+        Difference to number of values, and the largest difference; no values and None where no
+        tensor has a common grid.
+    """
+    total: Counter[int] = Counter()
+    largest = None
+    for drift in drifts:
+        total.update(drift.lsb)
+        if drift.max_lsb is not None:
+            largest = max(drift.max_lsb, largest or 0)
+    return total, largest
+
+
 def steps(lsb: Mapping[int, int], largest: int | None) -> str:
-    """How many values are off by how many steps, either way: ``±1: 12, ±8 or more: 3 (up to ±44) of 4,096``.
+    """How many values are off by how many steps, either way.
+
+    Such as ``±1: 12, ±8 or more: 3 (up to ±44) of 4,096``.
 
     Args:
         lsb: difference in steps to number of values; those beyond ``LSB_LIMIT`` are counted there.
@@ -85,22 +104,6 @@ def steps(lsb: Mapping[int, int], largest: int | None) -> str:
     if off[LSB_LIMIT]:
         told.append(f"{_last(largest)}: {off[LSB_LIMIT]:,}{_up_to(largest)}")
     return f"{', '.join(told) or 0} of {total:,}" if total else ""
-
-
-def lsb_words(lsb: Mapping[int, int], largest: int | None = None) -> str:
-    """A histogram in words: how many values are equal, one step off and farther.
-
-    A dash where there is no common grid.
-    """
-    total = sum(lsb.values())
-    if not total:
-        return MISSING
-    near, equal = lsb.get(-1, 0) + lsb.get(1, 0), lsb.get(0, 0)
-    farther = total - equal - near
-    return (
-        f"{equal:,} equal · {near:,} ±1 · {farther:,} "
-        f"farther{f' (up to ±{largest:,})' if farther and largest else ''}"
-    )
 
 
 def _last(largest: int | None) -> str:

@@ -1,4 +1,4 @@
-"""What one exported file, one refusal and one runtime's plan say about each kind of tensor that a scheme asks for."""
+"""What a file, a refusal and a runtime's plan say about each kind of tensor of a scheme."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the scheme of a graph network asks of a target, and the untrained network with its graph in the form that a format can hold."""
+"""What the scheme of a graph network asks of a target.
+
+And the untrained network with its graph, in the form that a format can hold.
+"""
 
 from __future__ import annotations
 

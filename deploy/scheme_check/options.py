@@ -148,7 +148,7 @@ def scheme_of(
 
     Args:
         scheme: the recipe's; None for training in FP32.
-        flags: by the fields of :class:`edgeq.training.recipes.scheme.Scheme`; None for one that was not
+        flags: by the fields of :class:`edgeq.training.recipes.scheme.Scheme`; None for those not
             given.
         layers: rules as they are written on the command line; they go before the recipe's.
         fp32: whether quantisation is to be left out.

@@ -230,7 +230,7 @@ def in_float(model: ir.Model) -> list[Requirement]:
 
 
 def kept_in_float(written: Exported) -> list[Requirement]:
-    """What a file computes in float between integers, since its runtime has no kernel that does it in integers."""
+    """What a file computes in float between integers, for want of an integer kernel."""
     names = written.in_float.operators if written.in_float is not None else ()
     return [Requirement("float", "between integers", names)] if names else []
 

@@ -1,4 +1,4 @@
-"""What a runtime would refuse in words of its own, or compute wrongly without a word, looked for before it sees a file.
+"""Looks for what a runtime would refuse or silently compute wrongly, before it sees a file.
 
 Each function names the first offending tensor or node, or gives nothing. Every trap was found on a
 released runtime, and the tests of the targets that ask for it show it there again.
@@ -67,7 +67,10 @@ def integer_clip(graph: ir.Graph) -> str:
 
 
 def one_sided_clip(graph: ir.Graph) -> str:
-    """The first float Clip between two equal Q/DQ pairs of which one bound lies inside the storage dtype's range and one does not."""
+    """The first float Clip between equal Q/DQ pairs with one bound in the dtype's range.
+
+    The other bound lies outside of it.
+    """
     for node in graph:
         sides = list(_inner_sides(node)) if node.op_type == "Clip" else []
         if len(sides) == 1:

@@ -49,7 +49,10 @@ class SampleSession(ABC):
 
     @abstractmethod
     def set_sample(self, sample: NDArray[np.generic]) -> None:
-        """Give the runtime its input, (1, *input.shape), of the input's type, and reset what a model keeps between inferences."""
+        """Give the runtime its input, (1, *input.shape), of the input's type.
+
+        And reset what a model keeps between inferences.
+        """
 
     @abstractmethod
     def invoke(self) -> None:

@@ -1,4 +1,4 @@
-"""Which operators of an ONNX file ONNX Runtime computes in integers, read from the graph that it really runs.
+"""Which operators ONNX Runtime computes in integers, read from the graph that it really runs.
 
 Every node is given a name of ours before the runtime sees the model. Optimisation fuses, moves and
 renames values, but builds the name of what it makes on the name of what it made it from, so each
@@ -59,7 +59,7 @@ _BYTES = {
 
 
 def marked(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose nodes are called by their position, so that they can be told in the optimised graph."""
+    """A copy whose nodes are named by position, to find them in the optimised graph."""
     import onnx
 
     copy = onnx.ModelProto()
@@ -197,7 +197,10 @@ class _Kernels:
         )
 
     def _moved(self, transpose: onnx.NodeProto) -> int:
-        """The bytes that an inserted operator moves, told by the kernel that reads it, or else by the one before it; 0 for neither."""
+        """The bytes that an inserted operator moves.
+
+        The kernel that reads it tells, else the one before it; 0 for neither.
+        """
         for kernel in self.nodes:
             mark = MARK.match(kernel.name)
             if mark is not None and transpose.output[0] in kernel.input[:1]:

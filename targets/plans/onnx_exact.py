@@ -1,4 +1,6 @@
-"""The form of a file in which ONNX Runtime's kernels are exact on every processor, for the target that is the reference.
+"""The form of a file in which ONNX Runtime's kernels are exact on every processor.
+
+The reference target runs it.
 
 With its optimisation off, a QDQ file is computed in float. A QOperator file is not: QLinearConv and
 the like have one kernel, optimised or not, and where a processor has no dot products that kernel

@@ -69,7 +69,7 @@ def in_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def count_operators(model: onnx.ModelProto) -> str:
-    """The operators of a graph with how often each stands there, most frequent first: ``"Conv 9, Add 3"``."""
+    """The operators of a graph and their counts, most frequent first: ``"Conv 9, Add 3"``."""
     counts = Counter(node.op_type for node in model.graph.node)
     return ", ".join(
         f"{op} {n}" for op, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -119,7 +119,7 @@ def sample_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 
 def channels_last(model: onnx.ModelProto, name: str) -> bool:
-    """Whether a graph begins by turning its input from NHWC to NCHW, so that it takes images with their channels last."""
+    """Whether a graph takes NHWC images: it begins by turning its input to NCHW."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for value in node.input[:1]:
@@ -140,7 +140,10 @@ def channels_last(model: onnx.ModelProto, name: str) -> bool:
 
 
 class QdqView:
-    """The quantisers of a graph, as far as they are constant; :mod:`edgeq.qdq.ir` is strict where this only looks."""
+    """The quantisers of a graph, as far as they are constant.
+
+    :mod:`edgeq.qdq.ir` is strict where this only looks.
+    """
 
     def __init__(self, model: onnx.ModelProto) -> None:
         import onnx_ir as ir

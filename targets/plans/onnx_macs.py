@@ -25,7 +25,7 @@ _BODIES = ("If", "Loop", "Scan", "SequenceMap")
 
 
 def macs_of(node: ir.Node, shapes: Shapes) -> int | None:
-    """Multiplications with addition of a node for one sample; 0 for operators that have none to speak of.
+    """The MACs of a node for one sample; 0 for operators that hardly multiply.
 
     Args:
         node: the node.

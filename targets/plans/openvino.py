@@ -1,4 +1,4 @@
-"""Which operators of an ONNX file OpenVINO computes in integers, read from the graph that its compiler made.
+"""Which operators OpenVINO computes in integers, read from the graph that its compiler made.
 
 Every node is given a name of ours before the compiler sees the model; each kernel says the names
 that it was made from.

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def plan_of(model: onnx.ModelProto) -> Plan:
-    """The plan of a model that a session was made of; QNN tells nothing of its kernels, so the quantisers are gone by."""
+    """The plan of a model that a session was made of.
+
+    QNN tells nothing of its kernels, so the plan follows the quantisers.
+    """
     import onnx_ir as ir
 
     graph = ir.serde.deserialize_model(model)

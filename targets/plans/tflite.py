@@ -35,7 +35,7 @@ _HYBRID: Mapping[str, int] = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": 2,
     "UNIDIRECTIONAL_SEQUENCE_RNN": 1,
 }
-"""Operators whose kernels quantise activations in float where the weights, by their position, are integers; held by a test."""
+"""Operators that quantise float activations as they run, and the position of their weights."""
 
 
 def plan_of(graphs: Sequence[FileGraph], taken: Collection[int], *, delegate: bool) -> Plan:

@@ -1,4 +1,7 @@
-"""How often a loop of a TFLite file runs, where it counts to a constant, as loops over the steps of a sequence do."""
+"""How often a loop of a TFLite file runs, where it counts to a constant.
+
+Loops over the steps of a sequence do.
+"""
 
 from __future__ import annotations
 

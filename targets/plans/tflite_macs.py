@@ -42,11 +42,11 @@ _WEIGHTS: Mapping[str, Sequence[int]] = {
     "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6, 10, 11),
     "SVDF": (1, 2),
 }
-"""The operands of recurrent operators of which each number is multiplied once for each row of the input."""
+"""The operands of recurrent operators whose numbers are multiplied once a row of the input."""
 
 
 def macs_of(operator: FileOperator, graphs: Sequence[FileGraph]) -> int | None:
-    """Multiplications with addition of an operator for one sample; 0 for operators that have none to speak of.
+    """The MACs of an operator for one sample; 0 for operators that hardly multiply.
 
     Args:
         operator: the operator.

@@ -1,4 +1,4 @@
-"""What Vela made of a TFLite file, read from the file that it compiled, its summary and what it said."""
+"""What Vela made of a TFLite file, read from its compiled file, summary and messages."""
 
 from __future__ import annotations
 

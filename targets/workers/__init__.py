@@ -1,1 +1,1 @@
-"""Runtimes in processes of their own, in another environment, under an emulator, in a container or on a board."""
+"""Runtimes in other processes: in another environment, an emulator, a container or on a board."""

@@ -1,4 +1,6 @@
-"""How many instructions a run retires under QEMU, without a plug-in, which distributions' static QEMU cannot load.
+"""How many instructions a run retires under QEMU.
+
+Without a plug-in, which distributions' static QEMU cannot load.
 
 QEMU can log each block of instructions when it translates it and each time it enters one. Limited
 to the addresses of the runtime's own libraries, the log of one run is some megabytes, and the sum
@@ -212,7 +214,7 @@ class _Log:
                 self._take()
 
     def _catch_up(self) -> None:
-        """Read what is in the pipe; QEMU writes a line at once, so whatever a finished run wrote is there."""
+        """Read what is in the pipe: all of a finished run, since QEMU writes lines at once."""
         while self._take():
             pass
         self._log.finish()

@@ -41,7 +41,7 @@ class Launcher(Protocol):
         ...
 
     def missing(self) -> tuple[str, str] | None:
-        """What this machine lacks to start anything there, and the hint; None where it lacks nothing."""
+        """What this machine lacks to start anything there, and the hint; None for nothing."""
         ...
 
 

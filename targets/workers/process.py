@@ -140,7 +140,10 @@ class Worker:
         limit: int = 0,
         **header: object,
     ) -> Iterator[Frame]:
-        """Make one request and wait for several answers; ``seconds`` and ``limit`` hold for each of them."""
+        """Make one request and wait for several answers.
+
+        ``seconds`` and ``limit`` hold for each of them.
+        """
         if not self._open:
             raise TargetError(
                 f"the worker on {self.place} has ended", hint="open the artefact again"

@@ -15,7 +15,7 @@ from pathlib import Path
 from edgeq.errors import TargetError
 
 BOOTSTRAP = "import sys;i=sys.stdin.buffer;exec(i.read(int(i.readline())))"
-"""What ``python -c`` is given: read a line with a length, then as many bytes of source, and run them."""
+"""The code for ``python -c``: read a length, then as many bytes of source, and run them."""
 
 _ROOM = "edgeq.targets.workers"
 SHARED = ("wire", "serve", "ort_model")  # what engines import, before any of them

@@ -60,7 +60,7 @@ class Engine(Protocol):
         ...
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """The tensors inside the graph after the last run, in graph order, as the runtime lays them out."""
+        """The inner tensors after the last run, in graph order, as the runtime lays them out."""
         ...
 
 
@@ -86,14 +86,14 @@ def main(engine: ModuleType, stdin: BufferedReader) -> None:
 
 
 def _parts(request: Frame) -> list[Frame]:
-    """A batch is answered a sample at a time, so that the host's patience is for one run, however many there are."""
+    """Answer a batch sample by sample, so that the host's time limit is for one run."""
     if request.header["do"] != "run":
         return [request]
     return [Frame(request.header, [sample[None]]) for sample in request.arrays[0]]
 
 
 def _leave_with_host(stdin: int) -> None:
-    """End the process when the other end of its input is gone, even in the middle of a run that hangs."""
+    """End the process when the other end of its input is gone, even while a run hangs."""
     waiting = select.poll()
     waiting.register(stdin, 0)  # reports a hang-up only
     waiting.poll()
@@ -206,7 +206,7 @@ class _Worker:
 
 
 def _limit_memory(size: int | None) -> None:
-    """Let allocations beyond a limit fail in this process instead of taking the machine with them."""
+    """Let allocations beyond a limit fail in this process, so that the machine survives."""
     if size is None:
         return
     import resource

@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 class Damaged(Refused):
-    """What an engine raises for a file that is not whole, rather than not to its runtime's taste."""
+    """Raised by an engine for a broken file, as against one that its runtime refuses."""
 
 
 class BrokenFrame(Exception):

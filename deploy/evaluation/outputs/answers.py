@@ -47,7 +47,7 @@ class Answering:
     unscored: str = ""
 
     def of(self, outputs: NDArray[np.float32]) -> NDArray[np.int64] | None:
-        """What the outputs of a batch, (samples, ...), answer: int64, (samples, answers of one sample).
+        """The answers in the outputs of a batch, (samples, ...): int64, (samples, answers each).
 
         None where they answer nothing that could be equal or different: one value a sample that is
         no class.
@@ -105,7 +105,10 @@ def concatenated(batches: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int6
 def agreement(
     mine: NDArray[np.int64] | None, reference: NDArray[np.int64] | None
 ) -> tuple[float | None, NDArray[np.bool_] | None]:
-    """The share of equal answers, and which samples have a different one; None where there are no answers to compare."""
+    """The share of equal answers, and which samples have a different one.
+
+    None where there are no answers to compare.
+    """
     if mine is None or reference is None or mine.shape != reference.shape:
         return None, None
     differs = mine != reference

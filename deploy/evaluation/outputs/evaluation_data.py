@@ -82,7 +82,7 @@ class EvaluationData:
         )
 
     def differs(self, then: EvaluationData) -> tuple[str, str] | None:
-        """The first thing that is different now, in words, and what to do about it; None where nothing is."""
+        """The first thing that is different now, and what to do about it; None for nothing."""
         if (self.data, self.split, self.samples) != (then.data, then.split, then.samples):
             what = "the baseline is about {} {}, {} samples, and this run about {} {}, {} samples"
             return what.format(
@@ -110,7 +110,7 @@ class EvaluationData:
 
 
 def _close(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether they are equal but for the rounding of sums that another processor adds in another order."""
+    """Whether they are equal but for rounding: processors add in different orders."""
     return len(one) == len(other) and all(
         math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-12) for pair in zip(one, other, strict=True)
     )

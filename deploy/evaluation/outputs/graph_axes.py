@@ -1,4 +1,6 @@
-"""What the dimensions of a graph's first output mean, read from its operators: 0 batch, 1 channels, 2 and more the image's sides.
+"""What the dimensions of a graph's first output mean, read from its operators.
+
+0 is the batch, 1 are the channels, 2 and more are the sides of the image.
 
 Convolutions, poolings and resizing define it; operators that compute each element by itself pass it
 on, and those that move axes say how. Any other operator ends the search without an answer.
@@ -22,32 +24,41 @@ if TYPE_CHECKING:
     Axes = tuple[int, ...]
 
 _ONNX_SPATIAL = frozenset((
-    "Conv", "ConvTranspose", "QLinearConv", "ConvInteger", "FusedConv", "DeformConv", "MaxPool", "AveragePool", "LpPool",
-    "GlobalMaxPool", "GlobalAveragePool", "QLinearAveragePool", "QLinearGlobalAveragePool", "DepthToSpace", "SpaceToDepth",
-    "BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "GridSample",
+    "Conv", "ConvTranspose", "QLinearConv", "ConvInteger", "FusedConv", "DeformConv", "MaxPool",
+    "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "QLinearAveragePool",
+    "QLinearGlobalAveragePool", "DepthToSpace", "SpaceToDepth", "BatchNormalization",
+    "InstanceNormalization", "GroupNormalization", "LRN", "GridSample",
 ))  # fmt: skip
 _ONNX_SAME = frozenset((
-    "QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Dropout", "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu",
-    "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Softplus", "Softsign", "Tanh", "Erf", "Exp", "Log", "Sqrt", "Neg", "Abs", "Floor",
-    "Ceil", "Round", "Sign", "Reciprocal", "Clip", "Softmax", "LogSoftmax", "Hardmax", "Pad", "Slice", "Split", "Add", "Sub", "Mul",
-    "Div", "Min", "Max", "Pow", "Mod", "Where", "Concat", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid",
-    "QLinearLeakyRelu", "QLinearSoftmax", "ThresholdedRelu", "Swish", "Resize", "Upsample",
+    "QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Dropout", "Relu", "LeakyRelu",
+    "PRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid", "HardSigmoid", "HardSwish", "Mish",
+    "Softplus", "Softsign", "Tanh", "Erf", "Exp", "Log", "Sqrt", "Neg", "Abs", "Floor", "Ceil",
+    "Round", "Sign", "Reciprocal", "Clip", "Softmax", "LogSoftmax", "Hardmax", "Pad", "Slice",
+    "Split", "Add", "Sub", "Mul", "Div", "Min", "Max", "Pow", "Mod", "Where", "Concat",
+    "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid", "QLinearLeakyRelu",
+    "QLinearSoftmax", "ThresholdedRelu", "Swish", "Resize", "Upsample",
 ))  # fmt: skip
 _TFLITE_SPATIAL = frozenset((
-    "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D", "RESIZE_BILINEAR",
-    "RESIZE_NEAREST_NEIGHBOR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "LOCAL_RESPONSE_NORMALIZATION",
+    "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "AVERAGE_POOL_2D", "MAX_POOL_2D",
+    "L2_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH",
+    "LOCAL_RESPONSE_NORMALIZATION",
 ))  # fmt: skip
 _TFLITE_SAME = frozenset((
-    "QUANTIZE", "DEQUANTIZE", "CAST", "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "PRELU", "ELU", "GELU", "LOGISTIC",
-    "TANH", "HARD_SWISH", "SOFTMAX", "LOG_SOFTMAX", "EXP", "LOG", "SQRT", "RSQRT", "SQUARE", "NEG", "ABS", "FLOOR", "CEIL", "ROUND",
-    "SIN", "COS", "SIGN", "PAD", "PADV2", "MIRROR_PAD", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "ADD", "SUB", "MUL", "DIV",
-    "MINIMUM", "MAXIMUM", "POW", "SQUARED_DIFFERENCE", "SELECT", "SELECT_V2", "CONCATENATION", "L2_NORMALIZATION",
+    "QUANTIZE", "DEQUANTIZE", "CAST", "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU",
+    "PRELU", "ELU", "GELU", "LOGISTIC", "TANH", "HARD_SWISH", "SOFTMAX", "LOG_SOFTMAX", "EXP",
+    "LOG", "SQRT", "RSQRT", "SQUARE", "NEG", "ABS", "FLOOR", "CEIL", "ROUND", "SIN", "COS", "SIGN",
+    "PAD", "PADV2", "MIRROR_PAD", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "ADD", "SUB", "MUL",
+    "DIV", "MINIMUM", "MAXIMUM", "POW", "SQUARED_DIFFERENCE", "SELECT", "SELECT_V2",
+    "CONCATENATION", "L2_NORMALIZATION",
 ))  # fmt: skip
 _NHWC = (0, 2, 3, 1)
 
 
 def meaning_in_onnx(artefact: Path) -> Axes | None:
-    """The meaning of the first output of an ONNX file, or of the ONNX form of a checkpoint; None where no operator tells."""
+    """The meaning of the first output of an ONNX file, or of a checkpoint as ONNX.
+
+    None where no operator tells.
+    """
     from edgeq.deploy.pipeline.export import canonical
     from edgeq.qdq.qoperator.convert import read_as_qdq
 
@@ -185,7 +196,7 @@ def _without(source: Axes, axes: Sequence[int]) -> Axes:
 
 
 def _reshaped(source: Axes, before: Sequence[int], after: Sequence[int]) -> Axes | None:
-    """The axes behind a change of shape that only takes out or puts in dimensions of one element."""
+    """The axes after a reshape that only drops or adds dimensions of one element."""
     if [size for size in before[1:] if size != 1] != [size for size in after[1:] if size != 1]:
         return None
     whole = iter([axis for axis, size in zip(source[1:], before[1:], strict=True) if size != 1])

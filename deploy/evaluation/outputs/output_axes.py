@@ -1,4 +1,6 @@
-"""Which axis of its network each dimension of an output holds, so that NHWC is never compared with NCHW as it lies.
+"""Which axis of its network each dimension of an output holds.
+
+NHWC must never be compared with NCHW as it lies.
 
 Sizes do not tell: of an output with as many rows as columns as channels, every order has the same
 shape. What tells is the graph, whose convolutions and poolings define which axis holds the
@@ -46,7 +48,7 @@ class FirstOutput:
 
 
 def order_like(first: FirstOutput, other: FirstOutput) -> tuple[int, ...]:
-    """In which order the dimensions of an output have to be taken so that it reads like another one.
+    """The permutation of an output's dimensions that makes it read like another one.
 
     Args:
         first: the output to read like.
@@ -100,7 +102,10 @@ def _flattened(first: FirstOutput, other: FirstOutput) -> Axes:
 def _matched(
     first: FirstOutput, first_axes: Axes | None, other: FirstOutput, other_axes: Axes | None
 ) -> Axes | None:
-    """The order that puts equal axes in equal places; None where they are not known, or the sizes are against it."""
+    """The order that puts equal axes in equal places.
+
+    None where they are not known, or the sizes contradict.
+    """
     if first_axes is None or other_axes is None:
         return None
     mine = [first_axes[1 + i] for i in first.kept]
@@ -140,7 +145,10 @@ def _unknown(first: FirstOutput, other: FirstOutput) -> ArtefactError:
 
 
 def _meaning(output: FirstOutput) -> Axes | None:
-    """For each dimension, 0 for the batch, 1 for channels, 2 and more for the sides of an image; None where no operator tells."""
+    """For each dimension, 0 for the batch, 1 for channels, 2 and more for an image's sides.
+
+    None where no operator tells.
+    """
     kind = detect(output.artefact)
     found = _readable(
         lambda: (
@@ -153,7 +161,10 @@ def _meaning(output: FirstOutput) -> Axes | None:
 
 
 def _network_axes(output: FirstOutput) -> Axes | None:
-    """For each dimension, the axis of the network's own output; None for a TFLite file of another tool."""
+    """For each dimension, the axis of the network's own output.
+
+    None for a TFLite file of another tool.
+    """
     rank = 1 + len(output.shape)
     if detect(output.artefact) != "tflite":
         return tuple(range(rank))
@@ -162,7 +173,7 @@ def _network_axes(output: FirstOutput) -> Axes | None:
 
 
 def _noted(artefact: Path, rank: int) -> Axes | None:
-    """What a file of ours says of its first output; see :func:`edgeq.exporters.tflite.lowering.finish`."""
+    """What a file of ours says of its first output."""
     from edgeq.files import read_bytes
     from edgeq.formats.tflite_file import graph_of, notes_of
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 INSTRUCTION_SETS = "SSE4.1, AVX2 and AVX-512 without VNNI"
 COUNTED = 16
-"""Sums are counted on this many samples, the first ones, where a file is found to saturate as it is compared: a second or some."""
+"""``edgeq compare`` counts sums on the first so many samples: a matter of seconds."""
 _EMULATED_ORDER = "across"
 
 
@@ -134,7 +134,9 @@ def saturation_here(
     threads: int = 1,
     file: Path | None = None,
 ) -> PairSaturation | None:
-    """What a file loses on a target on this machine; None where nothing, or where its graph cannot be read.
+    """What a file loses on a target on this machine.
+
+    None where it loses nothing, or where its graph cannot be read.
 
     Args:
         pair: the file and the target.
@@ -242,7 +244,7 @@ def _quantises_as_it_runs(layers: Sequence[LayerSaturation]) -> bool:
 
 
 def cost_told(cost: float) -> str:
-    """What uint8 weights cost, see :class:`edgeq.target.Capabilities`, in words that follow them."""
+    """What uint8 weights cost, in words; see :class:`edgeq.target.Capabilities`."""
     return (
         f"about {cost:.1f} times the time of int8 weights on AVX2 (all layers of a ResNet-20, "
         "measured)"

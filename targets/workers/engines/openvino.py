@@ -69,7 +69,7 @@ class Engine:
 
 
 def _runtime() -> Any:
-    """The package, without its telemetry, for which an optional module of its own would send what is imported where."""
+    """The package, without the optional module that would send telemetry."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # the documented way to make an import fail
     import openvino
 
@@ -94,7 +94,7 @@ def _compile(model: Any, settings: dict[str, object]) -> Any:
 
 
 def _why(error: RuntimeError) -> str:
-    """What is left of an exception when the places in its own source that it names are taken away."""
+    """The message of an exception without the places in OpenVINO's source that it names."""
     lines = [line.strip() for line in str(error).splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(_PREAMBLE)) or lines[0]
 

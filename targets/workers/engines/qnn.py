@@ -1,4 +1,4 @@
-"""ONNX Runtime's plug-in provider for Qualcomm's QNN, on the library of the Hexagon tensor processor (HTP).
+"""ONNX Runtime's provider for Qualcomm's QNN, on the library of the Hexagon processor (HTP).
 
 On a PC that library simulates the processor, to the integer, and takes a hundred times as long.
 ONNX Runtime may not fall back to its CPU kernels: the whole graph is on the HTP, or the model is

@@ -162,7 +162,10 @@ def running(operators: Any, *, delegate: bool) -> dict[str, str]:
 
 
 def delegated(operators: Any) -> set[int]:
-    """The operators inside the partitions of a delegate, told by what each partition reads and what others read of it."""
+    """The operators inside the partitions of a delegate.
+
+    Told by what each partition reads and what others read of it.
+    """
     own = [op for op in operators if op["op_name"] != _DELEGATE]
     partitions = [op for op in operators if op["op_name"] == _DELEGATE]
     return {
@@ -173,7 +176,10 @@ def delegated(operators: Any) -> set[int]:
 
 
 def _inside(own: Any, entering: set[int], leaving: set[int]) -> set[int]:
-    """The operators of one partition, given the tensors that enter it, constants among them, and those that leave it."""
+    """The operators of one partition, given the tensors that enter and leave it.
+
+    Constants are among those that enter.
+    """
     known, found = set(entering), {}
     for op in own:
         makes = _numbers(op["outputs"])
@@ -203,7 +209,7 @@ def _numbers(tensors: Any) -> set[int]:
 
 
 def shown(interpreter: Any, operators: Any, input_info: int) -> dict[str, Any]:
-    """The input and every operator's output that has a grid or is float, in order of execution, by name."""
+    """The input and every operator's quantised or float output, by name, as executed."""
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     found: dict[str, Any] = {}
     for index in (input_info, *(int(tensor) for op in operators for tensor in op["outputs"])):

@@ -1,4 +1,6 @@
-"""TensorFlow Lite Micro's own interpreter, with its reference kernels built for the machine at hand, and its use of the arena.
+"""TensorFlow Lite Micro's interpreter and its use of the arena.
+
+With its reference kernels, built for the machine at hand.
 
 The interpreter may end its process where an arena is too small. So a model runs in one that is
 certainly large enough, of which the system hands out only the pages that are touched. Whether it
@@ -95,7 +97,7 @@ class Engine:
         return values
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """The input and every operator's output that has a grid or is float, in order of execution."""
+        """The input and every operator's quantised or float output, as executed."""
         found = {name: self._interpreter.GetTensor(index, 0) for name, index in self._shown.items()}
         return {
             name: np.asarray(one["tensor_data"]).reshape(one["shape"])
@@ -300,7 +302,7 @@ class _Heard:
 
 @contextmanager
 def _listening() -> Iterator[_Heard]:
-    """Keep what the interpreter writes to file descriptor 2 from C++, which is the only way to hear of it."""
+    """Keep what the interpreter writes to file descriptor 2, from C++."""
     heard, saved = _Heard(), os.dup(2)
     with tempfile.TemporaryFile() as caught:
         os.dup2(caught.fileno(), 2)

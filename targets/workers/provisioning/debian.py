@@ -1,4 +1,6 @@
-"""Debian packages of any architecture, fetched and unpacked by a user who is not root, and without touching the machine's own.
+"""Debian packages of any architecture, fetched and unpacked without root.
+
+The machine's own packages stay as they are.
 
 apt is given a configuration, lists and a cache of its own. It reads the machine's sources, checks
 the archive's signatures and works out what depends on what; dpkg-deb takes the packages apart.

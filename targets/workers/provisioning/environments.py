@@ -32,7 +32,7 @@ RECORD = "edgeq-environment.json"
 
 
 def home() -> Path:
-    """Where edgeq keeps what it can make again: ``EDGEQ_HOME``, else ``edgeq`` in the user's cache folder."""
+    """Where edgeq keeps environments: ``EDGEQ_HOME``, else ``edgeq`` in the user's cache."""
     named = os.environ.get(HOME)
     if named:
         return Path(named).expanduser().absolute()
@@ -108,7 +108,9 @@ def make(
 
 @contextmanager
 def whole(place: Path) -> Iterator[Path]:
-    """A folder to fill beside ``place``, which takes its place at the end, or goes away if an error ends the filling.
+    """A folder to fill beside ``place``.
+
+    At the end it takes that place; if an error ends the filling, it goes away.
 
     Raises:
         OutputError: the disk is full, or the place cannot be written.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 import pytest
 
-from edgeq.deploy.report.hop_figures import all_drifts, comparison_figures, lsb_counts
+from edgeq.deploy.report.hop_figures import all_drifts, comparison_figures
+from edgeq.deploy.report.values import pooled_steps
 
 if TYPE_CHECKING:
     from edgeq.deploy.report import Report
@@ -50,7 +51,8 @@ def test_an_output_that_is_among_the_tensors_is_shown_once(comparison: Compariso
 
 def test_steps_are_counted_over_all_tensors(comparison: Comparison) -> None:
     hop = comparison.hops[2]
-    assert lsb_counts(hop) == {0: 27 * 162_289, -1: 27 * 774, 1: 27 * 774, 8: 27 * 3}
+    counts, _ = pooled_steps(all_drifts(hop))
+    assert counts == {0: 27 * 162_289, -1: 27 * 774, 1: 27 * 774, 8: 27 * 3}
     _, lsb = plots(comparison)
     assert list(lsb.data[1].x) == [-1, 0, 1, 8]
     assert sum(lsb.data[1].y) == pytest.approx(100)

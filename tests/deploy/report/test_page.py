@@ -14,7 +14,6 @@ import pytest
 
 from edgeq.deploy.report import render_html, values
 from edgeq.deploy.report.page import latency_lines
-from edgeq.deploy.report.values import lsb_words
 
 if TYPE_CHECKING:
     from edgeq.deploy.report import Report
@@ -267,10 +266,3 @@ def test_measured_latencies_come_first_and_none_twice(report: Report) -> None:
     lines = latency_lines(shared)
     assert [line.kind for line in lines] == ["measured"] * 10 + ["estimated"]
     assert sum(line.latency == report.rows[0].latency["ort-cpu"] for line in lines) == 1
-
-
-def test_a_histogram_in_words() -> None:
-    assert lsb_words({}) == "–"
-    assert lsb_words({0: 1000, -1: 3, 1: 4, 8: 2}) == "1,000 equal · 7 ±1 · 2 farther"
-    assert lsb_words({0: 1000, 8: 2}, 1044) == "1,000 equal · 0 ±1 · 2 farther (up to ±1,044)"
-    assert lsb_words({0: 1000}, 0) == "1,000 equal · 0 ±1 · 0 farther"
