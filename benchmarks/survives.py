@@ -93,7 +93,7 @@ _TIMM = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """A trained network with data, float32 (n, c, h, w); the samples of the test split come first."""
+    """A trained network with data, float32 (n, c, h, w), those of the test split first."""
 
     network: nn.Module
     exported: ir.Model

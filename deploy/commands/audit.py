@@ -50,8 +50,8 @@ def command(
 
     For each operator: integer, float or delegated to other kernels, and the reason for float. It
     is read from the runtime itself, after its optimisation and delegation; no data is needed.
-    Layers whose pairs of products can saturate on an x86 processor without VNNI are named with the largest
-    sum of a pair.
+    Layers whose pairs of products can saturate on an x86 processor without VNNI are named with the
+    largest sum of a pair.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.audit import audit, read_share, require_share
