@@ -142,7 +142,7 @@ def _ours(qdq: Path, output: Path) -> Any:
         "from edgeq.exporter import ExportOptions\n"
         "from edgeq.qdq.qoperator.convert import read_as_qdq\n"
         "from edgeq.exporters.tflite import exporter\n"
-        "import edgeq.exporters.tflite.lowering, edgeq.exporters.tflite.parity, edgeq.qdq.reader\n"
+        "import edgeq.exporters.tflite.writer, edgeq.exporters.tflite.parity, edgeq.qdq.reader\n"
         "imported = time.perf_counter()\n"
         "Path(sys.argv[2]).write_bytes(exporter.export(read_as_qdq(Path(sys.argv[1])), "
         "ExportOptions()).content)\n"

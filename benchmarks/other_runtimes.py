@@ -31,7 +31,7 @@ from edgeq.target import TARGETS, Counting
 
 if TYPE_CHECKING:
     from benchmarks.support.networks import Network
-    from edgeq.exporter import ActivationDtype
+    from edgeq.formats.dialect import ActivationDtype
 
 SAMPLES = 16
 BITS = ((8, 8), (4, 4))

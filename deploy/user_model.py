@@ -150,7 +150,7 @@ def _lowered(model: nn.Module, example: torch.Tensor | Sequence[torch.Tensor]) -
 
     from edgeq.calibration.quantize import fold_onnx
     from edgeq.exporters.torch.lower import lower
-    from edgeq.network.lowering import IntegerLayer
+    from edgeq.network.layer_protocols import IntegerLayer
     from edgeq.training.qat_transform.tracing import as_batch, trace
 
     quantized = any(isinstance(module, IntegerLayer) for module in model.modules())

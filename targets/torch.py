@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError, first_line
+from edgeq.network.layer_protocols import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.network.loading import LOADERS
-from edgeq.network.lowering import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.target import Availability, Capabilities, TensorSpec
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession

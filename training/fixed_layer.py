@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from edgeq.network.lowering import IntegerWeights
+    from edgeq.network.layer_protocols import IntegerWeights
 
 
 class Source(Protocol):
@@ -30,7 +30,7 @@ class Source(Protocol):
         ...
 
     def integer_weights(self) -> IntegerWeights:
-        """See :class:`edgeq.network.lowering.IntegerLayer`."""
+        """See :class:`edgeq.network.layer_protocols.IntegerLayer`."""
         ...
 
 
@@ -57,5 +57,5 @@ class FixedLayer(nn.Module):
         return self._layer.compute(x, self._weight, self._bias)
 
     def integer_weights(self) -> IntegerWeights:
-        """The layer's integers; see :class:`edgeq.network.lowering.IntegerLayer`."""
+        """The layer's integers; see :class:`edgeq.network.layer_protocols.IntegerLayer`."""
         return self._layer.integer_weights()

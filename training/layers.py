@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeq.errors import EdgeqError, UsageError
-from edgeq.network.lowering import IntegerWeights
+from edgeq.network.layer_protocols import IntegerWeights
 from edgeq.quant import QuantParams
 from edgeq.training.fixed_layer import FixedLayer
 from edgeq.training.quantizers.parts.normalization import normalize
@@ -147,7 +147,7 @@ class QuantLayer(nn.Module):
         return self.compute(x, *self.constants())
 
     def with_fixed_weights(self) -> FixedLayer:
-        """What computes the same in evaluation with weights made once; see :class:`edgeq.network.lowering.FixableLayer`."""
+        """What computes the same in evaluation with weights made once; see :class:`edgeq.network.layer_protocols.FixableLayer`."""
         return FixedLayer(self)
 
     def constants(self) -> tuple[Tensor, Tensor | None]:

@@ -12,7 +12,8 @@ from edgeq.errors import GateFailed
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.verify import Verifier
     from edgeq.deploy.pipeline.export import ExportedFile
-    from edgeq.exporter import ActivationDtype, IoLayout, IoType, WeightStorage
+    from edgeq.exporter import IoLayout, IoType, WeightStorage
+    from edgeq.formats.dialect import ActivationDtype
 
 _ACTIVATION_DTYPES = ("uint8", "int8")
 _IO_TYPES = ("int8", "uint8", "float32")
@@ -277,7 +278,8 @@ def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
 
 def _told_unsigned(each: "ExportedFile") -> str:
     from edgeq.deploy.evaluation.saturation.pair_saturation import cost_told, costs_of, many
-    from edgeq.formats.dialect import CANONICAL, INT8_WEIGHTS, dialect_for
+    from edgeq.formats.dialect import CANONICAL, INT8_WEIGHTS
+    from edgeq.target import dialect_for
 
     dialect = dialect_for(each.target) if each.target else CANONICAL
     layers = many(len(each.saturating or ()))

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeq.target import Format, Target
+    from edgeq.formats.artefact import Format
+    from edgeq.target import Target
 
 
 class Pair(NamedTuple):

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from edgeq.target import Format, Target
+    from edgeq.formats.artefact import Format
+    from edgeq.target import Target
 
 SECONDS = 5.0  # for everything, as far as it is ours to say
 TIMED_SECONDS = 1.0

@@ -13,8 +13,8 @@ from edgeq.errors import GateFailed, UsageError
 from edgeq.exporter import EXPORTERS
 from edgeq.files import check_folder, check_output, write_bytes, write_folder
 from edgeq.formats.artefact import detect, resolve
-from edgeq.formats.dialect import dialect_for
 from edgeq.network.loading import LOADERS
+from edgeq.target import dialect_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,9 +18,9 @@ from edgeq.deploy.scheme_check.findings import exported, finding, refused, unlow
 from edgeq.deploy.scheme_check.requirements import in_float, kept_in_float, lower_untrained
 from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError
 from edgeq.exporter import EXPORTERS, ExportOptions
-from edgeq.formats.dialect import DIALECTS, dialect_for
+from edgeq.formats.dialect import DIALECTS
 from edgeq.plan import Plan, Planner
-from edgeq.target import TARGETS
+from edgeq.target import TARGETS, dialect_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import fx
 
     from edgeq.exporter import Exported
-    from edgeq.network.lowering import IntegerLayer
+    from edgeq.network.layer_protocols import IntegerLayer
     from edgeq.network.placement import GridSpec
     from edgeq.quant import QuantParams
     from edgeq.training.qat_transform.assignment import Assignment

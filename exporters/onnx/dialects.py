@@ -44,7 +44,7 @@ from edgeq.qdq.nodes import constant_of, title
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
-    from edgeq.exporter import ActivationDtype
+    from edgeq.formats.dialect import ActivationDtype
     from edgeq.qdq.ort_x86.saturation import PairSums
 
 _BYTES = ("int8", "uint8")

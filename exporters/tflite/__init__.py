@@ -36,9 +36,9 @@ class TfliteExporter:
         from edgeq.exporters.parity import compare
         from edgeq.exporters.tflite.floating import export_float, is_float
         from edgeq.exporters.tflite.legalize import legalize
-        from edgeq.exporters.tflite.lowering import write
         from edgeq.exporters.tflite.parity import expected_in, numbers_in, opened, transposes_in
         from edgeq.exporters.tflite.storage import choose_storage
+        from edgeq.exporters.tflite.writer import write
         from edgeq.formats.tflite_file import axes_in
         from edgeq.qdq.reader import read_qdq
 

@@ -18,8 +18,8 @@ from edgeq.exporter import Exported, ParityReport
 from edgeq.exporters.tflite.boundary import end_layout
 from edgeq.exporters.tflite.file.builder import Builder
 from edgeq.exporters.tflite.float_context import FloatContext
-from edgeq.exporters.tflite.lowering import finish, lower_all, outer_layout
 from edgeq.exporters.tflite.parity import opened, stored_floats, transposes_in
+from edgeq.exporters.tflite.writer import finish, lower_all, outer_layout
 from edgeq.qdq.attributes import attributes_of, picked
 from edgeq.qdq.axes import channel_axes
 from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor

@@ -1,6 +1,4 @@
-"""Lowers a torch network, float or quantised, to ONNX.
-
-Quantised ones come out in canonical QDQ form.
+"""Lowers a torch network, float or quantised, to ONNX: a quantised one to canonical QDQ.
 
 The network is followed by ``torch.fx`` rather than ``torch.onnx.export``: thirty times faster on a
 ResNet-56, names come from module paths, and no step of the way can drop a range or requantise a
@@ -10,29 +8,22 @@ weight (``docs/decisions/0003``).
 from __future__ import annotations
 
 import operator
-from contextlib import redirect_stderr
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import fx, nn
 from torch.fx.node import map_arg
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
-from edgeq.errors import EdgeqError, UsageError, first_line
+from edgeq.errors import UsageError
 from edgeq.exporters.torch.functions import write_function
 from edgeq.exporters.torch.graph_writer import GraphWriter
-from edgeq.network.lowering import (
-    POOL_OPTIONS,
-    ActivationQuantizer,
-    Inactive,
-    IntegerLayer,
-    pool_operators,
-    read_pooling,
-)
-from edgeq.numerics.functions import function_name, function_options
+from edgeq.exporters.torch.traced import options_of, propagate, shape_of, shapes_of, unsupported
+from edgeq.network.calls import argument
+from edgeq.network.layer_protocols import ActivationQuantizer, Inactive, IntegerLayer
+from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
+from edgeq.numerics.functions import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,8 +65,8 @@ def lower(
     """The ONNX model of a network in evaluation mode.
 
     Args:
-        module: a network that ``torch.fx`` can trace; quantised ones answer :mod:`edgeq.network.lowering`'s
-            questions.
+        module: a network that ``torch.fx`` can trace; quantised layers answer the protocols of
+            :mod:`edgeq.network.layer_protocols`.
         input_shape: of one sample, (channels, height, width), or one such for each input.
         metadata: written to the model's ``metadata_props``.
 
@@ -90,33 +81,9 @@ def lower(
     """
     module.eval()
     graph_module = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
-    shapes = _shapes(input_shape)
-    _propagate(graph_module, shapes)
+    shapes = shapes_of(input_shape)
+    propagate(graph_module, shapes)
     return _Lowering(graph_module).run(shapes, metadata or {})
-
-
-def _propagate(graph_module: fx.GraphModule, shapes: Sequence[Sequence[int]]) -> None:
-    """Find out the shape of every tensor."""
-    try:
-        with torch.no_grad(), redirect_stderr(StringIO()):  # it prints a traceback of its own
-            ShapeProp(graph_module).propagate(*(torch.zeros(1, *shape) for shape in shapes))
-    except Exception as error:  # whatever the operators of a network raise
-        if isinstance(error.__cause__, EdgeqError):
-            raise error.__cause__ from None
-        named = " and ".join(str(tuple(shape)) for shape in shapes)
-        raise UsageError(
-            f"the network cannot read samples of {named}: {first_line(error.__cause__ or error)}",
-            hint="give an example as its forward takes it",
-        ) from error
-
-
-def _shapes(given: Sequence[int] | Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    sizes = [each for each in given if isinstance(each, int)]
-    return (
-        [tuple(sizes)]
-        if len(sizes) == len(given)
-        else [tuple(each) for each in given if not isinstance(each, int)]
-    )
 
 
 class _Lowering:
@@ -153,7 +120,7 @@ class _Lowering:
             value = self.values[node]
             if node in returned[: number - 1]:
                 value = self.writer.op(
-                    "Identity", [value], f"{node.name}_again", shape=_shape(node)
+                    "Identity", [value], f"{node.name}_again", shape=shape_of(node)
                 )
             found.append(self.writer.as_output(value, number))
         return found
@@ -174,7 +141,7 @@ class _Lowering:
         grid, params = str(node.target).replace("quantizers.", ""), module.quant_params()
         self.grids[node] = grid, params
         return self.writer.quantize(
-            self._source(node), node.name.removesuffix("_quantized"), grid, params, _shape(node)
+            self._source(node), node.name.removesuffix("_quantized"), grid, params, shape_of(node)
         )
 
     def _layer(self, node: fx.Node, module: IntegerLayer) -> ir.Value:
@@ -219,7 +186,7 @@ class _Lowering:
         if source not in self.grids:
             return value
         self.grids[node] = grid, params = self.grids[source]
-        return self.writer.quantize(value, node.name, grid, params, _shape(node), in_range=True)
+        return self.writer.quantize(value, node.name, grid, params, shape_of(node), in_range=True)
 
     def _unchanged(self, node: fx.Node) -> ir.Value:
         """Computes nothing in evaluation."""
@@ -277,7 +244,7 @@ class _Lowering:
             )
         if (name := function_name(module)) is not None:
             return write_function(
-                self.writer, name, source, node.name, _shape(node), _options(name, node, module)
+                self.writer, name, source, node.name, shape_of(node), options_of(name, node, module)
             )
         if type(module) in pool_operators():
             return self._pool(node, pool_operators()[type(module)], vars(module))
@@ -285,13 +252,13 @@ class _Lowering:
             return self._view("Flatten", [source], node, axis=1)
         if isinstance(module, _DROPOUT | Inactive):
             return self._unchanged(node)
-        raise _unsupported(f"{node.target} ({type(module).__name__})")
+        raise unsupported(f"{node.target} ({type(module).__name__})")
 
     def _function(self, node: fx.Node) -> ir.Value:
         target: Any = node.target
         if target in _ARITHMETIC:
             if len(node.args) != 2 or node.kwargs:
-                raise _unsupported(f"{node.name}: arithmetic with more than two operands")
+                raise unsupported(f"{node.name}: arithmetic with more than two operands")
             return self._op(
                 _ARITHMETIC[target],
                 [self._operand(node, argument, index) for index, argument in enumerate(node.args)],
@@ -303,25 +270,25 @@ class _Lowering:
                 name,
                 self._source(node),
                 node.name,
-                _shape(node),
-                _options(name, node, target),
+                shape_of(node),
+                options_of(name, node, target),
             )
         if target is torch.cat:
-            tensors: Any = _argument(node, 0, "tensors")
+            tensors: Any = argument(node, 0, "tensors")
             return self._op(
                 "Concat",
                 [self.values[tensor] for tensor in tensors],
                 node,
-                axis=_argument(node, 1, "dim", 0),
+                axis=argument(node, 1, "dim", 0),
             )
         if target in (torch.flatten, "flatten") and (
-            _argument(node, 1, "start_dim", 0),
-            _argument(node, 2, "end_dim", -1),
+            argument(node, 1, "start_dim", 0),
+            argument(node, 2, "end_dim", -1),
         ) == (1, -1):
             return self._view("Flatten", [self._source(node)], node, axis=1)
-        if target is torch.unflatten and _argument(node, 1, "dim") == 1:
+        if target is torch.unflatten and argument(node, 1, "dim") == 1:
             sizes = self.writer.constant(
-                f"{node.name}_sizes", np.array([0, *_shape(node)], np.int64)
+                f"{node.name}_sizes", np.array([0, *shape_of(node)], np.int64)
             )
             return self._view("Reshape", [self._source(node), sizes], node)
         if target in (torch.transpose, torch.permute):
@@ -339,7 +306,7 @@ class _Lowering:
                 op_type,
                 {**dict(zip(POOL_OPTIONS[op_type], node.args[1:], strict=False)), **node.kwargs},
             )
-        raise _unsupported(str(getattr(target, "__name__", target)))
+        raise unsupported(str(getattr(target, "__name__", target)))
 
     def _pool(self, node: fx.Node, op_type: str, options: Mapping[str, Any]) -> ir.Value:
         pooling = read_pooling(op_type, node.name, options)
@@ -353,22 +320,22 @@ class _Lowering:
         return self._op(op_type, [self._source(node)], node, **attributes)
 
     def _transpose(self, node: fx.Node) -> ir.Value:
-        rank = len(_shape(node)) + 1
+        rank = len(shape_of(node)) + 1
         order = list(range(rank))
         if node.target is torch.transpose:
-            one, other = (_argument(node, index, f"dim{index - 1}") % rank for index in (1, 2))
+            one, other = (argument(node, index, f"dim{index - 1}") % rank for index in (1, 2))
             order[one], order[other] = other, one
         else:
-            order = [axis % rank for axis in _argument(node, 1, "dims")]
+            order = [axis % rank for axis in argument(node, 1, "dims")]
         if order[0]:
-            raise _unsupported(f"{node.name}: moving the batch's axis")
+            raise unsupported(f"{node.name}: moving the batch's axis")
         return self._view("Transpose", [self._source(node)], node, perm=order)
 
     def _slice(self, node: fx.Node) -> ir.Value:
         index: Any = node.args[1]
         items = index if isinstance(index, tuple) else (index,)
         if not all(isinstance(item, slice) for item in items):
-            raise _unsupported(f"{node.name}: an index that is not a slice")
+            raise unsupported(f"{node.name}: an index that is not a slice")
         cuts = [(axis, item) for axis, item in enumerate(items) if item != slice(None)]
         columns = {
             "starts": [item.start or 0 for _, item in cuts],
@@ -385,11 +352,11 @@ class _Lowering:
         return self._view("Slice", [self._source(node), *constants], node)
 
     def _pad(self, node: fx.Node) -> ir.Value:
-        pads: Any = _argument(node, 1, "pad")
-        mode, fill = _argument(node, 2, "mode", "constant"), _argument(node, 3, "value")
+        pads: Any = argument(node, 1, "pad")
+        mode, fill = argument(node, 2, "mode", "constant"), argument(node, 3, "value")
         if fill not in (None, 0, 0.0) or mode != "constant":
-            raise _unsupported(f"{node.name}: padding with something other than zeros")
-        rank = len(_shape(node)) + 1
+            raise unsupported(f"{node.name}: padding with something other than zeros")
+        rank = len(shape_of(node)) + 1
         ends = np.zeros((2, rank), np.int64)
         for axis, (before, after) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
             ends[:, rank - 1 - axis] = before, after
@@ -400,14 +367,14 @@ class _Lowering:
         )
 
     def _resize(self, node: fx.Node) -> ir.Value:
-        factors, mode = _argument(node, 2, "scale_factor"), _argument(node, 3, "mode", "nearest")
-        sampling = _SAMPLING.get((mode, bool(_argument(node, 4, "align_corners"))))
+        factors, mode = argument(node, 2, "scale_factor"), argument(node, 3, "mode", "nearest")
+        sampling = _SAMPLING.get((mode, bool(argument(node, 4, "align_corners"))))
         if (
             sampling is None
             or not isinstance(factors, tuple)
             or not all(float(factor).is_integer() for factor in factors)
         ):
-            raise _unsupported(
+            raise unsupported(
                 f"{node.name}: resizing by anything else than the nearest pixels or "
                 "bilinear, and two whole factors"
             )
@@ -420,13 +387,15 @@ class _Lowering:
     def _op(
         self, op_type: str, inputs: Sequence[ir.Value | None], node: fx.Node, **attributes: Any
     ) -> ir.Value:
-        return self.writer.op(op_type, inputs, node.name, shape=_shape(node), attributes=attributes)
+        return self.writer.op(
+            op_type, inputs, node.name, shape=shape_of(node), attributes=attributes
+        )
 
     def _source(self, node: fx.Node) -> ir.Value:
         return self.values[node.all_input_nodes[0]]
 
     def _gemm(self, inputs: Sequence[ir.Value], node: fx.Node) -> ir.Value:
-        if len(_shape(node)) != 1:
+        if len(shape_of(node)) != 1:
             what = f"{node.target} (Linear) reads a tensor of more axes than batch and features"
             raise UsageError(
                 what,
@@ -442,7 +411,7 @@ class _Lowering:
 
     def _norm(self, node: fx.Node, module: nn.BatchNorm1d | nn.BatchNorm2d) -> list[ir.Value]:
         if module.running_mean is None or module.running_var is None:
-            raise _unsupported(f"{node.target}: BatchNorm without running statistics")
+            raise unsupported(f"{node.target}: BatchNorm without running statistics")
         ones = torch.ones(module.num_features)
         weight, bias = (ones, ones * 0) if module.weight is None else (module.weight, module.bias)
         tensors = {
@@ -473,29 +442,3 @@ def _conv(kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) ->
         "dilations": list(dilation),
         "group": groups,
     }
-
-
-def _argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
-    """An argument of a call, given by position or by name."""
-    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
-
-
-def _options(name: str, node: fx.Node, target: Any) -> dict[str, Any]:
-    """The options of a function of one number; a slope that was trained is a number now."""
-    if isinstance(target, nn.PReLU):
-        if target.num_parameters != 1:
-            raise _unsupported(f"{node.target}: PReLU with a slope for each channel")
-        return {"negative_slope": target.weight.item()}
-    return function_options(name, target, node.args[1:], node.kwargs)
-
-
-def _shape(node: fx.Node) -> tuple[int, ...]:
-    return tuple(node.meta["tensor_meta"].shape[1:])
-
-
-def _unsupported(what: str) -> UsageError:
-    return UsageError(
-        f"{what} has no ONNX form in edgeq",
-        hint="use layers, BatchNorm, functions of one number, +, *, cat, slices, zero padding "
-        "and pooling",
-    )

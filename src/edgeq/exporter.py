@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.formats.dialect import Dialect
+    from edgeq.formats.dialect import ActivationDtype, Dialect
     from edgeq.qdq.ort_x86.saturation import PairSums
 
-ActivationDtype = Literal["uint8", "int8"]
 IoType = Literal["float32", "int8", "uint8"]
 IoLayout = Literal["nhwc", "nchw"]
 WeightStorage = Literal["int8", "int4"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
-from edgeq.errors import UnknownName, UsageError
+from edgeq.errors import MissingDependency, UnknownName, UsageError
+from edgeq.formats.dialect import DIALECTS
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgeq.formats.artefact import Format
     from edgeq.formats.dialect import Dialect
     from edgeq.quant import QuantizedTensor, QuantParams
 
-Format = Literal["checkpoint", "onnx", "tflite"]
 LatencyKind = Literal["measured", "simulated", "estimated"]
 SaturatingPairs = Literal["never", "across", "within"]
 
@@ -297,3 +298,29 @@ class TargetRegistry(Registry[Target]):
 
 
 TARGETS = TargetRegistry()
+
+
+def dialect_for(name: str) -> Dialect:
+    """The dialect of a registered target, or of a runtime of the table.
+
+    Raises:
+        UnknownName: neither knows the name.
+        UsageError: the target reads no exported files.
+    """
+    registered = TARGETS.names()
+    if name not in registered and name.partition(":")[0] not in registered:
+        if name not in DIALECTS:
+            raise UnknownName("target", name, {*registered, *DIALECTS})
+        return DIALECTS[name]
+    try:
+        dialect = TARGETS.load(name).capabilities.dialect
+    except MissingDependency:
+        if name in DIALECTS:
+            return DIALECTS[name]
+        raise
+    if dialect is None:
+        raise UsageError(
+            f"the target {name!r} runs checkpoints, for which nothing has to be exported",
+            hint="name another with --for",
+        )
+    return dialect

@@ -30,12 +30,11 @@ from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.exporters.torch.lower import lower
-from edgeq.formats.dialect import dialect_for
 from edgeq.models import zoo
 from edgeq.plan import Planner
 from edgeq.qdq.ir import QdqConstant
 from edgeq.qdq.reader import read_qdq
-from edgeq.target import TARGETS
+from edgeq.target import TARGETS, dialect_for
 from edgeq.training.qat_transform import quantize
 from edgeq.training.recipes.scheme import Scheme
 

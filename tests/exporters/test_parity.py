@@ -12,9 +12,9 @@ from tests.support.models.qdq_models import S8, U4, Graph, Grid
 
 from edgeq.exporter import ExportOptions, ParityReport
 from edgeq.exporters.parity import Numbers, compare, numbers_of
-from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.parity import expected_numbers, stored_numbers, with_helpers
 from edgeq.exporters.tflite.storage import choose_storage
+from edgeq.exporters.tflite.writer import write
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.reader import read_qdq
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from edgeq.network.lowering import ActivationQuantizer, FixableLayer, IntegerLayer
+from edgeq.network.layer_protocols import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.quant import QuantizedTensor, QuantParams
 from edgeq.target import TARGETS
 from edgeq.training import checkpoint as checkpoints

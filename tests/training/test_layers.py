@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeq.errors import EdgeqError, UsageError
-from edgeq.network.lowering import IntegerLayer
+from edgeq.network.layer_protocols import IntegerLayer
 from edgeq.training.layers import BIAS_LIMIT, QuantLayer, WeightQuantizer
 from edgeq.training.quantizers.learned_clip import LearnedClip
 

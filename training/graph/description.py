@@ -10,7 +10,7 @@ import torch
 from edgeq.errors import UsageError
 from edgeq.models.pde_gcn import DiffusionStep
 from edgeq.network.graph_network import GraphNetwork, Operator, Step
-from edgeq.network.lowering import ActivationQuantizer
+from edgeq.network.layer_protocols import ActivationQuantizer
 from edgeq.quant import QuantParams
 from edgeq.training.checkpoint import GRAPH_FORMAT, read_header
 from edgeq.training.graph.checkpoint import load_network

@@ -14,7 +14,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.qat_transform.normal_form.reshaping import argument
+from edgeq.network.calls import argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,9 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.network.lowering import POOL_OPTIONS, Inactive, pool_operators, read_pooling
+from edgeq.network.layer_protocols import Inactive
 from edgeq.network.placement import Kind, Op
+from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
 from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
 from edgeq.training.qat_transform.normal_form.function_groups import groups_of, is_relu
 from edgeq.training.qat_transform.normal_form.functional_to_module import HeldNorm

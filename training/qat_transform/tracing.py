@@ -21,7 +21,7 @@ from torch.fx.node import map_arg
 from torch.fx.proxy import Attribute
 
 from edgeq.errors import UsageError, first_line
-from edgeq.network.lowering import Inactive, IntegerLayer
+from edgeq.network.layer_protocols import Inactive, IntegerLayer
 from edgeq.training.qat_transform.in_training import settle_by_training
 from edgeq.training.qat_transform.normal_form.canonical import canonicalize
 from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgeq.errors import ArtefactError
 from edgeq.files import MAX_MODEL_BYTES
@@ -11,8 +11,7 @@ from edgeq.files import MAX_MODEL_BYTES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.target import Format
-
+Format = Literal["checkpoint", "onnx", "tflite"]
 _SUFFIX: dict[str, Format] = {".safetensors": "checkpoint", ".onnx": "onnx", ".tflite": "tflite"}
 
 

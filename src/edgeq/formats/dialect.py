@@ -12,13 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.errors import MissingDependency, UnknownName, UsageError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeq.exporter import ActivationDtype
-
+ActivationDtype = Literal["uint8", "int8"]
 SubRange = Literal["clip", "saturate", "real-clip"]
 Weights = Literal["portable", "int8"]
 
@@ -87,31 +84,3 @@ INT8_WEIGHTS: Mapping[Dialect, str] = {CANONICAL: "ort-cpu:vnni"}
 
 DIALECTS: Mapping[str, Dialect] = {"tensorrt": TENSORRT}
 """Dialects of runtimes by the name that users type, where no target of that name is registered."""
-
-
-def dialect_for(name: str) -> Dialect:
-    """The dialect of a registered target, or of a runtime of the table.
-
-    Raises:
-        UnknownName: neither knows the name.
-        UsageError: the target reads no exported files.
-    """
-    from edgeq.target import TARGETS
-
-    registered = TARGETS.names()
-    if name not in registered and name.partition(":")[0] not in registered:
-        if name not in DIALECTS:
-            raise UnknownName("target", name, {*registered, *DIALECTS})
-        return DIALECTS[name]
-    try:
-        dialect = TARGETS.load(name).capabilities.dialect
-    except MissingDependency:
-        if name in DIALECTS:
-            return DIALECTS[name]
-        raise
-    if dialect is None:
-        raise UsageError(
-            f"the target {name!r} runs checkpoints, for which nothing has to be exported",
-            hint="name another with --for",
-        )
-    return dialect

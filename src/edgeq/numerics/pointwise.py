@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq.ir import AttributeValue
-
 Numbers: TypeAlias = "NDArray[np.float64]"
-Attributes: TypeAlias = "Mapping[str, AttributeValue]"
+Attributes: TypeAlias = "Mapping[str, object]"
 
 # the defaults that ONNX states
 _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875

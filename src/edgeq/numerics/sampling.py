@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq.ir import AttributeValue
-
 FRACTION_BITS = 10
 BEARABLE = 0.45 / 255
 """Of a pixel: what sampling beside the point may amount to, so that rounding adds no more than one step of 8 bits."""
@@ -36,7 +34,7 @@ class Convention:
 CONVENTIONS = (Convention(False, False), Convention(False, True), Convention(True, False))
 
 
-def is_plain(attributes: Mapping[str, AttributeValue]) -> bool:
+def is_plain(attributes: Mapping[str, object]) -> bool:
     """Whether a Resize neither crops nor filters, and does not name its axes."""
     return (
         not attributes.get("antialias", 0)
@@ -45,13 +43,13 @@ def is_plain(attributes: Mapping[str, AttributeValue]) -> bool:
     )
 
 
-def mode_of(attributes: Mapping[str, AttributeValue]) -> str:
+def mode_of(attributes: Mapping[str, object]) -> str:
     """How its coordinates are transformed."""
     return str(attributes.get("coordinate_transformation_mode", "half_pixel"))
 
 
 def points_of(
-    attributes: Mapping[str, AttributeValue], axis: int, before: int, after: int
+    attributes: Mapping[str, object], axis: int, before: int, after: int
 ) -> NDArray[np.float32] | None:
     """Where the input is sampled for each output along an axis, (after,), not clipped; None for a mode that is not known.
 
@@ -79,9 +77,7 @@ def points_of(
     return None
 
 
-def nearest(
-    attributes: Mapping[str, AttributeValue], points: NDArray[np.float32]
-) -> NDArray[np.int64]:
+def nearest(attributes: Mapping[str, object], points: NDArray[np.float32]) -> NDArray[np.int64]:
     """The pixel that mode nearest picks for each point, not clipped."""
     match attributes.get("nearest_mode", "round_prefer_floor"):
         case "floor":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgeq.errors import UnknownName, UsageError
-from edgeq.formats.dialect import CANONICAL, DIALECTS, TFLITE, dialect_for
-from edgeq.target import TARGETS
+from edgeq.formats.dialect import CANONICAL, DIALECTS, TFLITE
+from edgeq.target import TARGETS, dialect_for
 
 
 @pytest.mark.parametrize("name", sorted(DIALECTS))

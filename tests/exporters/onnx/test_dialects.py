@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import fx
 
-    from edgeq.exporter import ActivationDtype
+    from edgeq.formats.dialect import ActivationDtype
 
     Make = Callable[..., fx.GraphModule]
 

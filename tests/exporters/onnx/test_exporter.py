@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import fx
 
-    from edgeq.exporter import ActivationDtype
+    from edgeq.formats.dialect import ActivationDtype
 
     Make = Callable[..., fx.GraphModule]
 

@@ -7,7 +7,7 @@ When a runtime fixes one, the test that shows it fails: then the way round it ca
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -17,10 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.models.qdq_models import S8, U8, Graph, Grid, tflite_outputs
 
 from edgeq.errors import ArtefactError
-from edgeq.exporter import ActivationDtype, ExportOptions
+from edgeq.exporter import ExportOptions
 from edgeq.exporters import onnx as onnx_files
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.formats.onnx_io import parse
+
+if TYPE_CHECKING:
+    from edgeq.formats.dialect import ActivationDtype
 
 LEVEL = ort.GraphOptimizationLevel
 SHAPE = (1, 8, 9, 9)

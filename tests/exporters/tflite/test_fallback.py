@@ -20,7 +20,7 @@ from tests.support.models.qdq_models import (
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.lowering import write
+from edgeq.exporters.tflite.writer import write
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from tests.support.models.qdq_models import KERNELS, S8, U4, Graph, Grid, interp
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exporter, ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.lowering import write
+from edgeq.exporters.tflite.writer import write
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite.file.layouts import natural
-from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.storage import Storage, choose_storage
+from edgeq.exporters.tflite.writer import write
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqGraph, QdqOp, QdqOutput, QdqTensor
 from edgeq.qdq.reader import read_qdq

@@ -22,7 +22,7 @@ SHAPE = (3, 8, 8)
 
 
 class Grid(nn.Module):
-    """A quantiser by the protocol of :mod:`edgeq.network.lowering`."""
+    """A quantiser by the protocol of :mod:`edgeq.network.layer_protocols`."""
 
     def __init__(self, scale: float, top: int, *, rounding: bool) -> None:
         super().__init__()

@@ -17,13 +17,15 @@ import numpy as np
 from edgeq.data import DataSource, Split
 from edgeq.errors import ArtefactError, UnknownName
 from edgeq.quant import QuantizedTensor, QuantParams
-from edgeq.target import Availability, Capabilities, Format, TensorSpec
+from edgeq.target import Availability, Capabilities, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from edgeq.formats.artefact import Format
 
 CLASSES = 4
 SAMPLES = 40

@@ -17,6 +17,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
+from edgeq.network.calls import argument
 from edgeq.training.qat_transform.normal_form.channel_constants import name_channel_constants
 from edgeq.training.qat_transform.normal_form.functional_to_module import lift
 from edgeq.training.qat_transform.normal_form.indexing import (
@@ -26,7 +27,7 @@ from edgeq.training.qat_transform.normal_form.indexing import (
 )
 from edgeq.training.qat_transform.normal_form.linear_as_conv1x1 import as_image, convolve_tokens
 from edgeq.training.qat_transform.normal_form.pooling import pool_evenly
-from edgeq.training.qat_transform.normal_form.reshaping import RESHAPES, argument
+from edgeq.training.qat_transform.normal_form.reshaping import RESHAPES
 from edgeq.training.qat_transform.normal_form.upsampling import resize_by_factors
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgeq.errors import UsageError
-from edgeq.training.qat_transform.normal_form.reshaping import argument, write_reshape
+from edgeq.network.calls import argument
+from edgeq.training.qat_transform.normal_form.reshaping import write_reshape
 
 if TYPE_CHECKING:
     from torch import fx

@@ -14,7 +14,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from edgeq.network.lowering import POOL_OPTIONS
+from edgeq.network.calls import pair
+from edgeq.network.pooling import POOL_OPTIONS
 from edgeq.numerics.functions import FUNCTIONS, function_name
 
 _AVERAGE = ("AveragePool", F.avg_pool2d)
@@ -95,14 +96,14 @@ def _window(
 ) -> None:
     """Drop a rounding up that has no effect, and put zeros that do no harm or are counted around the image before."""
     kernel, padding, have = (
-        _pair(options["kernel_size"]),
-        _pair(options.get("padding", 0)),
+        pair(options["kernel_size"]),
+        pair(options.get("padding", 0)),
         _sizes(node),
     )
     source: Any = node.args[0]
     beyond, changed = (0, 0), False
     if options.get("ceil_mode") and have is not None:
-        stride = _pair(options.get("stride") or kernel)
+        stride = pair(options.get("stride") or kernel)
         beyond = _beyond(have, kernel, stride, padding)
         changed = not any(beyond) or (
             function is F.max_pool2d and not_negative(graph_module, source)
@@ -156,7 +157,3 @@ def not_negative(graph_module: fx.GraphModule, node: Any) -> bool:
         and positive
         and all(not_negative(graph_module, source) for source in node.all_input_nodes)
     )
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])

@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from edgeq.errors import UsageError
+from edgeq.network.calls import argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,11 +106,6 @@ def _if_needed(graph: fx.Graph, node: fx.Node) -> None:
     """
     if (argument(node, 1, "start_dim", 0), argument(node, 2, "end_dim", -1)) != (1, -1):
         _reshape(graph, node)
-
-
-def argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
-    """An argument of a call, given by position or by name."""
-    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
 
 
 RESHAPES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.qat_transform.normal_form.reshaping import argument
+from edgeq.network.calls import argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,8 +23,8 @@ from tests.support.models.qdq_models import (
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
-from edgeq.exporters.tflite.lowering import write
 from edgeq.exporters.tflite.storage import choose_storage
+from edgeq.exporters.tflite.writer import write
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS

@@ -10,7 +10,7 @@ from tests.support.checks.quantizers import activation
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.network.lowering import IntegerLayer
+from edgeq.network.layer_protocols import IntegerLayer
 from edgeq.training.qat_transform import quantize
 from edgeq.training.quantizers.binary.xnor_map import XnorConv2d, magnitude_map
 from edgeq.training.recipes.scheme import Scheme

@@ -1,0 +1,18 @@
+"""The arguments of calls of torch, as ``torch.fx`` traces them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import fx
+
+
+def argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
+    """An argument of a call, given by position or by name."""
+    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Height and width of an option that torch takes as one number or two."""
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
