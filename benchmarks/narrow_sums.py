@@ -24,7 +24,7 @@ from benchmarks.support.command import run
 from edgeq.data import load, normalize
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
-from edgeq.metrics import top1
+from edgeq.metrics.accuracy import top1
 from edgeq.target import TARGETS
 from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
 from edgeq.training.recipes.recipe import Recipe

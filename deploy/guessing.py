@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.metrics import hardly_better, near_chance
+from edgeq.metrics.accuracy import hardly_better, near_chance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

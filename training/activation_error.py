@@ -19,7 +19,8 @@ import torch
 from torch import fx, nn
 
 from edgeq.errors import UsageError
-from edgeq.metrics import DriftMeter, pooled_mse, top1
+from edgeq.metrics.accuracy import top1
+from edgeq.metrics.drift import DriftMeter, pooled_mse
 from edgeq.training.qat_transform import set_rounding
 from edgeq.training.quantizers.parts.protocol import Quantizer
 

@@ -31,7 +31,7 @@ from edgeq.errors import EdgeqError
 from edgeq.exporter import ExportOptions
 from edgeq.files import write_json
 from edgeq.machine import fingerprint
-from edgeq.metrics import wilson
+from edgeq.metrics.accuracy import wilson
 from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS

@@ -33,7 +33,7 @@ from edgeq.exporters.torch.lower import lower
 from edgeq.files import write_json
 from edgeq.formats.onnx_io import serialize
 from edgeq.machine import fingerprint
-from edgeq.metrics import wilson
+from edgeq.metrics.accuracy import wilson
 from edgeq.target import TARGETS
 from edgeq.training.checkpoint import load_model
 from edgeq.training.recipes.optimization import Optimizer, Schedule

@@ -31,7 +31,7 @@ from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.files import write_json
 from edgeq.machine import fingerprint
-from edgeq.metrics import top1, wilson
+from edgeq.metrics.accuracy import top1, wilson
 from edgeq.models.macs import count_parameters
 from edgeq.models.zoo import build
 from edgeq.target import TARGETS

@@ -84,6 +84,7 @@ def command(
 def _show(found: "Comparison", split: str) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.tables import show_failures, show_remarks, show_saturation
+    from edgeq.metrics import further_metrics
 
     columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
     title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
@@ -95,6 +96,7 @@ def _show(found: "Comparison", split: str) -> None:
     if not found.hops:
         show_saturation(found.saturating)
         return
+    further = [metric.heading for metric in further_metrics("hops").values()]
     hop_columns = (
         "from",
         "to",
@@ -102,6 +104,7 @@ def _show(found: "Comparison", split: str) -> None:
         "SQNR dB",
         "RMSE",
         "largest",
+        *further,
         "worst tensor",
         "its SQNR dB",
         "off by LSB",
@@ -113,7 +116,7 @@ def _show(found: "Comparison", split: str) -> None:
         "Drift, hop by hop",
         hop_columns,
         rows,
-        numbers=("SQNR dB", "RMSE", "largest", "its SQNR dB"),
+        numbers=("SQNR dB", "RMSE", "largest", *further, "its SQNR dB"),
     )
     show_saturation(found.saturating)
     for hop in found.hops:
@@ -123,6 +126,7 @@ def _show(found: "Comparison", split: str) -> None:
 def _show_tensors(hop: "Hop") -> None:
     """The tensors that differ; of many, those farthest apart, in graph order."""
     from edgeq.deploy import console
+    from edgeq.metrics import further_metrics
 
     different = [drift for drift in hop.tensors if drift.mse > 0]
     if not different:
@@ -131,7 +135,9 @@ def _show_tensors(hop: "Hop") -> None:
         sorted(different, key=lambda drift: drift.sqnr_db)[:MAX_TENSORS],
         key=lambda drift: drift.depth,
     )
-    columns = ("depth", "tensor", "SQNR dB", "MSE", "RMSE", "cosine", "off by LSB")
+    further = [metric.heading for metric in further_metrics("tensors").values()]
+    numbers = ("SQNR dB", "MSE", "RMSE", *further)
+    columns = ("depth", "tensor", *numbers, "off by LSB")
     title = (
         f"{hop.source} → {hop.stage}: {hop.cause}; {len(different)} of {len(hop.tensors)} "
         "tensors differ"
@@ -142,7 +148,7 @@ def _show_tensors(hop: "Hop") -> None:
         title,
         columns,
         [_tensor_cells(drift) for drift in shown],
-        numbers=columns[:1] + columns[2:6],
+        numbers=("depth", *numbers),
     )
 
 
@@ -162,13 +168,24 @@ def _stage_cells(stage: "Stage") -> tuple[str, ...]:
 
 
 def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
-    from edgeq.deploy.report.values import MISSING, decibels, general, pooled_steps, short, steps
-
-    output = (
-        (decibels(hop.output.sqnr_db), general(hop.output.rmse), general(hop.output.max_abs))
-        if quantities
-        else (MISSING,) * 3
+    from edgeq.deploy.report.values import (
+        MISSING,
+        decibels,
+        further_cells,
+        general,
+        pooled_steps,
+        short,
+        steps,
     )
+
+    output: tuple[str, ...] = (
+        decibels(hop.output.sqnr_db),
+        general(hop.output.rmse),
+        general(hop.output.max_abs),
+        *further_cells(hop.output.metrics, "hops"),
+    )
+    if not quantities:
+        output = (MISSING,) * len(output)
     worst = min(hop.tensors, key=lambda drift: drift.sqnr_db, default=None)
     return (
         hop.source,
@@ -182,7 +199,7 @@ def _hop_cells(hop: "Hop", *, quantities: bool) -> tuple[str, ...]:
 
 
 def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import decibels, general, short, steps
+    from edgeq.deploy.report.values import decibels, further_cells, general, short, steps
 
     return (
         str(drift.depth),
@@ -190,6 +207,6 @@ def _tensor_cells(drift: "Drift") -> tuple[str, ...]:
         decibels(drift.sqnr_db),
         general(drift.mse),
         general(drift.rmse),
-        f"{drift.cosine:.6f}",
+        *further_cells(drift.metrics, "tensors"),
         steps(drift.lsb, drift.max_lsb),
     )

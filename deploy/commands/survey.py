@@ -76,13 +76,16 @@ def command(
 def _show(found: "Survey", split: str) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.tables import show_remarks, show_saturation
+    from edgeq.metrics import further_metrics
 
+    further = [metric.heading for metric in further_metrics("survey").values()]
     columns = (
         "network",
         "target",
         "accuracy %",
         "flipped",
         "outputs off by LSB",
+        *further,
         "p50 ms",
         "latency is",
         "kB",
@@ -96,17 +99,18 @@ def _show(found: "Survey", split: str) -> None:
         title,
         columns,
         [_cells(row) for row in found.rows],
-        numbers=("accuracy %", "flipped", "p50 ms", "kB"),
+        numbers=("accuracy %", "flipped", *further, "p50 ms", "kB"),
     )
     show_remarks(found.remarks)
     show_saturation(row.saturating for row in found.rows)
 
 
 def _cells(row: "SurveyRow") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import kilobytes, percent, steps
+    from edgeq.deploy.report.values import further_cells, kilobytes, percent, steps
 
+    further = further_cells(row.metrics, "survey")
     if row.failure:
-        return row.network, row.target, *[""] * 6, row.failure
+        return row.network, row.target, *[""] * (6 + len(further)), row.failure
     scored = percent(row.accuracy.fraction if row.accuracy else None)
     flipped = "" if row.flipped is None else str(row.flipped)
     return (
@@ -115,6 +119,7 @@ def _cells(row: "SurveyRow") -> tuple[str, ...]:
         scored,
         flipped,
         steps(row.lsb, row.max_lsb),
+        *further,
         *_latency(row.profile),
         kilobytes(row.size_bytes),
         "",

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.metrics import near_chance
+from edgeq.metrics.accuracy import near_chance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.deploy.evaluation.stage_runner import observe, open_all, select
 from edgeq.errors import UsageError
-from edgeq.metrics import DriftMeter
+from edgeq.metrics.drift import DriftMeter
 from edgeq.quant import QuantizedTensor
 from edgeq.results import Comparison, Hop, Stage
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from edgeq.deploy.evaluation.baseline import METRIC
 from edgeq.deploy.evaluation.outputs.answers import require_accuracy
 from edgeq.errors import EdgeqError, GateFailed, Inconclusive, TargetError
-from edgeq.metrics import mcnemar
+from edgeq.metrics.accuracy import mcnemar
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from edgeq.deploy.pipeline.export import canonical, default_stem, export
 from edgeq.errors import EdgeqError, TargetError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.formats.artefact import detect
-from edgeq.metrics import DriftMeter
+from edgeq.metrics.drift import DriftMeter
 from edgeq.quant import QuantizedTensor
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class SurveyRow:
         lsb: difference from the reference in steps of the output's grid to number of values, those
             beyond +-8 counted at +-8; empty where the output has no grid.
         max_lsb: the largest of those differences, as large as it is; None where there are none.
+        metrics: each metric of the output against the reference's; empty where the output has no
+            grid. In JSON they stand beside the other fields.
         profile: its latency; None where it was not asked for.
         facts: what the session says about itself.
         failure: why there are no figures, with the hint; empty where it ran.
@@ -74,6 +76,7 @@ class SurveyRow:
     flipped: int | None = None
     lsb: Mapping[int, int] = field(default_factory=dict)
     max_lsb: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict, metadata={"inline": True})
     profile: Profile | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     failure: str = ""
@@ -357,6 +360,7 @@ def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split) -
         flipped=None if differs is None else int(differs.sum()),
         lsb=drift.lsb if drift else {},
         max_lsb=drift.max_lsb if drift else None,
+        metrics=drift.metrics if drift else {},
         facts=one.facts,
     )
 

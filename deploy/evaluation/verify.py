@@ -18,7 +18,7 @@ import numpy as np
 from edgeq.data import batches
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.errors import ArtefactError, GateFailed, UsageError, first_line
-from edgeq.metrics import StepMeter
+from edgeq.metrics.drift import StepMeter
 from edgeq.target import TARGETS, TensorSpec
 
 if TYPE_CHECKING:

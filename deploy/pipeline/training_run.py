@@ -91,7 +91,7 @@ def run_graph(
 def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
     """Say so where the network answers no better than by guessing."""
     from edgeq.deploy.guessing import like_guessing, next_training
-    from edgeq.metrics import share_right
+    from edgeq.metrics.accuracy import share_right
 
     what = like_guessing(share_right(result.test_correct, result.test_total), classes)
     if what and first_process():
@@ -137,7 +137,7 @@ def _progress(name: str) -> Iterator[Callable[[Progress], None]]:
 
 def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
     """Tell what came of a run."""
-    from edgeq.metrics import wilson
+    from edgeq.metrics.accuracy import wilson
 
     low, high = wilson(result.test_correct, result.test_total)
     if as_json:

@@ -52,7 +52,13 @@ def to_plain(value: object) -> Json:
 def _record(value: object) -> dict[str, Json]:
     if not is_dataclass(value) or isinstance(value, type):
         raise TypeError(f"{type(value).__name__} cannot be written as JSON")
-    return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    record: dict[str, Json] = {}
+    for field in fields(value):
+        item = getattr(value, field.name)
+        record.update(
+            _mapping(item) if field.metadata.get("inline") else {field.name: to_plain(item)}
+        )
+    return record
 
 
 def _mapping(value: Mapping[object, object]) -> dict[str, Json]:

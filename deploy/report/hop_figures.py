@@ -19,7 +19,7 @@ from edgeq.deploy.report.figures import (
 )
 from edgeq.deploy.report.palette import SERIES, SYMBOLS
 from edgeq.deploy.report.values import general, percent, pooled_steps
-from edgeq.metrics import LSB_LIMIT
+from edgeq.metrics.drift import LSB_LIMIT
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -21,7 +21,8 @@ from edgeq.deploy.report.hop_figures import (
     comparison_figures,
     hop_name,
 )
-from edgeq.metrics import pooled_mse
+from edgeq.metrics import further_metrics
+from edgeq.metrics.drift import pooled_mse
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -120,6 +121,7 @@ def _environment() -> Environment:
     )
     environment.policies["json.dumps_function"] = _dumps
     shown = (
+        values.metric,
         values.general,
         values.percent,
         values.decibels,
@@ -132,7 +134,7 @@ def _environment() -> Environment:
         {function.__name__: function for function in (*shown, pooled_mse, values.steps)}
     )
     environment.globals.update(hop_name=hop_name, all_drifts=all_drifts, missing=values.MISSING)
-    environment.globals.update(pooled_steps=values.pooled_steps)
+    environment.globals.update(pooled_steps=values.pooled_steps, further_metrics=further_metrics)
     return environment
 
 

@@ -9,11 +9,13 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from edgeq.metrics import LSB_LIMIT
+from edgeq.metrics import further_metrics
+from edgeq.metrics.drift import LSB_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from edgeq.metrics import Table
     from edgeq.results import Accuracy, Drift
 
 MISSING = "–"
@@ -28,9 +30,25 @@ def short(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"
 
 
+def metric(value: float | None, specification: str) -> str:
+    """A metric by its own format specification."""
+    return (
+        _special(value)
+        if value is None or not math.isfinite(value)
+        else format(value, specification)
+    )
+
+
+def further_cells(metrics: Mapping[str, float], table: Table) -> tuple[str, ...]:
+    """The cells of the metrics without a place of their own, as the columns of a table are."""
+    return tuple(
+        metric(metrics.get(name), kind.format) for name, kind in further_metrics(table).items()
+    )
+
+
 def general(value: float | None) -> str:
     """Four significant digits, for errors whose size is not known beforehand."""
-    return _special(value) if value is None or not math.isfinite(value) else f"{value:.4g}"
+    return metric(value, ".4g")
 
 
 def share(accuracy: Accuracy | None) -> float | None:
@@ -49,7 +67,7 @@ def percent(fraction: float | None) -> str:
 
 def decibels(value: float | None) -> str:
     """dB with one decimal; equal tensors have infinitely many."""
-    return _special(value) if value is None or not math.isfinite(value) else f"{value:.1f}"
+    return metric(value, ".1f")
 
 
 def milliseconds(value: float | None) -> str:

@@ -47,11 +47,8 @@ class Drift:
         tensor: its name; ``output`` for the network's result.
         depth: its position in the graph, from 0.
         elements: values compared.
-        mse: mean squared difference, in squared real units.
-        rmse: its root, in real units.
-        sqnr_db: signal to difference, 10 log10(sum ref^2 / sum diff^2); infinite where equal.
-        cosine: cosine similarity of all values; 1 where equal.
-        max_abs: the largest difference, in real units.
+        metrics: each metric's name to its figure; see :mod:`edgeq.metrics`. In JSON they stand beside
+            the other fields.
         lsb: difference in quantisation steps to number of values, where both stages have the tensor
             on the same grid; steps beyond +-8 are counted at +-8. Empty where the tensor has no
             common grid.
@@ -62,13 +59,29 @@ class Drift:
     tensor: str
     depth: int
     elements: int
-    mse: float
-    rmse: float
-    sqnr_db: float
-    cosine: float
-    max_abs: float
+    metrics: Mapping[str, float] = field(metadata={"inline": True})
     lsb: Mapping[int, int] = field(default_factory=dict)
     max_lsb: int | None = None
+
+    @property
+    def mse(self) -> float:
+        """Mean squared error, in squared real units."""
+        return self.metrics["mse"]
+
+    @property
+    def rmse(self) -> float:
+        """Its root, in real units."""
+        return self.metrics["rmse"]
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantisation noise, in dB; infinite where equal."""
+        return self.metrics["sqnr_db"]
+
+    @property
+    def max_abs(self) -> float:
+        """The largest absolute error, in real units."""
+        return self.metrics["max_abs"]
 
 
 @dataclass(frozen=True, slots=True)

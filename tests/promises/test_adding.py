@@ -12,6 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeq import registry
 from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation.chain import chain
+from edgeq.deploy.evaluation.compare import compare
+from edgeq.deploy.inputs import load_data
+from edgeq.deploy.report import Report, render_html
+from edgeq.machine import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +47,24 @@ class Ones(Symmetric):
 
 
 ones = Ones()
+
+
+class Shift:
+    """The mean error."""
+
+    heading = "shift"
+    tables = frozenset(("hops", "tensors", "survey", "report"))
+    format = "+.2f"
+
+    def __init__(self):
+        self.sum, self.count = 0.0, 0
+
+    def update(self, pair):
+        self.sum += pair.error.sum()
+        self.count += pair.error.size
+
+    def result(self):
+        return self.sum / self.count
 '''
 ENTRY_POINTS = """
 [edgeq.observers]
@@ -49,6 +72,9 @@ hundred = own_plugins:Hundred
 
 [edgeq.weight_methods]
 ones = own_plugins:ones
+
+[edgeq.metrics]
+shift = own_plugins:Shift
 """
 
 
@@ -123,3 +149,27 @@ def test_an_observer_and_a_weight_method(
     assert {entry.key: entry.value for entry in model.metadata_props}["scheme"] == (
         "8W/8A integer, ones weights"
     )
+
+
+def test_a_metric(
+    network: Path,
+    document: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = network.with_name("made.onnx")
+    document("calibrate", network, "--data", "digits", "--samples", 8, "-o", made)
+    command = ["compare", network, made, "--data", "digits", "--limit", 4, "--target", "ort-cpu"]
+    (hop,) = document(*command)["comparison"]["hops"]
+    assert {"mse", "rmse", "sqnr_db", "max_abs", "shift"} < hop["output"].keys()
+    assert run([*map(str, command)]) == 0
+    assert f"{hop['output']['shift']:+.2f}" in capsys.readouterr().out
+    survey = ["survey", made, "--data", "digits", "--limit", 4, "--seconds", 0]
+    survey += ["--target", "ort-cpu,ort-cpu-ref", "--against", "ort-cpu-ref"]
+    rows = document(*survey)["survey"]["rows"]
+    assert [row["shift"] for row in rows if "shift" in row] == [0.0]
+    assert run([*map(str, survey)]) == 0
+    assert "shift" in capsys.readouterr().out
+    source = load_data("digits", None, "dataset")
+    found = compare(chain([network, made], ["ort-cpu"]), source, limit=4)
+    report = Report("own", "", "", "digits", 4, fingerprint(), (), comparisons=(("own", found),))
+    assert '<th scope="col">shift</th>' in render_html(report)

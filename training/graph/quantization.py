@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.errors import UsageError
-from edgeq.metrics import DriftMeter, pooled_mse
+from edgeq.metrics.drift import DriftMeter, pooled_mse
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn
 from edgeq.training.activation_error import ActivationError
 from edgeq.training.graph.recipe import FLOAT

@@ -17,7 +17,7 @@ import numpy as np
 from edgeq.deploy.guessing import like_guessing, next_step
 from edgeq.errors import UsageError
 from edgeq.formats.artefact import detect
-from edgeq.metrics import accuracy, top1
+from edgeq.metrics.accuracy import accuracy, top1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

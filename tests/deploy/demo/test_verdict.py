@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeq.deploy.demo.verdict import Trained, verdict
 from edgeq.exporter import ParityReport
-from edgeq.metrics import share_right
+from edgeq.metrics.accuracy import share_right
 from edgeq.results import Comparison, Stage
 from edgeq.training.activation_error import ActivationError
 from edgeq.training.recipes.recipe import Recipe

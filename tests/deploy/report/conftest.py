@@ -12,7 +12,7 @@ import pytest
 
 from edgeq.deploy.report import LayerCurve, ModelRow, Report
 from edgeq.machine import Machine
-from edgeq.metrics import wilson
+from edgeq.metrics.accuracy import wilson
 from edgeq.results import Accuracy, Comparison, Drift, Hop, Profile, Stage
 from edgeq.timing import Latency
 
@@ -63,9 +63,8 @@ def make_estimate(ms: float) -> Latency:
 
 def make_drift(tensor: str, depth: int, rmse: float, lsb: dict[int, int] | None = None) -> Drift:
     sqnr_db = 20 * math.log10(0.9 / rmse) if rmse else math.inf
-    return Drift(
-        tensor, depth, 163_840, rmse**2, rmse, sqnr_db, 1 - rmse**2 / 2, 6 * rmse, lsb or {}
-    )
+    metrics = {"mse": rmse**2, "rmse": rmse, "sqnr_db": sqnr_db, "max_abs": 6 * rmse}
+    return Drift(tensor, depth, 163_840, metrics, lsb or {})
 
 
 def make_row(model: str, scheme: str, *, stable: bool, speed_ms: float) -> ModelRow:

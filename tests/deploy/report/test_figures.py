@@ -37,7 +37,9 @@ def test_a_point_names_its_tensor_and_its_errors(report: Report) -> None:
 
 def test_a_value_that_is_no_number_leaves_a_gap(report: Report) -> None:
     curve = report.curves[0]
-    broken = replace(curve, points=(replace(curve.points[0], rmse=float("nan")), *curve.points[1:]))
+    first, *others = curve.points
+    missing = replace(first, metrics={**first.metrics, "rmse": float("nan")})
+    broken = replace(curve, points=(missing, *others))
     plot = checked(curve_figure(replace(report, curves=(broken,))))
     assert plot.data[0].y[0] is None
 

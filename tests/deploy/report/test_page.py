@@ -202,7 +202,6 @@ def test_every_drift_is_there(report: Report, page: Page) -> None:
             values.general(drift.mse),
             values.general(drift.rmse),
             values.decibels(drift.sqnr_db),
-            f"{drift.cosine:.6f}",
         )
         wanted = " ".join((*errors, values.general(drift.max_abs)))
         assert wanted in page.text

@@ -28,7 +28,7 @@ from edgeq.deploy.evaluation.survey import survey
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import TargetError, UsageError
 from edgeq.exporter import ExportOptions
-from edgeq.metrics import accuracy, share_right
+from edgeq.metrics.accuracy import accuracy, share_right
 from edgeq.target import TensorSpec
 
 if TYPE_CHECKING:

@@ -1,0 +1,31 @@
+"""The ratio of signal to quantisation noise."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from edgeq.metrics import Table, TensorPair
+
+
+class SQNR:
+    """``10 log10(sum ref^2 / sum error^2)`` in dB: infinite where equal, minus infinite for no signal."""
+
+    heading: ClassVar[str] = "SQNR dB"
+    tables: ClassVar[frozenset[Table]] = frozenset(("hops", "tensors", "report"))
+    format: ClassVar[str] = ".1f"
+
+    def __init__(self) -> None:
+        self._signal = self._noise = 0.0
+
+    def update(self, pair: TensorPair) -> None:
+        """Add one batch."""
+        self._signal += pair.signal
+        self._noise += pair.squared_error
+
+    def result(self) -> float:
+        """Over all values so far."""
+        if self._noise == 0:
+            return math.inf
+        return 10 * math.log10(self._signal / self._noise) if self._signal else -math.inf
