@@ -1,4 +1,4 @@
-"""Bounds of a sub-range that are not integer Clips, for runtimes that would leave their integer kernels at one."""
+"""Bounds of a sub-range in other forms than an integer Clip, which some runtimes leave in float."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def reads_integers(value: ir.Value | None) -> bool:
-    """Whether a real tensor comes from a DequantizeLinear with nothing but moved data in between."""
+    """Whether a float tensor comes from a DequantizeLinear, seen through data movement."""
     producer = value.producer() if value is not None else None
     while producer is not None and producer.op_type in PROPAGATED:
         value = producer.inputs[0]
@@ -27,7 +27,9 @@ def reads_integers(value: ir.Value | None) -> bool:
 
 
 def bound_between(editor: GraphEditor, quantizer: ir.Node, low: int) -> None:
-    """Bound a tensor between two equal Q/DQ pairs, so that the operator in front still ends at a quantiser.
+    """Bound a tensor between two equal Q/DQ pairs.
+
+    The operator in front still ends at a quantiser.
 
     ``Conv → Relu → Q`` becomes ``Conv → Q → DQ → Relu → Q``: the first pair saturates above, the
     Relu, or a Max where the range goes below zero, bounds below, and the second pair finds every

@@ -68,7 +68,10 @@ def to_dialect(model: ir.Model, dialect: Dialect) -> ir.Model:
 
 
 def in_dialect(model: ir.Model, dialect: Dialect) -> tuple[ir.Model, tuple[PairSums, ...] | None]:
-    """The same, with the layers that would saturate on x86 without VNNI if their weights were int8; see :mod:`edgeq.qdq.ort_x86.saturation`."""
+    """The same, with the layers whose weights become int8 although their pairs could saturate.
+
+    See :mod:`edgeq.qdq.ort_x86.saturation`.
+    """
     copy = with_zero_points(model)
     store_int8(copy)
     layers = saturating_layers(copy)
@@ -163,7 +166,7 @@ def _clip(editor: GraphEditor, quantizer: ir.Node, activation_dtype: ActivationD
 
 
 def _saturate(editor: GraphEditor, quantizer: ir.Node, activation_dtype: ActivationDtype) -> None:
-    """Put the greatest integer on the storage dtype's own, and the lower bound between two equal pairs."""
+    """Let the storage dtype be the upper bound, and two equal Q/DQ pairs the lower one."""
     used, zero = range_of(quantizer), zero_of(quantizer.inputs[2])
     least, most = STORAGE_RANGE[activation_dtype]
     shift = most - used.high
@@ -208,7 +211,10 @@ def _remove_clip(graph: ir.Graph, quantizer: ir.Node) -> None:
 
 
 def _drop_relu(graph: ir.Graph, quantizer: ir.Node) -> None:
-    """Saturation does what a ReLU does where zero is the storage dtype's least integer; int8 kernels fuse no ReLU there."""
+    """Drop a ReLU where zero is the min of the storage dtype: saturation does the same.
+
+    int8 kernels fuse no ReLU there.
+    """
     source = quantizer.inputs[0]
     relu = source.producer() if source is not None else None
     if (

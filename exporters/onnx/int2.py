@@ -15,7 +15,7 @@ _WIDE = {ir.DataType.INT2: np.int8, ir.DataType.UINT2: np.uint8}
 
 
 def widen_two_bits(model: ir.Model) -> None:
-    """Store each constant of 2 bits behind a DequantizeLinear, and its zero point, in 8 bits; ``model`` is changed."""
+    """Widen constants of 2 bits and their zero points to 8 bits; ``model`` is changed."""
     made: dict[ir.Value, ir.Value] = {}
     editor = GraphEditor(model.graph)
     for node in list(model.graph):

@@ -24,7 +24,9 @@ _LEAST, _GREATEST = -8, 7
 
 
 def store_int4(model: ir.Model) -> None:
-    """Store each weight tensor of a QDQ model as int4 whose integers all fit -8..7, with zero point 0; ``model`` is changed.
+    """Store each weight tensor whose integers all fit -8..7 as int4; ``model`` is changed.
+
+    Only those with zero point 0.
 
     Raises:
         ArtefactError: there are such weights, and the model's operator set is older than int4.
@@ -53,7 +55,7 @@ def store_int4(model: ir.Model) -> None:
 
 
 def _is_weight(dequantizer: ir.Node) -> bool:
-    """Whether all that reads a dequantised constant, a Transpose seen through, takes it as weights."""
+    """Whether only layers read a dequantised constant, as weights, also behind a Transpose."""
     uses = list(dequantizer.outputs[0].uses())
     return bool(uses) and all(
         (node.op_type in _WEIGHTED and index == 1)

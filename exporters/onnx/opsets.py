@@ -71,7 +71,7 @@ def to_opset(model: ir.Model, opset: int) -> ir.Model:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Context:
-    """One conversion: the editor of the graph, its shapes, the operator set that it is written in and the one wanted."""
+    """One conversion of a graph from one operator set to another."""
 
     editor: GraphEditor
     shapes: Shapes

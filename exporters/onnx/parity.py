@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 def compare_models(model: ir.Model, written: ir.Model) -> ParityReport:
-    """Compare every number of a model, whose zero points are explicit, with those of the file that was written from it."""
+    """Compare every number of a model with those of the file that was written from it.
+
+    Zero points of the model have to be explicit.
+    """
     found = _Found.of(written)
     comparison = _Comparison()
     seen: set[ir.Node] = set()

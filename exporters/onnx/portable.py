@@ -3,8 +3,8 @@
 The same numbers, of which no x86 kernel adds the latter in 16 bits.
 
 Kernels without VNNI add pairs of uint8 by int8 products with saturation, and uint8 by uint8
-products without; see :mod:`edgeq.qdq.ort_x86.saturation`. Only the layers whose weights and inputs allow such a
-pair are changed, since uint8 weights are slower.
+products without; see :mod:`edgeq.qdq.ort_x86.saturation`. Only the layers whose weights and inputs
+allow such a pair are changed, since uint8 weights are slower.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHIFT = 128
 
 
 def saturating_layers(model: ir.Model) -> tuple[PairSums, ...] | None:
-    """The layers of a QDQ model that can saturate on x86 without VNNI; None where its graph cannot be read."""
+    """The layers that can saturate on x86 without VNNI; None where the graph is unreadable."""
     try:
         graph = read_qdq(model, float_fallback=True)
     except ArtefactError:
@@ -41,7 +41,7 @@ def saturating_layers(model: ir.Model) -> tuple[PairSums, ...] | None:
 
 
 def store_int8(model: ir.Model) -> None:
-    """Store weights that are uint8 with zero point 128 as int8 with zero point 0; ``model`` is changed."""
+    """Turn uint8 weights with zero point 128 into int8 with zero point 0; ``model`` is changed."""
     nodes = [
         node
         for node in _weights(model.graph, ir.DataType.UINT8)
@@ -97,7 +97,7 @@ def _stored_name(dequantizer: ir.Node) -> str:
 
 
 def _is_safe(dequantizer: ir.Node) -> bool:
-    """Whether no input of the layers that read stored weights can make a pair of their products saturate."""
+    """Whether no input of the layers that read stored weights can make a pair saturate."""
     layers = [
         layer_of(reader) if index == 1 else None for reader, index in dequantizer.outputs[0].uses()
     ]

@@ -95,7 +95,7 @@ def range_of(quantizer: ir.Node) -> Range:
 
 
 def moved_from(quantizer: ir.Node) -> ir.Node | None:
-    """The DequantizeLinear whose grid a quantiser repeats, since nothing but views stands between them."""
+    """The DequantizeLinear whose grid a quantiser repeats behind data movement alone."""
     source = _viewed(quantizer)
     if source is None or range_of(quantizer).clip is not None:
         return None
@@ -120,7 +120,7 @@ def _viewed(quantizer: ir.Node) -> ir.Node | None:
 
 
 def maker_of(dequantizer: ir.Node) -> ir.Node | None:
-    """The quantiser that made the integers of a DequantizeLinear, seen through a Clip and operators that move them."""
+    """The quantiser of a DequantizeLinear's integers, seen through a Clip and data movement."""
     value = dequantizer.inputs[0]
     while value is not None and (producer := value.producer()) is not None:
         if producer.op_type == "QuantizeLinear":
@@ -130,7 +130,7 @@ def maker_of(dequantizer: ir.Node) -> ir.Node | None:
 
 
 def span(quantizer: ir.Node) -> tuple[int, int]:
-    """The steps from zero, least and most, that a per-tensor quantiser can give, whatever bounds them and in any storage dtype."""
+    """The min and max of a per-tensor quantiser, in steps from zero, whatever bounds them."""
     used, zero = range_of(quantizer), zero_of(quantizer.inputs[2])
     low, high = used.low - zero, used.high - zero
     source = _viewed(quantizer)

@@ -1,4 +1,4 @@
-"""Things that a QDQ file may leave unsaid, or say in a way that a runtime gets wrong, said so that none can.
+"""Rewrites what a QDQ file leaves out, or says in a form that a runtime gets wrong.
 
 Each of them was seen to go wrong on a released runtime; the tests of the traps show how.
 """
@@ -166,7 +166,7 @@ def add_kernel_shapes(graph: ir.Graph) -> None:
 
 
 def own_grids(graph: ir.Graph) -> None:
-    """Give each tensor its scale and zero point in constants that no other tensor's quantisers read.
+    """Give each tensor a scale and zero point in constants of its own.
 
     OpenVINO's compiler moves the zero point of a padded tensor in place: with a shared constant it
     moves those of other tensors too, and refuses the model over a shape that does not fit, or

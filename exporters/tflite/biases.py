@@ -78,7 +78,7 @@ def accumulator_scale(source: QdqTensor, weights: QdqConstant) -> NDArray[np.flo
 
 
 def on_accumulator_grid(bias: QdqConstant, product: NDArray[np.float64]) -> bool:
-    """Whether a bias is int32 with zero point 0 and the scales of the accumulator, to 4 units in the last place."""
+    """Whether a bias is int32 on the grid of the accumulator, to 4 units in the last place."""
     params = bias.params
     if params is None or params.dtype != "int32" or np.any(params.zero_point):
         return False
@@ -125,7 +125,10 @@ def _check_accumulator(
     *,
     wide: bool,
 ) -> None:
-    """See that sums fit the accumulator, also after the shift to the left by which 32-bit kernels begin to scale up."""
+    """Check that sums fit the accumulator.
+
+    Also after the shift to the left by which 32-bit kernels begin to scale up.
+    """
     largest, most = (
         (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (LARGEST_INPUT, ACCUMULATOR_MAX)
     )

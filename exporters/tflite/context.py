@@ -126,7 +126,7 @@ class LoweringContext:
         )
 
     def note_axes(self, name: str, layout: Layout) -> None:
-        """Remember the layout of a tensor of the file, if it is not the one that readers take for granted."""
+        """Remember the layout of a tensor of the file, if it is not the usual one."""
         if layout != natural(len(layout)):
             self.axes[name] = layout
 
@@ -135,7 +135,9 @@ class LoweringContext:
         return self.builder.activation(name, shape, self.grid(tensor), self.element(tensor))
 
     def constant(self, op: QdqOp, constant: QdqConstant, layout: Layout) -> int:
-        """Add a constant operand of an operator that takes activations on both sides, stretched to the rank of a layout.
+        """Add a constant operand of an operator that can take activations on both sides.
+
+        It gets the rank of a layout.
 
         Raises:
             ArtefactError: it is in float, has many scales, or does not fit the element type of
@@ -204,7 +206,7 @@ class LoweringContext:
     def add_bias(
         self, op: QdqOp, source: QdqTensor, weights: QdqConstant, values: NDArray[np.generic]
     ) -> int:
-        """Add the bias tensor of an operator; see :func:`edgeq.exporters.tflite.biases.add_bias`."""
+        """Add the bias of an operator; see :func:`edgeq.exporters.tflite.biases.add_bias`."""
         return add_bias(
             self.builder,
             op,
@@ -269,7 +271,9 @@ class LoweringContext:
     def writing(
         self, op: QdqOp, layout: Layout, *, fuses_relu: bool = False
     ) -> Iterator[tuple[int, int]]:
-        """Where an operator writes its result, and the activation to fuse; MAXIMUM and MINIMUM follow where they must.
+        """Where an operator writes its result, and the activation to fuse.
+
+        MAXIMUM and MINIMUM follow where they must.
 
         Args:
             op: the operator of the view.

@@ -67,7 +67,10 @@ class Layer:
         return sums
 
     def crowded(self) -> NDArray[np.bool_]:
-        """Which channels may leave 32 bits, also after the shift to the left by which kernels begin to scale up."""
+        """Which channels may leave 32 bits.
+
+        Also after the shift to the left by which kernels begin to scale up.
+        """
         product = self.scale * float(self.source.scale)
         bias = np.zeros_like(product) if self.bias is None else np.abs(self.bias) / product
         shift = np.maximum(np.frexp(product / float(self.output.scale))[1], 0)
@@ -152,7 +155,7 @@ def spread(
 
 
 def _coarser(layer: Layer, channels: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-    """How often the scale of each of some channels has to double; None where no number of times is enough."""
+    """How often to double the scale of each of some channels; None where nothing is enough."""
     doubled = np.zeros(channels.shape, np.int64)
     for _ in range(_COARSEST):
         scale = layer.scale * 2.0**doubled

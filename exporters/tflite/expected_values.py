@@ -34,11 +34,14 @@ _FIXED = {
 }
 _FIXED_WIDE = (2.0**-15, 0)
 _FINE_SOFTMAX = (2.0**-16, -(2**15))
-"""The grids that TFLite's specification of 8-bit quantisation prescribes for the results of operators."""
+"""The output grids that TFLite's specification of 8-bit quantisation prescribes, by operator."""
 
 
 def as_written(op: QdqOp, numbers: Numbers) -> Numbers:
-    """Weights of a convolution as the file's convolution has them: 2-D, and not transposed where nothing strides."""
+    """Weights of a convolution as the file's convolution has them.
+
+    They are 2-D, and not transposed where nothing strides.
+    """
     centered, scale = numbers.centered, numbers.scale
     if centered is None or numbers.kind == "bias":
         return numbers

@@ -266,7 +266,10 @@ def _is_refused(op: QdqOp, weights: QdqConstant, axis: int) -> bool:
 
 
 def _symmetric_scale(weights: QdqConstant, axis: int | None) -> NDArray[np.float64]:
-    """The float32 scale, one for each index of ``axis`` or one in all, that puts weights on -127..127; theirs where it does."""
+    """The float32 scale that puts weights on -127..127, or theirs where it does.
+
+    One for each index of ``axis``, or one for all.
+    """
     real, step = np.abs(_real(weights)), _step(weights)
     others = None if axis is None else tuple(i for i in range(real.ndim) if i != axis)
     largest = real.max(axis=others, keepdims=True)

@@ -212,14 +212,17 @@ _INTERNAL: Mapping[str, Callable[[QdqOp, LoweringContext], None]] = {
     "Relu": lower_relu,
     "Requantize": lower_requantize,
 }
-"""Words of the integer view and of float networks for what ONNX says otherwise, and what there is in float only."""
+"""Operators of the integer view and of float networks that ONNX names otherwise or not at all."""
 
 LOWERINGS: Mapping[str, Callable[[QdqOp, LoweringContext], None]] = {
     **{name: lower for name, (lower, _, _) in _WRITTEN.items()},
     **dict.fromkeys(FUNCTIONS, lower_pointwise),
     **_INTERNAL,
 }
-"""The function that writes each operator of the integer view. An operator is added by writing its function and naming it above."""
+"""The function that writes each operator of the integer view.
+
+An operator is added by writing its function and naming it above.
+"""
 
 
 def operators() -> tuple[Operator, ...]:

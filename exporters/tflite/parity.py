@@ -3,8 +3,8 @@
 What it has to hold, and what its bytes do hold.
 
 The reading side takes the file as :mod:`edgeq.formats.tflite_file` shows it, and knows nothing of
-the code that writes it. It takes weights from the operators that use them and turns them back into the ONNX layout by the operator code, as a runtime
-would understand them.
+the code that writes it. It takes weights from the operators that use them, and turns them back
+into the ONNX layout by the operator, as a runtime would understand them.
 """
 
 from __future__ import annotations

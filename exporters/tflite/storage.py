@@ -85,7 +85,7 @@ def choose_storage(graph: QdqGraph) -> dict[str, Storage]:
 
 
 def clamps(op: QdqOp, storage: Storage) -> tuple[int | None, int | None]:
-    """The bounds of an operator's output that neither its inputs nor the storage dtype's saturation see to."""
+    """The bounds of an output that neither its inputs nor saturation see to."""
     open_range = replace(op.output.params, qmin=-_EVERYTHING, qmax=_EVERYTHING)
     low, high = output_range(op.op_type, op.inputs, open_range)
     needs_low = max(low + storage.shift, storage.least) < storage.low
@@ -111,7 +111,7 @@ def check_rescale(op: QdqOp, largest: int, factor: float) -> None:
 
 
 def constant_shift(constant: QdqConstant, storage: Storage) -> int:
-    """What is added to the integers of a constant operand that stands beside tensors in ``storage``."""
+    """What is added to the integers of a constant operand beside tensors in ``storage``."""
     if constant.params is None:
         return 0
     if storage.dtype == "int16":
@@ -120,7 +120,7 @@ def constant_shift(constant: QdqConstant, storage: Storage) -> int:
 
 
 def int8_weights(op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.int8]:
-    """Weights with zero point 0, as every TFLite kernel wants them; see :func:`centered_weights`."""
+    """Weights with zero point 0, as TFLite wants them; see :func:`centered_weights`."""
     return centered_weights(op, constant, channel_axis).astype(np.int8, copy=False)
 
 

@@ -63,7 +63,7 @@ class Window:
         return replace(self, pads=(top, left, max(reach[0], ends[0]), max(reach[1], ends[1])))
 
     def is_same(self, height: int, width: int) -> bool:
-        """Whether TFLite's SAME pads exactly so: ceil(size / stride) windows, the odd pixel at the end."""
+        """Whether TFLite's SAME pads so: ceil(size / stride) windows, the odd pixel at the end."""
         return all(
             self._same_pads(axis, size) == (self.pads[axis], self.pads[axis + 2])
             for axis, size in enumerate((height, width))
@@ -154,7 +154,10 @@ def pad(
     pads: tuple[tuple[int, int], ...],
     value: int | None = None,
 ) -> None:
-    """Append a PAD, which pads int8 tensors with their zero point, or a PADV2 with the constant at the index ``value``."""
+    """Append a PAD, which pads int8 tensors with their zero point, or a PADV2.
+
+    A PADV2 pads with the constant at the index ``value``.
+    """
     constant = context.builder.constant(f"~pads{target}", np.array(pads, np.int32))
     if value is None:
         context.builder.operator(Op.PAD, 2, [source, constant], [target], schema.PadOptionsT())

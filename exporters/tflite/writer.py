@@ -228,7 +228,7 @@ def _end(
 
 
 def _classes(output: QdqOutput) -> FileEnd:
-    """An output of classes, left as in ONNX; see :func:`edgeq.exporters.tflite.epilogues.add_epilogue`."""
+    """An output of classes, as in ONNX; see :mod:`edgeq.exporters.tflite.epilogues`."""
     sizes = [1 if axis == output.axis else size for axis, size in enumerate(output.tensor.shape)]
     shape = tuple(sizes if output.keepdims else sizes[: output.axis] + sizes[output.axis + 1 :])
     return FileEnd("output", output.name, shape, onnx_order(len(shape)))

@@ -177,7 +177,10 @@ class _Lowering:
 
     @cached_property
     def _places(self) -> list[ir.Value]:
-        """For each number of each edge the nodes it is taken from and added to: int32, (edges, channels) each."""
+        """The nodes that each number of each edge is taken from and added to.
+
+        Both are int32, (edges, channels).
+        """
         ends = (
             np.repeat(row[:, None], self.channels, 1).astype(np.int32) for row in self.network.edges
         )

@@ -106,7 +106,9 @@ class GraphWriter:
         *,
         in_range: bool = False,
     ) -> ir.Value:
-        """Put a float tensor onto a grid: QuantizeLinear, an integer Clip if the range is narrow, DequantizeLinear.
+        """Put a float tensor onto a grid by a Q/DQ pair.
+
+        An integer Clip stands between them if the range is smaller than its storage dtype.
 
         Args:
             value: the float tensor.

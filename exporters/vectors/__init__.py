@@ -1,4 +1,6 @@
-"""Golden vectors: for every layer its integers in and out, its constants and factors, as npz and as C with a program that replays it.
+"""Golden vectors: for every layer its integers in and out, its constants and factors.
+
+As npz, and as C with a program that replays it.
 
 They come from running the TFLite file of the model with TensorFlow Lite's reference kernels, so
 they are what a device that keeps to those kernels answers.

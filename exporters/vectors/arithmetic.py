@@ -66,7 +66,10 @@ class Arithmetic:
 
 
 def arithmetic_of(operator: FileOperator) -> Arithmetic | None:
-    """What an operator computes; None where the C program does not know it, or its tensors have more than four dimensions."""
+    """What an operator computes.
+
+    None where the C program does not know it, or its tensors have more than four dimensions.
+    """
     compute = _TABLE.get(operator.name)
     tensors = [tensor for tensor in (*operator.inputs, operator.output) if tensor is not None]
     if compute is None or any(len(tensor.shape) > RANK for tensor in tensors):

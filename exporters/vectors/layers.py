@@ -1,4 +1,4 @@
-"""The layers of a TFLite file with the integers that TensorFlow Lite's reference kernels answer for one input."""
+"""The layers of a TFLite file, with what the reference kernels answer for one input."""
 
 from __future__ import annotations
 

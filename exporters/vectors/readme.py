@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 _TEXT = """# Golden vectors
 
-What a device has to compute, layer by layer, in integers: for whoever writes firmware kernels or hardware.
+What a device has to compute, layer by layer, in integers, for whoever writes its kernels.
 
 | file | content |
 |---|---|
-| `vectors.npz` | every layer: `000/input0`, `000/output`, `000/weights`, `000/bias`, `000/multiplier`, `000/shift` and so on |
-| `layer_000.h` ... | the same as C arrays, one header a layer; `layers.h` lists those that `replay.c` replays |
+| `vectors.npz` | every layer: `000/input0`, `000/output`, `000/weights`, `000/bias` and so on |
+| `layer_000.h` ... | the same as C arrays; `layers.h` lists those that `replay.c` replays |
 | `edgeq_layer.h`, `edgeq_kernels.h` | the C structure of a layer, and its arithmetic in plain C99 |
 | `replay.c` | computes each layer from its recorded inputs and compares every integer |
 | `model.tflite` | the model that was run |
@@ -37,18 +37,21 @@ Replay all layers, or one:
 
 ## How they were made
 
-- Input: one sample of normally distributed integers about the middle of the input's grid, an eighth of it the standard deviation,
-  from `numpy.random.default_rng({seed})`.
-- Answers: TensorFlow Lite's reference kernels (ai-edge-litert {litert}), every tensor kept. Each layer is recorded with the inputs it
-  really got, so layers can be tested one by one.
-- Layout: as in the TFLite file, images NHWC, the last dimension fastest. All of it int8 where nothing else is said; weights have zero
-  point 0, biases are int32.
-- A factor is `multiplier * 2^(shift - 31)`: the mantissa in Q31, int32; a positive shift is to the left. Weighted layers have one an
-  output channel. ADD and SUB move their operands {headroom} bits to the left, rescale each, add, and rescale the sum.
-- Rounding: after the product with the mantissa to nearest, after the shift to the right to nearest with ties away from zero. Average
-  pooling rounds its quotient with ties away from zero, and averages the stored integers, zero point and all.
-- Fully connected layers round {dense} in this version of ai-edge-litert. TensorFlow Lite Micro and CMSIS-NN round them twice: where a
-  layer has `rounds_once = 1`, they may answer 1 more or less next to a half.
+- Input: one sample of normally distributed integers about the middle of the input's grid, an eighth
+  of it the standard deviation, from `numpy.random.default_rng({seed})`.
+- Answers: TensorFlow Lite's reference kernels (ai-edge-litert {litert}), every tensor kept. Each
+  layer is recorded with the inputs it really got, so layers can be tested one by one.
+- Layout: as in the TFLite file, images NHWC, the last dimension fastest. All of it int8 where
+  nothing else is said; weights have zero point 0, biases are int32.
+- A factor is `multiplier * 2^(shift - 31)`: the mantissa in Q31, int32; a positive shift is to the
+  left. Weighted layers have one an output channel. ADD and SUB move their operands {headroom} bits
+  to the left, rescale each, add, and rescale the sum.
+- Rounding: after the product with the mantissa to nearest, after the shift to the right to nearest
+  with ties away from zero. Average pooling rounds its quotient with ties away from zero, and
+  averages the stored integers, zero point and all.
+- Fully connected layers round {dense} in this version of ai-edge-litert. TensorFlow Lite Micro and
+  CMSIS-NN round them twice: where a layer has `rounds_once = 1`, they may answer 1 more or less
+  next to a half.
 - edgeq {version}
 
 ## Layers

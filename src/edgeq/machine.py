@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 # What int8 and float kernels choose by; x86 names first, then Arm's as Linux writes them (asimd is
 # Neon, asimddp its dot product).
 ISA_FLAGS = (
-    "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx_vnni", "avx_vnni_int8",
-    "amx_tile", "amx_int8", "amx_bf16", "neon", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme",
+    "sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16",
+    "avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16",
+    "neon", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme",
 )  # fmt: skip
 RUNTIMES = (
-    "numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxruntime-qnn", "ai-edge-litert", "tflite-runtime", "tensorflow",
-    "tflite-micro", "ethos-u-vela", "openvino",
+    "numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxruntime-qnn",
+    "ai-edge-litert", "tflite-runtime", "tensorflow", "tflite-micro", "ethos-u-vela", "openvino",
 )  # fmt: skip
 
 
@@ -55,7 +56,10 @@ _DOT_PRODUCTS = frozenset(("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8
 
 
 def adds_pairs(machine: Machine) -> bool:
-    """Whether int8 kernels add pairs of products in 16 bits on a machine: x86 without a dot product; see :mod:`edgeq.qdq.ort_x86.saturation`."""
+    """Whether int8 kernels add pairs of products in 16 bits: x86 without a dot product.
+
+    See :mod:`edgeq.qdq.ort_x86.saturation`.
+    """
     return machine.architecture in ("x86_64", "AMD64") and not _DOT_PRODUCTS.intersection(
         machine.isa
     )
@@ -78,7 +82,7 @@ def fingerprint() -> Machine:
 
 
 def parse_cpuinfo(text: str) -> tuple[str, frozenset[str]]:
-    """The processor's name (empty where it has none) and its feature flags, from Linux's ``/proc/cpuinfo``."""
+    """The processor's name, empty for none, and its flags, from Linux's ``/proc/cpuinfo``."""
     fields: dict[str, str] = {}
     for line in text.splitlines():
         key, _, value = line.partition(":")

@@ -78,7 +78,7 @@ class Planner(Protocol):
     """A target that can tell what it does with an artefact without being given data."""
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
-        """Load an artefact as :meth:`edgeq.target.Target.open` does, and look at what was made of it.
+        """Load an artefact as :meth:`edgeq.target.Target.open` does, and see what it became.
 
         Raises:
             ArtefactError: the file is missing, broken or of another format.

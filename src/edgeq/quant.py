@@ -1,4 +1,4 @@
-"""The affine integer grid that every quantised tensor of edgeq lies on, and tensors that carry theirs along."""
+"""The affine integer grid of every quantised tensor, and tensors that carry theirs along."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ class QuantParams:
         return (self.qmin, self.qmax) != STORAGE_RANGE[self.dtype]
 
     def quantize(self, x: NDArray[np.floating]) -> NDArray[np.integer]:
-        """Round half to even onto the grid and saturate, in float32, as ONNX QuantizeLinear does; NaN gives the least integer, as there."""
+        """Round half to even onto the grid and saturate, in float32, as QuantizeLinear does.
+
+        NaN becomes the min of the range, as there.
+        """
         scale, zero = self.broadcast(x.ndim)
         with np.errstate(over="ignore"):  # a value beyond float32 / scale saturates as it should
             q = np.rint(x.astype(np.float32) / scale) + zero

@@ -178,7 +178,9 @@ def require_all(failures: Sequence[Failure]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LayerSaturation:
-    """One layer whose pairs of products can saturate on an x86 processor without VNNI; see :mod:`edgeq.qdq.ort_x86.saturation`.
+    """A layer whose pairs of products can saturate on an x86 processor without VNNI.
+
+    See :mod:`edgeq.qdq.ort_x86.saturation`.
 
     Attributes:
         layer: its name in the file.
@@ -211,7 +213,9 @@ class LayerSaturation:
 
 @dataclass(frozen=True, slots=True)
 class PairSaturation:
-    """A file that loses sums on a target here, since the processor is an x86 without VNNI, or the target emulates one.
+    """A file that loses sums on a target, since the processor is an x86 without VNNI.
+
+    Or the target emulates one.
 
     Attributes:
         artefact: the file's name.

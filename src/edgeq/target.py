@@ -221,7 +221,7 @@ class Varied(Protocol):
 
 @runtime_checkable
 class Counting(Protocol):
-    """A target that emulates a processor and can count what it executes, where its time says nothing."""
+    """A target that emulates a processor, and counts what it executes instead of timing it."""
 
     def instructions(self, artefact: Path) -> int:
         """How many instructions the runtime retires for one sample; may take minutes.

@@ -71,7 +71,7 @@ class SelfTimed(Protocol):
 
 @runtime_checkable
 class Estimating(Protocol):
-    """What computes on something else than what its latency is of, and knows that latency from a model."""
+    """What computes elsewhere than where its latency holds, which a model tells."""
 
     @property
     def estimated_ms(self) -> float:
@@ -139,7 +139,7 @@ def measure(
     min_runs: int = 10,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Mapping[str, Latency]:
-    """Time sessions against each other, in interleaved blocks of random order, the garbage collector off.
+    """Time sessions in interleaved blocks of random order, the garbage collector off.
 
     Args:
         sessions: by name, each prepared.
@@ -192,7 +192,7 @@ def estimated(session: Estimating) -> Latency:
 
 
 def ratio(a: Latency, b: Latency) -> Ratio:
-    """How many times as long ``a`` takes as ``b``, by a bootstrap over the rounds in which both were measured.
+    """How many times as long ``a`` takes as ``b``, by a bootstrap over common rounds.
 
     Raises:
         Inconclusive: fewer than five rounds.

@@ -58,7 +58,7 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class StoredGrid:
-    """Scale and zero point as a TFLite tensor stores them; ``axis`` only matters for more than one scale."""
+    """Scale and zero point as TFLite stores them; ``axis`` is for more than one scale."""
 
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]

@@ -32,7 +32,9 @@ def stored_shape(shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
 
 
 def same_order(shape: Sequence[int], one: Layout, other: Layout) -> bool:
-    """Whether a tensor's elements follow each other alike in two layouts, axes of one element left out.
+    """Whether a tensor's elements are in the same order in two layouts.
+
+    Axes of one element do not count.
 
     The first axis always counts: it may be a batch that is 1 only until the file is run.
     """

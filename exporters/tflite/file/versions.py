@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 Op = schema.BuiltinOperator
 
 FULLY_CONNECTED_PER_CHANNEL = 12
-"""Older kernels take the first scale for all rows without a word; LiteRT's table knows this only for float activations."""
+"""Older kernels silently take the first scale for all rows.
+
+LiteRT's own table of versions knows this only for float activations.
+"""
 
 _WITH_INT4_WEIGHTS: Mapping[int, int] = {
     Op.CONV_2D: 7,
@@ -116,11 +119,13 @@ RUNTIME_OF_VERSION: Mapping[tuple[int, int], str] = {
     (Op.TRANSPOSE_CONV, 3): "2.3.0",
     (Op.TRANSPOSE_CONV, 4): "2.13.0",
 }
-"""The oldest TensorFlow Lite that runs an operator version, where it is not the first with int8 kernels, 1.14.0."""
+"""The oldest TensorFlow Lite that runs an operator version, where it is not 1.14.0."""
 
 
 def least_version(builtin: int, types: Iterable[int]) -> int:
-    """The least version of an operator that reads or writes tensors of these types; 1 where only int8 and float are among them.
+    """The min version of an operator that reads or writes tensors of these types.
+
+    It is 1 where only int8 and float are among them.
 
     Raises:
         ArtefactError: no kernel does.

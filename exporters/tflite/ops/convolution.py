@@ -64,7 +64,7 @@ def lower_conv(op: QdqOp, context: LoweringContext) -> None:
 
 
 def _check_shift(op: QdqOp) -> None:
-    """See that the shift of a BatchNormalization that became a bias moves no result by more than half a step.
+    """Check that a BatchNormalization folded into a bias moves no result by over half a step.
 
     Raises:
         ArtefactError: it does, because the output's grid is very much finer than the input's.

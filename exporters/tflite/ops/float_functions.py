@@ -1,4 +1,4 @@
-"""What fallback regions compute in float that TFLite has no operator of its own for, or none that is exact in integers."""
+"""Float fallback of functions that TFLite lacks, or has in no form that is exact in integers."""
 
 from __future__ import annotations
 

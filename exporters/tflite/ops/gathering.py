@@ -71,7 +71,7 @@ def lower_pick(op: QdqOp, context: LoweringContext) -> None:
 
 
 def gather(op: QdqOp, context: LoweringContext, picks: Mapping[int, tuple[int, ...]]) -> None:
-    """Append the picking of places along some axes, one after the other, in whatever layout the input stands."""
+    """Append a GATHER along each of some axes, in whatever layout the input stands."""
     source = context.operand(op)
     layout = context.layout(source)
     index, shape = context.read(source, layout), list(source.shape)

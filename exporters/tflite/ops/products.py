@@ -29,7 +29,7 @@ _MOST_DIMENSIONS = 5
 
 
 def lower_product(op: QdqOp, context: LoweringContext) -> None:
-    """Append a MatMul of two activations, or one with a constant that FULLY_CONNECTED cannot take."""
+    """Append a MatMul of two activations, or of a constant that FULLY_CONNECTED cannot take."""
     rank = len(op.output.shape)
     shapes = [_shape(operand) for operand in op.inputs[:2]]
     if rank > _MOST_DIMENSIONS or any(len(shape) < 2 for shape in shapes):
@@ -63,7 +63,9 @@ def multiply(
     axes: tuple[int, ...],
     left: Layout,
 ) -> None:
-    """Append ``matrix @ x`` along adjoining axes of the input, the matrix on the grid of whole numbers.
+    """Append ``matrix @ x`` along adjoining axes of the input.
+
+    The matrix lies on the grid of whole numbers.
 
     Args:
         op: the operator; input 0 is an activation.

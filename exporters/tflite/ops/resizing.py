@@ -1,4 +1,4 @@
-"""Resize: repeating pixels and interpolating between them, where TFLite samples at the points that ONNX does.
+"""Resize, nearest or linear, where TFLite samples at the same points as ONNX.
 
 Both are decided on numbers: the sampling points of the ONNX node are computed, and those of
 TFLite's three conventions, and the convention is taken whose points are the same.
@@ -40,7 +40,7 @@ _SPATIAL = (2, 3)
 
 
 def lower_resize_nearest(op: QdqOp, context: LoweringContext) -> None:
-    """Append a Resize that picks the nearest pixel: RESIZE_NEAREST_NEIGHBOR, or a GATHER along each axis."""
+    """Append a Resize to the nearest pixel: RESIZE_NEAREST_NEIGHBOR, or a GATHER for each axis."""
     source = context.operand(op)
     _check(op)
     wanted = [nearest(op.attributes, _points(op, axis)) for axis in range(len(source.shape))]

@@ -1,4 +1,4 @@
-"""ConvTranspose: a Conv with swapped and flipped weights where it does not stride, else TRANSPOSE_CONV."""
+"""ConvTranspose: TRANSPOSE_CONV, or a Conv with flipped weights where nothing strides."""
 
 from __future__ import annotations
 

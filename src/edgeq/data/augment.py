@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 PADDING = 4
 ROTATION_DEGREES, SHIFT, ZOOM = 15.0, 0.1, 0.1
-"""The greatest turn, shift (a share of the size) and zoom of :class:`Affine`. Yun and Wong do not publish theirs; these are ours."""
+"""The max turn, shift (a share of the size) and zoom of :class:`Affine`.
+
+Yun and Wong do not publish theirs; these are ours.
+"""
 _POINT = 8  # binary places of a position between two pixels
 _ONE = 1 << _POINT
 
@@ -49,7 +52,9 @@ class _Draws:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CropFlip(_Draws):
-    """Pad by 4 black pixels, crop at random to the old size, and mirror one in two (He et al., 2016, Sec. 4.2).
+    """Pad by 4 black pixels, crop at random to the old size, and mirror one in two.
+
+    He et al., 2016, Sec. 4.2.
 
     Attributes:
         rows: (n, height), int64, the row of the image that each row comes from; outside it is
@@ -141,7 +146,7 @@ class Affine(_Draws):
 
 
 def _pick(images: Array, rows: Array, columns: Array) -> Array:
-    """The pixel of each image at rows and columns that broadcast to (n, height, width); black outside."""
+    """The pixel of each image at rows and columns that broadcast to (n, height, width)."""
     height, width = images.shape[1:3]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     # 0, 1, 2, ..., on the device of what it is made from

@@ -1,4 +1,7 @@
-"""From raw images to what a network is fed, one batch at a time, so that memory does not grow with the data set."""
+"""From raw images to what a network is fed, one batch at a time.
+
+So memory does not grow with the data set.
+"""
 
 from __future__ import annotations
 

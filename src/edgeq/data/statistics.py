@@ -26,7 +26,7 @@ DIGITS: Normalization = ((0.3052,), (0.3756,))  # measured on the 1,149 that tra
 
 
 def measure(images: NDArray[np.uint8]) -> Normalization:
-    """The mean and standard deviation of each channel, exactly, from counts of the 256 pixel values.
+    """The exact mean and standard deviation of each channel, from counts of the pixel values.
 
     Args:
         images: uint8, (n, height, width, channels).

@@ -1,4 +1,4 @@
-"""Which format a file is in, told by its content as well as its name, before any runtime touches it."""
+"""The format of a file, by its name and its first bytes, before any runtime touches it."""
 
 from __future__ import annotations
 

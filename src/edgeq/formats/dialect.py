@@ -54,7 +54,7 @@ class Dialect:
 
 
 CANONICAL = Dialect()
-"""uint8 activations with integer Clips: what ONNX Runtime's CPU kernels are fast on; exact on every processor."""
+"""uint8 activations with integer Clips: fast in ONNX Runtime, and exact on every processor."""
 
 VNNI = Dialect(weights="int8")
 """The same with int8 weights everywhere, for x86 processors whose dot product adds in 32 bits."""
@@ -66,7 +66,10 @@ SATURATING = Dialect(sub_range="saturate", weights="int8")
 """For graph compilers that take a QDQ group whole and know no Clip on integers."""
 
 OPENVINO = Dialect(own_grids=True)
-"""OpenVINO fuses integer Clips in uint8, faster than saturation; it moves a padded tensor's zero point in place, in a constant."""
+"""OpenVINO fuses integer Clips in uint8, faster than saturation.
+
+It moves a padded tensor's zero point in place, in a constant, so no two tensors may share one.
+"""
 
 TENSORRT = Dialect(
     activation_dtype="int8",
@@ -77,10 +80,13 @@ TENSORRT = Dialect(
     kernel_shape=True,
     weights="int8",
 )
-"""int8 with zero point 0, as TensorRT's parser wants it: it dequantises int8 only, and asserts that zero points are zero."""
+"""int8 with zero point 0, as TensorRT's parser wants it.
+
+It dequantises int8 only, and asserts that zero points are zero.
+"""
 
 INT8_WEIGHTS: Mapping[Dialect, str] = {CANONICAL: "ort-cpu:vnni"}
-"""Where the same dialect with int8 weights everywhere is there to be asked for: by which target's name."""
+"""The target that asks for the same dialect with int8 weights everywhere."""
 
 DIALECTS: Mapping[str, Dialect] = {"tensorrt": TENSORRT}
 """Dialects of runtimes by the name that users type, where no target of that name is registered."""

@@ -1,4 +1,4 @@
-"""Names and constants for what a rewrite adds to a graph, so that nothing ends up under a name that something else has.
+"""Adds names and constants to a graph without using a name twice.
 
 The names in a model are its user's: a tensor may well be called as a rewrite would call one of its
 own. Whatever makes new values, nodes or initialisers asks here, and gets the name it wants or that

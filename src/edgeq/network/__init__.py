@@ -1,1 +1,1 @@
-"""What the rooms agree on about a network: how it is opened and lowered, and where its quantisers stand."""
+"""What the rooms share about a network: loading, layer protocols, placement of quantisers."""

@@ -51,7 +51,7 @@ PlacementName = Literal["integer", "paper"]
 FirstLast = Literal["boundary", "inner", "float"]
 
 FIRST_LAST: Mapping[PlacementName, FirstLast] = {"integer": "boundary", "paper": "float"}
-"""What becomes of the first and the last layer where nobody says: as an integer runtime needs it, or as published."""
+"""What the first and last layer become by default: as a runtime needs it, or as published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ class _Solver:
         return Placement(grids, tensors, edges, layers, self.ends)
 
     def _fused(self, op: Op) -> bool:
-        """A layer, normalisation or sum whose only reader clips it is stored after that, not before."""
+        """Store a layer, normalisation or sum behind the clip that alone reads it."""
         return op.kind in ("layer", "norm", "add") and [
             reader.kind for reader, _ in self.readers[op.name]
         ] in (["relu"], ["clip"])
@@ -302,7 +302,7 @@ class _Solver:
         return 1 in asked.values() and any(op.name not in asked for op, _ in self._uses(tensor))
 
     def _widest_wanted(self) -> dict[str, int]:
-        """The widest that layers ask of each tensor, seen through concatenation and pooling too; 0 for none."""
+        """The max width that layers ask of each tensor, also through concat and pooling."""
         found: dict[str, int] = {}
         for tensor in reversed(self.ops):
             shared = [
@@ -339,7 +339,7 @@ class _Solver:
                     self.edges[op.name, index] = op.name
 
     def _narrow_for_layers(self, bits: Mapping[str, int]) -> None:
-        """Where a tensor is stored wider than a layer reads it, it is brought onto a narrower grid on the way."""
+        """Bring a tensor onto a narrower grid where a layer reads fewer bits than are stored."""
         for tensor in bits:
             asked = self._asked(tensor)
             several = len({width for width in asked.values() if width < bits[tensor]}) > 1

@@ -1,1 +1,1 @@
-"""Arithmetic that several rooms compute alike: multipliers, sampling points, functions of single numbers."""
+"""Arithmetic that several rooms share: multipliers, sampling points, elementwise functions."""

@@ -60,7 +60,7 @@ FUNCTIONS: Mapping[str, Function] = {
 
 
 def function_name(target: object) -> str | None:
-    """The name in :data:`FUNCTIONS` of a module, function or method of torch; None for anything else.
+    """The name in :data:`FUNCTIONS` of a module, function or method of torch; None for others.
 
     Args:
         target: a module, a function, or the name of a method.
@@ -115,7 +115,7 @@ def function_options(
 
 
 def bounds(name: str, options: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
-    """What a function clips to, below and above, where clipping is all it does; None for a function that does more."""
+    """The min and max that a function clips to; None for one that does more than clip."""
     if name == "relu":
         return 0.0, None
     if name == "relu6":

@@ -49,7 +49,7 @@ def quantize_multiplier(real: float) -> Multiplier:
 def convolution_multipliers(
     source: np.float32, weights: NDArray[np.float32], output: np.float32
 ) -> list[Multiplier]:
-    """One factor an output channel of a convolution: ``source * weights / output`` in double precision."""
+    """The factor of each output channel of a convolution: ``source * weights / output``."""
     return [quantize_multiplier(float(source) * float(scale) / float(output)) for scale in weights]
 
 

@@ -112,7 +112,10 @@ BINARY: Mapping[str, Callable[[Numbers, Numbers], Numbers]] = {
 def evaluate(
     op_type: str, operands: tuple[NDArray[np.float32], ...], attributes: Attributes
 ) -> NDArray[np.float32]:
-    """The value of a function of :data:`UNARY` or :data:`BINARY`, rounded to float32 as a runtime stores it."""
+    """The value of a function of :data:`UNARY` or :data:`BINARY`.
+
+    Rounded to float32, as a runtime stores it.
+    """
     wide = [operand.astype(np.float64) for operand in operands]
     with np.errstate(all="ignore"):  # infinities saturate on any grid
         result = (

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 FRACTION_BITS = 10
 BEARABLE = 0.45 / 255
-"""Of a pixel: what sampling beside the point may amount to, so that rounding adds no more than one step of 8 bits."""
+"""How far beside the point sampling may be, in pixels.
+
+Rounding then adds no more than one step of 8 bits.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,9 @@ def mode_of(attributes: Mapping[str, object]) -> str:
 def points_of(
     attributes: Mapping[str, object], axis: int, before: int, after: int
 ) -> NDArray[np.float32] | None:
-    """Where the input is sampled for each output along an axis, (after,), not clipped; None for a mode that is not known.
+    """Where the input is sampled for each output along an axis, (after,), not clipped.
+
+    None for a mode that is not known.
 
     Args:
         attributes: of a plain Resize.
@@ -94,7 +99,7 @@ def nearest(attributes: Mapping[str, object], points: NDArray[np.float32]) -> ND
 def convention_of(
     axes: Sequence[tuple[NDArray[np.float32], int, int]], most: float = BEARABLE
 ) -> Convention | None:
-    """The convention by which integer kernels interpolate at the points that ONNX means; None where none does.
+    """The convention by which integer kernels interpolate at ONNX's points; None for none.
 
     Args:
         axes: for each axis the points, the input's size and the output's.

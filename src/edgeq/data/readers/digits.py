@@ -1,4 +1,4 @@
-"""The default data set: 8x8 handwritten digits in 45 kB that come with edgeq, so that a first run needs no download.
+"""The default data set: 8x8 handwritten digits that come with edgeq, in 45 kB.
 
 ``digits.npz`` holds the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and
 C. Kaynak (UCI Machine Learning Repository, 1998; CC BY 4.0), unchanged but for the file's form, in
@@ -23,7 +23,9 @@ VALIDATION_COUNT = 288
 
 
 def read(_paths: tuple[Path, ...]) -> DataSource:
-    """The 1,797 digits of the UCI set "Optical recognition of handwritten digits": 1,149 train, 288 validate, 360 test.
+    """The 1,797 digits of the UCI set "Optical recognition of handwritten digits".
+
+    1,149 are for training, 288 for validation, 360 for the test.
 
     The published grey levels 0..16 become 0..255 as ``(255 * level + 8) // 16``, which is rounding
     half up. The splits are stratified by class and fixed; a sample's id is its place in the file.

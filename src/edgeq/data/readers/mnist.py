@@ -1,4 +1,4 @@
-"""MNIST from the four files of its authors (IDX, packed or not), or from the plain ``.npz`` form."""
+"""MNIST from its authors' four files (IDX, packed or not), or from the plain ``.npz`` form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Cora, CiteSeer and PubMed in the files of Yang, Cohen, Salakhutdinov (2016), as Kipf and Welling (2017) split them.
+"""Cora, CiteSeer and PubMed, as Kipf and Welling (2017) split them.
+
+The files are those of Yang, Cohen and Salakhutdinov (2016).
 
 ``ind.<name>.allx`` and ``.ally`` hold the features and one-hot labels of all nodes but the test
 nodes; their first rows, which are ``.x`` and ``.y`` again, train and the next 500 validate. ``.tx``
