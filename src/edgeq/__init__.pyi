@@ -1,4 +1,5 @@
-# The types of what `import edgeq` gives; each is imported when it is first asked for, which a checker cannot see.
+# The types of what `import edgeq` gives. Each is imported when it is first asked for, which a
+# checker cannot see.
 
 from edgeq.deploy.user_model import compare as compare
 from edgeq.deploy.user_model import export as export

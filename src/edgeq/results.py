@@ -47,8 +47,8 @@ class Drift:
         tensor: its name; ``output`` for the network's result.
         depth: its position in the graph, from 0.
         elements: values compared.
-        metrics: each metric's name to its figure; see :mod:`edgeq.metrics`. In JSON they stand beside
-            the other fields.
+        metrics: each metric's name to its figure; see :mod:`edgeq.metrics`. In JSON they stand
+            beside the other fields.
         lsb: difference in quantisation steps to number of values, where both stages have the tensor
             on the same grid; steps beyond +-8 are counted at +-8. Empty where the tensor has no
             common grid.

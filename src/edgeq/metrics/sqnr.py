@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 class SQNR:
-    """``10 log10(sum ref^2 / sum error^2)`` in dB: infinite where equal, minus infinite for no signal."""
+    """``10 log10(sum ref^2 / sum error^2)`` in dB.
+
+    Infinite where both are equal, minus infinite where there is no signal.
+    """
 
     heading: ClassVar[str] = "SQNR dB"
     tables: ClassVar[frozenset[Table]] = frozenset(("hops", "tensors", "report"))
