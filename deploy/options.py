@@ -1,7 +1,9 @@
 """Flags that several commands share, so that they are spelt and explained alike everywhere."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -84,3 +86,25 @@ UserModel = Annotated[
         "or an installed package.",
     ),
 ]
+
+OptionsT = TypeVar("OptionsT")
+
+
+def with_options(
+    kind: type[OptionsT],
+) -> Callable[[Callable[[OptionsT], None]], Callable[..., None]]:
+    """Make a command of a function that takes all its flags in one dataclass.
+
+    Args:
+        kind: a dataclass; each field is a flag, annotated and with its default as Typer wants them.
+    """
+
+    def decorate(function: Callable[[OptionsT], None]) -> Callable[..., None]:
+        def command(**given: object) -> None:
+            function(kind(**given))
+
+        command.__doc__ = function.__doc__
+        vars(command)["__signature__"] = inspect.signature(kind)
+        return command
+
+    return decorate

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from edgeq.deploy.pipeline.training_options import RecipeFile, recipe_of
+from edgeq.deploy.commands.train import TrainOptions
+from edgeq.deploy.pipeline.training_options import recipe_of
 from edgeq.errors import UsageError
 from edgeq.training.recipes import builtin_recipes
 from edgeq.training.recipes.optimization import Optimizer, Schedule
@@ -106,7 +107,7 @@ def test_a_recipe_by_name_with_flags(answer: Callable[..., Any], tmp_path: Path)
 
 
 def test_help_lists_the_recipes() -> None:
-    (option,) = get_args(RecipeFile)[1:]
+    (option,) = get_args(TrainOptions.__annotations__["recipe"])[1:]
     assert all(name in option.help for name in builtin_recipes.names())
 
 
