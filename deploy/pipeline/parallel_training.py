@@ -67,6 +67,7 @@ class WorkerPool:
         Raises:
             EdgeqError: whatever the first run that failed raised.
         """
+        self._steps.clear()
         work = [(recipe, source, path, overwrite, self._steps) for path, recipe in runs.items()]
         futures = dict(zip(self._submit(_train, work), runs, strict=True))
         total = sum(recipe.epochs for recipe in runs.values())

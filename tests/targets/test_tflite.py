@@ -161,10 +161,10 @@ import numpy as np
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.targets.tflite import builtin, reference, xnnpack
 
-path, seed = Path(sys.argv[1]), int(sys.argv[2])
+path, seed, cuts, flips = Path(sys.argv[1]), *map(int, sys.argv[2:])
 whole, chance = path.read_bytes(), random.Random(seed)
-mutants = [whole[:chance.randrange(9, len(whole))] for _ in range(60)]
-for _ in range(300):
+mutants = [whole[:chance.randrange(9, len(whole))] for _ in range(cuts)]
+for _ in range(flips):
     damaged = bytearray(whole)
     damaged[chance.randrange(8, len(whole))] ^= 1 << chance.randrange(8)
     mutants.append(bytes(damaged))
@@ -181,15 +181,24 @@ for number, mutant in enumerate(mutants):
             os._exit(11 if isinstance(error, ArtefactError) else 12)
         except BaseException:
             os._exit(13)
-    print("truncated" if number < 60 else "flipped", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    print("truncated" if number < cuts else "flipped", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def test_truncated_and_damaged_files_never_crash(tmp_path: Path) -> None:
-    """A process each, so that a crash would be seen: -6 or -11 in place of 10 (ran), 11 (file refused), 12 (runtime refused)."""
+@pytest.mark.parametrize(
+    ("cuts", "flips"), [(12, 48), pytest.param(60, 300, marks=pytest.mark.slow)]
+)
+def test_truncated_and_damaged_files_never_crash(tmp_path: Path, cuts: int, flips: int) -> None:
+    """A process each, which tells a crash from what may be.
+
+    Exit 10: it ran; 11: the file is refused; 12: the runtime refused it; -6 or -11: a crash.
+    """
     path = saved(tmp_path)
     out = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CRASH_FREE, str(path), "1"],
+        [
+            *(sys.executable, "-W", "ignore", "-c", CRASH_FREE),
+            *(str(path), "1", str(cuts), str(flips)),
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -197,7 +206,7 @@ def test_truncated_and_damaged_files_never_crash(tmp_path: Path) -> None:
     seen = [line.split() for line in out.stdout.splitlines()]
     assert {code for kind, code in seen if kind == "truncated"} == {"11"}
     flipped = [code for kind, code in seen if kind == "flipped"]
-    assert len(flipped) == 300
+    assert len(flipped) == flips
     assert set(flipped) <= {"10", "11", "12"}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.data import load
-from edgeq.deploy.pipeline.parallel_training import SINGLE, finished, worker_pool
+from edgeq.deploy.pipeline.parallel_training import SINGLE, WorkerPool, finished, worker_pool
 from edgeq.errors import Interrupted, OutputError
 from edgeq.training.recipes.recipe import Recipe
 from edgeq.training.recipes.scheme import Scheme
@@ -21,10 +21,18 @@ from edgeq.training.run.loop import train
 from edgeq.training.run.warm_start import settled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
-def test_side_by_side_is_the_same_as_alone(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def workers() -> Iterator[WorkerPool]:
+    """One pool for all tests that it outlives; its processes import torch once."""
+    with worker_pool(2) as pool:
+        yield pool
+
+
+def test_side_by_side_is_the_same_as_alone(workers: WorkerPool, tmp_path: Path) -> None:
     recipes = [
         Recipe("resnet8", "digits", Scheme(4, 8), epochs=1),
         Recipe("stable-resnet8", "digits", epochs=1),
@@ -33,14 +41,13 @@ def test_side_by_side_is_the_same_as_alone(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     runs = {tmp_path / str(i): recipe for i, recipe in enumerate(recipes)}
     done: list[Path] = []
-    with worker_pool(2) as workers:
-        side_by_side = workers.train(
-            runs,
-            source,
-            overwrite=False,
-            progress=lambda *at: seen.append(at),
-            done=lambda path, _result: done.append(path),
-        )
+    side_by_side = workers.train(
+        runs,
+        source,
+        overwrite=False,
+        progress=lambda *at: seen.append(at),
+        done=lambda path, _result: done.append(path),
+    )
     alone = train(recipes[0], source, tmp_path / "alone", threads=1)
     assert [result.recipe for result in side_by_side.values()] == [
         settled(recipe) for recipe in recipes
@@ -53,9 +60,9 @@ def test_side_by_side_is_the_same_as_alone(tmp_path: Path) -> None:
     assert set(done) == set(runs)
 
 
-def test_a_failure_is_the_callers(tmp_path: Path) -> None:
+def test_a_failure_is_the_callers(workers: WorkerPool, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where a folder has to be")
-    with pytest.raises(OutputError, match="taken"), worker_pool(1) as workers:
+    with pytest.raises(OutputError, match="taken"):
         workers.train(
             {tmp_path / "taken": Recipe("resnet8", "digits", epochs=1)},
             load("digits"),
@@ -63,7 +70,9 @@ def test_a_failure_is_the_callers(tmp_path: Path) -> None:
         )
 
 
-def test_a_run_of_the_same_recipe_is_kept_and_one_of_another_starts_anew(tmp_path: Path) -> None:
+def test_a_run_of_the_same_recipe_is_kept_and_one_of_another_starts_anew(
+    workers: WorkerPool, tmp_path: Path
+) -> None:
     recipe = Recipe("resnet8", "digits", epochs=1)
     source, folder = load("digits"), tmp_path / "run"
     assert not finished(folder, recipe)
@@ -71,22 +80,18 @@ def test_a_run_of_the_same_recipe_is_kept_and_one_of_another_starts_anew(tmp_pat
     assert finished(folder, recipe)
     assert not finished(folder, replace(recipe, seed=1))
     best = (folder / "best.safetensors").stat().st_mtime_ns
-    with worker_pool(1) as workers:
-        workers.train({folder: recipe}, source, overwrite=True)
-        assert (folder / "best.safetensors").stat().st_mtime_ns == best
-        workers.train({folder: replace(recipe, seed=1)}, source, overwrite=True)
+    workers.train({folder: recipe}, source, overwrite=True)
+    assert (folder / "best.safetensors").stat().st_mtime_ns == best
+    workers.train({folder: replace(recipe, seed=1)}, source, overwrite=True)
     assert (folder / "best.safetensors").stat().st_mtime_ns != best
     assert finished(folder, replace(recipe, seed=1))
 
 
-def test_other_work_is_shared_in_its_order(tmp_path: Path) -> None:
+def test_other_work_is_shared_in_its_order(workers: WorkerPool) -> None:
     seen: list[tuple[int, int]] = []
-    with worker_pool(2) as workers:
-        assert workers.each(divmod, [(7, 2), (9, 4), (5, 5)], lambda *at: seen.append(at)) == [
-            (3, 1),
-            (2, 1),
-            (1, 0),
-        ]
+    work = [(7, 2), (9, 4), (5, 5)]
+    found = workers.each(divmod, work, lambda *at: seen.append(at))
+    assert found == [(3, 1), (2, 1), (1, 0)]
     assert seen[-1] == (3, 3)
 
 
