@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,28 +17,53 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
-def widths(request: pytest.FixtureRequest) -> Iterator[int]:
-    """How many widths the demo trains each of its two networks in; float is the first."""
-    count: int = request.param
+PARAMETERS = {"stable-resnet8": 14906, "resnet8": 77754}
+SCHEMES = ("FP32", "4W8A", "4W4A")
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Which networks a demo trains: some models, each in some schemes, float among them."""
+
+    models: tuple[str, ...]
+    schemes: tuple[str, ...]
+
+    @property
+    def quantized(self) -> int:
+        """How many of them are quantised."""
+        return len(self.models) * (len(self.schemes) - 1)
+
+    def __len__(self) -> int:
+        return len(self.models) * len(self.schemes)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        Networks(("stable-resnet8",), ("FP32", "4W4A")),
+        pytest.param(Networks(tuple(PARAMETERS), SCHEMES), marks=pytest.mark.slow),
+    ],
+    ids=["one model", "all"],
+)
+def networks(request: pytest.FixtureRequest) -> Iterator[Networks]:
+    chosen: Networks = request.param
+    widths = dict(zip(SCHEMES, demo.WIDTHS, strict=True))
+    assert tuple(PARAMETERS) == demo.MODELS
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(demo, "WIDTHS", demo.WIDTHS[:count])
-        yield count
+        patched.setattr(demo, "MODELS", chosen.models)
+        patched.setattr(demo, "WIDTHS", [widths[scheme] for scheme in chosen.schemes])
+        yield chosen
 
 
 @pytest.fixture(scope="module")
-def folder(widths: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(networks: Networks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     demo.run(folder, epochs=1, seconds=0.02)
     return folder
 
 
-def test_every_network_in_both_formats_and_one_report(folder: Path, widths: int) -> None:
-    stems = [
-        f"{model}-{scheme}"
-        for model in ("stable-resnet8", "resnet8")
-        for scheme in ("FP32", "4W8A", "4W4A")[:widths]
-    ]
+def test_every_network_in_both_formats_and_one_report(folder: Path, networks: Networks) -> None:
+    stems = [f"{model}-{scheme}" for model in networks.models for scheme in networks.schemes]
     for stem in stems:
         assert (folder / f"{stem}.onnx").stat().st_size
         assert (folder / f"{stem}.tflite").stat().st_size
@@ -49,11 +75,10 @@ def row_file(row: dict[str, str]) -> str:
     return f"{row['model']}-{row['scheme']}.tflite".replace("/", "")
 
 
-def test_the_report_tells_what_the_table_promises(folder: Path, widths: int) -> None:
+def test_the_report_tells_what_the_table_promises(folder: Path, networks: Networks) -> None:
     report = json.loads((folder / "report.json").read_bytes())
     assert [row["parameters"] for row in report["rows"]] == [
-        *([14906] * widths),
-        *([77754] * widths),
+        PARAMETERS[model] for model in networks.models for _ in networks.schemes
     ]
     for row in report["rows"]:
         refused = {
@@ -66,12 +91,14 @@ def test_the_report_tells_what_the_table_promises(folder: Path, widths: int) -> 
         assert set(row["size_bytes"]) == {"onnx", "tflite"}
         assert (row["activation_mse"] is None) == (row["scheme"] == "FP32")
         assert {"ort-cpu", "tflite"} <= set(row["latency"])
-    assert len(report["curves"]) == 2 * (widths - 1)
-    assert len(report["comparisons"]) == 2 * widths
+    assert len(report["curves"]) == networks.quantized
+    assert len(report["comparisons"]) == len(networks)
 
 
-def test_the_verdict_counts_what_the_files_and_answers_are(folder: Path, widths: int) -> None:
-    quantized = 2 * (widths - 1)
+def test_the_verdict_counts_what_the_files_and_answers_are(
+    folder: Path, networks: Networks
+) -> None:
+    quantized = networks.quantized
     report = json.loads((folder / "report.json").read_bytes())
     files, runtimes, accuracy = report["verdict"]
     read_back = f"{quantized} quantised networks were read back from {2 * quantized} files"
@@ -90,7 +117,7 @@ class TrainedAlready(Exception):
     """Ends a demo once it has no network left to train."""
 
 
-def test_an_earlier_demo_keeps_its_networks(folder: Path, widths: int) -> None:
+def test_an_earlier_demo_keeps_its_networks(folder: Path, networks: Networks) -> None:
     checkpoints = {path: path.stat().st_mtime_ns for path in folder.glob("*/best.safetensors")}
     said: list[str] = []
 
@@ -101,9 +128,9 @@ def test_an_earlier_demo_keeps_its_networks(folder: Path, widths: int) -> None:
 
     with pytest.raises(TrainedAlready):
         demo.run(folder, epochs=1, overwrite=True, say=say)
-    assert len(checkpoints) == 2 * widths
+    assert len(checkpoints) == len(networks)
     assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
-    assert said[0].startswith(f"{2 * widths} of {2 * widths} networks are kept")
+    assert said[0].startswith(f"{len(networks)} of {len(networks)} networks are kept")
     assert len(said) == 2
 
 
