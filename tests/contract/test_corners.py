@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from tests.exporters.tflite.test_random_graphs import CALM, Recipe
-from tests.support.models.corner_models import FAMILIES
+from tests.support.models.corners.families import FAMILIES
 from tests.support.models.qdq_models import (
     KERNELS,
     axes_of,

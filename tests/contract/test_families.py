@@ -14,9 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tests.contract.test_foreign import random_images
 from tests.support.checks.exactness import check_rows_one_and_two, roughen
-from tests.support.models.families import (
-    FAMILIES,
-    PARTLY_FLOAT,
+from tests.support.models.blocks import (
     Bottleneck,
     Ghost,
     Inverted,
@@ -29,8 +27,8 @@ from tests.support.models.families import (
     SqueezeExcite,
     Twice,
     conv_bn,
-    plain,
 )
+from tests.support.models.families import FAMILIES, PARTLY_FLOAT, plain
 from torch import nn
 from torch.nn import functional as F
 

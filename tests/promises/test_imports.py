@@ -6,11 +6,23 @@ rests on.
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMPORTED = re.compile(
+    r"^\s*(?:from ((?:edgeq|tests)[\w.]*) import ([\w, ]+)|import (edgeq[\w.]*))", re.MULTILINE
+)
+"""An import in a program that a test runs."""
 
 FRAMEWORKS = {
     "accelerate",
@@ -53,3 +65,31 @@ def test_importing_loads_no_framework(module: str) -> None:
 )
 def test_asking_for_help_loads_no_framework(arguments: list[str]) -> None:
     assert loaded(RUN.format(arguments=arguments, report=REPORT)) & HEAVY == set()
+
+
+def test_programs_in_strings_import_what_exists(root: Path, tracked: tuple[Path, ...]) -> None:
+    """No type checker looks into the programs that tests and benchmarks run."""
+    programs = [
+        (f"{path}:{node.lineno}", node.value)
+        for path in tracked
+        if path.suffix == ".py" and path.relative_to(root).parts[0] in ("tests", "benchmarks")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    missing = [
+        f"{where}: {package or module} {name}"
+        for where, program in programs
+        for package, names, module in IMPORTED.findall(program)
+        for name in names.replace(" ", "").split(",")
+        if not exists(package or module, name)
+    ]
+    assert missing == []
+
+
+def exists(module: str, name: str) -> bool:
+    """Whether a module is there, and a name in it or a module under it."""
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError:
+        return False
+    return not name or hasattr(found, name) or exists(f"{module}.{name}", "")

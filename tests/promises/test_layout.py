@@ -8,13 +8,18 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import pytest
 
 MAX_LINES = 502
+MAX_MODULES = 15
+"""The most in one folder, beside its ``__init__.py``."""
+NO_ROOM = {"benchmarks", "contract", "promises", "support"}
+"""Folders of tests that are about no one folder of the product."""
 HOLDS_PYTHON = {"src", "tests", "benchmarks", "docs", "requirements"}  # beside the rooms
 
 
@@ -61,10 +66,41 @@ def test_every_room_is_packaged_and_checked(
     assert set(project["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]) == set(rooms)
 
 
-def test_no_product_file_is_longer_than_one_idea(modules: tuple[Path, ...]) -> None:
-    lengths = {str(path): len(path.read_text().splitlines()) for path in modules}
+@pytest.fixture(scope="module")
+def tests(root: Path, tracked: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Every module of the tests."""
+    return tuple(
+        path for path in tracked if path.is_relative_to(root / "tests") and path.suffix == ".py"
+    )
+
+
+def test_no_file_is_longer_than_one_idea(
+    modules: tuple[Path, ...], tests: tuple[Path, ...]
+) -> None:
+    lengths = {str(path): len(path.read_text().splitlines()) for path in (*modules, *tests)}
     assert lengths
     assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_no_folder_is_a_crowd(modules: tuple[Path, ...], tests: tuple[Path, ...]) -> None:
+    counts = Counter(str(path.parent) for path in (*modules, *tests) if path.stem != "__init__")
+    assert len(counts) > 50
+    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
+
+
+def test_tests_mirror_the_product(root: Path, tests: tuple[Path, ...]) -> None:
+    folders = {path.parent.relative_to(root / "tests") for path in tests} - {Path()}
+    mirrors = [folder for folder in folders if folder.parts[0] not in NO_ROOM]
+    assert mirrors
+    missing = [
+        f"tests/{folder}"
+        for folder in mirrors
+        if not (
+            root
+            / ("src/edgeq" / folder.relative_to("core") if folder.parts[0] == "core" else folder)
+        ).is_dir()
+    ]
+    assert missing == []
 
 
 def test_every_module_says_why_it_exists(modules: tuple[Path, ...]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from tests.support.models.families import Spelled, SqueezeExcite
+from tests.support.models.blocks import Spelled, SqueezeExcite
 from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
+from tests.support.checks.reading import SHAPE, conv, read
 from tests.support.models.qdq_models import S8, U4, U8, Graph, Grid
 
-from edgeq.errors import ArtefactError
 from edgeq.qdq.ir import QdqConstant, QdqGraph, QdqTensor, same_grid
 from edgeq.qdq.reader import read_qdq
 from edgeq.quant import QuantParams
@@ -18,24 +18,12 @@ from edgeq.quant import QuantParams
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHAPE: list[int | str | None] = ["N", 4, 6, 6]
-
-
-def conv(graph: Graph, source: str, name: str, grid: Grid, **options: Any) -> str:
-    return graph.weighted(
-        "Conv", source, name, (4, 4, 3, 3), grid, kernel_shape=[3, 3], pads=[1, 1, 1, 1], **options
-    )
-
 
 def ops(view: QdqGraph) -> list[tuple[str, list[str], str]]:
     return [
         (op.op_type, [o.name for o in op.inputs if isinstance(o, QdqTensor)], op.output.name)
         for op in view.ops
     ]
-
-
-def read(graph: Graph, *outputs: str, opset: int = 21) -> QdqGraph:
-    return read_qdq(graph.model(*(outputs or (graph.nodes[-1].output[0],)), opset=opset))
 
 
 def test_canonical_names_lose_their_suffixes() -> None:
@@ -342,124 +330,6 @@ def test_the_model_is_left_as_it_is() -> None:
     assert ir.to_proto(model).SerializeToString() == before
 
 
-# ---- what cannot be read -------------------------------------------------------------------------
-
-
-def fallback(graph: Graph) -> None:
-    x = graph.input("x", SHAPE, S8)
-    conv(graph, x, "sum", S8)
-    del graph.nodes[-2:]
-    graph.op("Add", ["sum", x], "y", S8)
-
-
-def float_output(graph: Graph) -> None:
-    graph.node("Sigmoid", [graph.input("x", SHAPE, S8)], "y")
-
-
-def float_input(graph: Graph) -> None:
-    graph.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE))
-    graph.op("Add", ["x", "x"], "y", S8)
-
-
-def other_grid(graph: Graph) -> None:
-    graph.input("x", SHAPE, S8)
-    graph.node(
-        "DequantizeLinear",
-        ["x_quantized", graph.constant("s", np.float32(0.5)), "x_zero_point"],
-        "y",
-    )
-
-
-def two_input_grids(graph: Graph) -> None:
-    graph.input("x", SHAPE, S8)
-    graph.node("Identity", ["x"], "again")
-    graph.op("Add", ["x_dequantized", graph.quantize("again", U8)], "y", S8)
-
-
-def dynamic_scale(graph: Graph) -> None:
-    x = graph.input("x", SHAPE, S8)
-    graph.node("ReduceMax", [x], "top", keepdims=0)
-    graph.node("QuantizeLinear", [x, "top"], "y")
-
-
-def bad_scale(graph: Graph) -> None:
-    graph.input("x", SHAPE, Grid(float("nan")))
-    graph.node("Identity", ["x_dequantized"], "y")
-
-
-def cycle(graph: Graph) -> None:
-    graph.input("x", SHAPE, S8)
-    graph.node("Add", ["x_dequantized", "b"], "a")
-    graph.node("Add", ["x_dequantized", "a"], "b")
-    graph.node("Identity", ["b"], "y")
-
-
-def undefined(graph: Graph) -> None:
-    graph.input("x", SHAPE, S8)
-    graph.op("Add", ["x_dequantized", "nowhere"], "y", S8)
-
-
-def subgraph(graph: Graph) -> None:
-    graph.input("x", SHAPE, S8)
-    empty = helper.make_graph([], "empty", [], [])
-    graph.nodes.append(
-        helper.make_node(
-            "If", [graph.constant("c", np.array(True))], ["y"], then_branch=empty, else_branch=empty
-        )
-    )
-
-
-def dynamic_image(graph: Graph) -> None:
-    x = graph.input("x", ["N", 4, "H", "W"], S8)
-    conv(graph, x, "y", S8)
-
-
-def blocked(graph: Graph) -> None:
-    x = graph.input("x", ["N", 4], S8)
-    ints = graph.constant("w", np.ones((4, 4), np.int8))
-    weight = graph.node(
-        "DequantizeLinear",
-        [ints, graph.constant("s", np.ones((2, 4), np.float32))],
-        "wd",
-        block_size=2,
-    )
-    graph.op("Gemm", [x, weight], "y", S8)
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (fallback, "the result of Conv 'sum/Conv' stays in float"),
-        (float_output, "the result of Sigmoid 'y/Sigmoid' stays in float"),
-        (float_input, "the input 'x' is used in float"),
-        (other_grid, "on another grid than it was written on"),
-        (two_input_grids, "the input 'x' is quantised on two grids"),
-        (dynamic_scale, "computes its scale at run time"),
-        (bad_scale, "a scale that is not a positive number"),
-        (cycle, "cycle"),
-        (undefined, "nothing computes the value 'nowhere'"),
-        (subgraph, "has a subgraph"),
-        (dynamic_image, "cannot be inferred"),
-        (blocked, "one scale a block"),
-    ],
-)
-def test_what_no_integer_runtime_could_run_is_refused_by_name(
-    build: Callable[[Graph], None], message: str
-) -> None:
-    graph = Graph()
-    build(graph)
-    with pytest.raises(ArtefactError, match=message):
-        read(graph)
-
-
-@pytest.mark.parametrize("opset", [11, 99])
-def test_other_operator_sets_are_refused(opset: int) -> None:
-    graph = Graph()
-    graph.node("Identity", [graph.input("x", SHAPE, S8)], "y")
-    with pytest.raises(ArtefactError, match=f"opset {opset}"):
-        read(graph, opset=opset)
-
-
 def test_a_slice_to_the_end_goes_by_what_it_reads_where_only_its_result_has_a_shape() -> None:
     graph = Graph()
     image = graph.input("image", [1, 2, 8, 8], U8)
@@ -512,43 +382,3 @@ def test_a_reduction_over_no_axes_is_over_all_or_none(op: str, noop: int) -> Non
     last = read(graph).ops[-1]
     assert (last.op_type == "Requantize") == (noop or op == "ReduceMax")
     assert last.output.shape == ((1, 4, 6, 6) if noop else (1, 1, 1, 1))
-
-
-@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
-def test_windows_that_begin_behind_the_input_are_refused(op: str) -> None:
-    """ONNX's shape inference of operator set 21 gives three rows; ONNX Runtime computes two."""
-    graph = Graph()
-    graph.op(
-        op,
-        [graph.input("x", ["N", 1, 4, 4], S8)],
-        "y",
-        S8,
-        kernel_shape=[1, 1],
-        strides=[3, 3],
-        pads=[0, 0, 0, 0],
-        ceil_mode=1,
-    )
-    assert read(graph).ops[0].output.shape == (1, 1, 2, 2)
-    graph = Graph()
-    graph.op(
-        op,
-        [graph.input("x", ["N", 1, 3, 4], S8)],
-        "y",
-        S8,
-        kernel_shape=[1, 1],
-        strides=[2, 3],
-        ceil_mode=1,
-    )
-    assert read(graph).ops[0].output.shape == (1, 1, 2, 2)
-    graph = Graph()
-    graph.op(
-        op,
-        [graph.input("x", ["N", 1, 2, 4], S8)],
-        "y",
-        S8,
-        kernel_shape=[1, 1],
-        strides=[2, 3],
-        ceil_mode=1,
-    )
-    with pytest.raises(ArtefactError, match="windows that begin behind its input"):
-        read(graph)

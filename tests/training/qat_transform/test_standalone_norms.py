@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.support.models.families import Head, PreActivated, plain
+from tests.support.models.blocks import Head, PreActivated
+from tests.support.models.families import plain
 from torch import nn
 
 from edgeq.errors import UsageError

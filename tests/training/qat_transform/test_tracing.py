@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tests.support.models.families import (
-    CLASSES,
-    FAMILIES,
-    PARTLY_FLOAT,
-    DropPath,
-    NormAct,
-    SamePadded,
-    conv_bn,
-    plain,
-)
+from tests.support.models.blocks import CLASSES, DropPath, NormAct, SamePadded, conv_bn
+from tests.support.models.families import FAMILIES, PARTLY_FLOAT, plain
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 

@@ -8,7 +8,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from tests.support.models.families import Head, LayerScale, Normalizing, plain
+from tests.support.models.blocks import Head, LayerScale
+from tests.support.models.families import Normalizing, plain
 from torch import Tensor, nn
 
 from edgeq.errors import UsageError
