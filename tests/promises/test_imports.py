@@ -23,6 +23,7 @@ IMPORTED = re.compile(
     r"^\s*(?:from ((?:edgeq|tests)[\w.]*) import ([\w, ]+)|import (edgeq[\w.]*))", re.MULTILINE
 )
 """An import in a program that a test runs."""
+MISSING_ON_PURPOSE = {"edgeq.not_written_yet"}
 
 FRAMEWORKS = {
     "accelerate",
@@ -81,7 +82,7 @@ def test_programs_in_strings_import_what_exists(root: Path, tracked: tuple[Path,
         for where, program in programs
         for package, names, module in IMPORTED.findall(program)
         for name in names.replace(" ", "").split(",")
-        if not exists(package or module, name)
+        if module not in MISSING_ON_PURPOSE and not exists(package or module, name)
     ]
     assert missing == []
 
