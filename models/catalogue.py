@@ -1,4 +1,4 @@
-"""The networks by the name a user types, and the published configurations that their sizes are held against.
+"""The networks by the name a user types, and the published sizes that they are compared with.
 
 Nothing here imports torch or builds a network, so that a listing is fast; the tests build and count
 every row.

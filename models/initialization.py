@@ -1,4 +1,4 @@
-"""The two initialisations whose effect on quantisation was studied, and BatchNorm without its scale.
+"""Two initialisations that change how well a network quantises, and BatchNorm without its scale.
 
 Yun and Wong, "Do all MobileNets quantize poorly?" (2021), compare He's and Glorot's initialisation,
 each with and without BatchNorm's gamma, in TensorFlow. So fans are counted as TensorFlow counts

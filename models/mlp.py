@@ -69,7 +69,10 @@ def _layer(before: int, after: int, *, batch_norm: bool) -> list[nn.Module]:
 
 @torch.no_grad()
 def _initialize(network: nn.Module) -> None:
-    """Glorot's uniform initialisation with BatchNorm, as BinaryConnect has it; He's without, so that depth does not fade signals."""
+    """Glorot's uniform initialisation with BatchNorm, as BinaryConnect; He's without.
+
+    Without BatchNorm, Glorot's would let signals fade with depth.
+    """
     plain = not any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
     for module in network.modules():
         if isinstance(module, nn.Linear):

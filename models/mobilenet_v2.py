@@ -84,7 +84,9 @@ class InvertedResidual(nn.Module):
 
 
 class StableInvertedResidual(SymmetricBlock):
-    """``x - h BN2(K1^T K2^T ReLU(BN1(K2 K1 x)))``, then ``cat[y, x]`` where channels grow and a mean over 2x2 where it strides.
+    """``x - h BN2(K1^T K2^T ReLU(BN1(K2 K1 x)))``.
+
+    Where channels grow, ``cat[y, x]`` follows; where it strides, a mean over 2x2.
 
     Args:
         before: channels of the input, and of ``K1``.

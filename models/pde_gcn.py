@@ -26,7 +26,9 @@ _DRAWS = 2**16  # outcomes of one random number of a dropout mask
 
 
 def edge_weights(edges: Tensor, nodes: int) -> Tensor:
-    """``1 / sqrt(d_i d_j)`` with degrees that count the node itself (Kipf and Welling, 2017); float32, (edges,).
+    """``1 / sqrt(d_i d_j)``, float32, (edges,); a degree counts the node itself.
+
+    Source: Kipf and Welling, 2017.
 
     Args:
         edges: (2, edges), both directions of each; indices of nodes.
@@ -88,7 +90,9 @@ class SparseGradient(nn.Module):
 
 
 class Dropout(nn.Module):
-    """What ``nn.Dropout`` does, on masks of 16 random bits an element, which a CPU draws several times faster.
+    """What ``nn.Dropout`` does, on masks of 16 random bits per element.
+
+    A CPU draws them several times faster.
 
     Args:
         share: of the elements that are dropped in training, to within 1/65536.
@@ -187,7 +191,7 @@ class PdeGcn(nn.Module):
         nn.init.xavier_uniform_(self.close.weight)
 
     def forward(self, x: Tensor, graph: SparseGradient) -> Tensor:
-        """Features (nodes, in_channels), also as a sparse COO tensor, to logits (nodes, classes)."""
+        """Features (nodes, in_channels), dense or sparse COO, to logits (nodes, classes)."""
         x = self.dropout(self.relu(self._embed(x)))
         for step in self.steps:
             x = step(x, graph)

@@ -1,4 +1,4 @@
-"""Published weights of CIFAR ResNets, from an ``.npz`` file of arrays by name, into our network of the same layout.
+"""Published weights of CIFAR ResNets, from an ``.npz`` file of arrays by name.
 
 The names are those of Idelbayev's reproduction of He et al. (akamaster/pytorch_resnet_cifar10),
 whose networks have option-A shortcuts and take images normalised with ImageNet's statistics: load
@@ -55,7 +55,10 @@ def load_npz_weights(module: nn.Module, path: Path) -> None:
 
 
 def _our_name(name: str) -> str:
-    """``layer2.0.conv1.weight`` is ``stages.1.0.conv1.weight`` here, ``bn1.bias`` is ``stem.bn.bias``, ``linear`` the classifier."""
+    """Our name of a published array: ``layer2.0.conv1.weight`` is ``stages.1.0.conv1.weight``.
+
+    ``bn1.bias`` is ``stem.bn.bias``; ``linear`` is the classifier.
+    """
     name = re.sub(r"^layer([1-9])\.", lambda match: f"stages.{int(match[1]) - 1}.", name)
     name = re.sub(r"^(conv|bn)1\.", r"stem.\1.", name)
     return re.sub(r"^linear\.", "classifier.", name)

@@ -72,4 +72,4 @@ PUBLISHED = tuple(
     ModelSpec(name, ENTRIES[name].family, classes, shape, params, macs, printed, source)
     for name, classes, shape, params, macs, printed, source in _ROWS
 )
-"""Table by table. The 9.60 million of the stable ResNet-34 are taken for a misprint of 9.06: no layout has that many."""
+"""By table. The 9.60 million of the stable ResNet-34 are read as 9.06: no layout has 9.60."""

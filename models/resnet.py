@@ -89,7 +89,7 @@ class BasicBlock(nn.Module):
         self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, out_channels, h', w'), of half the size where the channels grow."""
+        """(n, in_channels, h, w) to (n, out_channels, h', w'), halved where channels grow."""
         inner = self.relu1(self.bn1(self.conv1(x)))
         beside = x if self.shortcut is None else self.shortcut(x)
         y: Tensor = self.relu2(self.bn2(self.conv2(inner)) + beside)
@@ -150,7 +150,7 @@ def each_stage(blocks: int | Sequence[int], widths: Sequence[int]) -> Sequence[i
 
 @torch.no_grad()
 def initialize(network: nn.Module) -> None:
-    """He initialisation of every convolution (normal, by fan-out); BatchNorm starts as the identity.
+    """He initialisation of every convolution (normal, by fan-out); BatchNorm is the identity.
 
     The fan-out of a grouped convolution is that of one group. A transposed convolution is left
     alone, since in these networks it has the weight of a convolution.

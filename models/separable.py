@@ -1,4 +1,4 @@
-"""The networks of which one kind quantises poorly: MobileNet-V1 for CIFAR-10, and a small one of each kind of convolution.
+"""Networks that quantise poorly: MobileNet-V1 for CIFAR-10, and one per kind of convolution.
 
 Yun and Wong, "Do all MobileNets quantize poorly? Gaining insights into the effect of quantization
 on depthwise separable convolutional networks through the eyes of multi-scale distributional
@@ -76,7 +76,7 @@ class Separable(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """A stack of convolutions of one kind behind a regular one, the mean over the image, and fully connected layers.
+    """A regular convolution, a stack of one kind, the mean over the image, linear layers.
 
     Args:
         convolution: the kind.

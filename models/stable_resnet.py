@@ -1,4 +1,6 @@
-"""Residual networks whose blocks are steps of a symmetric, heat-like equation, so that rounding errors do not grow.
+"""Residual networks whose blocks are steps of a symmetric, heat-like equation.
+
+Rounding errors do not grow in them.
 
 Ben-Yair, Eliasof, Treister, "Quantized convolutional neural networks through the lens of partial
 differential equations" (2022). Eq. 2 is the step ``x - h K^T f(K x)``: with one operator ``K`` and
@@ -13,8 +15,8 @@ product, and only while the scales of both BatchNorms are not negative.
 
 So there are two modes. ``paper`` is that layout. ``certified`` is without the second BatchNorm and
 holds the first one's scales so low that the step provably does not expand
-(:mod:`edgeq.models.stability.step_bound`); pooling, ReLU and the concatenation that pooling follows do not
-expand either, so in evaluation none of its blocks lets an error grow.
+(:mod:`edgeq.models.stability.step_bound`). Pooling, ReLU and the concatenation that pooling follows
+do not expand either, so in evaluation none of its blocks lets an error grow.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ class StableBlock(SymmetricBlock):
         self.tie()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, out_channels, h', w'), of half the size where the channels grow."""
+        """(n, in_channels, h, w) to (n, out_channels, h', w'), halved where channels grow."""
         inner = self.relu1(self.bn1(self.conv(x)))
         y: Tensor = self.relu2(x - self.step_size * self.bn2(self.conv_transpose(inner)))
         if self.pool is not None:

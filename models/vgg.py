@@ -1,4 +1,4 @@
-"""VGG-19: sixteen 3x3 convolutions in five stages, a maximum over 2x2 pixels behind each, and fully connected layers.
+"""VGG-19: sixteen 3x3 convolutions in five stages with max pooling, and linear layers.
 
 Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition" (2015),
 Table 1, column E: biases and no BatchNorm. Beside it the version that is common for small images:

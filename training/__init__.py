@@ -1,1 +1,1 @@
-"""Quantisation-aware training: quantisers, their insertion into a model, the training loop, checkpoints."""
+"""Quantisation-aware training: quantisers, the model transform, the loop, checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file that holds the tensors and, in its header, the JSON that says what they are.
+"""Checkpoints: one safetensors file; the JSON in its header says what the tensors are.
 
 Nothing in a checkpoint can run code, and one file written by one rename cannot be half there.
 """
@@ -125,7 +125,7 @@ def save(path: Path, checkpoint: AnyCheckpoint) -> None:
 
 
 def write_file(path: Path, about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors with the JSON that says what they are, in place of an older file, whole or not at all.
+    """Write tensors and the JSON about them, in place of an older file, whole or not at all.
 
     Raises:
         OutputError: it cannot be written.

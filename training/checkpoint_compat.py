@@ -1,4 +1,4 @@
-"""What checkpoints of older versions hold that is kept otherwise today, so that they still compute what they computed."""
+"""Read checkpoints of older versions so that they still compute what they computed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIRST_LAST = {"edge": "boundary"}
 
 
 def complete_older(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe of a checkpoint, with what its scheme did not have to say when it was written, in the words of today."""
+    """The recipe of a checkpoint with today's field names, and the defaults of its time."""
     if recipe["scheme"] is None:
         return {**recipe}
     scheme = {

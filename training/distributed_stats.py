@@ -1,4 +1,4 @@
-"""How statistics of a batch become those of the whole batch, where several processes have a part of it each.
+"""Batch statistics over several processes, each of which has a part of the batch.
 
 Two kinds of module look at a batch as a whole: BatchNorm, and the quantisers whose bound follows
 what they meet. Without agreement each process would train another network than one process alone

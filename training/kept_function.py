@@ -139,7 +139,10 @@ class _Changes:
         return _change(quantized, self._examples, self._wanted, rounding=self._rounding)
 
     def culprits(self, scheme: Scheme, limit: float) -> tuple[dict[str, str], float]:
-        """The fields that must be the default's for a change within a limit, the worst first, each with what to do; and the change then."""
+        """The fields that must be the default's to keep the change within a limit, the worst first.
+
+        Each comes with a hint; and the change that is left then.
+        """
         found: dict[str, str] = {}
         while True:
             left = {name: _without(scheme, name) for name in _choices(scheme)}
@@ -152,7 +155,7 @@ class _Changes:
 
 
 def _choices(scheme: Scheme) -> list[str]:
-    """The fields in which a scheme, or a rule of it, is not the default, of those that may change a function."""
+    """The fields, of those that may change a function, in which a scheme is not the default."""
     named = {
         "normalize_weights": bool(scheme.normalize_weights),
         "weights": scheme.weights != AUTO
@@ -220,7 +223,7 @@ def _telling(example: Tensor) -> Tensor:
 def _change(
     quantized: nn.Module, examples: list[Tensor], wanted: Tensor, *, rounding: bool
 ) -> float:
-    """The root mean square of the difference over that of the answers, with ranges taken from the examples."""
+    """The RMS of the difference over that of the answers, with ranges from the examples."""
     twin: Any = copy.deepcopy(quantized).eval()
     set_rounding(twin, weights=rounding, activations=rounding)
     for name, module in twin.named_children():

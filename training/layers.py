@@ -62,7 +62,7 @@ class WeightQuantizer(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class _Folded:
-    """Integers (as floats, Conv or Linear layout), their range and scale, the integer bias (as floats) and its scale."""
+    """Integers (as floats, Conv or Linear layout), their range and scale; bias and its scale."""
 
     weight: Tensor
     low: int
@@ -147,7 +147,7 @@ class QuantLayer(nn.Module):
         return self.compute(x, *self.constants())
 
     def with_fixed_weights(self) -> FixedLayer:
-        """What computes the same in evaluation with weights made once; see :class:`edgeq.network.layer_protocols.FixableLayer`."""
+        """The layer with weights made once; see :class:`edgeq.network.lowering.FixableLayer`."""
         return FixedLayer(self)
 
     def constants(self) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""The network of a user's own that a recipe names as ``package.module:function``, checked for what it is to be trained on."""
+"""A user's own network, named as ``package.module:function`` and checked against its data."""
 
 from __future__ import annotations
 

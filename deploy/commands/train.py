@@ -132,7 +132,8 @@ class TrainOptions:
         typer.Option(
             "--teacher",
             metavar="FILE",
-            help="Distillation: learn the answers of this checkpoint too, such as the FP32 network's.",
+            help="Distillation: learn the answers of this checkpoint too, such as the FP32 "
+            "network's.",
         ),
     ] = None
     distillation: Annotated[

@@ -170,7 +170,7 @@ def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
 
 @contextmanager
 def _changes_told() -> Iterator[None]:
-    """While it holds, a scheme that changes what a network computes is told as all else on the command line is."""
+    """While it holds, a note on the console for a scheme that changes what a network computes."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", FunctionChanged)
         plain = warnings.showwarning

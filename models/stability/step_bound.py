@@ -1,4 +1,4 @@
-"""Upper bounds on the norm of a convolution, and the projection that keeps a symmetric step from expanding.
+"""Bounds on the norm of a convolution, and the projection that keeps a step from expanding.
 
 A step ``x - h K'^T f(K' x + b)``, with ``f`` of Lipschitz constant ``L``, does not expand in the
 Euclidean norm if and only if ``h L ||K'||^2 <= 2`` for every slope that ``f`` may have (Ben-Yair,
@@ -26,13 +26,18 @@ if TYPE_CHECKING:
 LIPSCHITZ = 1.0
 """Of ReLU and of tanh."""
 MARGIN = 1e-4
-"""How far below the limit a projected step stays, for the roundings of float32 and of the integers of a bias."""
+"""How far a projected step stays below the limit.
+
+It covers the rounding of float32 and of the integers of a bias.
+"""
 _SAMPLES = 16
 _ROUNDING = 1e-9  # far more than float64 loses in a product and its eigenvalues
 
 
 def norm_bound(weight: Tensor, size: tuple[int, int] | None = None) -> float:
-    """An upper bound on the operator norm of a zero-padded convolution of stride 1, or of its adjoint.
+    """An upper bound on the operator norm of a zero-padded convolution of stride 1.
+
+    It holds for the adjoint too.
 
     The convolution of an ``h x w`` image is a compression of the circular one on
     ``(h + k - 1) x (w + k - 1)`` pixels, whose norm is the largest one among the matrices that the
@@ -84,7 +89,7 @@ def _after(first: Tensor, second: Tensor) -> Tensor:
 def step_norm(
     bn: nn.BatchNorm2d, kernels: Sequence[Tensor], size: tuple[int, int] | None = None
 ) -> float:
-    """The bound on ``||K'||``, where ``K'`` is the kernels with the square root of the BatchNorm's scales behind them.
+    """The bound on ``||K'||``: the kernels times the square root of the BatchNorm's scales.
 
     Args:
         bn: in evaluation it scales by ``weight / sqrt(running_var + eps)``; negative scales count
@@ -112,7 +117,10 @@ def _scales(bn: nn.BatchNorm2d) -> Tensor:
 
 @torch.no_grad()
 def project(bn: nn.BatchNorm2d, kernels: Sequence[Tensor], step_size: float) -> None:
-    """Scale a BatchNorm down, and its negative scales to zero, until ``h L ||K'||^2 <= 2`` holds at every image size."""
+    """Scale a BatchNorm down until ``h L ||K'||^2 <= 2`` holds at every image size.
+
+    Negative scales become zero.
+    """
     bn.weight.clamp_(min=0)
     excess = margin(bn, kernels, step_size) / (1 - MARGIN)
     if excess > 1 + MARGIN / 2:  # one that was projected before is left alone, bit for bit

@@ -105,7 +105,10 @@ class SymmetricBlock(nn.Module, ABC):
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or convert, and tie again: PyTorch makes two parameters of one where it cannot change them in place."""
+        """Move or convert, and tie again.
+
+        PyTorch makes two parameters of one where it cannot change them in place.
+        """
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.tie()
         return self

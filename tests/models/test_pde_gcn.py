@@ -1,4 +1,4 @@
-"""The gradient of a graph has its exact adjoint, and a symmetric step does not expand below its limit."""
+"""The gradient of a graph has its exact adjoint; a symmetric step does not expand."""
 
 from __future__ import annotations
 

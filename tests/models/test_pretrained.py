@@ -1,4 +1,4 @@
-"""Published weights land where they belong, or nothing is loaded and the message names the array."""
+"""Published weights land where they belong, or the message names the array that does not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The baselines have the published size, shortcuts and initialisation, and only parts that can be lowered."""
+"""The baselines have the published size, shortcuts and initialisation, and can be lowered."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def inner_step(block: StableBlock, x: Tensor) -> Tensor:
 
 
 def operator_norm(block: StableBlock, size: int) -> float:
-    """The largest singular value of the block's convolution on images of this size, from its full matrix."""
+    """The largest singular value of the block's convolution at this size, from its full matrix."""
     channels = block.conv.in_channels
     basis = torch.eye(channels * size * size, dtype=torch.float64).reshape(-1, channels, size, size)
     return float(torch.linalg.matrix_norm(block.conv(basis).flatten(1).detach(), 2))

@@ -1,4 +1,4 @@
-"""Every name builds a network that can be traced, from parts that can be lowered, of the size that was published."""
+"""Every name builds a network of the published size that can be traced and lowered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A quantised layer in evaluation is BatchNorm behind an integer convolution, and its bias is off by half a step at most."""
+"""A quantised layer evaluates as an integer convolution with BatchNorm folded in.
+
+Its bias is off by at most half a unit.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,7 @@ def half_a_bias_step(made: QuantLayer) -> Tensor:
 
 
 def check(made: QuantLayer, x: Tensor) -> None:
-    """Evaluation is within half a bias step of the unfolded layer, and float error of float32 arithmetic."""
+    """Evaluation is within half a bias unit, and float32 error, of the unfolded layer."""
     expected = unfolded(made, x)
     bound = half_a_bias_step(made).double()
     bound = bound.reshape(1, -1, *[1] * (expected.ndim - 2)) if bound.ndim else bound

@@ -63,7 +63,7 @@ def _weights(operator: Tensor, bits: int) -> WeightQuantizer:
 
 @torch.no_grad()
 def observe_bounds(model: PdeGcn, x: Tensor, graph: SparseGradient) -> None:
-    """Give each activation quantiser whose bound is still zero the one with the least squared error on what it meets in one pass.
+    """Set the bounds that are still zero to the ones of least squared error in one pass.
 
     Few of a graph's values are large: at 4 bits a bound at the largest magnitude would round most
     of them to zero.

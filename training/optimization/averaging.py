@@ -1,4 +1,4 @@
-"""A moving average of a network's weights, which often generalises better than the weights of any one step.
+"""A moving average of a network's weights, which often generalises better than the last ones.
 
 Everything that is a real number is averaged: weights, clipping bounds, running statistics of
 BatchNorm. The bound of tracked weights is their largest magnitude, which is convex: the averaged

@@ -1,4 +1,4 @@
-"""A network that also says how far rounding its activations moves the outputs of its blocks, so that training can keep it small.
+"""Measures how far rounded activations move block outputs, so that the loss can limit it.
 
 The figure is the one of :mod:`edgeq.training.activation_error`, the MSE "4A -> 32A" by which
 Ben-Yair et al. compare networks. They only measure it; to train on it is our own addition.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Consistent(nn.Module):
-    """Answers with the logits and the mean over blocks of the mean squared difference that rounded activations make.
+    """Returns the logits and the mean squared difference that rounded activations make per block.
 
     The outputs without rounding are what those with it are drawn to: no gradient passes through
     them, and running statistics and bounds do not follow them.

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def load_teacher(
     recipe: Recipe, source: DataSource, device: torch.device
 ) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """What gives a teacher's logits, float32, (n, classes), for a batch of normalised images; None where a recipe has no teacher.
+    """A function from normalised images to the teacher's logits, float32, (n, classes).
+
+    None where a recipe has no teacher.
 
     Raises:
         ArtefactError: the checkpoint is none, or its inputs or classes are not those of the data.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def squared_hinge(logits: Tensor, labels: Tensor) -> Tensor:
-    """``mean(max(0, 1 - t y)^2)`` over samples and classes, where ``t`` is 1 for the label and -1 elsewhere.
+    """``mean(max(0, 1 - t y)^2)`` over samples and classes; ``t`` is 1 for the label, else -1.
 
     Source: Courbariaux, Bengio, David, *BinaryConnect* (2015), Sec. 3.1, and the authors' code for
     the mean.

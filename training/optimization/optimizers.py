@@ -25,7 +25,7 @@ _REST = Group("*")
 
 
 def build(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser, with one group of parameters for each of the recipe's that has any, and one for the rest.
+    """The optimiser: a parameter group for each of the recipe's, and one for the rest.
 
     Raises:
         UsageError: a group's pattern fits no parameter.

@@ -1,4 +1,4 @@
-"""What quantisers do to weights after each step of the optimiser, such as BinaryConnect's clipping to [-1, 1]."""
+"""What quantisers do to weights after an optimiser step, such as clipping to [-1, 1]."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def _widths(changes: Mapping[str, Any]) -> LayerWidths:
 
 
 def _check_ends(found: Assignment) -> None:
-    """A method that was named for the first or last layer alone has to have the width that the layer has."""
+    """Check a method that only the first or last layer names against the layer's width."""
     usual = found.scheme.first_last or FIRST_LAST[found.scheme.placement]
     for name in found.placement.ends & found.schemes.keys():
         method = found.schemes[name].weights

@@ -120,7 +120,7 @@ def norms_behind_layers(graph_module: fx.GraphModule) -> dict[fx.Node, fx.Node]:
 
 
 def _normalize_as_image(graph_module: fx.GraphModule, node: fx.Node) -> None:
-    """A BatchNorm of features computes the same on images of one pixel, or one row, which can be a layer of its own."""
+    """A BatchNorm1d as BatchNorm2d, which computes the same and can be a layer of its own."""
     features: Any = module_of(graph_module, node)
     shape = node.meta.get("shape")
     if shape is None:

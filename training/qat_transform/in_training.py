@@ -1,4 +1,4 @@
-"""What a network does in training otherwise than in evaluation, as far as its trace, which is one of evaluation, has to know.
+"""What a network does in training only, as far as a trace of evaluation has to know it.
 
 Whether a gradient is stopped, and whether a BatchNorm that is called as a function takes the
 statistics of its batch, may hang on ``self.training``. A second trace, of training, tells, and is
@@ -28,7 +28,7 @@ def settle_by_training(
     model: nn.Module,
     trace: Callable[[nn.Module], tuple[fx.GraphModule, set[fx.Node]]],
 ) -> set[fx.Node]:
-    """Give each ``F.batch_norm`` the mode that it has in training, and tell what is held fixed there.
+    """Give each ``F.batch_norm`` its mode of training, and tell what is held fixed there.
 
     Args:
         graph_module: a trace of evaluation; changed in place.

@@ -39,7 +39,7 @@ class OnlyInTraining(nn.Module):
 
 
 def only_in_training(model: nn.Module) -> dict[str, bool]:
-    """The path of each module that computes in training only, and whether it writes into its input then."""
+    """The path of each module that computes in training only, and whether it works in place."""
     found = {
         path: _writes_in_training_only(module) for path, module in model.named_modules() if path
     }
@@ -47,7 +47,7 @@ def only_in_training(model: nn.Module) -> dict[str, bool]:
 
 
 def _writes_in_training_only(module: nn.Module) -> bool | None:
-    """Whether a module without parameters that computes in training only writes into its input; None where it is no such module.
+    """Whether a module that computes in training only works in place; None for any other.
 
     In evaluation it hands back its very input; in training, something else, or the same with other
     numbers in it.

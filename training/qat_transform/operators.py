@@ -67,8 +67,8 @@ _HINTS: Mapping[str, str] = {
     "Softmax": "leave it to what reads the network's output",
     "log_softmax": "leave it to what reads the network's output, as torch's cross_entropy does",
     "LogSoftmax": "leave it to what reads the network's output, as torch's cross_entropy does",
-    "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations called "
-    "xnor",
+    "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations "
+    "called xnor",
     "PReLU": "use nn.PReLU() with one slope for all channels",
 }
 

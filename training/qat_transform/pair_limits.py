@@ -1,4 +1,4 @@
-"""Which layers' weights must keep pairs of products within 16 bits, and the limit that the grids of their inputs leave each."""
+"""Which layers' weights must keep pairs of products within 16 bits, and each one's limit."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class BoundedStep(nn.Module):
             project(self._bn[0], kernels, self.step_size)
 
     def margin(self) -> float:
-        """``h L ||K'||^2 / 2``, from an upper bound on the norm: with or without rounding, the max."""
+        """The max of ``h L ||K'||^2 / 2`` with and without rounding, from an upper bound."""
         return max(margin(self._bn[0], kernels, self.step_size) for kernels in self._kernels())
 
     def train(self, mode: bool = True) -> Self:

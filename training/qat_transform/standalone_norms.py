@@ -1,4 +1,4 @@
-"""A BatchNorm that belongs to no layer, as networks have that normalise before they convolve, becomes a layer of its own.
+"""A BatchNorm behind no layer, as in networks that normalise first, becomes a layer.
 
 It is a depthwise convolution whose only weight is one: its integers are all 127, the whole factor
 of a channel is its scale, and so nothing of the normalisation is rounded but the bias.

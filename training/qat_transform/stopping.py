@@ -31,7 +31,7 @@ class StopGradient(nn.Module):
 
 
 def stop_gradients(graph_module: fx.GraphModule, held: Collection[fx.Node]) -> None:
-    """Put a :class:`StopGradient` where a network detaches a tensor, and behind what it computes without gradients.
+    """Insert :class:`StopGradient` where a network detaches or computes without gradients.
 
     It moves behind the functions of single numbers that follow, so that a layer keeps its ReLU, and
     is left out where nothing is trained in front of it.

@@ -93,7 +93,7 @@ def _set_modes(model: nn.Module, modes: Mapping[str, bool]) -> None:
 
 
 def _traced(model: nn.Module, examples: list[Tensor] | None) -> tuple[fx.GraphModule, set[fx.Node]]:
-    """The graph as torch.fx finds it, and the nodes that it found while gradients were switched off."""
+    """The graph as torch.fx finds it, and its nodes that were traced without gradients."""
     inactive = only_in_training(model)
     tracer = _Tracer(frozenset(inactive), examples)
     with torch.enable_grad(), _refusing_own_gradients():
@@ -111,7 +111,7 @@ def _traced(model: nn.Module, examples: list[Tensor] | None) -> tuple[fx.GraphMo
 
 @contextmanager
 def _refusing_own_gradients() -> Iterator[None]:
-    """A trace follows what an autograd.Function computes, and would lose the gradient that it has instead."""
+    """Refuse an autograd.Function: a trace follows its forward and would lose its gradient."""
     own = torch.autograd.Function.__dict__["apply"]
 
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:

@@ -50,7 +50,7 @@ def magnitudes(bits: int) -> tuple[int, ...]:
 
 
 def nearest(position: Tensor, among: tuple[int, ...]) -> Tensor:
-    """The nearest of the magnitudes, ties to the lesser one; ``position`` is not negative and counts the same multiples."""
+    """The nearest magnitude, ties to the lesser; ``position`` counts multiples, from 0 up."""
     levels = torch.tensor(among, dtype=position.dtype, device=position.device)
     found = levels[torch.bucketize(position.contiguous(), (levels[1:] + levels[:-1]) / 2)]
     return torch.where(position.isnan(), position, found)

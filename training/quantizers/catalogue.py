@@ -1,4 +1,4 @@
-"""Every quantiser that can be asked for by name, and what there is to know about it before training; imports no torch."""
+"""Every quantiser by name, and what is known of it before training; imports no torch."""
 
 from __future__ import annotations
 

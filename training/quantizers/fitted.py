@@ -1,4 +1,4 @@
-"""A learned bound that starts where it rounds the first batch best, for networks that are trained already.
+"""A learned bound that starts where it rounds the first batch best, for trained networks.
 
 It learns at the pace of Esser, McKinstry, Bablani, Appuswamy, Modha, *Learned step size
 quantization* (2020), Sec. 2.2, and starts at the least squared error, as in Bhalgat, Lee, Nagel,
@@ -40,7 +40,7 @@ class Fitted(LearnedClip):
         return not bool(self.alpha)
 
     def step_of(self, x: Tensor) -> Tensor:
-        """The step, with a gradient that moves the bound as LSQ's moves its step; N is the features of a sample."""
+        """The step; its gradient moves the bound as LSQ's does. N is the features of a sample."""
         pace = (max(x[:1].numel(), 1) * self.levels) ** -0.5
         return scale_gradient(self.step, pace * self.levels**2)
 
@@ -54,7 +54,7 @@ class Fitted(LearnedClip):
 
     @torch.no_grad()
     def _best_bound(self, x: Tensor) -> Tensor:
-        """The bound with the least squared error of rounding to the target width, of a few from that which clips nothing."""
+        """Of a few bounds, the one with the least squared rounding error at the target width."""
         most = self.levels_at(self.target_bits)
         low = -most - 1 if self.signed else 0
         largest = distributed_stats.largest(

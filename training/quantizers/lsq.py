@@ -55,7 +55,10 @@ class Lsq(FirstBatch):
         return self.scale.clamp(min=SMALLEST_BOUND / most) * (most / self.levels)
 
     def step_of(self, x: Tensor) -> Tensor:
-        """The step, with the published scale on its gradient; N is the weights of a step, or the features of a sample."""
+        """The step, its gradient scaled as published.
+
+        N is the weights of a step, or the features of a sample.
+        """
         count = x.numel() / self.scale.numel() if self.of_weights else x[:1].numel()
         return scale_gradient(self.step, (max(count, 1) * self.levels) ** -0.5)
 

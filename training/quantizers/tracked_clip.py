@@ -1,4 +1,4 @@
-"""The uniform quantiser whose bound follows the largest magnitude it meets, for tensors the papers leave in float.
+"""A uniform quantiser whose bound follows the max magnitude, for what papers leave in float.
 
 An 8-bit edge (input, residual branch, pooling, first and last layer) has levels to spare and little
 to gain from clipping, while the step of SGD that suits a bound of 6.0 overshoots one of 0.1. So its
@@ -18,7 +18,7 @@ from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformGrid
 
 
 class TrackedClip(UniformGrid):
-    """The bound rises at once to the largest magnitude of a training batch and decays slowly towards smaller ones.
+    """The bound rises at once to the max magnitude of a batch and decays slowly to smaller ones.
 
     Args:
         bits: the width it is trained for.

@@ -1,4 +1,4 @@
-"""The uniform quantiser whose range follows both ends of what it meets, with the zero point wherever that puts it.
+"""A uniform quantiser whose range follows min and max, its zero point wherever that puts it.
 
 An integer runtime stores any zero point, so a tensor that is mostly positive need not waste half
 its levels on the rest (Jacob et al., *Quantization and training of neural networks for efficient
@@ -18,7 +18,7 @@ from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformGrid,
 
 
 class TrackedRange(UniformGrid):
-    """Each end moves out at once to the extreme of a training batch and decays slowly towards smaller ones; zero is a level.
+    """Each end moves out at once to a batch's min or max and decays slowly; zero is exact.
 
     Args:
         bits: the width it is trained for.

@@ -1,4 +1,4 @@
-"""Checks of fields that come from a file or a flag, with a message that names the field and the hint."""
+"""Checks of fields from a file or a flag; the message names the field and has a hint."""
 
 from __future__ import annotations
 

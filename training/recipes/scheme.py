@@ -51,7 +51,7 @@ class Scheme:
         affine: zero anywhere in the range of tensors that can be negative, instead of in the
             middle. None: yes, but no where weights are normalised, as published.
         pair_safe: enlarge weight scales until no pair of products leaves 16 bits, in which int8
-            kernels on x86 without VNNI add them; see :mod:`edgeq.qdq.ort_x86.saturation`. It changes
+            kernels on x86 without VNNI add them (:mod:`edgeq.qdq.ort_x86.saturation`). It changes
             no width and no range of an activation.
         first_last: the first and last layer: ``boundary`` gives them ``boundary_bits``, ``inner``
             treats them like any layer, ``float`` leaves them in float, as published. None:
@@ -128,7 +128,7 @@ class Scheme:
         return min(self.weight_bits, self.act_bits, *changed)
 
     def settled(self, *, normalize_weights: bool) -> Scheme:
-        """With what it leaves open about normalised weights in words, and then all that is published with them.
+        """The scheme with its open fields settled, by whether weights are normalised.
 
         Args:
             normalize_weights: what holds where it does not say.

@@ -65,7 +65,7 @@ def check_finite(model: nn.Module, where: str) -> None:
 
 
 def check_bounds(model: nn.Module, where: str) -> None:
-    """Refuse a learned bound that has fallen to the least one there is, from where no gradient leads back.
+    """Refuse a learned bound that fell to the smallest one: no gradient leads back from it.
 
     Raises:
         Diverged: names its module.

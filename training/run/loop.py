@@ -118,7 +118,7 @@ def evaluate(
     *,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> int:
-    """How many samples of a split a network in evaluation mode classifies right, on the device that it is on.
+    """How many samples of a split a network classifies right, on the device that it is on.
 
     Raises:
         Stopped: that was asked for between two batches.

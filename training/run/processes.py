@@ -1,4 +1,4 @@
-"""The device that training runs on, and the processes that share its work, as Hugging Face Accelerate sets them up.
+"""The device that training runs on, and the processes that share its work, by Accelerate.
 
 In one process on a CPU nothing of it is imported, and training is what it is without it. Where
 ``accelerate launch --multi_gpu`` or ``torchrun`` (anywhere) started several, each has a part of

@@ -1,4 +1,4 @@
-"""The bound is never below the true norm, and certified steps never expand, whatever training left in them."""
+"""The bound is never below the true norm, and certified steps never expand."""
 
 from __future__ import annotations
 
@@ -109,7 +109,10 @@ def test_a_certified_step_does_not_expand(kind: str, step: float, apart: float, 
 def test_rounding_errors_never_leave_their_bound(
     steps: list[tuple[float, float, float]], seed: int
 ) -> None:
-    """``|eta| <= sum_j sqrt(n) s1_j / 2 + h_j |K_j| sqrt(m) s2_j / 2``, against the same network that only clips."""
+    """``|eta| <= sum_j sqrt(n) s1_j / 2 + h_j |K_j| sqrt(m) s2_j / 2``.
+
+    Compared with the same network that only clips.
+    """
     torch.manual_seed(seed)
     rounded = exact = torch.randn(1, 3, 5, 5, dtype=torch.float64)
     bound = 0.0

@@ -26,7 +26,7 @@ def test_it_is_the_closed_form(
     lr: float,
     weight_decay: float,
 ) -> None:
-    """The k-th step is the sum over j of momentum^(k-j) lr g_j / sqrt(ms_j + eps), with ms_j an explicit weighted sum."""
+    """The k-th step is the sum over j of momentum^(k-j) lr g_j / sqrt(ms_j + eps)."""
     parameter = nn.Parameter(torch.tensor([0.5], dtype=torch.float64))
     optimizer = RMSProp(
         [parameter], lr, decay=decay, momentum=momentum, epsilon=epsilon, weight_decay=weight_decay
@@ -50,7 +50,10 @@ def test_it_is_the_closed_form(
 
 
 def test_epsilon_one_is_not_pytorchs() -> None:
-    """Small gradients: about lr g here, and lr g / (sqrt(1 - decay) |g| + 1) there, where the mean square starts at zero."""
+    """Small gradients where the mean square starts at zero.
+
+    About lr g here, and lr g / (sqrt(1 - decay) abs(g) + 1) there.
+    """
     ours, theirs = (nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
     optimizers = (
         RMSProp([ours], 1.0, epsilon=1.0),

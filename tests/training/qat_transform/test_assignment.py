@@ -26,7 +26,7 @@ from edgeq.training.recipes.scheme import Scheme
 
 
 class Net(nn.Module):
-    """A stem, two layers that read one tensor, a linear layer that reads their signed sum, and the last one."""
+    """A stem, two layers that read one tensor, a linear one that reads their sum, the last one."""
 
     def __init__(self, *, tied: bool = False, groups: int = 1) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Quantisers enter a user's network without changing its names, its weights or what is tied, or say what is in the way."""
+"""Quantisers enter a user's network and keep its names, its weights and what is tied."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class TestZoo:
         )
 
     def test_the_papers_count_of_bounds(self) -> None:
-        """Stable ResNet-56: 27 operators, each with a bound for its weights, and two activations."""
+        """Stable ResNet-56: 27 operators, each with a bound for its weights and two activations."""
         model = quantize(
             zoo.build("stable-resnet56", classes=10),
             Scheme(4, 4, placement="paper", normalize_weights=True),
@@ -147,7 +147,7 @@ class TestCertificates:
         assert max(margins(copy.deepcopy(model).eval()).values()) <= 1
 
     def test_what_is_exported_does_not_expand(self) -> None:
-        """``h |K'|^2`` is the norm of the two exported layers after each other, which are ``F K`` and ``-h K^T``."""
+        """``h |K'|^2`` is the norm of two exported layers in a row, ``F K`` and ``-h K^T``."""
         torch.manual_seed(0)
         model = quantize(zoo.build("stable-resnet8-certified", classes=10), Scheme(4, 4)).train()
         k, kt = (model.get_submodule(f"stages.0.0.{name}") for name in ("conv", "conv_transpose"))

@@ -1,4 +1,4 @@
-"""A network of anybody's becomes a graph of few operators that computes the very same, whatever way it was written in."""
+"""Any network becomes a graph of few operators that computes the same, however it is written."""
 
 from __future__ import annotations
 

@@ -32,7 +32,10 @@ values = hnp.arrays(np.float32, st.integers(1, 64), elements=st.floats(-100, 100
 
 
 def published(bits: int, base: int = 2) -> set[Fraction]:
-    """Eq. 5: sums of n = bits / base terms, the i-th one 0 or 2^-i, 2^-(i+n), …, 2^-(i+(2^base-2)n); the largest is 1."""
+    """Eq. 5: sums of n = bits / base terms, divided by the max sum.
+
+    The i-th term is 0 or 2^-i, 2^-(i+n), …, 2^-(i+(2^base-2)n).
+    """
     n = bits // base
     terms = [
         [Fraction(0), *(Fraction(1, 2 ** (i + j * n)) for j in range(2**base - 1))]

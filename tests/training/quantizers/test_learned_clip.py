@@ -33,7 +33,7 @@ def quantizer(width: int, kind: tuple[bool, bool], bound: float) -> LearnedClip:
 def test_the_value_is_the_papers_formula(
     x: np.ndarray, width: int, kind: tuple[bool, bool], bound: float
 ) -> None:
-    """alpha * round(clip(x / alpha) * P) / P in float64, but where float32 may see the tie on its other side."""
+    """alpha * round(clip(x / alpha) * P) / P in float64, but for ties that float32 breaks."""
     clip = quantizer(width, kind, bound)
     p, alpha = clip.levels, float(np.float32(bound))
     position = np.clip(x.astype(np.float64) / alpha, -1 if kind[0] else 0, 1) * p
@@ -142,7 +142,7 @@ class TestGradients:
 def test_finite_differences_of_the_smooth_part(
     x: list[float], kind: tuple[bool, bool], width: int
 ) -> None:
-    """Without rounding the quantiser is piecewise linear, so differences are exact away from its corners."""
+    """Without rounding it is piecewise linear: differences are exact away from its corners."""
     clip = quantizer(width, kind, 3.0).double()
     clip.rounding = False
     edge = 3.0 * clip.qmin / clip.levels

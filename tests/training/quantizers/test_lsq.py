@@ -1,4 +1,4 @@
-"""Learned step size: Eqs. 1-3 on each branch, the scale of the gradient, the start, and the range at 8 bits."""
+"""Learned step size: Eqs. 1-3, the scale of the gradient, the start, the range at 8 bits."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class TestStart:
         assert second.scale.item() == first.scale.item()
 
     def test_weights_of_zeros_are_not_locked_in(self) -> None:
-        """With a step of next to nothing all that they become would be clipped, and nothing learned."""
+        """With a scale close to zero all later inputs would be clipped, and nothing learned."""
         quantizer = for_weight(4, torch.zeros(2, 8), axis=None, normalized=False)
         w = torch.full((2, 8), 0.05, requires_grad=True)
         quantizer(w).sum().backward()

@@ -1,4 +1,4 @@
-"""Trained thresholds: every step is a power of two, and the threshold has the published gradient in the log domain."""
+"""Trained thresholds: scales are powers of two, with the published gradient in the log domain."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TestGradients:
     def test_of_clipping_it_is_the_slope_where_the_ceiling_is_passed_through(
         self, x: list[float]
     ) -> None:
-        """Without rounding, and with s = t / 2^(b-1) for the ceiling, the quantiser is piecewise linear in t."""
+        """Without rounding, with s = t / 2^(b-1) for the ceiling, it is piecewise linear in t."""
         made = quantizer(4, 4.0).double()
         made.rounding = False
         away = torch.tensor(

@@ -1,4 +1,4 @@
-"""Ternary weights: the values of a learned clip at two bits, and a gradient for those beyond the bound too."""
+"""Ternary weights: a learned clip at two bits, with a gradient beyond the bound too."""
 
 from __future__ import annotations
 

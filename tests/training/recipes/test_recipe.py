@@ -38,7 +38,7 @@ def recipe(**fields: Any) -> Recipe:
 
 class TestAnnealing:
     def test_the_published_schedule(self) -> None:
-        """16 bits, one fewer every 10 of 200 epochs: 8 bits from epoch 80, 4 bits from epoch 120."""
+        """16 bits, one fewer every 10 of 200 epochs: 8 from epoch 80, 4 from epoch 120."""
         run = recipe(epochs=200)
         for epoch in range(200):
             held = max(16 - epoch // 10, 4)

@@ -45,7 +45,7 @@ class TestDeterminism:
     def test_an_interrupted_run_goes_on_to_the_same_bytes(
         self, finished: tuple[Path, loop.TrainingResult], tmp_path: Path, steps: int
     ) -> None:
-        """In the middle of an epoch, at its last step and at its first one, and after the very last."""
+        """In the middle of an epoch, at its first and last step, and after the very last."""
         with pytest.raises(Interrupted, match="--resume"):
             loop.train(RECIPE, source(), tmp_path, threads=1, report=stop_after(steps))
         assert (

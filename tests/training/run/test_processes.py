@@ -49,14 +49,16 @@ def computed(alone):
         "lsq": Scheme(4, 4, weights="lsq", activations="lsq"),
         "fitted": Scheme(4, 4),
     }.items():
-        recipe = Recipe("stable-resnet8", "digits", scheme, batch_size=64, anneal_from=2, consistency=0.1 if name == "tracked" else 0.0)
+        weight = 0.1 if name == "tracked" else 0.0
+        options = dict(batch_size=64, anneal_from=2, consistency=weight)
+        recipe = Recipe("stable-resnet8", "digits", scheme, **options)
         processes = Processes(torch.device("cpu")) if alone else join(recipe)
         run = loop._Run(recipe, source, folder, processes)
         run.model.train()
         with sync_statistics(processes.count):
             for step in (0, 1):
                 run._step(run.feed.batch(0, step))
-        found |= {f"{name} {key}": parameter.grad.clone() for key, parameter in run.parameters.items()}
+        found |= {f"{name} {key}": value.grad.clone() for key, value in run.parameters.items()}
         found |= {f"{name} {key}": buffer.clone() for key, buffer in run.model.named_buffers()}
     return found
 
@@ -68,8 +70,11 @@ batching.Feed._normalized = lambda self, images: normalized(self, images).double
 alone = computed(alone=True) if rank == 0 else None
 together_found = computed(alone=False)
 torch.Tensor.float, loop.starting_model, batching.Feed._normalized = single, start, normalized
-result = loop.train(Recipe("stable-resnet8", "digits", Scheme(4, 8), epochs=1, batch_size=575, anneal_from=2), source, folder / "run")
-torch.save({"alone": alone, "together": together_found, "result": (result.validation, result.test_correct)}, folder / f"{rank}.pt")
+options = dict(epochs=1, batch_size=575, anneal_from=2)
+recipe = Recipe("stable-resnet8", "digits", Scheme(4, 8), **options)
+result = loop.train(recipe, source, folder / "run")
+found = (result.validation, result.test_correct)
+torch.save({"alone": alone, "together": together_found, "result": found}, folder / f"{rank}.pt")
 """
 
 
@@ -101,7 +106,7 @@ def launch(folder: Path, count: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any], Path]:
-    """What the first of two processes ends with, which computed everything alone before, and the second; and where they wrote."""
+    """What the first of two processes found, also alone; what the second found; the folder."""
     folder = tmp_path_factory.mktemp("processes") / "two"
     done = launch(folder, 2)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A run begins in an empty folder, or where it is told to overwrite, and goes on with the recipe that it began with."""
+"""A run begins in an empty folder, or overwrites, and resumes with the same recipe only."""
 
 from __future__ import annotations
 

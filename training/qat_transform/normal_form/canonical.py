@@ -1,4 +1,4 @@
-"""Brings a traced graph into few spellings, so that nobody behind has to know the many that torch has.
+"""Brings a traced graph into its normal form, so that later code meets few operators.
 
 Afterwards: methods are functions, nothing works in place, layers and BatchNorms called as functions
 are modules, constants of channels are BatchNorms with fixed statistics, a fully connected layer
@@ -163,7 +163,7 @@ def _mean(graph: fx.Graph, node: fx.Node) -> None:
 
 
 def _image_of_places(graph: fx.Graph, node: fx.Node, axes: Any) -> fx.Node | None:
-    """What a mean over all tokens, or over height and width where channels are last, reads, as an image; None for any other mean."""
+    """The image that a mean over all tokens, or over a channels-last image, reads; else None."""
     rank = len(node.args[0].meta.get("shape", ()))  # type: ignore[union-attr]
     given = axes if isinstance(axes, tuple | list) else (axes,)
     if (
@@ -177,7 +177,7 @@ def _image_of_places(graph: fx.Graph, node: fx.Node, axes: Any) -> fx.Node | Non
 
 
 def _image_behind(node: fx.Node, axes: Any) -> fx.Node | None:
-    """The image whose mean is spelled ``x.mean(3).mean(2)`` or ``x.flatten(2).mean(2)``; None for any other."""
+    """The image whose mean is ``x.mean(3).mean(2)`` or ``x.flatten(2).mean(2)``; else None."""
     row: Any = node.args[0]
     shape = row.meta.get("shape")
     axis = axes[0] if isinstance(axes, tuple | list) and len(axes) == 1 else axes

@@ -1,4 +1,4 @@
-"""Arithmetic with a constant for each channel, such as ``(x - self.mean) / self.std``, as a normalisation with fixed statistics.
+"""Arithmetic with per-channel constants, ``(x - mean) / std``, as a fixed normalisation.
 
 So it goes where a BatchNorm goes: into the layer before it, or into a layer of its own whose only
 rounding is that of its bias.
@@ -48,7 +48,7 @@ class ChannelAffine(HeldNorm):
 
 
 def name_channel_constants(graph_module: fx.GraphModule) -> None:
-    """Put a :class:`ChannelAffine` in the place of each chain of sums and products with constants of channels.
+    """Replace each chain of sums and products with per-channel constants by a ChannelAffine.
 
     Numbers in such a chain go into it too. A parameter that scales, or is added, is trained on as
     weight or bias. A buffer of one element becomes a number. Anything else is left as it is.
@@ -271,7 +271,7 @@ def _moves_axes(node: fx.Node) -> bool:
 
 
 def _step(target: Any, constant: Tensor, *, behind: bool) -> tuple[Tensor, Tensor] | None:
-    """Weight and bias of arithmetic with a constant, which stands behind the operator or in front of it; None for what is not linear."""
+    """Weight and bias of arithmetic with a constant on either side; None if it is not linear."""
     one, zero = torch.ones_like(constant), torch.zeros_like(constant)
     if target is operator.truediv:
         return (1 / constant, zero) if behind and bool((constant != 0).all()) else None

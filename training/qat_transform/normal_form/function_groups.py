@@ -117,7 +117,7 @@ class _Finder:
         self._replace(Group(before.source, before.members | {node}, not_negative), node, [source])
 
     def _join_two(self, node: fx.Node, one: fx.Node, other: fx.Node) -> None:
-        """A product or quotient of two functions of one tensor, or of one with the tensor itself."""
+        """A product or quotient of two functions of one tensor, or of one with the tensor."""
         for source in (
             one,
             other,

@@ -1,4 +1,4 @@
-"""Layers, normalisations and drop-out that a network calls as functions, as the modules that they are.
+"""Layers, normalisations and drop-out that a network calls as functions, as modules.
 
 A subclass of a layer is traced into its functions; what it reads are still the parameters of the
 network, which the module that stands in its place takes over, so that training goes on in the very
@@ -28,7 +28,7 @@ _PARAMETERS: Mapping[Any, tuple[str, ...]] = {
 
 
 def lift(graph_module: fx.GraphModule) -> None:
-    """Put modules in the place of functions, in place, and give every convolution its padding in numbers.
+    """Replace functions by modules, in place; every convolution gets its padding in numbers.
 
     Raises:
         UsageError: a layer computes its own weights.
@@ -109,7 +109,7 @@ class _Lifter:
         )
 
     def _place(self, module: nn.Module, node: fx.Node, tensors: list[fx.Node]) -> str:
-        """At the path of the module that owns its tensors, or under it where that one has parts of its own."""
+        """The path of the module that owns its tensors, or one below it where that has parts."""
         owner = str(tensors[0].target).rpartition(".")[0] if tensors else ""
         names = {str(tensor.target).rpartition(".")[2] for tensor in tensors}
         holder = self.graph_module.get_submodule(owner)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def slice_and_reshape(graph: fx.Graph, node: fx.Node) -> None:
-    """``x[:, 0]``, ``x[..., 1:]`` and ``x[:, :, None]`` are slices, and a reshape where they give a tensor other axes.
+    """Write ``x[:, 0]``, ``x[..., 1:]`` and ``x[:, :, None]`` as slices and reshapes.
 
     How many axes there are, an example tells. What is neither, such as ``x[:, [2, 0]]`` or a part
     of the batch, is left as it is.

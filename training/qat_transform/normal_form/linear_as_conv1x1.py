@@ -1,4 +1,4 @@
-"""A fully connected layer on every place of an image, or on every token of a sequence, as the convolution of one pixel that it is.
+"""A linear layer on every pixel or token, as the 1x1 convolution that it is.
 
 Integer runtimes and file formats know that convolution with all that belongs to it: a bias, a scale
 for each channel, a ReLU.
@@ -20,7 +20,9 @@ _POINTWISE = nn.Dropout | nn.AlphaDropout | nn.Identity
 
 
 def convolve_tokens(graph_module: fx.GraphModule) -> None:
-    """Put a Conv2d in the place of each Linear that reads more axes than batch and features, its channels moved to the front and back.
+    """Replace each Linear that reads more axes than batch and features by a Conv2d.
+
+    Its channels move to axis 1 in front of it and back behind it.
 
     Moves that undo each other are left out then, so that a ReLU stays with its layer. How many axes
     there are, an example has told.
@@ -65,7 +67,7 @@ def _convolution(layer: Any, kernel: nn.Parameter) -> nn.Conv2d:
 
 
 def move_channels(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    """Bring the last axis, that of the channels, to where a node that reads images has it, and back.
+    """Move the channels from the last axis to where image nodes have them, and back.
 
     Tokens become the pixels of one row, and features those of an image of one pixel.
 
@@ -98,7 +100,7 @@ def move_channels(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 
 def as_image(graph: fx.Graph, source: Any) -> fx.Node:
-    """A tensor of 2 to 4 axes that an example has told, the last one that of the channels, as (n, channels, height, width)."""
+    """A channels-last tensor of 2 to 4 known axes as (n, channels, height, width)."""
     batch, *places, channels = source.meta["shape"]
     last = len(places) + 1
     if places:
@@ -117,7 +119,10 @@ def as_image(graph: fx.Graph, source: Any) -> fx.Node:
 
 
 def _leave_out(graph_module: fx.GraphModule, node: fx.Node) -> None:
-    """Drop a permutation or reshape that undoes an earlier one, with nothing between them but functions of single numbers."""
+    """Drop a permutation or reshape that undoes an earlier one.
+
+    Only unary elementwise operators may lie between them.
+    """
     between: list[fx.Node] = []
     source = _moved(node)
     while _ignores_axes(graph_module, source) and len(source.users) == 1:

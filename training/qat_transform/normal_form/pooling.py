@@ -1,4 +1,4 @@
-"""Pooling in the forms that all integer runtimes compute alike, where the image has a size for which it has such a form.
+"""Pooling in the forms that all integer runtimes compute alike, where there is such a form.
 
 Rounding up the number of windows changes nothing where the windows fit the image, and behind a ReLU
 is zeros at its end; adaptive pooling that divides the image evenly is ordinary pooling; zeros that
@@ -94,7 +94,7 @@ def _adaptive(node: fx.Node, wanted: Any) -> None:
 def _window(
     graph_module: fx.GraphModule, node: fx.Node, function: Any, options: dict[str, Any]
 ) -> None:
-    """Drop a rounding up that has no effect, and put zeros that do no harm or are counted around the image before."""
+    """Drop ``ceil_mode`` that has no effect; pad with zeros that do no harm or are counted."""
     kernel, padding, have = (
         pair(options["kernel_size"]),
         pair(options.get("padding", 0)),
@@ -130,7 +130,7 @@ def _beyond(
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> tuple[int, int]:
-    """How far the last window of a pooling that rounds up reaches over the padded image, in height and width."""
+    """How far the last window of a ``ceil_mode`` pooling overhangs, in height and width."""
     rest = []
     for size, k, step, pad in zip(have, kernel, stride, padding, strict=True):
         windows = -(-(size + 2 * pad - k) // step) + 1
@@ -140,7 +140,7 @@ def _beyond(
 
 
 def not_negative(graph_module: fx.GraphModule, node: Any) -> bool:
-    """Whether a tensor cannot hold anything below zero, as behind a ReLU, so that zeros around it are no maximum."""
+    """Whether a tensor cannot be below zero, as behind a ReLU: zeros around it are no max."""
     if not isinstance(node, fx.Node) or not node.op.startswith("call_"):
         return False
     called = (

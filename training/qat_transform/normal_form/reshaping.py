@@ -1,4 +1,4 @@
-"""Reshapes that leave the batch's axis alone, as flattening and, where there is more than one axis left, unflattening."""
+"""Reshapes that keep the batch's axis, as flattening and unflattening."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _is_batch(size: Any) -> bool:
 
 
 def write_reshape(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> None:
-    """Let a node give the tensor that is its first argument so many numbers along each axis behind the batch's."""
+    """Reshape a node's first argument to these sizes behind the batch's axis."""
     if len(sizes) == 1:
         node.target, node.args, node.kwargs = torch.flatten, (node.args[0], 1), {}
         return
@@ -78,7 +78,7 @@ def write_reshape(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> Non
 
 
 def reshaped(graph: fx.Graph, source: fx.Node, shape: tuple[int, ...]) -> fx.Node:
-    """A node that gives a tensor other axes behind the batch's; ``shape`` has the batch in front."""
+    """A node that reshapes a tensor behind the batch's axis; ``shape`` includes the batch."""
     rank = len(source.meta.get("shape", ()))
     flat = (
         source

@@ -13,7 +13,10 @@ _WITH_PARAMETERS = (
 
 
 def separate_calls(graph_module: fx.GraphModule) -> None:
-    """Give every call of a layer or BatchNorm after its first a path of its own, ``<path>_call2`` and so on, to the same module."""
+    """Give each later call of a layer or BatchNorm its own path: ``<path>_call2`` and so on.
+
+    The module stays the same.
+    """
     calls: dict[str, int] = {}
     for node in graph_module.graph.nodes:
         if node.op != "call_module":

@@ -1,4 +1,4 @@
-"""Weights of one bit, decided by their sign or by a coin, over real weights that collect the gradients.
+"""Weights of one bit, by their sign or at random, over real weights that collect gradients.
 
 Source: Courbariaux, Bengio, David, *BinaryConnect: training deep neural networks with binary
 weights during propagations* (2015), Eqs. 1-3 and Algorithm 1: the gradient taken at the binary
@@ -73,7 +73,7 @@ class StochasticBinaryConnect(BinaryConnect):
 
 
 def glorot(weight: Tensor) -> float:
-    """``sqrt(1.5 / (inputs + outputs))``, the coefficient of Glorot and Bengio as released, of a Conv2d or Linear weight."""
+    """``sqrt(1.5 / (inputs + outputs))`` of a weight: Glorot's coefficient, as released."""
     field = weight[0, 0].numel()
     return float((1.5 / ((weight.shape[0] + weight.shape[1]) * field)) ** 0.5)
 

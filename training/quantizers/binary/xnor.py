@@ -25,9 +25,11 @@ from edgeq.training.quantizers.parts.straight_through import straight_through
 from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformGrid
 
 SIGN_STEP = 2.0**-8
-"""Inputs within half of it of zero have no sign: of what BatchNorm gives, one in six hundred. Were it much finer, the roundings of
-float32 sums would decide some signs, and the factor that brings a convolution's sums onto this grid would exceed 256, the most
-that TensorFlow Lite's fast kernels take."""
+"""Inputs within half of it of zero have no sign: of what BatchNorm gives, one in six hundred.
+
+Were it much finer, the rounding of float32 sums would decide some signs. The factor that brings a
+convolution's sums onto this grid would then exceed 256, the max of TensorFlow Lite's fast kernels.
+"""
 
 
 class _ScaledSigns(torch.autograd.Function):
@@ -89,7 +91,7 @@ class XnorWeights(FixedWidth):
 
 
 class XnorSign(UniformGrid):
-    """The sign of an activation, on the grid ``step * {-1, 0, 1}`` that any integer runtime can hold; behind a ReLU, 0 and 1 of it.
+    """The sign of an activation, on the grid ``step * {-1, 0, 1}``; behind a ReLU, ``{0, 1}``.
 
     ``QuantizeLinear`` has no sign, but rounding to a grid of tiny steps and saturating at one of
     them is a sign for all inputs beyond half a step. What is within, zero among it, becomes 0: the

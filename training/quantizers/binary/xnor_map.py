@@ -1,4 +1,4 @@
-"""The convolution of XNOR-Net with its map of input magnitudes, which no integer runtime has an operator for.
+"""XNOR-Net's convolution with its map of input magnitudes, which no runtime has.
 
 Source: Rastegari et al., *XNOR-Net* (2016), Sec. 3.2: ``(sign(I) * sign(W)) . K alpha``, where
 ``K`` is the mean magnitude of the input over its channels, averaged over each position of the
@@ -38,7 +38,7 @@ def magnitude_map(x: Tensor, layer: nn.Conv2d) -> Tensor:
 
 
 class XnorConv2d(nn.Conv2d):
-    """A Conv2d of one group that makes signs of its input and weight, and scales its output by ``alpha`` and ``K``."""
+    """A Conv2d of one group on signs; its output is scaled by ``alpha`` and ``K``."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the base class's name)
         """NCHW to NCHW."""

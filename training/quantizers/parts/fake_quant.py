@@ -70,7 +70,7 @@ def _by_step(
 def fake_quantize(
     x: Tensor, step: Tensor, low: float, high: float, *, rounding: bool = True
 ) -> Tensor:
-    """``step * round(clip(x / step, low, high))``, computed in the step's float32 where ``x`` has a shorter type.
+    """``step * round(clip(x / step, low, high))``, in the step's float32 where ``x`` is shorter.
 
     Args:
         x: of any shape.

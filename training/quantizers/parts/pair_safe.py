@@ -1,4 +1,6 @@
-"""Steps of weights with which no pair of products leaves 16 bits; :mod:`edgeq.qdq.ort_x86.saturation` says which kernels add them in pairs.
+"""Weight scales with which no pair of products leaves 16 bits.
+
+:mod:`edgeq.qdq.ort_x86.saturation` says which kernels add them in pairs.
 
 Two neighbours of one sign must not come to more than a limit, 128 where activations fill 8 bits. A
 step grows in the channels where they do, and by no more than it must.

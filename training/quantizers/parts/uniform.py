@@ -123,7 +123,7 @@ class UniformGrid(UniformQuantizer, ABC):
         return self.step
 
     def quant_params(self) -> QuantParams:
-        """The grid in its canonical storage dtype: uint8, zero point 0 (unsigned) or 128 (signed)."""
+        """The grid in its canonical storage dtype, uint8: zero point 0, or 128 if signed."""
         require_target(self)
         zero = 128 if self.signed else 0
         step = self.step.detach().cpu().numpy()

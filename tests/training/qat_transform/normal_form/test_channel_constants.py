@@ -1,4 +1,4 @@
-"""Constants of channels become normalisations that take no statistics, and compute what the network's author wrote."""
+"""Constants of channels become normalisations without statistics that compute the same."""
 
 from __future__ import annotations
 

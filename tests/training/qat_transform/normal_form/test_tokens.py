@@ -1,4 +1,4 @@
-"""Fully connected layers on pixels and tokens become convolutions, and no more is moved than has to be."""
+"""Linear layers on pixels and tokens become convolutions, and no axis moves without need."""
 
 from __future__ import annotations
 

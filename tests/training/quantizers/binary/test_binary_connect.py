@@ -1,4 +1,4 @@
-"""BinaryConnect: signs, coins whose odds are the weight, gradients as they are, and real weights that stay within H."""
+"""BinaryConnect: signs, stochastic signs, straight gradients, and real weights within H."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_by_name_the_scale_fits_the_layer(name: str) -> None:
 
 
 def test_training_moves_a_sign() -> None:
-    """A weight that is pushed across zero changes sign, by steps far smaller than the distance of its two values."""
+    """A weight that is pushed across zero changes sign, by updates far below its two values."""
     w = torch.nn.Parameter(torch.tensor([[0.05, -0.05]]))
     made = build_weight("binary-connect", 1, w, channels_axis=None, normalized=False)
     optimizer = torch.optim.SGD([w], lr=0.02)

@@ -1,4 +1,4 @@
-"""XNOR-Net: a scale for each filter, the published gradient, and a sign that QuantizeLinear can compute."""
+"""XNOR-Net: a scale per filter, the published gradient, a sign that QuantizeLinear computes."""
 
 from __future__ import annotations
 

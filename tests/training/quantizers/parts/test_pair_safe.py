@@ -1,4 +1,4 @@
-"""Steps that grow until no pair of products leaves 16 bits, and no further, from the first batch to the file."""
+"""Scales grow until no pair of products leaves 16 bits, and no further."""
 
 from __future__ import annotations
 
