@@ -69,13 +69,13 @@ def name_of(value: ir.Value) -> str:
 
 
 def sole_reader(value: ir.Value) -> ir.Node | None:
-    """The one node that reads a value, None where there are more, or none, or the caller of the graph reads it too."""
+    """The only reader of a value; None for several, for none, and for an output of the graph."""
     uses = tuple(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def private_layer(value: ir.Value | None) -> ir.Node | None:
-    """The layer of constant weights that makes a value which nobody but one node reads, else None."""
+    """The layer with constant weights that makes a value with only one reader, else None."""
     node = value.producer() if value is not None else None
     if (
         value is None
@@ -126,9 +126,8 @@ def rank(value: ir.Value | None) -> int | None:
     return None if value is None or value.shape is None else len(value.shape)
 
 
-_ORIGIN = "edgeq.origin"  # a key of what onnx_ir remembers of a node while it is in memory
-
-
+# keys of what onnx_ir remembers of a node while it is in memory
+_ORIGIN = "edgeq.origin"
 _HELPER = "edgeq.helper"
 
 
@@ -146,14 +145,12 @@ def inherit(node: ir.Node, from_node: ir.Node) -> None:
         node.meta[_ORIGIN] = from_node.meta[_ORIGIN]
 
 
-def help_only(value: ir.Value) -> None:
-    """Note that what makes a value computes with weights that the network does not have.
+def help_only(node: ir.Node) -> None:
+    """Note that a node computes with weights that the network does not have.
 
     It is neither its first nor its last layer.
     """
-    node = value.producer()
-    if node is not None:
-        node.meta[_HELPER] = True
+    node.meta[_HELPER] = True
 
 
 def is_helper(node: ir.Node) -> bool:
@@ -200,15 +197,15 @@ def not_negative(value: ir.Value | None) -> bool:
     if node.op_type in _KEEP_SIGN:
         sources = node.inputs if node.op_type in ("Concat", "Add", "Mul") else node.inputs[:1]
         return all(not_negative(source) or _positive(source) for source in sources)
-    return node.op_type in _NOT_NEGATIVE
+    return node.op_type in NOT_NEGATIVE
 
 
 def _positive(value: ir.Value | None) -> bool:
     array = constant(value)
-    return array is not None and bool((array >= 0).all())  # type: ignore[operator]  # an array of numbers
+    return array is not None and bool((array.astype("float64") >= 0).all())
 
 
-_NOT_NEGATIVE = frozenset(
+NOT_NEGATIVE = frozenset(
     ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt")
 )
 _KEEP_SIGN = frozenset(

@@ -1,11 +1,23 @@
-"""Reads a prepared float graph as the operators that the placement rules know, and refuses what they do not, all of it at once."""
+"""Reads a prepared float graph as operators of the placement rules.
+
+All operators that these do not know are refused in one error.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgeq.calibration._nodes import constant, floats, is_helper, name_of, output, sole_reader, text
+from edgeq.calibration._nodes import (
+    NOT_NEGATIVE,
+    constant,
+    floats,
+    is_helper,
+    name_of,
+    output,
+    sole_reader,
+    text,
+)
 from edgeq.calibration.normal_form.functions import CLIPS, Function, functions_of, is_clip
 from edgeq.calibration.normal_form.statics import static_nodes
 from edgeq.calibration.operators import KINDS, check
@@ -23,9 +35,6 @@ if TYPE_CHECKING:
 HEADS = ("Softmax", "LogSoftmax", "ArgMax")
 """What may stay in float, or give places, between the last grid and an output of the graph."""
 
-_NOT_NEGATIVE = frozenset(
-    ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt")
-)
 _TAKE_CLIPS = frozenset(("Add", "Sub", "Mul", "MatMul", "PRelu", "ReduceSum"))
 
 
@@ -178,7 +187,7 @@ class _Classifier:
 
 
 def _is_not_negative(node: ir.Node) -> bool:
-    return node.op_type in _NOT_NEGATIVE or (node.op_type == "Clip" and lower_bound(node) >= 0)
+    return node.op_type in NOT_NEGATIVE or (node.op_type == "Clip" and lower_bound(node) >= 0)
 
 
 def _is_head(node: ir.Node) -> bool:

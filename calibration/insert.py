@@ -1,4 +1,4 @@
-"""Writes grids and integers into a float graph: QuantizeLinear and DequantizeLinear pairs in the canonical form.
+"""Writes grids and integers into a float graph, as canonical QDQ pairs.
 
 A float tensor ``t`` is ``t_quantized`` as integers and ``t_dequantized`` after; where the range is
 narrower than its storage dtype an integer Clip stands between, and what goes into it is
@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 _HELPER_BITS = 8
 
 _STORED_OPERANDS = frozenset(("Add", "Sub", "Mul", "MatMul", "PRelu"))
-"""Operators whose constant operands are stored as integers; one number beside an activation is part of a function instead."""
+"""Operators whose constant operands are stored as integers.
+
+A single number beside an activation is part of a function instead.
+"""
 
 
 def insert(
@@ -212,7 +215,7 @@ class _Inserter:
         return result
 
     def _without_bound(self, op: Op, node: ir.Node) -> ir.Node:
-        """Where the grid ends at or below the upper bound of a Clip, saturation is that bound, and Relu is enough."""
+        """A Relu for a Clip whose upper bound the grid does not reach: it saturates before."""
         params = self.grids[self.behind[op.name]]
         steps = np.rint(np.float32(upper_bound(node)) / params.scale) + params.zero_point
         if node.op_type == "Relu" or lower_bound(node) != 0 or steps < params.qmax:

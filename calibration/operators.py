@@ -1,4 +1,4 @@
-"""Which operators of a prepared graph have an integer form, as what the placement rules take them, and on what conditions."""
+"""Which operators of a prepared graph have an integer form, of which kind, and when."""
 
 from __future__ import annotations
 

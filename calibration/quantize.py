@@ -1,4 +1,4 @@
-"""Post-training quantisation: a float model and calibration batches in, a canonical QDQ model out."""
+"""Post-training quantisation: from a float model and batches to a canonical QDQ model."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from edgeq.calibration.grids import activation_grid, prescribe
 from edgeq.calibration.insert import insert
 from edgeq.calibration.normal_form.affine import affine_layers
 from edgeq.calibration.normal_form.arithmetic import plain_arithmetic, plain_clips
-from edgeq.calibration.normal_form.averages import averages_as_layers
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.normal_form.fold import AFFINE, fold
 from edgeq.calibration.normal_form.functions import functions_of
 from edgeq.calibration.normal_form.layers import canonical_layers
 from edgeq.calibration.normal_form.moves import plain_moves
-from edgeq.calibration.normal_form.pools import plain_pools
+from edgeq.calibration.normal_form.pools import averages_as_layers, plain_pools
 from edgeq.calibration.normal_form.prepare import prepare
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
-from edgeq.calibration.observe import observe
-from edgeq.calibration.same import checked
+from edgeq.calibration.observe import checked, observe
 from edgeq.network.placement import place
 from edgeq.qdq.reader import read_qdq
 
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def fold_onnx(model: ir.Model) -> ir.Model:
-    """The float model in canonical operators, everything folded that integer kernels have no operator for.
+    """The float model in canonical operators, with all folded that integer kernels lack.
 
     Args:
         model: any float model; left as it is.

@@ -27,7 +27,7 @@ from edgeq.calibration._nodes import (
     sole_reader,
 )
 from edgeq.calibration.normal_form.fold import AFFINE, line_of
-from edgeq.calibration.normal_form.layers import own_constants
+from edgeq.calibration.normal_form.layers import add_convolution, own_constants
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -41,7 +41,7 @@ _ALIKE = 4.0
 
 
 def affine_layers(draft: Draft, functions: Container[ir.Node]) -> None:
-    """Rewrite in place all that is ``scale * x + shift`` for each channel, but what is part of a function of one tensor.
+    """Rewrite in place every per-channel ``scale * x + shift`` outside of functions of one tensor.
 
     Args:
         draft: the graph.
@@ -94,7 +94,11 @@ def _chain(draft: Draft, first: ir.Node, functions: Container[ir.Node]) -> None:
             _fold_forward(draft, reader, scale, shift)
         output(last).replace_all_uses_with(source)
     elif len(shape) > 2:
-        _as_layer(draft, last, source, scale, shift)
+        weight = scale.reshape(-1, 1, *[1] * (len(shape) - 2))
+        bias = shift if shift.any() else None
+        conv = add_convolution(draft, last, source, weight, bias, "scaled", group=channels)
+        help_only(conv)
+        draft.take_over(output(last), output(conv))
     elif any(node.op_type == "BatchNormalization" for node in nodes):
         factor = draft.add(
             "Mul", [source, draft.reals(last, "factor", scale[None])], last, "scaled"
@@ -158,31 +162,3 @@ def _fold_forward(
         added = (weight * offset).reshape(len(weight), -1).sum(axis=1)
         moved = added if bias is None else bias + added
     own_constants(draft, layer, weight * factor, moved)
-
-
-def _as_layer(
-    draft: Draft,
-    last: ir.Node,
-    source: ir.Value,
-    scale: NDArray[np.float64],
-    shift: NDArray[np.float64],
-) -> None:
-    """A convolution of one tap for each channel."""
-    ones = [1] * (len(source.shape or ()) - 2)
-    attributes: dict[str, int | float | str | list[int] | list[float]] = {
-        "kernel_shape": ones,
-        "strides": ones,
-        "dilations": ones,
-        "pads": [0] * (2 * len(ones)),
-        "group": len(scale),
-    }
-    weight = draft.constant(f"{last.name}.weight", scale.reshape(-1, 1, *ones).astype(np.float32))
-    result = draft.add("Conv", [source, weight], last, "scaled", attributes=attributes)
-    conv = result.producer()
-    if conv is None:
-        return
-    conv.name = last.name
-    help_only(result)
-    if shift.any():
-        own_constants(draft, conv, scale.reshape(-1, 1, *ones), shift)
-    draft.take_over(output(last), result)

@@ -1,4 +1,6 @@
-"""Arithmetic of activations in the operators that integer kernels have: Add, Sub, Mul, MatMul, and functions of one tensor.
+"""Arithmetic of activations in Add, Sub, Mul, MatMul and functions of one tensor.
+
+These are what integer kernels have.
 
 A quotient is a product with a reciprocal, and the reciprocal of one tensor of 8 bits is a table.
 Operands have equally many dimensions. All of it is exact but for the rounding of float32.
@@ -33,7 +35,7 @@ _INFINITE = float("inf")
 
 
 def plain_clips(draft: Draft) -> None:
-    """Write maxima and minima with one number as Clip, several Clips as one, and a Clip from zero without end as Relu; in place."""
+    """Write Max and Min with a number as Clip, Clips in a row as one, and Clip(0, inf) as Relu."""
     for node in tuple(draft.graph):
         if node.domain == "" and node.op_type in ("Clip", "Max", "Min"):
             _clip(draft, node)
@@ -109,19 +111,17 @@ def _clip(draft: Draft, node: ir.Node) -> None:
             draft.finish(node, source)
         return
     if (low, high) == (0.0, _INFINITE):
-        result = draft.add("Relu", [source], node, "clipped")
+        made = draft.add_node("Relu", [source], node, "clipped")
     else:
         ends = [
             None if abs(end) == _INFINITE else draft.reals(node, what, np.array(end))
-            for end, what in ((low, "least"), (high, "most"))
+            for end, what in ((low, "min"), (high, "max"))
         ]
-        result = draft.add(
+        made = draft.add_node(
             "Clip", [source, *(ends if ends[1] is not None else ends[:1])], node, "clipped"
         )
-    made = result.producer()
-    if made is not None:
-        made.name = node.name
-    draft.finish(node, result)
+    made.name = node.name
+    draft.finish(node, output(made))
 
 
 def _is_relu(node: ir.Node | None) -> bool:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    Attributes = Mapping[str, int | float | str | list[int] | list[float]]
+
 _OURS = "edgeq.ours"  # a key of what onnx_ir remembers of a value while it is in memory
 
 
@@ -32,8 +34,22 @@ class Draft(GraphEditor):
         what: str,
         *,
         shape: Sequence[int | None] | None = None,
-        attributes: Mapping[str, int | float | str | list[int] | list[float]] | None = None,
+        attributes: Attributes | None = None,
     ) -> ir.Value:
+        """Put a node in front of the node that it helps to rewrite; see :meth:`add_node`."""
+        node = self.add_node(op_type, inputs, instead_of, what, shape=shape, attributes=attributes)
+        return output(node)
+
+    def add_node(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        instead_of: ir.Node,
+        what: str,
+        *,
+        shape: Sequence[int | None] | None = None,
+        attributes: Attributes | None = None,
+    ) -> ir.Node:
         """Put a node of one float output in front of the node that it helps to rewrite.
 
         Args:
@@ -58,7 +74,7 @@ class Draft(GraphEditor):
         result.type = ir.TensorType(ir.DataType.FLOAT)
         result.shape = made.shape if shape is None else _shape(shape, made)
         self.graph.insert_before(instead_of, node)
-        return result
+        return node
 
     def numbers(
         self, instead_of: ir.Node, what: str, values: Sequence[int] | NDArray[np.int64]
@@ -71,12 +87,15 @@ class Draft(GraphEditor):
         return self.constant(f"{name_of(output(instead_of))}_{what}", values.astype(np.float32))
 
     def finish(self, node: ir.Node, result: ir.Value) -> None:
-        """Let a value take the place of what a node makes, name, readers and all, and remove the node."""
+        """Replace the output of a node by another value, under its name, and remove the node."""
         self.take_over(output(node), result)
         self.graph.remove(node, safe=True)
 
     def take_over(self, old: ir.Value, new: ir.Value) -> None:
-        """Let a value take the place of another, under its name where that is an output of the graph or the new one is ours."""
+        """Replace a value by another for all readers.
+
+        The new one takes its name if the old one is an output of the graph or the new one is ours.
+        """
         renames = old.is_graph_output() or _OURS in new.meta
         old.replace_all_uses_with(new, replace_graph_outputs=True)
         if renames:

@@ -1,4 +1,4 @@
-"""Folds what follows a layer channel by channel into its weights and bias: BatchNormalization, constant factors, constant shifts.
+"""Folds BatchNormalization and constant factors and shifts into the layer before them.
 
 An integer runtime has one multiplier for each output channel, and all of these are part of it. A
 difference ``x - F(u)`` becomes the sum ``x + (-F)(u)``, since integer runtimes add. Computed in
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def fold(draft: Draft) -> None:
-    """Fold in place; layers are as :func:`edgeq.calibration.normal_form.layers.canonical_layers` leaves them.
+    """Fold in place, after :func:`edgeq.calibration.normal_form.layers.canonical_layers`.
 
     Raises:
         ArtefactError: a BatchNormalization is in training mode, or a folded weight is not finite.
@@ -146,7 +146,10 @@ def _negated(_: ir.Node, channels: int, __: int, ___: int) -> Affine:
 
 
 def _per_channel(node: ir.Node, channels: int, index: int, axis: int) -> NDArray[np.float64] | None:
-    """A constant operand as (channels,), None where it is none, differs along another axis, or stretches the other operand."""
+    """A constant operand as (channels,).
+
+    None where it is computed, differs along another axis, or broadcasts the other operand.
+    """
     value, dimensions = floats(node, index), rank(node.inputs[1 - index])
     if value is None or dimensions is None or value.ndim > dimensions or dimensions <= axis:
         return None

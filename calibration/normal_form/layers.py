@@ -30,7 +30,7 @@ from edgeq.calibration._nodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -74,7 +74,7 @@ def replace(
 
 
 def _name_layers(draft: Draft) -> None:
-    """A layer is called after its weight where that has the name of a module's parameter, so that names survive exporters."""
+    """Call a layer ``conv1`` whose weight is ``conv1.weight``, so that names survive exporters."""
     for node in draft.graph:
         if node.op_type not in _WEIGHTED or len(node.inputs) < 2 or node.inputs[1] is None:
             continue
@@ -116,6 +116,48 @@ def _conv(draft: Draft, node: ir.Node) -> None:
             "group": integer(node, "group", 1),
         },
     )
+
+
+def add_convolution(
+    draft: Draft,
+    instead_of: ir.Node,
+    source: ir.Value,
+    weight: NDArray[np.float64],
+    bias: NDArray[np.float64] | None,
+    what: str,
+    *,
+    strides: list[int] | None = None,
+    pads: list[int] | None = None,
+    group: int = 1,
+    shape: Sequence[int | None] | None = None,
+) -> ir.Node:
+    """Put a Conv of constant weights in front of the node that it helps to rewrite, under its name.
+
+    Args:
+        draft: the graph.
+        instead_of: the node.
+        source: what the Conv reads.
+        weight: (out, in / group, *kernel).
+        bias: (out,).
+        what: what the result is; see :meth:`Draft.add`.
+        strides: 1 by default.
+        pads: 0 by default.
+        group: of channels.
+        shape: of the result; that of the node's by default.
+    """
+    kernel = list(weight.shape[2:])
+    attributes: dict[str, int | float | str | list[int] | list[float]] = {
+        "kernel_shape": kernel,
+        "strides": strides or [1] * len(kernel),
+        "dilations": [1] * len(kernel),
+        "pads": pads or [0] * (2 * len(kernel)),
+        "group": group,
+    }
+    inputs = [source, draft.reals(instead_of, "weight", weight)]
+    conv = draft.add_node("Conv", inputs, instead_of, what, shape=shape, attributes=attributes)
+    conv.name = instead_of.name
+    own_constants(draft, conv, weight, bias)
+    return conv
 
 
 def own_constants(
@@ -176,7 +218,10 @@ def explicit_pads(
 
 
 def _conv_transpose(draft: Draft, node: ir.Node) -> None:
-    """``ConvTranspose(u, K, pad p)`` of stride 1 is ``Conv(u, K', pad d (k - 1) - p)``, K' with channels swapped and kernel flipped."""
+    """``ConvTranspose(u, K, pad p)`` of stride 1 is ``Conv(u, K', pad d (k - 1) - p)``.
+
+    K' has its channels swapped and its kernel flipped.
+    """
     found = _constants(node)
     if found is None:
         return
@@ -273,8 +318,8 @@ def _split_gemm(draft: Draft, node: ir.Node) -> None:
             second = draft.add(
                 "Transpose", [second], node, "turned", shape=turned, attributes={"perm": [1, 0]}
             )
-    result = draft.add("MatMul", [first, second], node, "product")
-    product = result.producer()
+    product = draft.add_node("MatMul", [first, second], node, "product")
+    result = output(product)
     alpha, beta = real(node, "alpha", 1.0), real(node, "beta", 1.0)
     if alpha != 1.0:
         result = draft.add(
@@ -291,8 +336,7 @@ def _split_gemm(draft: Draft, node: ir.Node) -> None:
             )
         result = draft.add("Add", [result, third], node, "sum")
     draft.finish(node, result)
-    if product is not None:
-        _matmul(draft, product)
+    _matmul(draft, product)
 
 
 def _matmul(draft: Draft, node: ir.Node) -> None:
@@ -309,7 +353,7 @@ def _matmul(draft: Draft, node: ir.Node) -> None:
 
 
 def _pad(draft: Draft, node: ir.Node) -> None:
-    """Padding of height and width with zeros belongs to the convolution behind it, where integer kernels have it."""
+    """Fold padding of height and width with zeros into the convolution behind it."""
     conv = sole_reader(output(node))
     pads, value = constant(argument(node, 1)), constant(argument(node, 2))
     if (

@@ -1,4 +1,6 @@
-"""Operators that move numbers, in the few that integer kernels have: Slice, Pad with zeros, Gather, Reshape, Transpose, Concat.
+"""Data movement in the operators that integer kernels have.
+
+Slice, Pad with zeros, Gather, Reshape, Transpose and Concat.
 
 Split is as many Slices; padding by reflection, Tile and Expand pick places again, as Gather does;
 DepthToSpace is a Transpose between two Reshapes; a negative padding cuts off. All of it is exact.
@@ -6,7 +8,7 @@ DepthToSpace is a Transpose between two Reshapes; a negative padding cuts off. A
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.normal_form.draft import Draft
 
-_PADDING_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+_PaddingMode = Literal["reflect", "edge", "wrap"]
+_PADDING_MODES: Mapping[str, _PaddingMode] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 _INFINITE = 1e30
 _BROADCASTING = frozenset(("Add", "Sub", "Mul", "Div"))
 
@@ -159,14 +162,14 @@ def _pad(draft: Draft, node: ir.Node) -> None:
 
 
 def _mirrored(
-    before: Sequence[int | None], ends: NDArray[np.int64], mode: str
+    before: Sequence[int | None], ends: NDArray[np.int64], mode: _PaddingMode
 ) -> dict[int, NDArray[np.int64]]:
     """Which place stands where; a negative padding cuts off."""
     picks = {}
-    for axis in np.flatnonzero(ends.any(axis=0)):
+    for axis in map(int, np.flatnonzero(ends.any(axis=0))):
         first, last = (int(end) for end in ends[:, axis])
-        places = np.pad(np.arange(before[axis] or 0), (max(first, 0), max(last, 0)), mode=mode)  # type: ignore[call-overload]  # one of numpy's
-        picks[int(axis)] = places[max(-first, 0) : len(places) - max(-last, 0)]
+        places = np.pad(np.arange(before[axis] or 0), (max(first, 0), max(last, 0)), mode)
+        picks[axis] = places[max(-first, 0) : len(places) - max(-last, 0)]
     return picks
 
 

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from edgeq.calibration._nodes import (
     argument,
     constant,
+    help_only,
     integer,
     ints,
     name_of,
@@ -27,7 +28,7 @@ from edgeq.calibration._nodes import (
     sole_reader,
     text,
 )
-from edgeq.calibration.normal_form.layers import explicit_pads, write
+from edgeq.calibration.normal_form.layers import add_convolution, explicit_pads, write
 from edgeq.calibration.normal_form.moves import pick
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.normal_form.draft import Draft
 
+_LARGE = 9  # values of a window, from which on its mean is a convolution
 _LEAST = -1e30  # padding with less than this is none, to a maximum
 
 
@@ -199,7 +201,7 @@ def _take_infinite_padding(draft: Draft, node: ir.Node, windows: _Windows) -> No
 
 
 def _inside(places: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """The places of each window, with one of the window's own in the image for those that are not in it."""
+    """The indices of each window; one outside the image becomes another of the same window."""
     valid = (places >= 0) & (places < size)
     own = places[np.arange(len(places)), valid.argmax(axis=1)]
     return np.where(valid, places, np.clip(own, 0, size - 1)[:, None])
@@ -368,6 +370,41 @@ def _reduce_min(draft: Draft, node: ir.Node) -> None:
         attributes={"keepdims": integer(node, "keepdims", 1)},
     )
     draft.finish(node, draft.add("Neg", [greatest], node, "least"))
+
+
+def averages_as_layers(draft: Draft) -> None:
+    """Rewrite large means as convolutions of equal weights, in place, so that they have own grids.
+
+    The more values a mean has, the smaller it is beside their maximum, and AVERAGE_POOL_2D knows no
+    other grid than the one it reads. A convolution with the weight 1/n for each of n values
+    computes the same, and rescales. Means over few values gain little by it (2 x 2 behind a ReLU:
+    0.7 dB), and stay.
+    """
+    for node in tuple(draft.graph):
+        if node.domain == "" and node.op_type == "AveragePool":
+            _as_layer(draft, node)
+
+
+def _as_layer(draft: Draft, node: ir.Node) -> None:
+    source, shape = argument(node, 0), shape_of(argument(node, 0))
+    kernel = ints(node, "kernel_shape", [])
+    pads = ints(node, "pads", [0] * (2 * len(kernel)))
+    counted = not any(pads) or integer(node, "count_include_pad", 0)
+    if (
+        source is None
+        or shape is None
+        or shape[1] is None
+        or np.prod(kernel) < _LARGE
+        or not counted
+    ):
+        return
+    weight = np.full((shape[1], 1, *kernel), 1 / np.prod(kernel))
+    strides = ints(node, "strides", [1] * len(kernel))
+    conv = add_convolution(
+        draft, node, source, weight, None, "mean", strides=strides, pads=pads, group=shape[1]
+    )
+    help_only(conv)
+    draft.finish(node, output(conv))
 
 
 _REWRITES: Mapping[str, Callable[[Draft, ir.Node], None]] = {

@@ -8,20 +8,35 @@ shapes. Each node remembers what it was in the user's file.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from edgeq.calibration._nodes import argument, constant, inherit, name_of, output, refuse, remember
+from edgeq.calibration._nodes import (
+    argument,
+    constant,
+    floats,
+    inherit,
+    name_of,
+    output,
+    refuse,
+    remember,
+)
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.normal_form.statics import fold_static
-from edgeq.calibration.normal_form.upsample import keep_sampling
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import merged_errors
 from edgeq.qdq.qoperator.operators import DYNAMIC, QOPERATORS
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 OPSET = 21
 IR_VERSION = 10
+_SAMPLING_STATED = 11  # the opset since which Resize says how it samples
+_SAMPLING = frozenset(("Upsample", "Resize"))
 _IDLE = frozenset(("Identity", "Dropout", "Cast"))
 
 
@@ -34,7 +49,7 @@ def prepare(model: ir.Model) -> ir.Model:
     _check_operators(model)
     given = _without_initializer_inputs(model)
     prepared = ir.from_proto(_convert(_to_proto(given)))
-    keep_sampling(prepared.graph, given.graph)
+    _keep_sampling(prepared.graph, given.graph)
     passes.InlinePass()(prepared)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(prepared)
     for node in tuple(prepared.graph):
@@ -146,7 +161,7 @@ def _with_shapes(model: ir.Model) -> ir.Model:
 
 
 def _label(graph: ir.Graph, given: ir.Graph) -> None:
-    """Let each node remember the node of the file that it is, or that it helps to compute where a conversion made it."""
+    """Let each node remember the node of the file that it is, or that it was made for."""
     owners = {name_of(value): _owner(node) for node in given for value in node.outputs}
     for node in graph:
         owner = next(
@@ -211,3 +226,42 @@ def _drop(node: ir.Node) -> None:
     result.replace_all_uses_with(new, replace_graph_outputs=True)
     node.graph.remove(node, safe=True)
     new.name = name
+
+
+def _keep_sampling(converted: ir.Graph, given: ir.Graph) -> None:
+    """Give each Resize the sampling that it had in the file, in place.
+
+    Upsample, and Resize before opset 11, sample asymmetrically, which onnx's converter of versions
+    does not write down.
+
+    Args:
+        converted: the graph in a new operator set.
+        given: the graph as the file has it.
+    """
+    if given.opset_imports.get("", _SAMPLING_STATED) >= _SAMPLING_STATED:
+        return
+    made = {name_of(value) for node in converted for value in node.outputs}
+    before, after = (
+        [node for node in graph if node.op_type in _SAMPLING] for graph in (given, converted)
+    )
+    # the converter keeps their order, but not the names of what they make
+    for old, new in zip(before, after, strict=True):
+        new.attributes["coordinate_transformation_mode"] = ir.AttrString(
+            "coordinate_transformation_mode", "asymmetric"
+        )
+        rounding = "ceil" if _shrinks(_scales(new)) else "floor"
+        new.attributes["nearest_mode"] = ir.AttrString("nearest_mode", rounding)
+        if name_of(old.outputs[0]) not in made:
+            new.outputs[0].name = name_of(old.outputs[0])
+
+
+def _scales(node: ir.Node) -> NDArray[Any] | None:
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    producer = value.producer() if value is not None else None
+    if producer is not None and producer.op_type == "Constant":
+        return producer.attributes["value"].as_tensor().numpy()
+    return floats(node, 2)
+
+
+def _shrinks(scales: NDArray[Any] | None) -> bool:
+    return scales is not None and bool((scales < 1).any())

@@ -42,7 +42,7 @@ def plain_resizes(draft: Draft) -> None:
 
 
 def resizes_as_products(draft: Draft) -> None:
-    """Write each interpolation that no integer kernel samples as products with constant matrices, in place."""
+    """Write in place each Resize that no integer kernel computes as products with constants."""
     for node in tuple(draft.graph):
         if node.domain == "" and node.op_type == "Resize" and not is_sampled(node):
             _as_products(draft, node)
@@ -157,13 +157,19 @@ def _as_products(draft: Draft, node: ir.Node) -> None:
         )
         shape[axis] = after[axis]
         weights = draft.reals(node, f"weights{axis}", matrix)
-        product = draft.add(
-            "MatMul", [turned, weights], node, f"resized{axis}", shape=[shape[i] for i in order]
+        after_axis = [shape[i] for i in order]
+        product = draft.add_node(
+            "MatMul", [turned, weights], node, f"resized{axis}", shape=after_axis
         )
         help_only(product)
         back = [order.index(i) for i in range(len(shape))]
         source = draft.add(
-            "Transpose", [product], node, f"back{axis}", shape=shape, attributes={"perm": back}
+            "Transpose",
+            [output(product)],
+            node,
+            f"back{axis}",
+            shape=shape,
+            attributes={"perm": back},
         )
     draft.finish(node, source)
 

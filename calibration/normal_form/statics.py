@@ -53,7 +53,7 @@ _SHAPE = "~shape"
 
 
 def fold_static(model: ir.Model, draft: Draft) -> None:
-    """Make constants of all that depends on sizes only, and note the shape of every value, in place.
+    """Fold in place all that depends on sizes only, and note the shape of every value.
 
     Raises:
         ArtefactError: the model cannot be run, or something is computed from the size of the batch
@@ -279,7 +279,7 @@ def _dimension(sizes: Sequence[int], batch: int | ir.SymbolicDim | None) -> int 
 
 
 def _without_sizes(draft: Draft, node: ir.Node, runs: Runs) -> None:
-    """Say with constants what an operator does, whose shape is computed from the size of the batch."""
+    """Give an operator a constant shape instead of one computed from the size of the batch."""
     source, index = argument(node, 0), _SHAPED[node.op_type]
     computed = (
         index < len(node.inputs)
@@ -339,4 +339,4 @@ def _entry(axis: int, after: Sequence[Sequence[int]], before: Sequence[Sequence[
 
 
 _SHAPED: Mapping[str, int] = {"Reshape": 1, "Flatten": 1, "Squeeze": 1, "Unsqueeze": 1}
-"""Operators whose results are their input in another shape, with the place of the input that tells it."""
+"""Operators that only reshape, with the index of the input that holds the shape."""

@@ -1,4 +1,6 @@
-"""Fully connected layers on tokens, (batch, tokens, features) or (batch, height, width, features), as convolutions of one tap.
+"""Fully connected layers on tokens as 1x1 convolutions.
+
+Tokens are (batch, tokens, features) or (batch, height, width, features).
 
 Integer kernels have a bias, a scale for each output channel and a ReLU for a convolution, and no
 TRANSPOSE is needed for it: TFLite keeps features last anyway.
@@ -7,8 +9,6 @@ TRANSPOSE is needed for it: TFLite keeps features last anyway.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgeq.calibration._nodes import (
     constant,
@@ -22,18 +22,17 @@ from edgeq.calibration._nodes import (
     sole_reader,
 )
 from edgeq.calibration.normal_form.fold import channels_of, line_of, scale_and_shift
-from edgeq.calibration.normal_form.layers import own_constants
+from edgeq.calibration.normal_form.functions import CLIPS
+from edgeq.calibration.normal_form.layers import add_convolution
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.calibration.normal_form.draft import Draft
 
-_CLIPS = frozenset(("Relu", "Clip"))
-
 
 def tokens_as_images(draft: Draft) -> None:
-    """Rewrite each product of a tensor of 3 or 4 dimensions with a constant matrix, in place, and what follows it with it."""
+    """Rewrite in place each product of a tensor of 3 or 4 dimensions with a constant matrix."""
     for node in tuple(draft.graph):
         if node.domain == "" and node.op_type == "MatMul":
             _as_convolution(draft, node)
@@ -62,38 +61,19 @@ def _as_convolution(draft: Draft, node: ir.Node) -> None:
         shape=[shape[i] for i in inwards],
         attributes={"perm": inwards},
     )
-    taps = [1] * (rank - 2)
-    attributes: dict[str, int | float | str | list[int] | list[float]] = {
-        "kernel_shape": taps,
-        "strides": taps,
-        "dilations": taps,
-        "pads": [0] * (2 * len(taps)),
-        "group": 1,
-    }
-    kernel = weight.T.reshape(*weight.T.shape, *taps)
-    stored = draft.constant(f"{node.name}.weight", kernel.astype(np.float32))
-    made = draft.add(
-        "Conv",
-        [turned, stored],
-        node,
-        "product",
-        shape=[after[i] for i in inwards],
-        attributes=attributes,
-    )
-    conv = made.producer()
-    if conv is None:
-        return
-    conv.name = node.name
+    kernel = weight.T.reshape(*weight.T.shape, *[1] * (rank - 2))
+    turned_shape = [after[i] for i in inwards]
+    conv = add_convolution(draft, node, turned, kernel, None, "product", shape=turned_shape)
     if is_helper(node):
-        help_only(made)
-    own_constants(draft, conv, kernel, None)
+        help_only(conv)
+    made = output(conv)
     draft.finish(node, draft.add("Transpose", [made], node, "back", attributes={"perm": outwards}))
     back = next(user for user, _ in made.uses())
     _take_along(draft, conv, back)
 
 
 def _take_along(draft: Draft, conv: ir.Node, back: ir.Node) -> None:
-    """Fold the factors and shifts of features that follow, and let the convolution be clipped before its result is turned back."""
+    """Fold per-feature factors and shifts that follow, and move a clip before the Transpose."""
     axis = len(output(back).shape or ()) - 1
     while (reader := sole_reader(output(back))) is not None and private_layer(output(conv)) is conv:
         line = line_of(reader, channels_of(conv), list(reader.inputs).index(output(back)), axis)
@@ -105,7 +85,7 @@ def _take_along(draft: Draft, conv: ir.Node, back: ir.Node) -> None:
     reader = sole_reader(output(back))
     if (
         reader is None
-        or reader.op_type not in _CLIPS
+        or reader.op_type not in CLIPS
         or any(value is not None and constant(value) is None for value in reader.inputs[1:])
     ):
         return

@@ -1,4 +1,4 @@
-"""Percentiles of the minima and maxima of records, as TensorFlow's Graph Transform Tool has them."""
+"""Percentiles of minima and maxima, as TensorFlow's Graph Transform Tool has them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Granularity = Literal["image", "batch"]
 
 
 class MinMaxPercentile:
-    """Percentiles over the logged minima and maxima of records, not over values.
+    """Percentiles (5 and 95 %) of the minima and maxima of images, not of values.
 
     With both lists sorted upwards and n records, the range is ``minima[round(n * tail)]`` to
     ``maxima[min(n - 1, round(n * (1 - tail)))]``, rounded half away from zero. Below ten records

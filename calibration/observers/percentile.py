@@ -17,7 +17,7 @@ HALF_BINS = 4096
 
 
 class Percentile:
-    """The range that holds all but a small share of the values on either side, from a histogram that grows.
+    """The range without the largest and smallest 0.01 % of the values, from a histogram.
 
     The bins are the multiples of a power of two, ``HALF_BINS`` on either side of zero. A value
     beyond the last bin doubles their width, by adding neighbours, until it fits; no count is ever

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Affine:
-    """uint8 weights with a zero point: one range a layer, from its minimum to its maximum, zero among them.
+    """uint8 weights with a zero point; one range for the layer, from minimum to maximum.
 
-    TensorFlow's ``MIN_FIRST``: the scale is the range over ``2^bits - 1``, whatever ``per_channel``
-    says; weights and the zero point are rounded half away from zero.
+    TensorFlow's ``MIN_FIRST``: the range includes zero, the scale is its width over
+    ``2^bits - 1``, whatever ``per_channel`` says; weights and the zero point are rounded half
+    away from zero.
     """
 
     symmetric = False

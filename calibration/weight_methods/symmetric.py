@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 class Symmetric:
-    """int8 weights with zero point 0: the largest magnitude of a channel, or layer, is the end of its grid.
+    """int8 weights with zero point 0; the scale is that of the largest magnitude.
 
-    Integers from ``-(2^(bits-1) - 1)`` to ``2^(bits-1) - 1``, rounded half to even.
+    Of each channel, or of the layer. Integers from ``-(2^(bits-1) - 1)`` to ``2^(bits-1) - 1``,
+    rounded half to even.
     """
 
     symmetric = True

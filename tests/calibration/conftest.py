@@ -20,7 +20,7 @@ Run: TypeAlias = Callable[..., dict[str, Array]]
 
 @pytest.fixture
 def build() -> Build:
-    """Makes a model of nodes and constants, with the input ``x`` and, unless told otherwise, the output ``y``."""
+    """Makes a model of nodes and constants, with the input ``x`` and the output ``y``."""
 
     def made(
         nodes: Sequence[onnx.NodeProto],
@@ -86,7 +86,10 @@ def run() -> Run:
 
 @pytest.fixture
 def stable_net(build: Build) -> ir.Model:
-    """What a stable network is made of: ``x - h K^T relu(B K x)`` with tied weights, pooling, opening by concatenation, a classifier."""
+    """The parts of a stable network.
+
+    ``x - h K^T relu(B K x)`` with tied weights, pooling, concatenation and a classifier.
+    """
     rng = np.random.default_rng(7)
     nodes = [
         helper.make_node("Conv", ["x", "open.weight"], ["opened"], pads=[1, 1, 1, 1]),
@@ -114,7 +117,8 @@ def stable_net(build: Build) -> ir.Model:
         f"{letter}{index}": values.astype(np.float32)
         for index in (0, 1)
         for letter, values in (
-            ("g", rng.uniform(-1.5, 1.5, 8)), ("b", rng.normal(size=8) / 4), ("m", rng.normal(size=8) / 4), ("v", rng.uniform(0.5, 2, 8)),
+            ("g", rng.uniform(-1.5, 1.5, 8)), ("b", rng.normal(size=8) / 4),
+            ("m", rng.normal(size=8) / 4), ("v", rng.uniform(0.5, 2, 8)),
         )
     }  # fmt: skip
     constants = {

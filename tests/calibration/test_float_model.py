@@ -32,7 +32,7 @@ def raw_images(data_dir: Path, split: str) -> tuple[NDArray[np.float32], NDArray
 
 
 def loses(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """The exact p-value that the second answers right as often as the first, from the samples on which only one does.
+    """The exact p-value that the second is right as often as the first.
 
     It counts losses only: a calibrated model that happens to answer more of them right has kept its
     accuracy.

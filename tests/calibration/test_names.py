@@ -1,4 +1,4 @@
-"""Whatever the tensors of a float model are called, what is calibrated is a valid file that computes the same, bit for bit."""
+"""A calibrated file computes the same bits, whatever the tensors are called."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_model_is_calibrated_alike_under_any_names(names: dict[str, str], bits
 )
 @pytest.mark.parametrize("taken", ["s", "w", "low", "flat"])
 def test_a_name_beside_a_tensor_is_its_own(suffix: str, taken: str) -> None:
-    """An activation, weights, a bound or a shape that is called as what belongs to another tensor."""
+    """A tensor of any kind with the name that another's part would get."""
     other = "r" if taken == "s" else "s"
     assert np.array_equal(
         answers(PLAIN, 8), answers(renamed(PLAIN, {taken: f"{other}{suffix}"}), 8)

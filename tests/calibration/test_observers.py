@@ -1,4 +1,4 @@
-"""Ranges from streamed batches are those of all values at once, and need no more memory for more samples."""
+"""Ranges from streamed batches are those of all values, in constant memory."""
 
 from __future__ import annotations
 

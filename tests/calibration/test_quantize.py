@@ -1,4 +1,4 @@
-"""A calibrated model is canonical, runs in integers, and computes nearly what the float model does."""
+"""A calibrated model is canonical, runs in integers, and is close to the float model."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def stages(model: ir.Model) -> list[tuple[list[str], str]]:
 
 
 def one_stage(model: ir.Model, sources: list[str], result: str) -> onnx.ModelProto:
-    """The part of a model between quantised tensors, read back as a float so that the last quantiser has its reader."""
+    """The part of a model between quantised tensors, with the last one dequantised."""
     return onnx.utils.Extractor(
         onnx.shape_inference.infer_shapes(ir.to_proto(model))
     ).extract_model(sources, [result])

@@ -1,4 +1,4 @@
-"""Integer weights and biases: within half a step of what they stand for, and never beyond their types."""
+"""Integer weights and biases are within half a step of their floats, and never overflow."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_layer_beyond_float32_is_refused_by_name() -> None:
 
 
 def min_first(x: NDArray[np.float32]) -> list[Any]:
-    """TensorFlow's formula as it is written down: R(x 255 / (M - m)) - R(m 255 / (M - m)), with R half away from zero."""
+    """TensorFlow's ``R(x 255 / (M - m)) - R(m 255 / (M - m))``, R half away from zero."""
     low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
     of_weights, of_least = (
         np.trunc(v * 255 / (high - low) + np.copysign(0.5, v))

@@ -1,4 +1,4 @@
-"""CONTRIBUTING's checklists are complete: what a package of one's own registers ends where it should."""
+"""What a package registers as CONTRIBUTING says is found where it should be."""
 
 from __future__ import annotations
 

@@ -89,6 +89,6 @@ def metric_names() -> list[str]:
 
 
 def further_metrics(table: Table) -> dict[str, type[DriftMetric]]:
-    """The metrics, by name, with a column behind those that have a place of their own."""
+    """The metrics that have a column in a table and no place of their own, by name."""
     found = {name: METRICS.load(name) for name in metric_names()[len(PLACED) :]}
     return {name: metric for name, metric in found.items() if table in metric.tables}

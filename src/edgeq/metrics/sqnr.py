@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class SQNR:
     """``10 log10(sum ref^2 / sum error^2)`` in dB.
 
-    Infinite where both are equal, minus infinite where there is no signal.
+    Infinite for equal tensors, minus infinite for a reference of zeros.
     """
 
     heading: ClassVar[str] = "SQNR dB"

@@ -1,4 +1,4 @@
-"""What is folded computes what the model computed, and leaves nothing behind that integer kernels do not have."""
+"""A folded model computes the same, in operators that integer kernels have."""
 
 from __future__ import annotations
 

@@ -161,7 +161,8 @@ def test_a_batch_that_is_merged_with_channels_comes_apart_again(computed: bool) 
     ]
     constants = {
         "alone": ints(-1, 1, 8, 8), "each": weights(2, 1, 3, 3), "apart": ints(-1, 2 * CHANNELS),
-        "zero": np.array(0), "front": ints(0), "rest": ints(-1), "last": weights(5, 2 * CHANNELS).T.copy(),
+        "zero": np.array(0), "front": ints(0), "rest": ints(-1),
+        "last": weights(5, 2 * CHANNELS).T.copy(),
     }  # fmt: skip
     held = hold(between(nodes, constants, last=[]))
     held.require()

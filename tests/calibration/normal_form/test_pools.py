@@ -61,7 +61,7 @@ def test_a_mean_of_means_is_one() -> None:
 
 @pytest.mark.parametrize("operator", ["GlobalAveragePool", "ReduceMean", "AveragePool"])
 def test_a_mean_of_many_has_a_grid_of_its_own(operator: str) -> None:
-    """Few numbers in an image are large, so the means are a small part of the range of what they are made of."""
+    """Few values of an image are large, so its means fill a small part of its range."""
     attributes = {"AveragePool": HALVES}.get(operator, {})
     reads = ["r", "axes"] if operator == "ReduceMean" else ["r"]
     rare = {
