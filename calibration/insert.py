@@ -20,7 +20,7 @@ from edgeq.calibration.graph import lower_bound, upper_bound
 from edgeq.calibration.grids import constant_grid
 from edgeq.calibration.layer_parameters import quantize_layer
 from edgeq.calibration.normal_form.layers import replace
-from edgeq.calibration.weight_methods import FloatLayer
+from edgeq.calibration.weight_methods.layer import FloatLayer
 from edgeq.calibration.weight_methods.symmetric import Symmetric
 from edgeq.qdq.ort_x86.saturation import pair_limit
 from edgeq.quant import QuantizedTensor

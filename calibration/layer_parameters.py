@@ -16,7 +16,8 @@ from edgeq.quant import QuantizedTensor, QuantParams
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.calibration.weight_methods import FloatLayer, WeightQuantizer
+    from edgeq.calibration.weight_methods import WeightQuantizer
+    from edgeq.calibration.weight_methods.layer import FloatLayer
 
 MAX_BIAS = 2**30
 """The most steps a bias may have: half of what int32 holds; the other half is the accumulator's."""

@@ -11,7 +11,7 @@ from edgeq.quant import QuantizedTensor, QuantParams
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.calibration.weight_methods import FloatLayer
+    from edgeq.calibration.weight_methods.layer import FloatLayer
 
 
 class Symmetric:

@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
+from edgeq.calibration.observers import OBSERVERS
+from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.deploy.options import AsJson, Data, DataDir, Overwrite, Preprocess
-from edgeq.registry import Registry
-
-OBSERVERS = Registry[object]("observer")
-WEIGHT_METHODS = Registry[object]("weight method")
 
 
 def _list_methods(asked: bool) -> None:

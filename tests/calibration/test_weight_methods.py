@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgeq.calibration.layer_parameters import MAX_BIAS, quantize_layer
-from edgeq.calibration.weight_methods import WEIGHT_METHODS, FloatLayer
+from edgeq.calibration.weight_methods import WEIGHT_METHODS
+from edgeq.calibration.weight_methods.layer import FloatLayer
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
+import edgeq
 from edgeq import registry
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.chain import chain
@@ -17,6 +19,8 @@ from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.inputs import load_data
 from edgeq.deploy.report import Report, render_html
 from edgeq.machine import fingerprint
+from edgeq.training.quantizers import catalogue
+from edgeq.training.quantizers.catalogue import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +30,9 @@ PACKAGE = '''
 import dataclasses
 
 from edgeq.calibration.weight_methods.symmetric import Symmetric
+from edgeq.data import load
+from edgeq.data.dataset import Dataset
+from edgeq.target import TARGETS, Availability, Capabilities
 
 
 class Hundred:
@@ -65,6 +72,41 @@ class Shift:
 
     def result(self):
         return self.sum / self.count
+
+
+class Runtime:
+    """What ort-cpu-ref computes."""
+
+    capabilities = Capabilities(
+        formats=frozenset(("onnx",)), storage_dtypes=frozenset(("uint8", "int8")),
+        per_channel=True, intermediates=False, latency="measured", summary="a runtime of one's own",
+    )
+
+    def probe(self):
+        return Availability(usable=True)
+
+    def open(self, artefact, *, threads=1, intermediates=False):
+        return TARGETS.load("ort-cpu-ref").open(artefact, threads=threads)
+
+
+runtime = Runtime()
+
+
+def read(_paths):
+    return dataclasses.replace(load("digits"), name="own-digits")
+
+
+digits = Dataset("own-digits", "digits of one's own", 10, (1, 8, 8), read)
+
+
+def for_weight(bits, weight, *, axis, normalized):
+    """A quantiser of training."""
+    from edgeq.training.quantizers.max_abs import MaxAbs
+
+    class OwnQuantizer(MaxAbs):
+        pass
+
+    return OwnQuantizer(bits, axis=axis)
 '''
 ENTRY_POINTS = """
 [edgeq.observers]
@@ -75,6 +117,12 @@ ones = own_plugins:ones
 
 [edgeq.metrics]
 shift = own_plugins:Shift
+
+[edgeq.targets]
+own = own_plugins:runtime
+
+[edgeq.datasets]
+own-digits = own_plugins:digits
 """
 
 
@@ -173,3 +221,22 @@ def test_a_metric(
     found = compare(chain([network, made], ["ort-cpu"]), source, limit=4)
     report = Report("own", "", "", "digits", 4, fingerprint(), (), comparisons=(("own", found),))
     assert '<th scope="col">shift</th>' in render_html(report)
+
+
+def test_a_target_and_a_data_set(network: Path, document: Callable[..., Any]) -> None:
+    (row,) = document("targets", "own")["targets"]
+    assert (row["usable"], row["summary"]) == (True, "a runtime of one's own")
+    command = ["compare", network, "--data", "own-digits", "--limit", 4, "--no-tensors"]
+    found = document(*command, "--target", "own,ort-cpu-ref")["comparison"]
+    assert found["data"] == "own-digits"
+    assert {stage["target"] for stage in found["stages"]} == {"own", "ort-cpu-ref"}
+    assert found["hops"][0]["output"]["mse"] == 0.0
+
+
+def test_a_quantiser_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Method("own", "weights", "of one's own", "nobody", "own_plugins:for_weight")
+    monkeypatch.setattr(catalogue, "METHODS", (*catalogue.METHODS, own))
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+    quantized = edgeq.quantize(network, edgeq.Scheme(8, 8, weights="own", per_channel=False))
+    kinds = {type(module).__name__ for module in quantized.modules()}
+    assert "OwnQuantizer" in kinds
