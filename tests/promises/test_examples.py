@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 API = ROOT / "docs" / "reference" / "api"
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TOML = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^\$ (edgeq .+)\n((?:(?!\$ |```).*\n)+)", re.MULTILINE)
 PAGES = sorted(path.name for path in API.glob("*.md") if path.name != "index.md")
 
@@ -76,6 +77,39 @@ def test_an_example_of_the_guide_runs(page: str) -> None:
     assert "model" in run(
         ROOT / "docs" / "guide" / page, given | {"images": images, "batches": [(images, labels)]}
     )
+
+
+@pytest.mark.parametrize("page", ["train-from-the-zoo.md", "choose-a-scheme.md"])
+def test_a_recipe_of_the_guide_is_read(page: str, folder: Path) -> None:
+    from edgeq.training.recipes.recipe import Recipe
+
+    assert Recipe.from_toml(written(ROOT / "docs" / "guide" / page, folder / "recipe.toml")).model
+
+
+def test_a_hardware_profile_of_the_guide_is_read(folder: Path) -> None:
+    from edgeq.targets.emulator.hardware.profiles import profile_of
+
+    page = ROOT / "docs" / "guide" / "emulate-hardware.md"
+    assert profile_of(str(written(page, folder / "mine.toml"))).accumulator_bits == 24
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["guide/run-on-a-board.md", "guide/microcontrollers-and-npus.md", "reference/targets.md"],
+)
+def test_the_boards_of_a_page_are_targets(
+    page: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeq.targets.workers.boards import VARIABLE, Boards
+
+    monkeypatch.setenv(VARIABLE, str(written(ROOT / "docs" / page, folder / "boards.toml")))
+    assert [Boards().load(name).capabilities.summary for name in Boards().names()]
+
+
+def written(page: Path, path: Path) -> Path:
+    """The first TOML block of a page as a file."""
+    path.write_text(TOML.findall(page.read_text(encoding="utf-8"))[0], encoding="utf-8")
+    return path
 
 
 def test_every_public_name_has_a_page() -> None:
