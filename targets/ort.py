@@ -22,7 +22,7 @@ from edgeq.formats.onnx_io import load
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.ort_x86.softmax import check_softmax
 from edgeq.qdq.qoperator.convert import as_qdq
-from edgeq.target import Availability, Capabilities, TensorSpec
+from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
 from edgeq.targets.plans.onnx_exact import exact_form
@@ -116,6 +116,7 @@ class OrtCpu(OrtTarget):
             dialect=VNNI,
             saturating_pairs="never",
             uint8_weight_cost=None,
+            link=None,
         )
         return OrtVnni(own, self.optimize)
 
@@ -147,6 +148,7 @@ cpu = OrtCpu(
         saturating_pairs="across",
         uint8_weight_cost=1.55,
         qoperator=True,
+        link=ChainLink(3, ("quantisation", "lowering", "graph optimisation")),
     ),
     optimize=True,
 )
@@ -159,6 +161,8 @@ cpu_reference = OrtTarget(
         latency="measured",
         summary="ONNX Runtime CPU, all graph optimisation off: ONNX semantics to the letter",
         dialect=CANONICAL,
+        reference=True,
+        link=ChainLink(2, ("quantisation", "lowering")),
     ),
     optimize=False,
 )

@@ -22,7 +22,7 @@ from edgeq.errors import ArtefactError, TargetError, first_line
 from edgeq.files import read_bytes
 from edgeq.formats.dialect import TFLITE
 from edgeq.quant import STORAGE_RANGE, QuantParams
-from edgeq.target import Availability, Capabilities, TensorSpec
+from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
 from edgeq.targets.common.io import WHOLE_NUMBERS
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
@@ -136,7 +136,9 @@ class TfliteTarget:
         return session
 
 
-def _target(name: str, kernels: str, *, delegate: bool) -> TfliteTarget:
+def _target(
+    place: int, name: str, kernels: str, *, delegate: bool, reference: bool = False
+) -> TfliteTarget:
     return TfliteTarget(
         Capabilities(
             formats=frozenset({"tflite"}),
@@ -146,15 +148,17 @@ def _target(name: str, kernels: str, *, delegate: bool) -> TfliteTarget:
             latency="measured",
             summary=f"LiteRT CPU, {name} kernels",
             dialect=TFLITE,
+            reference=reference,
+            link=ChainLink(place, ("quantisation", "lowering", "conversion", "kernel rounding")),
         ),
         kernels,
         delegate,
     )
 
 
-xnnpack = _target("XNNPACK", "xnnpack", delegate=True)
-builtin = _target("optimised built-in", "builtin", delegate=False)
-reference = _target("reference", "reference", delegate=False)
+xnnpack = _target(6, "XNNPACK", "xnnpack", delegate=True)
+builtin = _target(5, "optimised built-in", "builtin", delegate=False)
+reference = _target(4, "reference", "reference", delegate=False, reference=True)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from edgeq.errors import ArtefactError, TargetError, first_line
 from edgeq.network.layer_protocols import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.network.loading import LOADERS
-from edgeq.target import Availability, Capabilities, TensorSpec
+from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
 
@@ -71,6 +71,7 @@ def _target(summary: str, *, rounding: bool) -> TorchTarget:
             intermediates=True,
             latency="measured",
             summary=summary,
+            link=ChainLink(1, ("quantisation",)) if rounding else ChainLink(0, ()),
         ),
         rounding,
     )

@@ -1,10 +1,12 @@
 """The chain of artefacts and targets, from the trained network to the device.
 
-The order is data: the drift between any two links is caused by what the links between them add.
+Its order is data: each target declares its place, and the causes of drift up to it.
 """
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeq.errors import EdgeqError, TargetError, UsageError
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.formats.artefact import Format
-    from edgeq.target import Target
+    from edgeq.target import ChainLink, Target
 
 
 class Pair(NamedTuple):
@@ -26,31 +28,7 @@ class Pair(NamedTuple):
     target: str
 
 
-class Link(NamedTuple):
-    """A place in the chain.
-
-    Attributes:
-        format: of the artefact.
-        target: where it runs.
-        adds: the causes of drift that come in here.
-    """
-
-    format: Format
-    target: str
-    adds: tuple[str, ...]
-
-
-CHAIN: tuple[Link, ...] = (
-    Link("checkpoint", "torch-fp32", ()),
-    Link("checkpoint", "torch", ("quantisation",)),
-    Link("onnx", "ort-cpu-ref", ("lowering",)),
-    Link("onnx", "ort-cpu", ("graph optimisation",)),
-    Link("tflite", "tflite-ref", ("conversion", "kernel rounding")),
-    Link("tflite", "tflite-builtin", ("kernel rounding",)),
-    Link("tflite", "tflite", ("kernel rounding",)),
-)
 _FORMATS: tuple[Format, ...] = ("checkpoint", "onnx", "tflite")
-_PLACE = {(link.format, link.target): place for place, link in enumerate(CHAIN)}
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
@@ -108,7 +86,7 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] | None = None) -> tu
             key=lambda pair: (
                 _FORMATS.index(formats[pair.artefact]),
                 order[pair.artefact],
-                _rank(pair),
+                _rank(pair.target),
                 pair.target,
             ),
         )
@@ -120,12 +98,8 @@ def cause(source: Pair, stage: Pair) -> str:
     found = []
     if source.artefact != stage.artefact and detect(source.artefact) == detect(stage.artefact):
         found.append("another artefact")
-    ends = _place(source), _place(stage)
-    if ends[0] is not None and ends[1] is not None:
-        low, high = sorted((ends[0], ends[1]))
-        found += [added for link in CHAIN[low + 1 : high + 1] for added in link.adds]
-    elif source.target != stage.target:
-        found.append("another target")
+    if source.target != stage.target:
+        found += _between(source.target, stage.target)
     return " + ".join(dict.fromkeys(found)) or "nothing"
 
 
@@ -220,6 +194,20 @@ def _asked_for(name: str) -> Requested:
     return Requested(target, None)
 
 
+def reference_of(kind: Format) -> Target:
+    """The target that other kernels of a format are judged by.
+
+    Raises:
+        TargetError: none is installed.
+    """
+    for name in TARGETS.names():
+        with suppress(TargetError):
+            target = load_target(name)
+            if target.capabilities.reference and kind in target.capabilities.formats:
+                return target
+    raise TargetError(f"no reference target opens {kind} files", hint="see edgeq targets")
+
+
 def require_targets(names: Sequence[str]) -> dict[str, Target]:
     """The named targets.
 
@@ -260,10 +248,22 @@ def _check_cover(
             )
 
 
-def _place(pair: Pair) -> int | None:
-    return _PLACE.get((detect(pair.artefact), pair.target))
+def _between(source: str, stage: str) -> list[str]:
+    """What the later of two targets adds; where that has no other name, the last thing it does."""
+    links = [link for link in (_link(source), _link(stage)) if link is not None]
+    if len(links) < 2:
+        return ["another target"]
+    first, last = sorted(links, key=lambda link: link.place)
+    return [cause for cause in last.causes if cause not in first.causes] or [last.causes[-1]]
 
 
-def _rank(pair: Pair) -> int:
-    place = _place(pair)
-    return len(CHAIN) if place is None else place
+def _link(target: str) -> ChainLink | None:
+    try:
+        return load_target(target).capabilities.link
+    except TargetError:
+        return None
+
+
+def _rank(target: str) -> float:
+    link = _link(target)
+    return math.inf if link is None else link.place

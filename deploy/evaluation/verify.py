@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.data import batches
+from edgeq.data.batching import fit
+from edgeq.deploy.evaluation.chain import reference_of
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.errors import ArtefactError, GateFailed, UsageError, first_line
 from edgeq.metrics.drift import StepMeter
-from edgeq.target import TARGETS, TensorSpec
+from edgeq.target import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
     from edgeq.target import Session
 
     Integers = NDArray[np.integer]
-
-REFERENCE = "tflite-ref"
-"""The target whose integers are compared."""
 
 MAX_LSB = 1
 """What one operator may differ by, given equal inputs.
@@ -183,7 +182,7 @@ def verify(
             hint="leave --verify out",
         )
     part = select(source, split, limit)
-    target = TARGETS.load(REFERENCE)
+    target = reference_of("tflite")
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
         path = Path(folder) / "exported.tflite"
         path.write_bytes(exported.content)
@@ -282,7 +281,6 @@ class _Pieces:
         The sample, or its integers where the graph begins with a DequantizeLinear.
         """
         from edgeq.qdq.axes import CHANNELS_LAST
-        from edgeq.targets.common.io import fit
 
         fed = {cut.feed for cut in self.segments.cuts}
         whole = {tensor.graph_input: tensor for tensor in self.graph.inputs}

@@ -29,6 +29,19 @@ SaturatingPairs = Literal["never", "across", "within"]
 
 
 @dataclass(frozen=True, slots=True)
+class ChainLink:
+    """Where a target stands between the trained network and the device.
+
+    Attributes:
+        place: among all that have one; `edgeq compare` runs lower ones first.
+        causes: all causes of drift between the trained network in float and this target.
+    """
+
+    place: int
+    causes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a target can run.
 
@@ -56,6 +69,9 @@ class Capabilities:
             processor does.
         qoperator: whether it has kernels for QLinearConv and the like; others are given QOperator
             files in their QDQ form.
+        reference: whether it computes its format to the letter and shows inner tensors, so that
+            other kernels are judged by it.
+        link: its place between network and device; None for one that comes last.
     """
 
     formats: frozenset[Format]
@@ -71,6 +87,8 @@ class Capabilities:
     uint8_weight_cost: float | None = None
     emulates_pairs: bool = False
     qoperator: bool = False
+    reference: bool = False
+    link: ChainLink | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.data.batching import fit
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -20,34 +21,6 @@ if TYPE_CHECKING:
 
 WHOLE_NUMBERS = ("int32", "int64")
 """The types of an output without a grid that stands for itself, such as the number of a class."""
-
-
-def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
-    """The batch in the layout that an artefact's input has.
-
-    Args:
-        batch: float32, (samples, *spec.shape), or images in NCHW where ``spec`` is (height, width,
-            channels). A batch that fits ``spec`` as it is stays as it is, unless it fits in both
-            ways: then it is NCHW, as all data of edgeq are.
-        spec: the input.
-
-    Raises:
-        ArtefactError: no samples, or another shape.
-    """
-    batch = np.asarray(batch, np.float32)
-    if batch.ndim == 0 or len(batch) == 0:
-        raise ArtefactError("the batch holds no samples", hint="give at least one")
-    sample = batch.shape[1:]
-    in_both = spec.channels_last and len(sample) == 3 and len(set(sample)) == 1
-    if sample == spec.shape and not in_both:
-        return batch
-    if len(sample) == 3 and (sample[1], sample[2], sample[0]) == spec.shape:
-        return batch.transpose(0, 2, 3, 1)
-    raise ArtefactError(
-        f"the model wants samples of shape {spec.shape} at its input {spec.name!r}, the "
-        f"data gives {sample}",
-        hint="use the data set that the model was made for, or resize the samples",
-    )
 
 
 def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 import torch
 
+from edgeq.data.batching import fit
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TensorSpec
-from edgeq.targets.common.io import enter, fit, leave
+from edgeq.targets.common.io import enter, leave
 from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
 from edgeq.targets.emulator.hardware.costs import layer_cost, total
 from edgeq.targets.emulator.host_fallback import on_hardware

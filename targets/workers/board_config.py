@@ -230,7 +230,8 @@ def _ort(options: Mapping[str, Any]) -> Capabilities:
 
 def _installed(name: str) -> Capabilities:
     """What the target of this machine can run, whose engine is the same."""
-    return Registry["Target"]("target").load(name).capabilities
+    installed = Registry["Target"]("target").load(name)
+    return replace(installed.capabilities, reference=False, link=None)
 
 
 _KERNELS = {"xnnpack": "tflite", "builtin": "tflite-builtin", "reference": "tflite-ref"}

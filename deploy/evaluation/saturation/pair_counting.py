@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from edgeq.data import batches
+from edgeq.deploy.evaluation.chain import reference_of
 from edgeq.errors import TargetError
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from edgeq.targets.emulator.session import EmulatorSession
 
 EMULATED = "emulator:avx2"
-_EXACT = "ort-cpu-ref"
 _BATCH = 16
 _WIDE = 2.0**20  # a grid of results that none leaves
 
@@ -87,7 +87,7 @@ def _by_layer(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         exact: Session = stack.enter_context(
-            TARGETS.load(_EXACT).open(artefact, threads=threads, intermediates=True)
+            reference_of("onnx").open(artefact, threads=threads, intermediates=True)
         )
         sessions = {}
         for index, op in enumerate(layers):

@@ -17,7 +17,7 @@ import numpy as np
 from edgeq.data import DataSource, Split
 from edgeq.errors import ArtefactError, UnknownName
 from edgeq.quant import QuantizedTensor, QuantParams
-from edgeq.target import Availability, Capabilities, TensorSpec
+from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,6 +113,7 @@ class FakeTarget:
         steps: how many LSB the tensor ``inner`` is off.
         intermediates: whether tensors can be read.
         usable: whether it works here.
+        link: its place in the chain.
     """
 
     def __init__(
@@ -123,9 +124,16 @@ class FakeTarget:
         steps: int = 0,
         intermediates: bool = True,
         usable: bool = True,
+        link: ChainLink | None = None,
     ) -> None:
         self.capabilities = Capabilities(
-            frozenset({kind}), frozenset({"int8"}), True, intermediates, "measured", "a fake"
+            frozenset({kind}),
+            frozenset({"int8"}),
+            True,
+            intermediates,
+            "measured",
+            "a fake",
+            link=link,
         )
         self.noise, self.steps, self.usable = noise, steps, usable
         self.open_sessions = 0
@@ -159,12 +167,16 @@ class FakeTable:
 
 def all_targets() -> dict[str, FakeTarget]:
     """The chain's targets, each a little off the one before it, and a stranger."""
+    lowered = ("quantisation", "lowering")
+    rounded = (*lowered, "conversion", "kernel rounding")
     return {
-        "torch-fp32": FakeTarget("checkpoint"),
-        "torch": FakeTarget("checkpoint", noise=0.1, steps=1),
-        "ort-cpu-ref": FakeTarget("onnx", noise=0.1, steps=1),
-        "ort-cpu": FakeTarget("onnx", noise=0.2, steps=2),
-        "tflite-ref": FakeTarget("tflite", noise=0.2, steps=2),
-        "tflite": FakeTarget("tflite", noise=0.2, intermediates=False),
+        "torch-fp32": FakeTarget("checkpoint", link=ChainLink(0, ())),
+        "torch": FakeTarget("checkpoint", noise=0.1, steps=1, link=ChainLink(1, lowered[:1])),
+        "ort-cpu-ref": FakeTarget("onnx", noise=0.1, steps=1, link=ChainLink(2, lowered)),
+        "ort-cpu": FakeTarget(
+            "onnx", noise=0.2, steps=2, link=ChainLink(3, (*lowered, "graph optimisation"))
+        ),
+        "tflite-ref": FakeTarget("tflite", noise=0.2, steps=2, link=ChainLink(4, rounded)),
+        "tflite": FakeTarget("tflite", noise=0.2, intermediates=False, link=ChainLink(6, rounded)),
         "a-board": FakeTarget("tflite", noise=0.3, steps=20),
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgeq.data.batching import fit
 from edgeq.errors import ArtefactError
 from edgeq.quant import QuantParams
 from edgeq.target import TensorSpec
-from edgeq.targets.common.io import enter, fit, join, leave
+from edgeq.targets.common.io import enter, join, leave
 
 FLOAT = TensorSpec("x", (3, 4, 5), "float32")
 CHANNELS_LAST = TensorSpec("x", (4, 5, 3), "float32")
