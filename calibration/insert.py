@@ -1,10 +1,7 @@
-"""Writes grids and integers into a float graph, as canonical QDQ pairs.
+"""Writes grids and integers into a float graph, in the form of :mod:`edgeq.formats.qdq_pair`.
 
-A float tensor ``t`` is ``t_quantized`` as integers and ``t_dequantized`` after; where the range is
-narrower than its storage dtype an integer Clip stands between, and what goes into it is
-``t_unclipped``. What is quantised on one edge only is ``<t>_to_<reader>``. The tensors of one grid
-share its scale and zero point. Outputs of the graph keep their names. Where a tensor of the model
-has such a name already, a number is put behind it.
+What is quantised on one edge only is ``<t>_to_<reader>``. Outputs of the graph keep their names.
+Where a tensor of the model has such a name already, a number is put behind it.
 """
 
 from __future__ import annotations
@@ -22,11 +19,12 @@ from edgeq.calibration.layer_parameters import quantize_layer
 from edgeq.calibration.normal_form.layers import replace
 from edgeq.calibration.weight_methods.layer import FloatLayer
 from edgeq.calibration.weight_methods.symmetric import Symmetric
+from edgeq.formats.qdq_pair import grid_constants, quantize
 from edgeq.qdq.ort_x86.saturation import pair_limit
 from edgeq.quant import QuantizedTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -122,38 +120,28 @@ class _Inserter:
                 )
 
     def _pair(self, value: ir.Value, name: str, grid: str, *, clip: bool) -> ir.Value:
-        params = self.grids[grid]
-        scale, zero_point = self._grid(grid, params)
-        is_sub_range = clip and params.is_sub_range
-        steps = [
-            ("QuantizeLinear", [scale, zero_point], "unclipped" if is_sub_range else "quantized")
-        ]
-        if is_sub_range:
-            ends = (("qmin", params.qmin), ("qmax", params.qmax))
-            steps.append(
-                (
-                    "Clip",
-                    [
-                        self._constant(f"{grid}_{end}", np.array(limit, params.dtype))
-                        for end, limit in ends
-                    ],
-                    "quantized",
-                )
-            )
-        steps.append(("DequantizeLinear", [scale, zero_point], "dequantized"))
-        place, result = value.producer(), value
-        for op_type, parameters, suffix in steps:
-            node = self.draft.node(
-                op_type, [result, *parameters], f"{name}_{suffix}", name=f"{name}/{op_type}"
-            )
-            result = output(node)
-            result.shape = value.shape
-            result.type = ir.TensorType(
-                ir.DataType.FLOAT if suffix == "dequantized" else ir.DataType[params.dtype.upper()]
-            )
-            self._insert_behind(place, node)
-            place = node
-        return result
+        place = value.producer()
+
+        def node(
+            op_type: str, inputs: Sequence[ir.Value], wanted: str, dtype: ir.DataType
+        ) -> ir.Value:
+            nonlocal place
+            made = self.draft.node(op_type, inputs, wanted, name=f"{name}/{op_type}")
+            result = output(made)
+            result.shape, result.type = value.shape, ir.TensorType(dtype)
+            self._insert_behind(place, made)
+            place = made
+            return result
+
+        return quantize(
+            value,
+            name,
+            grid,
+            self.grids[grid],
+            node=node,
+            constant=self._constant,
+            in_range=not clip,
+        )
 
     def _insert_behind(self, place: ir.Node | None, node: ir.Node) -> None:
         if place is None:
@@ -201,7 +189,9 @@ class _Inserter:
         attributes = (
             [] if tensor.params.axis is None else [ir.AttrInt64("axis", tensor.params.axis)]
         )
-        grid = self._grid(name, tensor.params, key=stored)
+        grid = grid_constants(
+            name, tensor.params, lambda name, array: self._constant(name, array, key=stored)
+        )
         reader = self.draft.node(
             "DequantizeLinear",
             [stored, *grid],
@@ -221,14 +211,6 @@ class _Inserter:
         if node.op_type == "Relu" or lower_bound(node) != 0 or steps < params.qmax:
             return node
         return replace(self.draft, node, "Relu", [node.inputs[0]], {})
-
-    def _grid(
-        self, stem: str, params: QuantParams, *, key: Hashable = None
-    ) -> tuple[ir.Value, ir.Value]:
-        scale, zero_point = params.scale, params.zero_point.astype(params.dtype)
-        return self._constant(f"{stem}_scale", scale, key), self._constant(
-            f"{stem}_zero_point", zero_point, key
-        )
 
     def _constant(self, name: str, array: NDArray[np.generic], key: Hashable = None) -> ir.Value:
         """An initialiser, made once for each name and owner."""

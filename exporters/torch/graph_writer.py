@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 import edgeq
 from edgeq.formats.graph_editor import Names
+from edgeq.formats.qdq_pair import grid_constants, quantize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,9 +29,7 @@ IR_VERSION = 10
 class GraphWriter:
     """Collects nodes and initialisers, then becomes a model.
 
-    Naming, which every reader of canonical models may rely on: a float tensor ``t`` put onto a grid
-    is ``t_quantized`` as integers and ``t_dequantized`` after; where the range is narrower than its
-    storage dtype, the integers before the Clip are ``t_unclipped``. Constants are
+    Tensors on a grid have the names of :mod:`edgeq.formats.qdq_pair`. Constants are
     ``<layer>.weight_quantized``, ``…_scale``, ``…_zero_point``. A name that is taken already gets a
     number.
     """
@@ -106,9 +105,7 @@ class GraphWriter:
         *,
         in_range: bool = False,
     ) -> ir.Value:
-        """Put a float tensor onto a grid by a Q/DQ pair.
-
-        An integer Clip stands between them if the range is smaller than its storage dtype.
+        """Put a float tensor onto a grid; see :func:`edgeq.formats.qdq_pair.quantize`.
 
         Args:
             value: the float tensor.
@@ -118,33 +115,21 @@ class GraphWriter:
             shape: its shape without the batch.
             in_range: the values lie on this grid already, so that no Clip is needed.
         """
-        storage_dtype = ir.DataType[params.dtype.upper()]
-        scale, zero_point = self._grid(grid, params)
-        is_sub_range = params.is_sub_range and not in_range
-        integers = self.op(
-            "QuantizeLinear",
-            [value, scale, zero_point],
-            f"{name}_unclipped" if is_sub_range else f"{name}_quantized",
-            shape=shape,
-            dtype=storage_dtype,
-        )
-        if is_sub_range:
-            limits = [
-                self.constant(f"{grid}_{end}", np.array(limit, params.dtype))
-                for end, limit in (("qmin", params.qmin), ("qmax", params.qmax))
-            ]
-            integers = self.op(
-                "Clip", [integers, *limits], f"{name}_quantized", shape=shape, dtype=storage_dtype
-            )
-        return self.op(
-            "DequantizeLinear", [integers, scale, zero_point], f"{name}_dequantized", shape=shape
+
+        def node(
+            op_type: str, inputs: Sequence[ir.Value], output: str, dtype: ir.DataType
+        ) -> ir.Value:
+            return self.op(op_type, inputs, output, shape=shape, dtype=dtype)
+
+        return quantize(
+            value, name, grid, params, node=node, constant=self.constant, in_range=in_range
         )
 
     def dequantized_constant(
         self, name: str, integers: NDArray[Any], params: QuantParams
     ) -> ir.Value:
         """Stored integers behind a DequantizeLinear."""
-        scale, zero_point = self._grid(name, params)
+        scale, zero_point = grid_constants(name, params, self.constant)
         stored = self.constant(f"{name}_quantized", integers.astype(params.dtype))
         unique = self._names.fresh(f"{name}_dequantized")
         node = ir.node(
@@ -161,11 +146,6 @@ class GraphWriter:
         )
         self._nodes.append(node)
         return output
-
-    def _grid(self, stem: str, params: QuantParams) -> tuple[ir.Value, ir.Value]:
-        return self.constant(f"{stem}_scale", params.scale), self.constant(
-            f"{stem}_zero_point", params.zero_point.astype(params.dtype)
-        )
 
     def model(
         self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], metadata: Mapping[str, str]
