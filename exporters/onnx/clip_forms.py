@@ -148,7 +148,7 @@ def _maximum(
 def _clip(
     editor: GraphEditor, quantizer: ir.Node, value: ir.Value, name: str, low: int, high: int
 ) -> ir.Value:
-    scale = constant_of(quantizer.inputs[1])  # type: ignore[arg-type]  # a quantiser always has a scale
+    scale = constant_of(quantizer.inputs[1])
     step = np.asarray(scale, np.float32).reshape(())
     bounds = [
         editor.constant(f"{name}_{end}", np.asarray(np.float32(steps) * step))

@@ -145,7 +145,7 @@ def _axes_as_attribute(context: _Context, node: ir.Node) -> None:
 def _pads_of_all_axes(context: _Context, node: ir.Node) -> None:
     if context.opset >= 18 or len(node.inputs) < 4 or node.inputs[3] is None:
         return
-    pads, axes = constant_of(node.inputs[1]), constant_of(node.inputs[3])  # type: ignore[arg-type]  # Pad always has pads
+    pads, axes = constant_of(node.inputs[1]), constant_of(node.inputs[3])
     if pads is None or axes is None:
         raise _no_form(node, context.opset, "its axes are computed")
     rank = len(context.shapes.of(node.inputs[0], node.outputs[0]))

@@ -143,7 +143,7 @@ def span(quantizer: ir.Node) -> tuple[int, int]:
         return low, high
     producer = value.producer()
     if producer is not None and producer.op_type in ("Relu", "Clip", "Max"):
-        scale = constant_of(quantizer.inputs[1])  # type: ignore[arg-type]  # a quantiser always has a scale
+        scale = constant_of(quantizer.inputs[1])
         steps = np.asarray(_bounds(producer), np.float64) / float(np.asarray(scale))
         low, high = (
             int(max(low, np.rint(max(steps[0], -(2.0**31))))),

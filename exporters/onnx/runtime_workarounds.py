@@ -24,10 +24,12 @@ def with_zero_points(model: ir.Model) -> ir.Model:
     copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     editor = GraphEditor(copy.graph)
     for node in copy.graph:
-        if node.op_type in _Q_DQ and (len(node.inputs) < 3 or node.inputs[2] is None):
-            _add_zero_point(editor, node)
-        elif node.op_type in _Q_DQ and node.inputs[2].const_value is None:  # type: ignore[union-attr]  # excluded above
-            _as_initializer(editor, node, 2)
+        if node.op_type in _Q_DQ:
+            zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+            if zero_point is None:
+                _add_zero_point(editor, node)
+            elif zero_point.const_value is None:
+                _as_initializer(editor, node, 2)
     return copy
 
 

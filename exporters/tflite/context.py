@@ -16,14 +16,22 @@ from edgeq.exporter import StoredTensor
 from edgeq.exporters.tflite.biases import add_bias
 from edgeq.exporters.tflite.file.builder import Builder, StoredGrid
 from edgeq.exporters.tflite.file.layouts import Layout, natural, same_order, stored_shape
-from edgeq.exporters.tflite.storage import Storage, clamps, constant_shift, int8_weights, refused
+from edgeq.exporters.tflite.storage import (
+    Storage,
+    activation,
+    clamps,
+    constant_shift,
+    int8_weights,
+    refused,
+)
 from edgeq.formats.tflite_schema import schema
-from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor
 
 Op = schema.BuiltinOperator
 RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
@@ -152,10 +160,8 @@ class LoweringContext:
         shift = constant_shift(constant, self.storages[op.output.name])
         values = constant.values.astype(np.int32) + shift
         element = self.element(op.output)
-        if (
-            values.min(initial=0) < np.iinfo(element).min  # type: ignore[type-var]
-            or values.max(initial=0) > np.iinfo(element).max  # type: ignore[type-var]
-        ):
+        limits = np.iinfo(np.dtype(element))
+        if values.min(initial=0) < limits.min or values.max(initial=0) > limits.max:
             raise refused(
                 op,
                 f"the constant {constant.name!r} is stored in {constant.params.dtype}",
@@ -222,14 +228,7 @@ class LoweringContext:
         Raises:
             ArtefactError: it is a constant, or absent.
         """
-        operand = op.inputs[position] if position < len(op.inputs) else None
-        if not isinstance(operand, QdqTensor):
-            raise refused(
-                op,
-                f"its input number {position} is no quantised activation",
-                "fold constants before exporting",
-            )
-        return operand
+        return activation(op, position)
 
     def read(self, tensor: QdqTensor, layout: Layout) -> int:
         """The index of a tensor in a layout, transposed once if it stands in another."""

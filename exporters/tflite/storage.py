@@ -174,6 +174,22 @@ def centered_weights(
     return centered
 
 
+def activation(op: QdqOp, position: int = 0) -> QdqTensor:
+    """An input that has to be an activation.
+
+    Raises:
+        ArtefactError: it is a constant, or absent.
+    """
+    operand = op.inputs[position] if position < len(op.inputs) else None
+    if not isinstance(operand, QdqTensor):
+        raise refused(
+            op,
+            f"its input number {position} is no quantised activation",
+            "fold constants before exporting",
+        )
+    return operand
+
+
 def refused(op: QdqOp, why: str, hint: str) -> ArtefactError:
     """The error for an operator that TFLite cannot compute exactly."""
     return ArtefactError(f"{op.op_type} {op.name!r} cannot be written as TFLite: {why}", hint=hint)
@@ -212,13 +228,12 @@ def _groups(graph: QdqGraph) -> dict[str, str]:
     parent: dict[str, str] = {}
     for op in graph.ops:
         for operand in op.inputs:
-            tied = (
+            if (
                 isinstance(operand, QdqTensor)
                 and op.op_type in MOVES | AVERAGES
                 and same_grid(operand.params, op.output.params)
-            )
-            if tied:
-                parent[_root(parent, operand.name)] = _root(parent, op.output.name)  # type: ignore[union-attr]
+            ):
+                parent[_root(parent, operand.name)] = _root(parent, op.output.name)
     return parent
 
 

@@ -19,7 +19,7 @@ from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.builder import StoredGrid
 from edgeq.exporters.tflite.file.layouts import stored_shape
 from edgeq.exporters.tflite.ops.float_functions import lower_function
-from edgeq.exporters.tflite.storage import refused
+from edgeq.exporters.tflite.storage import activation, refused
 from edgeq.formats.tflite_schema import schema
 from edgeq.numerics.pointwise import UNARY, evaluate
 from edgeq.qdq.ir import QdqConstant
@@ -166,9 +166,8 @@ def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.int8]:
         source_shift: what is added to the integers of the input.
         shift: what is added to those of the output.
     """
-    source, integers = op.inputs[0], np.arange(-_OFFSET, _OFFSET)
-    curve = _curve(op)
-    first = int(integers_of(source)[0])  # type: ignore[arg-type]
+    curve, integers = _curve(op), np.arange(-_OFFSET, _OFFSET)
+    first = int(integers_of(activation(op))[0])
     at = np.clip(integers - source_shift - first, 0, curve.size - 1)
     centered = np.clip(
         op.output.params.quantize(curve).astype(np.int32), op.output.low, op.output.high
@@ -178,11 +177,11 @@ def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.int8]:
 
 def _curve(op: QdqOp) -> NDArray[np.float32]:
     """The function's value for each integer of the storage dtype of its input."""
-    source = op.inputs[0]
+    source = activation(op)
     table = op.inputs[1] if len(op.inputs) > 1 else None
     if op.op_type == "Lookup" and isinstance(table, QdqConstant):
         return table.values.astype(np.float32)
-    reals = source.params.dequantize(integers_of(source))  # type: ignore[union-attr,arg-type]
+    reals = source.params.dequantize(integers_of(source))
     return evaluate(op.op_type, (reals,), op.attributes)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import NHWC
 from edgeq.exporters.tflite.ops.gathering import gather
-from edgeq.exporters.tflite.storage import refused
+from edgeq.exporters.tflite.storage import activation, refused
 from edgeq.formats.tflite_schema import schema
 from edgeq.numerics.sampling import (
     BEARABLE,
@@ -116,7 +116,7 @@ def _check(op: QdqOp) -> None:
 
 def _points(op: QdqOp, axis: int) -> NDArray[np.float32]:
     """Where ONNX samples the input, for each output along an axis."""
-    before, after = op.inputs[0].shape[axis], op.output.shape[axis]  # type: ignore[union-attr]
+    before, after = activation(op).shape[axis], op.output.shape[axis]
     points = points_of(op.attributes, axis, before, after)
     if points is None:
         raise refused(

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.exporters.tflite.context import NO_ACTIVATION, Op
 from edgeq.exporters.tflite.file.layouts import NHWC, stored_shape
 from edgeq.exporters.tflite.ops.convolution import OHWI, lower_conv
-from edgeq.exporters.tflite.storage import refused
+from edgeq.exporters.tflite.storage import activation, refused
 from edgeq.exporters.tflite.windows import SAME, VALID
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant
@@ -157,9 +157,8 @@ def _pads(op: QdqOp) -> tuple[int, int, int, int]:
     """
     top, left, bottom, right = op.integers("pads", (0, 0, 0, 0))
     mode = op.attributes.get("auto_pad", "NOTSET")
-    source, weights = op.inputs[0], op.inputs[1]
-    assert isinstance(weights, QdqConstant) and source is not None  # noqa: S101, PT018  # the caller has looked
-    shape = source.shape  # type: ignore[union-attr]
+    shape, weights = activation(op).shape, op.inputs[1]
+    assert isinstance(weights, QdqConstant)  # noqa: S101  # the caller has looked
     ends = []
     for axis, first in enumerate((top, left)):
         stride, dilation = (

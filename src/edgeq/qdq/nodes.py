@@ -130,10 +130,11 @@ def in_order(graph: ir.Graph) -> list[ir.Node]:
         ) from error
 
 
-def constant_of(value: ir.Value) -> NDArray[np.generic] | None:
+def constant_of(value: ir.Value | None) -> NDArray[np.generic] | None:
     """The numbers of an initializer or a Constant node, int4 widened to int8; None for what is computed."""
-    tensor = value.const_value
-    node = value.producer()
+    if value is None:
+        return None
+    tensor, node = value.const_value, value.producer()
     if tensor is None and node is not None and node.op_type == "Constant":
         return _constant_node(node)
     if tensor is None:
