@@ -6,7 +6,7 @@ They stay whole, as a trace of evaluation would lose them.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,18 +39,26 @@ class OnlyInTraining(nn.Module):
 
 
 def only_in_training(model: nn.Module) -> dict[str, bool]:
-    """The path of each module that computes in training only, and whether it works in place."""
-    found = {
-        path: _writes_in_training_only(module) for path, module in model.named_modules() if path
+    """The path of each module that computes in training only, and whether it works in place.
+
+    One that does nothing in training either, such as stochastic depth of probability 0, is told by
+    its type, which others that do something have.
+    """
+    modules = {path: module for path, module in model.named_modules() if path}
+    found = {path: _effect_of_training(module) for path, module in modules.items()}
+    types = {type(modules[path]) for path, effect in found.items() if effect in ("new", "written")}
+    return {
+        path: effect == "written"
+        for path, effect in found.items()
+        if effect is not None and type(modules[path]) in types
     }
-    return {path: in_place for path, in_place in found.items() if in_place is not None}
 
 
-def _writes_in_training_only(module: nn.Module) -> bool | None:
-    """Whether a module that computes in training only works in place; None for any other.
+def _effect_of_training(module: nn.Module) -> Literal["none", "new", "written"] | None:
+    """What training does in a module that hands back its very input in evaluation.
 
-    In evaluation it hands back its very input; in training, something else, or the same with other
-    numbers in it.
+    It makes something new, writes other numbers into the input, or does nothing there either. None
+    for other modules, and for those with parameters.
     """
     if type(module).__module__.startswith("torch.nn") or any(True for _ in _state(module)):
         return None
@@ -63,8 +71,11 @@ def _writes_in_training_only(module: nn.Module) -> bool | None:
             found = [twin(given) for _ in range(_TRIES)]
     except Exception:  # noqa: BLE001  # it wants something else than one image; then it is none of these
         return None
-    writes = not torch.equal(given, probe)
-    return writes if silent and (writes or any(each is not given for each in found)) else None
+    if not silent:
+        return None
+    if not torch.equal(given, probe):
+        return "written"
+    return "new" if any(each is not given for each in found) else "none"
 
 
 _TRIES = 8  # what drops few paths may let one batch pass as it is

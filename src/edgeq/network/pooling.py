@@ -78,8 +78,8 @@ def read_pooling(op: str, name: str, options: Mapping[str, Any]) -> Pooling:
         if options.get("output_size") not in (1, (1, 1), [1, 1]):
             raise UsageError(
                 f"{name} pools adaptively to more than one pixel",
-                hint="use AvgPool2d with the kernel that gives this size, or give an example "
-                "of the input, which tells the kernel",
+                hint="use AvgPool2d with the kernel that gives this size, or give an example of "
+                "an image that is a whole multiple of it, or of which it is one",
             )
         return Pooling(op)
     kernel, padding = pair(options["kernel_size"]), pair(options.get("padding", 0))

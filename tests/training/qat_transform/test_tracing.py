@@ -169,6 +169,25 @@ def test_what_drops_paths_stays_and_is_silent_in_evaluation() -> None:
     assert torch.equal(found.eval()(IMAGES), 2 * IMAGES)
 
 
+def test_what_drops_no_path_is_told_by_others_of_its_type() -> None:
+    class Idle(DropPath):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if self.probability else x
+
+    blocks = {"idle": Idle(0.0), "active": Idle(0.5)}
+    found = trace(Free(lambda net, x: net.active(net.idle(x)), **blocks), IMAGES)
+    assert all(isinstance(found.get_submodule(name), OnlyInTraining) for name in blocks)
+    alone = trace(Free(lambda net, x: net.idle(x) + x, idle=Idle(0.0)), IMAGES)
+    assert torch.equal(alone(IMAGES), 2 * IMAGES)
+
+
+def test_adaptive_pooling_to_a_multiple_of_the_image_repeats_pixels() -> None:
+    images = IMAGES[..., :2, :2]
+    found = trace(nn.Sequential(nn.AdaptiveAvgPool2d((4, 6))), images)
+    assert targets(found) == [F.interpolate]
+    assert torch.equal(found(images), F.adaptive_avg_pool2d(images, (4, 6)))
+
+
 def test_what_depends_on_the_parity_of_a_size_does_not_pass_for_drop_out() -> None:
     class Even(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

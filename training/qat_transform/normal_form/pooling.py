@@ -1,8 +1,9 @@
 """Pooling in the forms that all integer runtimes compute alike, where there is such a form.
 
 Rounding up the number of windows changes nothing where the windows fit the image, and behind a ReLU
-is zeros at its end; adaptive pooling that divides the image evenly is ordinary pooling; zeros that
-an average counts may as well be put around the image before.
+is zeros at its end; adaptive pooling that divides the image evenly is ordinary pooling, and one
+that makes it larger by whole factors repeats pixels; zeros that an average counts may as well be
+put around the image before.
 """
 
 from __future__ import annotations
@@ -89,6 +90,9 @@ def _adaptive(node: fx.Node, wanted: Any) -> None:
             (node.args[0], kernel),
             {},
         )
+    elif not any(new % old for new, old in zip(sizes, have, strict=True)):
+        node.op, node.target = "call_function", F.interpolate
+        node.args, node.kwargs = (node.args[0],), {"size": sizes, "mode": "nearest"}
 
 
 def _window(
