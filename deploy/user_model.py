@@ -99,7 +99,8 @@ def compare(
     from edgeq.deploy.inputs import load_data
 
     source = load_data(data, None) if isinstance(data, str) else data
-    return evaluation.compare(chain([Path(file) for file in files], targets), source, limit=limit)
+    stages = chain([Path(file) for file in files], targets)
+    return evaluation.compare(stages, source, limit=limit).comparison
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def command(
             threads=threads,
             tensors=tensors,
             progress=advance,
-        )
+        ).comparison
     if as_json:
         console.write_json("compare", {"comparison": found})
     else:

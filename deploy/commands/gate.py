@@ -70,7 +70,7 @@ def command(
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.baseline import Baseline
     from edgeq.deploy.evaluation.chain import chain
-    from edgeq.deploy.evaluation.compare import compare_detailed
+    from edgeq.deploy.evaluation.compare import compare
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.tables import show_remarks, show_saturation
     from edgeq.errors import UsageError
@@ -87,7 +87,7 @@ def command(
     pairs = chain(artefacts, target)
     source = load_data(data, data_dir, preprocess)
     with console.progress("gate") as advance:
-        observed = compare_detailed(
+        observed = compare(
             pairs,
             source,
             split=split,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.demo.verdict import Trained, verdict
 from edgeq.deploy.evaluation.chain import chain, usable_targets
-from edgeq.deploy.evaluation.compare import compare_detailed
+from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.evaluation.profile import profile
 from edgeq.deploy.pipeline.export import export
 from edgeq.deploy.pipeline.parallel_training import finished, worker_pool
@@ -155,7 +155,7 @@ def examined(recipe: Recipe, source: DataSource, run: Path) -> Trained:
         if recipe.scheme is None
         else activation_error(load_model(checkpoint).module, batches(source.test, source, 128))
     )
-    found = compare_detailed(chain(list(artefacts.values())), source)
+    found = compare(chain(list(artefacts.values())), source)
     answers = {stage.target: found.answers[stage.name] for stage in found.comparison.stages}
     changed = {
         name: int((mine != answers["torch"]).sum())

@@ -76,8 +76,11 @@ def compare(
     threads: int = 1,
     tensors: bool = True,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Comparison:
+) -> Observed:
     """Run artefacts on targets over the same samples and compare what comes out.
+
+    A stage that fails is left out and recorded, and the others start again, since every figure is
+    about stages side by side.
 
     Args:
         stages: what to compare, in the order of the chain.
@@ -95,34 +98,6 @@ def compare(
         ArtefactError: no artefact is whole or fits the data, or they do not fit each other.
         TargetError: the runtime of the reference that is named, or of every stage, is absent or
             failed.
-    """
-    return compare_detailed(
-        stages,
-        source,
-        split=split,
-        limit=limit,
-        reference=reference,
-        threads=threads,
-        tensors=tensors,
-        progress=progress,
-    ).comparison
-
-
-def compare_detailed(
-    stages: Sequence[Pair],
-    source: DataSource,
-    *,
-    split: str = "test",
-    limit: int | None = None,
-    reference: Pair | None = None,
-    threads: int = 1,
-    tensors: bool = True,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Observed:
-    """What :func:`compare` does, with the answers for each sample.
-
-    A stage that fails is left out and recorded, and the others start again, since every figure is
-    about stages side by side.
     """
     first = reference or (stages[0] if stages else None)
     if first is None:

@@ -202,7 +202,7 @@ def tiny_network() -> onnx.ModelProto:
 
     constants: list[onnx.TensorProto] = []
 
-    def constant(name: str, values: NDArray[np.generic]) -> str:
+    def constant(name: str, values: NDArray[Any] | np.float32) -> str:
         constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
@@ -213,7 +213,7 @@ def tiny_network() -> onnx.ModelProto:
         return output
 
     def grid(name: str, step: float, zero: NDArray[np.generic]) -> list[str]:
-        return [constant(f"{name}_scale", np.float32(step)), constant(f"{name}_zero_point", zero)]  # type: ignore[arg-type]
+        return [constant(f"{name}_scale", np.float32(step)), constant(f"{name}_zero_point", zero)]
 
     def quantized(name: str) -> str:
         pair = grid(name, _STEP, np.array(_ZERO, np.uint8))

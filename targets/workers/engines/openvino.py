@@ -70,7 +70,8 @@ class Engine:
 
 def _runtime() -> Any:
     """The package, without the optional module that would send telemetry."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # the documented way to make an import fail
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("openvino_telemetry", None)  # the documented way to make an import fail
     import openvino
 
     return openvino

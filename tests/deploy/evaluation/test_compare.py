@@ -29,7 +29,7 @@ def pairs(fakes: Fakes, tmp_path: Path) -> tuple[Pair, ...]:
 
 
 def test_accuracy_agreement_and_flips(pairs: tuple[Pair, ...]) -> None:
-    found = compare(pairs, fake_targets.source())
+    found = compare(pairs, fake_targets.source()).comparison
     assert (found.data, found.samples, found.reference) == (
         "fake",
         40,
@@ -44,7 +44,7 @@ def test_accuracy_agreement_and_flips(pairs: tuple[Pair, ...]) -> None:
 
 
 def test_hops_name_their_ends_and_causes(pairs: tuple[Pair, ...]) -> None:
-    found = compare(pairs, fake_targets.source())
+    found = compare(pairs, fake_targets.source()).comparison
     names = [stage.name for stage in found.stages]
     assert [(hop.source, hop.stage) for hop in found.hops] == list(pairwise(names))
     assert [hop.cause for hop in found.hops][:3] == [
@@ -60,7 +60,7 @@ def test_hops_name_their_ends_and_causes(pairs: tuple[Pair, ...]) -> None:
 
 
 def test_tensors_are_matched_by_name_and_counted_in_steps(pairs: tuple[Pair, ...]) -> None:
-    found = compare(pairs, fake_targets.source())
+    found = compare(pairs, fake_targets.source()).comparison
     assert [(drift.tensor, drift.depth) for drift in found.hops[0].tensors] == [
         ("inner", 0),
         ("float", 1),
@@ -75,7 +75,7 @@ def test_tensors_are_matched_by_name_and_counted_in_steps(pairs: tuple[Pair, ...
 
 
 def test_without_tensors_nobody_opens_them(pairs: tuple[Pair, ...], fakes: Fakes) -> None:
-    found = compare(pairs, fake_targets.source(), tensors=False)
+    found = compare(pairs, fake_targets.source(), tensors=False).comparison
     assert all(hop.tensors == () for hop in found.hops)
     assert not any(target.sessions[0].readable for target in fakes.values() if target.sessions)
 
@@ -108,7 +108,7 @@ def test_sessions_are_closed_when_one_fails(
 
 
 def test_another_reference_comes_first(pairs: tuple[Pair, ...]) -> None:
-    found = compare(pairs, fake_targets.source(), reference=pairs[2])
+    found = compare(pairs, fake_targets.source(), reference=pairs[2]).comparison
     assert found.reference == found.stages[0].name == "net.onnx @ ort-cpu-ref"
     assert len(found.stages) == len(pairs)
 
@@ -117,7 +117,7 @@ def test_another_reference_comes_first(pairs: tuple[Pair, ...]) -> None:
 def test_one_stage_alone_has_accuracy_and_no_hops(tmp_path: Path) -> None:
     found = compare(
         [Pair(fake_targets.artefact(tmp_path, "onnx", wrong=1), "ort-cpu")], fake_targets.source()
-    )
+    ).comparison
     assert (found.hops, found.from_reference) == ((), ())
     assert found.stages[0].agreement == 1.0
 

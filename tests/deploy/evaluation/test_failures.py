@@ -16,7 +16,7 @@ from tests.support.runtimes import fake_targets
 
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.chain import Pair, chain
-from edgeq.deploy.evaluation.compare import compare, compare_detailed
+from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.evaluation.profile import profile, profile_each
 from edgeq.deploy.listing import list_targets
 from edgeq.errors import ArtefactError, MissingDependency, TargetError, UsageError
@@ -72,9 +72,9 @@ def test_the_others_are_compared_as_if_it_had_not_been_there(
     pairs: list[Pair], break_on: Callable[..., None], fakes: Fakes
 ) -> None:
     source = fake_targets.source()
-    without = compare([pairs[0], *pairs[2:]], source)
+    without = compare([pairs[0], *pairs[2:]], source).comparison
     break_on("ort-cpu")
-    found = compare(pairs, source)
+    found = compare(pairs, source).comparison
     assert [(failure.name, failure.what, failure.hint) for failure in found.failures] == [
         ("net.onnx @ ort-cpu", GONE.what, GONE.hint)
     ]
@@ -90,7 +90,7 @@ def test_a_reference_that_was_not_named_is_replaced_by_the_next(
     pairs: list[Pair], break_on: Callable[..., None]
 ) -> None:
     break_on("ort-cpu-ref")
-    found = compare(pairs, fake_targets.source())
+    found = compare(pairs, fake_targets.source()).comparison
     assert found.reference == "net.onnx @ ort-cpu"
     assert [failure.target for failure in found.failures] == ["ort-cpu-ref"]
 
@@ -123,7 +123,7 @@ def test_whatever_one_target_raises_is_its_own_failure(
     pairs: list[Pair], break_on: Callable[..., None], error: Exception
 ) -> None:
     break_on("a-board", error=error)
-    found = compare(pairs, fake_targets.source())
+    found = compare(pairs, fake_targets.source()).comparison
     assert [stage.target for stage in found.stages] == ["ort-cpu-ref", "ort-cpu", "tflite-ref"]
     (failure,) = found.failures
     assert (failure.target, str(error).split("\n")[0] in failure.what) == ("a-board", True)
@@ -342,7 +342,7 @@ def test_a_real_worker_that_is_killed_in_mid_batch(fakes: Fakes, tmp_path: Path)
         "ort-cpu", ort.cpu.capabilities, str(ENGINE), options=options, launcher=launcher
     )
     reference = Pair(fake_targets.artefact(tmp_path, "tflite"), "tflite")
-    observed = compare_detailed([reference, Pair(model, "ort-cpu")], source, tensors=False)
+    observed = compare([reference, Pair(model, "ort-cpu")], source, tensors=False)
     answers: NDArray[np.int64] = observed.answers["net.tflite @ tflite"]
     assert np.array_equal(answers, observed.labels)
     (failure,) = observed.comparison.failures

@@ -131,7 +131,9 @@ def test_several_outputs_have_no_accuracy(tmp_path: Path) -> None:
     scores = _classifier(graph)
     graph.node("DequantizeLinear", ["conv_quantized", "conv_scale", "conv_zero_point"], "boxes")
     path = _save(graph, tmp_path, scores, "boxes")
-    found = compare([Pair(path, "ort-cpu-ref"), Pair(_tflite(path), "tflite-ref")], _source())
+    found = compare(
+        [Pair(path, "ort-cpu-ref"), Pair(_tflite(path), "tflite-ref")], _source()
+    ).comparison
     assert [stage.accuracy for stage in found.stages] == [None, None]
     assert "has 2 outputs" in found.remarks[0]
     assert found.hops[0].output.sqnr_db > 30
@@ -140,7 +142,7 @@ def test_several_outputs_have_no_accuracy(tmp_path: Path) -> None:
 def test_classes_of_an_argmax_are_answers_on_every_target(tmp_path: Path) -> None:
     scores, classes = _scores(tmp_path / "scores"), _argmax(tmp_path / "classes")
     tflite, source = _tflite(classes), _source()
-    expected = compare([Pair(scores, "ort-cpu-ref")], source).stages[0].accuracy
+    expected = compare([Pair(scores, "ort-cpu-ref")], source).comparison.stages[0].accuracy
     pairs = [
         *(
             Pair(classes, target)
@@ -148,7 +150,7 @@ def test_classes_of_an_argmax_are_answers_on_every_target(tmp_path: Path) -> Non
         ),
         *(Pair(tflite, target) for target in ("tflite-ref", "tflite-builtin", "emulator")),
     ]
-    found = compare(pairs, source)
+    found = compare(pairs, source).comparison
     assert {stage.answers for stage in found.stages} == {"classes"}
     assert {stage.accuracy for stage in found.stages} == {expected}
     assert expected is not None
@@ -199,7 +201,9 @@ def test_regression_has_drift_and_no_accuracy(tmp_path: Path) -> None:
     graph = Graph()
     path = _save(graph, tmp_path, _classifier(graph, 1))
     source = _source(classes=1)
-    found = compare([Pair(path, "ort-cpu-ref"), Pair(_tflite(path), "tflite-ref")], source)
+    found = compare(
+        [Pair(path, "ort-cpu-ref"), Pair(_tflite(path), "tflite-ref")], source
+    ).comparison
     assert [
         (stage.accuracy, stage.agreement, stage.changed, stage.flipped) for stage in found.stages
     ] == [(None, None, None, ())] * 2
@@ -243,7 +247,9 @@ def test_class_maps_agree_by_place(tmp_path: Path) -> None:
     )
     graph.node("ArgMax", [convolved], "y", axis=1, keepdims=0)
     path = _save(graph, tmp_path, "y")
-    found = compare([Pair(path, "ort-cpu-ref"), Pair(_tflite(path), "tflite-ref")], _source())
+    found = compare(
+        [Pair(path, "ort-cpu-ref"), Pair(_tflite(path), "tflite-ref")], _source()
+    ).comparison
     assert found.stages[1].agreement == pytest.approx(1, abs=0.05)
     assert "4 x 4 numbers of classes" in found.remarks[0]
 

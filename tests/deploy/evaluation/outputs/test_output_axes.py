@@ -219,7 +219,7 @@ def test_compare_and_survey_report_the_drift_of_equal_axes(tmp_path: Path, tail:
     onnx, tflite = _files(tmp_path, tail)
     found = compare(
         [Pair(onnx, "ort-cpu-ref"), Pair(tflite, "tflite-ref"), Pair(tflite, "emulator")], _source()
-    )
+    ).comparison
     assert all(hop.output.sqnr_db > 30 for hop in (*found.hops, *found.from_reference))
     rows = survey(
         [onnx],

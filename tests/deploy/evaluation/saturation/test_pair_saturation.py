@@ -94,7 +94,7 @@ class TestComparedWithTheEmulatorOfSuchAProcessor:
             Pair(file, "emulator:avx2"),
             Pair(written.path, "tflite-ref"),
         ]
-        found = compare(pairs, noise)
+        found = compare(pairs, noise).comparison
         assert causes(found) == ["pair saturation on emulator:avx2 + another target"] * 2
         assert ["saturation" in hop.cause for hop in found.from_reference] == [True, False]
         (told,) = found.saturating
@@ -117,14 +117,16 @@ class TestComparedWithTheEmulatorOfSuchAProcessor:
         assert run(arguments) == 0
         cured = file.parent / "portable" / "net.onnx"
         assert saturation_here(Pair(cured, "emulator:avx2"), "net") is None
-        found = compare([Pair(cured, "ort-cpu-ref"), Pair(cured, "emulator:avx2")], noise)
+        found = compare(
+            [Pair(cured, "ort-cpu-ref"), Pair(cured, "emulator:avx2")], noise
+        ).comparison
         assert (causes(found), found.saturating) == (["another target"], ())
 
     def test_two_targets_that_saturate_alike_are_not_parted_by_it(
         self, file: Path, noise: DataSource, on: Callable[..., None]
     ) -> None:
         on("avx2")
-        found = compare([Pair(file, "ort-cpu"), Pair(file, "emulator:avx2")], noise)
+        found = compare([Pair(file, "ort-cpu"), Pair(file, "emulator:avx2")], noise).comparison
         assert causes(found) == ["another target"]
         assert [each.target for each in found.saturating] == ["ort-cpu", "emulator:avx2"]
 
