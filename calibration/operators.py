@@ -255,6 +255,8 @@ _KINDS_OF: Mapping[Kind, tuple[str, ...]] = {
         "Transpose",
         "Pad",
         "Gather",
+        "DepthToSpace",
+        "SpaceToDepth",
     ),
 }
 KINDS: Mapping[str, Kind] = {name: kind for kind, names in _KINDS_OF.items() for name in names}
@@ -271,6 +273,7 @@ _CHECKS: Mapping[str, Callable[[ir.Node], None]] = {
     "Concat": _concat,
     **dict.fromkeys(("MaxPool", "AveragePool"), _pool),
     **dict.fromkeys(("GlobalMaxPool", "GlobalAveragePool"), _reads_activation),
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _reads_activation),
     "Resize": _resize,
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _view),
     "Slice": _slice,

@@ -1,9 +1,9 @@
 """Data movement in the operators that integer kernels have.
 
-Slice, Pad with zeros, Gather, Reshape, Transpose and Concat.
+Slice, Pad with zeros, Gather, Reshape, Transpose, Concat, DepthToSpace and SpaceToDepth.
 
 Split is as many Slices; padding by reflection, Tile and Expand pick places again, as Gather does;
-DepthToSpace is a Transpose between two Reshapes; a negative padding cuts off. All of it is exact.
+a negative padding cuts off. All of it is exact.
 """
 
 from __future__ import annotations
@@ -285,51 +285,6 @@ def _stretches(user: ir.Node, index: int, after: list[int | None]) -> bool:
     )
 
 
-def _depth_to_space(draft: Draft, node: ir.Node) -> None:
-    source, known = node.inputs[0], _known(node)
-    if source is None or known is None or None in known[0][1:]:
-        return
-    block, (batch, channels, height, width) = integer(node, "blocksize", 1), known[0]
-    left = (channels or 0) // block**2
-    crd = text(node, "mode", "DCR") == "CRD"
-    parts = (
-        [batch, left, block, block, height, width]
-        if crd
-        else [batch, block, block, left, height, width]
-    )
-    order = [0, 1, 4, 2, 5, 3] if crd else [0, 3, 4, 1, 5, 2]
-    _regroup(draft, node, source, parts, order, known[1])
-
-
-def _space_to_depth(draft: Draft, node: ir.Node) -> None:
-    source, known = node.inputs[0], _known(node)
-    if source is None or known is None or None in known[0][1:]:
-        return
-    block, (batch, channels, height, width) = integer(node, "blocksize", 1), known[0]
-    parts = [batch, channels, (height or 0) // block, block, (width or 0) // block, block]
-    _regroup(draft, node, source, parts, [0, 3, 5, 1, 2, 4], known[1])
-
-
-def _regroup(
-    draft: Draft,
-    node: ir.Node,
-    source: ir.Value,
-    parts: Sequence[int | None],
-    order: list[int],
-    after: Sequence[int | None],
-) -> None:
-    apart = draft.reshape(source, parts, node, "blocks")
-    turned = draft.add(
-        "Transpose",
-        [apart],
-        node,
-        "turned",
-        shape=[parts[axis] for axis in order],
-        attributes={"perm": order},
-    )
-    draft.finish(node, draft.reshape(turned, after, node, "joined"))
-
-
 def _concat(draft: Draft, node: ir.Node) -> None:
     """Constants that are joined to activations: zeros are padding; others are added to it."""
     shapes = [shape_of(value) for value in node.inputs]
@@ -410,11 +365,9 @@ def _sum(draft: Draft, node: ir.Node) -> None:
 _REWRITES: Mapping[str, Callable[[Draft, ir.Node], None]] = {
     "Cast": _cast,
     "Concat": _concat,
-    "DepthToSpace": _depth_to_space,
     "Expand": _expand,
     "Pad": _pad,
     "Slice": _slice_of_all,
-    "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Sum": _sum,
     "Tile": _tile,

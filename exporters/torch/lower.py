@@ -299,6 +299,11 @@ class _Lowering:
             return self._pad(node)
         if target is F.interpolate:
             return self._resize(node)
+        if target is F.pixel_shuffle:
+            block = argument(node, 1, "upscale_factor")
+            return self._view(
+                "DepthToSpace", [self._source(node)], node, blocksize=block, mode="CRD"
+            )
         if target in pool_operators():
             op_type = pool_operators()[target]
             return self._pool(

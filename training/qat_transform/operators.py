@@ -56,6 +56,7 @@ _FUNCTIONS: Mapping[Any, Kind] = {
     operator.getitem: "data_movement",
     F.pad: "data_movement",
     F.interpolate: "data_movement",
+    F.pixel_shuffle: "data_movement",
 }
 _HINTS: Mapping[str, str] = {
     "group_norm": "use BatchNorm2d, which becomes part of the layer before it",

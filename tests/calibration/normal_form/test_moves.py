@@ -51,7 +51,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], list[str]]] = {
     "space to depth": (
         [node("SpaceToDepth", ["c"], ["d"], blocksize=2), node("Conv", ["d", "back"], ["t"])],
         {"back": weights(CHANNELS, 4 * CHANNELS, 1, 1)},
-        ["Reshape", "Transpose", "Reshape", "Conv"],
+        ["SpaceToDepth", "Conv"],
     ),
     **{
         f"depth to space {mode}": (
@@ -61,7 +61,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], list[str]]] = {
                 node("Conv", ["d", "back"], ["t"]),
             ],
             {"more": weights(8, CHANNELS, 1, 1), "back": weights(CHANNELS, 2, 1, 1)},
-            ["Conv", "Reshape", "Transpose", "Reshape", "Conv"],
+            ["Conv", "DepthToSpace", "Conv"],
         )
         for mode in ("DCR", "CRD")
     },

@@ -362,6 +362,10 @@ def _moved(op_type: str, x: Tensor, attributes: Mapping[str, Any]) -> Tensor:
         ):
             cuts[axis] = slice(start, end, step)
         return x[tuple(cuts)]
+    if op_type == "DepthToSpace":
+        block, (count, channels, height, width) = attributes["blocksize"], x.shape
+        apart = x.reshape(count, channels // block**2, block, block, height, width)
+        return apart.permute(0, 1, 4, 2, 5, 3).reshape(count, -1, height * block, width * block)
     assert op_type == "Pad", f"the referee knows no {op_type}"
     ends = np.reshape(attributes["pads"], (2, -1)).T[::-1].ravel()
     return F.pad(x, [int(end) for end in ends])

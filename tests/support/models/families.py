@@ -175,6 +175,7 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "ceil": lambda: plain(nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2, 2, ceil_mode=True)),
     "auxiliary": Auxiliary,
     "unet": lambda: plain(Unet(8)),
+    "super resolution": lambda: plain(conv_bn(8, 32), nn.PixelShuffle(2), conv_bn(8, 8)),
     "interpolating": lambda: plain(Interpolating(8)),
     "normalizing": lambda: Normalizing(plain()),
     "layer scale": lambda: plain(LayerScale(8), nn.ReLU()),

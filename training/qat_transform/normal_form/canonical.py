@@ -61,6 +61,7 @@ _FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
     nn.Upsample: (F.interpolate, _RESIZED),
     nn.UpsamplingNearest2d: (F.interpolate, _RESIZED),
     nn.UpsamplingBilinear2d: (F.interpolate, _RESIZED),
+    nn.PixelShuffle: (F.pixel_shuffle, {"upscale_factor": "upscale_factor"}),
 }
 _NOTHING = frozenset(("contiguous", "clone", "float", "requires_grad_"))
 _ASSERTIONS = frozenset(("_assert", "_assert_async", "_assert_is_none"))
