@@ -70,8 +70,7 @@ def test_streaming_equals_one_shot(seed: int, pieces: int) -> None:
     other = reference + random.normal(size=reference.shape).astype(np.float32)
     once, streamed = drift_of(reference, other), drift_of(reference, other, pieces)
     assert streamed.elements == once.elements == reference.size
-    for name in ("mse", "rmse", "sqnr_db", "max_abs"):
-        assert getattr(streamed, name) == pytest.approx(getattr(once, name), rel=1e-12)
+    assert dict(streamed.metrics) == pytest.approx(dict(once.metrics), rel=1e-12)
 
 
 @given(st.integers(0, 2**31))
@@ -137,3 +136,13 @@ def test_pooling_weighs_tensors_by_their_size() -> None:
     )
     assert pooled_mse([small, large]) == pytest.approx(1.0)
     assert pooled_mse([]) == 0.0
+
+
+@given(st.integers(0, 2**31))
+def test_the_cosine_is_that_of_both_vectors(seed: int) -> None:
+    x, y = np.random.default_rng(seed).normal(size=(2, 50)).astype(np.float32)
+    expected = np.float64(x) @ y / np.linalg.norm(np.float64(x)) / np.linalg.norm(np.float64(y))
+    assert drift_of(x, y).metrics["cosine"] == pytest.approx(expected)
+    ones, zeros = np.ones(4, np.float32), np.zeros(4, np.float32)
+    assert drift_of(ones, ones).metrics["cosine"] == 1.0
+    assert drift_of(zeros, ones).metrics["cosine"] == 0.0
