@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.network.placement import Kind
+    from edgeq.network.placement import OperatorKind
 
 HEADS = ("Softmax", "LogSoftmax", "ArgMax")
 """What may stay in float, or give places, between the last grid and an output of the graph."""
@@ -136,7 +136,7 @@ class _Classifier:
         source = node.inputs[0]
         # which is stored, too
         alone = source is not None and source.is_graph_output() and len(source.uses()) == 1
-        kind: Kind = "function" if alone else "relu" if lower_bound(node) >= 0 else "clip"
+        kind: OperatorKind = "function" if alone else "relu" if lower_bound(node) >= 0 else "clip"
         self._add(node, kind, [source], not_negative=lower_bound(node) >= 0)
 
     def _operator(self, node: ir.Node) -> None:
@@ -165,7 +165,12 @@ class _Classifier:
         self._add(last, kind, activations, not_negative=_is_not_negative(last))
 
     def _add(
-        self, node: ir.Node, kind: Kind, inputs: Sequence[ir.Value | None], *, not_negative: bool
+        self,
+        node: ir.Node,
+        kind: OperatorKind,
+        inputs: Sequence[ir.Value | None],
+        *,
+        not_negative: bool,
     ) -> None:
         name = name_of(output(node))
         self.ops.append(

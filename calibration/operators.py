@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.network.placement import Kind
+    from edgeq.network.placement import OperatorKind
 
 _LISTED = "replace it, or leave it out of the model; edgeq operators lists what has one"
 _FIXED = "export the model with fixed sizes and constant parameters; only the batch may be open"
@@ -238,7 +238,7 @@ def _clip(node: ir.Node) -> None:
     raise refuse(node, "has bounds that are no constant numbers", "use constant bounds")
 
 
-_KINDS_OF: Mapping[Kind, tuple[str, ...]] = {
+_KINDS_OF: Mapping[OperatorKind, tuple[str, ...]] = {
     "layer": ("Conv", "ConvTranspose", "Gemm"),
     "add": ("Add",),
     "mul": ("Mul", "MatMul"),
@@ -259,7 +259,9 @@ _KINDS_OF: Mapping[Kind, tuple[str, ...]] = {
         "SpaceToDepth",
     ),
 }
-KINDS: Mapping[str, Kind] = {name: kind for kind, names in _KINDS_OF.items() for name in names}
+KINDS: Mapping[str, OperatorKind] = {
+    name: kind for kind, names in _KINDS_OF.items() for name in names
+}
 """What the placement rules take an operator as; functions of one tensor are found elsewhere."""
 
 _CHECKS: Mapping[str, Callable[[ir.Node], None]] = {

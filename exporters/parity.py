@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ir import QdqGraph, QdqOp
 
-Kind = Literal["weight", "bias", "activation"]
+NumbersKind = Literal["weight", "bias", "activation"]
 
 _WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _LINES_A_TENSOR = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Numbers:
+class TensorNumbers:
     """The numbers of one tensor.
 
     Attributes:
@@ -46,7 +46,7 @@ class Numbers:
     """
 
     key: str
-    kind: Kind
+    kind: NumbersKind
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
     centered: NDArray[np.generic] | None = None
@@ -54,7 +54,7 @@ class Numbers:
     __repr__ = brief
 
 
-def numbers_of(graph: QdqGraph) -> list[Numbers]:
+def numbers_of(graph: QdqGraph) -> list[TensorNumbers]:
     """Every number of a QDQ model.
 
     A Transpose has none of its own: what it writes are its input's.
@@ -68,7 +68,7 @@ def numbers_of(graph: QdqGraph) -> list[Numbers]:
     return found + [numbers for op in graph.ops for numbers in _constants(op)]
 
 
-def compare(expected: Sequence[Numbers], found: Mapping[str, Numbers]) -> ParityReport:
+def compare(expected: Sequence[TensorNumbers], found: Mapping[str, TensorNumbers]) -> ParityReport:
     """Compare number by number; scales bit for bit.
 
     Args:
@@ -98,7 +98,10 @@ def _bits(scale: NDArray[np.float32]) -> NDArray[np.uint32]:
 
 
 def _differences(
-    numbers: Numbers, what: str, expected: NDArray[np.generic], found: NDArray[np.generic] | None
+    numbers: TensorNumbers,
+    what: str,
+    expected: NDArray[np.generic],
+    found: NDArray[np.generic] | None,
 ) -> list[str]:
     name = f"{numbers.key}: {numbers.kind} {what}"
     if found is None or found.shape != expected.shape:
@@ -127,8 +130,8 @@ def _at(place: NDArray[np.int64]) -> str:
     )
 
 
-def _activation(tensor: QdqTensor) -> Numbers:
-    return Numbers(
+def _activation(tensor: QdqTensor) -> TensorNumbers:
+    return TensorNumbers(
         tensor.name,
         "activation",
         np.atleast_1d(tensor.params.scale),
@@ -136,7 +139,7 @@ def _activation(tensor: QdqTensor) -> Numbers:
     )
 
 
-def _constants(op: QdqOp) -> Iterator[Numbers]:
+def _constants(op: QdqOp) -> Iterator[TensorNumbers]:
     for position, operand in enumerate(op.inputs):
         if isinstance(operand, QdqConstant) and operand.params is not None:
             bias = position == 2 and op.op_type in _WEIGHTED
@@ -145,16 +148,16 @@ def _constants(op: QdqOp) -> Iterator[Numbers]:
             )
 
 
-def constant_numbers(key: str, kind: Kind, constant: QdqConstant) -> Numbers:
+def constant_numbers(key: str, kind: NumbersKind, constant: QdqConstant) -> TensorNumbers:
     """The numbers of a constant operand that lies on a grid."""
     params = constant.params
     assert params is not None  # noqa: S101  # the caller asks only for quantised constants
     scale, zero = np.atleast_1d(params.scale), np.atleast_1d(params.zero_point).astype(np.int64)
     if params.axis is None:
-        return Numbers(key, kind, scale, zero, centered_of(constant.values, zero[0]))
+        return TensorNumbers(key, kind, scale, zero, centered_of(constant.values, zero[0]))
     shape = [1] * constant.values.ndim
     shape[params.axis] = -1
-    return Numbers(key, kind, scale, zero, centered_of(constant.values, zero.reshape(shape)))
+    return TensorNumbers(key, kind, scale, zero, centered_of(constant.values, zero.reshape(shape)))
 
 
 def centered_of(

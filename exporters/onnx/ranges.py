@@ -42,7 +42,7 @@ _MOVES_AND_MEANS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class QuantizerRange:
     """Integers in use, and the Clip that narrows them, if any."""
 
     low: int
@@ -76,18 +76,18 @@ def zero_of(value: ir.Value | None) -> int:
     return int(value.const_value.numpy())
 
 
-def range_of(quantizer: ir.Node) -> Range:
+def range_of(quantizer: ir.Node) -> QuantizerRange:
     """The integers that a QuantizeLinear and the Clip behind it leave."""
     low, high = STORAGE_RANGE[storage_dtype_of(quantizer)]
     readers = [node for node, _ in quantizer.outputs[0].uses()]
     if len(readers) != 1 or readers[0].op_type != "Clip":
-        return Range(low, high, None)
+        return QuantizerRange(low, high, None)
     bounds = [
         None if value is None or value.const_value is None else int(value.const_value.numpy())
         for value in readers[0].inputs[1:]
     ]
     bounds += [None] * (2 - len(bounds))
-    return Range(
+    return QuantizerRange(
         low if bounds[0] is None else bounds[0],
         high if bounds[1] is None else bounds[1],
         readers[0],

@@ -37,7 +37,7 @@ _COARSEST = 31
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layer:
+class CrowdedLayer:
     """What a layer computes with, its channels along one axis of the weights.
 
     Attributes:
@@ -112,7 +112,7 @@ class Spread:
 
 
 def spread(
-    layer: Layer, weights: QdqConstant, bias: QdqConstant | None, *, approximate: bool
+    layer: CrowdedLayer, weights: QdqConstant, bias: QdqConstant | None, *, approximate: bool
 ) -> Spread | None:
     """A layer with room in its accumulators; None where it has that already, or cannot be given it.
 
@@ -154,7 +154,7 @@ def spread(
     )
 
 
-def _coarser(layer: Layer, channels: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+def _coarser(layer: CrowdedLayer, channels: NDArray[np.bool_]) -> NDArray[np.int64] | None:
     """How often to double the scale of each of some channels; None where nothing is enough."""
     doubled = np.zeros(channels.shape, np.int64)
     for _ in range(_COARSEST):
@@ -166,7 +166,7 @@ def _coarser(layer: Layer, channels: NDArray[np.bool_]) -> NDArray[np.int64] | N
                 [-1 if axis == layer.axis else 1 for axis in range(layer.centered.ndim)]
             )
         )
-        now = Layer(
+        now = CrowdedLayer(
             layer.source, halved.astype(np.int16), scale, layer.bias, layer.output, layer.axis
         )
         wanting = now.crowded() & channels

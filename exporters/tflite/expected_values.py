@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.exporters.parity import Numbers
+from edgeq.exporters.parity import TensorNumbers
 from edgeq.numerics.pointwise import evaluate
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 from edgeq.quant import STORAGE_RANGE
@@ -37,7 +37,7 @@ _FINE_SOFTMAX = (2.0**-16, -(2**15))
 """The output grids that TFLite's specification of 8-bit quantisation prescribes, by operator."""
 
 
-def as_written(op: QdqOp, numbers: Numbers) -> Numbers:
+def as_written(op: QdqOp, numbers: TensorNumbers) -> TensorNumbers:
     """Weights of a convolution as the file's convolution has them.
 
     They are 2-D, and not transposed where nothing strides.
@@ -64,8 +64,8 @@ def is_plain(op: QdqOp) -> bool:
 
 
 def derived_numbers(
-    graph: QdqGraph, storages: Mapping[str, Storage], found: Mapping[str, Numbers]
-) -> Iterator[Numbers]:
+    graph: QdqGraph, storages: Mapping[str, Storage], found: Mapping[str, TensorNumbers]
+) -> Iterator[TensorNumbers]:
     """Numbers of the file that are not the model's but follow from them.
 
     Tables, prescribed grids, rows of ones.
@@ -74,7 +74,7 @@ def derived_numbers(
         name = op.output.name
         if f"{name}~fixed" in found:
             scale, zero = _prescribed(op, storages[name])
-            yield Numbers(
+            yield TensorNumbers(
                 f"{name}~fixed",
                 "activation",
                 np.array([scale], np.float32),
@@ -83,7 +83,7 @@ def derived_numbers(
         if f"{name}/table" in found:
             yield _table(op, storages)
         if op.op_type == "ReduceSum" or op.op_type == "ScatterElements":
-            yield Numbers(
+            yield TensorNumbers(
                 f"{name}~flat/0",
                 "weight",
                 np.ones(1, np.float32),
@@ -102,7 +102,7 @@ def _prescribed(op: QdqOp, storage: Storage) -> tuple[float, int]:
     )
 
 
-def _table(op: QdqOp, storages: Mapping[str, Storage]) -> Numbers:
+def _table(op: QdqOp, storages: Mapping[str, Storage]) -> TensorNumbers:
     """The result for each int8 integer of the input, entry by entry."""
     source, given = op.inputs[0], op.inputs[1] if len(op.inputs) > 1 else None
     assert isinstance(source, QdqTensor)  # noqa: S101  # only functions of one tensor have tables
@@ -120,7 +120,7 @@ def _table(op: QdqOp, storages: Mapping[str, Storage]) -> Numbers:
         level = min(max(int(params.quantize(value)[0]), op.output.low), op.output.high)
         centered.append(level - op.output.zero_point)
     zero = np.array([op.output.zero_point + storages[op.output.name].shift], np.int64)
-    return Numbers(
+    return TensorNumbers(
         f"{op.output.name}/table",
         "weight",
         np.atleast_1d(params.scale),

@@ -19,7 +19,7 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Approximation
 from edgeq.exporters.tflite.biases import WAY_OUT, accumulator_scale, on_accumulator_grid
-from edgeq.exporters.tflite.crowded import Layer, Spread, spread
+from edgeq.exporters.tflite.crowded import CrowdedLayer, Spread, spread
 from edgeq.exporters.tflite.storage import centered_weights, refused
 from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor, same_grid
 from edgeq.quant import QuantParams
@@ -110,7 +110,7 @@ class _Rewriting:
             return None
         reals = None if bias is None else np.broadcast_to(_real(bias).reshape(-1), channels)
         scale = np.broadcast_to(weights.params.scale.astype(np.float64).reshape(-1), channels)
-        layer = Layer(source, centered, scale, reals, op.output, axis)
+        layer = CrowdedLayer(source, centered, scale, reals, op.output, axis)
         found = spread(layer, weights, bias, approximate=self.approximate)
         if found is not None and found.error:
             self._note(

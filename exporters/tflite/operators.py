@@ -64,7 +64,7 @@ _ONE_GRID = "input and output on one grid"
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
+class OperatorSupport:
     """What becomes of an ONNX operator.
 
     Attributes:
@@ -225,18 +225,20 @@ An operator is added by writing its function and naming it above.
 """
 
 
-def operators() -> tuple[Operator, ...]:
+def operators() -> tuple[OperatorSupport, ...]:
     """Every ONNX operator that can be written, by name."""
     rows = [
-        Operator(name, tflite, conditions)
+        OperatorSupport(name, tflite, conditions)
         for name, (_, tflite, conditions) in _WRITTEN.items()
         if name != "ResizeNearest"
     ]
-    rows += [Operator(name, tflite, conditions) for name, (tflite, conditions) in _READ.items()]
+    rows += [
+        OperatorSupport(name, tflite, conditions) for name, (tflite, conditions) in _READ.items()
+    ]
     rows += [_function(name) for name in FUNCTIONS]
     nearest = _WRITTEN["ResizeNearest"]
     rows = [
-        Operator(row.onnx, f"{row.tflite}; {nearest[1]}", f"{row.conditions}; {nearest[2]}")
+        OperatorSupport(row.onnx, f"{row.tflite}; {nearest[1]}", f"{row.conditions}; {nearest[2]}")
         if row.onnx == "Resize"
         else row
         for row in rows
@@ -244,8 +246,8 @@ def operators() -> tuple[Operator, ...]:
     return tuple(sorted(rows, key=lambda row: row.onnx))
 
 
-def _function(name: str) -> Operator:
+def _function(name: str) -> OperatorSupport:
     if name not in KERNELS:
-        return Operator(name, _TABLE, "8-bit activations")
+        return OperatorSupport(name, _TABLE, "8-bit activations")
     own = next(key for key, number in vars(Op).items() if number == KERNELS[name].builtin)
-    return Operator(name, f"{own}; {_TABLE} where the grids ask for it", _ANY)
+    return OperatorSupport(name, f"{own}; {_TABLE} where the grids ask for it", _ANY)

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Transposes
-from edgeq.exporters.parity import Numbers, centered_of, numbers_of
+from edgeq.exporters.parity import TensorNumbers, centered_of, numbers_of
 from edgeq.exporters.tflite.expected_values import as_written, derived_numbers, is_plain
 from edgeq.exporters.tflite.storage import constant_shift
 from edgeq.formats.tflite_file import axes_in, graph_of
@@ -57,7 +57,7 @@ _HINT = "write the file again"
 
 def expected_numbers(
     graph: QdqGraph, storages: Mapping[str, Storage], in_float: Container[str] = ()
-) -> list[Numbers]:
+) -> list[TensorNumbers]:
     """The numbers of a QDQ model as TFLite stores them.
 
     Zero points of activations shifted, those of weights zero.
@@ -119,9 +119,9 @@ def expected_numbers(
 def expected_in(
     graph: QdqGraph,
     storages: Mapping[str, Storage],
-    found: Mapping[str, Numbers],
+    found: Mapping[str, TensorNumbers],
     in_float: Container[str] = (),
-) -> list[Numbers]:
+) -> list[TensorNumbers]:
     """Everything a file must hold, given what it does.
 
     The model's numbers, what follows from them, and the grids of helpers.
@@ -142,7 +142,9 @@ def expected_in(
     )
 
 
-def with_helpers(expected: list[Numbers], found: Mapping[str, Numbers]) -> list[Numbers]:
+def with_helpers(
+    expected: list[TensorNumbers], found: Mapping[str, TensorNumbers]
+) -> list[TensorNumbers]:
     """The expected numbers, and those of helpers in the file.
 
     A helper, such as a padded copy, has the grid of its tensor.
@@ -156,14 +158,14 @@ def with_helpers(expected: list[Numbers], found: Mapping[str, Numbers]) -> list[
     return expected + [replace(grids[owner], key=key) for key, owner in helpers.items() if owner]
 
 
-def _helped(key: str, grids: Mapping[str, Numbers]) -> str:
+def _helped(key: str, grids: Mapping[str, TensorNumbers]) -> str:
     owner = key
     while owner and owner not in grids:
         owner = owner.rpartition("~")[0]
     return owner
 
 
-def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
+def _absent_bias(op: QdqOp) -> Iterator[TensorNumbers]:
     """What a file must hold for an operator without bias.
 
     Zeros, for runtimes that want the input to be there.
@@ -184,10 +186,14 @@ def _absent_bias(op: QdqOp) -> Iterator[Numbers]:
         if is_plain(op) and scale.size > 1:
             scale = np.concatenate([scale] * op.integer("group", 1))
         zeros = np.zeros(op.output.shape[1 if op.op_type.startswith("Conv") else -1], np.int64)
-        yield Numbers(f"{op.output.name}/2", "bias", scale, np.zeros(scale.shape, np.int64), zeros)
+        yield TensorNumbers(
+            f"{op.output.name}/2", "bias", scale, np.zeros(scale.shape, np.int64), zeros
+        )
 
 
-def _weights_in_onnx_order(numbers: Numbers, channels: int, *, transposed: bool) -> Numbers:
+def _weights_in_onnx_order(
+    numbers: TensorNumbers, channels: int, *, transposed: bool
+) -> TensorNumbers:
     """Weights with the output channels first.
 
     Biases as one vector, one for all of them said for each.
@@ -218,7 +224,7 @@ def _squeezed(centered: NDArray[np.generic] | None) -> NDArray[np.generic] | Non
     return None if centered is None else centered.squeeze()
 
 
-def stored_numbers(content: bytes) -> dict[str, Numbers]:
+def stored_numbers(content: bytes) -> dict[str, TensorNumbers]:
     """Every quantised tensor of a TFLite file, by the keys of :func:`numbers_of`.
 
     Raises:
@@ -238,7 +244,7 @@ def opened(content: bytes) -> FileGraph:
     return graph_of(content)
 
 
-def numbers_in(graph: FileGraph, axes: Mapping[str, Sequence[int]]) -> dict[str, Numbers]:
+def numbers_in(graph: FileGraph, axes: Mapping[str, Sequence[int]]) -> dict[str, TensorNumbers]:
     """As :func:`stored_numbers`, of a file that is open already.
 
     Args:
@@ -246,7 +252,7 @@ def numbers_in(graph: FileGraph, axes: Mapping[str, Sequence[int]]) -> dict[str,
         axes: the order of axes of tensors that are not stored as readers take for granted.
     """
     found = {
-        tensor.name: Numbers(tensor.name, "activation", tensor.scale, tensor.zero_point)
+        tensor.name: TensorNumbers(tensor.name, "activation", tensor.scale, tensor.zero_point)
         for tensor in graph.tensors
         if tensor.scale.size and tensor.kind in _ACTIVATIONS
     }
@@ -276,7 +282,7 @@ def stored_floats(graph: FileGraph) -> dict[str, NDArray[np.float32]]:
     return found
 
 
-def _operands(operator: FileOperator, axes: Mapping[str, Sequence[int]]) -> Iterator[Numbers]:
+def _operands(operator: FileOperator, axes: Mapping[str, Sequence[int]]) -> Iterator[TensorNumbers]:
     if not operator.outputs:
         return
     owner = operator.output.name
@@ -291,8 +297,8 @@ def _operands(operator: FileOperator, axes: Mapping[str, Sequence[int]]) -> Iter
         if scale.size > 1 and weights.axis != _CHANNEL_DIMENSION[operator.name]:
             scale = scale[:0]  # scales on the wrong axis are not the scales that the model means
         integers = _stored(weights).transpose(_TO_ONNX[operator.name])
-        yield Numbers(f"{owner}/1", "weight", scale, weights.zero_point, integers)
-        yield Numbers(f"{owner}/2", "bias", bias.scale, bias.zero_point, _stored(bias))
+        yield TensorNumbers(f"{owner}/1", "weight", scale, weights.zero_point, integers)
+        yield TensorNumbers(f"{owner}/2", "bias", bias.scale, bias.zero_point, _stored(bias))
     elif operator.name in _BINARY:
         for position, operand in enumerate(operator.inputs):
             if operand is not None and operand.data is not None and operand.scale.size:
@@ -301,17 +307,17 @@ def _operands(operator: FileOperator, axes: Mapping[str, Sequence[int]]) -> Iter
     elif operator.name == "GATHER" and _read(operator, 0).data is not None:
         table = _read(operator, 0)
         centered = centered_of(_stored(table), table.zero_point[0])
-        yield Numbers(f"{owner}/table", "weight", table.scale, table.zero_point, centered)
+        yield TensorNumbers(f"{owner}/table", "weight", table.scale, table.zero_point, centered)
 
 
 def _constant_operand(
     tensor: FileTensor, key: str, axes: Mapping[str, Sequence[int]], *, images: bool
-) -> Numbers:
+) -> TensorNumbers:
     values = _stored(tensor)
     usual = _NHWC if values.ndim == len(_NHWC) and images else range(values.ndim)
     onnx_order = values.transpose(np.argsort(axes.get(tensor.name, usual)))
     centered = centered_of(onnx_order, tensor.zero_point[0]).squeeze()
-    return Numbers(key, "weight", tensor.scale, tensor.zero_point, centered)
+    return TensorNumbers(key, "weight", tensor.scale, tensor.zero_point, centered)
 
 
 def _read(operator: FileOperator, position: int) -> FileTensor:

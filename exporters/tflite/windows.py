@@ -22,7 +22,7 @@ SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class WindowGeometry:
     """A window over height and width.
 
     Attributes:
@@ -47,7 +47,7 @@ class Window:
             axis
         ] + 1
 
-    def reaching(self, results: Sequence[int], sizes: Sequence[int]) -> Window:
+    def reaching(self, results: Sequence[int], sizes: Sequence[int]) -> WindowGeometry:
         """The window that gives ``results``, a size rounded up.
 
         With as much behind the image as the last one reaches beyond it.
@@ -75,7 +75,7 @@ class Window:
         return total // 2, total - total // 2
 
 
-def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> Window:
+def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> WindowGeometry:
     """The window of a convolution or pooling over an NCHW tensor.
 
     Raises:
@@ -90,13 +90,15 @@ def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> Window:
         )
     stride, dilation = _pair(op, "strides"), _pair(op, "dilations")
     top, left, bottom, right = op.integers("pads", (0, 0, 0, 0))
-    window = Window(kernel, stride, dilation, (top, left, bottom, right))
+    window = WindowGeometry(kernel, stride, dilation, (top, left, bottom, right))
     mode = op.attributes.get("auto_pad", "NOTSET")
     height, width = tensor.shape[2:]
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         same = [window._same_pads(axis, size) for axis, size in enumerate((height, width))]
         ends = [pair if mode == "SAME_UPPER" else pair[::-1] for pair in same]
-        window = Window(kernel, stride, dilation, (ends[0][0], ends[1][0], ends[0][1], ends[1][1]))
+        window = WindowGeometry(
+            kernel, stride, dilation, (ends[0][0], ends[1][0], ends[0][1], ends[1][1])
+        )
     if op.attributes.get("ceil_mode", 0):
         window = window.reaching(op.output.shape[2:], (height, width))
     expected = (window.steps(0, height), window.steps(1, width))
@@ -113,7 +115,7 @@ def padded(
     context: LoweringContext,
     op: QdqOp,
     tensor: QdqTensor,
-    window: Window,
+    window: WindowGeometry,
     *,
     words: bool = True,
     least: bool = False,

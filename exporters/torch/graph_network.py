@@ -24,7 +24,7 @@ from edgeq.files import MAX_MODEL_BYTES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.network.graph_network import GraphNetwork, Operator, Step
+    from edgeq.network.graph_network import ChannelProduct, GraphNetwork, NetworkStep
 
 
 def lower_graph(
@@ -53,7 +53,7 @@ def lower_graph(
             f"more than the {MAX_MODEL_BYTES} of a file",
             hint="export it to ONNX alone (--to onnx), which picks rows and adds them up",
         )
-    return _Lowering(network, dense=dense).run(metadata or {})
+    return _NetworkLowering(network, dense=dense).run(metadata or {})
 
 
 class _RowWriter(GraphWriter):
@@ -77,7 +77,7 @@ class _RowWriter(GraphWriter):
         return value
 
 
-class _Lowering:
+class _NetworkLowering:
     def __init__(self, network: GraphNetwork, *, dense: bool) -> None:
         self.network, self.dense = network, dense
         self.channels = len(network.open)
@@ -97,7 +97,7 @@ class _Lowering:
         )
         return writer.model([source], [writer.as_output(output, 1)], metadata)
 
-    def _step(self, x: ir.Value, step: Step, name: str) -> ir.Value:
+    def _step(self, x: ir.Value, step: NetworkStep, name: str) -> ir.Value:
         writer = self.writer
         if step.state is not None:
             x = writer.quantize(x, f"{name}_state", f"{name}.state", step.state, [self.channels])
@@ -119,7 +119,7 @@ class _Lowering:
         size = writer.constant(f"{name}.step_size", np.array(step.step_size, np.float32))
         return self._op("Sub", [x, self._op("Mul", [change, size], f"{name}_change")], name)
 
-    def _matrix(self, operator: Operator, name: str) -> ir.Value:
+    def _matrix(self, operator: ChannelProduct, name: str) -> ir.Value:
         if operator.params is None:
             return self.writer.constant(name, operator.weight)
         return self.writer.dequantized_constant(name, operator.weight, operator.params)

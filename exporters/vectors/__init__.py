@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporter import Exported, ExportOptions
-    from edgeq.exporters.vectors.layers import Layer
+    from edgeq.exporters.vectors.layers import RecordedLayer
 
 _C_FILES = ("edgeq_kernels.h", "edgeq_layer.h", "replay.c")
 
@@ -74,7 +74,7 @@ class VectorsExporter:
 exporter = VectorsExporter()
 
 
-def _archive(layers: Sequence[Layer]) -> bytes:
+def _archive(layers: Sequence[RecordedLayer]) -> bytes:
     content = io.BytesIO()
     np.savez(
         content,
@@ -84,7 +84,7 @@ def _archive(layers: Sequence[Layer]) -> bytes:
     return content.getvalue()
 
 
-def _arrays(layer: Layer) -> Iterator[tuple[str, NDArray[np.generic]]]:
+def _arrays(layer: RecordedLayer) -> Iterator[tuple[str, NDArray[np.generic]]]:
     prefix = f"{layer.index:03d}"
     yield f"{prefix}/operator", np.array(layer.operator)
     yield f"{prefix}/name", np.array(layer.output.name)

@@ -42,7 +42,7 @@ _ACTIVATIONS: dict[int, tuple[float | None, float | None]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Arithmetic:
+class LayerArithmetic:
     """An operator's integers, its activations apart.
 
     Attributes:
@@ -65,7 +65,7 @@ class Arithmetic:
     __repr__ = brief
 
 
-def arithmetic_of(operator: FileOperator) -> Arithmetic | None:
+def arithmetic_of(operator: FileOperator) -> LayerArithmetic | None:
     """What an operator computes.
 
     None where the C program does not know it, or its tensors have more than four dimensions.
@@ -86,7 +86,7 @@ def four(shape: Iterable[int], fill: int = 1) -> tuple[int, ...]:
 # ---- sums of products ----------------------------------------------------------------------------
 
 
-def _conv(operator: FileOperator) -> Arithmetic:
+def _conv(operator: FileOperator) -> LayerArithmetic:
     source, weights = _operand(operator, 0), _operand(operator, 1)
     depthwise = operator.name == "DEPTHWISE_CONV_2D"
     kernel, channels = weights.shape[1:3], weights.shape[3 if depthwise else 0]
@@ -97,7 +97,7 @@ def _conv(operator: FileOperator) -> Arithmetic:
         **_window(operator, source, (kernel[0], kernel[1]), dilation),
         "dilation": dilation,
     }
-    return Arithmetic(
+    return LayerArithmetic(
         "DEPTHWISE_CONV" if depthwise else "CONV",
         (0,),
         _weighted(operator, weights, channels, factors),
@@ -105,11 +105,11 @@ def _conv(operator: FileOperator) -> Arithmetic:
     )
 
 
-def _dense(operator: FileOperator) -> Arithmetic:
+def _dense(operator: FileOperator) -> LayerArithmetic:
     source, weights = _operand(operator, 0), _operand(operator, 1)
     factors = dense_multipliers(source.scale[0], weights.scale, operator.output.scale[0])
     settings = {**_bounds(operator), "rounds_once": (int(dense_rounds_once()),)}
-    return Arithmetic(
+    return LayerArithmetic(
         "FULLY_CONNECTED", (0,), _weighted(operator, weights, weights.shape[0], factors), settings
     )
 
@@ -133,36 +133,36 @@ def _weighted(
 # ---- element by element --------------------------------------------------------------------------
 
 
-def _sum(operator: FileOperator) -> Arithmetic:
+def _sum(operator: FileOperator) -> LayerArithmetic:
     first, second = _operand(operator, 0), _operand(operator, 1)
     *operands, result = sum_multipliers(first.scale[0], second.scale[0], operator.output.scale[0])
     settings = {**_bounds(operator), "left_shift": (ADD_HEADROOM,)}
-    return Arithmetic(operator.name, (0, 1), {}, settings, tuple(operands), result)
+    return LayerArithmetic(operator.name, (0, 1), {}, settings, tuple(operands), result)
 
 
-def _product(operator: FileOperator) -> Arithmetic:
+def _product(operator: FileOperator) -> LayerArithmetic:
     first, second = _operand(operator, 0), _operand(operator, 1)
     factor = product_multiplier(first.scale[0], second.scale[0], operator.output.scale[0])
-    return Arithmetic("MUL", (0, 1), settings=_bounds(operator), output=factor)
+    return LayerArithmetic("MUL", (0, 1), settings=_bounds(operator), output=factor)
 
 
-def _extreme(operator: FileOperator) -> Arithmetic:
-    return Arithmetic(operator.name, (0, 1), settings=_bounds(operator))
+def _extreme(operator: FileOperator) -> LayerArithmetic:
+    return LayerArithmetic(operator.name, (0, 1), settings=_bounds(operator))
 
 
-def _requantize(operator: FileOperator) -> Arithmetic | None:
+def _requantize(operator: FileOperator) -> LayerArithmetic | None:
     source, output = _operand(operator, 0), operator.output
     if not source.scale.size or not output.scale.size:
         return None
     if operator.name == "QUANTIZE":
-        return Arithmetic(
+        return LayerArithmetic(
             "REQUANTIZE",
             settings=_bounds(operator),
             output=quantize_multiplier(float(source.scale[0]) / float(output.scale[0])),
         )
     zero = int(output.zero_point[0])
     factor = quantize_multiplier(float(np.float32(source.scale[0] / output.scale[0])))
-    return Arithmetic(
+    return LayerArithmetic(
         "REQUANTIZE", settings={"low": (max(zero, _RANGE[0]),), "high": (_RANGE[1],)}, output=factor
     )
 
@@ -170,47 +170,47 @@ def _requantize(operator: FileOperator) -> Arithmetic | None:
 # ---- windows and means ---------------------------------------------------------------------------
 
 
-def _pool(operator: FileOperator) -> Arithmetic:
+def _pool(operator: FileOperator) -> LayerArithmetic:
     kernel = (int(operator.options.filterHeight), int(operator.options.filterWidth))
     settings = {
         **_bounds(operator),
         **_window(operator, _operand(operator, 0), kernel, (1, 1)),
         "window": kernel,
     }
-    return Arithmetic(
+    return LayerArithmetic(
         "AVERAGE_POOL" if operator.name == "AVERAGE_POOL_2D" else "MAX_POOL", settings=settings
     )
 
 
-def _mean(operator: FileOperator) -> Arithmetic:
+def _mean(operator: FileOperator) -> LayerArithmetic:
     source = _operand(operator, 0)
     rank = len(source.shape)
     axes = {int(axis) % rank for axis in _content(_operand(operator, 1)).reshape(-1)}
     count = int(np.prod([source.shape[axis] for axis in axes]))
     flags = four([int(axis in axes) for axis in range(rank)], fill=0)
     factor = mean_multiplier(source.scale[0], operator.output.scale[0], count)
-    return Arithmetic("MEAN", settings={**_bounds(operator), "axes": flags}, output=factor)
+    return LayerArithmetic("MEAN", settings={**_bounds(operator), "axes": flags}, output=factor)
 
 
 # ---- data that only moves ------------------------------------------------------------------------
 
 
-def _reshape(_operator: FileOperator) -> Arithmetic:
-    return Arithmetic("RESHAPE")
+def _reshape(_operator: FileOperator) -> LayerArithmetic:
+    return LayerArithmetic("RESHAPE")
 
 
-def _pad(operator: FileOperator) -> Arithmetic:
-    return Arithmetic(
+def _pad(operator: FileOperator) -> LayerArithmetic:
+    return LayerArithmetic(
         "PAD", settings={"begin": four(_content(_operand(operator, 1))[:, 0], fill=0)}
     )
 
 
-def _slice(operator: FileOperator) -> Arithmetic:
+def _slice(operator: FileOperator) -> LayerArithmetic:
     begin = four(_content(_operand(operator, 1)), fill=0)
-    return Arithmetic("SLICE", settings={"begin": begin, "step": (1,) * RANK})
+    return LayerArithmetic("SLICE", settings={"begin": begin, "step": (1,) * RANK})
 
 
-def _strided_slice(operator: FileOperator) -> Arithmetic | None:
+def _strided_slice(operator: FileOperator) -> LayerArithmetic | None:
     options, shape = operator.options, _operand(operator, 0).shape
     if (
         options.shrinkAxisMask
@@ -226,26 +226,26 @@ def _strided_slice(operator: FileOperator) -> Arithmetic | None:
         else min(max(int(begin) + (size if begin < 0 else 0), 0), size - 1)
         for i, (begin, step, size) in enumerate(zip(begins, steps, shape, strict=True))
     ]
-    return Arithmetic("SLICE", settings={"begin": four(first, fill=0), "step": four(steps)})
+    return LayerArithmetic("SLICE", settings={"begin": four(first, fill=0), "step": four(steps)})
 
 
-def _transpose(operator: FileOperator) -> Arithmetic:
+def _transpose(operator: FileOperator) -> LayerArithmetic:
     perm = _content(_operand(operator, 1))
     front = RANK - perm.size
-    return Arithmetic(
+    return LayerArithmetic(
         "TRANSPOSE", settings={"axes": (*range(front), *(int(axis) + front for axis in perm))}
     )
 
 
-def _concatenation(operator: FileOperator) -> Arithmetic:
+def _concatenation(operator: FileOperator) -> LayerArithmetic:
     rank = len(operator.output.shape)
     axis = int(operator.options.axis) % rank + RANK - rank
-    return Arithmetic(
+    return LayerArithmetic(
         "CONCATENATION", tuple(range(len(operator.inputs))), settings={"axis": (axis,)}
     )
 
 
-_TABLE: Mapping[str, Callable[[FileOperator], Arithmetic | None]] = {
+_TABLE: Mapping[str, Callable[[FileOperator], LayerArithmetic | None]] = {
     "ADD": _sum,
     "AVERAGE_POOL_2D": _pool,
     "CONCATENATION": _concatenation,

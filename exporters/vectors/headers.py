@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.exporters.vectors.arithmetic import Arithmetic
-    from edgeq.exporters.vectors.layers import Layer, Recorded
+    from edgeq.exporters.vectors.arithmetic import LayerArithmetic
+    from edgeq.exporters.vectors.layers import Recorded, RecordedLayer
     from edgeq.numerics.multipliers import Multiplier
 
 _C_TYPES = {
@@ -25,12 +25,12 @@ _C_TYPES = {
 _A_LINE = 24
 
 
-def stem(layer: Layer) -> str:
+def stem(layer: RecordedLayer) -> str:
     """The name of a layer's header, without its ending, and of what is in it."""
     return f"layer_{layer.index:03d}"
 
 
-def header(layer: Layer) -> str:
+def header(layer: RecordedLayer) -> str:
     """The header of one layer.
 
     What the C program does not replay has its tensors and no ``edgeq_layer``.
@@ -65,7 +65,7 @@ def header(layer: Layer) -> str:
     )
 
 
-def table(layers: Sequence[Layer]) -> str:
+def table(layers: Sequence[RecordedLayer]) -> str:
     """The header that includes all layers that can be replayed and lists them."""
     names = [stem(layer) for layer in layers if layer.arithmetic is not None]
     includes = "\n".join(f'#include "{name}.h"' for name in names)
@@ -88,7 +88,7 @@ def printable(name: str) -> str:
     ).replace("/ ", "/_")
 
 
-def _inputs(name: str, layer: Layer, arithmetic: Arithmetic) -> str:
+def _inputs(name: str, layer: RecordedLayer, arithmetic: LayerArithmetic) -> str:
     factors = arithmetic.inputs or (None,) * len(layer.inputs)
     rows = [
         _tensor(f"{name}_input{i}", tensor, factor)
@@ -97,7 +97,7 @@ def _inputs(name: str, layer: Layer, arithmetic: Arithmetic) -> str:
     return f"static const edgeq_tensor {name}_inputs[] = {{\n    " + ",\n    ".join(rows) + "\n};\n"
 
 
-def _structure(name: str, layer: Layer, arithmetic: Arithmetic) -> str:
+def _structure(name: str, layer: RecordedLayer, arithmetic: LayerArithmetic) -> str:
     settings = {"low": (-128,), "high": (127,), **arithmetic.settings}
     fields = [
         f'.name = "{printable(layer.output.name)}"',

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.exporters.vectors.arithmetic import Arithmetic
+    from edgeq.exporters.vectors.arithmetic import LayerArithmetic
     from edgeq.formats.tflite_file import FileOperator, FileTensor
 
 SEED = 0
@@ -44,7 +44,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layer:
+class RecordedLayer:
     """One operator of the file, replayed by the reference kernels.
 
     Attributes:
@@ -60,10 +60,10 @@ class Layer:
     operator: str
     inputs: tuple[Recorded, ...]
     output: Recorded
-    arithmetic: Arithmetic | None
+    arithmetic: LayerArithmetic | None
 
 
-def record(content: bytes, seed: int = SEED) -> tuple[Layer, ...]:
+def record(content: bytes, seed: int = SEED) -> tuple[RecordedLayer, ...]:
     """Run a TFLite file once on random integers over each input's grid, and keep every tensor.
 
     Args:
@@ -130,7 +130,7 @@ def _drawn(
     ).astype(dtype)
 
 
-def _layer(index: int, operator: FileOperator, values: Mapping[int, NDArray[Any]]) -> Layer:
+def _layer(index: int, operator: FileOperator, values: Mapping[int, NDArray[Any]]) -> RecordedLayer:
     present = [tensor for tensor in operator.inputs if tensor is not None]
     computed = [
         values[tensor.index] for tensor in (*present, operator.output) if tensor.data is None
@@ -139,7 +139,7 @@ def _layer(index: int, operator: FileOperator, values: Mapping[int, NDArray[Any]
         arithmetic_of(operator) if all(array.dtype == np.int8 for array in computed) else None
     )
     data = present if arithmetic is None else [present[position] for position in arithmetic.data]
-    return Layer(
+    return RecordedLayer(
         index,
         operator.name,
         tuple(_recorded(tensor, values) for tensor in data),

@@ -16,7 +16,7 @@ from edgeq.numerics.multipliers import ADD_HEADROOM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.exporters.vectors.layers import Layer
+    from edgeq.exporters.vectors.layers import RecordedLayer
 
 _TEXT = """# Golden vectors
 
@@ -61,7 +61,7 @@ Replay all layers, or one:
 """
 
 
-def readme(layers: Sequence[Layer], litert: str) -> str:
+def readme(layers: Sequence[RecordedLayer], litert: str) -> str:
     """The README in Markdown.
 
     Args:
@@ -79,7 +79,7 @@ def readme(layers: Sequence[Layer], litert: str) -> str:
     return _TEXT.format(**facts) + "".join(_row(layer) for layer in layers)
 
 
-def _row(layer: Layer) -> str:
+def _row(layer: RecordedLayer) -> str:
     output, settings = layer.output, {} if layer.arithmetic is None else layer.arithmetic.settings
     bounds = f"{settings['low'][0]} to {settings['high'][0]}" if "low" in settings else ""
     shape = " x ".join(map(str, output.values.shape))

@@ -11,7 +11,7 @@ import pytest
 from tests.support.models.qdq_models import S8, U4, Graph, Grid
 
 from edgeq.exporter import ExportOptions, ParityReport
-from edgeq.exporters.parity import Numbers, compare, numbers_of
+from edgeq.exporters.parity import TensorNumbers, compare, numbers_of
 from edgeq.exporters.tflite.parity import expected_numbers, stored_numbers, with_helpers
 from edgeq.exporters.tflite.storage import choose_storage
 from edgeq.exporters.tflite.writer import write
@@ -163,10 +163,10 @@ def test_a_tensor_that_is_not_in_the_file_is_named() -> None:
 
 
 def test_many_differences_of_a_tensor_are_summed_up() -> None:
-    one = Numbers(
+    one = TensorNumbers(
         "w", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), np.zeros(100, np.int64)
     )
-    other = Numbers(
+    other = TensorNumbers(
         "w", "weight", np.ones(1, np.float32), np.zeros(1, np.int64), np.ones(100, np.int64)
     )
     different = compare([one], {"w": other}).different

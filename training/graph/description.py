@@ -9,7 +9,7 @@ import torch
 
 from edgeq.errors import UsageError
 from edgeq.models.pde_gcn import DiffusionStep
-from edgeq.network.graph_network import GraphNetwork, Operator, Step
+from edgeq.network.graph_network import ChannelProduct, GraphNetwork, NetworkStep
 from edgeq.network.layer_protocols import ActivationQuantizer
 from edgeq.quant import QuantParams
 from edgeq.training.checkpoint import GRAPH_FORMAT, read_header
@@ -71,9 +71,9 @@ def describe(network: PdeGcn, graph: SparseGradient) -> GraphNetwork:
     )
 
 
-def _step(step: DiffusionStep) -> Step:
+def _step(step: DiffusionStep) -> NetworkStep:
     k2 = None if step.k2 is None else _operator(step.k2, step.quantize_k2)
-    return Step(
+    return NetworkStep(
         step.step_size,
         _operator(step.k1, step.quantize_k1),
         k2,
@@ -86,13 +86,13 @@ def _grid(quantizer: nn.Module) -> QuantParams | None:
     return quantizer.quant_params() if isinstance(quantizer, ActivationQuantizer) else None
 
 
-def _operator(weight: Tensor, quantizer: nn.Module) -> Operator:
+def _operator(weight: Tensor, quantizer: nn.Module) -> ChannelProduct:
     if not isinstance(quantizer, WeightQuantizer):
-        return Operator(weight.numpy(), None)
+        return ChannelProduct(weight.numpy(), None)
     found = quantizer.encode(weight)
     if found.high > np.iinfo(np.int8).max:
         raise UsageError(
             "an operator is still above 8 bits", hint="set the target widths before export"
         )
     params = QuantParams.of(found.step.numpy(), 0, "int8", int(found.low), int(found.high))
-    return Operator(found.integers.numpy().astype(np.int8), params)
+    return ChannelProduct(found.integers.numpy().astype(np.int8), params)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.network.layer_protocols import Inactive
-from edgeq.network.placement import Kind, Op
+from edgeq.network.placement import Op, OperatorKind
 from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
 from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
 from edgeq.training.qat_transform.normal_form.function_groups import groups_of, is_relu
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from edgeq.training.qat_transform.normal_form.function_groups import Group
 
-_POOLING: Mapping[Any, Kind] = dict.fromkeys(pool_operators(), "pool")
-_MODULES: Mapping[Any, Kind] = {
+_POOLING: Mapping[Any, OperatorKind] = dict.fromkeys(pool_operators(), "pool")
+_MODULES: Mapping[Any, OperatorKind] = {
     **{kind: pool for kind, pool in _POOLING.items() if isinstance(kind, type)},
     nn.Conv2d: "layer",
     nn.ConvTranspose2d: "layer",
@@ -42,7 +42,7 @@ _MODULES: Mapping[Any, Kind] = {
     nn.Dropout2d: "data_movement",
     nn.AlphaDropout: "data_movement",
 }
-_FUNCTIONS: Mapping[Any, Kind] = {
+_FUNCTIONS: Mapping[Any, OperatorKind] = {
     **_POOLING,
     operator.add: "add",
     torch.add: "add",
@@ -142,7 +142,7 @@ def _weight_of(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
     return weight
 
 
-def _kind(graph_module: fx.GraphModule, node: fx.Node) -> Kind:
+def _kind(graph_module: fx.GraphModule, node: fx.Node) -> OperatorKind:
     module = module_of(graph_module, node)
     if isinstance(module, Inactive):
         return "data_movement"

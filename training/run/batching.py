@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from edgeq.brief import brief
-from edgeq.data.augment import Affine, CropFlip
+from edgeq.data.augment import CropFlip, RandomAffine
 from edgeq.training.run.seeding import derived_seed
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from edgeq.training.recipes.recipe import Recipe
     from edgeq.training.run.processes import Processes
 
-_AUGMENTERS: dict[str, type[CropFlip | Affine]] = {"crop-flip": CropFlip, "affine": Affine}
+_AUGMENTERS: dict[str, type[CropFlip | RandomAffine]] = {
+    "crop-flip": CropFlip,
+    "affine": RandomAffine,
+}
 
 
 @dataclass(frozen=True, slots=True)

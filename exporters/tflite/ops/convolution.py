@@ -13,7 +13,7 @@ from edgeq.qdq.ir import QdqConstant
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.windows import Window
+    from edgeq.exporters.tflite.windows import WindowGeometry
     from edgeq.qdq.ir import QdqOp
 
 SHIFT_TOO_COARSE = "the shift of its BatchNormalization would be off by more than half a step"
@@ -91,20 +91,22 @@ def _weights(op: QdqOp) -> QdqConstant:
     return weights
 
 
-def _conv_options(window: Window, padding: int, activation: int) -> Any:
+def _conv_options(window: WindowGeometry, padding: int, activation: int) -> Any:
     options = schema.Conv2DOptionsT()
     _fill(options, window, padding, activation)
     return options
 
 
-def _depthwise_options(window: Window, padding: int, activation: int, multiplier: int) -> Any:
+def _depthwise_options(
+    window: WindowGeometry, padding: int, activation: int, multiplier: int
+) -> Any:
     options = schema.DepthwiseConv2DOptionsT()
     _fill(options, window, padding, activation)
     options.depthMultiplier = multiplier
     return options
 
 
-def _fill(options: Any, window: Window, padding: int, activation: int) -> None:
+def _fill(options: Any, window: WindowGeometry, padding: int, activation: int) -> None:
     options.padding, options.fusedActivationFunction = padding, activation
     options.strideH, options.strideW = window.stride
     options.dilationHFactor, options.dilationWFactor = window.dilation

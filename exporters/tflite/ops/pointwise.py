@@ -55,7 +55,7 @@ def _leaky_relu(op: QdqOp) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class FunctionKernel:
     """An operator of TFLite's own.
 
     Attributes:
@@ -74,12 +74,12 @@ class Kernel:
     wide: bool = True
 
 
-KERNELS: Mapping[str, Kernel] = {
-    "Gelu": Kernel(Op.GELU, 2, _gelu),
-    "HardSwish": Kernel(Op.HARD_SWISH, 1, lambda _: schema.HardSwishOptionsT()),
-    "LeakyRelu": Kernel(Op.LEAKY_RELU, 2, _leaky_relu),
-    "Sigmoid": Kernel(Op.LOGISTIC, 2, fixed=QuantParams.of(1 / 256, -128)),
-    "Tanh": Kernel(Op.TANH, 2, fixed=QuantParams.of(1 / 128, 0), wide=False),
+KERNELS: Mapping[str, FunctionKernel] = {
+    "Gelu": FunctionKernel(Op.GELU, 2, _gelu),
+    "HardSwish": FunctionKernel(Op.HARD_SWISH, 1, lambda _: schema.HardSwishOptionsT()),
+    "LeakyRelu": FunctionKernel(Op.LEAKY_RELU, 2, _leaky_relu),
+    "Sigmoid": FunctionKernel(Op.LOGISTIC, 2, fixed=QuantParams.of(1 / 256, -128)),
+    "Tanh": FunctionKernel(Op.TANH, 2, fixed=QuantParams.of(1 / 128, 0), wide=False),
 }
 
 
@@ -108,7 +108,7 @@ def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
         lower_lookup(op, context)
 
 
-def _wide(op: QdqOp, context: LoweringContext, kernel: Kernel | None) -> None:
+def _wide(op: QdqOp, context: LoweringContext, kernel: FunctionKernel | None) -> None:
     """A function on 16 bits, for which there are no tables."""
     if (
         kernel is None
@@ -221,7 +221,7 @@ def _error_lsb(op: QdqOp, fixed: QuantParams) -> int:
     )
 
 
-def _direct(op: QdqOp, context: LoweringContext, kernel: Kernel) -> None:
+def _direct(op: QdqOp, context: LoweringContext, kernel: FunctionKernel) -> None:
     source = context.operand(op)
     layout = context.layout(source)
     with context.writing(op, layout) as (target, _):
@@ -234,7 +234,9 @@ def _direct(op: QdqOp, context: LoweringContext, kernel: Kernel) -> None:
         )
 
 
-def _through(op: QdqOp, context: LoweringContext, kernel: Kernel, fixed: QuantParams) -> None:
+def _through(
+    op: QdqOp, context: LoweringContext, kernel: FunctionKernel, fixed: QuantParams
+) -> None:
     """By way of the one grid that the kernel writes."""
     source = context.operand(op)
     layout = context.layout(source)

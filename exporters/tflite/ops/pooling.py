@@ -13,7 +13,7 @@ from edgeq.qdq.ir import same_grid
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.exporters.tflite.windows import Window
+    from edgeq.exporters.tflite.windows import WindowGeometry
     from edgeq.qdq.ir import QdqOp
 
 
@@ -120,7 +120,7 @@ def _reduce(
         )
 
 
-def _window(op: QdqOp, context: LoweringContext) -> Window:
+def _window(op: QdqOp, context: LoweringContext) -> WindowGeometry:
     kernel = op.attributes.get("kernel_shape", ())
     if not isinstance(kernel, tuple) or len(kernel) != 2:
         raise refused(
@@ -133,7 +133,12 @@ def _window(op: QdqOp, context: LoweringContext) -> Window:
 
 
 def _pool(
-    op: QdqOp, context: LoweringContext, builtin: int, index: int, padding: int, window: Window
+    op: QdqOp,
+    context: LoweringContext,
+    builtin: int,
+    index: int,
+    padding: int,
+    window: WindowGeometry,
 ) -> None:
     options = schema.Pool2DOptionsT()
     options.padding = padding

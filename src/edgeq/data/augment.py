@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PADDING = 4
 ROTATION_DEGREES, SHIFT, ZOOM = 15.0, 0.1, 0.1
-"""The max turn, shift (a share of the size) and zoom of :class:`Affine`.
+"""The max turn, shift (a share of the size) and zoom of :class:`RandomAffine`.
 
 Yun and Wong do not publish theirs; these are ours.
 """
@@ -83,7 +83,7 @@ class CropFlip(_Draws):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Affine(_Draws):
+class RandomAffine(_Draws):
     """Turn, shift, zoom and mirror in both directions, between pixels bilinearly.
 
     Black comes in from outside.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ActivationDtype = Literal["uint8", "int8"]
 SubRange = Literal["clip", "saturate", "real-clip"]
-Weights = Literal["portable", "int8"]
+WeightForm = Literal["portable", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Dialect:
     float_biases: bool = False
     kernel_shape: bool = False
     own_grids: bool = False
-    weights: Weights = "portable"
+    weights: WeightForm = "portable"
 
 
 CANONICAL = Dialect()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Operator:
+class ChannelProduct:
     """A product with a matrix on the channels.
 
     Attributes:
@@ -36,7 +36,7 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class NetworkStep:
     """One step of the network.
 
     Attributes:
@@ -48,8 +48,8 @@ class Step:
     """
 
     step_size: float
-    k1: Operator
-    k2: Operator | None
+    k1: ChannelProduct
+    k2: ChannelProduct | None
     state: QuantParams | None
     inner: QuantParams | None
 
@@ -73,7 +73,7 @@ class GraphNetwork:
     weights: NDArray[Any]
     back: NDArray[Any]
     open: NDArray[Any]
-    steps: tuple[Step, ...]
+    steps: tuple[NetworkStep, ...]
     close: NDArray[Any]
 
     __repr__ = brief

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Kind = Literal[
+OperatorKind = Literal[
     "input",
     "layer",
     "norm",
@@ -71,7 +71,7 @@ class Op:
     """
 
     name: str
-    kind: Kind
+    kind: OperatorKind
     inputs: tuple[str, ...] = ()
     not_negative: bool = False
     shares: str | None = None

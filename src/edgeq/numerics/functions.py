@@ -18,7 +18,7 @@ Option = float | str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class TorchFunction:
     """A function of one number.
 
     Attributes:
@@ -30,31 +30,31 @@ class Function:
     not_negative: bool = False
 
 
-FUNCTIONS: Mapping[str, Function] = {
-    "abs": Function(not_negative=True),
-    "celu": Function((("alpha", 1.0),)),
-    "clamp": Function((("min", None), ("max", None))),
-    "elu": Function((("alpha", 1.0),)),
-    "erf": Function(),
-    "exp": Function(not_negative=True),
-    "gelu": Function((("approximate", "none"),)),
-    "hardsigmoid": Function(not_negative=True),
-    "hardswish": Function(),
-    "hardtanh": Function((("min_val", -1.0), ("max_val", 1.0))),
-    "leakyrelu": Function((("negative_slope", 0.01),)),
-    "mish": Function(),
-    "neg": Function(),
-    "prelu": Function(),
-    "reciprocal": Function(),
-    "relu": Function(not_negative=True),
-    "relu6": Function(not_negative=True),
-    "selu": Function(),
-    "sigmoid": Function(not_negative=True),
-    "silu": Function(),
-    "softplus": Function((("beta", 1.0), ("threshold", 20.0)), not_negative=True),
-    "softsign": Function(),
-    "sqrt": Function(not_negative=True),
-    "tanh": Function(),
+FUNCTIONS: Mapping[str, TorchFunction] = {
+    "abs": TorchFunction(not_negative=True),
+    "celu": TorchFunction((("alpha", 1.0),)),
+    "clamp": TorchFunction((("min", None), ("max", None))),
+    "elu": TorchFunction((("alpha", 1.0),)),
+    "erf": TorchFunction(),
+    "exp": TorchFunction(not_negative=True),
+    "gelu": TorchFunction((("approximate", "none"),)),
+    "hardsigmoid": TorchFunction(not_negative=True),
+    "hardswish": TorchFunction(),
+    "hardtanh": TorchFunction((("min_val", -1.0), ("max_val", 1.0))),
+    "leakyrelu": TorchFunction((("negative_slope", 0.01),)),
+    "mish": TorchFunction(),
+    "neg": TorchFunction(),
+    "prelu": TorchFunction(),
+    "reciprocal": TorchFunction(),
+    "relu": TorchFunction(not_negative=True),
+    "relu6": TorchFunction(not_negative=True),
+    "selu": TorchFunction(),
+    "sigmoid": TorchFunction(not_negative=True),
+    "silu": TorchFunction(),
+    "softplus": TorchFunction((("beta", 1.0), ("threshold", 20.0)), not_negative=True),
+    "softsign": TorchFunction(),
+    "sqrt": TorchFunction(not_negative=True),
+    "tanh": TorchFunction(),
 }
 """Every function that can be quantised and written, by its name."""
 

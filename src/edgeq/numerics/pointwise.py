@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Numbers: TypeAlias = "NDArray[np.float64]"
+Floats: TypeAlias = "NDArray[np.float64]"
 Attributes: TypeAlias = "Mapping[str, object]"
 
 # the defaults that ONNX states
@@ -27,46 +27,46 @@ def _number(attributes: Attributes, name: str, default: float) -> float:
     return float(value) if isinstance(value, (int, float)) else default
 
 
-def _sigmoid(x: Numbers) -> Numbers:
-    result: Numbers = 1 / (1 + np.exp(-x))
+def _sigmoid(x: Floats) -> Floats:
+    result: Floats = 1 / (1 + np.exp(-x))
     return result
 
 
-def _erf(x: Numbers) -> Numbers:
+def _erf(x: Floats) -> Floats:
     return np.array([math.erf(value) for value in x.reshape(-1)]).reshape(x.shape)
 
 
-def _elu(x: Numbers, alpha: float, width: float = 1.0) -> Numbers:
+def _elu(x: Floats, alpha: float, width: float = 1.0) -> Floats:
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / width))
 
 
-def _gelu(x: Numbers, attributes: Attributes) -> Numbers:
+def _gelu(x: Floats, attributes: Attributes) -> Floats:
     by_tanh = attributes.get("approximate", "none") == "tanh"
     cumulated = (
         np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
         if by_tanh
         else _erf(x / math.sqrt(2))
     )
-    result: Numbers = 0.5 * x * (1 + cumulated)
+    result: Floats = 0.5 * x * (1 + cumulated)
     return result
 
 
-def _hard_sigmoid(x: Numbers, alpha: float, beta: float) -> Numbers:
+def _hard_sigmoid(x: Floats, alpha: float, beta: float) -> Floats:
     return np.clip(alpha * x + beta, 0, 1)
 
 
-def _selu(x: Numbers, attributes: Attributes) -> Numbers:
+def _selu(x: Floats, attributes: Attributes) -> Floats:
     return _number(attributes, "gamma", _SELU_GAMMA) * _elu(
         x, _number(attributes, "alpha", _SELU_ALPHA)
     )
 
 
-def _celu(x: Numbers, attributes: Attributes) -> Numbers:
+def _celu(x: Floats, attributes: Attributes) -> Floats:
     alpha = _number(attributes, "alpha", 1.0)
     return _elu(x, alpha, alpha)
 
 
-UNARY: Mapping[str, Callable[[Numbers, Attributes], Numbers]] = {
+UNARY: Mapping[str, Callable[[Floats, Attributes], Floats]] = {
     "Abs": lambda x, _: np.abs(x),
     "Ceil": lambda x, _: np.ceil(x),
     "Celu": _celu,
@@ -97,7 +97,7 @@ UNARY: Mapping[str, Callable[[Numbers, Attributes], Numbers]] = {
 }
 """Functions of one number by ONNX operator, in float64; the attributes are those of the node."""
 
-BINARY: Mapping[str, Callable[[Numbers, Numbers], Numbers]] = {
+BINARY: Mapping[str, Callable[[Floats, Floats], Floats]] = {
     "Add": np.add,
     "Div": np.divide,
     "Max": np.maximum,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from edgeq.data import crop_flip
-from edgeq.data.augment import ROTATION_DEGREES, SHIFT, ZOOM, Affine, CropFlip
+from edgeq.data.augment import ROTATION_DEGREES, SHIFT, ZOOM, CropFlip, RandomAffine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def test_the_generator_decides_and_the_input_stays() -> None:
 class TestAffine:
     def test_without_chance_nothing_changes(self) -> None:
         """No turn, shift, zoom or flip is the identity, exactly."""
-        draws = Affine(
+        draws = RandomAffine(
             np.array([[65536, 0, 0, 0, 65536, 0]]),
             np.arange(6)[None, :, None],
             np.arange(5)[None, None, :],
@@ -76,7 +76,7 @@ class TestAffine:
     def test_it_is_bilinear_interpolation_of_the_turned_image(self) -> None:
         """Pixel by pixel in floats, from the published meaning of the draws; 1 of 255 for the eight places of a position."""
         images = np.random.default_rng(0).integers(0, 256, (6, 9, 7, 2), dtype=np.uint8)
-        found = Affine.draw(images.shape, np.random.default_rng(3)).apply(images)
+        found = RandomAffine.draw(images.shape, np.random.default_rng(3)).apply(images)
         rng = np.random.default_rng(3)
         angles = np.deg2rad(rng.uniform(-ROTATION_DEGREES, ROTATION_DEGREES, 6))
         down, right = rng.uniform(-SHIFT, SHIFT, (2, 6)) * ((9,), (7,))
@@ -91,7 +91,7 @@ class TestAffine:
 
     def test_most_pixels_stay_in_sight(self) -> None:
         images = np.full((200, 32, 32, 1), 255, np.uint8)
-        seen = Affine.draw(images.shape, np.random.default_rng(0)).apply(images) > 0
+        seen = RandomAffine.draw(images.shape, np.random.default_rng(0)).apply(images) > 0
         assert 0.85 < seen.mean() < 1.0
 
 
@@ -104,9 +104,9 @@ def bilinear(image: NDArray[np.uint8], row: float, column: float) -> NDArray[np.
     return total
 
 
-@pytest.mark.parametrize("kind", [CropFlip, Affine])
+@pytest.mark.parametrize("kind", [CropFlip, RandomAffine])
 class TestAnywhere:
-    def test_tensors_get_the_same_pixels(self, kind: type[CropFlip | Affine]) -> None:
+    def test_tensors_get_the_same_pixels(self, kind: type[CropFlip | RandomAffine]) -> None:
         images = np.random.default_rng(0).integers(0, 256, (20, 9, 7, 3), dtype=np.uint8)
         draws = kind.draw(images.shape, np.random.default_rng(1))
         moved = draws.moved(torch.from_numpy).apply(torch.from_numpy(images))
@@ -115,7 +115,7 @@ class TestAnywhere:
             True,
         )
 
-    def test_a_part_of_the_batch_is_that_part(self, kind: type[CropFlip | Affine]) -> None:
+    def test_a_part_of_the_batch_is_that_part(self, kind: type[CropFlip | RandomAffine]) -> None:
         images = np.random.default_rng(0).integers(0, 256, (20, 9, 7, 3), dtype=np.uint8)
         draws = kind.draw(images.shape, np.random.default_rng(1))
         assert np.array_equal(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from edgeq.data import DataSource, Split, crop_flip, normalize
-from edgeq.data.augment import Affine
+from edgeq.data.augment import RandomAffine
 from edgeq.training.recipes.recipe import Recipe
 from edgeq.training.run.batching import Feed
 from edgeq.training.run.processes import Processes
@@ -64,7 +64,7 @@ def test_the_recipe_goes_before_the_data_set() -> None:
     )
     images = data.train.images[np.random.default_rng([3, 0]).permutation(50)[:16]]
     assert np.array_equal(plain.images.numpy(), normalize(images, data))
-    wanted = Affine.draw(images.shape, np.random.default_rng([3, 0, 0])).apply(images)
+    wanted = RandomAffine.draw(images.shape, np.random.default_rng([3, 0, 0])).apply(images)
     assert np.array_equal(warped.images.numpy(), normalize(wanted, data))
 
 
