@@ -9,8 +9,8 @@ CHECK := $(VENV)/.edgeq-check
 DOCS := $(VENV)/.edgeq-docs
 # One thread a worker: on two cores the suite takes 13 s so, 21 s in one process with two threads, 31 s in two with two each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -rs
-# Strict: a broken link, a page that no index names or a name that is gone is an error.
-SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
+# Strict: a broken link, a page that no index names or a name that is gone is an error (not with --quiet).
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 # The first interpreter that is new enough; with PYTHON=/path/to/python3, that one or none.
 FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3 python); do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; exit 0; }; done; \
