@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from edgeq.metrics import Table, TensorPair
 
 
-class MaxAbs:
+class MaxAbsError:
     """The largest absolute error, in real units."""
 
     heading: ClassVar[str] = "largest"
