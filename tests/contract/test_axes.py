@@ -1,4 +1,4 @@
-"""Images go in with the right axes on every target, also where their sizes do not tell the channels from the sides."""
+"""Every target gets images with the right axes, also where sizes do not tell which is which."""
 
 from __future__ import annotations
 

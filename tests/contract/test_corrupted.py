@@ -41,24 +41,30 @@ _WORKER = textwrap.dedent(
     from pathlib import Path
     import onnx, onnx_ir
     from edgeq.deploy.cli import run
+
+    def export(source, output, name):
+        formats = ["--to", "tflite", "--to", "onnx"]
+        return run(["export", source, *formats, "-o", output, "--name", name])
+
     with contextlib.redirect_stdout(io.StringIO()):
-        run(["export", sys.argv[2], "--to", "tflite", "--to", "onnx", "-o", sys.argv[3], "--name", "warm"])
-    own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if sys.platform == "linux" else None
-    if own is not None:
+        export(sys.argv[2], sys.argv[3], "warm")
+    if sys.platform == "linux":
+        own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (own + int(sys.argv[1]),) * 2)
     print(json.dumps("ready"), file=sys.__stdout__, flush=True)
     for line in sys.stdin:
         source, output = line.rstrip("\\n").split("\\t")
         said, start = io.StringIO(), time.monotonic()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = run(["export", source, "--to", "tflite", "--to", "onnx", "-o", output, "--name", "model"])
-        print(json.dumps([code, time.monotonic() - start, said.getvalue()]), file=sys.__stdout__, flush=True)
+            code = export(source, output, "model")
+        report = json.dumps([code, time.monotonic() - start, said.getvalue()])
+        print(report, file=sys.__stdout__, flush=True)
     """
 )
 
 
 def small_model() -> onnx.ModelProto:
-    """A graph of many kinds of operators and few weights, so that most of its bits are structure."""
+    """A graph of many kinds of operators and few weights: most of its bits are structure."""
     graph = Graph(np.random.default_rng(5))
     image = graph.input("image", ["N", 3, 8, 8], S8)
     stem = graph.weighted(

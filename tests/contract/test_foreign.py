@@ -187,7 +187,7 @@ def best(target: str, path: Path, images: NDArray[np.float32]) -> NDArray[np.int
     "ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime"
 )
 def test_islands_are_verified_with_the_rest(tmp_path: Path) -> None:
-    """What stays in float between two quantised tensors is computed by both references, and counted in steps of the second."""
+    """Compare float regions between quantised tensors, in steps of the second one."""
     torch.manual_seed(0)
     network = float_onnx(MobileNetV2(SMALL, last=128, stem_stride=1, classes=10), SIZE)
     (tmp_path / "plain.onnx").write_bytes(serialize(network))

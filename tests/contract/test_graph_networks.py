@@ -98,7 +98,10 @@ def on_grids(
 
 @torch.inference_mode()
 def positions(net: PdeGcn, graph: SparseGradient, x: Tensor, integers: OnGrids) -> dict[str, Any]:
-    """Where each number lies on its grid before it is rounded, in LSB, in float64 and from torch's integers of the tensor before."""
+    """Where each value lies on its grid before rounding, in LSB.
+
+    In float64, from torch's integers of the tensor before.
+    """
     real = {
         name: torch.from_numpy(levels) * clip.step.double()
         for name, (levels, clip) in integers.items()
@@ -126,7 +129,7 @@ def session(content: bytes, level: ort.GraphOptimizationLevel) -> ort.InferenceS
 
 
 def computed(model: ir.Model, x: Tensor, integers: OnGrids, level: Any) -> dict[str, Any]:
-    """What ONNX Runtime makes of each quantised tensor, fed with torch's integers of the one before; zero points taken off."""
+    """ONNX Runtime's centered integers of each tensor, fed with torch's of the one before."""
     pieces = cut(model)
     assert {each.name for each in pieces.cuts} == integers.keys()
     feeds: dict[str, Any] = {"input": x.numpy()}

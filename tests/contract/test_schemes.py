@@ -186,7 +186,7 @@ def hold_rows_one_and_two(
 def hold(
     model: fx.GraphModule, folder: Path, source: DataSource, most_error: float = MOST_ERROR
 ) -> None:
-    """Rows one to three, and each operator of the file in TFLite's reference kernels on equal integers."""
+    """Rows one to three, and each operator in TFLite's reference kernels on equal integers."""
     hold_rows_one_and_two(model, folder, most_error)
     lowered = lower(model, SHAPE)
     exported = tflite.export(lowered, ExportOptions(io_type="int8"))

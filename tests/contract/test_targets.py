@@ -52,7 +52,7 @@ def content(kind: str) -> bytes:
 
 
 def own_format(target: Target) -> str:
-    """TFLite for a target that opens ONNX too, since the last layer of the ONNX model here is in float."""
+    """TFLite for a target that opens ONNX too: the ONNX model here has a float last layer."""
     return max(target.capabilities.formats)
 
 

@@ -36,7 +36,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, fake_targets.FakeTarget]
 
 @pytest.fixture
 def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """Runs a command line with ``--json`` and gives the document, which has to be all of standard output."""
+    """Runs a command line with ``--json`` and gives the document, all of standard output."""
 
     def ask(*arguments: object, code: int = 0) -> Any:
         assert run([*map(str, arguments), "--json"]) == code, capsys.readouterr().err
@@ -50,7 +50,7 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
 
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command line that has to end with a code other than 0, a message with a hint, and no traceback."""
+    """Runs a command line that must fail with a message and a hint, and no traceback."""
 
     def ask(*arguments: object, code: int = 2) -> str:
         assert run([*map(str, arguments)]) == code

@@ -1,4 +1,4 @@
-"""Every command line a user may get wrong ends with its exit code, a message and a hint, and never with a traceback."""
+"""A wrong command line ends with its exit code, a message and a hint, never a traceback."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A quantised and an FP32 network after one epoch, enough to have numbers of its own in every tensor."""
+    """A quantised and an FP32 network after one epoch, so that no tensor is trivial."""
     folder = tmp_path_factory.mktemp("trained")
     recipe = folder / "recipe.toml"
     recipe.write_text(

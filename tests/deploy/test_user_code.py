@@ -29,7 +29,8 @@ from torch.utils.data import TensorDataset
 open("imported", "w").close()
 
 def net():
-    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    layers = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.SiLU()
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
 
 def data():
     images = np.random.default_rng(0).integers(0, 255, (80, 8, 8, 1)).astype(np.uint8)
@@ -37,7 +38,8 @@ def data():
 
 def data_sets():
     images = torch.randint(0, 256, (80, 1, 8, 8)) / 255
-    return [TensorDataset(images, torch.arange(80) % 4), TensorDataset(images[:8], torch.arange(8) % 4)]
+    labels = torch.arange(80) % 4
+    return [TensorDataset(images, labels), TensorDataset(images[:8], labels[:8])]
 
 def normalised():
     images = torch.randn(20, 1, 8, 8)

@@ -1,4 +1,4 @@
-"""Quantised networks of the zoo, a few steps away from their initialisation, for the tests of the exporters."""
+"""Quantised networks of the zoo, a few steps away from their initialisation."""
 
 from __future__ import annotations
 

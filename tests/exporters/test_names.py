@@ -1,4 +1,4 @@
-"""Whatever the tensors of a model are called, every dialect of it is a valid file that computes the same."""
+"""Names of tensors change nothing: every dialect stays valid and computes the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _proto(content: bytes) -> onnx.ModelProto:
 
 
 def model() -> onnx.ModelProto:
-    """What dialects rewrite: sub-range with and without a ReLU, views, padding, a grid that tensors share, weights of all kinds."""
+    """What dialects rewrite: sub-ranges, data movement, padding, shared grids, all weights."""
     graph = Graph()
     x = graph.input("x", ["N", 3, 8, 8], U8)
     first = graph.weighted("Conv", x, "first", (4, 3, 3, 3), U4, relu=True, kernel_shape=[3, 3])

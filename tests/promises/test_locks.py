@@ -1,4 +1,4 @@
-"""The locks of ``requirements/`` are complete, hash-checked, one with each other and with pyproject.toml, and name no host."""
+"""The locks are complete, hash-checked, consistent with pyproject.toml, and name no host."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_lock_holds_all_that_its_packages_need(lock: str, locks: Locks, ranges
 
 
 def missing(asked: list[Requirement], held: set[str]) -> set[str]:
-    """What the closure of requirements needs on this machine and a lock does not hold; CUDA comes with one build of torch only."""
+    """Requirements of this machine that a lock lacks; CUDA comes with one build of torch only."""
     waiting, seen, absent = (
         [(one, extra) for one in asked for extra in ("", *one.extras)],
         set[tuple[str, str]](),

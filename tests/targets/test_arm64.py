@@ -102,7 +102,8 @@ def test_the_log_of_blocks_adds_up() -> None:
     log = counting.LogCounter()
     log.counting = True
     text = (
-        b"----------------\nIN: f\n0x55d670000:  a9bf7bfd  stp x29\n0x55d670004:  910003fd  mov x29\n\n"
+        b"----------------\nIN: f\n0x55d670000:  a9bf7bfd  stp x29\n"
+        b"0x55d670004:  910003fd  mov x29\n\n"
         b"Trace 0: 0x7f53 [00001001/000000055d670000/00000001/00008200] f\n"
         b"Trace 1: 0x7f53 [00001001/000000055d670000/00000001/00008200] f\n"  # another thread
         b"Trace 0: 0x7f53 [00001001/000000055d670000/00000001/00008200] f\n"

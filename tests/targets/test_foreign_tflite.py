@@ -216,7 +216,7 @@ def test_a_runtime_that_ends_its_process_ends_nothing_else(tmp_path: Path) -> No
 
 
 def test_a_kernel_that_writes_beyond_its_tensor_is_not_run(tmp_path: Path) -> None:
-    """The SVDF of int8 takes its state to be int16, whatever the file says, and would corrupt what lies behind it."""
+    """SVDF in int8 takes its state for int16 and would write beyond the end of it."""
     build = ModelBuilder()
     x = build.tensor("x", (1, FEATURES), Kind.INT8, [0.1])
     feature = build.tensor(

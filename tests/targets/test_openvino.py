@@ -1,4 +1,4 @@
-"""What OpenVINO does with each operator in each storage dtype, and that the target keeps away from what it gets wrong."""
+"""What OpenVINO does with each operator and storage dtype, and what the target avoids."""
 
 from __future__ import annotations
 
@@ -226,7 +226,8 @@ class TestPlan:
     def test_a_quantised_network_runs_in_integers(self, tmp_path: Path) -> None:
         found = self.plan(joined("uint8", 0).output(), tmp_path)
         assert {name: arithmetic for name, (arithmetic, _) in found.items()} == {
-            "a/Conv": "integer", "b/Conv": "integer", "joined/Concat": "integer", "y/Conv": "integer",
+            "a/Conv": "integer", "b/Conv": "integer", "joined/Concat": "integer",
+            "y/Conv": "integer",
         }  # fmt: skip
 
     def test_macs_are_counted(self, tmp_path: Path) -> None:
@@ -239,7 +240,8 @@ class TestPlan:
         graph.weighted("ConvTranspose", x, "up", (8, 8, 2, 2), grid, channel_axis=1, strides=[2, 2])
         path = save(graph.output(), tmp_path)
         assert self.plan(graph.output(), tmp_path)["up/ConvTranspose"] == (
-            "float", ("OpenVINO transposes convolutions in integers only where the input's zero point is 0"),
+            "float",
+            ("OpenVINO transposes convolutions in integers only where the input's zero point is 0"),
         )  # fmt: skip
         with TARGET.open(path) as session:
             assert session.facts["multiplying in int8"] == "0 of 1 layers"
@@ -253,7 +255,9 @@ class TestPlan:
         graph.node("Transpose", ["pixels"], "x", perm=[0, 3, 1, 2])
         graph.weighted("Conv", graph.quantize("x", Grid(1.0, 0)), "y", (8, 3, 3, 3), Grid(4.0, 0))
         assert self.plan(graph.output(), tmp_path)["y/Conv"] == (
-            "float", ("its input has the step 1 and the zero point 0: OpenVINO folds that dequantisation away, and the convolution with it"),
+            "float",
+            ("its input has the step 1 and the zero point 0: OpenVINO folds that dequantisation "
+             "away, and the convolution with it"),
         )  # fmt: skip
 
     def test_a_float_network_is_all_float_and_no_bfloat16(self, tmp_path: Path) -> None:

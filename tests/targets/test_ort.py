@@ -157,7 +157,7 @@ def test_opening_writes_nothing_next_to_the_model(tmp_path: Path) -> None:
 def boundary_model(
     *, kind: int = TensorProto.INT8, grid: bool = True, second_input: bool = False, batch: int = 1
 ) -> onnx.ModelProto:
-    """An integer input straight into a DequantizeLinear, doubled, and quantised again for an integer output."""
+    """An integer input into DequantizeLinear, doubled, and quantised to an integer output."""
     scales = {"s": np.array(0.5, np.float32), "t": np.array(0.25, np.float32)}
     zeros = {"z": np.array(3, np.int8), "u": np.array(-7, np.int8)}
     constants = [

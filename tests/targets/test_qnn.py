@@ -168,7 +168,7 @@ class TestRounding:
     """Equal integers in, so that what differs is rounding."""
 
     def fed(self, graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What the HTP makes of random integers, and the exact results, both in steps of the output."""
+        """The HTP's results for random integers, and the exact ones, in steps of the output."""
         proto = graph.proto(graph.nodes[-1].output[0])
         first = next(node for node in proto.graph.node if node.op_type == "QuantizeLinear")
         last = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"][-1]

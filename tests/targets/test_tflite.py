@@ -50,7 +50,7 @@ def test_real_models_have_their_published_accuracy(
 
 @ALL
 def test_float_answers_do_not_depend_on_the_batch(data_dir: Path, target: TfliteTarget) -> None:
-    """The optimised kernels do add in another order when the batch changes, so batches never reach them."""
+    """Batches never reach the optimised kernels, which then add in another order."""
     images = np.random.default_rng(0).uniform(0, 255, (5, 3, 32, 32)).astype(np.float32)
     with target.open(data_dir / "models" / "resnet8-float.tflite") as session:
         assert np.array_equal(
@@ -181,7 +181,8 @@ for number, mutant in enumerate(mutants):
             os._exit(11 if isinstance(error, ArtefactError) else 12)
         except BaseException:
             os._exit(13)
-    print("truncated" if number < cuts else "flipped", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print("truncated" if number < cuts else "flipped", status)
 """
 
 

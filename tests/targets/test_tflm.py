@@ -73,7 +73,7 @@ def written(graph: Graph) -> bytes:
 
 @pytest.fixture
 def _any_arena(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare a child process for each of hundreds of models, where the arena is not what is tested."""
+    """Run hundreds of models in one process, where the arena is not what is tested."""
     monkeypatch.setattr(tflm_engine, "_fits", lambda *_: True)
 
 
@@ -148,7 +148,7 @@ def once(value: int, by: Multiplier) -> int:
 
 
 def twice(value: int, by: Multiplier) -> int:
-    """Rounded to whole accumulator steps, ties away from zero, then shifted with rounding, ties away from zero."""
+    """Round to accumulator steps, then shift with rounding; ties away from zero in both."""
     product = (value << max(by.shift, 0)) * by.mantissa
     high = (
         (abs(product) + (1 << 30)) >> 31
@@ -167,7 +167,7 @@ def short(value: int, by: Multiplier) -> int:
 
 
 def assert_explained(found: Mismatch) -> None:
-    """Each differing integer is what the one kernel computes in LiteRT and the other in TensorFlow Lite Micro."""
+    """Each difference is one between the kernels of LiteRT and TensorFlow Lite Micro."""
     assert found.operator.name in ("FULLY_CONNECTED", "MUL"), found.operator.name
     factors = _dense(found) if found.operator.name == "FULLY_CONNECTED" else _product(found)
     zero = int(found.operator.output.zero_point[0])
@@ -180,7 +180,7 @@ def assert_explained(found: Mismatch) -> None:
 
 
 def _dense(found: Mismatch) -> Callable[[tuple[int, ...]], tuple[int, int]]:
-    """LiteRT rounds once; TensorFlow Lite Micro rounds twice, and multiplies by 15 bits where activations have 16."""
+    """LiteRT rounds once; TensorFlow Lite Micro twice, with 15-bit multipliers at 16 bits."""
     x, weights, bias = (*found.operator.inputs, None)[:3]
     assert x is not None
     assert weights is not None
@@ -219,7 +219,7 @@ def _product(found: Mismatch) -> Callable[[tuple[int, ...]], tuple[int, int]]:
 
 @pytest.mark.usefixtures("_any_arena")
 @pytest.mark.parametrize("group", CASES)
-def test_every_operator_gives_the_integers_of_the_reference_kernels_or_a_difference_that_is_explained(
+def test_every_operator_gives_the_reference_integers_or_an_explained_difference(
     group: str,
 ) -> None:
     seen = 0
@@ -406,7 +406,7 @@ def test_the_audit_counts_every_operator(tmp_path: Path) -> None:
 
 
 def test_a_board_of_the_users_keeps_what_the_target_can(tmp_path: Path) -> None:
-    """What a table of the user's file makes of it is still the same class, so audits and errors are the same."""
+    """Targets of the user's file keep the class, so audits and errors stay the same."""
     board = replace(tflm, name="board", launcher=Here(), modules=(), options={"arena_bytes": 2**16})
     assert isinstance(board, TflmTarget)
     assert board.probe().versions.keys() == {"tflite-micro"}
@@ -428,7 +428,7 @@ def test_the_emulator_of_it_predicts_whole_networks_to_the_integer(
 def test_the_emulator_of_it_predicts_every_operator_to_the_integer(
     tmp_path: Path, group: str
 ) -> None:
-    """Those that both have, on models of one input and a batch of one, which is what targets take."""
+    """Operators that both have, on models of one input and a batch of one."""
     compared, rng = 0, np.random.default_rng(0)
     for content in map(written, CASES[group]()):
         try:

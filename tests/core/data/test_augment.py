@@ -74,7 +74,10 @@ class TestAffine:
         assert np.array_equal(draws.apply(images), images)
 
     def test_it_is_bilinear_interpolation_of_the_turned_image(self) -> None:
-        """Pixel by pixel in floats, from the published meaning of the draws; 1 of 255 for the eight places of a position."""
+        """Pixel by pixel in floats, from the published meaning of the draws.
+
+        Off by 1 of 255 at most, for the eight places of a position.
+        """
         images = np.random.default_rng(0).integers(0, 256, (6, 9, 7, 2), dtype=np.uint8)
         found = RandomAffine.draw(images.shape, np.random.default_rng(3)).apply(images)
         rng = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""Batches hold what the images hold, normalised as written down, and never more than one batch is in memory."""
+"""Batches hold the normalised images, and never more than one batch is in memory."""
 
 from __future__ import annotations
 

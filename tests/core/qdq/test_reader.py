@@ -91,7 +91,7 @@ def test_a_float_clip_before_the_quantiser_bounds_its_integers(
 
 
 def saturating_dialect(graph: Graph) -> None:
-    """4 bits by saturation at the storage dtype's end, as NPUs want it: Q(z=240) → DQ → Relu → Q(z=240)."""
+    """4 bits by saturation at the storage dtype's end: Q(z=240) → DQ → Relu → Q(z=240)."""
     grid = Grid(0.1, 240)
     graph.op("Relu", [conv(graph, graph.input("x", SHAPE, S8), "y_sum", grid)], "y", grid)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def gate(fakes: dict[str, fake_targets.FakeTarget], tmp_path: Path) -> Callable[..., list[object]]:
-    """The arguments of a gate over a checkpoint and an ONNX file that answers some samples wrong."""
+    """The arguments of a gate over a checkpoint and an ONNX file with some wrong answers."""
 
     def arguments(wrong: int, *more: object) -> list[object]:
         files = [

@@ -1,4 +1,4 @@
-"""The self-test's network has the answers it is said to have, on runtimes that are trusted, and a wrong target fails it."""
+"""The self-test passes on trusted runtimes, and a wrong target fails it."""
 
 from __future__ import annotations
 

@@ -112,7 +112,8 @@ def make_curve(model: str, scheme: str, *, stable: bool) -> LayerCurve:
 
 
 def make_comparison(scale: float) -> Comparison:
-    names = ("resnet56.ckpt @ torch-fp32", "resnet56.ckpt @ torch", "resnet56.onnx @ ort-cpu-ref", "resnet56.onnx @ ort-cpu",
+    names = ("resnet56.ckpt @ torch-fp32", "resnet56.ckpt @ torch", "resnet56.onnx @ ort-cpu-ref",
+             "resnet56.onnx @ ort-cpu",
              "resnet56.tflite @ tflite-ref", "resnet56.tflite @ tflite")  # fmt: skip
     stages = tuple(
         Stage(

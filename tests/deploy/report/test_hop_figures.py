@@ -31,7 +31,8 @@ def plots(comparison: Comparison) -> list[Any]:
 def test_each_hop_is_a_line_named_by_its_cause(comparison: Comparison) -> None:
     drift, _ = plots(comparison)
     assert [trace.name for trace in drift.data] == [
-        "1. quantisation", "2. export (equal)", "3. graph optimisation", "4. conversion", "5. kernel rounding",
+        "1. quantisation", "2. export (equal)", "3. graph optimisation", "4. conversion",
+        "5. kernel rounding",
     ]  # fmt: skip
     assert len({(trace.line.color, trace.marker.symbol[0]) for trace in drift.data}) == 5
 

@@ -1,4 +1,4 @@
-"""What `edgeq train --check` says of targets, against what exporters and runtimes do with the trained network."""
+"""What `edgeq train --check` says of targets, against what exporters and runtimes do."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def images(samples: int = 3) -> NDArray[np.float32]:
 def centered(
     model: ir.Model, folder: Path
 ) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.float32]]:
-    """Every quantised tensor of the whole model less its zero point, and the output, with all optimisation off."""
+    """Every centered quantised tensor of the whole model, and the output, unoptimised."""
     cuts = cut(model).cuts
     shown = ir.from_proto(ir.to_proto(model))
     values = {value.name: value for node in shown.graph for value in node.outputs}
@@ -154,7 +154,7 @@ def test_a_four_bit_unsigned_activation_is_112_to_127_without_a_clip(network: Ma
 
 
 def test_views_stay_on_the_grid_that_they_read(network: Make) -> None:
-    """A slice of a 4-bit tensor must not be brought onto another zero point, which would be another operator."""
+    """A slice of a 4-bit tensor keeps its zero point: another one is another operator."""
     model = lower(network("stable-resnet8"), SHAPE)
     assert [op.op_type for op in read_qdq(to_activation_dtype(model, "int8")).ops] == [
         op.op_type for op in read_qdq(model).ops

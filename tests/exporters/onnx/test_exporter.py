@@ -188,7 +188,7 @@ NUMBERS = np.arange(16, dtype=np.float32)
 
 class TestExternalData:
     def saved(self, folder: Path, location: str, *, node: bool = False, **entries: Any) -> Path:
-        """A model that keeps its one tensor in another file, as initializer or in a Constant node."""
+        """A model with its one tensor in another file, as initializer or in a Constant node."""
         tensor = TensorProto(
             name="w", data_type=TensorProto.FLOAT, dims=[16], data_location=TensorProto.EXTERNAL
         )

@@ -27,7 +27,7 @@ INT4 = ExportOptions(weight_storage="int4")
 
 
 def net(levels: int = 7, *, least: int = -8) -> Graph:
-    """A convolution with per-channel scales, a depthwise one without, and a dense layer, one weight of each ``least``."""
+    """A per-channel convolution, a depthwise and a dense layer, one weight each ``least``."""
     graph = Graph()
     x = graph.input("x", ["N", 6, 5, 5], S8)
     window: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}

@@ -84,7 +84,7 @@ def test_split_gets_its_sizes() -> None:
 
 
 def test_an_average_differs_where_kernels_round_a_tie_otherwise() -> None:
-    """ONNX Runtime has another kernel for the operator before opset 19, which adds in another order."""
+    """Before opset 19 ONNX Runtime has another kernel, which adds in another order."""
     model = one_op("AveragePool", [], kernel_shape=[2, 2], dilations=[1, 1])
     before, after = real_tensors(model, X), real_tensors(at(model, 13), X)
     steps = np.abs(before["output 0"] - after["output 0"]) / S8.scale

@@ -1,4 +1,4 @@
-"""Which weights the portable dialect stores as uint8 where the graph can be read as a whole, and where it cannot."""
+"""Which weights the portable dialect stores as uint8, in graphs read as a whole or not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STEP = 1.0  # of the convolutions' results
 
 
 def unreadable() -> onnx.ModelProto:
-    """Layers of all kinds in front of an operator with a graph of its own, as heads of detection networks have."""
+    """Layers of all kinds in front of an operator with a subgraph, as in detection networks."""
     graph = Graph()
     x = graph.input("x", ["N", 4, 6, 6], Grid(1.0))
     risky = graph.weighted("Conv", x, "risky", (8, 4, 3, 3), Grid(16.0), levels=127, relu=True)
@@ -100,7 +100,8 @@ def test_layers_that_are_safe_by_themselves_keep_int8_weights_in_a_graph_that_ca
         read_qdq(ir.from_proto(model), float_fallback=True)
     made = portable(model)
     assert kinds(made) == {
-        "risky": "uint8", "safe": "int8", "dense": "int8", "wide": "uint8", "turned": "int8", "shared": "uint8"
+        "risky": "uint8", "safe": "int8", "dense": "int8", "wide": "uint8",
+        "turned": "int8", "shared": "uint8"
     }  # fmt: skip
     before, after = (
         reference(each.SerializeToString(), {"x": samples()}, ["y"])[0] for each in (model, made)

@@ -1,4 +1,4 @@
-"""Every dialect of a random network gives the very numbers of the network, whatever bounds its sub-range."""
+"""Every dialect of a random network gives the network's integers, whatever its sub-range."""
 
 from __future__ import annotations
 

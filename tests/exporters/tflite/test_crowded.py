@@ -45,7 +45,7 @@ def layer(
     out: Grid = OUT,
     terms: int = 3,
 ) -> Graph:
-    """A layer of 8 channels, of which one has small weights and whatever scale and int32 bias are given for it."""
+    """A layer of 8 channels: one has small weights, and the scale and int32 bias given."""
     rng, graph = np.random.default_rng(0), Graph()
     image, kernel = (
         op != "Gemm",
@@ -124,7 +124,7 @@ def test_other_channels_keep_every_integer() -> None:
 
 
 def alive(**options: Any) -> Graph:
-    """So many products that they and a large bias do not fit, and yet the result is no single integer."""
+    """Products and a bias that overflow together, though the result is not constant."""
     return layer(
         "Gemm",
         scale=3e-8,

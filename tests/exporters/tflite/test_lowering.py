@@ -1,4 +1,4 @@
-"""Whole networks: one that others quantised, ones that ONNX Runtime's quantiser makes, and what cannot be written."""
+"""Whole networks: others' quantised ones, ONNX Runtime's, and what cannot be written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def residual_net(blocks: int, width: int = 8) -> onnx.ModelProto:
-    """A float ResNet for 32 x 32 images with random weights, BatchNorm folded: 6 * blocks + 2 layers and projections."""
+    """A float ResNet for 32 x 32 images, random weights, BatchNorm folded.
+
+    6 * blocks + 2 layers and projections.
+    """
     rng = np.random.default_rng(0)
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []

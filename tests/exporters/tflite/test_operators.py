@@ -1,4 +1,4 @@
-"""The operators of attention, graph and audio networks against ONNX Runtime, and the table that lists all of them."""
+"""Operators of attention, graph and audio networks against ONNX Runtime, and their table."""
 
 from __future__ import annotations
 

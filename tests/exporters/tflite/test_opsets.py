@@ -1,4 +1,4 @@
-"""One model in every operator set that is read gives one file; 4-bit and 2-bit types arrive with the sets that brought them."""
+"""One model gives one file in every operator set that is read; 4 and 2 bits by their set."""
 
 from __future__ import annotations
 

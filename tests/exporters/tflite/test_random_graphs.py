@@ -82,10 +82,10 @@ class Recipe:
 
     def script(self, kernels: str) -> str:
         """A program that shows what the graph does."""
-        calls = [
-            f"graph.{method}({', '.join([*map(repr, arguments), *(f'{key}={value!r}' for key, value in keywords.items())])})"
-            for method, arguments, keywords in self.calls
-        ]
+        calls = []
+        for method, arguments, keywords in self.calls:
+            given = [*map(repr, arguments), *(f"{key}={v!r}" for key, v in keywords.items())]
+            calls.append(f"graph.{method}({', '.join(given)})")
         return "\n".join(
             [
                 "# run it in the root of the repository",
@@ -152,7 +152,7 @@ def graphs() -> st.SearchStrategy[Graph]:
 
 
 def add(draw: st.DrawFn, recipe: Recipe, name: str, kind: str) -> None:  # one case an operator
-    """Append one operator, or the two or three that bring its result back to the size of the others."""
+    """Append one operator, or two or three that keep the size of the tensors."""
     source = draw(st.sampled_from(sorted(recipe.live)))
     channels, own = recipe.live[source]
     grid = draw(grids())

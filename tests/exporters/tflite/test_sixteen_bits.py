@@ -138,7 +138,7 @@ CASES: dict[str, Callable[[], Graph]] = {
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("case", CASES)
 def test_each_operator_is_within_one_step_of_onnx_runtime(case: str, kernels: str) -> None:
-    """The kernels multiply by 15 bits of the multiplier, so that a full-scale result is off by up to a step."""
+    """Kernels use 15 bits of the multiplier, so a full-scale result is off by up to a step."""
     found = differences(CASES[case](), kernels, spread=60 if case == "8 bits to 16" else 9000)
     assert "y" in found
     assert max(np.abs(difference).max() for difference in found.values()) <= 1

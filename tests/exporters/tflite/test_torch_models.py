@@ -33,7 +33,7 @@ pytestmark = [
 
 
 class Mobile(nn.Module):
-    """Inverted residual with squeeze and excitation, in the manner of MobileNetV3, and a decoder of two kinds."""
+    """Inverted residual with squeeze and excitation as in MobileNetV3, and two decoders."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Every function of one number that can be quantised is written as ONNX computes it, in each of torch's spellings."""
+"""Unary operators are written as ONNX computes them, in each of torch's forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden vectors: the C program, compiled here, answers as TensorFlow Lite's reference kernels did, integer by integer."""
+"""Golden vectors: the C program gives the integers of TFLite's reference kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small float networks around one operator each, and what a calibrated one holds to on both reference runtimes."""
+"""Small float networks around one operator, calibrated and compared on both references."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Held:
     operators: Mapping[str, int]
 
     def require(self, least: float = NEAR) -> None:
-        """Both files are near the float model, and no operator of theirs is more than 1 LSB from the other's on equal integers."""
+        """Both files are close to the float model, and each operator's integers within 1 LSB."""
         assert self.onnx_db > least
         assert self.tflite_db > least
         assert self.operators

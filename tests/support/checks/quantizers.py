@@ -1,4 +1,4 @@
-"""Quantisers of every method of the catalogue, and what tests ask of a gradient, element by element."""
+"""Quantisers of every method in the catalogue, and checks of their gradients."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def built(method: Method, bits: int, *, axis: int | None = None, signed: bool | 
 
 
 def every_kind() -> Iterator[tuple[Method, int, int | None]]:
-    """Every method at its least and greatest width, for the tensor and, where it can be, for each channel."""
+    """Every method at its min and max width, per tensor and, where it can be, per channel."""
     for method in METHODS:
         for bits in sorted({method.widths[0], method.widths[-1]}):
             for axis in (None, 0) if method.per_channel else (None,):

@@ -83,7 +83,10 @@ class Position:
 
 
 class Referee:
-    """Computes a cut model in float64 with a running error bound (Higham, Accuracy and stability, Sec. 3.3)."""
+    """Computes a cut model in float64 with a running error bound.
+
+    Higham, Accuracy and stability of numerical algorithms, Sec. 3.3.
+    """
 
     def __init__(self, segments: Segments) -> None:
         self._segments = segments
@@ -194,7 +197,7 @@ class _Bounded:
     error: Tensor
 
     def map(self, function: Any) -> _Bounded:
-        """A function that moves values, or is 1-Lipschitz and monotone, such as ReLU and maximum."""
+        """Data movement, or a monotone 1-Lipschitz function such as ReLU and maximum."""
         return _Bounded(function(self.value), function(self.error))
 
     @property
@@ -275,7 +278,7 @@ ULPS = 32
 
 
 def _function(x: _Bounded, function: Any) -> _Bounded:
-    """A function of single numbers, smooth enough that its steepest slope beside a point is the one at either end of the error."""
+    """A unary function whose steepest slope near a point is at an end of the error."""
     value = function(x.value)
     ends = [(function(x.value + way * x.error) - value).abs() for way in (-1, 1)]
     return _rounded_by(_Bounded(value, 2 * torch.maximum(*ends)), ULPS, least=1.0)
@@ -301,7 +304,7 @@ def _norm(x: _Bounded, parameters: Sequence[_Bounded], epsilon: float) -> _Bound
 def _layer_norm(
     x: _Bounded, parameters: Sequence[Tensor], attributes: Mapping[str, Any]
 ) -> _Bounded:
-    """Whether the variance is the mean of squared differences, as torch computes it, or the difference of two means, as others do."""
+    """Either form of the variance: torch's mean of squares, or a difference of means."""
     axes = tuple(range(int(attributes["axis"]) % x.value.ndim, x.value.ndim))
     terms = x.value[(0,) * axes[0]].numel() + 4
     mean = x.value.mean(axes, keepdim=True)
@@ -327,7 +330,7 @@ def _averaged(x: _Bounded, kernel: tuple[int, ...], stride: tuple[int, ...]) -> 
 
 
 def _interpolated(x: _Bounded, factors: list[float], *, corners: bool) -> _Bounded:
-    """Where float32 places a sample is off by a few roundings of its position, and the result by that share of what lies around it."""
+    """Float32 sample positions are off by a few roundings, and the result in proportion."""
     value, error, most = (
         F.interpolate(part, scale_factor=factors, mode="bilinear", align_corners=corners)
         for part in (x.value, x.error, x.most)

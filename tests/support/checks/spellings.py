@@ -29,7 +29,10 @@ LEVELS = {
 def run(
     proto: onnx.ModelProto, x: NDArray[np.float32], level: str, folder: Path | None = None
 ) -> tuple[list[NDArray[np.float32]], list[str]]:
-    """All outputs for one input, and the operators that ran where a folder is given to write the optimised graph to."""
+    """All outputs for one input, and the operators that ran.
+
+    They are told where a folder for the optimised graph is given.
+    """
     options = ort.SessionOptions()
     options.graph_optimization_level = LEVELS[level]
     options.intra_op_num_threads = 1

@@ -327,7 +327,7 @@ class Indexed(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """A residual branch whose channels are scaled by a parameter and moved by another, as FastViT's; CaiT was first."""
+    """A residual branch with a scale and an offset for each channel, as in CaiT and FastViT."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

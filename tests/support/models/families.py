@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Unet(nn.Module):
-    """U-Net's: what was made smaller is made larger again, by a module and by a size, and joined with what was not."""
+    """As in U-Net: scale down and up again, by a module and by a size, and concatenate."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Normalizing(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Fully connected layers on the pixels of an image, as ConvNeXt's, and on tokens and across them, as MLP-Mixer's."""
+    """Linear layers on pixels as in ConvNeXt, on tokens and across them as in MLP-Mixer."""
 
     def __init__(self, channels: int, places: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Mixer(nn.Module):
 
 
 class Vgg(nn.Module):
-    """Convolutions with biases, adaptive pooling to more than a pixel, drop-out as a function, and reshape."""
+    """Convolutions with biases, adaptive pooling, functional drop-out, and reshape."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""MobileNetV2 (Sandler et al., Table 2) in plain torch, a network that edgeq knows nothing of, at any width and depth."""
+"""MobileNetV2 (Sandler et al., Table 2) in plain torch, at any width and depth.
+
+Edgeq knows nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,7 @@ def _unit(
 
 
 def settled(model: nn.Module, size: int) -> nn.Module:
-    """The network with BatchNorm statistics as a few batches of random images leave them, so that no layer fades out."""
+    """The network with BatchNorm statistics of a few random batches, so no layer fades out."""
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -91,7 +91,10 @@ class GraphBuilder:
 def qdq_model(
     *, bits: int = 8, activation_dtype: str = "uint8", batch: int | str = 1, seed: int = 0
 ) -> onnx.ModelProto:
-    """Two convolutions, a residual Add, pooling and a fully connected layer; ``bits`` below 8 narrow the first activation."""
+    """Two convolutions, a residual Add, pooling and a fully connected layer.
+
+    ``bits`` below 8 give the first activation a sub-range.
+    """
     graph = GraphBuilder(seed)
     shift = 128 if activation_dtype == "int8" else 0
     x = graph.quantize("input", 0.03, 128 - shift, activation_dtype)

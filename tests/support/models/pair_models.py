@@ -22,7 +22,7 @@ def layer(
     high: int | None = None,
     **attributes: int,
 ) -> onnx.ModelProto:
-    """One layer between quantisers; ``high`` is the greatest activation that an integer Clip lets through."""
+    """One layer between quantisers; ``high`` is the max that an integer Clip lets through."""
     constants = {
         "xs": np.float32(0.02),
         "xz": np.array(zero, activation_dtype),

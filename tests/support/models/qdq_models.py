@@ -1,4 +1,4 @@
-"""QDQ models built node by node, and the two runtimes whose integers are compared: ONNX Runtime unoptimised and TFLite."""
+"""QDQ models built node by node, run by ONNX Runtime unoptimised and by TFLite."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def axes_of(content: bytes) -> dict[str, list[int]]:
 def lsb_of(
     op: QdqOp, integers: Mapping[str, np.ndarray], kernels: str, options: ExportOptions = PLAIN
 ) -> np.ndarray:
-    """TFLite's result less ONNX Runtime's, in LSB, for one operator fed with ONNX Runtime's integers.
+    """TFLite's result less ONNX Runtime's, in LSB, for one operator on the same integers.
 
     Args:
         op: the operator.

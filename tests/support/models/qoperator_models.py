@@ -1,4 +1,4 @@
-"""QOperator files: as ONNX Runtime's own quantizer writes them, and single operators built by hand."""
+"""QOperator files: by ONNX Runtime's own quantizer, and single operators built by hand."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class ModelBuilder:
 def int8_model(
     *, activation_scale: float | None = 0.05, outputs: list[int] | None = None, ours: bool = False
 ) -> bytes:
-    """A 3 x 3 convolution with per-channel scales and RELU, global average pooling, a reshape; int8 throughout.
+    """A 3 x 3 convolution with per-channel scales and RELU, average pooling, a reshape; all int8.
 
     Args:
         activation_scale: of the convolution's output; a nonsensical one, or none, makes

@@ -1,4 +1,7 @@
-"""QDQ graphs on whose operators ONNX Runtime's optimiser decides in every way it has, with int8 and with uint8 activations."""
+"""QDQ graphs that cover each decision of ONNX Runtime's optimiser on x86.
+
+With int8 and with uint8 activations.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,7 @@ def clipped(kind: str) -> Graph:
 
 
 def others(kind: str) -> Graph:
-    """Operators without an integer kernel, weights of other types, and views without quantisers of their own."""
+    """Operators without an integer kernel, other weight types, unquantised data movement."""
     graph = Graph()
     x = graph.input("x", [1, 4, 8, 8], grid(kind, zero=128))
     x = graph.op(

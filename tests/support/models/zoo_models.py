@@ -1,4 +1,4 @@
-"""Quantised networks of the zoo as TFLite files, a few steps away from their initialisation, for the tests of targets."""
+"""Quantised networks of the zoo as TFLite files, a few steps from their initialisation."""
 
 from __future__ import annotations
 

@@ -62,9 +62,11 @@ options.intra_op_num_threads, options.log_severity_level = 1, 3
 names = [key[6:] for key in given.files if key.startswith("model/")]
 found = {}
 for name in names:
-    session = ort.InferenceSession(given["model/" + name].tobytes(), options, providers=["CPUExecutionProvider"])
+    model = given["model/" + name].tobytes()
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     given_to = session.get_inputs()[0].name
-    found[name] = np.concatenate([session.run(None, {given_to: sample[None]})[0] for sample in given["x/" + name]])
+    feeds = [{given_to: sample[None]} for sample in given["x/" + name]]
+    found[name] = np.concatenate([session.run(None, feed)[0] for feed in feeds])
 np.savez(sys.argv[2], **found)
 """
 

@@ -68,7 +68,7 @@ def plan(target: str, path: Path) -> Plan:
 
 
 def strong(op_type: str) -> onnx.ModelProto:
-    """uint8 inputs and int8 weights whose pairs of products leave 16 bits, between a quantiser and a dequantiser."""
+    """uint8 inputs and int8 weights whose pairs leave 16 bits, between Q and DQ."""
     rng = np.random.default_rng(0)
     shape: tuple[int, ...] = (1, 16, 8, 8) if op_type == "QLinearConv" else (1, 64)
     weights = rng.integers(
@@ -185,7 +185,8 @@ def attention() -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
     data = {"x": integers(0, 1, 4, 16).astype(np.uint8)}
     inputs = [
         ("x", None), ("w", integers(-128, 16, 48).astype(np.int8)), ("b", np.zeros(48, np.float32)),
-        ("xs", np.float32(0.01)), ("ws", np.float32(0.01)), ("", None), ("xz", np.uint8(7)), ("wz", np.int8(0)),
+        ("xs", np.float32(0.01)), ("ws", np.float32(0.01)), ("", None),
+        ("xz", np.uint8(7)), ("wz", np.int8(0)),
     ]  # fmt: skip
     return one_operator("QAttention", inputs, data, output=TensorProto.FLOAT, num_heads=2), data
 
@@ -204,7 +205,8 @@ def dynamic_product() -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
 def scaled_product() -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
     data = {"x": integers(0, 5, 16).astype(np.uint8)}
     inputs = [
-        ("x", None), ("w", integers(-128, 16, 8).astype(np.int8)), ("xs", np.float32(0.02)), ("ws", np.full(8, 0.01, np.float32)),
+        ("x", None), ("w", integers(-128, 16, 8).astype(np.int8)), ("xs", np.float32(0.02)),
+        ("ws", np.full(8, 0.01, np.float32)),
         ("xz", np.uint8(9)), ("wz", np.full(8, 2, np.int8)),
     ]  # fmt: skip
     return one_operator("MatMulIntegerToFloat", inputs, data, output=TensorProto.FLOAT), data
@@ -212,7 +214,7 @@ def scaled_product() -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
 
 @pytest.mark.parametrize("made", [dynamic_lstm, attention, dynamic_product, scaled_product])
 def test_operators_without_a_qdq_form_get_the_same_weights_as_uint8(made: Any) -> None:
-    """Halved weights cannot saturate, so there the file as it is tells that nothing else has changed."""
+    """Halved weights cannot saturate, so the file shows that nothing else has changed."""
     model, data = made()
     found = exact_form(model)
     kinds = {each.name: each.data_type for each in found.graph.initializer}

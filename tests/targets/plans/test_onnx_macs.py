@@ -1,4 +1,4 @@
-"""How often ONNX operators multiply, each by hand, and an audit that lets no float model pass for one without products."""
+"""MACs of ONNX operators, each by hand, and an audit that counts float models' too."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def model(
     domain: str = "",
     **attributes: Any,
 ) -> onnx.ModelProto:
-    """One operator on float tensors of these shapes; ``order`` names its operands where it is another, with "" for one left out."""
+    """One operator on float tensors of these shapes.
+
+    ``order`` names its operands where it is another, with "" for one left out.
+    """
     rng, held = np.random.default_rng(0), constants or {}
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

@@ -32,7 +32,7 @@ RNG = np.random.default_rng(0)
 
 
 class Hybrid:
-    """A graph of one operator with float activations and int8 weights, its input along ``shape``."""
+    """One operator with float activations of ``shape`` and int8 weights."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.build = ModelBuilder()

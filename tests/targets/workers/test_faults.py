@@ -34,7 +34,8 @@ from pathlib import Path
 from edgeq.targets import ort
 from edgeq.targets.workers.launchers import Here
 from edgeq.targets.workers.target import WorkerTarget
-target = WorkerTarget("x", ort.cpu.capabilities, sys.argv[1], options={"fault": "run:hang"}, launcher=Here())
+options = {"fault": "run:hang"}
+target = WorkerTarget("x", ort.cpu.capabilities, sys.argv[1], options=options, launcher=Here())
 session = target.open(Path(sys.argv[2]))
 print(session.facts["pid"], flush=True)
 session.invoke()

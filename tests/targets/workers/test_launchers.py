@@ -28,7 +28,7 @@ shift 2
 exec "{python}" "$@"
 """
 EMULATOR = """#!/bin/sh
-# Stands for qemu-aarch64: drops its own options, sets the variable it is given, and runs the rest here.
+# Stands for qemu-aarch64: drops its own options, sets the given variable, runs the rest here.
 while [ "$1" != "{python}" ]; do case "$1" in -E) export "$2"; shift 2;; *) shift;; esac; done
 exec "$@"
 """
@@ -53,7 +53,8 @@ def test_another_python(tmp_path: Path) -> None:
 def test_qemu() -> None:
     launcher = Qemu(Path("/r"), Path("/r/usr/bin/python3"), Path("/s"), cpu="cortex-a72")
     assert launcher.command(ARGUMENTS) == [
-        "qemu-aarch64", "-cpu", "cortex-a72", "-L", "/r", "-E", "PYTHONPATH=/s", "/r/usr/bin/python3", "-s", *ARGUMENTS,
+        "qemu-aarch64", "-cpu", "cortex-a72", "-L", "/r", "-E", "PYTHONPATH=/s",
+        "/r/usr/bin/python3", "-s", *ARGUMENTS,
     ]  # fmt: skip
     assert "qemu-aarch64 -cpu cortex-a72" in launcher.place
 
@@ -61,7 +62,8 @@ def test_qemu() -> None:
 def test_a_container() -> None:
     launcher = Container("some/image:1", arguments=("--gpus", "all"))
     assert launcher.command(ARGUMENTS) == [
-        "docker", "run", "-i", "--rm", "--init", "--network", "none", "--gpus", "all", "some/image:1", "python3", *ARGUMENTS,
+        "docker", "run", "-i", "--rm", "--init", "--network", "none", "--gpus", "all",
+        "some/image:1", "python3", *ARGUMENTS,
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A worker that speaks the protocol wrongly, or another one, or none, is caught at its first wrong word."""
+"""A worker that breaks the protocol, or speaks another, is caught at its first frame."""
 
 from __future__ import annotations
 
@@ -185,7 +185,8 @@ def test_a_lie_while_running(make: Make, model: Path, script: str, words: str) -
 
 TRICKLE = """
 hear()
-content = b"".join(bytes(piece) for piece in wire.pack(dict(ok=True, names=["a"]), [np.zeros({size}, np.int8)]))
+frame = wire.pack(dict(ok=True, names=["a"]), [np.zeros({size}, np.int8)])
+content = b"".join(bytes(piece) for piece in frame)
 for at in range(0, len(content), {piece}):
     os.write(1, content[at : at + {piece}])
     time.sleep(0.1)

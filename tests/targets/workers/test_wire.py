@@ -1,4 +1,4 @@
-"""Frames: what goes through comes out, and nothing but a whole frame of this version is taken for one."""
+"""Frames: what goes in comes out, and only a whole frame of this version is accepted."""
 
 from __future__ import annotations
 

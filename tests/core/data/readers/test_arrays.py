@@ -1,4 +1,4 @@
-"""No .npz file, however broken or hostile, gets past with anything but arrays or a message for people."""
+"""A broken or hostile .npz file gives arrays or a message for people, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both published versions of both CIFARs give the same samples, and each kind of damage is named."""
+"""Both published versions of both CIFARs give the same samples; each damage is named."""
 
 from __future__ import annotations
 

@@ -130,7 +130,10 @@ def test_results_without_a_quantiser(op_type: str, kind: str, tmp_path: Path) ->
 
 
 def test_layers_of_int8_and_of_floats_add_no_pairs(tmp_path: Path) -> None:
-    """What the +128 of a rewritten file would put at risk is exact in a QOperator file, and in float where two operators read it."""
+    """Pairs that a rewrite with +128 puts at risk are exact in a QOperator file.
+
+    In float too, where two operators read the tensor.
+    """
     net, output = residual_network()
     alarms = {}
     for form, kind in (

@@ -126,7 +126,7 @@ class TestTheBound:
 
 
 class TestTheRuntime:
-    """The bound against the kernels of ONNX Runtime, where the processor has those that add pairs."""
+    """The bound against ONNX Runtime's kernels, on processors whose kernels add pairs."""
 
     @pytest.mark.skipif(
         not adds_pairs(fingerprint()),

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings(
 def test_every_integer_of_a_file_by_onnx_runtimes_quantizer_is_kept(
     tmp_path: Path, activations: str, weights: str, per_channel: bool
 ) -> None:
-    """These types have kernels that are exact on every processor, so the file as it is can be compared, operator by operator."""
+    """Operator by operator, since these types have kernels that are exact everywhere."""
     net, output = everything()
     path = quantized(
         tmp_path,

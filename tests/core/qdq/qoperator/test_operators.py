@@ -167,8 +167,10 @@ def test_a_convolution_is_exact(
     scales = rng.uniform(0.005, 0.01, out if channels else 1).astype(np.float32)
     bias = rng.integers(-3000, 3000, out).astype(np.int32)
     inputs = [
-        ("x", None), *grid(kind, "x", 0.02, 77), ("w", w), ("ws", scales if channels else scales[0]),
-        ("wz", np.full(out if channels else (), weight_zero, stored)), *grid(kind, "y", 0.4, 90), ("b", bias),
+        ("x", None), *grid(kind, "x", 0.02, 77), ("w", w),
+        ("ws", scales if channels else scales[0]),
+        ("wz", np.full(out if channels else (), weight_zero, stored)),
+        *grid(kind, "y", 0.4, 90), ("b", bias),
     ]  # fmt: skip
     model = one_operator(
         "QLinearConv",

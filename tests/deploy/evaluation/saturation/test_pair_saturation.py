@@ -66,7 +66,7 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A network of int8 weights whose convolution saturates on such data, and whose last layer cannot."""
+    """A network of int8 weights whose convolution saturates, and whose last layer cannot."""
     graph = Graph()
     x = graph.input("x", ["N", 4, 6, 6], Grid(1.0))
     conv = graph.weighted("Conv", x, "conv", (8, 4, 3, 3), Grid(2.0), relu=True, levels=127)

@@ -1,4 +1,4 @@
-"""Convolutions: each variant against ONNX Runtime on three kernel sets, and what must be refused."""
+"""Convolutions against ONNX Runtime on three kernel sets, and what must be refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Softmax on grids finer than the one that TFLite's 8-bit kernel writes, as attention over many positions has them."""
+"""Softmax on grids finer than the one that TFLite's 8-bit kernel writes."""
 
 from __future__ import annotations
 

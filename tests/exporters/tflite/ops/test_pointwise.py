@@ -1,4 +1,4 @@
-"""Functions of one number: TFLite's own where they are within a step, a table where they are not."""
+"""Unary operators: TFLite's own where they are within a step, else a lookup table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that only move integers: bit-exact everywhere, and without moving data where renaming axes is enough."""
+"""Data movement is bit-exact, and moves nothing where renaming axes is enough."""
 
 from __future__ import annotations
 

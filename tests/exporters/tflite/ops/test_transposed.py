@@ -1,4 +1,4 @@
-"""Transposed convolutions: as plain ones where nothing strides, as TRANSPOSE_CONV where something does."""
+"""Transposed convolutions: plain ones without strides, TRANSPOSE_CONV with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def transposed(
     relu: bool = False,
     **attributes: Any,
 ) -> Graph:
-    """(in, out / groups, height, width) over a batch of 2, because TRANSPOSE_CONV keeps its batch."""
+    """(in, out / groups, height, width) on a batch of 2, which TRANSPOSE_CONV keeps."""
     graph = Graph()
     groups = attributes.get("group", 1)
     x = graph.input("x", [2, shape[0], 6, 5], S8)

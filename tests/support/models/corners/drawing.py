@@ -23,7 +23,7 @@ MIN_INTEGER = {"uint8": 0, "int8": -128, "int16": -(2**15), "uint16": 0}
 
 @st.composite
 def grids(draw: Draw, kinds: Sequence[str] = ("uint8", "int8")) -> Grid:
-    """Grids of any step, their zero points at the ends as often as inside, some of them narrower than their storage dtype."""
+    """Grids of any step, zero points at the ends as often as inside, some with a sub-range."""
     dtype = draw(st.sampled_from(kinds))
     scale = draw(st.sampled_from([0.02, 1.0, 1 / 255, 2.0**-7]) | st.floats(1e-3, 4.0))
     if dtype.endswith("16"):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @st.composite
 def pairs(draw: Draw) -> Recipe:
-    """Two activations, the second on a grid of its own and perhaps smaller, or one and a constant."""
+    """Two activations, the second on its own grid and perhaps smaller, or a constant."""
     rank = draw(st.integers(1, 4))
     shape = draw(sizes(rank, 4))
     recipe, grid = draw(started(shape, wide=True))

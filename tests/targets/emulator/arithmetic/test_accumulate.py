@@ -1,4 +1,4 @@
-"""Accumulators against additions written out one by one, and pairs of products against the machine's own instruction."""
+"""Accumulators against sums one by one; pairs against the machine's own instruction."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 AVX2 = r"""
 #include <immintrin.h>
 #include <stdint.h>
-/* x: (rows, taps) of u8, w: (channels, taps) of s8, taps a multiple of 32; how kernels for AVX2 without VNNI add. */
-void dot(const uint8_t *x, const int8_t *w, const int32_t *start, int32_t *out, int rows, int channels, int taps) {
+/* x: (rows, taps) of u8, w: (channels, taps) of s8, taps a multiple of 32;
+   how kernels for AVX2 without VNNI add. */
+void dot(const uint8_t *x, const int8_t *w, const int32_t *start, int32_t *out,
+         int rows, int channels, int taps) {
     const __m256i ones = _mm256_set1_epi16(1);
     for (int r = 0; r < rows; ++r)
         for (int c = 0; c < channels; ++c) {

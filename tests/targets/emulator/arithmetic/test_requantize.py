@@ -1,4 +1,4 @@
-"""Every rounding against exact rational arithmetic, against the C that edgeq ships, and against C written from the definitions."""
+"""Every rounding against exact rationals, the C that edgeq ships, and C by definition."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ static int32_t gemmlowp_divide(int32_t x, int bits) {
     int32_t mask = (int32_t)((1ll << bits) - 1), remainder = x & mask;
     return (x >> bits) + (remainder > (mask >> 1) + (x < 0) ? 1 : 0);
 }
-static int32_t arm_high(int32_t a, int32_t b) { return (int32_t)((((int64_t)a * b) + (1 << 30)) >> 31); }
+static int32_t arm_high(int32_t a, int32_t b) {
+    return (int32_t)((((int64_t)a * b) + (1 << 30)) >> 31);
+}
 /* the vector unit's way: VQADD of the sign, then VRSHL */
 static int32_t helium_divide(int32_t x, int bits) {
     int64_t fixed = (int64_t)x + (bits > 0 && x < 0 ? -1 : 0);
@@ -88,7 +90,11 @@ EACH(cmsis_double, gemmlowp_divide(arm_high((int32_t)((uint32_t)x << LEFT(s)), m
 EACH(helium_double, helium_divide(arm_high((int32_t)((uint32_t)x << LEFT(s)), m), RIGHT(s)))
 EACH(cmsis_once, scalar_once(x, m, s))
 EACH(mve_once, helium_once(x, m, s))
-EACH(wide_once, (int32_t)(((int64_t)x * (m >= 0x7FFF0000 ? 0x7FFF : (m + (1 << 15)) >> 16) + (1ll << (14 - s))) >> (15 - s)))
+static int32_t wide(int32_t x, int32_t m, int32_t s) {
+    int32_t half = m >= 0x7FFF0000 ? 0x7FFF : (m + (1 << 15)) >> 16;
+    return (int32_t)(((int64_t)x * half + (1ll << (14 - s))) >> (15 - s));
+}
+EACH(wide_once, wide(x, m, s))
 EACH(high, gemmlowp_high(x, m))
 """
 SAME_IN_C: list[tuple[str, Rounding]] = [

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def _elementwise() -> dict[str, Case]:
-    """Whole ranges; scales that put many results on ties, and zero points of both kinds, since they are added before rounding."""
+    """Whole ranges, scales with many ties, and zero points that are added before rounding."""
     cases: dict[str, Case] = {}
     grid: list[tuple[str, Any]] = [("ys", None), ("yz", None)]
     for kind in ("uint8", "int8"):
@@ -237,7 +237,7 @@ def test_convolutions_that_onnx_runtime_leaves_in_float_are_refused_by_name(tmp_
 
 
 def test_interpolation_of_integers_is_refused(tmp_path: Path) -> None:
-    """Between equal grids ONNX Runtime drops the quantisers, and its kernel for bytes has an arithmetic of its own."""
+    """Between equal grids ONNX Runtime drops the quantisers and uses a kernel for bytes."""
     graph = Graph()
     x = graph.input("x", [1, 4, 6, 6], Grid(0.05, 128))
     graph.op(

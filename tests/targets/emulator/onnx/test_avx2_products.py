@@ -83,7 +83,7 @@ class Layer:
 
     @property
     def pairs(self) -> bool:
-        """Whether MLAS adds pairs: uint8 by int8, and not where each channel has a filter of its own.
+        """Whether MLAS adds pairs: uint8 by int8, and not in depthwise convolutions.
 
         The optimiser makes uint8 of a QDQ file's int8 activations, and leaves a QOperator file's.
         """

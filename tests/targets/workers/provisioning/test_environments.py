@@ -1,4 +1,4 @@
-"""Environments are named by what is in them, whole or not there, and made from wheels that lie here: no network is used."""
+"""Environments have the name of their contents, whole or absent, made from local wheels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 PINNED = ("borrowed-numpy==1.0",)
 # Makes an environment of itself, and says nothing whatever it is given then.
-OBEDIENT = """if [ "$2" = venv ]; then for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python"; fi; exit 0"""
+OBEDIENT = """if [ "$2" = venv ]; then
+for last; do :; done
+mkdir -p "$last/bin"; cp "$0" "$last/bin/python"
+fi
+exit 0"""
 
 
 @pytest.fixture(autouse=True)
