@@ -6,13 +6,14 @@ No number changes on the way to TFLite, and each operator is within 1 LSB on equ
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from tests.support.models.mobilenet import SMALL, MobileNetV2, float_onnx
+from tests.support.runtimes.calibration import Feeds
 
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.data import DataSource, Split, load
@@ -28,8 +29,6 @@ from edgeq.qdq.qoperator.convert import read_as_qdq
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import onnx_ir as ir
     from numpy.typing import NDArray
 
@@ -45,17 +44,12 @@ def random_images(size: int, samples: int = 4) -> DataSource:
     return DataSource("random images", ("none",), part, part, part, MEAN, STD, "none")
 
 
-class Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types that mypy reads
+def calibration(size: int) -> Feeds:
     """A few random images, one by one."""
-
-    def __init__(self, size: int) -> None:
-        rng = np.random.default_rng(0)
-        self._images: Iterator[dict[str, Any]] = iter(
-            {"input": rng.normal(0, 1, (1, 3, size, size)).astype(np.float32)} for _ in range(8)
-        )
-
-    def get_next(self) -> Any:
-        return next(self._images, None)
+    rng = np.random.default_rng(0)
+    return Feeds(
+        {"input": rng.normal(0, 1, (1, 3, size, size)).astype(np.float32)} for _ in range(8)
+    )
 
 
 def quantized(
@@ -71,7 +65,7 @@ def quantized(
     quantize_static(
         folder / "float.onnx",
         folder / "quantized.onnx",
-        Calibration(SIZE),
+        calibration(SIZE),
         quant_format=QuantFormat.QDQ,
         activation_type=activations,
         weight_type=weights,
@@ -194,7 +188,7 @@ def test_islands_are_verified_with_the_rest(tmp_path: Path) -> None:
     quantize_static(
         tmp_path / "plain.onnx",
         tmp_path / "convolutions.onnx",
-        Calibration(SIZE),
+        calibration(SIZE),
         quant_format=QuantFormat.QDQ,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,

@@ -27,8 +27,8 @@ def network(*, trained: bool = True) -> nn.Sequential:
     ).train()
     if trained:
         with torch.no_grad():
-            for layer in (made[0], made[3]):
-                layer.weight *= torch.logspace(-3, 0, 8).reshape(-1, 1, 1, 1)  # type: ignore[operator]
+            for name in ("0.weight", "3.weight"):
+                made.get_parameter(name).mul_(torch.logspace(-3, 0, 8).reshape(-1, 1, 1, 1))
             for _ in range(60):
                 made(IMAGES)
     return made

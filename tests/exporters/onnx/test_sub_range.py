@@ -57,6 +57,14 @@ def narrowed(grid: Grid, *, relu: bool) -> Graph:
     return graph
 
 
+def zero_point(node: ir.Node) -> NDArray[np.generic]:
+    """The constant zero point of a quantiser."""
+    value = node.inputs[2]
+    assert value is not None
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
 @settings(
     max_examples=40,
     deadline=None,
@@ -79,7 +87,7 @@ def test_no_number_changes_in_a_symmetric_dialect(grid: Grid, relu: bool) -> Non
     written = parse(exported.content, "")
     assert_same_numbers(model, written, samples((3, 4, 6, 6)))
     quantizers = [node for node in written.graph if node.op_type == "QuantizeLinear"]
-    zeros = [node.inputs[2].const_value.numpy() for node in quantizers]  # type: ignore[union-attr]
+    zeros = [zero_point(node) for node in quantizers]
     assert {zero.dtype.name for zero in zeros} == {"int8"}
     assert not any(zero.any() for zero in zeros)
     assert written.graph.opset_imports[""] == 19
@@ -113,11 +121,7 @@ class TestSaturation:
             "QuantizeLinear",
             "DequantizeLinear",
         ]
-        zeros = {
-            int(node.inputs[2].const_value.numpy())  # type: ignore[union-attr]
-            for node in chain
-            if node.op_type == "QuantizeLinear"
-        }
+        zeros = {int(zero_point(node)) for node in chain if node.op_type == "QuantizeLinear"}
         assert zeros == {240}
 
     def test_a_signed_range_starts_at_a_maximum(self) -> None:

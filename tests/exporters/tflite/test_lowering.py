@@ -11,8 +11,9 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from tests.support.models.qdq_models import KERNELS, S8, U4, Graph, Grid, interpreter, operators
+from tests.support.runtimes.calibration import Feeds
 
 from edgeq.errors import ArtefactError
 from edgeq.exporter import Exporter, ExportOptions
@@ -88,15 +89,9 @@ def residual_net(blocks: int, width: int = 8) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
-class RandomImages(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self) -> None:
-        rng = np.random.default_rng(0)
-        self.batches = iter(
-            [{"x": rng.normal(0, 1, (4, 3, 32, 32)).astype(np.float32)} for _ in range(2)]
-        )
-
-    def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return next(self.batches, None)
+def random_images() -> Feeds:
+    rng = np.random.default_rng(0)
+    return Feeds({"x": rng.normal(0, 1, (4, 3, 32, 32)).astype(np.float32)} for _ in range(2))
 
 
 def quantized(
@@ -107,7 +102,7 @@ def quantized(
     quantize_static(
         source,
         target,
-        RandomImages(),
+        random_images(),
         quant_format=QuantFormat.QDQ,
         activation_type=activations,
         weight_type=QuantType.QInt8,

@@ -12,8 +12,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from tests.support.models.qdq_models import KERNELS, lsb_of, onnx_integers, operators
+from tests.support.runtimes.calibration import Feeds
 from torch import nn
 from torch.nn import functional
 
@@ -194,13 +195,9 @@ EXPECTED = {
 }
 
 
-class _Batches(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
-        rng = np.random.default_rng(1)
-        self._left = [{name: rng.normal(0, 1, shape).astype(np.float32)} for _ in range(8)]
-
-    def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self._left.pop() if self._left else None
+def _batches(name: str, shape: tuple[int, ...]) -> Feeds:
+    rng = np.random.default_rng(1)
+    return Feeds({name: rng.normal(0, 1, shape).astype(np.float32)} for _ in range(8))
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +224,7 @@ def quantized(folder: Path, build: type[nn.Module], shape: tuple[int, ...]) -> o
     quantize_static(
         plain,
         path,
-        _Batches(name, shape),
+        _batches(name, shape),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=supported,
         activation_type=types[0],

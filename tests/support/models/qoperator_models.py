@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+from tests.support.runtimes.calibration import Feeds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,14 +119,6 @@ def residual(channels: int = 1, classes: int = 10) -> tuple[Float, str]:
     )
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types that mypy reads
-    def __init__(self, name: str, samples: NDArray[np.float32]) -> None:
-        self._left = iter([{name: sample[None]} for sample in samples])
-
-    def get_next(self) -> Any:
-        return next(self._left, None)
-
-
 def quantized(
     folder: Path,
     model: onnx.ModelProto | Path,
@@ -149,7 +142,7 @@ def quantized(
         quantize_static(
             source,
             target,
-            _Reader(name, samples),
+            Feeds({name: sample[None]} for sample in samples),
             quant_format=form,
             activation_type=kinds[activations],
             weight_type=kinds[weights],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -21,7 +23,8 @@ def test_each_weight_once_however_often_it_is_tied() -> None:
     assert len(weights) < len(layers), "K and its adjoint share one"
     seen: list[int] = []
     for layer in layers:
-        layer.quantizer.clip.post_optimizer_step = lambda weight: seen.append(id(weight))  # type: ignore[method-assign]
+        clip: Any = layer.quantizer.clip
+        clip.post_optimizer_step = lambda weight: seen.append(id(weight))
     post_optimizer_step(model)
     assert sorted(seen) == sorted(weights)
 
@@ -29,7 +32,8 @@ def test_each_weight_once_however_often_it_is_tied() -> None:
 def test_in_place_and_without_a_gradient() -> None:
     model = quantize(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), Scheme(4, 4))
     (layer,) = (layer for layer in model.modules() if isinstance(layer, QuantLayer))
-    layer.quantizer.clip.post_optimizer_step = lambda weight: weight.clamp_(-0.1, 0.1)  # type: ignore[assignment, method-assign]
+    clip: Any = layer.quantizer.clip
+    clip.post_optimizer_step = lambda weight: weight.clamp_(-0.1, 0.1)
     post_optimizer_step(model)
     weight: torch.Tensor = layer.layer.weight
     assert weight.abs().max() == torch.tensor(0.1)

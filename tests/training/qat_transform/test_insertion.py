@@ -396,7 +396,7 @@ class TestSpellings:
 
         model = quantize(Net(middle, relu=nn.ReLU(inplace=True)), Scheme(4, 4)).train()
         model(IMAGE).sum().backward()
-        assert model.get_submodule("inner").layer.weight.grad is not None  # type: ignore[union-attr]
+        assert model.get_parameter("inner.layer.weight").grad is not None
 
     def test_scaled_branches_go_into_the_layer(self) -> None:
         for middle, gain in (

@@ -5,6 +5,8 @@ Nothing but its bias is rounded.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -98,11 +100,10 @@ def test_one_of_features_normalises_images_of_one_pixel_and_stays_the_networks_o
     for _ in range(100):
         model(IMAGES)
         network(IMAGES)
-    read, answered = (
-        float(model.get_submodule(f"quantizers.{name}").step)  # type: ignore[arg-type]
-        for name in ("_2", "_4")
-    )
-    assert float((layer.bn.running_mean - network[3].running_mean).abs().max()) <= read  # type: ignore[operator]
+    quantizers: Any = model.get_submodule("quantizers")
+    read, answered = (float(quantizers.get_submodule(name).step) for name in ("_2", "_4"))
+    own: Any = network[3]
+    assert float((layer.bn.running_mean - own.running_mean).abs().max()) <= read
     with torch.no_grad():
         assert float((model.eval()(IMAGES) - network.eval()(IMAGES)).abs().max()) <= 4 * answered
 

@@ -90,16 +90,17 @@ def test_a_state_dict_holds_all_that_training_found(kind: Kind) -> None:
     quantizer, x = built(method, bits, axis=axis), tensor_for(method)
     for parameter in quantizer.parameters():
         parameter.data.mul_(1.25)
+    fresh: Any
     if method.role == "weights":
         fresh = build_weight(
             method.name, bits, weight(9), channels_axis=axis, normalized=method.normalized
         )
     else:
         fresh = build_activation(method.name, bits, signed=method.signs[-1])
-    fresh.load_state_dict(quantizer.state_dict())  # type: ignore[attr-defined]
-    fresh.train()(x)  # type: ignore[attr-defined]
+    fresh.load_state_dict(quantizer.state_dict())
+    fresh.train()(x)
     quantizer.train()(x)
-    assert torch.equal(fresh.eval()(x), quantizer.eval()(x))  # type: ignore[attr-defined]
+    assert torch.equal(fresh.eval()(x), quantizer.eval()(x))
 
 
 @each_kind

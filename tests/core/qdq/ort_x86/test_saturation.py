@@ -26,6 +26,7 @@ from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import onnx
@@ -34,9 +35,13 @@ if TYPE_CHECKING:
     from edgeq.qdq.ort_x86.saturation import Order, PairSums
 
 
-def sums_of(model: onnx.ModelProto, order: Order = "across") -> PairSums | None:
-    found = pair_sums(read_qdq(ir.from_proto(model)), order)
-    return found[0] if found else None
+def all_sums(model: onnx.ModelProto, order: Order = "across") -> Sequence[PairSums]:
+    return pair_sums(read_qdq(ir.from_proto(model)), order)
+
+
+def sums_of(model: onnx.ModelProto, order: Order = "across") -> PairSums:
+    """Those of the first layer."""
+    return all_sums(model, order)[0]
 
 
 def conv(*taps: int, channels: int = 4) -> NDArray[np.int8]:
@@ -46,15 +51,14 @@ def conv(*taps: int, channels: int = 4) -> NDArray[np.int8]:
 
 class TestTheBound:
     def test_neighbours_are_channels_of_one_position(self) -> None:
-        assert sums_of(layer(conv(127, 0, 127, 0))).greatest == 127 * 255  # type: ignore[union-attr]
+        assert sums_of(layer(conv(127, 0, 127, 0))).greatest == 127 * 255
         found = sums_of(layer(conv(127, 127, 0, 0)))
-        assert found is not None
         assert (found.greatest, found.least, found.pairs, found.total) == (2 * 127 * 255, 0, 1, 2)
         assert found.can_saturate
 
     def test_an_odd_number_of_channels_pairs_across_positions(self) -> None:
-        assert sums_of(layer(conv(0, 0, 127, 127, 0, 0, channels=3))).can_saturate  # type: ignore[union-attr]
-        assert not sums_of(layer(conv(0, 127, 0, 0, 127, 0, 0, 0, 127, channels=3))).can_saturate  # type: ignore[union-attr]
+        assert sums_of(layer(conv(0, 0, 127, 127, 0, 0, channels=3))).can_saturate
+        assert not sums_of(layer(conv(0, 127, 0, 0, 127, 0, 0, 0, 127, channels=3))).can_saturate
 
     @pytest.mark.parametrize(
         ("pair", "saturates"),
@@ -69,35 +73,33 @@ class TestTheBound:
     def test_128_weights_are_the_limit_for_full_activations(
         self, pair: tuple[int, int], saturates: bool
     ) -> None:
-        assert sums_of(layer(conv(*pair, 0, 0))).can_saturate is saturates  # type: ignore[union-attr]
+        assert sums_of(layer(conv(*pair, 0, 0))).can_saturate is saturates
 
     def test_the_range_of_the_input_counts(self) -> None:
         weights = conv(127, 127, 0, 0)
-        assert not sums_of(layer(weights, high=127)).can_saturate  # type: ignore[union-attr]
-        assert sums_of(layer(weights, high=130)).can_saturate  # type: ignore[union-attr]
+        assert not sums_of(layer(weights, high=127)).can_saturate
+        assert sums_of(layer(weights, high=130)).can_saturate
 
     def test_int8_activations_enter_with_128_added(self) -> None:
         found = sums_of(layer(conv(127, 127, 0, 0), activation_dtype="int8"))
-        assert found is not None
         assert found.greatest == 2 * 127 * 255
         halved = sums_of(layer(conv(127, 127, 0, 0), activation_dtype="int8", relu=True))
-        assert halved is not None
         assert halved.greatest == 2 * 127 * 255, (
             "0 is stored as 128, and what is greater goes up to 255"
         )
 
     def test_uint8_weights_and_depthwise_layers_do_not_pair(self) -> None:
-        assert sums_of(layer(np.full((1, 4, 3), 255, np.uint8))) is None
-        assert sums_of(layer(np.full((4, 1, 3), 127, np.int8), group=4)) is None
-        assert sums_of(layer(np.full((8, 1, 3), 127, np.int8), group=4)).can_saturate  # type: ignore[union-attr]
+        assert not all_sums(layer(np.full((1, 4, 3), 255, np.uint8)))
+        assert not all_sums(layer(np.full((4, 1, 3), 127, np.int8), group=4))
+        assert sums_of(layer(np.full((8, 1, 3), 127, np.int8), group=4)).can_saturate
 
     def test_rows_of_a_fully_connected_layer_follow_its_orientation(self) -> None:
         weights = np.zeros((4, 2), np.int8)
         weights[:2, 0] = 127
-        assert sums_of(layer(weights, op="Gemm")).can_saturate  # type: ignore[union-attr]
+        assert sums_of(layer(weights, op="Gemm")).can_saturate
         assert not sums_of(
             layer(np.array([[127, 0, 127, 0]] * 2, np.int8), op="Gemm", transB=1)
-        ).can_saturate  # type: ignore[union-attr]
+        ).can_saturate
 
     @pytest.mark.parametrize(
         ("taps", "across", "within"),
@@ -114,9 +116,9 @@ class TestTheBound:
         weights = np.zeros(6, np.int64)
         weights[list(taps)] = 127
         model = layer(conv(*weights.tolist(), channels=3))
-        assert sums_of(model, "across").can_saturate is across  # type: ignore[union-attr]
-        assert sums_of(model, "within").can_saturate is within  # type: ignore[union-attr]
-        assert sums_of(model, "either").can_saturate is (across or within)  # type: ignore[union-attr]
+        assert sums_of(model, "across").can_saturate is across
+        assert sums_of(model, "within").can_saturate is within
+        assert sums_of(model, "either").can_saturate is (across or within)
 
     def test_the_limit_for_a_pair_of_weights(self) -> None:
         assert pair_limit(255) == 128
@@ -155,7 +157,7 @@ class TestTheRuntime:
         exact = min(round(2 * 127 * 255 * 0.02 * 0.01 / 0.5), 127)
         cut = min(round(PAIR_RANGE[1] * 0.02 * 0.01 / 0.5), 127)
         assert exact != cut
-        saturates = sums_of(model).can_saturate  # type: ignore[union-attr]
+        saturates = sums_of(model).can_saturate
         assert set(np.unique(np.rint(np.asarray(found) / 0.5))) == {cut if saturates else exact}
 
     @pytest.mark.skipif(
@@ -176,7 +178,7 @@ class TestTheRuntime:
             found = session.run(np.full((1, 3, 5, 5), 255 * 0.02, np.float32))
         cut, exact = (round(total * 0.02 * 0.01 / 0.5) for total in (PAIR_RANGE[1], 2 * 127 * 255))
         assert set(np.unique(np.rint(found / 0.5))) == {
-            cut if sums_of(model, "within").can_saturate else exact  # type: ignore[union-attr]
+            cut if sums_of(model, "within").can_saturate else exact
         }
 
 
