@@ -7,8 +7,9 @@ EDGE := $(VENV)/.edgeq-edge
 TEST := $(VENV)/.edgeq-test
 CHECK := $(VENV)/.edgeq-check
 DOCS := $(VENV)/.edgeq-docs
-# One thread a worker: on two cores the suite takes 13 s so, 21 s in one process with two threads, 31 s in two with two each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -rs
+# One thread a worker, since two threads each slow two workers down. Blocks of neighbouring tests go
+# to one worker, so that few fixtures are made twice; an idle worker takes over half of a block.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -rs
 # Strict: a broken link, a page that no index names or a name that is gone is an error (not with --quiet).
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 # The first interpreter that is new enough; with PYTHON=/path/to/python3, that one or none.
