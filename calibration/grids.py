@@ -48,8 +48,8 @@ def activation_grid(spec: GridSpec, low: float, high: float) -> QuantParams:
 
     Args:
         spec: width and sign.
-        low: the least value.
-        high: the greatest value.
+        low: its minimum.
+        high: its maximum.
     """
     qmax = 2**spec.bits - 1
     bottom, top = (min(low, 0.0) if spec.signed else 0.0), max(high, 0.0)
@@ -103,7 +103,7 @@ def constant_grid(values: NDArray[np.generic]) -> QuantParams:
         return QuantParams.of(1.0 / 255, 0, "uint8")
     if reals.size > 2**12:
         reals = reals[:: reals.size // 2**12]
-    best, least = None, np.inf
+    best, lowest = None, np.inf
     for steps in range(255, 0, -1):
         scale = np.float32((high - low) / steps)
         zero = int(np.rint(-low / float(scale)))
@@ -113,6 +113,6 @@ def constant_grid(values: NDArray[np.generic]) -> QuantParams:
         error = float(
             np.abs(grid.dequantize(grid.quantize(reals.astype(np.float32))) - reals).max()
         )
-        if error < least * 0.99:
-            best, least = grid, error
+        if error < lowest * 0.99:
+            best, lowest = grid, error
     return best if best is not None else QuantParams.of(2.0**-60, 0, "uint8")

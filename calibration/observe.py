@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.observers import RangeObserver
 
-# of the greatest magnitude of an output: what folding in float32 may move; no rewrite that is wrong
+# of the largest magnitude of an output: what folding in float32 may move; no rewrite that is wrong
 # stays below it
 _MOST = 1e-3
 _SAMPLES = 4

@@ -171,7 +171,7 @@ def _max_pool(draft: Draft, node: ir.Node) -> None:
 
 
 def _take_infinite_padding(draft: Draft, node: ir.Node, windows: _Windows) -> None:
-    """Padding with the least number in front of a maximum is its own padding."""
+    """Fold padding with minus infinity into the maximum behind it."""
     pad = node.inputs[0].producer() if node.inputs[0] is not None else None
     if (
         pad is None
@@ -357,7 +357,7 @@ def _axes(node: ir.Node) -> list[int] | None:
 
 
 def _reduce_min(draft: Draft, node: ir.Node) -> None:
-    """The least is the negative of the greatest negative."""
+    """``min(x) = -max(-x)``."""
     source = node.inputs[0]
     if source is None:
         return

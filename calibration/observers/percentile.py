@@ -22,7 +22,7 @@ class Percentile:
     The bins are the multiples of a power of two, ``HALF_BINS`` on either side of zero. A value
     beyond the last bin doubles their width, by adding neighbours, until it fits; no count is ever
     split. The answer is therefore never inside the exact percentile of the sample and at most one
-    bin beyond it, ``2 / HALF_BINS`` of the greatest magnitude seen, and never beyond the exact
+    bin beyond it, ``2 / HALF_BINS`` of the largest magnitude seen, and never beyond the exact
     extremes.
 
     Args:
