@@ -25,6 +25,7 @@ from edgeq.exporters.tflite.storage import (
     refused,
 )
 from edgeq.formats.tflite_schema import schema
+from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor
+    from edgeq.quant import QuantParams
 
 Op = schema.BuiltinOperator
 RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
@@ -160,8 +162,8 @@ class LoweringContext:
         shift = constant_shift(constant, self.storages[op.output.name])
         values = constant.values.astype(np.int32) + shift
         element = self.element(op.output)
-        limits = np.iinfo(np.dtype(element))
-        if values.min(initial=0) < limits.min or values.max(initial=0) > limits.max:
+        low, high = STORAGE_RANGE[np.dtype(element).name]
+        if values.min(initial=0) < low or values.max(initial=0) > high:
             raise refused(
                 op,
                 f"the constant {constant.name!r} is stored in {constant.params.dtype}",
@@ -221,6 +223,12 @@ class LoweringContext:
             values,
             wide=self.storages[source.name].dtype == "int16",
         )
+
+    def is_on(self, tensor: QdqTensor, fixed: QuantParams) -> bool:
+        """Whether a tensor is stored on the one grid that a kernel can write."""
+        return float(tensor.scale) == float(fixed.scale) and self.storages[
+            tensor.name
+        ].zero_point == int(fixed.zero_point)
 
     def operand(self, op: QdqOp, position: int = 0) -> QdqTensor:
         """An input that has to be an activation.

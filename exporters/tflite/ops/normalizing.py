@@ -84,7 +84,7 @@ def _lower(
     source = context.operand(op)
     layout = last(context.layout(source), op.integer("axis"))
     index = context.read(source, layout)
-    if context.is_float or _same(op, context, fixed):
+    if context.is_float or context.is_on(op.output, fixed):
         with context.writing(op, layout) as (target, _):
             context.builder.operator(builtin, version, [index], [target], options)
         return
@@ -105,9 +105,3 @@ def _lower(
 def last(layout: Layout, axis: int) -> Layout:
     """A layout with one axis moved to its end."""
     return (*(each for each in layout if each != axis), axis)
-
-
-def _same(op: QdqOp, context: LoweringContext, fixed: QuantParams) -> bool:
-    return float(op.output.scale) == float(fixed.scale) and context.storages[
-        op.output.name
-    ].zero_point == int(fixed.zero_point)

@@ -100,7 +100,7 @@ def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
         _wide(op, context, kernel)
     elif kernel is None or not _bearable(op, context):
         lower_lookup(op, context)
-    elif kernel.fixed is None or _on_grid(op, context, kernel.fixed):
+    elif kernel.fixed is None or context.is_on(op.output, kernel.fixed):
         _direct(op, context, kernel)
     elif _error_lsb(op, kernel.fixed) <= 1:
         _through(op, context, kernel, kernel.fixed)
@@ -121,7 +121,7 @@ def _wide(op: QdqOp, context: LoweringContext, kernel: FunctionKernel | None) ->
             "TFLite has no kernel for it that is exact on 16 bits",
             "quantise what it reads and writes to 8 bits",
         )
-    if kernel.fixed is None or _on_grid(op, context, WIDE_GRID):
+    if kernel.fixed is None or context.is_on(op.output, WIDE_GRID):
         _direct(op, context, kernel)
     # so that both roundings together stay within a step
     elif float(op.output.scale) >= 2 * float(WIDE_GRID.scale):
@@ -190,12 +190,6 @@ def _bearable(op: QdqOp, context: LoweringContext) -> bool:
     return op.op_type != "HardSwish" or float(
         context.operand(op).scale
     ) < _STEEPEST_HARD_SWISH * float(op.output.scale)
-
-
-def _on_grid(op: QdqOp, context: LoweringContext, fixed: QuantParams) -> bool:
-    return float(op.output.scale) == float(fixed.scale) and context.storages[
-        op.output.name
-    ].zero_point == int(fixed.zero_point)
 
 
 def _error_lsb(op: QdqOp, fixed: QuantParams) -> int:

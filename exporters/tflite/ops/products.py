@@ -17,6 +17,7 @@ from edgeq.exporters.tflite.file.layouts import onnx_order, stored_shape
 from edgeq.exporters.tflite.storage import refused
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant, QdqTensor
+from edgeq.qdq.macs import shape_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ _MOST_DIMENSIONS = 5
 def lower_product(op: QdqOp, context: LoweringContext) -> None:
     """Append a MatMul of two activations, or of a constant that FULLY_CONNECTED cannot take."""
     rank = len(op.output.shape)
-    shapes = [_shape(operand) for operand in op.inputs[:2]]
+    shapes = [shape_of(operand) for operand in op.inputs[:2]]
     if rank > _MOST_DIMENSIONS or any(len(shape) < 2 for shape in shapes):
         raise refused(op, "TFLite multiplies matrices of 2 to 5 dimensions", "reshape its operands")
     indices = [_factor(op, operand, context, rank) for operand in op.inputs[:2]]
@@ -109,12 +110,6 @@ def _viewed(
 def _adjoin(layout: Layout, axes: tuple[int, ...]) -> bool:
     places = sorted(layout.index(axis) for axis in axes)
     return places == list(range(places[0], places[0] + len(places)))
-
-
-def _shape(operand: Operand | None) -> tuple[int, ...]:
-    if isinstance(operand, QdqTensor):
-        return operand.shape
-    return operand.values.shape if isinstance(operand, QdqConstant) else ()
 
 
 def _factor(op: QdqOp, operand: Operand | None, context: LoweringContext, rank: int) -> int:

@@ -19,15 +19,16 @@ def macs_of(op: QdqOp) -> int:
     if op.op_type in ("Conv", "Gemm"):
         weights = op.inputs[1]
         channels = op.output.shape[1]
-        return math.prod(op.output.shape) * math.prod(_shape(weights)) // channels
+        return math.prod(op.output.shape) * math.prod(shape_of(weights)) // channels
     if op.op_type == "ConvTranspose":
-        return math.prod(_shape(op.inputs[0])) * math.prod(_shape(op.inputs[1])[1:])
+        return math.prod(shape_of(op.inputs[0])) * math.prod(shape_of(op.inputs[1])[1:])
     if op.op_type == "MatMul":
-        return math.prod(op.output.shape) * _shape(op.inputs[0])[-1]
+        return math.prod(op.output.shape) * shape_of(op.inputs[0])[-1]
     return 0
 
 
-def _shape(operand: Operand | None) -> tuple[int, ...]:
+def shape_of(operand: Operand | None) -> tuple[int, ...]:
+    """The shape of an operand; () for one that is left out."""
     if isinstance(operand, QdqTensor):
         return operand.shape
     return operand.values.shape if isinstance(operand, QdqConstant) else ()

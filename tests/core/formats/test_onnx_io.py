@@ -1,0 +1,57 @@
+"""One reader of ONNX files for all rooms: what a runtime is fed is checked like what is exported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper
+
+from edgeq.errors import ArtefactError
+from edgeq.formats.onnx_io import load, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NUMBERS = np.arange(4, dtype=np.float32)
+
+
+def saved(folder: Path, location: str) -> Path:
+    """A model whose one constant lies in another file."""
+    tensor = TensorProto(
+        name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL
+    )
+    tensor.external_data.add(key="location", value=location)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [tensor]
+    )
+    (folder / "model.onnx").write_bytes(helper.make_model(graph, ir_version=10).SerializeToString())
+    (folder / "beside.bin").write_bytes(NUMBERS.tobytes())
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize("reader", [load, read])
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("../secret", "outside the model's folder"),
+        ("absent.bin", "is missing"),
+        ("a" * 5000, "cannot be read"),
+        ("null\0byte", "cannot be read"),
+    ],
+)
+def test_weights_are_read_from_the_models_folder_only(
+    reader: Callable[[Path], object], location: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtefactError, match=words):
+        reader(saved(tmp_path, location))
+
+
+def test_weights_beside_the_model_are_in_memory_afterwards(tmp_path: Path) -> None:
+    path = saved(tmp_path, "beside.bin")
+    model: ModelProto = load(path)
+    assert model.graph.initializer[0].raw_data == NUMBERS.tobytes()
+    assert load(path, weights=False).graph.initializer[0].raw_data == b""
