@@ -1,4 +1,4 @@
-"""What TFLite has no words for, said otherwise.
+"""Rewrite what TFLite cannot represent.
 
 Exactly where that can be, else, where it is allowed, by the nearest numbers.
 

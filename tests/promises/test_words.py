@@ -67,7 +67,8 @@ PARTS = frozenset(("mend", "mends", "island", "islands", "carrier", "carriers", 
 """What no name holds as one of its words either."""
 SAID = re.compile(
     r"\bmend(s|ed)?\b|\bcarriers?\b|\bislands?\b|\bedgeq "
-    r"predict\b|--edge-bits\b|(?<=export )--weights\b",
+    r"predict\b|--edge-bits\b|(?<=export )--weights\b|said otherwise|in an error and not|"
+    r"\ba scale a channel|\bunwritten\b",
     re.IGNORECASE,
 )
 """What no message and no page says."""

@@ -72,7 +72,7 @@ def requantize_and_count(
 def to_one_scale(
     weights: NDArray[np.integer], scales: NDArray[np.float32], bits: int
 ) -> tuple[NDArray[np.int64], float]:
-    """Weights with a scale a channel, moved to one power-of-two scale for all of them, as a machine without channel scales needs.
+    """Move per-channel weights to one power-of-two scale, for machines without such scales.
 
     Args:
         weights: levels, (channels, ...).
