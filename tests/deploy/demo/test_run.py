@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 PARAMETERS = {"stable-resnet8": 14906, "resnet8": 77754}
-SCHEMES = ("FP32", "4W8A", "4W4A")
+SCHEMES: tuple[str, ...] = ("FP32", "4W8A", "4W4A")
 
 
 @dataclass(frozen=True)
