@@ -17,6 +17,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.exporter import ParityReport
 from edgeq.qdq.ir import QdqConstant, QdqTensor
+from edgeq.qdq.op_traits import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 NumbersKind = Literal["weight", "bias", "activation"]
 
-_WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _LINES_A_TENSOR = 8
 
 
@@ -142,7 +142,7 @@ def _activation(tensor: QdqTensor) -> TensorNumbers:
 def _constants(op: QdqOp) -> Iterator[TensorNumbers]:
     for position, operand in enumerate(op.inputs):
         if isinstance(operand, QdqConstant) and operand.params is not None:
-            bias = position == 2 and op.op_type in _WEIGHTED
+            bias = position == 2 and op.op_type in LAYERS
             yield constant_numbers(
                 f"{op.output.name}/{position}", "bias" if bias else "weight", operand
             )

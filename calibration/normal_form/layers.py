@@ -28,6 +28,7 @@ from edgeq.calibration._nodes import (
     sole_reader,
     text,
 )
+from edgeq.numerics.padding import same_padding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -209,12 +210,11 @@ def explicit_pads(
     sizes = [] if shape is None else [size for size in shape[2:] if isinstance(size, int)]
     if len(sizes) != len(kernel):
         raise refuse(node, "pads automatically an image of unknown size", _STATIC)
-    totals = [
-        max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
-        for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True)
+    ends = [
+        same_padding(*axis, upper=mode == "SAME_UPPER")
+        for axis in zip(sizes, kernel, strides, dilations, strict=True)
     ]
-    halves, rests = [total // 2 for total in totals], [total - total // 2 for total in totals]
-    return halves + rests if mode == "SAME_UPPER" else rests + halves
+    return [before for before, _ in ends] + [behind for _, behind in ends]
 
 
 def _conv_transpose(draft: Draft, node: ir.Node) -> None:

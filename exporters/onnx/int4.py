@@ -14,12 +14,12 @@ import onnx_ir as ir
 from edgeq.errors import ArtefactError
 from edgeq.formats.graph_editor import GraphEditor
 from edgeq.qdq.nodes import constant_of
+from edgeq.qdq.op_traits import LAYERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIRST_OPSET = 21  # of DequantizeLinear on int4
-_WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _LEAST, _GREATEST = -8, 7
 
 
@@ -58,7 +58,7 @@ def _is_weight(dequantizer: ir.Node) -> bool:
     """Whether only layers read a dequantised constant, as weights, also behind a Transpose."""
     uses = list(dequantizer.outputs[0].uses())
     return bool(uses) and all(
-        (node.op_type in _WEIGHTED and index == 1)
+        (node.op_type in LAYERS and index == 1)
         or (node.op_type == "Transpose" and _is_weight(node))
         for node, index in uses
     )

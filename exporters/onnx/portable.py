@@ -19,6 +19,7 @@ from edgeq.exporters.onnx.ranges import VIEWS
 from edgeq.formats.graph_editor import GraphEditor
 from edgeq.qdq.layers import layer_of
 from edgeq.qdq.nodes import constant_of, stripped
+from edgeq.qdq.op_traits import LAYERS
 from edgeq.qdq.ort_x86.saturation import pair_sums, pair_sums_of
 from edgeq.qdq.reader import read_qdq
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ort_x86.saturation import PairSums
 
-_LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _SHIFT = 128
 
 
@@ -110,7 +110,7 @@ def _is_safe(dequantizer: ir.Node) -> bool:
 def _is_weight(node: ir.Node) -> bool:
     uses = list(node.outputs[0].uses())
     return any(
-        (reader.op_type in _LAYERS and index == 1)
+        (reader.op_type in LAYERS and index == 1)
         or (reader.op_type in VIEWS and _is_weight(reader))
         for reader, index in uses
     )

@@ -65,14 +65,13 @@ class TfliteExporter:
 
 
 def _share(graph: QdqGraph, in_float: tuple[QdqOp, ...]) -> FloatShare | None:
-    from edgeq.qdq.macs import macs_of
 
     if not in_float:
         return None
     told = tuple(
         f"{op.op_type} {op.name}" + (f" ({op.source})" if op.source else "") for op in in_float
     )
-    return FloatShare(told, sum(map(macs_of, in_float)), sum(map(macs_of, graph.ops)))
+    return FloatShare(told, sum(op.macs for op in in_float), sum(op.macs for op in graph.ops))
 
 
 exporter = TfliteExporter()

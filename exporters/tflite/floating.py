@@ -22,8 +22,9 @@ from edgeq.exporters.tflite.parity import opened, stored_floats, transposes_in
 from edgeq.exporters.tflite.writer import finish, lower_all, outer_layout
 from edgeq.qdq.attributes import attributes_of, picked
 from edgeq.qdq.axes import channel_axes
-from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
 from edgeq.qdq.nodes import bounds_of, constant_of, in_order, kind_of, title
+from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.picks import PICK
 from edgeq.qdq.shapes import Shapes
 from edgeq.quant import QuantParams
@@ -120,7 +121,7 @@ def _op(node: ir.Node, tensors: dict[ir.Value, QdqTensor], shapes: Shapes) -> Qd
             hint="fold it into the layer before it",
         )
     kind, first = kind_of(node), node.inputs[0]
-    values = node.inputs[:1] if kind in MOVES - {"Concat"} | {"Relu", "Clip"} else node.inputs
+    values = node.inputs[: traits_of(kind).data]
     inputs = tuple(None if value is None else _operand(value, tensors) for value in values)
     activation = _activation(node) if node.op_type in ("Relu", "Clip") else ""
     result, fused = node.outputs[0], _fusible_relu(node)

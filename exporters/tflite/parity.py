@@ -23,6 +23,7 @@ from edgeq.exporters.tflite.storage import constant_shift
 from edgeq.formats.tflite_file import axes_in, graph_of
 from edgeq.formats.tflite_schema import ELEMENTS
 from edgeq.qdq.ir import QdqConstant, QdqTensor
+from edgeq.qdq.op_traits import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -50,7 +51,6 @@ _BIAS_INPUT = {"TRANSPOSE_CONV": 3}
 # what a later operator clamps, crops or gives another shape
 _VIEWS = ("~unbounded", "~uncropped", "~image")
 _ACTIVATIONS = ("INT8", "INT16")
-_WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _BINARY = frozenset(("ADD", "SUB", "MUL", "PRELU", "BATCH_MATMUL"))
 _HINT = "write the file again"
 
@@ -172,7 +172,7 @@ def _absent_bias(op: QdqOp) -> Iterator[TensorNumbers]:
     """
     source, weights, bias = (*op.inputs, None, None, None)[:3]
     if (
-        op.op_type not in _WEIGHTED
+        op.op_type not in LAYERS
         or bias is not None
         or (op.op_type == "MatMul" and not _is_dense(op))
     ):

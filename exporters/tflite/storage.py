@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.ir import AVERAGES, MOVES, QdqConstant, QdqTensor, output_range, same_grid
+from edgeq.qdq.ir import QdqConstant, QdqTensor, output_range, same_grid
+from edgeq.qdq.op_traits import traits_of
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def _groups(graph: QdqGraph) -> dict[str, str]:
         for operand in op.inputs:
             if (
                 isinstance(operand, QdqTensor)
-                and op.op_type in MOVES | AVERAGES
+                and traits_of(op.op_type).keeps_range
                 and same_grid(operand.params, op.output.params)
             ):
                 parent[_root(parent, operand.name)] = _root(parent, op.output.name)

@@ -11,6 +11,7 @@ from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import NHWC
 from edgeq.exporters.tflite.storage import refused
 from edgeq.formats.tflite_schema import schema
+from edgeq.numerics.padding import same_padding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,14 +66,10 @@ class WindowGeometry:
     def is_same(self, height: int, width: int) -> bool:
         """Whether TFLite's SAME pads so: ceil(size / stride) windows, the odd pixel at the end."""
         return all(
-            self._same_pads(axis, size) == (self.pads[axis], self.pads[axis + 2])
+            same_padding(size, self.kernel[axis], self.stride[axis], self.dilation[axis])
+            == (self.pads[axis], self.pads[axis + 2])
             for axis, size in enumerate((height, width))
         )
-
-    def _same_pads(self, axis: int, size: int) -> tuple[int, int]:
-        windows = -(-size // self.stride[axis])
-        total = max((windows - 1) * self.stride[axis] + self.extent(axis) - size, 0)
-        return total // 2, total - total // 2
 
 
 def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> WindowGeometry:
@@ -94,8 +91,10 @@ def window_of(op: QdqOp, tensor: QdqTensor, kernel: tuple[int, int]) -> WindowGe
     mode = op.attributes.get("auto_pad", "NOTSET")
     height, width = tensor.shape[2:]
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        same = [window._same_pads(axis, size) for axis, size in enumerate((height, width))]
-        ends = [pair if mode == "SAME_UPPER" else pair[::-1] for pair in same]
+        ends = [
+            same_padding(size, taps, step, gap, upper=mode == "SAME_UPPER")
+            for size, taps, step, gap in zip((height, width), kernel, stride, dilation, strict=True)
+        ]
         window = WindowGeometry(
             kernel, stride, dilation, (ends[0][0], ends[1][0], ends[0][1], ends[1][1])
         )

@@ -36,7 +36,8 @@ from edgeq.exporters import onnx as onnx_exporter
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.legalize import legalize
 from edgeq.exporters.tflite.storage import choose_storage
-from edgeq.qdq.ir import MOVES, QdqTensor
+from edgeq.qdq.ir import QdqTensor
+from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.reader import read_qdq
 from edgeq.targets import ort, tflite
 from edgeq.targets.emulator import emulator
@@ -128,7 +129,7 @@ def _wrong_in_tflite(
     for op in view.ops:
         if not all(o.name in integers for o in (*op.inputs, op.output) if isinstance(o, QdqTensor)):
             continue
-        most = 0 if op.op_type in MOVES else 1
+        most = 0 if traits_of(op.op_type).moves else 1
         off = np.abs(lsb_of(op, integers, kernels)).max(initial=0)
         told += [f"{op.op_type} is {off} LSB off on {kernels}"] if off > most else []
     if view.outputs[0].epilogue == "argmax":

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.formats.artefact import detect
-from edgeq.qdq.ir import RESHAPES
+from edgeq.qdq.op_traits import traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -136,7 +136,7 @@ class _OnnxAxes:
             axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
             keeps = node.attributes["keepdims"].as_int() if "keepdims" in node.attributes else 1
             return source if keeps else _without(source, [axis])
-        if node.op_type in RESHAPES:
+        if traits_of(node.op_type).reshapes:
             return _reshaped(source, shape, self._shapes.of(value))
         return None
 

@@ -78,12 +78,12 @@ def _by_layer(
     artefact: Path, tensors: Collection[str], source: DataSource, part: Split, threads: int
 ) -> Mapping[str, OverflowStats]:
     from edgeq.formats.onnx_io import read
-    from edgeq.qdq.ir import RESHAPES
+    from edgeq.qdq.op_traits import traits_of
     from edgeq.qdq.reader import read_qdq
 
     graph = read_qdq(read(artefact), float_fallback=True)
     layers = [op for op in graph.ops if op.output.name in tensors]
-    views = {op.output.name: op for op in graph.ops if op.op_type in RESHAPES}
+    views = {op.output.name: op for op in graph.ops if traits_of(op.op_type).reshapes}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         exact: Session = stack.enter_context(

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeq.exporters.tflite.context import LoweringContext
-    from edgeq.qdq.ir import AttributeValue, Operand, QdqOp
+    from edgeq.numerics.attributes import AttributeValue
+    from edgeq.qdq.ir import Operand, QdqOp
     from edgeq.quant import QuantParams
 
 NWC = (0, 2, 1)

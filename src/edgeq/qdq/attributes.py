@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.ir import integers
+from edgeq.numerics.attributes import integers
 from edgeq.qdq.nodes import REDUCTIONS, constant_of, integer_of, kind_of, listed, title
 from edgeq.qdq.picks import expanded, padded, tiled
 from edgeq.qdq.shapes import has_open_batch
@@ -16,7 +16,7 @@ from edgeq.qdq.shapes import has_open_batch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.qdq.ir import AttributeValue
+    from edgeq.numerics.attributes import AttributeValue
 
 _FULL_RANGE = 2**31 - 1
 _DEFAULT_AXIS = {

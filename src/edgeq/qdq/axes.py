@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.numerics.pointwise import UNARY
 from edgeq.qdq.ir import QdqTensor
+from edgeq.qdq.op_traits import traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,44 +24,8 @@ CHANNELS = 1
 """The axis of the channels in ONNX's own order of an image, NCHW."""
 CHANNELS_LAST = 3
 
-_SPATIAL = frozenset(
-    (
-        *(
-            "Conv",
-            "ConvTranspose",
-            "MaxPool",
-            "AveragePool",
-            "GlobalMaxPool",
-            "GlobalAveragePool",
-            "Resize",
-            "ResizeNearest",
-        ),
-        *("BatchNormalization", "DepthToSpace", "SpaceToDepth"),
-    )
-)
 _REDUCES = frozenset(("ReduceMean", "ReduceMax", "ReduceSum"))
 _SIDES = (2, 3)
-_SAME = frozenset(
-    (
-        *(
-            "Add",
-            "Sub",
-            "Mul",
-            "PRelu",
-            "Relu",
-            "Clip",
-            "Identity",
-            "Requantize",
-            "Lookup",
-            "Concat",
-            "Slice",
-            "Pad",
-            "Pick",
-        ),
-        *("Softmax", "LogSoftmax"),
-        *UNARY,
-    )
-)
 
 
 def channel_axes(graph: QdqGraph) -> Mapping[str, int]:
@@ -80,7 +44,7 @@ def channel_axes(graph: QdqGraph) -> Mapping[str, int]:
 
 
 def _is_spatial(op: QdqOp) -> bool:
-    return op.op_type in _SPATIAL or (
+    return traits_of(op.op_type).on_images or (
         op.op_type in _REDUCES and op.attributes.get("axes") == _SIDES
     )
 
@@ -92,7 +56,7 @@ def _images(op: QdqOp) -> Iterator[QdqTensor]:
 
 
 def _pass_on(op: QdqOp, found: dict[str, int]) -> None:
-    if op.op_type in _SAME:
+    if traits_of(op.op_type).keeps_axes:
         images = [tensor.name for tensor in _images(op)]
         axis = next((found[name] for name in images if name in found), None)
         if axis is not None and len(op.output.shape) == IMAGE_RANK:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.qdq.ir import AttributeValue, QdqTensor
+    from edgeq.numerics.attributes import AttributeValue
+    from edgeq.qdq.ir import QdqTensor
     from edgeq.qdq.symbolic import SymbolicValue
 
 _LEVEL = 64  # a power of two, so that gain / 64 is exact; its bias has 1/64 of a step of the input

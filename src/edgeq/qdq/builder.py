@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.ir import (
-    MOVES,
-    Operand,
-    QdqConstant,
-    QdqOp,
-    QdqTensor,
-    output_range,
-    same_grid,
-)
+from edgeq.qdq.ir import Operand, QdqConstant, QdqOp, QdqTensor, output_range, same_grid
 from edgeq.qdq.lookup_tables import check_numbers
 from edgeq.qdq.nodes import grid_of, source_line, stripped, title
+from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.shapes import check_samples
 from edgeq.qdq.symbolic import (
     DeferredOp,
@@ -40,7 +33,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.qdq.ir import AttributeValue
+    from edgeq.numerics.attributes import AttributeValue
     from edgeq.qdq.shapes import Shapes
 
 QUANTIZE_HINT = (
@@ -260,7 +253,7 @@ class GraphBuilder:
         shape = self.shapes.of(deferred.value)
         if deferred.op_type == "Requantize" and isinstance(deferred.operands[0], Input):
             return self.onto(deferred.node, deferred.operands[0], grid, name)
-        if deferred.op_type in MOVES:
+        if traits_of(deferred.op_type).moves:
             _check_padding(deferred.node, deferred.attributes, 0)
             inner = [value.name or "" for value in deferred.node.inputs if value is not None]
             operands: list[Operand | None] = [

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from edgeq.qdq.ir import RESHAPES, QdqConstant, integer, integers
+from edgeq.numerics.attributes import integer, integers
+from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.picks import PICK, picks_of
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.qdq.ir import AttributeValue
+    from edgeq.numerics.attributes import AttributeValue
     from edgeq.quant import QuantParams
 
     Attributes: TypeAlias = Mapping[str, AttributeValue]
@@ -55,7 +57,7 @@ def _moved(
     op_type: str, places: NDArray[np.int64], attributes: Attributes, shape: Sequence[int]
 ) -> NDArray[np.int64] | None:
     """Which number of the input stands at each place of the result."""
-    if op_type in RESHAPES:
+    if traits_of(op_type).reshapes:
         return places.reshape(shape) if math.prod(shape) == places.size else None
     if op_type == "Transpose":
         return places.transpose(integers(attributes, "perm"))

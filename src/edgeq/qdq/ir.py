@@ -10,48 +10,25 @@ is the same.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.errors import ArtefactError
+from edgeq.numerics.attributes import integer, integers, real
+from edgeq.qdq.op_traits import LAYERS, traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from edgeq.numerics.attributes import AttributeValue
     from edgeq.quant import QuantParams
 
 Activation = Literal["", "relu", "relu6"]
-AttributeValue: TypeAlias = (
-    int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
-)
-
-RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
-"""Operators that give the same numbers other dimensions."""
-
-MOVES = RESHAPES | frozenset(
-    (
-        *("Transpose", "Slice", "Concat", "Pad"),
-        *(
-            "MaxPool",
-            "GlobalMaxPool",
-            "ReduceMax",
-            "Gather",
-            "ResizeNearest",
-            "Pick",
-            "DepthToSpace",
-            "SpaceToDepth",
-        ),
-    )
-)
-"""Operators that only choose among the integers they read, so that they commute with quantisation."""
-
-AVERAGES = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean", "Resize"))
-"""Operators whose results lie between the least and the greatest number they read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +93,11 @@ class QdqConstant:
 
     __repr__ = brief
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its dimensions in the ONNX layout."""
+        return self.values.shape
+
     def centered(self) -> NDArray[np.int64]:
         """The integers less their zero point; as they are without a grid."""
         values = self.values.astype(np.int64)
@@ -131,55 +113,6 @@ class QdqConstant:
 
 
 Operand: TypeAlias = QdqTensor | QdqConstant
-
-
-def integer(attributes: Mapping[str, AttributeValue], name: str, default: int | None = None) -> int:
-    """An attribute that is a whole number.
-
-    Raises:
-        ArtefactError: it is missing and has no default, or is of another type.
-    """
-    value = attributes.get(name, default)
-    if isinstance(value, int):
-        return value
-    raise _wrong(name, value, "a whole number")
-
-
-def real(
-    attributes: Mapping[str, AttributeValue], name: str, default: float | None = None
-) -> float:
-    """An attribute that is a number.
-
-    Raises:
-        ArtefactError: see :func:`integer`.
-    """
-    value = attributes.get(name, default)
-    if isinstance(value, (int, float)):
-        return float(value)
-    raise _wrong(name, value, "a number")
-
-
-def integers(
-    attributes: Mapping[str, AttributeValue], name: str, default: tuple[int, ...] | None = None
-) -> tuple[int, ...]:
-    """An attribute that is a list of whole numbers.
-
-    Raises:
-        ArtefactError: see :func:`integer`.
-    """
-    value = attributes.get(name, default)
-    if isinstance(value, tuple):
-        found = tuple(each for each in value if isinstance(each, int))
-        if len(found) == len(value):
-            return found
-    raise _wrong(name, value, "a list of whole numbers")
-
-
-def _wrong(name: str, value: AttributeValue | None, kind: str) -> ArtefactError:
-    found = "is missing" if value is None else f"is {value!r}, not {kind}"
-    return ArtefactError(
-        f"the attribute {name!r} {found}", hint="write the model again from its source"
-    )
 
 
 class Attributed:
@@ -253,6 +186,18 @@ class QdqOp(Attributed):
     norm: FoldedNorm | None = None
 
     __repr__ = brief
+
+    @property
+    def macs(self) -> int:
+        """Its multiplications with addition for one inference; 0 for cheap operators."""
+        if self.op_type not in LAYERS:
+            return 0
+        first, second = (() if each is None else each.shape for each in self.inputs[:2])
+        if self.op_type == "ConvTranspose":
+            return math.prod(first) * math.prod(second[1:])
+        if self.op_type == "MatMul":
+            return math.prod(self.output.shape) * first[-1]
+        return math.prod(self.output.shape) * math.prod(second) // self.output.shape[1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -349,7 +294,7 @@ def output_range(
     if (
         not tensors
         or any(tensor.is_float for tensor in tensors)
-        or op_type not in MOVES | AVERAGES | {"Requantize"}
+        or not (traits_of(op_type).keeps_range or op_type == "Requantize")
         or params.axis is not None
     ):
         return low, high

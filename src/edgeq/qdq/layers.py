@@ -13,17 +13,16 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq.attributes import attributes_of
-from edgeq.qdq.ir import MOVES, QdqConstant, QdqGraph, QdqOp, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqGraph, QdqOp, QdqTensor
 from edgeq.qdq.nodes import constant_of, grid_of, stripped, title
+from edgeq.qdq.op_traits import LAYERS, traits_of
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 DYNAMIC_PRODUCTS = {"MatMulInteger": 3, "MatMulIntegerToFloat": 5, "DynamicQuantizeMatMul": 3}
 """Products whose input is quantised as they run, and where they hold their weights' zero point."""
-_KEEPS_RANGE = (MOVES - {"Concat", "ResizeNearest"}) | {"Identity", "Relu", "Clip"}
 
 
 def layers_of(model: ir.Model) -> QdqGraph:
@@ -42,7 +41,7 @@ def layer_of(node: ir.Node) -> QdqOp | None:
 
     The output of the operator is its input's tensor under another name: nothing is known of it.
     """
-    if node.domain != "" or node.op_type not in _LAYERS or len(node.inputs) < 2:
+    if node.domain != "" or node.op_type not in LAYERS or len(node.inputs) < 2:
         return None
     data, weights = _dequantizer(node.inputs[0]), _dequantizer(node.inputs[1])
     stored = None if weights is None or weights.inputs[0] is None else weights.inputs[0]
@@ -100,5 +99,7 @@ def _dequantizer(value: ir.Value | None) -> ir.Node | None:
     while value is not None and (node := value.producer()) is not None:
         if node.op_type == "DequantizeLinear":
             return node
-        value = node.inputs[0] if node.domain == "" and node.op_type in _KEEPS_RANGE else None
+        traits = traits_of(node.op_type)
+        passes = node.domain == "" and traits.data == 1 and (traits.moves or traits.keeps_axes)
+        value = node.inputs[0] if passes else None
     return None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.qdq.ir import AttributeValue
+    from edgeq.numerics.attributes import AttributeValue
     from edgeq.qdq.symbolic import SymbolicValue
 
 _NARROW = frozenset(("int4", "uint4", "int8", "uint8"))

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.ir import integers
+from edgeq.numerics.attributes import integers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.qdq.ir import AttributeValue
+    from edgeq.numerics.attributes import AttributeValue
 
     Attributes = Mapping[str, AttributeValue]
 

@@ -13,22 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.errors import ArtefactError
+from edgeq.numerics.attributes import integer, real
 from edgeq.qdq import batch_norm
 from edgeq.qdq.attributes import attributes_of, picked
 from edgeq.qdq.builder import QUANTIZE_HINT, GraphBuilder, only_clip
 from edgeq.qdq.constants import moved_constant
-from edgeq.qdq.ir import (
-    MOVES,
-    Blocker,
-    QdqConstant,
-    QdqGraph,
-    QdqOp,
-    QdqOutput,
-    QdqTensor,
-    integer,
-    real,
-    same_grid,
-)
+from edgeq.qdq.ir import Blocker, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, same_grid
 from edgeq.qdq.lookup_tables import fuse_to_lookup
 from edgeq.qdq.nodes import (
     bounds_of,
@@ -41,6 +31,7 @@ from edgeq.qdq.nodes import (
     stripped,
     title,
 )
+from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.picks import PICK
 from edgeq.qdq.shapes import Shapes, check_pooling, check_samples
 from edgeq.qdq.symbolic import (
@@ -58,7 +49,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.qdq.ir import AttributeValue
+    from edgeq.numerics.attributes import AttributeValue
 
 _TRANSPARENT = frozenset(("Identity", "Dropout"))
 _SHAPE_OF = frozenset(("Shape", "Size"))
@@ -69,10 +60,9 @@ _HEADS: Mapping[str, Literal["softmax", "log_softmax"]] = {
 }
 _INTEGERS = {6: "int32", 7: "int64"}  # by ONNX's number of the type
 _FLOAT32 = 1
-_READS_SHAPES = MOVES | {"Resize", "GatherND", "Expand", "Tile"}
+_TAKES_SHAPES = frozenset(("Resize", "GatherND", "Expand", "Tile"))
 _WAITS = (
     frozenset(("QuantizeLinear", "DequantizeLinear", "Split", "Cast"))
-    | _READS_SHAPES
     | _TRANSPARENT
     | _SHAPE_OF
     | _ACTIVATIONS
@@ -98,7 +88,7 @@ class Reader:
         computed_with = (
             value
             for value in self.model.graph.inputs
-            if any(node.op_type not in _WAITS for node in value.consumers())
+            if any(not _waits(node) for node in value.consumers())
         )
         self._graph = GraphBuilder(Shapes(self.model), frozenset(computed_with))
 
@@ -155,10 +145,7 @@ class Reader:
         operands = tuple(None if value is None else self._symbolic(value) for value in node.inputs)
         if (
             node.op_type in _SHAPE_OF
-            or (
-                any(isinstance(o, ShapeValue) for o in operands)
-                and node.op_type not in _READS_SHAPES
-            )
+            or (any(isinstance(o, ShapeValue) for o in operands) and not _takes_shapes(node))
             or _all_shapes(operands)
         ):
             self._values.update({value: ShapeValue() for value in node.outputs})
@@ -264,13 +251,13 @@ class Reader:
         )
         if op_type in ("MaxPool", "AveragePool"):
             check_pooling(node, shape, self._graph.shapes.of(value))
-        if isinstance(source, QdqConstant) and op_type in MOVES:
+        if isinstance(source, QdqConstant) and traits_of(op_type).moves:
             constant = moved_constant(op_type, source, attributes, self._graph.shapes.of(value))
             if constant is not None:
                 return constant
-        if op_type not in MOVES:
+        if not traits_of(op_type).moves:
             return self._arithmetic(node, operands, attributes)
-        data = operands if op_type == "Concat" else operands[:1]
+        data = operands[: traits_of(op_type).data]
         if (
             len({type(o) for o in data}) == 1
             and (moved := self._graph.moved(node, value, data, attributes, op_type)) is not None
@@ -397,6 +384,16 @@ class Reader:
                 "int32" if deferred.attributes.get("dtype") == "int32" else "int64",
             )
         return None
+
+
+def _takes_shapes(node: ir.Node) -> bool:
+    """Whether an operator reads data and, perhaps, a shape."""
+    return node.op_type in _TAKES_SHAPES or traits_of(node.op_type).moves
+
+
+def _waits(node: ir.Node) -> bool:
+    """Whether a node computes nothing before the quantiser after it is known."""
+    return node.op_type in _WAITS or _takes_shapes(node)
 
 
 def _all_shapes(operands: tuple[SymbolicValue | None, ...]) -> bool:

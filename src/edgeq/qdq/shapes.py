@@ -15,7 +15,8 @@ from edgeq.qdq.nodes import REDUCTIONS, constant_of, integer_of, listed, title
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.qdq.ir import AttributeValue, Operand
+    from edgeq.numerics.attributes import AttributeValue
+    from edgeq.qdq.ir import Operand
 
 _MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
 _ALONG = ("Softmax", "LogSoftmax", "ArgMax")

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.qdq.ir import Activation, AttributeValue, FoldedNorm, QdqConstant, QdqTensor
+    from edgeq.numerics.attributes import AttributeValue
+    from edgeq.qdq.ir import Activation, FoldedNorm, QdqConstant, QdqTensor
     from edgeq.quant import QuantParams
 
 

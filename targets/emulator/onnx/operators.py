@@ -11,7 +11,8 @@ import torch
 from edgeq.errors import ArtefactError
 from edgeq.numerics.multipliers import mean_multiplier
 from edgeq.numerics.pointwise import UNARY, evaluate
-from edgeq.qdq.ir import MOVES, QdqConstant, QdqTensor
+from edgeq.qdq.ir import QdqConstant, QdqTensor
+from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.picks import picks_of
 from edgeq.quant import STORAGE_RANGE
 from edgeq.targets.emulator.arithmetic import data_movement, formulas
@@ -52,7 +53,7 @@ def kernel_of(op: OnnxOp) -> Built:
     if kind not in _TABLE:
         raise op.refused("it is not among those it knows")
     data, kernel, loop = _TABLE[kind](op)
-    return data, _clipped(op, kernel) if kind in MOVES else kernel, loop
+    return data, _clipped(op, kernel) if traits_of(kind).moves else kernel, loop
 
 
 def _clipped(op: OnnxOp, kernel: Kernel) -> Kernel:

@@ -15,7 +15,6 @@ import torch
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.qdq.axes import CHANNELS_LAST, channel_axes
 from edgeq.qdq.ir import QdqConstant, QdqTensor
-from edgeq.qdq.macs import macs_of
 from edgeq.qdq.ort_x86.forms import on_x86
 from edgeq.qdq.reader import read_qdq
 from edgeq.targets.emulator.onnx import operators as onnx_operators
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from edgeq.targets.emulator.arithmetic.numerics import Profile
     from edgeq.targets.emulator.program import WorkKind
     from edgeq.targets.plans.onnx_graph import Readable
-
-_DOTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "ReduceSum")
 
 
 def read_onnx(model: onnx.ModelProto, path: Path, profile: Profile) -> Program:
@@ -169,12 +166,11 @@ def _work_of_input(tensor: QdqTensor) -> LayerWorkload:
 def _work(op: OnnxOp, kind: WorkKind, data: tuple[int, ...]) -> LayerWorkload:
     tensors = [o for o in op.view.inputs if isinstance(o, QdqTensor)]
     constants = [o for o in op.view.inputs if isinstance(o, QdqConstant) and o.params is not None]
-    macs = macs_of(op.view) if op.view.op_type in _DOTS and op.view.op_type != "ReduceSum" else 0
     return LayerWorkload(
         op.name,
         op.view.op_type,
         kind,
-        macs,
+        op.view.macs,
         sum(math.prod(tensor.shape) for tensor in tensors),
         sum(constant.values.size for constant in constants),
         math.prod(op.view.output.shape),

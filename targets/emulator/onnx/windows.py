@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from edgeq.numerics.padding import same_padding
 from edgeq.targets.emulator.arithmetic.dot import Window
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def window_of(op: OnnxOp, kernel: tuple[int, ...], groups: int = 1) -> Window:
         pads = (0, pads[0], 0, pads[-1] if "pads" in op.view.attributes else 0)
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         ends = [
-            _same(before[i], kernel[i], stride[i], dilation[i], upper=mode == "SAME_UPPER")
+            same_padding(before[i], kernel[i], stride[i], dilation[i], upper=mode == "SAME_UPPER")
             for i in (0, 1)
         ]
         pads = (ends[0][0], ends[1][0], ends[0][1], ends[1][1])
@@ -66,9 +67,3 @@ def pooling_window(op: OnnxOp, kernel: tuple[int, int]) -> Window:
     ]
     more = (max(reach[0] - sizes[0] - top, bottom), max(reach[1] - sizes[1] - left, right))
     return replace(window, padding=(top, left, *more))
-
-
-def _same(size: int, taps: int, stride: int, dilation: int, *, upper: bool) -> tuple[int, int]:
-    total = max((-(-size // stride) - 1) * stride + (taps - 1) * dilation + 1 - size, 0)
-    small = total // 2
-    return (small, total - small) if upper else (total - small, small)

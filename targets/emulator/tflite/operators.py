@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from edgeq.numerics.multipliers import convolution_multipliers, dense_multipliers, mean_multiplier
+from edgeq.numerics.padding import same_padding
 from edgeq.targets.emulator.arithmetic import data_movement
 from edgeq.targets.emulator.arithmetic.accumulator import Accumulator, Operands, largest_sum
 from edgeq.targets.emulator.arithmetic.dot import (
@@ -109,11 +110,12 @@ def _window(
 ) -> Window:
     options = op.file.options
     stride = (int(options.strideH), int(options.strideW))
-    ends = [(0, 0), (0, 0)]
-    for axis, (before, after) in enumerate(zip(size, op.file.output.shape[1:3], strict=True)):
-        total = (after - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1 - before
-        first = max(total, 0) // 2 if options.padding == _SAME else 0
-        ends[axis] = (first, max(total, 0) - first)
+    ends = [
+        same_padding(size[axis], kernel[axis], stride[axis], dilation[axis])
+        if options.padding == _SAME
+        else (0, 0)
+        for axis in (0, 1)
+    ]
     return Window(stride, dilation, (ends[0][0], ends[1][0], ends[0][1], ends[1][1]), groups)
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.ir import MOVES, QdqConstant, QdqTensor, same_grid
+from edgeq.qdq.ir import QdqConstant, QdqTensor, same_grid
 from edgeq.qdq.nodes import bounds_of, grid_of, title
+from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.qoperator.operators import is_qoperator
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _why_float(op: QdqOp, node: ir.Node | None, held: Mapping[str, str]) -> str:
 
     Empty for one that is computed in integers, or only moves them.
     """
-    if op.op_type in MOVES or _interpolates_integers(op, held):
+    if traits_of(op.op_type).moves or _interpolates_integers(op, held):
         return ""
     if op.op_type not in _LIKE_INPUT | _ONE_TYPE:
         return f"ONNX Runtime has no integer kernel for {op.op_type}"

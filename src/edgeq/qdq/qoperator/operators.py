@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import constant_of, integer_of, merged_errors, title
+from edgeq.qdq.op_traits import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,7 +81,6 @@ FORMS: Mapping[str, Form] = {
     "QLinearSigmoid": Form("Sigmoid", _ONE, (3, 4)),
     "QLinearSoftmax": Form("Softmax", _ONE, (3, 4)),
 }
-_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _INTEGER_PRODUCTS: Mapping[str, str] = {
     "ConvInteger": "Conv",
     "MatMulInteger": "MatMul",
@@ -97,7 +97,7 @@ def factors_of(node: ir.Node) -> tuple[str, tuple[int, int]] | None:
     form = FORMS.get(node.op_type)
     kind = node.op_type if form is None else form.op_type
     kind = _INTEGER_PRODUCTS.get(kind, kind)
-    if kind not in _PRODUCTS or len(node.inputs) < 2:
+    if kind not in LAYERS or len(node.inputs) < 2:
         return None
     return kind, (0, 1) if form is None else (form.operands[0][0], form.operands[1][0])
 

@@ -18,7 +18,7 @@ from tests.support.models.qoperator_models import residual as residual_network
 from tests.support.models.x86_graphs import MAKERS, grid, outputs_of, residual
 
 from edgeq.deploy.evaluation.saturation.pair_saturation import layers_at_risk
-from edgeq.qdq.ir import MOVES
+from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.ort_x86.forms import X86Kernels, on_x86
 from edgeq.qdq.reader import read_qdq
 from edgeq.targets.ort import cpu
@@ -44,7 +44,9 @@ def checked(path: Path) -> X86Kernels:
     graph = read_qdq(source)
     found = on_x86(source, graph)
     computed = {
-        op.output.name: op.name for op in graph.ops if op.op_type not in MOVES | {"Requantize"}
+        op.output.name: op.name
+        for op in graph.ops
+        if not traits_of(op.op_type).moves and op.op_type != "Requantize"
     }
     expected = {op.name for op in cpu.plan(path).ops if op.arithmetic == "float"} & set(
         computed.values()
