@@ -26,7 +26,7 @@ from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.metrics.accuracy import top1
 from edgeq.target import TARGETS
-from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+from edgeq.targets.emulator.program import OverflowStats
 from edgeq.training.recipes.recipe import Recipe
 from edgeq.training.run.loop import train
 

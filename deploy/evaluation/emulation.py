@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
     from edgeq.results import Accuracy
     from edgeq.target import Session
-    from edgeq.targets.emulator.arithmetic.numerics import OverflowStats, Profile
     from edgeq.targets.emulator.hardware.costs import LayerCost
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
+    from edgeq.targets.emulator.program import OverflowStats
     from edgeq.targets.emulator.session import EmulatorSession, LayerReport
 
 EMULATOR = "emulator"
@@ -126,8 +127,8 @@ def emulate(
         ArtefactError: the artefact or the profile is broken, or does not fit the data or the
             machine.
     """
-    from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
     from edgeq.targets.emulator.hardware.costs import total
+    from edgeq.targets.emulator.program import OverflowStats
 
     path = resolve(artefact)
     target = TARGETS.load(f"{EMULATOR}:{hardware.removeprefix(f'{EMULATOR}:')}")
@@ -154,7 +155,7 @@ def emulate(
     )
 
 
-def assumed_figures(profile: Profile) -> tuple[str, ...]:
+def assumed_figures(profile: HardwareProfile) -> tuple[str, ...]:
     """The names of the figures that a profile does not take from anything published."""
     if profile.costs is None:
         return ()
@@ -198,9 +199,9 @@ def _compare(
     )
 
 
-def _layer(report: LayerReport, profile: Profile) -> LayerEmulation:
+def _layer(report: LayerReport, profile: HardwareProfile) -> LayerEmulation:
     from edgeq.targets.emulator.hardware.costs import layer_cost
-    from edgeq.targets.emulator.host_fallback import on_hardware
+    from edgeq.targets.emulator.hardware.host_fallback import on_hardware
 
     work = report.work
     place = (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgeq.plan import Plan
     from edgeq.target import LatencyKind
-    from edgeq.targets.emulator.arithmetic.numerics import Profile
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
     from edgeq.targets.emulator.program import Program
     from edgeq.targets.emulator.session import EmulatorSession
 
@@ -88,7 +88,7 @@ class EmulatorTarget:
 
         return target_of(profile_of(kind), kind)
 
-    def _program(self, artefact: Path) -> tuple[Program, Profile]:
+    def _program(self, artefact: Path) -> tuple[Program, HardwareProfile]:
         require_format(artefact, self.capabilities)
         find(_RUNTIMES)
         from edgeq.targets.emulator.hardware.profiles import profile_of
@@ -107,7 +107,7 @@ class EmulatorTarget:
         return read_tflite(content, artefact, profile), profile
 
 
-def target_of(profile: Profile, name: str) -> EmulatorTarget:
+def target_of(profile: HardwareProfile, name: str) -> EmulatorTarget:
     """The target of a machine.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.plan import Plan, PlannedOp
 
 if TYPE_CHECKING:
-    from edgeq.targets.emulator.program import Program, Step
+    from edgeq.targets.emulator.program import Program, ProgramStep
 
 _QUIET = frozenset(("QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "Requantize"))
 _TRANSPOSES = frozenset(("TRANSPOSE", "Transpose"))
@@ -25,7 +25,7 @@ def plan_of(program: Program) -> Plan:
     return Plan(ops, len(moved), sum(_bytes(program, step) for step in moved))
 
 
-def _planned(step: Step) -> PlannedOp:
+def _planned(step: ProgramStep) -> PlannedOp:
     work = step.work
     why = "it stands in float in the file" if work.kind == "float" else ""
     return PlannedOp(
@@ -39,5 +39,5 @@ def _planned(step: Step) -> PlannedOp:
     )
 
 
-def _bytes(program: Program, step: Step) -> int:
+def _bytes(program: Program, step: ProgramStep) -> int:
     return math.prod(program.slots[step.result].shape) * -(-step.work.output_bits // _BYTE)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from edgeq.brief import brief
-from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +71,33 @@ class Slot:
     shown: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class OverflowStats:
+    """What happened to the sums of one layer, added up over the samples seen.
+
+    Attributes:
+        sums: sums of products computed.
+        steps: additions into an accumulator, one a product or pair of products.
+        overflowed: sums that left the accumulator's range at least once, and so were wrapped or
+            saturated.
+        pairs: pairs of products that saturated at 16 bits.
+        wrong: sums that differ from the exact ones in the end.
+        clipped: outputs that lie on a bound of their range and were beyond it before.
+    """
+
+    sums: int = 0
+    steps: int = 0
+    overflowed: int = 0
+    pairs: int = 0
+    wrong: int = 0
+    clipped: int = 0
+
+    def __add__(self, other: OverflowStats) -> OverflowStats:
+        return OverflowStats(
+            *(getattr(self, name) + getattr(other, name) for name in self.__slots__)
+        )
+
+
 @dataclass(slots=True)
 class Log:
     """What happened in the steps of a run, by the name of the step."""
@@ -83,7 +109,7 @@ class Log:
         self.stats[name] = self.stats.get(name, OverflowStats()) + stats
 
 
-class Kernel(Protocol):
+class StepKernel(Protocol):
     """The arithmetic of one step."""
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
@@ -98,7 +124,7 @@ class Kernel(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class ProgramStep:
     """One operator.
 
     Attributes:
@@ -110,7 +136,7 @@ class Step:
 
     operands: tuple[int, ...]
     result: int
-    kernel: Kernel
+    kernel: StepKernel
     work: LayerWorkload
 
 
@@ -128,7 +154,7 @@ class Program:
     """
 
     slots: tuple[Slot, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[ProgramStep, ...]
     constants: Mapping[int, Tensor]
     input_slot: int
     output_slot: int

@@ -18,10 +18,9 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TensorSpec
 from edgeq.targets.common.io import enter, leave
-from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
 from edgeq.targets.emulator.hardware.costs import layer_cost, total
-from edgeq.targets.emulator.host_fallback import on_hardware
-from edgeq.targets.emulator.program import Log
+from edgeq.targets.emulator.hardware.host_fallback import on_hardware
+from edgeq.targets.emulator.program import Log, OverflowStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from edgeq.targets.emulator.arithmetic.numerics import Profile
-    from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
+    from edgeq.targets.emulator.program import LayerWorkload, Program, ProgramStep, Slot
 
 # of the largest tensor: 4 MiB; measured, fewer cost more calls, and more leave the cache
 _ELEMENTS_AT_ONCE = 1 << 20
@@ -61,7 +60,7 @@ class EmulatorSession:
     """
 
     def __init__(
-        self, program: Program, profile: Profile, *, threads: int, intermediates: bool
+        self, program: Program, profile: HardwareProfile, *, threads: int, intermediates: bool
     ) -> None:
         self._program, self._threads, self._intermediates = program, threads, intermediates
         self._freed = program.last_uses()
@@ -184,7 +183,7 @@ class EmulatorSession:
                         del values[i]
         return values
 
-    def _computed(self, step: Step, operands: Sequence[Tensor]) -> Tensor:
+    def _computed(self, step: ProgramStep, operands: Sequence[Tensor]) -> Tensor:
         try:
             return step.kernel(operands, self._log)
         except RuntimeError as error:
@@ -210,7 +209,7 @@ class EstimatedSession(EmulatorSession):
     """
 
     def __init__(
-        self, program: Program, profile: Profile, *, threads: int, intermediates: bool
+        self, program: Program, profile: HardwareProfile, *, threads: int, intermediates: bool
     ) -> None:
         super().__init__(program, profile, threads=threads, intermediates=intermediates)
         costs = [layer_cost(step.work, self._place(step)) for step in program.steps]
@@ -243,7 +242,7 @@ class EstimatedSession(EmulatorSession):
             "not in it"
         )
 
-    def _place(self, step: Step) -> Profile:
+    def _place(self, step: ProgramStep) -> HardwareProfile:
         work = step.work
         return (
             on_hardware(self.profile, work.name, work.weight_bits, work.input_bits)

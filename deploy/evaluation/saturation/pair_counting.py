@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
     from edgeq.qdq.ir import QdqConstant, QdqOp, QdqTensor
     from edgeq.target import Session
-    from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+    from edgeq.targets.emulator.program import OverflowStats
     from edgeq.targets.emulator.session import EmulatorSession
 
 EMULATED = "emulator:avx2"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgeq.formats.dialect import Dialect
     from edgeq.machine import Machine
     from edgeq.target import Capabilities
-    from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+    from edgeq.targets.emulator.program import OverflowStats
 
 INSTRUCTION_SETS = "SSE4.1, AVX2 and AVX-512 without VNNI"
 COUNTED = 16

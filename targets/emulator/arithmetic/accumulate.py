@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+from edgeq.targets.emulator.program import OverflowStats
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgeq.targets.emulator.arithmetic.numerics import Profile
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
 
 PAIR_RANGE = (-(2**15), 2**15 - 1)
 _BLOCK = 32  # taps added at once
@@ -39,7 +39,7 @@ def accumulate(
     rows: Tensor,
     weights: Tensor,
     start: Tensor | None,
-    profile: Profile,
+    profile: HardwareProfile,
     zero_point: int = 0,
     weight_zero: tuple[int, ...] = (0,),
 ) -> tuple[Tensor, OverflowStats]:
@@ -67,7 +67,7 @@ def accumulate(
     return _saturated(rows, weights, start, accumulator_range(profile))
 
 
-def accumulator_range(profile: Profile) -> tuple[int, int]:
+def accumulator_range(profile: HardwareProfile) -> tuple[int, int]:
     """The least and the greatest sum that an accumulator holds."""
     half: int = 2 ** (profile.accumulator_bits - 1)
     return -half, half - 1
@@ -88,7 +88,7 @@ def exact(rows: Tensor, weights: Tensor, start: Tensor | None) -> Tensor:
     return sums if start is None else sums + start.to(torch.int64)
 
 
-def wrap(sums: Tensor, profile: Profile) -> tuple[Tensor, OverflowStats]:
+def wrap(sums: Tensor, profile: HardwareProfile) -> tuple[Tensor, OverflowStats]:
     """Exact sums modulo the accumulator's width; the same as wrapping after each addition.
 
     Args:

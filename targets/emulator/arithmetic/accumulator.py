@@ -10,14 +10,14 @@ import torch
 from edgeq.brief import brief
 from edgeq.targets.emulator.arithmetic.accumulate import accumulate, pairs_can_saturate
 from edgeq.targets.emulator.arithmetic.binary import binary_sums, is_binary
-from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
-from edgeq.targets.emulator.host_fallback import on_hardware
+from edgeq.targets.emulator.hardware.host_fallback import on_hardware
+from edgeq.targets.emulator.program import OverflowStats
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgeq.targets.emulator.arithmetic.elementwise import Range
-    from edgeq.targets.emulator.arithmetic.numerics import Profile
+    from edgeq.targets.emulator.arithmetic.elementwise import CenteredRange
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
     from edgeq.targets.emulator.program import Log
 
 _FLOAT32_BITS = 24
@@ -41,7 +41,7 @@ class Operands:
     """
 
     weights: Tensor
-    inputs: Range
+    inputs: CenteredRange
     zero_point: int = 0
     storage_dtype: str = ""
     depthwise: bool = False
@@ -105,7 +105,7 @@ class Accumulator:
     """
 
     name: str
-    profile: Profile
+    profile: HardwareProfile
     largest: float
     fits: bool
     zero_point: int = 0
@@ -114,7 +114,7 @@ class Accumulator:
 
     @classmethod
     def of(
-        cls, name: str, profile: Profile, largest: float, operands: Operands | None = None
+        cls, name: str, profile: HardwareProfile, largest: float, operands: Operands | None = None
     ) -> Accumulator:
         """The accumulator of a layer whose sums reach this far at most.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from edgeq.targets.emulator.arithmetic.dot import Window
+    from edgeq.targets.emulator.arithmetic.dot import SlidingWindow
     from edgeq.targets.emulator.program import Log
 
 _LOWEST = float("-inf")
@@ -32,7 +32,7 @@ class Move:
     function: Callable[..., Tensor]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         return self.function(*operands)
 
 
@@ -158,7 +158,7 @@ def greatest(axes: Sequence[int], shape: Sequence[int]) -> Move:
 
 def max_pool(
     kernel: tuple[int, int],
-    window: Window,
+    window: SlidingWindow,
     shape: Sequence[int],
     *,
     channels_last: bool,
@@ -178,7 +178,7 @@ def max_pool(
 
 def average_pool(
     kernel: tuple[int, int],
-    window: Window,
+    window: SlidingWindow,
     shape: Sequence[int],
     *,
     channels_last: bool,
@@ -206,7 +206,7 @@ def average_pool(
     return Move(pooled)
 
 
-def sums(images: Tensor, kernel: tuple[int, int], window: Window) -> Tensor:
+def sums(images: Tensor, kernel: tuple[int, int], window: SlidingWindow) -> Tensor:
     """Sums of whole numbers in windows of padded images, (samples, channels, height, width).
 
     Exact while they stay below 2**24.

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from edgeq.brief import brief
-from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
 from edgeq.targets.emulator.arithmetic.requantize import requantize, requantize_and_count
+from edgeq.targets.emulator.program import OverflowStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.targets.emulator.arithmetic.accumulator import Accumulator
-    from edgeq.targets.emulator.arithmetic.numerics import Factors, OutputRange, Rounding
+    from edgeq.targets.emulator.arithmetic.numerics import Factors, OutputRange
+    from edgeq.targets.emulator.hardware.machine import Rounding
     from edgeq.targets.emulator.program import Log
 
 
@@ -55,7 +56,7 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class SlidingWindow:
     """How a filter moves over an image.
 
     Each pair is (height, width), padding is (top, left, bottom, right).
@@ -89,7 +90,7 @@ class Convolution:
 
     weights: Tensor
     bias: Tensor | None
-    window: Window
+    window: SlidingWindow
     channels_last: bool
     accumulator: Accumulator
     finish: Finish
@@ -97,7 +98,7 @@ class Convolution:
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         images = as_images(operands[0], channels_last=self.channels_last)
         sums = self.sums(images, log)
         found = sums.permute(0, 2, 3, 1) if self.channels_last else sums
@@ -189,7 +190,7 @@ class TransposedConvolution:
     stride: tuple[int, int]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         last = self.inner.channels_last
         images = as_images(operands[0], channels_last=last)
         count, channels, height, width = images.shape
@@ -230,7 +231,7 @@ class Dense:
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         rows = operands[0].reshape(-1, self.weights.shape[1])
         centered = self.finish.counted(self._sums(rows, log), 1, self.accumulator.name, log)
         return centered.reshape(operands[0].shape[0], *self.shape)
@@ -261,7 +262,7 @@ class Product:
     shape: tuple[int, ...]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         rank = max(operand.ndim for operand in operands)
         first, second = (
             self._matrix(operand, rank, turned)

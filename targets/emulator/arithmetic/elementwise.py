@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from edgeq.targets.emulator.program import Kernel, Log
+    from edgeq.targets.emulator.program import Log, StepKernel
 
     Formula = Callable[..., Tensor]
 
@@ -29,7 +29,7 @@ _LARGEST_TABLE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class CenteredRange:
     """The least and the greatest level that an operand can have."""
 
     low: int
@@ -50,7 +50,7 @@ class Range:
         return torch.arange(self.low, self.high + 1, dtype=torch.float32)
 
 
-def elementwise(formula: Formula, ranges: Sequence[Range]) -> Kernel:
+def elementwise(formula: Formula, ranges: Sequence[CenteredRange]) -> StepKernel:
     """The kernel of a function of one or two numbers.
 
     Args:
@@ -60,7 +60,7 @@ def elementwise(formula: Formula, ranges: Sequence[Range]) -> Kernel:
     if math.prod(one.size for one in ranges) > _LARGEST_TABLE:
         return Direct(formula)
     if len(ranges) == 1:
-        return Table(formula(ranges[0].centered()), ranges[0].low)
+        return LookupKernel(formula(ranges[0].centered()), ranges[0].low)
     first, second = ranges
     return Pairs(
         formula(first.centered()[:, None], second.centered()[None, :]).reshape(-1),
@@ -77,12 +77,12 @@ class Direct:
     formula: Formula
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         return self.formula(*aligned(operands))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
+class LookupKernel:
     """A function of one number.
 
     Attributes:
@@ -96,7 +96,7 @@ class Table:
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         return self.values.take(operands[0].to(torch.int64).sub_(self.low))
 
 
@@ -119,7 +119,7 @@ class Pairs:
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         one, other = aligned(operands)
         place = torch.add(other, one, alpha=self.width)
         return self.values.take(place.to(torch.int64).sub_(self.first * self.width + self.second))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from edgeq.quant import QuantParams
     from edgeq.targets.emulator.arithmetic.elementwise import Formula
-    from edgeq.targets.emulator.arithmetic.numerics import OutputRange, Rounding
+    from edgeq.targets.emulator.arithmetic.numerics import OutputRange
+    from edgeq.targets.emulator.hardware.machine import Rounding
 
 _HEADROOM, _HEADROOM_16 = 20, 15
 

@@ -1,12 +1,9 @@
-"""What a machine's integer arithmetic is, as data, and what it did to one layer.
-
-The words that all of the emulator shares.
-"""
+"""Factors, output ranges and the two protocols of integer arithmetic: add up, then requantise."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -21,75 +18,8 @@ if TYPE_CHECKING:
 
     from edgeq.numerics.multipliers import Multiplier
     from edgeq.quant import QuantParams
-    from edgeq.targets.emulator.hardware.speed import Costs
-
-Rounding = Literal[
-    "half-even",
-    "half-even-float32",
-    "double",
-    "gemmlowp",
-    "single",
-    "single-half-away",
-    "shift",
-    "shift-half-even",
-    "shift-half-away",
-    "shift-down",
-    "wide",
-]
-Overflow = Literal["wrap", "saturate"]
-Products = Literal["exact", "pairs-int16"]
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """The arithmetic of a machine.
-
-    Attributes:
-        name: the word a user types.
-        summary: one line for people.
-        rounding: how a sum becomes an output integer. ``half-even``: a real factor, ties to even,
-            as ONNX says, and ``half-even-float32`` in the single precision of vector kernels;
-            ``double``: a 31-bit mantissa, rounded, then a shift, rounded with ties away from zero,
-            as TFLite and CMSIS-NN; ``gemmlowp``: as ``double``, the second ties up, as gemmlowp's
-            own output stage; ``single``: mantissa and shift in one step, rounded once, ties up, as
-            TFLite and CMSIS-NN built for single rounding, or ``-half-away`` from zero; ``shift``:
-            the nearest power of two, ties up, to even, away from zero, or all ``down``.
-        dense_rounding: the same for fully connected layers, where a machine's kernel for them is of
-            another kind.
-        accumulator_bits: the width of sums of products, sign included.
-        overflow: what a sum does that does not fit.
-        products: how products enter the sum: each by itself, or in pairs that saturate at 16 bits
-            first (``vpmaddubsw``).
-        storage_dtypes: integer types of activations that the machine has; empty for any.
-        weight_bits: the least and the greatest width of weights.
-        activation_bits: the least and the greatest width of activations.
-        per_channel: whether weights may have a scale for each channel.
-        kernels: whose integer kernels compute softmax and the like: those of ``litert``, which are
-            TensorFlow Lite Micro's and CMSIS-NN's too; with ``ort`` what ONNX Runtime's optimiser
-            makes of a QDQ file for x86 counts too.
-        binary: whether sums of one-bit products are counted by XNOR and popcount.
-        on_unsupported_width: what becomes of a layer with wider operands: the file is refused, or
-            the layer is left to a ``host`` that computes it in 32 bits.
-        source: where all this is written.
-        costs: its speed and its memories; None where no cost is estimated.
-    """
-
-    name: str
-    summary: str
-    rounding: Rounding
-    dense_rounding: Rounding
-    accumulator_bits: int = 32
-    overflow: Overflow = "wrap"
-    products: Products = "exact"
-    storage_dtypes: frozenset[str] = frozenset()
-    weight_bits: tuple[int, int] = (1, 16)
-    activation_bits: tuple[int, int] = (1, 16)
-    per_channel: bool = True
-    binary: bool = False
-    kernels: Literal["litert", "ort"] = "litert"
-    on_unsupported_width: Literal["refuse", "host"] = "refuse"
-    source: str = ""
-    costs: Costs | None = None
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile, Rounding
+    from edgeq.targets.emulator.program import OverflowStats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,38 +94,11 @@ class Requantize(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class OverflowStats:
-    """What happened to the sums of one layer, added up over the samples seen.
-
-    Attributes:
-        sums: sums of products computed.
-        steps: additions into an accumulator, one a product or pair of products.
-        overflowed: sums that left the accumulator's range at least once, and so were wrapped or
-            saturated.
-        pairs: pairs of products that saturated at 16 bits.
-        wrong: sums that differ from the exact ones in the end.
-        clipped: outputs that lie on a bound of their range and were beyond it before.
-    """
-
-    sums: int = 0
-    steps: int = 0
-    overflowed: int = 0
-    pairs: int = 0
-    wrong: int = 0
-    clipped: int = 0
-
-    def __add__(self, other: OverflowStats) -> OverflowStats:
-        return OverflowStats(
-            *(getattr(self, name) + getattr(other, name) for name in self.__slots__)
-        )
-
-
 class Accumulate(Protocol):
     """Sums of products on an accumulator that is not wide enough for all of them, or that adds pairs."""
 
     def __call__(
-        self, rows: Tensor, weights: Tensor, start: Tensor | None, profile: Profile
+        self, rows: Tensor, weights: Tensor, start: Tensor | None, profile: HardwareProfile
     ) -> tuple[Tensor, OverflowStats]:
         """``start + rows @ weights.T``, product by product in the order of the taps.
 

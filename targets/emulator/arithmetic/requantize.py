@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from edgeq.targets.emulator.arithmetic.numerics import Factors, OutputRange, Rounding
+    from edgeq.targets.emulator.arithmetic.numerics import Factors, OutputRange
+    from edgeq.targets.emulator.hardware.machine import Rounding
 
 _SLICE = 1 << 16  # numbers: 512 KiB of int64
 _Q31, _Q15 = 31, 15

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.targets.emulator.arithmetic.numerics import Profile, Rounding
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile, Rounding
     from edgeq.targets.emulator.hardware.speed import Costs, Memory
     from edgeq.targets.emulator.program import LayerWorkload
 
@@ -89,7 +89,7 @@ DRAM is the lower end of his 1.3 to 2.6 nJ. Surveys of quantisation reprint the 
 
 
 def layer_cost(
-    work: LayerWorkload, profile: Profile, table: EnergyTable = HOROWITZ_45NM
+    work: LayerWorkload, profile: HardwareProfile, table: EnergyTable = HOROWITZ_45NM
 ) -> LayerCost | None:
     """Cycles and energy of one layer for one sample; None for a machine of unknown speed."""
     costs = profile.costs
@@ -153,7 +153,7 @@ def traffic_bytes(work: LayerWorkload, costs: Costs) -> int:
 
 
 def operations_pj(
-    work: LayerWorkload, profile: Profile, table: EnergyTable = HOROWITZ_45NM
+    work: LayerWorkload, profile: HardwareProfile, table: EnergyTable = HOROWITZ_45NM
 ) -> float:
     """The energy of a layer's arithmetic, memory left out."""
     accumulator = profile.accumulator_bits

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgeq.errors import ArtefactError, UnknownName
 from edgeq.files import read_bytes
 from edgeq.quant import STORAGE_RANGE
-from edgeq.targets.emulator.arithmetic.numerics import Overflow, Products, Profile, Rounding
+from edgeq.targets.emulator.hardware.machine import HardwareProfile, Overflow, Products, Rounding
 from edgeq.targets.emulator.hardware.speed import Costs, MacRate, Memory
-from edgeq.targets.emulator.hardware.tables import WIDEST_OPERAND, Table
+from edgeq.targets.emulator.hardware.tables import WIDEST_OPERAND, ProfileTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ def names() -> tuple[str, ...]:
     )
 
 
-def profile_of(name: str) -> Profile:
+def profile_of(name: str) -> HardwareProfile:
     """A machine by its name, or by the path of a file that ends with ``.toml``.
 
     Raises:
@@ -54,7 +54,7 @@ def profile_of(name: str) -> Profile:
     return parse((_machines() / f"{name}{_SUFFIX}").read_bytes(), name, name)
 
 
-def parse(content: bytes, name: str, origin: str) -> Profile:
+def parse(content: bytes, name: str, origin: str) -> HardwareProfile:
     """A machine from the content of its file.
 
     Args:
@@ -71,7 +71,7 @@ def parse(content: bytes, name: str, origin: str) -> Profile:
         raise ArtefactError(
             f"{origin} is no TOML file: {error}", hint="fix the line it names"
         ) from error
-    reader = Table(origin, "", tables, ("summary", "arithmetic", "costs"))
+    reader = ProfileTable(origin, "", tables, ("summary", "arithmetic", "costs"))
     arithmetic = reader.table("arithmetic")
     costs = reader.table("costs") if "costs" in tables else None
     return _checked(_profile(name, reader.text("summary"), arithmetic, costs), arithmetic)
@@ -100,10 +100,12 @@ _COSTS = (
 )
 
 
-def _profile(name: str, summary: str, arithmetic: Table, costs: Table | None) -> Profile:
+def _profile(
+    name: str, summary: str, arithmetic: ProfileTable, costs: ProfileTable | None
+) -> HardwareProfile:
     arithmetic.allow(_ARITHMETIC)
     rounding = arithmetic.word("rounding", Rounding)
-    return Profile(
+    return HardwareProfile(
         name=name,
         summary=summary,
         rounding=rounding,
@@ -125,7 +127,7 @@ def _profile(name: str, summary: str, arithmetic: Table, costs: Table | None) ->
     )
 
 
-def _costs(reader: Table) -> Costs:
+def _costs(reader: ProfileTable) -> Costs:
     reader.allow(_COSTS)
     rates = [
         MacRate(
@@ -145,7 +147,7 @@ def _costs(reader: Table) -> Costs:
     )
 
 
-def _checked(profile: Profile, reader: Table) -> Profile:
+def _checked(profile: HardwareProfile, reader: ProfileTable) -> HardwareProfile:
     """Refuse what no arithmetic can mean."""
     if profile.products == "pairs-int16":
         if profile.overflow != "wrap":
@@ -178,7 +180,7 @@ def _machines() -> Any:
     return files("edgeq.targets.emulator") / "hardware"
 
 
-def described(profile: Profile) -> list[tuple[str, str]]:
+def described(profile: HardwareProfile) -> list[tuple[str, str]]:
     """A machine in words, every figure with its source."""
     least = [
         f"{low} to {high} bits" for low, high in (profile.weight_bits, profile.activation_bits)
@@ -227,5 +229,5 @@ def _speed(costs: Costs) -> list[tuple[str, str]]:
     ]
 
 
-PROFILES: Mapping[str, Profile] = {name: profile_of(name) for name in names()}
+PROFILES: Mapping[str, HardwareProfile] = {name: profile_of(name) for name in names()}
 """The machines that come with edgeq, by name."""

@@ -9,7 +9,7 @@ Memory = Literal["sram-8KiB", "sram-32KiB", "sram-1MiB", "dram"]
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class SourcedFigure:
     """A number about a machine.
 
     Attributes:
@@ -29,7 +29,7 @@ class MacRate:
 
     weight_bits: int
     activation_bits: int
-    macs_per_cycle: Figure
+    macs_per_cycle: SourcedFigure
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class Costs:
         memory: what activations and weights are read from, for energy.
     """
 
-    clock_mhz: Figure
+    clock_mhz: SourcedFigure
     mac_rates: tuple[MacRate, ...]
-    outputs_per_cycle: Figure
-    bytes_per_cycle: Figure
+    outputs_per_cycle: SourcedFigure
+    bytes_per_cycle: SourcedFigure
     stored_bits: int
     memory: Memory

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgeq.errors import ArtefactError, UnknownName
-from edgeq.targets.emulator.hardware.speed import Figure
+from edgeq.targets.emulator.hardware.speed import SourcedFigure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WIDEST_OPERAND = 16
 
 
-class Table:
+class ProfileTable:
     """One table of a file.
 
     Args:
@@ -53,11 +53,11 @@ class Table:
         """The error for a field."""
         return ArtefactError(f"{self.origin}: {self._called(field)}: {why}", hint=hint)
 
-    def table(self, field: str) -> Table:
+    def table(self, field: str) -> ProfileTable:
         """A table inside."""
-        return Table(self.origin, self._called(field), self._get(field))
+        return ProfileTable(self.origin, self._called(field), self._get(field))
 
-    def tables(self, field: str) -> list[Table]:
+    def tables(self, field: str) -> list[ProfileTable]:
         """Tables inside, at least one."""
         found = self._get(field)
         if not isinstance(found, list) or not found:
@@ -66,7 +66,7 @@ class Table:
                 "it is no list of tables",
                 f"write [[{self._called(field)}]] and the fields of one rate below it",
             )
-        return [Table(self.origin, self._called(field), each) for each in found]
+        return [ProfileTable(self.origin, self._called(field), each) for each in found]
 
     def text(self, field: str) -> str:
         """Words for people, not empty."""
@@ -118,13 +118,13 @@ class Table:
             raise self.wrong(field, f"{found!r} is neither true nor false", "write true or false")
         return found
 
-    def figure(self, field: str) -> Figure:
+    def figure(self, field: str) -> SourcedFigure:
         """A positive number with its source."""
         reader = self.table(field)
         reader.allow(("value", "source", "assumed"))
         return reader.own_figure()
 
-    def own_figure(self) -> Figure:
+    def own_figure(self) -> SourcedFigure:
         """The figure that this table itself is."""
         found = self._get("value")
         if (
@@ -135,7 +135,7 @@ class Table:
             raise self.wrong(
                 "value", f"{found!r} is no positive number", "write one, with its source"
             )
-        return Figure(float(found), self.text("source"), self.flag("assumed", default=False))
+        return SourcedFigure(float(found), self.text("source"), self.flag("assumed", default=False))
 
     def _bounded(self, field: str, found: object, least: int, most: int) -> int:
         if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:

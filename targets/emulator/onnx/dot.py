@@ -20,8 +20,8 @@ from edgeq.targets.emulator.arithmetic.dot import (
     Dense,
     Finish,
     Product,
+    SlidingWindow,
     TransposedConvolution,
-    Window,
 )
 from edgeq.targets.emulator.arithmetic.numerics import Factors
 from edgeq.targets.emulator.onnx import ort_kernels
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.targets.emulator.onnx.op import OnnxOp
-    from edgeq.targets.emulator.program import Kernel, Log, WorkKind
+    from edgeq.targets.emulator.program import Log, StepKernel, WorkKind
 
-    Built = tuple[tuple[int, ...], Kernel, WorkKind]
+    Built = tuple[tuple[int, ...], StepKernel, WorkKind]
 
 
 def conv(op: OnnxOp) -> Built:
@@ -63,8 +63,8 @@ def conv(op: OnnxOp) -> Built:
 
 
 def _convolution(
-    op: OnnxOp, constants: Weights, centered: NDArray[np.float32], window: Window
-) -> Kernel:
+    op: OnnxOp, constants: Weights, centered: NDArray[np.float32], window: SlidingWindow
+) -> StepKernel:
     inner = _integers(op, constants, centered, window)
     if not op.is_real:
         return inner
@@ -76,7 +76,7 @@ def _convolution(
 
 
 def _integers(
-    op: OnnxOp, constants: Weights, centered: NDArray[np.float32], window: Window
+    op: OnnxOp, constants: Weights, centered: NDArray[np.float32], window: SlidingWindow
 ) -> Convolution:
     weights = torch.from_numpy(np.ascontiguousarray(centered))
     start = _start(op, constants)
@@ -119,7 +119,7 @@ def conv_transpose(op: OnnxOp) -> Built:
         )
         first = span - given[axis]
         ends.append((first, after[axis] + span - spread - first))
-    window = Window(
+    window = SlidingWindow(
         (1, 1), (dilation[0], dilation[1]), (ends[0][0], ends[1][0], ends[0][1], ends[1][1]), groups
     )
     inner = _integers(op, constants, centered, window)
@@ -255,7 +255,7 @@ class _After:
     """A kernel after its operand was moved."""
 
     move: object
-    inner: Kernel
+    inner: StepKernel
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
         return self.inner((self.move(operands[0]),), log)  # type: ignore[operator]

@@ -147,7 +147,7 @@ class RealConvolution:
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         images = as_images(operands[0], channels_last=False)
         sums = self.inner.sums(images, log)
         magnitudes = self.inner.magnitudes(images)
@@ -188,7 +188,7 @@ class RealSpread:
     stride: tuple[int, int]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         images = as_images(operands[0], channels_last=False)
         count, channels, height, width = images.shape
         spread = images.new_zeros(
@@ -220,7 +220,7 @@ class RealProduct:
     count: Callable[[Tensor, int, Log], Tensor]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.Kernel`."""
+        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         first, second = self.prepare(operands)
         a, b = first.to(self.exact), second.to(self.exact)
         taps = a.shape[-1]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from edgeq.targets.emulator.arithmetic.dot import Window
+    from edgeq.targets.emulator.arithmetic.dot import SlidingWindow
     from edgeq.targets.emulator.onnx.op import OnnxOp
 
 _LANES = 4
@@ -41,7 +41,9 @@ def _landed(op: OnnxOp, values: Tensor) -> Tensor:
     return torch.from_numpy(centered).reshape(values.shape[0], *op.view.output.shape)
 
 
-def average_pool(kernel: tuple[int, int], window: Window, op: OnnxOp, *, counted: bool) -> Move:
+def average_pool(
+    kernel: tuple[int, int], window: SlidingWindow, op: OnnxOp, *, counted: bool
+) -> Move:
     """AveragePool: tap after tap since operator set 19.
 
     Before, columns of a window first, and whole images in four lanes.
@@ -83,7 +85,7 @@ def images_shape(op: OnnxOp) -> tuple[int, ...]:
     return (1,) * (5 - len(op.shape(0))) + op.shape(0)[2:]
 
 
-def taps_of(images: Tensor, kernel: tuple[int, int], window: Window) -> list[list[Tensor]]:
+def taps_of(images: Tensor, kernel: tuple[int, int], window: SlidingWindow) -> list[list[Tensor]]:
     """The image as each tap of the window sees it, row by row."""
     spans = [(size - 1) * dilation for size, dilation in zip(kernel, window.dilation, strict=True)]
     high, wide = images.shape[2] - spans[0], images.shape[3] - spans[1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeq.errors import TargetError
 from edgeq.qdq.ir import QdqConstant, QdqTensor
-from edgeq.targets.emulator.arithmetic.elementwise import Range
+from edgeq.targets.emulator.arithmetic.elementwise import CenteredRange
 from edgeq.targets.emulator.arithmetic.numerics import OutputRange
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.qdq.ir import Operand, QdqOp
     from edgeq.qdq.ort_x86.forms import X86Kernels
     from edgeq.quant import QuantParams
-    from edgeq.targets.emulator.arithmetic.numerics import Profile
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +33,7 @@ class OnnxOp:
     """
 
     view: QdqOp
-    profile: Profile
+    profile: HardwareProfile
     opset: int
     x86: X86Kernels | None = None
 
@@ -98,13 +98,13 @@ class OnnxOp:
             raise self.refused("its result has one scale a channel")
         return self.view.output.params
 
-    def range(self, position: int) -> Range:
+    def range(self, position: int) -> CenteredRange:
         """The levels that an operand can have."""
         operand = self.operand(position)
         if isinstance(operand, QdqConstant):
             centered = centered_of(operand)
-            return Range(int(centered.min(initial=0)), int(centered.max(initial=0)))
-        return Range(operand.low - operand.zero_point, operand.high - operand.zero_point)
+            return CenteredRange(int(centered.min(initial=0)), int(centered.max(initial=0)))
+        return CenteredRange(operand.low - operand.zero_point, operand.high - operand.zero_point)
 
     @property
     def output_range(self) -> OutputRange:

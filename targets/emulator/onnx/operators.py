@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ir import QdqOutput
     from edgeq.targets.emulator.onnx.op import OnnxOp
-    from edgeq.targets.emulator.program import Kernel, WorkKind
+    from edgeq.targets.emulator.program import StepKernel, WorkKind
 
-    Built = tuple[tuple[int, ...], Kernel, WorkKind]
+    Built = tuple[tuple[int, ...], StepKernel, WorkKind]
 
 
 def kernel_of(op: OnnxOp) -> Built:
@@ -56,7 +56,7 @@ def kernel_of(op: OnnxOp) -> Built:
     return data, _clipped(op, kernel) if traits_of(kind).moves else kernel, loop
 
 
-def _clipped(op: OnnxOp, kernel: Kernel) -> Kernel:
+def _clipped(op: OnnxOp, kernel: StepKernel) -> StepKernel:
     """A move whose result is narrower than what it moves is clipped."""
     ranges = [op.range(i) for i, o in enumerate(op.view.inputs) if o is not None]
     output_range = op.output_range
@@ -73,7 +73,7 @@ _NO_LOG = cast("Any", None)  # moves count nothing
 # ---- the ends of the graph -----------------------------------------------------------------------
 
 
-def quantizer_of(tensor: QdqTensor) -> Kernel:
+def quantizer_of(tensor: QdqTensor) -> StepKernel:
     """Real numbers to levels, as QuantizeLinear does."""
     params, low, high = tensor.params, tensor.low, tensor.high
     if params.axis is not None:
@@ -84,7 +84,7 @@ def quantizer_of(tensor: QdqTensor) -> Kernel:
     return Move(lambda x: (x / step).round_().clamp_(low - zero, high - zero))
 
 
-def head_of(output: QdqOutput) -> tuple[tuple[int, ...], Kernel]:
+def head_of(output: QdqOutput) -> tuple[tuple[int, ...], StepKernel]:
     """The shape of an output and what stands, in float, between it and its integers."""
     step, axis, shape = (
         torch.tensor(float(output.tensor.scale), dtype=torch.float32),
@@ -150,7 +150,7 @@ def _regrid(op: OnnxOp) -> Built:
     return (0,), elementwise(formula, [op.range(0)]), "elementwise"
 
 
-def _function(op: OnnxOp) -> Kernel:
+def _function(op: OnnxOp) -> StepKernel:
     """A function of one number: a table on any machine, its entries rounded as ONNX rounds."""
     source, output = op.grid(0), op.output_grid
     if op.view.op_type == "Lookup":
@@ -222,7 +222,7 @@ def _average_pool(op: OnnxOp) -> Built:
         raise op.refused("it counts its padding, and rounds its size up")
     if op.is_real or op.on_ort:
         average = ort_kernels.average_pool if op.on_ort else float_pooling.average_pool
-        pooled: Kernel = average(kernel, window, op, counted=counted)
+        pooled: StepKernel = average(kernel, window, op, counted=counted)
         return (0,), on_lines(op, pooled), "pool"
     if kernel == op.shape(0)[2:] and not any(window.padding):
         return _mean_over(op, (2, 3))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from edgeq.targets.emulator.arithmetic.dot import Window
+    from edgeq.targets.emulator.arithmetic.dot import SlidingWindow
     from edgeq.targets.emulator.arithmetic.elementwise import Formula
     from edgeq.targets.emulator.onnx.op import OnnxOp
 
@@ -105,7 +105,9 @@ def mean_factor(op: OnnxOp, count: int) -> Factors:
     )
 
 
-def average_pool(kernel: tuple[int, int], window: Window, op: OnnxOp, *, counted: bool) -> Move:
+def average_pool(
+    kernel: tuple[int, int], window: SlidingWindow, op: OnnxOp, *, counted: bool
+) -> Move:
     """QLinearAveragePool: real numbers added tap after tap, and the zero point added before the result is rounded."""
     steps = [
         torch.tensor(float(grid.scale), dtype=torch.float32)

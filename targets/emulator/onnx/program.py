@@ -19,7 +19,7 @@ from edgeq.qdq.ort_x86.forms import on_x86
 from edgeq.qdq.reader import read_qdq
 from edgeq.targets.emulator.onnx import operators as onnx_operators
 from edgeq.targets.emulator.onnx.op import OnnxOp, centered_of
-from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
+from edgeq.targets.emulator.program import LayerWorkload, Program, ProgramStep, Slot
 from edgeq.targets.plans.onnx_graph import QdqView, only_input
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ir import Operand, QdqGraph, QdqOutput
     from edgeq.qdq.ort_x86.forms import X86Kernels
-    from edgeq.targets.emulator.arithmetic.numerics import Profile
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
     from edgeq.targets.emulator.program import WorkKind
     from edgeq.targets.plans.onnx_graph import Readable
 
 
-def read_onnx(model: onnx.ModelProto, path: Path, profile: Profile) -> Program:
+def read_onnx(model: onnx.ModelProto, path: Path, profile: HardwareProfile) -> Program:
     """The program of a QDQ model.
 
     Raises:
@@ -55,15 +55,15 @@ def read_onnx(model: onnx.ModelProto, path: Path, profile: Profile) -> Program:
     kind = only_input(model).type.tensor_type.elem_type
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     x86 = on_x86(source, graph) if profile.kernels == "ort" else None
-    return _Compiler(
+    return _OnnxCompiler(
         graph, profile, kind != ir.DataType.FLOAT, QdqView(model).quantized(), opset, x86
     ).program()
 
 
 @dataclass(slots=True)
-class _Compiler:
+class _OnnxCompiler:
     graph: QdqGraph
-    profile: Profile
+    profile: HardwareProfile
     integer_input: bool
     readable: Sequence[Readable]
     opset: int
@@ -71,7 +71,7 @@ class _Compiler:
     slots: list[Slot] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
     constants: dict[int, Tensor] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[ProgramStep] = field(default_factory=list)
 
     def program(self) -> Program:
         tensor = self.graph.inputs[0]
@@ -79,7 +79,7 @@ class _Compiler:
         if not self.integer_input:
             self.slots.append(Slot(tensor.graph_input, tensor.shape, None))
             self.steps.append(
-                Step(
+                ProgramStep(
                     (len(self.slots) - 1,),
                     input_slot,
                     onnx_operators.quantizer_of(tensor),
@@ -124,7 +124,9 @@ class _Compiler:
     def _add(self, op: OnnxOp) -> None:
         data, kernel, kind = onnx_operators.kernel_of(op)
         operands = tuple(self._operand(op.operand(i)) for i in data)
-        self.steps.append(Step(operands, self._slot(op.view.output), kernel, _work(op, kind, data)))
+        self.steps.append(
+            ProgramStep(operands, self._slot(op.view.output), kernel, _work(op, kind, data))
+        )
 
     def _operand(self, operand: Operand) -> int:
         if isinstance(operand, QdqTensor):
@@ -152,7 +154,7 @@ class _Compiler:
         work = LayerWorkload(
             name, kind, "float", 0, size, 0, math.prod(shape), 0, tensor.params.bits, 32
         )
-        self.steps.append(Step((source,), len(self.slots) - 1, kernel, work))
+        self.steps.append(ProgramStep((source,), len(self.slots) - 1, kernel, work))
         return len(self.slots) - 1
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from edgeq.numerics.padding import same_padding
-from edgeq.targets.emulator.arithmetic.dot import Window
+from edgeq.targets.emulator.arithmetic.dot import SlidingWindow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.targets.emulator.onnx.op import OnnxOp
-    from edgeq.targets.emulator.program import Kernel, Log
+    from edgeq.targets.emulator.program import Log, StepKernel
 
 
-def on_lines(op: OnnxOp, kernel: Kernel) -> Kernel:
+def on_lines(op: OnnxOp, kernel: StepKernel) -> StepKernel:
     """A kernel of images, for lines too: they become images of one row."""
     if len(op.shape(0)) == 4:
         return kernel
@@ -31,7 +31,7 @@ def on_lines(op: OnnxOp, kernel: Kernel) -> Kernel:
     return _Lines()
 
 
-def window_of(op: OnnxOp, kernel: tuple[int, ...], groups: int = 1) -> Window:
+def window_of(op: OnnxOp, kernel: tuple[int, ...], groups: int = 1) -> SlidingWindow:
     """How a window moves over an image, padding derived where the graph leaves it open."""
     stride, dilation = op.numbers("strides", (1, 1)), op.numbers("dilations", (1, 1))
     pads, before = op.numbers("pads", (0, 0, 0, 0)), op.shape(0)[-len(kernel) :]
@@ -46,7 +46,7 @@ def window_of(op: OnnxOp, kernel: tuple[int, ...], groups: int = 1) -> Window:
             for i in (0, 1)
         ]
         pads = (ends[0][0], ends[1][0], ends[0][1], ends[1][1])
-    return Window(
+    return SlidingWindow(
         (stride[0], stride[1]),
         (dilation[0], dilation[1]),
         cast("tuple[int, int, int, int]", pads),
@@ -54,7 +54,7 @@ def window_of(op: OnnxOp, kernel: tuple[int, ...], groups: int = 1) -> Window:
     )
 
 
-def pooling_window(op: OnnxOp, kernel: tuple[int, int]) -> Window:
+def pooling_window(op: OnnxOp, kernel: tuple[int, int]) -> SlidingWindow:
     """The window of a pooling, with as much behind the image as its last windows reach beyond it where the size is rounded up."""
     window = window_of(op, op.numbers("kernel_shape"))
     if not op.number("ceil_mode", 0):

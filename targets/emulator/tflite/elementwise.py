@@ -17,12 +17,12 @@ from edgeq.targets.emulator.tflite.op import output_range_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgeq.targets.emulator.program import Kernel
+    from edgeq.targets.emulator.program import StepKernel
     from edgeq.targets.emulator.tflite.functions import Function
     from edgeq.targets.emulator.tflite.op import TfliteOp
 
 
-def total(op: TfliteOp) -> Kernel:
+def total(op: TfliteOp) -> StepKernel:
     """ADD and SUB: both operands rescaled with headroom to one grid, then the sum.
 
     Plain numbers are just added.
@@ -38,7 +38,7 @@ def total(op: TfliteOp) -> Kernel:
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
-def product(op: TfliteOp) -> Kernel:
+def product(op: TfliteOp) -> StepKernel:
     """MUL."""
     formula = formulas.product(
         op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding
@@ -46,13 +46,13 @@ def product(op: TfliteOp) -> Kernel:
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
-def extreme(op: TfliteOp) -> Kernel:
+def extreme(op: TfliteOp) -> StepKernel:
     """MAXIMUM and MINIMUM of integers on one grid."""
     function = torch.maximum if op.file.name == "MAXIMUM" else torch.minimum
     return Move(function)
 
 
-def prelu(op: TfliteOp) -> Kernel:
+def prelu(op: TfliteOp) -> StepKernel:
     """PRELU."""
     formula = formulas.prelu(
         op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding
@@ -60,7 +60,7 @@ def prelu(op: TfliteOp) -> Kernel:
     return elementwise(formula, [op.range(0), op.range(1)])
 
 
-def relu(op: TfliteOp) -> Kernel:
+def relu(op: TfliteOp) -> StepKernel:
     """RELU and RELU6, which also change the grid."""
     ratio = float(np.float32(op.grid(0).scale / op.output_grid.scale))
     whole = output_range_of(op)
@@ -71,7 +71,7 @@ def relu(op: TfliteOp) -> Kernel:
     return elementwise(formulas.regrid(ratio, output_range, op.profile.rounding), [op.range(0)])
 
 
-def quantize(op: TfliteOp) -> Kernel:
+def quantize(op: TfliteOp) -> StepKernel:
     """QUANTIZE, of real numbers or of integers on another grid."""
     output_range, output = output_range_of(op), op.output_grid
     if op.operand(0).kind != "FLOAT32":
@@ -88,13 +88,13 @@ def quantize(op: TfliteOp) -> Kernel:
     return Move(nearest)
 
 
-def dequantize(op: TfliteOp) -> Kernel:
+def dequantize(op: TfliteOp) -> StepKernel:
     """DEQUANTIZE."""
     scale = torch.tensor(float(op.grid(0).scale), dtype=torch.float32)
     return Move(lambda x: x * scale)
 
 
-def cast(op: TfliteOp) -> Kernel:
+def cast(op: TfliteOp) -> StepKernel:
     """CAST from the integers of a grid to plain ones."""
     if op.file.output.kind != "INT32" or op.operand(0).kind not in ("INT8", "INT16", "UINT8"):
         raise op.refused(f"it makes {op.file.output.kind} of {op.operand(0).kind}")
@@ -102,42 +102,42 @@ def cast(op: TfliteOp) -> Kernel:
     return Move(lambda x: x.to(torch.int64) + zero)
 
 
-def _pointwise(op: TfliteOp, function: Function) -> Kernel:
+def _pointwise(op: TfliteOp, function: Function) -> StepKernel:
     return elementwise(
         lambda x: torch.from_numpy(function(x.to(torch.int64).numpy()).astype(np.float32)),
         [op.range(0)],
     )
 
 
-def logistic(op: TfliteOp) -> Kernel:
+def logistic(op: TfliteOp) -> StepKernel:
     """LOGISTIC on 8 bits."""
     if op.is_wide():
         raise op.refused("on 16 bits it is a table of TFLite's that no formula gives")
     return _pointwise(op, functions.saturating(op.grid(0), op.output_grid, fixed_point.logistic, 8))
 
 
-def tanh(op: TfliteOp) -> Kernel:
+def tanh(op: TfliteOp) -> StepKernel:
     """TANH on 8 bits."""
     if op.is_wide():
         raise op.refused("it has 16 bits")
     return _pointwise(op, functions.saturating(op.grid(0), op.output_grid, fixed_point.tanh, 7))
 
 
-def leaky_relu(op: TfliteOp) -> Kernel:
+def leaky_relu(op: TfliteOp) -> StepKernel:
     """LEAKY_RELU."""
     return _pointwise(
         op, functions.leaky_relu(op.grid(0), op.output_grid, float(op.file.options.alpha))
     )
 
 
-def hard_swish(op: TfliteOp) -> Kernel:
+def hard_swish(op: TfliteOp) -> StepKernel:
     """HARD_SWISH on 8 bits."""
     if op.is_wide():
         raise op.refused("it has 16 bits")
     return _pointwise(op, functions.hard_swish(op.grid(0), op.output_grid))
 
 
-def gelu(op: TfliteOp) -> Kernel:
+def gelu(op: TfliteOp) -> StepKernel:
     """GELU on 8 bits."""
     if op.is_wide():
         raise op.refused("it has 16 bits")
@@ -145,7 +145,7 @@ def gelu(op: TfliteOp) -> Kernel:
     return _pointwise(op, functions.looked_up(op.grid(0), op.output_grid, function))
 
 
-def softmax(op: TfliteOp) -> Kernel:
+def softmax(op: TfliteOp) -> StepKernel:
     """SOFTMAX of integers, or of real numbers in float."""
     beta = float(op.file.options.beta)
     if op.operand(0).kind == "FLOAT32":
@@ -156,7 +156,7 @@ def softmax(op: TfliteOp) -> Kernel:
     return Move(lambda x: torch.from_numpy(function(x.to(torch.int64).numpy()).astype(np.float32)))
 
 
-def log_softmax(op: TfliteOp) -> Kernel:
+def log_softmax(op: TfliteOp) -> StepKernel:
     """LOG_SOFTMAX of real numbers."""
     if op.operand(0).kind == "FLOAT32":
         return Move(lambda x: torch.log_softmax(x, -1))

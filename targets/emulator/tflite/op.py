@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.plan import called
 from edgeq.quant import STORAGE_RANGE, QuantParams
-from edgeq.targets.emulator.arithmetic.elementwise import Range
+from edgeq.targets.emulator.arithmetic.elementwise import CenteredRange
 from edgeq.targets.emulator.arithmetic.numerics import OutputRange
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.formats.tflite_file import FileOperator, FileTensor
-    from edgeq.targets.emulator.arithmetic.numerics import Profile
-    from edgeq.targets.emulator.program import Kernel, WorkKind
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
+    from edgeq.targets.emulator.program import StepKernel, WorkKind
 
 PLAIN = frozenset(("INT32", "INT64"))
 """Types of numbers that are what they are, unless they have a scale."""
@@ -33,7 +33,7 @@ _ACTIVATIONS: Mapping[int, tuple[float | None, float | None]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lowered:
+class KernelSetup:
     """What an operator becomes.
 
     Attributes:
@@ -46,7 +46,7 @@ class Lowered:
     """
 
     data: tuple[int, ...]
-    kernel: Kernel
+    kernel: StepKernel
     kind: WorkKind
     macs: int = 0
     weights: int = 0
@@ -63,7 +63,7 @@ class TfliteOp:
     """
 
     file: FileOperator
-    profile: Profile
+    profile: HardwareProfile
 
     @property
     def name(self) -> str:
@@ -121,15 +121,15 @@ class TfliteOp:
             raise self.refused(f"{called(tensor.name)} is {tensor.kind} without one scale")
         return params
 
-    def range(self, position: int) -> Range:
+    def range(self, position: int) -> CenteredRange:
         """The levels that an operand can have."""
         tensor = self.operand(position)
         if tensor.data is not None and tensor.data.size:
             centered = centered_of(tensor)
-            return Range(int(centered.min()), int(centered.max()))
+            return CenteredRange(int(centered.min()), int(centered.max()))
         params = self._grid(tensor)
         zero = int(params.zero_point)
-        return Range(params.qmin - zero, params.qmax - zero)
+        return CenteredRange(params.qmin - zero, params.qmax - zero)
 
     def is_wide(self) -> bool:
         """Whether its result has 16 bits."""

@@ -17,12 +17,12 @@ from edgeq.targets.emulator.arithmetic.dot import (
     Dense,
     Finish,
     Product,
+    SlidingWindow,
     TransposedConvolution,
-    Window,
 )
 from edgeq.targets.emulator.arithmetic.numerics import Factors, step_of
 from edgeq.targets.emulator.tflite import elementwise as tflite_elementwise
-from edgeq.targets.emulator.tflite.op import Lowered, centered_of, output_range_of
+from edgeq.targets.emulator.tflite.op import KernelSetup, centered_of, output_range_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.numerics.multipliers import Multiplier
-    from edgeq.targets.emulator.arithmetic.numerics import Rounding
-    from edgeq.targets.emulator.program import Kernel
+    from edgeq.targets.emulator.hardware.machine import Rounding
+    from edgeq.targets.emulator.program import StepKernel
     from edgeq.targets.emulator.tflite.op import TfliteOp
 
 _SAME = 0  # of the schema's Padding
@@ -79,7 +79,7 @@ def _weighted(
     )
 
 
-def _conv(op: TfliteOp) -> Lowered:
+def _conv(op: TfliteOp) -> KernelSetup:
     depthwise = op.file.name == "DEPTHWISE_CONV_2D"
     filters = op.operand(1)
     centered = op.centered(1).transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
@@ -98,7 +98,7 @@ def _conv(op: TfliteOp) -> Lowered:
     kernel_ = Convolution(
         weights, bias, window, channels_last=True, accumulator=accumulator, finish=finish
     )
-    return Lowered((0,), kernel_, "dot", macs, centered.size, _bits(centered))
+    return KernelSetup((0,), kernel_, "dot", macs, centered.size, _bits(centered))
 
 
 def _window(
@@ -107,7 +107,7 @@ def _window(
     kernel: tuple[int, int],
     dilation: tuple[int, int],
     groups: int = 1,
-) -> Window:
+) -> SlidingWindow:
     options = op.file.options
     stride = (int(options.strideH), int(options.strideW))
     ends = [
@@ -116,10 +116,10 @@ def _window(
         else (0, 0)
         for axis in (0, 1)
     ]
-    return Window(stride, dilation, (ends[0][0], ends[1][0], ends[0][1], ends[1][1]), groups)
+    return SlidingWindow(stride, dilation, (ends[0][0], ends[1][0], ends[0][1], ends[1][1]), groups)
 
 
-def _transposed(op: TfliteOp) -> Lowered:
+def _transposed(op: TfliteOp) -> KernelSetup:
     filters, options = op.operand(1), op.file.options
     centered = op.centered(1).transpose(0, 3, 1, 2)[:, :, ::-1, ::-1].copy()
     factors = convolution_multipliers(step_of(op.grid(2)), filters.scale, step_of(op.output_grid))
@@ -131,17 +131,17 @@ def _transposed(op: TfliteOp) -> Lowered:
         taps, spread = centered.shape[2 + axis], (before[1 + axis] - 1) * stride[axis] + 1
         cut = max(spread + taps - 1 - after[1 + axis], 0) // 2 if options.padding == _SAME else 0
         ends.append((taps - 1 - cut, after[1 + axis] - spread + cut))
-    window = Window(padding=(ends[0][0], ends[1][0], ends[0][1], ends[1][1]))
+    window = SlidingWindow(padding=(ends[0][0], ends[1][0], ends[0][1], ends[1][1]))
     inner = Convolution(
         weights, bias, window, channels_last=True, accumulator=accumulator, finish=finish
     )
     macs = math.prod(before) * math.prod(centered.shape) // centered.shape[1]
-    return Lowered(
+    return KernelSetup(
         (2,), TransposedConvolution(inner, stride), "dot", macs, centered.size, _bits(centered)
     )
 
 
-def _dense(op: TfliteOp) -> Lowered:
+def _dense(op: TfliteOp) -> KernelSetup:
     filters = op.operand(1)
     centered = op.centered(1)
     factors = dense_multipliers(step_of(op.grid(0)), filters.scale, step_of(op.output_grid))
@@ -150,12 +150,12 @@ def _dense(op: TfliteOp) -> Lowered:
     )
     shape = op.file.output.shape
     kernel = Dense(weights, bias, accumulator, finish, shape)
-    return Lowered(
+    return KernelSetup(
         (0,), kernel, "dot", math.prod(shape) * centered.shape[1], centered.size, _bits(centered)
     )
 
 
-def _product(op: TfliteOp) -> Lowered:
+def _product(op: TfliteOp) -> KernelSetup:
     options, shape = op.file.options, op.file.output.shape
     transposed = (bool(options.adjX), bool(options.adjY))
     taps = op.operand(0).shape[-2 if transposed[0] else -1]
@@ -169,7 +169,7 @@ def _product(op: TfliteOp) -> Lowered:
         output_range_of(op),
         "wide" if op.is_wide() else op.profile.rounding,
     )
-    return Lowered(
+    return KernelSetup(
         (0, 1), Product(transposed, accumulator, finish, shape), "dot", math.prod(shape) * taps
     )
 
@@ -182,7 +182,7 @@ def _bits(centered: NDArray[Any]) -> int:
 # ---- windows and means ---------------------------------------------------------------------------
 
 
-def _pool(op: TfliteOp) -> Lowered:
+def _pool(op: TfliteOp) -> KernelSetup:
     options, output_range, params = op.file.options, output_range_of(op), op.grid(0)
     kernel = (int(options.filterHeight), int(options.filterWidth))
     _, height, width, _ = op.operand(0).shape
@@ -202,7 +202,7 @@ def _pool(op: TfliteOp) -> Lowered:
             low=output_range.low,
             high=output_range.high,
         )
-    return Lowered((0,), move, "pool")
+    return KernelSetup((0,), move, "pool")
 
 
 def _axes(op: TfliteOp, position: int) -> list[int]:
@@ -210,19 +210,19 @@ def _axes(op: TfliteOp, position: int) -> list[int]:
     return sorted({int(axis) % rank for axis in op.numbers(position).reshape(-1)})
 
 
-def _mean(op: TfliteOp) -> Lowered:
+def _mean(op: TfliteOp) -> KernelSetup:
     axes = _axes(op, 1)
     count = math.prod(op.operand(0).shape[axis] for axis in axes)
     factor = mean_multiplier(step_of(op.grid(0)), step_of(op.output_grid), count)
     finish = Finish(Factors.fixed([factor]), output_range_of(op), op.profile.rounding)
-    return Lowered((0,), data_movement.mean(axes, op.file.output.shape, finish), "pool")
+    return KernelSetup((0,), data_movement.mean(axes, op.file.output.shape, finish), "pool")
 
 
-def _greatest(op: TfliteOp) -> Lowered:
-    return Lowered((0,), data_movement.greatest(_axes(op, 1), op.file.output.shape), "pool")
+def _greatest(op: TfliteOp) -> KernelSetup:
+    return KernelSetup((0,), data_movement.greatest(_axes(op, 1), op.file.output.shape), "pool")
 
 
-def _argmax(op: TfliteOp) -> Lowered:
+def _argmax(op: TfliteOp) -> KernelSetup:
     (axis,) = _axes(op, 1)
     shape = op.file.output.shape
 
@@ -231,35 +231,35 @@ def _argmax(op: TfliteOp) -> Lowered:
         is_greatest = (x == x.amax(axis + 1, keepdim=True)).to(torch.int8)
         return is_greatest.argmax(axis + 1).reshape(x.shape[0], *shape)
 
-    return Lowered((0,), data_movement.Move(place), "move")
+    return KernelSetup((0,), data_movement.Move(place), "move")
 
 
 # ---- data that only moves ------------------------------------------------------------------------
 
 
-def _reshape(op: TfliteOp) -> Lowered:
-    return Lowered((0,), data_movement.reshape(op.file.output.shape), "move")
+def _reshape(op: TfliteOp) -> KernelSetup:
+    return KernelSetup((0,), data_movement.reshape(op.file.output.shape), "move")
 
 
-def _transpose(op: TfliteOp) -> Lowered:
-    return Lowered((0,), data_movement.transpose([int(axis) for axis in op.numbers(1)]), "move")
+def _transpose(op: TfliteOp) -> KernelSetup:
+    return KernelSetup((0,), data_movement.transpose([int(axis) for axis in op.numbers(1)]), "move")
 
 
-def _pad(op: TfliteOp) -> Lowered:
+def _pad(op: TfliteOp) -> KernelSetup:
     amounts = [(int(before), int(after)) for before, after in op.numbers(1)]
     value = float(op.centered(2).item()) if op.file.name == "PADV2" else 0.0
-    return Lowered((0,), data_movement.pad(amounts, value), "move")
+    return KernelSetup((0,), data_movement.pad(amounts, value), "move")
 
 
-def _slice(op: TfliteOp) -> Lowered:
+def _slice(op: TfliteOp) -> KernelSetup:
     begin, size = op.numbers(1), op.numbers(2)
     parts = [
         slice(int(b), None if s < 0 else int(b) + int(s)) for b, s in zip(begin, size, strict=True)
     ]
-    return Lowered((0,), data_movement.cut(parts, op.file.output.shape), "move")
+    return KernelSetup((0,), data_movement.cut(parts, op.file.output.shape), "move")
 
 
-def _strided_slice(op: TfliteOp) -> Lowered:
+def _strided_slice(op: TfliteOp) -> KernelSetup:
     options, parts = op.file.options, []
     if options.ellipsisMask or options.newAxisMask or getattr(options, "offset", False):
         raise op.refused("it inserts axes")
@@ -278,21 +278,21 @@ def _strided_slice(op: TfliteOp) -> Lowered:
                 int(step),
             )
         )
-    return Lowered((0,), data_movement.cut(parts, op.file.output.shape), "move")
+    return KernelSetup((0,), data_movement.cut(parts, op.file.output.shape), "move")
 
 
-def _concatenation(op: TfliteOp) -> Lowered:
+def _concatenation(op: TfliteOp) -> KernelSetup:
     axis = int(op.file.options.axis) % len(op.file.output.shape)
-    return Lowered(tuple(range(len(op.file.inputs))), data_movement.concatenate(axis), "move")
+    return KernelSetup(tuple(range(len(op.file.inputs))), data_movement.concatenate(axis), "move")
 
 
-def _gather(op: TfliteOp) -> Lowered:
+def _gather(op: TfliteOp) -> KernelSetup:
     """Constant picks; or, from a constant table, picks that were computed."""
     if int(op.file.options.batchDims or 0):
         raise op.refused("it gathers by batch")
     source, indices, axis = op.operand(0), op.operand(1), int(op.file.options.axis or 0)
     if indices.data is not None:
-        return Lowered(
+        return KernelSetup(
             (0,),
             data_movement.gather(
                 torch.from_numpy(indices.data.astype(np.int64)), axis % len(source.shape)
@@ -302,15 +302,15 @@ def _gather(op: TfliteOp) -> Lowered:
     if source.data is None or source.data.ndim != 1:
         raise op.refused("both of its operands are computed at run time")
     table = torch.from_numpy(centered_of(source))
-    return Lowered(
+    return KernelSetup(
         (1,), data_movement.Move(table.take), "table", weights=table.numel(), weight_bits=8
     )
 
 
-def _nearest(op: TfliteOp) -> Lowered:
+def _nearest(op: TfliteOp) -> KernelSetup:
     before, after, options = op.operand(0).shape, op.file.output.shape, op.file.options
     picks = [torch.from_numpy(_nearest_of(options, before[axis], after[axis])) for axis in (1, 2)]
-    return Lowered(
+    return KernelSetup(
         (0,),
         data_movement.Move(lambda x: x.index_select(2, picks[0]).index_select(3, picks[1])),
         "move",
@@ -333,7 +333,7 @@ def _nearest_of(options: Any, before: int, after: int) -> NDArray[np.int64]:
     return clipped
 
 
-def _bilinear(op: TfliteOp) -> Lowered:
+def _bilinear(op: TfliteOp) -> KernelSetup:
     before, after, options = op.operand(0).shape, op.file.output.shape, op.file.options
     rows, columns = (
         torch.from_numpy(_weights_of(options, before[axis], after[axis])) for axis in (1, 2)
@@ -345,7 +345,7 @@ def _bilinear(op: TfliteOp) -> Lowered:
         rounded = torch.trunc((sums + torch.where(sums > 0, 2.0**19, -(2.0**19))) / 2.0**20)
         return (rounded - zero).clamp_(output_range.low, output_range.high).to(torch.float32)
 
-    return Lowered((0,), data_movement.Move(interpolated), "pool", math.prod(after) * 4)
+    return KernelSetup((0,), data_movement.Move(interpolated), "pool", math.prod(after) * 4)
 
 
 def _weights_of(options: Any, before: int, after: int) -> NDArray[np.float64]:
@@ -370,28 +370,30 @@ def _weights_of(options: Any, before: int, after: int) -> NDArray[np.float64]:
 
 
 def _of(
-    function: Callable[[TfliteOp], Kernel], kind: Any = "elementwise", data: tuple[int, ...] = (0,)
-) -> Callable[[TfliteOp], Lowered]:
-    return lambda op: Lowered(data, function(op), kind)
+    function: Callable[[TfliteOp], StepKernel],
+    kind: Any = "elementwise",
+    data: tuple[int, ...] = (0,),
+) -> Callable[[TfliteOp], KernelSetup]:
+    return lambda op: KernelSetup(data, function(op), kind)
 
 
-def _depth_to_space(op: TfliteOp) -> Lowered:
-    return Lowered(
+def _depth_to_space(op: TfliteOp) -> KernelSetup:
+    return KernelSetup(
         (0,),
         data_movement.depth_to_space(int(op.file.options.blockSize), channels_last=True),
         "move",
     )
 
 
-def _space_to_depth(op: TfliteOp) -> Lowered:
-    return Lowered(
+def _space_to_depth(op: TfliteOp) -> KernelSetup:
+    return KernelSetup(
         (0,),
         data_movement.space_to_depth(int(op.file.options.blockSize), channels_last=True),
         "move",
     )
 
 
-KERNELS: Mapping[str, Callable[[TfliteOp], Lowered]] = {
+KERNELS: Mapping[str, Callable[[TfliteOp], KernelSetup]] = {
     "ADD": _of(tflite_elementwise.total, data=(0, 1)),
     "ARG_MAX": _argmax,
     "AVERAGE_POOL_2D": _pool,

@@ -10,7 +10,7 @@ import torch
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.formats.tflite_file import BROKEN, axes_in, channels_last, graph_of
-from edgeq.targets.emulator.program import LayerWorkload, Program, Slot, Step
+from edgeq.targets.emulator.program import LayerWorkload, Program, ProgramStep, Slot
 from edgeq.targets.emulator.tflite.op import PLAIN, TfliteOp, centered_of, params_of
 from edgeq.targets.emulator.tflite.operators import KERNELS
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.formats.tflite_file import FileGraph, FileOperator, FileTensor
-    from edgeq.targets.emulator.arithmetic.numerics import Profile
-    from edgeq.targets.emulator.tflite.op import Lowered
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
+    from edgeq.targets.emulator.tflite.op import KernelSetup
 
 _NHWC = (0, 2, 3, 1)
 _NAMED = 12  # operators in one message
@@ -38,7 +38,7 @@ _BITS = {
 }
 
 
-def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
+def read_tflite(content: bytes, path: Path, profile: HardwareProfile) -> Program:
     """The program of a file that :func:`edgeq.formats.tflite_validation.check_model` passed.
 
     Raises:
@@ -46,7 +46,7 @@ def read_tflite(content: bytes, path: Path, profile: Profile) -> Program:
         TargetError: operators that the emulator does not know; names the first of them.
     """
     try:
-        program = _Compiler(_graph(content, path), profile, axes_in(content)).program()
+        program = _TfliteCompiler(_graph(content, path), profile, axes_in(content)).program()
         return replace(program, channels_last=channels_last(content))
     except (*BROKEN, ZeroDivisionError, RuntimeError) as error:
         raise ArtefactError(
@@ -66,9 +66,9 @@ def _graph(content: bytes, path: Path) -> FileGraph:
 
 
 @dataclass(slots=True)
-class _Compiler:
+class _TfliteCompiler:
     graph: FileGraph
-    profile: Profile
+    profile: HardwareProfile
     axes: dict[str, tuple[int, ...]]
     slots: list[Slot] = field(default_factory=list)
     places: dict[int, int] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class _Compiler:
                 )
         return Program(tuple(self.slots), tuple(steps), self.constants, input_slot, exit_)
 
-    def _step(self, operator: FileOperator) -> Step:
+    def _step(self, operator: FileOperator) -> ProgramStep:
         op = TfliteOp(operator, self.profile)
         kept = [
             tensor
@@ -112,7 +112,7 @@ class _Compiler:
         for position in (i for i in lowered.data if op.operand(i).sparse):
             op.numbers(position)
         operands = tuple(self._slot(tensor, shown=False) for tensor in tensors)
-        return Step(
+        return ProgramStep(
             operands,
             self._slot(operator.output, shown=True),
             lowered.kernel,
@@ -144,7 +144,7 @@ class _Compiler:
         )
 
 
-def _work(op: TfliteOp, lowered: Lowered, tensors: Sequence[FileTensor]) -> LayerWorkload:
+def _work(op: TfliteOp, lowered: KernelSetup, tensors: Sequence[FileTensor]) -> LayerWorkload:
     constants = [tensor for tensor in tensors if tensor.data is not None]
     activations = [tensor for tensor in tensors if tensor.data is None]
     return LayerWorkload(

@@ -18,6 +18,7 @@ from edgeq.deploy.package_conflicts import package_conflicts
 from edgeq.errors import TargetError
 from edgeq.target import TARGETS
 from edgeq.targets import ethos_u, ort
+from edgeq.targets.emulator import EmulatorTarget
 from edgeq.targets.workers.launchers import Here
 from edgeq.targets.workers.target import WorkerTarget
 
@@ -50,6 +51,14 @@ def test_sound_targets_pass(name: str) -> None:
     assert found.p50_ms is not None
     assert found.p50_ms > 0
     assert found.seconds < selftest.SECONDS + 5  # what the machine adds while others work on it
+
+
+def test_the_emulator_passes_on_every_machine_in_both_formats() -> None:
+    emulator = TARGETS.load("emulator")
+    assert isinstance(emulator, EmulatorTarget)
+    for name in emulator.variants():
+        for found in selftest.self_test(emulator.variant(name)):
+            assert found.passed, f"{name}, {found.format}: {found.what}"
 
 
 def faulty(fault: str) -> WorkerTarget:

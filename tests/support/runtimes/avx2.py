@@ -24,7 +24,7 @@ from tests.support.models.qoperator_models import LEAST
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.target import TARGETS
-from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+from edgeq.targets.emulator.program import OverflowStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from edgeq.targets.emulator.arithmetic import accumulate as module
 from edgeq.targets.emulator.arithmetic.accumulate import accumulate, exact, pairs_can_saturate, wrap
-from edgeq.targets.emulator.arithmetic.numerics import OverflowStats, Profile
+from edgeq.targets.emulator.hardware.machine import HardwareProfile
+from edgeq.targets.emulator.program import OverflowStats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.targets.emulator.arithmetic.numerics import Overflow, Products
+    from edgeq.targets.emulator.hardware.machine import Overflow, Products
 
 AVX2 = r"""
 #include <immintrin.h>
@@ -48,8 +49,10 @@ void dot(const uint8_t *x, const int8_t *w, const int32_t *start, int32_t *out,
 """
 
 
-def machine(bits: int = 32, overflow: Overflow = "wrap", products: Products = "exact") -> Profile:
-    return Profile(
+def machine(
+    bits: int = 32, overflow: Overflow = "wrap", products: Products = "exact"
+) -> HardwareProfile:
+    return HardwareProfile(
         "test",
         "a machine for tests",
         "double",
@@ -61,7 +64,10 @@ def machine(bits: int = 32, overflow: Overflow = "wrap", products: Products = "e
 
 
 def written_out(
-    rows: NDArray[np.int64], weights: NDArray[np.int64], start: NDArray[np.int64], profile: Profile
+    rows: NDArray[np.int64],
+    weights: NDArray[np.int64],
+    start: NDArray[np.int64],
+    profile: HardwareProfile,
 ) -> tuple[NDArray[np.int64], OverflowStats]:
     """The definition: every product by itself, in Python's own integers."""
     low, high = -(2 ** (profile.accumulator_bits - 1)), 2 ** (profile.accumulator_bits - 1) - 1

@@ -8,15 +8,14 @@ import pytest
 import torch
 
 from edgeq.targets.emulator.arithmetic.accumulator import Accumulator, Operands, largest_sum
-from edgeq.targets.emulator.arithmetic.elementwise import Range
-from edgeq.targets.emulator.arithmetic.numerics import OverflowStats
+from edgeq.targets.emulator.arithmetic.elementwise import CenteredRange
+from edgeq.targets.emulator.hardware.host_fallback import host_of
 from edgeq.targets.emulator.hardware.profiles import profile_of
-from edgeq.targets.emulator.host_fallback import host_of
-from edgeq.targets.emulator.program import Log
+from edgeq.targets.emulator.program import Log, OverflowStats
 
 AVX2, ACCELERATOR, TFLM = profile_of("avx2"), profile_of("accel-4bit"), profile_of("tflm")
 STRONG, WEAK = torch.tensor([[127.0, 127.0]]), torch.tensor([[7.0, -7.0]])
-BYTE = Range(-100, 155)  # levels of uint8 with zero point 100
+BYTE = CenteredRange(-100, 155)  # levels of uint8 with zero point 100
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_a_zero_point_takes_no_bit_of_weights_that_are_stored_as_bytes() -> None
     [(0, 15, 4), (0, 16, 5), (-8, 7, 4), (-100, 155, 8), (0, 1, 1), (0, 0, 0)],
 )
 def test_the_width_of_inputs(low: int, high: int, bits: int) -> None:
-    assert Operands(WEAK, Range(low, high)).input_bits == bits
+    assert Operands(WEAK, CenteredRange(low, high)).input_bits == bits
 
 
 @pytest.mark.parametrize(
@@ -58,7 +57,7 @@ def test_the_width_of_inputs(low: int, high: int, bits: int) -> None:
         (Operands(STRONG, BYTE, 100, "int8"), False),
         (Operands(WEAK, BYTE, 100, "uint8"), False),
         # 120 at most: 2 * 120 * 127 fits 16 bits
-        (Operands(STRONG, Range(-100, 20), 100, "uint8"), False),
+        (Operands(STRONG, CenteredRange(-100, 20), 100, "uint8"), False),
         (Operands(STRONG, BYTE, 100, "uint8", weight_dtype="int8"), True),
         (Operands(STRONG, BYTE, 100, "uint8", weight_zero=(128,), weight_dtype="uint8"), False),
         # pairs are of what is stored
@@ -81,7 +80,7 @@ def test_pairs_are_made_of_what_is_stored() -> None:
 
 
 def test_wide_operands_meet_the_host() -> None:
-    wide, narrow = Operands(STRONG, BYTE), Operands(WEAK, Range(0, 15))
+    wide, narrow = Operands(STRONG, BYTE), Operands(WEAK, CenteredRange(0, 15))
     assert Accumulator.of("layer", ACCELERATOR, 1e6, wide).profile == host_of(ACCELERATOR)
     assert Accumulator.of("layer", ACCELERATOR, 1e6, wide).fits
     assert Accumulator.of("layer", ACCELERATOR, 1e6, narrow).profile == ACCELERATOR
@@ -91,7 +90,11 @@ def test_wide_operands_meet_the_host() -> None:
 
 def test_binary_layers_are_counted_where_the_machine_counts() -> None:
     weights, rows = torch.randint(0, 2, (3, 70)) * 2.0 - 1, torch.randint(0, 2, (5, 70)) * 2.0 - 1
-    operands, start, log = Operands(weights, Range(-1, 1)), torch.tensor([1.0, -2.0, 3.0]), Log()
+    operands, start, log = (
+        Operands(weights, CenteredRange(-1, 1)),
+        torch.tensor([1.0, -2.0, 3.0]),
+        Log(),
+    )
     counting = Accumulator.of("layer", ACCELERATOR, largest_sum(weights, start, 1), operands)
     assert counting.binary
     assert not counting.fits
@@ -100,7 +103,7 @@ def test_binary_layers_are_counted_where_the_machine_counts() -> None:
     )
     assert log.stats["layer"] == OverflowStats(sums=15, steps=15 * 70)
     assert not Accumulator.of("layer", replace(ACCELERATOR, binary=False), 73, operands).binary
-    assert not Accumulator.of("layer", ACCELERATOR, 73, Operands(WEAK, Range(-1, 1))).binary
+    assert not Accumulator.of("layer", ACCELERATOR, 73, Operands(WEAK, CenteredRange(-1, 1))).binary
 
 
 def test_what_fits_is_computed_in_the_narrowest_float_that_is_exact() -> None:

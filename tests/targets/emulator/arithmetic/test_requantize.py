@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgeq.errors import TargetError
 from edgeq.numerics.multipliers import quantize_multiplier
-from edgeq.targets.emulator.arithmetic.numerics import Factors, OutputRange, Rounding
+from edgeq.targets.emulator.arithmetic.numerics import Factors, OutputRange
 from edgeq.targets.emulator.arithmetic.requantize import (
     held_error,
     high_product,
@@ -28,6 +28,7 @@ from edgeq.targets.emulator.arithmetic.requantize import (
     shift_right,
     to_one_scale,
 )
+from edgeq.targets.emulator.hardware.machine import Rounding
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from edgeq.targets.emulator.arithmetic.numerics import Profile
 from edgeq.targets.emulator.hardware.costs import (
     HOROWITZ_45NM,
     LayerCost,
@@ -17,8 +16,9 @@ from edgeq.targets.emulator.hardware.costs import (
     total,
     traffic_bytes,
 )
+from edgeq.targets.emulator.hardware.machine import HardwareProfile
 from edgeq.targets.emulator.hardware.profiles import profile_of
-from edgeq.targets.emulator.hardware.speed import Costs, Figure, MacRate
+from edgeq.targets.emulator.hardware.speed import Costs, MacRate, SourcedFigure
 from edgeq.targets.emulator.program import LayerWorkload
 
 CONV = LayerWorkload(
@@ -34,14 +34,14 @@ CONV = LayerWorkload(
     output_bits=8,
 )
 COSTS = Costs(
-    clock_mhz=Figure(100, "test"),
-    mac_rates=(MacRate(4, 4, Figure(64, "test")), MacRate(8, 8, Figure(16, "test"))),
-    outputs_per_cycle=Figure(2, "test"),
-    bytes_per_cycle=Figure(4, "test"),
+    clock_mhz=SourcedFigure(100, "test"),
+    mac_rates=(MacRate(4, 4, SourcedFigure(64, "test")), MacRate(8, 8, SourcedFigure(16, "test"))),
+    outputs_per_cycle=SourcedFigure(2, "test"),
+    bytes_per_cycle=SourcedFigure(4, "test"),
     stored_bits=4,
     memory="sram-8KiB",
 )
-MACHINE = Profile("test", "a machine for tests", "double", "double", costs=COSTS)
+MACHINE = HardwareProfile("test", "a machine for tests", "double", "double", costs=COSTS)
 
 
 def test_the_table_is_horowitz() -> None:

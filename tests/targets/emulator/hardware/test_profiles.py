@@ -11,7 +11,7 @@ import pytest
 
 from edgeq.errors import ArtefactError, UnknownName
 from edgeq.targets.emulator.hardware.profiles import PROFILES, described, names, parse, profile_of
-from edgeq.targets.emulator.hardware.speed import Figure
+from edgeq.targets.emulator.hardware.speed import SourcedFigure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ source = "its datasheet"
 """
 
 
-def figures(costs: Costs) -> list[Figure]:
+def figures(costs: Costs) -> list[SourcedFigure]:
     return [
         costs.clock_mhz,
         costs.bytes_per_cycle,
@@ -100,7 +100,7 @@ def test_users_write_their_own(tmp_path: Path) -> None:
         profile.activation_bits,
     ) == ("single", "single", (2, 8), (1, 16))
     assert profile.costs is not None
-    assert profile.costs.outputs_per_cycle == Figure(0.5, "a guess", assumed=True)
+    assert profile.costs.outputs_per_cycle == SourcedFigure(0.5, "a guess", assumed=True)
 
 
 def test_a_machine_without_costs_is_a_machine() -> None:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from edgeq.errors import TargetError
 
 if TYPE_CHECKING:
-    from edgeq.targets.emulator.arithmetic.numerics import Profile
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile
 
 _HOST_BITS = 32
 _ANY = (1, 16)
 
 
-def on_hardware(profile: Profile, layer: str, weight_bits: int, input_bits: int) -> Profile:
+def on_hardware(
+    profile: HardwareProfile, layer: str, weight_bits: int, input_bits: int
+) -> HardwareProfile:
     """The arithmetic that a layer meets.
 
     The machine's, or its host's, which adds up exactly in 32 bits.
@@ -48,7 +50,7 @@ def on_hardware(profile: Profile, layer: str, weight_bits: int, input_bits: int)
     return host_of(profile)
 
 
-def host_of(profile: Profile) -> Profile:
+def host_of(profile: HardwareProfile) -> HardwareProfile:
     """The processor beside the machine.
 
     The same rounding, 32 bits to add up in, of unknown speed.

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from edgeq.errors import TargetError
+from edgeq.targets.emulator.hardware.host_fallback import host_of, on_hardware
 from edgeq.targets.emulator.hardware.profiles import profile_of
-from edgeq.targets.emulator.host_fallback import host_of, on_hardware
 
 ACCELERATOR = profile_of("accel-4bit")
 
