@@ -30,7 +30,7 @@ _REFERENCES = {_ONNX: "onnx-reference", ".tflite": "tflite-reference"}
 
 @dataclass(frozen=True, slots=True)
 class EmulatorTarget:
-    """The emulator of a machine; ``emulator:NAME`` is that of another, NAME a profile or the path of a user's own.
+    """The emulator of a machine; in ``emulator:NAME``, NAME is a profile or the path of one.
 
     Attributes:
         capabilities: what it can run.

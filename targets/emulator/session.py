@@ -91,7 +91,7 @@ class EmulatorSession:
     def tensors(
         self, batch: NDArray[np.float32]
     ) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
-        """Every tensor for a batch, batched as it was given; see :meth:`edgeq.target.Session.tensors`.
+        """Every tensor for a batch; see :meth:`edgeq.target.Session.tensors`.
 
         Raises:
             TargetError: the artefact was opened without intermediates.
@@ -154,7 +154,7 @@ class EmulatorSession:
     # ---- inside ----------------------------------------------------------------------------------
 
     def _parts(self, batch: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        """As many samples at a time as stay in the cache, so that memory does not grow with the batch."""
+        """The batch in parts that stay in the cache, so that memory does not grow with it."""
         return (
             batch[start : start + self._at_once] for start in range(0, len(batch), self._at_once)
         )
@@ -194,7 +194,7 @@ class EmulatorSession:
             ) from error
 
     def _stored(self, place: int, centered: Tensor) -> NDArray[Any]:
-        """Levels as the integers that the file would hold, (samples, *shape without the file's batch)."""
+        """The integers that the file would hold, (samples, *shape without the file's batch)."""
         slot = self._program.slots[place]
         values = centered.reshape(centered.shape[0], *slot.shape[1:]).contiguous().numpy()
         if slot.params is None:
@@ -280,7 +280,7 @@ def _with_grid(slot: Slot, values: NDArray[Any]) -> QuantizedTensor | NDArray[np
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """As many threads as were asked for, and float32 products that are float32, for the time of a run."""
+    """Set the number of threads, and products in full float32, for the time of a run."""
     before, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(count)
     torch.set_float32_matmul_precision("highest")

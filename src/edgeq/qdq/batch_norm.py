@@ -4,8 +4,7 @@ Folded into the layer before it, or a layer of its own.
 
 Folding changes no integer weight: the scale of each output channel is multiplied by the channel's
 gain, its sign goes into the integers, and the shift is added to the int32 bias, rounded to half a
-step of the accumulator. How far that moves a result is told by ``FoldedNorm.bias_error``, for whoever
-knows the grid of the results.
+step of the accumulator. ``FoldedNorm.bias_error`` says how far that moves a result.
 """
 
 from __future__ import annotations

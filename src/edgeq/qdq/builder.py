@@ -181,7 +181,7 @@ class GraphBuilder:
         attributes: Mapping[str, AttributeValue],
         op_type: str = "",
     ) -> Quantized | Dequantized | None:
-        """Data movement on tensors of one grid needs no quantiser of its own; None where the grids differ."""
+        """Data movement on tensors of one grid, which needs no quantiser; None on several grids."""
         tensors = [o.tensor for o in data if isinstance(o, (Quantized, Dequantized))]
         if len(tensors) < len(data) or any(
             t.is_float or not same_grid(t.params, tensors[0].params) for t in tensors
@@ -363,7 +363,7 @@ class GraphBuilder:
 
 
 def _clipped(grid: QuantizedRange, low: float, high: float, node: ir.Node) -> QuantizedRange:
-    """Clipping real numbers before a quantiser is clipping its integers after it, since rounding keeps order."""
+    """A clip of real numbers before a quantiser, as one of its integers: rounding keeps order."""
     if (low, high) == (float("-inf"), float("inf")):
         return grid
     if grid.params.axis is not None:

@@ -283,7 +283,7 @@ def same_grid(a: QuantParams, b: QuantParams) -> bool:
 def output_range(
     op_type: str, inputs: tuple[Operand | None, ...], params: QuantParams
 ) -> tuple[int, int]:
-    """The least and the greatest integer that an operator can give on a grid, before any clipping of its own.
+    """The min and the max integer that an operator can give on a grid, before it is clipped.
 
     Moving and averaging integers cannot leave their range. Rescaling maps zero to zero exactly, in
     any rounding, so what is not negative stays so; a bound other than zero is not relied on,

@@ -37,7 +37,7 @@ def layers_of(model: ir.Model) -> QdqGraph:
 
 
 def layer_of(node: ir.Node) -> QdqOp | None:
-    """A node as a layer of stored weights that reads a quantised tensor; None where it cannot be told to be one.
+    """A node as a layer of stored weights that reads a quantised tensor; None where it is none.
 
     The output of the operator is its input's tensor under another name: nothing is known of it.
     """

@@ -1,4 +1,4 @@
-"""Functions of one quantised tensor that a file spells in several float nodes, as one table of its integers.
+"""Functions of one quantised tensor that a file writes as several float nodes, as one table.
 
 ``x * Sigmoid(x)``, ``x * HardSigmoid(x)``, Gelu in terms of Erf, ``x / 6``: where no quantiser
 stands between the nodes, the result still depends on one integer of at most 8 bits only, so it is a
@@ -39,7 +39,7 @@ def integers_of(tensor: QdqTensor) -> NDArray[np.int32]:
 def fuse_to_lookup(
     node: ir.Node, operands: Sequence[SymbolicValue | None], attributes: dict[str, AttributeValue]
 ) -> DeferredOp | None:
-    """The table of a node over the one tensor that all its operands depend on; None where it is not of that kind."""
+    """The table of a node whose operands all depend on one tensor; None for any other node."""
     if node.op_type not in BINARY and node.op_type not in UNARY:
         return None
     if not _spelled_out(node, operands):

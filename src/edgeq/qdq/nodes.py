@@ -131,7 +131,7 @@ def in_order(graph: ir.Graph) -> list[ir.Node]:
 
 
 def constant_of(value: ir.Value | None) -> NDArray[np.generic] | None:
-    """The numbers of an initializer or a Constant node, int4 widened to int8; None for what is computed."""
+    """The numbers of an initializer or a Constant node, int4 widened to int8; None if computed."""
     if value is None:
         return None
     tensor, node = value.const_value, value.producer()

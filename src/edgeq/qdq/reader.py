@@ -420,7 +420,7 @@ def _named(low: float, high: float) -> Literal["", "relu", "relu6"]:
 
 
 def _fold(ops: list[QdqOp], outputs: tuple[QdqOutput, ...]) -> list[QdqOp]:
-    """Merge a bare clip on an unchanged grid into the operator that computed the tensor, where nothing else reads that."""
+    """Merge a clip on an unchanged grid into the operator before it, if nothing else reads that."""
     uses: dict[str, int] = {}
     for tensor in [o for op in ops for o in op.inputs if isinstance(o, QdqTensor)] + [
         output.tensor for output in outputs
@@ -444,7 +444,7 @@ def _fold(ops: list[QdqOp], outputs: tuple[QdqOutput, ...]) -> list[QdqOp]:
 
 
 def read_qdq(model: ir.Model, *, float_fallback: bool = False) -> QdqGraph:
-    """Read a QDQ or QOperator ONNX model, from this or any other tool, opset 13 to 25; ``model`` is left as it is.
+    """Read a QDQ or QOperator ONNX model of any tool, opset 13 to 25; ``model`` stays as it is.
 
     Args:
         model: the model.

@@ -1,4 +1,4 @@
-"""Cuts a QDQ model into segments that start and end on integers, so that each can be judged given the same inputs.
+"""Cuts a QDQ model into segments from integers to integers, each judged on the same inputs.
 
 Two runtimes that differ by one step in an early tensor differ everywhere behind it, and by more
 with every layer. Fed the same integers at every cut, each segment answers for itself: what it does

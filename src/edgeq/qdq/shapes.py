@@ -92,7 +92,7 @@ def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
 
 
 def _per_sample(size: ir.SymbolicDim) -> int:
-    """What a dimension that depends on the batch is for a batch of 1: ``3*N`` is one that was merged with three channels."""
+    """A dimension for a batch of 1: ``3*N``, a batch merged with three channels, gives 3."""
     times, star, _ = (size.value or "").partition("*")
     return int(times) if star and times.isdecimal() else 1
 
@@ -132,7 +132,7 @@ def _lists_nothing(node: ir.Node) -> bool:
 
 
 def check_pooling(node: ir.Node, shape: Sequence[int], result: Sequence[int]) -> None:
-    """See that no window of a pooling that rounds its size up begins behind the image and its padding in front.
+    """See that no window of a pooling with ``ceil_mode`` begins behind the image.
 
     ONNX's shape inference counted such windows up to operator set 21; runtimes do not compute them.
 

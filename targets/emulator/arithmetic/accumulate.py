@@ -43,7 +43,7 @@ def accumulate(
     zero_point: int = 0,
     weight_zero: tuple[int, ...] = (0,),
 ) -> tuple[Tensor, OverflowStats]:
-    """``start + rows @ weights.T`` as a machine adds; see :class:`edgeq.targets.emulator.arithmetic.numerics.Accumulate`.
+    """``start + rows @ weights.T`` as a machine adds; an ``Accumulate`` of ``numerics``.
 
     Args:
         rows: whole numbers, (samples, taps): activations with the zero point taken off.
@@ -211,7 +211,7 @@ def _neighbours(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _suspects(even: Tensor, odd: Tensor, largest: int) -> Tensor:
-    """Which pairs of weights, (channels, pairs), can leave 16 bits for activations from 0 to ``largest``."""
+    """Which pairs of weights, (channels, pairs), can leave 16 bits for inputs of 0 to ``largest``."""
     most = (even.clamp(min=0) + odd.clamp(min=0)) * largest
     least = (even.clamp(max=0) + odd.clamp(max=0)) * largest
     return (most > PAIR_RANGE[1]) | (least < PAIR_RANGE[0])

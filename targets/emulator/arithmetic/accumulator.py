@@ -150,7 +150,7 @@ class Accumulator:
         return sums
 
     def step_by_step(self, rows: Tensor, weights: Tensor, start: Tensor | None, log: Log) -> Tensor:
-        """The sums of ``rows @ weights.T`` on a machine whose accumulator shows; int64, (rows, channels)."""
+        """``rows @ weights.T`` on an accumulator that may overflow; int64, (rows, channels)."""
         if self.binary:
             counted = binary_sums(rows, weights)
             return self.exact(
@@ -164,7 +164,7 @@ class Accumulator:
 
 
 def largest_sum(weights: Tensor, bias: Tensor | None, largest_input: int) -> float:
-    """The greatest magnitude of a sum of products with these weights, (channels, …), and inputs up to a bound."""
+    """The max magnitude of a sum with these weights, (channels, …), and inputs up to a bound."""
     reach = weights.reshape(weights.shape[0], -1).to(torch.float64).abs().sum(1) * largest_input
     if bias is not None:
         reach = reach + bias.to(torch.float64).abs()

@@ -1,4 +1,4 @@
-"""Operators that move numbers and compute none, and those that pick the greatest or the mean of some."""
+"""Operators that move numbers and compute none, and those that give the max or the mean."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Move:
     function: Callable[..., Tensor]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         return self.function(*operands)
 
 
@@ -66,7 +66,7 @@ def pad(before_after: Sequence[tuple[int, int]], value: float = 0.0) -> Move:
 
 
 def cut(slices: Sequence[slice], shape: Sequence[int]) -> Move:
-    """A part of each dimension, as Python's slices say it, steps of any sign, in the shape of the result."""
+    """A slice of each dimension as in Python, steps of any sign, in the shape of the result."""
 
     def part(x: Tensor) -> Tensor:
         for axis, where in enumerate(slices):
@@ -90,7 +90,7 @@ def gather(indices: Tensor, axis: int) -> Move:
 
 
 def picked(picks: Mapping[int, Sequence[int]], rank: int) -> Move:
-    """Places along some axes of a tensor that has ``rank`` dimensions, new ones of one place in front."""
+    """Picks along some axes of a tensor of ``rank`` dimensions; new axes stand in front."""
     indices = {axis: torch.tensor(places, dtype=torch.int64) for axis, places in picks.items()}
 
     def taken(x: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class Convolution:
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         images = as_images(operands[0], channels_last=self.channels_last)
         sums = self.sums(images, log)
         found = sums.permute(0, 2, 3, 1) if self.channels_last else sums
@@ -190,7 +190,7 @@ class TransposedConvolution:
     stride: tuple[int, int]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         last = self.inner.channels_last
         images = as_images(operands[0], channels_last=last)
         count, channels, height, width = images.shape
@@ -231,7 +231,7 @@ class Dense:
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         rows = operands[0].reshape(-1, self.weights.shape[1])
         centered = self.finish.counted(self._sums(rows, log), 1, self.accumulator.name, log)
         return centered.reshape(operands[0].shape[0], *self.shape)
@@ -262,7 +262,7 @@ class Product:
     shape: tuple[int, ...]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         rank = max(operand.ndim for operand in operands)
         first, second = (
             self._matrix(operand, rank, turned)

@@ -77,7 +77,7 @@ class Direct:
     formula: Formula
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         return self.formula(*aligned(operands))
 
 
@@ -96,7 +96,7 @@ class LookupKernel:
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         return self.values.take(operands[0].to(torch.int64).sub_(self.low))
 
 
@@ -119,7 +119,7 @@ class Pairs:
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         one, other = aligned(operands)
         place = torch.add(other, one, alpha=self.width)
         return self.values.take(place.to(torch.int64).sub_(self.first * self.width + self.second))

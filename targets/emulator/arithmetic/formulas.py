@@ -1,4 +1,4 @@
-"""Sums, products and changes of grid of single integers, as machines with fixed-point factors compute them, and as ONNX does."""
+"""Sums, products and changes of grid of single integers, in fixed point and as ONNX has them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def in_float(
     output: QuantParams,
     output_range: OutputRange,
 ) -> Formula:
-    """A function of real numbers between DequantizeLinear and QuantizeLinear, all in float32, ties to even."""
+    """A real function from DequantizeLinear to QuantizeLinear, in float32, ties to even."""
     steps = [np.float32(grid.scale) for grid in grids]
 
     def formula(*operands: Tensor) -> Tensor:

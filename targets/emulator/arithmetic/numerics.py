@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
-    """Real factors as floats, and as the mantissas and shifts that integer kernels hold in their place.
+    """Real factors as floats, and as the mantissas and shifts that integer kernels hold.
 
     Attributes:
         real: float64, shape () or (channels,).
@@ -95,7 +95,7 @@ class Requantize(Protocol):
 
 
 class Accumulate(Protocol):
-    """Sums of products on an accumulator that is not wide enough for all of them, or that adds pairs."""
+    """Sums of products on an accumulator that may overflow, or that adds pairs."""
 
     def __call__(
         self, rows: Tensor, weights: Tensor, start: Tensor | None, profile: HardwareProfile

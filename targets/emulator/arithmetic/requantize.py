@@ -42,7 +42,7 @@ _NUDGE = 1 + 2.0**-40
 def requantize(
     sums: Tensor, factors: Factors, output_range: OutputRange, rounding: Rounding, axis: int = -1
 ) -> Tensor:
-    """``clip(zero_point + round(sums * factor), low, high)``; see :class:`edgeq.targets.emulator.arithmetic.numerics.Requantize`."""
+    """``clip(zero_point + round(sums * factor), low, high)``; a ``Requantize`` of ``numerics``."""
     result = torch.empty(sums.shape, dtype=torch.float32)
     for part, centered in _in_slices(sums, factors, rounding, axis):
         result[part] = centered.add_(output_range.zero_point).clamp_(
@@ -73,7 +73,7 @@ def requantize_and_count(
 def to_one_scale(
     weights: NDArray[np.integer], scales: NDArray[np.float32], bits: int
 ) -> tuple[NDArray[np.int64], float]:
-    """Move per-channel weights to one power-of-two scale, for machines without such scales.
+    """Per-channel weights on one power-of-two scale, for a machine without per-channel scales.
 
     Args:
         weights: levels, (channels, ...).
@@ -92,7 +92,7 @@ def to_one_scale(
 
 
 def rescale(sums: Tensor, factors: Factors, rounding: Rounding, axis: int = -1) -> Tensor:
-    """``round(sums * factor)`` without zero point and bounds: int64, or float for the roundings with a real factor.
+    """``round(sums * factor)`` without zero point and bounds: int64, float for a real factor.
 
     Args:
         sums: whole numbers of magnitude below 2**31; below 2**47 for ``wide``.
@@ -108,13 +108,13 @@ def rescale(sums: Tensor, factors: Factors, rounding: Rounding, axis: int = -1) 
 
 
 def power_of_two_shift(real: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The ``n`` for which ``2**n`` is nearest to each factor; ``2**n / real`` lies between 2/3 and 4/3."""
+    """The ``n`` with ``2**n`` nearest to each factor; ``2**n / real`` is between 2/3 and 4/3."""
     fraction, exponent = np.frexp(np.asarray(real))
     return np.asarray(exponent - (fraction < 0.75), np.int64)
 
 
 def held_error(factors: Factors, rounding: Rounding) -> NDArray[np.float64]:
-    """How far the factors that a machine holds are from the real ones: ``held / real - 1``, the shape of ``factors.real``."""
+    """The relative error of the factors that a machine holds, in the shape of ``factors.real``."""
     if rounding == "wide":
         return _reduced(factors) * np.ldexp(1.0, factors.shift - _Q15) / factors.real - 1
     if rounding in _SHIFTS:
@@ -137,7 +137,7 @@ def along(values: NDArray[Any], sums: Tensor, axis: int) -> Tensor:
 
 
 def high_product(x: Tensor, mantissa: Tensor) -> Tensor:
-    """gemmlowp's ``SaturatingRoundingDoublingHighMul`` of int64 tensors that hold int32 numbers; changes ``x``."""
+    """gemmlowp's ``SaturatingRoundingDoublingHighMul`` of int32 numbers in int64; changes ``x``."""
     x.mul_(mantissa).add_(1 << (_Q31 - 1)).bitwise_right_shift_(_Q31)
     return x.clamp_(max=2**31 - 1)
 

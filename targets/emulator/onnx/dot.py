@@ -26,10 +26,10 @@ from edgeq.targets.emulator.arithmetic.dot import (
 from edgeq.targets.emulator.arithmetic.numerics import Factors
 from edgeq.targets.emulator.onnx import ort_kernels
 from edgeq.targets.emulator.onnx.float_matmul import (
-    RealConvolution,
-    RealFinish,
-    RealProduct,
-    RealSpread,
+    FloatConvolution,
+    FloatFinish,
+    FloatProduct,
+    FloatTransposedConvolution,
 )
 from edgeq.targets.emulator.onnx.float_order import Nested, order_of
 from edgeq.targets.emulator.onnx.float_pooling import total
@@ -37,14 +37,17 @@ from edgeq.targets.emulator.onnx.weights import Weights, weights_of
 from edgeq.targets.emulator.onnx.windows import on_lines, window_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from edgeq.targets.emulator.hardware.machine import Rounding
+    from edgeq.targets.emulator.onnx.float_order import Order
     from edgeq.targets.emulator.onnx.op import OnnxOp
     from edgeq.targets.emulator.program import Log, StepKernel, WorkKind
 
+    Prepare = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
     Built = tuple[tuple[int, ...], StepKernel, WorkKind]
 
 
@@ -66,12 +69,12 @@ def _convolution(
     op: OnnxOp, constants: Weights, centered: NDArray[np.float32], window: SlidingWindow
 ) -> StepKernel:
     inner = _integers(op, constants, centered, window)
-    if not op.is_real:
+    if not op.in_float:
         return inner
     pixels, taps = math.prod(op.view.output.shape[2:]), math.prod(centered.shape[1:])
     order = order_of(centered.shape[0] // window.groups, pixels, taps, transposed=False)
-    return RealConvolution(
-        inner, _real_finish(op, constants, bias_first=False), order, torch.arange(taps)
+    return FloatConvolution(
+        inner, _float_finish(op, constants, bias_first=False), order, torch.arange(taps)
     )
 
 
@@ -124,7 +127,7 @@ def conv_transpose(op: OnnxOp) -> Built:
     )
     inner = _integers(op, constants, centered, window)
     steps = (stride[0], stride[1])
-    if not op.is_real:
+    if not op.in_float:
         return (0,), TransposedConvolution(inner, steps), "dot"
     out, depth, high, wide = centered.shape
     order = Nested(
@@ -133,8 +136,8 @@ def conv_transpose(op: OnnxOp) -> Built:
     taps = torch.arange(depth * high * wide).reshape(depth, high * wide).flip(1).T.reshape(-1)
     return (
         (0,),
-        RealSpread(
-            RealConvolution(inner, _real_finish(op, constants, bias_first=False), order, taps),
+        FloatTransposedConvolution(
+            FloatConvolution(inner, _float_finish(op, constants, bias_first=False), order, taps),
             steps,
         ),
         "dot",
@@ -171,7 +174,7 @@ def _rows(op: OnnxOp, constants: Weights, *, transposed: bool) -> Built:
         _operands(op, weights),
     )
     shape = op.view.output.shape
-    if not op.is_real:
+    if not op.in_float:
         bias = None if start is None else start.to(accumulator.dtype)
         finish = _finish(op, constants.scale, op.profile.dense_rounding)
         return (0,), Dense(weights.to(accumulator.dtype), bias, accumulator, finish, shape), "dot"
@@ -182,7 +185,7 @@ def _rows(op: OnnxOp, constants: Weights, *, transposed: bool) -> Built:
         return operands[0].reshape(operands[0].shape[0], rows, taps), weights.T[None]
 
     order = order_of(rows, out, taps, transposed=transposed)
-    return (0,), _real_product(op, constants, order, prepare, accumulator), "dot"
+    return (0,), _float_product(op, constants, order, prepare, accumulator), "dot"
 
 
 def _product(op: OnnxOp) -> Built:
@@ -206,7 +209,7 @@ def _product(op: OnnxOp) -> Built:
         op.name, op.profile, taps * op.range(0).largest * op.range(1).largest, operands
     )
     scale = np.asarray(op.grid(1).scale, np.float32)
-    if not op.is_real:
+    if not op.in_float:
         return (
             (0, 1),
             Product(
@@ -227,7 +230,7 @@ def _product(op: OnnxOp) -> Built:
 
     constants = Weights(np.zeros((columns, 0), np.float32), scale, None, None)
     order = order_of(rows, columns, taps, transposed=False)
-    return (0, 1), _real_product(op, constants, order, prepare, accumulator), "dot"
+    return (0, 1), _float_product(op, constants, order, prepare, accumulator), "dot"
 
 
 def reduce_sum(op: OnnxOp) -> Built:
@@ -243,7 +246,7 @@ def reduce_sum(op: OnnxOp) -> Built:
             x.shape[0], -1, count
         )
 
-    if op.is_real:
+    if op.in_float:
         return (0,), total(axes, op), "dot"
     finish = _finish(op, np.asarray(1, np.float32), op.profile.rounding)
     inner = Dense(ones.to(accumulator.dtype), None, accumulator, finish, op.view.output.shape)
@@ -254,11 +257,11 @@ def reduce_sum(op: OnnxOp) -> Built:
 class _After:
     """A kernel after its operand was moved."""
 
-    move: object
+    move: Callable[[Tensor], Tensor]
     inner: StepKernel
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        return self.inner((self.move(operands[0]),), log)  # type: ignore[operator]
+        return self.inner((self.move(operands[0]),), log)
 
 
 def _operands(op: OnnxOp, weights: Tensor, *, depthwise: bool = False) -> Operands | None:
@@ -297,22 +300,22 @@ def _in_float(op: OnnxOp) -> TargetError:
 
 def _start(op: OnnxOp, constants: Weights) -> Tensor | None:
     """What accumulators hold at first; ONNX adds its bias in float."""
-    if op.is_real or constants.bias is None:
+    if op.in_float or constants.bias is None:
         return None
     if constants.steps is None:
         raise op.refused("its bias is not on the grid of its sums")
     return torch.from_numpy(constants.steps.copy())
 
 
-def _finish(op: OnnxOp, scale: NDArray[np.float32], rounding: str) -> Finish:
+def _finish(op: OnnxOp, scale: NDArray[np.float32], rounding: Rounding) -> Finish:
     real = float(op.grid(0).scale) * scale.astype(np.float64) / float(op.output_grid.scale)
     if op.on_ort:
         real = ort_kernels.factor(op, scale)
-    return Finish(Factors.of(real), op.output_range, rounding)  # type: ignore[arg-type]
+    return Finish(Factors.of(real), op.output_range, rounding)
 
 
-def _real_finish(op: OnnxOp, constants: Weights, *, bias_first: bool) -> RealFinish:
-    return RealFinish(
+def _float_finish(op: OnnxOp, constants: Weights, *, bias_first: bool) -> FloatFinish:
+    return FloatFinish(
         torch.tensor(float(op.grid(0).scale)),
         torch.from_numpy(np.array(constants.scale, np.float32)),
         None if constants.bias is None else torch.from_numpy(constants.bias.copy()),
@@ -324,14 +327,14 @@ def _real_finish(op: OnnxOp, constants: Weights, *, bias_first: bool) -> RealFin
     )
 
 
-def _real_product(
-    op: OnnxOp, constants: Weights, order: object, prepare: object, accumulator: Accumulator
-) -> RealProduct:
-    finish = _real_finish(op, constants, bias_first=True)
-    return RealProduct(
+def _float_product(
+    op: OnnxOp, constants: Weights, order: Order, prepare: Prepare, accumulator: Accumulator
+) -> FloatProduct:
+    finish = _float_finish(op, constants, bias_first=True)
+    return FloatProduct(
         finish,
-        order,  # type: ignore[arg-type]
-        prepare,  # type: ignore[arg-type]
+        order,
+        prepare,
         op.view.output.shape,
         accumulator.dtype,
         accumulator.exact,

@@ -4,8 +4,8 @@ In float32 between its integers, decided by exact integers wherever that can.
 
 The exact sum of integers says where a result lies on the output's grid. Only where the error that
 float32 may have made on the way reaches a tie is the float arithmetic itself gone through, in the
-order of :mod:`edgeq.targets.emulator.onnx.float_order`. The error of a sum of ``n`` products is at most
-``n u`` of the sum of their magnitudes, ``u = 2**-24`` (Higham, Accuracy and Stability of Numerical
+order of ``float_order``. The error of a sum of ``n`` products is at most ``n u`` of the sum of
+their magnitudes, ``u = 2**-24`` (Higham, Accuracy and Stability of Numerical
 Algorithms, 2002, Sec. 3.1); for dequantised operands, bias, normalisation and the last division ten
 more are counted.
 """
@@ -36,7 +36,7 @@ _AT_ONCE = 1 << 21  # products gone through at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RealFinish:
+class FloatFinish:
     """What stands around the sums of a layer.
 
     Attributes:
@@ -129,7 +129,7 @@ class RealFinish:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RealConvolution:
+class FloatConvolution:
     """A convolution of images in NCHW.
 
     Attributes:
@@ -140,14 +140,14 @@ class RealConvolution:
     """
 
     inner: Convolution
-    finish: RealFinish
+    finish: FloatFinish
     order: Order
     taps: Tensor
 
     __repr__ = brief
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         images = as_images(operands[0], channels_last=False)
         sums = self.inner.sums(images, log)
         magnitudes = self.inner.magnitudes(images)
@@ -176,7 +176,7 @@ class RealConvolution:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RealSpread:
+class FloatTransposedConvolution:
     """A transposed convolution, as the convolution of its input with zeros between.
 
     Attributes:
@@ -184,11 +184,11 @@ class RealSpread:
         stride: how far inputs are spread.
     """
 
-    inner: RealConvolution
+    inner: FloatConvolution
     stride: tuple[int, int]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         images = as_images(operands[0], channels_last=False)
         count, channels, height, width = images.shape
         spread = images.new_zeros(
@@ -200,7 +200,7 @@ class RealSpread:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RealProduct:
+class FloatProduct:
     """A product of matrices, (…, rows, taps) with (…, taps, columns); either may be a constant.
 
     Attributes:
@@ -212,7 +212,7 @@ class RealProduct:
         count: tells the log of sums.
     """
 
-    finish: RealFinish
+    finish: FloatFinish
     order: Order
     prepare: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
     shape: tuple[int, ...]
@@ -220,7 +220,7 @@ class RealProduct:
     count: Callable[[Tensor, int, Log], Tensor]
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:
-        """Compute the levels; see :class:`edgeq.targets.emulator.program.StepKernel`."""
+        """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         first, second = self.prepare(operands)
         a, b = first.to(self.exact), second.to(self.exact)
         taps = a.shape[-1]

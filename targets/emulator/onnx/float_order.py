@@ -1,4 +1,4 @@
-"""The order in which ONNX Runtime's CPU kernels add in float32, which decides results that lie near a tie.
+"""The order in which ONNX Runtime's CPU kernels add in float32, which decides results near ties.
 
 A QDQ model asks for float arithmetic between its integers, and float sums depend on their order.
 MLAS, ONNX Runtime's kernel library, has a fixed one for x86 with FMA and one thread: matrix
@@ -85,7 +85,7 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """Each run of ``size`` taps by an order of its own, and then the runs one after the other, as col2im adds."""
+    """Each run of ``size`` taps in its own order, then the runs one by one, as col2im adds."""
 
     size: int
     inner: Order

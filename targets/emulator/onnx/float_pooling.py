@@ -236,7 +236,7 @@ def bilinear(op: OnnxOp) -> Move:
 
 
 def _neighbours(op: OnnxOp, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The pixels in front of and behind each point, the distance to the first, and to the second."""
+    """The pixels before and behind each point, and the distance to each of the two."""
     last = op.shape(0)[axis] - 1
     points = np.clip(points_of(op, axis), 0, np.float32(last))
     first = np.minimum(points.astype(np.int64), last)

@@ -43,7 +43,7 @@ class OnnxOp:
         return self.view.output.name
 
     @property
-    def is_real(self) -> bool:
+    def in_float(self) -> bool:
         """Whether the machine computes in float between integers, as ONNX says."""
         return self.profile.rounding == "half-even" or bool(self.left_in_float)
 
@@ -58,7 +58,7 @@ class OnnxOp:
     @property
     def on_ort(self) -> bool:
         """Whether ONNX Runtime's integer kernels compute it."""
-        return self.profile.kernels == "ort" and not self.is_real
+        return self.profile.kernels == "ort" and not self.in_float
 
     def operand(self, position: int) -> Operand:
         """An operand that has to be there.
@@ -113,7 +113,7 @@ class OnnxOp:
         return OutputRange(0, self.view.output.low - zero, self.view.output.high - zero)
 
     @property
-    def stored_landing(self) -> tuple[int, int, int]:
+    def stored_range(self) -> tuple[int, int, int]:
         """Zero point, least and greatest integer of the result as the machine holds it."""
         output = self.view.output
         shift = 0 if self.x86 is None else self.x86.shift_of(output)

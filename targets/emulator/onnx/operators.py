@@ -116,7 +116,7 @@ def _first_greatest(x: Tensor, axis: int) -> Tensor:
 def _binary(op: OnnxOp) -> Built:
     kind, output_range, rounding = op.view.op_type, op.output_range, op.profile.rounding
     grids = [op.grid(0), op.grid(1)]
-    if op.is_real:
+    if op.in_float:
         formula = formulas.in_float(
             lambda a, b: _computed(kind, a, b), grids, op.output_grid, output_range
         )
@@ -141,7 +141,7 @@ def _computed(kind: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDAr
 
 def _regrid(op: OnnxOp) -> Built:
     source, output = op.grid(0), op.output_grid
-    if op.is_real:
+    if op.in_float:
         formula = formulas.in_float(lambda x: x, [source], output, op.output_range)
     else:
         formula = formulas.regrid(
@@ -175,7 +175,7 @@ def _function(op: OnnxOp) -> StepKernel:
 def _softmax(op: OnnxOp) -> Built:
     if op.on_ort:
         return (0,), ort_kernels.softmax(op, int(op.number("axis", -1))), "elementwise"
-    if not op.is_real:
+    if not op.in_float:
         raise op.refused("machines compute it each in their own way")
     axis, logarithm = int(op.number("axis", -1)) + 1, op.view.op_type == "LogSoftmax"
     step = torch.tensor(float(op.grid(0).scale), dtype=torch.float32)
@@ -220,7 +220,7 @@ def _average_pool(op: OnnxOp) -> Built:
     counted = bool(op.number("count_include_pad", 0))
     if counted and window != window_of(op, op.numbers("kernel_shape")):
         raise op.refused("it counts its padding, and rounds its size up")
-    if op.is_real or op.on_ort:
+    if op.in_float or op.on_ort:
         average = ort_kernels.average_pool if op.on_ort else float_pooling.average_pool
         pooled: StepKernel = average(kernel, window, op, counted=counted)
         return (0,), on_lines(op, pooled), "pool"
@@ -252,7 +252,7 @@ def _mean(op: OnnxOp) -> Built:
             op.profile.rounding,
         )
         return (0,), data_movement.mean(axes, op.view.output.shape, finish), "pool"
-    if not op.is_real:
+    if not op.in_float:
         return _mean_over(op, axes)
     return (0,), float_pooling.mean(axes, op, pooled=whole), "pool"
 
@@ -279,7 +279,7 @@ def _greatest(op: OnnxOp) -> Built:
 
 
 def _resize(op: OnnxOp) -> Built:
-    if not op.is_real:
+    if not op.in_float:
         raise op.refused("machines interpolate each in their own way")
     return (0,), float_pooling.bilinear(op), "pool"
 

@@ -40,13 +40,13 @@ def factor(op: OnnxOp, scale: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def total(op: OnnxOp) -> Formula:
-    """QLinearAdd: two fused multiplications with addition, all zero points in the number that they start from.
+    """QLinearAdd: two fused multiply-adds that start from a number with all zero points in it.
 
     A tensor of one element is always the second.
     """
     a, b = (np.float32(step_of(op.grid(i)) / step_of(op.output_grid)) for i in (0, 1))
     zeros = [np.float32(op.stored_zero(i)) for i in (0, 1)]
-    output_range = op.stored_landing
+    output_range = op.stored_range
     if _single(op, 0) and not _single(op, 1):
         return _swapped(_sum(b, a, zeros[1], zeros[0], output_range))
     return _sum(a, b, zeros[0], zeros[1], output_range)
@@ -83,11 +83,11 @@ def _fused(
 
 
 def product(op: OnnxOp) -> Formula:
-    """QLinearMul: the exact product times a factor, then the zero point, each rounded to float32."""
+    """QLinearMul: the exact product times a factor, then the zero point, both in float32."""
     ratio = np.float32(
         np.float32(step_of(op.grid(0)) * step_of(op.grid(1))) / step_of(op.output_grid)
     )
-    zero, low, high = op.stored_landing
+    zero, low, high = op.stored_range
 
     def formula(x: Tensor, y: Tensor) -> Tensor:
         scaled = (x.numpy() * y.numpy()).astype(np.float32) * ratio
@@ -108,12 +108,12 @@ def mean_factor(op: OnnxOp, count: int) -> Factors:
 def average_pool(
     kernel: tuple[int, int], window: SlidingWindow, op: OnnxOp, *, counted: bool
 ) -> Move:
-    """QLinearAveragePool: real numbers added tap after tap, and the zero point added before the result is rounded."""
+    """QLinearAveragePool: real numbers added tap by tap, the zero point before rounding."""
     steps = [
         torch.tensor(float(grid.scale), dtype=torch.float32)
         for grid in (op.grid(0), op.output_grid)
     ]
-    zero, low, high = op.stored_landing
+    zero, low, high = op.stored_range
 
     def mean(x: Tensor) -> Tensor:
         images = window.pad(as_images(x * steps[0], channels_last=False))
@@ -129,7 +129,7 @@ def average_pool(
 
 
 def softmax(op: OnnxOp, axis: int) -> Move:
-    """QLinearSoftmax: exponentials from a table that puts the greatest integer of a row at 255, added in float32 one by one.
+    """QLinearSoftmax: exponentials from a table with a row's max at 255, added in float32.
 
     The scale of the result enters as a whole number of steps to one.
     """
@@ -144,7 +144,7 @@ def softmax(op: OnnxOp, axis: int) -> Move:
     steps = torch.tensor(
         math.floor(float(np.float32(1.0) / step_of(op.output_grid))), dtype=torch.float32
     )
-    zero, low, high = op.stored_landing
+    zero, low, high = op.stored_range
 
     def normalized(x: Tensor) -> Tensor:
         rows = x.movedim(axis + 1, 0)

@@ -69,7 +69,7 @@ def weights_of(op: OnnxOp, *, channel_axis: int, groups: int = 1) -> Weights:
         ).swapaxes(1, 2)
         centered = grouped.reshape(-1, *grouped.shape[2:])
         scale = np.tile(scale, groups) if axis is not None else scale
-    if op.is_real and op.view.norm is not None:
+    if op.in_float and op.view.norm is not None:
         return _without_normalization(op.view.norm, centered)
     bias, steps = _bias(op, centered.shape[0], scale)
     found = Weights(centered, scale, bias, steps)

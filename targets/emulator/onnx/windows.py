@@ -55,7 +55,7 @@ def window_of(op: OnnxOp, kernel: tuple[int, ...], groups: int = 1) -> SlidingWi
 
 
 def pooling_window(op: OnnxOp, kernel: tuple[int, int]) -> SlidingWindow:
-    """The window of a pooling, with as much behind the image as its last windows reach beyond it where the size is rounded up."""
+    """The window of a pooling; with ``ceil_mode``, padded as far as its last windows reach."""
     window = window_of(op, op.numbers("kernel_shape"))
     if not op.number("ceil_mode", 0):
         return window

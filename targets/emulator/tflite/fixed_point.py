@@ -1,4 +1,4 @@
-"""gemmlowp's fixed-point functions, which TFLite's integer kernels of sigmoid, tanh and softmax are made of.
+"""gemmlowp's fixed-point functions, of which TFLite's sigmoid, tanh and softmax are made.
 
 Numbers are int64 arrays that hold int32 raws; a number with ``n`` integer bits stands for
 ``raw * 2**(n - 31)``. The constants and the order of operations are those of gemmlowp's

@@ -177,7 +177,7 @@ def _type_of(operand: Operand, held: Mapping[str, str]) -> str:
 
 
 def _clipped(node: ir.Node | None) -> str:
-    """Whether a Relu or Clip between an operator and its quantiser does something that the quantiser would not do."""
+    """Why a Relu or Clip keeps an operator in float: it bounds more than the quantiser after it."""
     readers = list(node.outputs[0].consumers()) if node is not None else []
     between = readers[0] if len(readers) == 1 and readers[0].op_type in ("Relu", "Clip") else None
     quantizers = (

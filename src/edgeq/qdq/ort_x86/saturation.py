@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeq.qdq.ir import QdqGraph, QdqOp
 
 Order = Literal["across", "within", "either"]
-"""Where pairs begin: anew at each position of a filter (within), or not (across); either stands for the pairs of both."""
+"""Where pairs begin: at each position of a filter (within) or not (across); either means both."""
 
 PAIR_RANGE = (-(2**15), 2**15 - 1)
 """What 16 bits hold."""
@@ -195,13 +195,13 @@ def _in_bytes(tensor: QdqTensor) -> bool:
 
 
 def _unsigned(tensor: QdqTensor) -> tuple[int, int]:
-    """The least and the greatest unsigned byte that stands for the tensor, padding with zeros among them."""
+    """The min and the max unsigned byte that stands for the tensor, padding with zeros included."""
     shift = _BYTES[tensor.params.dtype]
     return min(tensor.low, tensor.zero_point) + shift, max(tensor.high, tensor.zero_point) + shift
 
 
 def _rows(op: QdqOp, values: NDArray[np.generic], order: Order) -> NDArray[np.int64] | None:
-    """The stored weights of each output channel in the order of the kernel; None where the kernel does not add pairs."""
+    """The weights of each output channel in the kernel's order; None where it adds no pairs."""
     if op.op_type == "Conv":
         depthwise = values.shape[1] == 1 and op.attributes.get("group", 1) == values.shape[0]
         return None if depthwise else in_kernel_order(values, order).astype(np.int64)

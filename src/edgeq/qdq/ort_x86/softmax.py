@@ -1,4 +1,4 @@
-"""Where ONNX Runtime's integer Softmax overflows, and gives 0 for what should be the greatest probability.
+"""Where ONNX Runtime's integer Softmax overflows, and gives 0 for the max probability.
 
 Its exponentials go up to ``e ** -5`` of the greatest float32, divided by the number of elements in
 a row. They are multiplied with the steps from 0 to 1 of the result before they are divided by their
@@ -76,7 +76,7 @@ def _is_dequantized(node: ir.Node) -> bool:
 
 
 def _quantizer_of(node: ir.Node) -> ir.Node | None:
-    """The QuantizeLinear that alone reads a result, perhaps behind bounds that it makes needless."""
+    """The one QuantizeLinear that reads a result, perhaps behind bounds that change nothing."""
     readers = list(node.outputs[0].consumers())
     if len(readers) != 1:
         return None

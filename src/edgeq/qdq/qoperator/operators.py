@@ -45,7 +45,7 @@ DYNAMIC = frozenset(
         *("DynamicQuantizeLSTM", "QAttention"),
     )
 )
-"""Operators on integers whose scales are found while they run, or whose sums leave them as integers."""
+"""Integer operators that find scales while they run, or give their sums as integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ QOPERATORS = frozenset(FORMS)
 
 
 def factors_of(node: ir.Node) -> tuple[str, tuple[int, int]] | None:
-    """Which product of matrices a node of any kind of file is, as the float operator, and where it holds its two factors."""
+    """Which product of matrices a node is, as the float operator, and where it holds its factors."""
     form = FORMS.get(node.op_type)
     kind = node.op_type if form is None else form.op_type
     kind = _INTEGER_PRODUCTS.get(kind, kind)
@@ -123,7 +123,7 @@ def is_qoperator(node: ir.Node) -> bool:
 
 
 def problem_of(node: ir.Node) -> tuple[str, str] | None:
-    """Why an operator on integers has no QDQ form, and what to do about it; None for one that has, and for all others."""
+    """Why an integer operator has no QDQ form, with a hint; None for one that has, and others."""
     if node.op_type in DYNAMIC:
         return (
             (
