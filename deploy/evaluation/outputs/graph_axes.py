@@ -24,20 +24,17 @@ if TYPE_CHECKING:
     Axes = tuple[int, ...]
 
 _ONNX_SPATIAL = frozenset((
-    "Conv", "ConvTranspose", "QLinearConv", "ConvInteger", "FusedConv", "DeformConv", "MaxPool",
-    "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "QLinearAveragePool",
-    "QLinearGlobalAveragePool", "DepthToSpace", "SpaceToDepth", "BatchNormalization",
-    "InstanceNormalization", "GroupNormalization", "LRN", "GridSample",
+    "QLinearConv", "ConvInteger", "FusedConv", "DeformConv", "LpPool", "QLinearAveragePool",
+    "QLinearGlobalAveragePool", "InstanceNormalization", "GroupNormalization", "LRN",
+    "GridSample",
 ))  # fmt: skip
 _ONNX_SAME = frozenset((
-    "QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Dropout", "Relu", "LeakyRelu",
-    "PRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid", "HardSigmoid", "HardSwish", "Mish",
-    "Softplus", "Softsign", "Tanh", "Erf", "Exp", "Log", "Sqrt", "Neg", "Abs", "Floor", "Ceil",
-    "Round", "Sign", "Reciprocal", "Clip", "Softmax", "LogSoftmax", "Hardmax", "Pad", "Slice",
-    "Split", "Add", "Sub", "Mul", "Div", "Min", "Max", "Pow", "Mod", "Where", "Concat",
-    "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid", "QLinearLeakyRelu",
-    "QLinearSoftmax", "ThresholdedRelu", "Swish", "Resize", "Upsample",
+    "QuantizeLinear", "DequantizeLinear", "Cast", "Dropout", "Hardmax", "Split", "Div", "Min",
+    "Max", "Pow", "Mod", "Where", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid",
+    "QLinearLeakyRelu", "QLinearSoftmax", "Resize", "Upsample",
 ))  # fmt: skip
+"""What the integer view does not have, or, as Resize, for images only."""
+
 _TFLITE_SPATIAL = frozenset((
     "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "AVERAGE_POOL_2D", "MAX_POOL_2D",
     "L2_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH",
@@ -75,6 +72,15 @@ def meaning_in_tflite(artefact: Path) -> Axes | None:
     return _TfliteAxes(graph).of(graph.outputs[0])
 
 
+def _is_spatial(node: ir.Node) -> bool:
+    known = node.op_type in _ONNX_SPATIAL or traits_of(node.op_type).on_images
+    return known and node.op_type not in _ONNX_SAME
+
+
+def _keeps_axes(node: ir.Node) -> bool:
+    return node.op_type in _ONNX_SAME or traits_of(node.op_type).keeps_axes
+
+
 class _OnnxAxes:
     """Looks back from values to the operators that define their axes."""
 
@@ -101,16 +107,16 @@ class _OnnxAxes:
     def _sources(self, value: ir.Value) -> list[ir.Value]:
         """The values whose axes an operator's result takes over."""
         node = value.producer()
-        if node is None or node.op_type in _ONNX_SPATIAL:
+        if node is None or _is_spatial(node):
             return []
         given = [each for each in node.inputs if each is not None]
-        return given if node.op_type in _ONNX_SAME else given[:1]
+        return given if _keeps_axes(node) else given[:1]
 
     def _told(self, value: ir.Value) -> Axes | None:
         node = value.producer()
         if node is None:
             return None
-        if node.op_type in _ONNX_SPATIAL:
+        if _is_spatial(node):
             last = node.attributes.get("channels_last")  # of ONNX Runtime's own operators
             return (
                 tuple(range(len(self._shapes.of(value))))
@@ -118,7 +124,7 @@ class _OnnxAxes:
                 else _NHWC
             )
         axes = [self._known[each] for each in self._sources(value)]
-        if node.op_type in _ONNX_SAME:
+        if _keeps_axes(node):
             return _of_rank(axes, len(self._shapes.of(value)))
         source = axes[0] if axes else None
         return None if source is None else self._moved(node, value, source)

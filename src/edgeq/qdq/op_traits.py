@@ -62,6 +62,7 @@ TRAITS: dict[str, OpTraits] = {
     "GlobalAveragePool": _AVERAGE_ON_IMAGES,
     "GlobalMaxPool": _MOVE_ON_IMAGES,
     "Identity": _BOUND,
+    "LayerNormalization": OpTraits(),
     "LogSoftmax": _ARITHMETIC,
     "Lookup": _ARITHMETIC,
     "MatMul": OpTraits(),
@@ -78,6 +79,7 @@ TRAITS: dict[str, OpTraits] = {
     "Reshape": _RESHAPE,
     "Resize": _AVERAGE_ON_IMAGES,
     "ResizeNearest": _MOVE_ON_IMAGES,
+    "ScatterElements": OpTraits(),
     "Slice": _MOVE_ALONG_AXES,
     "Softmax": _ARITHMETIC,
     "SpaceToDepth": _MOVE_ON_IMAGES,
@@ -86,7 +88,7 @@ TRAITS: dict[str, OpTraits] = {
     "Transpose": _MOVE,
     "Unsqueeze": _RESHAPE,
 }
-"""The operators of the view that are computed in integers, or that a fallback region computes."""
+"""Every operator of the view, in integers or in a float fallback region."""
 
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 """Operators that multiply with stored weights."""

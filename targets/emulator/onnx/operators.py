@@ -50,9 +50,9 @@ def kernel_of(op: OnnxOp) -> Built:
         raise op.refused("it is in float")
     if kind in UNARY or kind == "Lookup":
         return (0,), _function(op), "table"
-    if kind not in _TABLE:
+    if kind not in KERNELS:
         raise op.refused("it is not among those it knows")
-    data, kernel, loop = _TABLE[kind](op)
+    data, kernel, loop = KERNELS[kind](op)
     return data, _clipped(op, kernel) if traits_of(kind).moves else kernel, loop
 
 
@@ -368,7 +368,7 @@ def _nearest(op: OnnxOp) -> Built:
     return (0,), Move(picked), "move"
 
 
-_TABLE: Mapping[str, Callable[[OnnxOp], Built]] = {
+KERNELS: Mapping[str, Callable[[OnnxOp], Built]] = {
     "Add": _binary,
     "AveragePool": _average_pool,
     "Concat": _concat,
@@ -407,4 +407,4 @@ _TABLE: Mapping[str, Callable[[OnnxOp], Built]] = {
 
 def known() -> tuple[str, ...]:
     """Every operator of the view that the emulator knows on some machine."""
-    return tuple(sorted({*_TABLE, *UNARY, "Lookup"}))
+    return tuple(sorted({*KERNELS, *UNARY, "Lookup"}))
