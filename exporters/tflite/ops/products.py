@@ -16,8 +16,7 @@ from edgeq.exporters.tflite.file.builder import StoredGrid
 from edgeq.exporters.tflite.file.layouts import onnx_order, stored_shape
 from edgeq.exporters.tflite.storage import refused
 from edgeq.formats.tflite_schema import schema
-from edgeq.qdq.ir import QdqConstant, QdqTensor
-from edgeq.qdq.macs import shape_of
+from edgeq.qdq.ir import QdqConstant, QdqTensor, shape_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

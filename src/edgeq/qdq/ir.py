@@ -192,7 +192,7 @@ class QdqOp(Attributed):
         """Its multiplications with addition for one inference; 0 for cheap operators."""
         if self.op_type not in LAYERS:
             return 0
-        first, second = (() if each is None else each.shape for each in self.inputs[:2])
+        first, second = (shape_of(each) for each in self.inputs[:2])
         if self.op_type == "ConvTranspose":
             return math.prod(first) * math.prod(second[1:])
         if self.op_type == "MatMul":
@@ -265,6 +265,11 @@ class QdqGraph:
     def tensors(self) -> dict[str, QdqTensor]:
         """Every quantised tensor by name, inputs first, then in graph order."""
         return {tensor.name: tensor for tensor in (*self.inputs, *(op.output for op in self.ops))}
+
+
+def shape_of(operand: Operand | None) -> tuple[int, ...]:
+    """The shape of an operand; () for one that is left out."""
+    return () if operand is None else operand.shape
 
 
 def same_grid(a: QuantParams, b: QuantParams) -> bool:
