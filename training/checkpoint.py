@@ -22,7 +22,7 @@ from edgeq.factories import is_reference
 from edgeq.files import read_bytes, write_bytes
 from edgeq.models import zoo
 from edgeq.network.loading import LoadedModel
-from edgeq.training.checkpoint_compat import accept_older, complete_older
+from edgeq.training.checkpoint_compat import accept_older, complete_older, rename_older
 from edgeq.training.qat_transform import quantize, set_rounding
 from edgeq.training.recipes.recipe import Recipe
 from edgeq.training.user_model import build_user
@@ -211,7 +211,7 @@ def read(path: Path) -> Checkpoint:
             )
         recipe, shape = Recipe.from_dict(complete_older(about["recipe"])), about["input_shape"]
         classes = tuple(map(str, about["classes"]))
-        return Checkpoint(recipe, _sizes(shape), classes, tensors, about["progress"])
+        return Checkpoint(recipe, _sizes(shape), classes, rename_older(tensors), about["progress"])
 
 
 @contextmanager

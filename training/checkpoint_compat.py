@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from edgeq.training.layers import WeightQuantizer
@@ -11,11 +12,13 @@ from edgeq.training.quantizers.tracked_clip import TrackedClip
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
 _BOUND = ".clip.alpha"
 _DEFAULTS = {"normalize_weights": True, "per_channel": False, "affine": False, "pair_safe": False}
 """Of a scheme, before it could leave them open."""
+_LSQ_SCALE = re.compile(r"(\bquantizers\.[^.]+|\.quantizer\.clip)\.scale(?=/|$)")
+"""The learned parameter of LSQ, by the name that it had."""
 _RENAMED = {"edge_bits": "boundary_bits"}
 _FIRST_LAST = {"edge": "boundary"}
 """Fields of a scheme, and words of its ``first_last``, by what they were called once."""
@@ -32,6 +35,11 @@ def complete_older(recipe: Mapping[str, Any]) -> dict[str, Any]:
     if scheme.get("first_last") in _FIRST_LAST:
         scheme["first_last"] = _FIRST_LAST[scheme["first_last"]]
     return {**recipe, "scheme": scheme}
+
+
+def rename_older(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors, the network's and the optimiser's, by today's names."""
+    return {_LSQ_SCALE.sub(r"\1.target_scale", name): tensor for name, tensor in tensors.items()}
 
 
 def accept_older(model: nn.Module, names: Collection[str]) -> None:

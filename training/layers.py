@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgeq.training.quantizers.parts.protocol import Encoded, GridQuantizer, Quantizer
 
 BIAS_LIMIT = 2**30  # leaves an int32 accumulator room for the products beside the bias
-# of a channel that is switched off; times any input step it is still a normal float32
+# of a channel that is switched off; times any input scale it is still a normal float32
 LEAST_SCALE = 2.0**-80
 
 
@@ -56,7 +56,7 @@ class WeightQuantizer(nn.Module):
         return self.clip(self.prepare(weight))
 
     def encode(self, weight: Tensor) -> Encoded:
-        """The integers that evaluation computes with, and their step."""
+        """The integers that evaluation computes with, and their scale."""
         return self.clip.encode(self.prepare(weight))
 
 
@@ -119,7 +119,7 @@ class QuantLayer(nn.Module):
             )
         if quantizer.clip.axis not in (None, output_axis(layer)):
             raise UsageError(
-                "a step for each input channel has no integer form",
+                "a scale for each input channel has no integer form",
                 hint="quantise this layer's weights per tensor",
             )
         self.layer = layer
@@ -133,7 +133,7 @@ class QuantLayer(nn.Module):
     def read_from(self, source: GridQuantizer) -> None:
         """Say which quantiser's grid the input lies on.
 
-        The bias is rounded to steps of that grid times the weights'.
+        The bias is rounded to multiples of that grid's scale times the weights'.
         """
         self._source = (source,)
 
@@ -240,14 +240,14 @@ class QuantLayer(nn.Module):
         No weight is quantised again but in dead channels (see below).
         """
         encoded = self.quantizer.encode(self.layer.weight)
-        integers, step = encoded.integers, encoded.step / self._amplitude
+        integers, weight_scale = encoded.integers, encoded.scale / self._amplitude
         if self._transposed:
             layer: Any = self.layer
             integers = _as_convolution(integers, layer.groups)
         if self.bn is None and self.layer.bias is None:
             sign = torch.tensor(float(np.sign(self.gain)))
             return _Folded(
-                integers * sign, *_range(encoded, sign), step * abs(self.gain), None, None
+                integers * sign, *_range(encoded, sign), weight_scale * abs(self.gain), None, None
             )
         factor, shift = self._affine()
         if not self._source:
@@ -255,12 +255,12 @@ class QuantLayer(nn.Module):
                 "a quantised layer with a bias does not know its input's grid",
                 hint="call read_from with its quantiser",
             )
-        source_step = self._source[0].step
-        scale = (step.double() * factor.abs()).float()
-        # A channel that BatchNorm has all but switched off has a step so small that its bias
-        # overflows int32. Its step is enlarged until the bias fits; its weights, worth less than
-        # 1e-4 of that bias, go onto         # the coarser grid.
-        least = (shift.abs() / (source_step.double() * BIAS_LIMIT)).float().clamp(min=LEAST_SCALE)
+        source_scale = self._source[0].scale
+        scale = (weight_scale.double() * factor.abs()).float()
+        # A channel that BatchNorm has all but switched off has a scale so small that its bias
+        # overflows int32. Its scale is enlarged until the bias fits; its weights, worth less than
+        # 1e-4 of that bias, go onto the coarser grid.
+        least = (shift.abs() / (source_scale.double() * BIAS_LIMIT)).float().clamp(min=LEAST_SCALE)
         coarse = scale < least
         sign = factor.sign().float()
         weight = integers * _per_channel(sign, integers)
@@ -268,7 +268,7 @@ class QuantLayer(nn.Module):
             ratio = torch.where(coarse, scale / least, 1.0)
             weight = (weight * _per_channel(ratio, weight)).round()
             scale = torch.where(coarse, least, scale)
-        bias_scale = source_step * scale
+        bias_scale = source_scale * scale
         return _Folded(
             weight,
             *_range(encoded, sign),

@@ -83,8 +83,8 @@ def on_grids(
 
     def keep(name: str) -> Any:
         def hook(clip: LearnedClip, _inputs: object, out: Tensor) -> None:
-            integers = (out / clip.step).round()
-            assert torch.equal(integers * clip.step, out)
+            integers = (out / clip.scale).round()
+            assert torch.equal(integers * clip.scale, out)
             found[name] = integers.numpy().astype(np.int64), clip
 
         return hook
@@ -103,8 +103,8 @@ def positions(net: PdeGcn, graph: SparseGradient, x: Tensor, integers: OnGrids) 
     In float64, from torch's integers of the tensor before.
     """
     real = {
-        name: torch.from_numpy(levels) * clip.step.double()
-        for name, (levels, clip) in integers.items()
+        name: torch.from_numpy(centered) * clip.scale.double()
+        for name, (centered, clip) in integers.items()
     }
     exact = graph.double()
     state = torch.relu(x.double() @ net.open.weight.double().T)
@@ -113,9 +113,9 @@ def positions(net: PdeGcn, graph: SparseGradient, x: Tensor, integers: OnGrids) 
         here, inside = f"steps_{number}_state", f"steps_{number}_inner"
         k1 = step.quantize_k1(step.k1).double()
         k2 = k1.T if step.k2 is None else step.quantize_k2(step.k2).double()
-        found[here] = state / integers[here][1].step.double()
+        found[here] = state / integers[here][1].scale.double()
         found[inside] = (
-            torch.tanh(exact.gradient(real[here] @ k1.T)) / integers[inside][1].step.double()
+            torch.tanh(exact.gradient(real[here] @ k1.T)) / integers[inside][1].scale.double()
         )
         state = real[here] - step.step_size * exact.adjoint(real[inside] @ k2.T)
     graph.float()
@@ -135,7 +135,7 @@ def computed(model: ir.Model, x: Tensor, integers: OnGrids, level: Any) -> dict[
     feeds: dict[str, Any] = {"input": x.numpy()}
     for each in pieces.cuts:
         zero = int(each.params.zero_point)
-        assert np.float32(each.params.scale) == integers[each.name][1].step.detach().numpy(), (
+        assert np.float32(each.params.scale) == integers[each.name][1].scale.detach().numpy(), (
             "the very scale"
         )
         if each.feed is not None:
@@ -159,13 +159,13 @@ def test_torch_and_onnx_runtime_agree_in_integers(
     exact = positions(net, graph, x, integers)
     model = to_dialect(lower_graph(describe(net, graph), dense=dense), CANONICAL)
     plain = computed(model, x, integers, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    for name, (levels, clip) in integers.items():
+    for name, (centered, clip) in integers.items():
         tie = np.abs(np.abs(exact[name] - np.floor(exact[name])) - 0.5) < NEAR_A_TIE
-        limited = np.clip(np.rint(exact[name]), clip.qmin, clip.levels)
-        assert np.array_equal(levels[~tie], limited[~tie]), f"{name}: torch"
-        assert np.array_equal(plain[name][~tie], levels[~tie]), f"{name}: ONNX Runtime"
-        assert np.abs(plain[name] - levels).max() <= 1
-        assert len(np.unique(levels)) > 3, "a test of zeros shows nothing"
+        limited = np.clip(np.rint(exact[name]), clip.qmin, clip.qmax)
+        assert np.array_equal(centered[~tie], limited[~tie]), f"{name}: torch"
+        assert np.array_equal(plain[name][~tie], centered[~tie]), f"{name}: ONNX Runtime"
+        assert np.abs(plain[name] - centered).max() <= 1
+        assert len(np.unique(centered)) > 3, "a test of zeros shows nothing"
     optimised = computed(model, x, integers, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
     assert all(np.abs(optimised[name] - plain[name]).max() <= 1 for name in plain)
 
@@ -188,7 +188,7 @@ def test_cora_agrees_too(data_dir: Path, symmetric: bool) -> None:
     found = computed(
         lower_graph(describe(net, graph)), x, integers, ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     )
-    different = [np.abs(found[name] - levels) for name, (levels, _) in integers.items()]
+    different = [np.abs(found[name] - centered) for name, (centered, _) in integers.items()]
     assert max(int(each.max()) for each in different) <= 1
     assert sum(int(each.sum()) for each in different) <= 1e-5 * sum(
         each.size for each in different
@@ -207,7 +207,9 @@ def test_a_scale_off_by_a_hundredth_is_seen() -> None:
         lower_graph(describe(net, graph)), x, integers, ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     )
     wrong = [
-        name for name, (levels, _) in integers.items() if not np.array_equal(found[name], levels)
+        name
+        for name, (centered, _) in integers.items()
+        if not np.array_equal(found[name], centered)
     ]
     assert wrong[0] == "steps_1_inner"
 
@@ -239,10 +241,10 @@ def test_the_dense_form_is_exact_as_tflite_in_float_fallback_regions(
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x.numpy())
     interpreter.invoke()
     places = {detail["name"]: detail for detail in interpreter.get_tensor_details()}
-    for name, (levels, _) in on_grids(net, graph, x).items():
+    for name, (centered, _) in on_grids(net, graph, x).items():
         zero = int(places[name]["quantization"][1])
         assert np.array_equal(
-            interpreter.get_tensor(places[name]["index"]).astype(np.int64) - zero, levels
+            interpreter.get_tensor(places[name]["index"]).astype(np.int64) - zero, centered
         ), name
     with torch.inference_mode():
         expected = net(x, graph).numpy()

@@ -11,10 +11,12 @@ from torch import fx
 
 from edgeq.training.checkpoint import (
     MODEL,
+    OPTIMIZER,
     Checkpoint,
     build_model,
     load_model,
     model_state,
+    read,
     read_file,
     save,
     write_file,
@@ -122,3 +124,19 @@ def test_a_recipe_of_then_is_that_of_today() -> None:
         4, 4, placement="paper", first_last="boundary", normalize_weights=True, pair_safe=False
     )
     assert found == replace(published, per_channel=False, affine=False)
+
+
+def test_the_scale_of_lsq_is_found_by_its_former_name(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, scheme=Scheme(4, 4, weights="lsq", activations="lsq"))
+    model = build_model(recipe, SHAPE, 10)
+    now = {MODEL + name: tensor for name, tensor in model_state(model).items()}
+    moments = {name.replace(MODEL, OPTIMIZER): tensor for name, tensor in now.items()}
+    renamed = [name for name in now if name.endswith(".target_scale")]
+    assert {name.split(".")[-2] for name in renamed} > {"clip"}
+    former = {
+        name.replace(".target_scale", ".scale"): tensor for name, tensor in (now | moments).items()
+    }
+    save(tmp_path / "old.safetensors", Checkpoint(recipe, SHAPE, tuple("0123456789"), former))
+    found = read(tmp_path / "old.safetensors").tensors
+    assert found.keys() == now.keys() | moments.keys()
+    assert load_model(tmp_path / "old.safetensors").quantized

@@ -192,7 +192,7 @@ def test_the_bias_scale_is_the_product_of_the_other_two() -> None:
     made = quantized(nn.Conv2d(4, 6, 3), norm(6))
     stored = made.integer_weights()
     assert stored.bias_params is not None
-    source = np.float32(LearnedClip(4, signed=False, bound=6.0).step.item())
+    source = np.float32(LearnedClip(4, signed=False, bound=6.0).scale.item())
     assert np.array_equal(stored.bias_params.scale, source * stored.weight_params.scale)
     assert stored.bias_params.scale.dtype == np.float32
     assert stored.weight_params.axis == stored.bias_params.axis == 0

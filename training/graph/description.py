@@ -94,5 +94,5 @@ def _operator(weight: Tensor, quantizer: nn.Module) -> ChannelProduct:
         raise UsageError(
             "an operator is still above 8 bits", hint="set the target widths before export"
         )
-    params = QuantParams.of(found.step.numpy(), 0, "int8", int(found.low), int(found.high))
+    params = QuantParams.of(found.scale.numpy(), 0, "int8", int(found.low), int(found.high))
     return ChannelProduct(found.integers.numpy().astype(np.int8), params)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.training.layers import QuantLayer
     from edgeq.training.quantizers.parts.protocol import GridQuantizer
 
-_WITH_ANY_STEP = (MaxAbs, Lsq, LearnedClip)
+_WITH_ANY_SCALE = (MaxAbs, Lsq, LearnedClip)
 
 
 def limit_pairs(layers: Iterable[QuantLayer]) -> None:
@@ -26,17 +26,17 @@ def limit_pairs(layers: Iterable[QuantLayer]) -> None:
 
     Left out is what kernels compute without pairs, which is depthwise convolutions; transposed
     ones, whose order is that of other channels, and which an export stores as uint8 where they can
-    saturate; and methods whose steps are not free.
+    saturate; and methods whose scales are not free.
 
     Args:
         layers: of one network, each with its input's quantiser.
     """
     for layer in layers:
         clip: Any = layer.quantizer.clip
-        if not isinstance(clip, _WITH_ANY_STEP) or not _adds_pairs(layer.layer):
+        if not isinstance(clip, _WITH_ANY_SCALE) or not _adds_pairs(layer.layer):
             continue
         limit = pair_limit(_greatest(layer.source))
-        if limit is not None and limit < 2 * clip.levels:
+        if limit is not None and limit < 2 * clip.qmax:
             clip.pair_limit = limit if clip.pair_limit is None else min(limit, clip.pair_limit)
 
 

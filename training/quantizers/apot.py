@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from edgeq.errors import UsageError
 from edgeq.training.quantizers.catalogue import find
 from edgeq.training.quantizers.learned_clip import weight_bound
-from edgeq.training.quantizers.parts.fake_quant import in_steps
+from edgeq.training.quantizers.parts.fake_quant import in_units
 from edgeq.training.quantizers.parts.fixed_width import FixedWidth
 from edgeq.training.quantizers.parts.protocol import Encoded
 from edgeq.training.quantizers.parts.straight_through import straight_through
@@ -72,34 +72,34 @@ class ApotWeights(FixedWidth):
         self.alpha = nn.Parameter(torch.as_tensor(bound, dtype=torch.float32).detach().clone())
 
     @property
-    def levels(self) -> int:
+    def qmax(self) -> int:
         """The greatest integer."""
         return self.magnitudes[-1]
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """The least power of two among the terms, in real units; shape ()."""
-        return self.alpha.clamp(min=SMALLEST_BOUND) / self.levels
+        return self.alpha.clamp(min=SMALLEST_BOUND) / self.qmax
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a weight; its dtype is kept."""
         with torch.no_grad():
-            position = in_steps(x, self.step)
-            clipped = position.clamp(-self.levels, self.levels)
+            position = in_units(x, self.scale)
+            clipped = position.clamp(-self.qmax, self.qmax)
             integers = (
                 nearest(clipped.abs(), self.magnitudes).copysign(clipped)
                 if self.rounding
                 else clipped
             )
-            value = (integers * self.step).to(x.dtype)
-            error = integers - torch.where(position.abs() < self.levels, position, 0.0)
-        return straight_through(value, (error * self.step + x).to(x.dtype))
+            value = (integers * self.scale).to(x.dtype)
+            error = integers - torch.where(position.abs() < self.qmax, position, 0.0)
+        return straight_through(value, (error * self.scale + x).to(x.dtype))
 
     def encode(self, x: Tensor) -> Encoded:
-        """The integers of ``x``, multiples of the step."""
-        clipped = in_steps(x, self.step).detach().clamp(-self.levels, self.levels)
+        """The integers of ``x``, multiples of the scale."""
+        clipped = in_units(x, self.scale).detach().clamp(-self.qmax, self.qmax)
         integers = nearest(clipped.abs(), self.magnitudes).copysign(clipped)
-        return Encoded(integers, self.step, -self.levels, self.levels)
+        return Encoded(integers, self.scale, -self.qmax, self.qmax)
 
 
 class ApotActivations(FixedWidth):
@@ -118,7 +118,7 @@ class ApotActivations(FixedWidth):
         self.alpha = nn.Parameter(torch.tensor(float(bound)))
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """The least power of two among the terms, in real units; shape ()."""
         return self.alpha.clamp(min=SMALLEST_BOUND) / self.magnitudes[-1]
 
@@ -126,20 +126,20 @@ class ApotActivations(FixedWidth):
         """Fake-quantise a tensor of any shape; its dtype is kept."""
         with torch.no_grad():
             encoded = self.encode(x)
-            position = in_steps(x, encoded.step)
+            position = in_units(x, encoded.scale)
             inside = (position > 0) & (position < encoded.high)
             clipped = encoded.integers if self.rounding else position.clamp(0, encoded.high)
-            value = (clipped * encoded.step).to(x.dtype)
+            value = (clipped * encoded.scale).to(x.dtype)
             error = clipped - torch.where(inside, position, 0.0)
         return straight_through(
-            value, (error * self.step + torch.where(inside, x, x.detach())).to(x.dtype)
+            value, (error * self.scale + torch.where(inside, x, x.detach())).to(x.dtype)
         )
 
     def encode(self, x: Tensor) -> Encoded:
-        """The integers of ``x``, multiples of the step."""
+        """The integers of ``x``, multiples of the scale."""
         high = self.magnitudes[-1]
-        integers = nearest(in_steps(x, self.step).detach().clamp(0, high), self.magnitudes)
-        return Encoded(integers, self.step, 0, high)
+        integers = nearest(in_units(x, self.scale).detach().clamp(0, high), self.magnitudes)
+        return Encoded(integers, self.scale, 0, high)
 
     def quant_params(self) -> NoReturn:
         """Refused, for the catalogue's reason."""

@@ -36,7 +36,7 @@ class Method:
         refusal: why export refuses the others.
         needs: what has to be there beside the quantiser for the method to be the published one;
             empty for nothing.
-        per_channel: whether a step for each output channel of a weight is possible.
+        per_channel: whether a scale for each output channel of a weight is possible.
         signs: the kinds of activations it takes.
         normalized: whether weights are published as brought to zero mean and unit variance first.
         anneals: whether the width can start above the target; the others have one width only and
@@ -129,7 +129,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "lsq",
         "weights",
-        "the step is learned, at the pace of the weights",
+        "the scale is learned, at the pace of the weights",
         _ESSER,
         ".lsq:for_weight",
         per_channel=True,
@@ -137,7 +137,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "power-of-two",
         "weights",
-        "the step is a power of two, from a learned threshold",
+        "the scale is a power of two, from a learned threshold",
         _JAIN,
         ".power_of_two:for_weight",
         needs=_FINER_SCALE,
@@ -193,7 +193,7 @@ METHODS: tuple[Method, ...] = (
         ".binary.xnor:for_weight",
         widths=(1,),
         exact=(1,),
-        needs="`per_channel`; tied weights have one step a tensor instead",
+        needs="`per_channel`; tied weights have one scale per tensor instead",
         per_channel=True,
         anneals=False,
     ),
@@ -219,7 +219,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "lsq",
         "activations",
-        "the step is learned; the first training batch starts it",
+        "the scale is learned; the first training batch starts it",
         _ESSER,
         ".lsq:for_activation",
     ),
@@ -243,7 +243,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "power-of-two",
         "activations",
-        "the step is a power of two, from a learned threshold; the first training batch starts it",
+        "the scale is a power of two, from a learned threshold; the first training batch starts it",
         _JAIN,
         ".power_of_two:for_activation",
     ),
@@ -312,20 +312,20 @@ def build_weight(
     Args:
         method: a name of the catalogue.
         bits: the width.
-        weight: what is to be quantised, as it is stored; the initial step comes from it.
-        channels_axis: of the output channels, for a step each; None for one step in all.
+        weight: what is to be quantised, as it is stored; the initial scale comes from it.
+        channels_axis: of the output channels, for a scale each; None for one scale in all.
         normalized: whether the weight will be brought to zero mean and unit variance before it
             reaches the quantiser.
 
     Raises:
         UnknownName: there is no such method for weights.
-        UsageError: it has not this width, or cannot have a step for each channel.
+        UsageError: it has not this width, or cannot have a scale for each channel.
     """
     found = find("weights", method)
     found.check(bits)
     if channels_axis is not None and not found.per_channel:
         raise UsageError(
-            f"{method} has one step a tensor", hint="quantise these weights per tensor"
+            f"{method} has one scale per tensor", hint="quantise these weights per tensor"
         )
     from edgeq.training.quantizers.parts.normalization import normalize
 

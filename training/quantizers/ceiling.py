@@ -3,7 +3,7 @@
 It stands in the code of Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks
 through the lens of partial differential equations*, Table 3, in place of Eq. 18: ``2^b`` equally
 spaced levels from ``-alpha`` to ``alpha``, the next one above instead of the nearest, so that the
-error reaches a whole step and zero becomes ``-alpha / (2^b - 1)``. Its zero point,
+error reaches a whole LSB and zero becomes ``-alpha / (2^b - 1)``. Its zero point,
 ``(2^b - 1) / 2``, is no integer, which is why no integer runtime can hold it. It is here to repeat
 the published figures.
 """
@@ -37,7 +37,7 @@ class CeilingClip(LearnedClip):
         super().__init__(bits, signed=True, bound=bound)
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """The distance of two levels in real units; shape ()."""
         spread: Tensor = 2 * self.alpha.clamp(min=SMALLEST_BOUND)
         return spread / float(2**self.bits - 1)
@@ -58,7 +58,7 @@ class CeilingClip(LearnedClip):
         return (index * spread - (half + spread)) / half
 
     def encode(self, x: Tensor) -> NoReturn:  # noqa: ARG002  (the base class's signature)
-        """Refused: the levels are no multiples of the step."""
+        """Refused: the levels are no multiples of the scale."""
         raise _no_grid()
 
     def quant_params(self) -> QuantParams:

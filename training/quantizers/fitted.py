@@ -3,9 +3,9 @@
 It learns at the pace of Esser, McKinstry, Bablani, Appuswamy, Modha, *Learned step size
 quantization* (2020), Sec. 2.2, and starts at the least squared error, as in Bhalgat, Lee, Nagel,
 Blankevoort, Kwak, *LSQ+: improving low-bit quantization through learnable offsets and better
-initialization* (2020), Sec. 3.2. The parameter is the bound and not the step: with plain SGD that
+initialization* (2020), Sec. 3.2. The parameter is the bound and not the scale: with plain SGD that
 is the same, and an optimiser whose steps have one size for all parameters, such as Adam, moves a
-bound of one by a thousandth where a step of a thousandth would be gone.
+bound of one by a thousandth where a scale of a thousandth would be gone.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Fitted(LearnedClip):
         """Whether that batch is still to come."""
         return not bool(self.alpha)
 
-    def step_of(self, x: Tensor) -> Tensor:
-        """The step; its gradient moves the bound as LSQ's does. N is the features of a sample."""
-        pace = (max(x[:1].numel(), 1) * self.levels) ** -0.5
-        return scale_gradient(self.step, pace * self.levels**2)
+    def scale_of(self, x: Tensor) -> Tensor:
+        """The scale; its gradient moves the bound as LSQ's does. N is the features of a sample."""
+        pace = (max(x[:1].numel(), 1) * self.qmax) ** -0.5
+        return scale_gradient(self.scale, pace * self.qmax**2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise; the first training batch gives the bound."""
@@ -55,17 +55,17 @@ class Fitted(LearnedClip):
     @torch.no_grad()
     def _best_bound(self, x: Tensor) -> Tensor:
         """Of a few bounds, the one with the least squared rounding error at the target width."""
-        most = self.levels_at(self.target_bits)
+        most = self.qmax_at(self.target_bits)
         low = -most - 1 if self.signed else 0
         largest = distributed_stats.largest(
             torch.maximum(x.amax(), -x.amin()) if self.signed else x.amax()
         )
         bounds = torch.stack([largest.clamp(min=SMALLEST_BOUND) * share for share in _SHARES])
-        steps = bounds / most
+        scales = bounds / most
         errors = torch.stack(
             [
-                ((x / step).clamp_(low, most).round_().mul_(step).sub_(x)).square_().sum()
-                for step in steps
+                ((x / scale).clamp_(low, most).round_().mul_(scale).sub_(x)).square_().sum()
+                for scale in scales
             ]
         )
         return torch.where(largest > 0, bounds[distributed_stats.mean(errors).argmin()], 0.0)

@@ -3,7 +3,7 @@
 Source: Ben-Yair, Eliasof, Treister, *Quantized convolutional neural networks through the lens of
 partial differential equations*, Eqs. 17-19. In the paper
 ``x_q = alpha * round(clip(x / alpha) * P) / P``; here the same is computed as
-``s * round(clip(x / s))`` with the step ``s = alpha / P``.
+``s * round(clip(x / s))`` with the scale ``s = alpha / P``.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class LearnedClip(UniformGrid):
         self.alpha = nn.Parameter(torch.as_tensor(bound, dtype=torch.float32).detach().clone())
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """1 LSB in real units; shape () or (channels,)."""
-        return self.alpha.clamp(min=SMALLEST_BOUND) / self.levels
+        return self.alpha.clamp(min=SMALLEST_BOUND) / self.qmax
 
 
 def weight_bound(weight: Tensor, axis: int | None, *, normalized: bool) -> float | Tensor:

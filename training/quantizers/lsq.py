@@ -1,7 +1,7 @@
 """Learned step size quantisation.
 
 Source: Esser, McKinstry, Bablani, Appuswamy, Modha, *Learned step size quantization* (2020), Eqs.
-1-5 and Sec. 2.2: the step is a parameter with the gradient of the rounding error, scaled down by
+1-5 and Sec. 2.2: the scale is a parameter with the gradient of the rounding error, scaled down by
 ``1 / sqrt(N Q_P)`` so that it moves at the pace of the weights, and starts at
 ``2 mean|v| / sqrt(Q_P)``.
 
@@ -22,15 +22,15 @@ from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, STORAGE_BITS
 
 
 class Lsq(FirstBatch):
-    """Esser et al.'s quantiser; while the width is annealed, the range stays and the step is finer.
+    """Esser et al.'s quantiser; while the width is annealed, its range stays the same.
 
     Args:
         bits: the width it is trained for.
         signed: whether negative values are kept.
         narrow_range: leave out the lowest signed integer.
-        start: the initial step in real units, shape () or (channels,); None for an activation,
+        start: the initial scale in real units, shape () or (channels,); None for an activation,
             whose first training batch gives it.
-        axis: the channel axis of a step for each channel, else None.
+        axis: the channel axis of a scale for each channel, else None.
     """
 
     def __init__(
@@ -46,21 +46,23 @@ class Lsq(FirstBatch):
             bits, signed=signed, narrow_range=narrow_range, axis=axis, initialized=start is not None
         )
         self.of_weights = start is not None
-        self.scale = nn.Parameter(torch.ones(()) if start is None else start.detach().clone())
+        self.target_scale = nn.Parameter(
+            torch.ones(()) if start is None else start.detach().clone()
+        )
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """1 LSB in real units; shape () or (channels,)."""
-        most = self.levels_at(self.target_bits)
-        return self.scale.clamp(min=SMALLEST_BOUND / most) * (most / self.levels)
+        most = self.qmax_at(self.target_bits)
+        return self.target_scale.clamp(min=SMALLEST_BOUND / most) * (most / self.qmax)
 
-    def step_of(self, x: Tensor) -> Tensor:
-        """The step, its gradient scaled as published.
+    def scale_of(self, x: Tensor) -> Tensor:
+        """The scale, its gradient scaled as published.
 
-        N is the weights of a step, or the features of a sample.
+        N is the weights of a scale, or the features of a sample.
         """
-        count = x.numel() / self.scale.numel() if self.of_weights else x[:1].numel()
-        return scale_gradient(self.step, (max(count, 1) * self.levels) ** -0.5)
+        count = x.numel() / self.target_scale.numel() if self.of_weights else x[:1].numel()
+        return scale_gradient(self.scale, (max(count, 1) * self.qmax) ** -0.5)
 
     def statistic(self, x: Tensor) -> Tensor:
         """The mean magnitude."""
@@ -68,11 +70,11 @@ class Lsq(FirstBatch):
 
     def start_from(self, statistic: Tensor) -> None:
         """Sec. 2.2, from the first batch of activations."""
-        self.scale.copy_(2 * statistic / self.levels_at(self.target_bits) ** 0.5)
+        self.target_scale.copy_(2 * statistic / self.qmax_at(self.target_bits) ** 0.5)
 
 
 def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool) -> Lsq:
-    """For a weight, normalised or not; the initial step comes from it (Sec. 2.2)."""
+    """For a weight, normalised or not; the initial scale comes from it (Sec. 2.2)."""
     del normalized
     most = 2 ** (bits - 1) - 1
     start = 2 * magnitude(weight, axis) / most**0.5
@@ -80,5 +82,5 @@ def for_weight(bits: int, weight: Tensor, *, axis: int | None, normalized: bool)
 
 
 def for_activation(bits: int, *, signed: bool) -> Lsq:
-    """For an activation; the first training batch gives the step."""
+    """For an activation; the first training batch gives the scale."""
     return Lsq(bits, signed=signed)

@@ -31,10 +31,10 @@ class MaxAbs(UniformQuantizer):
         super().__init__(bits, signed=True, narrow_range=True, axis=axis)
 
     @torch.no_grad()
-    def step_of(self, x: Tensor) -> Tensor:
+    def scale_of(self, x: Tensor) -> Tensor:
         """The largest magnitude over the levels; shape () or (channels,)."""
         largest = channels(x.abs(), self.axis).amax(1).float().clamp(min=SMALLEST_BOUND)
-        return (largest[0] if self.axis is None else largest) / self.levels
+        return (largest[0] if self.axis is None else largest) / self.qmax
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a weight; its dtype is kept."""

@@ -30,9 +30,9 @@ class Pact(UniformGrid):
         self.alpha = nn.Parameter(torch.tensor(float(bound)))
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """1 LSB in real units; shape ()."""
-        return self._bound / self.levels
+        return self._bound / self.qmax
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a tensor of any shape; its dtype is kept.

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeq.training.quantizers.parts.fake_quant import in_steps
+from edgeq.training.quantizers.parts.fake_quant import in_units
 from edgeq.training.quantizers.parts.first_batch import FirstBatch
 from edgeq.training.quantizers.parts.protocol import along
 from edgeq.training.quantizers.parts.start import spread
@@ -33,25 +33,25 @@ class _TrainedThreshold(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         log_threshold: Tensor,
-        step: Tensor,
+        scale: Tensor,
         low: int,
         high: int,
         rounding: bool,
     ) -> Tensor:
-        ctx.save_for_backward(x, log_threshold, step)
+        ctx.save_for_backward(x, log_threshold, scale)
         ctx.options = (low, high, rounding)
-        clipped = in_steps(x, step).clamp_(low, high)
-        return (clipped.round_() if rounding else clipped).mul_(step).to(x.dtype)
+        clipped = in_units(x, scale).clamp_(low, high)
+        return (clipped.round_() if rounding else clipped).mul_(scale).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, log_threshold, step = ctx.saved_tensors
+        x, log_threshold, scale = ctx.saved_tensors
         low, high, rounding = ctx.options
-        position = in_steps(x, step)
+        position = in_units(x, scale)
         level = position.round() if rounding else position
         inside = (level >= low) & (level <= high)
         error = torch.where(inside, level - position, level.clamp(low, high))
-        by_log = (grads[0] * error * step * math.log(2)).sum_to_size(log_threshold.shape)
+        by_log = (grads[0] * error * scale * math.log(2)).sum_to_size(log_threshold.shape)
         return grads[0] * inside, by_log, None, None, None, None
 
 
@@ -89,7 +89,7 @@ class PowerOfTwo(FirstBatch):
 
     @property
     @torch.no_grad()
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """1 LSB in real units, a power of two; shape () or (channels,)."""
         exponent = self.log_threshold.clamp(min=math.log2(SMALLEST_BOUND)).ceil()
         return torch.exp2(exponent - (self.bits - 1 if self.signed else self.bits))
@@ -100,11 +100,11 @@ class PowerOfTwo(FirstBatch):
         The first training batch gives the threshold.
         """
         self.wait_for(x)
-        step, log_threshold = (
-            along(value, x, self.axis) for value in (self.step, self.log_threshold)
+        scale, log_threshold = (
+            along(value, x, self.axis) for value in (self.scale, self.log_threshold)
         )
         out: Tensor = _TrainedThreshold.apply(
-            x, log_threshold, step, self.qmin, self.levels, self.rounding
+            x, log_threshold, scale, self.qmin, self.qmax, self.rounding
         )  # type: ignore[no-untyped-call]
         return out
 

@@ -27,9 +27,9 @@ class Ternary(LearnedClip):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a weight; its dtype is kept."""
-        step = along(self.step, x, self.axis)
+        scale = along(self.scale, x, self.axis)
         return straight_through(
-            fake_quantize(x.detach(), step, self.qmin, self.levels, rounding=self.rounding), x
+            fake_quantize(x.detach(), scale, self.qmin, self.qmax, rounding=self.rounding), x
         )
 
 

@@ -44,9 +44,9 @@ class TrackedClip(UniformGrid):
         self.register_buffer("alpha", torch.tensor(float(bound)))
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """1 LSB in real units; shape ()."""
-        return self.alpha.clamp(min=SMALLEST_BOUND) / self.levels
+        return self.alpha.clamp(min=SMALLEST_BOUND) / self.qmax
 
     @property
     def waits(self) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgeq.quant import QuantParams
 from edgeq.training import distributed_stats
-from edgeq.training.quantizers.parts.fake_quant import in_steps
+from edgeq.training.quantizers.parts.fake_quant import in_units
 from edgeq.training.quantizers.parts.straight_through import straight_through
 from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformGrid, require_target
 
@@ -35,7 +35,7 @@ class TrackedRange(UniformGrid):
         self.register_buffer("most", torch.zeros(()))
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """1 LSB in real units; shape ()."""
         return (self.most - self.least).clamp(min=2 * SMALLEST_BOUND) / self._highest
 
@@ -50,7 +50,7 @@ class TrackedRange(UniformGrid):
         return bool(self.least == self.most)
 
     @property
-    def levels(self) -> int:
+    def qmax(self) -> int:
         """The greatest integer, the zero point taken off."""
         return self._highest - self.zero_point
 
@@ -77,26 +77,26 @@ class TrackedRange(UniformGrid):
                     torch.maximum(most, self.most.lerp(most, self.decay)).clamp(min=0.0)
                 )
         with torch.no_grad():
-            zero, step = self._zero, self.step
+            zero, scale = self._zero, self.scale
             low, high = 0 - zero, self._highest - zero
-            position = in_steps(x, step)
+            position = in_units(x, scale)
             inside = (position > low) & (position < high)
             clipped = position.clamp_(low, high)
-            value = (clipped.round_() if self.rounding else clipped).mul_(step).to(x.dtype)
+            value = (clipped.round_() if self.rounding else clipped).mul_(scale).to(x.dtype)
         return straight_through(value, torch.where(inside, x, x.detach()))
 
     def quant_params(self) -> QuantParams:
         """The grid in uint8, with its own zero point."""
         require_target(self)
         return QuantParams.of(
-            self.step.detach().cpu().numpy(), self.zero_point, "uint8", 0, self._highest
+            self.scale.detach().cpu().numpy(), self.zero_point, "uint8", 0, self._highest
         )
 
     @property
     def _zero(self) -> Tensor:
         """The zero point, still a tensor: taking the number out of one breaks a compiled graph."""
         # a run that diverged shows in its values
-        return (-self.least / self.step).round().nan_to_num()
+        return (-self.least / self.scale).round().nan_to_num()
 
     @property
     def _highest(self) -> int:

@@ -18,7 +18,7 @@ from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND
 if TYPE_CHECKING:
     from torch import nn
 
-_COLLAPSED = 4.5 * SMALLEST_BOUND  # at any width, 2^bits steps of the least bound are less
+_COLLAPSED = 4.5 * SMALLEST_BOUND  # at any width, 2^bits times the scale of the least bound is less
 _HINT = (
     "start again with a smaller --lr, or give the bounds one of their own under [[groups]] in "
     "the recipe"
@@ -72,12 +72,12 @@ def check_bounds(model: nn.Module, where: str) -> None:
     """
     paths = {id(module): path for path, module in model.named_modules()}
     for quantizer in quantizers(model):
-        step = getattr(quantizer, "step", None)
+        scale = getattr(quantizer, "scale", None)
         learned = any(parameter.requires_grad for parameter in quantizer.parameters())  # type: ignore[attr-defined]
         if (
             learned
-            and isinstance(step, torch.Tensor)
-            and bool((step.detach() * 2**quantizer.bits <= _COLLAPSED).all())
+            and isinstance(scale, torch.Tensor)
+            and bool((scale.detach() * 2**quantizer.bits <= _COLLAPSED).all())
         ):
             raise Diverged(
                 f"the bound of {paths[id(quantizer)]} has collapsed to zero in {where}", hint=_HINT

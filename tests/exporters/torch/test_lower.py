@@ -160,7 +160,7 @@ class TestCanonicalForm:
         layer: Any = model.get_submodule("stages.0.0.conv_transpose")
         norm = layer.bn
         factor = 0.1 * norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-        expected = (layer.quantizer.clip.step.double() * factor.abs()).float().detach().numpy()
+        expected = (layer.quantizer.clip.scale.double() * factor.abs()).float().detach().numpy()
         assert np.array_equal(constant(lowered, "stages.0.0.conv_transpose.weight_scale"), expected)
 
     @pytest.mark.parametrize(("bits", "clips"), [(4, True), (8, False)])

@@ -163,13 +163,13 @@ def test_rounding_noise_stays_below_its_bound(
         state, inner = step.quantize_state, step.quantize_inner
         assert isinstance(state, LearnedClip)
         assert isinstance(inner, LearnedClip)
-        limit += (nodes * 3) ** 0.5 * float(state.step.detach()) / 2
+        limit += (nodes * 3) ** 0.5 * float(state.scale.detach()) / 2
         limit += (
             step.step_size
             * operator
             * spread
             * (both.edges.shape[1] * 3) ** 0.5
-            * float(inner.step.detach())
+            * float(inner.scale.detach())
             / 2
         )
     ends = []

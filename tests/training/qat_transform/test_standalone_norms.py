@@ -101,7 +101,7 @@ def test_one_of_features_normalises_images_of_one_pixel_and_stays_the_networks_o
         model(IMAGES)
         network(IMAGES)
     quantizers: Any = model.get_submodule("quantizers")
-    read, answered = (float(quantizers.get_submodule(name).step) for name in ("_2", "_4"))
+    read, answered = (float(quantizers.get_submodule(name).scale) for name in ("_2", "_4"))
     own: Any = network[3]
     assert float((layer.bn.running_mean - own.running_mean).abs().max()) <= read
     with torch.no_grad():

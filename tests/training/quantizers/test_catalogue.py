@@ -58,9 +58,9 @@ def test_evaluation_computes_the_integers_times_the_step(kind: Kind) -> None:
     assert torch.equal(encoded.integers, encoded.integers.round())
     assert encoded.low <= encoded.integers.min()
     assert encoded.integers.max() <= encoded.high
-    assert encoded.step.shape == (() if axis is None else (6,))
-    assert encoded.step.dtype == torch.float32
-    assert (encoded.step > 0).all()
+    assert encoded.scale.shape == (() if axis is None else (6,))
+    assert encoded.scale.dtype == torch.float32
+    assert (encoded.scale > 0).all()
 
 
 @each_kind

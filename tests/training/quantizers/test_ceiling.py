@@ -19,15 +19,15 @@ def test_its_levels_reach_both_bounds_and_leave_zero_out(bits: int) -> None:
     distinct = found[torch.cat([torch.tensor([True]), found.diff() > 1e-3])]
     torch.testing.assert_close(distinct, expected, atol=1e-4, rtol=1e-5)
     assert float(clip(torch.zeros(1)).detach()) == pytest.approx(-6 / (2**bits - 1), abs=1e-5)
-    assert float(clip.step.detach()) == pytest.approx(12 / (2**bits - 1))
+    assert float(clip.scale.detach()) == pytest.approx(12 / (2**bits - 1))
 
 
 @given(st.floats(-5.9, 5.9))
 def test_it_errs_by_at_most_a_step(value: float) -> None:
     clip = CeilingClip(4, bound=6.0)
-    assert abs(float(clip(torch.tensor([value])).detach()) - value) <= float(clip.step.detach()) * (
-        1 + 1e-4
-    )
+    assert abs(float(clip(torch.tensor([value])).detach()) - value) <= float(
+        clip.scale.detach()
+    ) * (1 + 1e-4)
 
 
 def test_without_rounding_it_only_clips() -> None:

@@ -35,7 +35,7 @@ def test_the_value_is_the_papers_formula(
 ) -> None:
     """alpha * round(clip(x / alpha) * P) / P in float64, but for ties that float32 breaks."""
     clip = quantizer(width, kind, bound)
-    p, alpha = clip.levels, float(np.float32(bound))
+    p, alpha = clip.qmax, float(np.float32(bound))
     position = np.clip(x.astype(np.float64) / alpha, -1 if kind[0] else 0, 1) * p
     expected = alpha * np.rint(position) / p
     found = clip(torch.from_numpy(x)).detach().numpy()
@@ -145,7 +145,7 @@ def test_finite_differences_of_the_smooth_part(
     """Without rounding it is piecewise linear: differences are exact away from its corners."""
     clip = quantizer(width, kind, 3.0).double()
     clip.rounding = False
-    edge = 3.0 * clip.qmin / clip.levels
+    edge = 3.0 * clip.qmin / clip.qmax
     away = torch.tensor(
         [value for value in x if abs(value - 3) > 0.01 and abs(value - edge) > 0.01],
         dtype=torch.float64,
@@ -169,16 +169,16 @@ def test_finite_differences_of_the_smooth_part(
 @pytest.mark.parametrize("alpha", [0.0, -1.0, 1e-12])
 def test_a_bound_that_training_drove_to_zero_still_makes_a_grid(alpha: float) -> None:
     clip = LearnedClip(4, signed=False, bound=alpha)
-    assert clip.step.item() * clip.levels == pytest.approx(SMALLEST_BOUND)
+    assert clip.scale.item() * clip.qmax == pytest.approx(SMALLEST_BOUND)
     assert clip.quant_params().scale > 0
     assert torch.isfinite(clip(torch.tensor([-1.0, 0.0, 1.0]))).all()
 
 
 def test_the_step_is_float32_of_the_bound_over_the_levels() -> None:
     clip = LearnedClip(4, signed=False, bound=6.0)
-    assert clip.step.dtype == torch.float32
+    assert clip.scale.dtype == torch.float32
     assert (
-        np.float32(clip.step.item())
+        np.float32(clip.scale.item())
         == clip.quant_params().scale
         == np.float32(6.0) / np.float32(15)
     )
@@ -200,4 +200,4 @@ def test_the_input_is_left_as_it_is() -> None:
 def test_the_bound_is_a_parameter_and_print_shows_it() -> None:
     clip = LearnedClip(4, signed=True, narrow_range=True, bound=3.0)
     assert [name for name, _ in clip.named_parameters()] == ["alpha"]
-    assert repr(clip) == "LearnedClip(bits=4, signed, step=0.4286)"
+    assert repr(clip) == "LearnedClip(bits=4, signed, scale=0.4286)"

@@ -46,7 +46,7 @@ class TestGradients:
 
     def test_on_every_branch(self) -> None:
         quantizer = weights(4, self.STEP)
-        by_x, by_step = gradients(quantizer, quantizer.scale, list(self.VALUES))
+        by_x, by_step = gradients(quantizer, quantizer.target_scale, list(self.VALUES))
         assert by_x.tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
         torch.testing.assert_close(
             by_step, torch.tensor(self.expected()) / math.sqrt(1 * 7), atol=1e-5, rtol=0
@@ -59,12 +59,12 @@ class TestGradients:
             for_weight(4, w, axis=None, normalized=False),
             for_weight(4, w, axis=0, normalized=False),
         )
-        each.scale.data.fill_(whole.scale.item())
+        each.target_scale.data.fill_(whole.target_scale.item())
         for quantizer in (whole, each):
             (quantizer(w) * upstream).sum().backward()
-        assert whole.scale.grad is not None
-        assert each.scale.grad is not None
-        position = (w / whole.step).detach()
+        assert whole.target_scale.grad is not None
+        assert each.target_scale.grad is not None
+        position = (w / whole.scale).detach()
         raw = (
             torch.where(
                 (position > -8) & (position < 7),
@@ -73,8 +73,8 @@ class TestGradients:
             )
             * upstream
         )
-        torch.testing.assert_close(whole.scale.grad, raw.sum() / math.sqrt(w.numel() * 7))
-        torch.testing.assert_close(each.scale.grad, raw.sum((1, 2, 3)) / math.sqrt(36 * 7))
+        torch.testing.assert_close(whole.target_scale.grad, raw.sum() / math.sqrt(w.numel() * 7))
+        torch.testing.assert_close(each.target_scale.grad, raw.sum((1, 2, 3)) / math.sqrt(36 * 7))
 
     def test_of_an_activation_it_counts_the_features_of_one_sample(self) -> None:
         found = []
@@ -82,8 +82,8 @@ class TestGradients:
             quantizer = for_activation(4, signed=False)
             quantizer.initialized.fill_(True)
             quantizer(torch.full((samples, 3, 5, 5), 99.0)).sum().backward()
-            assert quantizer.scale.grad is not None
-            found.append(quantizer.scale.grad.item())
+            assert quantizer.target_scale.grad is not None
+            found.append(quantizer.target_scale.grad.item())
         assert found[0] == pytest.approx(15 * 75 / math.sqrt(75 * 15))
         assert found[1] == pytest.approx(4 * found[0])
 
@@ -103,12 +103,12 @@ class TestGradients:
 
         def at(step: float) -> float:
             with torch.no_grad():
-                quantizer.scale.fill_(step)
+                quantizer.target_scale.fill_(step)
                 return float(quantizer(away).sum())
 
-        assert quantizer.scale.grad is not None
+        assert quantizer.target_scale.grad is not None
         slope = (at(self.STEP + h) - at(self.STEP - h)) / (2 * h)
-        assert quantizer.scale.grad.item() == pytest.approx(
+        assert quantizer.target_scale.grad.item() == pytest.approx(
             slope / math.sqrt(len(away) * 7), abs=1e-6
         )
 
@@ -117,24 +117,26 @@ class TestStart:
     def test_of_weights(self) -> None:
         w = weight()
         quantizer = for_weight(4, w, axis=None, normalized=False)
-        assert quantizer.scale.item() == pytest.approx(
+        assert quantizer.target_scale.item() == pytest.approx(
             2 * w.abs().mean().item() / math.sqrt(7), rel=1e-6
         )
         each = for_weight(4, w, axis=0, normalized=False)
-        torch.testing.assert_close(each.scale.detach(), 2 * w.abs().mean((1, 2, 3)) / math.sqrt(7))
+        torch.testing.assert_close(
+            each.target_scale.detach(), 2 * w.abs().mean((1, 2, 3)) / math.sqrt(7)
+        )
 
     def test_of_activations_is_the_first_training_batch(self) -> None:
         x = activation()
         quantizer = for_activation(4, signed=True)
         quantizer.eval()(x)
-        assert quantizer.scale.item() == 1.0, "evaluation starts nothing"
+        assert quantizer.target_scale.item() == 1.0, "evaluation starts nothing"
         quantizer.train()(x)
-        assert quantizer.scale.item() == pytest.approx(
+        assert quantizer.target_scale.item() == pytest.approx(
             2 * x.abs().mean().item() / math.sqrt(7), rel=1e-6
         )
-        before = quantizer.scale.item()
+        before = quantizer.target_scale.item()
         quantizer(x * 100)
-        assert quantizer.scale.item() == before, "the second batch changes nothing"
+        assert quantizer.target_scale.item() == before, "the second batch changes nothing"
 
     @pytest.mark.parametrize(
         "bad",
@@ -152,7 +154,7 @@ class TestStart:
         first(activation())
         second.load_state_dict(first.state_dict())
         second(activation() * 50)
-        assert second.scale.item() == first.scale.item()
+        assert second.target_scale.item() == first.target_scale.item()
 
     def test_weights_of_zeros_are_not_locked_in(self) -> None:
         """With a scale close to zero all later inputs would be clipped, and nothing learned."""
@@ -170,14 +172,14 @@ def test_8_bit_weights_leave_the_lowest_integer_out() -> None:
     """
     for bits, least in ((8, -127), (7, -64), (4, -8)):
         found = for_weight(bits, weight(), axis=None, normalized=False)
-        assert (found.qmin, found.levels) == (least, 2 ** (bits - 1) - 1)
+        assert (found.qmin, found.qmax) == (least, 2 ** (bits - 1) - 1)
     assert for_activation(8, signed=True).qmin == -128
 
 
 def test_annealing_keeps_the_range() -> None:
     quantizer = weights(4, 0.5)
     quantizer.bits = 10
-    assert quantizer.step.item() * quantizer.levels == pytest.approx(3.5)
+    assert quantizer.scale.item() * quantizer.qmax == pytest.approx(3.5)
     assert quantizer(torch.tensor([99.0])).item() == pytest.approx(3.5)
 
 

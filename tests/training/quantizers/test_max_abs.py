@@ -41,14 +41,14 @@ def test_the_value_is_the_formula_in_float64(x: np.ndarray, bits: int, axis: int
 
 def test_the_step_follows_the_tensor_at_once() -> None:
     quantizer = MaxAbs(8).eval()
-    assert quantizer.encode(torch.tensor([0.5, -127.0])).step.item() == 1.0
-    assert quantizer.encode(torch.tensor([0.5, 254.0])).step.item() == 2.0
+    assert quantizer.encode(torch.tensor([0.5, -127.0])).scale.item() == 1.0
+    assert quantizer.encode(torch.tensor([0.5, 254.0])).scale.item() == 2.0
 
 
 def test_each_channel_has_its_own() -> None:
     w = weight()
     found = MaxAbs(8, axis=0).encode(w)
-    assert torch.equal(found.step, w.abs().amax((1, 2, 3)) / 127)
+    assert torch.equal(found.scale, w.abs().amax((1, 2, 3)) / 127)
     assert (found.integers.abs().amax((1, 2, 3)) == 127).all()
     other = MaxAbs(8, axis=1).encode(w.transpose(0, 1))
     assert torch.equal(other.integers.transpose(0, 1), found.integers)
@@ -70,4 +70,4 @@ def test_a_channel_of_zeros_stays_zeros() -> None:
     w[2] = 0
     found = MaxAbs(4, axis=0).encode(w)
     assert not found.integers[2].any()
-    assert found.step[2] > 0
+    assert found.scale[2] > 0

@@ -82,4 +82,4 @@ def test_half_the_penalty_is_weight_decay() -> None:
 def test_the_published_start() -> None:
     quantizer = for_activation(4, signed=False)
     assert quantizer.alpha.item() == 10.0
-    assert (quantizer.qmin, quantizer.levels) == (0, 15)
+    assert (quantizer.qmin, quantizer.qmax) == (0, 15)

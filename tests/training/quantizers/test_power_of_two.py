@@ -26,10 +26,10 @@ def test_the_step_is_exactly_the_next_power_of_two(
     threshold: float, bits: int, signed: bool
 ) -> None:
     made = quantizer(bits, threshold, signed=signed)
-    fraction, _ = math.frexp(made.step.item())
+    fraction, _ = math.frexp(made.scale.item())
     assert fraction == 0.5
     exponent = math.ceil(made.log_threshold.item())
-    assert made.step.item() == 2.0**exponent / 2 ** (bits - 1 if signed else bits)
+    assert made.scale.item() == 2.0**exponent / 2 ** (bits - 1 if signed else bits)
 
 
 @given(values, st.integers(2, 8), st.integers(-6, 6), st.booleans())
@@ -102,7 +102,7 @@ class TestStart:
         assert made.log_threshold.item() == pytest.approx(
             math.log2(3 * w.square().mean().sqrt().item()), rel=1e-5
         )
-        assert for_weight(4, w, axis=0, normalized=False).step.shape == (6,)
+        assert for_weight(4, w, axis=0, normalized=False).scale.shape == (6,)
 
     def test_of_activations_is_the_first_training_batch(self) -> None:
         x = activation()

@@ -45,7 +45,7 @@ def test_no_value_of_the_batch_is_clipped(batch: list[float], decay: float) -> N
     for x in batch:
         y = tracked(torch.tensor([x, -x]))
         assert tracked.alpha.item() >= np.float32(x)
-        assert abs(y[0].item() - x) <= tracked.step.item() / 2 * (1 + 1e-5)
+        assert abs(y[0].item() - x) <= tracked.scale.item() / 2 * (1 + 1e-5)
 
 
 def test_evaluation_changes_nothing() -> None:

@@ -45,7 +45,7 @@ def test_zero_is_exact_and_no_value_of_the_batch_far_off(batch: list[float], bit
     made = trained(bits, batch)
     assert made(torch.zeros(3)).tolist() == [0, 0, 0]
     error = (made(torch.tensor(batch)) - torch.tensor(batch)).abs().max().item()
-    assert error <= made.step.item() * 1.001, (
+    assert error <= made.scale.item() * 1.001, (
         "half a step, and half of one by which the zero point was moved"
     )
 
@@ -90,7 +90,7 @@ def test_values_and_gradients_are_those_of_the_fake_quantiser_of_the_grid(
     beyond = torch.tensor([*batch, *(1.5 * value for value in batch), 0.0])
     x, expected_x = beyond.clone().requires_grad_(), beyond.clone().requires_grad_()
     value = made(x)
-    expected = fake_quantize(expected_x, made.step, made.qmin, made.levels, rounding=rounding)
+    expected = fake_quantize(expected_x, made.scale, made.qmin, made.qmax, rounding=rounding)
     assert value.tolist() == expected.tolist()
     value.sum().backward()
     expected.sum().backward()

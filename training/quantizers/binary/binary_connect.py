@@ -48,7 +48,7 @@ class BinaryConnect(FixedWidth):
         return signs(x)
 
     def encode(self, x: Tensor) -> Encoded:
-        """The signs, with the step H."""
+        """The signs, with the scale H."""
         return Encoded(signs(x.detach()), torch.tensor(self.scale, device=x.device), -1, 1)
 
     @torch.no_grad()

@@ -24,7 +24,7 @@ from edgeq.training.quantizers.parts.start import channels
 from edgeq.training.quantizers.parts.straight_through import straight_through
 from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND, UniformGrid
 
-SIGN_STEP = 2.0**-8
+SIGN_SCALE = 2.0**-8
 """Inputs within half of it of zero have no sign: of what BatchNorm gives, one in six hundred.
 
 Were it much finer, the rounding of float32 sums would decide some signs. The factor that brings a
@@ -68,12 +68,12 @@ class XnorWeights(FixedWidth):
             return x
         with torch.no_grad():
             encoded = self.encode(x)
-            value, alpha = encoded.value.to(x.dtype), along(encoded.step, x, self.axis)
-        out: Tensor = _ScaledSigns.apply(x, value, alpha, x.numel() // encoded.step.numel())  # type: ignore[no-untyped-call]
+            value, alpha = encoded.value.to(x.dtype), along(encoded.scale, x, self.axis)
+        out: Tensor = _ScaledSigns.apply(x, value, alpha, x.numel() // encoded.scale.numel())  # type: ignore[no-untyped-call]
         return out
 
     def encode(self, x: Tensor) -> Encoded:
-        """The signs, with the step alpha; shape () or (filters,)."""
+        """The signs, with the scale alpha; shape () or (filters,)."""
         alpha = channels(x.detach().abs().float(), self.axis).mean(1).clamp(min=SMALLEST_BOUND)
         return Encoded(
             signs(x.detach()), alpha[0] if self.axis is None else alpha, -1, 1, self.axis
@@ -91,35 +91,35 @@ class XnorWeights(FixedWidth):
 
 
 class XnorSign(UniformGrid):
-    """The sign of an activation, on the grid ``step * {-1, 0, 1}``; behind a ReLU, ``{0, 1}``.
+    """The sign of an activation, on the grid ``scale * {-1, 0, 1}``; behind a ReLU, ``{0, 1}``.
 
-    ``QuantizeLinear`` has no sign, but rounding to a grid of tiny steps and saturating at one of
-    them is a sign for all inputs beyond half a step. What is within, zero among it, becomes 0: the
+    ``QuantizeLinear`` has no sign, but rounding to a grid of a tiny scale and saturating at one of
+    them is a sign for all inputs beyond half of it. What is within, zero among it, becomes 0: the
     third-party reimplementation's ``sign(0)`` too, where the paper's is +1. The layer that reads
     the grid divides by its amplitude, and so computes with -1, 0 and 1.
 
     Args:
         signed: whether there are negative values.
-        step: a power of two, so that dividing by it is exact.
+        scale: a power of two, so that dividing by it is exact.
     """
 
-    def __init__(self, *, signed: bool = True, step: float = SIGN_STEP) -> None:
+    def __init__(self, *, signed: bool = True, scale: float = SIGN_SCALE) -> None:
         super().__init__(1, signed=signed, narrow_range=True)
-        self.amplitude = step
-        self.register_buffer("_step", torch.tensor(step), persistent=False)
+        self.amplitude = scale
+        self.register_buffer("_scale", torch.tensor(scale), persistent=False)
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """1 LSB in real units; shape ()."""
-        return self.get_buffer("_step")
+        return self.get_buffer("_scale")
 
-    def levels_at(self, bits: int) -> int:
+    def qmax_at(self, bits: int) -> int:
         """One, whatever the width: there is nothing to anneal."""
         del bits
         return 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sign times the step; without rounding, ``clip(x, -1, 1)`` times the step.
+        """The sign times the scale; without rounding, ``clip(x, -1, 1)`` times the scale.
 
         The gradient passes where ``|x| < 1``.
         """

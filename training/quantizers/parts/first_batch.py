@@ -43,7 +43,7 @@ class FirstBatch(UniformGrid, ABC):
         """Set the parameters."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fake-quantise; the first training batch gives the step."""
+        """Fake-quantise; the first training batch gives the scale."""
         self.wait_for(x)
         return super().forward(x)
 

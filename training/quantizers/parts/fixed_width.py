@@ -16,7 +16,7 @@ class FixedWidth(nn.Module, ABC):
 
     Args:
         bits: the width.
-        axis: the channel axis of a quantiser with one step a channel, else None.
+        axis: the channel axis of a quantiser with one scale per channel, else None.
     """
 
     def __init__(self, bits: int, *, axis: int | None = None) -> None:
@@ -40,5 +40,5 @@ class FixedWidth(nn.Module, ABC):
     def extra_repr(self) -> str:
         """The width, for ``print(model)``."""
         return f"bits={self.target_bits}" + (
-            "" if self.axis is None else f", one step for each index of axis {self.axis}"
+            "" if self.axis is None else f", one scale for each index of axis {self.axis}"
         )

@@ -3,7 +3,7 @@
 :mod:`edgeq.qdq.ort_x86.saturation` says which kernels add them in pairs.
 
 Two neighbours of one sign must not come to more than a limit, 128 where activations fill 8 bits. A
-step grows in the channels where they do, and by no more than it must.
+scale grows in the channels where they do, and by no more than it must.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _FINER = 1 + 2.0**-9
-# from the least step that could do to one that does: (limit + 1) / limit is at most 1.0079, and 1 +
+# from the min scale that could do to one that does: (limit + 1) / limit is at most 1.0079, and 1 +
 # 2^-9 to the fifth is 1.0098
 _TRIES = 6
 
 
 @torch.no_grad()
-def raised(step: Tensor, weight: Tensor, most: int, limit: int) -> Tensor:
-    """The steps with which no pair of neighbours comes to more than a limit.
+def raised(scale: Tensor, weight: Tensor, most: int, limit: int) -> Tensor:
+    """The scales with which no pair of neighbours comes to more than a limit.
 
     Args:
-        step: in real units, shape () or (out,), float32.
+        scale: in real units, shape () or (out,), float32.
         weight: (out, in / groups, ...) of a convolution or (out, in).
         most: the greatest magnitude of an integer, where weights are clipped.
         limit: of the sum of two positive, or two negative, neighbours in integers; more than
             ``most``.
 
     Returns:
-        Of the shape of ``step``, none smaller.
+        Of the shape of ``scale``, none smaller.
     """
     rows = _in_kernel_order(weight.detach().float())
-    rows = rows.reshape(1, -1) if step.ndim == 0 else rows
+    rows = rows.reshape(1, -1) if scale.ndim == 0 else rows
     # the padding lets no pair cross from the one half into the other
     signed = torch.cat([rows, -rows], 1).clamp(min=0)
-    given = step.reshape(-1, 1)
+    given = scale.reshape(-1, 1)
     if (
-        step.device.type == "cpu"
+        scale.device.type == "cpu"
         and not torch.compiler.is_compiling()
         and bool(_safe(signed, given, most, limit).all())
     ):
-        return step  # elsewhere the question takes longer than the answer saves
+        return scale  # elsewhere the question takes longer than the answer saves
     smaller, larger = (
         torch.minimum(signed[:, ::2], signed[:, 1::2]),
         torch.maximum(signed[:, ::2], signed[:, 1::2]),
@@ -55,7 +55,7 @@ def raised(step: Tensor, weight: Tensor, most: int, limit: int) -> Tensor:
     for tries in reversed(range(_TRIES - 1)):
         finer = torch.maximum(given, least * _FINER**tries)
         found = torch.where(_safe(signed, finer, most, limit), finer, found)
-    return torch.where(_safe(signed, given, most, limit), given, found).reshape(step.shape)
+    return torch.where(_safe(signed, given, most, limit), given, found).reshape(scale.shape)
 
 
 def _in_kernel_order(weight: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def _in_kernel_order(weight: Tensor) -> Tensor:
     return torch.cat([across, F.pad(channels_last, (0, 1)).flatten(1)], 1)
 
 
-def _safe(signed: Tensor, step: Tensor, most: int, limit: int) -> Tensor:
+def _safe(signed: Tensor, scale: Tensor, most: int, limit: int) -> Tensor:
     """Which rows have no pair beyond the limit, (rows, 1)."""
-    integers = (signed / step).clamp(max=most).round()
+    integers = (signed / scale).clamp(max=most).round()
     return (integers[:, ::2] + integers[:, 1::2]).amax(1, keepdim=True) <= limit

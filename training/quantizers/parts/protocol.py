@@ -2,9 +2,9 @@
 
 Any module that answers is one.
 
-A weight quantiser's step may depend on the very tensor it quantises (its largest magnitude, its
-mean magnitude), so integers and step are always made together, by :meth:`Quantizer.encode`: a step
-that was read off yesterday's weight cannot be used.
+A weight quantiser's scale may depend on the very tensor it quantises (its max or mean magnitude).
+So integers and scale are always made together, by :meth:`Quantizer.encode`: a scale that was read
+off an earlier weight cannot be used.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Encoded:
 
     Attributes:
         integers: whole numbers, as floats; the zero point is taken off.
-        step: 1 LSB in real units, float32; shape (), or (channels,) where there is an axis.
+        scale: 1 LSB in real units, float32; shape (), or (channels,) where there is an axis.
         low: the least integer that the grid has.
         high: the greatest.
         axis: the channel axis, or None.
     """
 
     integers: Tensor
-    step: Tensor
+    scale: Tensor
     low: int
     high: int
     axis: int | None = None
@@ -43,7 +43,7 @@ class Encoded:
     @property
     def value(self) -> Tensor:
         """The real values, of the shape of the integers."""
-        return self.integers * along(self.step, self.integers, self.axis)
+        return self.integers * along(self.scale, self.integers, self.axis)
 
 
 def along(values: Tensor, x: Tensor, axis: int | None) -> Tensor:
@@ -66,7 +66,7 @@ class Quantizer(Protocol):
         target_bits: the width it is trained for.
         bits: the width now; annealing starts above the target.
         rounding: false only clips.
-        axis: the channel axis of a quantiser with one step a channel, else None.
+        axis: the channel axis of a quantiser with one scale per channel, else None.
     """
 
     target_bits: int
@@ -79,7 +79,7 @@ class Quantizer(Protocol):
         ...
 
     def encode(self, x: Tensor) -> Encoded:
-        """The integers that evaluation computes with, and their step.
+        """The integers that evaluation computes with, and their scale.
 
         Raises:
             UsageError: the method has no integers.
@@ -103,7 +103,7 @@ class GridQuantizer(Quantizer, Protocol):
     amplitude: float
 
     @property
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """1 LSB in real units; shape (), or (channels,) where there is an axis."""
         ...
 

@@ -33,7 +33,7 @@ def channels(x: Tensor, axis: int | None) -> Tensor:
 def _or_default(found: Tensor, weight: Tensor, axis: int | None) -> Tensor:
     """A weight of zeros has no scale yet.
 
-    With a step of next to nothing all it ever becomes would be clipped away.
+    With a scale of next to nothing all it ever becomes would be clipped away.
 
     It gets half the bound of PyTorch's own uniform initialisation, ``1 / sqrt(fan in)``.
     """

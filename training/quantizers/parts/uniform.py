@@ -11,19 +11,19 @@ from torch import Tensor, nn
 
 from edgeq.errors import EdgeqError
 from edgeq.quant import QuantParams
-from edgeq.training.quantizers.parts.fake_quant import fake_quantize, in_steps
+from edgeq.training.quantizers.parts.fake_quant import fake_quantize, in_units
 from edgeq.training.quantizers.parts.pair_safe import raised
 from edgeq.training.quantizers.parts.protocol import Encoded, along
 from edgeq.training.quantizers.parts.straight_through import straight_through
 
 STORAGE_BITS = 8  # of what integer runtimes store
-SMALLEST_BOUND = 1e-6  # a bound may not reach zero, where the step would vanish
+SMALLEST_BOUND = 1e-6  # a bound may not reach zero, where the scale would vanish
 
 
 class UniformQuantizer(nn.Module, ABC):
     """Clips to a range and rounds to equally spaced levels.
 
-    A subclass says where the step comes from.
+    A subclass says where the scale comes from.
 
     Integers are 0..2^b-1 (unsigned), -(2^(b-1)-1)..2^(b-1)-1 (signed, narrow: weights) or
     -2^(b-1)..2^(b-1)-1 (signed: an activation that fills its storage dtype).
@@ -32,7 +32,7 @@ class UniformQuantizer(nn.Module, ABC):
         bits: the width it is trained for.
         signed: whether negative values are kept.
         narrow_range: leave out the lowest signed integer, as most papers do for weights.
-        axis: the channel axis of a quantiser with one step a channel, else None.
+        axis: the channel axis of a quantiser with one scale per channel, else None.
     """
 
     def __init__(
@@ -48,65 +48,65 @@ class UniformQuantizer(nn.Module, ABC):
         self.pair_limit: int | None = None  # of neighbouring integers of a weight; see pair_safe.py
 
     @abstractmethod
-    def step_of(self, x: Tensor) -> Tensor:
+    def scale_of(self, x: Tensor) -> Tensor:
         """1 LSB in real units where ``x`` is quantised.
 
         Shape (), or (channels,) where there is an axis.
         """
 
     @property
-    def levels(self) -> int:
+    def qmax(self) -> int:
         """The greatest integer, P of the papers."""
-        return self.levels_at(self.bits)
+        return self.qmax_at(self.bits)
 
-    def levels_at(self, bits: int) -> int:
+    def qmax_at(self, bits: int) -> int:
         """The greatest integer of a width."""
         return int(2 ** (bits - 1) - 1 if self.signed else 2**bits - 1)
 
     @property
     def qmin(self) -> int:
         """The least integer."""
-        return (-self.levels if self.narrow_range else -self.levels - 1) if self.signed else 0
+        return (-self.qmax if self.narrow_range else -self.qmax - 1) if self.signed else 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise a tensor of any shape; its dtype is kept."""
         return fake_quantize(
             x,
-            along(self._pair_safe_step(x), x, self.axis),
+            along(self._pair_safe_scale(x), x, self.axis),
             self.qmin,
-            self.levels,
+            self.qmax,
             rounding=self.rounding,
         )
 
     def encode(self, x: Tensor) -> Encoded:
         """The integers of ``x`` on the grid, and the grid."""
-        step = self._pair_safe_step(x)
-        integers = in_steps(x, along(step, x, self.axis)).clamp(self.qmin, self.levels).round()
-        return Encoded(integers, step, self.qmin, self.levels, self.axis)
+        scale = self._pair_safe_scale(x)
+        integers = in_units(x, along(scale, x, self.axis)).clamp(self.qmin, self.qmax).round()
+        return Encoded(integers, scale, self.qmin, self.qmax, self.axis)
 
-    def _pair_safe_step(self, x: Tensor) -> Tensor:
-        """The step, raised where pairs of a weight ask for it.
+    def _pair_safe_scale(self, x: Tensor) -> Tensor:
+        """The scale, raised where pairs of a weight ask for it.
 
         A learned one is trained as if it were not.
         """
-        step = self.step_of(x)
+        scale = self.scale_of(x)
         if self.pair_limit is None:
-            return step
+            return scale
         # the same range while the width is annealed
-        limit = self.pair_limit * self.levels // self.levels_at(self.target_bits)
-        return straight_through(raised(step.detach(), x, self.levels, limit), step)
+        limit = self.pair_limit * self.qmax // self.qmax_at(self.target_bits)
+        return straight_through(raised(scale.detach(), x, self.qmax, limit), scale)
 
     def post_optimizer_step(self, weight: Tensor) -> None:
         """Nothing: a step of the optimiser is all there is to it."""
 
     def extra_repr(self) -> str:
         """Width and sign, for ``print(model)``."""
-        each = "" if self.axis is None else f", one step for each index of axis {self.axis}"
+        each = "" if self.axis is None else f", one scale for each index of axis {self.axis}"
         return f"bits={self.bits}, {'signed' if self.signed else 'unsigned'}{each}"
 
 
 class UniformGrid(UniformQuantizer, ABC):
-    """A uniform quantiser whose step belongs to it, and not to the tensor.
+    """A uniform quantiser whose scale belongs to it, and not to the tensor.
 
     What activations need.
     """
@@ -115,24 +115,24 @@ class UniformGrid(UniformQuantizer, ABC):
 
     @property
     @abstractmethod
-    def step(self) -> Tensor:
+    def scale(self) -> Tensor:
         """1 LSB in real units; shape (), or (channels,) where there is an axis."""
 
-    def step_of(self, x: Tensor) -> Tensor:  # noqa: ARG002  (the base class's signature)
-        """The step, whatever the tensor."""
-        return self.step
+    def scale_of(self, x: Tensor) -> Tensor:  # noqa: ARG002  (the base class's signature)
+        """The scale, whatever the tensor."""
+        return self.scale
 
     def quant_params(self) -> QuantParams:
         """The grid in its canonical storage dtype, uint8: zero point 0, or 128 if signed."""
         require_target(self)
         zero = 128 if self.signed else 0
-        step = self.step.detach().cpu().numpy()
-        return QuantParams.of(step, zero, "uint8", self.qmin + zero, self.levels + zero, self.axis)
+        scale = self.scale.detach().cpu().numpy()
+        return QuantParams.of(scale, zero, "uint8", self.qmin + zero, self.qmax + zero, self.axis)
 
     def extra_repr(self) -> str:
-        """Width, sign and step, for ``print(model)``."""
+        """Width, sign and scale, for ``print(model)``."""
         return super().extra_repr() + (
-            f", step={self.step.item():.4g}" if self.axis is None else ""
+            f", scale={self.scale.item():.4g}" if self.axis is None else ""
         )
 
 

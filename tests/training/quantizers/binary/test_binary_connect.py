@@ -27,7 +27,7 @@ def test_the_value_is_eq_1(scale: float) -> None:
     assert made(torch.tensor(VALUES)).tolist() == [sign * scale for sign in SIGNS]
     encoded = made.encode(torch.tensor(VALUES))
     assert encoded.integers.tolist() == SIGNS
-    assert (encoded.low, encoded.high, encoded.step.item()) == (-1, 1, scale)
+    assert (encoded.low, encoded.high, encoded.scale.item()) == (-1, 1, scale)
 
 
 @pytest.mark.parametrize("made", [BinaryConnect(), StochasticBinaryConnect()], ids=["sign", "coin"])
@@ -98,7 +98,7 @@ def test_glorots_coefficient_counts_inputs_and_outputs() -> None:
 @pytest.mark.parametrize("name", ["binary-connect", "binary-connect-stochastic"])
 def test_by_name_the_scale_fits_the_layer(name: str) -> None:
     made = build_weight(name, 1, weight(), channels_axis=None, normalized=False)
-    assert made.encode(weight()).step.item() == pytest.approx(glorot(weight()))
+    assert made.encode(weight()).scale.item() == pytest.approx(glorot(weight()))
 
 
 def test_training_moves_a_sign() -> None:

@@ -13,7 +13,7 @@ from tests.support.checks.quantizers import activation, gradients, weight
 from torch import nn
 
 from edgeq.training.layers import QuantLayer, WeightQuantizer
-from edgeq.training.quantizers.binary.xnor import SIGN_STEP, XnorSign, XnorWeights
+from edgeq.training.quantizers.binary.xnor import SIGN_SCALE, XnorSign, XnorWeights
 from edgeq.training.quantizers.max_abs import MaxAbs
 
 
@@ -22,7 +22,7 @@ class TestWeights:
         w = weight()
         w[0, 0, 0, 0] = 0.0
         encoded = XnorWeights(axis=0).encode(w)
-        torch.testing.assert_close(encoded.step.double(), w.double().abs().mean((1, 2, 3)))
+        torch.testing.assert_close(encoded.scale.double(), w.double().abs().mean((1, 2, 3)))
         assert torch.equal(encoded.integers, torch.where(w >= 0, 1.0, -1.0))
         assert encoded.integers[0, 0, 0, 0] == 1, "zero counts as positive"
 
@@ -35,7 +35,7 @@ class TestWeights:
 
     def test_tied_weights_have_one_for_the_tensor(self) -> None:
         w = weight()
-        assert XnorWeights(axis=None).encode(w).step.item() == pytest.approx(
+        assert XnorWeights(axis=None).encode(w).scale.item() == pytest.approx(
             w.abs().mean().item(), rel=1e-6
         )
 
@@ -74,7 +74,7 @@ class TestWeights:
         assert torch.equal(made(weight()), weight())
 
     def test_a_filter_of_zeros_has_a_step(self) -> None:
-        assert (XnorWeights().encode(torch.zeros(2, 3, 1, 1)).step > 0).all()
+        assert (XnorWeights().encode(torch.zeros(2, 3, 1, 1)).scale > 0).all()
 
 
 class TestCentred:
@@ -103,7 +103,7 @@ class TestCentred:
 
 
 class TestSign:
-    HALF = SIGN_STEP / 2
+    HALF = SIGN_SCALE / 2
 
     def test_the_rule_at_zero_and_near_it(self) -> None:
         x = torch.tensor(
@@ -138,7 +138,7 @@ class TestSign:
     def test_beyond_the_dead_zone_it_is_the_sign(self) -> None:
         x = activation()
         x = x[x.abs() > self.HALF]
-        assert torch.equal(XnorSign()(x) / SIGN_STEP, x.sign())
+        assert torch.equal(XnorSign()(x) / SIGN_SCALE, x.sign())
 
     def test_the_grid_is_narrow_and_its_step_a_power_of_two(self) -> None:
         params = XnorSign().quant_params()

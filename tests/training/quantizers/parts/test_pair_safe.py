@@ -41,21 +41,21 @@ def test_no_pair_exceeds_the_limit_and_safe_rows_keep_their_step(
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(len(shape))) ** power
     weight[0].zero_()
     quantizer = MaxAbs(8, axis=axis)
-    step = quantizer.step_of(weight)
+    step = quantizer.scale_of(weight)
     before = greatest(quantizer.encode(weight).integers.numpy())
     quantizer.pair_limit = 128
     encoded = quantizer.encode(weight)
     assert greatest(encoded.integers.numpy()).max() <= 128
-    assert (encoded.step >= step).all()
-    assert (encoded.step <= 2 * step).all(), "less than a bit is lost"
+    assert (encoded.scale >= step).all()
+    assert (encoded.scale <= 2 * step).all(), "less than a bit is lost"
     if axis == 0:
         safe = torch.from_numpy(before <= 128)
-        assert torch.equal(encoded.step[safe], step[safe])
+        assert torch.equal(encoded.scale[safe], step[safe])
 
 
 def test_it_is_the_least_step_of_a_fine_search() -> None:
     weight = torch.randn(32, 8, 3, 3, generator=torch.Generator().manual_seed(2))
-    step = MaxAbs(8, axis=0).step_of(weight)
+    step = MaxAbs(8, axis=0).scale_of(weight)
     found = raised(step, weight, 127, 128)
     for row, start, end in zip(weight, step, found, strict=True):
         finer = torch.linspace(float(start), float(end), 400)[:-1]
@@ -77,7 +77,7 @@ def test_a_step_that_is_learned_clips_what_is_larger_and_keeps_its_gradient() ->
     torch.testing.assert_close(limited(weight), plain(weight))
     for quantizer in (plain, limited):
         quantizer(weight).square().sum().backward()
-    torch.testing.assert_close(limited.scale.grad, plain.scale.grad)
+    torch.testing.assert_close(limited.target_scale.grad, plain.target_scale.grad)
     limited.pair_limit = 128
     assert greatest(limited.encode(weight).integers.detach().numpy()).max() <= 128
 
