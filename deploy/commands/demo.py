@@ -34,6 +34,8 @@ def command(
     target that works here. The report is one HTML page that needs no network.
     """
     from edgeq.deploy import console
+
+    console.note("loading torch, onnxruntime and the targets")
     from edgeq.deploy.demo.run import EPOCHS, run
     from edgeq.deploy.report import render_text
 

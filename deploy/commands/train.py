@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeq.deploy import console
 from edgeq.deploy.options import (
     AsJson,
     DataDir,
@@ -15,6 +16,7 @@ from edgeq.deploy.options import (
     UserModel,
     with_options,
 )
+from edgeq.deploy.pipeline.training_run import first_process
 from edgeq.deploy.scheme_check import options as quant
 from edgeq.errors import UsageError
 from edgeq.training.recipes import builtin_recipes
@@ -222,18 +224,20 @@ def command(given: TrainOptions) -> None:
 
     Values in parentheses are the defaults where the recipe gives none.
     """
+    if given.resume and given.overwrite:
+        raise UsageError(
+            "--resume goes on with a run and --overwrite throws it away", hint="give one of them"
+        )
+    if first_process():
+        console.note("loading torch")
     from edgeq.deploy.pipeline.graph_training import graph_recipe, reads_graph
     from edgeq.deploy.pipeline.training_options import recipe_of
-    from edgeq.deploy.pipeline.training_run import first_process, run_graph, run_images, show
+    from edgeq.deploy.pipeline.training_run import run_graph, run_images, show
     from edgeq.deploy.scheme_check.report import check_graph_run, check_run
     from edgeq.deploy.user_code import check_named, named_model
     from edgeq.training.recipes.recipe import Recipe
     from edgeq.training.recipes.scheme import Scheme
 
-    if given.resume and given.overwrite:
-        raise UsageError(
-            "--resume goes on with a run and --overwrite throws it away", hint="give one of them"
-        )
     model, data, data_dir = named_model(given.model, given.user_model), given.data, given.data_dir
     path = None if given.recipe is None else builtin_recipes.find(given.recipe)
     flags = given.of(Recipe, but=("model", "data"))

@@ -78,6 +78,7 @@ def run(
             hint="add --overwrite, or choose another place with -o/--output",
         )
     check_output(folder / "report.html", overwrite=True)
+    say(f"reading {data}")
     source = load(data)
     runs = {
         folder / recipe.name.replace(" ", "-").replace("/", ""): recipe

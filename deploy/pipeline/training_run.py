@@ -41,6 +41,7 @@ def run_images(
     from edgeq.training.run.loop import train
 
     with tracked(log if first_process() else None, recipe, output) as report_epoch:
+        _tell(f"reading {recipe.data}")
         source = load_data(recipe.data, data_dir)
         with _progress(recipe.name) as report, _changes_told():
             result = train(
@@ -72,6 +73,7 @@ def run_graph(
     from edgeq.data import load_graph
     from edgeq.training.graph.loop import train_graph
 
+    _tell(f"reading {recipe.data}")
     graph = load_graph(recipe.data, data_dir)
     with _progress(recipe.name) as report:
         result = train_graph(
@@ -104,6 +106,11 @@ def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
 def first_process() -> bool:
     """Whether this process is the one that speaks for all that a launcher has started."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _tell(doing: str) -> None:
+    if first_process():
+        console.note(doing)
 
 
 @contextmanager

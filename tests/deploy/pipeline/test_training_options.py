@@ -123,3 +123,14 @@ def test_what_cannot_be_combined_on_the_command_line(
     assert "mean nothing for a graph" in refusal(
         "train", "pde-gcn-64", "--data", "cora", "--cpu", "-o", tmp_path / "run"
     )
+
+
+def test_it_tells_what_it_does_before_the_first_epoch(
+    refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    told = refusal("train", "resnet8", "--teacher", tmp_path / "none", "-o", tmp_path / "run")
+    assert (
+        told.index("loading torch")
+        < told.index("reading digits")
+        < told.index("there is no checkpoint")
+    )
