@@ -93,8 +93,8 @@ def _line_in_float(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The same, rounded to float32 after each step as runtimes round."""
     scale, bias, mean, variance = numbers
-    gain = np.float32(1) / np.sqrt(variance + np.float32(epsilon)) * scale
-    return gain, bias - mean * gain
+    gain = (np.float32(1) / np.sqrt(variance + np.float32(epsilon)) * scale).astype(np.float32)
+    return gain, (bias - mean * gain).astype(np.float32)
 
 
 def _unfolded(conv: DeferredOp) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
