@@ -1,4 +1,4 @@
-"""Writes docs/reference/cli/ from the commands themselves, so that no page can promise what is not there.
+"""Writes docs/reference/cli/ from the commands themselves, so that no page can be untrue.
 
 Run it with ``make docs``; a test compares the pages with what this module renders.
 """
@@ -91,13 +91,13 @@ USES = {
     ),
     "data": ("to list the data sets, and what each one needs", "edgeq data", "your-data-and-model"),
 }
-# Typer keeps its own copy of click or uses click's, depending on its version; both name these parts alike.
+# Typer has its own copy of click or uses click's, by its version; both name these parts alike.
 Command = Any
 Parameter = Any
 
 
 def render() -> dict[str, str]:
-    """Every page by its name, for the Typer application of :mod:`edgeq.deploy.cli`; the index is one."""
+    """Every page by its name, the index too, for the application of :mod:`edgeq.deploy.cli`."""
     from edgeq.deploy.cli import app
 
     root: Command = typer.main.get_command(app)

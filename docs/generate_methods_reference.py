@@ -1,4 +1,4 @@
-"""Writes docs/reference/methods.md from the catalogue of quantisers, so that the page cannot promise what is not there.
+"""Writes docs/reference/methods.md from the catalogue of quantisers, so that it cannot be untrue.
 
 Run it with ``make docs``; a test compares the page with what this module renders.
 """
@@ -57,11 +57,8 @@ def _row(method: Method) -> str:
         else "; only where none is negative"
     )
     channels = [("yes" if method.per_channel else "no")] if method.role == "weights" else []
-    return (
-        "| "
-        f"{' | '.join([f'`{method.name}`', _listed(method.widths), what + signs, *channels, _exported(method), method.source])} "
-        "|\n"
-    )
+    cells = (f"`{method.name}`", _listed(method.widths), what + signs, *channels)
+    return f"| {' | '.join([*cells, _exported(method), method.source])} |\n"
 
 
 def _exported(method: Method) -> str:

@@ -1,4 +1,4 @@
-"""Writes docs/reference/operators.md from the exporter's own table, so that the page cannot promise what is not written.
+"""Writes docs/reference/operators.md from the exporter's own table, so that it cannot be untrue.
 
 Run it with ``make docs``; a test compares the page with what this module renders.
 """

@@ -1,4 +1,4 @@
-"""What ``mkdocs.yml`` cannot say: the pages of the repository's root, and a navigation in the order of the index pages."""
+"""The site's pages from the repository's root, and a navigation in the order of the indexes."""
 
 from __future__ import annotations
 

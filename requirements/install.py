@@ -1,4 +1,4 @@
-"""Fill the virtual environment that runs this with sets of packages, pinned and hash-checked, through uv.
+"""Fill the environment that runs this with sets of packages, pinned and hash-checked, by uv.
 
 ``.venv/bin/python requirements/install.py core test`` installs what ``core.txt`` and ``test.txt``
 name; ``make`` calls it. It needs the standard library and pip only. What is configured for pip
@@ -40,8 +40,9 @@ _PLAIN = {
 _SWITCHES = {"no-cache-dir": "UV_NO_CACHE"}
 _CUDA = """\
 No CPU build of torch {version} is offered here: {why}.
-The common build follows, with CUDA: about 2.7 GB to download and 5 GB on the disk, none of which edgeq needs without a GPU.
-To stay small: stop this with Ctrl-C, get the wheel of torch {version}+cpu, set PIP_FIND_LINKS to its folder, and give the command again."""
+The common build follows, with CUDA: about 2.7 GB to download and 5 GB on the disk, none of
+which edgeq needs without a GPU. To stay small: stop this with Ctrl-C, get the wheel of
+torch {version}+cpu, set PIP_FIND_LINKS to its folder, and give the command again."""
 
 
 class Failed(Exception):
@@ -240,7 +241,7 @@ def _installed(package: str) -> str:
 
 
 def _cpu_build(wanted: str) -> tuple[list[str] | None, str]:
-    """What to give to ``uv pip install`` for a CPU build; None where the common build is one, is wanted, or is all there is."""
+    """What ``uv pip install`` needs for a CPU build; None where the common build is used."""
     if platform.system() != "Linux":
         return None, ""
     if has_gpu():

@@ -1,4 +1,6 @@
-"""Write the locks of this folder again from the ranges in pyproject.toml: ``make lock``, or ``make lock UPGRADE=1`` for newer versions.
+"""Write the locks of this folder again from the ranges in pyproject.toml.
+
+``make lock`` does so, or ``make lock UPGRADE=1`` for newer versions.
 
 Each set is resolved among all sets, so that every package has one version, for every system and
 Python from 3.11 on. Without UPGRADE versions stay as they are where the ranges allow it. Only the

@@ -147,7 +147,7 @@ class QuantLayer(nn.Module):
         return self.compute(x, *self.constants())
 
     def with_fixed_weights(self) -> FixedLayer:
-        """The layer with weights made once; see :class:`edgeq.network.layer_protocols.FixableLayer`."""
+        """The layer with weights made once: :class:`edgeq.network.layer_protocols.FixableLayer`."""
         return FixedLayer(self)
 
     def constants(self) -> tuple[Tensor, Tensor | None]:

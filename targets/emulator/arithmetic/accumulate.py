@@ -211,7 +211,7 @@ def _neighbours(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _suspects(even: Tensor, odd: Tensor, largest: int) -> Tensor:
-    """Which pairs of weights, (channels, pairs), can leave 16 bits for inputs of 0 to ``largest``."""
+    """Which pairs of weights, (channels, pairs), can leave 16 bits for inputs up to ``largest``."""
     most = (even.clamp(min=0) + odd.clamp(min=0)) * largest
     least = (even.clamp(max=0) + odd.clamp(max=0)) * largest
     return (most > PAIR_RANGE[1]) | (least < PAIR_RANGE[0])

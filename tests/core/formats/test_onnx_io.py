@@ -1,4 +1,4 @@
-"""One reader of ONNX files for all rooms: what a runtime is fed is checked like what is exported."""
+"""One reader of ONNX files: what a runtime is fed is checked like what is exported."""
 
 from __future__ import annotations
 

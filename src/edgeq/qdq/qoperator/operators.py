@@ -93,7 +93,7 @@ QOPERATORS = frozenset(FORMS)
 
 
 def factors_of(node: ir.Node) -> tuple[str, tuple[int, int]] | None:
-    """Which product of matrices a node is, as the float operator, and where it holds its factors."""
+    """Which product of matrices a node is, as the float operator, and where its factors are."""
     form = FORMS.get(node.op_type)
     kind = node.op_type if form is None else form.op_type
     kind = _INTEGER_PRODUCTS.get(kind, kind)
