@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Where readline is loaded, processes of pytest-xdist inherit a width that nobody asked for.
+os.environ.pop("COLUMNS", None)
+
 # How long an example takes is the machine's doing; a hang is what the suite's own time limit is
 # for.
 settings.register_profile(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.qdq.ir import QdqConstant
 from edgeq.targets.emulator.arithmetic.requantize import to_one_scale
 from edgeq.targets.emulator.onnx.op import centered_of
@@ -40,6 +41,8 @@ class Weights:
     steps: NDArray[np.float64] | None
     gain: NDArray[np.float32] | None = None
     shift: NDArray[np.float32] | None = None
+
+    __repr__ = brief
 
 
 def weights_of(op: OnnxOp, *, channel_axis: int, groups: int = 1) -> Weights:
