@@ -7,9 +7,7 @@ type, and nothing has a shape.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq.attributes import attributes_of
@@ -21,8 +19,10 @@ from edgeq.quant import QuantParams
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-DYNAMIC_PRODUCTS = {"MatMulInteger": 3, "MatMulIntegerToFloat": 5, "DynamicQuantizeMatMul": 3}
-"""Products whose input is quantised as they run, and where they hold their weights' zero point."""
+DYNAMIC_PRODUCTS = frozenset(("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"))
+"""Products of matrices whose input is quantised as they run."""
+
+_BYTES = ("int8", "uint8")
 
 
 def layers_of(model: ir.Model) -> QdqGraph:
@@ -69,28 +69,22 @@ def layer_of(node: ir.Node) -> QdqOp | None:
 def dynamic_layer(node: ir.Node) -> QdqOp | None:
     """A product of matrices with stored weights that quantises its input as it runs, to uint8.
 
+    Scales and the weights' zero points are left out: pairs of products do not depend on them.
     ConvInteger is left out: ONNX Runtime adds its products in 32 bits on every processor (seen).
     """
-    if node.op_type not in DYNAMIC_PRODUCTS or len(node.inputs) < 2 or node.inputs[1] is None:
+    if node.op_type not in DYNAMIC_PRODUCTS:
         return None
-    values = constant_of(node.inputs[1])
-    if values is None or values.ndim < 2 or values.dtype.name not in ("int8", "uint8"):
+    data, weights = node.inputs[:2]
+    values = None if weights is None else constant_of(weights)
+    if data is None or weights is None or values is None or values.dtype.name not in _BYTES:
         return None
-    place = DYNAMIC_PRODUCTS[node.op_type]
-    stored = node.inputs[place] if len(node.inputs) > place else None
-    zero_point = None if stored is None else constant_of(stored)
-    if zero_point is not None and zero_point.size > 1:
-        return None
-    dtype: Literal["int8", "uint8"] = "int8" if values.dtype == np.int8 else "uint8"
-    zero = 0 if zero_point is None else int(zero_point.reshape(-1)[0])
-    weights = QuantParams.of(1.0, zero, dtype=dtype)
-    grid = QuantParams.of(1.0, dtype="uint8", qmin=0, qmax=255)
+    grid = QuantParams.of(1.0, dtype="uint8")
     read, made = (
-        QdqTensor(stripped(value.name or ""), (), grid, 0, 255)
-        for value in (node.inputs[0], node.outputs[0])
-        if value is not None
+        QdqTensor(stripped(value.name or ""), (), grid, grid.qmin, grid.qmax)
+        for value in (data, node.outputs[0])
     )
-    constant = QdqConstant(stripped(node.inputs[1].name or ""), values, weights)
+    stored = QuantParams.of(1.0, dtype=values.dtype.name)
+    constant = QdqConstant(stripped(weights.name or ""), values, stored)
     return QdqOp(node.op_type, title(node), (read, constant), made, {})
 
 

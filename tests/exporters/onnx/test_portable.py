@@ -144,16 +144,17 @@ def test_an_audit_names_the_layers_of_such_a_file(tmp_path: Path) -> None:
     assert layers_at_risk(tmp_path / "portable.onnx", capabilities) == ()
 
 
+@pytest.mark.parametrize("zero_points", [1, 10], ids=["per tensor", "per channel"])
 @pytest.mark.parametrize("data", [None, "digits"])
 def test_an_audit_names_products_that_quantise_as_they_run(
-    data: str | None, tmp_path: Path
+    data: str | None, zero_points: int, tmp_path: Path
 ) -> None:
     weights = np.full((64, 10), 127, np.int8)
     weights[:, 1] = 30  # a pair comes to 15,300
     nodes = [
         helper.make_node("Flatten", ["x"], ["flat"]),
         helper.make_node("DynamicQuantizeLinear", ["flat"], ["q", "s", "z"]),
-        helper.make_node("MatMulInteger", ["q", "w", "z"], ["sums"], name="product"),
+        helper.make_node("MatMulInteger", ["q", "w", "z", "wz"], ["sums"], name="product"),
         helper.make_node("Cast", ["sums"], ["y"], to=TensorProto.FLOAT),
     ]
     graph = helper.make_graph(
@@ -161,7 +162,10 @@ def test_an_audit_names_products_that_quantise_as_they_run(
         "net",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, 8, 8])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(weights, "w")],
+        [
+            numpy_helper.from_array(weights, "w"),
+            numpy_helper.from_array(np.zeros(zero_points, np.int8), "wz"),
+        ],
     )
     path = tmp_path / "net.onnx"
     opsets = [helper.make_opsetid("", 17)]
