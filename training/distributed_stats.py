@@ -57,7 +57,7 @@ def largest(value: Tensor) -> Tensor:
 
 
 def least(value: Tensor) -> Tensor:
-    """The least one among the processes, element by element; no gradient."""
+    """The smallest one among the processes, element by element; no gradient."""
     return _reduced(value, distributed.ReduceOp.MIN)
 
 

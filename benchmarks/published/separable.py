@@ -5,7 +5,7 @@
 
 Yun and Wong, *Do all MobileNets quantize poorly?* (2021), Table 1, on a shorter schedule: their
 optimiser, augmentation and decay of the learning rate, their two initialisations with and without
-BatchNorm's gamma, and their quantisation: uint8 weights from the least to the greatest of the
+BatchNorm's gamma, and their quantisation: uint8 weights from the smallest to the largest of the
 tensor with BatchNorm folded in, ranges of activations by a "min/max percentile of 5 %" over 800
 training images. That is read in two ways: as TensorFlow's tool does it, 5 % of the images' minima
 and maxima lie beyond the range; or 5 % of all values do, at either end. Where ``--folder`` holds a

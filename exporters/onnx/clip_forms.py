@@ -38,7 +38,7 @@ def bound_between(editor: GraphEditor, quantizer: ir.Node, low: int) -> None:
     Args:
         editor: of the graph.
         quantizer: the quantiser of the tensor, its zero point moved already.
-        low: the least step from zero.
+        low: the smallest step from zero.
     """
     source = _before_relu(quantizer)
     if source is None:

@@ -6,7 +6,7 @@ For weights see :mod:`edgeq.exporters.onnx.portable`. A range narrower than its 
 spelt in three ways (:class:`edgeq.formats.dialect.Dialect`), because each runtime fuses another.
 
 In the int8 storage dtype with Clips, a sub-range needs no Clip where its lower bound is seen to:
-the zero point moves up until the greatest integer sits on 127, so that saturation is the upper
+the zero point moves up until the largest integer sits on 127, so that saturation is the upper
 bound (a 4-bit unsigned activation is 112..127 with zero point 112, the integers of the TFLite
 file). In uint8 the Clip stays, because ONNX Runtime then keeps the integer convolution in front of
 it.

@@ -215,7 +215,7 @@ def not_negative(value: ir.Value) -> bool:
 
 
 def _grid_not_negative(dequantizer: ir.Node) -> bool:
-    """Whether the least integer that a DequantizeLinear can read stands for zero."""
+    """Whether the smallest integer that a DequantizeLinear can read stands for zero."""
     producer = dequantizer.inputs[0].producer() if dequantizer.inputs[0] is not None else None
     if producer is not None and producer.op_type == "Clip":
         producer = producer.inputs[0].producer() if producer.inputs[0] is not None else None

@@ -174,7 +174,7 @@ class LoweringContext:
         return self.builder.constant(constant.name, aligned(values, layout).astype(element), grid)
 
     def least(self, tensor: QdqTensor) -> int:
-        """Add the least number that a tensor can hold as a constant; returns its index."""
+        """Add the smallest number that a tensor can hold as a constant; returns its index."""
         value = np.array(self.storages[tensor.name].low, self.element(tensor))
         return self.builder.constant(f"{tensor.name}~lowest", value, self.grid(tensor))
 

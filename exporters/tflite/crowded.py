@@ -80,7 +80,7 @@ class CrowdedLayer:
         return crowded
 
     def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The least and the greatest integer that each channel can give."""
+        """The smallest and the largest integer that each channel can give."""
         source = self.source
         furthest = max(abs(source.low - source.zero_point), abs(source.high - source.zero_point))
         reach = self.sums() * furthest * self.scale * float(source.scale)
@@ -102,7 +102,7 @@ class Spread:
     Attributes:
         weights: integers with a scale for each channel.
         bias: int32; None for none.
-        error: the greatest error of a weight, in its own old steps; 0 where every result is what it
+        error: the largest error of a weight, in its own old steps; 0 where every result is what it
             was.
     """
 

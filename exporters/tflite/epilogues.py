@@ -41,9 +41,9 @@ def add_epilogue(context: LoweringContext, output: QdqOutput, index: int, layout
 def _argmax(
     context: LoweringContext, output: QdqOutput, index: int, layout: Layout, name: str
 ) -> int:
-    """The place of the greatest integer, the first of equal ones.
+    """The place of the largest integer, the first of equal ones.
 
-    That of the greatest number, exactly.
+    That of the largest number, exactly.
     """
     wide = output.dtype == "int64"
     options = schema.ArgMaxOptionsT()

@@ -1,6 +1,6 @@
 """The int8 or int16 integers that stand for an ONNX tensor's integers: the same numbers, shifted.
 
-The shift puts the greatest integer in use on 127, so that int8 saturation is the upper bound and no
+The shift puts the largest integer in use on 127, so that int8 saturation is the upper bound and no
 operator is needed for it: a 4-bit unsigned activation 0..15 with zero point 0 becomes 112..127 with
 zero point 112, and a fused ReLU is its lower bound. Operators that only move integers need one
 shift on both sides. int16 kernels know no zero point but 0, so 16-bit tensors are shifted by what
@@ -44,8 +44,8 @@ class Storage:
     Attributes:
         shift: what is added to the ONNX integers.
         zero_point: the integer that stands for zero.
-        low: the least integer that may occur.
-        high: the greatest integer that may occur.
+        low: the smallest integer that may occur.
+        high: the largest integer that may occur.
         dtype: the element type.
     """
 
@@ -57,12 +57,12 @@ class Storage:
 
     @property
     def least(self) -> int:
-        """The least integer that the element type holds."""
+        """The smallest integer that the element type holds."""
         return STORAGE_RANGE[self.dtype][0]
 
     @property
     def greatest(self) -> int:
-        """The greatest integer that the element type holds, where it saturates."""
+        """The largest integer that the element type holds, where it saturates."""
         return STORAGE_RANGE[self.dtype][1]
 
 

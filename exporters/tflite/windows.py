@@ -127,7 +127,7 @@ def padded(
         tensor: its input.
         window: its window.
         words: whether SAME may be used; else, and where it says something else, a PAD writes zeros.
-        least: whether it writes the least number that there is rather than zeros.
+        least: whether it writes the smallest number that there is rather than zeros.
     """
     index = context.read(tensor, NHWC)
     if not any(window.pads):

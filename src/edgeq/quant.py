@@ -34,9 +34,9 @@ class QuantParams:
             LSB, in real units.
         zero_point: int32, the shape of ``scale``; the integer that stands for zero.
         dtype: the storage dtype, a key of ``STORAGE_RANGE``.
-        qmin: the least integer used; above the storage dtype's own least where the range is
+        qmin: the smallest integer used; above the storage dtype's own minimum where the range is
             narrower than the storage dtype.
-        qmax: the greatest integer used.
+        qmax: the largest integer used.
         axis: the channel axis when there is one scale a channel, else None.
     """
 

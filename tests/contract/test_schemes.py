@@ -236,7 +236,7 @@ def scheme_of(method: Method, bits: int, *, per_channel: bool = False) -> Scheme
 
 
 def exact_cases() -> Iterator[Any]:
-    """The least and the greatest width of each method, where ranges have their limits.
+    """The smallest and the largest width of each method, where ranges have their limits.
 
     Four bits between them are slow.
     """

@@ -47,7 +47,7 @@ def _adds_pairs(layer: nn.Module) -> bool:
 
 
 def _greatest(source: GridQuantizer | None) -> int:
-    """The greatest unsigned byte that a grid stores; 0 for a grid that no file can hold."""
+    """The largest unsigned byte that a grid stores; 0 for a grid that no file can hold."""
     try:
         return 0 if source is None else source.quant_params().qmax
     except UsageError:

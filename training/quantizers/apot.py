@@ -2,9 +2,10 @@
 
 Source: Li, Dong, Wang, *Additive powers-of-two quantization: an efficient non-uniform
 discretization for neural networks* (2020), Eqs. 5-8, with the arrangement of terms of its released
-code for odd widths. Every level is a whole multiple of the least power of two in it, so a weight of
-up to six bits fits int8 exactly (:func:`magnitudes`); at seven bits the largest is 448 of them, and
-does not. For activations the levels are as many, but QuantizeLinear only rounds to equal spaces.
+code for odd widths. Every level is a whole multiple of the smallest power of two in it, so a weight
+of up to six bits fits int8 exactly (:func:`magnitudes`); at seven bits the largest is 448 of them,
+and does not. For activations the levels are as many, but QuantizeLinear only rounds to equal
+spaces.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _TERMS: dict[int, tuple[tuple[int, ...], ...]] = {
 
 
 def magnitudes(bits: int) -> tuple[int, ...]:
-    """The ``2^bits`` magnitudes, from 0, as multiples of the least power of two among their terms.
+    """The ``2^bits`` magnitudes, from 0, as multiples of the smallest power of two in them.
 
     Args:
         bits: of the magnitude, 2 to 6; a weight has one more, for the sign.
@@ -73,12 +74,12 @@ class ApotWeights(FixedWidth):
 
     @property
     def qmax(self) -> int:
-        """The greatest integer."""
+        """The largest integer."""
         return self.magnitudes[-1]
 
     @property
     def scale(self) -> Tensor:
-        """The least power of two among the terms, in real units; shape ()."""
+        """The smallest power of two among the terms, in real units; shape ()."""
         return self.alpha.clamp(min=SMALLEST_BOUND) / self.qmax
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ class ApotActivations(FixedWidth):
 
     @property
     def scale(self) -> Tensor:
-        """The least power of two among the terms, in real units; shape ()."""
+        """The smallest power of two among the terms, in real units; shape ()."""
         return self.alpha.clamp(min=SMALLEST_BOUND) / self.magnitudes[-1]
 
     def forward(self, x: Tensor) -> Tensor:

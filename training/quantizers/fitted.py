@@ -1,7 +1,7 @@
 """A learned bound that starts where it rounds the first batch best, for trained networks.
 
 It learns at the pace of Esser, McKinstry, Bablani, Appuswamy, Modha, *Learned step size
-quantization* (2020), Sec. 2.2, and starts at the least squared error, as in Bhalgat, Lee, Nagel,
+quantization* (2020), Sec. 2.2, and starts at the smallest squared error, as in Bhalgat, Lee, Nagel,
 Blankevoort, Kwak, *LSQ+: improving low-bit quantization through learnable offsets and better
 initialization* (2020), Sec. 3.2. The parameter is the bound and not the scale: with plain SGD that
 is the same, and an optimiser whose steps have one size for all parameters, such as Adam, moves a
@@ -54,7 +54,7 @@ class Fitted(LearnedClip):
 
     @torch.no_grad()
     def _best_bound(self, x: Tensor) -> Tensor:
-        """Of a few bounds, the one with the least squared rounding error at the target width."""
+        """Of a few bounds, the one with the smallest squared rounding error at the target width."""
         most = self.qmax_at(self.target_bits)
         low = -most - 1 if self.signed else 0
         largest = distributed_stats.largest(

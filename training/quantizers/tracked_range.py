@@ -51,12 +51,12 @@ class TrackedRange(UniformGrid):
 
     @property
     def qmax(self) -> int:
-        """The greatest integer, the zero point taken off."""
+        """The largest integer, the zero point taken off."""
         return self._highest - self.zero_point
 
     @property
     def qmin(self) -> int:
-        """The least integer, the zero point taken off."""
+        """The smallest integer, the zero point taken off."""
         return -self.zero_point
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class TrackedRange(UniformGrid):
 
     @property
     def _highest(self) -> int:
-        """The greatest stored integer."""
+        """The largest stored integer."""
         return int(2**self.bits - 1)
 
 

@@ -44,7 +44,7 @@ class Scheme:
         activations: the method of what inner layers read. All other stored tensors follow their
             range (``power-of-two`` applies to all). ``auto`` follows the range at 8 bits, and of
             tensors that can be negative. Below 8 bits it learns the scale of the others, from the
-            one with the least rounding error on the first batch. Where weights are normalised it
+            one with the smallest rounding error on the first batch. Where weights are normalised it
             learns a bound that starts at 6.0, as published.
         per_channel: a weight scale for each output channel. None: wherever possible, but per tensor
             where weights are normalised or their scales powers of two, as published.
@@ -118,7 +118,7 @@ class Scheme:
 
     @property
     def least_bits(self) -> int:
-        """The least width of any weight or activation of inner layers, rules included."""
+        """The smallest width of any weight or activation of inner layers, rules included."""
         changed = [
             bits
             for rule in self.layers

@@ -18,7 +18,8 @@ from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND
 if TYPE_CHECKING:
     from torch import nn
 
-_COLLAPSED = 4.5 * SMALLEST_BOUND  # at any width, 2^bits times the scale of the least bound is less
+# at any width, 2^bits times the scale of the smallest bound is less
+_COLLAPSED = 4.5 * SMALLEST_BOUND
 _HINT = (
     "start again with a smaller --lr, or give the bounds one of their own under [[groups]] in "
     "the recipe"

@@ -166,7 +166,7 @@ class Builder:
 
         Args:
             builtin: a ``BuiltinOperator``.
-            version: the least version of the operator with int8 tensors that has what is used;
+            version: the smallest version of the operator with int8 tensors that has what is used;
                 other types raise it.
             inputs: tensor indices.
             outputs: tensor indices.

@@ -141,7 +141,7 @@ def _check_product(op: QdqOp, factor: float, zero_point: int) -> None:
 
 
 def _centered(operand: Operand) -> tuple[int, int]:
-    """The least and the greatest integer of an operand, less its zero point."""
+    """The smallest and the largest integer of an operand, less its zero point."""
     if isinstance(operand, QdqTensor):
         return operand.low - operand.zero_point, operand.high - operand.zero_point
     centered = operand.centered()
@@ -149,7 +149,7 @@ def _centered(operand: Operand) -> tuple[int, int]:
 
 
 def _furthest(operand: Operand) -> float:
-    """The greatest absolute number that an operand can be."""
+    """The largest absolute number that an operand can be."""
     if operand.params is None:
         return 0.0
     return max(abs(bound) for bound in _centered(operand)) * float(operand.params.scale)

@@ -54,7 +54,7 @@ def lower_average_pool(op: QdqOp, context: LoweringContext) -> None:
 def lower_max_pool(op: QdqOp, context: LoweringContext) -> None:
     """Append a MaxPool.
 
-    Padding with zero changes no maximum of numbers that are not negative, with the least number
+    Padding with zero changes no maximum of numbers that are not negative, with the smallest number
     none at all.
     """
     source = context.operand(op)

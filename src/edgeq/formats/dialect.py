@@ -1,4 +1,4 @@
-"""The spelling of a model that a runtime computes in integers.
+"""The form of a model that a runtime computes in integers.
 
 The numbers are the same in every one.
 
@@ -28,7 +28,7 @@ class Dialect:
         format: the exporter that writes them.
         activation_dtype: integer type of 8-bit activations.
         sub_range: what bounds a range narrower than its storage dtype. ``clip``: an integer Clip
-            behind QuantizeLinear. ``saturate``: the zero point moves until the greatest integer is
+            behind QuantizeLinear. ``saturate``: the zero point moves until the largest integer is
             the storage dtype's own, and a Relu or Max between two equal Q/DQ pairs is the lower
             bound. ``real-clip``: a Clip in front of QuantizeLinear.
         opset: the latest ONNX operator set that it reads.

@@ -25,7 +25,7 @@ class Names:
         self._taken = {name for name in taken if name}
 
     def fresh(self, wanted: str) -> str:
-        """``wanted``, or with the least number from 2 behind it that makes it new.
+        """``wanted``, or with the smallest number from 2 behind it that makes it new.
 
         It is taken from now on.
         """

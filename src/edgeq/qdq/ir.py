@@ -40,9 +40,9 @@ class QdqTensor:
         shape: its dimensions in the ONNX layout; a dynamic batch counts as 1.
         params: the stored grid; ``qmin`` and ``qmax`` are narrower than the storage dtype where an
             integer Clip makes them so.
-        low: the least integer that can occur, a fused activation and the integers it is made of
+        low: the smallest integer that can occur, a fused activation and the integers it is made of
             taken into account.
-        high: the greatest integer that can occur.
+        high: the largest integer that can occur.
         graph_input: the name of the graph input that it holds; empty inside the graph.
         real: whether it stays in float32; its grid and range then mean nothing.
     """

@@ -68,7 +68,7 @@ def accumulate(
 
 
 def accumulator_range(profile: HardwareProfile) -> tuple[int, int]:
-    """The least and the greatest sum that an accumulator holds."""
+    """The smallest and the largest sum that an accumulator holds."""
     half: int = 2 ** (profile.accumulator_bits - 1)
     return -half, half - 1
 
@@ -110,7 +110,7 @@ def pairs_can_saturate(weights: Tensor, largest: int = 255) -> bool:
 
     Args:
         weights: whole numbers, (channels, taps).
-        largest: the greatest activation as stored.
+        largest: the largest activation as stored.
     """
     return bool(_suspects(*_neighbours(weights), largest).any())
 

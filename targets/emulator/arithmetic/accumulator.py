@@ -96,7 +96,7 @@ class Accumulator:
     Attributes:
         name: the layer's.
         profile: the machine.
-        largest: the greatest magnitude that a sum can reach on its way, start included.
+        largest: the largest magnitude that a sum can reach on its way, start included.
         fits: whether no sum can leave the machine's accumulator and no product is lost; then only
             the result matters.
         zero_point: of the input as stored.

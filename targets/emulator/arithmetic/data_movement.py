@@ -151,7 +151,7 @@ def _like(x: Tensor, images: Tensor, *, channels_last: bool) -> Tensor:
 
 
 def greatest(axes: Sequence[int], shape: Sequence[int]) -> Move:
-    """The greatest along axes, in the shape of the result."""
+    """The largest along axes, in the shape of the result."""
     along = [axis + 1 for axis in axes]
     return Move(lambda x: x.amax(along).reshape(x.shape[0], *shape))
 
@@ -165,7 +165,7 @@ def max_pool(
     low: float,
     high: float,
 ) -> Move:
-    """The greatest in windows, clipped; what stands around the image is never the greatest."""
+    """The largest in windows, clipped; what stands around the image is never the largest."""
 
     def pooled(x: Tensor) -> Tensor:
         images = window.pad(as_images(x, channels_last=channels_last), _LOWEST)

@@ -30,7 +30,7 @@ _LARGEST_TABLE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class CenteredRange:
-    """The least and the greatest level that an operand can have."""
+    """The smallest and the largest level that an operand can have."""
 
     low: int
     high: int
@@ -42,7 +42,7 @@ class CenteredRange:
 
     @property
     def largest(self) -> int:
-        """The greatest magnitude."""
+        """The largest magnitude."""
         return max(abs(self.low), abs(self.high))
 
     def centered(self) -> Tensor:
@@ -86,7 +86,7 @@ class LookupKernel:
     """A function of one number.
 
     Attributes:
-        values: its levels, float32, for each level of the operand from the least on.
+        values: its levels, float32, for each level of the operand from the smallest on.
         low: that least level.
     """
 
@@ -106,7 +106,7 @@ class Pairs:
 
     Attributes:
         values: its levels, float32, for each pair of levels, row by row.
-        first: the least level of the first operand.
+        first: the smallest level of the first operand.
         second: that of the second.
         width: the length of a row.
     """

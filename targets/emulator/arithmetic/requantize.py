@@ -81,8 +81,8 @@ def to_one_scale(
         bits: the width of the machine's weights.
 
     Returns:
-        Levels of at most that width, and the scale: the least power of two on which none of them is
-        clipped.
+        Levels of at most that width, and the scale: the smallest power of two on which none of them
+        is clipped.
     """
     real = weights * scales.astype(np.float64).reshape(-1, *[1] * (weights.ndim - 1))
     most = 2 ** (bits - 1) - 1

@@ -46,8 +46,8 @@ class HardwareProfile:
         products: how products enter the sum: each by itself, or in pairs that saturate at 16 bits
             first (``vpmaddubsw``).
         storage_dtypes: integer types of activations that the machine has; empty for any.
-        weight_bits: the least and the greatest width of weights.
-        activation_bits: the least and the greatest width of activations.
+        weight_bits: the smallest and the largest width of weights.
+        activation_bits: the smallest and the largest width of activations.
         per_channel: whether weights may have a scale for each channel.
         kernels: whose integer kernels compute softmax and the like: those of ``litert``, which are
             TensorFlow Lite Micro's and CMSIS-NN's too; with ``ort`` what ONNX Runtime's optimiser

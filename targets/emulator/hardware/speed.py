@@ -42,7 +42,7 @@ class Costs:
         outputs_per_cycle: results that are requantised and stored, or elements that are worked on
             one by one.
         bytes_per_cycle: that its memory delivers or takes.
-        stored_bits: the least width of a number in its memory; wider ones take a multiple of it.
+        stored_bits: the smallest width of a number in its memory; wider ones take a multiple of it.
         memory: what activations and weights are read from, for energy.
     """
 

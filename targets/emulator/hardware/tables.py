@@ -98,7 +98,7 @@ class ProfileTable:
         return self._bounded(field, self._get(field), least, most)
 
     def span(self, field: str) -> tuple[int, int]:
-        """The least and the greatest width of operands."""
+        """The smallest and the largest width of operands."""
         found = self.content.get(field, [1, WIDEST_OPERAND])
         if not isinstance(found, list) or len(found) != 2:
             raise self.wrong(

@@ -106,7 +106,7 @@ def head_of(output: QdqOutput) -> tuple[tuple[int, ...], StepKernel]:
 
 
 def _first_greatest(x: Tensor, axis: int) -> Tensor:
-    """The place of the greatest, the first of equal ones."""
+    """The place of the largest, the first of equal ones."""
     return (x == x.amax(axis, keepdim=True)).to(torch.int8).argmax(axis)
 
 

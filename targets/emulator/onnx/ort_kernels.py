@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgeq.targets.emulator.arithmetic.elementwise import Formula
     from edgeq.targets.emulator.onnx.op import OnnxOp
 
-_EXPONENTS = 255  # the greatest difference of two bytes
+_EXPONENTS = 255  # the largest difference of two bytes
 _RESERVED = 5.0  # of the exponent of a sum of exponentials
 
 

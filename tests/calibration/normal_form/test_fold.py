@@ -18,7 +18,7 @@ from edgeq.errors import ArtefactError
 
 Build = Callable[..., ir.Model]
 Run = Callable[..., dict[str, NDArray[np.float32]]]
-FLOAT_ERROR = 1e-5  # of the greatest magnitude: some hundred additions in float32
+FLOAT_ERROR = 1e-5  # of the largest magnitude: some hundred additions in float32
 
 
 def operators(model: ir.Model) -> Counter[str]:

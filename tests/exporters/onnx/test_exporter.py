@@ -99,7 +99,7 @@ class TestParity:
         ending: str,
         what: str,
     ) -> None:
-        """By the least that its type can change."""
+        """By the smallest that its type can change."""
 
         def spoil(content: bytes, _: str) -> ir.Model:
             model = parse(content, "")

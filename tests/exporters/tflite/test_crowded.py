@@ -1,6 +1,6 @@
 """Channels whose sums would not fit 32 bits.
 
-The same integers said otherwise where they give but one, else refused or approximated.
+The same integers in another form where they give but one, else refused or approximated.
 """
 
 from __future__ import annotations

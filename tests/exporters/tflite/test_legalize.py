@@ -1,6 +1,6 @@
 """What TFLite cannot say.
 
-Exact where it can be said otherwise, refused, or approximated with its error told in LSB.
+Exact where it can be rewritten, refused, or approximated with its error told in LSB.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ POOLING = pooling(1.7)
 CONSTANT = constant(np.linspace(-1, 1, 6).reshape(6, 1, 1))
 
 CASES: dict[str, tuple[Graph, str, list[tuple[str, float, float]], float]] = {
-    # model, why it is refused, (what is approximated, its least and greatest error in LSB),
+    # model, why it is refused, (what is approximated, its smallest and largest error in LSB),
     # greatest distance at the output
     "off-centre weights": (
         OFF_CENTRE,

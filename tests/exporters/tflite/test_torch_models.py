@@ -137,7 +137,7 @@ class Shapes(nn.Module):
 
 
 class Labels(nn.Module):
-    """A segmentation by batched products: means, the greatest, and the labels of positions."""
+    """A segmentation by batched products: means, the largest, and the labels of positions."""
 
     def __init__(self) -> None:
         super().__init__()

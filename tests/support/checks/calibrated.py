@@ -115,7 +115,7 @@ class Held:
         tflite_db: the same of the TFLite file on its reference kernels.
         quantized: the QDQ model.
         operators: each tensor of the TFLite file that was compared with that of the QDQ file, with
-            the greatest difference in LSB.
+            the largest difference in LSB.
     """
 
     onnx_db: float

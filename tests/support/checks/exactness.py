@@ -128,7 +128,7 @@ class Verdict:
         compared: integers compared.
         flips: integers of row one that differ, all of them by one, at ties.
         optimised: integers of row two that differ, all of them by one.
-        error: the greatest float error allowed for where no clipping hides it, in LSB; well below
+        error: the largest float error allowed for where no clipping hides it, in LSB; well below
             one half, or the proof would prove nothing.
         operators: what ONNX Runtime really ran after optimisation.
     """

@@ -70,7 +70,7 @@ class Position:
         return np.abs(np.abs(self.at - np.rint(self.at)) - 0.5) <= self.error
 
     def open_error(self, where: Cut) -> float:
-        """The greatest error of those that are not clipped."""
+        """The largest error of those that are not clipped."""
         is_open = (self.at > where.params.qmin - 1) & (self.at < where.params.qmax + 1)
         return float(self.error[is_open].max(initial=0))
 

@@ -204,7 +204,7 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "mish by hand": lambda: plain(Spelled(8, lambda x: x * torch.tanh(F.softplus(x)))),
     "halved": lambda: plain(Spelled(8, lambda x: (x.relu() * 0.5).clamp(0, 1.5))),
 }
-"""A network for each family or spelling; all read (3, 16, 16)."""
+"""A network for each family or form; all read (3, 16, 16)."""
 
 PARTLY_FLOAT: dict[str, Callable[[], nn.Module]] = {
     "convnext": lambda: plain(ConvNext(8), ConvNext(8))

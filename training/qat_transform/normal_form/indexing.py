@@ -1,4 +1,4 @@
-"""Indices and permutations in the one spelling that files know.
+"""Indices and permutations in the one form that files have.
 
 Slices that keep every axis, and all axes in one tuple.
 """

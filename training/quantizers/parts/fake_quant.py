@@ -75,8 +75,8 @@ def fake_quantize(
     Args:
         x: of any shape.
         scale: 1 LSB in real units, float32, of a shape that broadcasts with ``x``.
-        low: the least integer, relative to the one that stands for zero.
-        high: the greatest.
+        low: the smallest integer, relative to the one that stands for zero.
+        high: the largest.
         rounding: false only clips.
 
     Returns:

@@ -25,7 +25,7 @@ def raised(scale: Tensor, weight: Tensor, most: int, limit: int) -> Tensor:
     Args:
         scale: in real units, shape () or (out,), float32.
         weight: (out, in / groups, ...) of a convolution or (out, in).
-        most: the greatest magnitude of an integer, where weights are clipped.
+        most: the largest magnitude of an integer, where weights are clipped.
         limit: of the sum of two positive, or two negative, neighbours in integers; more than
             ``most``.
 

@@ -27,8 +27,8 @@ class Encoded:
     Attributes:
         integers: whole numbers, as floats; the zero point is taken off.
         scale: 1 LSB in real units, float32; shape (), or (channels,) where there is an axis.
-        low: the least integer that the grid has.
-        high: the greatest.
+        low: the smallest integer that the grid has.
+        high: the largest.
         axis: the channel axis, or None.
     """
 

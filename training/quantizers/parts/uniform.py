@@ -56,16 +56,16 @@ class UniformQuantizer(nn.Module, ABC):
 
     @property
     def qmax(self) -> int:
-        """The greatest integer, P of the papers."""
+        """The largest integer, P of the papers."""
         return self.qmax_at(self.bits)
 
     def qmax_at(self, bits: int) -> int:
-        """The greatest integer of a width."""
+        """The largest integer of a width."""
         return int(2 ** (bits - 1) - 1 if self.signed else 2**bits - 1)
 
     @property
     def qmin(self) -> int:
-        """The least integer."""
+        """The smallest integer."""
         return (-self.qmax if self.narrow_range else -self.qmax - 1) if self.signed else 0
 
     def forward(self, x: Tensor) -> Tensor:

@@ -47,8 +47,8 @@ class PairSums:
         tensor: the name of its result.
         op_type: the ONNX operator.
         weight: the name of the stored weights, without the suffix ``_quantized``.
-        least: the least sum of a pair that weights and the range of the input allow.
-        greatest: the greatest.
+        least: the smallest sum of a pair that weights and the range of the input allow.
+        greatest: the largest.
         pairs: pairs of weights whose sum can leave 16 bits.
         total: all pairs of weights of the layer.
     """
@@ -115,10 +115,10 @@ def pair_sums_of(op: QdqOp, order: Order = "either") -> PairSums | None:
 
 
 def pair_limit(largest: int) -> int | None:
-    """The greatest magnitude that the positive, or the negative, weights of a pair may add up to.
+    """The largest magnitude that the positive, or the negative, weights of a pair may add up to.
 
     Args:
-        largest: the greatest activation as an unsigned byte.
+        largest: the largest activation as an unsigned byte.
 
     Returns:
         128 for activations that fill 8 bits; None where no pair of 8-bit weights can saturate.
@@ -137,7 +137,7 @@ def pair_safe_scale(
     Args:
         rows: float weights in the order of the kernel, (out, taps).
         scale: float32, (out,) or () for all rows.
-        limit: the greatest magnitude of the positive, or the negative, weights of a pair; see
+        limit: the largest magnitude of the positive, or the negative, weights of a pair; see
             :func:`pair_limit`.
 
     Returns:
@@ -155,7 +155,7 @@ def pair_safe_scale(
 
 
 def _greatest_pair(rows: NDArray[np.float32], scale: np.float32 | None) -> float:
-    """The greatest magnitude that the positive or the negative numbers of a pair add up to.
+    """The largest magnitude that the positive or the negative numbers of a pair add up to.
 
     Rounded on a scale, or as they are.
     """

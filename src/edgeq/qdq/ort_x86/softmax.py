@@ -1,6 +1,6 @@
 """Where ONNX Runtime's integer Softmax overflows, and gives 0 for the max probability.
 
-Its exponentials go up to ``e ** -5`` of the greatest float32, divided by the number of elements in
+Its exponentials go up to ``e ** -5`` of the largest float32, divided by the number of elements in
 a row. They are multiplied with the steps from 0 to 1 of the result before they are divided by their
 sum, and where that is more than float32 holds, all is lost.
 """

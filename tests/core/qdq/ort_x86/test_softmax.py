@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEAST = {1: 1 / 148, 2: 1 / 296, 3: 1 / 445, 5: 1 / 741}
-"""The least step of the result by the number of elements, as found on the runtime."""
+"""The smallest step of the result by the number of elements, as found on the runtime."""
 
 
 def probabilities(count: int, scale: float) -> onnx.ModelProto:

@@ -169,7 +169,7 @@ def _square(zero: int, scale: float) -> Graph:
 def test_a_product_that_wraps_around_in_a_kernel_is_refused() -> None:
     """255 * 255 * 1.125 saturates at 16 bits.
 
-    The zero point on top of that would wrap around to the least integer.
+    The zero point on top of that would wrap around to the smallest integer.
     """
     with pytest.raises(ArtefactError, match="kernels would overflow"):
         exporter.export(_square(129, 0.03125).output(), ExportOptions())

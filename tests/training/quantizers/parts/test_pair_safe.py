@@ -25,7 +25,7 @@ IMAGES = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 3
 
 
 def greatest(integers: NDArray[Any], order: Order = "either") -> NDArray[Any]:
-    """The greatest magnitude of a pair of one sign, of each row."""
+    """The largest magnitude of a pair of one sign, of each row."""
     rows = in_kernel_order(integers, order)
     sums = [np.add(*neighbours(np.maximum(sign * rows, 0))) for sign in (1, -1)]
     found: NDArray[Any] = np.maximum(*[each.max(1) for each in sums])
