@@ -86,7 +86,7 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] | None = None) -> tu
             key=lambda pair: (
                 _FORMATS.index(formats[pair.artefact]),
                 order[pair.artefact],
-                _rank(pair.target),
+                _rank(table[pair.target].target),
                 pair.target,
             ),
         )
@@ -197,11 +197,13 @@ def _asked_for(name: str) -> Requested:
 def reference_of(kind: Format) -> Target:
     """The target that other kernels of a format are judged by.
 
+    A target that cannot be loaded, such as a board whose description is faulty, is none.
+
     Raises:
         TargetError: none is installed.
     """
     for name in TARGETS.names():
-        with suppress(TargetError):
+        with suppress(EdgeqError):
             target = load_target(name)
             if target.capabilities.reference and kind in target.capabilities.formats:
                 return target
@@ -264,6 +266,6 @@ def _link(target: str) -> ChainLink | None:
         return None
 
 
-def _rank(target: str) -> float:
-    link = _link(target)
+def _rank(target: Target | None) -> float:
+    link = None if target is None else target.capabilities.link
     return math.inf if link is None else link.place

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.runtimes import fake_targets
 
-from edgeq.deploy.evaluation.chain import Pair, cause, chain
+from edgeq.deploy.evaluation.chain import Pair, cause, chain, reference_of
 from edgeq.errors import ArtefactError, TargetError, UnknownName, UsageError
+from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeq.target import Target
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -105,3 +109,20 @@ def test_two_files_of_one_format_are_another_artefact(
         cause(Pair(files["onnx"], "ort-cpu"), Pair(other, "ort-cpu-ref"))
         == "another artefact + graph optimisation"
     )
+
+
+def test_a_faulty_board_does_not_hide_the_reference(
+    fakes: dict[str, fake_targets.FakeTarget], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = TARGETS.load
+
+    def faulty(name: str) -> Target:
+        if name == "a-board":
+            raise UsageError("a-board has no such launcher", hint="mend its description")
+        return load(name)
+
+    wanted = fakes["tflite-ref"]
+    wanted.capabilities = replace(wanted.capabilities, reference=True)
+    assert min(TARGETS.names()) == "a-board", "it is asked first"
+    monkeypatch.setattr(TARGETS, "load", faulty)
+    assert reference_of("tflite") is wanted
