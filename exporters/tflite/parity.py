@@ -278,7 +278,7 @@ def stored_floats(graph: FileGraph) -> dict[str, NDArray[np.float32]]:
             owner = operator.output.name
             weights = _stored(_read(operator, 1)).transpose(_TO_ONNX[operator.name])
             found[f"{owner}/1"] = weights.astype(np.float32)
-            found[f"{owner}/2"] = _stored(_read(operator, 2)).astype(np.float32)
+            found[f"{owner}/2"] = _stored(_bias(operator)).astype(np.float32)
     return found
 
 
@@ -290,7 +290,7 @@ def _operands(operator: FileOperator, axes: Mapping[str, Sequence[int]]) -> Iter
         owner = owner.removesuffix(view)
     if operator.name in _TO_ONNX:
         weights = _read(operator, 1)
-        bias = _read(operator, _BIAS_INPUT.get(operator.name, 2))
+        bias = _bias(operator)
         if not weights.scale.size:
             return
         scale = weights.scale
@@ -318,6 +318,10 @@ def _constant_operand(
     onnx_order = values.transpose(np.argsort(axes.get(tensor.name, usual)))
     centered = centered_of(onnx_order, tensor.zero_point[0]).squeeze()
     return TensorNumbers(key, "weight", tensor.scale, tensor.zero_point, centered)
+
+
+def _bias(operator: FileOperator) -> FileTensor:
+    return _read(operator, _BIAS_INPUT.get(operator.name, 2))
 
 
 def _read(operator: FileOperator, position: int) -> FileTensor:
