@@ -259,4 +259,5 @@ def _data(stored: Any, kind: str, shape: tuple[int, ...]) -> NDArray[Any] | None
     if kind == "INT4":  # two to a byte, the low half first
         halves = np.stack((octets << 4, octets), axis=-1).view(np.int8) >> 4
         return halves.reshape(-1)[: int(np.prod(shape))].reshape(shape)
-    return np.frombuffer(octets.tobytes(), ELEMENTS[kind]).reshape(shape)
+    values: NDArray[Any] = octets.view(ELEMENTS[kind])
+    return values.reshape(shape)
