@@ -17,8 +17,8 @@ from edgeq.calibration.graph import lower_bound, upper_bound
 from edgeq.calibration.grids import constant_grid
 from edgeq.calibration.layer_parameters import quantize_layer
 from edgeq.calibration.normal_form.layers import replace
+from edgeq.calibration.weight_methods import symmetric
 from edgeq.calibration.weight_methods.layer import FloatLayer
-from edgeq.calibration.weight_methods.symmetric import Symmetric
 from edgeq.formats.qdq_pair import grid_constants, quantize
 from edgeq.qdq.ort_x86.saturation import pair_limit
 from edgeq.quant import QuantizedTensor
@@ -164,7 +164,7 @@ class _Inserter:
             per_channel=self.config.per_channel or helps,
             pair_limit=pair_limit(self.grids[grid].qmax) if in_pairs else None,
         )
-        integers = quantize_layer(layer, Symmetric() if helps else self.method)
+        integers = quantize_layer(layer, symmetric.method if helps else self.method)
         stored = _turned(integers.weight, axis)
         node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", stored))
         if integers.bias is not None:

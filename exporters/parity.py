@@ -153,11 +153,9 @@ def constant_numbers(key: str, kind: NumbersKind, constant: QdqConstant) -> Tens
     params = constant.params
     assert params is not None  # noqa: S101  # the caller asks only for quantised constants
     scale, zero = np.atleast_1d(params.scale), np.atleast_1d(params.zero_point).astype(np.int64)
-    if params.axis is None:
-        return TensorNumbers(key, kind, scale, zero, centered_of(constant.values, zero[0]))
-    shape = [1] * constant.values.ndim
-    shape[params.axis] = -1
-    return TensorNumbers(key, kind, scale, zero, centered_of(constant.values, zero.reshape(shape)))
+    _, shaped = params.broadcast(constant.values.ndim)
+    centered = centered_of(constant.values, shaped.astype(np.int64))
+    return TensorNumbers(key, kind, scale, zero, centered)
 
 
 def centered_of(

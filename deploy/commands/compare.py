@@ -83,8 +83,8 @@ def command(
 
 def _show(found: "Comparison", split: str) -> None:
     from edgeq.deploy import console
+    from edgeq.deploy.report.values import further_headings
     from edgeq.deploy.tables import show_failures, show_remarks, show_saturation
-    from edgeq.metrics import further_metrics
 
     columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
     title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
@@ -96,7 +96,7 @@ def _show(found: "Comparison", split: str) -> None:
     if not found.hops:
         show_saturation(found.saturating)
         return
-    further = [metric.heading for metric in further_metrics("hops").values()]
+    further = further_headings("hops")
     hop_columns = (
         "from",
         "to",
@@ -126,7 +126,7 @@ def _show(found: "Comparison", split: str) -> None:
 def _show_tensors(hop: "Hop") -> None:
     """The tensors that differ; of many, those farthest apart, in graph order."""
     from edgeq.deploy import console
-    from edgeq.metrics import further_metrics
+    from edgeq.deploy.report.values import further_headings
 
     different = [drift for drift in hop.tensors if drift.mse > 0]
     if not different:
@@ -135,7 +135,7 @@ def _show_tensors(hop: "Hop") -> None:
         sorted(different, key=lambda drift: drift.sqnr_db)[:MAX_TENSORS],
         key=lambda drift: drift.depth,
     )
-    further = [metric.heading for metric in further_metrics("tensors").values()]
+    further = further_headings("tensors")
     numbers = ("SQNR dB", "MSE", "RMSE", *further)
     columns = ("depth", "tensor", *numbers, "off by LSB")
     title = (

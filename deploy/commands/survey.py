@@ -75,10 +75,10 @@ def command(
 
 def _show(found: "Survey", split: str) -> None:
     from edgeq.deploy import console
+    from edgeq.deploy.report.values import further_headings
     from edgeq.deploy.tables import show_remarks, show_saturation
-    from edgeq.metrics import further_metrics
 
-    further = [metric.heading for metric in further_metrics("survey").values()]
+    further = further_headings("survey")
     columns = (
         "network",
         "target",

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeq.deploy import console
 from edgeq.deploy.options import (
     AsJson,
     DataDir,
@@ -16,7 +15,7 @@ from edgeq.deploy.options import (
     UserModel,
     with_options,
 )
-from edgeq.deploy.pipeline.training_run import first_process
+from edgeq.deploy.pipeline.training_run import first_process, tell
 from edgeq.deploy.scheme_check import options as quant
 from edgeq.errors import UsageError
 from edgeq.training.recipes import builtin_recipes
@@ -228,8 +227,7 @@ def command(given: TrainOptions) -> None:
         raise UsageError(
             "--resume goes on with a run and --overwrite throws it away", hint="give one of them"
         )
-    if first_process():
-        console.note("loading torch")
+    tell("loading torch")
     from edgeq.deploy.pipeline.graph_training import graph_recipe, reads_graph
     from edgeq.deploy.pipeline.training_options import recipe_of
     from edgeq.deploy.pipeline.training_run import run_graph, run_images, show

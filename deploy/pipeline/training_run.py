@@ -41,7 +41,7 @@ def run_images(
     from edgeq.training.run.loop import train
 
     with tracked(log if first_process() else None, recipe, output) as report_epoch:
-        _tell(f"reading {recipe.data}")
+        tell(f"reading {recipe.data}")
         source = load_data(recipe.data, data_dir)
         with _progress(recipe.name) as report, _changes_told():
             result = train(
@@ -73,7 +73,7 @@ def run_graph(
     from edgeq.data import load_graph
     from edgeq.training.graph.loop import train_graph
 
-    _tell(f"reading {recipe.data}")
+    tell(f"reading {recipe.data}")
     graph = load_graph(recipe.data, data_dir)
     with _progress(recipe.name) as report:
         result = train_graph(
@@ -96,8 +96,8 @@ def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
     from edgeq.metrics.accuracy import share_right
 
     what = like_guessing(share_right(result.test_correct, result.test_total), classes)
-    if what and first_process():
-        console.note(
+    if what:
+        tell(
             f"edgeq: {result.recipe.name}: {what}. "
             f"{next_training(quantized=result.recipe.scheme is not None)}"
         )
@@ -108,7 +108,8 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _tell(doing: str) -> None:
+def tell(doing: str) -> None:
+    """Say what is done now, once for all processes of a launcher."""
     if first_process():
         console.note(doing)
 

@@ -39,6 +39,11 @@ def metric(value: float | None, specification: str) -> str:
     )
 
 
+def further_headings(table: Table) -> tuple[str, ...]:
+    """The headings of the metrics without a place of their own in a table."""
+    return tuple(kind.heading for kind in further_metrics(table).values())
+
+
 def further_cells(metrics: Mapping[str, float], table: Table) -> tuple[str, ...]:
     """The cells of the metrics without a place of their own, as the columns of a table are."""
     return tuple(

@@ -26,7 +26,7 @@ from edgeq.qdq.ir import QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
 from edgeq.qdq.nodes import bounds_of, constant_of, in_order, kind_of, title
 from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.picks import PICK
-from edgeq.qdq.shapes import Shapes
+from edgeq.qdq.shapes import Shapes, is_open
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
@@ -107,10 +107,7 @@ def _view(model: ir.Model) -> QdqGraph:
     inputs = tuple(
         replace(tensors[value], graph_input=value.name or "") for value in model.graph.inputs
     )
-    dynamic = any(
-        value.shape is not None and not isinstance(value.shape[0], int)
-        for value in model.graph.inputs
-    )
+    dynamic = any(is_open(value) for value in model.graph.inputs)
     return QdqGraph(tuple(ops), inputs, outputs, dynamic, dict(model.metadata_props))
 
 

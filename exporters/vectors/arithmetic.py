@@ -23,6 +23,7 @@ from edgeq.numerics.multipliers import (
     quantize_multiplier,
     sum_multipliers,
 )
+from edgeq.numerics.padding import same_padding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -313,9 +314,6 @@ def _window(
     stride = (int(operator.options.strideH), int(operator.options.strideW))
     pad = [0, 0]
     if operator.options.padding == schema.Padding.SAME:
-        for i, (size, out) in enumerate(
-            zip(source.shape[1:3], operator.output.shape[1:3], strict=True)
-        ):
-            extent = (kernel[i] - 1) * dilation[i] + 1
-            pad[i] = max((out - 1) * stride[i] + extent - size, 0) // 2
+        for i, size in enumerate(source.shape[1:3]):
+            pad[i], _ = same_padding(size, kernel[i], stride[i], dilation[i])
     return {"stride": stride, "pad": (pad[0], pad[1])}

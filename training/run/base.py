@@ -69,8 +69,12 @@ class BaseRun(ABC, Generic[RecipeT, DataT, StateT, ResultT]):
     stop_requested: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(self) -> None:
-        self.parameters = dict(self.model.named_parameters())
         self.saved = self.started = time.monotonic()
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What the optimiser moves, by name."""
+        return dict(self.model.named_parameters())
 
     @property
     @abstractmethod

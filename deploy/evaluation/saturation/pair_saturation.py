@@ -238,9 +238,9 @@ def remedy(
 
 
 def _quantises_as_it_runs(layers: Sequence[LayerSaturation]) -> bool:
-    from edgeq.qdq.layers import DYNAMIC_PRODUCTS
+    from edgeq.qdq.layers import DYNAMIC_MATMULS
 
-    return any(layer.op_type in DYNAMIC_PRODUCTS for layer in layers)
+    return any(layer.op_type in DYNAMIC_MATMULS for layer in layers)
 
 
 def cost_told(cost: float) -> str:

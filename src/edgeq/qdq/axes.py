@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.qdq.ir import QdqTensor
+from edgeq.qdq.nodes import REDUCTIONS
 from edgeq.qdq.op_traits import traits_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ CHANNELS = 1
 """The axis of the channels in ONNX's own order of an image, NCHW."""
 CHANNELS_LAST = 3
 
-_REDUCES = frozenset(("ReduceMean", "ReduceMax", "ReduceSum"))
 _SIDES = (2, 3)
 
 
@@ -45,7 +45,7 @@ def channel_axes(graph: QdqGraph) -> Mapping[str, int]:
 
 def _is_spatial(op: QdqOp) -> bool:
     return traits_of(op.op_type).on_images or (
-        op.op_type in _REDUCES and op.attributes.get("axes") == _SIDES
+        op.op_type in REDUCTIONS and op.attributes.get("axes") == _SIDES
     )
 
 

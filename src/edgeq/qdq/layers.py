@@ -14,12 +14,13 @@ from edgeq.qdq.attributes import attributes_of
 from edgeq.qdq.ir import QdqConstant, QdqGraph, QdqOp, QdqTensor
 from edgeq.qdq.nodes import constant_of, grid_of, stripped, title
 from edgeq.qdq.op_traits import LAYERS, traits_of
+from edgeq.qdq.qoperator.operators import DYNAMIC_PRODUCTS
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-DYNAMIC_PRODUCTS = frozenset(("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"))
+DYNAMIC_MATMULS = frozenset(name for name, kind in DYNAMIC_PRODUCTS.items() if kind == "MatMul")
 """Products of matrices whose input is quantised as they run."""
 
 _BYTES = ("int8", "uint8")
@@ -72,7 +73,7 @@ def dynamic_layer(node: ir.Node) -> QdqOp | None:
     Scales and the weights' zero points are left out: pairs of products do not depend on them.
     ConvInteger is left out: ONNX Runtime adds its products in 32 bits on every processor (seen).
     """
-    if node.op_type not in DYNAMIC_PRODUCTS:
+    if node.op_type not in DYNAMIC_MATMULS:
         return None
     data, weights = node.inputs[:2]
     values = None if weights is None else constant_of(weights)

@@ -33,7 +33,7 @@ from edgeq.qdq.nodes import (
 )
 from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.picks import PICK
-from edgeq.qdq.shapes import Shapes, check_pooling, check_samples
+from edgeq.qdq.shapes import Shapes, check_pooling, check_samples, is_open
 from edgeq.qdq.symbolic import (
     DeferredOp,
     Dequantized,
@@ -108,12 +108,7 @@ class Reader:
             ops=tuple(_fold(self._graph.ops, outputs)),
             inputs=tuple(self._graph.inputs[value] for value in graph_inputs),
             outputs=outputs,
-            dynamic_batch=any(
-                value.shape is not None
-                and len(value.shape) > 0
-                and not isinstance(value.shape[0], int)
-                for value in graph_inputs
-            ),
+            dynamic_batch=any(is_open(value) for value in graph_inputs),
             metadata=dict(self.model.metadata_props),
             blockers=tuple(Blocker(error.what, error.hint) for error in self._graph.blocked),
             integers={

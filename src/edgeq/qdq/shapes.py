@@ -100,7 +100,7 @@ def _per_sample(size: ir.SymbolicDim) -> int:
 def _infer(model: ir.Model) -> dict[str, ir.Shape]:
     copy = model.clone()
     for value in copy.graph.inputs:
-        if value.shape is not None and len(value.shape) and not isinstance(value.shape[0], int):
+        if value.shape is not None and is_open(value):
             value.shape = ir.Shape([1, *value.shape[1:]])
     for node in copy.graph:
         for value in node.outputs:
@@ -204,7 +204,10 @@ def check_samples(
 def has_open_batch(node: ir.Node) -> bool:
     """Whether the graph of a node leaves the batch of an input open."""
     inputs = node.graph.inputs if isinstance(node.graph, ir.Graph) else ()
-    return any(
-        value.shape is not None and len(value.shape) > 0 and not isinstance(value.shape[0], int)
-        for value in inputs
-    )
+    return any(is_open(value) for value in inputs)
+
+
+def is_open(value: ir.Value) -> bool:
+    """Whether the batch of a value, its first axis, has no fixed size."""
+    shape = value.shape
+    return shape is not None and len(shape) > 0 and not isinstance(shape[0], int)

@@ -160,9 +160,7 @@ def centered_of(tensor: FileTensor) -> NDArray[Any]:
     params = params_of(tensor)
     if params is None:
         return tensor.data.astype(np.float32)
-    zero = params.zero_point
-    if params.axis is not None:
-        zero = zero.reshape([-1 if i == params.axis else 1 for i in range(tensor.data.ndim)])
+    _, zero = params.broadcast(tensor.data.ndim)
     # numpy makes numbers of arrays without dimensions
     return np.asarray(tensor.data.astype(np.int64) - zero, np.float32)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgeq.qdq.ir import QdqConstant, QdqTensor
-from edgeq.qdq.layers import DYNAMIC_PRODUCTS
+from edgeq.qdq.layers import DYNAMIC_MATMULS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ Order = Literal["across", "within", "either"]
 PAIR_RANGE = (-(2**15), 2**15 - 1)
 """What 16 bits hold."""
 
-_LAYERS = frozenset(("Conv", "Gemm", "MatMul", *DYNAMIC_PRODUCTS))
+_LAYERS = frozenset(("Conv", "Gemm", "MatMul", *DYNAMIC_MATMULS))
 _FINER = 1 + 2.0**-9  # by which a scale grows until its integers are safe
 _BYTES = {"uint8": 0, "int8": 128}  # what is added to an activation to make it an unsigned byte
 

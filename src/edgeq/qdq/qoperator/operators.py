@@ -33,17 +33,16 @@ _STATIC = (
 )
 _PLAIN = "write it as QDQ (quant_format=QuantFormat.QDQ); ort-cpu-ref runs this file as it is"
 
+DYNAMIC_PRODUCTS: Mapping[str, str] = {
+    "ConvInteger": "Conv",
+    "MatMulInteger": "MatMul",
+    "DynamicQuantizeMatMul": "MatMul",
+    "MatMulIntegerToFloat": "MatMul",
+}
+"""Products of integers whose scales are found as they run, and the float operator of each."""
+
 DYNAMIC = frozenset(
-    (
-        *(
-            "DynamicQuantizeLinear",
-            "ConvInteger",
-            "MatMulInteger",
-            "DynamicQuantizeMatMul",
-            "MatMulIntegerToFloat",
-        ),
-        *("DynamicQuantizeLSTM", "QAttention"),
-    )
+    (*DYNAMIC_PRODUCTS, "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "QAttention")
 )
 """Integer operators that find scales while they run, or give their sums as integers."""
 
@@ -81,12 +80,6 @@ FORMS: Mapping[str, Form] = {
     "QLinearSigmoid": Form("Sigmoid", _ONE, (3, 4)),
     "QLinearSoftmax": Form("Softmax", _ONE, (3, 4)),
 }
-_INTEGER_PRODUCTS: Mapping[str, str] = {
-    "ConvInteger": "Conv",
-    "MatMulInteger": "MatMul",
-    "DynamicQuantizeMatMul": "MatMul",
-    "MatMulIntegerToFloat": "MatMul",
-}
 
 QOPERATORS = frozenset(FORMS)
 """Operators of QOperator files that have a QDQ form."""
@@ -96,7 +89,7 @@ def factors_of(node: ir.Node) -> tuple[str, tuple[int, int]] | None:
     """Which product of matrices a node is, as the float operator, and where its factors are."""
     form = FORMS.get(node.op_type)
     kind = node.op_type if form is None else form.op_type
-    kind = _INTEGER_PRODUCTS.get(kind, kind)
+    kind = DYNAMIC_PRODUCTS.get(kind, kind)
     if kind not in LAYERS or len(node.inputs) < 2:
         return None
     return kind, (0, 1) if form is None else (form.operands[0][0], form.operands[1][0])
