@@ -108,6 +108,13 @@ def tensor(centered: list[int], zero_point: int, dtype: str, scale: float = 0.5)
     )
 
 
+def test_an_error_that_is_no_number_is_the_largest() -> None:
+    meter = DriftMeter("x")
+    meter.update(np.array([1.0, 2.0, 3.0]), np.array([1.0, np.nan, 3.0]))
+    meter.update(np.array([1.0]), np.array([2.0]))
+    assert np.isnan(meter.result().max_abs)
+
+
 def test_steps_are_counted_across_storage_dtypes_and_capped() -> None:
     meter = DriftMeter("t")
     meter.update(tensor([0, 1, 2, 3], 0, "uint8"), tensor([0, 2, 1, 50], -128, "int8"))

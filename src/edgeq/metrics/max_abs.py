@@ -22,7 +22,8 @@ class MaxAbsError:
 
     def update(self, pair: TensorPair) -> None:
         """Add one batch."""
-        self._max = max(self._max, float(np.abs(pair.error).max(initial=0.0)))
+        # unlike max, NaN stays NaN
+        self._max = float(np.maximum(self._max, np.abs(pair.error).max(initial=0.0)))
 
     def result(self) -> float:
         """Over all values so far."""
