@@ -2,6 +2,7 @@
 
 from edgeq.data.augment import crop_flip
 from edgeq.data.batching import batches, normalize
+from edgeq.data.boxes import Boxes
 from edgeq.data.catalogue import DATASETS, GRAPHS, info, load, load_graph
 from edgeq.data.dataset import Dataset, DatasetInfo, GraphDataset
 from edgeq.data.graph import GraphData
@@ -11,6 +12,7 @@ __all__ = [
     "DATASETS",
     "GRAPHS",
     "Augmentation",
+    "Boxes",
     "DataSource",
     "Dataset",
     "DatasetInfo",
