@@ -92,7 +92,7 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
     columns = (
         "layer",
         "type",
-        "greatest sum of a pair",
+        "largest sum of a pair",
         "pairs of weights",
         *(("sums", "wrong sums") if counted else ()),
     )

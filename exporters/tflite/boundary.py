@@ -62,8 +62,8 @@ def add_input(
         context.place(tensor, context.read(tensor, inner_layout), inner_layout)
         return outer
     storage = context.storages[tensor.name]
-    low = storage.low if storage.low > storage.least else None
-    high = storage.high if storage.high < storage.greatest else None
+    low = storage.low if storage.low > storage.smallest else None
+    high = storage.high if storage.high < storage.largest else None
     bounded = low is not None or high is not None
     inner = context.tensor(tensor, layout, "~unbounded" if bounded else "")
     outer = inner

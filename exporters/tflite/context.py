@@ -315,7 +315,7 @@ class LoweringContext:
         return index
 
     def _clamp(self, tensor: QdqTensor, builtin: int, source: int, bound: int, target: int) -> None:
-        suffix = "~least" if builtin == Op.MAXIMUM else "~greatest"
+        suffix = "~min" if builtin == Op.MAXIMUM else "~max"
         constant = self.builder.constant(
             f"{tensor.name}{suffix}", np.array([bound], self.element(tensor)), self.grid(tensor)
         )

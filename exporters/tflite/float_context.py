@@ -160,8 +160,8 @@ class FallbackContext(FloatContext):
     def quantize(self, tensor: QdqTensor, index: int, layout: Layout) -> None:
         """Append the QUANTIZE of a float result, and the clamps of its range."""
         storage = self.storages[tensor.name]
-        low = storage.low if storage.low > storage.least else None
-        high = storage.high if storage.high < storage.greatest else None
+        low = storage.low if storage.low > storage.smallest else None
+        high = storage.high if storage.high < storage.largest else None
         bounded = low is not None or high is not None
         inner = self._outer.tensor(tensor, layout, "~unbounded" if bounded else "")
         self.builder.operator(Op.QUANTIZE, 1, [index], [inner], schema.QuantizeOptionsT())

@@ -5,7 +5,7 @@ Exactly where that can be, else, where it is allowed, by the nearest numbers.
 Weights have zero point 0, at most one -128 a channel and scales along the output channels; biases
 are int32 on the grid of the accumulator; a pooling has one grid on both sides. A model that is
 otherwise is refused by the lowering functions, which say why. Here such parts are put on the
-nearest grid that TFLite knows, and each is listed with its greatest error.
+nearest grid that TFLite knows, and each is listed with its largest error.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ir import QdqGraph, QdqOp
 
-LEAST, GREATEST = -128, 127
+MIN_INT8, MAX_INT8 = -128, 127
 _STORAGE_DTYPES = frozenset(("int2", "uint2", "int4", "uint4", "int8", "uint8"))
 _WIDE = frozenset(("int16", "uint16"))
 _EVERYTHING = 2**31 - 1
@@ -56,12 +56,12 @@ class Storage:
     dtype: StorageDtype = "int8"
 
     @property
-    def least(self) -> int:
+    def smallest(self) -> int:
         """The smallest integer that the element type holds."""
         return STORAGE_RANGE[self.dtype][0]
 
     @property
-    def greatest(self) -> int:
+    def largest(self) -> int:
         """The largest integer that the element type holds, where it saturates."""
         return STORAGE_RANGE[self.dtype][1]
 
@@ -89,8 +89,8 @@ def clamps(op: QdqOp, storage: Storage) -> tuple[int | None, int | None]:
     """The bounds of an output that neither its inputs nor saturation see to."""
     open_range = replace(op.output.params, qmin=-_EVERYTHING, qmax=_EVERYTHING)
     low, high = output_range(op.op_type, op.inputs, open_range)
-    needs_low = max(low + storage.shift, storage.least) < storage.low
-    needs_high = min(high + storage.shift, storage.greatest) > storage.high
+    needs_low = max(low + storage.shift, storage.smallest) < storage.low
+    needs_high = min(high + storage.shift, storage.largest) > storage.high
     return storage.low if needs_low else None, storage.high if needs_high else None
 
 
@@ -158,14 +158,14 @@ def centered_weights(
     centered: NDArray[np.signedinteger] = (
         constant.values.astype(np.int8, copy=False) if symmetric else constant.centered()
     )
-    if centered.size and (centered.min() < LEAST or centered.max() > GREATEST):
+    if centered.size and (centered.min() < MIN_INT8 or centered.max() > MAX_INT8):
         raise refused(
             op,
             f"its weights {constant.name!r} have a zero point that int8 cannot shift away",
             f"quantise weights symmetrically{_OR}",
         )
     others = tuple(axis for axis in range(centered.ndim) if axis != channel_axis)
-    if np.any(np.count_nonzero(centered == LEAST, axis=others) > 1):
+    if np.any(np.count_nonzero(centered == MIN_INT8, axis=others) > 1):
         raise refused(
             op,
             f"a channel of {constant.name!r} has more than one weight of -128, which int8 "
@@ -220,7 +220,7 @@ def _check(tensor: QdqTensor) -> None:
 def _shifted(tensor: QdqTensor, top: int) -> Storage:
     """The storage dtype of a tensor in whose group nothing exceeds ``top``."""
     dtype: StorageDtype = "int16" if tensor.params.dtype in _WIDE else "int8"
-    shift = -tensor.zero_point if dtype == "int16" else GREATEST - top
+    shift = -tensor.zero_point if dtype == "int16" else MAX_INT8 - top
     return Storage(shift, tensor.zero_point + shift, tensor.low + shift, tensor.high + shift, dtype)
 
 

@@ -1,4 +1,4 @@
-"""Functions of single numbers in the operators of ONNX.
+"""Unary elementwise functions in the operators of ONNX.
 
 Those it has no operator for, in several.
 """

@@ -51,13 +51,13 @@ def unsupported(what: str) -> UsageError:
     """The error for an operation that has no ONNX form."""
     return UsageError(
         f"{what} has no ONNX form in edgeq",
-        hint="use layers, BatchNorm, functions of one number, +, *, cat, slices, zero padding "
+        hint="use layers, BatchNorm, unary elementwise functions, +, *, cat, slices, zero padding "
         "and pooling",
     )
 
 
 def options_of(name: str, node: fx.Node, target: Any) -> dict[str, Any]:
-    """The options of a function of one number; a slope that was trained is a number now."""
+    """The options of a unary elementwise function; a slope that was trained is a number now."""
     if isinstance(target, nn.PReLU):
         if target.num_parameters != 1:
             raise unsupported(f"{node.target}: PReLU with a slope for each channel")

@@ -184,7 +184,7 @@ def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
     known = ", ".join(sorted(kind.__name__ for kind in _MODULES.keys() - {ChannelAffine, HeldNorm}))
     return UsageError(
         f"{what} cannot be quantised",
-        hint=_HINTS.get(title, f"use {known}, functions of one number, +, *, cat and slices"),
+        hint=_HINTS.get(title, f"use {known}, unary elementwise functions, +, *, cat and slices"),
     )
 
 

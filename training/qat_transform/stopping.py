@@ -33,7 +33,7 @@ class StopGradient(nn.Module):
 def stop_gradients(graph_module: fx.GraphModule, held: Collection[fx.Node]) -> None:
     """Insert :class:`StopGradient` where a network detaches or computes without gradients.
 
-    It moves behind the functions of single numbers that follow, so that a layer keeps its ReLU, and
+    It moves behind the unary elementwise functions that follow, so that a layer keeps its ReLU, and
     is left out where nothing is trained in front of it.
 
     Args:
@@ -122,7 +122,7 @@ def _move_behind_functions(graph_module: fx.GraphModule, stop: fx.Node) -> None:
 
 
 def _is_function(graph_module: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether a node is a function of one number that has nothing to train."""
+    """Whether a node is a unary elementwise function that has nothing to train."""
     if not node.op.startswith("call_") or len(node.all_input_nodes) != 1:
         return False
     called = (

@@ -65,7 +65,7 @@ def lower_requantize(op: QdqOp, context: LoweringContext) -> None:
     storage = context.storages[op.output.name]
     rectifies = clamps(op, storage)[0] == storage.zero_point
     check_rescale(
-        op, -context.storages[source.name].least, float(source.scale) / float(op.output.scale)
+        op, -context.storages[source.name].smallest, float(source.scale) / float(op.output.scale)
     )
     with context.writing(op, layout, fuses_relu=rectifies) as (target, _):
         builtin, version, options = (

@@ -34,7 +34,7 @@ PLAIN_FUNCTIONS = {
     "Sin": Op.SIN,
     "Sqrt": Op.SQRT,
 }
-"""Functions of one number with a float operator that takes no options."""
+"""Unary elementwise functions with a float operator that takes no options."""
 
 _ALLOWED = "keep it in float with --allow-float"
 
@@ -96,7 +96,7 @@ class _Steps:
 
 
 def lower_function(op: QdqOp, context: LoweringContext) -> bool:
-    """Append a function of one number in float; returns whether there is a way."""
+    """Append a unary elementwise function in float; returns whether there is a way."""
     if op.op_type not in PLAIN_FUNCTIONS and op.op_type != "HardSigmoid":
         return False
     source = context.operand(op)

@@ -68,7 +68,7 @@ def lower_log_softmax(op: QdqOp, context: LoweringContext) -> None:
         raise refused(
             op,
             "its output reaches below -16, where TFLite's ends",
-            "give it the scale 1/16 and the greatest zero point",
+            "give it the scale 1/16 and the largest zero point",
         )
     _lower(op, context, Op.LOG_SOFTMAX, 2, schema.LogSoftmaxOptionsT(), LOG_SOFTMAX_GRID)
 

@@ -1,4 +1,4 @@
-"""Functions of single numbers.
+"""Unary elementwise functions.
 
 By TFLite's own operator where that is within a step of ONNX, else by a table.
 
@@ -84,7 +84,7 @@ KERNELS: Mapping[str, FunctionKernel] = {
 
 
 def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
-    """Append a function of one number."""
+    """Append a unary elementwise function."""
     kernel = KERNELS.get(op.op_type)
     if context.is_float:
         if kernel is None and lower_function(op, context):
@@ -135,7 +135,7 @@ def _wide(op: QdqOp, context: LoweringContext, kernel: FunctionKernel | None) ->
 
 
 def lower_lookup(op: QdqOp, context: LoweringContext) -> None:
-    """Append a function of one number as its table: CAST, ADD, GATHER."""
+    """Append a unary elementwise function as its table: CAST, ADD, GATHER."""
     source = context.operand(op)
     layout = context.layout(source)
     shape = stored_shape(op.output.shape, layout)
@@ -253,4 +253,4 @@ def fixed_tensor(
 
 
 FUNCTIONS = tuple(UNARY)
-"""The ONNX operators that are functions of one number."""
+"""The ONNX operators that are unary elementwise functions."""

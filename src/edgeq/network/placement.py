@@ -19,7 +19,7 @@ integer runtime stores a grid of its own, so that nothing is left to compute in 
 - slicing, padding with zeros and reshaping stay on the grid of what they read;
 - a mean over many numbers, which are mostly larger than it, has a grid of its own where the one who
   asks says ``mean``;
-- functions of one number and products read and write 8-bit grids of their own, unless an inner
+- unary elementwise functions and products read and write 8-bit grids of their own, unless an inner
   layer reads the result: a function is then a table of 256 entries; LayerNorm does so too, and
   computes in float between them;
 - nothing stands between a layer, a sum or a normalisation and its ReLU or other clip.
@@ -62,7 +62,7 @@ class Op:
         name: the output tensor.
         kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs
             to none; ``relu`` clips at zero or above, ``clip`` elsewhere; ``mul`` is a product of
-            two tensors; ``function`` is one of single numbers, a difference, or a LayerNorm;
+            two tensors; ``function`` is a unary elementwise one, a difference, or a LayerNorm;
             ``concat`` is concatenation; ``pool`` keeps the grid that it reads, ``mean`` has its
             own; ``data_movement`` moves values only.
         inputs: the activation tensors it reads.

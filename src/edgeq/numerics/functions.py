@@ -1,4 +1,4 @@
-"""Functions of single numbers as torch spells them.
+"""Unary elementwise functions as torch spells them.
 
 One table for whoever places quantisers and whoever writes files.
 
@@ -19,7 +19,7 @@ Option = float | str | None
 
 @dataclass(frozen=True, slots=True)
 class TorchFunction:
-    """A function of one number.
+    """A unary elementwise function.
 
     Attributes:
         options: the parameters that torch takes behind the tensor, by name, with its defaults.

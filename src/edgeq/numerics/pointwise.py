@@ -1,4 +1,4 @@
-"""Functions of single numbers, as ONNX defines them.
+"""Unary elementwise functions, as ONNX defines them.
 
 On 8 bits each of them is a table of 256 entries, and so exact.
 """
@@ -95,7 +95,7 @@ UNARY: Mapping[str, Callable[[Floats, Attributes], Floats]] = {
     "Tanh": lambda x, _: np.tanh(x),
     "ThresholdedRelu": lambda x, a: np.where(x > _number(a, "alpha", 1.0), x, 0.0),
 }
-"""Functions of one number by ONNX operator, in float64; the attributes are those of the node."""
+"""Unary elementwise functions by ONNX operator, in float64, with the node's attributes."""
 
 BINARY: Mapping[str, Callable[[Floats, Floats], Floats]] = {
     "Add": np.add,

@@ -162,7 +162,7 @@ class QdqOp(Attributed):
     Attributes:
         op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range,
             ``ResizeNearest`` for a Resize that only repeats and drops, ``Pick`` for others that
-            only do so (:mod:`edgeq.qdq.picks`), ``Lookup`` for a function of one number that
+            only do so (:mod:`edgeq.qdq.picks`), ``Lookup`` for a unary elementwise function that
             several nodes spell in float: input 1 then holds its value for each integer of input 0,
             from the least of that storage dtype on.
         name: the source node's name, or its output's where it has none.

@@ -83,7 +83,7 @@ class Direct:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LookupKernel:
-    """A function of one number.
+    """A unary elementwise function.
 
     Attributes:
         values: its levels, float32, for each level of the operand from the smallest on.

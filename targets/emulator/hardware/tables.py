@@ -101,9 +101,7 @@ class ProfileTable:
         """The smallest and the largest width of operands."""
         found = self.content.get(field, [1, WIDEST_OPERAND])
         if not isinstance(found, list) or len(found) != 2:
-            raise self.wrong(
-                field, f"{found!r} is not a least and a greatest width", "write [1, 8], say"
-            )
+            raise self.wrong(field, f"{found!r} is not a min and a max width", "write [1, 8], say")
         least, most = (self._bounded(field, each, 1, WIDEST_OPERAND) for each in found)
         if least > most:
             raise self.wrong(

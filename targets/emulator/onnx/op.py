@@ -114,7 +114,7 @@ class OnnxOp:
 
     @property
     def stored_range(self) -> tuple[int, int, int]:
-        """Zero point, least and greatest integer of the result as the machine holds it."""
+        """Zero point, min and max integer of the result as the machine holds it."""
         output = self.view.output
         shift = 0 if self.x86 is None else self.x86.shift_of(output)
         return int(self.output_grid.zero_point) + shift, output.low + shift, output.high + shift

@@ -151,7 +151,7 @@ def _regrid(op: OnnxOp) -> Built:
 
 
 def _function(op: OnnxOp) -> StepKernel:
-    """A function of one number: a table on any machine, its entries rounded as ONNX rounds."""
+    """A unary elementwise function: a table on any machine, its entries rounded as ONNX rounds."""
     source, output = op.grid(0), op.output_grid
     if op.view.op_type == "Lookup":
         table = op.operand(1)

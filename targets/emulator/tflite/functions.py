@@ -1,4 +1,4 @@
-"""Functions of one number and normalisations, as TFLite's reference kernels compute them.
+"""Unary elementwise functions and normalisations, as TFLite's reference kernels compute them.
 
 Levels to levels.
 

@@ -1,4 +1,4 @@
-"""Functions of single numbers after each other, which together are one function, and so one table.
+"""Unary elementwise functions after each other, which together are one function, and so one table.
 
 ``x * sigmoid(x)``, ``relu6(x + 3) / 6``, ``x * tanh(softplus(x))``: nothing is stored between them,
 as the result depends on one stored integer only.

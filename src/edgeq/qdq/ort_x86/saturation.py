@@ -47,8 +47,8 @@ class PairSums:
         tensor: the name of its result.
         op_type: the ONNX operator.
         weight: the name of the stored weights, without the suffix ``_quantized``.
-        least: the smallest sum of a pair that weights and the range of the input allow.
-        greatest: the largest.
+        smallest: the smallest sum of a pair that weights and the range of the input allow.
+        largest: the largest.
         pairs: pairs of weights whose sum can leave 16 bits.
         total: all pairs of weights of the layer.
     """
@@ -57,8 +57,8 @@ class PairSums:
     tensor: str
     op_type: str
     weight: str
-    least: int
-    greatest: int
+    smallest: int
+    largest: int
     pairs: int
     total: int
 
@@ -70,7 +70,7 @@ class PairSums:
     @property
     def extreme(self) -> int:
         """The sum that is farthest from zero."""
-        return self.greatest if self.greatest >= -self.least else self.least
+        return self.largest if self.largest >= -self.smallest else self.smallest
 
 
 def pair_sums(graph: QdqGraph, order: Order = "either") -> tuple[PairSums, ...]:
@@ -100,15 +100,15 @@ def pair_sums_of(op: QdqOp, order: Order = "either") -> PairSums | None:
         return None
     low, high = _unsigned(data)
     ends = np.stack([rows * low, rows * high])
-    least, most = np.add(*neighbours(ends.min(0))), np.add(*neighbours(ends.max(0)))
-    beyond = (most > PAIR_RANGE[1]) | (least < PAIR_RANGE[0])
+    smallest, most = np.add(*neighbours(ends.min(0))), np.add(*neighbours(ends.max(0)))
+    beyond = (most > PAIR_RANGE[1]) | (smallest < PAIR_RANGE[0])
     return PairSums(
         layer=op.name,
         tensor=op.output.name,
         op_type=op.op_type,
         weight=second.name,
-        least=int(least.min(initial=0)),
-        greatest=int(most.max(initial=0)),
+        smallest=int(smallest.min(initial=0)),
+        largest=int(most.max(initial=0)),
         pairs=int(beyond.sum()),
         total=beyond.size,
     )

@@ -62,7 +62,7 @@ def check_softmax(model: ir.Model) -> None:
             raise ArtefactError(
                 f"Softmax {title(node)!r} over {count} element{'' if count == 1 else 's'} "
                 "overflows in ONNX Runtime's integer kernel, "
-                "which then gives 0 instead of the greatest probability: the scale of its "
+                "which then gives 0 instead of the largest probability: the scale of its "
                 "result is too small",
                 hint="give its result a scale of "
                 f"{math.ceil(1e4 / math.floor(_LIMIT * count)) / 1e4:.4f} or more"

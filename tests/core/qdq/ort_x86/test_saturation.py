@@ -51,9 +51,9 @@ def conv(*taps: int, channels: int = 4) -> NDArray[np.int8]:
 
 class TestTheBound:
     def test_neighbours_are_channels_of_one_position(self) -> None:
-        assert sums_of(layer(conv(127, 0, 127, 0))).greatest == 127 * 255
+        assert sums_of(layer(conv(127, 0, 127, 0))).largest == 127 * 255
         found = sums_of(layer(conv(127, 127, 0, 0)))
-        assert (found.greatest, found.least, found.pairs, found.total) == (2 * 127 * 255, 0, 1, 2)
+        assert (found.largest, found.smallest, found.pairs, found.total) == (2 * 127 * 255, 0, 1, 2)
         assert found.can_saturate
 
     def test_an_odd_number_of_channels_pairs_across_positions(self) -> None:
@@ -82,9 +82,9 @@ class TestTheBound:
 
     def test_int8_activations_enter_with_128_added(self) -> None:
         found = sums_of(layer(conv(127, 127, 0, 0), activation_dtype="int8"))
-        assert found.greatest == 2 * 127 * 255
+        assert found.largest == 2 * 127 * 255
         halved = sums_of(layer(conv(127, 127, 0, 0), activation_dtype="int8", relu=True))
-        assert halved.greatest == 2 * 127 * 255, (
+        assert halved.largest == 2 * 127 * 255, (
             "0 is stored as 128, and what is greater goes up to 255"
         )
 

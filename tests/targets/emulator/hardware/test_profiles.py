@@ -164,7 +164,7 @@ def test_a_machine_without_costs_is_a_machine() -> None:
             r"arithmetic\.binary: 1 is neither true nor false",
         ),
         ("weight_bits = [2, 8]", "weight_bits = [8, 2]", r"no width lies between 8 and 2"),
-        ("weight_bits = [2, 8]", "weight_bits = 8", r"8 is not a least and a greatest width"),
+        ("weight_bits = [2, 8]", "weight_bits = 8", r"8 is not a min and a max width"),
         ("weight_bits = [2, 8]", "weight_bits = [0, 8]", r"0 is no whole number from 1 to 16"),
         ('source = "its manual"', 'source = ""', r"arithmetic\.source: '' says nothing"),
         (

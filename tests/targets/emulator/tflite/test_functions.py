@@ -1,4 +1,4 @@
-"""TFLite's functions of one number in the emulator.
+"""TFLite's unary elementwise functions in the emulator.
 
 Each of the 256 integers, on random grids, against the reference kernels.
 """
