@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from edgeq.calibration.checked_plugins import CheckedMethod, CheckedObserver
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.errors import UsageError
@@ -50,12 +52,13 @@ class CalibrationConfig:
         self.weight_quantizer()
 
     def observer_factory(self) -> Callable[[], RangeObserver]:
-        """What makes the observer of one tensor."""
-        return OBSERVERS.load(self.observer) if isinstance(self.observer, str) else self.observer
+        """What makes the observer of one tensor, its answers checked."""
+        made = OBSERVERS.load(self.observer) if isinstance(self.observer, str) else self.observer
+        return partial(CheckedObserver, self.found_by, made)
 
     def weight_quantizer(self) -> WeightQuantizer:
-        """The weight method."""
-        return WEIGHT_METHODS.load(self.weight_method)
+        """The weight method, its answers checked."""
+        return CheckedMethod(self.weight_method, WEIGHT_METHODS.load(self.weight_method))
 
     @property
     def found_by(self) -> str:

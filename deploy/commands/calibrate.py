@@ -1,30 +1,40 @@
 """``edgeq calibrate``: post-training quantisation of a float network."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.deploy.options import AsJson, Data, DataDir, Overwrite, Preprocess
+from edgeq.errors import TargetError
+from edgeq.registry import Registry
 
 
 def _list_methods(asked: bool) -> None:
     """What ``--observer`` and ``--weight-method`` can be, with each one's first line."""
     if not asked:
         return
-    from inspect import getdoc
-
     from edgeq.deploy import console
 
     rows = [
-        (flag, name, (getdoc(registry.load(name)) or "").partition("\n")[0])
+        (flag, name, _summary(registry, name))
         for flag, registry in (("--observer", OBSERVERS), ("--weight-method", WEIGHT_METHODS))
         for name in registry.names()
     ]
     console.write_table("Methods of calibration", ("flag", "name", "what it does"), rows)
     raise typer.Exit
+
+
+def _summary(registry: Registry[Any], name: str) -> str:
+    """The first line of a method's docstring; what is wrong where it cannot be imported."""
+    from inspect import getdoc
+
+    try:
+        return (getdoc(registry.load(name)) or "").partition("\n")[0]
+    except TargetError as error:
+        return error.what
 
 
 def command(

@@ -9,7 +9,8 @@ EdgeqError                  70  a bug of ours, unless a subclass says otherwise
 ├── GateFailed               1  everything ran; the numbers missed the budget
 ├── Inconclusive             3  everything ran; too few samples or too much noise to decide
 ├── TargetError              4  a runtime is absent, crashed, or fell back to something else
-│   └── MissingDependency       a package that the named thing needs is not installed
+│   ├── MissingDependency       a package that the named thing needs is not installed
+│   └── BrokenPlugin            a plug-in that fails or does not keep its protocol
 └── Interrupted            130  Ctrl-C; what was done so far is saved
 """
 
@@ -124,6 +125,16 @@ class MissingDependency(TargetError):
         super().__init__(
             f"{kind} {name!r} needs the package {package!r}, which is not installed",
             hint=f"pip install 'edgeq[{wanted}]'" if wanted else f"pip install {package}",
+        )
+
+
+class BrokenPlugin(TargetError):
+    """A plug-in that cannot be imported, raises, or answers what its protocol rules out."""
+
+    def __init__(self, kind: str, name: str, what: str) -> None:
+        super().__init__(
+            f"the {kind} {name!r} {what}",
+            hint="mend it, or uninstall the package that registers it; EDGEQ_DEBUG=1 shows where",
         )
 
 

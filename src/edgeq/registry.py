@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
 
-from edgeq.errors import EdgeqError, MissingDependency, UnknownName
+from edgeq.errors import BrokenPlugin, EdgeqError, MissingDependency, UnknownName, first_line
 
 T = TypeVar("T")
 
@@ -55,14 +55,24 @@ class Registry(Generic[T]):
         Raises:
             UnknownName: nothing is registered under this name.
             MissingDependency: it is, but a package it needs is not installed.
+            BrokenPlugin: another package registers it, and it cannot be imported.
         """
         entries = self._entries()
         if name not in entries:
             raise UnknownName(self.kind, name, entries)
         entry = entries[name]
+        ours = entry.value.startswith("edgeq.")
         try:
             return cast("T", entry.load())
         except ModuleNotFoundError as error:
             if error.name is None or error.name.split(".")[0] == "edgeq":
                 raise
+            if not ours and error.name.split(".")[0] == entry.module.split(".")[0]:
+                raise BrokenPlugin(self.kind, name, f"cannot be imported: {error}") from error
             raise MissingDependency(self.kind, name, error.name, entry.extras) from error
+        except Exception as error:
+            if ours or isinstance(error, EdgeqError):
+                raise
+            raise BrokenPlugin(
+                self.kind, name, f"cannot be imported: {first_line(error)}"
+            ) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq import registry
-from edgeq.errors import EdgeqError, MissingDependency, UnknownName
+from edgeq.errors import BrokenPlugin, EdgeqError, MissingDependency, UnknownName
 from edgeq.exporter import EXPORTERS, Exporter
 from edgeq.network.loading import LOADERS
 from edgeq.registry import Registry
@@ -77,19 +77,33 @@ def test_a_missing_package_is_named_with_its_extra(
         Registry[object]("gadget").load("extra")
 
 
-def test_a_bug_in_a_plug_in_is_not_called_a_missing_package(
+def test_a_module_of_ours_that_is_gone_is_not_called_a_missing_package(
     gadgets: list[EntryPoint], tmp_path: Path
 ) -> None:
     (tmp_path / "ours_is_gone.py").write_text("import edgeq.not_written_yet\n")
-    (tmp_path / "raises.py").write_text("raise ZeroDivisionError\n")
-    gadgets += [
-        EntryPoint("ours", "ours_is_gone:x", GROUP),
-        EntryPoint("raises", "raises:x", GROUP),
-    ]
+    gadgets.append(EntryPoint("ours", "ours_is_gone:x", GROUP))
     with pytest.raises(ModuleNotFoundError, match="not_written_yet"):
         Registry[object]("gadget").load("ours")
-    with pytest.raises(ZeroDivisionError):
-        Registry[object]("gadget").load("raises")
+
+
+@pytest.mark.parametrize(
+    ("module", "value", "said"),
+    [
+        ("1 / 0", "own_gadget:gadget", "division by zero"),
+        ("", "own_gadget:gadget", "no attribute 'gadget'"),
+        ("import own_gadget.part", "own_gadget:gadget", "own_gadget.part"),
+        ("", "no_gadget_there:gadget", "no_gadget_there"),
+    ],
+)
+def test_a_plug_in_that_cannot_be_imported_is_named(
+    gadgets: list[EntryPoint], tmp_path: Path, module: str, value: str, said: str
+) -> None:
+    (tmp_path / "own_gadget.py").write_text(module)
+    sys.modules.pop("own_gadget", None)
+    gadgets.append(EntryPoint("odd", value, GROUP))
+    with pytest.raises(BrokenPlugin, match="the gadget 'odd' cannot be imported") as caught:
+        Registry[object]("gadget").load("odd")
+    assert said in caught.value.what
 
 
 def test_two_packages_may_not_share_a_name(gadgets: list[EntryPoint]) -> None:
