@@ -82,7 +82,8 @@ def write_table(
     kept = [i for i, _ in enumerate(columns) if any(row[i] for row in rows)] or list(
         range(len(columns))
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    titled = any(columns[i] for i in kept)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=titled)
     for i in kept:
         table.add_column(
             Text(columns[i]), justify="right" if columns[i] in numbers else "left", overflow="fold"

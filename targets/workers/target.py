@@ -133,9 +133,9 @@ class WorkerTarget:
             return Interpreter(python)
         if self.modules and all(_importable(module) for module in self.modules):
             return Here()
-        needed = ", ".join(environments.names(self.requirements) or self.modules)
+        needed = " and ".join(environments.names(self.requirements) or self.modules)
         return TargetError(
-            f"{needed} is not installed, here or in an environment of its own",
+            f"there is no environment with {needed} yet",
             hint=f"edgeq targets setup {self.name}",
         )
 
