@@ -84,7 +84,7 @@ def test_a_target_in_an_environment_of_its_own(
     assert not lent.probe().usable
     assert lent.probe().hint == "edgeq targets setup lent"
     with pytest.raises(
-        TargetError, match=r"borrowed-numpy is not installed[\s\S]*edgeq targets setup lent"
+        TargetError, match=r"no environment with borrowed-numpy[\s\S]*edgeq targets setup lent"
     ):
         lent.open(model)
     python = lent.setup(say=said.append)
