@@ -43,14 +43,14 @@ class CheckedObserver:
         with _told("observer", self._name):
             self._observer.update(batch)
 
-    def range(self) -> tuple[float, float]:
+    def range(self, bits: int) -> tuple[float, float]:
         """The minimum and maximum, finite and in this order.
 
         Raises:
             BrokenPlugin: the observer gives something else.
         """
         with _told("observer", self._name):
-            low, high = map(float, self._observer.range())
+            low, high = map(float, self._observer.range(bits))
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise BrokenPlugin(
                 "observer", self._name, f"gives the range ({low}, {high}); min <= max is wanted"

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from edgeq.calibration.checked_plugins import CheckedMethod, CheckedObserver
+from edgeq.calibration.method_options import configured
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.errors import UsageError
@@ -23,7 +24,8 @@ class CalibrationConfig:
     """The choices of a calibration.
 
     Attributes:
-        observer: how ranges are found: a name of ``edgeq.observers``, or what makes an observer.
+        observer: how ranges are found: a name of ``edgeq.observers``, with settings behind a colon
+            (``percentile:percent=99.9``), or what makes an observer.
         weight_method: how weights become integers: a name of ``edgeq.weight_methods``.
         weight_bits: width of inner layers' weights, 2 to 8; the first and last layer have 8.
         act_bits: width of what inner layers read, 2 to 8; everything else has 8.
@@ -53,7 +55,8 @@ class CalibrationConfig:
 
     def observer_factory(self) -> Callable[[], RangeObserver]:
         """What makes the observer of one tensor, its answers checked."""
-        made = OBSERVERS.load(self.observer) if isinstance(self.observer, str) else self.observer
+        given = self.observer
+        made = configured(given, OBSERVERS) if isinstance(given, str) else given
         return partial(CheckedObserver, self.found_by, made)
 
     def weight_quantizer(self) -> WeightQuantizer:

@@ -124,7 +124,7 @@ def quantize_onnx(
         progress,
     )
     grids = {
-        name: activation_grid(spec, *observers[name].range())
+        name: activation_grid(spec, *observers[name].range(spec.bits))
         for name, spec in placement.grids.items()
     }
     prescribe(grids, placement, classified.makers)

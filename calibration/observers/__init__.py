@@ -24,8 +24,12 @@ class RangeObserver(Protocol):
         """Take in one batch, (samples, ...), finite."""
         ...
 
-    def range(self) -> tuple[float, float]:
-        """The minimum and maximum that the grid has to reach; ``(0.0, 0.0)`` for no values."""
+    def range(self, bits: int) -> tuple[float, float]:
+        """The minimum and maximum that the grid has to reach; ``(0.0, 0.0)`` for no values.
+
+        Args:
+            bits: the width of the grid; its range is widened to hold zero.
+        """
         ...
 
 

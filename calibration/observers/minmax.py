@@ -22,6 +22,6 @@ class MinMax:
             self._low = min(self._low, float(batch.min()))
             self._high = max(self._high, float(batch.max()))
 
-    def range(self) -> tuple[float, float]:
+    def range(self, bits: int) -> tuple[float, float]:  # noqa: ARG002
         """The extremes of all batches."""
         return (self._low, self._high) if self._low <= self._high else (0.0, 0.0)

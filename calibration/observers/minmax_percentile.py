@@ -45,7 +45,7 @@ class MinMaxPercentile:
         self._minima.extend(records.min(axis=1).tolist())
         self._maxima.extend(records.max(axis=1).tolist())
 
-    def range(self) -> tuple[float, float]:
+    def range(self, bits: int) -> tuple[float, float]:  # noqa: ARG002
         """The percentiles of the logged minima and maxima."""
         count = len(self._minima)
         if count == 0:

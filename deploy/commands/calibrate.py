@@ -56,7 +56,8 @@ def command(
             "--observer",
             metavar="NAME",
             autocompletion=OBSERVERS.names,
-            help="How ranges are measured; --methods lists the names.",
+            help="How ranges are measured; --methods lists the names. Settings stand behind a "
+            "colon: percentile:percent=99.9.",
         ),
     ] = "minmax",
     weight_method: Annotated[

@@ -25,7 +25,7 @@ class Observer:
     def update(self, batch: np.ndarray[Any, Any]) -> None:
         """Keep nothing."""
 
-    def range(self) -> Any:
+    def range(self, bits: int) -> Any:
         """The answer."""
         return self.answer
 
@@ -38,11 +38,11 @@ class Observer:
 def test_a_range_that_is_none_names_the_observer(answer: Any) -> None:
     observer = CheckedObserver("odd", lambda: Observer(answer))
     with pytest.raises(BrokenPlugin, match="the observer 'odd'"):
-        observer.range()
+        observer.range(8)
 
 
 def test_a_range_is_handed_on() -> None:
-    assert CheckedObserver("even", lambda: Observer((-1, np.float32(2)))).range() == (-1.0, 2.0)
+    assert CheckedObserver("even", lambda: Observer((-1, np.float32(2)))).range(8) == (-1.0, 2.0)
 
 
 def test_an_observer_that_cannot_be_made_is_named() -> None:

@@ -10,11 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeq.calibration.grids import activation_grid
+from edgeq.calibration.method_options import configured
 from edgeq.calibration.observers import OBSERVERS, RangeObserver
+from edgeq.calibration.observers.entropy import Entropy
+from edgeq.calibration.observers.histogram import HALF_BINS
 from edgeq.calibration.observers.minmax import MinMax
 from edgeq.calibration.observers.minmax_percentile import MinMaxPercentile
-from edgeq.calibration.observers.percentile import HALF_BINS, Percentile
+from edgeq.calibration.observers.moving_average import MovingAverage
+from edgeq.calibration.observers.mse import MSE
+from edgeq.calibration.observers.percentile import Percentile
 from edgeq.errors import UnknownName, UsageError
+from edgeq.network.placement import GridSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +29,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def observed(observer: RangeObserver, *batches: NDArray[np.floating]) -> tuple[float, float]:
+def observed(
+    observer: RangeObserver, *batches: NDArray[np.floating], bits: int = 8
+) -> tuple[float, float]:
     for batch in batches:
         observer.update(batch.astype(np.float32))
-    return observer.range()
+    return observer.range(bits)
 
 
 def exact(values: NDArray[np.floating], percent: float) -> tuple[float, float]:
@@ -37,7 +46,9 @@ def test_minmax_is_exact_over_all_batches() -> None:
     assert observed(MinMax(), np.array([[1.0, -2.0]]), np.array([[0.5, 3.0]])) == (-2.0, 3.0)
 
 
-@pytest.mark.parametrize("make", [MinMax, Percentile, MinMaxPercentile])
+@pytest.mark.parametrize(
+    "make", [MinMax, Percentile, MinMaxPercentile, MovingAverage, MSE, Entropy]
+)
 def test_nothing_seen_is_a_range_of_zeros(make: Callable[[], RangeObserver]) -> None:
     assert observed(make()) == (0.0, 0.0)
     assert observed(make(), np.zeros((0, 4))) == (0.0, 0.0)
@@ -91,7 +102,7 @@ def test_published_percentile_of_one_batch_as_one_record_clips_nothing() -> None
     assert observed(MinMaxPercentile(granularity="batch"), values) == (values.min(), values.max())
 
 
-@pytest.mark.parametrize("make", [MinMax, Percentile])
+@pytest.mark.parametrize("make", [MinMax, Percentile, MovingAverage, MSE, Entropy])
 def test_memory_does_not_grow_with_the_number_of_batches(make: Callable[[], RangeObserver]) -> None:
     def peak(batches: int) -> int:
         rng, observer = np.random.default_rng(0), make()
@@ -107,10 +118,87 @@ def test_memory_does_not_grow_with_the_number_of_batches(make: Callable[[], Rang
     assert many < few + 8 * 4096  # less than a quarter of one batch
 
 
+def squared_error(values: NDArray[np.floating], ends: tuple[float, float], bits: int) -> float:
+    """On the grid that calibration makes of a range."""
+    spec = GridSpec("x", bits, signed=ends[0] < 0, inner=False)
+    grid = activation_grid(spec, *ends)
+    values = values.astype(np.float32)
+    return float(((grid.dequantize(grid.quantize(values)) - values) ** 2).mean())
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("shape", ["normal", "laplace", "relu", "skewed", "outlier"])
+def test_the_mse_range_is_nearly_the_best_there_is(bits: int, shape: str) -> None:
+    random = np.random.default_rng(bits)
+    values = {
+        "normal": random.normal(size=20_000),
+        "laplace": random.laplace(size=20_000),
+        "relu": np.maximum(random.normal(size=20_000), 0),
+        "skewed": random.gamma(2.0, size=20_000) - 0.5,
+        "outlier": np.append(random.normal(size=20_000), 40.0),
+    }[shape]
+    ends = observed(MSE(), values[None], bits=bits)
+    low, high = min(values.min(), 0.0), values.max()
+    searched = (
+        squared_error(values, (low * a, high * b), bits)
+        for a in (np.linspace(0.02, 1, 40) if low < 0 else [0.0])
+        for b in np.linspace(0.02, 1, 40)
+    )
+    assert squared_error(values, ends, bits) <= 1.05 * min(searched)
+    assert low <= ends[0] <= 0.0 <= ends[1] <= high
+
+
+@pytest.mark.parametrize("make", [MSE, Entropy, Percentile, MinMax])
+def test_neither_order_nor_batches_matter(make: Callable[[], RangeObserver]) -> None:
+    values = np.random.default_rng(1).standard_t(3, (64, 50))
+    whole = observed(make(), values)
+    assert observed(make(), *values[:, None]) == whole
+    assert observed(make(), values[32:], values[:32]) == whole
+
+
+def test_entropy_clips_what_hardly_occurs_and_keeps_what_is_even() -> None:
+    random = np.random.default_rng(0)
+    even = random.uniform(-1.0, 1.0, (1, 50_000))
+    low, high = observed(Entropy(), even)
+    assert (low, high) == pytest.approx((-1.0, 1.0), rel=0.03)
+    low, high = observed(Entropy(), np.append(random.normal(size=(1, 50_000)), [[60.0]], axis=1))
+    assert 3.0 < high < 20.0
+
+
+def test_the_moving_average_is_that_of_its_paper() -> None:
+    batches = np.array([[-1.0, 1.0], [-2.0, 4.0], [0.0, 2.0]])
+    low, high = observed(MovingAverage(0.5), *batches[:, None])
+    assert (low, high) == (-0.75, 2.25)
+
+
 def test_settings_that_make_no_range_are_refused() -> None:
     with pytest.raises(UsageError):
         Percentile(50.0)
     with pytest.raises(UsageError):
         MinMaxPercentile(0.5)
+    with pytest.raises(UsageError):
+        MovingAverage(0.0)
     with pytest.raises(UnknownName, match="did you mean 'percentile'"):
         OBSERVERS.load("percentil")
+
+
+def test_settings_behind_the_name() -> None:
+    made = configured("percentile:percent=99.5", OBSERVERS)()
+    assert isinstance(made, Percentile)
+    assert made.percent == 99.5
+    assert isinstance(configured("mse", OBSERVERS)(), MSE)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("percentile:share=3", "it has percent"),
+        ("percentile:percent=much", "its default is 99.99"),
+        ("percentile:percent=20", "more than 50"),
+        ("minmax:percent=3", "use minmax alone"),
+        ("percentil:percent=99", "did you mean 'percentile'"),
+    ],
+)
+def test_settings_that_are_none_are_refused(typed: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        configured(typed, OBSERVERS)

@@ -41,7 +41,7 @@ class Hundred:
     def update(self, batch):
         pass
 
-    def range(self):
+    def range(self, bits):
         return -100.0, 100.0
 
 
