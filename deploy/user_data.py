@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.data.preprocessing import Preprocessing
 from edgeq.data.source import DataSource, Split, make_split
 from edgeq.data.splitting import hold_out_tenth
 from edgeq.data.statistics import measure
@@ -65,7 +66,8 @@ def load_user(reference: str) -> DataSource:
     )
     test = _split(test_images, test_labels, classes, f"the test part of {reference}")
     names = tuple(str(number) for number in range(classes))
-    return DataSource(reference, names, train, validation, test, *measure(train.images), "none")
+    preprocessing = Preprocessing.normalized(*measure(train.images[:]))
+    return DataSource(reference, names, train, validation, test, preprocessing)
 
 
 def _split(images: NDArray[Any], labels: NDArray[Any], classes: int, where: str) -> Split:

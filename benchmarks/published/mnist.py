@@ -270,7 +270,7 @@ def _torch_outputs(path: Path, source: DataSource, *, rounding: bool = True) -> 
 
 
 def _wrong(outputs: NDArray[np.float32], split: Split) -> int:
-    return int((outputs.argmax(axis=1) != split.labels).sum())
+    return int((outputs.argmax(axis=1) != split.class_labels).sum())
 
 
 def _markdown(rows: Sequence[Row]) -> str:

@@ -203,7 +203,7 @@ def _reduced(source: DataSource, images: int) -> DataSource:
     And of the others what choosing an epoch takes.
     """
     held_out = source.validation.take(np.arange(HELD_OUT_IMAGES))
-    chosen = np.flatnonzero(stratified(source.train.labels, min(images, len(source.train))))
+    chosen = np.flatnonzero(stratified(source.train.class_labels, min(images, len(source.train))))
     return replace(source, train=source.train.take(chosen), validation=held_out, test=held_out)
 
 
@@ -281,7 +281,7 @@ def _logits(model: ir.Model, path: Path, test: Split, source: DataSource) -> NDA
 
 
 def _correct(logits: NDArray[np.float32], test: Split) -> int:
-    return int((logits.argmax(axis=1) == test.labels).sum())
+    return int((logits.argmax(axis=1) == test.class_labels).sum())
 
 
 def _calibration(source: DataSource, seed: int) -> list[NDArray[np.float32]]:

@@ -238,7 +238,7 @@ class _Run:
             if stage.accuracy and mine is not None
         }
         return Observed(
-            comparison, data, part.labels, classes, {name: how for name, how, _ in scored}
+            comparison, data, part.class_labels, classes, {name: how for name, how, _ in scored}
         )
 
     def _stage(
@@ -254,7 +254,7 @@ class _Run:
             artefact=self.names[opened.pair.artefact],
             target=opened.pair.target,
             size_bytes=opened.pair.artefact.stat().st_size,
-            accuracy=how.accuracy(mine, part.labels),
+            accuracy=how.accuracy(mine, part.class_labels),
             agreement=share,
             changed=None if differs is None else int(differs.sum()),
             flipped=()

@@ -16,7 +16,7 @@ from tests.support.models.mobilenet import SMALL, MobileNetV2, float_onnx
 from tests.support.runtimes.calibration import Feeds
 
 from edgeq.calibration.quantize import fold_onnx
-from edgeq.data import DataSource, Split, load
+from edgeq.data import DataSource, Preprocessing, Split, load
 from edgeq.deploy.evaluation.verify import verify
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import ArtefactError
@@ -40,8 +40,10 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 def random_images(size: int, samples: int = 4) -> DataSource:
     rng = np.random.default_rng(1)
     images = np.clip(rng.normal(128, 50, (samples, size, size, 3)), 0, 255).astype(np.uint8)
-    part = Split(images, np.zeros(samples, np.int64), np.arange(samples))
-    return DataSource("random images", ("none",), part, part, part, MEAN, STD, "none")
+    part = Split({"": images}, np.zeros(samples, np.int64), np.arange(samples))
+    return DataSource(
+        "random images", ("none",), part, part, part, Preprocessing.normalized(MEAN, STD)
+    )
 
 
 def calibration(size: int) -> Feeds:
@@ -153,7 +155,7 @@ def test_the_tiny_benchmarks_network_keeps_its_accuracy(data_dir: Path, tmp_path
     )
     assert written.parity.different == ()
     source = load("cifar10-lossless", data_dir)
-    images = source.test.images.transpose(0, 3, 1, 2).astype(np.float32)
+    images = source.test.images[:].transpose(0, 3, 1, 2).astype(np.float32)
     answers = {
         name: best(name, data_dir / "models" / "resnet8-qdq.onnx", images)
         for name in ("ort-cpu-ref", "ort-cpu")
@@ -162,7 +164,9 @@ def test_the_tiny_benchmarks_network_keeps_its_accuracy(data_dir: Path, tmp_path
         name: best(name, written.path, images)
         for name in ("tflite-ref", "tflite-builtin", "tflite")
     }
-    right = {name: int((found == source.test.labels).sum()) for name, found in answers.items()}
+    right = {
+        name: int((found == source.test.class_labels).sum()) for name, found in answers.items()
+    }
     assert len(source.test) == 500
     assert right["ort-cpu-ref"] > 430
     assert np.array_equal(answers["tflite"], answers["ort-cpu-ref"])

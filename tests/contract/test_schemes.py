@@ -20,7 +20,7 @@ from tests.contract import test_exactness as random_networks
 from tests.support.checks.exactness import check_rows_one_and_two, roughen
 from torch import fx, nn
 
-from edgeq.data import DataSource, Split
+from edgeq.data import DataSource, Preprocessing, Split
 from edgeq.deploy.evaluation.verify import verify
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.exporter import ExportOptions
@@ -164,12 +164,17 @@ def images(samples: int = 3) -> NDArray[np.float32]:
 def source() -> DataSource:
     generator = np.random.default_rng(2)
     part = Split(
-        generator.integers(0, 256, (4, *SHAPE[1:], 3), np.uint8),
+        {"": generator.integers(0, 256, (4, *SHAPE[1:], 3), np.uint8)},
         np.zeros(4, np.int64),
         np.arange(4),
     )
     return DataSource(
-        "random images", ("none",) * 5, part, part, part, (0.5,) * 3, (0.25,) * 3, "none"
+        "random images",
+        ("none",) * 5,
+        part,
+        part,
+        part,
+        Preprocessing.normalized((0.5,) * 3, (0.25,) * 3),
     )
 
 

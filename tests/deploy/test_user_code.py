@@ -220,7 +220,7 @@ def test_torch_data_sets_and_arrays_become_the_same_kind_of_data(package: str) -
         len(source.train) + len(source.validation) == len(other.train) + len(other.validation) == 80
     )
     assert other.test.images.dtype == np.uint8
-    assert other.test.images.max() > 200, "values of 0..1 are eight-bit ones again"
+    assert other.test.images[:].max() > 200, "values of 0..1 are eight-bit ones again"
 
 
 def test_code_that_is_not_what_the_file_names_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

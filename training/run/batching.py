@@ -14,6 +14,7 @@ import torch
 
 from edgeq.brief import brief
 from edgeq.data.augment import CropFlip, RandomAffine
+from edgeq.data.batching import whole
 from edgeq.training.run.seeding import derived_seed
 
 if TYPE_CHECKING:
@@ -59,9 +60,10 @@ class Feed:
         self.recipe, self.processes = recipe, processes
         self.augmentation = recipe.augmentation or source.augmentation
         self.images, self.labels = (
-            _tensor(source.train.images).to(processes.device),
-            _tensor(source.train.labels).to(processes.device),
+            _tensor(whole(source.train, source)).to(processes.device),
+            _tensor(source.train.class_labels).to(processes.device),
         )
+        self.preprocessing = source.preprocessing
         self.mean, self.std = (
             torch.tensor(values, dtype=torch.float32, device=processes.device)[:, None, None]
             for values in (source.mean, source.std)
@@ -92,8 +94,17 @@ class Feed:
 
     def _normalized(self, images: Tensor) -> Tensor:
         """As :func:`edgeq.data.normalize`, operation for operation."""
+        if self.preprocessing.channels == "bgr":
+            images = images.flip(-1)
         scaled = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
-        return scaled.div_(255).sub_(self.mean).div_(self.std)
+        scale = self.preprocessing.scale
+        if scale.numerator == 1:
+            scaled.div_(scale.denominator)
+        else:
+            scaled.mul_(float(np.float32(scale)))
+        if self.mean.numel():
+            scaled.sub_(self.mean)
+        return scaled.div_(self.std) if self.std.numel() else scaled
 
 
 def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:

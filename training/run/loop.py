@@ -10,10 +10,11 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from edgeq.data import Split, batches
+from edgeq.data import batches
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training.checkpoint import below, under
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edgeq.data import DataSource
+    from edgeq.data import DataSource, Split
     from edgeq.training.recipes.recipe import Recipe
     from edgeq.training.run.batching import Batch
     from edgeq.training.run.processes import Processes
@@ -231,11 +232,7 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
     def _evaluate(self, split: Split, model: nn.Module | None = None) -> int:
         """Samples that a network classifies right, each process on its part."""
         where = self.processes.share(len(split))
-        part = (
-            split
-            if self.processes.count == 1
-            else Split(split.images[where], split.labels[where], split.ids[where])
-        )
+        part = split if self.processes.count == 1 else split.take(np.arange(len(split))[where])
         # which all have to do at the same time
         stop = self.stop_requested if self.processes.count == 1 else lambda: False
         right = evaluate(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from edgeq.data.batching import CHUNK, parts_of, raw_batches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +60,7 @@ class EvaluationData:
         )
         ids, content = (
             _sha256(part.ids.astype("<i8")),
-            _sha256(part.images, part.labels.astype("<i8")),
+            _content_sha256(part),
         )
         return cls(source.name, split, len(part), len(source.classes), mean, std, ids, content)
 
@@ -119,6 +121,30 @@ def _close(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 def _normalization(data: EvaluationData) -> str:
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
     return f"mean ({mean}) and deviation ({std})"
+
+
+def _content_sha256(part: Split) -> str:
+    """Of pixels and labels, read a chunk at a time."""
+    found = hashlib.sha256()
+    for raw in raw_batches(part, CHUNK):
+        for samples in raw.values():
+            _update(found, samples)
+    if part.labels is not None:
+        for where in parts_of(len(part), CHUNK):
+            _update(found, part.labels[where])
+    return found.hexdigest()
+
+
+def _update(found: hashlib._Hash, values: Any) -> None:
+    """Add the bytes of an array, of each item of a sequence, or of a record's fields."""
+    if is_dataclass(values):
+        values = [getattr(values, field.name) for field in fields(values)]
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        found.update(np.ascontiguousarray(little).data)
+    elif values is not None:
+        for value in values:
+            _update(found, value)
 
 
 def _sha256(*arrays: NDArray[Any]) -> str:

@@ -6,6 +6,8 @@ from edgeq.data.boxes import Boxes
 from edgeq.data.catalogue import DATASETS, GRAPHS, info, load, load_graph
 from edgeq.data.dataset import Dataset, DatasetInfo, GraphDataset
 from edgeq.data.graph import GraphData
+from edgeq.data.preprocessing import Preprocessing
+from edgeq.data.samples import Samples
 from edgeq.data.source import Augmentation, DataSource, Split
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "DatasetInfo",
     "GraphData",
     "GraphDataset",
+    "Preprocessing",
+    "Samples",
     "Split",
     "batches",
     "crop_flip",

@@ -5,7 +5,7 @@ So memory does not grow with the data set.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,43 +16,78 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.data.samples import Samples
     from edgeq.data.source import DataSource, Split
     from edgeq.target import TensorSpec
 
 
-def normalize(images: NDArray[np.uint8], source: DataSource) -> NDArray[np.float32]:
-    """``(image / 255 - mean) / std``, computed in float32 in this order.
+CHUNK = 64
+"""Samples that are read at a time where a whole split is gone through."""
+
+
+def normalize(images: Samples, source: DataSource) -> NDArray[np.float32]:
+    """Samples as a network is fed them, by the preprocessing of a data set.
 
     Args:
-        images: uint8, (n, height, width, channels).
-        source: whose mean and deviation to use.
+        images: of images uint8, (n, height, width, channels).
+        source: whose preprocessing to use.
 
     Returns:
-        float32, (n, channels, height, width), contiguous.
+        Of images float32, (n, channels, height, width), contiguous.
     """
-    scaled = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
-    scaled /= np.float32(255)
-    scaled -= np.array(source.mean, np.float32)[:, np.newaxis, np.newaxis]
-    scaled /= np.array(source.std, np.float32)[:, np.newaxis, np.newaxis]
-    return scaled
+    return source.preprocessing.apply({"": images[:]})[""]
 
 
 def batches(
     split: Split, source: DataSource, size: int
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """Normalised images, (n, channels, height, width), and their labels, in the split's order.
+) -> Iterator[tuple[NDArray[np.float32], Any]]:
+    """Samples as the network is fed them, and their labels, in the split's order.
 
-    The last may be smaller.
+    The last may be smaller. There are no labels, but None, where the split has none.
+
+    Raises:
+        UsageError: ``size`` is below 1, or there are several inputs.
+    """
+    images, labels = split.images, split.labels
+    return (
+        (normalize(images[part], source), None if labels is None else labels[part])
+        for part in parts_of(len(split), size)
+    )
+
+
+def whole(split: Split, source: DataSource) -> NDArray[Any]:
+    """All images of a split in memory, in the size of the network, still raw.
+
+    An array that is in memory, and that nothing resizes, is not copied.
+    """
+    images = split.images
+    if isinstance(images, np.ndarray) and not source.preprocessing.changes_size:
+        return images
+    parts = [source.preprocessing.sized(images[part]) for part in parts_of(len(split), CHUNK)]
+    return np.concatenate(parts)
+
+
+def raw_batches(split: Split, size: int) -> Iterator[dict[str, NDArray[Any]]]:
+    """Samples as they were read, by input name, in the split's order; the last may be smaller.
+
+    Raises:
+        UsageError: ``size`` is below 1.
+    """
+    return (
+        {name: samples[part] for name, samples in split.inputs.items()}
+        for part in parts_of(len(split), size)
+    )
+
+
+def parts_of(count: int, size: int) -> Iterator[slice]:
+    """Where the batches of so many samples begin and end.
 
     Raises:
         UsageError: ``size`` is below 1.
     """
     if size < 1:
         raise UsageError(f"a batch of {size} samples cannot be", hint="ask for 1 or more")
-    return (
-        (normalize(split.images[i : i + size], source), split.labels[i : i + size])
-        for i in range(0, len(split), size)
-    )
+    return (slice(i, min(i + size, count)) for i in range(0, count, size))
 
 
 def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:

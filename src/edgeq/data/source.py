@@ -1,6 +1,4 @@
-"""What a data set is once it is in memory.
-
-Raw 8-bit images, labels and sample ids that never change between runs.
+"""What a data set is: raw samples, read when they are asked for, labels, and ids that never change.
 
 Images stay uint8 until a batch is asked for, so a whole CIFAR needs 180 MB and not the 740 MB of
 its float form, and so that augmentation works on the same raw pixels that a camera would deliver.
@@ -8,21 +6,30 @@ its float form, and so that augmentation works on the same raw pixels that a cam
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.data.preprocessing import Preprocessing
+from edgeq.data.samples import Samples, choose
 from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
 Augmentation = Literal["none", "crop-flip", "affine"]
+
+
+class Labels(Protocol):
+    """One label for each sample: an array, or a sequence such as of boxes."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, where: slice, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,30 +37,76 @@ class Split:
     """One part of a data set.
 
     Attributes:
-        images: uint8, (n, height, width, channels).
-        labels: int64, (n,), an index into the data set's classes.
+        inputs: input name to samples; the name of the only one may be empty. Images are uint8, (n,
+            height, width, channels).
+        labels: what is right for each sample: int64, (n,), an index into the data set's classes;
+            for detection and keypoints a sequence of :class:`edgeq.data.Boxes`, for segmentation
+            integer samples (n, height, width), for regression float samples. None where nothing is
+            known.
         ids: int64, (n,), the sample's place in the published order of the file it comes from; the
             same in every run, so that two runs can be compared sample by sample. Unique inside a
             split.
+        names: the file of each sample, where each has one of its own.
+        columns: what else is known of each sample, to look at some of them alone: name to text or
+            integers, (n,).
     """
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    inputs: Mapping[str, Samples]
+    labels: Labels | None
     ids: NDArray[np.int64]
+    names: Sequence[str] = ()
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     __repr__ = brief
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.ids)
+
+    @property
+    def images(self) -> Samples:
+        """The only input.
+
+        Raises:
+            UsageError: there are several.
+        """
+        if len(self.inputs) != 1:
+            raise UsageError(
+                f"the data have {len(self.inputs)} inputs, {', '.join(self.inputs)}, and one is "
+                "needed here",
+                hint="choose data with one input",
+            )
+        return next(iter(self.inputs.values()))
+
+    @property
+    def class_labels(self) -> NDArray[np.int64]:
+        """The labels as classes: int64, (n,).
+
+        Raises:
+            UsageError: there are no labels, or they are no classes.
+        """
+        if not isinstance(self.labels, np.ndarray) or self.labels.dtype.kind not in "iu":
+            what = "no labels" if self.labels is None else "labels that are no classes"
+            raise UsageError(
+                f"the data have {what}, and classes are needed here",
+                hint="sort the images into a folder for each class, or list them with their "
+                "labels in a CSV file",
+            )
+        return self.labels
 
     def take(self, where: NDArray[np.int64]) -> Split:
-        """The samples at these positions, in this order, as a copy."""
-        return Split(self.images[where], self.labels[where], self.ids[where])
+        """The samples at these positions, in this order; arrays in memory are copied."""
+        return Split(
+            {name: choose(samples, where) for name, samples in self.inputs.items()},
+            None if self.labels is None else _chosen(self.labels, where),
+            self.ids[where],
+            [self.names[position] for position in where] if self.names else (),
+            {name: values[where] for name, values in self.columns.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DataSource:
-    """A data set, split for training, and how its images become a network's input.
+    """A data set, split for training, and how its samples become a network's input.
 
     Attributes:
         name: what the user called it.
@@ -61,9 +114,9 @@ class DataSource:
         train: the samples to fit weights on.
         validation: the samples to choose checkpoints and hyper-parameters by.
         test: the published test set, to be used once.
-        mean: per channel, of images scaled to 0..1.
-        std: per channel, of images scaled to 0..1.
+        preprocessing: from raw samples to what the network is fed.
         augmentation: what training does to an image before it is normalised.
+        task: whose labels these are, by the name of an entry point of ``edgeq.tasks``.
     """
 
     name: str
@@ -71,38 +124,76 @@ class DataSource:
     train: Split
     validation: Split
     test: Split
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    augmentation: Augmentation
+    preprocessing: Preprocessing
+    augmentation: Augmentation = "none"
+    task: str = "top1"
 
     __repr__ = brief
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one sample."""
-        height, width, channels = self.test.images.shape[1:]
-        return channels, height, width
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, subtracted once a sample is scaled."""
+        return self.preprocessing.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Per channel, divided by."""
+        return self.preprocessing.std
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The dimensions of one sample of each input, as the network is fed it."""
+        some = next(
+            (part for part in (self.test, self.train, self.validation) if len(part)), self.test
+        )
+        probe = {
+            name: samples[:1]
+            if samples.dtype == object
+            else np.zeros((1, *samples.shape[1:]), samples.dtype)
+            for name, samples in some.inputs.items()
+        }
+        return {name: fed.shape[1:] for name, fed in self.preprocessing.apply(probe).items()}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The dimensions of one sample of the only input: channels, height and width of images.
+
+        Raises:
+            UsageError: there are several inputs.
+        """
+        shapes = self.shapes
+        if len(shapes) != 1:
+            raise UsageError(
+                f"{self.name} has the inputs {', '.join(shapes)}, and one is needed here",
+                hint="choose data with one input",
+            )
+        return next(iter(shapes.values()))
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> DataSource:
+        """The same samples, fed otherwise.
+
+        Raises:
+            UsageError: the preprocessing does not suit them.
+        """
+        changed = replace(self, preprocessing=preprocessing)
+        _ = changed.shapes  # which refuses what cannot be
+        return changed
 
     def with_normalization(self, mean: Sequence[float], std: Sequence[float]) -> DataSource:
-        """The same samples with another normalisation, for a network that was trained with it.
+        """The same images scaled to 0..1, less another mean, over another deviation.
 
         Raises:
             UsageError: not one finite value a channel, or a standard deviation that is not
                 positive.
         """
-        channels = self.shape[0]
-        if len(mean) != channels or len(std) != channels:
-            raise UsageError(
-                f"{self.name} has {channels} channels, but the normalisation has "
-                f"{len(mean)} means and {len(std)} deviations",
-                hint=f"give {channels} of each",
-            )
-        if not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
-            raise UsageError(
-                f"mean {tuple(mean)} and std {tuple(std)} cannot normalise",
-                hint="give finite means and positive deviations",
-            )
-        return replace(self, mean=tuple(mean), std=tuple(std))
+        values = Preprocessing.normalized(mean, std)
+        return self.with_preprocessing(self.preprocessing.with_values(values))
+
+
+def _chosen(labels: Labels, where: NDArray[np.int64]) -> Labels:
+    if isinstance(labels, Samples):
+        return choose(labels, where)
+    return [labels[position : position + 1][0] for position in where]
 
 
 def make_split(
@@ -142,7 +233,7 @@ def make_split(
     )
     if len(np.unique(ids)) != len(ids):
         raise _broken(where, "its sample ids are not unique")
-    return Split(images, labels, ids)
+    return Split({"": images}, labels, ids)
 
 
 def _checked_images(images: NDArray[Any], where: object) -> NDArray[np.uint8]:

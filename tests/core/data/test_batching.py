@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from edgeq.data import DataSource, batches, load, normalize
+from edgeq.data import DataSource, Preprocessing, batches, load, normalize
 from edgeq.data.source import make_split
 from edgeq.errors import UsageError
 
@@ -20,7 +20,14 @@ def source() -> DataSource:
 def test_normalises_each_channel_with_its_own_numbers() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 2), dtype=np.uint8)
     split = make_split(images, np.zeros(3, np.int64), 1, "here")
-    source = DataSource("some", ("a",), split, split, split, (0.1, 0.6), (0.5, 2.0), "none")
+    source = DataSource(
+        "some",
+        ("a",),
+        split,
+        split,
+        split,
+        Preprocessing.normalized((0.1, 0.6), (0.5, 2.0)),
+    )
     result = normalize(images, source)
     assert (result.dtype.name, result.shape, result.flags.c_contiguous) == (
         "float32",
@@ -37,7 +44,7 @@ def test_batches_cover_the_split_in_order(source: DataSource) -> None:
     assert np.array_equal(
         np.concatenate([images for images, _ in parts]), normalize(source.test.images, source)
     )
-    assert np.array_equal(np.concatenate([labels for _, labels in parts]), source.test.labels)
+    assert np.array_equal(np.concatenate([labels for _, labels in parts]), source.test.class_labels)
 
 
 @pytest.mark.parametrize("size", [0, -1])
@@ -48,7 +55,14 @@ def test_refuses_an_empty_batch_at_once(source: DataSource, size: int) -> None:
 
 def test_memory_does_not_grow_with_the_data_set() -> None:
     split = make_split(np.zeros((4000, 32, 32, 3), np.uint8), np.zeros(4000, np.int64), 1, "here")
-    source = DataSource("some", ("a",), split, split, split, (0.5,) * 3, (0.5,) * 3, "none")
+    source = DataSource(
+        "some",
+        ("a",),
+        split,
+        split,
+        split,
+        Preprocessing.normalized((0.5,) * 3, (0.5,) * 3),
+    )
     one_batch = 100 * 3 * 32 * 32 * 4
     tracemalloc.start()
     for _ in batches(split, source, 100):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeq.data.preprocessing import Preprocessing
 from edgeq.data.source import DataSource, make_split
 from edgeq.errors import ArtefactError, UsageError
 
@@ -17,13 +18,20 @@ LABELS = np.array([0, 1, 2, 1], np.uint8)
 
 def source() -> DataSource:
     split = make_split(IMAGES, LABELS, 3, "here")
-    return DataSource("some", ("a", "b", "c"), split, split, split, (0.5,) * 3, (0.25,) * 3, "none")
+    return DataSource(
+        "some",
+        ("a", "b", "c"),
+        split,
+        split,
+        split,
+        Preprocessing.normalized((0.5,) * 3, (0.25,) * 3),
+    )
 
 
 def test_gives_a_split_its_types_and_positions_for_ids() -> None:
     split = make_split(IMAGES[..., 0], LABELS, 3, "here")
     assert split.images.shape == (4, 5, 6, 1)
-    assert split.labels.dtype == np.int64
+    assert split.class_labels.dtype == np.int64
     assert split.ids.tolist() == [0, 1, 2, 3]
     assert len(split) == 4
 
@@ -31,8 +39,8 @@ def test_gives_a_split_its_types_and_positions_for_ids() -> None:
 def test_take_keeps_image_label_and_id_together() -> None:
     images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
     taken = make_split(images, LABELS, 3, "here", np.array([40, 41, 42, 43])).take(np.array([2, 0]))
-    assert taken.images.ravel().tolist() == [2, 0]
-    assert taken.labels.tolist() == [2, 0]
+    assert taken.images[:].ravel().tolist() == [2, 0]
+    assert taken.class_labels.tolist() == [2, 0]
     assert taken.ids.tolist() == [42, 40]
 
 
@@ -71,7 +79,7 @@ def test_with_normalization_changes_a_copy() -> None:
 @pytest.mark.parametrize(
     ("mean", "std"),
     [
-        ((0.5,), (1.0,)),
+        ((0.5,) * 2, (1.0,) * 2),
         ((0.5,) * 3, (1.0,) * 2),
         ((0.5,) * 3, (1.0, 0.0, 1.0)),
         ((math.nan, 0, 0), (1.0,) * 3),

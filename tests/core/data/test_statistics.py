@@ -27,7 +27,7 @@ def test_a_constant_channel_can_still_be_divided_by() -> None:
 
 def test_digits() -> None:
     source = load("digits")
-    mean, std = measure(source.train.images)
+    mean, std = measure(source.train.images[:])
     assert source.mean == pytest.approx(mean, abs=5e-5)
     assert source.std == pytest.approx(std, abs=5e-5)
 
@@ -42,6 +42,6 @@ def test_digits() -> None:
 )
 def test_real_data(data_dir: Path, name: str, tolerance: float) -> None:
     source = load(name, data_dir)
-    mean, std = measure(source.train.images)
+    mean, std = measure(source.train.images[:])
     assert source.mean == pytest.approx(mean, abs=tolerance)
     assert source.std == pytest.approx(std, abs=tolerance)

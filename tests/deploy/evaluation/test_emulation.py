@@ -95,7 +95,9 @@ def test_the_counts_are_those_of_the_samples_and_the_answers_those_of_the_target
     assert found.answers is not None
     assert found.answers.changed == int((answers != reference).sum())
     assert found.answers.accuracy is not None
-    assert found.answers.accuracy.correct == int((answers == digits.test.labels[:SAMPLES]).sum())
+    assert found.answers.accuracy.correct == int(
+        (answers == digits.test.class_labels[:SAMPLES]).sum()
+    )
 
 
 def test_costs_need_no_samples(network: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.data.preprocessing import Preprocessing
 from edgeq.data.source import DataSource, Split
 from edgeq.training.recipes.recipe import Recipe
 from edgeq.training.recipes.scheme import Scheme
@@ -31,7 +32,7 @@ def split(samples: int, seed: int) -> Split:
     for image, label in zip(images, labels, strict=True):
         image[4 * (label // 2) : 4 * (label // 2) + 4, 4 * (label % 2) : 4 * (label % 2) + 4] += 100
     return Split(
-        images.astype(np.uint8), labels.astype(np.int64), np.arange(samples, dtype=np.int64)
+        {"": images.astype(np.uint8)}, labels.astype(np.int64), np.arange(samples, dtype=np.int64)
     )
 
 
@@ -42,8 +43,7 @@ def source(train: int = 80, augmentation: Any = "crop-flip") -> DataSource:
         split(train, 0),
         split(24, 1),
         split(20, 2),
-        (0.4,),
-        (0.2,),
+        Preprocessing.normalized((0.4,), (0.2,)),
         augmentation,
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from edgeq.data import DataSource, Split
+from edgeq.data import DataSource, Preprocessing, Split
 from edgeq.errors import ArtefactError, UnknownName
 from edgeq.quant import QuantizedTensor, QuantParams
 from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
@@ -52,8 +52,15 @@ def source(samples: int = SAMPLES) -> DataSource:
     images = (
         np.stack([labels, np.arange(samples)], axis=1).astype(np.uint8).reshape(samples, 1, 2, 1)
     )
-    part = Split(images, labels.astype(np.int64), np.arange(100, 100 + samples))
-    return DataSource("fake", tuple("abcd"), part, part, part, (0.0,), (1 / 255,), "none")
+    part = Split({"": images}, labels.astype(np.int64), np.arange(100, 100 + samples))
+    return DataSource(
+        "fake",
+        tuple("abcd"),
+        part,
+        part,
+        part,
+        Preprocessing.normalized((0.0,), (1 / 255,)),
+    )
 
 
 class FakeSession:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeq.data import DataSource, Split, crop_flip, normalize
+from edgeq.data import DataSource, Preprocessing, Split, crop_flip, normalize
 from edgeq.data.augment import RandomAffine
 from edgeq.training.recipes.recipe import Recipe
 from edgeq.training.run.batching import Feed
@@ -21,15 +21,14 @@ from edgeq.training.run.processes import Processes
 def source(augmentation: Any = "crop-flip", channels: int = 3) -> DataSource:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (50, 10, 8, channels)).astype(np.uint8)
-    part = Split(images, rng.integers(0, 4, 50), np.arange(50))
+    part = Split({"": images}, rng.integers(0, 4, 50), np.arange(50))
     return DataSource(
         "made-up",
         tuple("abcd"),
         part,
         part,
         part,
-        (0.49, 0.48, 0.44)[:channels],
-        (0.2, 0.19, 0.21)[:channels],
+        Preprocessing.normalized((0.49, 0.48, 0.44)[:channels], (0.2, 0.19, 0.21)[:channels]),
         augmentation,
     )
 
@@ -53,7 +52,7 @@ def test_the_pixels_are_those_of_numpy_bit_for_bit(channels: int) -> None:
         )
         batch = feed(recipe(), data).batch(2, step)
         assert np.array_equal(batch.images.numpy(), wanted)
-        assert np.array_equal(batch.labels.numpy(), data.train.labels[where])
+        assert np.array_equal(batch.labels.numpy(), data.train.class_labels[where])
         assert batch.whole == len(where)
 
 
@@ -83,7 +82,7 @@ def test_the_parts_of_the_processes_are_the_whole(augmentation: str, count: int)
 def test_data_that_may_not_be_written_to() -> None:
     data = source()
     before = feed(recipe(), data).batch(0, 0).images
-    data.train.images.setflags(write=False)
+    data.train.images[:].setflags(write=False)
     assert torch.equal(feed(recipe(), data).batch(0, 0).images, before)
 
 

@@ -204,7 +204,7 @@ def test_the_test_split_is_untouched_until_the_end(
             looked_at.append("pixels of test")
             return super().__getitem__(key)
 
-    watched = replace(data.test, images=data.test.images.view(Watched))
+    watched = replace(data.test, inputs={"": data.test.images[:].view(Watched)})
     data = replace(data, test=watched)
     monkeypatch.setattr(loop, "evaluate", spy)
     loop.train(RECIPE, data, tmp_path, threads=1)

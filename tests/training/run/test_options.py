@@ -101,7 +101,7 @@ class TestOptions:
         run = replace(RECIPE, epochs=1, anneal_from=4, teacher=teacher, distillation=1.0)
         loop.train(run, source(), tmp_path / "taught", threads=1)
         data = source()
-        labels = data.train.labels.copy()
+        labels = data.train.class_labels.copy()
         data = replace(data, train=replace(data.train, labels=(labels + 1) % 4))
         loop.train(run, data, tmp_path / "mislabelled", threads=1)
         assert (

@@ -87,7 +87,7 @@ class TestTrouble:
 
     def test_splits_of_different_shapes(self, tmp_path: Path) -> None:
         data = source()
-        odd = replace(data.validation, images=data.validation.images[:, :6])
+        odd = replace(data.validation, inputs={"": data.validation.images[:][:, :6]})
         with pytest.raises(ArtefactError, match=r"images of the shapes \(6, 8, 1\), \(8, 8, 1\)"):
             loop.train(RECIPE, replace(data, validation=odd), tmp_path)
 

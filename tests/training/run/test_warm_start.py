@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeq.data import DataSource, Split
+from edgeq.data import DataSource, Preprocessing, Split
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.training.checkpoint import MODEL, Checkpoint, build_model, model_state, save
 from edgeq.training.recipes.recipe import Recipe
@@ -27,8 +27,10 @@ CLASSES = ("a", "b", "c", "d")
 
 
 def source(size: int = 8, classes: tuple[str, ...] = CLASSES) -> DataSource:
-    part = Split(np.zeros((4, size, size, 1), np.uint8), np.zeros(4, np.int64), np.arange(4))
-    return DataSource("made-up", classes, part, part, part, (0.4,), (0.2,), "none")
+    part = Split({"": np.zeros((4, size, size, 1), np.uint8)}, np.zeros(4, np.int64), np.arange(4))
+    return DataSource(
+        "made-up", classes, part, part, part, Preprocessing.normalized((0.4,), (0.2,))
+    )
 
 
 def earlier(path: Path, scheme: Scheme | None, **fields: Any) -> dict[str, torch.Tensor]:

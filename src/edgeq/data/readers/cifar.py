@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.data.dataset import Dataset
+from edgeq.data.preprocessing import Preprocessing
 from edgeq.data.readers.unpickle import read_pickled_mapping
 from edgeq.data.source import DataSource, Split, make_split
 from edgeq.data.splitting import hold_out_tenth
@@ -64,9 +65,8 @@ class _Published:
             )
         train, validation = hold_out_tenth(self._split(training, binary=binary))
         held = self._split([test], binary=binary)
-        return DataSource(
-            self.name, classes, train, validation, held, *self.normalization, "crop-flip"
-        )
+        preprocessing = Preprocessing.normalized(*self.normalization)
+        return DataSource(self.name, classes, train, validation, held, preprocessing, "crop-flip")
 
     def _split(self, paths: list[Path], *, binary: bool) -> Split:
         parts = [

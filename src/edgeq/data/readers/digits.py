@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeq.data.dataset import Dataset
+from edgeq.data.preprocessing import Preprocessing
 from edgeq.data.readers.arrays import read_npz
 from edgeq.data.source import DataSource, make_split
 from edgeq.data.splitting import stratified
@@ -34,17 +35,16 @@ def read(_paths: tuple[Path, ...]) -> DataSource:
     images = ((255 * content["images"].astype(np.int64) + 8) // 16).astype(np.uint8)
     every = make_split(images, content["labels"], 10, FILE)
     position = np.arange(len(every), dtype=np.int64)
-    tested = stratified(every.labels, TEST_COUNT)
+    tested = stratified(every.class_labels, TEST_COUNT)
     rest = position[~tested]
-    validated = stratified(every.labels[rest], VALIDATION_COUNT)
+    validated = stratified(every.class_labels[rest], VALIDATION_COUNT)
     return DataSource(
         "digits",
         tuple(str(digit) for digit in range(10)),
         every.take(rest[~validated]),
         every.take(rest[validated]),
         every.take(position[tested]),
-        *DIGITS,
-        "none",
+        Preprocessing.normalized(*DIGITS),
     )
 
 

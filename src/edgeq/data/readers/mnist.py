@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.data.dataset import Dataset
+from edgeq.data.preprocessing import Preprocessing
 from edgeq.data.readers.arrays import MAX_ARRAY_BYTES, read_npz
 from edgeq.data.source import DataSource, Split, make_split
 from edgeq.data.splitting import hold_out_tenth
@@ -37,7 +38,7 @@ def read(paths: tuple[Path, ...]) -> DataSource:
     """The published 60,000 and 10,000 samples; a fixed random tenth of the 60,000 validates."""
     published, test = _from_npz(paths) if len(paths) == 2 else _from_idx(paths)
     train, validation = hold_out_tenth(published)
-    return DataSource("mnist", _CLASSES, train, validation, test, *MNIST, "none")
+    return DataSource("mnist", _CLASSES, train, validation, test, Preprocessing.normalized(*MNIST))
 
 
 def _from_idx(paths: tuple[Path, ...]) -> tuple[Split, Split]:

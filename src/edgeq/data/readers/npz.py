@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeq.data.dataset import Dataset
+from edgeq.data.preprocessing import Preprocessing
 from edgeq.data.readers.arrays import read_npz
 from edgeq.data.readers.jpeg import decode
 from edgeq.data.source import Augmentation, DataSource, Split, make_split
@@ -57,8 +58,8 @@ def _assemble(
             hint="resize one of them",
         )
     train, validation = hold_out_tenth(published)
-    mean, std = normalization or measure(train.images)
-    return DataSource(name, classes, train, validation, test, mean, std, augmentation)
+    preprocessing = Preprocessing.normalized(*(normalization or measure(train.images[:])))
+    return DataSource(name, classes, train, validation, test, preprocessing, augmentation)
 
 
 def _split(content: Mapping[str, NDArray[Any]], classes: int, path: Path) -> Split:

@@ -73,7 +73,7 @@ def everything(source: DataSource) -> list[Any]:
     parts = (source.train, source.validation, source.test)
     return [
         source.classes,
-        *((p.images.tobytes(), p.labels.tolist(), p.ids.tolist()) for p in parts),
+        *((p.images[:].tobytes(), p.class_labels.tolist(), p.ids.tolist()) for p in parts),
     ]
 
 
@@ -83,8 +83,8 @@ def test_cifar10_python_version(tmp_path: Path) -> None:
     assert (source.shape, source.classes, source.augmentation) == ((3, 32, 32), TEN, "crop-flip")
     assert (len(source.train), len(source.validation), len(source.test)) == (36, 4, 8)
     rows, labels = samples(5, 10)
-    assert source.test.labels.tolist() == labels
-    assert source.test.images[3, 7, 9].tolist() == [
+    assert source.test.class_labels.tolist() == labels
+    assert source.test.images[:][3, 7, 9].tolist() == [
         rows[3, channel * 1024 + 7 * 32 + 9] for channel in range(3)
     ]
     assert sorted([*source.train.ids, *source.validation.ids]) == list(range(40))
@@ -96,8 +96,8 @@ def test_the_id_is_the_place_in_the_published_order(tmp_path: Path) -> None:
     where = int(np.flatnonzero(train.ids // PER_FILE == 3)[0])
     rows, labels = samples(3, 10)
     inside = int(train.ids[where]) % PER_FILE
-    assert train.labels[where] == labels[inside]
-    assert train.images[where].transpose(2, 0, 1).ravel().tolist() == rows[inside].tolist()
+    assert train.class_labels[where] == labels[inside]
+    assert train.images[:][where].transpose(2, 0, 1).ravel().tolist() == rows[inside].tolist()
 
 
 @pytest.mark.parametrize(

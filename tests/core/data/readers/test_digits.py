@@ -26,22 +26,24 @@ def test_sizes_shape_and_no_overlap(source: DataSource) -> None:
 def test_every_class_has_its_share(source: DataSource) -> None:
     shares = (
         np.bincount(
-            np.concatenate([source.train.labels, source.validation.labels, source.test.labels])
+            np.concatenate(
+                [part.class_labels for part in (source.train, source.validation, source.test)]
+            )
         )
         / 1797
     )
     for part in (source.train, source.validation, source.test):
-        assert np.abs(np.bincount(part.labels) - shares * len(part)).max() < 2
+        assert np.abs(np.bincount(part.class_labels) - shares * len(part)).max() < 2
 
 
 def test_grey_levels_are_scaled_with_rounding_half_up(source: DataSource) -> None:
     content: Any = load_digits()
     published = content.images
     assert np.array_equal(
-        source.test.images[..., 0],
+        source.test.images[:][..., 0],
         np.floor(published[source.test.ids] * 255 / 16 + 0.5).astype(np.uint8),
     )
-    assert np.array_equal(source.test.labels, content.target[source.test.ids])
+    assert np.array_equal(source.test.class_labels, content.target[source.test.ids])
 
 
 def test_the_test_ids_are_pinned(source: DataSource) -> None:

@@ -51,16 +51,16 @@ def test_official_files(tmp_path: Path, folder: str, packed: bool) -> None:
         2,
         "none",
     )
-    assert np.array_equal(source.test.images[..., 0], CONTENT[2])
-    assert source.test.labels.tolist() == CONTENT[3].tolist()
-    assert np.array_equal(source.train.images[..., 0], CONTENT[0][source.train.ids])
+    assert np.array_equal(source.test.images[:][..., 0], CONTENT[2])
+    assert source.test.class_labels.tolist() == CONTENT[3].tolist()
+    assert np.array_equal(source.train.images[:][..., 0], CONTENT[0][source.train.ids])
 
 
 def test_the_plain_form_stands_in(tmp_path: Path) -> None:
     (tmp_path / "mnist").mkdir()
     np.savez(tmp_path / "mnist" / "train.npz", images=CONTENT[0], labels=CONTENT[1])
     np.savez(tmp_path / "mnist" / "test.npz", images=CONTENT[2], labels=CONTENT[3])
-    assert np.array_equal(load("mnist", tmp_path).test.images[..., 0], CONTENT[2])
+    assert np.array_equal(load("mnist", tmp_path).test.images[:][..., 0], CONTENT[2])
 
 
 def test_the_plain_form_without_labels(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_damaged_packed_file(tmp_path: Path, content: bytes) -> None:
 def test_the_real_one(data_dir: Path) -> None:
     source = load("mnist", data_dir)
     assert (len(source.train), len(source.validation), len(source.test)) == (54_000, 6_000, 10_000)
-    assert np.bincount(source.test.labels).tolist() == [
+    assert np.bincount(source.test.class_labels).tolist() == [
         980,
         1135,
         1032,

@@ -61,7 +61,7 @@ def test_the_normalisation_is_measured_on_the_training_part(tmp_path: Path) -> N
     write(tmp_path, "train", images=IMAGES, labels=LABELS)
     write(tmp_path, "test", images=IMAGES, labels=LABELS)
     source = load(str(tmp_path))
-    scaled = source.train.images / 255
+    scaled = source.train.images[:] / 255
     assert source.mean == pytest.approx(scaled.mean((0, 1, 2)))
     assert source.std == pytest.approx(scaled.std((0, 1, 2)))
 
@@ -84,7 +84,7 @@ def test_the_jpeg_form(tmp_path: Path) -> None:
         )
     source = load(str(tmp_path))
     assert source.classes == ("cat", "dog", "owl", "ant")
-    assert np.abs(source.test.images.astype(int) - smooth).max() <= 2
+    assert np.abs(source.test.images[:].astype(int) - smooth).max() <= 2
 
 
 def test_names_that_are_only_different_as_a_whole_stay_whole(tmp_path: Path) -> None:
@@ -146,5 +146,6 @@ def test_the_real_jpeg_sets(data_dir: Path, name: str, classes: int, test: int) 
     source = load(name, data_dir)
     assert (len(source.train), len(source.validation), len(source.test)) == (45_000, 5_000, test)
     assert (
-        np.bincount(source.test.labels, minlength=classes).tolist() == [test // classes] * classes
+        np.bincount(source.test.class_labels, minlength=classes).tolist()
+        == [test // classes] * classes
     )

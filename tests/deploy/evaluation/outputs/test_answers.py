@@ -16,7 +16,7 @@ from tests.support.models.qdq_models import Graph, Grid
 from tests.support.runtimes import fake_targets
 
 import edgeq.data
-from edgeq.data import DataSource, Split
+from edgeq.data import DataSource, Preprocessing, Split
 from edgeq.data.statistics import IMAGENET
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.chain import Pair
@@ -44,9 +44,14 @@ def _source(samples: int = 12, classes: int = CLASSES) -> DataSource:
     images = np.random.default_rng(1).integers(
         0, 256, (samples, *SHAPE[1:], SHAPE[0]), dtype=np.uint8
     )
-    part = Split(images, np.arange(samples) % classes, np.arange(samples))
+    part = Split({"": images}, np.arange(samples) % classes, np.arange(samples))
     return DataSource(
-        "noise", tuple("abcdefghij"[:classes]), part, part, part, (0.5,) * 3, (0.25,) * 3, "none"
+        "noise",
+        tuple("abcdefghij"[:classes]),
+        part,
+        part,
+        part,
+        Preprocessing.normalized((0.5,) * 3, (0.25,) * 3),
     )
 
 
@@ -273,7 +278,9 @@ def test_what_guessing_reaches_is_told(
     tmp_path: Path, right: int, of: int, classes: int, near: bool
 ) -> None:
     part = _source().test
-    source = DataSource("many", ("c",) * classes, part, part, part, (), (), "none")
+    source = DataSource(
+        "many", ("c",) * classes, part, part, part, Preprocessing.normalized((), ())
+    )
     read = answering(
         fake_targets.artefact(tmp_path, "onnx"), TensorSpec("y", (), "int64"), (1,), source
     )
@@ -340,8 +347,10 @@ def test_a_stage_that_is_right_clears_the_data() -> None:
 
 def test_the_normalisation_in_use_is_not_proposed() -> None:
     source = edgeq.data.load("digits")
-    colours = replace(source.test, images=source.test.images.repeat(3, axis=-1))
-    source = replace(source, test=colours, mean=(0.3,) * 3, std=(0.4,) * 3)
+    colours = replace(source.test, inputs={"": source.test.images[:].repeat(3, axis=-1)})
+    source = replace(
+        source, test=colours, preprocessing=Preprocessing.normalized((0.3,) * 3, (0.4,) * 3)
+    )
     for given, ends in [
         (source, "with --preprocess imagenet or --preprocess raw"),
         (source.with_normalization(*IMAGENET), "with --preprocess dataset or --preprocess raw"),

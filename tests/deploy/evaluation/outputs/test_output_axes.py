@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.support.models.qdq_models import Graph, Grid
 
-from edgeq.data import DataSource, Split
+from edgeq.data import DataSource, Preprocessing, Split
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.evaluation.outputs.graph_axes import meaning_in_onnx, meaning_in_tflite
@@ -104,8 +104,15 @@ def _images(samples: int = 6) -> NDArray[np.float32]:
 
 def _source(samples: int = 6) -> DataSource:
     images = np.random.default_rng(1).integers(0, 256, (samples, SIDE, SIDE, 3), dtype=np.uint8)
-    part = Split(images, np.zeros(samples, np.int64), np.arange(samples))
-    return DataSource("noise", ("a", "b"), part, part, part, (0.5,) * 3, (0.25,) * 3, "none")
+    part = Split({"": images}, np.zeros(samples, np.int64), np.arange(samples))
+    return DataSource(
+        "noise",
+        ("a", "b"),
+        part,
+        part,
+        part,
+        Preprocessing.normalized((0.5,) * 3, (0.25,) * 3),
+    )
 
 
 def _files(folder: Path, tail: Any, **options: Any) -> tuple[Path, Path]:

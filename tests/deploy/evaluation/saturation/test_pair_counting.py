@@ -13,7 +13,7 @@ import pytest
 from tests.support.models.qdq_models import Graph, Grid
 from tests.support.runtimes.devices import reference
 
-from edgeq.data import DataSource, Split
+from edgeq.data import DataSource, Preprocessing, Split
 from edgeq.deploy.evaluation.saturation.pair_counting import pair_overflows
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, layers_at_risk, with_counts
 from edgeq.errors import ArtefactError, TargetError
@@ -28,14 +28,19 @@ EMULATED = TARGETS.load("emulator:avx2")
 
 def source() -> DataSource:
     images = np.random.default_rng(5).integers(0, 256, (24, SIZE, SIZE, CHANNELS), dtype=np.uint8)
-    part = Split(images, np.arange(24) % 5, np.arange(24))
+    part = Split({"": images}, np.arange(24) % 5, np.arange(24))
     return DataSource(
-        "noise", tuple("abcde"), part, part, part, (0.0,) * CHANNELS, (1 / 255,) * CHANNELS, "none"
+        "noise",
+        tuple("abcde"),
+        part,
+        part,
+        part,
+        Preprocessing.normalized((0.0,) * CHANNELS, (1 / 255,) * CHANNELS),
     )
 
 
 def images() -> Any:
-    return source().test.images.transpose(0, 3, 1, 2).astype(np.float32)
+    return source().test.images[:].transpose(0, 3, 1, 2).astype(np.float32)
 
 
 def saved(folder: Path, *, in_float: bool) -> Path:
@@ -140,11 +145,18 @@ def test_an_audit_has_the_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("in_float", [False, True])
 def test_data_that_do_not_fit_are_refused(in_float: bool, tmp_path: Path) -> None:
     path = saved(tmp_path, in_float=in_float)
-    small = Split(np.zeros((4, 3, 3, 1), np.uint8), np.arange(4), np.arange(4))
+    small = Split({"": np.zeros((4, 3, 3, 1), np.uint8)}, np.arange(4), np.arange(4))
     with pytest.raises(ArtefactError, match="wants samples of shape"):
         pair_overflows(
             path,
             {"conv"},
-            DataSource("small", tuple("abcd"), small, small, small, (0.0,), (1.0,), "none"),
+            DataSource(
+                "small",
+                tuple("abcd"),
+                small,
+                small,
+                small,
+                Preprocessing.normalized((0.0,), (1.0,)),
+            ),
             small,
         )

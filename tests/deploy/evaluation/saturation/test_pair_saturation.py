@@ -17,7 +17,7 @@ from tests.support.models.qdq_models import Graph, Grid
 from tests.support.runtimes import fake_targets
 
 import edgeq.data
-from edgeq.data import DataSource, Split
+from edgeq.data import DataSource, Preprocessing, Split
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.compare import compare
@@ -40,8 +40,15 @@ CLASSES = 5
 def random_source() -> DataSource:
     rng = np.random.default_rng(5)
     images = rng.integers(0, 256, (24, 6, 6, 4), dtype=np.uint8)
-    part = Split(images, np.arange(24) % CLASSES, np.arange(24))
-    return DataSource("noise", tuple("abcde"), part, part, part, (0.0,) * 4, (1 / 255,) * 4, "none")
+    part = Split({"": images}, np.arange(24) % CLASSES, np.arange(24))
+    return DataSource(
+        "noise",
+        tuple("abcde"),
+        part,
+        part,
+        part,
+        Preprocessing.normalized((0.0,) * 4, (1 / 255,) * 4),
+    )
 
 
 @pytest.fixture

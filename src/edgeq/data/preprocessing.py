@@ -1,0 +1,322 @@
+"""From raw samples to what a network is fed, as data: it can be stored, compared and hashed.
+
+The order is that of the fields: images are resized and cropped, or fitted into a frame; their
+channels are put in order; numbers are scaled, the mean is subtracted, the deviation divided by; at
+last come layout and type. Arithmetic is float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+import numpy as np
+
+from edgeq.data.geometry import (
+    INTERPOLATIONS,
+    Interpolation,
+    Placement,
+    crop,
+    fitted_size,
+    letterbox,
+    resize,
+    resized_size,
+)
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+Channels = Literal["rgb", "bgr"]
+Layout = Literal["nchw", "nhwc"]
+CHANNELS: tuple[Channels, ...] = get_args(Channels)
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+DTYPES = ("float32", "uint8", "int8", "int32", "int64")
+LETTERBOX_GREY = 114
+_TOKEN_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What happens to raw samples before a network sees them.
+
+    Sizes, channels and layout are about images, (height, width, channels) of uint8; samples of
+    another kind keep theirs. Integers of 32 bits and more, such as tokens, stay as they are.
+
+    Attributes:
+        resize: (shorter side,), in the image's proportions, or (height, width); empty for none.
+        interpolation: how pixels between pixels are found.
+        center_crop: (height, width) of the middle that is kept; empty for all.
+        letterbox: (height, width) of a frame that the whole image is fitted into, in its
+            proportions, in the middle; empty for none.
+        fill: the level of what is around it.
+        channels: the order of the colours that the network sees.
+        scale: what each number is multiplied by; 1/255 divides by 255.
+        mean: per channel in that order, or one for all, subtracted after scaling.
+        std: likewise, divided by.
+        layout: where the channels of an image stand.
+        dtype: NumPy's name for the type that is fed.
+
+    Raises:
+        UsageError: a value that cannot be; says which.
+    """
+
+    resize: tuple[int, ...] = ()
+    interpolation: Interpolation = "bilinear"
+    center_crop: tuple[int, ...] = ()
+    letterbox: tuple[int, ...] = ()
+    fill: int = LETTERBOX_GREY
+    channels: Channels = "rgb"
+    scale: Fraction = Fraction(1)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    layout: Layout = "nchw"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        sizes = {"resize": (1, 2), "center_crop": (2,), "letterbox": (2,)}
+        for name, lengths in sizes.items():
+            size = getattr(self, name)
+            if size and (len(size) not in lengths or min(size) < 1):
+                raise _wrong(name, size, "give height x width, such as 96x96")
+        if self.letterbox and (self.resize or self.center_crop):
+            raise UsageError(
+                "an image is either fitted into a frame or resized and cropped",
+                hint="give letterbox alone, or resize and center_crop",
+            )
+        words = {
+            "interpolation": INTERPOLATIONS,
+            "channels": CHANNELS,
+            "layout": LAYOUTS,
+            "dtype": DTYPES,
+        }
+        for name, known in words.items():
+            if getattr(self, name) not in known:
+                raise _wrong(name, getattr(self, name), f"use one of {', '.join(known)}")
+        if not 0 <= self.fill <= 255:
+            raise _wrong("fill", self.fill, "give a level of 0 to 255")
+        if self.scale <= 0:
+            raise _wrong("scale", self.scale, "give a positive number, such as 1/255")
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or any(
+            value <= 0 for value in self.std
+        ):
+            raise UsageError(
+                f"mean {self.mean} and std {self.std} cannot normalise",
+                hint="give finite means and positive deviations",
+            )
+        if len({1, len(self.mean or (0,)), len(self.std or (1,))}) > 2:
+            raise UsageError(
+                f"there are {len(self.mean)} means and {len(self.std)} deviations",
+                hint="give one of each for each channel",
+            )
+
+    @classmethod
+    def normalized(cls, mean: Sequence[float], std: Sequence[float]) -> Self:
+        """Images scaled to 0..1, less a mean, over a deviation, as torchvision does it."""
+        return cls(scale=Fraction(1, 255), mean=tuple(mean), std=tuple(std))
+
+    @property
+    def changes_size(self) -> bool:
+        """Whether images may leave in another size than they came in."""
+        return bool(self.resize or self.center_crop or self.letterbox)
+
+    def apply(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """A batch as the network is fed it.
+
+        Args:
+            raw: input name to samples, (n, *sample), or objects where they differ in size.
+
+        Returns:
+            The same names; float32, or the ``dtype``; integers of 32 bits and more as they came.
+
+        Raises:
+            UsageError: images of several sizes that nothing brings to one, a crop beyond an image,
+                or another number of channels than means.
+        """
+        return {name: self.values(self.sized(samples)) for name, samples in raw.items()}
+
+    def sized(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Images in the size of the network, still raw; other samples as they are.
+
+        Raises:
+            UsageError: they differ in size and nothing brings them to one, or are smaller than the
+                crop.
+        """
+        if samples.dtype != object and not (is_image(samples) and self.changes_size):
+            return samples
+        found = [self._sized(sample) for sample in samples]
+        if len({sample.shape for sample in found}) > 1:
+            one, other = list({sample.shape for sample in found})[:2]
+            raise UsageError(
+                f"the samples differ in size: one is {_size(one)}, another {_size(other)}",
+                hint="bring them to one size with --resize HEIGHTxWIDTH or --letterbox "
+                "HEIGHTxWIDTH, or resize=(height, width) in Python",
+            )
+        return np.stack(found)
+
+    def values(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Samples of one size as the network is fed them.
+
+        Raises:
+            UsageError: another number of channels than means.
+        """
+        if samples.dtype.kind in "iu" and samples.dtype.itemsize >= _TOKEN_BYTES:
+            return samples
+        images = is_image(samples)
+        if images and self.channels == "bgr":
+            samples = samples[..., ::-1]
+        if images and self.layout == "nchw":
+            samples = samples.transpose(0, 3, 1, 2)
+        axis = 1 if images and self.layout == "nchw" else samples.ndim - 1
+        scaled = samples.astype(np.float32, order="C")
+        if self.scale.numerator == 1:
+            if self.scale != 1:
+                scaled /= np.float32(self.scale.denominator)
+        else:
+            scaled *= np.float32(self.scale)
+        for constants, step in ((self.mean, np.subtract), (self.std, np.divide)):
+            if constants:
+                step(scaled, self._along(constants, scaled.shape, axis), out=scaled)
+        return scaled if self.dtype == "float32" else _cast(scaled, self.dtype)
+
+    def placement(self, height: int, width: int) -> Placement:
+        """Where the pixels of an image of a size come to lie."""
+        if self.letterbox:
+            size = fitted_size(height, width, self.letterbox)
+            top, left = (
+                (frame - side) // 2 for frame, side in zip(self.letterbox, size, strict=True)
+            )
+            return Placement((size[0] / height, size[1] / width), (top, left))
+        size = resized_size(height, width, self.resize) if self.resize else (height, width)
+        kept = self.center_crop or size
+        top, left = ((side - part) // 2 for side, part in zip(size, kept, strict=True))
+        return Placement((size[0] / height, size[1] / width), (-top, -left))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is not as it is by default, as JSON and TOML can hold it."""
+        told = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
+        return {
+            name: str(value)
+            if isinstance(value, Fraction)
+            else list(value)
+            if isinstance(value, tuple)
+            else value
+            for name, value in told.items()
+        }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """What :meth:`to_dict` gave, or a person wrote: a size may be one number, too.
+
+        Raises:
+            UsageError: an unknown name, or a value that cannot be.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in told:
+            if name not in known:
+                raise UsageError(
+                    f"preprocessing has no {name!r}", hint=f"use some of {', '.join(known)}"
+                )
+        try:
+            return cls(**{name: _read(name, value) for name, value in told.items()})
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            raise UsageError(
+                f"preprocessing cannot be read: {error}",
+                hint='write sizes as [96, 96], scale as "1/255", mean and std as lists',
+            ) from error
+
+    @property
+    def sha256(self) -> str:
+        """Of what it says, whichever order it was said in."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def described(self) -> str:
+        """In words, for messages: ``resize 96x96, scale 1/255``; ``raw`` where nothing happens."""
+        told = (f"{name} {_told(value)}" for name, value in self.to_dict().items())
+        return ", ".join(told).replace("_", "-") or "raw"
+
+    def with_values(self, other: Preprocessing) -> Preprocessing:
+        """With the scale, mean and deviation of another."""
+        return replace(self, scale=other.scale, mean=other.mean, std=other.std)
+
+    def _sized(self, image: NDArray[Any]) -> NDArray[Any]:
+        if image.ndim != 3 or image.dtype != np.uint8:
+            return image
+        if self.letterbox:
+            height, width = self.letterbox
+            return letterbox(image, (height, width), self.interpolation, self.fill)
+        if self.resize:
+            size = resized_size(image.shape[0], image.shape[1], self.resize)
+            image = resize(image, size, self.interpolation)
+        if self.center_crop:
+            height, width = self.center_crop
+            if image.shape[0] < height or image.shape[1] < width:
+                raise UsageError(
+                    f"an image of {_size(image.shape)} has no middle of {height}x{width}",
+                    hint="resize it before, or crop less",
+                )
+            image = crop(image, (height, width))
+        return image
+
+    def _along(
+        self, constants: tuple[float, ...], shape: tuple[int, ...], axis: int
+    ) -> NDArray[np.float32]:
+        if len(constants) not in (1, shape[axis]):
+            raise UsageError(
+                f"samples of {shape[axis]} channels are normalised by {len(constants)} constants",
+                hint=f"give {shape[axis]} means and deviations, or one for all",
+            )
+        by_axis = [1] * len(shape)
+        by_axis[axis] = len(constants)
+        return np.array(constants, np.float32).reshape(by_axis)
+
+
+def is_image(samples: NDArray[Any]) -> bool:
+    """Whether a batch holds images as edgeq keeps them: uint8, (n, height, width, channels)."""
+    return samples.dtype == np.uint8 and samples.ndim == 4
+
+
+def _cast(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
+    limits = np.iinfo(dtype)
+    rounded = np.clip(np.rint(values), limits.min, limits.max)
+    return rounded.astype(dtype)
+
+
+def _read(name: str, value: Any) -> Any:
+    if name in ("resize", "center_crop", "letterbox"):
+        sizes = value if isinstance(value, list | tuple) else (value,)
+        whole = tuple(int(side) for side in sizes)
+        return whole * 2 if len(whole) == 1 and name != "resize" else whole
+    if name in ("mean", "std"):
+        return tuple(
+            float(each) for each in (value if isinstance(value, list | tuple) else (value,))
+        )
+    if name == "scale":
+        return Fraction(value).limit_denominator(1_000_000)
+    return int(value) if name == "fill" else str(value)
+
+
+def _wrong(name: str, value: object, hint: str) -> UsageError:
+    return UsageError(f"preprocessing cannot have {name} {_told(value)}", hint=hint)
+
+
+def _told(value: object) -> str:
+    if isinstance(value, tuple | list):
+        whole = all(isinstance(each, int) for each in value)
+        return ("x" if whole else ",").join(f"{each:g}" for each in value)
+    return str(value)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
