@@ -83,7 +83,7 @@ class _Classifier:
     done: set[ir.Node] = field(default_factory=set)
 
     def run(self) -> Classified:
-        self._input()
+        self._inputs()
         functions = functions_of(self.graph)
         inside = {
             node for function in functions.values() for node in function.nodes
@@ -106,19 +106,14 @@ class _Classifier:
             )
         return Classified(tuple(self.ops), self.makers)
 
-    def _input(self) -> None:
-        names = ", ".join(name_of(value) for value in self.graph.inputs) or "none"
-        if len(self.graph.inputs) != 1:
-            what = f"the model has {len(self.graph.inputs)} inputs ({names}), and one is wanted"
-            self.errors.append(ArtefactError(what, hint="make the others constants"))
-            return
-        (value,) = self.graph.inputs
-        if value.shape is None or len(value.shape) < 2:
-            what = f"the input {names} has no shape with a batch dimension"
-            self.errors.append(
-                ArtefactError(what, hint="export the model with the shape of its input")
-            )
-        self.ops.append(Op(name_of(value), "input"))
+    def _inputs(self) -> None:
+        for value in self.graph.inputs:
+            if value.shape is None or len(value.shape) < 2:
+                what = f"the input {name_of(value)} has no shape with a batch dimension"
+                self.errors.append(
+                    ArtefactError(what, hint="export the model with the shape of its input")
+                )
+            self.ops.append(Op(name_of(value), "input"))
 
     def _visit(self, node: ir.Node, function: Function | None) -> None:
         if function is not None:

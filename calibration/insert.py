@@ -83,9 +83,10 @@ class _Inserter:
         for node in tuple(self.graph):
             if node.domain == "" and node.op_type in _STORED_OPERANDS:
                 self._store_operands(node)
+        inputs = {name_of(value): value for value in self.graph.inputs}
         for op in self.classified.ops:
             if op.kind == "input":
-                self._store(self.graph.inputs[0], op.name, moved=False)
+                self._store(inputs[op.name], op.name, moved=False)
                 continue
             node = self.classified.makers[op.name]
             self._requantize_inputs(op, node)

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of
+from edgeq.calibration.samples import feeds, length
 from edgeq.errors import ArtefactError, EdgeqError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.calibration.observers import RangeObserver
+    from edgeq.calibration.samples import Batch
 
 # of the largest magnitude of an output: what folding in float32 may move; no rewrite that is wrong
 # stays below it
@@ -32,7 +34,7 @@ _SAMPLES = 4
 
 def observe(
     model: ir.Model,
-    batches: Iterable[NDArray[np.float32]],
+    batches: Iterable[Batch],
     taps: Mapping[str, Sequence[str]],
     make: Callable[[], RangeObserver],
     progress: Callable[[int], None] | None = None,
@@ -41,7 +43,7 @@ def observe(
 
     Args:
         model: a prepared float model; left as it is.
-        batches: float32, (samples, *sample shape).
+        batches: see :func:`edgeq.calibration.samples.feeds`.
         taps: grid to the tensors whose values lie on it.
         make: makes an observer.
         progress: called after each batch with its number of samples.
@@ -50,24 +52,26 @@ def observe(
         One observer a grid, and the number of samples seen.
 
     Raises:
-        ArtefactError: no samples, samples of another shape or type than the model's input, values
+        ArtefactError: no samples, samples of another shape or type than the model's inputs, values
             that are not finite, or a model that ONNX Runtime cannot run.
     """
-    value = model.graph.inputs[0]
-    wanted = sorted({tensor for tensors in taps.values() for tensor in tensors} - {name_of(value)})
+    inputs = tuple(model.graph.inputs)
+    wanted = sorted(
+        {tensor for tensors in taps.values() for tensor in tensors}
+        - {name_of(value) for value in inputs}
+    )
     session = session_of(_with_outputs(model, wanted))
     observers = {grid: make() for grid in taps}
     samples = 0
     for batch in batches:
-        check_batch(batch, value)
-        for part in parts(batch, value):
-            made = run(session, wanted, name_of(value), part)
+        for fed in feeds(batch, inputs):
+            made = run(session, wanted, fed)
             for grid, tensors in taps.items():
                 for tensor in tensors:
                     observers[grid].update(_finite(tensor, made[tensor]))
-        samples += len(batch)
+        samples += length(batch)
         if progress is not None:
-            progress(len(batch))
+            progress(length(batch))
     if samples == 0:
         raise ArtefactError(
             "there are no calibration samples", hint="give at least one; some hundreds are usual"
@@ -75,9 +79,7 @@ def observe(
     return observers, samples
 
 
-def checked(
-    given: ir.Model, rewritten: ir.Model, batches: Iterable[NDArray[np.float32]]
-) -> Iterator[NDArray[np.float32]]:
+def checked(given: ir.Model, rewritten: ir.Model, batches: Iterable[Batch]) -> Iterator[Batch]:
     """The batches, after some samples of the first one were given to both models.
 
     Raises:
@@ -88,16 +90,15 @@ def checked(
     first = next(rest, None)
     if first is None:
         return iter(())
-    check_batch(first, rewritten.graph.inputs[0])
-    if len(first):
-        _compare(given, rewritten, next(iter(parts(first[:_SAMPLES], rewritten.graph.inputs[0]))))
+    fed = next(feeds(first, tuple(rewritten.graph.inputs), most=_SAMPLES), None)
+    if fed is not None:
+        _compare(given, rewritten, fed)
     return chain([first], rest)
 
 
-def _compare(given: ir.Model, rewritten: ir.Model, samples: NDArray[np.float32]) -> None:
+def _compare(given: ir.Model, rewritten: ir.Model, fed: Mapping[str, NDArray[np.float32]]) -> None:
     names = [name_of(value) for value in rewritten.graph.outputs]
-    source = name_of(rewritten.graph.inputs[0])
-    before, after = (run(session_of(model), names, source, samples) for model in (given, rewritten))
+    before, after = (run(session_of(model), names, fed) for model in (given, rewritten))
     places = {
         name_of(value)
         for value in rewritten.graph.outputs
@@ -120,46 +121,6 @@ def _changed(name: str, how: str) -> EdgeqError:
         f"bringing the model to its canonical form changed its output {name!r}: {how}",
         hint="nothing was written; please report the model",
     )
-
-
-def check_batch(batch: NDArray[np.float32], value: ir.Value) -> None:
-    """Whether a batch fits the input of a model.
-
-    Raises:
-        ArtefactError: another type or shape.
-    """
-    shape = [size if isinstance(size, int) else None for size in value.shape or ()]
-    fits = batch.ndim == len(shape) and all(
-        want in (None, have) for want, have in zip(shape[1:], batch.shape[1:], strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
-        raise ArtefactError(
-            f"a calibration batch has the shape {batch.shape}, and the model's input "
-            f"{name_of(value)!r} wants samples of ({wanted})",
-            hint="choose the data set that the model was made for, or arrange the axes as the "
-            "model has them",
-        )
-    if batch.dtype != np.float32:
-        raise ArtefactError(
-            f"a calibration batch is {batch.dtype}, not float32",
-            hint="convert it, scaled as in training",
-        )
-
-
-def parts(batch: NDArray[np.float32], value: ir.Value) -> Iterator[NDArray[np.float32]]:
-    """A batch as the model takes it.
-
-    Whole, or, where the model fixes the batch, in pieces, the last one filled up with repetitions.
-    """
-    size = value.shape[0] if value.shape is not None else None
-    if not isinstance(size, int):
-        if len(batch):
-            yield batch
-        return
-    for start in range(0, len(batch), size):
-        part = batch[start : start + size]
-        yield part if len(part) == size else np.resize(part, (size, *part.shape[1:]))
 
 
 def _with_outputs(model: ir.Model, wanted: Sequence[str]) -> ir.Model:
@@ -194,24 +155,26 @@ def session_of(model: ir.Model) -> onnxruntime.InferenceSession:
 def run(
     session: onnxruntime.InferenceSession,
     wanted: Sequence[str],
-    name: str,
-    part: NDArray[np.float32],
+    fed: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, NDArray[np.float32]]:
     """Some tensors of a model, and what it was given, by name.
 
     Raises:
         ArtefactError: the model cannot be run.
     """
+    taken = {value.name for value in session.get_inputs()}
     try:
         made = [
             np.asarray(values, np.float32)
-            for values in session.run(list(wanted), {name: np.ascontiguousarray(part)})
+            for values in session.run(
+                list(wanted), {name: array for name, array in fed.items() if name in taken}
+            )
         ]
     except Exception as error:  # the runtime's errors share no class of their own
         raise ArtefactError(
             f"ONNX Runtime cannot run the float model: {error}", hint="try it on the same data"
         ) from error
-    return {name: part, **dict(zip(wanted, made, strict=True))}
+    return {**fed, **dict(zip(wanted, made, strict=True))}
 
 
 def _finite(tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:

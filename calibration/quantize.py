@@ -19,6 +19,7 @@ from edgeq.calibration.normal_form.functions import functions_of
 from edgeq.calibration.normal_form.layers import canonical_layers
 from edgeq.calibration.normal_form.moves import plain_moves
 from edgeq.calibration.normal_form.pools import averages_as_layers, plain_pools
+from edgeq.calibration.normal_form.precision import in_single_precision
 from edgeq.calibration.normal_form.prepare import prepare
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
@@ -29,10 +30,9 @@ from edgeq.qdq.reader import read_qdq
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import numpy as np
     import onnx_ir as ir
-    from numpy.typing import NDArray
 
+    from edgeq.calibration.samples import Batch
     from edgeq.network.placement import Op, Placement
 
 
@@ -82,7 +82,7 @@ def _together(graph: ir.Graph) -> set[ir.Node]:
 
 def quantize_onnx(
     model: ir.Model,
-    batches: Iterable[NDArray[np.float32]],
+    batches: Iterable[Batch],
     config: CalibrationConfig | None = None,
     *,
     data: str = "not named",
@@ -92,7 +92,8 @@ def quantize_onnx(
 
     Args:
         model: the float model; left as it is.
-        batches: calibration data, each float32, (samples, *sample shape); read once, one at a time.
+        batches: calibration data, each float32, (samples, *sample shape), by the name of the input
+            where there are several; read once, one at a time.
         config: how; 8 bits on minimum and maximum by default.
         data: what the batches are, for the model's metadata.
         progress: called after each batch with its number of samples.
@@ -105,6 +106,7 @@ def quantize_onnx(
             batches do not fit it.
     """
     config = config or CalibrationConfig()
+    model = in_single_precision(model)
     quantized = fold_onnx(model)
     draft = Draft(quantized.graph)
     _integer_form(draft)

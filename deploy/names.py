@@ -74,3 +74,9 @@ def formats(given: list[str] | None) -> list[str] | None:
     from edgeq.exporter import EXPORTERS
 
     return one_by_one("exporter", given, EXPORTERS.names()) if given else None
+
+
+def tensors(given: list[str] | None) -> list[str] | None:
+    """The tensors of ``--outputs``; None where none is named."""
+    pieces = [piece.strip() for text in given or () for piece in text.split(",")]
+    return [piece for piece in pieces if piece] or None

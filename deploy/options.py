@@ -75,6 +75,16 @@ Output = Annotated[
 OptionalOutput = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="PATH", help="Where the results go.")
 ]
+CutOutputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--outputs",
+        metavar="NAME",
+        callback=names.tensors,
+        help="Cut the model at these of its tensors, such as those before TopK or NMS; repeat, or "
+        "use commas.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 UserModel = Annotated[

@@ -25,6 +25,7 @@ from edgeq.calibration._nodes import (
     remember,
 )
 from edgeq.calibration.normal_form.draft import Draft
+from edgeq.calibration.normal_form.precision import FLOATS, in_single_precision
 from edgeq.calibration.normal_form.statics import fold_static
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import merged_errors
@@ -47,7 +48,7 @@ def prepare(model: ir.Model) -> ir.Model:
         ArtefactError: it has no operators, is quantised already, or is too old to be converted.
     """
     _check_operators(model)
-    given = _without_initializer_inputs(model)
+    given = _without_initializer_inputs(in_single_precision(model))
     prepared = ir.from_proto(_convert(_to_proto(given)))
     _keep_sampling(prepared.graph, given.graph)
     passes.InlinePass()(prepared)
@@ -78,7 +79,7 @@ def _check_operators(model: ir.Model) -> None:
             "the model has no operators", hint="export the network itself, not only its parameters"
         )
     for value in model.graph.inputs:
-        if not value.is_initializer() and value.dtype not in (None, ir.DataType.FLOAT):
+        if not value.is_initializer() and value.dtype not in (None, *FLOATS):
             what = f"the input {name_of(value)!r} is {value.dtype}, not float32"
             raise ArtefactError(what, hint="export the model with float32 inputs")
     errors = []

@@ -66,7 +66,7 @@ def fold_static(model: ir.Model, draft: Draft) -> None:
     if measured is None:
         return
     _fold(draft, static, measured)
-    if len(model.graph.inputs) == 1:
+    if measured.sized:
         _note_shapes(draft.graph, measured.runs)
         for node in tuple(draft.graph):
             if node.domain == "" and node.op_type in _SHAPED:
@@ -126,37 +126,45 @@ def _measure(model: ir.Model, static: Mapping[ir.Node, bool]) -> _Measured | Non
     wanted = [
         value for node in static for value in node.outputs if value.name and _is_read(value, static)
     ]
-    shape = (
-        shape_of(graph.inputs[0])
-        if len(graph.inputs) == 1 and graph.inputs[0].dtype == ir.DataType.FLOAT
-        else None
-    )
-    if shape is None or not shape or None in shape[1:]:
+    shapes = _input_shapes(graph)
+    if shapes is None:
         names = [name_of(value) for value in wanted if not _sized(value, static)]
         return _Measured([_run(_part(model, names, []), {}, names)], sized=False) if names else None
     values = [name_of(value) for value in wanted]
     others = [value for node in graph if node not in static for value in node.outputs if value.name]
     probe = _part(model, values, [name_of(value) for value in others])
     names = values + [name_of(value) + _SHAPE for value in others]
-    source = name_of(graph.inputs[0])
-    for sizes in [(shape[0],)] if shape[0] is not None else [BATCHES, (1,)]:
+    is_open = any(shape[0] is None for shape in shapes.values())
+    for sizes in [BATCHES, (1,)] if is_open else [(1,)]:
         try:
-            runs = [_run(probe, {source: _image(size, shape)}, names) for size in sizes]
+            runs = [
+                _run(probe, {name: _image(size, shape) for name, shape in shapes.items()}, names)
+                for size in sizes
+            ]
         except ArtefactError:
-            if shape[0] is not None or sizes == (1,):
+            if len(sizes) == 1:
                 if any(node.domain for node in graph):
                     return None  # an operator of somebody's own, which will be refused by its name
                 raise
             continue
         # it can be run with one sample only, whatever its input says
-        if shape[0] is None and len(sizes) == 1:
-            graph.inputs[0].shape = ir.Shape([1, *shape[1:]])
+        for value in graph.inputs if is_open and len(sizes) == 1 else ():
+            value.shape = ir.Shape([size or 1 for size in shapes[name_of(value)]])
         return _Measured(runs, sized=True)
     return None
 
 
+def _input_shapes(graph: ir.Graph) -> dict[str, tuple[int | None, ...]] | None:
+    """The shape of each input; None where more than the size of the batch is open."""
+    shapes = {name_of(value): shape_of(value) for value in graph.inputs}
+    known = {name: shape for name, shape in shapes.items() if shape and None not in shape[1:]}
+    floats = all(value.dtype == ir.DataType.FLOAT for value in graph.inputs)
+    return known if known and floats and len(known) == len(shapes) else None
+
+
 def _image(batch: int, shape: Sequence[int | None]) -> NDArray[np.float32]:
-    sizes = [batch, *(size or 1 for size in shape[1:])]
+    """Numbers for an input; ``batch`` of them where its batch is open."""
+    sizes = [batch if shape[0] is None else shape[0], *(size or 1 for size in shape[1:])]
     return np.random.default_rng(0).uniform(0.1, 0.9, sizes).astype(np.float32)
 
 
@@ -248,7 +256,8 @@ def _fold(draft: Draft, static: Mapping[ir.Node, bool], measured: _Measured) -> 
 
 
 def _note_shapes(graph: ir.Graph, runs: Runs) -> None:
-    batch = graph.inputs[0].shape[0] if graph.inputs[0].shape else None
+    batches = [value.shape[0] for value in graph.inputs if value.shape]
+    batch = next((size for size in batches if not isinstance(size, int)), None)
     for node in graph:
         for value in node.outputs:
             shapes = [
@@ -326,8 +335,9 @@ def _shapes_before(source: ir.Value, runs: Runs) -> list[tuple[int, ...]]:
     name = name_of(source) + _SHAPE
     if name in runs[0]:
         return [tuple(int(size) for size in run[name]) for run in runs]
-    rest = [size or 1 for size in (shape_of(source) or ())[1:]]
-    return [(batch, *rest) for batch in (BATCHES if len(runs) > 1 else [1])]
+    first, *rest = shape_of(source) or (None,)
+    sizes = [size or 1 for size in rest]
+    return [(first or batch, *sizes) for batch in (BATCHES if len(runs) > 1 else [1])]
 
 
 def _entry(axis: int, after: Sequence[Sequence[int]], before: Sequence[Sequence[int]]) -> int:

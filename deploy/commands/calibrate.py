@@ -7,7 +7,7 @@ import typer
 
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
-from edgeq.deploy.options import AsJson, Data, DataDir, Overwrite, Preprocess
+from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, Preprocess
 from edgeq.errors import TargetError
 from edgeq.registry import Registry
 
@@ -104,6 +104,7 @@ def command(
             "VNNI; else such layers get uint8 weights.",
         ),
     ] = True,
+    outputs: CutOutputs = None,
     preprocess: Preprocess = "dataset",
     _methods: Annotated[
         bool,
@@ -146,6 +147,7 @@ def command(
             output,
             config,
             samples=samples,
+            outputs=outputs or (),
             overwrite=overwrite,
             progress=advance,
         )

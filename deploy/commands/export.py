@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from edgeq.deploy import names
-from edgeq.deploy.options import AsJson, DataDir, Output, Overwrite, Preprocess, Split, UserModel
+from edgeq.deploy.options import (
+    AsJson,
+    CutOutputs,
+    DataDir,
+    Output,
+    Overwrite,
+    Preprocess,
+    Split,
+    UserModel,
+)
 from edgeq.errors import GateFailed
 
 if TYPE_CHECKING:
@@ -101,6 +110,7 @@ def command(
             "commas.",
         ),
     ] = None,
+    outputs: CutOutputs = None,
     verify: Annotated[
         str | None,
         typer.Option(
@@ -160,6 +170,7 @@ def command(
             stem=name,
             overwrite=overwrite,
             targets=targets or (),
+            outputs=outputs or (),
             check=verifier,
         )
     except GateFailed:

@@ -17,7 +17,7 @@ from edgeq.formats.artefact import detect, resolve
 from edgeq.network.loading import LOADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
@@ -49,6 +49,7 @@ def calibrate(
     config: CalibrationConfig,
     *,
     samples: int = 500,
+    outputs: Sequence[str] = (),
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Calibrated:
@@ -60,6 +61,7 @@ def calibrate(
         output: the file to write.
         config: how ranges are found and weights quantised.
         samples: how many samples of the training split are used, at most.
+        outputs: the tensors at which the network is cut; its own outputs by default.
         overwrite: replace ``output``.
         progress: called with the samples done and the samples in all.
 
@@ -73,6 +75,7 @@ def calibrate(
     from edgeq.exporters.onnx.dialects import to_dialect
     from edgeq.formats.dialect import CANONICAL
     from edgeq.formats.onnx_io import serialize
+    from edgeq.formats.subgraph import cut
 
     found = resolve(path)
     if output.resolve() == found.resolve():
@@ -88,7 +91,7 @@ def calibrate(
         progress(done, len(chosen))
 
     model = quantize_onnx(
-        _float_model(found),
+        cut(_float_model(found), outputs),
         _images(source, chosen),
         config,
         data=source.name,

@@ -113,19 +113,22 @@ class _Job:
         )
 
 
-def canonical(artefact: Path, *, dense: bool = False) -> ir.Model:
+def canonical(artefact: Path, *, dense: bool = False, outputs: Sequence[str] = ()) -> ir.Model:
     """The ONNX model of a checkpoint or an ONNX file, with BatchNorm folded into its layers.
 
     Args:
         artefact: the checkpoint or file.
         dense: write the graph of a graph network as dense matrices, for formats that cannot add up
             rows.
+        outputs: the tensors at which it is cut; its own outputs by default.
 
     Raises:
         ArtefactError: missing, broken, or of a format that nothing can be exported from.
         UsageError: the network holds an operation without an ONNX form.
     """
-    model = _model(artefact, dense=dense)
+    from edgeq.formats.subgraph import cut
+
+    model = cut(_model(artefact, dense=dense), outputs)
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         return model
     from edgeq.calibration.quantize import fold_onnx
@@ -167,6 +170,7 @@ def export(
     stem: str | None = None,
     overwrite: bool = False,
     targets: Sequence[str] = (),
+    outputs: Sequence[str] = (),
     check: ExportCheck | None = None,
 ) -> tuple[ExportedFile, ...]:
     """Write an artefact in each of some formats; nothing is written unless all of them can be.
@@ -181,6 +185,7 @@ def export(
         overwrite: replace files that exist.
         targets: targets that a file is written for too, each in its dialect; ONNX files carry the
             target's name in theirs.
+        outputs: the tensors at which the model is cut; its own outputs by default.
         check: called with each format, the model and the file made from it, before any is written;
             what it raises stops it all.
 
@@ -199,7 +204,7 @@ def export(
     for job in jobs:
         job.check(source, overwrite=overwrite)
     done = []
-    for job, model in zip(jobs, _models(source, jobs), strict=True):
+    for job, model in zip(jobs, _models(source, jobs, outputs), strict=True):
         with error_context(model):
             done.append((job, model, job.exporter.export(model, job.options)))
     require_parity([(job.path, exported.parity) for job, _, exported in done])
@@ -226,7 +231,7 @@ def require_parity(files: Sequence[tuple[Path, ParityReport]]) -> None:
         )
 
 
-def _models(source: Path, jobs: Sequence[_Job]) -> list[ir.Model]:
+def _models(source: Path, jobs: Sequence[_Job], outputs: Sequence[str]) -> list[ir.Model]:
     """What each file is made from.
 
     One model for all of them, or for a graph network the form that its format can hold.
@@ -235,8 +240,8 @@ def _models(source: Path, jobs: Sequence[_Job]) -> list[ir.Model]:
         from edgeq.training.graph.description import holds_graph
 
         if holds_graph(source):
-            return [canonical(source, dense=job.format != "onnx") for job in jobs]
-    return [canonical(source)] * len(jobs)
+            return [canonical(source, dense=job.format != "onnx", outputs=outputs) for job in jobs]
+    return [canonical(source, outputs=outputs)] * len(jobs)
 
 
 def _jobs(

@@ -71,6 +71,9 @@ class UsageError(EdgeqError):
     exit_code = 2
 
 
+_LISTED = 40  # names that a message lists
+
+
 class UnknownName(UsageError):
     """A name that is in none of the tables; the message offers the nearest one."""
 
@@ -78,9 +81,11 @@ class UnknownName(UsageError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
+        listed = ", ".join(names[:_LISTED]) or "none"
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
         super().__init__(
             f"no {kind} is called {name!r}",
-            hint=f"{hint}Known: {', '.join(names) or 'none'}.",
+            hint=f"{hint}Known: {listed}{more}.",
         )
 
 

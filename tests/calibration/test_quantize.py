@@ -363,12 +363,6 @@ def test_what_cannot_be_quantised_is_named_with_a_hint(
     assert caught.value.hint
 
 
-def test_two_inputs_are_refused(build: Build, images: Images) -> None:
-    nodes = [helper.make_node("Add", ["x", "z"], ["y"])]
-    with pytest.raises(ArtefactError, match=r"2 inputs \(x, z\)"):
-        quantize_onnx(build(nodes, {}, ["n", 3, 16, 16], inputs=("x", "z")), [images])
-
-
 @pytest.mark.parametrize(
     ("batch", "message"),
     [

@@ -1,0 +1,126 @@
+"""Calibration samples as a model takes them: one array for each input, in pieces of its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from edgeq.calibration._nodes import name_of, shape_of
+from edgeq.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+Batch: TypeAlias = "NDArray[np.float32] | Mapping[str, NDArray[np.float32]]"
+"""Samples, float32, (samples, *sample shape); by the name of the input where there are several."""
+
+
+def length(batch: Batch) -> int:
+    """How many samples a batch has."""
+    if not isinstance(batch, Mapping):
+        return len(batch)
+    return max((len(array) for array in batch.values()), default=0)
+
+
+def feeds(
+    batch: Batch, inputs: Sequence[ir.Value], most: int | None = None
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """A batch as the model takes it: an array for each input, by name.
+
+    Whole where the batch of the inputs is open. Where one of them has a fixed batch, in pieces of
+    that size, the last one filled up with repetitions. An input without a batch, such as a state,
+    takes one sample at a time.
+
+    Args:
+        batch: the samples.
+        inputs: of the model.
+        most: how many samples are used; all by default.
+
+    Raises:
+        ArtefactError: an input has no samples, or samples of another type or shape than it takes.
+    """
+    arrays = _by_name(batch, inputs)
+    pieces = {
+        size for value in inputs if (size := _piece(arrays[name_of(value)], value)) is not None
+    }
+    if len(pieces) > 1:
+        told = " and ".join(str(size) for size in sorted(pieces))
+        raise ArtefactError(
+            f"the inputs of the model take {told} samples at a time",
+            hint="export the model with the same batch for all of its inputs",
+        )
+    count = min(length(batch), most or length(batch))
+    size = next(iter(pieces), count)
+    for start in range(0, count, size or 1):
+        yield {
+            name_of(value): _part(arrays[name_of(value)][start : min(start + size, count)], value)
+            for value in inputs
+        }
+
+
+def _by_name(batch: Batch, inputs: Sequence[ir.Value]) -> dict[str, NDArray[np.float32]]:
+    names = [name_of(value) for value in inputs]
+    if not isinstance(batch, Mapping):
+        batch = {names[0]: batch} if len(names) == 1 else {"": batch}
+    if len(batch) == len(names) == 1:
+        batch = {names[0]: next(iter(batch.values()))}
+    missing = [name for name in names if name not in batch]
+    if missing:
+        raise ArtefactError(
+            f"the model has the inputs {', '.join(names)}, and the samples have none for "
+            f"{', '.join(missing)}",
+            hint="give an array for each input, called as in the model",
+        )
+    if len({len(batch[name]) for name in names}) > 1:
+        told = ", ".join(f"{len(batch[name])} of {name}" for name in names)
+        raise ArtefactError(
+            f"the inputs have not equally many samples: {told}",
+            hint="give every input as many samples",
+        )
+    return {name: batch[name] for name in names}
+
+
+def _piece(array: NDArray[np.float32], value: ir.Value) -> int | None:
+    """How many samples an input takes at a time; None for any number.
+
+    Raises:
+        ArtefactError: the samples have another type or shape.
+    """
+    shape = shape_of(value) or ()
+    if array.dtype != np.float32:
+        raise ArtefactError(
+            f"a calibration batch is {array.dtype}, not float32",
+            hint="convert it, scaled as in training",
+        )
+    if _fits(array.shape[1:], shape[1:]):
+        return shape[0]
+    if _fits(array.shape[1:], shape):
+        return 1
+    wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
+    raise ArtefactError(
+        f"a calibration batch has the shape {array.shape}, and the model's input "
+        f"{name_of(value)!r} wants samples of ({wanted})",
+        hint="choose the data set that the model was made for, or arrange the axes as the "
+        "model has them",
+    )
+
+
+def _fits(have: Sequence[int], want: Sequence[int | None]) -> bool:
+    return len(have) == len(want) and all(
+        size in (None, found) for size, found in zip(want, have, strict=True)
+    )
+
+
+def _part(rows: NDArray[np.float32], value: ir.Value) -> NDArray[np.float32]:
+    """Rows of an array as an input takes them."""
+    shape = shape_of(value) or ()
+    if not _fits(rows.shape[1:], shape[1:]):
+        rows = rows[0]
+    elif shape[0] is not None and len(rows) != shape[0]:
+        rows = np.resize(rows, (shape[0], *rows.shape[1:]))
+    return np.ascontiguousarray(rows)

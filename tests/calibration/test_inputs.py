@@ -1,0 +1,116 @@
+"""Models of several inputs, of other floats than float32, and what their samples have to be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeq.calibration.quantize import quantize_onnx
+from edgeq.errors import ArtefactError
+from edgeq.exporter import ExportOptions
+from edgeq.exporters.tflite import exporter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RNG = np.random.default_rng(0)
+STATE = (2, 1, 8)
+
+
+def model(
+    nodes: list[Any],
+    inputs: dict[str, Sequence[Any]],
+    outputs: dict[str, Sequence[Any]],
+    constants: dict[str, Any],
+    kind: int = TensorProto.FLOAT,
+) -> ir.Model:
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=8))
+
+
+def with_state(batch: Any = "N") -> ir.Model:
+    """``y = relu(W x + sum of the state)``, and the next state, which has no batch."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Slice", ["state", "zero", "one", "zero"], ["s"]),
+        helper.make_node("Squeeze", ["s", "zero"], ["t"]),
+        helper.make_node("Add", ["a", "t"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["y"]),
+        helper.make_node("Mul", ["state", "half"], ["next"]),
+    ]
+    constants = {
+        "w": RNG.normal(size=(6, 8)).astype(np.float32),
+        "zero": np.array([0]),
+        "one": np.array([1]),
+        "half": np.float32(0.5),
+    }
+    return model(
+        nodes, {"x": [batch, 6], "state": STATE}, {"y": [batch, 8], "next": STATE}, constants
+    )
+
+
+def samples(count: int = 16) -> dict[str, np.ndarray]:
+    return {
+        "x": RNG.normal(size=(count, 6)).astype(np.float32),
+        "state": RNG.normal(size=(count, *STATE)).astype(np.float32),
+    }
+
+
+def test_a_state_takes_one_sample_at_a_time() -> None:
+    float_model, fed = with_state(1), samples()
+    made = quantize_onnx(float_model, [fed])
+    one = {"x": fed["x"][:1], "state": fed["state"][0]}
+    wanted, found = (
+        onnxruntime.InferenceSession(
+            ir.to_proto(each).SerializeToString(), providers=["CPUExecutionProvider"]
+        ).run(None, one)
+        for each in (float_model, made)
+    )
+    for before, after in zip(wanted, found, strict=True):
+        assert np.abs(before - after).max() < 0.05 * np.abs(before).max()
+    exported = exporter.export(made, ExportOptions())
+    assert exported.parity.different == ()
+    assert [end.name for end in exported.ends] == ["x", "state", "y", "next"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "told"),
+    [
+        (samples()["x"], "the samples have none for x, state"),
+        ({"x": samples()["x"]}, "none for state"),
+        ({**samples(4), "x": samples(3)["x"]}, "3 of x, 4 of state"),
+        ({**samples(), "x": samples()["x"].astype(np.float64)}, "is float64"),
+        ({**samples(), "state": samples()["x"]}, "'state' wants samples of"),
+    ],
+)
+def test_samples_that_do_not_fit_are_told(batch: Any, told: str) -> None:
+    with pytest.raises(ArtefactError, match=told):
+        quantize_onnx(with_state(), [batch])
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_other_floats_are_computed_in_float32(kind: type[np.floating[Any]]) -> None:
+    tensor = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Cast", ["a"], ["b"], to=tensor),
+        helper.make_node("Relu", ["b"], ["y"]),
+    ]
+    weights = RNG.normal(size=(4, 3, 3, 3)).astype(kind)
+    given = model(nodes, {"x": ["N", 3, 8, 8]}, {"y": ["N", 4, 6, 6]}, {"w": weights}, tensor)
+    made = quantize_onnx(given, [RNG.normal(size=(4, 3, 8, 8)).astype(np.float32)])
+    assert made.graph.inputs[0].dtype == ir.DataType.FLOAT
+    assert made.graph.outputs[0].dtype == ir.DataType.FLOAT
+    assert given.graph.inputs[0].dtype == ir.DataType(tensor)
