@@ -69,6 +69,11 @@ USES = {
         "edgeq audit exported/digits.onnx --target ort-cpu",
         "find-out-why-it-differs",
     ),
+    "lint": (
+        "to know in seconds what is wrong with a quantised file, of any tool, without running it",
+        "edgeq lint exported/digits.onnx exported/digits.tflite",
+        "lint-a-file",
+    ),
     "gate": (
         "in CI, to fail a build when a network got worse",
         "edgeq gate exported/digits.onnx --data digits --baseline baseline.json",

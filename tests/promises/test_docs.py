@@ -153,6 +153,13 @@ def test_the_methods_reference_is_current(root: Path) -> None:
     ](), "hint: make docs"
 
 
+def test_the_lint_reference_is_current(root: Path) -> None:
+    page = runpy.run_path(str(root / "docs" / "generate_lint_reference.py"))
+    assert (root / "docs" / "reference" / "lint.md").read_text(encoding="utf-8") == page[
+        "render"
+    ](), "hint: make docs"
+
+
 def test_exit_codes_in_the_docs_are_those_of_the_errors(root: Path) -> None:
     raised = {
         kind.exit_code

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.qdq.ir import QdqGraph, QdqOp
+    from edgeq.quant import QuantParams
 
 Order = Literal["across", "within", "either"]
 """Where pairs begin: at each position of a filter (within) or not (across); either means both."""
@@ -86,7 +87,7 @@ def pair_sums(graph: QdqGraph, order: Order = "either") -> tuple[PairSums, ...]:
 def pair_sums_of(op: QdqOp, order: Order = "either") -> PairSums | None:
     """What pairs of one layer can come to; None for what is left out of :func:`pair_sums`."""
     data = op.inputs[0] if op.inputs else None
-    if op.op_type not in _LAYERS or not isinstance(data, QdqTensor) or not _in_bytes(data):
+    if op.op_type not in _LAYERS or not isinstance(data, QdqTensor) or data.is_float:
         return None
     second = op.inputs[1]
     if (
@@ -98,9 +99,10 @@ def pair_sums_of(op: QdqOp, order: Order = "either") -> PairSums | None:
     rows = _rows(op, second.values, order)
     if rows is None:
         return None
-    low, high = _unsigned(data)
-    ends = np.stack([rows * low, rows * high])
-    smallest, most = np.add(*neighbours(ends.min(0))), np.add(*neighbours(ends.max(0)))
+    ends = unsigned_bytes(data.params, data.low, data.high)
+    if ends is None:
+        return None
+    smallest, most = worst_pairs(rows, *ends)
     beyond = (most > PAIR_RANGE[1]) | (smallest < PAIR_RANGE[0])
     return PairSums(
         layer=op.name,
@@ -190,14 +192,35 @@ def in_kernel_order(weights: NDArray[Any], order: Order = "either") -> NDArray[A
     return np.concatenate([np.pad(across, ((0, 0), (0, across.shape[1] % 2))), within], axis=1)
 
 
-def _in_bytes(tensor: QdqTensor) -> bool:
-    return not tensor.is_float and tensor.per_tensor and tensor.params.dtype in _BYTES
+def worst_pairs(
+    rows: NDArray[np.int64], low: int, high: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The smallest and the largest sum of each pair of products, (rows, pairs).
+
+    Args:
+        rows: weights in the order of the kernel, (out, taps).
+        low: the smallest activation as an unsigned byte.
+        high: the largest.
+    """
+    ends = np.stack([rows * low, rows * high])
+    return np.add(*neighbours(ends.min(0))), np.add(*neighbours(ends.max(0)))
 
 
-def _unsigned(tensor: QdqTensor) -> tuple[int, int]:
-    """The min and the max unsigned byte that stands for the tensor, padding with zeros included."""
-    shift = _BYTES[tensor.params.dtype]
-    return min(tensor.low, tensor.zero_point) + shift, max(tensor.high, tensor.zero_point) + shift
+def unsigned_bytes(params: QuantParams, low: int, high: int) -> tuple[int, int] | None:
+    """The min and the max unsigned byte that stands for a tensor, padding with zeros included.
+
+    Args:
+        params: its grid.
+        low: the smallest integer that occurs.
+        high: the largest.
+
+    Returns:
+        None for what does not enter as bytes.
+    """
+    if params.axis is not None or params.dtype not in _BYTES:
+        return None
+    shift, zero = _BYTES[params.dtype], int(params.zero_point)
+    return min(low, zero) + shift, max(high, zero) + shift
 
 
 def _rows(op: QdqOp, values: NDArray[np.generic], order: Order) -> NDArray[np.int64] | None:

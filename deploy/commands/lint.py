@@ -1,0 +1,106 @@
+"""``edgeq lint``: what is wrong with a model file, told in seconds and without running it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeq.deploy.options import AsJson, Overwrite
+from edgeq.lint import RULES, SEVERITIES
+
+if TYPE_CHECKING:
+    from edgeq.deploy.lint.run import LintReport
+
+
+def _list_rules(asked: bool) -> None:
+    """What ``--rules`` shows."""
+    if not asked:
+        return
+    from edgeq.deploy import console
+
+    rules = {name: RULES.load(name) for name in RULES.names()}
+    rows = [(name, rule.severity, rule.summary) for name, rule in rules.items()]
+    console.write_table("Rules of edgeq lint", ("rule", "severity", "finds"), rows)
+    raise typer.Exit
+
+
+def command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="ONNX or TFLite files, of any tool.", show_default=False),
+    ],
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="SEVERITY or RULE",
+            help="Exit with 1 on findings of this rule, or of this severity and worse: error, "
+            "warning or note; repeat, or use commas.",
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="Add what is known of this device: artpec-8, stm32mp25 or vim3.",
+        ),
+    ] = "",
+    sarif: Annotated[
+        Path | None,
+        typer.Option(
+            "--sarif", metavar="FILE", help="Write the findings as SARIF 2.1.0, for code scanning."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    _rules: Annotated[
+        bool,
+        typer.Option(
+            "--rules", help="List the rules, and leave.", callback=_list_rules, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Say what is wrong with quantised files.
+
+    Dead channels, biases and sums beyond 32 bits, integers read on another grid than they were
+    written on, layers in float, ranges that are clipped or unused, and more. Nothing is run, and no
+    data is needed. An error means wrong numbers, a warning a certain loss, a note is worth a look.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.lint.run import lint, require_clean, require_known
+    from edgeq.deploy.lint.sarif import sarif as as_sarif
+    from edgeq.files import check_output, write_json
+
+    asked = [name.strip() for text in fail_on or () for name in text.split(",") if name.strip()]
+    require_known(asked)
+    if sarif is not None:
+        check_output(sarif, overwrite=overwrite)
+    reports = [lint(file, device=device) for file in files]
+    if sarif is not None:
+        write_json(sarif, as_sarif(reports), overwrite=overwrite)
+    if as_json:
+        console.write_json("lint", {"files": reports})
+    else:
+        for report in reports:
+            _show(report)
+    require_clean(reports, asked)
+
+
+def _show(report: "LintReport") -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.report.values import count, short
+
+    counts = [
+        (severity, sum(each.severity == severity for each in report.findings))
+        for severity in SEVERITIES
+    ]
+    told = ", ".join(f"{n} {severity}{'s' * (n > 1)}" for severity, n in counts if n)
+    title = f"{report.file}: {told or 'nothing found'} in {count(report.layers)} layers"
+    if not report.findings:
+        console.write(title)
+        return
+    rows = [(each.severity, each.rule, short(each.node), each.message) for each in report.findings]
+    console.write_table(title, ("severity", "rule", "where", "what"), rows)
+    hints = dict.fromkeys((each.rule, each.hint) for each in report.findings)
+    console.write("\n".join(f"{rule}: {hint}" for rule, hint in hints))

@@ -1,0 +1,1 @@
+"""``edgeq lint``: files through the rules of :mod:`edgeq.lint`, and what is written of it."""

@@ -1,0 +1,99 @@
+"""Files through all rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgeq.errors import GateFailed, UnknownName, UsageError
+from edgeq.formats.artefact import detect, resolve
+from edgeq.lint import RULES, SEVERITIES, Finding, findings_in
+from edgeq.lint.devices import require_device
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class LintReport:
+    """What the rules found in one file.
+
+    Attributes:
+        file: its path, as given.
+        format: onnx or tflite.
+        layers: how many operators with weights were looked at.
+        findings: the worst first.
+    """
+
+    file: str
+    format: str
+    layers: int
+    findings: tuple[Finding, ...]
+
+
+def lint(path: Path, *, device: str = "") -> LintReport:
+    """Look for what is wrong with a file; nothing is run.
+
+    Args:
+        path: an ONNX or TFLite file of any tool.
+        device: a name of :mod:`edgeq.lint.devices`, for advice about it; empty for none.
+
+    Raises:
+        ArtefactError: the file is missing or broken.
+        UsageError: it is a checkpoint.
+        UnknownName: nothing is known of the device.
+    """
+    if device:
+        require_device(device)
+    found = resolve(path)
+    kind = detect(found)
+    if kind == "checkpoint":
+        raise UsageError(
+            f"{path} is a checkpoint, which holds no grids of a runtime",
+            hint="lint what edgeq export writes of it",
+        )
+    if kind == "onnx":
+        from edgeq.lint.onnx_view import read
+    else:
+        from edgeq.lint.tflite_view import read
+    model = replace(read(found), device=device)
+    return LintReport(str(path), kind, len(model.layers), findings_in(model))
+
+
+def require_known(fail_on: Sequence[str]) -> None:
+    """Check what a file is to fail on.
+
+    Raises:
+        UnknownName: it is neither a severity nor a rule.
+    """
+    known = (*SEVERITIES, *RULES.names())
+    for name in fail_on:
+        if name not in known:
+            raise UnknownName("severity or lint rule", name, known)
+
+
+def require_clean(reports: Sequence[LintReport], fail_on: Sequence[str]) -> None:
+    """Fail where a finding is one to fail on.
+
+    Args:
+        reports: of the files.
+        fail_on: severities, each of which includes the worse ones, and names of rules.
+
+    Raises:
+        GateFailed: there is one.
+    """
+    smallest = max((SEVERITIES.index(each) for each in SEVERITIES if each in fail_on), default=-1)
+    bad = [
+        finding
+        for report in reports
+        for finding in report.findings
+        if finding.rule in fail_on or SEVERITIES.index(finding.severity) <= smallest
+    ]
+    if bad:
+        rules = ", ".join(dict.fromkeys(finding.rule for finding in bad))
+        raise GateFailed(
+            f"{len(bad)} finding{'s' if len(bad) > 1 else ''} of --fail-on "
+            f"{','.join(fail_on)}: {rules}",
+            hint="repair the files as each finding says, or fail on less",
+        )

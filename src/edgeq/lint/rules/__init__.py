@@ -1,0 +1,1 @@
+"""The rules: one a file, by entry point in ``edgeq.lint_rules``."""

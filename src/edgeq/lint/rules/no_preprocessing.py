@@ -1,0 +1,33 @@
+"""Files that do not say how their inputs are prepared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from edgeq.lint import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeq.lint import Severity
+    from edgeq.lint.model import LintModel
+
+
+class NoPreprocessing:
+    """The file does not say how its inputs are prepared: size, scale, mean, order of the channels.
+
+    Whoever runs it has to guess, and a wrong guess looks like a bad model. Files of edgeq carry it,
+    if it was known when they were made.
+    """
+
+    severity: ClassVar[Severity] = "note"
+    summary: ClassVar[str] = "files that do not say how their inputs are prepared"
+
+    def check(self, model: LintModel) -> Iterator[Problem]:
+        """One problem for the whole file."""
+        if not model.preprocessing and model.inputs:
+            yield Problem(
+                model.inputs[0].name,
+                "the file does not say how its inputs are prepared",
+                "write it into the file's metadata: size, scale, mean, standard deviation, layout",
+            )

@@ -1,0 +1,46 @@
+"""Per-channel weights where a device is slow with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from edgeq.lint import Problem
+from edgeq.lint.devices import devices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeq.lint import Severity
+    from edgeq.lint.model import LintModel
+
+
+class PerChannelSlow:
+    """A device is many times slower with per-channel weights.
+
+    Some accelerators have no multiplier a channel: layers with per-channel weights leave them
+    and run many times slower elsewhere. The rule speaks where `--device` names one of them; what
+    is known of which device is data, with its source.
+    """
+
+    severity: ClassVar[Severity] = "warning"
+    summary: ClassVar[str] = "per-channel weights on a device that is slow with them (--device)"
+
+    def check(self, model: LintModel) -> Iterator[Problem]:
+        """One problem for the whole file."""
+        if not model.device:
+            return
+        device = devices()[model.device]
+        slow = [
+            layer.node
+            for layer in model.layers
+            if layer.weight_grid is not None and layer.weight_grid.scale.size > 1
+        ]
+        if slow:
+            yield Problem(
+                slow[0],
+                f"{len(slow)} of {len(model.layers)} layers have per-channel weights, with which "
+                f"{device.name} was measured {device.slower:g} times slower ({device.source})",
+                "quantise the weights per tensor",
+                device.slower,
+                "times slower",
+            )

@@ -1,0 +1,145 @@
+"""``edgeq lint``: tables, JSON, SARIF, and when it fails."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import pytest
+from tests.support.models.lint_models import as_tflite, network, with_constants
+
+from edgeq.deploy.cli import run
+from edgeq.lint import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+
+
+@pytest.fixture
+def sick(tmp_path: Path) -> Path:
+    """A file with a dead channel, a warning, and what the file does not say, a note."""
+
+    def fault(constants: dict[str, np.ndarray]) -> None:
+        constants["c.weight_quantized"][3] = 0
+
+    path = tmp_path / "sick.onnx"
+    onnx.save(with_constants(network(), fault), path)
+    return path
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    path = tmp_path / "sound.tflite"
+    path.write_bytes(as_tflite(network()))
+    return path
+
+
+def test_findings_are_shown_with_rule_place_and_hint(
+    sick: Path, sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["lint", str(sick), str(sound)]) == 0
+    out = capsys.readouterr().out
+    assert f"{sick}: 1 warning, 1 note in 2 layers" in out
+    assert f"{sound}: 1 note in 2 layers" in out
+    assert "channel 3 of 40: all weights are zero" in out
+    assert "\ndead-channel: remove the channel" in out
+
+
+def test_json_holds_every_finding(sick: Path, answer: Callable[..., Any]) -> None:
+    (report,) = answer("lint", sick)["files"]
+    assert (report["file"], report["format"], report["layers"]) == (str(sick), "onnx", 2)
+    finding = report["findings"][0]
+    assert (finding["rule"], finding["severity"]) == ("dead-channel", "warning")
+    assert (finding["node"], finding["channels"], finding["number"]) == ("c_sum/Conv", [3], 1)
+    assert finding["hint"]
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "code"),
+    [("error", 0), ("warning", 1), ("note", 1), ("dead-channel", 1), ("bias-limit,error", 0)],
+)
+def test_it_fails_on_what_is_asked(
+    sick: Path, fail_on: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["lint", str(sick), "--fail-on", fail_on]) == code
+    captured = capsys.readouterr()
+    assert "dead-channel" in captured.out
+    assert ("finding" in captured.err) == bool(code)
+
+
+def test_it_fails_for_any_of_several_files(sick: Path, sound: Path) -> None:
+    assert run(["lint", str(sound), "--fail-on", "warning"]) == 0
+    assert run(["lint", str(sound), str(sick), "--fail-on", "warning"]) == 1
+
+
+def test_unknown_names_are_refused(sick: Path, refusal: Callable[..., str]) -> None:
+    assert "did you mean 'dead-channel'" in refusal("lint", sick, "--fail-on", "dead-chanel")
+    assert "no device is called 'stm32'" in refusal("lint", sick, "--device", "stm32")
+
+
+def test_checkpoints_and_broken_files_are_refused(
+    tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08nothing")
+    assert "no ONNX model" in refusal("lint", broken)
+    assert "there is no artefact" in refusal("lint", tmp_path / "absent.onnx")
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(as_tflite(network())[:300])
+    assert "truncated" in refusal("lint", cut)
+
+
+def test_a_device_brings_its_advice(sick: Path, answer: Callable[..., Any]) -> None:
+    (report,) = answer("lint", sick, "--device", "stm32mp25")["files"]
+    advice = next(each for each in report["findings"] if each["rule"] == "per-channel-slow")
+    assert advice["number"] == 6.4
+    assert "https://" in advice["message"]
+
+
+def test_rules_lists_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lint", "--rules"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in RULES.names())
+
+
+def test_sarif_is_what_its_schema_asks_for(sick: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lint.sarif"
+    assert run(["lint", str(sick), "--sarif", str(path), "--fail-on", "warning"]) == 1
+    log = json.loads(path.read_text())
+    assert set(log) == {"$schema", "version", "runs"}
+    assert log["version"] == "2.1.0"
+    (made,) = log["runs"]
+    driver = made["tool"]["driver"]
+    assert driver["name"] == "edgeq lint"
+    assert [rule["id"] for rule in driver["rules"]] == RULES.names()
+    for rule in driver["rules"]:
+        assert rule["shortDescription"]["text"]
+        assert rule["fullDescription"]["text"]
+        assert rule["defaultConfiguration"]["level"] in ("error", "warning", "note")
+    assert len(made["results"]) == 2
+    for result in made["results"]:
+        assert driver["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["level"] in ("error", "warning", "note")
+        assert result["message"]["text"]
+        (place,) = result["locations"]
+        assert place["physicalLocation"]["artifactLocation"]["uri"] == sick.as_uri()
+        assert place["physicalLocation"]["region"] == {"startLine": 1}
+        assert all(isinstance(text, str) for text in result["partialFingerprints"].values())
+    assert made["results"][0]["locations"][0]["logicalLocations"] == [
+        {"fullyQualifiedName": "c_sum/Conv", "kind": "member"}
+    ]
+
+
+def test_sarif_is_not_written_over_another_file(
+    sick: Path, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    path = tmp_path / "lint.sarif"
+    path.write_text("mine")
+    assert "exists" in refusal("lint", sick, "--sarif", path)
+    assert path.read_text() == "mine"
+    assert run(["lint", str(sick), "--sarif", str(path), "--overwrite"]) == 0
+    assert json.loads(path.read_text())["version"] == "2.1.0"
