@@ -83,12 +83,12 @@ def require_clean(reports: Sequence[LintReport], fail_on: Sequence[str]) -> None
     Raises:
         GateFailed: there is one.
     """
-    smallest = max((SEVERITIES.index(each) for each in SEVERITIES if each in fail_on), default=-1)
+    worst = max((SEVERITIES.index(each) for each in SEVERITIES if each in fail_on), default=-1)
     bad = [
         finding
         for report in reports
         for finding in report.findings
-        if finding.rule in fail_on or SEVERITIES.index(finding.severity) <= smallest
+        if finding.rule in fail_on or SEVERITIES.index(finding.severity) <= worst
     ]
     if bad:
         rules = ", ".join(dict.fromkeys(finding.rule for finding in bad))
