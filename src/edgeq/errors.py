@@ -139,7 +139,7 @@ class BrokenPlugin(TargetError):
     def __init__(self, kind: str, name: str, what: str) -> None:
         super().__init__(
             f"the {kind} {name!r} {what}",
-            hint="mend it, or uninstall the package that registers it; EDGEQ_DEBUG=1 shows where",
+            hint="repair it, or uninstall the package that registers it; EDGEQ_DEBUG=1 shows where",
         )
 
 
