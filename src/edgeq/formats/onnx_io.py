@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # what it warns of is told by our errors; it sets up none itself
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
+_ALIAS = "ai.onnx"  # another name of the empty domain
+
 
 def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     """Parse an ONNX file as a runtime would, whatever its graph.
@@ -101,9 +103,20 @@ def _proto(content: bytes, what: str) -> onnx.ModelProto:
     import onnx  # protobuf parsing only
 
     try:
-        return onnx.load_model_from_string(content)
+        return _without_alias(onnx.load_model_from_string(content))
     except Exception as error:  # protobuf raises many kinds on broken files
         raise _broken(what, error) from error
+
+
+def _without_alias(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """ONNX's own domain under one of its two names, the empty one."""
+    for entry in proto.opset_import:
+        if entry.domain == _ALIAS:
+            entry.domain = ""
+    for node in proto.graph.node:
+        if node.domain == _ALIAS:
+            node.domain = ""
+    return proto
 
 
 def _deserialize(proto: onnx.ModelProto, what: str) -> ir.Model:

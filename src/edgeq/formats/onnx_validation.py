@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _HINT = "it is damaged, or the tool that wrote it is at fault; write it again from its source"
+# Brevitas writes its operators without an import of theirs; no runtime reads them anyway
+_UNNAMED_DOMAINS = ("onnx.brevitas",)
 _MOST = 2**31 - 1  # of a version, and of the elements of a tensor
 
 
@@ -235,7 +237,8 @@ def _of_nodes(proto: onnx.ModelProto) -> Iterator[str]:
 
     context = type(checker.DEFAULT_CONTEXT)()
     context.ir_version = min(max(proto.ir_version, 0), _MOST)
-    context.opset_imports = {entry.domain: entry.version for entry in proto.opset_import}
+    context.opset_imports = dict.fromkeys(_UNNAMED_DOMAINS, 1)
+    context.opset_imports |= {entry.domain: entry.version for entry in proto.opset_import}
     for node in proto.graph.node:
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             continue  # the reader of graphs has more to say of control flow

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ir import Blocker
 
+OLDEST_OPSET = 10
+"""The oldest operator set that is read; those before ``OPSETS`` are raised first."""
 OPSETS = range(13, 26)
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum")
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
@@ -102,7 +104,7 @@ def in_order(graph: ir.Graph) -> list[ir.Node]:
     if version not in OPSETS:
         raise ArtefactError(
             f"the model is written in ONNX opset {version}",
-            hint=f"convert it to an opset from {OPSETS[0]} to {OPSETS[-1]}, 21 for choice",
+            hint=f"convert it to an opset from {OLDEST_OPSET} to {OPSETS[-1]}, 21 for choice",
         )
     nodes = list(graph)
     for node in nodes:

@@ -439,7 +439,9 @@ def _fold(ops: list[QdqOp], outputs: tuple[QdqOutput, ...]) -> list[QdqOp]:
 
 
 def read_qdq(model: ir.Model, *, float_fallback: bool = False) -> QdqGraph:
-    """Read a QDQ or QOperator ONNX model of any tool, opset 13 to 25; ``model`` stays as it is.
+    """Read a quantised ONNX model of any tool, opset 10 to 25; ``model`` stays as it is.
+
+    QDQ files, QOperator files, and those with the quantisers of QONNX or Brevitas.
 
     Args:
         model: the model.

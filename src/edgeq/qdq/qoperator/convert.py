@@ -18,6 +18,8 @@ import onnx_ir as ir
 from edgeq.errors import ArtefactError
 from edgeq.formats.onnx_io import read
 from edgeq.qdq.nodes import constant_of, integer_of, stripped, title
+from edgeq.qdq.normal_form.opsets import at_least_13
+from edgeq.qdq.normal_form.quant_nodes import with_onnx_quantizers
 from edgeq.qdq.qoperator.operators import (
     FORMS,
     ORT,
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_AXIS_SINCE = 13  # DequantizeLinear has scales for channels; ONNX Runtime's own operator always had
 # of the QLinear operators: the float ones have none of the kind
 _OWN_ATTRIBUTES = ("channels_last", "opset")
 
@@ -51,13 +52,13 @@ def read_as_qdq(path: Path) -> ir.Model:
 
 
 def as_qdq(model: ir.Model) -> ir.Model:
-    """The model with each QOperator as a float operator between dequantisers and a quantiser.
+    """The model in operator set 13 at least, with a QDQ form for what means one.
 
-    Itself where it holds none.
-
-    What has no such form stays; :func:`require_static` names it. Tensors of integers keep their
-    names.
+    Each QOperator becomes a float operator between dequantisers and a quantiser, each quantiser of
+    QONNX and Brevitas a pair of ONNX's. The model itself where it holds none. What has no such form
+    stays; :func:`require_static` names it. Tensors of integers keep their names.
     """
+    model = with_onnx_quantizers(at_least_13(model))
     if not any(is_qoperator(node) for node in model.graph):
         return model
     copy = model.clone()
@@ -75,8 +76,6 @@ class _Rewriter:
 
     def __init__(self, model: ir.Model) -> None:
         self._graph = model.graph
-        self._domain = "" if model.graph.opset_imports.get("", 0) >= _AXIS_SINCE else ORT
-        model.graph.opset_imports.setdefault(ORT, 1)
         values = (value for node in model.graph for value in node.outputs)
         self._taken = {
             value.name
@@ -136,7 +135,6 @@ class _Rewriter:
             quantizer = ir.node(
                 "QuantizeLinear",
                 [real, scale, zero],
-                domain=self._domain,
                 name=f"{title(node)}/QuantizeLinear",
             )
             self._graph.insert_before(node, quantizer)
@@ -190,7 +188,6 @@ class _Rewriter:
                 "DequantizeLinear",
                 [integers, scale, zero],
                 attributes,
-                domain=self._domain,
                 name=self._unique(f"{name}/DequantizeLinear"),
             )
             result = dequantizer.outputs[0]

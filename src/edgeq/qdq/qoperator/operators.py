@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import constant_of, integer_of, merged_errors, title
+from edgeq.qdq.normal_form.quant_nodes import is_quant_node, quant_problem
 from edgeq.qdq.op_traits import LAYERS
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def require_static(graph: ir.Graph) -> None:
     errors = [
         ArtefactError(f"{node.op_type} {title(node)!r} {problem[0]}", hint=problem[1])
         for node in graph
-        if node.domain in _DOMAINS and (problem := problem_of(node))
+        if (problem := problem_of(node))
     ]
     if errors:
         raise merged_errors(errors)
@@ -117,6 +118,10 @@ def is_qoperator(node: ir.Node) -> bool:
 
 def problem_of(node: ir.Node) -> tuple[str, str] | None:
     """Why an integer operator has no QDQ form, with a hint; None for one that has, and others."""
+    if is_quant_node(node):
+        return quant_problem(node)
+    if node.domain not in _DOMAINS:
+        return None
     if node.op_type in DYNAMIC:
         return (
             (
