@@ -174,7 +174,7 @@ class EthosUSession(SampleSession):
 
     def __init__(self, numbers: TfliteSession | WorkerSession, compiled: Compiled) -> None:
         self._numbers = numbers
-        self.input, self.output = numbers.input, numbers.output
+        self.input, self.outputs = numbers.input, numbers.outputs
         self.grids, self.unreadable = numbers.grids, numbers.unreadable
         self.facts = {**compiled.facts(), "numbers": "LiteRT's reference kernels", **numbers.facts}
         self.estimated_ms, self.estimate_note = compiled.estimated_ms, compiled.estimate_note
@@ -184,12 +184,12 @@ class EthosUSession(SampleSession):
         self._numbers.set_sample(sample)
 
     def invoke(self) -> None:
-        """Compute the first output, on the reference kernels."""
+        """Compute the outputs, on the reference kernels."""
         self._numbers.invoke()
 
-    def get_output(self) -> NDArray[np.generic]:
-        """The first output of the last run."""
-        return self._numbers.get_output()
+    def get_output(self, index: int = 0) -> NDArray[np.generic]:
+        """An output of the last run."""
+        return self._numbers.get_output(index)
 
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""

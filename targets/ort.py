@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +24,7 @@ from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.ort_x86.softmax import check_softmax
 from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
+from edgeq.targets.common.io import readable
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
 from edgeq.targets.plans.onnx_exact import exact_form
@@ -270,22 +272,29 @@ class OrtSession(SampleSession):
             _input_spec(input_info, self._session, view),
             channels_last=channels_last(model, input_info.name),
         )
-        self._exit = self._session.get_outputs()[0].name
+        self._exits = [value.name for value in model.graph.output]
         self.set_sample(np.zeros((1, *self.input.shape), self.input.dtype))
         self.invoke()
-        self.output = _output_spec(self._exit, self.get_output(), view)
+        self.outputs = readable(
+            [
+                partial(_output_spec, name, values, view)
+                for name, values in zip(self._exits, self._result, strict=True)
+            ]
+        )
+        self._exits = [spec.name for spec in self.outputs]
+        self.invoke()
 
     def set_sample(self, sample: NDArray[np.generic]) -> None:
         """Keep the input for the next run."""
         self._feed = {self.input.name: sample}
 
     def invoke(self) -> None:
-        """Compute the first output."""
-        self._result = self._run([self._exit])
+        """Compute the outputs."""
+        self._result = self._run(self._exits)
 
-    def get_output(self) -> NDArray[np.generic]:
-        """The first output of the last run."""
-        return self._result[0]
+    def get_output(self, index: int = 0) -> NDArray[np.generic]:
+        """An output of the last run."""
+        return self._result[index]
 
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
@@ -384,9 +393,10 @@ def _input_spec(
 
 
 def _output_spec(name: str, values: NDArray[Any], view: QdqView) -> TensorSpec:
-    if values.ndim == 0 or values.shape[0] != 1:
+    shape = values.shape if isinstance(values, np.ndarray) else "of a sequence"
+    if not isinstance(shape, tuple) or shape[:1] != (1,):
         raise ArtefactError(
-            f"the output {name!r} has the shape {values.shape} for a batch of one",
+            f"the output {name!r} has the shape {shape} for a batch of one",
             hint="give the output a batch dimension",
         )
-    return TensorSpec(name, values.shape[1:], str(values.dtype), view.output_params(name))
+    return TensorSpec(name, shape[1:], str(values.dtype), view.output_params(name))

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from edgeq.files import read_bytes
 from edgeq.formats.dialect import TFLITE
 from edgeq.quant import STORAGE_RANGE, QuantParams
 from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
-from edgeq.targets.common.io import WHOLE_NUMBERS
+from edgeq.targets.common.io import WHOLE_NUMBERS, readable
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
 from edgeq.targets.workers.boundary import Sendable
@@ -232,11 +233,11 @@ class TfliteSession(SampleSession):
                 f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one",
                 hint="make the others constants",
             )
-        self.input, self.output = (
-            _spec(inputs[0], artefact),
-            _spec(outputs[0], artefact, counts=True),
-        )
-        self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
+        self.input = _spec(inputs[0], artefact)
+        self.outputs = readable([partial(_spec, one, artefact, counts=True) for one in outputs])
+        places = {one["name"]: one["index"] for one in reversed(outputs)}  # the first of a name
+        self._entrance = inputs[0]["index"]
+        self._exits = [places[spec.name] for spec in self.outputs]
         operators = interpreter._get_ops_details()  # the only way to learn what runs
         self.facts = {**_facts(operators, target, artefact), **version}
         self.layers = [{"index": index} for index in sorted(delegated(operators))]
@@ -256,7 +257,7 @@ class TfliteSession(SampleSession):
         self._interpreter.set_tensor(self._entrance, sample)
 
     def invoke(self) -> None:
-        """Compute the first output."""
+        """Compute the outputs."""
         try:
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
@@ -265,9 +266,9 @@ class TfliteSession(SampleSession):
                 hint="another kernel set may run it",
             ) from error
 
-    def get_output(self) -> NDArray[np.generic]:
-        """The first output of the last run."""
-        values: NDArray[np.generic] = self._interpreter.get_tensor(self._exit)
+    def get_output(self, index: int = 0) -> NDArray[np.generic]:
+        """An output of the last run."""
+        values: NDArray[np.generic] = self._interpreter.get_tensor(self._exits[index])
         return values
 
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:

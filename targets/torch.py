@@ -117,7 +117,13 @@ class TorchSession(SampleSession):
                 f"the network's output has the shape {values.shape} for a batch of one",
                 hint="give the output a batch dimension",
             )
-        self.output = TensorSpec("output", values.shape[1:], "float32")
+        self.outputs = tuple(
+            TensorSpec(
+                "output" if number == 1 else f"output_{number}", tuple(one.shape[1:]), "float32"
+            )
+            for number, one in enumerate(self._results, start=1)
+            if one.ndim and one.shape[0] == 1
+        )
 
     def set_sample(self, sample: NDArray[np.generic]) -> None:
         """Keep the input for the next run."""
@@ -128,11 +134,11 @@ class TorchSession(SampleSession):
     def invoke(self) -> None:
         """Compute the first output."""
         with self._guard():
-            self._result: torch.Tensor = self._module(self._sample)
+            self._results = _leaves(self._module(self._sample))
 
-    def get_output(self) -> NDArray[np.generic]:
-        """The first output of the last run."""
-        return self._result.numpy()
+    def get_output(self, index: int = 0) -> NDArray[np.generic]:
+        """An output of the last run."""
+        return self._results[index].numpy()
 
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
@@ -164,6 +170,16 @@ class TorchSession(SampleSession):
     def close(self) -> None:
         """Free the session."""
         del self._module
+
+
+def _leaves(answer: Any) -> list[torch.Tensor]:
+    """The tensors of what a network returns, in its order; an export has them in the same one."""
+    import torch
+
+    if isinstance(answer, torch.Tensor):
+        return [answer]
+    values = answer.values() if isinstance(answer, dict) else answer
+    return [tensor for value in values for tensor in _leaves(value)]
 
 
 def _fix(module: torch.nn.Module) -> None:

@@ -143,6 +143,11 @@ class Session(Protocol):
         ...
 
     @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The first output, and those of the others that hold real numbers for each sample."""
+        ...
+
+    @property
     def facts(self) -> Mapping[str, str]:
         """What really runs, for reports: provider, kernels, operators after optimisation."""
         ...
@@ -157,6 +162,14 @@ class Session(Protocol):
         Raises:
             ArtefactError: the batch does not fit the artefact's input.
             TargetError: the runtime failed.
+        """
+        ...
+
+    def run_all(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        """Compute all :attr:`outputs` for a batch: name to values, in the artefact's order.
+
+        Args:
+            batch: as for :meth:`run`, which gives the first of them.
         """
         ...
 

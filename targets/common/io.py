@@ -5,15 +5,16 @@ Layout, grid, one sample at a time.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.data.batching import fit
-from edgeq.errors import ArtefactError
+from edgeq.errors import ArtefactError, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,6 +48,24 @@ def leave(values: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.float32]:
     if spec.params is None:
         return values.astype(np.float32)
     return spec.params.dequantize(values.astype(np.int32))
+
+
+def readable(specs: Sequence[Callable[[], TensorSpec]]) -> tuple[TensorSpec, ...]:
+    """The outputs of an artefact: the first in any case, of the others those that can be read.
+
+    Args:
+        specs: makes the description of each, or refuses it.
+
+    Raises:
+        ArtefactError: the first cannot be read.
+    """
+    found = [specs[0]()]
+    for spec in specs[1:]:
+        with suppress(
+            ArtefactError, TargetError
+        ):  # such as the number of boxes, which is no tensor of a sample
+            found.append(spec())
+    return tuple(found)
 
 
 def join(samples: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:

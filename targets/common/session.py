@@ -18,7 +18,7 @@ from edgeq.quant import QuantizedTensor
 from edgeq.targets.common.io import enter, join, leave
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -32,14 +32,14 @@ class SampleSession(ABC):
 
     Attributes:
         input: the one input.
-        output: the first output.
+        outputs: the first output, and those of the others that can be read.
         facts: what really runs.
         unreadable: why :meth:`tensors` cannot answer, and the hint; None when it can.
         grids: the grid of each readable quantised tensor, by name.
     """
 
     input: TensorSpec
-    output: TensorSpec
+    outputs: tuple[TensorSpec, ...]
     facts: Mapping[str, str]
     unreadable: tuple[str, str] | None = (
         "the artefact was opened without intermediates",
@@ -59,8 +59,8 @@ class SampleSession(ABC):
         """Run once on the sample set."""
 
     @abstractmethod
-    def get_output(self) -> NDArray[np.generic]:
-        """The first output of the last run, with its batch of one."""
+    def get_output(self, index: int = 0) -> NDArray[np.generic]:
+        """An output of the last run, by its place in ``outputs``, with its batch of one."""
 
     @abstractmethod
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
@@ -70,16 +70,34 @@ class SampleSession(ABC):
     def close(self) -> None:
         """Free the runtime."""
 
+    @property
+    def output(self) -> TensorSpec:
+        """The first output."""
+        return self.outputs[0]
+
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the first output for a batch; see :meth:`edgeq.target.Session.run`."""
-        return leave(
-            join([self._compute(sample) for sample in enter(batch, self.input)]), self.output
-        )
+        return self._computed(batch, self.outputs[:1])[0]
 
-    def _compute(self, sample: NDArray[np.generic]) -> NDArray[np.generic]:
+    def run_all(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        """Compute all outputs; see :meth:`edgeq.target.Session.run_all`."""
+        found = self._computed(batch, self.outputs)
+        return {spec.name: values for spec, values in zip(self.outputs, found, strict=True)}
+
+    def _computed(
+        self, batch: NDArray[np.float32], specs: Sequence[TensorSpec]
+    ) -> list[NDArray[np.float32]]:
+        """The first so many outputs for a batch."""
+        found = [self._compute(sample, len(specs)) for sample in enter(batch, self.input)]
+        return [
+            leave(join(values), spec)
+            for values, spec in zip(zip(*found, strict=True), specs, strict=True)
+        ]
+
+    def _compute(self, sample: NDArray[np.generic], count: int) -> list[NDArray[np.generic]]:
         self.set_sample(sample[None])
         self.invoke()
-        return self.get_output()
+        return [self.get_output(index) for index in range(count)]
 
     def tensors(
         self, batch: NDArray[np.float32]

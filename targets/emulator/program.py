@@ -149,7 +149,7 @@ class Program:
         steps: in an order in which they can run.
         constants: levels of constant operands by slot, (1, *shape).
         input_slot: the slot of the input.
-        exit: the slot of the first output.
+        output_slots: those of the outputs.
         channels_last: whether the input takes images with their channels last.
     """
 
@@ -157,14 +157,14 @@ class Program:
     steps: tuple[ProgramStep, ...]
     constants: Mapping[int, Tensor]
     input_slot: int
-    output_slot: int
+    output_slots: tuple[int, ...]
     channels_last: bool = False
 
     __repr__ = brief
 
     def last_uses(self) -> tuple[tuple[int, ...], ...]:
         """For each step, the slots that nothing reads after it."""
-        seen = {self.output_slot}
+        seen = set(self.output_slots)
         freed = []
         for step in reversed(self.steps):
             last = {

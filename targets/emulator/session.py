@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from edgeq.data.batching import fit
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TensorSpec
-from edgeq.targets.common.io import enter, leave
+from edgeq.targets.common.io import enter, leave, readable
 from edgeq.targets.emulator.hardware.costs import layer_cost, total
 from edgeq.targets.emulator.hardware.host_fallback import on_hardware
 from edgeq.targets.emulator.program import Log, OverflowStats
@@ -54,7 +55,7 @@ class EmulatorSession:
 
     Attributes:
         input: the one input.
-        output: the first output.
+        outputs: the outputs, the first one in front.
         facts: what really runs.
         profile: the machine.
     """
@@ -70,7 +71,8 @@ class EmulatorSession:
         self.input = replace(
             _spec(program.slots[program.input_slot]), channels_last=program.channels_last
         )
-        self.output = _spec(program.slots[program.output_slot])
+        specs = [partial(_spec, program.slots[slot]) for slot in program.output_slots]
+        self.outputs = readable(specs)
         self.facts: Mapping[str, str] = {
             "profile": profile.name,
             "arithmetic": profile.summary,
@@ -79,14 +81,24 @@ class EmulatorSession:
         largest = max(math.prod(slot.shape) for slot in program.slots)
         self._at_once = max(1, _ELEMENTS_AT_ONCE // largest)
 
+    @property
+    def output(self) -> TensorSpec:
+        """The first output."""
+        return self.outputs[0]
+
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the first output for a batch; see :meth:`edgeq.target.Session.run`."""
-        given = fit(batch, self.input)
-        found = [
-            self._stored(self._program.output_slot, self._outputs(part))
-            for part in self._parts(given)
-        ]
-        return leave(np.concatenate(found), self.output)
+        return self.run_all(batch)[self.output.name]
+
+    def run_all(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        """Compute all outputs; see :meth:`edgeq.target.Session.run_all`."""
+        places = {self._program.slots[slot].name: slot for slot in self._program.output_slots}
+        found: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in self.outputs}
+        for part in self._parts(fit(batch, self.input)):
+            values = self._values(self._entered(part))
+            for name, parts in found.items():
+                parts.append(self._stored(places[name], values[places[name]]))
+        return {spec.name: leave(np.concatenate(found[spec.name]), spec) for spec in self.outputs}
 
     def tensors(
         self, batch: NDArray[np.float32]
@@ -168,9 +180,6 @@ class EmulatorSession:
         return torch.from_numpy(
             values.reshape(len(part), *self._program.slots[self._program.input_slot].shape)
         )
-
-    def _outputs(self, part: NDArray[np.float32]) -> Tensor:
-        return self._values(self._entered(part))[self._program.output_slot]
 
     def _values(self, entered: Tensor, keep: Mapping[int, Slot] | None = None) -> dict[int, Tensor]:
         """Run the steps; what nothing reads any more is let go, unless it is to be kept."""

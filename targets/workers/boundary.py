@@ -34,7 +34,7 @@ class Sendable:
 
     Attributes:
         content: what to send to a worker.
-        grids: of its input and output, by name, where the file says them and the runtime does not.
+        grids: of its input and outputs, by name, where the file says them and the runtime does not.
         axes: for tensors that are not stored in the usual layout, the axis of the model at each
             dimension.
         channels_last: whether images inside are stored with their channels last.
@@ -98,10 +98,10 @@ def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
             f"{artefact} has no output", hint="export it again; it may be truncated"
         )
     sample_shape(input_info)
-    view, exit_name = QdqView(model), model.graph.output[0].name
+    view, exits = QdqView(model), [value.name for value in model.graph.output]
     found = {
         input_info.name: view.input_params(input_info.name),
-        exit_name: view.output_params(exit_name),
+        **{name: view.output_params(name) for name in exits},
     }
     grids = {name: params for name, params in found.items() if params is not None}
     return Sendable(

@@ -55,8 +55,8 @@ class Engine(Protocol):
     def invoke(self) -> None:
         """Run once."""
 
-    def get_output(self) -> NDArray[Any]:
-        """The first output of the last run."""
+    def get_output(self, index: int = 0) -> NDArray[Any]:
+        """An output of the last run, by its place in ``outputs``."""
         ...
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -189,14 +189,16 @@ class _Worker:
         finally:
             gc.enable()
 
-    def get(self, _request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        return {}, [np.asarray(self.engine.get_output())]
+    def get(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """The outputs that are asked for by number, the first where none is."""
+        places = request.header.get("outputs", [0])
+        return {}, [np.asarray(self.engine.get_output(place)) for place in places]
 
     def run(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        """The output for one sample."""
+        """The outputs for one sample."""
         self.engine.set_input(request.arrays[0])
         self.engine.invoke()
-        return {}, [np.asarray(self.engine.get_output())]
+        return self.get(request)
 
     def tensors(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         self.engine.set_input(request.arrays[0])

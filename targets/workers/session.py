@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from edgeq.errors import TargetError
-from edgeq.targets.common.io import enter, join, leave
+from edgeq.targets.common.io import enter, join, leave, readable
 from edgeq.targets.common.session import SampleSession
 from edgeq.targets.workers.boundary import grid_in_model_axes, in_model_axes, spec_of
 from edgeq.targets.workers.wire import MAX_PAYLOAD
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.target import TensorSpec
     from edgeq.targets.workers.boundary import Sendable
     from edgeq.targets.workers.process import Limits, Worker
 
@@ -61,7 +63,7 @@ class WorkerSession(SampleSession):
             options=dict(options),
             memory_bytes=limits.memory_bytes,
         ).header
-        self.input, self.output = self._ends(loaded)
+        self.input, self.outputs = self._ends(loaded)
         self.layers = _records(loaded.get("layers"))
         self.facts = {
             "place": worker.place,
@@ -87,11 +89,15 @@ class WorkerSession(SampleSession):
                 "the worker's model has not one input and at least one output",
                 hint="edgeq runs models with exactly one input",
             )
+        names = [str(one.get("name")) if isinstance(one, dict) else "" for one in outputs]
+        self._places = {name: names.index(name) for name in names}
         input_info = replace(
             spec_of(inputs[0], self._artefact.grids),
             channels_last=self._artefact.takes_channels_last,
         )
-        return input_info, spec_of(outputs[0], self._artefact.grids, counts=True)
+        return input_info, readable(
+            [partial(spec_of, output, self._artefact.grids, counts=True) for output in outputs]
+        )
 
     def _inner_grids(self, told: Any) -> dict[str, Any]:
         found = {
@@ -100,20 +106,24 @@ class WorkerSession(SampleSession):
         }
         return {name: params for name, params in found.items() if params is not None}
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute the first output for a batch.
-
-        One message for all of it, an answer for each sample.
-        """
+    def _computed(
+        self, batch: NDArray[np.float32], specs: Sequence[TensorSpec]
+    ) -> list[NDArray[np.float32]]:
+        """The first so many outputs: one message for a batch, an answer for each sample."""
         values = enter(batch, self.input)
         answers = self._worker.ask_each(
             "run",
             [values],
             len(values),
             seconds=self._limits.run_seconds,
-            limit=self._output_bytes(),
+            limit=sum(map(_bytes, specs)),
+            outputs=[self._places[spec.name] for spec in specs],
         )
-        return leave(join([self._checked(answer.arrays) for answer in answers]), self.output)
+        found = [self._checked(answer.arrays, specs) for answer in answers]
+        return [
+            leave(join(parts), spec)
+            for parts, spec in zip(zip(*found, strict=True), specs, strict=True)
+        ]
 
     def set_sample(self, sample: NDArray[np.generic]) -> None:
         """Send the input for the next run."""
@@ -146,13 +156,16 @@ class WorkerSession(SampleSession):
             self._garbage("durations that are none")
         return [int(took) for took in arrays[0]]
 
-    def get_output(self) -> NDArray[np.generic]:
-        """The first output of the last run."""
-        return self._checked(
-            self._worker.ask(
-                "get", seconds=self._limits.run_seconds, limit=self._output_bytes()
-            ).arrays
+    def get_output(self, index: int = 0) -> NDArray[np.generic]:
+        """An output of the last run."""
+        spec = self.outputs[index]
+        answer = self._worker.ask(
+            "get",
+            seconds=self._limits.run_seconds,
+            limit=_bytes(spec),
+            outputs=[self._places[spec.name]],
         )
+        return self._checked(answer.arrays, [spec])[0]
 
     def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
@@ -169,26 +182,24 @@ class WorkerSession(SampleSession):
         """End the worker."""
         self._worker.close()
 
-    def _output_bytes(self) -> int:
-        return (
-            int(np.prod(self.output.shape, dtype=np.int64)) * np.dtype(self.output.dtype).itemsize
-        )
-
-    def _checked(self, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        if len(arrays) != 1:
+    def _checked(
+        self, arrays: Sequence[NDArray[Any]], specs: Sequence[TensorSpec]
+    ) -> Sequence[NDArray[Any]]:
+        if len(arrays) != len(specs):
             self._garbage(f"{len(arrays)} arrays")
-        values, wanted = arrays[0], (1, *self.output.shape)
-        if values.shape != wanted or values.dtype != np.dtype(self.output.dtype):
-            self._garbage(
-                f"{values.dtype} {values.shape} where it announced {self.output.dtype} {wanted}"
-            )
-        if values.dtype.kind == "f" and np.isnan(values).any():
-            self._garbage(
-                "NaN",
-                hint="run it on another target: one that gives NaN too says that the model "
-                "computes it",
-            )
-        return values
+        for values, spec in zip(arrays, specs, strict=True):
+            wanted = (1, *spec.shape)
+            if values.shape != wanted or values.dtype != np.dtype(spec.dtype):
+                self._garbage(
+                    f"{values.dtype} {values.shape} where it announced {spec.dtype} {wanted}"
+                )
+            if values.dtype.kind == "f" and np.isnan(values).any():
+                self._garbage(
+                    "NaN",
+                    hint="run it on another target: one that gives NaN too says that the model "
+                    "computes it",
+                )
+        return arrays
 
     def _garbage(
         self,
@@ -197,6 +208,10 @@ class WorkerSession(SampleSession):
     ) -> NoReturn:
         self._worker.close()
         raise TargetError(f"the worker on {self._worker.place} answers with {what}", hint=hint)
+
+
+def _bytes(spec: TensorSpec) -> int:
+    return int(np.prod(spec.shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
 
 
 def _texts(told: Any) -> dict[str, str]:

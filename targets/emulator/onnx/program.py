@@ -98,10 +98,10 @@ class _OnnxCompiler:
             raise TargetError(
                 "\n  ".join(dict.fromkeys(error.what for error in errors)), hint=errors[0].hint
             )
-        end = self._epilogue(self.graph.outputs[0])
+        ends = tuple(self._epilogue(output) for output in self.graph.outputs)
         channels_last = channel_axes(self.graph).get(tensor.name) == CHANNELS_LAST
         return Program(
-            tuple(self.slots), tuple(self.steps), self.constants, input_slot, end, channels_last
+            tuple(self.slots), tuple(self.steps), self.constants, input_slot, ends, channels_last
         )
 
     def _slot(self, tensor: QdqTensor) -> int:

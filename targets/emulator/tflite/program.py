@@ -86,15 +86,15 @@ class _TfliteCompiler:
             told = list(dict.fromkeys(error.what for error in errors))
             more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
             raise TargetError("\n  ".join([*told[:_NAMED], *more]), hint=errors[0].hint)
-        exit_ = self._slot(self.graph.outputs[0], shown=False)
+        ends = tuple(self._slot(output, shown=False) for output in self.graph.outputs)
         known = {input_slot, *self.constants, *(step.result for step in steps)}
-        for place in (*(operand for step in steps for operand in step.operands), exit_):
+        for place in (*(operand for step in steps for operand in step.operands), *ends):
             if place not in known:
                 raise ArtefactError(
                     f"nothing computes the tensor {self.slots[place].name!r}",
                     hint="export the model again",
                 )
-        return Program(tuple(self.slots), tuple(steps), self.constants, input_slot, exit_)
+        return Program(tuple(self.slots), tuple(steps), self.constants, input_slot, ends)
 
     def _step(self, operator: FileOperator) -> ProgramStep:
         op = TfliteOp(operator, self.profile)

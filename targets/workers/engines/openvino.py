@@ -59,9 +59,9 @@ class Engine:
         """Run once."""
         self._request.infer()
 
-    def get_output(self) -> NDArray[Any]:
-        """The first output of the last run."""
-        return np.array(self._request.get_output_tensor(0).data)
+    def get_output(self, index: int = 0) -> NDArray[Any]:
+        """An output of the last run."""
+        return np.array(self._request.get_output_tensor(index).data)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """OpenVINO shows none without changing what it fuses."""

@@ -84,7 +84,7 @@ class Engine:
             self._interpreter.get_input_details(),
             self._interpreter.get_output_details(),
         )
-        self._entrance, self._exit = inputs[0]["index"], outputs[0]["index"]
+        self._entrance, self._exits = inputs[0]["index"], [one["index"] for one in outputs]
         self.inputs, self.outputs = (
             [described(one) for one in inputs],
             [described(one) for one in outputs],
@@ -113,9 +113,9 @@ class Engine:
         """Run once."""
         self._interpreter.invoke()
 
-    def get_output(self) -> NDArray[Any]:
-        """The first output of the last run."""
-        values: NDArray[Any] = self._interpreter.get_tensor(self._exit)
+    def get_output(self, index: int = 0) -> NDArray[Any]:
+        """An output of the last run."""
+        values: NDArray[Any] = self._interpreter.get_tensor(self._exits[index])
         return values
 
     def tensors(self) -> dict[str, NDArray[Any]]:

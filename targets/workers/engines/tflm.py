@@ -91,9 +91,9 @@ class Engine:
         """Run once."""
         self._interpreter.invoke()
 
-    def get_output(self) -> NDArray[Any]:
-        """The first output of the last run."""
-        values: NDArray[Any] = self._interpreter.get_output(0)
+    def get_output(self, index: int = 0) -> NDArray[Any]:
+        """An output of the last run."""
+        values: NDArray[Any] = self._interpreter.get_output(index)
         return values
 
     def tensors(self) -> dict[str, NDArray[Any]]:

@@ -59,7 +59,7 @@ class Engine:
             self._compiled = np.frombuffer(compiled.read_bytes(), np.uint8)
             self.facts = {**(_row(summaries[0]) if summaries else {}), "said": said}
 
-    def get_output(self) -> NDArray[np.uint8]:
+    def get_output(self, _index: int = 0) -> NDArray[np.uint8]:
         """The compiled file."""
         return self._compiled
 
