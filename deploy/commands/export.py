@@ -197,6 +197,7 @@ def command(
             [_cells(each) for each in written],
             numbers=columns[1:],
         )
+        _show_rescaled(written)
         _show_ends(written)
         _show_approximations(written)
         _show_fallback(written)
@@ -217,6 +218,25 @@ def _record(each: "ExportedFile") -> dict[str, object]:
         "saturating": each.saturating,
         "unsigned_weights": each.unsigned,
     }
+
+
+def _show_rescaled(written: "tuple[ExportedFile, ...]") -> None:
+    """Channels whose sums would have left 32 bits on the scale that the source gives them."""
+    from edgeq.deploy import console
+    from edgeq.errors import channels_named
+
+    rows = [
+        (str(each.path), one.tensor, channels_named(one.channels), f"{one.max_error_lsb:.3g}")
+        for each in written
+        for one in each.parity.rescaled
+    ]
+    if rows:
+        console.write_table(
+            "Weight scales that were changed, since sums would not fit 32 bits",
+            ("file", "tensor", "channels", "error, LSB"),
+            rows,
+            numbers=("error, LSB",),
+        )
 
 
 def _show_ends(written: "tuple[ExportedFile, ...]") -> None:

@@ -6,7 +6,7 @@ only copies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.exporter import Exported, FloatShare
@@ -44,9 +44,8 @@ class TfliteExporter:
 
         if is_float(model):
             return export_float(model, options)
-        graph, approximations = legalize(
-            read_qdq(model, float_fallback=True), approximate=options.requantize
-        )
+        legal = legalize(read_qdq(model, float_fallback=True), approximate=options.requantize)
+        graph = legal.graph
         written = write(graph, options)
         file = opened(written.content)
         found, transposes = numbers_in(file, axes_in(written.content)), transposes_in(file)
@@ -55,8 +54,8 @@ class TfliteExporter:
         expected = expected_in(graph, choose_storage(graph), found, names)
         return Exported(
             written.content,
-            compare(expected, found),
-            approximations,
+            replace(compare(expected, found), rescaled=legal.rescaled),
+            legal.approximations,
             transposes,
             stored=written.stored,
             in_float=_share(graph, written.in_float),

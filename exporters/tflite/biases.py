@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.errors import channels_named
 from edgeq.exporters.tflite.file.builder import StoredGrid
 from edgeq.exporters.tflite.storage import refused
 from edgeq.qdq.ir import QdqConstant
@@ -24,6 +25,7 @@ ACCUMULATOR_MAX = 2**31 - 1
 _WIDE_ACCUMULATOR_MAX = 2**47 - 1  # kernels multiply the 64-bit sum by 15 bits of multiplier
 LARGEST_INPUT = 255  # of |q - zero point|
 _LARGEST_WIDE_INPUT = 2**15
+_WHOLE = frozenset(("int8", "uint8", "int16"))  # as many integers as the element type that holds it
 WAY_OUT = (
     "quantise the weights of that channel with a larger scale, or approximate with --requantize"
 )
@@ -59,14 +61,14 @@ def add_bias(
     product = accumulator_scale(source, weights)
     constant = op.inputs[2] if len(op.inputs) > 2 else None
     if constant is None:
-        _check_accumulator(op, centered, np.zeros(channels, np.int32), product, wide=wide)
+        _check_accumulator(op, source, centered, np.zeros(channels, np.int32), product, wide=wide)
         return builder.constant(
             f"{op.output.name}~bias",
             np.zeros(channels, kind),
             StoredGrid.of(product.astype(np.float32)),
         )
     values, scale = _checked(op, constant, channels, product)
-    _check_accumulator(op, centered, values, product, wide=wide)
+    _check_accumulator(op, source, centered, values, product, wide=wide)
     return builder.constant(constant.name, values.astype(kind), StoredGrid.of(scale))
 
 
@@ -117,34 +119,69 @@ def _checked(
     return np.broadcast_to(constant.values.reshape(-1), channels).astype(np.int32), scale
 
 
+def input_ends(source: QdqTensor) -> tuple[int, int]:
+    """The smallest and the largest that an input can be less its zero point.
+
+    Zero is among them, since padding adds it. What is given to a graph is not clipped, so that an
+    input of the graph with a sub-range can be any integer of the element type.
+    """
+    params, zero = source.params, source.zero_point
+    if source.is_input and (params.is_sub_range or params.dtype not in _WHOLE):
+        largest = _LARGEST_WIDE_INPUT if params.dtype in ("int16", "uint16") else LARGEST_INPUT
+        return -largest, largest
+    return min(source.low - zero, 0), max(source.high - zero, 0)
+
+
+def sum_ends(
+    rows: NDArray[np.generic], source: QdqTensor
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The smallest and the largest sum of products of each channel, exactly, without its bias.
+
+    Positive weights times the largest input and negative ones times the smallest, or the other way
+    round. Sums on the way are between the two.
+
+    Args:
+        rows: weights less their zero point, (channels, ...).
+        source: the input.
+    """
+    low, high = input_ends(source)
+    # row by row: a copy of all would be large
+    flat = [row.reshape(-1) for row in rows]
+    total = np.array([row.sum(dtype=np.int64) for row in flat], np.int64)
+    magnitude = np.array(
+        [np.abs(row.astype(np.int16)).sum(dtype=np.int64) for row in flat], np.int64
+    )
+    up, down = (magnitude + total) // 2, (total - magnitude) // 2
+    return up * low + down * high, up * high + down * low
+
+
 def _check_accumulator(
     op: QdqOp,
+    source: QdqTensor,
     centered: NDArray[np.generic],
     bias: NDArray[np.int32],
     product: NDArray[np.float64],
     *,
     wide: bool,
 ) -> None:
-    """Check that sums fit the accumulator.
+    """Check that sums fit the accumulator, by their exact bounds.
 
     Also after the shift to the left by which 32-bit kernels begin to scale up.
     """
-    largest, most = (
-        (_LARGEST_WIDE_INPUT, _WIDE_ACCUMULATOR_MAX) if wide else (LARGEST_INPUT, ACCUMULATOR_MAX)
-    )
-    rows = centered.reshape(centered.shape[0], -1)
-    # row by row: a copy of all would be large
-    magnitudes = [int(np.abs(row.astype(np.int16)).sum(dtype=np.int64)) for row in rows]
-    sums = np.array(magnitudes, np.int64) * largest + np.abs(bias.astype(np.int64))
+    most = _WIDE_ACCUMULATOR_MAX if wide else ACCUMULATOR_MAX
+    low, high = sum_ends(centered, source)
+    reached = np.maximum(np.abs(low + bias), np.abs(high + bias))
     shift = (
         0
         if wide or op.output.is_float
         else np.maximum(np.frexp(product / float(op.output.scale))[1], 0)
     )
-    if np.any(sums * 2.0**shift > most):
+    beyond = np.flatnonzero(reached * 2.0**shift > most)
+    if beyond.size:
         raise refused(
             op,
-            f"its sums may not fit {most.bit_length() + 1} bits, which float arithmetic "
-            "would not have noticed",
+            f"the sums of {channels_named(beyond.tolist())} may not fit {most.bit_length() + 1} "
+            f"bits (they can reach {int(reached[beyond].max()):,}), which float arithmetic would "
+            "not have noticed",
             WAY_OUT,
         )

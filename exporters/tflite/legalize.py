@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.errors import ArtefactError
-from edgeq.exporter import Approximation
+from edgeq.brief import brief
+from edgeq.errors import ArtefactError, channels_named
+from edgeq.exporter import Approximation, Rescaled
 from edgeq.exporters.tflite.biases import WAY_OUT, accumulator_scale, on_accumulator_grid
 from edgeq.exporters.tflite.crowded import CrowdedLayer, Spread, spread
 from edgeq.exporters.tflite.storage import centered_weights, refused
@@ -35,7 +36,24 @@ _BINARY = frozenset(("Add", "Sub", "Mul"))
 _WIDE = frozenset(("int16", "uint16"))
 
 
-def legalize(graph: QdqGraph, *, approximate: bool) -> tuple[QdqGraph, tuple[Approximation, ...]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Legalized:
+    """A graph that TFLite can represent.
+
+    Attributes:
+        graph: the graph, in the order of its operators.
+        approximations: what is not exact in it.
+        rescaled: channels that were given another weight scale, exactly or not.
+    """
+
+    graph: QdqGraph
+    approximations: tuple[Approximation, ...]
+    rescaled: tuple[Rescaled, ...]
+
+    __repr__ = brief
+
+
+def legalize(graph: QdqGraph, *, approximate: bool) -> Legalized:
     """A graph with its constants and poolings as TFLite can say them.
 
     Args:
@@ -43,21 +61,23 @@ def legalize(graph: QdqGraph, *, approximate: bool) -> tuple[QdqGraph, tuple[App
         approximate: whether numbers may change. Otherwise only what has an exact form is rewritten,
             and the rest is left to be refused.
 
-    Returns:
-        The graph and what was approximated, in the order of its operators.
-
     Raises:
         ArtefactError: a bias is beyond 32 bits on the grid of its accumulator; names the operator.
     """
     rewriting = _Rewriting(approximate)
     ops = [written for op in graph.ops for written in rewriting.of(op)]
-    return replace(graph, ops=tuple(ops)), tuple(rewriting.approximations)
+    return Legalized(
+        replace(graph, ops=tuple(ops)),
+        tuple(rewriting.approximations),
+        tuple(rewriting.rescaled),
+    )
 
 
 @dataclass(slots=True)
 class _Rewriting:
     approximate: bool
     approximations: list[Approximation] = field(default_factory=list)
+    rescaled: list[Rescaled] = field(default_factory=list)
 
     def of(self, op: QdqOp) -> tuple[QdqOp, ...]:
         """The operators that stand for one."""
@@ -112,11 +132,21 @@ class _Rewriting:
         scale = np.broadcast_to(weights.params.scale.astype(np.float64).reshape(-1), channels)
         layer = CrowdedLayer(source, centered, scale, reals, op.output, axis)
         found = spread(layer, weights, bias, approximate=self.approximate)
-        if found is not None and found.error:
+        for channels, error in (
+            ((found.exact, 0.0), (found.rounded, found.error_lsb)) if found is not None else ()
+        ):
+            if channels and found is not None and found.weights.params is not None:
+                scales = found.weights.params.scale[list(channels)]
+                new = Rescaled(
+                    op.output.name, weights.name, channels, tuple(map(float, scales)), error
+                )
+                self.rescaled.append(new)
+        if found is not None and found.rounded:
             self._note(
-                "channels whose sums do not fit 32 bits got a larger weight scale",
-                weights.name,
-                found.error,
+                f"{channels_named(found.rounded)} of {weights.name} got a larger weight scale, so "
+                "that the sums fit 32 bits",
+                op.output.name,
+                found.error_lsb,
             )
         return found
 
@@ -155,9 +185,11 @@ class _Rewriting:
         real = _real(bias).reshape(-1)
         integers = np.rint(real / product)
         if not np.all(np.abs(integers) <= _BIAS_MOST):  # not a number is not in range either
+            beyond = np.flatnonzero(~(np.abs(integers) <= _BIAS_MOST))
             raise refused(
                 op,
-                f"its bias {bias.name!r} does not fit 32 bits on the accumulator's grid",
+                f"its bias {bias.name!r} does not fit 32 bits on the accumulator's grid in "
+                f"{channels_named(beyond.tolist())}, where it is {integers[beyond[0]]:.4g} steps",
                 WAY_OUT,
             )
         scale = product.astype(np.float32)

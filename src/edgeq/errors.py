@@ -20,7 +20,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _LONGEST_NAME = 200  # characters of a name from a file in a message
 _LONGEST_LINE = 500  # characters of a library's message in one of ours
@@ -57,6 +57,15 @@ def first_line(error: BaseException) -> str:
 def shown(name: str) -> str:
     """A name from a file for a message: quoted, printable, of bounded length."""
     return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}...")
+
+
+def channels_named(channels: Sequence[int], most: int = 6) -> str:
+    """Channels for a sentence: the first few by number, then how many more."""
+    numbers = ", ".join(str(int(channel)) for channel in channels[:most])
+    more = len(channels) - most
+    return f"channel{'s' if len(channels) > 1 else ''} {numbers}" + (
+        f" and {more} more" if more > 0 else ""
+    )
 
 
 def _restored(kind: type[EdgeqError], what: str, hint: str) -> EdgeqError:

@@ -54,6 +54,29 @@ class ExportOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Rescaled:
+    """Channels that the source gives a weight scale on which their sums leave the accumulator.
+
+    A channel whose result is one integer, whatever comes in, is written with weights of zero and a
+    scale on which its bias fits: exactly the same. Others lose precision, where that is allowed.
+
+    Attributes:
+        tensor: the result of the layer.
+        weights: the name of its weights.
+        channels: which of them.
+        scale: their new scales, in the order of ``channels``.
+        max_error_lsb: the largest possible error of a result, in LSB of the layer's output; 0 for
+            channels with one result.
+    """
+
+    tensor: str
+    weights: str
+    channels: tuple[int, ...]
+    scale: tuple[float, ...]
+    max_error_lsb: float
+
+
+@dataclass(frozen=True, slots=True)
 class ParityReport:
     """The scale-parity report.
 
@@ -65,6 +88,8 @@ class ParityReport:
         scales: scales compared, bit for bit as float32.
         zero_points: zero points compared, after the storage dtype's shift.
         different: one line for each number that differs, naming tensor, kind, expected and found.
+        rescaled: channels of which other numbers than the model's say the same; the file's are
+            compared with those.
     """
 
     weights: int
@@ -72,6 +97,7 @@ class ParityReport:
     scales: int
     zero_points: int
     different: tuple[str, ...] = ()
+    rescaled: tuple[Rescaled, ...] = ()
 
     @property
     def compared(self) -> int:

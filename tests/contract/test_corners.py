@@ -90,7 +90,9 @@ def wrong(recipe: Recipe, kind: str, kernels: str, folder: Path) -> list[str]:
     graph = recipe.build()
     proto = graph.proto(graph.nodes[-1].output[0])
     try:
-        view, _ = legalize(read_qdq(ir.from_proto(proto), float_fallback=True), approximate=False)
+        view = legalize(
+            read_qdq(ir.from_proto(proto), float_fallback=True), approximate=False
+        ).graph
         written = _exported(exporter, proto)
     except ArtefactError:
         return []  # refused by name

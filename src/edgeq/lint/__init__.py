@@ -104,12 +104,3 @@ def findings_in(model: LintModel) -> tuple[Finding, ...]:
                 )
             )
     return tuple(sorted(found, key=lambda each: SEVERITIES.index(each.severity)))
-
-
-def channels_named(channels: tuple[int, ...], most: int = 6) -> str:
-    """Channels for a sentence: the first few by number, then how many more."""
-    shown = ", ".join(map(str, channels[:most]))
-    more = len(channels) - most
-    return f"channel{'s' if len(channels) > 1 else ''} {shown}" + (
-        f" and {more} more" if more > 0 else ""
-    )

@@ -18,7 +18,8 @@ from tests.support.models.lint_models import (
 )
 from tests.support.models.qdq_models import Graph, Grid
 
-from edgeq.lint import RULES, SEVERITIES, channels_named, findings_in, onnx_view
+from edgeq.errors import channels_named
+from edgeq.lint import RULES, SEVERITIES, findings_in, onnx_view
 from edgeq.lint.devices import devices
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ The same integers in another form where they give but one, else refused or appro
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from tests.support.models.qdq_models import (
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
+from edgeq.exporters.tflite.biases import input_ends
 from edgeq.exporters.tflite.storage import choose_storage
 from edgeq.qdq.ir import QdqConstant
 from edgeq.qdq.reader import read_qdq
@@ -102,6 +104,10 @@ def test_a_channel_that_gives_one_integer_is_said_otherwise_exactly(case: str, o
     exported = exporter.export(graph.output(), ExportOptions())
     assert exported.approximations == ()
     assert exported.parity.different == ()
+    (rescaled,) = exported.parity.rescaled
+    assert (rescaled.tensor, rescaled.weights) == ("y", "w")
+    assert (rescaled.channels, rescaled.max_error_lsb) == ((DEAD,), 0.0)
+    assert rescaled.scale == pytest.approx((graph.scales["y_dequantized"] / 2**10 / IN.scale,))
     assert exported.in_float is None
     for kernels in KERNELS:
         moved = difference(graph, exported.content, kernels)
@@ -113,8 +119,9 @@ def test_other_channels_keep_every_integer() -> None:
     from edgeq.exporters.tflite.legalize import legalize
 
     before = read_qdq(layer("Conv", **CASES["nothing"]).output())
-    after, told = legalize(before, approximate=False)
-    assert told == ()
+    legal = legalize(before, approximate=False)
+    after = legal.graph
+    assert legal.approximations == ()
     for index in (1, 2):
         old, new = before.ops[0].inputs[index], after.ops[0].inputs[index]
         assert isinstance(old, QdqConstant)
@@ -137,13 +144,20 @@ def alive(**options: Any) -> Graph:
 
 
 def test_a_channel_that_gives_several_is_refused_with_a_way_out_that_works() -> None:
-    with pytest.raises(ArtefactError, match="may not fit 32 bits") as caught:
+    with pytest.raises(
+        ArtefactError, match=f"the sums of channel {DEAD} may not fit 32 bits"
+    ) as caught:
         exporter.export(alive().output(), ExportOptions())
     assert "--requantize" in caught.value.hint
     exported = exporter.export(alive().output(), ExportOptions(requantize=True))
     (told,) = exported.approximations
-    assert told.what == "channels whose sums do not fit 32 bits got a larger weight scale"
-    assert told.max_error_lsb == 0.5 * 2  # a scale twice as large
+    assert told.what == (
+        f"channel {DEAD} of w got a larger weight scale, so that the sums fit 32 bits"
+    )
+    (rescaled,) = exported.parity.rescaled
+    assert (rescaled.channels, rescaled.max_error_lsb) == ((DEAD,), told.max_error_lsb)
+    # a scale twice as large: half of 20,000 weights are off by one step, on inputs up to 155
+    assert told.max_error_lsb == pytest.approx(10_000 * 3e-8 * 155, rel=0.02)
     assert np.abs(difference(alive(), exported.content, "reference")[:, DEAD]).max() <= 1
 
 
@@ -184,3 +198,62 @@ def test_no_scale_and_bias_give_another_integer(
         assert "--requantize" in refusal.hint  # noqa: PT017
         exported = exporter.export(graph.output(), ExportOptions(requantize=True))
     assert np.abs(difference(graph, exported.content, "reference")).max() <= 1
+
+
+def ones(bias: int, *, relu: bool) -> Graph:
+    """Channels of 27 weights of 1; their input is the graph's, or behind a relu."""
+    graph = Graph()
+    x = graph.input("x", ["N", 3, 7, 7], Grid(0.02, 128))
+    if relu:
+        x = graph.op("Relu", [x], "r", Grid(0.02, 0))
+    weights, steps = np.ones((2, 3, 3, 3), np.int8), np.full(2, 1e-9, np.float32)
+    biases = graph.stored("b", np.array([bias, 7], np.int32), np.float32(0.02) * steps)
+    inputs = [x, graph.stored("w", weights, steps), biases]
+    graph.op("Conv", inputs, "y", Grid(1e-9, 0), kernel_shape=[3, 3])
+    return graph
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_sums_are_bounded_exactly_before_a_channel_is_refused(relu: bool) -> None:
+    largest = 27 * (255 if relu else 127)  # of inputs from 0, or from -128 to 127
+    room = 2**11  # for the rounding of scales
+    fits = ones(2**31 - 1 - largest - room, relu=relu).output()
+    report = exporter.export(fits, ExportOptions()).parity
+    assert (report.different, report.rescaled) == ((), ())
+    # its result is the largest integer, whatever comes in: said otherwise
+    report = exporter.export(ones(2**31 - largest, relu=relu).output(), ExportOptions()).parity
+    assert [each.channels for each in report.rescaled] == [(0,)]
+
+
+def test_an_input_that_is_a_sub_range_may_still_be_any_integer() -> None:
+    source = read_qdq(layer("Conv", scale=1e-3, bias=0).output()).inputs[0]
+    assert input_ends(source) == (-100, 155)
+    narrow = replace(source, params=replace(source.params, qmin=90, qmax=110), low=90, high=110)
+    assert input_ends(narrow) == (-255, 255)
+    assert input_ends(replace(narrow, graph_input="")) == (-10, 10)
+    assert input_ends(replace(narrow, graph_input="", low=105)) == (0, 10)
+
+
+@settings(max_examples=40)
+@given(
+    scale=st.floats(-30, -5).map(lambda e: 10.0**e),
+    real=st.floats(-200, 200),
+    small=st.sampled_from([1, 8, 127]),
+)
+def test_float_biases_on_the_scale_of_next_to_nothing_are_within_the_error_that_is_told(
+    scale: float, real: float, small: int
+) -> None:
+    graph, rng = Graph(), np.random.default_rng(0)
+    weights = rng.integers(-small, small + 1, (8, 3, 3, 3)).astype(np.int8)
+    bias = np.full(8, real * OUT.scale, np.float32)
+    inputs = [
+        graph.input("x", ["N", 3, 5, 5], IN),
+        graph.stored("w", weights, np.full(8, scale, np.float32)),
+        graph.constant("b", bias),
+    ]
+    graph.op("Conv", inputs, "y", OUT, kernel_shape=[3, 3])
+    exported = exporter.export(graph.output(), ExportOptions(requantize=True))
+    assert exported.in_float is None
+    told = max((each.max_error_lsb for each in exported.parity.rescaled), default=0.0)
+    assert told < 1
+    assert np.abs(difference(graph, exported.content, "reference")).max() <= 1 + told

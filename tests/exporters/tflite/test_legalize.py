@@ -177,7 +177,8 @@ def test_it_is_approximated_where_that_is_allowed_and_listed_with_its_error(case
 def test_the_error_that_is_told_is_the_error_of_the_stored_weights(case: str) -> None:
     graph = CASES[case][0]
     before = read_qdq(graph.output())
-    after, (told,) = legalize(before, approximate=True)
+    legal = legalize(before, approximate=True)
+    after, (told,) = legal.graph, legal.approximations
     old, new = before.ops[0].inputs[1], after.ops[0].inputs[1]
     assert isinstance(old, QdqConstant)
     assert isinstance(new, QdqConstant)

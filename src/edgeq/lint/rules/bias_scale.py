@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from edgeq.lint import Problem, channels_named
+from edgeq.errors import channels_named
+from edgeq.lint import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -245,7 +245,7 @@ def test_the_reference_kernels_differ_by_rounding_twice_and_by_nothing_else() ->
 def test_sums_that_overflow_when_they_are_scaled_up_are_refused() -> None:
     """The kernels shift them to the left first, in 32 bits, and say nothing."""
     graph = stored_weights(np.full((2, 64, 3, 3), 100, np.int8), scale=1e3)
-    with pytest.raises(ArtefactError, match="sums may not fit 32 bits"):
+    with pytest.raises(ArtefactError, match="the sums of channels 0, 1 may not fit 32 bits"):
         exporter.export(graph.output(), ExportOptions())
 
 
