@@ -32,8 +32,8 @@ the same one with per-tensor weights.
 
 def render() -> str:
     """The whole page."""
-    from edgeq.lint import RULES
-    from edgeq.lint.devices import devices
+    from edgeq.linting import RULES
+    from edgeq.linting.devices import devices
 
     rules = {name: RULES.load(name) for name in RULES.names()}
     rows = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeq.deploy.options import AsJson, Overwrite
-from edgeq.lint import RULES, SEVERITIES
+from edgeq.linting import RULES, SEVERITIES
 
 if TYPE_CHECKING:
     from edgeq.deploy.lint.run import LintReport

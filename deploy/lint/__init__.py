@@ -1,1 +1,1 @@
-"""``edgeq lint``: files through the rules of :mod:`edgeq.lint`, and what is written of it."""
+"""``edgeq lint``: files through the rules of :mod:`edgeq.linting`, and what is written of it."""

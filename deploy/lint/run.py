@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import GateFailed, UnknownName, UsageError
 from edgeq.formats.artefact import detect, resolve
-from edgeq.lint import RULES, SEVERITIES, Finding, findings_in
-from edgeq.lint.devices import require_device
+from edgeq.linting import RULES, SEVERITIES, Finding, findings_in
+from edgeq.linting.devices import require_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def lint(path: Path, *, device: str = "") -> LintReport:
 
     Args:
         path: an ONNX or TFLite file of any tool.
-        device: a name of :mod:`edgeq.lint.devices`, for advice about it; empty for none.
+        device: a name of :mod:`edgeq.linting.devices`, for advice about it; empty for none.
 
     Raises:
         ArtefactError: the file is missing or broken.
@@ -54,9 +54,9 @@ def lint(path: Path, *, device: str = "") -> LintReport:
             hint="lint what edgeq export writes of it",
         )
     if kind == "onnx":
-        from edgeq.lint.onnx_view import read
+        from edgeq.linting.onnx_view import read
     else:
-        from edgeq.lint.tflite_view import read
+        from edgeq.linting.tflite_view import read
     model = replace(read(found), device=device)
     return LintReport(str(path), kind, len(model.layers), findings_in(model))
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import edgeq
-from edgeq.lint import RULES
+from edgeq.linting import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeq.deploy.lint.run import LintReport
-    from edgeq.lint import Finding
+    from edgeq.linting import Finding
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

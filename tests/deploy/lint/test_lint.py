@@ -10,7 +10,7 @@ import pytest
 from tests.support.models.lint_models import as_tflite, network, with_constants
 
 from edgeq.deploy.cli import run
-from edgeq.lint import RULES
+from edgeq.linting import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,12 @@ from tests.support.models.qdq_models import Graph, Grid
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.formats.tflite_schema import schema
-from edgeq.lint import findings_in, onnx_view, tflite_view
+from edgeq.linting import findings_in, onnx_view, tflite_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeq.lint import Finding
+    from edgeq.linting import Finding
 
     Constants = dict[str, np.ndarray]
     Fault = Callable[[Constants], None]

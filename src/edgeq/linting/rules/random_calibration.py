@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from edgeq.lint import Problem
+from edgeq.linting import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.lint import Severity
-    from edgeq.lint.model import LintActivation, LintModel
+    from edgeq.linting import Severity
+    from edgeq.linting.model import LintActivation, LintModel
 
 _IMAGES = (1, 3)
 _NOISE = (3.4, 6.2)  # the largest of 10^3 to 10^9 numbers from a normal distribution

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from edgeq.lint import Problem
+from edgeq.linting import Problem
 from edgeq.qdq.ort_x86.saturation import PAIR_RANGE, in_kernel_order, unsigned_bytes, worst_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.lint import Severity
-    from edgeq.lint.model import LintModel
+    from edgeq.linting import Severity
+    from edgeq.linting.model import LintModel
 
 
 class SaturatingPairs:

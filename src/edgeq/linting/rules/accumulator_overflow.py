@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgeq.errors import channels_named
-from edgeq.lint import Problem
-from edgeq.lint.model import ACCUMULATOR_RANGE
+from edgeq.linting import Problem
+from edgeq.linting.model import ACCUMULATOR_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.lint import Severity
-    from edgeq.lint.model import LintModel
+    from edgeq.linting import Severity
+    from edgeq.linting.model import LintModel
 
 _WIDE = ("int16", "uint16")  # kernels sum these in 64 bits
 

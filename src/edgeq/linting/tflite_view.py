@@ -11,7 +11,7 @@ from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
 from edgeq.formats.tflite_file import BROKEN, graphs_of, notes_of
 from edgeq.formats.tflite_schema import schema
-from edgeq.lint.model import Handover, LintActivation, LintInput, LintLayer, LintModel
+from edgeq.linting.model import Handover, LintActivation, LintInput, LintLayer, LintModel
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:

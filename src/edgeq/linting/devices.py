@@ -28,7 +28,7 @@ class Device:
 @cache
 def devices() -> dict[str, Device]:
     """The devices by the name that ``--device`` takes."""
-    text = files("edgeq.lint").joinpath("devices.toml").read_text(encoding="utf-8")
+    text = files("edgeq.linting").joinpath("devices.toml").read_text(encoding="utf-8")
     return {name: Device(**stated) for name, stated in tomllib.loads(text).items()}
 
 

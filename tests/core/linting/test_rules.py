@@ -19,13 +19,13 @@ from tests.support.models.lint_models import (
 from tests.support.models.qdq_models import Graph, Grid
 
 from edgeq.errors import channels_named
-from edgeq.lint import RULES, SEVERITIES, findings_in, onnx_view
-from edgeq.lint.devices import devices
+from edgeq.linting import RULES, SEVERITIES, findings_in, onnx_view
+from edgeq.linting.devices import devices
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgeq.lint import Finding
+    from edgeq.linting import Finding
 
 MOST = 2**31 - 1
 PER_TENSOR = network(per_channel=False)

@@ -136,7 +136,7 @@ class LintModel:
         inputs: the inputs of the graph.
         preprocessing: whether the file says how its inputs are prepared.
         broken: quantisers whose grid means nothing, each with what is wrong.
-        device: the device that the file is for, from :mod:`edgeq.lint.devices`; empty for any.
+        device: the device that the file is for, from :mod:`edgeq.linting.devices`; empty for any.
     """
 
     name: str

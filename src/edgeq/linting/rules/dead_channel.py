@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgeq.errors import channels_named
-from edgeq.lint import Problem
+from edgeq.linting import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from edgeq.lint import Severity
-    from edgeq.lint.model import LintLayer, LintModel
+    from edgeq.linting import Severity
+    from edgeq.linting.model import LintLayer, LintModel
 
 _STILL = 0.5  # LSB that a result must move by to be another integer
 _NOTHING = 2.0**-10  # LSB; more is a channel that rounding alone made constant

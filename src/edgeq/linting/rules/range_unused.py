@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgeq.errors import channels_named
-from edgeq.lint import Problem
-from edgeq.lint.model import fills
+from edgeq.linting import Problem
+from edgeq.linting.model import fills
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.lint import Severity
-    from edgeq.lint.model import LintLayer, LintModel
+    from edgeq.linting import Severity
+    from edgeq.linting.model import LintLayer, LintModel
 
 _HALF = 0.45  # of the integers: a bit is lost
 _SUB_RANGES = frozenset(2**bits for bits in range(1, 7))

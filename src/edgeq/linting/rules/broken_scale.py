@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from edgeq.lint import Problem
+from edgeq.linting import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.lint import Severity
-    from edgeq.lint.model import LintModel
+    from edgeq.linting import Severity
+    from edgeq.linting.model import LintModel
 
 
 class BrokenScale:

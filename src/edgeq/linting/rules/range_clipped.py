@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgeq.errors import channels_named
-from edgeq.lint import Problem
+from edgeq.linting import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.lint import Severity
-    from edgeq.lint.model import LintModel
+    from edgeq.linting import Severity
+    from edgeq.linting.model import LintModel
 
 _BYTE = 127  # narrower grids clip on purpose
 _FEWEST = 32  # weights of a channel, so that a share means something

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import ArtefactError
-from edgeq.lint.model import Handover, LintActivation, LintInput, LintLayer, LintModel
+from edgeq.linting.model import Handover, LintActivation, LintInput, LintLayer, LintModel
 from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, integer_of, title
 from edgeq.qdq.qoperator.convert import as_qdq
 

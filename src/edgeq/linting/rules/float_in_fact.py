@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar
 
-from edgeq.lint import Problem
+from edgeq.linting import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.lint import Severity
-    from edgeq.lint.model import LintModel
+    from edgeq.linting import Severity
+    from edgeq.linting.model import LintModel
 
 _NAMED = re.compile(
     r"(^|[^a-z0-9])(u?int[48]|int16|quant(ized|ised)?|w\d+a\d+|qdq|ptq|qat)", re.IGNORECASE

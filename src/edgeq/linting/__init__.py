@@ -14,7 +14,7 @@ from edgeq.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.lint.model import LintModel
+    from edgeq.linting.model import LintModel
 
 Severity = Literal["error", "warning", "note"]
 """How bad a finding is.

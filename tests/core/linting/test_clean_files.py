@@ -22,7 +22,7 @@ from edgeq.exporters.onnx import exporter as onnx
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.exporters.torch.lower import lower
 from edgeq.formats.onnx_io import parse, serialize
-from edgeq.lint import findings_in, onnx_view, tflite_view
+from edgeq.linting import findings_in, onnx_view, tflite_view
 from edgeq.training.qat_transform import quantize
 from edgeq.training.qat_transform.tracing import as_batch, trace
 from edgeq.training.recipes.scheme import Scheme
@@ -30,8 +30,8 @@ from edgeq.training.recipes.scheme import Scheme
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.lint import Finding
-    from edgeq.lint.model import LintModel
+    from edgeq.linting import Finding
+    from edgeq.linting.model import LintModel
 
 SHAPE = (3, 16, 16)
 QUICK = ("resnext", "mobilenetv3", "efficientnet-lite", "ghostnet", "unet", "layer scale")
