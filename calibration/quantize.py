@@ -21,6 +21,7 @@ from edgeq.calibration.normal_form.moves import plain_moves
 from edgeq.calibration.normal_form.pools import averages_as_layers, plain_pools
 from edgeq.calibration.normal_form.precision import in_single_precision
 from edgeq.calibration.normal_form.prepare import prepare
+from edgeq.calibration.normal_form.recurrent import unroll
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.observe import checked, observe
@@ -52,6 +53,7 @@ def fold_onnx(model: ir.Model) -> ir.Model:
 
 
 def _fold(draft: Draft) -> None:
+    unroll(draft)
     plain_moves(draft)
     plain_clips(draft)
     plain_pools(draft)

@@ -362,11 +362,84 @@ def _sum(draft: Draft, node: ir.Node) -> None:
         draft.finish(node, total)
 
 
+def _scatter(draft: Draft, node: ir.Node) -> None:
+    """A block written into a tensor, such as a part of a state, between what is kept of that."""
+    data, indices, block = node.inputs[:3]
+    shape, places = shape_of(data), constant(indices)
+    if (
+        data is None
+        or block is None
+        or shape is None
+        or None in shape
+        or places is None
+        or text(node, "reduction", "none") != "none"
+    ):
+        return
+    sizes = [size or 0 for size in shape]
+    found = _written(sizes, places, shape_of(block))
+    if found is None:
+        return
+    axis, start, stop = found
+    region = [stop - start if i == axis else size for i, size in enumerate(sizes)]
+    inside = block if shape_of(block) == tuple(region) else draft.reshape(block, region, node, "in")
+    parts = [
+        *_between(draft, node, data, axis, 0, start),
+        inside,
+        *_between(draft, node, data, axis, stop, sizes[axis]),
+    ]
+    whole = (
+        inside
+        if len(parts) == 1
+        else draft.add("Concat", parts, node, "scattered", attributes={"axis": axis})
+    )
+    draft.finish(node, whole)
+
+
+def _between(
+    draft: Draft, node: ir.Node, data: ir.Value, axis: int, start: int, end: int
+) -> list[ir.Value]:
+    """The places from one to another along an axis; none where there are none."""
+    if start == end:
+        return []
+    what = "before" if start == 0 else "behind"
+    bounds = [draft.numbers(node, f"{what}_{name}", [at]) for name, at in _slice(start, end, axis)]
+    shape = list(shape_of(data) or ())
+    shape[axis] = end - start
+    return [draft.add("Slice", [data, *bounds], node, what, shape=shape)]
+
+
+def _written(
+    sizes: Sequence[int], indices: NDArray[np.generic], block: tuple[int | None, ...] | None
+) -> tuple[int, int, int] | None:
+    """Axis, first place and end of the block that a ScatterND writes; None for no such block."""
+    if block is None or None in block:
+        return None
+    numbers = np.arange(int(np.prod([size or 0 for size in block]))).reshape(
+        [size or 0 for size in block]
+    )
+    places = np.full(sizes, -1)
+    try:
+        places[tuple(np.moveaxis(indices.astype(np.int64), -1, 0))] = numbers
+    except (IndexError, ValueError):
+        return None
+    for axis, size in enumerate(sizes):
+        lines = np.moveaxis(places, axis, 0).reshape(size, -1)
+        hit = np.flatnonzero((lines >= 0).all(axis=1))
+        if not hit.size or hit[-1] - hit[0] + 1 != hit.size or (lines >= 0).sum() != numbers.size:
+            continue
+        start, stop = int(hit[0]), int(hit[-1]) + 1
+        region = places.take(range(start, stop), axis)
+        if region.size == numbers.size and np.array_equal(region.reshape(-1), numbers.reshape(-1)):
+            return axis, start, stop
+    return None
+
+
 _REWRITES: Mapping[str, Callable[[Draft, ir.Node], None]] = {
     "Cast": _cast,
     "Concat": _concat,
     "Expand": _expand,
     "Pad": _pad,
+    "ScatterND": _scatter,
     "Slice": _slice_of_all,
     "Split": _split,
     "Sum": _sum,

@@ -135,6 +135,40 @@ def test_constants_that_are_joined_to_activations_are_padding(fill: float, behin
     assert held.computing == ["Conv", "Pad", *(["Add"] if fill else []), "Conv"]
 
 
+def _block(shape: tuple[int, ...], start: int, axis: int) -> Any:
+    """The places of a block in (1, 6, 8, 8), as exporters list them."""
+    ranges = [np.arange(size) + (start if i == axis else 0) for i, size in enumerate(shape)]
+    return np.stack(np.meshgrid(*ranges, indexing="ij"), -1)
+
+
+@pytest.mark.parametrize(
+    ("places", "at", "size", "expected"),
+    [
+        (_block((1, 2, 8, 8), 0, 1), 1, 2, ["Slice", "Slice", "Concat"]),
+        (_block((1, 2, 8, 8), 3, 1), 1, 2, ["Slice", "Slice", "Slice", "Concat"]),
+        (_block((1, 6, 3, 8), 5, 2), 2, 3, ["Slice", "Slice", "Concat"]),
+        (_block((1, 6, 8, 8), 0, 1), 1, 6, []),
+    ],
+    ids=["first", "middle", "last rows", "all"],
+)
+def test_a_block_written_into_a_tensor_is_joined_to_the_rest(
+    places: Any, at: int, size: int, expected: list[str]
+) -> None:
+    """As states are kept: the new part is written over the old one."""
+    shape = [1, CHANNELS, 8, 8]
+    shape[at] = size
+    nodes = [
+        node("Slice", ["c", "zero", "size", "axis"], ["part"]),
+        node("Relu", ["part"], ["new"]),
+        node("ScatterND", ["c", "places", "new"], ["t"]),
+    ]
+    constants = {"zero": ints(0), "size": ints(size), "axis": ints(at), "places": places}
+    held = hold(between(nodes, constants, batch=1))
+    held.require()
+    computing = [kind for kind in held.computing if kind not in ("Conv", "Relu")]
+    assert computing == expected
+
+
 def test_constants_that_are_computed_are_constants() -> None:
     nodes = [node("ConstantOfShape", ["size"], ["z"]), node("Concat", ["z", "c"], ["t"], axis=1)]
     held = hold(between(nodes, {"size": ints(1, 2, 8, 8)}, channels=CHANNELS + 2, batch=1))
