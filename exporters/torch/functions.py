@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 _OPERATORS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "abs": ("Abs", {}),
     "celu": ("Celu", {"alpha": "alpha"}),
+    "cos": ("Cos", {}),
     "elu": ("Elu", {"alpha": "alpha"}),
     "erf": ("Erf", {}),
     "exp": ("Exp", {}),
     "gelu": ("Gelu", {"approximate": "approximate"}),
     "hardswish": ("HardSwish", {}),
     "leakyrelu": ("LeakyRelu", {"negative_slope": "alpha"}),
+    "log": ("Log", {}),
     "mish": ("Mish", {}),
     "neg": ("Neg", {}),
     "prelu": ("LeakyRelu", {"negative_slope": "alpha"}),
     "reciprocal": ("Reciprocal", {}),
     "selu": ("Selu", {}),
     "sigmoid": ("Sigmoid", {}),
+    "sin": ("Sin", {}),
     "softplus": ("Softplus", {}),
     "softsign": ("Softsign", {}),
     "sqrt": ("Sqrt", {}),
@@ -70,6 +73,13 @@ def write_function(
     if name == "silu":
         gate = writer.op("Sigmoid", [source], f"{tensor}_sigmoid", shape=shape)
         return writer.op("Mul", [source, gate], tensor, shape=shape)
+    if name in ("pow", "square"):
+        exponent = np.array(options.get("exponent", 2.0), np.float32)
+        operands = [source, writer.constant(f"{tensor}_exponent", exponent)]
+        return writer.op("Pow", operands, tensor, shape=shape)
+    if name == "rsqrt":
+        root = writer.op("Sqrt", [source], f"{tensor}_root", shape=shape)
+        return writer.op("Reciprocal", [root], tensor, shape=shape)
     if name == "hardsigmoid":
         return writer.op(
             "HardSigmoid",

@@ -41,7 +41,15 @@ _ARITHMETIC: dict[Any, str] = {
     operator.mul: "Mul",
     torch.mul: "Mul",
     operator.truediv: "Div",
+    torch.matmul: "MatMul",
 }
+_ALONG_AXIS: dict[Any, str] = {torch.softmax: "Softmax", torch.log_softmax: "LogSoftmax"}
+_REDUCTIONS: dict[Any, str] = {
+    torch.mean: "ReduceMean",
+    torch.sum: "ReduceSum",
+    torch.amax: "ReduceMax",
+}
+_PADDING = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 _SAMPLING = {
     ("nearest", False): {
         "mode": "nearest",
@@ -88,11 +96,13 @@ def lower(
 
 class _Lowering:
     def __init__(self, graph_module: fx.GraphModule) -> None:
+        self.graph_module = graph_module
         self.modules = dict(graph_module.named_modules())
         self.nodes = list(graph_module.graph.nodes)
         self.writer = GraphWriter()
         self.values: dict[fx.Node, ir.Value] = {}
         self.grids: dict[fx.Node, tuple[str, QuantParams]] = {}  # nodes whose values lie on a grid
+        self.constants: dict[fx.Node, Any] = {}  # what is computed of parameters alone
 
     def run(self, shapes: Sequence[Sequence[int]], metadata: Mapping[str, str]) -> ir.Model:
         inputs: list[ir.Value] = []
@@ -102,6 +112,8 @@ class _Lowering:
                     node.name if inputs else "input", shapes[len(inputs)]
                 )
                 inputs.append(self.values[node])
+            elif self._is_constant(node):
+                self.constants[node] = self._evaluated(node)
             elif node.op != "output":
                 self.values[node] = self._node(node)
         return self.writer.model(inputs, self._outputs(), metadata)
@@ -135,11 +147,27 @@ class _Lowering:
             return self._module(node, module)
         return self._function(node)
 
+    def _is_constant(self, node: fx.Node) -> bool:
+        return node.op == "get_attr" or (
+            node.op == "call_function" and all(s in self.constants for s in node.all_input_nodes)
+        )
+
+    def _evaluated(self, node: fx.Node) -> Any:
+        if node.op == "get_attr":
+            return operator.attrgetter(str(node.target))(self.graph_module)
+        args, kwargs = map_arg((node.args, node.kwargs), self.constants.__getitem__)
+        with torch.no_grad():
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+
     # -- quantised parts ---------------------------------------------------------------------------
 
     def _quantizer(self, node: fx.Node, module: ActivationQuantizer) -> ir.Value:
         grid, params = str(node.target).replace("quantizers.", ""), module.quant_params()
         self.grids[node] = grid, params
+        source = node.all_input_nodes[0]
+        if source in self.constants:
+            integers = params.quantize(self.constants[source].detach().numpy())
+            return self.writer.dequantized_constant(source.name, integers, params)
         return self.writer.quantize(
             self._source(node), node.name.removesuffix("_quantized"), grid, params, shape_of(node)
         )
@@ -273,6 +301,12 @@ class _Lowering:
                 shape_of(node),
                 options_of(name, node, target),
             )
+        if target in _ALONG_AXIS:
+            return self._op(
+                _ALONG_AXIS[target], [self._source(node)], node, axis=argument(node, 1, "dim")
+            )
+        if target in _REDUCTIONS:
+            return self._reduce(node, _REDUCTIONS[target])
         if target is torch.cat:
             tensors: Any = argument(node, 0, "tensors")
             return self._op(
@@ -324,6 +358,13 @@ class _Lowering:
         }
         return self._op(op_type, [self._source(node)], node, **attributes)
 
+    def _reduce(self, node: fx.Node, op_type: str) -> ir.Value:
+        axes, keep = argument(node, 1, "dim"), bool(argument(node, 2, "keepdim", False))
+        if not isinstance(axes, tuple):
+            raise unsupported(f"{node.name}: a reduction without a tuple of axes")
+        held = self.writer.constant(f"{node.name}_axes", np.array(axes, np.int64))
+        return self._op(op_type, [self._source(node), held], node, keepdims=int(keep))
+
     def _transpose(self, node: fx.Node) -> ir.Value:
         rank = len(shape_of(node)) + 1
         order = list(range(rank))
@@ -359,7 +400,7 @@ class _Lowering:
     def _pad(self, node: fx.Node) -> ir.Value:
         pads: Any = argument(node, 1, "pad")
         mode, fill = argument(node, 2, "mode", "constant"), argument(node, 3, "value")
-        if fill not in (None, 0, 0.0) or mode != "constant":
+        if fill not in (None, 0, 0.0) or mode not in _PADDING:
             raise unsupported(f"{node.name}: padding with something other than zeros")
         rank = len(shape_of(node)) + 1
         ends = np.zeros((2, rank), np.int64)
@@ -369,6 +410,7 @@ class _Lowering:
             "Pad",
             [self._source(node), self.writer.constant(f"{node.name}_pads", ends.ravel())],
             node,
+            mode=_PADDING[mode],
         )
 
     def _resize(self, node: fx.Node) -> ir.Value:
@@ -410,6 +452,8 @@ class _Lowering:
         return self._op("Gemm", inputs, node, transB=1)
 
     def _operand(self, node: fx.Node, argument: Any, index: int) -> ir.Value:
+        if argument in self.constants:
+            return self.writer.constant(argument.name, self.constants[argument].detach().numpy())
         if isinstance(argument, fx.Node):
             return self.values[argument]
         return self.writer.constant(f"{node.name}_operand{index}", np.array(argument, np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
@@ -64,12 +65,14 @@ def quantize(
     layers = (
         insert_norms(graph_module, ops, placement, gains) if scheme.placement == "integer" else {}
     )
+    constants = _constants(graph_module)
     layers |= _insert_layers(graph_module, assignment, norms, gains)
     _insert_quantizers(graph_module, assignment, layers)
     if scheme.pair_safe:
         limit_pairs(layers.values())
     graph_module.meta[ASSIGNMENT] = assignment
     enforce_bounds(graph_module, steps)
+    _read_where_they_are(graph_module, constants)
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
     graph_module.recompile()
@@ -173,6 +176,29 @@ def _modules_by_weight(
             module: Any = module_of(graph_module, node)
             found.setdefault(module.weight, []).append(module)
     return found
+
+
+def _constants(graph_module: fx.GraphModule) -> dict[fx.Node, Any]:
+    """The parameters and buffers that operators read as tensors, by node."""
+    return {
+        node: operator.attrgetter(str(node.target))(graph_module)
+        for node in graph_module.graph.nodes
+        if node.op == "get_attr"
+    }
+
+
+def _read_where_they_are(graph_module: fx.GraphModule, constants: dict[fx.Node, Any]) -> None:
+    """A parameter that a layer has too is part of the quantised layer now."""
+    paths = {
+        id(value): path
+        for path, value in (
+            *graph_module.named_buffers(remove_duplicate=False),
+            *graph_module.named_parameters(remove_duplicate=False),
+        )
+    }
+    for node, value in constants.items():
+        if id(value) in paths:
+            node.target = paths[id(value)]
 
 
 def _insert_quantizers(

@@ -16,6 +16,11 @@ from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
 from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
 from edgeq.training.qat_transform.normal_form.function_groups import groups_of, is_relu
 from edgeq.training.qat_transform.normal_form.functional_to_module import HeldNorm
+from edgeq.training.qat_transform.normal_form.shaped import (
+    constant_value,
+    is_constant,
+    is_trained,
+)
 from edgeq.training.qat_transform.normal_form.upsampling import LINEAR
 
 if TYPE_CHECKING:
@@ -48,6 +53,12 @@ _FUNCTIONS: Mapping[Any, OperatorKind] = {
     torch.add: "add",
     operator.sub: "function",
     operator.mul: "mul",
+    torch.matmul: "mul",
+    torch.softmax: "function",
+    torch.log_softmax: "function",
+    torch.sum: "function",
+    torch.mean: "mean",
+    torch.amax: "pool",
     torch.cat: "concat",
     torch.flatten: "data_movement",
     torch.unflatten: "data_movement",
@@ -64,10 +75,6 @@ _HINTS: Mapping[str, str] = {
     "InstanceNorm2d": "use BatchNorm2d, which becomes part of the layer before it",
     "Conv1d": "use a Conv2d with a kernel of height 1",
     "Conv3d": "use Conv2d layers",
-    "softmax": "leave it to what reads the network's output",
-    "Softmax": "leave it to what reads the network's output",
-    "log_softmax": "leave it to what reads the network's output, as torch's cross_entropy does",
-    "LogSoftmax": "leave it to what reads the network's output, as torch's cross_entropy does",
     "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations "
     "called xnor",
     "PReLU": "use nn.PReLU() with one slope for all channels",
@@ -108,6 +115,10 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
     for node in nodes:
         if node.op == "placeholder":
             ops.append(Op(node.name, "input"))
+        elif is_constant(node):
+            if any(not is_constant(reader) for reader in node.users):
+                positive = _stays_positive(graph_module, node)
+                ops.append(Op(node.name, "constant", not_negative=positive))
         elif node in groups:
             ops.append(_function(node, groups[node]))
         elif node.op != "output" and node not in norms and node not in inside:
@@ -116,17 +127,26 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
                 _kind(graph_module, source),
                 tuple(n.name for n in source.all_input_nodes),
             )
+            positive = source.target is torch.softmax
             owner = (
                 owners.setdefault(_weight_of(graph_module, source), node.name)
                 if kind == "layer"
                 else node.name
             )
-            ops.append(Op(node.name, kind, inputs, shares=owner if owner != node.name else None))
+            shares = owner if owner != node.name else None
+            ops.append(Op(node.name, kind, inputs, positive, shares))
     return ops
 
 
 def _function(node: fx.Node, group: Group) -> Op:
     return Op(node.name, "function", (group.source.name,), not_negative=group.not_negative)
+
+
+def _stays_positive(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether no number of a constant is, or will be, below zero."""
+    return bool((constant_value(graph_module, node) >= 0).all()) and not is_trained(
+        graph_module, node
+    )
 
 
 def _weight_of(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
@@ -158,7 +178,7 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> OperatorKind:
         )
     if node.target is F.interpolate and node.kwargs["mode"] == LINEAR:
         return "pool"  # a mean, on the grid of what it reads
-    if kind == "pool":
+    if kind == "pool" and node.target is not torch.amax:
         _check_pooling(node, module)
     if node.target is operator.getitem:
         _check_slice(node)
@@ -168,14 +188,6 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> OperatorKind:
 def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
     title = type(module).__name__ if module is not None else _title(node.target)
     what = f"{node.target} ({title})" if module is not None else f"{node.name} ({title})"
-    if node.op == "get_attr":
-        reader = next(iter(node.users))
-        hint = _HINTS.get(_title(reader.target), "put it into a bias or a BatchNorm")
-        return UsageError(
-            f"{reader.name} ({_title(reader.target)}) computes with the constant "
-            f"{node.target!r}, which has no grid",
-            hint=hint,
-        )
     if isinstance(node.target, type):
         return UsageError(
             f"the network makes a {title}",

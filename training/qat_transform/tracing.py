@@ -71,7 +71,7 @@ def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) ->
         held = settle_by_training(graph_module, held, model, lambda twin: _traced(twin, examples))
         nothing_in_place(graph_module, held)
         stop_gradients(graph_module, held)
-        canonicalize(graph_module)
+        canonicalize(graph_module, BATCH)
         _set_modes(graph_module, modes)
     except UsageError:
         raise

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 OperatorKind = Literal[
     "input",
+    "constant",
     "layer",
     "norm",
     "relu",
@@ -62,11 +63,12 @@ class Op:
         name: the output tensor.
         kind: ``layer`` has weights (BatchNorm belongs to it); ``norm`` is a BatchNorm that belongs
             to none; ``relu`` clips at zero or above, ``clip`` elsewhere; ``mul`` is a product of
-            two tensors; ``function`` is a unary elementwise one, a difference, or a LayerNorm;
+            two tensors, or of matrices; ``function`` is a unary elementwise one, a difference, a
+            softmax, or a LayerNorm; ``constant`` is computed of parameters and buffers alone;
             ``concat`` is concatenation; ``pool`` keeps the grid that it reads, ``mean`` has its
             own; ``data_movement`` moves values only.
         inputs: the activation tensors it reads.
-        not_negative: a function whose results cannot be.
+        not_negative: a function or constant whose numbers cannot be.
         shares: the first layer that has a layer's weights, where that is another one.
     """
 
@@ -390,6 +392,6 @@ class _Solver:
             return False
         if op.kind in ("input", "layer", "norm"):
             return True
-        if op.kind == "function":
+        if op.kind in ("function", "constant"):
             return not op.not_negative
         return any(self._signed(source) for source in op.inputs)

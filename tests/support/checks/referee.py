@@ -35,6 +35,11 @@ U = 2.0**-24  # unit roundoff of float32
 
 _FUNCTIONS: dict[str, Any] = {
     "Abs": lambda x, _: x.abs(),
+    "Cos": lambda x, _: x.cos(),
+    "Log": lambda x, _: x.log(),
+    "Reciprocal": lambda x, _: x.reciprocal(),
+    "Sin": lambda x, _: x.sin(),
+    "Sqrt": lambda x, _: x.clamp(min=0).sqrt(),
     "Celu": lambda x, a: F.celu(x, a.get("alpha", 1.0)),
     "Elu": lambda x, a: F.elu(x, a.get("alpha", 1.0)),
     "Erf": lambda x, _: x.erf(),
@@ -135,7 +140,7 @@ class Referee:
         if node.op_type == "DequantizeLinear":
             params = grid_of(node)
             return _rounded(_scaled(source.value, params.scale, params.zero_point, params.axis))
-        if node.op_type in ("Conv", "Gemm"):
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             return _linear(node.op_type, source, optional[0], optional[1], attributes)
         if node.op_type in ("Add", "Sub", "Mul"):
             return _arithmetic(node.op_type, source, optional[0])
@@ -155,6 +160,13 @@ class Referee:
                     for end in ("value", "error")
                 )
             )
+        if node.op_type in ("Softmax", "LogSoftmax"):
+            return _softmax(source, attributes["axis"], log=node.op_type == "LogSoftmax")
+        if node.op_type in ("ReduceMean", "ReduceSum"):
+            return _reduced(source, attributes, mean=node.op_type == "ReduceMean")
+        if node.op_type == "Pow":
+            exponent = float(constant_of(cast("ir.Value", node.inputs[1])))  # type: ignore[arg-type]
+            return _function(source, lambda x: x**exponent)
         if node.op_type in ("AveragePool", "GlobalAveragePool"):
             kernel = attributes.get("kernel_shape") or tuple(source.value.shape[2:])
             stride = attributes.get("strides", kernel)
@@ -234,6 +246,19 @@ def _linear(
     def apply(inputs: Tensor, weight: Tensor) -> Tensor:
         if op_type == "Gemm":
             return inputs @ (weight.T if attributes.get("transB") else weight)
+        if op_type == "MatMul":
+            return inputs @ weight
+        if op_type == "ConvTranspose":
+            return F.conv_transpose2d(
+                inputs,
+                weight,
+                None,
+                attributes["strides"],
+                tuple(attributes["pads"][:2]),
+                attributes["output_padding"],
+                attributes["group"],
+                attributes["dilations"],
+            )
         pads = tuple(attributes["pads"][:2])
         return F.conv2d(
             inputs,
@@ -245,7 +270,9 @@ def _linear(
             attributes["group"],
         )
 
-    terms = w.value[0].numel() if op_type == "Conv" else x.value.shape[1]
+    terms = w.value[0].numel() if op_type == "Conv" else x.value.shape[-1]
+    if op_type == "ConvTranspose":
+        terms = w.value[:, 0].numel()
     most = apply(x.most, w.most)
     value, error = (
         apply(x.value, w.value),
@@ -253,7 +280,7 @@ def _linear(
     )
     if b is None:
         return _Bounded(value, error)
-    shape = (1, -1, 1, 1) if op_type == "Conv" else (1, -1)
+    shape = (1, -1, 1, 1) if op_type.startswith("Conv") else (1, -1)
     return _Bounded(
         value + b.value.reshape(shape),
         error + b.error.reshape(shape) + 2 * U * (most + b.most.reshape(shape)),
@@ -324,6 +351,26 @@ def _layer_norm(
     return _Bounded(value, error)
 
 
+def _softmax(x: _Bounded, axis: int, *, log: bool) -> _Bounded:
+    """Every term is off by what its function and the largest error of what it reads make of it."""
+    relative = 2 * x.error.amax(axis, keepdim=True) + (x.value.shape[axis] + 2 * ULPS) * U
+    if log:
+        value = x.value.log_softmax(axis)
+        return _Bounded(value, relative + 4 * U * (x.most + value.abs()))
+    value = x.value.softmax(axis)
+    return _Bounded(value, value * relative)
+
+
+def _reduced(x: _Bounded, attributes: Mapping[str, Any], *, mean: bool) -> _Bounded:
+    axes, keep = tuple(attributes["axes"]), bool(attributes["keepdims"])
+    value, error, most = (
+        part.mean(axes, keep) if mean else part.sum(axes, keep)
+        for part in (x.value, x.error, x.most)
+    )
+    terms = x.value.numel() // value.numel()
+    return _Bounded(value, error + (terms + 2) * U * most)
+
+
 def _averaged(x: _Bounded, kernel: tuple[int, ...], stride: tuple[int, ...]) -> _Bounded:
     mean = [F.avg_pool2d(part, kernel, stride) for part in (x.value, x.error, x.most)]
     return _Bounded(mean[0], mean[1] + (kernel[0] * kernel[1] + 2) * U * mean[2])
@@ -348,6 +395,8 @@ def _moved(op_type: str, x: Tensor, attributes: Mapping[str, Any]) -> Tensor:
         return x.permute(*attributes["perm"])
     if op_type == "Identity":
         return x
+    if op_type == "ReduceMax":
+        return x.amax(tuple(attributes["axes"]), bool(attributes["keepdims"]))
     if op_type == "GlobalMaxPool":
         return x.amax((2, 3), keepdim=True)
     if op_type == "MaxPool":

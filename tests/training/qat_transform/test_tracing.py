@@ -295,7 +295,7 @@ def test_without_an_example_sizes_are_still_understood_where_they_say_enough() -
         (lambda net, x: x if x.shape[-1] > 8 else -x, None, "cannot trace Free"),
         (lambda net, x: x if x.sum() > 0 else -x, IMAGES, "cannot trace Free"),
         (lambda net, x: x.chunk(3, 1)[0], None, "unknown size"),
-        (lambda net, x: x.reshape(-1), IMAGES, "may mix samples"),
+        (lambda net, x: x.reshape(-1), IMAGES, "moves the batch's axis"),
         (lambda net, x: F.conv2d(x, net.conv.weight * 2), IMAGES, "computes its own weight"),
         (
             lambda net, x: F.interpolate(x, scale_factor=2, mode="bicubic"),

@@ -18,7 +18,10 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
+from edgeq.training.qat_transform.normal_form.batch_first import keep_batch_first
 from edgeq.training.qat_transform.normal_form.channel_constants import name_channel_constants
+from edgeq.training.qat_transform.normal_form.composed import write_composed
+from edgeq.training.qat_transform.normal_form.dividing import DIVISIONS
 from edgeq.training.qat_transform.normal_form.functional_to_module import lift
 from edgeq.training.qat_transform.normal_form.indexing import (
     axes_in_one,
@@ -28,11 +31,23 @@ from edgeq.training.qat_transform.normal_form.indexing import (
 from edgeq.training.qat_transform.normal_form.linear_as_conv1x1 import as_image, convolve_tokens
 from edgeq.training.qat_transform.normal_form.pooling import pool_evenly
 from edgeq.training.qat_transform.normal_form.reshaping import RESHAPES
+from edgeq.training.qat_transform.normal_form.shaped import is_constant, tell_constant_shapes
 from edgeq.training.qat_transform.normal_form.upsampling import resize_by_factors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_OTHER_NAMES: Mapping[Any, Any] = {
+    torch.bmm: torch.matmul,
+    torch.mm: torch.matmul,
+    operator.matmul: torch.matmul,
+    F.softmax: torch.softmax,
+    F.log_softmax: torch.log_softmax,
+    torch.swapaxes: torch.transpose,
+    torch.swapdims: torch.transpose,
+    torch.moveaxis: torch.movedim,
+}
+"""Functions that take the same arguments."""
 _SYNONYMS: Mapping[Any, Any] = {
     torch.mul: operator.mul,
     torch.multiply: operator.mul,
@@ -62,13 +77,32 @@ _FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
     nn.UpsamplingNearest2d: (F.interpolate, _RESIZED),
     nn.UpsamplingBilinear2d: (F.interpolate, _RESIZED),
     nn.PixelShuffle: (F.pixel_shuffle, {"upscale_factor": "upscale_factor"}),
+    nn.PixelUnshuffle: (F.pixel_unshuffle, {"downscale_factor": "downscale_factor"}),
+    nn.ChannelShuffle: (F.channel_shuffle, {"groups": "groups"}),
+    nn.Softmax: (torch.softmax, {"dim": "dim"}),
+    nn.LogSoftmax: (torch.log_softmax, {"dim": "dim"}),
+    nn.GLU: (F.glu, {"dim": "dim"}),
 }
-_NOTHING = frozenset(("contiguous", "clone", "float", "requires_grad_"))
+_NOTHING = frozenset(("contiguous", "clone", "float", "requires_grad_", "type_as", "to"))
+_METHODS: Mapping[str, Any] = {
+    "view": torch.reshape,
+    "repeat": torch.tile,
+    "expand": torch.broadcast_to,
+    "size": None,
+    "dim": None,
+}
+"""Methods that are called otherwise as functions, or not at all."""
+_OF_SIZES = frozenset((torch.reshape, torch.permute, torch.tile, torch.broadcast_to))
+"""Functions that take a list, where the methods take numbers too."""
 _ASSERTIONS = frozenset(("_assert", "_assert_async", "_assert_is_none"))
 
 
-def canonicalize(graph_module: fx.GraphModule) -> None:
+def canonicalize(graph_module: fx.GraphModule, batch: int) -> None:
     """Rewrite a graph in place.
+
+    Args:
+        graph_module: as traced.
+        batch: how many samples the example had.
 
     Raises:
         UsageError: something has no canonical form; names it.
@@ -81,12 +115,19 @@ def canonicalize(graph_module: fx.GraphModule) -> None:
             _as_function(node, graph_module.get_submodule(str(node.target)))
         else:
             _spell(node)
+    tell_constant_shapes(graph_module, batch)
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in DIVISIONS and not is_constant(node):
+            DIVISIONS[node.target](node)
+    write_composed(graph)
+    graph.eliminate_dead_code()
+    keep_batch_first(graph_module, batch)
     name_channel_constants(graph_module)
     lift(graph_module)
     pool_evenly(graph_module)
     for node in list(graph.nodes):
         rewrite = _REWRITES.get(node.target) if node.op == "call_function" else None
-        if rewrite is not None:
+        if rewrite is not None and not is_constant(node):
             rewrite(graph, node)
     convolve_tokens(graph_module)
     _drop_unused(graph)
@@ -121,12 +162,19 @@ def _spell(node: fx.Node) -> None:
         node.op, node.target = "call_function", function
     elif node.op != "call_function":
         return
+    node.target = _OTHER_NAMES.get(node.target, node.target)
+    if (
+        node.target in _OF_SIZES
+        and len(node.args) > 1
+        and not isinstance(node.args[1], tuple | list)
+    ):
+        node.args = (node.args[0], node.args[1:])
     if node.target in _SYNONYMS and _plain_arithmetic(node):
         node.target = _SYNONYMS[node.target]
 
 
 def _functions_of_methods(name: str) -> Any:
-    return {"view": torch.reshape, "size": None, "dim": None}.get(name, getattr(torch, name, None))
+    return _METHODS.get(name, getattr(torch, name, None))
 
 
 def _plain_arithmetic(node: fx.Node) -> bool:
@@ -156,11 +204,10 @@ def _mean(graph: fx.Graph, node: fx.Node) -> None:
         node.args = (image,)
         _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=False)
         return
-    if not isinstance(axes, tuple | list) or {
-        axis % 4 for axis in axes if isinstance(axis, int)
-    } != {2, 3}:
-        return
-    _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=bool(keep))
+    if _is_of_pixels(node, axes):
+        _pool_globally(graph, node, F.adaptive_avg_pool2d, keep=bool(keep))
+    else:
+        _reduce(graph, node)
 
 
 def _image_of_places(graph: fx.Graph, node: fx.Node, axes: Any) -> fx.Node | None:
@@ -210,11 +257,47 @@ def _image_behind(node: fx.Node, axes: Any) -> fx.Node | None:
 
 def _amax(graph: fx.Graph, node: fx.Node) -> None:
     axes, keep = argument(node, 1, "dim"), argument(node, 2, "keepdim", False)
-    if isinstance(axes, tuple | list) and {axis % 4 for axis in axes if isinstance(axis, int)} == {
-        2,
-        3,
-    }:
+    if _is_of_pixels(node, axes):
         _pool_globally(graph, node, F.adaptive_max_pool2d, keep=bool(keep))
+    else:
+        _reduce(graph, node)
+
+
+def _is_of_pixels(node: fx.Node, axes: Any) -> bool:
+    """Whether an operator reduces height and width of images, as far as its sizes are known."""
+    return (
+        isinstance(axes, tuple | list)
+        and len(node.args[0].meta.get("shape", (0,) * 4)) == 4  # type: ignore[union-attr]
+        and {axis % 4 for axis in axes if isinstance(axis, int)} == {2, 3}
+    )
+
+
+def _reduce(_: fx.Graph, node: fx.Node) -> None:
+    """The axes of a sum, mean or maximum in a tuple, none negative, and whether they are kept."""
+    axes, keep = argument(node, 1, "dim"), bool(argument(node, 2, "keepdim", False))
+    shape = node.args[0].meta.get("shape")  # type: ignore[union-attr]
+    given = axes if isinstance(axes, tuple | list) else (axes,)
+    if shape is None or None in given or "dtype" in node.kwargs:
+        raise UsageError(
+            f"{node.name} ({node.target.__name__}) reduces a tensor of unknown size, or all of it",  # type: ignore[union-attr]
+            hint="name the axes, and give an example of the input to edgeq.quantize",
+        )
+    held = tuple(sorted(axis % len(shape) for axis in given))
+    if 0 in held:
+        raise UsageError(
+            f"{node.name} ({node.target.__name__}) reduces the batch",  # type: ignore[union-attr]
+            hint="compute with each sample for itself",
+        )
+    node.args, node.kwargs = (node.args[0], held, keep), {}
+
+
+def _by_constant(graph: fx.Graph, node: fx.Node) -> None:
+    """A quotient by a constant tensor is the product with its reciprocal."""
+    one, other = node.args
+    if isinstance(other, fx.Node):
+        with graph.inserting_before(node):
+            node.args = (one, graph.call_function(torch.reciprocal, (other,)))
+        node.target = operator.mul
 
 
 def _pool_globally(graph: fx.Graph, node: fx.Node, pool: Callable[..., Any], *, keep: bool) -> None:
@@ -226,50 +309,11 @@ def _pool_globally(graph: fx.Graph, node: fx.Node, pool: Callable[..., Any], *, 
     node.target, node.args, node.kwargs = torch.flatten, (pooled, 1), {}
 
 
-def _split(_: fx.Graph, node: fx.Node) -> None:
-    """Its parts become slices; how large a given number of equal parts is, an example tells."""
-    axis = argument(node, 2, "dim", 0)
-    starts = _starts(node, axis)
-    if starts is None or axis == 0:
-        raise UsageError(
-            f"{node.name} divides a tensor of unknown size",
-            hint="give an example of the input to edgeq.quantize",
-        )
-    for reader in list(node.users):
-        if reader.target is not operator.getitem or not isinstance(reader.args[1], int):
-            raise UsageError(
-                f"{node.name} divides a tensor, and not all parts are taken by number",
-                hint="write a, b = x.chunk(2, 1)",
-            )
-        part = range(len(starts) - 1)[reader.args[1]]
-        where = [slice(None)] * (axis if axis >= 0 else len(node.args[0].meta["shape"]) + axis)  # type: ignore[union-attr]
-        reader.args = (node.args[0], (*where, slice(starts[part], starts[part + 1])))
-
-
-def _starts(node: fx.Node, axis: Any) -> list[int] | None:
-    """Where the parts of a division begin, and where the last one ends."""
-    size = _size(node.args[0], axis)
-    sections = argument(
-        node, 1, "split_size_or_sections", node.kwargs.get("split_size", node.kwargs.get("chunks"))
-    )
-    if isinstance(sections, tuple | list):
-        return [sum(sections[:part]) for part in range(len(sections) + 1)]
-    if size is None or not isinstance(sections, int):
-        return None
-    step = -(-size // sections) if node.target is torch.chunk else sections
-    return [*range(0, size, step), size]
-
-
-def _size(source: Any, axis: Any) -> int | None:
-    shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
-    return None if shape is None or not isinstance(axis, int) else int(shape[axis])
-
-
 _REWRITES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {
     torch.mean: _mean,
     torch.amax: _amax,
-    torch.split: _split,
-    torch.chunk: _split,
+    torch.sum: _reduce,
+    operator.truediv: _by_constant,
     torch.permute: axes_in_one,
     torch.transpose: two_axes_as_all,
     operator.getitem: slice_and_reshape,

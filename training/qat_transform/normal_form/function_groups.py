@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from edgeq.numerics.functions import FUNCTIONS, bounds, function_name, function_options
+from edgeq.training.qat_transform.normal_form.shaped import is_constant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +40,8 @@ def groups_of(graph_module: fx.GraphModule) -> dict[fx.Node, Group]:
     """Every group by its last node. A ReLU alone is none: it belongs to what it reads."""
     finder = _Finder(graph_module)
     for node in graph_module.graph.nodes:
-        finder.visit(node)
+        if not is_constant(node):
+            finder.visit(node)
     return {
         node: group
         for node, group in finder.groups.items()

@@ -28,7 +28,7 @@ def slice_and_reshape(graph: fx.Graph, node: fx.Node) -> None:
     have, made = _shape(source), _shape(node)
     if have is None or made is None or len(made) < 2:
         return
-    items = _filled_up(index if isinstance(index, tuple) else (index,), len(have))
+    items = filled_up(index if isinstance(index, tuple) else (index,), len(have))
     kept = [item for item in items if item is not None]
     known = all(item is None or isinstance(item, slice) or type(item) is int for item in items)
     if not known or items[0] is None or kept[0] != slice(None):
@@ -51,7 +51,7 @@ def _shape(node: Any) -> tuple[int, ...] | None:
     return node.meta.get("shape") if hasattr(node, "meta") else None
 
 
-def _filled_up(items: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
+def filled_up(items: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
     """With a slice for every axis that the ellipsis, or nothing, stands for."""
     missing = (slice(None),) * (
         rank - sum(item is not None and item is not Ellipsis for item in items)

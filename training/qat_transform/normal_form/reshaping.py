@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 def _reshape(graph: fx.Graph, node: fx.Node) -> None:
     source, wanted = node.args[0], _wanted(node)
-    if isinstance(source, fx.Node) and _is_constant(source):
-        if node.target is torch.reshape:
-            node.args, node.kwargs = (source, wanted), {}
-        return  # what reads it says that it is a constant
     have = source.meta.get("shape") if isinstance(source, fx.Node) else None
     made = node.meta.get("shape")
     if have is not None and made is not None and len(made) > 1 and made[0] == have[0]:
@@ -37,12 +33,6 @@ def _reshape(graph: fx.Graph, node: fx.Node) -> None:
             f"{node.name} reshapes in a way that may mix samples",
             hint="write x.flatten(1), or give an example of the input to edgeq.quantize",
         )
-
-
-def _is_constant(node: fx.Node) -> bool:
-    """Whether nothing but parameters and buffers goes into a tensor."""
-    inputs = node.all_input_nodes
-    return node.op == "get_attr" or (bool(inputs) and all(_is_constant(each) for each in inputs))
 
 
 def _wanted(node: fx.Node) -> tuple[Any, ...]:

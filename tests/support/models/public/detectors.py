@@ -305,4 +305,8 @@ class CenterNet(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = self.up(self.down(x))
         heat = torch.sigmoid(self.heat(x))
-        return {"heat": heat, "peaks": F.max_pool2d(heat, 3, stride=1, padding=1), "wh": self.size(x)}
+        return {
+            "heat": heat,
+            "peaks": F.max_pool2d(heat, 3, stride=1, padding=1),
+            "wh": self.size(x),
+        }

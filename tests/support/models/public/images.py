@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -104,7 +106,7 @@ class DenseAutoencoder(nn.Module):
         super().__init__()
         sizes = (features, 32, 32, 8, 32, 32)
         layers: list[nn.Module] = []
-        for ins, outs in zip(sizes[:-1], sizes[1:], strict=True):
+        for ins, outs in itertools.pairwise(sizes):
             layers += [nn.Linear(ins, outs), nn.BatchNorm1d(outs), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], features))
 

@@ -142,7 +142,11 @@ class M5(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.bn1, self.pool1 = nn.Conv1d(1, 8, 16, 4), nn.BatchNorm1d(8), nn.MaxPool1d(4)
+        self.conv1, self.bn1, self.pool1 = (
+            nn.Conv1d(1, 8, 16, 4),
+            nn.BatchNorm1d(8),
+            nn.MaxPool1d(4),
+        )
         self.conv2, self.bn2, self.pool2 = nn.Conv1d(8, 16, 3), nn.BatchNorm1d(16), nn.MaxPool1d(4)
         self.fc1 = nn.Linear(16, CLASSES)
 

@@ -166,12 +166,23 @@ def test_a_module_of_the_networks_own_keeps_its_name() -> None:
         lambda net, x: x * net.trained[[2, 0, 1]].view(1, -1, 1, 1),
         lambda net, x: x * net.six[:3].view(1, -1, 1, 1),
         lambda net, x: x * net.six.view(2, 3)[0].view(1, -1, 1, 1),
-        lambda net, x: x + (x.mean((2, 3)) * net.flat.view(1, 1, 3)).reshape(-1, 3, 1, 1),
     ],
 )
-def test_what_is_no_normalisation_is_named(arithmetic: Callable[[Any, Any], Any]) -> None:
-    with pytest.raises(UsageError, match="the constant"):
-        quantize(Around(arithmetic), Scheme(), IMAGES)
+def test_what_is_no_normalisation_is_a_constant_tensor(
+    arithmetic: Callable[[Any, Any], Any],
+) -> None:
+    network = Around(arithmetic)
+    torch.testing.assert_close(trace(network, IMAGES)(IMAGES), network(IMAGES))
+    model = quantize(network, Scheme(), IMAGES)
+    assert model.train()(IMAGES).isfinite().all()
+
+
+def test_a_constant_that_puts_an_axis_before_the_batch_is_refused() -> None:
+    network = Around(
+        lambda net, x: x + (x.mean((2, 3)) * net.flat.view(1, 1, 3)).reshape(-1, 3, 1, 1)
+    )
+    with pytest.raises(UsageError, match="mul puts an axis before the batch's"):
+        quantize(network, Scheme(), IMAGES)
 
 
 class Along(nn.Module):
