@@ -55,6 +55,23 @@ Split = Annotated[
 Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", help="Use the first N samples only.")
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help="Judge the answers by this task: a name of `edgeq compare --tasks`, or your own "
+        "MODULE:FUNCTION; else by the data's.",
+    ),
+]
+TaskOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task-option",
+        metavar="KEY=VALUE",
+        help="An option of the task, such as decoder=yolov8; repeat for more.",
+    ),
+]
 Targets = Annotated[
     list[str] | None,
     typer.Option(

@@ -31,6 +31,7 @@ class ModelEntry:
         sized: whether its weights depend on the size of the image, so that the factory takes
             ``image_size`` too.
         least_size: the smallest image, in pixels a side.
+        task: what it answers, by the name of an entry point of ``edgeq.tasks``.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelEntry:
     reads: Kind = "images"
     sized: bool = False
     least_size: int = 4
+    task: str = "top1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,20 @@ def _others() -> Iterator[ModelEntry]:
             )
 
 
+def _tasks() -> Iterator[ModelEntry]:
+    yield ModelEntry(
+        "yolo-tiny",
+        "yolo",
+        24,
+        "detector with C2f, SPPF and DFL heads, strides 4 and 8",
+        "edgeq.models.tasks.yolo:Yolo",
+        least_size=16,
+        task="mAP",
+    )
+
+
 ENTRIES: Mapping[str, ModelEntry] = {
-    entry.name: entry for entry in (*_resnets(), *_mobilenets(), *_separable(), *_others())
+    entry.name: entry
+    for entry in (*_resnets(), *_mobilenets(), *_separable(), *_others(), *_tasks())
 }
 """Family by family, the smaller first."""

@@ -30,7 +30,9 @@ def names() -> list[str]:
 
 def image_names() -> list[str]:
     """The names of those that classify images."""
-    return [name for name, entry in ENTRIES.items() if entry.reads == "images"]
+    return [
+        name for name, entry in ENTRIES.items() if entry.reads == "images" and entry.task == "top1"
+    ]
 
 
 def describe(name: str) -> ModelEntry:

@@ -14,6 +14,8 @@ from edgeq.deploy.options import (
     Preprocess,
     Split,
     Targets,
+    Task,
+    TaskOptions,
     Threads,
 )
 
@@ -21,6 +23,27 @@ MAX_TENSORS = 25  # lines of a table; --json has all
 
 if TYPE_CHECKING:
     from edgeq.results import Comparison, Drift, Hop, Stage
+
+
+def _list_tasks(asked: bool) -> None:
+    """What ``--task`` and ``--task-option`` can be."""
+    if not asked:
+        return
+    from edgeq.deploy import console
+    from edgeq.tasks import TASKS
+    from edgeq.tasks.decoders import DECODERS
+
+    tasks = [(name, TASKS.load(name)) for name in TASKS.names()]
+    console.write_table(
+        "Tasks", ("--task", "what it judges"), [(name, task.summary) for name, task in tasks]
+    )
+    options = [
+        (name, key, what) for name, task in tasks for key, what in sorted(task.options.items())
+    ]
+    console.write_table("Task options", ("--task", "--task-option", "what it is"), options)
+    decoders = [(f"decoder={name}", DECODERS.load(name).summary) for name in DECODERS.names()]
+    console.write_table("Decoders", ("--task-option", "what it reads"), decoders)
+    raise typer.Exit
 
 
 def command(
@@ -39,6 +62,8 @@ def command(
     split: Split = "test",
     limit: Limit = None,
     preprocess: Preprocess = "dataset",
+    task: Task = None,
+    task_option: TaskOptions = None,
     tensors: Annotated[
         bool,
         typer.Option(
@@ -47,9 +72,18 @@ def command(
         ),
     ] = True,
     threads: Threads = 1,
+    _tasks: Annotated[
+        bool,
+        typer.Option(
+            "--tasks",
+            callback=_list_tasks,
+            is_eager=True,
+            help="List the tasks with their options and the decoders of detectors, and leave.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare accuracy and drift, hop by hop.
+    """Compare accuracy, or a task's score, and drift, hop by hop.
 
     It runs artefacts on targets over the same samples, and shows where answers change, by how much
     and why. A target that fails loses its own stages only, and the command exits with status 4.
@@ -57,6 +91,7 @@ def command(
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import compare
+    from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
     from edgeq.results import require_all
 
@@ -72,6 +107,7 @@ def command(
             reference=first,
             threads=threads,
             tensors=tensors,
+            task=AskedTask.parse(task, task_option),
             progress=advance,
         ).comparison
     if as_json:
@@ -84,13 +120,17 @@ def command(
 def _show(found: "Comparison", split: str) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.report.values import further_headings
+    from edgeq.deploy.score_tables import show_scores
     from edgeq.deploy.tables import show_failures, show_remarks, show_saturation
 
-    columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
-    title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
-    console.write_table(
-        title, columns, [_stage_cells(stage) for stage in found.stages], numbers=columns[1:]
-    )
+    if any(stage.score for stage in found.stages):
+        show_scores(found, split)
+    else:
+        columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
+        title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
+        console.write_table(
+            title, columns, [_stage_cells(stage) for stage in found.stages], numbers=columns[1:]
+        )
     show_remarks(found.remarks)
     show_failures(found.failures)
     if not found.hops:

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING
 from edgeq.brief import brief
 from edgeq.deploy.evaluation.chain import cause
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
-from edgeq.deploy.evaluation.outputs.answers import agreement, answering, concatenated, remarks
+from edgeq.deploy.evaluation.outputs.answers import (
+    Answering,
+    agreement,
+    answering,
+    concatenated,
+    remarks,
+)
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
+from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge, told
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.deploy.evaluation.stage_runner import observe, open_all, select
 from edgeq.errors import UsageError
@@ -30,9 +37,9 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.evaluation.chain import Pair
-    from edgeq.deploy.evaluation.outputs.answers import Answering
     from edgeq.deploy.evaluation.stage_runner import Opened, StageOutput
     from edgeq.results import Drift, Failure, PairSaturation
+    from edgeq.target import TensorSpec
 
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on the first so many samples: there are millions of values in each."""
@@ -46,7 +53,7 @@ class Observed:
     Attributes:
         comparison: the summary.
         data: what the stages were given.
-        labels: the true classes, int64, (samples,).
+        labels: the true classes, int64, (samples,); None where the labels are none.
         answers: stage name to the class it answers, int64, (samples,), of stages that have an
             accuracy.
         answering: stage name to how its outputs are read.
@@ -54,7 +61,7 @@ class Observed:
 
     comparison: Comparison
     data: EvaluationData
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
     answers: Mapping[str, NDArray[np.int64]]
     answering: Mapping[str, Answering]
 
@@ -75,6 +82,7 @@ def compare(
     reference: Pair | None = None,
     threads: int = 1,
     tensors: bool = True,
+    task: AskedTask | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Observed:
     """Run artefacts on targets over the same samples and compare what comes out.
@@ -91,10 +99,11 @@ def compare(
         threads: the most threads a runtime may use.
         tensors: whether to compare the tensors inside too, on the first ``TENSOR_SAMPLES`` samples,
             matched by name and shape.
+        task: what the answers are judged by; None for the task of the data.
         progress: called with the samples done and the samples in all.
 
     Raises:
-        UsageError: no stage, an unknown split, or no samples.
+        UsageError: no stage, an unknown split, no samples, or no labels for the task.
         ArtefactError: no artefact is whole or fits the data, or they do not fit each other.
         TargetError: the runtime of the reference that is named, or of every stage, is absent or
             failed.
@@ -109,7 +118,8 @@ def compare(
         try:
             with ExitStack() as stack:
                 opened = open_all(left.pairs, stack, threads=threads, tensors=tensors)
-                run = _Run(opened, names, source)
+                judge = Judge(task or AskedTask(), source, part, len(opened))
+                run = _Run(opened, names, source, judge)
                 for seen in observe(
                     opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0
                 ):
@@ -180,9 +190,13 @@ class _Run:
     """Accumulates one comparison."""
 
     def __init__(
-        self, opened: Sequence[Opened], names: Mapping[Path, str], source: DataSource
+        self,
+        opened: Sequence[Opened],
+        names: Mapping[Path, str],
+        source: DataSource,
+        judge: Judge,
     ) -> None:
-        self.opened, self.names, self.source = opened, names, source
+        self.opened, self.names, self.source, self.judge = opened, names, source, judge
         self.hops = [_HopMeter(i, i + 1) for i in range(len(opened) - 1)]
         self.from_first = [
             self.hops[i - 1] if i == 1 else _HopMeter(0, i) for i in range(1, len(opened))
@@ -197,12 +211,19 @@ class _Run:
         if not self.answering:
             described = ((stage.pair.artefact, stage.session.output) for stage in self.opened)
             self.answering = [
-                answering(*each, one.output.shape[1:], self.source)
+                self._answering(*each, one.output.shape[1:])
                 for each, one in zip(described, seen, strict=True)
             ]
         for kept, how, one in zip(self.answers, self.answering, seen, strict=True):
             kept.append(how.of(one.output))
+        self.judge.add([one.outputs for one in seen])
         self.samples += len(seen[0].output)
+
+    def _answering(self, artefact: Path, spec: TensorSpec, shape: Sequence[int]) -> Answering:
+        if self.judge.scores:
+            return Answering("values", "is judged by a task")
+        found = answering(artefact, spec, shape, self.source)
+        return found if self.judge.labelled else replace(found, unscored="saw no labels")
 
     def finish(
         self, data: EvaluationData, part: Split, failures: Sequence[Failure], threads: int
@@ -213,14 +234,18 @@ class _Run:
             for pair in pairs
         }
         answers = [concatenated(parts) for parts in self.answers]
+        scores = self.judge.results() or [None] * len(self.opened)
         stages = tuple(
-            self._stage(opened, how, mine, answers[0], part)
-            for opened, how, mine in zip(self.opened, self.answering, answers, strict=True)
+            replace(self._stage(opened, how, mine, answers[0], part), score=score)
+            for opened, how, mine, score in zip(
+                self.opened, self.answering, answers, scores, strict=True
+            )
         )
         scored = [
             (stage.name, how, stage.accuracy)
             for stage, how in zip(stages, self.answering, strict=True)
         ]
+        known = [(stage.name, stage.score) for stage in stages if stage.score is not None]
         comparison = Comparison(
             data=self.source.name,
             samples=self.samples,
@@ -229,7 +254,7 @@ class _Run:
             hops=tuple(self._hop(meter, stages, lost) for meter in self.hops),
             from_reference=tuple(self._hop(meter, stages, lost) for meter in self.from_first),
             failures=tuple(failures),
-            remarks=remarks(scored, self.source),
+            remarks=told(known) if known else remarks(scored, self.source),
             saturating=tuple(found for found in lost.values() if found is not None),
         )
         classes = {
@@ -237,9 +262,8 @@ class _Run:
             for stage, mine in zip(stages, answers, strict=True)
             if stage.accuracy and mine is not None
         }
-        return Observed(
-            comparison, data, part.class_labels, classes, {name: how for name, how, _ in scored}
-        )
+        labels = part.class_labels if classes else None
+        return Observed(comparison, data, labels, classes, {name: how for name, how, _ in scored})
 
     def _stage(
         self,
@@ -254,7 +278,7 @@ class _Run:
             artefact=self.names[opened.pair.artefact],
             target=opened.pair.target,
             size_bytes=opened.pair.artefact.stat().st_size,
-            accuracy=how.accuracy(mine, part.class_labels),
+            accuracy=how.accuracy(mine, part),
             agreement=share,
             changed=None if differs is None else int(differs.sum()),
             flipped=()

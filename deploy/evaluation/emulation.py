@@ -188,12 +188,12 @@ def _compare(
         progress(done, len(part))
     mine, reference = concatenated(given), concatenated(wanted)
     _, differs = agreement(mine, reference)
-    scored = read.accuracy(mine, part.class_labels)
+    scored = read.accuracy(mine, part)
     return Answers(
         source.name,
         len(part),
         scored,
-        read.accuracy(reference, part.class_labels),
+        read.accuracy(reference, part),
         None if differs is None else int(differs.sum()),
         remarks([(path.name, read, scored)], source),
     )

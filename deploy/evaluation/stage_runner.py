@@ -56,10 +56,12 @@ class StageOutput:
     Attributes:
         output: float32, (samples, ...); the dimensions in the order that the first stage has them
             in.
+        outputs: all its outputs by name, as they are.
         tensors: its inner tensors by name, in graph order; None where they are not read.
     """
 
     output: NDArray[np.float32]
+    outputs: Mapping[str, NDArray[np.float32]]
     tensors: Tensors | None
 
     __repr__ = brief
@@ -147,9 +149,9 @@ def _see(opened: Sequence[Opened], images: NDArray[np.float32], *, read: bool) -
     seen = []
     for stage in opened:
         with failing.noted(stage.pair):
-            seen.append(
-                StageOutput(stage.session.run(images), _inner(stage, images) if read else None)
-            )
+            outputs = stage.session.run_all(images)
+            first = outputs[stage.session.output.name]
+            seen.append(StageOutput(first, outputs, _inner(stage, images) if read else None))
     failing.stop()
     return seen
 

@@ -356,7 +356,7 @@ def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split) -
     return SurveyRow(
         artefact=one.pair.artefact.name,
         size_bytes=one.pair.artefact.stat().st_size,
-        accuracy=one.answering.accuracy(answers, part.class_labels),
+        accuracy=one.answering.accuracy(answers, part),
         flipped=None if differs is None else int(differs.sum()),
         lsb=drift.lsb if drift else {},
         max_lsb=drift.max_lsb if drift else None,

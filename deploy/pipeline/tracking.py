@@ -94,8 +94,13 @@ _TRACKERS: dict[str, Callable[[Recipe, Path], AbstractContextManager[EpochReport
 
 
 def _figures(epoch: Epoch) -> dict[str, float]:
-    figures = {"loss": epoch.loss, "accuracy": epoch.accuracy, "validation": epoch.validation}
-    return figures | ({} if epoch.bits is None else {"bits": epoch.bits})
+    figures = {
+        "loss": epoch.loss,
+        "accuracy": epoch.accuracy,
+        "validation": epoch.validation,
+        "bits": epoch.bits,
+    }
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def _parameters(recipe: Recipe) -> dict[str, Any]:

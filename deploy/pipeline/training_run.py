@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from edgeq.data import DataSource
+    from edgeq.results import Score
     from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.graph.records import GraphResult
     from edgeq.training.recipes.recipe import Recipe
@@ -43,7 +45,7 @@ def run_images(
     with tracked(log if first_process() else None, recipe, output) as report_epoch:
         tell(f"reading {recipe.data}")
         source = load_data(recipe.data, data_dir)
-        with _progress(recipe.name) as report, _changes_told():
+        with _progress(recipe.name, _figure_of(source)) as report, _changes_told():
             result = train(
                 recipe,
                 source,
@@ -55,7 +57,8 @@ def run_images(
                 report=report,
                 report_epoch=report_epoch,
             )
-    _tell_guessing(result, len(source.classes))
+    if result.score is None:
+        _tell_guessing(result, len(source.classes))
     return result
 
 
@@ -90,6 +93,15 @@ def run_graph(
     return result
 
 
+def _figure_of(source: DataSource) -> Callable[[float], str]:
+    """How a validation figure on some data is written: an accuracy or a score."""
+    from edgeq.tasks import TASKS
+
+    if TASKS.load(source.task).labels == "values":
+        return lambda value: f"{value:.4g}"
+    return lambda value: f"{100 * value:.2f} %"
+
+
 def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
     """Say so where the network answers no better than by guessing."""
     from edgeq.deploy.guessing import like_guessing, next_training
@@ -115,10 +127,16 @@ def tell(doing: str) -> None:
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Callable[[Progress], None]]:
+def _progress(
+    name: str, figure: Callable[[float], str] = lambda value: f"{100 * value:.2f} %"
+) -> Iterator[Callable[[Progress], None]]:
     """What it yields moves a bar after each step.
 
     Where none is drawn, it says one line an epoch.
+
+    Args:
+        name: of the run.
+        figure: how a validation figure is written.
     """
     with (
         console.progress(name)
@@ -130,14 +148,14 @@ def _progress(name: str) -> Iterator[Callable[[Progress], None]]:
         def report(at: Progress) -> None:
             advance(at.epoch * at.steps + at.step, at.epochs * at.steps)
             if at.step == at.steps and not quiet:
+                right = "" if at.accuracy is None else f", training {100 * at.accuracy:.2f} %"
                 before = (
                     ""
                     if at.validation is None
-                    else f", validation before it {100 * at.validation:.2f} %"
+                    else f", validation before it {figure(at.validation)}"
                 )
                 console.note(
-                    f"epoch {at.epoch + 1} of {at.epochs}: loss {at.loss:.4f}, training "
-                    f"{100 * at.accuracy:.2f} %{before}"
+                    f"epoch {at.epoch + 1} of {at.epochs}: loss {at.loss:.4f}{right}{before}"
                 )
 
         yield report
@@ -147,6 +165,10 @@ def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
     """Tell what came of a run."""
     from edgeq.metrics.accuracy import wilson
 
+    scored = getattr(result, "score", None)
+    if scored is not None:
+        _show_score(result, scored, as_json=as_json)
+        return
     low, high = wilson(result.test_correct, result.test_total)
     if as_json:
         console.write_json(
@@ -173,6 +195,32 @@ def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
         f"{100 * low:.2f} – {100 * high:.2f}), "
         f"best epoch {result.best_epoch + 1} with {100 * result.validation:.2f} % on "
         f"validation, {result.seconds:.0f} s; in {result.folder}"
+    )
+
+
+def _show_score(result: TrainingResult | GraphResult, scored: Score, *, as_json: bool) -> None:
+    from edgeq.deploy.report.values import score
+
+    if as_json:
+        console.write_json(
+            "train",
+            {
+                "folder": str(result.folder),
+                "recipe": result.recipe,
+                "best_epoch": result.best_epoch,
+                "validation": result.validation,
+                "test": scored,
+                "seconds": result.seconds,
+                "history": result.history,
+            },
+        )
+        return
+    worst = scored.worst()
+    at_worst = f", worst {worst[0]} {score(scored, worst[1])}" if worst else ""
+    console.write(
+        f"{result.recipe.name}: test {scored.name} {score(scored)}{at_worst}; best epoch "
+        f"{result.best_epoch + 1} with {score(scored, result.validation)} on validation, "
+        f"{result.seconds:.0f} s; in {result.folder}"
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from edgeq.metrics import Table
-    from edgeq.results import Accuracy, Drift
+    from edgeq.results import Accuracy, Drift, Score
 
 MISSING = "–"
 MAX_NAME = 48
@@ -68,6 +68,14 @@ def percent(fraction: float | None) -> str:
         if fraction is None or not math.isfinite(fraction)
         else f"{100 * fraction:.2f}"
     )
+
+
+def score(scored: Score, value: float | None = None) -> str:
+    """A task's figure with its unit, or another value of the same figure."""
+    figure = scored.value if value is None else value
+    if scored.percent:
+        return f"{percent(figure)} %"
+    return f"{general(figure)} {scored.unit}".rstrip()
 
 
 def decibels(value: float | None) -> str:

@@ -68,12 +68,14 @@ def _imported(module: str) -> Any:
         raise _failed(f"importing {module}", error) from error
 
 
-def call(reference: str, *, flag: str) -> Any:
+def call(reference: str, *given: Any, flag: str, **named_options: Any) -> Any:
     """What the function returns.
 
     Args:
         reference: ``package.module:function``.
+        given: what it is called with.
         flag: the option by which a user names it.
+        named_options: what it is called with by name.
 
     Raises:
         UsageError: the user has not named it in this command, or it fails.
@@ -86,7 +88,7 @@ def call(reference: str, *, flag: str) -> Any:
             f"command has no {flag}, use edgeq export first",
         )
     try:
-        return _permitted[reference]()
+        return _permitted[reference](*given, **named_options)
     except Exception as error:  # whatever a user's function raises
         raise _failed(f"{reference}()", error) from error
 

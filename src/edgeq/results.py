@@ -40,6 +40,52 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """How well a stage does a task; see :mod:`edgeq.tasks`.
+
+    Attributes:
+        name: of the figure: ``mAP50-95``.
+        value: the figure; NaN where the data leave it undefined.
+        samples: how many it is about.
+        higher_is_better: whether more is better.
+        percent: whether it is a fraction that people read in per cent.
+        unit: of a figure that is none.
+        chance: what guessing reaches, None where that says nothing.
+        interval: the ends of its 95 % interval; None where none is known.
+        further: other figures of the same answers, by name.
+        per_class: the figure of each class that the data have.
+        per_slice: of each way to divide the samples or objects, the figure of each part.
+        threshold: the decision threshold at which F1 is best; None where nothing is decided so.
+        remarks: what was guessed and what a reader has to know, a sentence each.
+    """
+
+    name: str
+    value: float
+    samples: int
+    higher_is_better: bool = True
+    percent: bool = True
+    unit: str = ""
+    chance: float | None = None
+    interval: tuple[float, float] | None = None
+    further: Mapping[str, float] = field(default_factory=dict)
+    per_class: Mapping[str, float] = field(default_factory=dict)
+    per_slice: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    threshold: float | None = None
+    remarks: tuple[str, ...] = ()
+
+    def worst(self) -> tuple[str, float] | None:
+        """The class or slice of the worst figure, in words, and that; None where there is none."""
+        parts = [(f"class {name}", value) for name, value in self.per_class.items()]
+        for slicing, values in self.per_slice.items():
+            parts.extend((f"{slicing} {name}", value) for name, value in values.items())
+        known = [part for part in parts if part[1] == part[1]]
+        if not known:
+            return None
+        sign = 1 if self.higher_is_better else -1
+        return min(known, key=lambda part: sign * part[1])
+
+
+@dataclass(frozen=True, slots=True)
 class Drift:
     """How far one tensor is from the same tensor of another stage, over all samples.
 
@@ -101,6 +147,8 @@ class Stage:
         answers: what the output is: ``scores`` of classes, ``classes``, or other ``values``.
         changed: how many samples have another answer than at the reference stage; None as for
             ``agreement``.
+        score: how well it does the task of the data, or the one that was named; None where that is
+            top-1 accuracy.
     """
 
     artefact: str
@@ -112,6 +160,7 @@ class Stage:
     facts: Mapping[str, str]
     answers: str = "scores"
     changed: int | None = None
+    score: Score | None = None
 
     @property
     def name(self) -> str:

@@ -47,22 +47,17 @@ def penalty(model: nn.Module) -> Tensor:
     return torch.stack(terms).sum() if terms else torch.zeros(())
 
 
-def loss_of(
+def with_terms(
     recipe: Recipe,
+    loss: Tensor,
     logits: Tensor,
-    labels: Tensor,
     teacher: Tensor | None,
     inconsistency: Tensor | None,
 ) -> Tensor:
-    """The loss of a batch, a mean over its samples.
+    """The loss of a batch on its labels, and what a recipe adds, a mean over its samples.
 
     What does not depend on samples is not in it.
     """
-    loss = (
-        F.cross_entropy(logits, labels)
-        if recipe.loss == "cross-entropy"
-        else squared_hinge(logits.float(), labels)
-    )
     if teacher is not None:
         loss = (1 - recipe.distillation) * loss + recipe.distillation * distillation(
             logits.float(), teacher, recipe.temperature

@@ -128,7 +128,7 @@ class BaseRun(ABC, Generic[RecipeT, DataT, StateT, ResultT]):
         if time.monotonic() - self.saved > SAVE_SECONDS:
             self._save()
 
-    def _progress(self, loss: float, accuracy: float, bits: int | None = None) -> Progress:
+    def _progress(self, loss: float, accuracy: float | None, bits: int | None = None) -> Progress:
         state, epochs = self.state, self.recipe.epochs
         validation = state.history[-1]["validation"] if state.history else None
         left_s = seconds_left(self._steps_done, epochs * self.steps, self.resumed_at, self.started)

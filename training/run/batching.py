@@ -36,7 +36,7 @@ class Batch:
 
     Attributes:
         images: float32, (n, channels, height, width), normalised, in the channels-last layout.
-        labels: int64, (n,).
+        labels: what is right for each, (n, ...).
         whole: how many samples the whole batch has.
     """
 
@@ -53,15 +53,18 @@ class Feed:
     Args:
         recipe: seed, batch size and augmentation.
         source: the data.
+        targets: what is right for each sample, a row each.
         processes: which device, and which part of each batch.
     """
 
-    def __init__(self, recipe: Recipe, source: DataSource, processes: Processes) -> None:
+    def __init__(
+        self, recipe: Recipe, source: DataSource, targets: Tensor, processes: Processes
+    ) -> None:
         self.recipe, self.processes = recipe, processes
         self.augmentation = recipe.augmentation or source.augmentation
         self.images, self.labels = (
             _tensor(whole(source.train, source)).to(processes.device),
-            _tensor(source.train.class_labels).to(processes.device),
+            targets.to(processes.device),
         )
         self.preprocessing = source.preprocessing
         self.mean, self.std = (

@@ -19,6 +19,7 @@ from edgeq.errors import ArtefactError, UsageError
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training.checkpoint import below, under
 from edgeq.training.distributed_stats import sync_statistics, synchronize
+from edgeq.training.objectives import is_classification, labelled, objective_of
 from edgeq.training.optimization import losses, optimizers
 from edgeq.training.optimization.averaging import WeightAverage
 from edgeq.training.optimization.consistency import Consistent
@@ -32,6 +33,7 @@ from edgeq.training.run.compiling import compiled
 from edgeq.training.run.processes import join
 from edgeq.training.run.records import Epoch, Progress, TrainingResult
 from edgeq.training.run.run_folder import BEST, LAST, RUN
+from edgeq.training.run.scoring import meter_of, score
 from edgeq.training.run.signals import Stopped
 from edgeq.training.run.warm_start import settled, starting_model
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource, Split
+    from edgeq.results import Score
     from edgeq.training.recipes.recipe import Recipe
     from edgeq.training.run.batching import Batch
     from edgeq.training.run.processes import Processes
@@ -54,7 +57,7 @@ class _ImageState(RunState):
     """Sums are of the present epoch."""
 
     loss_sum: float = 0.0
-    correct: int = 0
+    correct: float = 0
     seen: int = 0
     best: float = -1.0
 
@@ -78,9 +81,9 @@ def train(
 ) -> TrainingResult:
     """Train a network of the zoo and leave its best checkpoint in ``folder``.
 
-    The best checkpoint is the one of the highest validation accuracy among epochs at the target
-    widths. Under ``accelerate launch`` each process has a part of every batch, the first one alone
-    writes, and all return the same.
+    The best checkpoint is the one of the highest validation accuracy, or the best score of another
+    task, among epochs at the target widths. Under ``accelerate launch`` each process has a part of
+    every batch, the first one alone writes, and all return the same.
 
     Args:
         recipe: the run.
@@ -143,6 +146,10 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
         self, recipe: Recipe, source: DataSource, folder: Path, processes: Processes
     ) -> None:
         self.recipe, self.data, self.folder, self.processes = recipe, source, folder, processes
+        self.objective = objective_of(recipe, source)
+        targets = self.objective.targets(labelled(source.train, source))
+        # a score that cannot be computed is said before training, not after an epoch of it
+        self.meter = None if is_classification(source) else meter_of(source)
         self.state, self.steps = _ImageState(), _steps(recipe, source, processes.count)
         self.model = starting_model(recipe, source)
         self.model.to(processes.device)
@@ -153,7 +160,7 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
         self.average = WeightAverage(self.model, recipe.ema) if recipe.ema else None
         self.teacher = load_teacher(recipe, source, processes.device)
         self.compute = self._computation()
-        self.feed = Feed(recipe, source, processes)
+        self.feed = Feed(recipe, source, targets, processes)
 
     def _computation(self) -> Callable[[torch.Tensor], Any]:
         if self.processes.count > 1:
@@ -179,14 +186,14 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
         while state.step < self.steps:
             self._step(self.feed.batch(state.epoch, state.step))
             state.step += 1
-            self.report(self._progress(*state.means, bits))
+            self.report(self._progress(*self._means(), bits))
             self._pause()
         self._end_epoch(bits)
 
     def _step(self, batch: Batch) -> None:
         # of dropout, and of weights that are tossed
         torch.manual_seed(self.feed.derived_seed(self.state.epoch, self.state.step))
-        loss, logits = self._loss(batch)
+        loss, answer = self._loss(batch)
         # makes the mean over processes that over samples
         share = len(batch.labels) * self.processes.count / batch.whole
         total = loss * share if share != 1 else loss
@@ -194,7 +201,7 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
             total = total + self.recipe.bound_penalty * losses.penalty(self.model)
         self.optimizer.zero_grad()
         total.backward()
-        right = int((logits.detach().argmax(1) == batch.labels).sum())
+        right = self.objective.right(answer, batch.labels) or 0
         loss_sum, correct = self.processes.totals(loss.item() * len(batch.labels), right)
         divergence.check_loss(loss_sum, self.model, self._where(self.state.step + 1))
         self.optimizer.step()
@@ -202,25 +209,31 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
         if self.average is not None:
             self.average.update(self.state.epoch * self.steps + self.state.step)
         self.state.loss_sum += loss_sum
-        self.state.correct += int(correct)
+        self.state.correct += correct
         self.state.seen += batch.whole
 
     def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         half = self.recipe.precision == "bf16"
         with torch.autocast(self.processes.device.type, torch.bfloat16) if half else nullcontext():
             taught = None if self.teacher is None else self.teacher(batch.images)
-            answer = self.compute(batch.images)
-            logits, inconsistency = answer if self.recipe.consistency else (answer, None)
-            return losses.loss_of(self.recipe, logits, batch.labels, taught, inconsistency), logits
+            both = self.compute(batch.images)
+            answer, inconsistency = both if self.recipe.consistency else (both, None)
+            loss = self.objective.loss(answer, batch.labels, batch.images)
+            return losses.with_terms(self.recipe, loss, answer, taught, inconsistency), answer
+
+    def _means(self) -> tuple[float, float | None]:
+        """Loss and accuracy of the epoch so far; None where right answers are not counted."""
+        loss, accuracy = self.state.means
+        return loss, accuracy if self.objective.counted else None
 
     def _end_epoch(self, bits: int | None) -> None:
         state = self.state
         divergence.check_bounds(self.model, self._where(self.steps))
         with self.average.in_place() if self.average is not None else nullcontext():
             self.model.eval()
-            validation = self._evaluate(self.data.validation) / len(self.data.validation)
-            epoch = Epoch(state.epoch, *state.means, validation, bits)
-            if bits is None and validation >= state.best:
+            validation = self._validation()
+            epoch = Epoch(state.epoch, *self._means(), validation, bits)
+            if bits is None and (state.best_epoch < 0 or self._is_best(validation)):
                 self.best = self._weights()
                 state.best, state.best_epoch = validation, state.epoch
         state.history.append(asdict(epoch))
@@ -228,6 +241,21 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
         state.loss_sum, state.correct, state.seen = 0.0, 0, 0
         self._save()
         self.report_epoch(epoch)
+
+    def _validation(self) -> float:
+        part = self.data.validation
+        if self.meter is None:
+            return self._evaluate(part) / len(part)
+        return self._score(part, self.model).value
+
+    def _is_best(self, validation: float) -> bool:
+        better = self.meter is None or self.meter.higher_is_better
+        return validation >= self.state.best if better else validation <= self.state.best
+
+    def _score(self, split: Split, model: nn.Module) -> Score:
+        """Each process looks at all samples: a score is no sum over parts of them."""
+        stop = self.stop_requested if self.processes.count == 1 else lambda: False
+        return score(model, split, self.data, stop_requested=stop)
 
     def _evaluate(self, split: Split, model: nn.Module | None = None) -> int:
         """Samples that a network classifies right, each process on its part."""
@@ -243,16 +271,17 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
     def _finish(self) -> TrainingResult:
         self.processes.wait()  # until the best checkpoint is there
         model = checkpoints.load_model(self.folder / BEST).module.to(self.processes.device)
-        correct = self._evaluate(self.data.test, model)
+        classified = self.meter is None
         return TrainingResult(
             self.recipe,
             self.folder,
             self.state.best_epoch,
             self.state.best,
-            correct,
-            len(self.data.test),
+            self._evaluate(self.data.test, model) if classified else 0,
+            len(self.data.test) if classified else 0,
             time.monotonic() - self.started,
             tuple(Epoch(**entry) for entry in self.state.history),
+            None if classified else self._score(self.data.test, model),
         )
 
     # -- saving and resuming -----------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeq.results import Score
     from edgeq.training.recipes.any_recipe import AnyRecipe
     from edgeq.training.recipes.recipe import Recipe
 
@@ -23,7 +24,7 @@ class Progress:
         step: steps done in this epoch.
         steps: in an epoch.
         loss: mean loss of the epoch so far.
-        accuracy: on training samples of the epoch so far, a fraction.
+        accuracy: on training samples of the epoch so far, a fraction; None where the task has none.
         validation: accuracy on the validation split after the last whole epoch, None before.
         bits: the annealing width, None at the target widths.
         eta_s: seconds left at the present speed.
@@ -34,7 +35,7 @@ class Progress:
     step: int
     steps: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     validation: float | None
     bits: int | None
     eta_s: float
@@ -55,11 +56,15 @@ def seconds_left(done: int, total: int, first: int, started: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One line of a run's history; accuracies are fractions."""
+    """One line of a run's history; accuracies are fractions.
+
+    ``validation`` is the score where the task is none of classification, and ``accuracy`` None
+    where the task has no right and wrong.
+    """
 
     epoch: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     validation: float
     bits: int | None
 
@@ -72,7 +77,8 @@ class RunResult:
         recipe: what was run.
         folder: holds ``best.safetensors``, ``last.safetensors`` and ``run.json``.
         best_epoch: the epoch of the best checkpoint.
-        validation: its accuracy on the validation split or nodes, a fraction.
+        validation: its accuracy on the validation split or nodes, a fraction; its score there
+            where the task is none of classification.
         test_correct: test samples that it classifies right; the test split is used here and
             nowhere before.
         test_total: test samples.
@@ -92,7 +98,13 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult(RunResult):
-    """A finished run on images."""
+    """A finished run on images.
+
+    Attributes:
+        score: on the test split, where the task is none of classification; then ``test_correct``
+            and ``test_total`` are 0.
+    """
 
     recipe: Recipe
     history: tuple[Epoch, ...]
+    score: Score | None = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.data import DataSource
+    from edgeq.data import DataSource, Split
     from edgeq.results import Accuracy
     from edgeq.target import TensorSpec
 
@@ -57,11 +57,11 @@ class Answering:
             return values.astype(np.int64)
         return None if values.shape[1] == 1 else top1(values)[:, np.newaxis]
 
-    def accuracy(
-        self, answers: NDArray[np.int64] | None, labels: NDArray[np.int64]
-    ) -> Accuracy | None:
+    def accuracy(self, answers: NDArray[np.int64] | None, part: Split) -> Accuracy | None:
         """The share of samples answered right; None where accuracy has no meaning."""
-        return None if answers is None or self.unscored else accuracy(answers[:, 0] == labels)
+        if answers is None or self.unscored:
+            return None
+        return accuracy(answers[:, 0] == part.class_labels)
 
 
 def answering(

@@ -62,6 +62,16 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def take(self, where: NDArray[np.bool_] | NDArray[np.int64]) -> Boxes:
+        """Some of the objects, by a mask or their places."""
+        return Boxes(
+            self.corners[where],
+            self.classes[where],
+            None if self.crowd is None else self.crowd[where],
+            None if self.keypoints is None else self.keypoints[where],
+            None if self.areas is None else self.areas[where],
+        )
+
     @property
     def area(self) -> NDArray[np.float32]:
         """Of each object, in pixels."""

@@ -344,6 +344,7 @@ def test_a_real_worker_that_is_killed_in_mid_batch(fakes: Fakes, tmp_path: Path)
     reference = Pair(fake_targets.artefact(tmp_path, "tflite"), "tflite")
     observed = compare([reference, Pair(model, "ort-cpu")], source, tensors=False)
     answers: NDArray[np.int64] = observed.answers["net.tflite @ tflite"]
+    assert observed.labels is not None
     assert np.array_equal(answers, observed.labels)
     (failure,) = observed.comparison.failures
     assert "was killed by SIGKILL" in failure.what

@@ -56,13 +56,11 @@ def test_the_parts_are_weighted() -> None:
         + 0.25 * losses.distillation(LOGITS, teacher, 2.0)
         + 3.0 * 0.5
     )
-    assert losses.loss_of(run, LOGITS, LABELS, teacher, inconsistency).item() == pytest.approx(
+    loss = F.cross_entropy(LOGITS, LABELS)
+    assert losses.with_terms(run, loss, LOGITS, teacher, inconsistency).item() == pytest.approx(
         wanted.item()
     )
-    assert (
-        losses.loss_of(run, LOGITS, LABELS, None, None).item()
-        == F.cross_entropy(LOGITS, LABELS).item()
-    )
+    assert losses.with_terms(run, loss, LOGITS, None, None).item() == loss.item()
 
 
 def test_the_penalty_sums_what_quantisers_add() -> None:

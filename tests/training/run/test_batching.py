@@ -38,7 +38,8 @@ def recipe(**fields: Any) -> Recipe:
 
 
 def feed(run: Recipe, data: DataSource, rank: int = 0, count: int = 1) -> Feed:
-    return Feed(run, data, Processes(torch.device("cpu"), rank, count))
+    labels = torch.from_numpy(data.train.class_labels)
+    return Feed(run, data, labels, Processes(torch.device("cpu"), rank, count))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

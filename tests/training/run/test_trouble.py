@@ -37,21 +37,21 @@ class TestTrouble:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(base, "SAVE_SECONDS", 0.0)
-        real = losses.loss_of
+        real = losses.with_terms
         calls = []
 
         def spoilt(*arguments: Any) -> torch.Tensor:
             calls.append(1)
             return real(*arguments) * (float("nan") if len(calls) == 8 else 1.0)
 
-        monkeypatch.setattr(losses, "loss_of", spoilt)
+        monkeypatch.setattr(losses, "with_terms", spoilt)
         with pytest.raises(Diverged, match="the loss is nan in epoch 2 of 3, step 3 of 5"):
             loop.train(RECIPE, source(), tmp_path, threads=1)
         assert (
             read(tmp_path / loop.LAST).progress["epoch"],
             read(tmp_path / loop.LAST).progress["step"],
         ) == (1, 2)
-        monkeypatch.setattr(losses, "loss_of", real)
+        monkeypatch.setattr(losses, "with_terms", real)
         loop.train(RECIPE, source(), tmp_path, threads=1, resume=True)
 
     def test_a_bound_that_collapses_is_named(self, tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""Which task a run is judged by: that of the data, or the one that the user names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgeq.errors import UsageError
+from edgeq.factories import is_reference
+from edgeq.tasks import TASKS, TaskData
+from edgeq.tasks.user import load_user
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgeq.data import DataSource, Split
+    from edgeq.results import Score
+    from edgeq.tasks import Meter, Task
+
+PLAIN = "top1"
+"""The task whose answers are compared one by one, without a meter of its own."""
+_LABELS = {
+    "classes": "a class for each sample",
+    "boxes": "boxes",
+    "keypoints": "keypoints",
+    "masks": "a class for each pixel",
+    "values": "numbers",
+    "texts": "texts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTask:
+    """What a user asks about a run.
+
+    Attributes:
+        name: a task's, or ``module:function``; empty for the data's own.
+        options: of the task.
+    """
+
+    name: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, name: str | None, options: Sequence[str] | None) -> AskedTask:
+        """From ``--task`` and ``--task-option``.
+
+        Raises:
+            UsageError: an option is no ``KEY=VALUE``.
+        """
+        split = [option.partition("=") for option in options or ()]
+        for key, equals, _ in split:
+            if not key or not equals:
+                raise UsageError(
+                    f"the task option {key!r} has no value", hint="write --task-option KEY=VALUE"
+                )
+        return cls(name or "", {key: value for key, _, value in split})
+
+
+def meters(asked: AskedTask, source: DataSource, part: Split, count: int) -> list[Meter]:
+    """A meter for each of so many stages; none where answers are classes that are compared.
+
+    Raises:
+        UnknownName: there is no such task.
+        UsageError: the data have no labels for the task, or an option cannot be.
+    """
+    name = asked.name or source.task
+    if name == PLAIN and not asked.name and not asked.options:
+        return []
+    own = is_reference(name)
+    task: Task = load_user(name) if own else TASKS.load(name)
+    if part.labels is None:
+        if not asked.name:
+            return []
+        needed = "labels" if own else _LABELS[task.labels]
+        raise UsageError(
+            f"{source.name} has no labels, and the task {name} needs {needed}",
+            hint="leave out --task: drift and agreement need no labels",
+        )
+    if not own:
+        _check_labels(name, task, source)
+    data = TaskData.of(source)
+    return [task.meter(data, asked.options) for _ in range(count)]
+
+
+def _check_labels(name: str, task: Task, source: DataSource) -> None:
+    have = TASKS.load(source.task).labels
+    if task.labels == have or (task.labels, have) == ("boxes", "keypoints"):
+        return
+    raise UsageError(
+        f"the task {name} needs {_LABELS[task.labels]}, and the labels of {source.name} are "
+        f"{_LABELS[have]}",
+        hint=f"leave out --task: {source.name} is judged by {source.task}",
+    )
+
+
+class Judge:
+    """Scores several stages on the same samples.
+
+    Args:
+        asked: by which task.
+        source: the data.
+        part: the samples.
+        count: of stages.
+    """
+
+    def __init__(self, asked: AskedTask, source: DataSource, part: Split, count: int) -> None:
+        self._meters, self._part, self._done = meters(asked, source, part, count), part, 0
+
+    @property
+    def scores(self) -> bool:
+        """Whether there is a score."""
+        return bool(self._meters)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the samples have labels."""
+        return self._part.labels is not None
+
+    def add(self, outputs: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
+        """One batch: the outputs of each stage."""
+        if not self._meters:
+            return
+        end = self._done + len(next(iter(outputs[0].values())))
+        labels: Any = self._part.labels
+        here = labels[self._done : end]
+        columns = {name: values[self._done : end] for name, values in self._part.columns.items()}
+        for meter, one in zip(self._meters, outputs, strict=True):
+            meter.update(one, here, columns)
+        self._done = end
+
+    def results(self) -> list[Score | None]:
+        """The score of each stage; None where there is none."""
+        return [meter.result() for meter in self._meters]
+
+
+def told(scores: Sequence[tuple[str, Score]]) -> tuple[str, ...]:
+    """What a reader of scores has to know, a sentence each, with the stages that it is about."""
+    found: dict[str, list[str]] = {}
+    for name, score in scores:
+        for remark in score.remarks:
+            found.setdefault(remark, []).append(name)
+    return tuple(f"{', '.join(names)}: {remark}" for remark, names in found.items())
