@@ -23,7 +23,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME",
-        help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz.",
+        help="Data set: a name of `edgeq data`; a folder of images, sound or arrays; a CSV or JSON "
+        "table; COCO's JSON; .npy or .npz; or your own MODULE:FUNCTION.",
     ),
 ]
 OptionalData = Annotated[
@@ -31,7 +32,8 @@ OptionalData = Annotated[
     typer.Option(
         "--data",
         metavar="NAME",
-        help="Data set: a name of `edgeq data`, or a folder with train.npz and test.npz.",
+        help="Data set: a name of `edgeq data`; a folder of images, sound or arrays; a CSV or JSON "
+        "table; COCO's JSON; .npy or .npz; or your own MODULE:FUNCTION.",
     ),
 ]
 DataDir = Annotated[

@@ -158,11 +158,13 @@ def command(
                 "path": str(output),
                 "size_bytes": done.size_bytes,
                 "samples": done.samples,
+                "split": done.split,
                 "observer": observer,
             },
         )
     else:
         console.write(
             f"{output}: {kilobytes(done.size_bytes)} kB, ranges by {observer} over "
-            f"{done.samples:,} training samples of {loaded.name}"
+            f"{done.samples:,} {'training' if done.split == 'train' else 'test'} samples of "
+            f"{loaded.name}{'' if done.split == 'train' else ', which has no training split'}"
         )

@@ -62,10 +62,10 @@ def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
         facts = {
             "name": source.name,
             "classes": source.classes,
-            "shape": source.shape,
+            "shapes": source.shapes,
             "splits": splits,
-            "mean": source.mean,
-            "std": source.std,
+            "task": source.task,
+            "preprocessing": source.preprocessing.to_dict(),
         }
         console.write_json("data", {"data": [facts]})
         return
@@ -75,12 +75,17 @@ def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
             (
                 f"{len(source.classes)}: "
                 f"{', '.join(source.classes[:10])}{', …' if len(source.classes) > 10 else ''}"
-            ),
+            )
+            if source.classes
+            else "none",
         ),
-        ("shape", "x".join(map(str, source.shape))),
+        *(
+            (f"shape of {name}" if name else "shape", "x".join(map(str, shape)))
+            for name, shape in source.shapes.items()
+        ),
         *((f"{part} samples", f"{size:,}") for part, size in splits.items()),
-        ("mean", ", ".join(f"{value:g}" for value in source.mean)),
-        ("deviation", ", ".join(f"{value:g}" for value in source.std)),
+        ("labels", "none" if source.test.labels is None else f"of the task {source.task}"),
+        ("preprocessing", source.preprocessing.described()),
         ("augmentation", source.augmentation),
     ]
     console.write_table(source.name, ("", ""), rows)

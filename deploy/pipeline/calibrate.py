@@ -1,6 +1,7 @@
 """Post-training quantisation of a file or checkpoint.
 
-It is calibrated on evenly spread samples of the training split.
+It is calibrated on evenly spread samples of the training split, or of the test split where there is
+no other.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from edgeq.formats.artefact import detect, resolve
 from edgeq.network.loading import LOADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
     from numpy.typing import NDArray
 
     from edgeq.calibration.config import CalibrationConfig
-    from edgeq.data import DataSource
+    from edgeq.data import DataSource, Split
 
 BATCH = 32
 
@@ -36,10 +37,12 @@ class Calibrated:
     Attributes:
         size_bytes: of the file.
         samples: how many it was calibrated on.
+        split: whose samples they are.
     """
 
     size_bytes: int
     samples: int
+    split: str
 
 
 def calibrate(
@@ -60,7 +63,8 @@ def calibrate(
         source: the data.
         output: the file to write.
         config: how ranges are found and weights quantised.
-        samples: how many samples of the training split are used, at most.
+        samples: how many samples of the training split are used, at most; of the test split where
+            there is no training split.
         outputs: the tensors at which the network is cut; its own outputs by default.
         overwrite: replace ``output``.
         progress: called with the samples done and the samples in all.
@@ -82,7 +86,9 @@ def calibrate(
         raise OutputError(
             f"{output} is what is being calibrated", hint="choose another place with -o/--output"
         )
-    chosen = _spread(len(source.train), samples)
+    split = "train" if len(source.train) else "test"
+    part: Split = getattr(source, split)
+    chosen = _spread(len(part), samples)
     done = 0
 
     def count(more: int) -> None:
@@ -92,14 +98,14 @@ def calibrate(
 
     model = quantize_onnx(
         cut(_float_model(found), outputs),
-        _images(source, chosen),
+        (fed for fed, _ in batches(part.take(chosen), source, BATCH)),
         config,
         data=source.name,
         progress=count,
     )
     content = serialize(to_dialect(model, CANONICAL))
     write_bytes(output, content, overwrite=overwrite)
-    return Calibrated(len(content), len(chosen))
+    return Calibrated(len(content), len(chosen), split)
 
 
 def _float_model(path: Path) -> ir.Model:
@@ -123,10 +129,6 @@ def _spread(available: int, wanted: int) -> NDArray[np.int64]:
     if available == 0 or wanted < 1:
         raise UsageError(
             "there are no samples to calibrate on",
-            hint="choose data with a training split, and 1 sample or more",
+            hint="choose data with samples, and 1 sample or more",
         )
     return np.linspace(0, available - 1, min(wanted, available)).astype(np.int64)
-
-
-def _images(source: DataSource, chosen: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-    return (images for images, _ in batches(source.train.take(chosen), source, BATCH))

@@ -68,7 +68,9 @@ class Feed:
         )
         self.preprocessing = source.preprocessing
         self.mean, self.std = (
-            torch.tensor(values, dtype=torch.float32, device=processes.device)[:, None, None]
+            torch.tensor(values, dtype=torch.float32, device=processes.device)
+            if source.preprocessing.layout == "nhwc"
+            else torch.tensor(values, dtype=torch.float32, device=processes.device)[:, None, None]
             for values in (source.mean, source.std)
         )
 
@@ -97,9 +99,11 @@ class Feed:
 
     def _normalized(self, images: Tensor) -> Tensor:
         """As :func:`edgeq.data.normalize`, operation for operation."""
-        if self.preprocessing.channels == "bgr":
-            images = images.flip(-1)
-        scaled = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
+        if images.dtype != torch.uint8:
+            return images
+        if self.preprocessing.layout == "nchw":
+            images = images.permute(0, 3, 1, 2)
+        scaled = images.to(torch.float32, memory_format=torch.channels_last)
         scale = self.preprocessing.scale
         if scale.numerator == 1:
             scaled.div_(scale.denominator)

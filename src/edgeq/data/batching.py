@@ -5,10 +5,13 @@ So memory does not grow with the data set.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.data.boxes import Boxes
+from edgeq.data.preprocessing import Preprocessing, is_image
 from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.data.geometry import Placement
     from edgeq.data.samples import Samples
     from edgeq.data.source import DataSource, Split
     from edgeq.target import TensorSpec
@@ -49,21 +53,54 @@ def batches(
         UsageError: ``size`` is below 1, or there are several inputs.
     """
     images, labels = split.images, split.labels
-    return (
-        (normalize(images[part], source), None if labels is None else labels[part])
-        for part in parts_of(len(split), size)
-    )
+
+    def fed(part: slice) -> tuple[NDArray[np.float32], Any]:
+        raw = images[part]
+        found = source.preprocessing.apply({"": raw})[""]
+        return found, None if labels is None else _as_fed(labels[part], raw, source.preprocessing)
+
+    return map(fed, parts_of(len(split), size))
+
+
+def _as_fed(labels: Any, raw: NDArray[Any], preprocessing: Preprocessing) -> Any:
+    """Boxes, keypoints and masks where the network sees them; other labels as they are."""
+    if not preprocessing.changes_size:
+        return labels
+    if isinstance(labels, np.ndarray):
+        return preprocessing.masks(labels) if labels.ndim == 3 else labels
+    return [
+        _moved(each, preprocessing.placement(image.shape[0], image.shape[1]))
+        if isinstance(each, Boxes)
+        else each
+        for each, image in zip(labels, raw, strict=True)
+    ]
+
+
+def _moved(boxes: Boxes, placement: Placement) -> Boxes:
+    points = boxes.keypoints
+    if points is not None:
+        points = points.copy()
+        labelled = points[..., 2] > 0
+        (down, across), (top, left) = placement.scale, placement.offset
+        points[labelled, :2] = points[labelled, :2] * (across, down) + (left, top)
+    return replace(boxes, corners=placement.corners(boxes.corners), keypoints=points)
 
 
 def whole(split: Split, source: DataSource) -> NDArray[Any]:
-    """All images of a split in memory, in the size of the network, still raw.
+    """All samples of a split in memory, as training wants them.
 
-    An array that is in memory, and that nothing resizes, is not copied.
+    Images are eight-bit ones still, in the size and the channels of the network, so that they can
+    be augmented; other samples are as the network is fed them. An array that is in memory, and that
+    nothing resizes, is not copied.
     """
-    images = split.images
-    if isinstance(images, np.ndarray) and not source.preprocessing.changes_size:
-        return images
-    parts = [source.preprocessing.sized(images[part]) for part in parts_of(len(split), CHUNK)]
+    images, preprocessing = split.images, source.preprocessing
+    if isinstance(images, np.ndarray) and is_image(images) and not preprocessing.changes_size:
+        return preprocessing.ordered(images)
+    parts = []
+    for part in parts_of(len(split), CHUNK):
+        sized = preprocessing.sized(images[part])
+        eight_bits = is_image(sized)
+        parts.append(preprocessing.ordered(sized) if eight_bits else preprocessing.values(sized))
     return np.concatenate(parts)
 
 

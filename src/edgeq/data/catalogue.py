@@ -1,4 +1,4 @@
-"""Data sets by the name a user types, or by the folder that holds them."""
+"""Data sets by the name a user types, or by the folder or file that holds them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.data.readers.npz import FILES, load_folder
-from edgeq.errors import ArtefactError, UnknownName, UsageError
+from edgeq.data.user.opening import FILE_SUFFIXES, load_path
+from edgeq.errors import UnknownName, UsageError
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,36 +19,31 @@ DATASETS: Registry[Dataset] = Registry("dataset")
 GRAPHS: Registry[GraphDataset] = Registry("graph")
 
 
-def load(name_or_folder: str, root: Path | None = None) -> DataSource:
-    """Read a data set into memory.
+def load(name_or_path: str, root: Path | None = None) -> DataSource:
+    """A data set by its name, or the user's own by its folder or file.
 
     Args:
-        name_or_folder: a registered name, or a folder that holds ``train.npz`` and ``test.npz``.
+        name_or_path: a registered name, or what :func:`edgeq.data.user.opening.load_path` reads.
         root: the folder that holds the registered ones; the one that ``EDGEQ_DATA`` names where it
             is None.
 
     Raises:
-        UnknownName: neither registered nor a folder.
+        UnknownName: neither registered, nor a folder or file.
         UsageError: it is a graph, or it is read from files and no folder of data is named.
         ArtefactError: its files are missing or broken.
     """
     known = DATASETS.names()
-    if name_or_folder in GRAPHS.names():
+    if name_or_path in GRAPHS.names():
         raise UsageError(
-            f"{name_or_folder} is a graph, and images are needed here",
+            f"{name_or_path} is a graph, and images are needed here",
             hint=f"use one of {', '.join(known)}, or train a graph network",
         )
-    if name_or_folder in known:
-        return DATASETS.load(name_or_folder)(root)
-    folder = Path(name_or_folder)
-    if folder.is_dir():
-        return load_folder(folder)
-    if os.sep in name_or_folder:
-        raise ArtefactError(
-            f"there is no folder at {folder}",
-            hint=f"name a folder that holds {' and '.join(FILES)}",
-        )
-    raise UnknownName("data set", name_or_folder, known)
+    if name_or_path in known:
+        return DATASETS.load(name_or_path)(root)
+    path = Path(name_or_path)
+    if path.exists() or os.sep in name_or_path or path.suffix in FILE_SUFFIXES:
+        return load_path(path)
+    raise UnknownName("data set", name_or_path, known)
 
 
 def load_graph(name: str, root: Path | None = None) -> GraphData:

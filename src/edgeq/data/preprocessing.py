@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
+from edgeq.data.front_end import FrontEnd
 from edgeq.data.geometry import (
     INTERPOLATIONS,
     Interpolation,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Channels = Literal["rgb", "bgr"]
+Channels = Literal["rgb", "bgr", "grey"]
 Layout = Literal["nchw", "nhwc"]
 CHANNELS: tuple[Channels, ...] = get_args(Channels)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -56,11 +57,13 @@ class Preprocessing:
         letterbox: (height, width) of a frame that the whole image is fitted into, in its
             proportions, in the middle; empty for none.
         fill: the level of what is around it.
-        channels: the order of the colours that the network sees.
+        channels: the order of the colours that the network sees, or ``grey`` for their lightness,
+            0.299 R + 0.587 G + 0.114 B, in one channel.
         scale: what each number is multiplied by; 1/255 divides by 255.
         mean: per channel in that order, or one for all, subtracted after scaling.
         std: likewise, divided by.
         layout: where the channels of an image stand.
+        audio: what makes samples of one size of sound; None where there is no sound.
         dtype: NumPy's name for the type that is fed.
 
     Raises:
@@ -77,6 +80,7 @@ class Preprocessing:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     layout: Layout = "nchw"
+    audio: FrontEnd | None = None
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -155,10 +159,20 @@ class Preprocessing:
             one, other = list({sample.shape for sample in found})[:2]
             raise UsageError(
                 f"the samples differ in size: one is {_size(one)}, another {_size(other)}",
-                hint="bring them to one size with --resize HEIGHTxWIDTH or --letterbox "
-                "HEIGHTxWIDTH, or resize=(height, width) in Python",
+                hint="bring images to one size with --resize HEIGHTxWIDTH or --letterbox "
+                "HEIGHTxWIDTH, and sound with --audio raw or --audio log-mel",
             )
         return np.stack(found)
+
+    def ordered(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Images in colour with their channels as the network sees them; others as they are."""
+        if not is_image(samples) or samples.shape[-1] != 3 or self.channels == "rgb":
+            return samples
+        if self.channels == "bgr":
+            return samples[..., ::-1]
+        # in integers, as Pillow rounds it
+        light = samples.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)
+        return ((light + (1 << 15)) >> 16).astype(np.uint8)[..., np.newaxis]
 
     def values(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Samples of one size as the network is fed them.
@@ -169,8 +183,7 @@ class Preprocessing:
         if samples.dtype.kind in "iu" and samples.dtype.itemsize >= _TOKEN_BYTES:
             return samples
         images = is_image(samples)
-        if images and self.channels == "bgr":
-            samples = samples[..., ::-1]
+        samples = self.ordered(samples)
         if images and self.layout == "nchw":
             samples = samples.transpose(0, 3, 1, 2)
         axis = 1 if images and self.layout == "nchw" else samples.ndim - 1
@@ -184,6 +197,16 @@ class Preprocessing:
             if constants:
                 step(scaled, self._along(constants, scaled.shape, axis), out=scaled)
         return scaled if self.dtype == "float32" else _cast(scaled, self.dtype)
+
+    def masks(self, masks: NDArray[Any]) -> NDArray[Any]:
+        """Classes of pixels, (n, height, width), where the network sees the pixels.
+
+        None is mixed from two, and what is around an image has the class 255, of which nothing is
+        expected.
+        """
+        plain = replace(self, interpolation="nearest", fill=255)
+        levels = masks.astype(np.uint8)[..., np.newaxis]
+        return plain.sized(levels)[..., 0].astype(masks.dtype)
 
     def placement(self, height: int, width: int) -> Placement:
         """Where the pixels of an image of a size come to lie."""
@@ -208,6 +231,8 @@ class Preprocessing:
         return {
             name: str(value)
             if isinstance(value, Fraction)
+            else value.to_dict()
+            if isinstance(value, FrontEnd)
             else list(value)
             if isinstance(value, tuple)
             else value
@@ -251,6 +276,8 @@ class Preprocessing:
         return replace(self, scale=other.scale, mean=other.mean, std=other.std)
 
     def _sized(self, image: NDArray[Any]) -> NDArray[Any]:
+        if self.audio is not None and image.ndim == 1:
+            return self.audio.apply(image)
         if image.ndim != 3 or image.dtype != np.uint8:
             return image
         if self.letterbox:
@@ -302,6 +329,8 @@ def _read(name: str, value: Any) -> Any:
         return tuple(
             float(each) for each in (value if isinstance(value, list | tuple) else (value,))
         )
+    if name == "audio":
+        return value if isinstance(value, FrontEnd) else FrontEnd.from_dict(value)
     if name == "scale":
         return Fraction(value).limit_denominator(1_000_000)
     return int(value) if name == "fill" else str(value)
@@ -312,6 +341,8 @@ def _wrong(name: str, value: object, hint: str) -> UsageError:
 
 
 def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return ":".join([value["kind"], *(f"{k}={v}" for k, v in value.items() if k != "kind")])
     if isinstance(value, tuple | list):
         whole = all(isinstance(each, int) for each in value)
         return ("x" if whole else ",").join(f"{each:g}" for each in value)

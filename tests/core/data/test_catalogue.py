@@ -35,7 +35,7 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="no folder at"):
+    with pytest.raises(ArtefactError, match="no folder and no file at"):
         load(str(tmp_path / "nothing"))
 
 

@@ -1,0 +1,186 @@
+"""Data from arrays: one file of samples, several inputs by name, labels beside them or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.brief import brief
+from edgeq.data.source import Split
+from edgeq.data.user.assemble import PARTS, assemble
+from edgeq.data.user.npy import read_arrays, read_npy
+from edgeq.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgeq.data.samples import Samples
+    from edgeq.data.source import DataSource
+
+LABELS = ("labels", "label", "y", "targets", "target")
+_NAMES_OF_CLASSES = "classes"
+_CHANNELS = (1, 3, 4)
+_LAYOUT = """lay it out so; without train and test, or without labels.npy, it is read too:
+    data/train/inputs.npy
+    data/train/labels.npy
+    data/test/inputs.npy
+    data/test/labels.npy"""
+
+
+def load_array_file(path: Path) -> DataSource:
+    """One ``.npy`` or ``.npz`` file, all of it to test with.
+
+    Raises:
+        ArtefactError: it is broken, or its arrays do not belong together.
+    """
+    arrays = {"": read_npy(path)} if path.suffix == ".npy" else read_arrays(path)
+    return of_arrays(path.stem, {"test": arrays}, path)
+
+
+def array_parts(folder: Path) -> dict[str, dict[str, Samples]]:
+    """The arrays of a folder by part of the data, then by name; empty where it holds none.
+
+    A part is a folder of ``.npy`` files, one ``.npz`` file, or the whole folder.
+    """
+    found: dict[str, dict[str, Samples]] = {}
+    for child in sorted(folder.iterdir()):
+        part = PARTS.get(child.stem.lower())
+        if part is not None and child.suffix == ".npz":
+            found[part] = read_arrays(child)
+        elif part is not None and child.is_dir() and any(child.glob("*.npy")):
+            found[part] = _npy_files(child)
+    if not found and any(folder.glob("*.npy")):
+        found["test"] = _npy_files(folder)
+    return found
+
+
+def of_arrays(name: str, parts: Mapping[str, Mapping[str, Samples]], where: object) -> DataSource:
+    """A data source of arrays by part and by name.
+
+    Args:
+        name: what the user called it.
+        parts: train, validation and test, each with its arrays.
+        where: what they come from, for messages.
+
+    Raises:
+        ArtefactError: arrays of a part differ in length, or the parts in their inputs.
+    """
+    splits = {part: _split(arrays, where) for part, arrays in parts.items()}
+    inputs = {tuple(split.inputs) for split in splits.values()}
+    if len(inputs) != 1:
+        raise _wrong(where, "has other inputs in one part than in another")
+    tasks = {_task(split.labels) for split in splits.values() if split.labels is not None}
+    named = [arrays[_NAMES_OF_CLASSES] for arrays in parts.values() if _NAMES_OF_CLASSES in arrays]
+    names = named[0] if named else None
+    task = tasks.pop() if len(tasks) == 1 else "top1"
+    classes: tuple[str, ...] = ()
+    if task in ("top1", "mIoU") and any(split.labels is not None for split in splits.values()):
+        count = max(_largest(split.labels) for split in splits.values() if split.labels is not None)
+        classes = tuple(map(str, range(count + 1 if names is None else len(names))))
+    if names is not None:
+        classes = tuple(str(each) for each in names[:])
+    return assemble(name, splits, classes, task=task)
+
+
+def _npy_files(folder: Path) -> dict[str, Samples]:
+    return {path.stem: read_npy(path) for path in sorted(folder.glob("*.npy"))}
+
+
+def _split(arrays: Mapping[str, Samples], where: object) -> Split:
+    label = next((name for name in LABELS if name in arrays and len(arrays) > 1), None)
+    inputs = {
+        name: as_images(samples)
+        for name, samples in arrays.items()
+        if name not in (label, _NAMES_OF_CLASSES)
+    }
+    if not inputs:
+        raise _wrong(where, "holds no arrays of samples")
+    texts = [name for name, samples in inputs.items() if samples.dtype.kind not in "biuf"]
+    if texts:
+        raise _wrong(where, f"holds no numbers in {texts[0]}")
+    lengths = {name: len(arrays[name]) for name in (*inputs, *([label] if label else []))}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name or 'the samples'} {length}" for name, length in lengths.items())
+        raise _wrong(where, f"holds arrays of other lengths: {told}")
+    if len(inputs) == 1:
+        inputs = {"": next(iter(inputs.values()))}
+    labels = None if label is None else _labels(arrays[label], where)
+    return Split(inputs, labels, np.arange(next(iter(lengths.values()))))
+
+
+def _labels(labels: Samples, where: object) -> Samples:
+    """Classes and values as arrays in memory, masks as they are."""
+    if len(labels.shape) > 2:
+        return labels
+    whole = labels[:]
+    if whole.dtype.kind == "f":
+        return whole.astype(np.float32)
+    if whole.ndim == 2 and whole.shape[1] == 1:
+        whole = whole[:, 0]
+    if whole.ndim != 1 or int(whole.min(initial=0)) < 0:
+        raise _wrong(where, f"has labels of {whole.dtype} and the shape {whole.shape}")
+    return whole.astype(np.int64)
+
+
+def _task(labels: Any) -> str:
+    if labels.dtype.kind == "f":
+        return "mae"
+    return "mIoU" if len(labels.shape) > 2 else "top1"
+
+
+def _largest(labels: Any) -> int:
+    if len(labels.shape) == 1:
+        return int(labels[:].max(initial=0))
+    return max(int(labels[i : i + 1].max(initial=0)) for i in range(len(labels)))
+
+
+def as_images(samples: Samples) -> Samples:
+    """Eight-bit arrays of three or four axes as images, with their channels behind."""
+    if samples.dtype != np.uint8 or len(samples.shape) not in (3, 4):
+        return samples
+    if len(samples.shape) == 3:
+        return Rearranged(samples, (0, 1, 2, 3))
+    behind = samples.shape[-1] not in _CHANNELS and samples.shape[1] in _CHANNELS
+    return Rearranged(samples, (0, 2, 3, 1)) if behind else samples
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rearranged:
+    """Images with their channels behind, of others.
+
+    Attributes:
+        samples: (n, height, width) or of four axes.
+        axes: which axis of those comes where; a fourth is added to three.
+    """
+
+    samples: Samples
+    axes: tuple[int, ...]
+
+    __repr__ = brief
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, height, width, channels)."""
+        shape = (*self.samples.shape, 1)
+        return tuple(shape[axis] for axis in self.axes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As the samples'."""
+        return self.samples.dtype
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
+        found = self.samples[where]
+        return found.reshape(*found.shape, *(1,) * (4 - found.ndim)).transpose(self.axes)
+
+
+def _wrong(where: object, what: str) -> ArtefactError:
+    return ArtefactError(f"{where} {what}", hint=_LAYOUT)

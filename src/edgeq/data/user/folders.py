@@ -1,0 +1,111 @@
+"""Folders of images or sound: a folder for each class, or all in one and no labels.
+
+Either may stand below ``train``, ``val`` and ``test``. A file ``classes.txt`` beside them names the
+classes in the order of the network; else they are sorted by name.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeq.data.user.assemble import PARTS, assemble, numbered, of_files
+from edgeq.data.user.images import is_image_file
+from edgeq.data.user.wav import SUFFIXES
+from edgeq.errors import ArtefactError
+from edgeq.files import read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeq.data.source import DataSource
+
+CLASSES_FILE = "classes.txt"
+MAX_CLASSES_BYTES = 1 << 20
+LAYOUT = """lay it out so, or without train and test, or without the classes:
+    photos/train/cat/1.jpg
+    photos/train/dog/2.jpg
+    photos/test/cat/3.jpg
+    photos/test/dog/4.jpg
+  also read: .wav files so, train.npz and test.npz, .npy files, a manifest.csv, COCO's JSON"""
+
+
+def has_media(folder: Path) -> bool:
+    """Whether an image or a sound is in the folder or below it."""
+    return next(_below(folder), None) is not None
+
+
+def load_files(folder: Path) -> DataSource:
+    """The images or sounds in a folder.
+
+    Raises:
+        ArtefactError: there are none, some stand beside folders of others, or one is broken.
+    """
+    children = [each for each in _folders(folder) if has_media(each)]
+    found = {PARTS.get(child.name.lower()): child for child in children}
+    if children and None not in found:
+        folders = {part: child for part, child in found.items() if part is not None}
+    else:
+        folders = {"test": folder}
+    listed = {part: _listed(each, folder) for part, each in folders.items()}
+    for part, files in listed.items():
+        if not files:
+            raise _wrong(folders[part], "holds no images and no .wav files")
+    labels = sorted({label for files in listed.values() for _, label in files if label})
+    known = _known_classes(folder, labels)
+    parts, names = {}, list(known)
+    if labels:
+        _, names = numbered(labels, known)
+    for part, files in listed.items():
+        own = [label for _, label in files]
+        numbers = numbered(own, names)[0] if all(own) else None
+        parts[part] = of_files(folder, [path for path, _ in files], numbers)
+    return assemble(folder.name, parts, names)
+
+
+def _listed(folder: Path, top: Path) -> list[tuple[str, str]]:
+    """Each file, below the top, with its class, which is empty where the folder has none."""
+    here = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_media(path)]
+    deeper = [each for each in _folders(folder) if has_media(each)]
+    if here and deeper:
+        raise _wrong(folder, f"holds {here[0].name} beside the folder {deeper[0].name}")
+    if here:
+        return [(str(path.relative_to(top)), "") for path in here]
+    return [(str(path.relative_to(top)), child.name) for child in deeper for path in _below(child)]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(root) / name
+            if _is_media(path):
+                yield path
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [
+        path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")
+    ]
+
+
+def _is_media(path: Path) -> bool:
+    return is_image_file(path) or path.suffix.lower() in SUFFIXES
+
+
+def _known_classes(folder: Path, labels: list[str]) -> list[str]:
+    path = folder / CLASSES_FILE
+    if not path.is_file():
+        return []
+    text = read_bytes(path, "list of classes", limit=MAX_CLASSES_BYTES).decode("utf-8", "replace")
+    known = [line.strip() for line in text.splitlines() if line.strip()]
+    missing = [label for label in labels if label not in known]
+    if missing or len(set(known)) != len(known):
+        what = f"does not name {missing[0]!r}" if missing else "names a class twice"
+        raise ArtefactError(f"{path} {what}", hint="write each class once, in the network's order")
+    return known
+
+
+def _wrong(folder: Path, what: str) -> ArtefactError:
+    return ArtefactError(f"{folder} {what}", hint=LAYOUT)

@@ -1,0 +1,105 @@
+"""Image files, decoded when their batch is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgeq.brief import brief
+from edgeq.data.samples import ragged
+from edgeq.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+_PROBED = 8
+_GREY = ("1", "L", "LA")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFiles:
+    """Images in files, each uint8, (height, width, channels); they may differ in size.
+
+    Attributes:
+        folder: where the paths begin.
+        paths: of the files, below the folder.
+        mode: whether they are read in grey, with one channel, or in colour.
+    """
+
+    folder: Path
+    paths: Sequence[str]
+    mode: Literal["L", "RGB"]
+
+    __repr__ = brief
+
+    @classmethod
+    def of(cls, folder: Path, paths: Sequence[str]) -> ImageFiles:
+        """Files that are read in grey where some of them, evenly spread, are all grey.
+
+        Raises:
+            ArtefactError: one of these is missing, or no image.
+        """
+        places = np.linspace(0, len(paths) - 1, min(len(paths), _PROBED)).astype(int)
+        grey = all(_mode(folder / paths[place]) in _GREY for place in places)
+        return cls(folder, paths, "L" if grey else "RGB")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n,): each sample is an array of its own."""
+        return (len(self.paths),)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array of images."""
+        return np.dtype(object)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
+        positions = np.arange(len(self.paths))[where]
+        return ragged([_decode(self.folder / self.paths[i], self.mode) for i in positions])
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether the name says so."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _mode(path: Path) -> str:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return image.mode
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _broken(path, error) from error
+
+
+def _decode(path: Path, mode: str) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.mode[0] in "IF":
+                raise ArtefactError(
+                    f"{path} has more than 8 bits a pixel",
+                    hint="save it with 8 bits, or the numbers as an array in a .npy file",
+                )
+            pixels = np.asarray(image.convert(mode))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _broken(path, error) from error
+    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+
+
+def _broken(path: Path, error: Exception) -> ArtefactError:
+    return ArtefactError(
+        f"{path} cannot be read as an image: {error}", hint="write it again, or take it out"
+    )

@@ -1,0 +1,97 @@
+"""Sound in ``.wav`` files, decoded when their batch is asked for."""
+
+from __future__ import annotations
+
+import wave
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.brief import brief
+from edgeq.data.samples import ragged
+from edgeq.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SUFFIXES = (".wav",)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WavFiles:
+    """Recordings, each float32 of -1 to 1, (samples,), the mean of its channels.
+
+    Attributes:
+        folder: where the paths begin.
+        paths: of the files, below the folder.
+        rate: samples a second, of all of them.
+    """
+
+    folder: Path
+    paths: Sequence[str]
+    rate: int
+
+    __repr__ = brief
+
+    @classmethod
+    def of(cls, folder: Path, paths: Sequence[str]) -> WavFiles:
+        """Files whose rate is that of the first.
+
+        Raises:
+            ArtefactError: it is missing or no PCM file.
+        """
+        _, rate = _read(folder / paths[0])
+        return cls(folder, paths, rate)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n,): each sample is an array of its own."""
+        return (len(self.paths),)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array of recordings."""
+        return np.dtype(object)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
+        found = []
+        for position in np.arange(len(self.paths))[where]:
+            path = self.folder / self.paths[position]
+            sound, rate = _read(path)
+            if rate != self.rate:
+                raise ArtefactError(
+                    f"{path} has {rate} samples a second, and the first file {self.rate}",
+                    hint="bring all files to one rate, with ffmpeg -ar for example",
+                )
+            found.append(sound)
+        return ragged(found)
+
+
+def _read(path: Path) -> tuple[NDArray[np.float32], int]:
+    try:
+        with wave.open(str(path), "rb") as file:
+            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
+            content = file.readframes(file.getnframes())
+    except (OSError, EOFError, wave.Error) as error:
+        raise ArtefactError(
+            f"{path} cannot be read as PCM sound: {error}",
+            hint="convert it, with ffmpeg -c:a pcm_s16le for example",
+        ) from error
+    whole = content[: len(content) // (width * channels) * width * channels]
+    if width == 1:
+        levels = np.frombuffer(whole, np.uint8).astype(np.float32) - 128
+    elif width == 3:
+        padded = np.zeros((len(whole) // 3, 4), np.uint8)
+        padded[:, 1:] = np.frombuffer(whole, np.uint8).reshape(-1, 3)
+        levels = (padded.view("<i4")[:, 0] >> 8).astype(np.float32)
+    else:
+        levels = np.frombuffer(whole, f"<i{width}").astype(np.float32)
+    sound = levels / np.float32(2 ** (8 * width - 1))
+    return sound.reshape(-1, channels).mean(axis=1, dtype=np.float32), rate
