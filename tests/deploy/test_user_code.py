@@ -171,9 +171,8 @@ def test_what_only_a_recipe_names_is_not_imported(
         (("--model", "{name}:of_colours"), "cannot read images of (1, 8, 8)"),
         (("resnet8", "--model", "{name}:net"), "two networks are named"),
         (("{name}:net",), "--model"),
-        (("--model", "{name}:net", "--data", "{name}:of_three"), "returns a int, which is no data"),
-        (("--model", "{name}:net", "--data", "{name}:normalised"), "no eight-bit ones"),
-        (("--model", "{name}:net", "--data", "{name}:with_nan"), "no eight-bit ones"),
+        (("--model", "{name}:net", "--data", "{name}:of_three"), "is a int, which is no data"),
+        (("--model", "{name}:net", "--data", "{name}:with_nan"), "a sample with NaN or infinity"),
         (
             ("--model", "{name}:net", "--data", "{name}:named_classes"),
             "the labels of the training part of {name}:named_classes are <U3",
@@ -188,7 +187,7 @@ def test_what_only_a_recipe_names_is_not_imported(
         ),
         (
             ("--model", "{name}:net", "--data", "{name}:float_images"),
-            "its images are float64, not uint8\n  hint: return a DataSource",
+            "to have 1 channels, but got 8 channels instead",
         ),
         (
             ("--model", "{name}:net", "--data", "{name}:torn"),
@@ -221,6 +220,13 @@ def test_torch_data_sets_and_arrays_become_the_same_kind_of_data(package: str) -
     )
     assert other.test.images.dtype == np.uint8
     assert other.test.images[:].max() > 200, "values of 0..1 are eight-bit ones again"
+
+
+def test_numbers_that_are_no_eight_bit_images_are_fed_as_they_are(package: str) -> None:
+    assert train(package, "--model", f"{package}:net", "--data", f"{package}:normalised") == 0
+    source = load_data(f"{package}:normalised", None)
+    assert source.preprocessing.described() == "raw"
+    assert source.test.images[:].min() < 0
 
 
 def test_code_that_is_not_what_the_file_names_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from edgeq.brief import brief
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_CHANNELS = (1, 3, 4)
+
 
 @runtime_checkable
 class Samples(Protocol):
@@ -82,3 +84,48 @@ def ragged(items: list[NDArray[Any]]) -> NDArray[np.object_]:
     for position, item in enumerate(items):
         found[position] = item
     return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rearranged:
+    """Images with their channels behind, of others.
+
+    Attributes:
+        samples: (n, height, width) or of four axes.
+        axes: which axis of those comes where; a fourth is added to three.
+    """
+
+    samples: Samples
+    axes: tuple[int, ...]
+
+    __repr__ = brief
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, height, width, channels)."""
+        shape = (*self.samples.shape, 1)
+        return tuple(shape[axis] for axis in self.axes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As the samples'."""
+        return self.samples.dtype
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
+        found = self.samples[where]
+        return found.reshape(*found.shape, *(1,) * (4 - found.ndim)).transpose(self.axes)
+
+
+def with_channels_behind(samples: Samples) -> Samples:
+    """Eight-bit arrays of three or four axes as images (n, height, width, channels)."""
+    if samples.dtype != np.uint8 or len(samples.shape) not in (3, 4):
+        return samples
+    if isinstance(samples, np.ndarray) and samples.ndim == 3:
+        return samples[..., np.newaxis]
+    if len(samples.shape) == 3:
+        return Rearranged(samples, (0, 1, 2, 3))
+    behind = samples.shape[-1] not in _CHANNELS and samples.shape[1] in _CHANNELS
+    return Rearranged(samples, (0, 2, 3, 1)) if behind else samples

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data.preprocessing import Preprocessing
-from edgeq.data.samples import Samples, choose
+from edgeq.data.samples import Samples, choose, with_channels_behind
 from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _chosen(labels: Labels, where: NDArray[np.int64]) -> Labels:
 
 
 def make_split(
-    images: NDArray[Any],
+    images: Samples,
     labels: NDArray[Any],
     classes: int,
     where: object,
@@ -236,12 +236,12 @@ def make_split(
     return Split({"": images}, labels, ids)
 
 
-def _checked_images(images: NDArray[Any], where: object) -> NDArray[np.uint8]:
+def _checked_images(images: Samples, where: object) -> Samples:
     if images.dtype != np.uint8:
         raise _broken(where, f"its images are {images.dtype}, not uint8")
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4 or 0 in images.shape:
+    if len(images.shape) == 3:
+        images = with_channels_behind(images)
+    if len(images.shape) != 4 or 0 in images.shape:
         raise _broken(
             where,
             f"its images have the shape {images.shape}, not (n, height, width) or (n, "

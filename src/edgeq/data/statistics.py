@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from edgeq.data.samples import Samples
 
+_CHUNK = 256
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, of images scaled to 0..1."""
 
@@ -25,20 +26,26 @@ TINY_IMAGENET100: Normalization = ((0.4825, 0.4510, 0.3989), (0.2500, 0.2419, 0.
 DIGITS: Normalization = ((0.3052,), (0.3756,))  # measured on the 1,149 that train
 
 
-def measure(images: NDArray[np.uint8]) -> Normalization:
+def measure(images: Samples) -> Normalization:
     """The exact mean and standard deviation of each channel, from counts of the pixel values.
 
     Args:
-        images: uint8, (n, height, width, channels).
+        images: uint8, (n, height, width, channels); read once, some at a time.
 
     Returns:
         Of the images scaled to 0..1. A channel that never changes gets a deviation of 1, so that it
         can be divided by.
     """
     value = np.arange(256) / 255.0
+    channels = images.shape[-1]
+    counts = np.zeros((channels, 256), np.int64)
+    for begin in range(0, len(images), _CHUNK):
+        part = images[begin : begin + _CHUNK]
+        for channel in range(channels):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     means, stds = [], []
-    for channel in range(images.shape[-1]):
-        share = np.bincount(images[..., channel].ravel(), minlength=256) / images[..., channel].size
+    for channel in range(channels):
+        share = counts[channel] / counts[channel].sum()
         mean = float(share @ value)
         means.append(mean)
         stds.append(float(np.sqrt(share @ (value - mean) ** 2)) or 1.0)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.data.dataset import Dataset
 from edgeq.data.preprocessing import Preprocessing
-from edgeq.data.readers.arrays import read_npz
 from edgeq.data.readers.jpeg import decode
+from edgeq.data.readers.npy import read_arrays
 from edgeq.data.source import Augmentation, DataSource, Split, make_split
 from edgeq.data.splitting import hold_out_tenth
 from edgeq.data.statistics import CIFAR10, TINY_IMAGENET100, Normalization, measure
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from edgeq.data.samples import Samples
 
 FILES = ("train.npz", "test.npz")
 
@@ -47,10 +49,10 @@ def _assemble(
     augmentation: Augmentation,
 ) -> DataSource:
     train_path, test_path = paths
-    content = read_npz(train_path, "data set")
+    content = read_arrays(train_path)
     classes = _class_names(content, train_path)
     published = _split(content, len(classes), train_path)
-    test = _split(read_npz(test_path, "data set"), len(classes), test_path)
+    test = _split(read_arrays(test_path), len(classes), test_path)
     if published.images.shape[1:] != test.images.shape[1:]:
         raise ArtefactError(
             f"{train_path} and {test_path} hold images of {published.images.shape[1:]} and "
@@ -58,23 +60,24 @@ def _assemble(
             hint="resize one of them",
         )
     train, validation = hold_out_tenth(published)
-    preprocessing = Preprocessing.normalized(*(normalization or measure(train.images[:])))
+    preprocessing = Preprocessing.normalized(*(normalization or measure(train.images)))
     return DataSource(name, classes, train, validation, test, preprocessing, augmentation)
 
 
-def _split(content: Mapping[str, NDArray[Any]], classes: int, path: Path) -> Split:
-    labels = _array(content, "labels", path)
+def _split(content: Mapping[str, Samples], classes: int, path: Path) -> Split:
+    labels, index = _array(content, "labels", path), content.get("official_index")
     if "images" in content:
         images = content["images"]
     elif "jpeg" in content:
-        images = decode(content["jpeg"], _array(content, "offsets", path), path)
+        images = decode(content["jpeg"][:], _array(content, "offsets", path), path)
     else:
         raise _missing("images", content, path)
-    return make_split(images, labels, classes, path, content.get("official_index"))
+    return make_split(images, labels, classes, path, None if index is None else index[:])
 
 
-def _class_names(content: Mapping[str, NDArray[Any]], path: Path) -> tuple[str, ...]:
-    names = content.get("classes", content.get("words"))
+def _class_names(content: Mapping[str, Samples], path: Path) -> tuple[str, ...]:
+    told = content.get("classes", content.get("words"))
+    names = None if told is None else told[:]
     if names is None:
         labels = _array(content, "labels", path)
         if labels.dtype.kind not in "iu" or labels.size == 0:
@@ -93,13 +96,13 @@ def _class_names(content: Mapping[str, NDArray[Any]], path: Path) -> tuple[str, 
     return tuple(short if len(set(short)) == len(short) else full)
 
 
-def _array(content: Mapping[str, NDArray[Any]], name: str, path: Path) -> NDArray[Any]:
+def _array(content: Mapping[str, Samples], name: str, path: Path) -> NDArray[Any]:
     if name not in content:
         raise _missing(name, content, path)
-    return content[name]
+    return content[name][:]
 
 
-def _missing(name: str, content: Mapping[str, NDArray[Any]], path: Path) -> ArtefactError:
+def _missing(name: str, content: Mapping[str, Samples], path: Path) -> ArtefactError:
     return ArtefactError(
         f"{path} has no {name!r}; it holds {', '.join(content) or 'nothing'}",
         hint="write labels and either images (uint8, n x height x width x channels) or jpeg "

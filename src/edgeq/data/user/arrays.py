@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.brief import brief
+from edgeq.data.readers.npy import read_arrays, read_npy
+from edgeq.data.samples import with_channels_behind
 from edgeq.data.source import Split
 from edgeq.data.user.assemble import PARTS, assemble
-from edgeq.data.user.npy import read_arrays, read_npy
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from edgeq.data.samples import Samples
     from edgeq.data.source import DataSource
 
 LABELS = ("labels", "label", "y", "targets", "target")
 _NAMES_OF_CLASSES = "classes"
-_CHANNELS = (1, 3, 4)
 _LAYOUT = """lay it out so; without train and test, or without labels.npy, it is read too:
     data/train/inputs.npy
     data/train/labels.npy
@@ -94,7 +90,7 @@ def _npy_files(folder: Path) -> dict[str, Samples]:
 def _split(arrays: Mapping[str, Samples], where: object) -> Split:
     label = next((name for name in LABELS if name in arrays and len(arrays) > 1), None)
     inputs = {
-        name: as_images(samples)
+        name: with_channels_behind(samples)
         for name, samples in arrays.items()
         if name not in (label, _NAMES_OF_CLASSES)
     }
@@ -137,49 +133,6 @@ def _largest(labels: Any) -> int:
     if len(labels.shape) == 1:
         return int(labels[:].max(initial=0))
     return max(int(labels[i : i + 1].max(initial=0)) for i in range(len(labels)))
-
-
-def as_images(samples: Samples) -> Samples:
-    """Eight-bit arrays of three or four axes as images, with their channels behind."""
-    if samples.dtype != np.uint8 or len(samples.shape) not in (3, 4):
-        return samples
-    if len(samples.shape) == 3:
-        return Rearranged(samples, (0, 1, 2, 3))
-    behind = samples.shape[-1] not in _CHANNELS and samples.shape[1] in _CHANNELS
-    return Rearranged(samples, (0, 2, 3, 1)) if behind else samples
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rearranged:
-    """Images with their channels behind, of others.
-
-    Attributes:
-        samples: (n, height, width) or of four axes.
-        axes: which axis of those comes where; a fourth is added to three.
-    """
-
-    samples: Samples
-    axes: tuple[int, ...]
-
-    __repr__ = brief
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, height, width, channels)."""
-        shape = (*self.samples.shape, 1)
-        return tuple(shape[axis] for axis in self.axes)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """As the samples'."""
-        return self.samples.dtype
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
-        found = self.samples[where]
-        return found.reshape(*found.shape, *(1,) * (4 - found.ndim)).transpose(self.axes)
 
 
 def _wrong(where: object, what: str) -> ArtefactError:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeq.data import load
-from edgeq.data.user.npy import StoredArray, read_npy
+from edgeq.data.readers.npy import StoredArray, read_npy
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
