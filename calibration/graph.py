@@ -21,12 +21,13 @@ from edgeq.calibration._nodes import (
 from edgeq.calibration.normal_form.functions import CLIPS, Function, functions_of, is_clip
 from edgeq.calibration.normal_form.statics import static_nodes
 from edgeq.calibration.operators import KINDS, check
+from edgeq.calibration.tail import tail_of
 from edgeq.errors import ArtefactError
 from edgeq.network.placement import Op
 from edgeq.qdq.nodes import merged_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -43,12 +44,20 @@ class Classified:
     """A graph in the words of the placement rules.
 
     Attributes:
-        ops: the operators in the order in which they run, the input first, heads left out.
-        makers: the node that makes each operator's result.
+        ops: the operators in the order in which they run, the inputs first, heads left out.
+        makers: the node that makes each operator's result; a part of an output has none.
+        tail: what only puts parts of the outputs together, in order, each with the tensors that its
+            result is made of.
     """
 
     ops: tuple[Op, ...]
     makers: dict[str, ir.Node]
+    tail: dict[ir.Node, tuple[str, ...]]
+
+    def stored_parts(self) -> list[tuple[str, ...]]:
+        """For each node of the tail, the tensors whose grids its result lies on."""
+        moved = {op.name: op.inputs[0] for op in self.ops if op.kind == "data_movement"}
+        return [tuple(_root(part, moved) for part in parts) for parts in self.tail.values()]
 
 
 def classify(graph: ir.Graph) -> Classified:
@@ -58,6 +67,12 @@ def classify(graph: ir.Graph) -> Classified:
         ArtefactError: operators that no integer runtime of ours has a form for; names all of them.
     """
     return _Classifier(graph).run()
+
+
+def _root(tensor: str, moved: Mapping[str, str]) -> str:
+    while tensor in moved:
+        tensor = moved[tensor]
+    return tensor
 
 
 def upper_bound(node: ir.Node) -> float:
@@ -89,11 +104,16 @@ class _Classifier:
             node for function in functions.values() for node in function.nodes
         } - functions.keys()
         static = static_nodes(self.graph)
+        tail = tail_of(self.graph)
         for node in self.graph:
             if node in static or node in inside or node in self.done:
                 continue
             try:
-                self._visit(node, functions.get(node))
+                if node in tail:
+                    check(node)
+                    self._parts(node, tail)
+                else:
+                    self._visit(node, functions.get(node))
             except ArtefactError as error:
                 self.errors.append(error)
         self._outputs(static)
@@ -104,7 +124,7 @@ class _Classifier:
                 "the model has no layer with weights, so there is nothing to quantise",
                 hint="is it the right file?",
             )
-        return Classified(tuple(self.ops), self.makers)
+        return Classified(tuple(self.ops), self.makers, tail)
 
     def _inputs(self) -> None:
         for value in self.graph.inputs:
@@ -114,6 +134,13 @@ class _Classifier:
                     ArtefactError(what, hint="export the model with the shape of its input")
                 )
             self.ops.append(Op(name_of(value), "input"))
+
+    def _parts(self, node: ir.Node, tail: Container[ir.Node]) -> None:
+        """Note that what a node of the tail reads has to be stored."""
+        for value in node.inputs:
+            if value is not None and constant(value) is None and value.producer() not in tail:
+                part = f"{name_of(value)}, part of {name_of(output(node))}"
+                self.ops.append(Op(part, "data_movement", (name_of(value),)))
 
     def _visit(self, node: ir.Node, function: Function | None) -> None:
         if function is not None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.calibration._nodes import integer, shape_of
+from edgeq.qdq.ort_x86.softmax import smallest_scale
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
@@ -86,7 +88,16 @@ def prescribe(
         elif float(found.scale) > _WORTH * float(fixed.scale):
             grids[grid] = fixed
         elif kind == "Softmax":
-            grids[grid] = QuantParams.of(max(float(found.scale), _FINEST_SOFTMAX), 0, "uint8")
+            grids[grid] = QuantParams.of(
+                max(float(found.scale), _finest_softmax(makers[tensor])), 0, "uint8"
+            )
+
+
+def _finest_softmax(node: ir.Node) -> float:
+    """The smallest step that both TFLite's and ONNX Runtime's integer kernels can write."""
+    shape = shape_of(node.inputs[0])
+    count = None if shape is None else shape[integer(node, "axis", -1)]
+    return max(_FINEST_SOFTMAX, smallest_scale(count or 1))
 
 
 def constant_grid(values: NDArray[np.generic]) -> QuantParams:

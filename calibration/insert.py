@@ -88,6 +88,8 @@ class _Inserter:
             if op.kind == "input":
                 self._store(inputs[op.name], op.name, moved=False)
                 continue
+            if op.name not in self.classified.makers:
+                continue  # a part of an output
             node = self.classified.makers[op.name]
             self._requantize_inputs(op, node)
             if node.op_type in LAYERS:
@@ -98,6 +100,12 @@ class _Inserter:
                 self.behind[op.name] = self.behind[op.inputs[0]]
             if op.name in self.behind:
                 self._store(output(node), op.name, moved=op.kind == "data_movement")
+        for node, parts in self.classified.tail.items():
+            grids = {self.behind[part] for part in parts}
+            if len(grids) == 1:
+                name = name_of(output(node))
+                self.behind[name] = grids.pop()
+                self._store(output(node), name, moved=True)
 
     def _store(self, value: ir.Value, name: str, *, moved: bool) -> None:
         """Put a tensor onto its grid for all who read it."""

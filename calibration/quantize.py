@@ -25,6 +25,7 @@ from edgeq.calibration.normal_form.recurrent import unroll
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.observe import checked, observe
+from edgeq.calibration.tail import share_like_grids
 from edgeq.network.placement import place
 from edgeq.qdq.reader import read_qdq
 
@@ -132,6 +133,7 @@ def quantize_onnx(
         for name, spec in placement.grids.items()
     }
     prescribe(grids, placement, classified.makers)
+    placement = share_like_grids(placement, grids, classified.stored_parts())
     insert(draft, classified, placement, grids, config)
     passes.RemoveUnusedNodesPass()(quantized)
     read_qdq(quantized)  # as an exporter will: what it does not take for integers is told now

@@ -83,7 +83,7 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
         )
         for tensor in graph.inputs
     ]
-    in_float = lower_all(graph, context, fallback if options.allow_float else None)
+    in_float = lower_all(graph, context, fallback, allow_float=options.allow_float)
     outer = {
         tensor.name: outer_layout(tensor, channels, options.io_layout)
         for tensor in graph.tensors().values()
@@ -104,29 +104,35 @@ def outer_layout(tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLa
 
 
 def lower_all(
-    graph: QdqGraph, context: LoweringContext, fallback: FallbackContext | None = None
+    graph: QdqGraph,
+    context: LoweringContext,
+    fallback: FallbackContext | None = None,
+    *,
+    allow_float: bool = False,
 ) -> tuple[QdqOp, ...]:
-    """Append every operator of a graph; returns those that went to ``fallback``.
+    """Append every operator of a graph; returns those that are computed in float.
 
     Args:
         graph: the operators.
         context: where they are written.
-        fallback: where operators go that the context cannot take; without it they are errors, all
-            of them told in one.
+        fallback: where operators go that compute nothing, but put dequantised parts of an output
+            together.
+        allow_float: whether operators that the context cannot take go there, too; else they are
+            errors, all of them told in one.
 
     Raises:
         ArtefactError: operators that TFLite cannot express exactly; names them.
     """
-    errors: list[ArtefactError | Blocker] = list(graph.blockers) if fallback is None else []
-    in_float = []
+    errors: list[ArtefactError | Blocker] = [] if allow_float else list(graph.blockers)
+    together, in_float = graph.put_together(), []
     for op in graph.ops:
         if not is_fallback(op) or context.is_float:
             error = _attempt(op, context)
             if error is None:
                 continue
-            if fallback is None:
+            if not allow_float:
                 errors.append(error)
-        if fallback is not None:
+        if fallback is not None and (allow_float or op.output.name in together):
             in_float.append(op)
             if (error := _attempt(op, fallback)) is not None:
                 errors.append(error)
@@ -134,7 +140,7 @@ def lower_all(
             context.place(op.output, 0, natural(len(op.output.shape)))
     if errors:
         error = merged_errors(errors)
-        in_vain = fallback is not None or not graph.blockers
+        in_vain = allow_float or not graph.blockers
         raise (
             error
             if in_vain

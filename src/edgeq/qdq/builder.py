@@ -101,7 +101,7 @@ class GraphBuilder:
         key = (id(deferred.value), "float", b"", b"", 0, 0)
         if key not in self._made:
             self.blocked.append(_in_float(deferred))
-            bounded = (deferred.low, deferred.high) != (float("-inf"), float("inf"))
+            bounded = deferred.is_bounded
             operands = tuple(self._float_operand(operand) for operand in deferred.operands)
             inner = self._float(
                 deferred,
@@ -115,6 +115,27 @@ class GraphBuilder:
                     deferred, name, (inner,), "Clip", {"min": deferred.low, "max": deferred.high}
                 )
             self._made[key] = inner
+        return Dequantized(self._made[key])
+
+    def put_together(self, deferred: DeferredOp) -> Dequantized:
+        """A result that only moves quantised numbers of several grids to an output, in float."""
+        if not traits_of(deferred.op_type).moves or deferred.is_bounded:
+            return self.rectified(deferred)
+        operands = tuple(
+            self.put_together(operand).tensor
+            if isinstance(operand, DeferredOp)
+            else self._float_operand(operand)
+            for operand in deferred.operands
+        )
+        key = (id(deferred.value), "float", b"", b"", 0, 0)
+        if key not in self._made:
+            self._made[key] = self._float(
+                deferred,
+                deferred.value.name or "",
+                operands,
+                deferred.op_type,
+                deferred.attributes,
+            )
         return Dequantized(self._made[key])
 
     def _float_operand(self, operand: SymbolicValue | None) -> Operand | None:
@@ -241,7 +262,7 @@ class GraphBuilder:
                 f"{node.op_type} {title(node)!r} mixes constants with activations",
                 hint="fold constants before exporting",
             )
-        if (symbolic.low, symbolic.high) != (float("-inf"), float("inf")):
+        if symbolic.is_bounded:
             check_numbers(symbolic)
         grid = _clipped(grid, symbolic.low, symbolic.high, symbolic.node)
         key = _key(symbolic, grid)

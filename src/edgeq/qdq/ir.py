@@ -266,6 +266,25 @@ class QdqGraph:
         """Every quantised tensor by name, inputs first, then in graph order."""
         return {tensor.name: tensor for tensor in (*self.inputs, *(op.output for op in self.ops))}
 
+    def put_together(self) -> frozenset[str]:
+        """The tensors in float that only put quantised numbers of several grids together.
+
+        For outputs, and without computing with them.
+        """
+        kept: set[str] = set()
+        for op in self.ops:
+            sources = [each for each in op.inputs if isinstance(each, QdqTensor)]
+            if (
+                op.output.is_float
+                and traits_of(op.op_type).moves
+                and all(not each.is_float or each.name in kept for each in sources)
+            ):
+                kept.add(op.output.name)
+        for op in reversed(self.ops):
+            if op.output.name not in kept:
+                kept -= {each.name for each in op.inputs if isinstance(each, QdqTensor)}
+        return frozenset(kept)
+
 
 def shape_of(operand: Operand | None) -> tuple[int, ...]:
     """The shape of an operand; () for one that is left out."""

@@ -348,7 +348,7 @@ class Reader:
         ):
             return epilogue
         if isinstance(symbolic, DeferredOp):
-            return QdqOutput(name, self._graph.rectified(symbolic).tensor)
+            return QdqOutput(name, self._graph.put_together(symbolic).tensor)
         raise ArtefactError(
             f"the output {name!r} is not computed from quantised tensors", hint=QUANTIZE_HINT
         )

@@ -57,6 +57,11 @@ class DeferredOp(Attributed):
     activation: Activation = ""
     norm: FoldedNorm | None = None
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether a clip follows it."""
+        return (self.low, self.high) != (float("-inf"), float("inf"))
+
 
 SymbolicValue: TypeAlias = "QdqConstant | Quantized | Dequantized | Input | ShapeValue | DeferredOp"
 Key: TypeAlias = tuple[int, str, bytes, bytes, int, int]

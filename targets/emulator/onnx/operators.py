@@ -44,16 +44,37 @@ def kernel_of(op: OnnxOp) -> Built:
         TargetError: the machine has no arithmetic for it.
     """
     kind = op.view.op_type
-    if op.view.output.is_float or any(
-        isinstance(o, QdqTensor) and o.is_float for o in op.view.inputs
-    ):
-        raise op.refused("it is in float")
+    if op.view.output.is_float:
+        return _put_together(op)
     if kind in UNARY or kind == "Lookup":
         return (0,), _function(op), "table"
     if kind not in KERNELS:
         raise op.refused("it is not among those it knows")
     data, kernel, loop = KERNELS[kind](op)
     return data, _clipped(op, kernel) if traits_of(kind).moves else kernel, loop
+
+
+def _put_together(op: OnnxOp) -> Built:
+    """Data movement of dequantised parts of an output."""
+    if not traits_of(op.view.op_type).moves:
+        raise op.refused("it is in float")
+    data, kernel, loop = KERNELS[op.view.op_type](op)
+    operands = [op.view.inputs[i] for i in data]
+    steps = [
+        1.0 if operand is None or operand.is_float else float(operand.scale)
+        for operand in operands
+        if operand is None or isinstance(operand, QdqTensor)
+    ]
+    factors = [torch.tensor(step, dtype=torch.float32) for step in steps]
+    return (
+        data,
+        Move(
+            lambda *levels: kernel(
+                [level * factor for level, factor in zip(levels, factors, strict=True)], _NO_LOG
+            )
+        ),
+        loop,
+    )
 
 
 def _clipped(op: OnnxOp, kernel: StepKernel) -> StepKernel:

@@ -111,8 +111,13 @@ class _OnnxCompiler:
             for readable in self.readable
             if self.graph.integers.get(readable.value) == tensor.name
         ]
-        params = next(
-            (readable.params for readable in known if readable.params is not None), tensor.params
+        params = (
+            None
+            if tensor.is_float
+            else next(
+                (readable.params for readable in known if readable.params is not None),
+                tensor.params,
+            )
         )
         self.slots.append(
             Slot(
@@ -144,7 +149,7 @@ class _OnnxCompiler:
         """
         tensor = output.tensor
         source = self.places[tensor.name]
-        if output.name in self.graph.integers:
+        if output.name in self.graph.integers or tensor.is_float:
             return source
         shape, kernel = onnx_operators.head_of(output)
         self.slots.append(Slot(output.name, shape, None))

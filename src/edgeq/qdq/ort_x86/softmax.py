@@ -36,6 +36,11 @@ def overflows(scale: float, count: int) -> bool:
     return math.floor(np.float32(1) / np.float32(scale)) > _LIMIT * count
 
 
+def smallest_scale(count: int) -> float:
+    """The smallest step of a result over ``count`` elements with which the kernel is right."""
+    return 1 / math.floor(_LIMIT * count)
+
+
 def check_softmax(model: ir.Model) -> None:
     """See that no Softmax between integers overflows where ONNX Runtime computes it in integers.
 
@@ -65,7 +70,7 @@ def check_softmax(model: ir.Model) -> None:
                 "which then gives 0 instead of the largest probability: the scale of its "
                 "result is too small",
                 hint="give its result a scale of "
-                f"{math.ceil(1e4 / math.floor(_LIMIT * count)) / 1e4:.4f} or more"
+                f"{math.ceil(1e4 * smallest_scale(count)) / 1e4:.4f} or more"
                 + (", or take it away: over one element it is always 1" if count == 1 else ""),
             )
 
