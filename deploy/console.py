@@ -47,7 +47,7 @@ def write_json(command: str, content: dict[str, object]) -> None:
         content: records, mappings, sequences and plain values. What is not finite becomes null.
     """
     import edgeq
-    from edgeq.deploy.report.as_json import to_plain
+    from edgeq.plain import to_plain
 
     document = to_plain(
         {

@@ -22,6 +22,7 @@ from edgeq.factories import is_reference
 from edgeq.files import read_bytes, write_bytes
 from edgeq.models import zoo
 from edgeq.network.loading import LoadedModel
+from edgeq.training import network_file
 from edgeq.training.checkpoint_compat import accept_older, complete_older, rename_older
 from edgeq.training.qat_transform import quantize, set_rounding
 from edgeq.training.recipes.recipe import Recipe
@@ -132,6 +133,25 @@ def write_file(path: Path, about: Mapping[str, Any], tensors: Mapping[str, torch
     """
     whole = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     write_bytes(path, safetensors.torch.save(whole, {"edgeq": json.dumps(about)}), overwrite=True)
+
+
+def write_network(
+    path: Path, reference: str, network: nn.Module, input_shape: tuple[int, ...]
+) -> None:
+    """Write a file that stands for a network which only this program has.
+
+    Args:
+        path: the file.
+        reference: the name that :func:`edgeq.factories.call` knows the network by.
+        network: the network.
+        input_shape: of one sample.
+    """
+    about = {
+        "format": network_file.FORMAT,
+        "network": reference,
+        "input_shape": list(input_shape),
+    }
+    write_file(path, about, under(MODEL, model_state(network)))
 
 
 def read_header(path: Path) -> Any:
@@ -316,6 +336,9 @@ def load_model(path: Path, *, rounding: bool = True) -> LoadedModel:
     Raises:
         ArtefactError: missing, truncated or foreign.
     """
+    about = read_header(path)
+    if isinstance(about, dict) and about.get("format") == network_file.FORMAT:
+        return network_file.load_network(about, rounding=rounding)
     checkpoint = read(path)
     model = build_model(checkpoint.recipe, checkpoint.input_shape, len(checkpoint.classes))
     restore(model, checkpoint, path)

@@ -10,6 +10,7 @@ from edgeq.deploy.evaluation.saturation.pair_saturation import layers_at_risk, r
 from edgeq.errors import GateFailed, Inconclusive, UsageError
 from edgeq.formats.artefact import resolve
 from edgeq.plan import Planner, called
+from edgeq.tabular import Table, Tabular, share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +45,8 @@ class AuditedOp:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+@dataclass(frozen=True, slots=True, repr=False)
+class Audit(Tabular):
     """One artefact on one target.
 
     Attributes:
@@ -74,6 +75,25 @@ class Audit:
     transposed_bytes: int
     saturating: tuple[LayerSaturation, ...] = ()
     remedy: str = ""
+
+    def table(self) -> Table:
+        """Each operator with what it computes in, and why."""
+        told = f"{share(self.integer_share)} % of" if self.integer_share is not None else "of"
+        return Table(
+            f"{self.artefact} on {self.target}: {told} {self.macs:,} MACs in integers",
+            ("operator", "type", "runs as", "state", "MACs", "why"),
+            [
+                (
+                    op.name,
+                    op.op_type,
+                    op.kernel,
+                    op.state,
+                    "?" if op.macs is None else f"{op.macs:,}",
+                    op.why,
+                )
+                for op in self.ops
+            ],
+        )
 
 
 def audit(

@@ -12,6 +12,7 @@ from edgeq.data import batches
 from edgeq.deploy.evaluation.outputs.answers import agreement, answering, concatenated, remarks
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.formats.artefact import resolve
+from edgeq.tabular import Table, Tabular
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ class Answers:
     remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Emulation:
+@dataclass(frozen=True, slots=True, repr=False)
+class Emulation(Tabular):
     """An artefact on a machine.
 
     Attributes:
@@ -99,6 +100,31 @@ class Emulation:
     layers: tuple[LayerEmulation, ...]
     counts: OverflowStats
     cost: LayerCost | None
+
+    def table(self) -> Table:
+        """Each layer with what happened to its sums."""
+        return Table(
+            f"{self.artefact} on {self.hardware}: {self.summary}",
+            ("layer", "type", "place", "MACs", "sums", "overflowed", "wrong", "clipped"),
+            [
+                (
+                    layer.name,
+                    layer.op_type,
+                    layer.place,
+                    *(
+                        f"{number:,}"
+                        for number in (
+                            layer.macs,
+                            layer.counts.sums,
+                            layer.counts.overflowed,
+                            layer.counts.wrong,
+                            layer.counts.clipped,
+                        )
+                    ),
+                )
+                for layer in self.layers
+            ],
+        )
 
 
 def emulate(

@@ -17,6 +17,7 @@ from edgeq.deploy.evaluation.baseline import METRIC
 from edgeq.deploy.evaluation.outputs.answers import require_accuracy
 from edgeq.errors import EdgeqError, GateFailed, Inconclusive, TargetError
 from edgeq.metrics.accuracy import mcnemar
+from edgeq.tabular import Table, Tabular, share
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -67,6 +68,78 @@ class StageVerdict:
     size_change: float | None = None
     why: str = ""
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GateReport(Tabular):
+    """What the gate says of a run.
+
+    Attributes:
+        outcome: ``inconclusive`` where the run and the baseline cannot be compared as a whole.
+        max_drop_points: how many percentage points of accuracy a stage may lose.
+        verdicts: of each stage; none where the two are about different things.
+        why: why it is not passed; empty where it is.
+        hint: what to do then.
+    """
+
+    outcome: Literal["passed", "failed", "inconclusive"]
+    max_drop_points: float
+    verdicts: tuple[StageVerdict, ...]
+    why: str = ""
+    hint: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may go on."""
+        return self.outcome == "passed"
+
+    def require_passed(self) -> None:
+        """Return where it passed.
+
+        Raises:
+            GateFailed: it failed.
+            Inconclusive: it cannot be told.
+        """
+        if not self.passed:
+            kind = GateFailed if self.outcome == "failed" else Inconclusive
+            raise kind(self.why, hint=self.hint)
+
+    def table(self) -> Table:
+        """The verdict on each stage."""
+        return Table(
+            f"{self.outcome}: at most {self.max_drop_points:g} points may be lost"
+            + (f"; {self.why}" if self.why else ""),
+            ("stage", "verdict", "baseline %", "now %", "lost", "gained", "p"),
+            [
+                (
+                    each.stage,
+                    each.state,
+                    share(each.baseline),
+                    share(each.now),
+                    f"{each.lost:,}",
+                    f"{each.gained:,}",
+                    "" if each.p_value is None else f"{each.p_value:.3g}",
+                )
+                for each in self.verdicts
+            ],
+        )
+
+
+def report_on(observed: Observed, baseline: Baseline, max_drop: float) -> GateReport:
+    """What :func:`judge` and :func:`conclude` come to, as a record.
+
+    Raises:
+        UsageError: see :func:`judge`.
+    """
+    verdicts: tuple[StageVerdict, ...] = ()
+    try:
+        verdicts = judge(observed, baseline, max_drop)
+        conclude(verdicts, max_drop)
+    except (GateFailed, TargetError) as error:
+        return GateReport("failed", max_drop, verdicts, error.what, error.hint)
+    except Inconclusive as error:
+        return GateReport("inconclusive", max_drop, verdicts, error.what, error.hint)
+    return GateReport("passed", max_drop, verdicts)
 
 
 def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[StageVerdict, ...]:

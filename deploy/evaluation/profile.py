@@ -19,6 +19,7 @@ from edgeq.deploy.evaluation.saturation.pair_saturation import saturation_here
 from edgeq.deploy.evaluation.stage_runner import open_all
 from edgeq.errors import UsageError
 from edgeq.results import Profile, require_all
+from edgeq.tabular import Table, Tabular
 from edgeq.target import TARGETS, Counting
 from edgeq.timing import Estimating, SessionFailed, estimated, measure
 
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 SEED = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Profiled:
+@dataclass(frozen=True, slots=True, repr=False)
+class Profiled(Tabular):
     """Latencies taken side by side.
 
     Attributes:
@@ -47,6 +48,26 @@ class Profiled:
 
     profiles: tuple[Profile, ...]
     failures: tuple[Failure, ...]
+
+    def table(self) -> Table:
+        """The latency of each artefact on each target."""
+        rows = [
+            (
+                each.artefact,
+                each.target,
+                each.kind,
+                f"{each.latency.p50_ms:.4g}",
+                f"{each.latency.p90_ms:.4g}",
+                "no" if each.latency.why else "yes",
+            )
+            for each in self.profiles
+        ]
+        failed = [(each.artefact, each.target, each.what, "", "", "") for each in self.failures]
+        return Table(
+            "Latency of one sample",
+            ("artefact", "target", "latency is", "p50 ms", "p90 ms", "trust"),
+            [*rows, *failed],
+        )
 
 
 def profile(

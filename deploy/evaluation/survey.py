@@ -29,6 +29,7 @@ from edgeq.exporter import ExportOptions
 from edgeq.formats.artefact import detect
 from edgeq.metrics.drift import DriftMeter
 from edgeq.quant import QuantizedTensor
+from edgeq.tabular import Table, Tabular, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,8 +84,8 @@ class SurveyRow:
     saturating: PairSaturation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+@dataclass(frozen=True, slots=True, repr=False)
+class Survey(Tabular):
     """Networks on targets.
 
     Attributes:
@@ -100,6 +101,24 @@ class Survey:
     reference: str
     rows: tuple[SurveyRow, ...]
     remarks: tuple[str, ...] = ()
+
+    def table(self) -> Table:
+        """Each network on each target."""
+        return Table(
+            f"{self.data}, {self.samples:,} samples; flipped against {self.reference}",
+            ("network", "target", "accuracy %", "flipped", "p50 ms", "why it did not run"),
+            [
+                (
+                    row.network,
+                    row.target,
+                    share(row.accuracy.fraction if row.accuracy else None),
+                    "" if row.flipped is None else f"{row.flipped:,}",
+                    "" if row.profile is None else f"{row.profile.latency.p50_ms:.3g}",
+                    row.failure,
+                )
+                for row in self.rows
+            ],
+        )
 
     def require_all(self) -> None:
         """Refuse a survey with gaps.

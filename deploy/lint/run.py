@@ -9,14 +9,15 @@ from edgeq.errors import GateFailed, UnknownName, UsageError
 from edgeq.formats.artefact import detect, resolve
 from edgeq.linting import RULES, SEVERITIES, Finding, findings_in
 from edgeq.linting.devices import require_device
+from edgeq.tabular import Table, Tabular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class LintReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class LintReport(Tabular):
     """What the rules found in one file.
 
     Attributes:
@@ -30,6 +31,17 @@ class LintReport:
     format: str
     layers: int
     findings: tuple[Finding, ...]
+
+    def table(self) -> Table:
+        """Each finding with its place and hint."""
+        return Table(
+            f"{self.file}: {len(self.findings)} findings in {self.layers} layers",
+            ("severity", "rule", "where", "what", "hint"),
+            [
+                (each.severity, each.rule, each.node, each.message, each.hint)
+                for each in self.findings
+            ],
+        )
 
 
 def lint(path: Path, *, device: str = "") -> LintReport:

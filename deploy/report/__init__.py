@@ -5,7 +5,7 @@ The same records as a page to read, a document for programs and a table for the 
 
 from __future__ import annotations
 
-from edgeq.deploy.report.as_json import render_json, to_plain
+from edgeq.deploy.report.as_json import render_json
 from edgeq.deploy.report.content import LayerCurve, ModelRow, Report
 from edgeq.deploy.report.page import render_html
 from edgeq.deploy.report.text import render_text
@@ -18,6 +18,5 @@ __all__ = [
     "render_html",
     "render_json",
     "render_text",
-    "to_plain",
     "write_report",
 ]

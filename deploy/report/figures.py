@@ -11,9 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report.as_json import Json, to_plain
 from edgeq.deploy.report.palette import SYMBOLS, Style, model_styles
 from edgeq.deploy.report.values import decibels, general, milliseconds, percent, share
+from edgeq.plain import Json, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report.as_json import Json, to_plain
 from edgeq.deploy.report.figures import (
     DRIFT_HOVER,
     Figure,
@@ -20,6 +19,7 @@ from edgeq.deploy.report.figures import (
 from edgeq.deploy.report.palette import SERIES, SYMBOLS
 from edgeq.deploy.report.values import general, percent, pooled_steps
 from edgeq.metrics.drift import LSB_LIMIT
+from edgeq.plain import Json, to_plain
 
 if TYPE_CHECKING:
     from collections import Counter

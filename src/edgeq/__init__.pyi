@@ -1,8 +1,18 @@
 # The types of what `import edgeq` gives. Each is imported when it is first asked for, which a
 # checker cannot see.
 
-from edgeq.deploy.user_model import compare as compare
-from edgeq.deploy.user_model import export as export
+from edgeq.calibration.config import CalibrationConfig as CalibrationConfig
+from edgeq.deploy.api.exporting import export as export
+from edgeq.deploy.api.files import calibrate as calibrate
+from edgeq.deploy.api.files import lint as lint
+from edgeq.deploy.api.files import load_data as load_data
+from edgeq.deploy.api.files import targets as targets
+from edgeq.deploy.api.runs import audit as audit
+from edgeq.deploy.api.runs import compare as compare
+from edgeq.deploy.api.runs import emulate as emulate
+from edgeq.deploy.api.runs import gate as gate
+from edgeq.deploy.api.runs import profile as profile
+from edgeq.deploy.api.runs import survey as survey
 from edgeq.exporter import ExportOptions as ExportOptions
 from edgeq.training.distributed_stats import sync_statistics as sync_statistics
 from edgeq.training.kept_function import quantize as quantize

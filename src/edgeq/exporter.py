@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from edgeq.brief import brief
+from edgeq.plain import to_plain
 from edgeq.registry import Registry
+from edgeq.tabular import Table, Tabular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.formats.dialect import ActivationDtype, Dialect
+    from edgeq.plain import Json
     from edgeq.qdq.ort_x86.saturation import PairSums
 
 IoType = Literal["float32", "int8", "uint8"]
@@ -197,7 +200,7 @@ class FloatShare:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(Tabular):
     """A file's content and its proof.
 
     Attributes:
@@ -235,6 +238,30 @@ class Exported:
     def size_bytes(self) -> int:
         """How much will be written."""
         return len(self.content) + sum(map(len, self.files.values()))
+
+    def table(self) -> Table:
+        """How many numbers were compared with the model's, and how many differ."""
+        numbers = (self.parity.weights, self.parity.biases, self.parity.scales)
+        different = len(self.parity.different)
+        return Table(
+            f"{self.path or 'not written'}: numbers compared with the model's",
+            ("kB", "weights", "biases", "scales", "zero points", "different"),
+            [
+                (
+                    f"{self.size_bytes / 1000:.1f}",
+                    *(f"{count:,}" for count in (*numbers, self.parity.zero_points, different)),
+                )
+            ],
+        )
+
+    def to_dict(self) -> dict[str, Json]:
+        """Its proof as plain values, without the file's content."""
+        told = ("parity", "approximations", "transposes", "stored", "in_float", "ends")
+        return {
+            "path": None if self.path is None else str(self.path),
+            "size_bytes": self.size_bytes,
+            **{name: to_plain(getattr(self, name)) for name in told},
+        }
 
 
 @runtime_checkable

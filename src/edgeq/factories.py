@@ -10,13 +10,14 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _permitted: dict[str, Callable[[], Any]] = {}
@@ -52,6 +53,21 @@ def permit(reference: str) -> None:
             hint="name a function or a class",
         )
     _permitted[reference] = found
+
+
+@contextmanager
+def provided(name: str, function: Callable[[], Any]) -> Iterator[None]:
+    """Let a name stand for a function of the program itself, for a while.
+
+    Args:
+        name: what :func:`call` is to know it by; no reference to code.
+        function: what is called.
+    """
+    _permitted[name] = function
+    try:
+        yield
+    finally:
+        del _permitted[name]
 
 
 def _imported(module: str) -> Any:

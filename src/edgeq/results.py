@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeq.errors import TargetError
+from edgeq.tabular import Table, Tabular, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -296,8 +297,8 @@ class PairSaturation:
         return any(layer.wrong_sums for layer in self.layers)
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison(Tabular):
     """Several stages on the same samples.
 
     Attributes:
@@ -321,6 +322,27 @@ class Comparison:
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
     saturating: tuple[PairSaturation, ...] = ()
+
+    def table(self) -> Table:
+        """Accuracy of each stage, and the drift of the hop before it."""
+        drift = {hop.stage: hop for hop in self.hops}
+        rows = [
+            (
+                stage.name,
+                share(stage.accuracy.fraction if stage.accuracy else None),
+                share(stage.agreement),
+                "" if stage.changed is None else f"{stage.changed:,}",
+                f"{drift[stage.name].output.sqnr_db:.1f}" if stage.name in drift else "",
+                drift[stage.name].cause if stage.name in drift else "",
+            )
+            for stage in self.stages
+        ]
+        failed = [(failure.name, "", "", "", "", failure.what) for failure in self.failures]
+        return Table(
+            f"{self.data}, {self.samples:,} samples; agreement with {self.reference}",
+            ("stage", "accuracy %", "agrees %", "flipped", "SQNR dB", "cause"),
+            [*rows, *failed],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgeq.deploy.report import render_json, to_plain
+from edgeq.deploy.report import render_json
+from edgeq.plain import to_plain
 
 if TYPE_CHECKING:
     from edgeq.deploy.report import Report

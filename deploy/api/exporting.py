@@ -1,7 +1,4 @@
-"""``edgeq.export`` and ``edgeq.compare``.
-
-From a network that its owner trained to a file for devices, and from files to what differs.
-"""
+"""``edgeq.export``: from a network that its owner trained, or a file, to a file for devices."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ import copy
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from edgeq.deploy.pipeline.export import require_parity
+from edgeq.deploy.pipeline.export import canonical, require_parity
 from edgeq.errors import OutputError, UsageError
 from edgeq.exporter import EXPORTERS, ExportOptions
 from edgeq.files import check_output, write_bytes
@@ -23,27 +20,48 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from edgeq.data import DataSource
     from edgeq.exporter import Exported
-    from edgeq.results import Comparison
 
 
+@overload
 def export(
     model: nn.Module,
     example: torch.Tensor | Sequence[torch.Tensor],
     path: str | Path,
     *,
+    options: ExportOptions | None = ...,
+    overwrite: bool = ...,
+) -> Exported: ...
+
+
+@overload
+def export(
+    model: str | Path,
+    *,
+    path: str | Path,
+    options: ExportOptions | None = ...,
+    overwrite: bool = ...,
+) -> Exported: ...
+
+
+def export(
+    model: nn.Module | str | Path,
+    example: torch.Tensor | Sequence[torch.Tensor] | None = None,
+    path: str | Path | None = None,
+    *,
     options: ExportOptions | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write a network as ONNX or TFLite, and prove that no number changed on the way.
+    """Write a network or a file as ONNX or TFLite, and prove that no number changed on the way.
 
     The file holds what the network computes in evaluation mode. The network itself is not changed.
 
     Args:
         model: what ``edgeq.quantize`` returned, trained; it may be wrapped in
-            DistributedDataParallel or AveragedModel. Or a float network.
-        example: of the input, or of each input, with a batch dimension. Only its shape counts.
+            DistributedDataParallel or AveragedModel. Or a float network. Or the path of a training
+            folder, a checkpoint or an ONNX file of any tool.
+        example: of the input, or of each input, with a batch dimension. Only its shape counts. A
+            file needs none.
         path: ends in ``.onnx`` or ``.tflite``.
         options: how the file stores its numbers.
         overwrite: replace a file that exists.
@@ -52,55 +70,38 @@ def export(
         The file's content with its proof.
 
     Raises:
-        ArtefactError: the format has no exact form for a part of the network; names it.
+        ArtefactError: the format has no exact form for a part of the network; names it. Or a file
+            is missing or broken.
         GateFailed: a number would differ; nothing is written.
         OutputError: the file exists, or cannot be written.
         UsageError: the path has an unknown ending. Or the network was wrapped after it was
             quantised, has seen no batch in training mode, holds NaN, infinity or another type than
             float32, or cannot read the example.
     """
+    if path is None:
+        raise UsageError("no path to write is given", hint="give path='network.tflite'")
     path = Path(path)
     exporter = EXPORTERS.load(_format(path))
     with _hints_for_python(path):
         check_output(path, overwrite=overwrite)
-    exported = exporter.export(_lowered(_unwrapped(model), example), options or ExportOptions())
+    exported = exporter.export(_canonical(model, example), options or ExportOptions())
     require_parity([(path, exported.parity)])
     with _hints_for_python(path):
         write_bytes(path, exported.content, overwrite=overwrite)
     return replace(exported, path=path)
 
 
-def compare(
-    files: Sequence[str | Path],
-    data: DataSource | str,
-    *,
-    targets: Sequence[str] = (),
-    limit: int | None = None,
-) -> Comparison:
-    """Run files on runtimes over the same samples, and find where they begin to differ.
-
-    Args:
-        files: checkpoints, ONNX files or TFLite files.
-        data: a data set, or the name of one.
-        targets: the names of the runtimes; all that are usable here where none is named.
-        limit: how many samples of the test split, from the first; None for all.
-
-    Returns:
-        Accuracy of each stage, and drift from each to the next. A stage that failed is in
-        ``failures``.
-
-    Raises:
-        UsageError: no file, an unknown name, or a file that no target opens.
-        ArtefactError: a file is missing, broken, or does not fit the data.
-        TargetError: no target works here.
-    """
-    from edgeq.deploy.evaluation import compare as evaluation
-    from edgeq.deploy.evaluation.chain import chain
-    from edgeq.deploy.inputs import load_data
-
-    source = load_data(data, None) if isinstance(data, str) else data
-    stages = chain([Path(file) for file in files], targets)
-    return evaluation.compare(stages, source, limit=limit).comparison
+def _canonical(
+    model: nn.Module | str | Path, example: torch.Tensor | Sequence[torch.Tensor] | None
+) -> ir.Model:
+    if isinstance(model, str | Path):
+        return canonical(Path(model))
+    if example is None:
+        raise UsageError(
+            "a network is exported with an example of its input",
+            hint="give a tensor with a batch dimension, such as the first batch of your data",
+        )
+    return _lowered(unwrapped(model), example)
 
 
 @contextmanager
@@ -127,7 +128,7 @@ def _format(path: Path) -> str:
     return by_suffix[suffix]
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """The network inside of what torch puts around one."""
     from torch import nn
     from torch.nn.parallel import DataParallel, DistributedDataParallel

@@ -1,0 +1,185 @@
+"""``edgeq.calibrate``, ``lint``, ``load_data`` and the list of targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeq.deploy import inputs, listing
+from edgeq.deploy.api.networks import as_files
+from edgeq.deploy.lint import run as linting
+from edgeq.errors import OutputError
+from edgeq.tabular import Table, Tabular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import nn
+
+    from edgeq.calibration.config import CalibrationConfig
+    from edgeq.data import DataSource
+    from edgeq.deploy.lint.run import LintReport
+    from edgeq.deploy.listing import TargetRow
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CalibratedFile(Tabular):
+    """A QDQ file that was written.
+
+    Attributes:
+        path: the file.
+        size_bytes: its size.
+        samples: how many samples it was calibrated on.
+        observer: how ranges were found.
+        data: the data set's name.
+    """
+
+    path: Path
+    size_bytes: int
+    samples: int
+    observer: str
+    data: str
+
+    def table(self) -> Table:
+        """Its fields, one a column."""
+        return Table(
+            f"{self.path} calibrated",
+            ("kB", "samples", "data", "observer"),
+            [(f"{self.size_bytes / 1000:.1f}", f"{self.samples:,}", self.data, self.observer)],
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Targets(Tabular):
+    """The targets, in the order of their names; it is a sequence of them.
+
+    Attributes:
+        rows: what is known of each.
+    """
+
+    rows: tuple[TargetRow, ...]
+
+    def __iter__(self) -> Iterator[TargetRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> TargetRow:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def table(self) -> Table:
+        """Each target, and what keeps it from working here."""
+        usable = sum(row.usable for row in self.rows)
+        return Table(
+            f"{usable} of {len(self.rows)} targets work here",
+            ("target", "works", "opens", "what it is, or why not"),
+            [
+                (
+                    row.name,
+                    "yes" if row.usable else "no",
+                    ", ".join(row.formats),
+                    row.summary if row.usable else row.why_not,
+                )
+                for row in self.rows
+            ],
+        )
+
+
+def calibrate(
+    model: str | Path | nn.Module,
+    data: DataSource | str,
+    path: str | Path,
+    *,
+    config: CalibrationConfig | None = None,
+    samples: int = 500,
+    outputs: Sequence[str] = (),
+    overwrite: bool = False,
+) -> CalibratedFile:
+    """Quantise a float network after training, on samples of the training split.
+
+    Args:
+        model: a float ONNX file, the checkpoint or folder of an FP32 training, or a float network.
+        data: a data set, or the name of one.
+        path: the QDQ ONNX file to write; ends in ``.onnx``.
+        config: how ranges are found and weights become integers.
+        samples: how many samples are used, at most.
+        outputs: the tensors at which the network is cut; its own outputs by default.
+        overwrite: replace a file that exists.
+
+    Raises:
+        ArtefactError: the network is broken, quantised already, cannot be quantised, or does not
+            fit the data.
+        UsageError: no training samples, or an unknown name.
+        OutputError: the file exists, cannot be written, or is no ``.onnx`` file.
+    """
+    from edgeq.calibration.config import CalibrationConfig
+    from edgeq.deploy.pipeline import calibrate as pipeline
+    from edgeq.files import check_output
+
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise OutputError(f"{path} does not end in .onnx", hint="name an .onnx file")
+    check_output(path, overwrite=overwrite)
+    chosen = config or CalibrationConfig()
+    source = load_data(data) if isinstance(data, str) else data
+    with as_files([model], source.shape) as (file,):
+        done = pipeline.calibrate(
+            file,
+            source,
+            path,
+            chosen,
+            samples=samples,
+            outputs=outputs,
+            overwrite=overwrite,
+        )
+    return CalibratedFile(path, done.size_bytes, done.samples, chosen.found_by, source.name)
+
+
+def lint(file: str | Path, *, device: str = "") -> LintReport:
+    """Say what is wrong with a quantised file; nothing is run.
+
+    Args:
+        file: an ONNX or TFLite file, of any tool.
+        device: the name of a device to have advice about; empty for none.
+
+    Raises:
+        ArtefactError: the file is missing or broken.
+        UsageError: it is a checkpoint, or nothing is known of the device.
+    """
+    return linting.lint(Path(file), device=device)
+
+
+def load_data(
+    name: str, folder: str | Path | None = None, *, preprocess: str = "dataset"
+) -> DataSource:
+    """Read a data set.
+
+    Args:
+        name: a name of ``edgeq data``, a folder, or ``package.module:function``, which is imported
+            and called.
+        folder: where data sets are; else what ``EDGEQ_DATA`` names.
+        preprocess: ``dataset`` for the data set's own statistics, ``imagenet``, or ``raw`` for 0 to
+            255.
+
+    Raises:
+        UsageError: an unknown name, or no folder is named.
+        ArtefactError: the files are missing or broken.
+    """
+    return inputs.load_data(name, None if folder is None else Path(folder), preprocess)
+
+
+def targets(name: str | None = None) -> Targets:
+    """The runtimes, and which of them work here.
+
+    Args:
+        name: one of them; None for all.
+
+    Raises:
+        UsageError: no target has this name.
+    """
+    return Targets(tuple(listing.list_targets(name)))

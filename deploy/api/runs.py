@@ -1,0 +1,260 @@
+"""``edgeq.compare``, ``profile``, ``audit``, ``emulate``, ``survey`` and ``gate``.
+
+What runs artefacts on targets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.api.networks import as_files
+from edgeq.deploy.evaluation import audit as auditing
+from edgeq.deploy.evaluation import compare as comparing
+from edgeq.deploy.evaluation import emulation
+from edgeq.deploy.evaluation import profile as profiling
+from edgeq.deploy.evaluation import survey as surveying
+from edgeq.deploy.evaluation.baseline import Baseline
+from edgeq.deploy.evaluation.chain import chain
+from edgeq.deploy.evaluation.gate import GateReport, report_on
+from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
+from edgeq.deploy.evaluation.stage_runner import select
+from edgeq.deploy.inputs import load_data
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from edgeq.data import DataSource
+    from edgeq.deploy.evaluation.audit import Audit
+    from edgeq.deploy.evaluation.emulation import Emulation
+    from edgeq.deploy.evaluation.profile import Profiled
+    from edgeq.deploy.evaluation.survey import Survey
+    from edgeq.results import Comparison
+
+
+def compare(
+    files: Sequence[str | Path | nn.Module],
+    data: DataSource | str,
+    *,
+    targets: Sequence[str] = (),
+    split: str = "test",
+    limit: int | None = None,
+    threads: int = 1,
+    tensors: bool = True,
+) -> Comparison:
+    """Run files and networks on runtimes over the same samples, and find where they part.
+
+    Args:
+        files: checkpoints, ONNX files or TFLite files; and networks as they are, float or of
+            ``edgeq.quantize``, which PyTorch runs.
+        data: a data set, or the name of one.
+        targets: the names of the runtimes; all that are usable here where none is named.
+        split: which part of the data.
+        limit: how many samples of it, from the first; None for all.
+        threads: the most threads a runtime may use.
+        tensors: whether to compare the tensors inside too.
+
+    Returns:
+        Accuracy of each stage, and drift from each to the next. A stage that failed is in
+        ``failures``.
+
+    Raises:
+        UsageError: no file, an unknown name, or a file that no target opens.
+        ArtefactError: a file is missing, broken, or does not fit the data.
+        TargetError: no target works here.
+    """
+    source = _data(data)
+    with as_files(files, source.shape) as paths:
+        return comparing.compare(
+            chain(paths, targets),
+            source,
+            split=split,
+            limit=limit,
+            threads=threads,
+            tensors=tensors,
+        ).comparison
+
+
+def profile(
+    files: Sequence[str | Path],
+    *,
+    targets: Sequence[str] = (),
+    data: DataSource | str | None = None,
+    threads: int = 1,
+    seconds: float = 3.0,
+) -> Profiled:
+    """Time files on targets, one sample an invocation, in turns.
+
+    Args:
+        files: checkpoints, ONNX files or TFLite files.
+        targets: the names of the runtimes; all that are usable here where none is named.
+        data: whose first test sample is the input; None for random numbers, the same in every run.
+        threads: the most threads a runtime may use.
+        seconds: how long each session is timed, at least.
+
+    Returns:
+        The latency of each. What failed is in ``failures``.
+
+    Raises:
+        UsageError: no file, an unknown name, or a file that no target opens.
+        ArtefactError: a file is missing, broken, or does not fit the sample.
+        TargetError: no target works here.
+    """
+    source = None if data is None else _data(data)
+    pairs = chain([Path(file) for file in files], targets)
+    return profiling.profile_each(pairs, source=source, threads=threads, seconds=seconds)
+
+
+def audit(
+    file: str | Path,
+    target: str,
+    *,
+    data: DataSource | str | None = None,
+    split: str = "test",
+    limit: int = 64,
+    threads: int = 1,
+) -> Audit:
+    """Ask a runtime which operators of a file it computes in integers, and why not the others.
+
+    Args:
+        file: an ONNX or TFLite file, of any tool.
+        target: the runtime's name.
+        data: on which to count the sums that saturate; None to tell only which can.
+        split: which part of the data.
+        limit: how many samples of it, from the first.
+        threads: the most threads the runtime may use.
+
+    Raises:
+        ArtefactError: the file is missing, broken or of a format that the target does not open.
+        UsageError: the target cannot tell.
+        TargetError: the runtime is absent or refuses the file.
+    """
+    samples = None
+    if data is not None:
+        source = _data(data)
+        samples = Samples(source, select(source, split, limit))
+    return auditing.audit(Path(file), target, threads=threads, samples=samples)
+
+
+def emulate(
+    file: str | Path,
+    hardware: str,
+    *,
+    data: DataSource | str | None = None,
+    split: str = "test",
+    limit: int | None = None,
+    threads: int = 1,
+) -> Emulation:
+    """Run a file in the arithmetic of a machine that you do not have, bit for bit.
+
+    Args:
+        file: a QDQ ONNX or TFLite file.
+        hardware: the name of a hardware profile, or the path of one.
+        data: samples to run; None to estimate costs only.
+        split: which part of them.
+        limit: how many, from the first; None for all.
+        threads: the most threads to compute with.
+
+    Raises:
+        UsageError: no such machine, an unknown split, or no samples.
+        ArtefactError: the file or the profile is broken, or does not fit the data or the machine.
+    """
+    source = None if data is None else _data(data)
+    return emulation.emulate(
+        Path(file), hardware, source=source, split=split, limit=limit, threads=threads
+    )
+
+
+def survey(
+    networks: Sequence[str | Path],
+    data: DataSource | str,
+    *,
+    targets: Sequence[str] = (),
+    reference: str = surveying.REFERENCE,
+    split: str = "test",
+    limit: int | None = None,
+    threads: int = 1,
+    seconds: float | None = 1.0,
+) -> Survey:
+    """Export networks for every target, run them there, and compare with a reference.
+
+    Args:
+        networks: training folders, checkpoints or QDQ ONNX files.
+        data: a data set, or the name of one.
+        targets: the names of the runtimes; all that are usable here where none is named.
+        reference: the target that the others are compared with.
+        split: which part of the data.
+        limit: how many samples of it, from the first; None for all.
+        threads: the most threads a runtime may use.
+        seconds: how long each is timed, at least; None for not at all.
+
+    Returns:
+        A row for each network on each target; one that failed says why.
+
+    Raises:
+        UsageError: no network, no samples, an unknown split.
+        ArtefactError: a network is missing or broken.
+        TargetError: the reference, or every target that was named, is not usable here.
+    """
+    return surveying.survey(
+        [Path(network) for network in networks],
+        _data(data),
+        targets=targets,
+        reference=reference,
+        split=split,
+        limit=limit,
+        threads=threads,
+        seconds=seconds,
+    )
+
+
+def gate(
+    files: Sequence[str | Path | nn.Module],
+    data: DataSource | str,
+    baseline: str | Path,
+    *,
+    targets: Sequence[str] = (),
+    max_drop: float = 0.5,
+    split: str = "test",
+    limit: int | None = None,
+    threads: int = 1,
+) -> GateReport:
+    """Compare the accuracy of files with a committed baseline, sample by sample.
+
+    The command ``edgeq gate --update`` writes the baseline.
+
+    Args:
+        files: as of :func:`compare`.
+        data: a data set, or the name of one.
+        baseline: the file to compare with.
+        targets: the names of the runtimes; all that are usable here where none is named.
+        max_drop: how many percentage points of accuracy a stage may lose.
+        split: which part of the data.
+        limit: how many samples of it, from the first; None for all.
+        threads: the most threads a runtime may use.
+
+    Returns:
+        What the gate says; ``require_passed`` raises where it is not that it passed.
+
+    Raises:
+        UsageError: as of :func:`compare`; or a stage has no accuracy.
+        ArtefactError: a file or the baseline is missing or broken.
+        TargetError: no target works here.
+    """
+    before, source = Baseline.read(Path(baseline)), _data(data)
+    with as_files(files, source.shape) as paths:
+        observed = comparing.compare(
+            chain(paths, targets),
+            source,
+            split=split,
+            limit=limit,
+            threads=threads,
+            tensors=False,
+        )
+        return report_on(observed, before, max_drop)
+
+
+def _data(data: DataSource | str) -> DataSource:
+    return load_data(data, None) if isinstance(data, str) else data

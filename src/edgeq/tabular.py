@@ -1,0 +1,84 @@
+"""Results that show themselves.
+
+A few lines in a terminal, a table in a notebook, a dict for JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from edgeq.plain import record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeq.plain import Json
+
+MOST_ROWS = 20  # of a repr
+_WIDEST = 40  # characters of a cell of a repr
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a result looks like.
+
+    Attributes:
+        title: the line above.
+        columns: the headings.
+        rows: the cells.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Tabular:
+    """A frozen record that has a table."""
+
+    __slots__ = ()
+
+    def table(self) -> Table:
+        """What is shown of it."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Json]:
+        """Its fields as plain values, as JSON can hold them: what is not finite becomes None."""
+        return record(self)
+
+    def __repr__(self) -> str:
+        table = self.table()
+        rows = [[_cut(cell) for cell in row] for row in table.rows[:MOST_ROWS]]
+        lines = [list(table.columns), *rows] if rows else []
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        told = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+        more = len(table.rows) - len(rows)
+        return "\n".join([table.title, *told, *([f"… and {more} more"] if more > 0 else [])])
+
+    def _repr_html_(self) -> str:
+        table = self.table()
+        head = "".join(f"<th>{escape(heading)}</th>" for heading in table.columns)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows
+        )
+        return (
+            f"<table><caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
+
+
+def share(value: float | None) -> str:
+    """A share in percent; empty for none."""
+    return "" if value is None else f"{100 * value:.2f}"
+
+
+def _cut(text: str) -> str:
+    """A long sentence without its end, a long name without its beginning."""
+    if len(text) <= _WIDEST:
+        return text
+    return f"{text[: _WIDEST - 1]}…" if " " in text else f"…{text[1 - _WIDEST :]}"
