@@ -5,6 +5,7 @@ A few lines in a terminal, a table in a notebook, a dict for JSON.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -35,14 +36,14 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-class Tabular:
+class Tabular(ABC):
     """A frozen record that has a table."""
 
     __slots__ = ()
 
+    @abstractmethod
     def table(self) -> Table:
         """What is shown of it."""
-        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Json]:
         """Its fields as plain values, as JSON can hold them: what is not finite becomes None."""
