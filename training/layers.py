@@ -76,7 +76,7 @@ class QuantLayer(nn.Module):
     """``gain * bn(inner_gain * layer(x))`` with quantised weights.
 
     Args:
-        layer: Conv2d, ConvTranspose2d of stride 1, or Linear; its parameters are used, not copied.
+        layer: Conv2d, ConvTranspose2d or Linear; its parameters are used, not copied.
         bn: the BatchNorm behind it, if any.
         quantizer: of the weights; shared between layers that share their weights.
         gain: a constant factor behind it, such as the ``-h`` of ``x - h K^T u``; goes into scale
@@ -97,13 +97,6 @@ class QuantLayer(nn.Module):
             raise UsageError(
                 f"a {type(layer).__name__} cannot be quantised",
                 hint="quantise Conv2d, ConvTranspose2d and Linear layers",
-            )
-        if isinstance(layer, nn.ConvTranspose2d) and (
-            layer.stride != (1, 1) or any(layer.output_padding)
-        ):
-            raise UsageError(
-                "a transposed convolution with stride or output padding cannot be quantised",
-                hint="use stride 1",
             )
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and (
             isinstance(layer.padding, str) or layer.padding_mode != "zeros"
@@ -159,7 +152,7 @@ class QuantLayer(nn.Module):
             weight = self.quantizer(self.layer.weight)
             return (weight if self._amplitude == 1.0 else weight / self._amplitude), self.layer.bias
         folded = self._fold()
-        weight = folded.weight * _per_channel(folded.scale, folded.weight)
+        weight = folded.weight * self._per_channel(folded.scale, folded.weight)
         bias = (
             None
             if folded.bias is None or folded.bias_scale is None
@@ -174,10 +167,10 @@ class QuantLayer(nn.Module):
         """
         factor, shift = self._affine()
         plain = self.quantizer(self.layer.weight) / self._amplitude
-        if self._transposed:
+        if self._turned:
             plain = _as_convolution(plain, self.layer.groups)  # type: ignore[arg-type]
         trained = straight_through(
-            weight.detach(), plain * _per_channel(factor.to(plain.dtype), plain)
+            weight.detach(), plain * self._per_channel(factor.to(plain.dtype), plain)
         )
         return trained, None if bias is None else straight_through(
             bias.detach(), shift.to(bias.dtype).expand_as(bias)
@@ -186,7 +179,7 @@ class QuantLayer(nn.Module):
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The layer's output from what :meth:`constants` gives in the same mode."""
         if self._folds:
-            return self._convolve(x, weight, bias, transposed=False)
+            return self._convolve(x, weight, bias, transposed=self._transposed and not self._turned)
         y = self._convolve(x, weight, bias, transposed=self._transposed)
         y = y if self.inner_gain == 1.0 else y * self.inner_gain
         y = y if self.bn is None else self.bn(y)
@@ -209,6 +202,7 @@ class QuantLayer(nn.Module):
                 bias,
                 layer.stride,
                 layer.padding,
+                layer.output_padding,
                 groups=layer.groups,
                 dilation=layer.dilation,
             )
@@ -218,7 +212,7 @@ class QuantLayer(nn.Module):
 
     def _padding(self) -> tuple[int, int]:
         layer: Any = self.layer
-        if not self._transposed:
+        if not self._turned:
             return layer.padding  # type: ignore[no-any-return]
         pads = [
             d * (k - 1) - p
@@ -234,6 +228,23 @@ class QuantLayer(nn.Module):
     def _transposed(self) -> bool:
         return isinstance(self.layer, nn.ConvTranspose2d)
 
+    @property
+    def _turned(self) -> bool:
+        """Whether it is a transposed convolution that is evaluated as the ordinary one it is."""
+        layer: Any = self.layer
+        return self._transposed and layer.stride == (1, 1) and not any(layer.output_padding)
+
+    @property
+    def _channels(self) -> int:
+        """The axis of the output channels, where they have one, in evaluation."""
+        return 0 if self._turned else output_axis(self.layer) or 0
+
+    def _per_channel(self, scale: Tensor, weight: Tensor) -> Tensor:
+        """One number for each output channel, or one for all, to be multiplied with a weight."""
+        shape = [1] * weight.ndim
+        shape[self._channels] = -1
+        return scale.reshape(shape) if scale.ndim else scale
+
     def _fold(self) -> _Folded:
         """BatchNorm and gain into scale, sign and bias.
 
@@ -241,7 +252,7 @@ class QuantLayer(nn.Module):
         """
         encoded = self.quantizer.encode(self.layer.weight)
         integers, weight_scale = encoded.integers, encoded.scale / self._amplitude
-        if self._transposed:
+        if self._turned:
             layer: Any = self.layer
             integers = _as_convolution(integers, layer.groups)
         if self.bn is None and self.layer.bias is None:
@@ -263,10 +274,10 @@ class QuantLayer(nn.Module):
         least = (shift.abs() / (source_scale.double() * BIAS_LIMIT)).float().clamp(min=LEAST_SCALE)
         coarse = scale < least
         sign = factor.sign().float()
-        weight = integers * _per_channel(sign, integers)
+        weight = integers * self._per_channel(sign, integers)
         if _any(coarse):
             ratio = torch.where(coarse, scale / least, 1.0)
-            weight = (weight * _per_channel(ratio, weight)).round()
+            weight = (weight * self._per_channel(ratio, weight)).round()
             scale = torch.where(coarse, least, scale)
         bias_scale = source_scale * scale
         return _Folded(
@@ -310,18 +321,20 @@ class QuantLayer(nn.Module):
                 hint="train them with fewer bits, or with a quantiser that leaves out the "
                 "lowest integer",
             )
-        axis = 0 if folded.scale.ndim else None
+        axis = self._channels if folded.scale.ndim else None
         params = QuantParams.of(folded.scale.numpy(), 0, "int8", folded.low, folded.high, axis)
         bias = bias_params = None
         if folded.bias is not None and folded.bias_scale is not None:
             bias = folded.bias.numpy().astype(np.int32)
-            bias_params = QuantParams.of(folded.bias_scale.numpy(), 0, "int32", axis=axis)
+            bias_axis = 0 if folded.bias_scale.ndim else None
+            bias_params = QuantParams.of(folded.bias_scale.numpy(), 0, "int32", axis=bias_axis)
         weight = np.ascontiguousarray(folded.weight.numpy().astype(np.int8))
         if isinstance(self.layer, nn.Linear):
             return IntegerWeights("Gemm", weight, params, bias, bias_params)
         layer: Any = self.layer
+        strided = self._transposed and not self._turned
         return IntegerWeights(
-            "Conv",
+            "ConvTranspose" if strided else "Conv",
             weight,
             params,
             bias,
@@ -330,6 +343,7 @@ class QuantLayer(nn.Module):
             self._padding(),
             layer.dilation,
             layer.groups,
+            layer.output_padding if strided else (0, 0),
         )
 
 
@@ -363,7 +377,3 @@ def _as_convolution(weight: Tensor, groups: int) -> Tensor:
     """
     swapped: Tensor = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     return swapped.flip(2, 3)
-
-
-def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:
-    return scale.reshape(-1, *[1] * (weight.ndim - 1)) if scale.ndim else scale

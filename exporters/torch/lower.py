@@ -189,18 +189,16 @@ class _Lowering:
             )
         if integers.op == "Gemm":
             return self._gemm(inputs, node)
-        return self._op(
-            "Conv",
-            inputs,
-            node,
-            **_conv(
-                integers.weight.shape[2:],
-                integers.stride,
-                integers.padding,
-                integers.dilation,
-                integers.groups,
-            ),
+        attributes = _conv(
+            integers.weight.shape[2:],
+            integers.stride,
+            integers.padding,
+            integers.dilation,
+            integers.groups,
         )
+        if integers.op == "ConvTranspose":
+            attributes["output_padding"] = list(integers.output_padding)
+        return self._op(integers.op, inputs, node, **attributes)
 
     def _view(
         self, op_type: str, inputs: Sequence[ir.Value | None], node: fx.Node, **attributes: Any

@@ -19,6 +19,7 @@ from edgeq.training.qat_transform.folding import (
     norms_behind_layers,
 )
 from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.normal_form.functional_to_module import path_of
 from edgeq.training.qat_transform.normal_form.unshare_calls import separate_calls
 from edgeq.training.qat_transform.operators import module_of, operators
 from edgeq.training.qat_transform.pair_limits import limit_pairs
@@ -189,16 +190,8 @@ def _constants(graph_module: fx.GraphModule) -> dict[fx.Node, Any]:
 
 def _read_where_they_are(graph_module: fx.GraphModule, constants: dict[fx.Node, Any]) -> None:
     """A parameter that a layer has too is part of the quantised layer now."""
-    paths = {
-        id(value): path
-        for path, value in (
-            *graph_module.named_buffers(remove_duplicate=False),
-            *graph_module.named_parameters(remove_duplicate=False),
-        )
-    }
     for node, value in constants.items():
-        if id(value) in paths:
-            node.target = paths[id(value)]
+        node.target = path_of(graph_module, value)
 
 
 def _insert_quantizers(

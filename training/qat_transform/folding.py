@@ -12,13 +12,12 @@ import torch
 from torch import fx, nn
 
 from edgeq.errors import UsageError
-from edgeq.training.qat_transform.normal_form.reshaping import reshaped
+from edgeq.training.qat_transform.axes.lines import norm_of_images
+from edgeq.training.qat_transform.axes.reshaping import reshaped
 from edgeq.training.qat_transform.operators import is_bn, module_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_OPTIONS = ("eps", "momentum", "affine", "track_running_stats")
 
 
 def drop_inactive(graph_module: fx.GraphModule) -> None:
@@ -129,12 +128,7 @@ def _normalize_as_image(graph_module: fx.GraphModule, node: fx.Node) -> None:
             "reads a tensor of unknown size",
             hint="give an example of the input to edgeq.quantize",
         )
-    options = {name: getattr(features, name) for name in _OPTIONS}
-    norm: Any = nn.BatchNorm2d(features.num_features, device="meta", **options)
-    # they stay the network's own
-    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
-        setattr(norm, name, getattr(features, name))
-    graph_module.set_submodule(str(node.target), norm.train(features.training))
+    graph_module.set_submodule(str(node.target), norm_of_images(features))
     graph, source, readers = graph_module.graph, node.all_input_nodes[0], list(node.users)
     source.meta["shape"] = shape  # it is the same in front of a normalisation
     node.meta["shape"] = (*shape[:2], 1, *(shape[2:] or (1,)))

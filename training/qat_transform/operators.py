@@ -13,14 +13,14 @@ from edgeq.errors import UsageError
 from edgeq.network.layer_protocols import Inactive
 from edgeq.network.placement import Op, OperatorKind
 from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
-from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
-from edgeq.training.qat_transform.normal_form.function_groups import groups_of, is_relu
-from edgeq.training.qat_transform.normal_form.functional_to_module import HeldNorm
-from edgeq.training.qat_transform.normal_form.shaped import (
+from edgeq.training.qat_transform.axes.shaped import (
     constant_value,
     is_constant,
     is_trained,
 )
+from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
+from edgeq.training.qat_transform.normal_form.function_groups import groups_of, is_relu
+from edgeq.training.qat_transform.normal_form.functional_to_module import HeldNorm
 from edgeq.training.qat_transform.normal_form.upsampling import LINEAR
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from torch.fx.proxy import Attribute
 from edgeq.errors import UsageError, first_line
 from edgeq.network.layer_protocols import Inactive, IntegerLayer
 from edgeq.training.qat_transform.in_training import settle_by_training
+from edgeq.training.qat_transform.inlined import INLINED
 from edgeq.training.qat_transform.normal_form.canonical import canonicalize
 from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
 from edgeq.training.qat_transform.normal_form.functional_to_module import HeldNorm
@@ -301,11 +302,11 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        return (
-            forward(*args, **kwargs)
-            if self._evaluating
-            else super().call_module(m, forward, args, kwargs)
-        )
+        if self._evaluating:
+            return forward(*args, **kwargs)
+        if type(m) in INLINED:
+            return INLINED[type(m)](m, *args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
     def _evaluate(self, node: fx.Node) -> None:
         self._evaluating = True

@@ -25,17 +25,19 @@ class IntegerWeights:
 
     Attributes:
         op: the ONNX operator.
-        weight: int8; Conv (out, in / groups, kh, kw), Gemm (out, in).
-        weight_params: the grid of ``weight``, per tensor or per output channel (axis 0).
+        weight: int8; Conv (out, in / groups, kh, kw), ConvTranspose (in, out / groups, kh, kw),
+            Gemm (out, in).
+        weight_params: the grid of ``weight``, per tensor or per output channel.
         bias: int32, (out,), at scale ``input scale * weight scale``; None for none.
         bias_params: the grid of ``bias``; None for none.
-        stride: Conv only.
-        padding: Conv only, symmetric, height and width.
-        dilation: Conv only.
-        groups: Conv only.
+        stride: of convolutions only, as is all that follows.
+        padding: symmetric, height and width.
+        dilation: of the kernel.
+        groups: of channels.
+        output_padding: ConvTranspose only, height and width.
     """
 
-    op: Literal["Conv", "Gemm"]
+    op: Literal["Conv", "ConvTranspose", "Gemm"]
     weight: NDArray[np.int8]
     weight_params: QuantParams
     bias: NDArray[np.int32] | None
@@ -44,6 +46,7 @@ class IntegerWeights:
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    output_padding: tuple[int, int] = (0, 0)
 
     __repr__ = brief
 

@@ -18,20 +18,21 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
-from edgeq.training.qat_transform.normal_form.batch_first import keep_batch_first
-from edgeq.training.qat_transform.normal_form.channel_constants import name_channel_constants
-from edgeq.training.qat_transform.normal_form.composed import write_composed
-from edgeq.training.qat_transform.normal_form.dividing import DIVISIONS
-from edgeq.training.qat_transform.normal_form.functional_to_module import lift
-from edgeq.training.qat_transform.normal_form.indexing import (
+from edgeq.training.qat_transform.axes.batch_first import keep_batch_first
+from edgeq.training.qat_transform.axes.dividing import DIVISIONS
+from edgeq.training.qat_transform.axes.indexing import (
     axes_in_one,
     slice_and_reshape,
     two_axes_as_all,
 )
-from edgeq.training.qat_transform.normal_form.linear_as_conv1x1 import as_image, convolve_tokens
+from edgeq.training.qat_transform.axes.linear_as_conv1x1 import as_image, convolve_tokens
+from edgeq.training.qat_transform.axes.lines import lines_as_images
+from edgeq.training.qat_transform.axes.reshaping import RESHAPES
+from edgeq.training.qat_transform.axes.shaped import is_constant, tell_constant_shapes
+from edgeq.training.qat_transform.normal_form.channel_constants import name_channel_constants
+from edgeq.training.qat_transform.normal_form.composed import write_composed
+from edgeq.training.qat_transform.normal_form.functional_to_module import lift, pad_in_numbers
 from edgeq.training.qat_transform.normal_form.pooling import pool_evenly
-from edgeq.training.qat_transform.normal_form.reshaping import RESHAPES
-from edgeq.training.qat_transform.normal_form.shaped import is_constant, tell_constant_shapes
 from edgeq.training.qat_transform.normal_form.upsampling import resize_by_factors
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ _RESIZED = {
     "align_corners": "align_corners",
 }
 _FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
+    nn.ZeroPad1d: (F.pad, {"pad": "padding"}),
     nn.ZeroPad2d: (F.pad, {"pad": "padding"}),
     nn.Flatten: (torch.flatten, {"start_dim": "start_dim", "end_dim": "end_dim"}),
     nn.Unflatten: (torch.unflatten, {"dim": "dim", "sizes": "unflattened_size"}),
@@ -124,6 +126,8 @@ def canonicalize(graph_module: fx.GraphModule, batch: int) -> None:
     keep_batch_first(graph_module, batch)
     name_channel_constants(graph_module)
     lift(graph_module)
+    lines_as_images(graph_module)
+    pad_in_numbers(graph_module)
     pool_evenly(graph_module)
     for node in list(graph.nodes):
         rewrite = _REWRITES.get(node.target) if node.op == "call_function" else None

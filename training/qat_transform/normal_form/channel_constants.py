@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
+from edgeq.training.qat_transform.axes.linear_as_conv1x1 import move_channels
 from edgeq.training.qat_transform.normal_form.function_groups import ARITHMETIC
 from edgeq.training.qat_transform.normal_form.functional_to_module import (
     HeldNorm,
     hand_over,
     unused_path,
 )
-from edgeq.training.qat_transform.normal_form.linear_as_conv1x1 import move_channels
 
 _TRAINED = (operator.mul, operator.add)
 

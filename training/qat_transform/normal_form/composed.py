@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
+from edgeq.training.qat_transform.axes.shaped import is_constant, shape_of, shaped_call
 from edgeq.training.qat_transform.normal_form.function_groups import ARITHMETIC
-from edgeq.training.qat_transform.normal_form.shaped import is_constant, shape_of, shaped_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -260,6 +260,23 @@ def _gated(graph: fx.Graph, node: fx.Node) -> fx.Node:
     return shaped_call(graph, operator.mul, one, shaped_call(graph, torch.sigmoid, other))
 
 
+def _group_norm(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    """The LayerNorm of each group, and a factor and a shift for each channel."""
+    names = ("input", "num_groups", "weight", "bias", "eps")
+    source, groups, weight, bias, eps = (argument(node, at, name) for at, name in enumerate(names))
+    shape = shape_of(source)
+    apart = shaped_call(graph, torch.reshape, source, (shape[0], groups, -1))
+    size = shape_of(apart)[-1:]
+    normed = shaped_call(graph, F.layer_norm, apart, size, None, None, 1e-5 if eps is None else eps)
+    made = shaped_call(graph, torch.reshape, normed, shape)
+    for function, constant in ((operator.mul, weight), (operator.add, bias)):
+        if constant is not None:
+            lying = (1, shape[1], *[1] * (len(shape) - 2))
+            along = shaped_call(graph, torch.reshape, constant, lying)
+            made = shaped_call(graph, function, made, along)
+    return made
+
+
 def _unshuffle(graph: fx.Graph, node: fx.Node) -> fx.Node:
     """Blocks of pixels become channels."""
     block = argument(node, 1, "downscale_factor")
@@ -316,6 +333,7 @@ _COMPOSED: Mapping[Any, Callable[[fx.Graph, fx.Node], fx.Node | None]] = {
     torch.pow: _power,
     torch.max: _largest,
     F.glu: _gated,
+    F.group_norm: _group_norm,
     F.pixel_unshuffle: _unshuffle,
     F.channel_shuffle: _shuffle_channels,
     torch.movedim: _moved,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from edgeq.numerics.functions import FUNCTIONS, bounds, function_name, function_options
-from edgeq.training.qat_transform.normal_form.shaped import is_constant
+from edgeq.training.qat_transform.axes.shaped import is_constant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -22,13 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _PARAMETERS: Mapping[Any, tuple[str, ...]] = {
-    F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    **dict.fromkeys(
+        (F.conv1d, F.conv2d),
+        ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    ),
+    **dict.fromkeys(
+        (F.conv_transpose1d, F.conv_transpose2d),
+        (
+            *("input", "weight", "bias", "stride", "padding"),
+            *("output_padding", "groups", "dilation"),
+        ),
+    ),
     F.linear: ("input", "weight", "bias"),
 }
 
 
 def lift(graph_module: fx.GraphModule) -> None:
-    """Replace functions by modules, in place; every convolution gets its padding in numbers.
+    """Replace functions by modules, in place.
 
     Raises:
         UsageError: a layer computes its own weights.
@@ -36,11 +47,29 @@ def lift(graph_module: fx.GraphModule) -> None:
     _Lifter(graph_module).run()
 
 
+def pad_in_numbers(graph_module: fx.GraphModule) -> None:
+    """Give every convolution its padding in numbers, in place."""
+    _Lifter(graph_module).pad_in_numbers()
+
+
 def hand_over(graph_module: fx.GraphModule, paths: Iterable[str]) -> None:
     """Take parameters from the modules that had them, as others have them now."""
     for path in paths:
         owner, _, name = path.rpartition(".")
+        value = operator.attrgetter(path)(graph_module)
         delattr(graph_module.get_submodule(owner), name)
+        for node in graph_module.graph.nodes:
+            if node.op == "get_attr" and node.target == path:
+                node.target = path_of(graph_module, value)
+
+
+def path_of(graph_module: fx.GraphModule, value: Tensor) -> str:
+    """The first name of a parameter or buffer that the network has."""
+    named = (
+        *graph_module.named_parameters(remove_duplicate=False),
+        *graph_module.named_buffers(remove_duplicate=False),
+    )
+    return next(path for path, each in named if each is value)
 
 
 def unused_path(graph_module: fx.GraphModule, wanted: str) -> str:
@@ -67,6 +96,8 @@ class _Lifter:
             if build is not None:
                 self._lift(node, build)
         hand_over(self.graph_module, self.taken_over)
+
+    def pad_in_numbers(self) -> None:
         for node in list(self.graph.nodes):
             if node.op == "call_module":
                 self._pad_in_numbers(node)
@@ -158,13 +189,15 @@ def _bound(node: fx.Node) -> dict[str, Any]:
     return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
-def _conv2d(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
+def _convolution(
+    kind: Any, given: Mapping[str, Any], tensor: Callable[[Any], Any], *, transposed: bool = False
+) -> nn.Module:
     weight, groups = tensor(given["weight"]), given.get("groups", 1)
-    options = {name: given[name] for name in ("stride", "padding", "dilation") if name in given}
+    names = ("stride", "padding", "dilation", *(("output_padding",) * transposed))
+    options = {name: given[name] for name in names if name in given}
     outs, ins, *kernel = weight.shape
-    layer = nn.Conv2d(
-        ins * groups, outs, tuple(kernel), groups=groups, bias=False, device="meta", **options
-    )
+    sizes = (outs, ins * groups) if transposed else (ins * groups, outs)
+    layer = kind(*sizes, tuple(kernel), groups=groups, bias=False, device="meta", **options)
     return _with(layer, weight, tensor(given.get("bias")))
 
 
@@ -244,7 +277,10 @@ def _dropout_of_channels(given: Mapping[str, Any], _: Callable[[Any], Any]) -> n
 
 
 _BUILDERS: Mapping[Any, Callable[[Mapping[str, Any], Callable[[Any], Any]], nn.Module]] = {
-    F.conv2d: _conv2d,
+    F.conv1d: partial(_convolution, nn.Conv1d),
+    F.conv2d: partial(_convolution, nn.Conv2d),
+    F.conv_transpose1d: partial(_convolution, nn.ConvTranspose1d, transposed=True),
+    F.conv_transpose2d: partial(_convolution, nn.ConvTranspose2d, transposed=True),
     F.linear: _linear,
     F.batch_norm: _batch_norm,
     F.layer_norm: _layer_norm,

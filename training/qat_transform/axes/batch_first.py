@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
 from edgeq.numerics.functions import function_name
-from edgeq.training.qat_transform.normal_form.indexing import filled_up
-from edgeq.training.qat_transform.normal_form.shaped import is_constant, shaped_call
+from edgeq.training.qat_transform.axes.indexing import filled_up
+from edgeq.training.qat_transform.axes.shaped import is_constant, shaped_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

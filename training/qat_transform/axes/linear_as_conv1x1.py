@@ -12,7 +12,7 @@ import torch
 from torch import fx, nn
 
 from edgeq.numerics.functions import function_name
-from edgeq.training.qat_transform.normal_form.reshaping import call_shaped, reshaped
+from edgeq.training.qat_transform.axes.reshaping import call_shaped, reshaped
 
 _RANKS = (3, 4)
 # those that drop whole channels know which axis that is
@@ -125,7 +125,7 @@ def _leave_out(graph_module: fx.GraphModule, node: fx.Node) -> None:
     """
     between: list[fx.Node] = []
     source = _moved(node)
-    while _ignores_axes(graph_module, source) and len(source.users) == 1:
+    while ignores_axes(graph_module, source) and len(source.users) == 1:
         between.append(source)
         source = source.all_input_nodes[0]
     if not _undoes(node, source):
@@ -157,7 +157,8 @@ def _undoes(later: fx.Node, earlier: fx.Node) -> bool:
     return [axes[axis] % len(axes) for axis in later.args[1]] == list(range(len(axes)))  # type: ignore[union-attr]
 
 
-def _ignores_axes(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+def ignores_axes(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node computes with each number of one tensor for itself."""
     if not node.op.startswith("call_") or len(node.all_input_nodes) != 1:
         return False
     called = (

@@ -12,7 +12,7 @@ import torch
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
-from edgeq.training.qat_transform.normal_form.reshaping import write_reshape
+from edgeq.training.qat_transform.axes.reshaping import write_reshape
 
 if TYPE_CHECKING:
     from torch import fx

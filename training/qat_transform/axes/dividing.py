@@ -10,7 +10,7 @@ import torch
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
-from edgeq.training.qat_transform.normal_form.shaped import shaped_call
+from edgeq.training.qat_transform.axes.shaped import shaped_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

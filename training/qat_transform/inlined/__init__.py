@@ -1,0 +1,30 @@
+"""Modules of torch that a trace goes through, as what they compute.
+
+Their parameters stay theirs: a function here reads them from the module that it is given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from edgeq.training.qat_transform.inlined.attention import attend, encode, encode_layer
+from edgeq.training.qat_transform.inlined.norms import normalize_groups, normalize_instances
+from edgeq.training.qat_transform.inlined.recurrent import run_gru, run_lstm, run_rnn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+INLINED: Mapping[type[nn.Module], Callable[..., Any]] = {
+    nn.GRU: run_gru,
+    nn.GroupNorm: normalize_groups,
+    nn.InstanceNorm1d: normalize_instances,
+    nn.InstanceNorm2d: normalize_instances,
+    nn.LSTM: run_lstm,
+    nn.MultiheadAttention: attend,
+    nn.RNN: run_rnn,
+    nn.TransformerEncoder: encode,
+    nn.TransformerEncoderLayer: encode_layer,
+}
+"""What each type computes: a function of the module and of what it is called with."""

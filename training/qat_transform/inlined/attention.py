@@ -1,0 +1,105 @@
+"""Torch's own attention and transformer encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+
+def attend(
+    module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, **given: Any
+) -> tuple[Tensor, Tensor | None]:
+    """What nn.MultiheadAttention computes, and the mean of its weights where they are asked for."""
+    _refuse(module, given, ("need_weights", "attn_mask", "average_attn_weights"))
+    if module.bias_k is not None or module.add_zero_attn:
+        raise UsageError(
+            "attention with add_bias_kv or add_zero_attn cannot be quantised",
+            hint="leave them out",
+        )
+    heads, width = module.num_heads, module.head_dim
+    projected = _projected(module, (query, key, value))
+    apart = [
+        each.reshape(each.shape[0], each.shape[1], heads, width).transpose(1, 2)
+        for each in projected
+    ]
+    scores = (apart[0] * width**-0.5) @ apart[1].transpose(-2, -1)
+    if given.get("attn_mask") is not None:
+        scores = scores + given["attn_mask"]
+    weights = F.dropout(scores.softmax(-1), module.dropout, module.training)
+    joined = (weights @ apart[2]).transpose(1, 2).flatten(2)
+    out = F.linear(joined, module.out_proj.weight, module.out_proj.bias)
+    out = out if module.batch_first else out.transpose(0, 1)
+    return out, weights.mean(1) if given.get("need_weights", True) else None
+
+
+def _projected(module: nn.MultiheadAttention, tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """Query, key and value, the batch in front.
+
+    What reads one tensor is computed by one layer; where the three differ and torch holds one
+    weight for all, each takes its part of that layer's result.
+    """
+    first = {id(each): each if module.batch_first else each.transpose(0, 1) for each in tensors}
+    biases = [None] * 3 if module.in_proj_bias is None else list(module.in_proj_bias.chunk(3))
+    if module.in_proj_weight is None:
+        weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        return [
+            F.linear(first[id(each)], weight, None) + (0.0 if bias is None else bias)
+            for each, weight, bias in zip(tensors, weights, biases, strict=True)
+        ]
+    made = {
+        key: F.linear(each, module.in_proj_weight, module.in_proj_bias).chunk(3, -1)
+        for key, each in first.items()
+    }
+    return [made[id(each)][at] for at, each in enumerate(tensors)]
+
+
+def encode_layer(module: nn.TransformerEncoderLayer, src: Tensor, **given: Any) -> Tensor:
+    """What nn.TransformerEncoderLayer computes."""
+    _refuse(module, given, ("src_mask",))
+    mask = given.get("src_mask")
+
+    def attended(x: Tensor) -> Tensor:
+        found: Tensor = module.self_attn(x, x, x, attn_mask=mask, need_weights=False)[0]
+        return module.dropout1(found)  # type: ignore[no-any-return]
+
+    def forwarded(x: Tensor) -> Tensor:
+        activation: Callable[[Tensor], Tensor] = module.activation  # type: ignore[assignment]
+        inner = module.dropout(activation(module.linear1(x)))
+        return module.dropout2(module.linear2(inner))  # type: ignore[no-any-return]
+
+    if module.norm_first:
+        x = src + attended(module.norm1(src))
+        return x + forwarded(module.norm2(x))
+    x = module.norm1(src + attended(src))
+    out: Tensor = module.norm2(x + forwarded(x))
+    return out
+
+
+def encode(module: nn.TransformerEncoder, src: Tensor, **given: Any) -> Tensor:
+    """What nn.TransformerEncoder computes."""
+    _refuse(module, given, ("mask",))
+    for layer in module.layers:
+        src = layer(src, src_mask=given.get("mask"))
+    return src if module.norm is None else module.norm(src)
+
+
+def _refuse(module: nn.Module, given: dict[str, Any], known: tuple[str, ...]) -> None:
+    odd = [
+        name
+        for name, value in given.items()
+        if name not in known and value is not None and value is not False
+    ]
+    if odd:
+        raise UsageError(
+            f"{type(module).__name__} is called with {odd[0]}",
+            hint="give masks as numbers that are added, by attn_mask, src_mask or mask",
+        )
