@@ -70,10 +70,7 @@ _FUNCTIONS: Mapping[Any, OperatorKind] = {
     F.pixel_shuffle: "data_movement",
 }
 _HINTS: Mapping[str, str] = {
-    "group_norm": "use BatchNorm2d, which becomes part of the layer before it",
-    "GroupNorm": "use BatchNorm2d, which becomes part of the layer before it",
-    "InstanceNorm2d": "use BatchNorm2d, which becomes part of the layer before it",
-    "Conv1d": "use a Conv2d with a kernel of height 1",
+    "instance_norm": "use nn.InstanceNorm2d or nn.GroupNorm",
     "Conv3d": "use Conv2d layers",
     "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations "
     "called xnor",

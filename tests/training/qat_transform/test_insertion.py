@@ -317,7 +317,6 @@ class TestErrorsNameTheCulprit:
         ("middle", "modules", "message"),
         [
             (lambda net, x: torch.cumsum(net.inner(x), 1), {}, r"cumsum"),
-            (lambda net, x: net.norm(x), {"norm": nn.GroupNorm(2, 4)}, r"norm \(GroupNorm\)"),
             (lambda net, x: torch.add(net.inner(x), x, alpha=0.5), {}, "adds with alpha"),
             (lambda net, x: torch.sub(x, net.inner(x), alpha=0.5), {}, "sub"),
             (lambda net, x: net.odd(x), {"odd": nn.PReLU(4)}, r"odd \(PReLU\)"),

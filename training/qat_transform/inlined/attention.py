@@ -35,8 +35,8 @@ def attend(
     if given.get("attn_mask") is not None:
         scores = scores + given["attn_mask"]
     weights = F.dropout(scores.softmax(-1), module.dropout, module.training)
-    joined = (weights @ apart[2]).transpose(1, 2).flatten(2)
-    out = F.linear(joined, module.out_proj.weight, module.out_proj.bias)
+    merged = (weights @ apart[2]).transpose(1, 2).flatten(2)
+    out = F.linear(merged, module.out_proj.weight, module.out_proj.bias)
     out = out if module.batch_first else out.transpose(0, 1)
     return out, weights.mean(1) if given.get("need_weights", True) else None
 
@@ -72,7 +72,7 @@ def encode_layer(module: nn.TransformerEncoderLayer, src: Tensor, **given: Any) 
         return module.dropout1(found)  # type: ignore[no-any-return]
 
     def forwarded(x: Tensor) -> Tensor:
-        activation: Callable[[Tensor], Tensor] = module.activation  # type: ignore[assignment]
+        activation: Callable[[Tensor], Tensor] = module.activation
         inner = module.dropout(activation(module.linear1(x)))
         return module.dropout2(module.linear2(inner))  # type: ignore[no-any-return]
 
