@@ -18,13 +18,14 @@ from edgeq.calibration.normal_form.fold import AFFINE, fold
 from edgeq.calibration.normal_form.functions import functions_of
 from edgeq.calibration.normal_form.layers import canonical_layers
 from edgeq.calibration.normal_form.moves import plain_moves
+from edgeq.calibration.normal_form.norms import norms_as_means
 from edgeq.calibration.normal_form.pools import averages_as_layers, plain_pools
-from edgeq.calibration.normal_form.precision import in_single_precision
 from edgeq.calibration.normal_form.prepare import prepare
 from edgeq.calibration.normal_form.recurrent import unroll
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.observe import checked, observe
+from edgeq.calibration.precision import in_single_precision
 from edgeq.calibration.tail import share_like_grids
 from edgeq.network.placement import place
 from edgeq.qdq.reader import read_qdq
@@ -65,6 +66,7 @@ def _fold(draft: Draft) -> None:
 
 def _integer_form(draft: Draft) -> None:
     """What needs other operators in integers than in float."""
+    norms_as_means(draft)
     averages_as_layers(draft)
     resizes_as_products(draft)
     tokens_as_images(draft)

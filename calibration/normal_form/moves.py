@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _PaddingMode = Literal["reflect", "edge", "wrap"]
 _PADDING_MODES: Mapping[str, _PaddingMode] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 _INFINITE = 1e30
+_OPEN_END = 2**31 - 1  # what a Slice to the end is written with
 _BROADCASTING = frozenset(("Add", "Sub", "Mul", "Div"))
 
 
@@ -113,15 +114,42 @@ def _slice(start: int, end: int, axis: int) -> tuple[tuple[str, int], ...]:
     return ("starts", start), ("ends", end), ("axes", axis)
 
 
-def _slice_of_all(draft: Draft, node: ir.Node) -> None:
-    known, steps = _known(node), constant(argument(node, 4))
-    forwards = (
-        len(node.inputs) < 5
-        or node.inputs[4] is None
-        or (steps is not None and bool((steps == 1).all()))
+def _whole_numbers(value: ir.Value | None) -> list[int] | None:
+    """The numbers of a constant; None for anything else."""
+    array = constant(value)
+    return None if array is None else [int(each) for each in array.reshape(-1)]
+
+
+def _slice_of_part(draft: Draft, node: ir.Node) -> None:
+    """A Slice of those axes only that it takes less than all of, such as not of the batch."""
+    source, known = node.inputs[0], _known(node)
+    if source is None or known is None:
+        return
+    bounds = [_whole_numbers(argument(node, index)) for index in range(1, 5)]
+    starts, ends, axes, steps = bounds
+    computed = any(
+        argument(node, index) is not None and bound is None
+        for index, bound in enumerate(bounds, start=1)
     )
-    if known is not None and known[0] == known[1] and forwards:
+    if computed or starts is None or ends is None:
+        return
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    shape, rows = known[0], []
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = shape[axis]
+        if start != 0 or step != 1 or end < (_OPEN_END if size is None else size):
+            rows.append((start, end, axis % len(shape), step))
+    if not rows:
         _forget(draft, node)
+    elif len(rows) < len(starts):
+        inputs = [
+            draft.numbers(node, what, np.array(column))
+            for what, column in zip(
+                ("starts", "ends", "axes", "steps"), zip(*rows, strict=True), strict=True
+            )
+        ]
+        draft.finish(node, draft.add("Slice", [source, *inputs], node, "part"))
 
 
 def _pad(draft: Draft, node: ir.Node) -> None:
@@ -440,7 +468,7 @@ _REWRITES: Mapping[str, Callable[[Draft, ir.Node], None]] = {
     "Expand": _expand,
     "Pad": _pad,
     "ScatterND": _scatter,
-    "Slice": _slice_of_all,
+    "Slice": _slice_of_part,
     "Split": _split,
     "Sum": _sum,
     "Tile": _tile,

@@ -25,8 +25,9 @@ from edgeq.calibration._nodes import (
     remember,
 )
 from edgeq.calibration.normal_form.draft import Draft
-from edgeq.calibration.normal_form.precision import FLOATS, in_single_precision
+from edgeq.calibration.normal_form.norms import groups_as_instances
 from edgeq.calibration.normal_form.statics import fold_static
+from edgeq.calibration.precision import FLOATS, in_single_precision
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import merged_errors
 from edgeq.qdq.qoperator.operators import DYNAMIC, QOPERATORS
@@ -58,6 +59,7 @@ def prepare(model: ir.Model) -> ir.Model:
             _drop(node)
     passes.IdentityEliminationPass()(prepared)
     passes.RemoveUnusedNodesPass()(prepared)
+    groups_as_instances(prepared.graph)
     prepared = _with_shapes(prepared)
     _label(prepared.graph, given.graph)
     _name_nodes(prepared.graph, given.graph)

@@ -100,7 +100,10 @@ _READ = {
     "Identity": ("nothing", _ANY),
     "LayerNormalization": (
         "MEAN, SUB, MUL, ADD, RSQRT",
-        "in float only, with --allow-float; constant scale and bias",
+        (
+            "in float only, with --allow-float; constant scale and bias; edgeq calibrate writes it "
+            "as operators with integer kernels"
+        ),
     ),
     "Relu": ("part of the operator before it, RELU", _ANY),
     "Split": ("SLICE", "constant sizes"),

@@ -12,8 +12,6 @@ import pytest
 from onnx import helper
 from tests.support.checks.calibrated import CHANNELS, SIZE, between, hold, weights
 
-from edgeq.calibration.quantize import quantize_onnx
-
 if TYPE_CHECKING:
     import onnx
 
@@ -235,22 +233,3 @@ def test_the_grid_that_kernels_write_is_taken_where_the_range_fills_it(
 
 def _number(model: Any, name: str) -> float:
     return float(model.graph.initializers[name].const_value.numpy())
-
-
-def test_layer_normalisation_is_calibrated_for_onnx() -> None:
-    from tests.support.checks.calibrated import images, sqnr_db
-    from tests.support.runtimes.devices import reference
-
-    from edgeq.formats.onnx_io import serialize
-
-    nodes = [
-        node("Transpose", ["c"], ["a"], perm=[0, 2, 3, 1]),
-        node("LayerNormalization", ["a", "g", "b"], ["n"], axis=-1),
-        node("Transpose", ["n"], ["t"], perm=[0, 3, 1, 2]),
-    ]
-    model = between(nodes, {"g": LINE, "b": LINE})
-    made = quantize_onnx(model, [images()])
-    wanted, found = (
-        reference(serialize(each), {"x": images()}, ["y"])[0] for each in (model, made)
-    )
-    assert sqnr_db(wanted, found) > 25

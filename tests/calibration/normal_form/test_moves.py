@@ -34,6 +34,11 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], list[str]]] = {
         {"sizes": ints(2, 4)},
         ["Slice", "Slice", "Concat"],
     ),
+    "slice of all axes": (
+        [node("Slice", ["c", "starts", "ends"], ["t"])],
+        {"starts": ints(0, 0, 2, 0), "ends": ints(2**31 - 1, 6, 7, 2**63 - 1)},
+        ["Slice"],
+    ),
     "gather": (
         [node("Gather", ["c", "places"], ["t"], axis=1)],
         {"places": ints(1, 0, 3, 2, 5, 4)},
