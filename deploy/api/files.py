@@ -127,7 +127,7 @@ def calibrate(
     check_output(path, overwrite=overwrite)
     chosen = config or CalibrationConfig()
     source = load_data(data) if isinstance(data, str) else data
-    with as_files([model], source.shape) as (file,):
+    with as_files([model], source) as (file,):
         done = pipeline.calibrate(
             file,
             source,

@@ -1,4 +1,4 @@
-"""A network in memory as an artefact, so that it can stand beside files in a comparison."""
+"""Networks of one's own as artefacts, so that they can stand beside files in a comparison."""
 
 from __future__ import annotations
 
@@ -9,50 +9,101 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from edgeq.factories import provided
+from edgeq.errors import UsageError
+from edgeq.factories import call, permit, provided
+from edgeq.formats.artefact import detect, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import nn
 
+    from edgeq.data import DataSource
+
 
 @contextmanager
 def as_files(
-    artefacts: Sequence[str | Path | nn.Module], input_shape: tuple[int, ...]
+    artefacts: Sequence[str | Path | nn.Module], source: DataSource | None
 ) -> Iterator[list[Path]]:
     """The paths of files, and for each network that of a checkpoint which lives as long.
 
     Args:
         artefacts: files, training folders and networks.
-        input_shape: of one sample, as the networks read it.
+        source: data that the networks read.
 
     Raises:
-        UsageError: a network is none.
+        UsageError: a network is none, or has no data of one input to read.
     """
-    if all(isinstance(each, str | Path) for each in artefacts):
-        yield [Path(str(each)) for each in artefacts]
+    from edgeq.deploy.api.exporting import unwrapped
+
+    with ExitStack() as stack:
+        yield [
+            Path(each)
+            if isinstance(each, str | Path)
+            else _file(unwrapped(each), type(unwrapped(each)).__name__, source, stack)
+            for each in artefacts
+        ]
+
+
+@contextmanager
+def with_model(
+    artefacts: Sequence[Path], reference: str | None, source: DataSource | None
+) -> Iterator[list[Path]]:
+    """The artefacts of a command line and what ``--model`` adds to them.
+
+    The network itself stands in front, unless a checkpoint names its function: then that one is
+    opened with it.
+
+    Args:
+        artefacts: files and training folders.
+        reference: ``package.module:function``; None for none.
+        source: data that the network reads.
+
+    Raises:
+        UsageError: there is no such function, it returns no network, or the network has no data of
+            one input to read.
+        ArtefactError: an artefact is missing.
+    """
+    if reference is None:
+        yield list(artefacts)
         return
     from edgeq.deploy.api.exporting import unwrapped
+
+    permit(reference)
+    if any(_names(artefact, reference) for artefact in artefacts):
+        yield list(artefacts)
+        return
+    network = unwrapped(call(reference, flag="--model"))
+    with ExitStack() as stack:
+        yield [_file(network, reference, source, stack), *artefacts]
+
+
+def _file(network: nn.Module, name: str, source: DataSource | None, stack: ExitStack) -> Path:
+    """The checkpoint that stands for a network until the stack is closed."""
     from edgeq.training.checkpoint import write_network
 
-    with TemporaryDirectory(prefix="edgeq-networks-") as folder, ExitStack() as stack:
-        paths = []
-        for number, each in enumerate(artefacts):
-            if isinstance(each, str | Path):
-                paths.append(Path(each))
-                continue
-            network = unwrapped(each)
-            name = type(network).__name__
-            key = f"{name}-{number}"
-            stack.enter_context(provided(key, partial(_copied, network)))
-            path = Path(folder) / str(number) / f"{name}.safetensors"
-            path.parent.mkdir()
-            write_network(path, key, network, input_shape)
-            paths.append(path)
-        yield paths
+    if source is None:
+        raise UsageError(
+            f"the network {name} needs data, whose size its input has", hint="give --data"
+        )
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="edgeq-network-")))
+    stack.enter_context(provided(folder.name, partial(_copied, network)))
+    path = folder / f"{name}.safetensors"
+    write_network(path, folder.name, network, source.shape)
+    return path
 
 
 def _copied(network: nn.Module) -> nn.Module:
     """A target changes what it opens."""
     return copy.deepcopy(network).cpu()
+
+
+def _names(artefact: Path, reference: str) -> bool:
+    """Whether an artefact is a checkpoint of what a function returns."""
+    from edgeq.training.checkpoint import read_header
+
+    path = resolve(artefact)
+    if detect(path) != "checkpoint":
+        return False
+    about = read_header(path)
+    return isinstance(about, dict) and about.get("recipe", {}).get("model") == reference

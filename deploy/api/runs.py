@@ -17,12 +17,13 @@ from edgeq.deploy.evaluation import survey as surveying
 from edgeq.deploy.evaluation.baseline import Baseline
 from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.evaluation.gate import GateReport, report_on
+from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.inputs import load_data
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
@@ -41,6 +42,8 @@ def compare(
     targets: Sequence[str] = (),
     split: str = "test",
     limit: int | None = None,
+    task: str | None = None,
+    task_options: Mapping[str, str] | None = None,
     threads: int = 1,
     tensors: bool = True,
 ) -> Comparison:
@@ -53,6 +56,9 @@ def compare(
         targets: the names of the runtimes; all that are usable here where none is named.
         split: which part of the data.
         limit: how many samples of it, from the first; None for all.
+        task: what the answers are judged by: a name of ``edgeq.tasks``, or ``module:function``;
+            None for the task of the data.
+        task_options: of the task.
         threads: the most threads a runtime may use.
         tensors: whether to compare the tensors inside too.
 
@@ -66,7 +72,7 @@ def compare(
         TargetError: no target works here.
     """
     source = _data(data)
-    with as_files(files, source.shape) as paths:
+    with as_files(files, source) as paths:
         return comparing.compare(
             chain(paths, targets),
             source,
@@ -74,11 +80,12 @@ def compare(
             limit=limit,
             threads=threads,
             tensors=tensors,
+            task=AskedTask(task or "", task_options or {}),
         ).comparison
 
 
 def profile(
-    files: Sequence[str | Path],
+    files: Sequence[str | Path | nn.Module],
     *,
     targets: Sequence[str] = (),
     data: DataSource | str | None = None,
@@ -88,7 +95,7 @@ def profile(
     """Time files on targets, one sample an invocation, in turns.
 
     Args:
-        files: checkpoints, ONNX files or TFLite files.
+        files: checkpoints, ONNX files or TFLite files; and, where data are given, networks.
         targets: the names of the runtimes; all that are usable here where none is named.
         data: whose first test sample is the input; None for random numbers, the same in every run.
         threads: the most threads a runtime may use.
@@ -103,8 +110,9 @@ def profile(
         TargetError: no target works here.
     """
     source = None if data is None else _data(data)
-    pairs = chain([Path(file) for file in files], targets)
-    return profiling.profile_each(pairs, source=source, threads=threads, seconds=seconds)
+    with as_files(files, source) as paths:
+        pairs = chain(paths, targets)
+        return profiling.profile_each(pairs, source=source, threads=threads, seconds=seconds)
 
 
 def audit(
@@ -168,7 +176,7 @@ def emulate(
 
 
 def survey(
-    networks: Sequence[str | Path],
+    networks: Sequence[str | Path | nn.Module],
     data: DataSource | str,
     *,
     targets: Sequence[str] = (),
@@ -181,7 +189,7 @@ def survey(
     """Export networks for every target, run them there, and compare with a reference.
 
     Args:
-        networks: training folders, checkpoints or QDQ ONNX files.
+        networks: training folders, checkpoints, QDQ ONNX files, or networks of ``edgeq.quantize``.
         data: a data set, or the name of one.
         targets: the names of the runtimes; all that are usable here where none is named.
         reference: the target that the others are compared with.
@@ -198,16 +206,18 @@ def survey(
         ArtefactError: a network is missing or broken.
         TargetError: the reference, or every target that was named, is not usable here.
     """
-    return surveying.survey(
-        [Path(network) for network in networks],
-        _data(data),
-        targets=targets,
-        reference=reference,
-        split=split,
-        limit=limit,
-        threads=threads,
-        seconds=seconds,
-    )
+    source = _data(data)
+    with as_files(networks, source) as paths:
+        return surveying.survey(
+            paths,
+            source,
+            targets=targets,
+            reference=reference,
+            split=split,
+            limit=limit,
+            threads=threads,
+            seconds=seconds,
+        )
 
 
 def gate(
@@ -244,7 +254,7 @@ def gate(
         TargetError: no target works here.
     """
     before, source = Baseline.read(Path(baseline)), _data(data)
-    with as_files(files, source.shape) as paths:
+    with as_files(files, source) as paths:
         observed = comparing.compare(
             chain(paths, targets),
             source,

@@ -7,8 +7,8 @@ import typer
 
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
-from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, Preprocess
-from edgeq.errors import TargetError
+from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, Preprocess, UserModel
+from edgeq.errors import TargetError, UsageError
 from edgeq.registry import Registry
 
 
@@ -38,13 +38,16 @@ def _summary(registry: Registry[Any], name: str) -> str:
 
 
 def command(
+    *,
     source: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            help="A float ONNX file, or a checkpoint or training folder of FP32 training.",
+            help="A float ONNX file, or a checkpoint or training folder of FP32 training; none "
+            "with --model.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    user_model: UserModel = None,
     data: Data,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The QDQ ONNX file to write.")
@@ -124,6 +127,7 @@ def command(
     """
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console
+    from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.calibrate import calibrate
     from edgeq.deploy.report.values import kilobytes
@@ -139,10 +143,18 @@ def command(
     config = CalibrationConfig(
         observer, weight_method, weight_bits, act_bits, not per_tensor, pair_safe
     )
+    if source is None and user_model is None:
+        raise UsageError(
+            "there is no network to calibrate", hint="name a float ONNX file, or give --model"
+        )
     loaded = load_data(data, data_dir, preprocess)
-    with console.progress("calibrating") as advance:
+    given = [] if source is None else [source]
+    with (
+        with_model(given, user_model, loaded) as files,
+        console.progress("calibrating") as advance,
+    ):
         done = calibrate(
-            source,
+            _only(files),
             loaded,
             output,
             config,
@@ -168,3 +180,11 @@ def command(
             f"{done.samples:,} {'training' if done.split == 'train' else 'test'} samples of "
             f"{loaded.name}{'' if done.split == 'train' else ', which has no training split'}"
         )
+
+
+def _only(files: list[Path]) -> Path:
+    if len(files) > 1:
+        raise UsageError(
+            f"two networks are named, {files[0].stem} and {files[1]}", hint="name one of them"
+        )
+    return files[0]

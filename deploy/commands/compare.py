@@ -17,6 +17,7 @@ from edgeq.deploy.options import (
     Task,
     TaskOptions,
     Threads,
+    UserModel,
 )
 
 MAX_TENSORS = 25  # lines of a table; --json has all
@@ -72,6 +73,7 @@ def command(
         ),
     ] = True,
     threads: Threads = 1,
+    user_model: UserModel = None,
     _tasks: Annotated[
         bool,
         typer.Option(
@@ -89,22 +91,24 @@ def command(
     and why. A target that fails loses its own stages only, and the command exits with status 4.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import compare
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
     from edgeq.results import require_all
 
-    pairs = chain(artefacts, target)
-    first = chain([reference])[0] if reference is not None else None
     source = load_data(data, data_dir, preprocess)
-    with console.progress("comparing") as advance:
+    with (
+        with_model(artefacts, user_model, source) as files,
+        console.progress("comparing") as advance,
+    ):
         found = compare(
-            pairs,
+            chain(files, target),
             source,
             split=split,
             limit=limit,
-            reference=first,
+            reference=chain([reference])[0] if reference is not None else None,
             threads=threads,
             tensors=tensors,
             task=AskedTask.parse(task, task_option),

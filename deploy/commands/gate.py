@@ -16,6 +16,7 @@ from edgeq.deploy.options import (
     Split,
     Targets,
     Threads,
+    UserModel,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def command(
     limit: Limit = None,
     preprocess: Preprocess = "dataset",
     threads: Threads = 1,
+    user_model: UserModel = None,
     as_json: AsJson = False,
 ) -> None:
     """Pass or fail against a baseline.
@@ -68,6 +70,7 @@ def command(
     other samples, or another normalisation.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.evaluation.baseline import Baseline
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import compare
@@ -84,11 +87,10 @@ def command(
     if update:
         check_output(baseline, overwrite=True)
     before = None if update else Baseline.read(baseline)
-    pairs = chain(artefacts, target)
     source = load_data(data, data_dir, preprocess)
-    with console.progress("gate") as advance:
+    with with_model(artefacts, user_model, source) as files, console.progress("gate") as advance:
         observed = compare(
-            pairs,
+            chain(files, target),
             source,
             split=split,
             limit=limit,

@@ -12,6 +12,7 @@ from edgeq.deploy.options import (
     Preprocess,
     Targets,
     Threads,
+    UserModel,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def command(
     artefacts: Artefacts,
     target: Targets = None,
     threads: Threads = 1,
+    user_model: UserModel = None,
     seconds: Annotated[
         float,
         typer.Option(
@@ -54,6 +56,7 @@ def command(
     A target that fails loses its own figures only, and the command exits with status 4.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.profile import profile_each
     from edgeq.deploy.inputs import load_data
@@ -61,10 +64,16 @@ def command(
     from edgeq.machine import fingerprint
     from edgeq.results import require_all
 
-    pairs = chain(artefacts, target)
     source = load_data(data, data_dir, preprocess) if data is not None else None
     machine = fingerprint()
-    found = profile_each(pairs, source=source, threads=threads, seconds=seconds, count=instructions)
+    with with_model(artefacts, user_model, source) as files:
+        found = profile_each(
+            chain(files, target),
+            source=source,
+            threads=threads,
+            seconds=seconds,
+            count=instructions,
+        )
     if as_json:
         console.write_json(
             "profile", {"machine": machine, "profiles": found.profiles, "failures": found.failures}

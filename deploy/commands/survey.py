@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeq.deploy.options import AsJson, Data, DataDir, Limit, Preprocess, Split, Targets, Threads
+from edgeq.deploy.options import (
+    AsJson,
+    Data,
+    DataDir,
+    Limit,
+    Preprocess,
+    Split,
+    Targets,
+    Threads,
+    UserModel,
+)
 
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.survey import Survey, SurveyRow
@@ -39,6 +49,7 @@ def command(
         ),
     ] = 1.0,
     threads: Threads = 1,
+    user_model: UserModel = None,
     as_json: AsJson = False,
 ) -> None:
     """Run networks on every target that works here.
@@ -49,14 +60,18 @@ def command(
     is 4.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.evaluation.survey import survey
     from edgeq.deploy.inputs import load_data
     from edgeq.machine import fingerprint
 
     source, machine = load_data(data, data_dir, preprocess), fingerprint()
-    with console.progress("surveying") as advance:
+    with (
+        with_model(networks, user_model, source) as files,
+        console.progress("surveying") as advance,
+    ):
         found = survey(
-            networks,
+            files,
             source,
             targets=target or (),
             reference=against,

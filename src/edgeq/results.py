@@ -329,7 +329,7 @@ class Comparison(Tabular):
         rows = [
             (
                 stage.name,
-                share(stage.accuracy.fraction if stage.accuracy else None),
+                _figure(stage),
                 share(stage.agreement),
                 "" if stage.changed is None else f"{stage.changed:,}",
                 f"{drift[stage.name].output.sqnr_db:.1f}" if stage.name in drift else "",
@@ -340,9 +340,21 @@ class Comparison(Tabular):
         failed = [(failure.name, "", "", "", "", failure.what) for failure in self.failures]
         return Table(
             f"{self.data}, {self.samples:,} samples; agreement with {self.reference}",
-            ("stage", "accuracy %", "agrees %", "flipped", "SQNR dB", "cause"),
+            (
+                "stage",
+                next((stage.score.name for stage in self.stages if stage.score), "accuracy %"),
+                *("agrees %", "flipped", "SQNR dB", "cause"),
+            ),
             [*rows, *failed],
         )
+
+
+def _figure(stage: Stage) -> str:
+    """What a stage is judged by."""
+    if stage.score is None:
+        return share(stage.accuracy.fraction if stage.accuracy else None)
+    score = stage.score
+    return share(score.value) + " %" if score.percent else f"{score.value:.4g} {score.unit}".strip()
 
 
 @dataclass(frozen=True, slots=True)
